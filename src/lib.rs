@@ -1,0 +1,15 @@
+//! shipit takes a commit to live traffic.
+//!
+//! The map of the house. Each arrow is one function from plain data to plain data:
+//!
+//! ```text
+//! config ──▶ desired ──▶ observe ──▶ plan ──▶ execute ──▶ output
+//! ```
+//!
+//! `model` has the words, `port` the traits, `driver` what implements them; `ops` has one file per use
+//! case and `cli` one per command. `agent` is the long-running side of the host engine.
+
+pub mod cli;
+pub mod model;
+pub mod output;
+pub mod port;

@@ -1,0 +1,166 @@
+//! What an engine says is there.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::model::release::{Actor, Label};
+use crate::model::route::Route;
+use crate::model::workload::Workload;
+use crate::model::{Fingerprint, ServiceName, Slot};
+
+/// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was ever placed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Facts {
+    /// The lineage of the state that owns the environment; none when nobody does.
+    pub lineage: Option<String>,
+    /// The highest fencing number that acted here.
+    pub fence: u64,
+    /// Who acted here last.
+    pub changed_by: Option<Actor>,
+    /// When.
+    pub changed_at: Option<Timestamp>,
+    /// The slot with live traffic.
+    pub active: Option<Slot>,
+    /// When traffic was last switched.
+    pub switched_at: Option<Timestamp>,
+    /// What stands in the slots; an empty slot is not in the map.
+    pub slots: BTreeMap<Slot, SlotFacts>,
+    /// The listeners.
+    pub routes: BTreeMap<ServiceName, Route>,
+}
+
+impl Facts {
+    /// What a switch is bound to: which slot is active now.
+    #[must_use]
+    pub fn traffic_fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_json(&self.active)
+    }
+
+    /// What a step on a workload is bound to; none when the slot has no such service.
+    #[must_use]
+    pub fn workload_fingerprint(&self, slot: Slot, service: &ServiceName) -> Option<Fingerprint> {
+        let slot = self.slots.get(&slot)?;
+        slot.workloads.get(service).map(|workload| workload.fingerprint(&slot.label))
+    }
+
+    /// The release in the active slot.
+    #[must_use]
+    pub fn live(&self) -> Option<(Slot, &SlotFacts)> {
+        let slot = self.active?;
+        self.slots.get(&slot).map(|facts| (slot, facts))
+    }
+}
+
+/// What stands in one slot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SlotFacts {
+    /// Which release.
+    pub label: Label,
+    /// Its workloads.
+    pub workloads: BTreeMap<ServiceName, WorkloadFacts>,
+    /// When the slot was placed.
+    pub placed_at: Timestamp,
+    /// When it will be stopped, for a previous release that is kept warm.
+    pub stops_at: Option<Timestamp>,
+}
+
+impl SlotFacts {
+    /// Whether every workload runs and every instance of it can take traffic.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.workloads.is_empty() && self.workloads.values().all(|w| w.health() == HealthState::Ready)
+    }
+
+    /// Whether its instances are meant to run.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.workloads.values().any(|workload| workload.running)
+    }
+}
+
+/// One service in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WorkloadFacts {
+    /// What runs.
+    pub spec: Workload,
+    /// Whether it is meant to run; a previous release is kept but stopped after `keep_previous`.
+    pub running: bool,
+    /// Its instances.
+    pub instances: Vec<Instance>,
+}
+
+impl WorkloadFacts {
+    /// Over what a step changes. Health and process ids move by themselves and are not in it.
+    #[must_use]
+    pub fn fingerprint(&self, label: &Label) -> Fingerprint {
+        Fingerprint::of_json(&(&self.spec, label, self.running))
+    }
+
+    /// The worst of its instances.
+    #[must_use]
+    pub fn health(&self) -> HealthState {
+        if !self.running {
+            return HealthState::Stopped;
+        }
+        let worst = self.instances.iter().map(|instance| instance.health).max();
+        let missing = self.instances.len() < usize::from(self.spec.replicas);
+        match worst {
+            Some(worst) if !missing => worst,
+            Some(worst) => worst.max(HealthState::Starting),
+            None => HealthState::Starting,
+        }
+    }
+}
+
+/// One running copy of a service.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Instance {
+    /// Counts from 0 within the workload.
+    pub index: u16,
+    /// The process id; none while it is not running.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    pub port: Option<u16>,
+    /// How it is.
+    pub health: HealthState,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Why it last ended, in words: `exit code 1`, `signal 9 (SIGKILL)`.
+    pub last_exit: Option<String>,
+    /// Since when it has this health.
+    pub since: Timestamp,
+}
+
+/// How an instance is. Ordered from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// It can take traffic.
+    Ready,
+    /// It is meant to be stopped.
+    Stopped,
+    /// It has not answered well yet.
+    Starting,
+    /// It was ready and is not any more.
+    Unhealthy,
+    /// It ended and waits to be started again.
+    BackingOff,
+    /// It ended and is not started again.
+    Failed,
+}
+
+impl HealthState {
+    /// The word for a table.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Unhealthy => "unhealthy",
+            Self::BackingOff => "backing off",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The journal: what a run meant to do and what came of it, in the order it happened.
+
+use jiff::Timestamp;
+
+use crate::model::outcome::Ending;
+use crate::model::plan::{Plan, StepId};
+use crate::model::release::Actor;
+use crate::model::{ContentHash, Digest, ReleaseNumber};
+
+/// One line of a journal. The intent is written and synced before the effect, the result after it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Entry {
+    /// When it was written.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What a journal line says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum What {
+    /// A run began.
+    Began {
+        /// Who.
+        actor: Actor,
+        /// What it will do.
+        plan: Box<Plan>,
+        /// The plan's hash.
+        hash: ContentHash,
+    },
+    /// A step is about to act.
+    Intent {
+        /// Which; of the reverse plan when `back` is set.
+        step: StepId,
+        /// Whether it is a step of the reverse plan.
+        back: Direction,
+    },
+    /// A step is done.
+    Done {
+        /// Which.
+        step: StepId,
+        /// Whether it is a step of the reverse plan.
+        back: Direction,
+        /// The image that a build made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
+    },
+    /// A step failed.
+    Failed {
+        /// Which.
+        step: StepId,
+        /// Whether it is a step of the reverse plan.
+        back: Direction,
+        /// Why, in one line.
+        reason: String,
+    },
+    /// The run ended by itself.
+    Ended {
+        /// How.
+        ending: Ending,
+        /// The release that it made or promoted.
+        release: Option<ReleaseNumber>,
+    },
+}
+
+/// Which of a plan's two lists a step is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The plan's steps.
+    Forward,
+    /// Its reverse.
+    Back,
+}
+
+/// A run's journal as it was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// The run's id.
+    pub run: String,
+    /// Its entries, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Journal {
+    /// The plan that it carries out.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        self.entries.iter().find_map(|entry| match &entry.what {
+            What::Began { plan, .. } => Some(plan.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// Whether the run ended by itself, and was not killed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.what, What::Ended { .. }))
+    }
+
+    /// Whether this step is done.
+    #[must_use]
+    pub fn is_done(&self, id: StepId) -> bool {
+        self.entries.iter().any(
+            |entry| matches!(&entry.what, What::Done { step, back: Direction::Forward, .. } if *step == id),
+        )
+    }
+
+    /// Whether this step was begun: its effect may or may not have happened.
+    #[must_use]
+    pub fn was_begun(&self, id: StepId) -> bool {
+        self.entries.iter().any(
+            |entry| matches!(&entry.what, What::Intent { step, back: Direction::Forward } if *step == id),
+        )
+    }
+}

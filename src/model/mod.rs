@@ -1,0 +1,35 @@
+//! The words of shipit as types: environment, service, source, image, release, slot, plan, event.
+//!
+//! Plain data only: no I/O, no clients, no clock. Uses nothing else of the project, and everything
+//! else uses it. Start with [`release`] and [`slot`] for the nouns, then [`plan`] for what is done to them.
+
+pub mod address;
+pub mod build;
+pub mod check;
+pub mod desired;
+pub mod digest;
+pub mod event;
+pub mod facts;
+pub mod health;
+pub mod journal;
+pub mod name;
+pub mod outcome;
+pub mod period;
+pub mod plan;
+pub mod promotion;
+pub mod release;
+pub mod route;
+pub mod secret;
+pub mod size;
+pub mod slot;
+pub mod source;
+pub mod state;
+pub mod workload;
+
+pub use address::Address;
+pub use digest::{ContentHash, Digest, Fingerprint};
+pub use name::{EnvironmentName, ProjectName, ServiceName};
+pub use period::Period;
+pub use release::ReleaseNumber;
+pub use size::ByteSize;
+pub use slot::{Role, Slot};

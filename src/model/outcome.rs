@@ -1,0 +1,82 @@
+//! How a run ended, and what was measured.
+
+use crate::model::{ReleaseNumber, ServiceName, Slot};
+
+/// What the prober saw from before the switch until after the last check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProbeReport {
+    /// Requests that were answered or failed.
+    pub requests: u64,
+    /// Requests without an answer in time, or with a status of 500 and above.
+    pub failures: u64,
+    /// The slowest answer, in microseconds.
+    pub slowest_micros: u64,
+    /// The first failures, in words; ten at the most.
+    pub examples: Vec<String>,
+}
+
+impl ProbeReport {
+    /// Two measurements as one.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.requests += other.requests;
+        self.failures += other.failures;
+        self.slowest_micros = self.slowest_micros.max(other.slowest_micros);
+        self.examples.extend(other.examples);
+        self.examples.truncate(10);
+        self
+    }
+}
+
+/// How a run ended. Each has its own exit code.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Ending {
+    /// Everything that was planned is done.
+    Done,
+    /// There was nothing to do.
+    NoChanges,
+    /// It failed before traffic moved; live traffic was not touched.
+    Failed {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// It failed after traffic moved, and traffic was moved back.
+    Reverted {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// Somebody stopped it; what stands is said.
+    Interrupted {
+        /// Whether traffic had moved and was moved back.
+        reverted: bool,
+    },
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// The release that was made or promoted.
+    pub release: Option<ReleaseNumber>,
+    /// The slot that has live traffic now.
+    pub active: Option<Slot>,
+    /// The slot whose release waits for `shipit promote`.
+    pub waiting: Option<Slot>,
+    /// Where services can be reached now.
+    pub urls: Vec<Url>,
+    /// What the prober measured, when there was a switch.
+    pub probe: Option<ProbeReport>,
+}
+
+/// Where one service can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Url {
+    /// The service.
+    pub service: ServiceName,
+    /// The slot that answers there.
+    pub slot: Slot,
+    /// The URL.
+    pub url: String,
+}

@@ -1,0 +1,248 @@
+//! The plan: a frozen document of what will be done, why, and how to go back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::build::BuildSpec;
+use crate::model::check::{Check, Stage};
+use crate::model::promotion::{Mode, Probe, Strategy};
+use crate::model::release::Carried;
+use crate::model::route::Route;
+use crate::model::source::Source;
+use crate::model::workload::Workload;
+use crate::model::{
+    Address, ContentHash, EnvironmentName, Fingerprint, Period, ProjectName, ReleaseNumber, ServiceName, Slot,
+};
+
+/// The version of the plan document. It goes up when a reader of the old one would misread the new one.
+pub const FORMAT: u32 = 1;
+
+/// A frozen document: what will be done and in which order, bound to what was observed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Plan {
+    /// [`FORMAT`] when it was made.
+    pub format: u32,
+    /// Which command it carries out.
+    pub intent: Intent,
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// What it is built from.
+    pub source: Source,
+    /// The lineage and serial of the state it was made with; apply refuses another serial.
+    pub state: StateRef,
+    /// How the new release replaces the old one.
+    pub strategy: Strategy,
+    /// Who switches traffic.
+    pub mode: Mode,
+    /// The release that has live traffic now.
+    pub active: Option<Placed>,
+    /// The release that this plan places or moves; none when nothing is placed.
+    pub target: Option<Target>,
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// How to go back, in order: computed before anything was done.
+    pub reverse: Vec<Step>,
+    /// What was looked at and is as it should be.
+    pub unchanged: Vec<Unchanged>,
+    /// What the reader should know besides.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The step with this id.
+    #[must_use]
+    pub fn step(&self, id: StepId) -> Option<&Step> {
+        self.steps.iter().find(|step| step.id == id)
+    }
+
+    /// Hash of the whole document: what an approval is for.
+    #[must_use]
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::of_json(self)
+    }
+
+    /// Whether any step moves live traffic.
+    #[must_use]
+    pub fn switches(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Switch { .. }))
+    }
+}
+
+/// Which command a plan carries out.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// Make the environment what the configuration says.
+    Apply,
+    /// Give live traffic to the release in this slot.
+    Promote(Slot),
+    /// Carry another environment's images on to this one.
+    Carry(Carried),
+    /// Give live traffic back to this release.
+    Rollback(ReleaseNumber),
+    /// Give up the release that waits in the preview slot.
+    Abort,
+    /// Take everything away.
+    Destroy,
+}
+
+/// The state that a plan was made with.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StateRef {
+    /// Which line of history; none before the first run.
+    pub lineage: Option<String>,
+    /// How far it had come.
+    pub serial: u64,
+}
+
+/// A release in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Placed {
+    /// Where.
+    pub slot: Slot,
+    /// Which release.
+    pub release: ReleaseNumber,
+}
+
+/// The release that a plan places or moves.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Target {
+    /// Where it goes or is.
+    pub slot: Slot,
+    /// Its number.
+    pub release: ReleaseNumber,
+    /// Whether it is a new release, and not one of the history.
+    pub new: bool,
+    /// What it was or is built from.
+    pub source: Source,
+    /// What it runs.
+    pub workloads: BTreeMap<ServiceName, Workload>,
+}
+
+/// A step's place in its plan, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub u32);
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One idempotent action on one resource.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Step {
+    /// Its place in the plan.
+    pub id: StepId,
+    /// What it acts on.
+    pub address: Address,
+    /// What it does.
+    pub action: Action,
+    /// Why, in one line.
+    pub reason: String,
+    /// Which fields change, for a reader.
+    pub changes: Vec<Change>,
+    /// What it expects to find; checked just before it acts. None: it expects that nothing is there,
+    /// or changes nothing.
+    pub expects: Option<Fingerprint>,
+    /// The steps that must be done before.
+    pub needs: Vec<StepId>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Action {
+    /// Build an image and push it to the registry.
+    Build {
+        /// How.
+        spec: BuildSpec,
+        /// The inputs' hash; checked again before the build.
+        inputs: ContentHash,
+    },
+    /// Set up a service's listeners, or change them.
+    Route {
+        /// The listeners.
+        route: Route,
+    },
+    /// Take a service's listeners away.
+    Unroute,
+    /// Put a workload into a slot and start it.
+    Place {
+        /// What.
+        workload: Workload,
+        /// How it replaces what runs there.
+        mode: PlaceMode,
+        /// Whether it runs; a release that is kept for the way back may be stopped.
+        running: bool,
+    },
+    /// Take a workload out of a slot.
+    Remove,
+    /// Wait until every instance in the slot can take traffic.
+    Ready {
+        /// How long it may take.
+        within: Period,
+    },
+    /// Hold checks against the slot.
+    Check {
+        /// When.
+        stage: Stage,
+        /// What.
+        checks: Vec<Check>,
+    },
+    /// Move live traffic.
+    Switch {
+        /// The slot that has it now.
+        from: Option<Slot>,
+        /// The slot that gets it; none takes the environment off.
+        to: Option<Slot>,
+        /// What measures it.
+        probe: Probe,
+    },
+    /// Keep a slot warm for the way back, then stop it.
+    Keep {
+        /// For how long.
+        keep: Period,
+    },
+}
+
+/// How a workload replaces what runs in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceMode {
+    /// The slot has no live traffic: stop what is there, start the new.
+    Fresh,
+    /// The slot is live: instance by instance, each ready before the old one drains.
+    Rolling,
+    /// The slot is live: stop the old, then start the new.
+    Recreate,
+}
+
+/// One field's difference.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Change {
+    /// Where in the resource: `image`, `env.LOG_LEVEL`.
+    pub field: String,
+    /// What it is now; none when it is not there.
+    pub before: Option<String>,
+    /// What it will be; none when it goes away.
+    pub after: Option<String>,
+}
+
+/// A resource that is as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Unchanged {
+    /// Which.
+    pub address: Address,
+    /// How that is known.
+    pub reason: String,
+}

@@ -1,0 +1,149 @@
+//! Releases: immutable records of what was put where.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::model::outcome::ProbeReport;
+use crate::model::source::Source;
+use crate::model::workload::Workload;
+use crate::model::{ContentHash, EnvironmentName, ServiceName, Slot};
+
+/// A release's number: counts up from 1 in its environment and is never used twice for different content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct ReleaseNumber(pub u64);
+
+impl ReleaseNumber {
+    /// The first.
+    pub const FIRST: Self = Self(1);
+
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for ReleaseNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::str::FromStr for ReleaseNumber {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Who did something, and in which run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Actor {
+    /// The user's name.
+    pub user: String,
+    /// The machine's name.
+    pub host: String,
+    /// The run's id.
+    pub run: String,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{} (run {})", self.user, self.host, self.run)
+    }
+}
+
+/// What an engine keeps beside the workloads of a slot, so that another run, on another machine even,
+/// knows what it finds there.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Label {
+    /// Which release.
+    pub number: ReleaseNumber,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+    /// The branch it was built from.
+    pub branch: Option<String>,
+    /// Over all workloads of the release: two releases with the same hash run the same thing.
+    pub config: ContentHash,
+}
+
+/// An immutable record; only [`Release::status`] and what belongs to it moves on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Release {
+    /// Counts up in its environment.
+    pub number: ReleaseNumber,
+    /// What it was built from.
+    pub source: Source,
+    /// Over all workloads: two releases with the same hash run the same thing.
+    pub config: ContentHash,
+    /// What runs, per service: every image known.
+    pub workloads: BTreeMap<ServiceName, Workload>,
+    /// The environment and release that it was carried on from, by `promote A --to B`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried_from: Option<Carried>,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: Actor,
+    /// Where it was placed.
+    pub slot: Slot,
+    /// How it stands.
+    pub status: Status,
+    /// When it last got live traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_since: Option<Timestamp>,
+    /// What the prober measured at its last switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeReport>,
+}
+
+/// Where a carried-on release came from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Carried {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The release there.
+    pub release: ReleaseNumber,
+}
+
+/// How a release stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Status {
+    /// Ready in the preview slot; `shipit promote` brings it to live traffic.
+    Waiting,
+    /// It has live traffic.
+    Live,
+    /// It had live traffic; another release has it now.
+    Superseded,
+    /// It never got live traffic.
+    Failed {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// It had live traffic and traffic was moved back.
+    Reverted {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// Somebody gave it up before it got live traffic.
+    Aborted,
+}
+
+impl Status {
+    /// The word for a table.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Live => "live",
+            Self::Superseded => "superseded",
+            Self::Failed { .. } => "failed",
+            Self::Reverted { .. } => "reverted",
+            Self::Aborted => "aborted",
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What cannot be observed: release history, lineage and serial, and who holds the lock.
+
+use jiff::Timestamp;
+
+use crate::model::release::{Actor, Release, Status};
+use crate::model::{Digest, EnvironmentName, ProjectName, ReleaseNumber};
+
+/// The version of the state document.
+pub const FORMAT: u32 = 1;
+
+/// One environment's state. Everything else is observed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct State {
+    /// [`FORMAT`] when it was written.
+    pub format: u32,
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Names this line of history, so that two states are never mixed up; none before the first run.
+    pub lineage: Option<String>,
+    /// Counts up with each write.
+    pub serial: u64,
+    /// Oldest first.
+    pub releases: Vec<Release>,
+}
+
+impl State {
+    /// The state of an environment that nothing was ever done to.
+    #[must_use]
+    pub const fn empty(project: ProjectName, environment: EnvironmentName) -> Self {
+        Self { format: FORMAT, project, environment, lineage: None, serial: 0, releases: Vec::new() }
+    }
+
+    /// The release with this number.
+    #[must_use]
+    pub fn release(&self, number: ReleaseNumber) -> Option<&Release> {
+        self.releases.iter().find(|release| release.number == number)
+    }
+
+    /// The release that has live traffic, as far as the state knows.
+    #[must_use]
+    pub fn live(&self) -> Option<&Release> {
+        self.releases.iter().rev().find(|release| release.status == Status::Live)
+    }
+
+    /// The release that had live traffic last before `number`: where `rollback` goes.
+    #[must_use]
+    pub fn previous_good(&self, number: ReleaseNumber) -> Option<&Release> {
+        self.releases
+            .iter()
+            .filter(|release| release.number != number && release.status == Status::Superseded)
+            .max_by_key(|release| release.live_since)
+    }
+
+    /// Every image that the newest `keep` releases use.
+    pub fn images(&self, keep: usize) -> impl Iterator<Item = &Digest> {
+        self.releases
+            .iter()
+            .rev()
+            .take(keep)
+            .flat_map(|release| release.workloads.values().filter_map(|workload| workload.image.value()))
+    }
+}
+
+/// Who holds an environment's lock.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// Who, and in which run.
+    pub actor: Actor,
+    /// The process on its machine.
+    pub pid: u32,
+    /// That process' start time in clock ticks since boot, so that a reused pid is not taken for it.
+    pub pid_started: u64,
+    /// The command, for a reader: `apply`, `promote green`.
+    pub command: String,
+    /// When the lock was taken.
+    pub since: Timestamp,
+    /// When the holder last said that it lives.
+    pub heartbeat: Timestamp,
+    /// Counts up with each taking: a number below another's has lost.
+    pub fence: u64,
+}

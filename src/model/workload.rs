@@ -1,0 +1,65 @@
+//! What runs in a slot for one service.
+
+use std::collections::BTreeMap;
+
+use crate::model::health::Health;
+use crate::model::secret::SecretRef;
+use crate::model::{Address, Digest, Period, ServiceName};
+
+/// A value that may only be known once a step has run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known<T> {
+    /// It is this.
+    Value(T),
+    /// It is known after the step on this address.
+    After(Address),
+}
+
+impl<T> Known<T> {
+    /// The value, when it is known.
+    pub const fn value(&self) -> Option<&T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::After(_) => None,
+        }
+    }
+}
+
+/// Everything an engine must know to run one service in a slot, and nothing it would have to look up.
+/// Two equal workloads run the same thing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Workload {
+    /// Whose workload it is.
+    pub service: ServiceName,
+    /// What is run.
+    pub image: Known<Digest>,
+    /// The argument vector; the image's own when empty.
+    pub command: Vec<String>,
+    /// Environment variables. `PORT` is added by the engine for a service with a port.
+    pub env: BTreeMap<String, EnvValue>,
+    /// The port that the service listens on; none for a worker. The runtime `process` gives each
+    /// instance a free port of its own as `PORT`.
+    pub port: Option<u16>,
+    /// How many instances.
+    pub replicas: u16,
+    /// How an instance says that it can take traffic.
+    pub health: Health,
+    /// How long an instance has to stop after SIGTERM.
+    pub stop_grace: Period,
+}
+
+/// An environment variable's value.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvValue {
+    /// As it stands.
+    Plain(String),
+    /// A secret, by name and by where it is read from; never its value.
+    Secret {
+        /// The name under the environment's `secrets`.
+        name: String,
+        /// Where it is read from.
+        from: SecretRef,
+    },
+}
