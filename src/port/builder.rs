@@ -1,0 +1,106 @@
+//! The builder: from a build's specification and files to an image.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::build::{BuildSpec, Inputs};
+use crate::model::source::Source;
+use crate::model::{ContentHash, ServiceName};
+use crate::port::Progress;
+use crate::port::registry::{BaseImage, BuiltImage};
+
+/// One build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The project's name, for the image's title.
+    pub title: String,
+    /// Whose image it is.
+    pub service: ServiceName,
+    /// The project's folder: the specification's paths are relative to it.
+    pub root: PathBuf,
+    /// How to build.
+    pub spec: BuildSpec,
+    /// The base image, when the specification has one.
+    pub base: Option<BaseImage>,
+    /// What it is built from: commit, branch and time go into the annotations.
+    pub source: Source,
+    /// The inputs' hash that the plan was made with; other inputs are [`BuildError::InputsMoved`].
+    pub expects: ContentHash,
+}
+
+/// Why a build failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The files are not the ones that the plan saw.
+    #[error("the build inputs of {service} changed since the plan was made")]
+    InputsMoved {
+        /// Whose.
+        service: ServiceName,
+    },
+    /// The command cannot be started.
+    #[error("`{command}` cannot be started: {source}")]
+    Start {
+        /// The command.
+        command: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The command ended with a failure.
+    #[error("`{command}` ended with {status}")]
+    Command {
+        /// The command.
+        command: String,
+        /// How it ended, in words.
+        status: String,
+        /// Its last lines.
+        log: Vec<String>,
+    },
+    /// Something to copy is not there, or cannot be copied.
+    #[error("{path}: {reason}")]
+    Copy {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The specification cannot be built.
+    #[error("{reason}")]
+    Invalid {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody stopped it.
+    #[error("the build was stopped")]
+    Cancelled,
+    /// Reading or writing failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// A builder.
+#[async_trait]
+pub trait Builder: Send + Sync {
+    /// What a build depends on: reads and hashes the files. `base` is the base image that is there now.
+    async fn inputs(
+        &self,
+        root: &std::path::Path,
+        spec: &BuildSpec,
+        base: Option<&BaseImage>,
+    ) -> Result<Inputs, BuildError>;
+
+    /// Builds. The same inputs and commit give the same digest on any machine, as far as the command does.
+    /// When `cancel` is called off the command is stopped, with all of its children.
+    async fn build(
+        &self,
+        request: &BuildRequest,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<BuiltImage, BuildError>;
+}

@@ -1,0 +1,261 @@
+//! The engine: where releases run and live traffic is switched. `host` is one; a cluster is another.
+//!
+//! All calls are idempotent: to place what is placed, or to switch to what is active, changes nothing and
+//! succeeds. Every change is made under a [`Permit`]; an engine refuses a permit whose fencing number is
+//! lower than the highest it has seen, so that a run that lost its lock has no further effect.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+
+use crate::model::facts::Facts;
+use crate::model::outcome::Url;
+use crate::model::plan::PlaceMode;
+use crate::model::release::{Actor, Label};
+use crate::model::route::Route;
+use crate::model::secret::SecretValue;
+use crate::model::workload::Workload;
+use crate::model::{
+    Address, EnvironmentName, Fingerprint, Period, ProjectName, ReleaseNumber, Role, ServiceName, Slot,
+};
+use crate::port::Progress;
+
+/// Which environment of which project.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Scope {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub environment: EnvironmentName,
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.project, self.environment)
+    }
+}
+
+/// The right to change one environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// Which environment.
+    pub scope: Scope,
+    /// The lineage of the state that the run works with. The first one to come owns the environment.
+    pub lineage: String,
+    /// The lock's fencing number.
+    pub fence: u64,
+    /// Who.
+    pub actor: Actor,
+}
+
+/// Where an engine fetches an image's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pull {
+    /// From an OCI image layout folder on the engine's machine, by absolute path.
+    Layout(PathBuf),
+}
+
+/// A workload on its way into a slot.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The slot.
+    pub slot: Slot,
+    /// The release that the slot holds from now on. A fresh placement of another release empties the slot first.
+    pub label: Label,
+    /// What to run; its image is known.
+    pub workload: Workload,
+    /// How it replaces what runs there.
+    pub mode: PlaceMode,
+    /// Whether to run it, or only to have it there.
+    pub running: bool,
+    /// Where the image comes from.
+    pub pull: Pull,
+    /// The values of the secrets that the workload names, by name.
+    pub secrets: BTreeMap<String, SecretValue>,
+    /// What must be there now ([`Facts::workload_fingerprint`]); none: nothing.
+    pub expects: Option<Fingerprint>,
+}
+
+/// What a reader wants of the logs.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Only this slot.
+    pub slot: Option<Slot>,
+    /// Only this service.
+    pub service: Option<ServiceName>,
+    /// How many of the last lines of each instance.
+    pub tail: usize,
+    /// Whether to go on with what comes.
+    pub follow: bool,
+}
+
+/// One line that an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// The slot.
+    pub slot: Slot,
+    /// The service.
+    pub service: ServiceName,
+    /// Which of its instances.
+    pub instance: u16,
+    /// The line, without its end.
+    pub text: String,
+}
+
+/// Why a slot is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotReady {
+    /// In one line: `web.0 ended with exit code 1, 3 times`.
+    pub reason: String,
+    /// The last lines of what failed.
+    pub log: Vec<String>,
+}
+
+/// Why an engine did not do what it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    /// The engine cannot be reached.
+    #[error("{what}: {reason}")]
+    Unreachable {
+        /// What was being done.
+        what: String,
+        /// Why it cannot.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// What is there is not what the plan saw.
+    #[error("{address} is not what the plan saw")]
+    Moved {
+        /// Which resource.
+        address: Address,
+        /// Who changed the environment last, as far as it is known.
+        by: Option<Actor>,
+        /// When.
+        at: Option<Timestamp>,
+    },
+    /// A newer run holds the environment.
+    #[error("run with fence {fence} has lost {scope}: a run with fence {seen} has acted there since")]
+    Fenced {
+        /// Which environment.
+        scope: Scope,
+        /// The number of the permit.
+        fence: u64,
+        /// The number that was seen.
+        seen: u64,
+    },
+    /// Another state owns the environment.
+    #[error("{scope} belongs to the state with lineage {owner}, not to {lineage}")]
+    Foreign {
+        /// Which environment.
+        scope: Scope,
+        /// Whose it is.
+        owner: String,
+        /// Who asked.
+        lineage: String,
+    },
+    /// The slot did not become ready, or is not.
+    #[error("{slot} is not ready: {}", not_ready.reason)]
+    NotReady {
+        /// Which slot.
+        slot: Slot,
+        /// Why.
+        not_ready: NotReady,
+    },
+    /// It was asked for something that cannot be.
+    #[error("{reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// It tried and failed.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+/// An engine.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// What is there now. An environment that the engine does not know is [`Facts::default`], not an error.
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError>;
+
+    /// Sets up or changes a service's listeners. `expects`: the fingerprint of the route that must be there now.
+    /// A live listener without an active slot holds requests, then answers 503.
+    async fn route(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError>;
+
+    /// Takes a service's listeners away.
+    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError>;
+
+    /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that `Rolling`
+    /// and `Recreate` return when all instances are replaced, or with [`EngineError::NotReady`].
+    /// The image is fetched and every blob of it verified before anything is stopped or started.
+    async fn place(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError>;
+
+    /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless no
+    /// live traffic can reach the service.
+    async fn remove(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError>;
+
+    /// Waits until the slot is ready. Ends early when an instance has failed for good.
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        within: Period,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError>;
+
+    /// Gives all live traffic to `to`, in one atomic change; `None` takes the environment off. Refused with
+    /// [`EngineError::NotReady`] when the slot is not ready at that moment, and with [`EngineError::Moved`]
+    /// when the active slot is neither `from` nor already `to`. The slot that was active drains and stays up
+    /// until [`Engine::keep`] says otherwise; a pending stop of `to` is called off.
+    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError>;
+
+    /// Lets a slot without live traffic run on until `until`, then stops it; it stays startable.
+    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError>;
+
+    /// Forgets an environment that has no slots and no routes left, so that another lineage may own it.
+    async fn forget(&self, permit: &Permit) -> Result<(), EngineError>;
+
+    /// Where services answer: through the live listener, or through the preview one.
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError>;
+
+    /// The logs, oldest line first within an instance.
+    async fn logs(
+        &self,
+        scope: &Scope,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
+}
+
+/// The release number that an engine's environment has come to: what the next one must be above.
+#[must_use]
+pub fn highest_release(facts: &Facts) -> Option<ReleaseNumber> {
+    facts.slots.values().map(|slot| slot.label.number).max()
+}

@@ -1,0 +1,164 @@
+//! The registry: where images are kept, by digest.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use crate::model::{ContentHash, Digest, ServiceName};
+use crate::port::Progress;
+use crate::port::engine::Pull;
+
+/// A blob on its way to a registry: bytes in a file, or bytes that the registry has already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Its OCI media type.
+    pub media_type: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// How many bytes.
+    pub size: u64,
+    /// Where its bytes are; none for a layer of the base, which the registry has.
+    pub file: Option<PathBuf>,
+}
+
+/// An image that was built and not yet pushed.
+#[derive(Debug)]
+pub struct BuiltImage {
+    /// The manifest's exact bytes; its digest names the image.
+    pub manifest: Vec<u8>,
+    /// The manifest's OCI media type.
+    pub media_type: String,
+    /// The configuration.
+    pub config: Blob,
+    /// The layers, lowest first.
+    pub layers: Vec<Blob>,
+    /// The folder that holds the blobs' files; it goes when this value goes.
+    pub folder: Option<tempfile::TempDir>,
+}
+
+impl BuiltImage {
+    /// What names the image.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.manifest)
+    }
+}
+
+/// An image in a registry, with what a build on top of it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseImage {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The configuration's bytes.
+    pub config: Vec<u8>,
+    /// The layers, lowest first.
+    pub layers: Vec<Blob>,
+}
+
+/// What a garbage collection did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Collected {
+    /// Images that were taken away.
+    pub images: Vec<Digest>,
+    /// Blobs that were taken away.
+    pub blobs: usize,
+    /// How many bytes that freed.
+    pub bytes: u64,
+}
+
+/// Why a registry did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// A blob is not what its digest says.
+    #[error("{digest} in {place} is corrupt: its bytes have the digest {found}")]
+    Corrupt {
+        /// What it should be.
+        digest: Digest,
+        /// What it is.
+        found: Digest,
+        /// Where it is kept.
+        place: String,
+    },
+    /// Something that should be there is not.
+    #[error("{what} is not in {place}")]
+    Missing {
+        /// What.
+        what: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// A document is not what the specification says.
+    #[error("{what} in {place} cannot be read: {reason}")]
+    Malformed {
+        /// What.
+        what: String,
+        /// Where it is kept.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// Reading or writing failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// It was waited for too long.
+    #[error("{what} was not done within {seconds} s")]
+    Timeout {
+        /// What was being done.
+        what: String,
+        /// The limit.
+        seconds: u64,
+    },
+}
+
+/// A registry.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Where it is, for people.
+    fn place(&self) -> String;
+
+    /// The image that a build with these inputs made, when there is one and all of its blobs are there.
+    async fn find(
+        &self,
+        service: &ServiceName,
+        inputs: &ContentHash,
+    ) -> Result<Option<Digest>, RegistryError>;
+
+    /// Stores an image and labels it with `tags`. Blobs that are there are not written again. Returns when a
+    /// reader would find all of it; a push that dies on the way leaves nothing that a reader could take for it.
+    async fn push(
+        &self,
+        service: &ServiceName,
+        image: &BuiltImage,
+        tags: &[String],
+        progress: Progress<'_>,
+    ) -> Result<Digest, RegistryError>;
+
+    /// Labels an image that is there. An existing tag moves.
+    async fn tag(&self, service: &ServiceName, digest: &Digest, tags: &[String])
+    -> Result<(), RegistryError>;
+
+    /// An image by tag (`web:staging`) or digest, for a build on top of it; none when it is not there.
+    async fn base(&self, reference: &str) -> Result<Option<BaseImage>, RegistryError>;
+
+    /// Reads every blob of an image and holds it against its digest.
+    async fn verify(&self, digest: &Digest) -> Result<(), RegistryError>;
+
+    /// Takes away what nobody needs: every image but those in `keep` and those younger than an hour (somebody
+    /// may be about to use them), and every blob that no image left uses.
+    async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError>;
+
+    /// Where an engine fetches from.
+    fn pull(&self) -> Pull;
+}
+
+/// The tag under which an image is found by its build inputs.
+#[must_use]
+pub fn inputs_tag(inputs: &ContentHash) -> String {
+    format!("src-{}", inputs.hex())
+}

@@ -1,0 +1,117 @@
+//! The state store: history, journal and lock of the environments.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::EnvironmentName;
+use crate::model::journal::{Entry, Journal};
+use crate::model::release::Actor;
+use crate::model::state::{Holder, State};
+
+/// Why a store did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else holds the lock.
+    #[error("{environment} is locked by {} since {}, for `{}`", holder.actor, holder.since, holder.command)]
+    Locked {
+        /// Which environment.
+        environment: EnvironmentName,
+        /// Who.
+        holder: Box<Holder>,
+    },
+    /// The lock was lost to another run.
+    #[error("the lock of {environment} was lost: {reason}")]
+    Lost {
+        /// Which environment.
+        environment: EnvironmentName,
+        /// How that was seen.
+        reason: String,
+    },
+    /// Somebody wrote the state since it was read.
+    #[error("the state of {environment} is at serial {found}, and this run read serial {expected}")]
+    Moved {
+        /// Which environment.
+        environment: EnvironmentName,
+        /// What was read.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// A document is torn, or was edited by hand.
+    #[error("{path} cannot be used: {reason}")]
+    Damaged {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+        /// What to do; nothing is lost until then.
+        help: String,
+    },
+    /// Reading or writing failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done, with the path.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// A held lock. Its heartbeat goes on until [`Lease::release`] or until the process ends.
+#[async_trait]
+pub trait Lease: Send + Sync {
+    /// Counts up with each taking of the lock.
+    fn fence(&self) -> u64;
+
+    /// Is called off when the lock is lost: the run must stop before its next effect.
+    fn lost(&self) -> CancellationToken;
+
+    /// Is called off when somebody asked for this run to be aborted.
+    fn abort_requested(&self) -> CancellationToken;
+
+    /// Gives the lock back.
+    async fn release(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// A store.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// The environment's state; none before anything was written.
+    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError>;
+
+    /// Replaces the state, atomically and durably. `state.serial` must be one above what is there, or
+    /// [`StoreError::Moved`]; the lease must still be held, or [`StoreError::Lost`].
+    async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError>;
+
+    /// Takes the lock, with a fencing number of at least `fence_above + 1`. A dead holder's lock is taken over. A
+    /// living holder is waited for, `wait` at the most, then [`StoreError::Locked`].
+    async fn lock(
+        &self,
+        environment: &EnvironmentName,
+        actor: &Actor,
+        command: &str,
+        fence_above: u64,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, StoreError>;
+
+    /// Who holds the lock, if somebody living does.
+    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError>;
+
+    /// Asks the holder's run to abort, as if by Ctrl-C. False when nobody holds the lock.
+    async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError>;
+
+    /// Takes the lock away from its holder, whoever that is: their run stops before its next effect.
+    async fn break_lock(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError>;
+
+    /// Appends to the run's journal and waits until the disk has it.
+    async fn append(&self, environment: &EnvironmentName, run: &str, entry: &Entry)
+    -> Result<(), StoreError>;
+
+    /// The newest journal, torn last line left out; none before the first run.
+    async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError>;
+
+    /// The environments that have a state here.
+    async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError>;
+}
