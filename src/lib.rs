@@ -12,4 +12,6 @@
 pub mod cli;
 pub mod model;
 pub mod output;
+pub mod plan;
 pub mod port;
+pub mod rollout;

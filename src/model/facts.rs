@@ -40,8 +40,21 @@ impl Facts {
     /// What a step on a workload is bound to; none when the slot has no such service.
     #[must_use]
     pub fn workload_fingerprint(&self, slot: Slot, service: &ServiceName) -> Option<Fingerprint> {
+        self.slots.get(&slot)?.workloads.get(service).map(WorkloadFacts::fingerprint)
+    }
+
+    /// What emptying a slot is bound to: the release in it and all of its workloads; none when it is empty.
+    #[must_use]
+    pub fn slot_fingerprint(&self, slot: Slot) -> Option<Fingerprint> {
         let slot = self.slots.get(&slot)?;
-        slot.workloads.get(service).map(|workload| workload.fingerprint(&slot.label))
+        let workloads: Vec<_> = slot.workloads.iter().map(|(name, w)| (name, w.fingerprint())).collect();
+        Some(Fingerprint::of_json(&(&slot.label, workloads)))
+    }
+
+    /// What a change of a service's listeners is bound to; none when it has none.
+    #[must_use]
+    pub fn route_fingerprint(&self, service: &ServiceName) -> Option<Fingerprint> {
+        self.routes.get(service).map(Fingerprint::of_json)
     }
 
     /// The release in the active slot.
@@ -91,10 +104,11 @@ pub struct WorkloadFacts {
 }
 
 impl WorkloadFacts {
-    /// Over what a step changes. Health and process ids move by themselves and are not in it.
+    /// Over what a step changes. Health and process ids move by themselves and are not in it; neither is the
+    /// release's number, which moves for all services of a slot when one of them is replaced.
     #[must_use]
-    pub fn fingerprint(&self, label: &Label) -> Fingerprint {
-        Fingerprint::of_json(&(&self.spec, label, self.running))
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_json(&(&self.spec, self.running))
     }
 
     /// The worst of its instances.

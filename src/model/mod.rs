@@ -13,6 +13,7 @@ pub mod facts;
 pub mod health;
 pub mod journal;
 pub mod name;
+pub mod observed;
 pub mod outcome;
 pub mod period;
 pub mod plan;

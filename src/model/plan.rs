@@ -6,7 +6,7 @@ use std::fmt;
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
 use crate::model::promotion::{Mode, Probe, Strategy};
-use crate::model::release::Carried;
+use crate::model::release::{Carried, Label};
 use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
@@ -156,6 +156,9 @@ pub struct Step {
     pub expects: Option<Fingerprint>,
     /// The steps that must be done before.
     pub needs: Vec<StepId>,
+    /// In the reverse plan: the step that this one takes back. It runs only if that one was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<StepId>,
 }
 
 /// What a step does.
@@ -182,11 +185,17 @@ pub enum Action {
         workload: Workload,
         /// How it replaces what runs there.
         mode: PlaceMode,
+        /// The release that the slot holds from then on, when it is not the plan's target: the one that
+        /// stood there before, on the way back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<Label>,
         /// Whether it runs; a release that is kept for the way back may be stopped.
         running: bool,
     },
     /// Take a workload out of a slot.
     Remove,
+    /// Take every workload out of a slot that has no live traffic.
+    Empty,
     /// Wait until every instance in the slot can take traffic.
     Ready {
         /// How long it may take.

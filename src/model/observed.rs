@@ -1,0 +1,27 @@
+//! What was found: the engine's facts and the registry's images, side by side.
+
+use std::collections::BTreeMap;
+
+use crate::model::build::Inputs;
+use crate::model::facts::Facts;
+use crate::model::{Digest, ServiceName};
+
+/// Everything that a plan is made from, besides what is desired and the state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// What the engine says.
+    pub facts: Facts,
+    /// For each service that would be built: its inputs, and the image that they made before.
+    pub images: BTreeMap<ServiceName, ImageFacts>,
+}
+
+/// A service's build inputs and what the registry has for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// What the build depends on now.
+    pub inputs: Inputs,
+    /// The image that these inputs made before.
+    pub found: Option<Digest>,
+    /// How many files differ from the inputs of the live release, when those are known.
+    pub changed_files: Option<usize>,
+}

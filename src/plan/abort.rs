@@ -1,0 +1,39 @@
+//! The plan of `abort`: give up the release that waits in the preview slot.
+
+use crate::model::desired::Desired;
+use crate::model::facts::Facts;
+use crate::model::plan::{Action, Intent, Plan};
+use crate::model::release::Status;
+use crate::model::state::State;
+use crate::model::{Address, Slot};
+use crate::plan::PlanError;
+use crate::plan::apply::restore;
+use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::promote::target;
+
+/// Makes the plan of `abort`. Live traffic is not touched, and neither is a previous release that is kept
+/// for the way back: only what never had live traffic is given up.
+///
+/// # Errors
+/// When no such release stands in the preview slot.
+pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, PlanError> {
+    let was_live = |slot: Slot| {
+        let number = facts.slots.get(&slot).map(|there| there.label.number);
+        let release = number.and_then(|number| state.release(number));
+        release.is_some_and(|release| matches!(release.status, Status::Live | Status::Superseded))
+    };
+    let waiting = Slot::ALL
+        .into_iter()
+        .filter(|slot| facts.active != Some(*slot) && !was_live(*slot))
+        .find_map(|slot| facts.slots.get(&slot).map(|there| (slot, there)));
+    let Some((slot, there)) = waiting else {
+        return Err(PlanError::NothingWaiting { environment: desired.environment.clone() });
+    };
+    let mut draft = Draft::default();
+    let reason = format!("release {} is given up", there.label.number);
+    let new =
+        Proposal::new(Address::Slot(slot), Action::Empty, reason).expecting(facts.slot_fingerprint(slot));
+    draft.add_with_undos(new, restore(slot, there));
+    let target = target(slot, there, state);
+    Ok(draft.finish(&Subject::new(desired, facts, state), Intent::Abort, Some(target)))
+}

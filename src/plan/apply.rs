@@ -1,0 +1,445 @@
+//! The plan of `apply`: make the environment what the configuration says.
+
+use std::collections::BTreeMap;
+
+use crate::model::check::Stage;
+use crate::model::desired::{Desired, DesiredService};
+use crate::model::facts::{SlotFacts, WorkloadFacts};
+use crate::model::observed::Observed;
+use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::promotion::{Mode, Strategy};
+use crate::model::release::Status;
+use crate::model::state::State;
+use crate::model::workload::{Known, Workload};
+use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
+use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::workload_changes;
+
+type Workloads = BTreeMap<ServiceName, Workload>;
+
+/// Makes the plan of `apply`, and of `promote A --to B`, which differs only in where the images come from.
+#[must_use]
+pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
+    let workloads = with_images(desired, observed);
+    let mut apply = Apply { desired, observed, state, workloads, draft: Draft::default() };
+    let target = match apply.standing() {
+        Standing::Active(slot) => apply.settle(slot),
+        Standing::Preview(slot) => apply.bring_up(slot),
+        Standing::Nowhere => Some(apply.release()),
+    };
+    let intent = desired.carried_from.clone().map_or(Intent::Apply, Intent::Carry);
+    apply.draft.finish(&Subject::new(desired, &observed.facts, state), intent, target)
+}
+
+/// The desired workloads, with the images that are there already.
+fn with_images(desired: &Desired, observed: &Observed) -> Workloads {
+    let image = |name: &ServiceName, service: &DesiredService| {
+        let found = observed.images.get(name).and_then(|image| image.found.clone());
+        found.map_or_else(|| service.workload.image.clone(), Known::Value)
+    };
+    let services = desired.services.iter();
+    services
+        .map(|(name, s)| (name.clone(), Workload { image: image(name, s), ..s.workload.clone() }))
+        .collect()
+}
+
+/// Where the desired workloads run already.
+enum Standing {
+    Active(Slot),
+    Preview(Slot),
+    Nowhere,
+}
+
+struct Apply<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    state: &'a State,
+    workloads: Workloads,
+    draft: Draft,
+}
+
+impl Apply<'_> {
+    fn standing(&self) -> Standing {
+        let facts = &self.observed.facts;
+        let same = |slot: &SlotFacts| {
+            slot.workloads.len() == self.workloads.len()
+                && self.workloads.iter().all(|(name, workload)| {
+                    slot.workloads.get(name).is_some_and(|there| there.spec == *workload)
+                })
+        };
+        if let Some((slot, _)) = facts.live().filter(|(_, there)| same(there)) {
+            return Standing::Active(slot);
+        }
+        if self.desired.strategy != Strategy::BlueGreen && facts.active.is_some() {
+            return Standing::Nowhere;
+        }
+        let preview = facts.slots.iter().find(|(slot, there)| Some(**slot) != facts.active && same(there));
+        // A release that was superseded is brought back by a new release, so that the history reads forward.
+        let was_live = |there: &SlotFacts| {
+            self.state.release(there.label.number).is_some_and(|release| {
+                matches!(release.status, Status::Superseded | Status::Reverted { .. } | Status::Failed { .. })
+            })
+        };
+        match preview {
+            Some((slot, there)) if !was_live(there) => Standing::Preview(*slot),
+            _ => Standing::Nowhere,
+        }
+    }
+
+    /// The live release is the desired one: only listeners may differ, and what a dead run left unsaid.
+    fn settle(&mut self, slot: Slot) -> Option<Target> {
+        self.images();
+        let routes = self.routes();
+        for name in self.workloads.keys() {
+            self.draft.same(Address::Workload(slot, name.clone()), "runs as it should");
+        }
+        let unroute = self.unroute(&routes);
+        let facts = self.observed.facts.slots.get(&slot)?;
+        let number = facts.label.number;
+        let recorded = self.state.release(number).is_some_and(|release| release.status == Status::Live);
+        if recorded {
+            if !facts.is_ready() {
+                self.draft.notes.push(format!("release {number} is live in {slot} and not healthy now"));
+            }
+            let _ = unroute;
+            return None;
+        }
+        let reason = format!("release {number} got live traffic and its run ended before this was checked");
+        let verify = Proposal::new(Address::Traffic, self.checks(Stage::After), reason).after(&routes);
+        let way_back = self.way_back(slot);
+        let verified = match way_back {
+            Some(undo) => self.draft.add_with_undo(verify, undo),
+            None => self.draft.add(verify),
+        };
+        self.keep_previous(slot.other(), &[verified]);
+        Some(self.target(slot, number))
+    }
+
+    /// What moves traffic away from a release that nobody saw verified, when something ready is there.
+    fn way_back(&self, slot: Slot) -> Option<Proposal> {
+        let facts = &self.observed.facts;
+        let other = facts.slots.get(&slot.other()).filter(|there| there.is_running())?;
+        let reason = format!("release {} has live traffic again", other.label.number);
+        let action = Action::Switch {
+            from: Some(slot),
+            to: Some(slot.other()),
+            probe: self.desired.promotion.probe.clone(),
+        };
+        Some(Proposal::new(Address::Traffic, action, reason).expecting(Some(facts.traffic_fingerprint())))
+    }
+
+    /// The preview slot holds the desired release already: a promotion is due, or a run died before it.
+    fn bring_up(&mut self, slot: Slot) -> Option<Target> {
+        self.images();
+        let there = self.observed.facts.slots.get(&slot)?;
+        let number = there.label.number;
+        let waits = self.state.release(number).is_some_and(|release| release.status == Status::Waiting);
+        if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
+            self.routes();
+            for name in self.workloads.keys() {
+                self.draft.same(Address::Workload(slot, name.clone()), "waits for its promotion");
+            }
+            let next =
+                format!("release {number} waits in {slot}: `shipit promote {slot}` gives it live traffic");
+            self.draft.notes.push(next);
+            return None;
+        }
+        let mut needs = self.routes();
+        for (name, workload) in there.workloads.clone() {
+            if workload.running {
+                self.draft.same(Address::Workload(slot, name), format!("release {number} is placed already"));
+                continue;
+            }
+            let address = Address::Workload(slot, name.clone());
+            let fingerprint = Some(workload.fingerprint());
+            let place = place(workload.spec.clone(), PlaceMode::Fresh);
+            let back = as_it_was(&workload, PlaceMode::Fresh, there);
+            let new = Proposal::new(address.clone(), place, "stopped; starts again").expecting(fingerprint);
+            needs.push(self.draft.add_with_undo(new, Proposal::new(address, back, "stopped, as it was")));
+        }
+        self.promote(slot, &needs);
+        Some(self.target(slot, number))
+    }
+
+    /// Nothing runs the desired release: build it, place it, bring it to traffic.
+    fn release(&mut self) -> Target {
+        let facts = &self.observed.facts;
+        let number = self.next_number();
+        let builds = self.images();
+        match (self.desired.strategy, facts.active) {
+            (Strategy::BlueGreen, _) | (_, None) => {
+                let slot = facts.active.map_or(Slot::Blue, Slot::other);
+                self.place_beside(slot, &builds);
+                self.target(slot, number)
+            }
+            (Strategy::Rolling, Some(slot)) => {
+                self.replace(slot, PlaceMode::Rolling, &builds);
+                self.target(slot, number)
+            }
+            (Strategy::Recreate, Some(slot)) => {
+                self.replace(slot, PlaceMode::Recreate, &builds);
+                self.target(slot, number)
+            }
+        }
+    }
+
+    fn next_number(&self) -> ReleaseNumber {
+        let recorded = self.state.releases.iter().map(|release| release.number).max();
+        let placed = self.observed.facts.slots.values().map(|slot| slot.label.number).max();
+        recorded.max(placed).map_or(ReleaseNumber::FIRST, ReleaseNumber::next)
+    }
+
+    fn target(&self, slot: Slot, release: ReleaseNumber) -> Target {
+        let new = self.state.release(release).is_none();
+        let source = self.desired.source.clone();
+        Target { slot, release, new, source, workloads: self.workloads.clone() }
+    }
+
+    /// Builds what is not there; says why for each image.
+    fn images(&mut self) -> BTreeMap<ServiceName, StepId> {
+        let mut builds = BTreeMap::new();
+        for (name, service) in &self.desired.services {
+            let address = Address::Image(name.clone());
+            let Some(image) = self.observed.images.get(name) else {
+                self.draft.same(address, self.carried());
+                continue;
+            };
+            if image.found.is_some() {
+                self.draft.same(address, format!("inputs {} are built already", image.inputs.hash.short()));
+                continue;
+            }
+            let reason = match image.changed_files {
+                Some(1) => "1 file changed since the live release".to_owned(),
+                Some(0) => "the build's own description changed".to_owned(),
+                Some(files) => format!("{files} files changed since the live release"),
+                None => format!("no image was built from these {} input files", image.inputs.files.len()),
+            };
+            let action = Action::Build { spec: service.build.clone(), inputs: image.inputs.hash.clone() };
+            builds.insert(name.clone(), self.draft.add(Proposal::new(address, action, reason)));
+        }
+        builds
+    }
+
+    fn carried(&self) -> String {
+        self.desired.carried_from.as_ref().map_or_else(
+            || "known".to_owned(),
+            |from| format!("carried on from {} release {}", from.environment, from.release),
+        )
+    }
+
+    /// Sets up the listeners that are missing or different.
+    fn routes(&mut self) -> Vec<StepId> {
+        let mut steps = Vec::new();
+        for (name, service) in &self.desired.services {
+            let Some(route) = &service.route else { continue };
+            let address = Address::Route(name.clone());
+            let there = self.observed.facts.routes.get(name);
+            if there == Some(route) {
+                self.draft.same(address, format!("live on {}, preview on {}", route.live, route.preview));
+                continue;
+            }
+            let reason = if there.is_some() { "the listeners differ" } else { "there are no listeners yet" };
+            let undo = there.map_or(Action::Unroute, |there| Action::Route { route: there.clone() });
+            let new = Proposal::new(address.clone(), Action::Route { route: route.clone() }, reason)
+                .expecting(self.observed.facts.route_fingerprint(name));
+            steps.push(
+                self.draft.add_with_undo(new, Proposal::new(address, undo, "the listeners as they were")),
+            );
+        }
+        steps
+    }
+
+    /// Takes away the listeners of services that are not desired any more.
+    fn unroute(&mut self, needs: &[StepId]) -> Vec<StepId> {
+        let gone: Vec<_> = self
+            .observed
+            .facts
+            .routes
+            .iter()
+            .filter(|(name, _)| {
+                self.desired.services.get(*name).is_none_or(|service| service.route.is_none())
+            })
+            .map(|(name, route)| (name.clone(), route.clone()))
+            .collect();
+        gone.into_iter()
+            .map(|(name, route)| {
+                let address = Address::Route(name);
+                let new = Proposal::new(address.clone(), Action::Unroute, "nothing listens there any more")
+                    .after(needs);
+                self.draft.add_with_undo(
+                    new,
+                    Proposal::new(address, Action::Route { route }, "the listeners as they were"),
+                )
+            })
+            .collect()
+    }
+
+    /// Puts the release into the slot without live traffic.
+    fn place_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
+        let routes = self.routes();
+        let mut before: Vec<StepId> = self.empty(slot, builds).into_iter().collect();
+        before.extend(routes);
+        let live = self.observed.facts.live().map(|(slot, facts)| (slot, facts.clone()));
+        let mut placed = Vec::new();
+        for (name, workload) in self.workloads.clone() {
+            let old = live.as_ref().and_then(|(_, facts)| facts.workloads.get(&name)).map(|old| &old.spec);
+            let changes = workload_changes(old, &workload);
+            let reason = match (&live, old) {
+                (None, _) => "the first release".to_owned(),
+                (Some((active, _)), None) => format!("{active} has no {name}"),
+                (Some((active, _)), Some(_)) if changes.is_empty() => format!("as in {active}"),
+                (Some((active, _)), Some(_)) => format!("differs from {active}"),
+            };
+            let address = Address::Workload(slot, name.clone());
+            let new = Proposal::new(address.clone(), place(workload, PlaceMode::Fresh), reason)
+                .changing(changes)
+                .after(&before)
+                .after(builds.get(&name).map(std::slice::from_ref).unwrap_or_default());
+            let undo = Proposal::new(address, Action::Remove, "taken out again");
+            placed.push(self.draft.add_with_undo(new, undo));
+        }
+        placed.extend(before);
+        self.promote(slot, &placed);
+    }
+
+    /// Makes room, once every image is there: a failing build must not cost a warm release.
+    fn empty(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) -> Option<StepId> {
+        let facts = &self.observed.facts;
+        let there = facts.slots.get(&slot)?;
+        let needs: Vec<StepId> = builds.values().copied().collect();
+        let reason = format!("makes room; release {} stays in the history", there.label.number);
+        let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
+            .expecting(facts.slot_fingerprint(slot))
+            .after(&needs);
+        Some(self.draft.add_with_undos(new, restore(slot, there)))
+    }
+
+    /// From placed to live traffic, or to waiting for it.
+    fn promote(&mut self, slot: Slot, placed: &[StepId]) {
+        let promotion = &self.desired.promotion;
+        let within = self.desired.ready_within;
+        let ready =
+            Proposal::new(Address::Slot(slot), Action::Ready { within }, "only a ready slot gets traffic");
+        let mut last = self.draft.add(ready.after(placed));
+        if !promotion.before.is_empty() {
+            let check =
+                Proposal::new(Address::Slot(slot), self.checks(Stage::Before), "must hold before the switch");
+            last = self.draft.add(check.after(&[last]));
+        }
+        if promotion.mode == Mode::Manual {
+            let note = "promotion is manual: the release will wait beside the live one";
+            self.draft.notes.push(note.to_owned());
+            return;
+        }
+        let verified =
+            super::promote::switch(&mut self.draft, self.desired, &self.observed.facts, slot, last);
+        self.unroute(&[verified]);
+    }
+
+    /// Replaces the workloads of the live slot in place.
+    fn replace(&mut self, slot: Slot, mode: PlaceMode, builds: &BTreeMap<ServiceName, StepId>) {
+        let mut before = self.routes();
+        let Some(there) = self.observed.facts.slots.get(&slot).cloned() else { return };
+        if mode == PlaceMode::Recreate {
+            self.draft.notes.push("recreate: requests are held while nothing runs".to_owned());
+        }
+        for (name, workload) in self.workloads.clone() {
+            let address = Address::Workload(slot, name.clone());
+            let old = there.workloads.get(&name);
+            let changes = workload_changes(old.map(|old| &old.spec), &workload);
+            let reason = if changes.is_empty() { "as it is; carries the new number" } else { "differs" };
+            let new = Proposal::new(address.clone(), place(workload, mode), reason)
+                .changing(changes)
+                .expecting(old.map(WorkloadFacts::fingerprint))
+                .after(&before)
+                .after(builds.get(&name).map(std::slice::from_ref).unwrap_or_default());
+            let undo = old.map_or_else(
+                || added_back(slot, name, mode, &there),
+                |old| vec![Proposal::new(address, as_it_was(old, mode, &there), "as it was")],
+            );
+            let step = self.draft.add_with_undos(new, undo);
+            // One service after the other, so that only one is below its strength at a time.
+            before = vec![step];
+        }
+        let within = self.desired.ready_within;
+        let ready = Proposal::new(Address::Slot(slot), Action::Ready { within }, "all of it must be ready");
+        let ready = self.draft.add(ready.after(&before));
+        let verify = Proposal::new(Address::Traffic, self.checks(Stage::After), "must hold on live traffic");
+        let verified = self.draft.add(verify.after(&[ready]));
+        let unrouted = self.unroute(&[verified]);
+        self.remove_gone(slot, &there, verified, &unrouted);
+    }
+
+    /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
+    fn remove_gone(&mut self, slot: Slot, there: &SlotFacts, verified: StepId, unrouted: &[StepId]) {
+        let gone = there.workloads.iter().filter(|(name, _)| !self.workloads.contains_key(*name));
+        for (name, old) in gone {
+            let address = Address::Workload(slot, name.clone());
+            let back = as_it_was(old, PlaceMode::Rolling, there);
+            let new = Proposal::new(address.clone(), Action::Remove, "not in the configuration any more")
+                .expecting(Some(old.fingerprint()))
+                .after(&[verified])
+                .after(unrouted);
+            self.draft.add_with_undo(new, Proposal::new(address, back, "as it was"));
+        }
+    }
+
+    fn checks(&self, stage: Stage) -> Action {
+        let promotion = &self.desired.promotion;
+        let checks = match stage {
+            Stage::Before => promotion.before.clone(),
+            Stage::After => promotion.after.clone(),
+        };
+        Action::Check { stage, checks }
+    }
+
+    fn keep_previous(&mut self, slot: Slot, needs: &[StepId]) {
+        super::promote::keep(
+            &mut self.draft,
+            &self.observed.facts,
+            slot,
+            self.desired.promotion.keep_previous,
+            needs,
+        );
+    }
+}
+
+/// What puts a slot's workloads back as they are now.
+pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
+    there
+        .workloads
+        .iter()
+        .map(|(name, old)| {
+            let action = as_it_was(old, PlaceMode::Fresh, there);
+            let reason = format!("release {} as it was", there.label.number);
+            Proposal::new(Address::Workload(slot, name.clone()), action, reason)
+        })
+        .collect()
+}
+
+/// Places a workload as it stands in its slot now.
+pub(super) fn as_it_was(old: &WorkloadFacts, mode: PlaceMode, there: &SlotFacts) -> Action {
+    let label = Some(there.label.clone());
+    Action::Place { workload: old.spec.clone(), mode, label, running: old.running }
+}
+
+/// What takes a service out again that was added to a live slot. Adding it gave the slot the new release's
+/// number; placing one of the old services as it is gives the old number back, and restarts nothing.
+pub(super) fn added_back(
+    slot: Slot,
+    added: ServiceName,
+    mode: PlaceMode,
+    there: &SlotFacts,
+) -> Vec<Proposal> {
+    let remove = Proposal::new(Address::Workload(slot, added), Action::Remove, "taken out again");
+    let relabel = there.workloads.iter().next().map(|(name, old)| {
+        let address = Address::Workload(slot, name.clone());
+        Proposal::new(address, as_it_was(old, mode, there), "carries its old number again")
+    });
+    std::iter::once(remove).chain(relabel).collect()
+}
+
+/// Places a workload of the plan's target, running.
+pub(super) const fn place(workload: Workload, mode: PlaceMode) -> Action {
+    Action::Place { workload, mode, label: None, running: true }
+}

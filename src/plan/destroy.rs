@@ -1,0 +1,40 @@
+//! The plan of `destroy`: take an environment away, traffic first.
+
+use crate::model::Address;
+use crate::model::desired::Desired;
+use crate::model::facts::Facts;
+use crate::model::plan::{Action, Intent, Plan};
+use crate::model::promotion::Probe;
+use crate::model::state::State;
+use crate::plan::apply::restore;
+use crate::plan::draft::{Draft, Proposal, Subject};
+
+/// Makes the plan of `destroy`: live traffic off, then the listeners, then the slots. Images and history stay.
+#[must_use]
+pub fn destroy(desired: &Desired, facts: &Facts, state: &State) -> Plan {
+    let mut draft = Draft::default();
+    let mut before = Vec::new();
+    if let Some(active) = facts.active {
+        let probe = Probe { rate: 0, ..Probe::default() };
+        let off = Action::Switch { from: Some(active), to: None, probe: probe.clone() };
+        let back = Action::Switch { from: None, to: Some(active), probe };
+        let new = Proposal::new(Address::Traffic, off, "nothing answers after this")
+            .expecting(Some(facts.traffic_fingerprint()));
+        before
+            .push(draft.add_with_undo(new, Proposal::new(Address::Traffic, back, "live traffic as it was")));
+    }
+    for (name, route) in &facts.routes {
+        let address = Address::Route(name.clone());
+        let new = Proposal::new(address.clone(), Action::Unroute, "the environment goes").after(&before);
+        let back = Action::Route { route: route.clone() };
+        draft.add_with_undo(new, Proposal::new(address, back, "the listeners as they were"));
+    }
+    for (slot, there) in &facts.slots {
+        let reason = format!("release {} is stopped and taken out", there.label.number);
+        let new = Proposal::new(Address::Slot(*slot), Action::Empty, reason)
+            .expecting(facts.slot_fingerprint(*slot))
+            .after(&before);
+        draft.add_with_undos(new, restore(*slot, there));
+    }
+    draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None)
+}

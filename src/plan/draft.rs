@@ -1,0 +1,148 @@
+//! A plan while it is written: numbers the steps, and keeps beside each what takes it back.
+
+use std::collections::BTreeMap;
+
+use crate::model::desired::Desired;
+use crate::model::facts::Facts;
+use crate::model::plan::{
+    Action, Change, FORMAT, Intent, Placed, Plan, StateRef, Step, StepId, Target, Unchanged,
+};
+use crate::model::promotion::{Mode, Strategy};
+use crate::model::source::Source;
+use crate::model::state::State;
+use crate::model::{Address, EnvironmentName, Fingerprint, ProjectName};
+
+/// What a plan is about, whatever it does.
+pub(super) struct Subject<'a> {
+    pub project: &'a ProjectName,
+    pub environment: &'a EnvironmentName,
+    pub source: &'a Source,
+    pub strategy: Strategy,
+    pub mode: Mode,
+    pub facts: &'a Facts,
+    pub state: &'a State,
+}
+
+impl<'a> Subject<'a> {
+    pub fn new(desired: &'a Desired, facts: &'a Facts, state: &'a State) -> Self {
+        Self {
+            project: &desired.project,
+            environment: &desired.environment,
+            source: &desired.source,
+            strategy: desired.strategy,
+            mode: desired.promotion.mode,
+            facts,
+            state,
+        }
+    }
+}
+
+/// A step before it has a number.
+pub(super) struct Proposal {
+    pub address: Address,
+    pub action: Action,
+    pub reason: String,
+    pub changes: Vec<Change>,
+    pub expects: Option<Fingerprint>,
+    pub needs: Vec<StepId>,
+}
+
+impl Proposal {
+    pub fn new(address: Address, action: Action, reason: impl Into<String>) -> Self {
+        Self { address, action, reason: reason.into(), changes: Vec::new(), expects: None, needs: Vec::new() }
+    }
+
+    pub fn after(mut self, needs: &[StepId]) -> Self {
+        self.needs.extend_from_slice(needs);
+        self
+    }
+
+    pub fn expecting(mut self, fingerprint: Option<Fingerprint>) -> Self {
+        self.expects = fingerprint;
+        self
+    }
+
+    pub fn changing(mut self, changes: Vec<Change>) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    fn number(self, id: StepId, undoes: Option<StepId>) -> Step {
+        Step {
+            id,
+            address: self.address,
+            action: self.action,
+            reason: self.reason,
+            changes: self.changes,
+            expects: self.expects,
+            needs: self.needs,
+            undoes,
+        }
+    }
+}
+
+/// A plan while it is written.
+#[derive(Default)]
+pub(super) struct Draft {
+    steps: Vec<Step>,
+    /// What takes each step back, in the order of the steps.
+    undo: BTreeMap<StepId, Vec<Proposal>>,
+    pub unchanged: Vec<Unchanged>,
+    pub notes: Vec<String>,
+}
+
+impl Draft {
+    /// Adds a step that needs nothing to be taken back.
+    pub fn add(&mut self, new: Proposal) -> StepId {
+        let id = StepId(u32::try_from(self.steps.len()).unwrap_or(u32::MAX) + 1);
+        self.steps.push(new.number(id, None));
+        id
+    }
+
+    /// Adds a step and what takes it back.
+    pub fn add_with_undo(&mut self, new: Proposal, undo: Proposal) -> StepId {
+        self.add_with_undos(new, vec![undo])
+    }
+
+    /// Adds a step that several steps take back.
+    pub fn add_with_undos(&mut self, new: Proposal, undo: Vec<Proposal>) -> StepId {
+        let id = self.add(new);
+        self.undo.insert(id, undo);
+        id
+    }
+
+    pub fn same(&mut self, address: Address, reason: impl Into<String>) {
+        self.unchanged.push(Unchanged { address, reason: reason.into() });
+    }
+
+    pub fn finish(self, subject: &Subject<'_>, intent: Intent, target: Option<Target>) -> Plan {
+        Plan {
+            format: FORMAT,
+            intent,
+            project: subject.project.clone(),
+            environment: subject.environment.clone(),
+            source: subject.source.clone(),
+            state: StateRef { lineage: subject.state.lineage.clone(), serial: subject.state.serial },
+            strategy: subject.strategy,
+            mode: subject.mode,
+            active: subject.facts.live().map(|(slot, facts)| Placed { slot, release: facts.label.number }),
+            target,
+            reverse: reverse(self.undo),
+            steps: self.steps,
+            unchanged: self.unchanged,
+            notes: self.notes,
+        }
+    }
+}
+
+/// The last step is taken back first, and one after the other: the way back is for safety, not for speed.
+fn reverse(undo: BTreeMap<StepId, Vec<Proposal>>) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let flat =
+        undo.into_iter().rev().flat_map(|(undoes, news)| news.into_iter().map(move |new| (undoes, new)));
+    for (number, (undoes, new)) in (1..).zip(flat) {
+        let before: Vec<StepId> = steps.last().map(|step| step.id).into_iter().collect();
+        steps.push(new.after(&before).number(StepId(number), Some(undoes)));
+    }
+    steps
+}

@@ -1,0 +1,93 @@
+//! From what is desired and what was found to a plan: pure, deterministic, no I/O, no clock.
+//!
+//! One file per intent ([`apply`], [`promote`], [`rollback`], [`abort`], [`destroy`]); they all write into a
+//! [`draft`], which numbers the steps and keeps the way back beside them. [`verify`] reads a finished plan and
+//! names what is wrong with it; [`simulate`] carries a plan out on a model of the world. Uses `model` only.
+
+mod abort;
+mod apply;
+mod destroy;
+mod diff;
+mod draft;
+mod graph;
+mod promote;
+mod rollback;
+mod simulate;
+mod stale;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use abort::abort;
+pub use apply::apply;
+pub use destroy::destroy;
+pub use diff::workload_changes;
+pub use graph::waves;
+pub use promote::promote;
+pub use rollback::rollback;
+pub use simulate::simulate;
+pub use stale::stale;
+pub use verify::{Fault, verify};
+
+use crate::model::{EnvironmentName, ReleaseNumber, Slot};
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// `promote` was given a slot without a release.
+    #[error("{slot} of {environment} holds no release")]
+    EmptySlot {
+        /// Which slot.
+        slot: Slot,
+        /// Of which environment.
+        environment: EnvironmentName,
+    },
+    /// `promote` was given a slot that cannot take traffic.
+    #[error("{slot} of {environment} cannot take traffic: {reason}")]
+    UnreadySlot {
+        /// Which slot.
+        slot: Slot,
+        /// Of which environment.
+        environment: EnvironmentName,
+        /// Which service, and how it is.
+        reason: String,
+    },
+    /// A strategy without a preview slot has nothing to promote.
+    #[error("{environment} has the strategy {strategy}, which has no preview slot to promote")]
+    NoPreview {
+        /// Of which environment.
+        environment: EnvironmentName,
+        /// Its strategy.
+        strategy: String,
+    },
+    /// `rollback` has nowhere to go.
+    #[error("{environment} has no earlier release to go back to")]
+    NoPrevious {
+        /// Of which environment.
+        environment: EnvironmentName,
+    },
+    /// `rollback --to` was given a number that never was.
+    #[error("{environment} has no release {release}")]
+    NoSuchRelease {
+        /// Of which environment.
+        environment: EnvironmentName,
+        /// The number.
+        release: ReleaseNumber,
+    },
+    /// `rollback --to` was given a release that never had live traffic.
+    #[error("release {release} of {environment} never had live traffic: it {word}")]
+    NeverLive {
+        /// Of which environment.
+        environment: EnvironmentName,
+        /// The number.
+        release: ReleaseNumber,
+        /// How it ended.
+        word: String,
+    },
+    /// `abort` has nothing to give up.
+    #[error("{environment} has no release that waits for its promotion")]
+    NothingWaiting {
+        /// Of which environment.
+        environment: EnvironmentName,
+    },
+}

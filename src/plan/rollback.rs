@@ -1,0 +1,169 @@
+//! The plan of `rollback`: live traffic for a release that had it before.
+//!
+//! It is the emergency exit, so it is short: no build, no checks of the configuration, and no way back to the
+//! release that is being left. That the slot is ready is asked all the same.
+
+use crate::model::check::Stage;
+use crate::model::desired::Desired;
+use crate::model::facts::{Facts, SlotFacts};
+use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::promotion::Strategy;
+use crate::model::release::{Release, Status};
+use crate::model::state::State;
+use crate::model::{Address, ReleaseNumber, Slot};
+use crate::plan::apply::{added_back, as_it_was, place, restore};
+use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::{PlanError, promote, workload_changes};
+
+/// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this one.
+///
+/// # Errors
+/// When there is no such release, or it never had live traffic.
+pub fn rollback(
+    desired: &Desired,
+    facts: &Facts,
+    state: &State,
+    to: Option<ReleaseNumber>,
+) -> Result<Plan, PlanError> {
+    let subject = Subject::new(desired, facts, state);
+    let live = facts.live();
+    let live_number = live.map(|(_, there)| there.label.number);
+    let release = find(desired, state, live_number, to)?;
+    let intent = Intent::Rollback(release.number);
+    let mut draft = Draft::default();
+    if live_number == Some(release.number) {
+        draft.notes.push(format!("release {} has live traffic already", release.number));
+        draft.same(Address::Traffic, "nothing to go back from");
+        return Ok(draft.finish(&subject, intent, None));
+    }
+    let slot = match (desired.strategy, live) {
+        (Strategy::Rolling | Strategy::Recreate, Some((slot, there))) => {
+            in_place(&mut draft, desired, facts, release, (slot, there));
+            slot
+        }
+        (_, active) => {
+            let slot = active.map_or(Slot::Blue, |(slot, _)| slot.other());
+            beside(&mut draft, desired, facts, release, slot);
+            slot
+        }
+    };
+    let target = Target {
+        slot,
+        release: release.number,
+        new: false,
+        source: release.source.clone(),
+        workloads: release.workloads.clone(),
+    };
+    Ok(draft.finish(&subject, intent, Some(target)))
+}
+
+fn find<'a>(
+    desired: &Desired,
+    state: &'a State,
+    live: Option<ReleaseNumber>,
+    to: Option<ReleaseNumber>,
+) -> Result<&'a Release, PlanError> {
+    let environment = || desired.environment.clone();
+    let Some(number) = to else {
+        let live = live.unwrap_or(ReleaseNumber(0));
+        return state.previous_good(live).ok_or_else(|| PlanError::NoPrevious { environment: environment() });
+    };
+    let release = state
+        .release(number)
+        .ok_or_else(|| PlanError::NoSuchRelease { environment: environment(), release: number })?;
+    match &release.status {
+        Status::Live | Status::Superseded => Ok(release),
+        Status::Waiting => Err("still waits for its promotion".to_owned()),
+        Status::Failed { reason } => Err(format!("failed ({reason})")),
+        Status::Reverted { reason } => Err(format!("was reverted ({reason})")),
+        Status::Aborted => Err("was given up".to_owned()),
+    }
+    .map_err(|word| PlanError::NeverLive { environment: environment(), release: number, word })
+}
+
+/// Brings the release up in the slot without traffic, and switches.
+fn beside(draft: &mut Draft, desired: &Desired, facts: &Facts, release: &Release, slot: Slot) {
+    let there = facts.slots.get(&slot);
+    let placed = match there {
+        Some(there) if there.label.number == release.number => {
+            let warm = promote::start(draft, slot, there);
+            if warm.is_empty() {
+                draft.notes.push(format!("release {} is warm in {slot}", release.number));
+            }
+            warm
+        }
+        other => place_anew(draft, facts, release, slot, other),
+    };
+    let within = desired.ready_within;
+    let ready =
+        Proposal::new(Address::Slot(slot), Action::Ready { within }, "only a ready slot gets traffic");
+    let ready = draft.add(ready.after(&placed));
+    let bare = without_checks(desired);
+    promote::switch(draft, &bare, facts, slot, ready);
+}
+
+fn without_checks(desired: &Desired) -> Desired {
+    let mut bare = desired.clone();
+    bare.promotion.before.clear();
+    bare.promotion.after.clear();
+    bare
+}
+
+fn place_anew(
+    draft: &mut Draft,
+    facts: &Facts,
+    release: &Release,
+    slot: Slot,
+    there: Option<&SlotFacts>,
+) -> Vec<StepId> {
+    let room: Vec<StepId> = there
+        .map(|there| {
+            let reason = format!("makes room; release {} stays in the history", there.label.number);
+            let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
+                .expecting(facts.slot_fingerprint(slot));
+            draft.add_with_undos(new, restore(slot, there))
+        })
+        .into_iter()
+        .collect();
+    let place_one = |(name, workload): (&crate::model::ServiceName, &crate::model::workload::Workload)| {
+        let address = Address::Workload(slot, name.clone());
+        let reason = format!("release {} from the history", release.number);
+        let new =
+            Proposal::new(address.clone(), place(workload.clone(), PlaceMode::Fresh), reason).after(&room);
+        draft.add_with_undo(new, Proposal::new(address, Action::Remove, "taken out again"))
+    };
+    let mut placed: Vec<StepId> = release.workloads.iter().map(place_one).collect();
+    placed.extend(room.iter().copied());
+    placed
+}
+
+/// Replaces the live slot's workloads by the release's.
+fn in_place(
+    draft: &mut Draft,
+    desired: &Desired,
+    facts: &Facts,
+    release: &Release,
+    (slot, there): (Slot, &SlotFacts),
+) {
+    let mode = if desired.strategy == Strategy::Rolling { PlaceMode::Rolling } else { PlaceMode::Recreate };
+    let mut before: Vec<StepId> = Vec::new();
+    for (name, workload) in &release.workloads {
+        let address = Address::Workload(slot, name.clone());
+        let old = there.workloads.get(name);
+        let undo = old.map_or_else(
+            || added_back(slot, name.clone(), mode, there),
+            |old| vec![Proposal::new(address.clone(), as_it_was(old, mode, there), "as it was")],
+        );
+        let reason = format!("release {} from the history", release.number);
+        let new = Proposal::new(address.clone(), place(workload.clone(), mode), reason)
+            .changing(workload_changes(old.map(|old| &old.spec), workload))
+            .expecting(facts.workload_fingerprint(slot, name))
+            .after(&before);
+        before = vec![draft.add_with_undos(new, undo)];
+    }
+    let ready = Action::Ready { within: desired.ready_within };
+    let ready =
+        draft.add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));
+    let verify = Action::Check { stage: Stage::After, checks: Vec::new() };
+    draft.add(Proposal::new(Address::Traffic, verify, "what the prober saw").after(&[ready]));
+}

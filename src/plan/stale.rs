@@ -1,0 +1,44 @@
+//! Whether the world is still as a plan saw it.
+
+use std::collections::BTreeSet;
+
+use crate::model::facts::Facts;
+use crate::model::plan::{Action, Plan, Step};
+use crate::model::{Address, Fingerprint};
+
+/// The addresses that a plan's first acts would find changed. A step whose resource an earlier step of the
+/// same plan changes is checked when it acts, and not here.
+#[must_use]
+pub fn stale(plan: &Plan, facts: &Facts) -> Vec<Address> {
+    let mut touched: BTreeSet<&Address> = BTreeSet::new();
+    let mut stale = Vec::new();
+    for step in plan.steps.iter().filter(|step| binds(step)) {
+        let under_emptied = |address: &Address| matches!(address, Address::Workload(slot, _) if touched.contains(&Address::Slot(*slot)));
+        if !touched.contains(&step.address)
+            && !under_emptied(&step.address)
+            && current(&step.address, facts) != step.expects
+        {
+            stale.push(step.address.clone());
+        }
+        touched.insert(&step.address);
+    }
+    stale
+}
+
+/// Whether a step is bound to what it finds.
+const fn binds(step: &Step) -> bool {
+    matches!(
+        step.action,
+        Action::Route { .. } | Action::Place { .. } | Action::Empty | Action::Switch { .. } | Action::Remove
+    )
+}
+
+fn current(address: &Address, facts: &Facts) -> Option<Fingerprint> {
+    match address {
+        Address::Image(_) => None,
+        Address::Route(service) => facts.route_fingerprint(service),
+        Address::Workload(slot, service) => facts.workload_fingerprint(*slot, service),
+        Address::Slot(slot) => facts.slot_fingerprint(*slot),
+        Address::Traffic => Some(facts.traffic_fingerprint()),
+    }
+}

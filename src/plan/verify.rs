@@ -1,0 +1,138 @@
+//! Reads a finished plan and names what is wrong with it. Every plan is read before it is carried out, one
+//! from a file all the more: it may have been edited.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::plan::{Action, FORMAT, PlaceMode, Plan, Step, StepId};
+use crate::model::promotion::Strategy;
+use crate::model::{Address, Slot};
+use crate::plan::graph::waves;
+
+/// What is wrong with a plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It was made by another version.
+    #[error("the plan has format {found}, and this shipit reads format {FORMAT}")]
+    Format {
+        /// The format that the plan has.
+        found: u32,
+    },
+    /// Steps wait for each other, or for a step that is not there.
+    #[error("steps {0:?} can never run: they wait for each other or for a step that is not there")]
+    Order(Vec<StepId>),
+    /// Two steps have the same number.
+    #[error("step {0} is there twice")]
+    Twice(StepId),
+    /// Traffic would go to a slot that no step before it saw ready.
+    #[error("step {0} gives traffic to a slot that no step before it saw ready")]
+    UnreadySwitch(StepId),
+    /// A step would stop or replace what has live traffic.
+    #[error("step {0} changes {1}, which has live traffic")]
+    LiveTouched(StepId, Address),
+    /// A step that changes something has nothing that takes it back.
+    #[error("step {0} has no way back")]
+    NoWayBack(StepId),
+}
+
+/// All that is wrong with a plan; nothing for one that may be carried out.
+#[must_use]
+pub fn verify(plan: &Plan) -> Vec<Fault> {
+    if plan.format != FORMAT {
+        return vec![Fault::Format { found: plan.format }];
+    }
+    let mut faults = duplicates(&plan.steps);
+    for steps in [&plan.steps, &plan.reverse] {
+        if let Err(stuck) = waves(steps) {
+            faults.push(Fault::Order(stuck));
+        }
+    }
+    if !faults.is_empty() {
+        return faults;
+    }
+    let before = ancestors(&plan.steps);
+    let undone: BTreeSet<StepId> = plan.reverse.iter().filter_map(|back| back.undoes).collect();
+    for step in &plan.steps {
+        faults.extend(unready_switch(step, &before[&step.id]));
+        faults.extend(live_touched(plan, step, &before[&step.id]));
+        faults.extend(no_way_back(step, &undone));
+    }
+    faults
+}
+
+fn duplicates(steps: &[Step]) -> Vec<Fault> {
+    let mut seen = BTreeSet::new();
+    steps.iter().filter(|step| !seen.insert(step.id)).map(|step| Fault::Twice(step.id)).collect()
+}
+
+/// For each step the kinds of step that are certainly done before it: which slots were seen ready, and
+/// whether traffic was moved. Kept as facts and not as sets of steps, so that a wide plan stays linear.
+fn ancestors(steps: &[Step]) -> BTreeMap<StepId, Before> {
+    let mut before: BTreeMap<StepId, Before> = BTreeMap::new();
+    let by_id: BTreeMap<StepId, &Step> = steps.iter().map(|step| (step.id, step)).collect();
+    for id in waves(steps).unwrap_or_default().into_iter().flatten() {
+        let mut here = Before::default();
+        for need in &by_id[&id].needs {
+            if let Some(there) = before.get(need) {
+                here.ready.extend(&there.ready);
+                here.traffic = there.traffic.or(here.traffic);
+            }
+            match (&by_id[need].action, &by_id[need].address) {
+                (Action::Ready { .. }, Address::Slot(slot)) => {
+                    here.ready.insert(*slot);
+                }
+                (Action::Switch { to, .. }, _) => here.traffic = Some(Moved(*to)),
+                _ => {}
+            }
+        }
+        before.insert(id, here);
+    }
+    before
+}
+
+#[derive(Debug, Clone, Default)]
+struct Before {
+    ready: BTreeSet<Slot>,
+    /// Where traffic went, once a switch is done.
+    traffic: Option<Moved>,
+}
+
+/// The slot that a switch gave traffic to; none when it took the environment off.
+#[derive(Debug, Clone, Copy)]
+struct Moved(Option<Slot>);
+
+fn unready_switch(step: &Step, before: &Before) -> Option<Fault> {
+    match step.action {
+        Action::Switch { to: Some(to), .. } if !before.ready.contains(&to) => {
+            Some(Fault::UnreadySwitch(step.id))
+        }
+        _ => None,
+    }
+}
+
+fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
+    let live = match before.traffic {
+        Some(Moved(slot)) => slot?,
+        None => plan.active.as_ref()?.slot,
+    };
+    let in_place = plan.strategy != Strategy::BlueGreen;
+    let slot = match (&step.action, &step.address) {
+        (Action::Remove, _) if in_place => None,
+        (Action::Place { mode: PlaceMode::Fresh, .. } | Action::Remove, Address::Workload(slot, _))
+        | (Action::Empty | Action::Keep { .. }, Address::Slot(slot)) => Some(*slot),
+        _ => None,
+    };
+    (slot == Some(live)).then(|| Fault::LiveTouched(step.id, step.address.clone()))
+}
+
+fn no_way_back(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
+    let changes = matches!(
+        step.action,
+        Action::Route { .. }
+            | Action::Unroute
+            | Action::Place { .. }
+            | Action::Remove
+            | Action::Empty
+            | Action::Switch { .. }
+    );
+    (changes && !undone.contains(&step.id)).then_some(Fault::NoWayBack(step.id))
+}

@@ -1,0 +1,158 @@
+//! What the end of a run means for the history.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::model::check::Stage;
+use crate::model::facts::{Facts, SlotFacts};
+use crate::model::outcome::ProbeReport;
+use crate::model::plan::{Action, Intent, Plan, Target};
+use crate::model::release::{Actor, Release, Status};
+use crate::model::source::Source;
+use crate::model::state::State;
+use crate::model::workload::Workload;
+use crate::model::{ContentHash, ServiceName, Slot};
+use crate::rollout::{End, Traffic};
+
+/// A run that is over.
+#[derive(Debug, Clone)]
+pub struct Ended<'a> {
+    /// What it carried out.
+    pub plan: &'a Plan,
+    /// How it ended.
+    pub end: &'a End,
+    /// What the target runs, every image that was built filled in.
+    pub workloads: &'a BTreeMap<ServiceName, Workload>,
+    /// What the prober measured.
+    pub probe: Option<&'a ProbeReport>,
+    /// Who.
+    pub actor: &'a Actor,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The hash that says whether two releases run the same thing.
+#[must_use]
+pub fn config_hash(workloads: &BTreeMap<ServiceName, Workload>) -> ContentHash {
+    ContentHash::of_json(workloads)
+}
+
+/// The state after a run. The serial goes up by one; the lineage is the caller's to set.
+#[must_use]
+pub fn record(state: &State, run: &Ended<'_>) -> State {
+    let mut next = state.clone();
+    next.serial += 1;
+    match &run.plan.target {
+        Some(target) => record_target(&mut next, run, target),
+        None if run.plan.intent == Intent::Destroy && *run.end == End::Done => take_off(&mut next),
+        None => {}
+    }
+    next
+}
+
+fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
+    let status = match run.end {
+        End::Done if run.plan.intent == Intent::Abort => Status::Aborted,
+        End::Done if goes_live(run.plan) => Status::Live,
+        End::Done => Status::Waiting,
+        // What failed before its switch still stands where it stood, if it stood there before this run.
+        End::Failed(_) if !target.new => return,
+        End::Failed(reason) => Status::Failed { reason: reason.clone() },
+        End::Reverted(reason) => Status::Reverted { reason: reason.clone() },
+        End::Interrupted(Traffic::MovedBack) => Status::Reverted { reason: "interrupted".to_owned() },
+        // The next run finds out what stands, and goes on there.
+        End::Interrupted(_) | End::Stuck { .. } | End::Stale(_) | End::LockLost => return,
+    };
+    match status {
+        Status::Live => step_down(state, Status::Live, &Status::Superseded),
+        Status::Waiting => step_down(state, Status::Waiting, &Status::Aborted),
+        _ => {}
+    }
+    put(state, run, target, status);
+}
+
+/// Whether the plan ends with live traffic on its target.
+fn goes_live(plan: &Plan) -> bool {
+    let verifies = |action: &Action| matches!(action, Action::Check { stage, .. } if *stage == Stage::After);
+    plan.steps.iter().any(|step| verifies(&step.action))
+}
+
+#[allow(clippy::needless_pass_by_value)] // a status is given by name
+fn step_down(state: &mut State, from: Status, to: &Status) {
+    for release in state.releases.iter_mut().filter(|release| release.status == from) {
+        release.status = to.clone();
+    }
+}
+
+fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
+    let live_since = matches!(status, Status::Live | Status::Reverted { .. }).then_some(run.now);
+    if let Some(release) = state.releases.iter_mut().find(|release| release.number == target.release) {
+        release.status = status;
+        release.slot = target.slot;
+        release.live_since = live_since.or(release.live_since);
+        release.probe = run.probe.cloned().or_else(|| release.probe.take());
+        return;
+    }
+    let carried_from = match &run.plan.intent {
+        Intent::Carry(from) => Some(from.clone()),
+        _ => None,
+    };
+    state.releases.push(Release {
+        number: target.release,
+        source: target.source.clone(),
+        config: config_hash(run.workloads),
+        workloads: run.workloads.clone(),
+        carried_from,
+        created_at: run.now,
+        created_by: run.actor.clone(),
+        slot: target.slot,
+        status,
+        live_since,
+        probe: run.probe.cloned(),
+    });
+}
+
+fn take_off(state: &mut State) {
+    step_down(state, Status::Live, &Status::Superseded);
+    step_down(state, Status::Waiting, &Status::Aborted);
+}
+
+/// The history of an environment whose state was lost: what still stands in the slots.
+#[must_use]
+pub fn adopt(state: &State, facts: &Facts, actor: &Actor, now: Timestamp) -> State {
+    let mut next = state.clone();
+    if !next.releases.is_empty() {
+        return next;
+    }
+    let mut found: Vec<Release> = facts
+        .slots
+        .iter()
+        .map(|(slot, there)| adopted(*slot, there, facts.active == Some(*slot), actor, now))
+        .collect();
+    found.sort_by_key(|release| release.number);
+    next.releases = found;
+    next
+}
+
+fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timestamp) -> Release {
+    let workloads: BTreeMap<_, _> =
+        there.workloads.iter().map(|(name, workload)| (name.clone(), workload.spec.clone())).collect();
+    Release {
+        number: there.label.number,
+        source: Source {
+            commit: there.label.commit.clone(),
+            branch: there.label.branch.clone(),
+            ..Source::default()
+        },
+        config: there.label.config.clone(),
+        workloads,
+        carried_from: None,
+        created_at: there.placed_at,
+        created_by: actor.clone(),
+        slot,
+        status: if live { Status::Live } else { Status::Superseded },
+        live_since: live.then_some(now),
+        probe: None,
+    }
+}
