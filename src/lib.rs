@@ -10,6 +10,8 @@
 //! case and `cli` one per command. `agent` is the long-running side of the host engine.
 
 pub mod cli;
+pub mod driver;
+pub mod files;
 pub mod model;
 pub mod output;
 pub mod plan;

@@ -36,6 +36,8 @@ pub struct Plan {
     pub strategy: Strategy,
     /// Who switches traffic.
     pub mode: Mode,
+    /// What measures that nothing is lost while live traffic is touched.
+    pub probe: Probe,
     /// The release that has live traffic now.
     pub active: Option<Placed>,
     /// The release that this plan places or moves; none when nothing is placed.
@@ -214,14 +216,37 @@ pub enum Action {
         from: Option<Slot>,
         /// The slot that gets it; none takes the environment off.
         to: Option<Slot>,
-        /// What measures it.
-        probe: Probe,
     },
     /// Keep a slot warm for the way back, then stop it.
     Keep {
         /// For how long.
         keep: Period,
     },
+}
+
+impl Action {
+    /// What it does, in two or three words.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Build { .. } => "build".to_owned(),
+            Self::Route { .. } => "listen".to_owned(),
+            Self::Unroute => "stop listening".to_owned(),
+            Self::Place { running: false, .. } => "stop".to_owned(),
+            Self::Place { mode: PlaceMode::Fresh, .. } => "start".to_owned(),
+            Self::Place { .. } => "replace".to_owned(),
+            Self::Remove | Self::Empty => "take out".to_owned(),
+            Self::Ready { .. } => "wait until ready".to_owned(),
+            Self::Check { stage: Stage::Before, checks } => format!("check before ({})", checks.len()),
+            Self::Check { stage: Stage::After, .. } => "verify".to_owned(),
+            Self::Switch { from, to } => format!("switch {} → {}", side(*from), side(*to)),
+            Self::Keep { keep } => format!("keep warm for {keep}"),
+        }
+    }
+}
+
+fn side(slot: Option<Slot>) -> &'static str {
+    slot.map_or("off", Slot::as_str)
 }
 
 /// How a workload replaces what runs in its slot.

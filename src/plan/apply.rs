@@ -120,11 +120,7 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         let other = facts.slots.get(&slot.other()).filter(|there| there.is_running())?;
         let reason = format!("release {} has live traffic again", other.label.number);
-        let action = Action::Switch {
-            from: Some(slot),
-            to: Some(slot.other()),
-            probe: self.desired.promotion.probe.clone(),
-        };
+        let action = Action::Switch { from: Some(slot), to: Some(slot.other()) };
         Some(Proposal::new(Address::Traffic, action, reason).expecting(Some(facts.traffic_fingerprint())))
     }
 

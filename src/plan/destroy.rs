@@ -4,7 +4,6 @@ use crate::model::Address;
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Intent, Plan};
-use crate::model::promotion::Probe;
 use crate::model::state::State;
 use crate::plan::apply::restore;
 use crate::plan::draft::{Draft, Proposal, Subject};
@@ -15,9 +14,8 @@ pub fn destroy(desired: &Desired, facts: &Facts, state: &State) -> Plan {
     let mut draft = Draft::default();
     let mut before = Vec::new();
     if let Some(active) = facts.active {
-        let probe = Probe { rate: 0, ..Probe::default() };
-        let off = Action::Switch { from: Some(active), to: None, probe: probe.clone() };
-        let back = Action::Switch { from: None, to: Some(active), probe };
+        let off = Action::Switch { from: Some(active), to: None };
+        let back = Action::Switch { from: None, to: Some(active) };
         let new = Proposal::new(Address::Traffic, off, "nothing answers after this")
             .expecting(Some(facts.traffic_fingerprint()));
         before

@@ -7,7 +7,7 @@ use crate::model::facts::Facts;
 use crate::model::plan::{
     Action, Change, FORMAT, Intent, Placed, Plan, StateRef, Step, StepId, Target, Unchanged,
 };
-use crate::model::promotion::{Mode, Strategy};
+use crate::model::promotion::{Mode, Probe, Strategy};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, EnvironmentName, Fingerprint, ProjectName};
@@ -19,6 +19,7 @@ pub(super) struct Subject<'a> {
     pub source: &'a Source,
     pub strategy: Strategy,
     pub mode: Mode,
+    pub probe: &'a Probe,
     pub facts: &'a Facts,
     pub state: &'a State,
 }
@@ -31,6 +32,7 @@ impl<'a> Subject<'a> {
             source: &desired.source,
             strategy: desired.strategy,
             mode: desired.promotion.mode,
+            probe: &desired.promotion.probe,
             facts,
             state,
         }
@@ -125,6 +127,7 @@ impl Draft {
             state: StateRef { lineage: subject.state.lineage.clone(), serial: subject.state.serial },
             strategy: subject.strategy,
             mode: subject.mode,
+            probe: subject.probe.clone(),
             active: subject.facts.live().map(|(slot, facts)| Placed { slot, release: facts.label.number }),
             target,
             reverse: reverse(self.undo),

@@ -114,11 +114,11 @@ pub(super) fn switch(
         || "the first release: there is no way back but off".to_owned(),
         |from| format!("{from} stays warm for {}", promotion.keep_previous),
     );
-    let action = Action::Switch { from, to: Some(slot), probe: promotion.probe.clone() };
+    let action = Action::Switch { from, to: Some(slot) };
     let switch = Proposal::new(Address::Traffic, action, reason)
         .expecting(Some(facts.traffic_fingerprint()))
         .after(&[ready]);
-    let back = Action::Switch { from: Some(slot), to: from, probe: promotion.probe.clone() };
+    let back = Action::Switch { from: Some(slot), to: from };
     let after_switch = Facts { active: Some(slot), ..Facts::default() }.traffic_fingerprint();
     let undo = Proposal::new(Address::Traffic, back, "live traffic as it was").expecting(Some(after_switch));
     let switched = draft.add_with_undo(switch, undo);

@@ -3,6 +3,8 @@
 //! Uses `model` only. What implements them lives in `driver`; each port has one contract suite in
 //! `tests/contract` that every driver and every fake passes. Start with [`engine`].
 
+use std::sync::Arc;
+
 pub mod builder;
 pub mod checker;
 pub mod engine;
@@ -21,3 +23,20 @@ pub use store::StateStore;
 
 /// Where a driver says how far it is: one line at a time, for people.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Everything that a run needs of the world.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where releases run.
+    pub engine: Arc<dyn Engine>,
+    /// Where images are kept.
+    pub registry: Arc<dyn Registry>,
+    /// What makes images.
+    pub builder: Arc<dyn Builder>,
+    /// Where history, journal and lock are kept.
+    pub store: Arc<dyn StateStore>,
+    /// What asks services from outside.
+    pub checker: Arc<dyn Checker>,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
+}

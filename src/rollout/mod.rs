@@ -9,7 +9,7 @@ pub mod record;
 mod tests;
 
 use crate::model::check::Stage;
-use crate::model::plan::{Action, PlaceMode};
+use crate::model::plan::{Action, Intent, PlaceMode, Plan};
 use crate::model::promotion::{Mode, Strategy};
 
 /// What a step can do to live traffic.
@@ -224,6 +224,8 @@ impl Rollout {
 /// Whether a failed request of the prober moves traffic back: only where nobody is there to decide, and where
 /// the strategy promises that none is lost.
 #[must_use]
-pub fn probe_failure_reverts(mode: Mode, strategy: Strategy) -> bool {
-    mode == Mode::Auto && strategy != Strategy::Recreate
+pub const fn probe_failure_reverts(plan: &Plan) -> bool {
+    matches!(plan.intent, Intent::Apply | Intent::Carry(_))
+        && matches!(plan.mode, Mode::Auto)
+        && !matches!(plan.strategy, Strategy::Recreate)
 }

@@ -1,0 +1,4 @@
+//! What implements the ports, a folder each. Uses `port` and `model` only; nothing but `ops`' wiring names a
+//! concrete driver.
+
+pub mod state;

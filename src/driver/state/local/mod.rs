@@ -1,0 +1,150 @@
+//! The state store `local`: a folder of files, one subfolder per environment.
+//!
+//! ```text
+//! state/staging/state.json           history, serial, lineage; replaced atomically
+//! state/staging/state.previous.json  the one before, for the day it is needed
+//! state/staging/journal/RUN.jsonl    intents and results, appended and synced
+//! state/staging/lock.json            who holds the lock, with a heartbeat
+//! ```
+//!
+//! The lock's file is only ever read and written under an `flock` on `lock.guard`, held for microseconds, so
+//! that two takers cannot both win. Start with [`document`] for the format and [`lock`] for the lease.
+
+mod document;
+mod journal;
+mod lock;
+pub mod process;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::EnvironmentName;
+use crate::model::journal::{Entry, Journal};
+use crate::model::release::Actor;
+use crate::model::state::{Holder, State};
+use crate::port::StateStore;
+use crate::port::store::{Lease, StoreError};
+
+/// A folder of state.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    folder: PathBuf,
+}
+
+impl LocalStore {
+    /// The store in this folder, which need not exist yet.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn of(&self, environment: &EnvironmentName) -> PathBuf {
+        self.folder.join(environment.as_str())
+    }
+}
+
+/// Runs what touches the disk where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        Err(StoreError::Io {
+            what: "working on the state".to_owned(),
+            source: std::io::Error::other(panic.to_string()),
+        })
+    })
+}
+
+fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let what = format!("{what} {}", path.display());
+    |source| StoreError::Io { what, source }
+}
+
+#[async_trait]
+impl StateStore for LocalStore {
+    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || document::read(&folder)).await
+    }
+
+    async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
+        let folder = self.of(&state.environment);
+        let (fence, state) = (lease.fence(), state.clone());
+        blocking(move || {
+            let _guard = lock::guard(&folder)?;
+            lock::still_held(&folder, fence, &state.environment)?;
+            document::write(&folder, &state)
+        })
+        .await
+    }
+
+    async fn lock(
+        &self,
+        environment: &EnvironmentName,
+        actor: &Actor,
+        command: &str,
+        fence_above: u64,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, StoreError> {
+        let taker = lock::Taker {
+            folder: self.of(environment),
+            environment: environment.clone(),
+            actor: actor.clone(),
+            command: command.to_owned(),
+            fence_above,
+        };
+        lock::take(taker, wait).await
+    }
+
+    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || lock::living_holder(&folder)).await
+    }
+
+    async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || lock::request_abort(&folder)).await
+    }
+
+    async fn break_lock(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || lock::break_lock(&folder)).await
+    }
+
+    async fn append(
+        &self,
+        environment: &EnvironmentName,
+        run: &str,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        let folder = self.of(environment);
+        let (run, entry) = (run.to_owned(), entry.clone());
+        blocking(move || journal::append(&folder, &run, &entry)).await
+    }
+
+    async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || journal::last(&folder)).await
+    }
+
+    async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {
+        let folder = self.folder.clone();
+        blocking(move || document::environments(&folder)).await
+    }
+}
+
+impl LocalStore {
+    /// Goes back to the state before a damaged one.
+    pub async fn restore(&self, environment: &EnvironmentName) -> Result<State, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || document::restore(&folder)).await
+    }
+
+    /// Takes a hand-edited state as it is.
+    pub async fn accept(&self, environment: &EnvironmentName) -> Result<State, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || document::accept(&folder)).await
+    }
+}

@@ -1,0 +1,3 @@
+//! Where history, journal and lock are kept.
+
+pub mod local;
