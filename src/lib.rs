@@ -11,9 +11,12 @@
 
 pub mod cli;
 pub mod driver;
+pub mod execute;
 pub mod files;
 pub mod model;
+pub mod observe;
 pub mod output;
 pub mod plan;
+pub mod policy;
 pub mod port;
 pub mod rollout;

@@ -4,6 +4,7 @@
 //! else uses it. Start with [`release`] and [`slot`] for the nouns, then [`plan`] for what is done to them.
 
 pub mod address;
+pub mod branch;
 pub mod build;
 pub mod check;
 pub mod desired;

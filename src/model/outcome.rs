@@ -46,6 +46,22 @@ pub enum Ending {
         /// Why, in one line.
         reason: String,
     },
+    /// It failed, and so did the way back.
+    Stuck {
+        /// Why it failed.
+        reason: String,
+        /// Why the way back failed.
+        back: String,
+    },
+    /// What the plan saw has changed; it stopped before changing that.
+    Stale {
+        /// What changed, and who changed it.
+        reason: String,
+    },
+    /// Another run took the lock; it stopped before its next effect.
+    LockLost,
+    /// Somebody stopped it twice: it ended at once, and the next run goes on.
+    Killed,
     /// Somebody stopped it; what stands is said.
     Interrupted {
         /// Whether traffic had moved and was moved back.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
+use crate::model::build::{Base, BuildSpec};
 use crate::model::{ContentHash, Digest, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -161,4 +162,13 @@ pub trait Registry: Send + Sync {
 #[must_use]
 pub fn inputs_tag(inputs: &ContentHash) -> String {
     format!("src-{}", inputs.hex())
+}
+
+/// The base image that a build starts from; none for a build from nothing.
+pub async fn base_of(spec: &BuildSpec, registry: &dyn Registry) -> Result<Option<BaseImage>, RegistryError> {
+    let BuildSpec::Pack(pack) = spec;
+    let Base::Image(reference) = &pack.base else { return Ok(None) };
+    let missing =
+        || RegistryError::Missing { what: format!("base image {reference}"), place: registry.place() };
+    registry.base(reference).await?.map(Some).ok_or_else(missing)
 }

@@ -1,0 +1,52 @@
+//! Back: the reverse plan, as far as its steps were begun, one after the other.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::execute::perform::perform;
+use crate::execute::{Begun, Run, log};
+use crate::model::event::Event;
+use crate::model::journal::Direction;
+use crate::model::plan::Step;
+use crate::rollout::Back;
+
+/// Takes back what was begun. A step that fails does not keep the ones after it from being tried: the one
+/// that moves traffic comes first, and each one that succeeds is a gain.
+pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Back {
+    let steps: Vec<Step> = run
+        .plan()
+        .reverse
+        .iter()
+        .filter(|step| step.undoes.is_some_and(|id| begun.contains(&id)))
+        .cloned()
+        .collect();
+    if !steps.is_empty() {
+        run.say(Event::GoingBack { reason: format!("{} steps to take back", steps.len()) });
+    }
+    let mut failures = Vec::new();
+    for step in steps {
+        tokio::select! {
+            biased;
+            () = run.job.stops.killed.cancelled() => return Back::Failed("stopped on the way back".to_owned()),
+            () = run.job.stops.lock_lost.cancelled() => return Back::Failed("the lock was lost on the way back".to_owned()),
+            result = take_back(run, &step) => failures.extend(result.err()),
+        }
+    }
+    if failures.is_empty() { Back::Done } else { Back::Failed(failures.join("; ")) }
+}
+
+/// On the way back a journal that cannot be written (a full disk) does not stop what saves live traffic.
+async fn take_back(run: &Arc<Run>, step: &Step) -> Result<(), String> {
+    let since = Instant::now();
+    let _ = log::intent(run, step, Direction::Back).await;
+    match perform(run, step, Direction::Back).await {
+        Ok(done) => {
+            let _ = log::done(run, step, Direction::Back, &done, since).await;
+            Ok(())
+        }
+        Err(error) => {
+            log::failed(run, step, Direction::Back, &error).await;
+            Err(format!("{}: {}", step.address, error.reason()))
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Carries a plan out: its graph with bounded concurrency, each step journaled before and after, and the
+//! rollout's state machine asked at every turn. Start with [`execute`].
+//!
+//! Uses `port`, `model`, `plan` and `rollout`; the world is reached through the ports alone.
+
+mod back;
+mod forward;
+mod log;
+mod perform;
+mod probe;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::event::Event;
+use crate::model::outcome::ProbeReport;
+use crate::model::plan::{Plan, StepId};
+use crate::model::release::Label;
+use crate::model::workload::{Known, Workload};
+use crate::model::{Digest, ServiceName};
+use crate::port::Ports;
+use crate::port::engine::Permit;
+use crate::rollout::End;
+use crate::rollout::record::config_hash;
+
+/// How many steps run side by side.
+const WIDTH: usize = 8;
+
+/// Where events go as they happen.
+pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What stops a run from outside.
+#[derive(Debug, Clone)]
+pub struct Stops {
+    /// Asked to stop: once by Ctrl-C, SIGTERM or `shipit abort`.
+    pub interrupted: CancellationToken,
+    /// Asked twice: stop now, and leave the rest to the next run.
+    pub killed: CancellationToken,
+    /// The lock went to another run.
+    pub lock_lost: CancellationToken,
+}
+
+/// One run.
+pub struct Job {
+    /// What is carried out.
+    pub plan: Plan,
+    /// The world.
+    pub ports: Ports,
+    /// The right to change the environment.
+    pub permit: Permit,
+    /// The project's folder.
+    pub root: PathBuf,
+    /// What stops it from outside.
+    pub stops: Stops,
+    /// Where events go.
+    pub sink: Sink,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// How it ended.
+    pub end: End,
+    /// What the target runs, every image that was built filled in.
+    pub workloads: BTreeMap<ServiceName, Workload>,
+    /// What the prober measured.
+    pub probe: Option<ProbeReport>,
+}
+
+/// Carries a plan out. Failures are part of the result: they have been dealt with when this returns.
+pub async fn execute(job: Job) -> Finished {
+    let run = Arc::new(Run::new(job));
+    let end = forward::carry_out(&run).await;
+    run.soft.cancel();
+    let probe = run.probe.stop().await;
+    Finished { end, workloads: run.target_workloads(), probe }
+}
+
+/// What the steps of one run share.
+struct Run {
+    job: Job,
+    /// The images that were built in this run.
+    built: Mutex<BTreeMap<ServiceName, Digest>>,
+    /// Is called off when what is under way should stop soon: builds, waits, checks.
+    soft: CancellationToken,
+    probe: probe::Session,
+}
+
+impl Run {
+    fn new(job: Job) -> Self {
+        let soft = CancellationToken::new();
+        Self { job, built: Mutex::default(), soft, probe: probe::Session::default() }
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.job.plan
+    }
+
+    fn say(&self, event: Event) {
+        (self.job.sink)(event);
+    }
+
+    fn remember(&self, service: &ServiceName, digest: Digest) {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.insert(service.clone(), digest);
+    }
+
+    /// The workload with its image filled in, if the image is known by now.
+    fn known(&self, workload: &Workload) -> Option<Workload> {
+        if workload.image.value().is_some() {
+            return Some(workload.clone());
+        }
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = built.get(&workload.service)?.clone();
+        Some(Workload { image: Known::Value(digest), ..workload.clone() })
+    }
+
+    fn target_workloads(&self) -> BTreeMap<ServiceName, Workload> {
+        let Some(target) = &self.plan().target else { return BTreeMap::new() };
+        let known = |workload: &Workload| self.known(workload).unwrap_or_else(|| workload.clone());
+        target.workloads.iter().map(|(name, workload)| (name.clone(), known(workload))).collect()
+    }
+
+    /// What the engine keeps beside the target's workloads. Every image must be known.
+    fn target_label(&self) -> Option<Label> {
+        let target = self.plan().target.as_ref()?;
+        Some(Label {
+            number: target.release,
+            commit: target.source.commit.clone(),
+            branch: target.source.branch.clone(),
+            config: config_hash(&self.target_workloads()),
+        })
+    }
+}
+
+/// The steps that were begun: what the reverse plan has to take back.
+type Begun = BTreeSet<StepId>;

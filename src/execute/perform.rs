@@ -1,0 +1,400 @@
+//! One step: from its action to a call through a port.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::execute::Run;
+use crate::model::build::BuildSpec;
+use crate::model::check::{Check, Stage};
+use crate::model::event::Event;
+use crate::model::facts::Facts;
+use crate::model::journal::Direction;
+use crate::model::plan::{Action, Step};
+use crate::model::release::Label;
+use crate::model::route::Route;
+use crate::model::secret::SecretValue;
+use crate::model::workload::{EnvValue, Workload};
+use crate::model::{Address, ContentHash, Digest, Fingerprint, Period, Role, ServiceName, Slot};
+use crate::port::builder::{BuildError, BuildRequest};
+use crate::port::checker::{CheckFailed, CheckTarget};
+use crate::port::engine::{EngineError, Placement};
+use crate::port::registry::{RegistryError, base_of, inputs_tag};
+use crate::port::secret::SecretError;
+use crate::rollout::{Cause, Reach, probe_failure_reverts};
+
+/// A step that is done.
+pub(super) struct Done {
+    /// What came of it, in words.
+    pub result: String,
+    /// The image that a build made.
+    pub digest: Option<Digest>,
+}
+
+impl Done {
+    fn say(result: impl Into<String>) -> Self {
+        Self { result: result.into(), digest: None }
+    }
+}
+
+/// Why a step is not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StepError {
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Check(#[from] CheckFailed),
+    /// The prober saw requests fail.
+    #[error("{failures} of {requests} requests failed while traffic was switched")]
+    Lost { failures: u64, requests: u64, examples: Vec<String> },
+    /// The plan cannot be carried out as it stands.
+    #[error("{0}")]
+    Plan(String),
+}
+
+impl StepError {
+    pub fn reason(&self) -> String {
+        self.to_string()
+    }
+
+    /// What helps to understand it.
+    pub fn detail(&self) -> &[String] {
+        match self {
+            Self::Engine(EngineError::NotReady { not_ready, .. }) => &not_ready.log,
+            Self::Build(BuildError::Command { log, .. }) => log,
+            Self::Check(failed) => &failed.detail,
+            Self::Lost { examples, .. } => examples,
+            _ => &[],
+        }
+    }
+
+    /// What it means for the rollout.
+    pub fn cause(&self, address: &Address) -> Cause {
+        match self {
+            Self::Engine(EngineError::Moved { by, at, .. }) => Cause::Stale(moved(address, by.as_ref(), *at)),
+            Self::Build(BuildError::InputsMoved { .. }) => Cause::Stale(self.reason()),
+            Self::Engine(EngineError::Fenced { .. }) => Cause::LockLost,
+            _ => Cause::Failed(format!("{address}: {}", self.reason())),
+        }
+    }
+}
+
+/// What moved, and who moved it.
+pub(super) fn moved(
+    address: &Address,
+    by: Option<&crate::model::release::Actor>,
+    at: Option<Timestamp>,
+) -> String {
+    let by = by.map(|actor| format!(", changed by {actor}")).unwrap_or_default();
+    let at = at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
+    format!("{address} is not what the plan saw{by}{at}")
+}
+
+/// Does one step.
+pub(super) async fn perform(run: &Arc<Run>, step: &Step, direction: Direction) -> Result<Done, StepError> {
+    if Reach::of(&step.action) == Reach::Live && direction == Direction::Forward {
+        run.probe.start_before(run).await;
+    }
+    match (&step.action, &step.address) {
+        (Action::Build { spec, inputs }, Address::Image(service)) => {
+            build(run, step, service, spec, inputs).await
+        }
+        (Action::Route { route }, _) => listen(run, step, direction, route).await,
+        (Action::Unroute, Address::Route(service)) => {
+            run.job.ports.engine.unroute(&run.job.permit, service).await?;
+            Ok(Done::say("closed"))
+        }
+        (Action::Place { workload, .. }, Address::Workload(slot, _)) => {
+            place(run, step, direction, *slot, workload).await
+        }
+        (Action::Remove, Address::Workload(slot, service)) => {
+            remove(run, step, direction, *slot, service).await
+        }
+        (Action::Empty, Address::Slot(slot)) => empty(run, step, direction, *slot).await,
+        (Action::Ready { within }, Address::Slot(slot)) => ready(run, step, *slot, *within).await,
+        (Action::Check { stage, checks }, _) => check(run, step, *stage, checks).await,
+        (Action::Switch { from, to }, _) => switch(run, direction, *from, *to).await,
+        (Action::Keep { keep }, Address::Slot(slot)) => {
+            let until = Timestamp::now().checked_add(keep.get()).unwrap_or(Timestamp::MAX);
+            run.job.ports.engine.keep(&run.job.permit, *slot, until).await?;
+            Ok(Done::say(format!("until {until:.0}")))
+        }
+        (action, address) => {
+            Err(StepError::Plan(format!("`{}` cannot be done to {address}", action.title())))
+        }
+    }
+}
+
+/// Runs something that is called off when the run should stop soon.
+async fn unless_stopped<T>(
+    run: &Run,
+    direction: Direction,
+    work: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    if direction == Direction::Back {
+        return work.await;
+    }
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = run.soft.cancelled() => Err(StepError::Stopped),
+    }
+}
+
+async fn build(
+    run: &Arc<Run>,
+    step: &Step,
+    service: &ServiceName,
+    spec: &BuildSpec,
+    inputs: &ContentHash,
+) -> Result<Done, StepError> {
+    let ports = &run.job.ports;
+    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let base = base_of(spec, ports.registry.as_ref()).await?;
+    let request = BuildRequest {
+        title: format!("{} {service}", run.plan().project),
+        service: service.clone(),
+        root: run.job.root.clone(),
+        spec: spec.clone(),
+        base,
+        source: run.plan().source.clone(),
+        expects: inputs.clone(),
+    };
+    let image = match ports.builder.build(&request, &say, &run.soft).await {
+        Err(BuildError::Cancelled) => return Err(StepError::Stopped),
+        other => other?,
+    };
+    let tags = tags(run, inputs);
+    let digest = ports.registry.push(service, &image, &tags, &say).await?;
+    run.remember(service, digest.clone());
+    Ok(Done { result: digest.to_string(), digest: Some(digest) })
+}
+
+/// The labels of an image: how it is found again by its inputs, and by people.
+fn tags(run: &Run, inputs: &ContentHash) -> Vec<String> {
+    let source = &run.plan().source;
+    let mut tags = vec![inputs_tag(inputs), run.plan().environment.to_string()];
+    if let (Some(branch), Some(_)) = (&source.branch, &source.commit) {
+        let branch: String =
+            branch.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        tags.push(format!("{branch}-{}", source.short().trim_end_matches('+')));
+    }
+    tags
+}
+
+async fn listen(run: &Run, step: &Step, direction: Direction, route: &Route) -> Result<Done, StepError> {
+    let expects = match direction {
+        Direction::Forward => step.expects.clone(),
+        Direction::Back => facts(run).await?.route_fingerprint(&route.service),
+    };
+    run.job.ports.engine.route(&run.job.permit, route, expects).await?;
+    Ok(Done::say(format!("live on {}, preview on {}", route.live, route.preview)))
+}
+
+async fn facts(run: &Run) -> Result<Facts, StepError> {
+    Ok(run.job.ports.engine.observe(&run.job.permit.scope).await?)
+}
+
+/// What a step on a workload expects to find. On the way back it is whatever is there: this run put it there,
+/// or did not come to it, and the lock keeps everybody else away.
+async fn expected(
+    run: &Run,
+    step: &Step,
+    direction: Direction,
+    slot: Slot,
+    service: &ServiceName,
+) -> Result<Option<Fingerprint>, StepError> {
+    match direction {
+        Direction::Forward => Ok(step.expects.clone()),
+        Direction::Back => Ok(facts(run).await?.workload_fingerprint(slot, service)),
+    }
+}
+
+async fn place(
+    run: &Arc<Run>,
+    step: &Step,
+    direction: Direction,
+    slot: Slot,
+    workload: &Workload,
+) -> Result<Done, StepError> {
+    let Action::Place { mode, running, label, .. } = &step.action else {
+        return Err(StepError::Plan("not a placement".to_owned()));
+    };
+    let workload = run.known(workload).ok_or_else(|| {
+        StepError::Plan(format!("no step of this plan built the image of {}", workload.service))
+    })?;
+    let placement = Placement {
+        slot,
+        label: the_label(run, label.as_ref())?,
+        mode: *mode,
+        running: *running,
+        pull: run.job.ports.registry.pull(),
+        secrets: secrets(run, &workload).await?,
+        expects: expected(run, step, direction, slot, &workload.service).await?,
+        workload,
+    };
+    let count = placement.workload.replicas;
+    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    run.job.ports.engine.place(&run.job.permit, placement, &say).await?;
+    Ok(Done::say(match (*running, count) {
+        (false, _) => "kept, stopped".to_owned(),
+        (true, 1) => "1 instance".to_owned(),
+        (true, count) => format!("{count} instances"),
+    }))
+}
+
+fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
+    label
+        .cloned()
+        .or_else(|| run.target_label())
+        .ok_or_else(|| StepError::Plan("the plan places a workload and has no target".to_owned()))
+}
+
+async fn secrets(run: &Run, workload: &Workload) -> Result<BTreeMap<String, SecretValue>, StepError> {
+    let mut values = BTreeMap::new();
+    for value in workload.env.values() {
+        if let EnvValue::Secret { name, from } = value
+            && !values.contains_key(name)
+        {
+            values.insert(name.clone(), run.job.ports.secrets.read(name, from).await?);
+        }
+    }
+    Ok(values)
+}
+
+async fn remove(
+    run: &Run,
+    step: &Step,
+    direction: Direction,
+    slot: Slot,
+    service: &ServiceName,
+) -> Result<Done, StepError> {
+    let expects = expected(run, step, direction, slot, service).await?;
+    run.job.ports.engine.remove(&run.job.permit, slot, service, expects).await?;
+    Ok(Done::say("taken out"))
+}
+
+async fn empty(run: &Run, step: &Step, direction: Direction, slot: Slot) -> Result<Done, StepError> {
+    let facts = facts(run).await?;
+    let Some(there) = facts.slots.get(&slot) else { return Ok(Done::say("was empty")) };
+    if direction == Direction::Forward && facts.slot_fingerprint(slot) != step.expects {
+        let (by, at) = (facts.changed_by, facts.changed_at);
+        return Err(EngineError::Moved { address: step.address.clone(), by, at }.into());
+    }
+    for (service, workload) in &there.workloads {
+        let expects = Some(workload.fingerprint());
+        run.job.ports.engine.remove(&run.job.permit, slot, service, expects).await?;
+    }
+    Ok(Done::say(format!("release {} taken out", there.label.number)))
+}
+
+async fn ready(run: &Arc<Run>, step: &Step, slot: Slot, within: Period) -> Result<Done, StepError> {
+    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let scope = &run.job.permit.scope;
+    let wait = async { Ok(run.job.ports.engine.ready(scope, slot, within, &say).await?) };
+    unless_stopped(run, Direction::Forward, wait).await?;
+    Ok(Done::say(format!("{slot} is ready")))
+}
+
+async fn check(run: &Arc<Run>, step: &Step, stage: Stage, checks: &[Check]) -> Result<Done, StepError> {
+    let role = match stage {
+        Stage::Before => Role::Preview,
+        Stage::After => Role::Active,
+    };
+    let hold = async {
+        if !checks.is_empty() {
+            hold_all(run, step, role, checks).await?;
+        }
+        Ok(())
+    };
+    unless_stopped(run, Direction::Forward, hold).await?;
+    match stage {
+        Stage::Before => Ok(Done::say(held(checks))),
+        Stage::After => verdict(run, checks).await,
+    }
+}
+
+fn held(checks: &[Check]) -> String {
+    match checks.len() {
+        0 => "nothing to check".to_owned(),
+        1 => "1 check holds".to_owned(),
+        count => format!("{count} checks hold"),
+    }
+}
+
+async fn hold_all(run: &Arc<Run>, step: &Step, role: Role, checks: &[Check]) -> Result<(), StepError> {
+    let target = check_target(run, role).await?;
+    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    for check in checks {
+        run.job.ports.checker.check(check, &target, &say, &run.soft).await?;
+        say(&format!("✓ {check}"));
+    }
+    Ok(())
+}
+
+async fn check_target(run: &Run, role: Role) -> Result<CheckTarget, StepError> {
+    let urls = run.job.ports.engine.urls(&run.job.permit.scope, role).await?;
+    let mut env = BTreeMap::from([("SHIPIT_ENVIRONMENT".to_owned(), run.plan().environment.to_string())]);
+    if let Some(target) = &run.plan().target {
+        env.insert("SHIPIT_SLOT".to_owned(), target.slot.to_string());
+        env.insert("SHIPIT_RELEASE".to_owned(), target.release.to_string());
+    }
+    Ok(CheckTarget { urls, root: run.job.root.clone(), env })
+}
+
+/// What the prober saw from before the switch until now.
+async fn verdict(run: &Arc<Run>, checks: &[Check]) -> Result<Done, StepError> {
+    let linger = run.plan().probe.linger.get();
+    let stay = async {
+        if run.probe.is_on() {
+            tokio::time::sleep(linger).await;
+        }
+        Ok(())
+    };
+    unless_stopped(run, Direction::Forward, stay).await?;
+    let Some(report) = run.probe.stop().await else { return Ok(Done::say(held(checks))) };
+    run.say(Event::Probed { report: report.clone() });
+    if report.failures > 0 && probe_failure_reverts(run.plan()) {
+        let (failures, requests, examples) = (report.failures, report.requests, report.examples);
+        return Err(StepError::Lost { failures, requests, examples });
+    }
+    Ok(Done::say(format!("{}, {} of {} requests failed", held(checks), report.failures, report.requests)))
+}
+
+async fn switch(
+    run: &Arc<Run>,
+    direction: Direction,
+    from: Option<Slot>,
+    to: Option<Slot>,
+) -> Result<Done, StepError> {
+    if direction == Direction::Forward {
+        holds_the_target(run, to).await?;
+    }
+    run.job.ports.engine.switch(&run.job.permit, from, to).await?;
+    if direction == Direction::Forward {
+        run.probe.start_after(run).await;
+    }
+    Ok(Done::say(to.map_or_else(|| "off".to_owned(), |slot| format!("{slot} is active"))))
+}
+
+/// The slot must hold the release that the plan is about, and no other.
+async fn holds_the_target(run: &Run, to: Option<Slot>) -> Result<(), StepError> {
+    let (Some(slot), Some(target)) = (to, &run.plan().target) else { return Ok(()) };
+    let facts = facts(run).await?;
+    let there = facts.slots.get(&slot).map(|there| there.label.number);
+    if there == Some(target.release) {
+        return Ok(());
+    }
+    let (by, at) = (facts.changed_by, facts.changed_at);
+    Err(EngineError::Moved { address: Address::Slot(slot), by, at }.into())
+}

@@ -1,0 +1,36 @@
+//! Branch rules: which branch deploys where, and what may reach it.
+
+use crate::model::EnvironmentName;
+use crate::model::source::Commit;
+
+/// The rule of one branch, or of all branches that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchRule {
+    /// A branch's name, or a glob as `feature/*`.
+    pub pattern: String,
+    /// Where it deploys.
+    pub environment: EnvironmentName,
+    /// The branches from which it takes merges, and the environments' branches it takes promotions from.
+    pub accepts: Vec<String>,
+    /// Whether commits may be made on it directly.
+    pub direct_commits: DirectCommits,
+}
+
+/// Whether commits may be made on a branch directly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DirectCommits {
+    /// They may.
+    #[default]
+    Allowed,
+    /// Every commit must have come by a merge from an accepted branch.
+    Refused,
+}
+
+/// A commit on a branch's first-parent line, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The commit.
+    pub commit: Commit,
+    /// The accepted branches that contain it, or what it merged.
+    pub came_from: Vec<String>,
+}

@@ -1,0 +1,63 @@
+//! From what is desired to what was found, through the ports, in parallel. Uses `port` and `model`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use futures_util::future::try_join_all;
+
+use crate::model::build::BuildSpec;
+use crate::model::desired::Desired;
+use crate::model::observed::{ImageFacts, Observed};
+use crate::model::{ServiceName, workload::Known};
+use crate::port::Ports;
+use crate::port::builder::BuildError;
+use crate::port::engine::{EngineError, Scope};
+use crate::port::registry::{RegistryError, base_of};
+
+/// Why something could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The engine did not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The build's inputs could not be read.
+    #[error("the build inputs of {service}: {source}")]
+    Inputs {
+        /// Whose.
+        service: ServiceName,
+        /// Why.
+        source: BuildError,
+    },
+    /// The registry did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Looks at everything that a plan is made from.
+pub async fn observe(desired: &Desired, ports: &Ports, root: &Path) -> Result<Observed, ObserveError> {
+    let scope = Scope { project: desired.project.clone(), environment: desired.environment.clone() };
+    let facts = async { Ok(ports.engine.observe(&scope).await?) };
+    let unknown =
+        desired.services.iter().filter(|(_, service)| matches!(service.workload.image, Known::After(_)));
+    let images = unknown.map(|(name, service)| async move {
+        Ok::<_, ObserveError>((name.clone(), image(name, &service.build, ports, root).await?))
+    });
+    let (facts, images) = tokio::try_join!(facts, try_join_all(images))?;
+    Ok(Observed { facts, images: images.into_iter().collect::<BTreeMap<_, _>>() })
+}
+
+async fn image(
+    service: &ServiceName,
+    spec: &BuildSpec,
+    ports: &Ports,
+    root: &Path,
+) -> Result<ImageFacts, ObserveError> {
+    let base = base_of(spec, ports.registry.as_ref()).await?;
+    let inputs = ports
+        .builder
+        .inputs(root, spec, base.as_ref())
+        .await
+        .map_err(|source| ObserveError::Inputs { service: service.clone(), source })?;
+    let found = ports.registry.find(service, &inputs.hash).await?;
+    Ok(ImageFacts { inputs, found, changed_files: None })
+}
