@@ -1,4 +1,8 @@
 //! What implements the ports, a folder each. Uses `port` and `model` only; nothing but `ops`' wiring names a
 //! concrete driver.
 
+pub mod builder;
+pub mod registry;
+pub mod scm;
+pub mod secret;
 pub mod state;

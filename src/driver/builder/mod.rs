@@ -1,0 +1,3 @@
+//! What makes images.
+
+pub mod pack;

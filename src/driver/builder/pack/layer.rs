@@ -1,0 +1,192 @@
+//! The layer: a tar whose bytes depend on the files' names, contents and modes, and on nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self as std_io, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use flate2::{Compression, GzBuilder};
+use sha2::{Digest as _, Sha256};
+use tar::{EntryType, Header};
+
+use crate::driver::builder::pack::io;
+use crate::model::Digest;
+use crate::model::build::PackSpec;
+use crate::port::builder::BuildError;
+use crate::port::registry::Blob;
+
+/// A layer in its file.
+pub(super) struct Layer {
+    pub blob: Blob,
+    /// The digest of the tar before it was compressed.
+    pub diff_id: Digest,
+}
+
+/// Packs the files that the specification copies. Names are sorted, times are zero, owners are numbers, and a
+/// mode is 0755 or 0644, so that neither the machine, nor its umask, nor the order of its folders shows.
+pub(super) fn pack(context: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, BuildError> {
+    let entries = entries(context, spec)?;
+    let path = into.join("layer.tar.gz");
+    let file = File::create(&path).map_err(io("making", &path))?;
+    let compressed = Hashing::new(std_io::BufWriter::new(file));
+    let gzip = GzBuilder::new().mtime(0).write(compressed, Compression::new(6));
+    let mut tar = tar::Builder::new(Hashing::new(gzip));
+    tar.follow_symlinks(false);
+    for (name, source) in &entries {
+        append(&mut tar, name, source, owner(spec))?;
+    }
+    let written = io("writing", &path);
+    let finish = || -> std_io::Result<(Digest, Digest, u64)> {
+        let (gzip, diff_id, _) = tar.into_inner()?.finish();
+        let (mut file, digest, size) = gzip.finish()?.finish();
+        file.flush()?;
+        Ok((diff_id, digest, size))
+    };
+    let (diff_id, digest, size) = finish().map_err(written)?;
+    let media_type = "application/vnd.oci.image.layer.v1.tar+gzip".to_owned();
+    Ok(Layer { blob: Blob { media_type, digest, size, file: Some(path) }, diff_id })
+}
+
+/// `uid:gid` of every file: that of the image's user, so that the service may read its own files.
+fn owner(spec: &PackSpec) -> (u64, u64) {
+    let Some(user) = &spec.user else { return (0, 0) };
+    let (uid, gid) = user.split_once(':').unwrap_or((user, user));
+    (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0))
+}
+
+/// What an entry is made from.
+enum Source {
+    Folder,
+    File(PathBuf),
+    Link(PathBuf),
+}
+
+/// Every entry by its name in the image, folders included.
+fn entries(context: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, BuildError> {
+    let mut entries = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for (from, to) in &spec.copy {
+        let target = inside(to)?;
+        if !taken.insert(target.clone()) {
+            return Err(BuildError::Copy {
+                path: to.clone(),
+                reason: "two sources are copied there".to_owned(),
+            });
+        }
+        add_parents(&mut entries, &target);
+        add(&mut entries, &context.join(from), &target)?;
+    }
+    Ok(entries)
+}
+
+/// A path in the image, without its leading slash.
+fn inside(to: &Path) -> Result<PathBuf, BuildError> {
+    let refused = |reason: &str| Err(BuildError::Copy { path: to.to_path_buf(), reason: reason.to_owned() });
+    let Ok(relative) = to.strip_prefix("/") else { return refused("a path in the image starts with `/`") };
+    if relative.components().any(|part| !matches!(part, Component::Normal(_))) {
+        return refused("a path in the image has no `.` and no `..`");
+    }
+    Ok(relative.to_path_buf())
+}
+
+fn add_parents(entries: &mut BTreeMap<PathBuf, Source>, target: &Path) {
+    for parent in target.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+        entries.entry(parent.to_path_buf()).or_insert(Source::Folder);
+    }
+}
+
+fn add(entries: &mut BTreeMap<PathBuf, Source>, from: &Path, to: &Path) -> Result<(), BuildError> {
+    let copy = |reason: String| BuildError::Copy { path: from.to_path_buf(), reason };
+    let meta = fs::symlink_metadata(from).map_err(|error| match error.kind() {
+        std_io::ErrorKind::NotFound => {
+            copy("is not there; did the build's command make it elsewhere?".to_owned())
+        }
+        _ => copy(error.to_string()),
+    })?;
+    if meta.is_dir() {
+        if !to.as_os_str().is_empty() {
+            entries.insert(to.to_path_buf(), Source::Folder);
+        }
+        for entry in fs::read_dir(from).map_err(io("reading", from))? {
+            let entry = entry.map_err(io("reading", from))?;
+            if entry.file_name() != ".git" {
+                add(entries, &entry.path(), &to.join(entry.file_name()))?;
+            }
+        }
+    } else if meta.is_symlink() {
+        let target = fs::read_link(from).map_err(io("reading", from))?;
+        entries.insert(to.to_path_buf(), Source::Link(target));
+    } else if meta.is_file() {
+        entries.insert(to.to_path_buf(), Source::File(from.to_path_buf()));
+    } else {
+        return Err(copy("is neither a file, a folder nor a link, and cannot be in an image".to_owned()));
+    }
+    Ok(())
+}
+
+fn append(
+    tar: &mut tar::Builder<impl Write>,
+    name: &Path,
+    source: &Source,
+    (uid, gid): (u64, u64),
+) -> Result<(), BuildError> {
+    let mut header = Header::new_gnu();
+    header.set_mtime(0);
+    header.set_uid(uid);
+    header.set_gid(gid);
+    header.set_size(0);
+    let failed = io("packing", name);
+    match source {
+        Source::Folder => {
+            header.set_entry_type(EntryType::Directory);
+            header.set_mode(0o755);
+            let mut named = name.as_os_str().to_owned();
+            named.push("/");
+            tar.append_data(&mut header, named, std_io::empty()).map_err(failed)
+        }
+        Source::Link(target) => {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
+            tar.append_link(&mut header, name, target).map_err(failed)
+        }
+        Source::File(path) => {
+            let file = File::open(path).map_err(io("reading", path))?;
+            let meta = file.metadata().map_err(io("reading", path))?;
+            header.set_entry_type(EntryType::Regular);
+            header.set_mode(if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 });
+            header.set_size(meta.len());
+            tar.append_data(&mut header, name, file).map_err(failed)
+        }
+    }
+}
+
+/// A writer that hashes and counts what passes.
+struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: Sha256::new(), size: 0 }
+    }
+
+    fn finish(self) -> (W, Digest, u64) {
+        (self.inner, Digest::from_sha256(self.hasher), self.size)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std_io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std_io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,122 @@
+//! Blobs: files named by the SHA-256 of their bytes.
+
+use std::fs::{self, File};
+use std::io::{self as std_io, ErrorKind, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::driver::registry::layout::{DOCUMENT_LIMIT, io};
+use crate::files;
+use crate::model::Digest;
+use crate::port::registry::{Blob, RegistryError};
+
+pub(super) fn folder(layout: &Path) -> PathBuf {
+    layout.join("blobs").join("sha256")
+}
+
+pub(super) fn path(layout: &Path, digest: &Digest) -> PathBuf {
+    folder(layout).join(digest.hex())
+}
+
+/// Whether a blob of that size is there. Its content is held against its digest when it is used.
+pub(super) fn is_there(layout: &Path, blob: &Blob) -> bool {
+    fs::metadata(path(layout, &blob.digest)).is_ok_and(|meta| meta.len() == blob.size)
+}
+
+/// A document's bytes, held against their digest.
+pub(super) fn read(layout: &Path, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
+    let path = path(layout, digest);
+    let file = open(layout, digest)?;
+    let mut bytes = Vec::new();
+    file.take(DOCUMENT_LIMIT).read_to_end(&mut bytes).map_err(io("reading", &path))?;
+    expect(layout, digest, Digest::of(&bytes))?;
+    Ok(bytes)
+}
+
+fn open(layout: &Path, digest: &Digest) -> Result<File, RegistryError> {
+    let path = path(layout, digest);
+    File::open(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            RegistryError::Missing { what: digest.to_string(), place: layout.display().to_string() }
+        }
+        _ => io("opening", &path)(error),
+    })
+}
+
+fn expect(layout: &Path, digest: &Digest, found: Digest) -> Result<(), RegistryError> {
+    if *digest == found {
+        return Ok(());
+    }
+    Err(RegistryError::Corrupt {
+        digest: digest.clone(),
+        found,
+        place: path(layout, digest).display().to_string(),
+    })
+}
+
+/// Reads a blob through and holds it against its digest.
+pub(super) fn verify(layout: &Path, digest: &Digest) -> Result<(), RegistryError> {
+    let mut file = open(layout, digest)?;
+    let mut hasher = Sha256::new();
+    copy(&mut file, &mut hasher).map_err(io("reading", &path(layout, digest)))?;
+    expect(layout, digest, Digest::from_sha256(hasher))
+}
+
+/// Copies in pieces: the memory does not grow with the blob.
+fn copy(from: &mut impl Read, hasher: &mut Sha256) -> std_io::Result<()> {
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// Stores a blob from its file. One that is there and right is left alone; one that is there and corrupt is
+/// replaced.
+pub(super) fn store(layout: &Path, blob: &Blob) -> Result<(), RegistryError> {
+    if is_there(layout, blob) && verify(layout, &blob.digest).is_ok() {
+        return Ok(());
+    }
+    let missing =
+        || RegistryError::Missing { what: blob.digest.to_string(), place: layout.display().to_string() };
+    let source = blob.file.as_ref().ok_or_else(missing)?;
+    let bytes = File::open(source).map_err(io("opening", source))?;
+    place(layout, &blob.digest, bytes)
+}
+
+/// Stores a document.
+pub(super) fn write(layout: &Path, digest: &Digest, document: &[u8]) -> Result<(), RegistryError> {
+    place(layout, digest, document)
+}
+
+fn place(layout: &Path, digest: &Digest, mut from: impl Read) -> Result<(), RegistryError> {
+    let (folder, target) = (folder(layout), path(layout, digest));
+    let mut beside = tempfile::NamedTempFile::new_in(&folder).map_err(io("writing in", &folder))?;
+    let mut hasher = Sha256::new();
+    let mut tee = Tee { file: beside.as_file_mut(), hasher: &mut hasher };
+    std_io::copy(&mut from, &mut tee).map_err(io("writing", &target))?;
+    expect(layout, digest, Digest::from_sha256(hasher))?;
+    beside.as_file().sync_all().map_err(io("syncing", &target))?;
+    beside.persist(&target).map_err(|error| io("writing", &target)(error.error))?;
+    files::sync_folder(&folder).map_err(io("syncing", &folder))
+}
+
+struct Tee<'a> {
+    file: &'a mut File,
+    hasher: &'a mut Sha256,
+}
+
+impl std_io::Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std_io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std_io::Result<()> {
+        self.file.flush()
+    }
+}

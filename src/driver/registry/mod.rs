@@ -1,0 +1,3 @@
+//! Where images are kept.
+
+pub mod layout;

@@ -1,0 +1,3 @@
+//! Source control.
+
+pub mod git;
