@@ -2,6 +2,7 @@
 //! concrete driver.
 
 pub mod builder;
+pub mod check;
 pub mod registry;
 pub mod scm;
 pub mod secret;

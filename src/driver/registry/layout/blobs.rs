@@ -1,7 +1,7 @@
 //! Blobs: files named by the SHA-256 of their bytes.
 
 use std::fs::{self, File};
-use std::io::{self as std_io, ErrorKind, Read, Write as _};
+use std::io::{self as std_io, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};

@@ -10,7 +10,7 @@ use crate::model::Digest;
 use crate::port::registry::{Collected, RegistryError};
 
 /// What is younger than this stays: somebody may be about to use it.
-const YOUNG: Duration = Duration::from_secs(3600);
+const YOUNG: Duration = Duration::from_hours(1);
 
 /// The annotation that names the image on which another was built (image-spec, `annotations.md`).
 const BASE: &str = "org.opencontainers.image.base.digest";

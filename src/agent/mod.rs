@@ -1,0 +1,3 @@
+//! The long-running side of the host engine: it runs the services' processes and routes traffic to them.
+
+pub mod router;

@@ -1,0 +1,93 @@
+//! Asking services from outside: single checks, and the prober that goes on through a switch.
+
+mod http;
+mod probe;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::ServiceName;
+use crate::model::check::{Check, TcpCheck};
+use crate::model::outcome::{ProbeReport, Url};
+use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
+use crate::port::{Checker, Progress};
+
+/// The checker.
+#[derive(Debug, Default, Clone)]
+pub struct Checks {
+    client: http::Client,
+}
+
+#[async_trait]
+impl Checker for Checks {
+    async fn check(
+        &self,
+        check: &Check,
+        target: &CheckTarget,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), CheckFailed> {
+        let hold = async {
+            match check {
+                Check::Http(http) => self.client.hold(http, &url(target, http.service.as_ref())?).await,
+                Check::Tcp(tcp) => connect(tcp, &url(target, tcp.service.as_ref())?).await,
+                Check::Run(run) => run::run(run, target, progress).await,
+            }
+        };
+        let result = tokio::select! {
+            result = hold => result,
+            () = cancel.cancelled() => Err(Fault::say("stopped")),
+        };
+        result.map_err(|fault| CheckFailed {
+            check: check.to_string(),
+            reason: fault.reason,
+            detail: fault.detail,
+        })
+    }
+
+    async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport {
+        probe::probe(&self.client, target, stop).await
+    }
+}
+
+/// Why a check does not hold.
+struct Fault {
+    reason: String,
+    detail: Vec<String>,
+}
+
+impl Fault {
+    fn say(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), detail: Vec::new() }
+    }
+}
+
+/// The URL of the named service, or of the only one.
+fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Fault> {
+    let found = match (service, target.urls.as_slice()) {
+        (Some(name), urls) => urls.iter().find(|url| url.service == *name),
+        (None, [only]) => Some(only),
+        (None, []) => None,
+        (None, urls) => {
+            let names: Vec<&str> = urls.iter().map(|Url { service, .. }| service.as_str()).collect();
+            return Err(Fault::say(format!("say which `service` is meant: {}", names.join(", "))));
+        }
+    };
+    found.map(|url| url.url.trim_end_matches('/').to_owned()).ok_or_else(|| match service {
+        Some(name) => Fault::say(format!("{name} has no listener")),
+        None => Fault::say("no service has a listener"),
+    })
+}
+
+async fn connect(check: &TcpCheck, url: &str) -> Result<(), Fault> {
+    let address = url.trim_start_matches("http://");
+    let connection = tokio::net::TcpStream::connect(address);
+    match tokio::time::timeout(check.timeout.get(), connection).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Fault::say(format!("{address}: {error}"))),
+        Err(_) => Err(Fault::say(format!("{address}: no connection within {}", check.timeout))),
+    }
+}

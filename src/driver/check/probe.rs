@@ -1,0 +1,65 @@
+//! The prober: an open loop, so that a slow answer does not hide the requests that would have come meanwhile.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::check::http::Client;
+use crate::model::outcome::ProbeReport;
+use crate::port::checker::ProbeTarget;
+
+/// The most requests under way at once; more than that are left out and counted as nothing.
+const UNDER_WAY: usize = 512;
+
+pub(super) async fn probe(client: &Client, target: ProbeTarget, stop: CancellationToken) -> ProbeReport {
+    let mut report = ProbeReport::default();
+    let mut under_way: JoinSet<Answer> = JoinSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / target.rate.max(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(Ok(answer)) = under_way.join_next() => count(&mut report, answer),
+            _ = ticks.tick() => {
+                if under_way.len() < UNDER_WAY {
+                    under_way.spawn(ask(client.clone(), target.url.clone(), target.timeout.get()));
+                }
+            }
+        }
+    }
+    while let Some(answer) = under_way.join_next().await {
+        if let Ok(answer) = answer {
+            count(&mut report, answer);
+        }
+    }
+    report
+}
+
+struct Answer {
+    took: Duration,
+    failure: Option<String>,
+}
+
+async fn ask(client: Client, url: String, timeout: Duration) -> Answer {
+    let since = Instant::now();
+    let failure = match client.get(&url, timeout).await {
+        Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),
+        Ok(_) => None,
+        Err(reason) => Some(format!("{url}: {reason} after {} ms", since.elapsed().as_millis())),
+    };
+    Answer { took: since.elapsed(), failure }
+}
+
+fn count(report: &mut ProbeReport, answer: Answer) {
+    report.requests += 1;
+    report.slowest_micros =
+        report.slowest_micros.max(u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX));
+    if let Some(failure) = answer.failure {
+        report.failures += 1;
+        if report.examples.len() < 10 {
+            report.examples.push(failure);
+        }
+    }
+}
