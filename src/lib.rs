@@ -20,4 +20,5 @@ pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod port;
+pub mod proto;
 pub mod rollout;

@@ -1,3 +1,30 @@
 //! The long-running side of the host engine: it runs the services' processes and routes traffic to them.
+//!
+//! ```text
+//! server    gRPC over a Unix socket
+//!   core    the engine port: permits, fingerprints, placements, the switch
+//!     board      which instances there are and how they are; the one place that sets the router's table
+//!     instance   one supervised process: start, health, restart, stop
+//!     runtime    how a process is started, found again and ended
+//!     rootfs     an image's files, unpacked and verified
+//!     record     what is written down, so that the next agent goes on where this one was
+//! router    listeners and the reverse proxy
+//! ```
+//!
+//! Uses `model`, `port` and `proto`. A service's processes do not need the agent: they outlive it, and the next
+//! agent takes them back.
 
+pub mod board;
+pub mod core;
+mod health;
+mod instance;
+pub mod logs;
+mod place;
+pub mod record;
+mod rootfs;
 pub mod router;
+pub mod runtime;
+pub mod server;
+pub mod unit;
+
+use crate::proto::Directory;

@@ -3,6 +3,7 @@
 
 pub mod builder;
 pub mod check;
+pub mod host;
 pub mod registry;
 pub mod scm;
 pub mod secret;

@@ -18,9 +18,7 @@ use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
-use crate::model::{
-    Address, EnvironmentName, Fingerprint, Period, ProjectName, ReleaseNumber, Role, ServiceName, Slot,
-};
+use crate::model::{Address, EnvironmentName, Fingerprint, Period, ProjectName, Role, ServiceName, Slot};
 use crate::port::Progress;
 
 /// Which environment of which project.
@@ -107,7 +105,7 @@ pub struct LogLine {
 }
 
 /// Why a slot is not ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct NotReady {
     /// In one line: `web.0 ended with exit code 1, 3 times`.
     pub reason: String,
@@ -115,8 +113,9 @@ pub struct NotReady {
     pub log: Vec<String>,
 }
 
-/// Why an engine did not do what it was asked for.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why an engine did not do what it was asked for. It travels between the agent and its clients as it is.
+#[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "error", rename_all = "snake_case")]
 pub enum EngineError {
     /// The engine cannot be reached.
     #[error("{what}: {reason}")]
@@ -252,10 +251,4 @@ pub trait Engine: Send + Sync {
         scope: &Scope,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
-}
-
-/// The release number that an engine's environment has come to: what the next one must be above.
-#[must_use]
-pub fn highest_release(facts: &Facts) -> Option<ReleaseNumber> {
-    facts.slots.values().map(|slot| slot.label.number).max()
 }

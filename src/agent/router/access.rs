@@ -104,14 +104,14 @@ pub(super) struct Entry {
 
 impl Entry {
     pub fn begin(
-        log: &AccessLog,
+        to: &AccessLog,
         key: &RouteKey,
         live: bool,
         request: &Request<Incoming>,
         peer: SocketAddr,
     ) -> Self {
         let mut line = serde_json::Map::new();
-        if log.sender.is_some() {
+        if to.sender.is_some() {
             let mut put = |name: &str, value: String| line.insert(name.to_owned(), value.into());
             put("time", Timestamp::now().to_string());
             put("client", peer.ip().to_string());
@@ -122,7 +122,7 @@ impl Entry {
             // Without the query: it may carry what nobody should read in a log.
             put("path", request.uri().path().to_owned());
         }
-        Self { log: log.clone(), since: Instant::now(), line, status: 0, bytes: 0, upstream: None }
+        Self { log: to.clone(), since: Instant::now(), line, status: 0, bytes: 0, upstream: None }
     }
 
     pub fn write(mut self) {

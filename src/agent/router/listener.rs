@@ -36,7 +36,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub async fn open(
+    pub fn open(
         inner: Arc<Inner>,
         key: RouteKey,
         side: Side,

@@ -153,7 +153,7 @@ impl Router {
         };
         let (live, left_live) = split(live, route.live);
         let (preview, left_preview) = split(preview, route.preview);
-        let opened = self.both(&key, route, live, preview).await;
+        let opened = self.both(&key, route, live, preview);
         match opened {
             Ok(pair) => {
                 listeners.insert(key, pair);
@@ -173,7 +173,7 @@ impl Router {
     }
 
     #[allow(clippy::type_complexity)]
-    async fn both(
+    fn both(
         &self,
         key: &RouteKey,
         route: &Route,
@@ -181,17 +181,17 @@ impl Router {
         preview: Option<Listener>,
     ) -> Result<Pair, (RouteError, Option<Listener>, Option<Listener>)> {
         let kept = (live.is_some(), preview.is_some());
-        let live = match self.one(key, Side::Live, route.live, &route.limits, live).await {
+        let live = match self.one(key, Side::Live, route.live, &route.limits, live) {
             Ok(listener) => listener,
             Err(error) => return Err((error, None, preview)),
         };
-        match self.one(key, Side::Preview, route.preview, &route.limits, preview).await {
+        match self.one(key, Side::Preview, route.preview, &route.limits, preview) {
             Ok(preview) => Ok(Pair { live, preview }),
             Err(error) => Err((error, kept.0.then_some(live), None)),
         }
     }
 
-    async fn one(
+    fn one(
         &self,
         key: &RouteKey,
         side: Side,
@@ -203,7 +203,7 @@ impl Router {
             listener.limit(limits.clone());
             return Ok(listener);
         }
-        Listener::open(Arc::clone(&self.inner), key.clone(), side, address, limits.clone()).await
+        Listener::open(Arc::clone(&self.inner), key.clone(), side, address, limits.clone())
     }
 
     /// Takes a service's listeners away. Requests under way finish, as long as draining may take.

@@ -41,7 +41,9 @@ pub(super) async fn run(check: &RunCheck, target: &CheckTarget, progress: Progre
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<String> = text.lines().map(|line| line.chars().take(500).collect()).collect();
     if output.status.success() {
-        lines.iter().for_each(|line| progress(line));
+        for line in &lines {
+            progress(line);
+        }
         return Ok(());
     }
     let skip = lines.len().saturating_sub(LAST_LINES);

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::state::local::{blocking, io, process};
+use crate::driver::state::local::{blocking, io};
 use crate::files;
+use crate::files::process;
 use crate::model::EnvironmentName;
 use crate::model::release::Actor;
 use crate::model::state::Holder;

@@ -13,7 +13,6 @@
 mod document;
 mod journal;
 mod lock;
-pub mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,8 @@
+//! Files and processes of this machine: small things that several drivers and the agent need.
+//!
 //! Replacing files so that a reader sees the old content or the new one, and a power cut loses neither.
+
+pub mod process;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

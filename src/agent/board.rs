@@ -1,0 +1,238 @@
+//! The board: one environment's record and its instances as they are now. Every change of either sets the
+//! router's table under the same lock, so that traffic never sees a state that the board did not have.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::agent::Directory;
+use crate::agent::record::{ProcessRecord, Processes, Record};
+use crate::agent::router::{Router, Table};
+use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
+use crate::model::{ServiceName, Slot};
+use crate::port::engine::Scope;
+
+/// Which instance. The generation tells a rolling replacement from what it replaces.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub slot: Slot,
+    pub service: ServiceName,
+    pub generation: u64,
+    pub index: u16,
+}
+
+/// An instance as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub facts: Instance,
+    /// Whether it may get traffic when it is ready.
+    pub serving: Serving,
+    pub process: Option<ProcessRecord>,
+}
+
+/// Whether an instance may get traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Serving {
+    Yes,
+    No,
+}
+
+/// One environment's board.
+pub struct Board {
+    scope: Scope,
+    directory: Directory,
+    router: Router,
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+struct Inner {
+    record: Record,
+    entries: BTreeMap<Key, Entry>,
+}
+
+impl Board {
+    /// The board of a record.
+    #[must_use]
+    pub fn new(directory: Directory, router: Router, record: Record) -> Self {
+        let scope = record.scope.clone();
+        let inner = Mutex::new(Inner { record, entries: BTreeMap::new() });
+        Self { scope, directory, router, inner, changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is written down.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        self.lock().record.clone()
+    }
+
+    /// Writes a changed record down, then makes it the board's. On a failure nothing has changed.
+    pub fn write(&self, change: impl FnOnce(&mut Record)) -> std::io::Result<()> {
+        let mut inner = self.lock();
+        let mut record = inner.record.clone();
+        change(&mut record);
+        record.save(&self.directory)?;
+        inner.record = record;
+        self.publish(&inner);
+        Ok(())
+    }
+
+    /// Moves live traffic, if the slot is ready at this very moment.
+    pub(super) fn switch(
+        &self,
+        to: Option<Slot>,
+        now: Timestamp,
+        change: impl FnOnce(&mut Record),
+    ) -> std::io::Result<Result<(), Slot>> {
+        let mut inner = self.lock();
+        if let Some(slot) = to
+            && !facts_of(&inner).slots.get(&slot).is_some_and(SlotFacts::is_ready)
+        {
+            return Ok(Err(slot));
+        }
+        let mut record = inner.record.clone();
+        record.active = to;
+        record.switched_at = Some(now);
+        change(&mut record);
+        // Written first: an agent that is killed here comes back with the new table, one that is killed before
+        // with the old one, and either is a slot that was ready.
+        record.save(&self.directory)?;
+        inner.record = record;
+        self.publish(&inner);
+        Ok(Ok(()))
+    }
+
+    /// Changes an instance's entry, making one if there is none.
+    pub(super) fn set(&self, key: &Key, change: impl FnOnce(&mut Entry)) {
+        let mut inner = self.lock();
+        let entry = inner.entries.entry(key.clone()).or_insert_with(|| Entry {
+            facts: Instance {
+                index: key.index,
+                pid: None,
+                port: None,
+                health: HealthState::Starting,
+                restarts: 0,
+                last_exit: None,
+                since: Timestamp::now(),
+            },
+            serving: Serving::Yes,
+            process: None,
+        });
+        let (health, process) = (entry.facts.health, entry.process.clone());
+        change(entry);
+        if entry.facts.health != health {
+            entry.facts.since = Timestamp::now();
+        }
+        let moved = entry.process != process;
+        if moved {
+            self.save_processes(&inner);
+        }
+        self.publish(&inner);
+    }
+
+    /// Forgets an instance that has ended.
+    pub(super) fn drop_entry(&self, key: &Key) {
+        let mut inner = self.lock();
+        if inner.entries.remove(key).is_some() {
+            self.save_processes(&inner);
+            self.publish(&inner);
+        }
+    }
+
+    /// A disk that does not take this costs a restarted process at the next agent's start, no more.
+    fn save_processes(&self, inner: &Inner) {
+        let processes: Vec<ProcessRecord> =
+            inner.entries.values().filter_map(|entry| entry.process.clone()).collect();
+        if let Err(error) = Processes::save(&self.directory, &self.scope, &processes) {
+            tracing::warn!(%error, scope = %self.scope, "the processes could not be written down");
+        }
+    }
+
+    fn publish(&self, inner: &Inner) {
+        let mut table = Table::default();
+        for (key, entry) in &inner.entries {
+            let Some(address) = address(entry) else { continue };
+            let side =
+                if inner.record.active == Some(key.slot) { &mut table.live } else { &mut table.preview };
+            side.entry(key.service.clone()).or_default().push(address);
+        }
+        self.router.set(&self.scope, &table);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `done` says something about the facts.
+    pub(super) async fn wait<T>(&self, mut done: impl FnMut(&Facts) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(result) = done(&self.facts()) {
+                return result;
+            }
+            changed.await;
+        }
+    }
+
+    /// What an observer sees.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        facts_of(&self.lock())
+    }
+
+    /// One instance's state.
+    pub(super) fn instance(&self, key: &Key) -> Option<Instance> {
+        self.lock().entries.get(key).map(|entry| entry.facts.clone())
+    }
+
+    /// Where these instances listen.
+    pub(super) fn addresses(&self, keys: &[Key]) -> Vec<SocketAddr> {
+        let inner = self.lock();
+        let ports = keys.iter().filter_map(|key| inner.entries.get(key)?.facts.port);
+        ports.map(local).collect()
+    }
+}
+
+/// An instance's address on this machine.
+pub(super) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn address(entry: &Entry) -> Option<SocketAddr> {
+    let ready = entry.facts.health == HealthState::Ready && entry.serving == Serving::Yes;
+    entry.facts.port.filter(|_| ready).map(local)
+}
+
+fn facts_of(inner: &Inner) -> Facts {
+    let record = &inner.record;
+    let slots = record.slots.iter().map(|(slot, there)| {
+        let workloads = there.workloads.iter().map(|(name, workload)| {
+            let mine = inner.entries.iter().filter(|(key, _)| key.slot == *slot && key.service == *name);
+            let instances = mine.map(|(_, entry)| entry.facts.clone()).collect();
+            let facts = WorkloadFacts { spec: workload.spec.clone(), running: workload.running, instances };
+            (name.clone(), facts)
+        });
+        let facts = SlotFacts {
+            label: there.label.clone(),
+            workloads: workloads.collect(),
+            placed_at: there.placed_at,
+            stops_at: there.stops_at,
+        };
+        (*slot, facts)
+    });
+    Facts {
+        lineage: record.lineage.clone(),
+        fence: record.fence,
+        changed_by: record.changed_by.clone(),
+        changed_at: record.changed_at,
+        active: record.active,
+        switched_at: record.switched_at,
+        slots: slots.collect(),
+        routes: record.routes.clone(),
+    }
+}

@@ -1,0 +1,583 @@
+//! The agent's engine: every call of the engine port, with its permits, fingerprints and records.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use jiff::Timestamp;
+use tokio::sync::MutexGuard;
+
+use crate::agent::board::{Board, Key, Serving};
+use crate::agent::health::Prober;
+use crate::agent::instance::{Making, Supervised};
+use crate::agent::record::{Processes, Record, SlotRecord};
+use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::router::{AccessLog, RouteKey, Router};
+use crate::agent::runtime::Runtime;
+use crate::agent::runtime::process::ProcessRuntime;
+use crate::agent::{Directory, logs};
+use crate::model::facts::{Facts, HealthState};
+use crate::model::outcome::Url;
+use crate::model::route::Route;
+use crate::model::secret::SecretValue;
+use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope};
+
+/// How many of a log's last lines a failure shows.
+const LAST_LINES: usize = 20;
+
+/// How long requests may take to leave an instance that is taken out, when no route says otherwise.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often a followed log is looked at.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+/// The agent.
+pub struct Agent {
+    directory: Directory,
+    router: Router,
+    runtime: Arc<dyn Runtime>,
+    prober: Prober,
+    environments: Mutex<HashMap<Scope, Arc<Environment>>>,
+}
+
+/// One environment: its board, and what is done to it, one thing at a time.
+pub(super) struct Environment {
+    pub board: Arc<Board>,
+    work: tokio::sync::Mutex<Work>,
+}
+
+/// What only the one who changes an environment may touch.
+#[derive(Default)]
+pub(super) struct Work {
+    pub instances: BTreeMap<Key, Supervised>,
+    /// The values of secrets, in memory only.
+    pub secrets: BTreeMap<(Slot, ServiceName), BTreeMap<String, SecretValue>>,
+    /// Counts up with each placement.
+    pub generation: u64,
+}
+
+impl Agent {
+    /// An agent in its folder, with everything that an earlier one left: processes are taken back, listeners
+    /// opened, traffic routed as it was.
+    pub async fn start(
+        directory: Directory,
+        inherited: Vec<std::net::TcpListener>,
+    ) -> Result<Arc<Self>, EngineError> {
+        let router = Router::new(AccessLog::file(directory.access_log()), inherited);
+        let agent = Arc::new(Self {
+            directory,
+            router,
+            runtime: Arc::new(ProcessRuntime),
+            prober: Prober::default(),
+            environments: Mutex::default(),
+        });
+        let records = Record::load_all(&agent.directory)
+            .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
+        for record in records {
+            agent.resume(record).await?;
+        }
+        agent.sweep();
+        Ok(agent)
+    }
+
+    /// The agent's folder.
+    #[must_use]
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The router, for closing it at the end.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The environments that it knows.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<Scope> {
+        let environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scopes: Vec<Scope> = environments.keys().cloned().collect();
+        scopes.sort();
+        scopes
+    }
+
+    /// Stops every service. Without this call they outlive the agent.
+    pub async fn stop_services(&self) {
+        for scope in self.scopes() {
+            let environment = self.environment(&scope);
+            let instances = std::mem::take(&mut environment.work.lock().await.instances);
+            futures_util::future::join_all(instances.into_values().map(Supervised::stop)).await;
+        }
+    }
+
+    async fn resume(self: &Arc<Self>, record: Record) -> Result<(), EngineError> {
+        let scope = record.scope.clone();
+        let environment = self.insert(record.clone());
+        let mut work = environment.work.lock().await;
+        let mut processes = Processes::load(&self.directory, &scope);
+        for (slot, there) in &record.slots {
+            for (service, workload) in there.workloads.iter().filter(|(_, workload)| workload.running) {
+                // An image that cannot be read any more keeps this service down, and nothing else.
+                let Ok(making) = self.making(&scope, there, service, BTreeMap::new()) else { continue };
+                work.generation += 1;
+                for index in 0..workload.spec.replicas {
+                    let key =
+                        Key { slot: *slot, service: service.clone(), generation: work.generation, index };
+                    let mine = |p: &crate::agent::record::ProcessRecord| {
+                        p.slot == *slot && p.service == *service && p.index == index
+                    };
+                    let found = processes.iter().position(mine).map(|at| processes.swap_remove(at));
+                    let supervised =
+                        Supervised::begin(making.clone(), key.clone(), environment.board.clone(), found);
+                    work.instances.insert(key, supervised);
+                }
+            }
+            if let Some(until) = there.stops_at {
+                self.stop_later(&scope, *slot, until);
+            }
+        }
+        drop(work);
+        for (service, route) in &record.routes {
+            let key = RouteKey { scope: scope.clone(), service: service.clone() };
+            if let Err(error) = self.router.open(key, route).await {
+                // The other listeners are worth having; this one is tried again by the next apply.
+                tracing::error!(%error, "a listener could not be opened again");
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&self, record: Record) -> Arc<Environment> {
+        let mut environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        let scope = record.scope.clone();
+        let entry = environments.entry(scope).or_insert_with(|| {
+            let board = Arc::new(Board::new(self.directory.clone(), self.router.clone(), record));
+            Arc::new(Environment { board, work: tokio::sync::Mutex::default() })
+        });
+        Arc::clone(entry)
+    }
+
+    pub(super) fn environment(&self, scope: &Scope) -> Arc<Environment> {
+        self.insert(Record::new(scope.clone()))
+    }
+
+    pub(super) fn making(
+        &self,
+        scope: &Scope,
+        there: &SlotRecord,
+        service: &ServiceName,
+        secrets: BTreeMap<String, SecretValue>,
+    ) -> Result<Making, EngineError> {
+        let missing = || failed("starting a service", &format!("{service} is not in the slot"));
+        let workload = there.workloads.get(service).ok_or_else(missing)?.spec.clone();
+        let digest = workload.image.value().ok_or_else(missing)?;
+        let image = rootfs::read_meta(&self.directory, digest)
+            .map_err(|error| failed("reading the image", &error))?;
+        Ok(self.made_of(scope, there, workload, image, secrets))
+    }
+
+    fn made_of(
+        &self,
+        scope: &Scope,
+        there: &SlotRecord,
+        workload: crate::model::workload::Workload,
+        image: ImageMeta,
+        secrets: BTreeMap<String, SecretValue>,
+    ) -> Making {
+        Making {
+            directory: self.directory.clone(),
+            scope: scope.clone(),
+            label: there.label.clone(),
+            workload,
+            image,
+            secrets,
+            runtime: Arc::clone(&self.runtime),
+            prober: self.prober.clone(),
+        }
+    }
+
+    pub(super) const fn folder(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Lets a permit in: the lineage must own the environment, and the fence must not be behind. What it brings is
+    /// written down before anything is done under it.
+    pub(super) async fn enter<'a>(
+        &self,
+        environment: &'a Environment,
+        permit: &Permit,
+    ) -> Result<MutexGuard<'a, Work>, EngineError> {
+        let work = environment.work.lock().await;
+        let record = environment.board.record();
+        let is_empty = record.slots.is_empty() && record.routes.is_empty();
+        if let Some(owner) = record.lineage.filter(|owner| *owner != permit.lineage && !is_empty) {
+            return Err(EngineError::Foreign {
+                scope: permit.scope.clone(),
+                owner,
+                lineage: permit.lineage.clone(),
+            });
+        }
+        if permit.fence < record.fence {
+            let (fence, seen) = (permit.fence, record.fence);
+            return Err(EngineError::Fenced { scope: permit.scope.clone(), fence, seen });
+        }
+        self.write(environment, |record| {
+            record.lineage = Some(permit.lineage.clone());
+            record.fence = permit.fence;
+            record.changed_by = Some(permit.actor.clone());
+            record.changed_at = Some(Timestamp::now());
+        })?;
+        Ok(work)
+    }
+
+    #[allow(clippy::unused_self)]
+    pub(super) fn write(
+        &self,
+        environment: &Environment,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), EngineError> {
+        environment.board.write(change).map_err(|error| failed("writing the environment down", &error))
+    }
+
+    /// Takes instances out of traffic, waits for their requests, and stops them.
+    pub(super) async fn retire(
+        &self,
+        environment: &Environment,
+        work: &mut Work,
+        keys: &[Key],
+        drain: Duration,
+    ) {
+        for key in keys {
+            environment.board.set(key, |entry| entry.serving = Serving::No);
+        }
+        self.router.drained(&environment.board.addresses(keys), drain).await;
+        let gone: Vec<Supervised> = keys.iter().filter_map(|key| work.instances.remove(key)).collect();
+        futures_util::future::join_all(gone.into_iter().map(Supervised::stop)).await;
+        for key in keys {
+            environment.board.drop_entry(key);
+        }
+    }
+
+    pub(super) fn drain(environment: &Environment, service: &ServiceName) -> Duration {
+        let record = environment.board.record();
+        record.routes.get(service).map_or(DRAIN, |route| route.limits.drain.get())
+    }
+
+    /// Stops a slot at a time, unless it is active by then or the time was changed.
+    fn stop_later(self: &Arc<Self>, scope: &Scope, slot: Slot, until: Timestamp) {
+        let (agent, scope) = (Arc::downgrade(self), scope.clone());
+        tokio::spawn(async move {
+            let pause = until.duration_since(Timestamp::now());
+            tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
+            if let Some(agent) = agent.upgrade() {
+                agent.stop_now(&scope, slot, until).await;
+            }
+        });
+    }
+
+    async fn stop_now(&self, scope: &Scope, slot: Slot, until: Timestamp) {
+        let environment = self.environment(scope);
+        let mut work = environment.work.lock().await;
+        let record = environment.board.record();
+        let due = record.slots.get(&slot).is_some_and(|there| there.stops_at == Some(until));
+        if !due || record.active == Some(slot) {
+            return;
+        }
+        let written = self.write(&environment, |record| {
+            if let Some(there) = record.slots.get_mut(&slot) {
+                there.stops_at = None;
+                for workload in there.workloads.values_mut() {
+                    workload.running = false;
+                }
+            }
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, %scope, %slot, "a kept slot could not be stopped");
+            return;
+        }
+        let keys: Vec<Key> = work.instances.keys().filter(|key| key.slot == slot).cloned().collect();
+        self.retire(&environment, &mut work, &keys, DRAIN).await;
+    }
+
+    /// Takes unpacked images away that no slot refers to.
+    pub(super) fn sweep(&self) {
+        let mut used: Vec<Digest> = Vec::new();
+        for scope in self.scopes() {
+            let record = self.environment(&scope).board.record();
+            let workloads = record.slots.values().flat_map(|there| there.workloads.values());
+            used.extend(workloads.filter_map(|workload| workload.spec.image.value().cloned()));
+        }
+        rootfs::sweep(&self.directory, &used);
+    }
+
+    /// Why a slot cannot become ready any more; none while it still can.
+    pub(super) fn hopeless(&self, scope: &Scope, slot: Slot, facts: &Facts) -> Option<NotReady> {
+        let there = facts.slots.get(&slot)?;
+        for (service, workload) in &there.workloads {
+            let failed = workload.instances.iter().find(|instance| instance.health == HealthState::Failed);
+            if let Some(instance) = failed {
+                let why = instance.last_exit.clone().unwrap_or_default();
+                let reason = format!("{service}.{} failed: {why}", instance.index);
+                let log =
+                    self.directory.instance_log(scope, slot, there.label.number, service, instance.index);
+                return Some(NotReady { reason, log: logs::tail(&log, LAST_LINES) });
+            }
+        }
+        None
+    }
+
+    /// What is wrong with a slot that is not ready now.
+    pub(super) fn not_ready(&self, scope: &Scope, slot: Slot, facts: &Facts) -> NotReady {
+        if let Some(hopeless) = self.hopeless(scope, slot, facts) {
+            return hopeless;
+        }
+        let Some(there) = facts.slots.get(&slot) else {
+            return NotReady { reason: "it is empty".to_owned(), log: Vec::new() };
+        };
+        let unready = there.workloads.iter().find(|(_, workload)| workload.health() != HealthState::Ready);
+        let Some((service, workload)) = unready else {
+            return NotReady { reason: "it holds no service".to_owned(), log: Vec::new() };
+        };
+        let log = self.directory.instance_log(scope, slot, there.label.number, service, 0);
+        let exit = workload.instances.iter().find_map(|instance| instance.last_exit.clone());
+        let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
+        let reason = format!("{service} is {}{exit}", workload.health().word());
+        NotReady { reason, log: logs::tail(&log, LAST_LINES) }
+    }
+}
+
+pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError {
+    EngineError::Failed { what: what.to_owned(), reason: reason.to_string() }
+}
+
+pub(super) fn moved(address: Address, record: &Record) -> EngineError {
+    EngineError::Moved { address, by: record.changed_by.clone(), at: record.changed_at }
+}
+
+#[async_trait]
+impl Engine for Arc<Agent> {
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
+        let known = self.environments.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned();
+        Ok(known.map(|environment| environment.board.facts()).unwrap_or_default())
+    }
+
+    async fn route(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let before = environment.board.record();
+        let _work = self.enter(&environment, permit).await?;
+        let record = environment.board.record();
+        let there = record.routes.get(&route.service);
+        if there != Some(route) && there.map(Fingerprint::of_json) != expects {
+            return Err(moved(Address::Route(route.service.clone()), &before));
+        }
+        let key = RouteKey { scope: permit.scope.clone(), service: route.service.clone() };
+        self.router.open(key, route).await.map_err(|error| EngineError::Refused {
+            reason: error.to_string(),
+            help: "stop what has the address, or set other ones under `traffic.listeners`".to_owned(),
+        })?;
+        self.write(&environment, |record| {
+            record.routes.insert(route.service.clone(), route.clone());
+        })
+    }
+
+    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let _work = self.enter(&environment, permit).await?;
+        self.write(&environment, |record| {
+            record.routes.remove(service);
+        })?;
+        let key = RouteKey { scope: permit.scope.clone(), service: service.clone() };
+        self.router.close(&key).await;
+        Ok(())
+    }
+
+    async fn place(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        super::place::place(self, permit, placement, progress).await
+    }
+
+    async fn remove(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        super::place::remove(self, permit, slot, service, expects).await
+    }
+
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        within: Period,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let board = Arc::clone(&self.environment(scope).board);
+        let mut said = String::new();
+        let wait = board.wait(|facts| {
+            let there = facts.slots.get(&slot)?;
+            if there.is_ready() {
+                return Some(Ok(()));
+            }
+            if let Some(hopeless) = self.hopeless(scope, slot, facts) {
+                return Some(Err(hopeless));
+            }
+            let words: Vec<String> =
+                there.workloads.iter().map(|(name, w)| format!("{name} {}", w.health().word())).collect();
+            let words = words.join(", ");
+            if words != said {
+                progress(&words);
+                said = words;
+            }
+            None
+        });
+        if !board.facts().slots.contains_key(&slot) {
+            let not_ready = NotReady { reason: "it is empty".to_owned(), log: Vec::new() };
+            return Err(EngineError::NotReady { slot, not_ready });
+        }
+        match tokio::time::timeout(within.get(), wait).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_ready)) => Err(EngineError::NotReady { slot, not_ready }),
+            Err(_) => {
+                let mut not_ready = self.not_ready(scope, slot, &board.facts());
+                not_ready.reason = format!("not within {within}: {}", not_ready.reason);
+                Err(EngineError::NotReady { slot, not_ready })
+            }
+        }
+    }
+
+    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let before = environment.board.record();
+        let _work = self.enter(&environment, permit).await?;
+        let active = environment.board.record().active;
+        if active == to {
+            return Ok(());
+        }
+        if active != from {
+            return Err(moved(Address::Traffic, &before));
+        }
+        let switched = environment.board.switch(to, Timestamp::now(), |record| {
+            if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
+                there.stops_at = None;
+            }
+        });
+        match switched {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(slot)) => {
+                let not_ready = self.not_ready(&permit.scope, slot, &environment.board.facts());
+                Err(EngineError::NotReady { slot, not_ready })
+            }
+            Err(error) => Err(failed("writing the switch down", &error)),
+        }
+    }
+
+    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let _work = self.enter(&environment, permit).await?;
+        if environment.board.record().active == Some(slot) {
+            return Err(EngineError::Refused {
+                reason: format!("{slot} has live traffic and cannot be stopped"),
+                help: "promote the other slot first".to_owned(),
+            });
+        }
+        self.write(&environment, |record| {
+            if let Some(there) = record.slots.get_mut(&slot) {
+                there.stops_at = Some(until);
+            }
+        })?;
+        self.stop_later(&permit.scope, slot, until);
+        Ok(())
+    }
+
+    async fn forget(&self, permit: &Permit) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let _work = self.enter(&environment, permit).await?;
+        let record = environment.board.record();
+        if !record.slots.is_empty() || !record.routes.is_empty() {
+            return Err(EngineError::Refused {
+                reason: format!("{} still has slots or listeners", permit.scope),
+                help: "`shipit destroy` takes them away".to_owned(),
+            });
+        }
+        Record::forget(&self.directory, &permit.scope).map_err(|error| failed("forgetting", &error))?;
+        self.environments.lock().unwrap_or_else(PoisonError::into_inner).remove(&permit.scope);
+        Ok(())
+    }
+
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        let facts = self.observe(scope).await?;
+        let slot = match role {
+            Role::Active => facts.active,
+            Role::Preview => {
+                facts.active.map_or_else(|| facts.slots.keys().next().copied(), |a| Some(a.other()))
+            }
+        };
+        let Some(slot) = slot.filter(|slot| facts.slots.contains_key(slot)) else { return Ok(Vec::new()) };
+        let url = |route: &Route| {
+            let address = if role == Role::Active { route.live } else { route.preview };
+            Url { service: route.service.clone(), slot, url: format!("http://{address}") }
+        };
+        Ok(facts.routes.values().map(url).collect())
+    }
+
+    async fn logs(
+        &self,
+        scope: &Scope,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        let facts = self.observe(scope).await?;
+        let mut past = Vec::new();
+        let mut followers = Vec::new();
+        for (slot, there) in facts.slots.iter().filter(|(slot, _)| query.slot.is_none_or(|s| s == **slot)) {
+            let wanted =
+                there.workloads.iter().filter(|(name, _)| query.service.as_ref().is_none_or(|s| s == *name));
+            for (service, workload) in wanted {
+                for instance in 0..workload.spec.replicas {
+                    let path =
+                        self.directory.instance_log(scope, *slot, there.label.number, service, instance);
+                    let line =
+                        LogLine { slot: *slot, service: service.clone(), instance, text: String::new() };
+                    if query.follow
+                        && let Ok(follower) = logs::Follower::open(&path)
+                    {
+                        followers.push((line.clone(), follower));
+                    }
+                    past.extend(
+                        logs::tail(&path, query.tail)
+                            .into_iter()
+                            .map(|text| Ok(LogLine { text, ..line.clone() })),
+                    );
+                }
+            }
+        }
+        let past = stream::iter(past);
+        if !query.follow {
+            return Ok(past.boxed());
+        }
+        let coming = stream::unfold(followers, |mut followers| async move {
+            tokio::time::sleep(FOLLOW).await;
+            let mut lines = Vec::new();
+            for (line, follower) in &mut followers {
+                let texts = follower.read().unwrap_or_default();
+                lines.extend(texts.into_iter().map(|text| Ok(LogLine { text, ..line.clone() })));
+            }
+            Some((stream::iter(lines), followers))
+        });
+        Ok(past.chain(coming.flatten()).boxed())
+    }
+}

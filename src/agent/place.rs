@@ -1,0 +1,323 @@
+//! Placing a workload into a slot, and taking one out.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::agent::board::{Key, Serving};
+use crate::agent::core::{Agent, Environment, Work, failed, moved};
+use crate::agent::instance::{Making, Supervised};
+use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
+use crate::agent::{logs, rootfs};
+use crate::model::facts::HealthState;
+use crate::model::plan::PlaceMode;
+use crate::model::workload::Workload;
+use crate::model::{Address, Fingerprint, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{EngineError, NotReady, Permit, Placement};
+
+/// Puts a workload into its slot.
+pub(super) async fn place(
+    agent: &Arc<Agent>,
+    permit: &Permit,
+    placement: Placement,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let environment = agent.environment(&permit.scope);
+    let before = environment.board.record();
+    let mut work = agent.enter(&environment, permit).await?;
+    let record = environment.board.record();
+    let (slot, service) = (placement.slot, placement.workload.service.clone());
+    let wanted = WorkloadRecord { spec: placement.workload.clone(), running: placement.running };
+    let there = record.slots.get(&slot).and_then(|there| there.workloads.get(&service)).cloned();
+    if there.as_ref() == Some(&wanted) && !has_failed(&environment, slot, &service) {
+        let secrets = (!placement.secrets.is_empty()).then(|| placement.secrets.clone());
+        work.secrets.extend(secrets.map(|secrets| ((slot, service), secrets)));
+        return relabel(agent, &environment, &placement);
+    }
+    let fingerprint = there.as_ref().map(|there| Fingerprint::of_json(&(&there.spec, there.running)));
+    if there.as_ref() != Some(&wanted) && fingerprint != placement.expects {
+        return Err(moved(Address::Workload(slot, service), &before));
+    }
+    if placement.mode == PlaceMode::Fresh && record.active == Some(slot) {
+        return Err(EngineError::Refused {
+            reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
+            help: "look at a new plan with `shipit plan`".to_owned(),
+        });
+    }
+    fetch(agent, &placement, progress).await?;
+    logs::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
+    let mut swap = Swap { agent, permit, environment: &environment, work: &mut work, placement };
+    let placed = match swap.placement.mode {
+        PlaceMode::Fresh => swap.fresh(&record).await,
+        PlaceMode::Rolling => swap.rolling(there.as_ref(), progress).await,
+        PlaceMode::Recreate => swap.recreate(there.as_ref()).await,
+    };
+    drop(work);
+    agent.sweep();
+    placed
+}
+
+fn has_failed(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {
+    let facts = environment.board.facts();
+    let workload = facts.slots.get(&slot).and_then(|there| there.workloads.get(service));
+    workload.is_some_and(|workload| workload.health() == HealthState::Failed)
+}
+
+/// The same workload under another release's number: nothing is restarted.
+fn relabel(agent: &Agent, environment: &Environment, placement: &Placement) -> Result<(), EngineError> {
+    let (slot, label) = (placement.slot, placement.label.clone());
+    agent.write(environment, |record| {
+        if let Some(there) = record.slots.get_mut(&slot) {
+            there.label = label;
+        }
+    })
+}
+
+/// Every blob is read and verified before anything is stopped or started.
+async fn fetch(agent: &Agent, placement: &Placement, progress: Progress<'_>) -> Result<(), EngineError> {
+    let digest = placement.workload.image.value().cloned().ok_or_else(|| EngineError::Refused {
+        reason: format!("the image of {} is not known", placement.workload.service),
+        help: "this is a fault of shipit; please report it".to_owned(),
+    })?;
+    let (directory, pull) = (agent.folder().clone(), placement.pull.clone());
+    progress(&format!("fetching {}", digest.short()));
+    let fetched = tokio::task::spawn_blocking(move || rootfs::fetch(&directory, &pull, &digest)).await;
+    match fetched {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(reason)) => Err(failed("fetching the image", &reason)),
+        Err(panic) => Err(failed("fetching the image", &panic)),
+    }
+}
+
+/// One placement under way.
+struct Swap<'a> {
+    agent: &'a Arc<Agent>,
+    permit: &'a Permit,
+    environment: &'a Environment,
+    work: &'a mut Work,
+    placement: Placement,
+}
+
+impl Swap<'_> {
+    fn service(&self) -> &ServiceName {
+        &self.placement.workload.service
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let mine = |key: &&Key| key.slot == self.placement.slot && key.service == *self.service();
+        self.work.instances.keys().filter(mine).cloned().collect()
+    }
+
+    /// Nobody uses the slot: what is there goes, the new comes.
+    async fn fresh(&mut self, record: &Record) -> Result<(), EngineError> {
+        let slot = self.placement.slot;
+        let other_release = record.slots.get(&slot).is_some_and(|there| there.label != self.placement.label);
+        let gone: Vec<Key> = if other_release {
+            self.work.instances.keys().filter(|key| key.slot == slot).cloned().collect()
+        } else {
+            self.keys()
+        };
+        let drain = Agent::drain(self.environment, self.service());
+        self.agent.retire(self.environment, self.work, &gone, drain).await;
+        if other_release {
+            self.agent.write(self.environment, |record| {
+                record.slots.remove(&slot);
+            })?;
+        }
+        self.write_down()?;
+        self.begin(Serving::Yes)?;
+        Ok(())
+    }
+
+    /// Instance by instance: the new one is ready before the old one goes.
+    async fn rolling(
+        &mut self,
+        there: Option<&WorkloadRecord>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let old = self.keys();
+        let (slot, service) = (self.placement.slot, self.service().clone());
+        let (previous, drain) = (self.environment.board.record(), Agent::drain(self.environment, &service));
+        self.write_down()?;
+        let mut waiting = old.clone();
+        let new = self.begin(Serving::No)?;
+        for (at, key) in new.iter().enumerate() {
+            if let Err(not_ready) = self.await_ready(key).await {
+                self.agent.retire(self.environment, self.work, &new, drain).await;
+                self.go_back(&previous, there, &old)?;
+                return Err(EngineError::NotReady { slot, not_ready });
+            }
+            self.environment.board.set(key, |entry| entry.serving = Serving::Yes);
+            progress(&format!("{service}.{at} is replaced"));
+            if !waiting.is_empty() {
+                let first = waiting.remove(0);
+                self.agent.retire(self.environment, self.work, &[first], drain).await;
+            }
+        }
+        self.agent.retire(self.environment, self.work, &waiting, drain).await;
+        Ok(())
+    }
+
+    /// The old one goes first; the router holds requests meanwhile.
+    async fn recreate(&mut self, there: Option<&WorkloadRecord>) -> Result<(), EngineError> {
+        let old = self.keys();
+        let previous = self.environment.board.record();
+        let drain = Agent::drain(self.environment, self.service());
+        self.write_down()?;
+        self.agent.retire(self.environment, self.work, &old, drain).await;
+        let new = self.begin(Serving::Yes)?;
+        for key in &new {
+            if let Err(not_ready) = self.await_ready(key).await {
+                self.agent.retire(self.environment, self.work, &new, drain).await;
+                self.go_back(&previous, there, &[])?;
+                return Err(EngineError::NotReady { slot: self.placement.slot, not_ready });
+            }
+        }
+        Ok(())
+    }
+
+    fn write_down(&self) -> Result<(), EngineError> {
+        let Placement { slot, label, workload, running, .. } = self.placement.clone();
+        self.agent.write(self.environment, |record| {
+            let there = record.slots.entry(slot).or_insert_with(|| SlotRecord {
+                label: label.clone(),
+                placed_at: Timestamp::now(),
+                stops_at: None,
+                workloads: std::collections::BTreeMap::new(),
+            });
+            there.label = label;
+            there.stops_at = None;
+            there.workloads.insert(workload.service.clone(), WorkloadRecord { spec: workload, running });
+        })
+    }
+
+    /// Starts the instances that the record asks for now.
+    fn begin(&mut self, serving: Serving) -> Result<Vec<Key>, EngineError> {
+        let (slot, service) = (self.placement.slot, self.service().clone());
+        let secrets = self.placement.secrets.clone();
+        self.work.secrets.insert((slot, service.clone()), secrets);
+        if !self.placement.running {
+            return Ok(Vec::new());
+        }
+        let record = self.environment.board.record();
+        let missing = || failed("starting a service", &format!("{service} is not in {slot}"));
+        let there = record.slots.get(&slot).ok_or_else(missing)?;
+        let secrets = self.work.secrets.get(&(slot, service.clone())).cloned().unwrap_or_default();
+        let making = self.agent.making(&self.permit.scope, there, &service, secrets)?;
+        let replicas = making.workload.replicas;
+        Ok((0..replicas).map(|index| self.start(&making, index, serving)).collect())
+    }
+
+    fn start(&mut self, making: &Making, index: u16, serving: Serving) -> Key {
+        if index == 0 {
+            self.work.generation += 1;
+        }
+        let generation = self.work.generation;
+        let key = Key { slot: self.placement.slot, service: self.service().clone(), generation, index };
+        self.environment.board.set(&key, |entry| entry.serving = serving);
+        let supervised = Supervised::begin(making.clone(), key.clone(), self.environment.board.clone(), None);
+        self.work.instances.insert(key.clone(), supervised);
+        key
+    }
+
+    /// Waits for one instance. The supervisor sets the limit: past it the instance has failed.
+    async fn await_ready(&self, key: &Key) -> Result<(), NotReady> {
+        let board = &self.environment.board;
+        let workload: &Workload = &self.placement.workload;
+        let ended = board.wait(|_| match board_health(board, key)? {
+            (HealthState::Ready, _) => Some(Ok(())),
+            (HealthState::Failed, exit) => Some(Err(exit.unwrap_or_default())),
+            _ => None,
+        });
+        ended.await.map_err(|why| {
+            let release = self.placement.label.number;
+            let directory = self.agent.folder();
+            let log =
+                directory.instance_log(&self.permit.scope, key.slot, release, &workload.service, key.index);
+            let reason = format!("{}.{} failed: {why}", workload.service, key.index);
+            NotReady { reason, log: logs::tail(&log, 20) }
+        })
+    }
+
+    /// Puts the record back, and starts again what of the old is gone.
+    fn go_back(
+        &mut self,
+        previous: &Record,
+        there: Option<&WorkloadRecord>,
+        old: &[Key],
+    ) -> Result<(), EngineError> {
+        let slot = self.placement.slot;
+        let stands = previous.slots.get(&slot).cloned();
+        self.agent.write(self.environment, |record| {
+            match stands {
+                Some(stands) => record.slots.insert(slot, stands),
+                None => record.slots.remove(&slot),
+            };
+        })?;
+        let Some(there) = there.filter(|there| there.running) else { return Ok(()) };
+        let record = self.environment.board.record();
+        let Some(slot_record) = record.slots.get(&slot) else { return Ok(()) };
+        let service = self.service().clone();
+        let secrets = self.work.secrets.get(&(slot, service.clone())).cloned().unwrap_or_default();
+        let making = self.agent.making(&self.permit.scope, slot_record, &service, secrets)?;
+        let standing: Vec<u16> =
+            old.iter().filter(|key| self.work.instances.contains_key(*key)).map(|key| key.index).collect();
+        self.work.generation += 1;
+        for index in (0..there.spec.replicas).filter(|index| !standing.contains(index)) {
+            let generation = self.work.generation;
+            let key = Key { slot, service: service.clone(), generation, index };
+            let supervised =
+                Supervised::begin(making.clone(), key.clone(), self.environment.board.clone(), None);
+            self.work.instances.insert(key, supervised);
+        }
+        Ok(())
+    }
+}
+
+fn board_health(board: &crate::agent::board::Board, key: &Key) -> Option<(HealthState, Option<String>)> {
+    board.instance(key).map(|instance| (instance.health, instance.last_exit))
+}
+
+/// Takes a workload out of its slot.
+pub(super) async fn remove(
+    agent: &Arc<Agent>,
+    permit: &Permit,
+    slot: Slot,
+    service: &ServiceName,
+    expects: Option<Fingerprint>,
+) -> Result<(), EngineError> {
+    let environment = agent.environment(&permit.scope);
+    let before = environment.board.record();
+    let mut work = agent.enter(&environment, permit).await?;
+    let record = environment.board.record();
+    let Some(there) = record.slots.get(&slot).and_then(|there| there.workloads.get(service)) else {
+        return Ok(());
+    };
+    if Some(Fingerprint::of_json(&(&there.spec, there.running))) != expects {
+        return Err(moved(Address::Workload(slot, service.clone()), &before));
+    }
+    if record.active == Some(slot) && record.routes.contains_key(service) {
+        return Err(EngineError::Refused {
+            reason: format!("{service} in {slot} has live traffic and cannot be taken out"),
+            help: "promote the other slot, or take its listeners away first".to_owned(),
+        });
+    }
+    let keys: Vec<Key> =
+        work.instances.keys().filter(|key| key.slot == slot && key.service == *service).cloned().collect();
+    let drain = Agent::drain(&environment, service);
+    agent.retire(&environment, &mut work, &keys, drain).await;
+    work.secrets.remove(&(slot, service.clone()));
+    agent.write(&environment, |record| {
+        let emptied = record.slots.get_mut(&slot).is_some_and(|there| {
+            there.workloads.remove(service);
+            there.workloads.is_empty()
+        });
+        if emptied {
+            record.slots.remove(&slot);
+        }
+    })?;
+    drop(work);
+    agent.sweep();
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What is written down, so that the next agent goes on where this one was.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::agent::Directory;
+use crate::files;
+use crate::model::release::{Actor, Label};
+use crate::model::route::Route;
+use crate::model::workload::Workload;
+use crate::model::{ServiceName, Slot};
+use crate::port::engine::Scope;
+
+/// One environment. Never holds a secret's value.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Record {
+    /// Which environment.
+    pub scope: Scope,
+    /// Whose it is.
+    pub lineage: Option<String>,
+    /// The highest fencing number seen.
+    pub fence: u64,
+    /// Who changed it last.
+    pub changed_by: Option<Actor>,
+    /// When.
+    pub changed_at: Option<Timestamp>,
+    /// The slot with live traffic.
+    pub active: Option<Slot>,
+    /// When traffic was last switched.
+    pub switched_at: Option<Timestamp>,
+    /// What stands in the slots.
+    pub slots: BTreeMap<Slot, SlotRecord>,
+    /// The listeners.
+    pub routes: BTreeMap<ServiceName, Route>,
+}
+
+/// What stands in a slot.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct SlotRecord {
+    /// Which release.
+    pub label: Label,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// When it is stopped.
+    pub stops_at: Option<Timestamp>,
+    /// Its workloads.
+    pub workloads: BTreeMap<ServiceName, WorkloadRecord>,
+}
+
+/// One service in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WorkloadRecord {
+    /// What runs.
+    pub spec: Workload,
+    /// Whether it is meant to.
+    pub running: bool,
+}
+
+/// A process that an agent started.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ProcessRecord {
+    /// In which slot.
+    pub slot: Slot,
+    /// Of which service.
+    pub service: ServiceName,
+    /// Which of its instances.
+    pub index: u16,
+    /// The process id.
+    pub pid: u32,
+    /// Its start time in clock ticks since boot: with the boot's id, what makes the pid certain.
+    pub started: u64,
+    /// The boot that it was started in.
+    pub boot: String,
+    /// Where it listens.
+    pub port: Option<u16>,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+impl Record {
+    /// An environment that nothing was done to.
+    #[must_use]
+    pub const fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            lineage: None,
+            fence: 0,
+            changed_by: None,
+            changed_at: None,
+            active: None,
+            switched_at: None,
+            slots: BTreeMap::new(),
+            routes: BTreeMap::new(),
+        }
+    }
+
+    fn folder(directory: &Directory, scope: &Scope) -> PathBuf {
+        directory.records().join(scope.project.as_str()).join(scope.environment.as_str())
+    }
+
+    /// Writes it down; returns when the disk has it.
+    pub fn save(&self, directory: &Directory) -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(self)?;
+        files::replace(&Self::folder(directory, &self.scope).join("record.json"), &bytes)
+    }
+
+    /// Every environment that is written down.
+    pub fn load_all(directory: &Directory) -> io::Result<Vec<Self>> {
+        let mut records = Vec::new();
+        for project in folders(&directory.records())? {
+            for environment in folders(&project)? {
+                let path = environment.join("record.json");
+                let bytes = match fs::read(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    other => other?,
+                };
+                let damaged = |error| io::Error::other(format!("{} cannot be read: {error}", path.display()));
+                records.push(serde_json::from_slice(&bytes).map_err(damaged)?);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Forgets an environment.
+    pub fn forget(directory: &Directory, scope: &Scope) -> io::Result<()> {
+        match fs::remove_dir_all(Self::folder(directory, scope)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn folders(path: &std::path::Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(entries) => {
+            Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|p| p.is_dir()).collect())
+        }
+    }
+}
+
+/// The processes of one environment, as they were last started.
+#[derive(Debug, Clone, Default)]
+pub struct Processes;
+
+impl Processes {
+    fn path(directory: &Directory, scope: &Scope) -> PathBuf {
+        Record::folder(directory, scope).join("processes.json")
+    }
+
+    /// Writes them down.
+    pub fn save(directory: &Directory, scope: &Scope, processes: &[ProcessRecord]) -> io::Result<()> {
+        files::replace(&Self::path(directory, scope), &serde_json::to_vec_pretty(processes)?)
+    }
+
+    /// Those that were written down; none when that cannot be read, for then they are started again.
+    #[must_use]
+    pub fn load(directory: &Directory, scope: &Scope) -> Vec<ProcessRecord> {
+        let bytes = fs::read(Self::path(directory, scope)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+}
+
+/// This boot's id: a pid and a start time mean something only within it.
+#[must_use]
+pub fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,183 @@
+//! The runtime `process`: a process group of this machine, with the image's files as its working folder.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use async_trait::async_trait;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, Command};
+
+use crate::agent::record::{ProcessRecord, boot};
+use crate::agent::runtime::{Launch, Running, Runtime};
+use crate::files::process::started;
+
+/// The runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessRuntime;
+
+#[async_trait]
+impl Runtime for ProcessRuntime {
+    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
+        let child = command(launch)?.spawn()?;
+        let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+        // A process that has ended already is only waiting to be reaped; its start time no longer matters.
+        Ok(Box::new(Started { child, pid, ticks: started(pid).unwrap_or_default() }))
+    }
+
+    fn adopt(&self, record: &ProcessRecord) -> Option<Box<dyn Running>> {
+        if record.boot != boot() || started(record.pid) != Some(record.started) {
+            return None;
+        }
+        let pid = Pid::from_raw(i32::try_from(record.pid).ok()?)?;
+        let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+        // Looked at again: between the first look and the descriptor the pid may have gone to another.
+        if started(record.pid) != Some(record.started) {
+            return None;
+        }
+        let descriptor = AsyncFd::register(descriptor).ok()?;
+        Some(Box::new(Adopted { descriptor, pid: record.pid, ticks: record.started }))
+    }
+}
+
+fn command(launch: &Launch) -> io::Result<Command> {
+    let (program, arguments) = launch.command.split_first().ok_or_else(|| {
+        io::Error::new(ErrorKind::InvalidInput, "neither the service nor its image has a command")
+    })?;
+    let log = open_log(&launch.log)?;
+    let mut command = Command::new(inside(&launch.rootfs, program));
+    command
+        .args(arguments)
+        .current_dir(launch.rootfs.join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir)))
+        .env_clear()
+        .envs(&launch.env)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    as_user(&mut command, launch.user.as_deref())?;
+    Ok(command)
+}
+
+/// An absolute program is one of the image; a bare name is looked for on the machine's path.
+fn inside(rootfs: &Path, program: &str) -> PathBuf {
+    match Path::new(program).strip_prefix("/") {
+        Ok(relative) if rootfs.join(relative).exists() => rootfs.join(relative),
+        _ => PathBuf::from(program),
+    }
+}
+
+/// Appended to, so that it can be cut while the process goes on writing.
+fn open_log(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Root starts the service as the image's user; anybody else only as themselves.
+fn as_user(command: &mut Command, user: Option<&str>) -> io::Result<()> {
+    let Some(user) = user.filter(|user| !user.is_empty()) else { return Ok(()) };
+    let numbers = || {
+        let (uid, gid) = user.split_once(':').unwrap_or((user, user));
+        Some((uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?))
+    };
+    let invalid = |reason: String| io::Error::new(ErrorKind::InvalidInput, reason);
+    let (uid, gid) = numbers().ok_or_else(|| invalid(format!("user `{user}` must be given in numbers")))?;
+    if rustix::process::geteuid().is_root() {
+        command.uid(uid).gid(gid);
+        return Ok(());
+    }
+    if rustix::process::geteuid().as_raw() == uid {
+        return Ok(());
+    }
+    Err(invalid(format!("the agent is not root and cannot start a process as user {uid}")))
+}
+
+fn group(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It may have ended meanwhile.
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// A child of this process.
+struct Started {
+    child: Child,
+    pid: u32,
+    ticks: u64,
+}
+
+#[async_trait]
+impl Running for Started {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn started(&self) -> u64 {
+        self.ticks
+    }
+
+    async fn wait(&mut self) -> String {
+        match self.child.wait().await {
+            Ok(status) => describe(status),
+            Err(error) => format!("its end could not be seen: {error}"),
+        }
+    }
+
+    fn terminate(&self) {
+        group(self.pid, Signal::TERM);
+    }
+
+    fn kill(&self) {
+        group(self.pid, Signal::KILL);
+    }
+}
+
+/// A process that an earlier agent started. Its exit status went to whoever inherited it.
+struct Adopted {
+    descriptor: AsyncFd<OwnedFd>,
+    pid: u32,
+    ticks: u64,
+}
+
+#[async_trait]
+impl Running for Adopted {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn started(&self) -> u64 {
+        self.ticks
+    }
+
+    async fn wait(&mut self) -> String {
+        // A pidfd becomes readable when its process has ended (pidfd_open(2)).
+        let _ = self.descriptor.readable().await;
+        "ended (how is not known: an earlier agent had started it)".to_owned()
+    }
+
+    fn terminate(&self) {
+        group(self.pid, Signal::TERM);
+    }
+
+    fn kill(&self) {
+        group(self.pid, Signal::KILL);
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(9)) => "signal 9 (SIGKILL)".to_owned(),
+        (None, Some(15)) => "signal 15 (SIGTERM)".to_owned(),
+        (None, Some(11)) => "signal 11 (SIGSEGV)".to_owned(),
+        (None, Some(6)) => "signal 6 (SIGABRT)".to_owned(),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "no exit code".to_owned(),
+    }
+}

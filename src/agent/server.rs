@@ -1,0 +1,244 @@
+//! gRPC over a Unix socket: each call of the contract is a call of the engine.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::agent::Directory;
+use crate::agent::core::Agent;
+use crate::model::secret::SecretValue;
+use crate::model::{Period, Role};
+use crate::port::engine::{Engine as _, EngineError, LogQuery, Placement};
+use crate::proto::convert::{decode, encode, fingerprint, parse, slot};
+use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
+use crate::proto::{CONTRACT, v1};
+
+/// The largest message.
+const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// How long requests under way have when the agent stops.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Runs an agent in this folder until it is told to stop.
+pub async fn serve(
+    directory: Directory,
+    inherited: Vec<std::net::TcpListener>,
+    stop: CancellationToken,
+) -> Result<(), EngineError> {
+    let failed = |what: &'static str| {
+        move |error: io::Error| EngineError::Failed { what: what.to_owned(), reason: error.to_string() }
+    };
+    directory.prepare().map_err(failed("making the agent's folder"))?;
+    let _lock = lock(&directory).map_err(failed("taking the agent's lock"))?;
+    let agent = Agent::start(directory.clone(), inherited).await?;
+    let socket = listen(&directory).map_err(failed("opening the agent's socket"))?;
+    tracing::info!(directory = %directory.path().display(), "the agent is up");
+    let server = Server { agent: Arc::clone(&agent), started: Timestamp::now(), stop: stop.clone() };
+    let service = AgentServer::new(server)
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let serving = tonic::transport::Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(UnixListenerStream::new(socket), stop.clone().cancelled_owned());
+    tokio::select! {
+        result = serving => result.map_err(|error| failed("serving")(io::Error::other(error)))?,
+        // A client that follows logs would keep the server up for ever.
+        () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => {}
+    }
+    let _ = fs::remove_file(directory.socket());
+    agent.router().shutdown(SHUTDOWN).await;
+    tracing::info!("the agent has stopped");
+    Ok(())
+}
+
+/// Only one agent per folder. The lock goes with the process, however it ends.
+fn lock(directory: &Directory) -> io::Result<fs::File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.lock())?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| io::Error::new(io::ErrorKind::AlreadyExists, "another agent runs in this folder"))?;
+    Ok(file)
+}
+
+/// A socket that a dead agent left is replaced: the lock says that nobody else has it.
+fn listen(directory: &Directory) -> io::Result<UnixListener> {
+    let path = directory.socket();
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // The folder is its owner's alone, so nobody can come in before the mode is set.
+    let socket = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
+}
+
+struct Server {
+    agent: Arc<Agent>,
+    started: Timestamp,
+    stop: CancellationToken,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Lines<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn done(result: Result<(), EngineError>) -> Answer<v1::Done> {
+    result.map(|()| Response::new(v1::Done {})).map_err(Into::into)
+}
+
+/// Runs a call that says how far it is. It goes on when its client goes away: half a placement helps nobody.
+fn with_progress<F>(work: impl FnOnce(Box<dyn Fn(&str) + Send + Sync>) -> F) -> Response<Lines<v1::Progress>>
+where
+    F: Future<Output = Result<(), EngineError>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(64);
+    let lines = sender.clone();
+    let say = Box::new(move |line: &str| {
+        // A reader that is slow misses lines, and not the result.
+        let _ = lines.try_send(Ok(v1::Progress { line: line.to_owned() }));
+    });
+    let work = work(say);
+    tokio::spawn(async move {
+        if let Err(error) = work.await {
+            let _ = sender.send(Err(error.into())).await;
+        }
+    });
+    Response::new(Box::pin(ReceiverStream::new(receiver)))
+}
+
+#[tonic::async_trait]
+impl Contract for Server {
+    async fn info(&self, _: Request<v1::InfoRequest>) -> Answer<v1::InfoReply> {
+        Ok(Response::new(v1::InfoReply {
+            contract: CONTRACT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started.to_string(),
+            directory: self.agent.directory().path().display().to_string(),
+            scopes: self.agent.scopes().iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn observe(&self, request: Request<v1::ObserveRequest>) -> Answer<v1::ObserveReply> {
+        let facts = self.agent.observe(&request.into_inner().scope.try_into()?).await?;
+        Ok(Response::new(v1::ObserveReply { facts_json: encode(&facts) }))
+    }
+
+    async fn route(&self, request: Request<v1::RouteRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let route = decode("route", &request.route_json)?;
+        let expects = fingerprint(request.expects.as_ref())?;
+        done(self.agent.route(&request.permit.try_into()?, &route, expects).await)
+    }
+
+    async fn unroute(&self, request: Request<v1::UnrouteRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let service = parse("service", &request.service)?;
+        done(self.agent.unroute(&request.permit.try_into()?, &service).await)
+    }
+
+    type PlaceStream = Lines<v1::Progress>;
+
+    async fn place(&self, request: Request<v1::PlaceRequest>) -> Answer<Self::PlaceStream> {
+        let request = request.into_inner();
+        let permit = request.permit.try_into()?;
+        let placement = Placement {
+            slot: parse("slot", &request.slot)?,
+            label: decode("label", &request.label_json)?,
+            workload: decode("workload", &request.workload_json)?,
+            mode: decode("mode", &request.mode_json)?,
+            running: request.running,
+            pull: decode("pull", &request.pull_json)?,
+            secrets: request
+                .secrets
+                .into_iter()
+                .map(|(name, value)| (name, SecretValue::new(value)))
+                .collect(),
+            expects: fingerprint(request.expects.as_ref())?,
+        };
+        let agent = Arc::clone(&self.agent);
+        Ok(with_progress(|say| async move { agent.place(&permit, placement, say.as_ref()).await }))
+    }
+
+    async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let (slot, service) = (parse("slot", &request.slot)?, parse("service", &request.service)?);
+        let expects = fingerprint(request.expects.as_ref())?;
+        done(self.agent.remove(&request.permit.try_into()?, slot, &service, expects).await)
+    }
+
+    type ReadyStream = Lines<v1::Progress>;
+
+    async fn ready(&self, request: Request<v1::ReadyRequest>) -> Answer<Self::ReadyStream> {
+        let request = request.into_inner();
+        let (scope, slot) = (request.scope.try_into()?, parse("slot", &request.slot)?);
+        let within = Period::from_millis(request.within_millis);
+        let agent = Arc::clone(&self.agent);
+        Ok(with_progress(|say| async move { agent.ready(&scope, slot, within, say.as_ref()).await }))
+    }
+
+    async fn switch(&self, request: Request<v1::SwitchRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let (from, to) = (slot(request.from.as_ref())?, slot(request.to.as_ref())?);
+        done(self.agent.switch(&request.permit.try_into()?, from, to).await)
+    }
+
+    async fn keep(&self, request: Request<v1::KeepRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let (slot, until) = (parse("slot", &request.slot)?, parse("until", &request.until)?);
+        done(self.agent.keep(&request.permit.try_into()?, slot, until).await)
+    }
+
+    async fn forget(&self, request: Request<v1::ForgetRequest>) -> Answer<v1::Done> {
+        done(self.agent.forget(&request.into_inner().permit.try_into()?).await)
+    }
+
+    async fn urls(&self, request: Request<v1::UrlsRequest>) -> Answer<v1::UrlsReply> {
+        let request = request.into_inner();
+        let role = if request.role == "active" { Role::Active } else { Role::Preview };
+        let urls = self.agent.urls(&request.scope.try_into()?, role).await?;
+        Ok(Response::new(v1::UrlsReply { urls_json: encode(&urls) }))
+    }
+
+    type LogsStream = Lines<v1::LogLine>;
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Self::LogsStream> {
+        let request = request.into_inner();
+        let query = LogQuery {
+            slot: slot(request.slot.as_ref())?,
+            service: request.service.as_ref().map(|name| parse("service", name)).transpose()?,
+            tail: usize::try_from(request.tail).unwrap_or(usize::MAX),
+            follow: request.follow,
+        };
+        let lines = self.agent.logs(&request.scope.try_into()?, query).await?;
+        let lines = lines.map(|line| {
+            let line = line?;
+            Ok(v1::LogLine {
+                slot: line.slot.to_string(),
+                service: line.service.to_string(),
+                instance: u32::from(line.instance),
+                text: line.text,
+            })
+        });
+        Ok(Response::new(Box::pin(lines)))
+    }
+
+    async fn shutdown(&self, request: Request<v1::ShutdownRequest>) -> Answer<v1::Done> {
+        if request.into_inner().stop_services {
+            self.agent.stop_services().await;
+        }
+        self.stop.cancel();
+        Ok(Response::new(v1::Done {}))
+    }
+}

@@ -1,0 +1,163 @@
+//! Reaching the agent, and starting one where there is none.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustix::fs::{FlockOperation, flock};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::port::engine::EngineError;
+use crate::proto::v1::InfoRequest;
+use crate::proto::v1::agent_client::AgentClient;
+use crate::proto::{CONTRACT, Directory};
+
+/// How long a new agent has until it answers: it may have many processes to take back.
+const START: Duration = Duration::from_secs(20);
+
+/// How often it is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the agent may see of this process' environment. Build servers end what carries their variables; the
+/// agent is to outlive the build.
+const PASSED_ON: [&str; 9] =
+    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "SHIPIT_LOG"];
+
+/// Whether an agent is started where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starting {
+    /// One is started.
+    IfNeeded,
+    /// It is said that there is none.
+    Never,
+}
+
+/// A client of the agent in this folder.
+pub async fn connect(directory: &Directory, starting: Starting) -> Result<AgentClient<Channel>, EngineError> {
+    if let Some(client) = attempt(directory).await? {
+        return Ok(client);
+    }
+    if starting == Starting::Never {
+        return Err(unreachable(directory, "no agent runs".to_owned()));
+    }
+    start(directory).await
+}
+
+/// A client, if somebody listens. An agent of another version is an error of its own.
+async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
+    let path = directory.socket();
+    if UnixStream::connect(&path).await.is_err() {
+        return Ok(None);
+    }
+    // The URI is not used: the connector knows the way.
+    let endpoint = Endpoint::from_static("http://agent").connect_timeout(Duration::from_secs(5));
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|error| unreachable(directory, error.to_string()))?;
+    let mut client = AgentClient::new(channel)
+        .max_decoding_message_size(super::MESSAGE_LIMIT)
+        .max_encoding_message_size(super::MESSAGE_LIMIT);
+    let info = client.info(super::request(InfoRequest {}, super::SHORT)).await?.into_inner();
+    if info.contract != CONTRACT {
+        return Err(EngineError::Unreachable {
+            what: format!("asking the agent in {}", directory.path().display()),
+            reason: format!(
+                "it is shipit {} and speaks contract {}, not {CONTRACT}",
+                info.version, info.contract
+            ),
+            help: "`shipit agent stop`, then run the command again: the services stay up meanwhile"
+                .to_owned(),
+        });
+    }
+    Ok(Some(client))
+}
+
+fn unreachable(directory: &Directory, reason: String) -> EngineError {
+    EngineError::Unreachable {
+        what: format!("asking the agent in {}", directory.path().display()),
+        reason,
+        help: "look at `shipit agent status` and `shipit agent logs`".to_owned(),
+    }
+}
+
+/// Starts an agent and waits until it answers. Of several that start one at once, one does.
+async fn start(directory: &Directory) -> Result<AgentClient<Channel>, EngineError> {
+    let cannot = |error: io::Error| EngineError::Unreachable {
+        what: format!("starting an agent in {}", directory.path().display()),
+        reason: error.to_string(),
+        help: "name a folder that can be written with `cluster.directory` or SHIPIT_AGENT_DIR".to_owned(),
+    };
+    directory.prepare().map_err(cannot)?;
+    let _lock = start_lock(directory).await.map_err(cannot)?;
+    if let Some(client) = attempt(directory).await? {
+        return Ok(client);
+    }
+    let mut agent = spawn(directory).map_err(cannot)?;
+    let deadline = Instant::now() + START;
+    loop {
+        if let Some(client) = attempt(directory).await? {
+            return Ok(client);
+        }
+        let ended = agent.try_wait().map_err(cannot)?;
+        if ended.is_some() || Instant::now() > deadline {
+            return Err(EngineError::Unreachable {
+                what: format!("starting an agent in {}", directory.path().display()),
+                reason: ended.map_or_else(
+                    || format!("it did not answer within {} s", START.as_secs()),
+                    |status| format!("it ended with {status}"),
+                ) + &last_words(&directory.log()),
+                help: format!("the whole log is {}", directory.log().display()),
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for whoever starts an agent at this moment.
+async fn start_lock(directory: &Directory) -> io::Result<std::fs::File> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.start_lock())?;
+    let deadline = Instant::now() + START;
+    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if Instant::now() > deadline {
+            return Err(error.into());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(file)
+}
+
+/// In a process group of its own, with a log of its own, and without what the caller had in its environment.
+fn spawn(directory: &Directory) -> io::Result<std::process::Child> {
+    let log = OpenOptions::new().create(true).append(true).open(directory.log())?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["agent", "run", "--agent-directory"])
+        .arg(directory.path())
+        .current_dir("/")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    for name in PASSED_ON {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.spawn()
+}
+
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().map(|line| ["\n  ", line].concat()).collect()
+}

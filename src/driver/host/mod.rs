@@ -1,0 +1,215 @@
+//! The engine `host`: this machine, through the agent. Without an agent the first call starts one.
+
+mod connect;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{BoxStream, StreamExt as _};
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
+use crate::model::facts::Facts;
+use crate::model::outcome::Url;
+use crate::model::route::Route;
+use crate::model::{Fingerprint, Period, Role, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, Permit, Placement, Scope};
+use crate::proto::convert::{decode, encode, parse};
+use crate::proto::v1::agent_client::AgentClient;
+use crate::proto::{Directory, v1};
+
+pub use connect::{Starting, connect};
+
+/// How long a call may take that only looks or flips something.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// How long a call may take that drains and stops.
+const LONG: Duration = Duration::from_mins(10);
+
+/// The largest message.
+const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// This machine.
+#[derive(Clone)]
+pub struct HostEngine {
+    directory: Directory,
+    client: Arc<OnceCell<AgentClient<Channel>>>,
+}
+
+impl HostEngine {
+    /// The agent in this folder, or in the user's own.
+    #[must_use]
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self { directory: Directory::find(directory), client: Arc::default() }
+    }
+
+    async fn client(&self) -> Result<AgentClient<Channel>, EngineError> {
+        let client = self.client.get_or_try_init(|| connect(&self.directory, Starting::IfNeeded)).await?;
+        Ok(client.clone())
+    }
+}
+
+fn request<T>(message: T, limit: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limit);
+    request
+}
+
+/// Reads a call's progress to its end.
+async fn follow(
+    lines: Result<tonic::Response<Streaming<v1::Progress>>, Status>,
+    say: Progress<'_>,
+) -> Result<(), EngineError> {
+    let mut lines = lines?.into_inner();
+    while let Some(line) = lines.message().await? {
+        say(&line.line);
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Engine for HostEngine {
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
+        let message = v1::ObserveRequest { scope: Some(scope.into()) };
+        let reply = self.client().await?.observe(request(message, SHORT)).await?;
+        Ok(decode("facts", &reply.into_inner().facts_json)?)
+    }
+
+    async fn route(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let message = v1::RouteRequest {
+            permit: Some(permit.into()),
+            route_json: encode(route),
+            expects: expects.map(Into::into),
+        };
+        self.client().await?.route(request(message, SHORT)).await?;
+        Ok(())
+    }
+
+    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+        let message = v1::UnrouteRequest { permit: Some(permit.into()), service: service.to_string() };
+        self.client().await?.unroute(request(message, SHORT)).await?;
+        Ok(())
+    }
+
+    async fn place(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let message = v1::PlaceRequest {
+            permit: Some(permit.into()),
+            slot: placement.slot.to_string(),
+            label_json: encode(&placement.label),
+            workload_json: encode(&placement.workload),
+            mode_json: encode(&placement.mode),
+            running: placement.running,
+            pull_json: encode(&placement.pull),
+            secrets: placement
+                .secrets
+                .iter()
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect(),
+            expects: placement.expects.map(Into::into),
+        };
+        follow(self.client().await?.place(request(message, LONG)).await, progress).await
+    }
+
+    async fn remove(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let message = v1::RemoveRequest {
+            permit: Some(permit.into()),
+            slot: slot.to_string(),
+            service: service.to_string(),
+            expects: expects.map(Into::into),
+        };
+        self.client().await?.remove(request(message, LONG)).await?;
+        Ok(())
+    }
+
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        within: Period,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let message = v1::ReadyRequest {
+            scope: Some(scope.into()),
+            slot: slot.to_string(),
+            within_millis: within.as_millis(),
+        };
+        let limit = within.get().saturating_add(SHORT);
+        follow(self.client().await?.ready(request(message, limit)).await, progress).await
+    }
+
+    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+        let message = v1::SwitchRequest {
+            permit: Some(permit.into()),
+            from: from.map(|slot| slot.to_string()),
+            to: to.map(|slot| slot.to_string()),
+        };
+        self.client().await?.switch(request(message, SHORT)).await?;
+        Ok(())
+    }
+
+    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+        let message =
+            v1::KeepRequest { permit: Some(permit.into()), slot: slot.to_string(), until: until.to_string() };
+        self.client().await?.keep(request(message, SHORT)).await?;
+        Ok(())
+    }
+
+    async fn forget(&self, permit: &Permit) -> Result<(), EngineError> {
+        let message = v1::ForgetRequest { permit: Some(permit.into()) };
+        self.client().await?.forget(request(message, SHORT)).await?;
+        Ok(())
+    }
+
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        let message = v1::UrlsRequest { scope: Some(scope.into()), role: role.to_string() };
+        let reply = self.client().await?.urls(request(message, SHORT)).await?;
+        Ok(decode("urls", &reply.into_inner().urls_json)?)
+    }
+
+    async fn logs(
+        &self,
+        scope: &Scope,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        let message = v1::LogsRequest {
+            scope: Some(scope.into()),
+            slot: query.slot.map(|slot| slot.to_string()),
+            service: query.service.map(|service| service.to_string()),
+            tail: u32::try_from(query.tail).unwrap_or(u32::MAX),
+            follow: query.follow,
+        };
+        // A followed log has no end, and so no limit.
+        let lines = self.client().await?.logs(Request::new(message)).await?.into_inner();
+        Ok(lines.map(|line| log_line(line?).map_err(Into::into)).boxed())
+    }
+}
+
+fn log_line(line: v1::LogLine) -> Result<LogLine, Status> {
+    Ok(LogLine {
+        slot: parse("slot", &line.slot)?,
+        service: parse("service", &line.service)?,
+        instance: u16::try_from(line.instance).unwrap_or(u16::MAX),
+        text: line.text,
+    })
+}

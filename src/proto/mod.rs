@@ -1,0 +1,17 @@
+//! The agent's contract as code, generated from `proto/` and checked in, so that nobody needs a protocol
+//! compiler to build shipit. A test generates it anew and compares.
+//!
+//! Used by the agent and by the driver that talks to it; [`convert`] is what both use to go between the
+//! messages and the model.
+
+pub mod convert;
+mod directory;
+
+#[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
+#[path = "shipit.agent.v1.rs"]
+pub mod v1;
+
+pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
+
+/// The version of the contract.
+pub const CONTRACT: u32 = 1;
