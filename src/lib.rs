@@ -11,11 +11,14 @@
 
 pub mod agent;
 pub mod cli;
+pub mod config;
+pub mod desired;
 pub mod driver;
 pub mod execute;
 pub mod files;
 pub mod model;
 pub mod observe;
+pub mod ops;
 pub mod output;
 pub mod plan;
 pub mod policy;

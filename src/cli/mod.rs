@@ -2,10 +2,35 @@
 //!
 //! May use everything; nothing uses it.
 
+mod abort;
+mod agent;
+mod apply;
+mod approve;
+mod check;
+mod completions;
+mod destroy;
+mod diff;
+mod explain;
+mod graph;
+mod history;
+mod init;
+mod logs;
+mod plan;
+mod promote;
+mod render;
+mod rollback;
+mod schema;
+mod signals;
+mod state;
+mod status;
+mod unlock;
+mod validate;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::ops::Session;
 use crate::output::{Exit, Failure};
 
 /// One plan from commit to live traffic.
@@ -16,6 +41,10 @@ pub struct Cli {
     #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".")]
     pub directory: PathBuf,
 
+    /// The environment; without it the current branch's, or the only one.
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub env: Option<String>,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -23,17 +52,95 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Write a shipit.yaml for the project in this folder.
+    Init(init::Args),
+    /// Say everything that is wrong with the configuration.
+    Validate(validate::Args),
+    /// Show what differs from what should be true, and what would be done.
+    Plan(plan::Args),
+    /// Build, place and switch: carry a plan out.
+    Apply(apply::Args),
+    /// Give live traffic to a slot, or carry an environment's release on to another.
+    Promote(promote::Args),
+    /// Give live traffic back to an earlier release.
+    Rollback(rollback::Args),
+    /// Stop the run that is under way, or give up the release that waits.
+    Abort(abort::Args),
+    /// Show what runs where.
+    Status(status::Args),
+    /// Show what the services write.
+    Logs(logs::Args),
+    /// Show the releases.
+    History(history::Args),
+    /// Show what runs against what should run, as a unified diff.
+    Diff(diff::Args),
+    /// Show what should be true, with everything filled in.
+    Render(render::Args),
+    /// Take an environment away.
+    Destroy(destroy::Args),
+    /// Hold the current branch against the branch rules.
+    Check(check::Args),
+    /// Look at the state, or mend it.
+    State(state::Args),
+    /// Take the lock away from a run that holds it.
+    Unlock(unlock::Args),
+    /// The long-running side: what runs the services of this machine.
+    Agent(agent::Args),
+    /// Print the JSON Schema of the configuration.
+    Schema(schema::Args),
+    /// Print the plan's steps as a graph, in the DOT language.
+    Graph(graph::Args),
+    /// Print the completions of a shell.
+    Completions(completions::Args),
+}
 
 /// What every command gets besides its own arguments.
 #[derive(Debug, Clone)]
 pub struct Cx {
     /// The folder with `shipit.yaml`.
     pub directory: PathBuf,
+    /// The environment that was named.
+    pub env: Option<String>,
+}
+
+impl Cx {
+    async fn session(&self) -> Result<Session, Failure> {
+        Ok(Session::open(&self.directory, self.env.as_deref()).await?)
+    }
 }
 
 /// Runs one command.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let _cx = Cx { directory: cli.directory };
-    match cli.command {}
+    let cx = Cx { directory: cli.directory, env: cli.env };
+    match cli.command {
+        Command::Init(args) => init::exec(&cx, &args).await,
+        Command::Validate(args) => validate::exec(&cx, &args),
+        Command::Plan(args) => plan::exec(&cx, &args).await,
+        Command::Apply(args) => apply::exec(&cx, &args).await,
+        Command::Promote(args) => promote::exec(&cx, &args).await,
+        Command::Rollback(args) => rollback::exec(&cx, &args).await,
+        Command::Abort(args) => abort::exec(&cx, &args).await,
+        Command::Status(args) => status::exec(&cx, &args).await,
+        Command::Logs(args) => logs::exec(&cx, &args).await,
+        Command::History(args) => history::exec(&cx, &args).await,
+        Command::Diff(args) => diff::exec(&cx, &args).await,
+        Command::Render(args) => render::exec(&cx, &args).await,
+        Command::Destroy(args) => destroy::exec(&cx, &args).await,
+        Command::Check(args) => check::exec(&cx, &args).await,
+        Command::State(args) => state::exec(&cx, &args).await,
+        Command::Unlock(args) => unlock::exec(&cx, &args).await,
+        Command::Agent(args) => agent::exec(&cx, args).await,
+        Command::Schema(args) => schema::exec(&cx, &args),
+        Command::Graph(args) => graph::exec(&cx, &args).await,
+        Command::Completions(args) => completions::exec(&cx, &args),
+    }
+}
+
+/// Prints a result. A reader that went away is no reason to fail.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = anstream::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
 }

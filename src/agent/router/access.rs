@@ -110,9 +110,9 @@ impl Entry {
         request: &Request<Incoming>,
         peer: SocketAddr,
     ) -> Self {
-        let mut line = serde_json::Map::new();
+        let mut fields = serde_json::Map::new();
         if to.sender.is_some() {
-            let mut put = |name: &str, value: String| line.insert(name.to_owned(), value.into());
+            let mut put = |name: &str, value: String| fields.insert(name.to_owned(), value.into());
             put("time", Timestamp::now().to_string());
             put("client", peer.ip().to_string());
             put("environment", key.scope.to_string());
@@ -122,7 +122,7 @@ impl Entry {
             // Without the query: it may carry what nobody should read in a log.
             put("path", request.uri().path().to_owned());
         }
-        Self { log: to.clone(), since: Instant::now(), line, status: 0, bytes: 0, upstream: None }
+        Self { log: to.clone(), since: Instant::now(), line: fields, status: 0, bytes: 0, upstream: None }
     }
 
     pub fn write(mut self) {

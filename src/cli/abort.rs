@@ -1,0 +1,27 @@
+//! `shipit abort`
+
+use crate::cli::approve::{RunArgs, with_options};
+use crate::cli::{Cx, print};
+use crate::ops::abort::ask_holder;
+use crate::ops::draw::Wanted;
+use crate::ops::run::run;
+use crate::output::{Exit, Failure};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let session = cx.session().await?;
+    if let Some(holder) = ask_holder(&session).await? {
+        print(&format!(
+            "Asked {} to stop its `{}`; it stops as if by Ctrl-C.\n",
+            holder.actor, holder.command
+        ));
+        return Ok(Exit::Done);
+    }
+    with_options(&args.run, None, async |options| run(&session, &Wanted::Abort, options).await).await
+}

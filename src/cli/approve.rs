@@ -1,0 +1,96 @@
+//! Showing a plan, having it approved, and carrying it out: what `apply`, `promote`, `rollback` and the others
+//! share.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use crate::cli::{explain, print, signals};
+use crate::model::Period;
+use crate::model::event::Event;
+use crate::model::outcome::Outcome;
+use crate::model::plan::Plan;
+use crate::ops::draw::Wanted;
+use crate::ops::run::{Options, run};
+use crate::ops::{Error, Session};
+use crate::output::events::View;
+use crate::output::{Exit, Failure, Format, outcome, plan as view};
+
+/// The arguments of every command that changes something.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Do not ask.
+    #[arg(long)]
+    pub auto_approve: bool,
+
+    /// How long to wait for a lock that another run holds, as `30s`.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub lock_timeout: Period,
+
+    /// In which form events and the result are printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Draws the plan, shows it, asks, carries it out, and shows what came of it.
+pub(super) async fn approve_and_run(
+    session: &Session,
+    wanted: &Wanted,
+    args: &RunArgs,
+    plan: Option<Plan>,
+) -> Result<Exit, Failure> {
+    with_options(args, plan, async |options| run(session, wanted, options).await).await
+}
+
+/// Calls a use case with the options that the arguments mean.
+pub(super) async fn with_options(
+    args: &RunArgs,
+    plan: Option<Plan>,
+    call: impl AsyncFnOnce(Options<'_>) -> Result<Outcome, Error>,
+) -> Result<Exit, Failure> {
+    let signals = signals::listen();
+    let shown = Arc::new(View::new(args.output));
+    let sink = Arc::clone(&shown);
+    let approved_before = plan.is_some();
+    let approve = |plan: &Plan| approve(plan, args, approved_before);
+    let options = Options {
+        plan,
+        lock_wait: args.lock_timeout.get(),
+        approve: &approve,
+        sink: Arc::new(move |event| sink.show(&event)),
+        interrupted: signals.interrupted,
+        killed: signals.killed,
+    };
+    let result = call(options).await?;
+    if args.output == Format::Json {
+        shown.show(&Event::Ended { outcome: result.clone() });
+    } else {
+        print(&outcome::human(&result));
+    }
+    Ok(explain::exit(&result.ending))
+}
+
+fn approve(plan: &Plan, args: &RunArgs, approved_before: bool) -> Result<(), Error> {
+    match args.output {
+        Format::Json => {}
+        Format::Human => print(&format!("{}\n", view::human(plan))),
+        Format::Markdown => print(&view::markdown(plan)),
+    }
+    if plan.is_empty() || args.auto_approve || approved_before {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Error::NotApproved {
+            what: "nobody is here to approve the plan; nothing was changed".to_owned(),
+            help: "give --auto-approve, or a plan file that was made with `shipit plan --out FILE`"
+                .to_owned(),
+        });
+    }
+    let asked = dialoguer::Confirm::new().with_prompt("Carry this plan out?").default(false).interact();
+    match asked {
+        Ok(true) => Ok(()),
+        _ => Err(Error::NotApproved {
+            what: "the plan was not approved; nothing was changed".to_owned(),
+            help: "run the command again when it is".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,134 @@
+//! From an error of a use case to an exit code and advice: the one place where that is decided.
+
+use crate::model::outcome::Ending;
+use crate::observe::ObserveError;
+use crate::ops::Error;
+use crate::output::{Exit, Failure};
+use crate::plan::PlanError;
+use crate::port::engine::EngineError;
+use crate::port::registry::RegistryError;
+use crate::port::store::StoreError;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Config(error) => Self::new(Exit::Failed, error),
+            Error::Engine(error) | Error::Observe(ObserveError::Engine(error)) => engine(&error),
+            Error::Store(error) => store(&error),
+            other => {
+                let (exit, help) = advice(&other);
+                Self::say(exit, other.to_string(), help)
+            }
+        }
+    }
+}
+
+fn advice(error: &Error) -> (Exit, String) {
+    match error {
+        Error::Desired(error) => (Exit::Usage, error.help.clone()),
+        Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
+        Error::Usage { help, .. } => (Exit::Usage, help.clone()),
+        Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
+        Error::Stale { .. } => (Exit::Stale, "make a new plan with `shipit plan --out FILE`".to_owned()),
+        Error::Faulty(_) => (Exit::Failed, "make a new plan with `shipit plan`".to_owned()),
+        Error::Plan(error) => (Exit::Failed, plan(error)),
+        Error::Registry(error) => (Exit::Failed, registry(error)),
+        Error::Observe(ObserveError::Registry(error)) => (Exit::Failed, registry(error)),
+        Error::Observe(_) => {
+            (Exit::Failed, "look at `build:` in shipit.yaml: context, inputs and copy".to_owned())
+        }
+        Error::Scm(_) => (Exit::Failed, "look at the Git repository in the project's folder".to_owned()),
+        Error::Config(_) | Error::Engine(_) | Error::Store(_) => (Exit::Failed, String::new()),
+    }
+}
+
+fn plan(error: &PlanError) -> String {
+    match error {
+        PlanError::EmptySlot { .. } => {
+            "`shipit apply` places a release; `shipit status` shows the slots".to_owned()
+        }
+        PlanError::UnreadySlot { slot, .. } => format!("`shipit logs --slot {slot}` shows what it writes"),
+        PlanError::NoPreview { .. } => "`shipit apply` replaces the release in place".to_owned(),
+        PlanError::NoPrevious { .. } | PlanError::NoSuchRelease { .. } | PlanError::NeverLive { .. } => {
+            "`shipit history` shows the releases".to_owned()
+        }
+        PlanError::NothingWaiting { .. } => "`shipit status` shows what stands where".to_owned(),
+    }
+}
+
+fn registry(error: &RegistryError) -> String {
+    match error {
+        RegistryError::Corrupt { .. } => {
+            "nothing was started; remove the corrupt file and apply again: the image is built anew".to_owned()
+        }
+        RegistryError::Missing { .. } => "apply again to build it anew, or bring it there".to_owned(),
+        RegistryError::Malformed { .. } => {
+            "move the file away; images are built anew as they are needed".to_owned()
+        }
+        RegistryError::Io { .. } => {
+            "look at the disk and the folder's permissions, then run the command again".to_owned()
+        }
+        RegistryError::Timeout { .. } => {
+            "look for another shipit that hangs, then run the command again".to_owned()
+        }
+    }
+}
+
+fn engine(error: &EngineError) -> Failure {
+    let (exit, help) = match error {
+        EngineError::Unreachable { help, .. } | EngineError::Refused { help, .. } => {
+            (Exit::Failed, help.clone())
+        }
+        EngineError::Moved { by, .. } => {
+            let by = by.as_ref().map(|actor| format!("it was changed by {actor}; ")).unwrap_or_default();
+            (Exit::Stale, format!("{by}look at a new plan with `shipit plan`"))
+        }
+        EngineError::Fenced { .. } => {
+            (Exit::Locked, "wait for the other run, then run the command again".to_owned())
+        }
+        EngineError::Foreign { scope, .. } => (
+            Exit::Failed,
+            format!(
+                "use the state folder that {scope} was made with, or take it away there with `shipit destroy`"
+            ),
+        ),
+        EngineError::NotReady { slot, .. } => {
+            (Exit::Failed, format!("`shipit logs --slot {slot}` shows what it writes"))
+        }
+        EngineError::Failed { .. } => {
+            (Exit::Failed, "run the command again: it goes on where it was".to_owned())
+        }
+    };
+    Failure::say(exit, error.to_string(), help)
+}
+
+fn store(error: &StoreError) -> Failure {
+    let (exit, help) = match error {
+        StoreError::Locked { .. } => (
+            Exit::Locked,
+            "wait for it with --lock-timeout 5m, stop it with `shipit abort`, or take the lock with `shipit unlock`"
+                .to_owned(),
+        ),
+        StoreError::Lost { .. } => (Exit::Locked, "look at `shipit status`, then run the command again".to_owned()),
+        StoreError::Moved { .. } => (Exit::Stale, "run the command again".to_owned()),
+        StoreError::Damaged { help, .. } => (Exit::Failed, help.clone()),
+        StoreError::Io { .. } => (
+            Exit::Failed,
+            "look at the disk and the folder's permissions, then run the command again: it goes on where it was"
+                .to_owned(),
+        ),
+    };
+    Failure::say(exit, error.to_string(), help)
+}
+
+/// The exit code of a run that came to its end.
+pub(super) const fn exit(ending: &Ending) -> Exit {
+    match ending {
+        Ending::Done | Ending::NoChanges => Exit::Done,
+        Ending::Failed { .. } | Ending::Stuck { .. } => Exit::Failed,
+        Ending::Reverted { .. } => Exit::Reverted,
+        Ending::Stale { .. } => Exit::Stale,
+        Ending::LockLost => Exit::Locked,
+        Ending::Interrupted { .. } | Ending::Killed => Exit::Interrupted,
+    }
+}

@@ -1,0 +1,15 @@
+//! `shipit graph`
+
+use crate::cli::{Cx, print};
+use crate::ops::draw::{Wanted, draw};
+use crate::output::{Exit, Failure, plan};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
+    let session = cx.session().await?;
+    print(&plan::dot(&draw(&session, &Wanted::Apply).await?));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,75 @@
+//! `shipit init`
+
+use std::io::IsTerminal as _;
+
+use dialoguer::Input;
+
+use crate::cli::{Cx, print};
+use crate::model::{ProjectName, ServiceName};
+use crate::ops::init::{Answers, Found, Overwrite, look, write};
+use crate::output::{Exit, Failure};
+
+/// The arguments. What is not given is asked for at a terminal, and taken from the folder elsewhere.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The project's name; else the folder's.
+    #[arg(long)]
+    project: Option<ProjectName>,
+
+    /// The service's name; else `web`.
+    #[arg(long)]
+    service: Option<ServiceName>,
+
+    /// The service's port; else 8080.
+    #[arg(long)]
+    port: Option<u16>,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+
+    /// Write over files that are there.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let found = look(&cx.directory).await?;
+    let answers = answers(&found, args)?;
+    let overwrite = if args.force { Overwrite::Yes } else { Overwrite::No };
+    for path in write(&cx.directory, &found, &answers, overwrite)? {
+        print(&format!("wrote {}\n", path.display()));
+    }
+    print("Next: `shipit plan` shows what would be done, `shipit apply` does it.\n");
+    Ok(Exit::Done)
+}
+
+fn answers(found: &Found, args: &Args) -> Result<Answers, Failure> {
+    let ask = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let service: ServiceName = "web".parse().map_err(unasked)?;
+    Ok(Answers {
+        project: one(ask, "Project", args.project.clone(), found.project.clone())?,
+        service: one(ask, "Service", args.service.clone(), service)?,
+        port: one(ask, "Port", args.port, 8080)?,
+    })
+}
+
+fn one<T>(ask: bool, prompt: &str, given: Option<T>, otherwise: T) -> Result<T, Failure>
+where
+    T: Clone + std::fmt::Display + std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    match given {
+        Some(given) => Ok(given),
+        None if ask => Input::new().with_prompt(prompt).default(otherwise).interact_text().map_err(unasked),
+        None => Ok(otherwise),
+    }
+}
+
+fn unasked(error: impl std::fmt::Display) -> Failure {
+    Failure::say(
+        Exit::Failed,
+        format!("the question was not answered: {error}"),
+        "give the answers as flags, with --yes",
+    )
+}

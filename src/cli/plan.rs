@@ -1,0 +1,40 @@
+//! `shipit plan`
+
+use std::path::PathBuf;
+
+use crate::cli::{Cx, print};
+use crate::files;
+use crate::ops::draw::{Wanted, draw};
+use crate::output::{Exit, Failure, Format, plan};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write the plan to a file, for `shipit apply FILE`.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Exit with 2 when there are changes.
+    #[arg(long)]
+    detailed_exitcode: bool,
+
+    /// In which form.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let session = cx.session().await?;
+    let drawn = draw(&session, &Wanted::Apply).await?;
+    if let Some(path) = &args.out {
+        files::replace(path, plan::json(&drawn).as_bytes()).map_err(|error| {
+            Failure::say(Exit::Failed, format!("writing {}: {error}", path.display()), "name another file")
+        })?;
+    }
+    print(&match args.output {
+        Format::Human => plan::human(&drawn),
+        Format::Json => format!("{}\n", plan::json(&drawn)),
+        Format::Markdown => plan::markdown(&drawn),
+    });
+    Ok(if args.detailed_exitcode && !drawn.is_empty() { Exit::Changes } else { Exit::Done })
+}

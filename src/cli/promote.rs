@@ -1,0 +1,46 @@
+//! `shipit promote blue|green` and `shipit promote ENVIRONMENT --to ENVIRONMENT`
+
+use crate::cli::Cx;
+use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::model::{EnvironmentName, Slot};
+use crate::ops::draw::Wanted;
+use crate::output::{Exit, Failure};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The slot that gets live traffic; with --to, the environment whose live release is carried on.
+    #[arg(value_name = "SLOT|ENVIRONMENT")]
+    what: String,
+
+    /// The environment that gets the same images.
+    #[arg(long, value_name = "ENVIRONMENT")]
+    to: Option<String>,
+
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let usage = |what: String, help: &str| Failure::say(Exit::Usage, what, help);
+    let (cx, wanted) = match &args.to {
+        None => {
+            let slot: Slot = args.what.parse().map_err(|error: crate::model::slot::SlotError| {
+                usage(
+                    error.to_string(),
+                    "an environment is carried on with --to: `shipit promote staging --to production`",
+                )
+            })?;
+            (cx.clone(), Wanted::Promote(slot))
+        }
+        Some(to) => {
+            let from: EnvironmentName =
+                args.what.parse().map_err(|error: crate::model::name::NameError| {
+                    usage(error.to_string(), "name an environment")
+                })?;
+            (Cx { env: Some(to.clone()), ..cx.clone() }, Wanted::Carry(from))
+        }
+    };
+    let session = cx.session().await?;
+    approve_and_run(&session, &wanted, &args.run, None).await
+}

@@ -1,0 +1,23 @@
+//! `shipit rollback`
+
+use crate::cli::Cx;
+use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::model::ReleaseNumber;
+use crate::ops::draw::Wanted;
+use crate::output::{Exit, Failure};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The release; without it the one that had live traffic last before this.
+    #[arg(long, value_name = "RELEASE")]
+    to: Option<ReleaseNumber>,
+
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let session = cx.session().await?;
+    approve_and_run(&session, &Wanted::Rollback(args.to), &args.run, None).await
+}

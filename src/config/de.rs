@@ -1,0 +1,239 @@
+//! From a tree of nodes to typed values. An error knows the path of the node it is about, which is how its
+//! place is found.
+
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
+};
+
+use crate::config::node::{Key, Node, Value};
+
+/// What is wrong, and with which node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Error {
+    /// From the innermost name to the outermost.
+    path: Vec<String>,
+    pub kind: Kind,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    UnknownField { field: String, expected: Vec<&'static str> },
+    UnknownVariant { variant: String, expected: Vec<&'static str> },
+    MissingField(&'static str),
+    Other(String),
+}
+
+impl Error {
+    fn of(kind: Kind) -> Self {
+        Self { path: Vec::new(), kind }
+    }
+
+    fn below(mut self, name: &str) -> Self {
+        self.path.push(name.to_owned());
+        self
+    }
+
+    /// The node's path, outermost name first.
+    pub fn path(&self) -> Vec<String> {
+        let mut path: Vec<String> = self.path.iter().rev().cloned().collect();
+        if let Kind::UnknownField { field, .. } = &self.kind {
+            path.push(field.clone());
+        }
+        path
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::UnknownField { field, .. } => write!(f, "unknown key `{field}`"),
+            Kind::UnknownVariant { variant, .. } => write!(f, "unknown value `{variant}`"),
+            Kind::MissingField(field) => write!(f, "the key `{field}` is missing"),
+            Kind::Other(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::of(Kind::Other(message.to_string()))
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
+        Self::of(Kind::Other(format!("this is {}, and {expected} is needed", words(found))))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Self::of(Kind::UnknownField { field: field.to_owned(), expected: expected.to_vec() })
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::of(Kind::UnknownVariant { variant: variant.to_owned(), expected: expected.to_vec() })
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::of(Kind::MissingField(field))
+    }
+}
+
+fn words(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Str(text) => format!("the text `{text}`"),
+        Unexpected::Signed(number) => format!("the number {number}"),
+        Unexpected::Unsigned(number) => format!("the number {number}"),
+        Unexpected::Bool(value) => format!("`{value}`"),
+        Unexpected::Map => "a map".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Unit => "empty".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+impl<'de> Deserializer<'de> for &'de Node {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Integer(value) => match u64::try_from(*value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => visitor.visit_i64(*value),
+            },
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(value) => visitor.visit_borrowed_str(value),
+            Value::List(items) => visitor.visit_seq(Items { items: items.iter().enumerate() }),
+            Value::Map(entries) => visitor.visit_map(Entries { entries: entries.iter(), current: None }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match &self.value {
+            Value::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.value {
+            Value::String(variant) => visitor.visit_enum(Variant { name: variant, node: None }),
+            Value::Map(entries) => match entries.as_slice() {
+                [(key, node)] => visitor.visit_enum(Variant { name: &key.name, node: Some(node) }),
+                _ => Err(Error::of(Kind::Other(format!(
+                    "one key is needed here, and there are {}",
+                    entries.len()
+                )))),
+            },
+            _ => Err(Error::of(Kind::Other("a name, or a map with one key, is needed here".to_owned()))),
+        }
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq
+        tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+struct Items<'de> {
+    items: std::iter::Enumerate<std::slice::Iter<'de, Node>>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        let Some((index, item)) = self.items.next() else { return Ok(None) };
+        seed.deserialize(item).map(Some).map_err(|error| error.below(&index.to_string()))
+    }
+}
+
+struct Entries<'de> {
+    entries: std::slice::Iter<'de, (Key, Node)>,
+    current: Option<&'de (Key, Node)>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        self.current = self.entries.next();
+        let Some((key, _)) = self.current else { return Ok(None) };
+        let name: StrDeserializer<'de, Error> = key.name.as_str().into_deserializer();
+        seed.deserialize(name).map(Some).map_err(|error| match error.kind {
+            // The path of an unknown key already ends with it.
+            Kind::UnknownField { .. } => error,
+            _ => error.below(&key.name),
+        })
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let Some((key, node)) = self.current else {
+            return Err(Error::of(Kind::Other("a value without a key".to_owned())));
+        };
+        seed.deserialize(node).map_err(|error| error.below(&key.name))
+    }
+}
+
+struct Variant<'de> {
+    name: &'de str,
+    node: Option<&'de Node>,
+}
+
+impl<'de> EnumAccess<'de> for Variant<'de> {
+    type Error = Error;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Error> {
+        let name: StrDeserializer<'de, Error> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'de> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        match self.node {
+            None => Ok(()),
+            Some(_) => Err(Error::of(Kind::Other(format!("`{}` takes nothing", self.name)))),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
+        let missing = || Error::of(Kind::Other(format!("`{}` needs a value", self.name)));
+        seed.deserialize(self.node.ok_or_else(missing)?).map_err(|error| error.below(self.name))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.struct_variant(&[], visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let missing = || Error::of(Kind::Other(format!("`{}` needs a value", self.name)));
+        self.node.ok_or_else(missing)?.deserialize_any(visitor).map_err(|error| error.below(self.name))
+    }
+}

@@ -1,0 +1,268 @@
+//! YAML as a tree in which every key and every value knows its file, line and column.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Options, Spanned};
+
+use crate::config::problem::{Place, Problem};
+
+/// The largest file that is read.
+const FILE_LIMIT: usize = 1 << 20;
+
+/// A value with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub at: Place,
+    pub value: Value,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    String(String),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Key {
+    pub at: Place,
+    pub name: String,
+}
+
+impl Node {
+    /// An empty map, for a file without anything in it.
+    pub const fn empty(file: usize) -> Self {
+        Self { at: Place { file, line: 1, column: 1 }, value: Value::Map(Vec::new()) }
+    }
+
+    /// The entry of a map.
+    pub fn get(&self, name: &str) -> Option<&(Key, Self)> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(key, _)| key.name == name),
+            _ => None,
+        }
+    }
+
+    /// The deepest node on a path that is there, and whether the whole path is.
+    pub fn find(&self, path: &[String]) -> Place {
+        let Some((first, rest)) = path.split_first() else { return self.at };
+        match &self.value {
+            Value::Map(_) => self.get(first).map_or(self.at, |(key, node)| {
+                if rest.is_empty() && matches!(node.value, Value::Map(_)) { key.at } else { node.find(rest) }
+            }),
+            Value::List(items) => {
+                let item = first.parse::<usize>().ok().and_then(|index| items.get(index));
+                item.map_or(self.at, |item| item.find(rest))
+            }
+            _ => self.at,
+        }
+    }
+
+    /// Lays another tree over this one: maps merge, everything else is replaced, and `null` takes away.
+    pub fn merge(self, over: Self) -> Self {
+        let (Value::Map(under), Value::Map(entries)) = (self.value, &over.value) else { return over };
+        let mut merged: Vec<(Key, Self)> = under;
+        for (key, node) in entries {
+            let there = merged.iter().position(|(there, _)| there.name == key.name);
+            match (there, &node.value) {
+                (Some(index), Value::Null) => {
+                    merged.remove(index);
+                }
+                (Some(index), _) => {
+                    let (_, old) = merged.swap_remove(index);
+                    merged.push((key.clone(), old.merge(node.clone())));
+                }
+                (None, _) => merged.push((key.clone(), node.clone())),
+            }
+        }
+        Self { at: over.at, value: Value::Map(merged) }
+    }
+
+    /// Takes out the node at a path; true when it was there.
+    pub fn prune(&mut self, path: &[String]) -> bool {
+        let Some((last, parents)) = path.split_last() else { return false };
+        let mut node = self;
+        for name in parents {
+            let next = match &mut node.value {
+                Value::Map(entries) => {
+                    entries.iter_mut().find(|(key, _)| key.name == *name).map(|(_, node)| node)
+                }
+                Value::List(items) => name.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+                _ => None,
+            };
+            match next {
+                Some(next) => node = next,
+                None => return false,
+            }
+        }
+        match &mut node.value {
+            Value::Map(entries) => {
+                let before = entries.len();
+                entries.retain(|(key, _)| key.name != *last);
+                entries.len() < before
+            }
+            Value::List(items) => match last.parse::<usize>() {
+                Ok(index) if index < items.len() => {
+                    items.remove(index);
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Reads a file's text. Aliases, depth and size are bounded, so that a small file cannot become a large one.
+pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
+    let start = Place { file, line: 1, column: 1 };
+    if text.len() > FILE_LIMIT {
+        return Err(Problem::new(
+            start,
+            format!("the file has {} bytes; {FILE_LIMIT} is the most", text.len()),
+        ));
+    }
+    if text.trim().is_empty() {
+        return Ok(Node::empty(file));
+    }
+    let raw: Spanned<Raw> =
+        serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(&error, text, file))?;
+    Ok(convert(raw, file))
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        strict_booleans: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: 64,
+            max_nodes: 50_000,
+            max_aliases: 100,
+            max_documents: 1,
+        },
+    }
+}
+
+fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
+    let place = error.location().map_or(Place { file, line: 1, column: 1 }, |location| Place {
+        file,
+        line: usize::try_from(location.line()).unwrap_or(1),
+        column: usize::try_from(location.column()).unwrap_or(1),
+    });
+    let message = error.to_string();
+    let message = message.lines().next().unwrap_or("this is not YAML").to_owned();
+    let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let problem = Problem::new(place, message);
+    if line.starts_with('\t') {
+        return problem.help("YAML is indented with blanks, never with tabs");
+    }
+    problem.help("look at the indentation: entries of one map start in the same column")
+}
+
+/// What serde-saphyr gives, before it has its file.
+enum Raw {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    String(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Integer(value))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Raw, E> {
+        i64::try_from(value).map(Raw::Integer).map_err(|_| E::custom("this number is too large"))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Raw::Map(map))
+    }
+}
+
+fn place<T>(spanned: &Spanned<T>, file: usize) -> Place {
+    let number = |number: u64| usize::try_from(number).unwrap_or(1).max(1);
+    Place { file, line: number(spanned.referenced.line()), column: number(spanned.referenced.column()) }
+}
+
+fn convert(raw: Spanned<Raw>, file: usize) -> Node {
+    let at = place(&raw, file);
+    let value = match raw.value {
+        Raw::Null => Value::Null,
+        Raw::Bool(value) => Value::Bool(value),
+        Raw::Integer(value) => Value::Integer(value),
+        Raw::Float(value) => Value::Float(value),
+        Raw::String(value) => Value::String(value),
+        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file)).collect()),
+        Raw::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, node)| (Key { at: place(&key, file), name: key.value }, convert(node, file)))
+                .collect(),
+        ),
+    };
+    Node { at, value }
+}

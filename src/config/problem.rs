@@ -1,0 +1,190 @@
+//! What is wrong with a configuration: all of it at once, each with its place, its line and what to do.
+
+use std::fmt;
+
+use miette::{Diagnostic, LabeledSpan, SourceSpan};
+
+/// A place in a file. The file is a number into the list of files that were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub file: usize,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub at: Place,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(at: Place, message: impl Into<String>) -> Self {
+        Self { at, message: message.into(), help: None }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// Its path, relative to the project's folder.
+    pub name: String,
+    pub text: String,
+}
+
+/// One fault, on its own: what a program reads.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Fault {
+    /// The file, relative to the project's folder.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    #[serde(skip)]
+    source: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl Fault {
+    fn span(&self) -> SourceSpan {
+        let before: usize = self.source.split_inclusive('\n').take(self.line - 1).map(str::len).sum();
+        let line = self.source.lines().nth(self.line - 1).unwrap_or_default();
+        let start: usize = line.chars().take(self.column - 1).map(char::len_utf8).sum();
+        let word = line[start..].split([':', ' ', ',', '}', ']']).next().map_or(0, str::len);
+        (before + start, word.max(1).min(line.len().saturating_sub(start).max(1))).into()
+    }
+}
+
+impl Diagnostic for Fault {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if self.source.is_empty() {
+            return None;
+        }
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(Some("here".to_owned()), self.span()))))
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        (!self.source.is_empty()).then_some(self as &dyn miette::SourceCode)
+    }
+}
+
+impl miette::SourceCode for Fault {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn miette::SpanContents<'a> + 'a>, miette::MietteError> {
+        let inner = self.source.read_span(span, before.min(1), after.min(1))?;
+        Ok(Box::new(miette::MietteSpanContents::new_named(
+            self.file.clone(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            inner.column(),
+            inner.line_count(),
+        )))
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// In the order of their places.
+    pub faults: Vec<Fault>,
+}
+
+impl ConfigError {
+    pub(super) fn new(mut problems: Vec<Problem>, files: &[File]) -> Self {
+        problems.sort_by_key(|problem| problem.at);
+        problems.dedup();
+        let fault = |problem: Problem| {
+            let file = files.get(problem.at.file);
+            Fault {
+                file: file.map_or_else(String::new, |file| file.name.clone()),
+                line: problem.at.line,
+                column: problem.at.column,
+                message: problem.message,
+                help: problem.help,
+                source: file.map_or_else(String::new, |file| file.text.clone()),
+            }
+        };
+        Self { faults: problems.into_iter().map(fault).collect() }
+    }
+
+    /// A configuration that is not there at all.
+    pub(super) fn absent(file: &str, message: String, help: &str) -> Self {
+        let fault = Fault {
+            file: file.to_owned(),
+            line: 1,
+            column: 1,
+            message,
+            help: Some(help.to_owned()),
+            source: String::new(),
+        };
+        Self { faults: vec![fault] }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.faults.as_slice() {
+            [one] => write!(f, "{one}"),
+            many => write!(f, "the configuration has {} faults", many.len()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Diagnostic for ConfigError {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        match self.faults.as_slice() {
+            [one] => one.help(),
+            _ => None,
+        }
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        match self.faults.as_slice() {
+            [one] => one.labels(),
+            _ => None,
+        }
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        match self.faults.as_slice() {
+            [one] => one.source_code(),
+            _ => None,
+        }
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        (self.faults.len() > 1).then(|| {
+            Box::new(self.faults.iter().map(|fault| fault as &dyn Diagnostic)) as Box<dyn Iterator<Item = _>>
+        })
+    }
+}

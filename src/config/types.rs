@@ -1,0 +1,556 @@
+//! The keys of `shipit.yaml` and of `environments/*.yaml`: both are this one document, the second laid over the
+//! first. The JSON Schema is made from these types, and so are the descriptions that an editor shows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::model::health::Health;
+use crate::model::promotion::{Promotion, Strategy};
+use crate::model::route::Limits;
+use crate::model::secret::SecretRef;
+use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
+
+/// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override any key for
+/// its environment: maps are merged, everything else is replaced, and `null` takes a key away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "shipit.yaml")]
+pub struct Environment {
+    /// The version of this format: 1.
+    pub version: u32,
+    /// The project's name.
+    pub project: ProjectName,
+    /// Which branch deploys where, and what may reach it; by the branch's name or a glob as `feature/*`.
+    #[serde(default)]
+    pub branches: BTreeMap<String, Branch>,
+    /// Where images are kept.
+    #[serde(default)]
+    pub registry: Registry,
+    /// Where releases run.
+    #[serde(default)]
+    pub cluster: Cluster,
+    /// Where history, journal and lock are kept.
+    #[serde(default)]
+    pub state: StateStore,
+    /// What is kept of the past.
+    #[serde(default)]
+    pub retention: Retention,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// How a new release replaces the old one.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Where the two slots are, when they are apart. Kubernetes only.
+    #[serde(default)]
+    pub slots: BTreeMap<Slot, SlotPlace>,
+    /// How traffic comes to the services.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// How a release comes to live traffic.
+    #[serde(default)]
+    pub promotion: Promotion,
+    /// How long a new release has to become ready.
+    #[serde(default = "two_minutes")]
+    pub ready_within: Period,
+    /// Where secrets come from, by name. They are read while applying, and never written down.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Values for templates, as `{{ vars.NAME }}`.
+    #[serde(default)]
+    pub vars: BTreeMap<String, Text>,
+}
+
+const fn two_minutes() -> Period {
+    Period::from_secs(120)
+}
+
+/// One branch's rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    /// The environment that it deploys to.
+    pub environment: EnvironmentName,
+    /// The branches from which it takes merges, and from whose environments it takes promotions.
+    #[serde(default)]
+    pub accepts: Vec<String>,
+    /// Whether commits may be made on it directly.
+    #[serde(default = "yes")]
+    pub direct_commits: bool,
+    /// The channel of its releases: a word for people, as `beta` or `stable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Where images are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Which kind of registry.
+    pub kind: RegistryKind,
+    /// `layout`: the folder, relative to the project's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// `oci` and `ecr`: where pushes go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `ecr`: the region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// `ecr`: the account's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// `oci` and `ecr`: the repository's name, a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// `ecr`: whether a tag may be moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub immutable_tags: Option<bool>,
+    /// `ecr`: whether images are scanned when they are pushed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan_on_push: Option<bool>,
+    /// `ecr`: how many tagged images are kept, and how long untagged ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RegistryRetention>,
+}
+
+impl Registry {
+    /// The layout's folder, relative to the project's.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new("state/registry"))
+    }
+}
+
+/// The kinds of registry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistryKind {
+    /// An OCI image layout folder.
+    #[default]
+    Layout,
+    /// Any registry that speaks the OCI distribution protocol.
+    Oci,
+    /// Amazon ECR.
+    Ecr,
+}
+
+/// How long a registry keeps images by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistryRetention {
+    /// How many tagged images.
+    pub tagged: Option<u32>,
+    /// How long untagged ones.
+    pub untagged: Option<Period>,
+}
+
+/// Where releases run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Which kind of engine.
+    pub kind: ClusterKind,
+    /// `host`: how instances are started.
+    pub runtime: Runtime,
+    /// `host`: the agent's folder; the user's own without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// `eks`: the cluster's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `eks`: the region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// `kubernetes`: the context in the kubeconfig.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// `eks`: Fargate profiles by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fargate_profiles: BTreeMap<String, FargateProfile>,
+}
+
+impl Cluster {
+    /// The agent's folder, if the configuration names one; relative to the project's.
+    #[must_use]
+    pub fn directory(&self, root: &Path) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| root.join(directory))
+    }
+}
+
+/// The kinds of engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterKind {
+    /// This machine, through the agent.
+    #[default]
+    Host,
+    /// A Kubernetes cluster.
+    Kubernetes,
+    /// Amazon EKS.
+    Eks,
+}
+
+/// How the host engine starts instances.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// As a process of this machine.
+    #[default]
+    Process,
+    /// In a container without a daemon.
+    Container,
+    /// In a Docker container.
+    Docker,
+    /// As a systemd unit.
+    Systemd,
+    /// In a container where that is possible, else as a process.
+    Auto,
+}
+
+/// A Fargate profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FargateProfile {
+    /// The namespaces whose pods it runs.
+    pub namespaces: Vec<String>,
+    /// The subnets in which they run.
+    pub subnets: Vec<String>,
+    /// The role that runs them.
+    pub role: Option<String>,
+}
+
+/// Where history, journal and lock are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateStore {
+    /// Which kind of store.
+    pub kind: StateKind,
+    /// `local`: the folder, relative to the project's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+impl StateStore {
+    /// The store's folder, relative to the project's.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new("state"))
+    }
+}
+
+/// The kinds of store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StateKind {
+    /// A folder.
+    #[default]
+    Local,
+    /// An S3 bucket.
+    S3,
+    /// Objects of the cluster.
+    Kubernetes,
+}
+
+/// What is kept of the past.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Of how many releases the images are kept, so that `rollback --to` can reach them.
+    pub releases: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { releases: 10 }
+    }
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// How its image is made.
+    pub build: Build,
+    /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live listener has
+    /// this port unless `traffic.listeners` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// How it says that it can take traffic.
+    #[serde(default)]
+    pub health: Health,
+    /// How many instances.
+    #[serde(default = "one")]
+    pub replicas: u16,
+    /// Environment variables: texts, which may be templates, or `{secret: NAME}`.
+    #[serde(default)]
+    pub env: BTreeMap<String, EnvEntry>,
+    /// The argument vector, instead of the image's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How long an instance has to stop after SIGTERM.
+    #[serde(default = "ten_seconds")]
+    pub stop_grace: Period,
+    /// The service's own Kubernetes manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Manifests>,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+const fn ten_seconds() -> Period {
+    Period::from_secs(10)
+}
+
+/// Where manifests come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Manifests {
+    /// A glob of template files.
+    Files(String),
+    /// A tool that renders them.
+    Rendered(BTreeMap<String, Text>),
+}
+
+/// How an image is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Which builder.
+    pub kind: BuildKind,
+    /// The folder whose files are the build's inputs, and where `run` runs.
+    #[serde(default = "here")]
+    pub context: PathBuf,
+    /// Which files of the context are inputs, as globs; without it all that Git does not ignore.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+    /// The command that makes the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Command>,
+    /// What is copied: from a path in the context to an absolute path in the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copy: BTreeMap<PathBuf, PathBuf>,
+    /// What lies below: `scratch`, or an image of the registry.
+    #[serde(default = "scratch")]
+    pub base: String,
+    /// The argument vector that starts the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// The user in numbers: `UID` or `UID:GID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Text>,
+    /// Where the entrypoint starts, in the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<PathBuf>,
+    /// Environment variables of the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Text>,
+    /// Labels of the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
+    /// `docker` and `buildah`: the Dockerfile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<PathBuf>,
+}
+
+fn here() -> PathBuf {
+    ".".into()
+}
+
+fn scratch() -> String {
+    "scratch".to_owned()
+}
+
+/// The builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildKind {
+    /// Run a command, pack files. Needs nothing but shipit.
+    Pack,
+    /// A Dockerfile, by Docker.
+    Docker,
+    /// A Dockerfile, by buildah.
+    Buildah,
+}
+
+/// A command: a list is an argument vector, a text is split at blanks without a shell, and `{shell: "…"}` is
+/// given to `sh -c`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Command {
+    /// Split at blanks.
+    Line(String),
+    /// As it is.
+    Vector(Vec<String>),
+    /// By a shell.
+    Shell(Shell),
+}
+
+/// A command for `sh -c`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shell {
+    /// The command.
+    pub shell: String,
+}
+
+impl Command {
+    /// As an argument vector.
+    #[must_use]
+    pub fn vector(&self) -> Vec<String> {
+        match self {
+            Self::Line(line) => line.split_whitespace().map(str::to_owned).collect(),
+            Self::Vector(vector) => vector.clone(),
+            Self::Shell(Shell { shell }) => vec!["sh".to_owned(), "-c".to_owned(), shell.clone()],
+        }
+    }
+}
+
+/// Where one slot is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlotPlace {
+    /// Its namespace.
+    pub namespace: Option<String>,
+}
+
+/// How traffic comes to the services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Traffic {
+    /// What routes it.
+    pub kind: TrafficKind,
+    /// `embedded`: the address of all listeners.
+    pub address: IpAddr,
+    /// `embedded`: the ports by service. Without it live is the service's `port`, and preview the one above it.
+    pub listeners: BTreeMap<ServiceName, Listeners>,
+    /// `embedded`: the router's limits.
+    pub limits: Limits,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            kind: TrafficKind::Embedded,
+            address: IpAddr::from([127, 0, 0, 1]),
+            listeners: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What routes traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TrafficKind {
+    /// The agent's own router.
+    #[default]
+    Embedded,
+    /// nginx on this machine.
+    Nginx,
+    /// The selector of a Kubernetes Service.
+    Service,
+    /// The backend of a Kubernetes Ingress.
+    Ingress,
+    /// The weights of a Gateway API `HTTPRoute`.
+    Gateway,
+}
+
+/// A service's ports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listeners {
+    /// Where live traffic arrives.
+    pub live: Option<u16>,
+    /// Where only the preview slot answers.
+    pub preview: Option<u16>,
+}
+
+/// A text. A number is taken as its text; `true` and `false` must be quoted, so that nobody has to guess.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(with = "TextSchema")]
+pub struct Text(pub String);
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum TextSchema {
+    Text(String),
+    Number(f64),
+}
+
+/// The value of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EnvEntry {
+    /// A text.
+    Text(Text),
+    /// A secret of the environment, by its name.
+    Secret(SecretEntry),
+}
+
+/// A secret by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretEntry {
+    /// The name under the environment's `secrets`.
+    pub secret: String,
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = EnvEntry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text (in quotes, if it looks like something else)")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<EnvEntry, E> {
+        Ok(EnvEntry::Text(Text(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<EnvEntry, E> {
+        Ok(EnvEntry::Text(Text(number.to_string())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<EnvEntry, E> {
+        Ok(EnvEntry::Text(Text(number.to_string())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<EnvEntry, E> {
+        Ok(EnvEntry::Text(Text(number.to_string())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvEntry, A::Error> {
+        let map = serde::de::value::MapAccessDeserializer::new(map);
+        SecretEntry::deserialize(map).map(EnvEntry::Secret)
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_any(TextVisitor)? {
+            EnvEntry::Text(text) => Ok(text),
+            EnvEntry::Secret(_) => Err(serde::de::Error::custom("a text is needed here, and no secret")),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What a typed configuration must hold besides its types: that what is named is there, that ports are free, and
+//! that no driver is asked for what it cannot do yet.
+
+use std::collections::BTreeMap;
+
+use crate::config::load::suggest;
+use crate::config::node::Node;
+use crate::config::problem::Problem;
+use crate::config::types::{
+    BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Runtime, Service, StateKind, TrafficKind,
+};
+use crate::model::check::Check;
+use crate::model::secret::SecretRef;
+use crate::model::{EnvironmentName, ServiceName};
+
+/// Collects problems of one tree.
+struct Findings<'a> {
+    tree: &'a Node,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        let at = self.tree.find(&path);
+        self.problems.push(Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help));
+    }
+}
+
+/// What is wrong with one environment.
+pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
+    let mut findings = Findings { tree, problems: Vec::new() };
+    if environment.version != 1 {
+        let message = format!("version {} is not known", environment.version);
+        findings.add(&["version"], message, "this shipit reads version 1");
+    }
+    if environment.services.is_empty() {
+        findings.add(&["services"], "there is no service", "add one, or look at `shipit init`");
+    }
+    not_supported_yet(&mut findings, environment);
+    for (name, service) in &environment.services {
+        check_service(&mut findings, environment, name, service);
+    }
+    for (stage, checks) in
+        [("before", &environment.promotion.before), ("after", &environment.promotion.after)]
+    {
+        for (index, check) in checks.iter().enumerate() {
+            check_check(&mut findings, environment, &["promotion", stage, &index.to_string()], check);
+        }
+    }
+    for name in environment.traffic.listeners.keys() {
+        if environment.services.get(name).is_none_or(|service| service.port.is_none()) {
+            let help = suggest(name.as_str(), &with_ports(environment), "services with a port");
+            let path = ["traffic", "listeners", name.as_str()];
+            findings.add(&path, format!("there is no service {name} with a port"), help);
+        }
+    }
+    findings.problems
+}
+
+fn with_ports(environment: &Environment) -> Vec<&str> {
+    let services = environment.services.iter().filter(|(_, service)| service.port.is_some());
+    services.map(|(name, _)| name.as_str()).collect()
+}
+
+fn not_supported_yet(findings: &mut Findings<'_>, environment: &Environment) {
+    let yet = |what: &str| format!("not supported yet by {what}");
+    let cluster = environment.cluster.kind;
+    if cluster != ClusterKind::Host {
+        findings.add(&["cluster", "kind"], yet("this version"), "`host` is what runs today");
+    }
+    if environment.registry.kind != RegistryKind::Layout {
+        findings.add(&["registry", "kind"], yet("this version"), "`layout` is what works today");
+    }
+    if environment.state.kind != StateKind::Local {
+        findings.add(&["state", "kind"], yet("this version"), "`local` is what works today");
+    }
+    if !matches!(environment.cluster.runtime, Runtime::Process | Runtime::Auto) {
+        findings.add(&["cluster", "runtime"], yet("the host engine"), "`process` is what works today");
+    }
+    match environment.traffic.kind {
+        TrafficKind::Embedded => {}
+        TrafficKind::Nginx => findings.add(&["traffic", "kind"], yet("the host engine"), "use `embedded`"),
+        _ => findings.add(&["traffic", "kind"], "only a Kubernetes cluster has this", "use `embedded`"),
+    }
+    if !environment.slots.is_empty() {
+        findings.add(&["slots"], yet("the host engine, which has no namespaces"), "take the key out");
+    }
+    let only_elsewhere = [
+        ("endpoint", environment.registry.endpoint.is_some()),
+        ("region", environment.registry.region.is_some()),
+        ("account", environment.registry.account.is_some()),
+        ("repository", environment.registry.repository.is_some()),
+        ("immutable_tags", environment.registry.immutable_tags.is_some()),
+        ("scan_on_push", environment.registry.scan_on_push.is_some()),
+        ("retention", environment.registry.retention.is_some()),
+    ];
+    for (key, _) in only_elsewhere.iter().filter(|(_, given)| *given) {
+        findings.add(&["registry", key], yet("the registry `layout`"), "take the key out");
+    }
+    let cluster_keys = [
+        ("name", environment.cluster.name.is_some()),
+        ("region", environment.cluster.region.is_some()),
+        ("context", environment.cluster.context.is_some()),
+        ("fargate_profiles", !environment.cluster.fargate_profiles.is_empty()),
+    ];
+    for (key, _) in cluster_keys.iter().filter(|(_, given)| *given) {
+        findings.add(&["cluster", key], yet("the engine `host`"), "take the key out");
+    }
+    for (name, secret) in &environment.secrets {
+        if matches!(secret, SecretRef::Vault(_)) {
+            findings.add(&["secrets", name], yet("this version"), "`file` and `env` work today");
+        }
+    }
+}
+
+fn check_service(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    name: &ServiceName,
+    service: &Service,
+) {
+    let at = |key: &'static str| ["services", name.as_str(), key];
+    match service.build.kind {
+        BuildKind::Pack => {}
+        BuildKind::Docker | BuildKind::Buildah => {
+            findings.add(
+                &["services", name.as_str(), "build", "kind"],
+                "not supported yet by this version",
+                "`pack` is what works today: a command, and the files to copy",
+            );
+            return;
+        }
+    }
+    if service.build.dockerfile.is_some() {
+        let path = ["services", name.as_str(), "build", "dockerfile"];
+        findings.add(&path, "not supported by the builder `pack`", "take the key out");
+    }
+    if service.build.copy.is_empty() {
+        let path = ["services", name.as_str(), "build"];
+        findings.add(&path, "nothing is copied into the image", "add `copy: {target/release/app: /app}`");
+    }
+    for (from, to) in &service.build.copy {
+        let is_plain = to.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+        if !to.is_absolute() || !is_plain {
+            let from = from.to_string_lossy();
+            let path = ["services", name.as_str(), "build", "copy", &from];
+            let message = format!("{} is not an absolute path in the image", to.display());
+            findings.add(&path, message, "a path in the image starts with `/` and has no `..`");
+        }
+    }
+    if service.build.entrypoint.is_empty() && service.command.is_empty() && service.build.base == "scratch" {
+        let path = ["services", name.as_str(), "build"];
+        findings.add(&path, "nothing says how the service is started", "add `entrypoint: [/app]`");
+    }
+    if service.replicas == 0 {
+        findings.add(&at("replicas"), "a service has one instance at the least", "write 1 or more");
+    }
+    if service.port == Some(0) {
+        findings.add(&at("port"), "0 is not a port", "write a number from 1 to 65535");
+    }
+    if service.manifests.is_some() {
+        findings.add(&at("manifests"), "not supported yet by the host engine", "take the key out");
+    }
+    if service.health.path.is_some() && service.health.run.is_some() {
+        findings.add(&at("health"), "`path` and `run` are both given", "keep one of them");
+    }
+    if service.health.path.is_some() && service.port.is_none() {
+        findings.add(
+            &at("health"),
+            "a service without a port has no path to ask",
+            "add `port`, or use `run`",
+        );
+    }
+    for (variable, entry) in &service.env {
+        if let EnvEntry::Secret(entry) = entry
+            && !environment.secrets.contains_key(&entry.secret)
+        {
+            let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
+            let path = ["services", name.as_str(), "env", variable.as_str()];
+            let message = format!("there is no secret `{}` in this environment", entry.secret);
+            findings.add(&path, message, suggest(&entry.secret, &known, "secrets"));
+        }
+    }
+}
+
+fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&str], check: &Check) {
+    let service = match check {
+        Check::Http(check) => &check.service,
+        Check::Tcp(check) => &check.service,
+        Check::Run(check) => {
+            if check.command.is_empty() {
+                findings.add(path, "there is no command", "write `run: ./smoke.sh`");
+            }
+            return;
+        }
+    };
+    let ports = with_ports(environment);
+    match service {
+        Some(name) if !ports.contains(&name.as_str()) => {
+            let help = suggest(name.as_str(), &ports, "services with a port");
+            findings.add(path, format!("there is no service {name} with a port"), help);
+        }
+        None if ports.len() != 1 => {
+            let message =
+                format!("{} services have a port, so the check must say which one it asks", ports.len());
+            findings.add(path, message, "add `service: NAME`");
+        }
+        _ => {}
+    }
+}
+
+/// What is wrong between environments: branches that lead nowhere, and listeners on the same address.
+pub(super) fn across(
+    base: &Environment,
+    base_tree: &Node,
+    environments: &BTreeMap<EnvironmentName, Environment>,
+    trees: &BTreeMap<EnvironmentName, Node>,
+) -> Vec<Problem> {
+    let mut findings = Findings { tree: base_tree, problems: Vec::new() };
+    if environments.is_empty() {
+        findings.add(
+            &["project"],
+            "there is no environment",
+            "write environments/staging.yaml; it may be empty",
+        );
+    }
+    let names: Vec<&str> = environments.keys().map(EnvironmentName::as_str).collect();
+    let branches: Vec<&str> = base.branches.keys().map(String::as_str).collect();
+    for (branch, rule) in &base.branches {
+        if !environments.contains_key(&rule.environment) {
+            let message = format!("there is no environments/{}.yaml", rule.environment);
+            let help = suggest(rule.environment.as_str(), &names, "environments");
+            findings.add(&["branches", branch, "environment"], message, help);
+        }
+        if globset::Glob::new(branch).is_err() {
+            findings.add(&["branches", branch], "this is not a glob", "write a name, or `feature/*`");
+        }
+        for accepted in &rule.accepts {
+            if !branches.contains(&accepted.as_str()) {
+                let message = format!("there is no branch `{accepted}` here");
+                findings.add(
+                    &["branches", branch, "accepts"],
+                    message,
+                    suggest(accepted, &branches, "branches"),
+                );
+            }
+        }
+    }
+    let mut problems = findings.problems;
+    problems.extend(shared_listeners(environments, trees));
+    problems
+}
+
+/// Two services cannot listen on the same port of the same machine.
+fn shared_listeners(
+    environments: &BTreeMap<EnvironmentName, Environment>,
+    trees: &BTreeMap<EnvironmentName, Node>,
+) -> Vec<Problem> {
+    let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (environment, configuration) in environments {
+        for (service, definition) in &configuration.services {
+            let Some((live, preview)) = configuration.addresses(service, definition) else { continue };
+            for (side, address) in [("live", live), ("preview", preview)] {
+                let owner = format!("{side} of {service} in {environment}");
+                let Some(other) = taken.insert(address, owner.clone()) else { continue };
+                let mut findings = Findings { tree: &trees[environment], problems: Vec::new() };
+                let has_own = configuration.traffic.listeners.contains_key(service);
+                let path: &[&str] = if has_own {
+                    &["traffic", "listeners", service.as_str(), side]
+                } else {
+                    &["services", service.as_str(), "port"]
+                };
+                let message = format!("{address} would be {owner}, and is {other} already");
+                let help = format!("give {service} its own ports under `traffic.listeners` of {environment}");
+                findings.add(path, message, help);
+                problems.extend(findings.problems);
+            }
+        }
+    }
+    problems
+}
+
+impl Environment {
+    /// Where a service's live and preview listeners are; none for a worker.
+    #[must_use]
+    pub fn addresses(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+    ) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
+        let port = service.port?;
+        let own = self.traffic.listeners.get(name).copied().unwrap_or_default();
+        let live = own.live.unwrap_or(port);
+        let preview = own.preview.unwrap_or_else(|| live.saturating_add(1));
+        let at = |port: u16| (self.traffic.address, port).into();
+        Some((at(live), at(preview)))
+    }
+}

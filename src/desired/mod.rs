@@ -1,0 +1,151 @@
+//! From a configuration and a source to what should be true: pure, with templates rendered and references
+//! resolved.
+
+mod environment;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use environment::environment_for;
+
+use crate::config::types::{Build, EnvEntry, Service};
+use crate::config::{Environment, Project};
+use crate::desired::template::Templates;
+use crate::model::build::{Base, BuildSpec, PackSpec};
+use crate::model::desired::{Desired, DesiredService};
+use crate::model::route::Route;
+use crate::model::secret::SecretRef;
+use crate::model::source::Source;
+use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::{Address, EnvironmentName, ServiceName};
+
+/// Why a configuration cannot be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct DesiredError {
+    /// What.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// What should be true for one environment, built from this source.
+///
+/// # Errors
+/// When the environment is not there, or a template cannot be rendered.
+pub fn resolve(
+    project: &Project,
+    environment: &EnvironmentName,
+    source: &Source,
+) -> Result<Desired, DesiredError> {
+    let configuration = project.environments.get(environment).ok_or_else(|| DesiredError {
+        what: format!("{} has no environment {environment}", project.name),
+        help: format!("write environments/{environment}.yaml"),
+    })?;
+    let templates = Templates::new(&project.name, environment, source, &configuration.vars);
+    let mut services = BTreeMap::new();
+    for (name, service) in &configuration.services {
+        services.insert(name.clone(), one(project, configuration, &templates, name, service)?);
+    }
+    Ok(Desired {
+        project: project.name.clone(),
+        environment: environment.clone(),
+        source: source.clone(),
+        carried_from: None,
+        strategy: configuration.strategy,
+        promotion: configuration.promotion.clone(),
+        ready_within: configuration.ready_within,
+        services,
+    })
+}
+
+fn one(
+    project: &Project,
+    configuration: &Environment,
+    templates: &Templates,
+    name: &ServiceName,
+    service: &Service,
+) -> Result<DesiredService, DesiredError> {
+    let mut env = BTreeMap::new();
+    for (variable, entry) in &service.env {
+        let value = match entry {
+            EnvEntry::Text(text) => EnvValue::Plain(templates.render(
+                &format!("services.{name}.env.{variable}"),
+                name,
+                &text.0,
+            )?),
+            EnvEntry::Secret(entry) => secret(project, configuration, &entry.secret)?,
+        };
+        env.insert(variable.clone(), value);
+    }
+    let command = service
+        .command
+        .iter()
+        .map(|word| templates.render(&format!("services.{name}.command"), name, word))
+        .collect::<Result<_, _>>()?;
+    let workload = Workload {
+        service: name.clone(),
+        image: Known::After(Address::Image(name.clone())),
+        command,
+        env,
+        port: service.port,
+        replicas: service.replicas,
+        health: service.health.clone(),
+        stop_grace: service.stop_grace,
+    };
+    let route = configuration.addresses(name, service).map(|(live, preview)| Route {
+        service: name.clone(),
+        live,
+        preview,
+        limits: configuration.traffic.limits.clone(),
+    });
+    let build = BuildSpec::Pack(pack(templates, name, &service.build, service.port)?);
+    Ok(DesiredService { build, workload, route })
+}
+
+/// A file is named absolutely: the agent reads it, and does not know the project's folder.
+fn secret(project: &Project, configuration: &Environment, name: &str) -> Result<EnvValue, DesiredError> {
+    let from = configuration.secrets.get(name).ok_or_else(|| DesiredError {
+        what: format!("there is no secret `{name}`"),
+        help: "add it under `secrets:` of the environment".to_owned(),
+    })?;
+    let from = match from {
+        SecretRef::File(path) => SecretRef::File(project.root.join(path)),
+        other => other.clone(),
+    };
+    Ok(EnvValue::Secret { name: name.to_owned(), from })
+}
+
+fn pack(
+    templates: &Templates,
+    name: &ServiceName,
+    build: &Build,
+    port: Option<u16>,
+) -> Result<PackSpec, DesiredError> {
+    let mut labels = BTreeMap::new();
+    for (label, text) in &build.labels {
+        let at = format!("services.{name}.build.labels.{label}");
+        labels.insert(label.clone(), templates.render(&at, name, &text.0)?);
+    }
+    Ok(PackSpec {
+        context: clean(&build.context),
+        inputs: build.inputs.clone(),
+        run: build.run.as_ref().map(crate::config::types::Command::vector).unwrap_or_default(),
+        copy: build.copy.clone(),
+        base: if build.base == "scratch" { Base::Scratch } else { Base::Image(build.base.clone()) },
+        entrypoint: build.entrypoint.clone(),
+        user: build.user.as_ref().map(|user| user.0.clone()),
+        workdir: build.workdir.clone(),
+        env: build.env.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
+        labels,
+        port,
+    })
+}
+
+/// `./a` and `a` are the same context, and must not be two builds.
+fn clean(path: &Path) -> std::path::PathBuf {
+    path.components().collect()
+}

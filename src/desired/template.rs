@@ -1,0 +1,61 @@
+//! Templates: minijinja, in which an undefined name is an error.
+
+use std::collections::BTreeMap;
+
+use minijinja::{Environment as Jinja, UndefinedBehavior, context};
+
+use crate::config::types::Text;
+use crate::desired::DesiredError;
+use crate::model::source::Source;
+use crate::model::{EnvironmentName, ProjectName, ServiceName};
+
+/// What templates see, and what renders them.
+pub(super) struct Templates {
+    jinja: Jinja<'static>,
+    project: String,
+    environment: String,
+    commit: Option<String>,
+    branch: Option<String>,
+    vars: BTreeMap<String, String>,
+}
+
+impl Templates {
+    pub fn new(
+        project: &ProjectName,
+        environment: &EnvironmentName,
+        source: &Source,
+        vars: &BTreeMap<String, Text>,
+    ) -> Self {
+        let mut jinja = Jinja::new();
+        jinja.set_undefined_behavior(UndefinedBehavior::Strict);
+        Self {
+            jinja,
+            project: project.to_string(),
+            environment: environment.to_string(),
+            commit: source.commit.clone(),
+            branch: source.branch.clone(),
+            vars: vars.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
+        }
+    }
+
+    /// Renders a text that stands at this place of the configuration.
+    pub fn render(&self, at: &str, service: &ServiceName, text: &str) -> Result<String, DesiredError> {
+        if !text.contains("{{") && !text.contains("{%") {
+            return Ok(text.to_owned());
+        }
+        let known = context! {
+            project => &self.project,
+            environment => &self.environment,
+            service => service.as_str(),
+            commit => &self.commit,
+            branch => &self.branch,
+            vars => &self.vars,
+        };
+        self.jinja.render_str(text, known).map_err(|error| DesiredError {
+            what: format!("{at}: the template `{text}` cannot be rendered: {error}"),
+            help: "templates see project, environment, service, commit, branch and vars; slot, release and image \
+                   are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE"
+                .to_owned(),
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! The agent of this machine: running it, asking it, stopping it.
+
+use std::path::PathBuf;
+
+use listenfd::ListenFd;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::agent::{logs as log_files, server, unit as units};
+use crate::driver::host::{Starting, connect};
+use crate::model::facts::Facts;
+use crate::ops::Error;
+use crate::port::engine::EngineError;
+use crate::proto::convert::decode;
+use crate::proto::{Directory, v1};
+
+/// What is stopped with the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopping {
+    /// The agent alone.
+    Agent,
+    /// The services too.
+    Services,
+}
+
+impl From<bool> for Stopping {
+    fn from(services: bool) -> Self {
+        if services { Self::Services } else { Self::Agent }
+    }
+}
+
+/// Runs the agent until it is told to stop.
+pub async fn run(directory: Option<PathBuf>, stop: CancellationToken) -> Result<(), Error> {
+    let filter = EnvFilter::try_from_env("SHIPIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second subscriber in one process is no reason to fail.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+    Ok(server::serve(Directory::find(directory), inherited(), stop).await?)
+}
+
+/// Listening sockets that systemd opened for us.
+fn inherited() -> Vec<std::net::TcpListener> {
+    let mut descriptors = ListenFd::from_env();
+    (0..descriptors.len()).filter_map(|index| descriptors.take_tcp_listener(index).ok().flatten()).collect()
+}
+
+/// What the agent has, in words.
+pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
+    let directory = Directory::find(directory);
+    let mut client = match connect(&directory, Starting::Never).await {
+        Ok(client) => client,
+        Err(EngineError::Unreachable { .. }) => {
+            return Ok(format!(
+                "No agent runs in {}. `shipit apply` starts one.\n",
+                directory.path().display()
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
+    let mut text = format!(
+        "shipit agent {}, pid {}, since {}, in {}\n",
+        info.version, info.pid, info.started, info.directory
+    );
+    for (scope, facts) in environments(&mut client, info.scopes).await? {
+        let active =
+            facts.active.map_or_else(|| "nothing live".to_owned(), |slot| format!("{slot} is active"));
+        let instances: usize =
+            facts.slots.values().flat_map(|s| s.workloads.values()).map(|w| w.instances.len()).sum();
+        text.push_str(&format!(
+            "  {scope}: {active}, {instances} instances, {} listeners\n",
+            facts.routes.len() * 2
+        ));
+    }
+    Ok(text)
+}
+
+type Client = v1::agent_client::AgentClient<tonic::transport::Channel>;
+
+async fn environments(client: &mut Client, scopes: Vec<v1::Scope>) -> Result<Vec<(String, Facts)>, Error> {
+    let mut environments = Vec::new();
+    for scope in scopes {
+        let name = format!("{}/{}", scope.project, scope.environment);
+        let reply =
+            client.observe(v1::ObserveRequest { scope: Some(scope) }).await.map_err(EngineError::from)?;
+        environments
+            .push((name, decode("facts", &reply.into_inner().facts_json).map_err(EngineError::from)?));
+    }
+    Ok(environments)
+}
+
+/// Stops the agent; says what stands then.
+pub async fn stop(directory: Option<PathBuf>, stopping: Stopping) -> Result<String, Error> {
+    let directory = Directory::find(directory);
+    let mut client = match connect(&directory, Starting::Never).await {
+        Ok(client) => client,
+        Err(EngineError::Unreachable { .. }) => return Ok("No agent runs.\n".to_owned()),
+        Err(error) => return Err(error.into()),
+    };
+    let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
+    let message = v1::ShutdownRequest { stop_services: stopping == Stopping::Services };
+    client.shutdown(message).await.map_err(EngineError::from)?;
+    gone(info.pid).await;
+    Ok(match stopping {
+        Stopping::Services => "The agent and its services are stopped.\n".to_owned(),
+        Stopping::Agent => {
+            "The agent is stopped and listens no more. The services run on; the next agent takes \
+                            them back.\n"
+                .to_owned()
+        }
+    })
+}
+
+/// Waits until the process has ended: its requests under way have their time.
+async fn gone(pid: u32) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
+    while crate::files::process::started(pid).is_some() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// The last lines of the agent's own log.
+#[must_use]
+pub fn logs(directory: Option<PathBuf>, tail: usize) -> String {
+    let lines = log_files::tail(&Directory::find(directory).log(), tail);
+    lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect()
+}
+
+/// The systemd units for the listeners that the agent has now.
+pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
+    let directory = Directory::find(directory);
+    let mut listeners = Vec::new();
+    if let Ok(mut client) = connect(&directory, Starting::Never).await {
+        let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
+        for (_, facts) in environments(&mut client, info.scopes).await? {
+            listeners.extend(facts.routes.values().flat_map(|route| [route.live, route.preview]));
+        }
+    }
+    listeners.sort();
+    let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
+    Ok(units::units(&program, directory.path(), &listeners))
+}

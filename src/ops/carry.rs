@@ -1,0 +1,46 @@
+//! `promote A --to B`: the same images in another environment, without a build.
+
+use crate::desired;
+use crate::model::EnvironmentName;
+use crate::model::desired::Desired;
+use crate::model::release::{Carried, Release};
+use crate::model::workload::Known;
+use crate::ops::{Error, Session};
+use crate::policy;
+
+/// What should be true in this environment with the images that are live in `from`.
+pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desired, Error> {
+    let to = &session.environment;
+    if from == to {
+        return Err(Error::Usage {
+            what: format!("{from} cannot be promoted to itself"),
+            help: "name another environment with --to".to_owned(),
+        });
+    }
+    policy::may_carry(&session.project.branch_rules(), from, to)?;
+    let release = live(session, from).await?;
+    let mut desired = desired::resolve(&session.project, to, &release.source)?;
+    for (name, service) in &mut desired.services {
+        let image =
+            release.workloads.get(name).and_then(|workload| workload.image.value()).ok_or_else(|| {
+                Error::Usage {
+                    what: format!(
+                        "release {} of {from} has no service {name}, which {to} wants",
+                        release.number
+                    ),
+                    help: format!("apply {from} with {name} first"),
+                }
+            })?;
+        service.workload.image = Known::Value(image.clone());
+    }
+    desired.carried_from = Some(Carried { environment: from.clone(), release: release.number });
+    Ok(desired)
+}
+
+async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Error> {
+    let state = session.ports.store.load(from).await?;
+    state.as_ref().and_then(|state| state.live().cloned()).ok_or_else(|| Error::Usage {
+        what: format!("{from} has no live release to carry on"),
+        help: format!("`shipit apply --env {from}` makes one"),
+    })
+}

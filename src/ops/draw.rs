@@ -1,0 +1,113 @@
+//! Drawing a plan: what is desired, what is there, and what the rules say.
+
+use crate::model::build::BuildSpec;
+use crate::model::desired::Desired;
+use crate::model::observed::Observed;
+use crate::model::plan::Plan;
+use crate::model::state::State;
+use crate::model::{EnvironmentName, ReleaseNumber, Slot};
+use crate::observe::observe;
+use crate::ops::{Error, Session, carry, images, policy};
+use crate::plan;
+use crate::port::engine::EngineError;
+
+/// What somebody wants.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Make the environment what the configuration says.
+    Apply,
+    /// Live traffic for what stands in this slot.
+    Promote(Slot),
+    /// The live images of another environment.
+    Carry(EnvironmentName),
+    /// Live traffic for an earlier release.
+    Rollback(Option<ReleaseNumber>),
+    /// Give up what waits.
+    Abort,
+    /// Take everything away.
+    Destroy,
+}
+
+impl Wanted {
+    /// The command's words, for who finds the lock held.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Apply => "apply".to_owned(),
+            Self::Promote(slot) => format!("promote {slot}"),
+            Self::Carry(from) => format!("promote {from} --to"),
+            Self::Rollback(None) => "rollback".to_owned(),
+            Self::Rollback(Some(release)) => format!("rollback --to {release}"),
+            Self::Abort => "abort".to_owned(),
+            Self::Destroy => "destroy".to_owned(),
+        }
+    }
+}
+
+/// Draws a plan. Changes nothing.
+pub async fn draw(session: &Session, wanted: &Wanted) -> Result<Plan, Error> {
+    let state = session.state().await?;
+    draw_with(session, wanted, &state).await
+}
+
+/// Draws a plan with a state that was read already.
+pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Result<Plan, Error> {
+    let desired = desired(session, wanted).await?;
+    let observed = look(session, wanted, &desired).await?;
+    let facts = &observed.facts;
+    belongs_here(session, state, &observed)?;
+    let plan = match wanted {
+        Wanted::Apply | Wanted::Carry(_) => plan::apply(&desired, &observed, state),
+        Wanted::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
+        Wanted::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
+        Wanted::Abort => plan::abort(&desired, facts, state)?,
+        Wanted::Destroy => plan::destroy(&desired, facts, state),
+    };
+    images::must_be_there(session, &plan).await?;
+    Ok(plan)
+}
+
+async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
+    match wanted {
+        Wanted::Carry(from) => carry::desired(session, from).await,
+        Wanted::Apply => {
+            policy::may_deploy(session).await?;
+            session.desired()
+        }
+        _ => session.desired(),
+    }
+}
+
+/// Only a plan that may build needs to read the files.
+async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<Observed, Error> {
+    let (Wanted::Apply | Wanted::Carry(_)) = wanted else {
+        let facts = session.ports.engine.observe(&session.scope()).await?;
+        return Ok(Observed { facts, ..Observed::default() });
+    };
+    let mut observed = observe(desired, &session.ports, &session.root).await?;
+    count_changes(session, desired, &mut observed).await;
+    Ok(observed)
+}
+
+/// How much changed since the live release: a help for the reader, and no reason to fail.
+async fn count_changes(session: &Session, desired: &Desired, observed: &mut Observed) {
+    let Some(commit) = observed.facts.live().and_then(|(_, there)| there.label.commit.clone()) else {
+        return;
+    };
+    for (name, image) in observed.images.iter_mut().filter(|(_, image)| image.found.is_none()) {
+        let BuildSpec::Pack(pack) = &desired.services[name].build;
+        image.changed_files = session.scm.changed_files(&commit, &pack.context).await.ok();
+    }
+}
+
+fn belongs_here(session: &Session, state: &State, observed: &Observed) -> Result<(), Error> {
+    match (&state.lineage, &observed.facts.lineage) {
+        (Some(lineage), Some(owner)) if lineage != owner => Err(EngineError::Foreign {
+            scope: session.scope(),
+            owner: owner.clone(),
+            lineage: lineage.clone(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a use case did not succeed, by kind. `cli` turns each into an exit code and advice.
+
+use crate::config::ConfigError;
+use crate::desired::DesiredError;
+use crate::observe::ObserveError;
+use crate::plan::{Fault, PlanError};
+use crate::policy::Refusal;
+use crate::port::engine::EngineError;
+use crate::port::registry::RegistryError;
+use crate::port::scm::ScmError;
+use crate::port::store::StoreError;
+
+/// Why a use case did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration has faults.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration cannot be resolved for this environment and source.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    /// Something could not be looked at.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// There is no plan for what was asked.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A plan must not be carried out.
+    #[error("the plan cannot be carried out: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Faulty(Vec<Fault>),
+    /// A plan was made for another state of the world.
+    #[error("the plan is stale: {reason}")]
+    Stale {
+        /// What differs.
+        reason: String,
+    },
+    /// A rule forbids it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The engine did not do it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry did not do it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Source control did not answer.
+    #[error(transparent)]
+    Scm(#[from] ScmError),
+    /// It was asked for in a way that cannot be.
+    #[error("{what}")]
+    Usage {
+        /// What.
+        what: String,
+        /// What to do instead.
+        help: String,
+    },
+    /// Nobody said yes.
+    #[error("{what}")]
+    NotApproved {
+        /// What was not approved.
+        what: String,
+        /// How to approve it.
+        help: String,
+    },
+}

@@ -1,0 +1,223 @@
+//! `init`: a configuration for the project in a folder, from what is found there.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::driver::scm::git::Git;
+use crate::files;
+use crate::model::{EnvironmentName, ProjectName, ServiceName};
+use crate::ops::Error;
+use crate::port::Scm as _;
+
+/// What kind of project it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A Cargo package with this program.
+    Cargo(String),
+    /// An npm package, with or without a build script, and with the file that starts it.
+    Npm {
+        /// Whether `npm run build` is there.
+        build: bool,
+        /// What Node.js starts.
+        main: String,
+    },
+    /// Any other folder.
+    Plain,
+}
+
+/// What was found in a folder.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The folder's name, as far as it is a name.
+    pub project: ProjectName,
+    /// What kind of project it is.
+    pub kind: Kind,
+    /// Whether there is a Dockerfile, which no builder of this version reads.
+    pub dockerfile: bool,
+    /// Each branch that deploys, with its environment.
+    pub branches: Vec<(String, EnvironmentName)>,
+}
+
+/// What was decided.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// The project's name.
+    pub project: ProjectName,
+    /// The service's name.
+    pub service: ServiceName,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Looks at a folder.
+pub async fn look(root: &Path) -> Result<Found, Error> {
+    let git = Git::new(root.to_path_buf());
+    let mut branches: Vec<String> = git.branches().await.unwrap_or_default();
+    branches.extend(git.source().await?.branch);
+    let folder = std::path::absolute(root).unwrap_or_default();
+    let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let fallback = || {
+        "app".parse().map_err(|error: crate::model::name::NameError| Error::Usage {
+            what: error.to_string(),
+            help: String::new(),
+        })
+    };
+    let project = match name.trim_matches('-').parse() {
+        Ok(project) => project,
+        Err(_) => fallback()?,
+    };
+    Ok(Found {
+        project,
+        kind: kind(root),
+        dockerfile: root.join("Dockerfile").exists(),
+        branches: deploying(&branches),
+    })
+}
+
+fn kind(root: &Path) -> Kind {
+    if let Ok(manifest) = fs::read_to_string(root.join("Cargo.toml")) {
+        let package = manifest.split("[package]").nth(1).unwrap_or_default();
+        let name = package.lines().find_map(|line| line.trim().strip_prefix("name")?.split('"').nth(1));
+        return Kind::Cargo(name.unwrap_or("app").to_owned());
+    }
+    let package = fs::read(root.join("package.json")).ok();
+    let Some(package) = package.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+    else {
+        return Kind::Plain;
+    };
+    let build = package.pointer("/scripts/build").is_some();
+    let main = package.get("main").and_then(serde_json::Value::as_str).unwrap_or("index.js").to_owned();
+    Kind::Npm { build, main }
+}
+
+/// The branches that deploy by their usual names.
+fn deploying(branches: &[String]) -> Vec<(String, EnvironmentName)> {
+    let usual =
+        [("develop", "develop"), ("staging", "staging"), ("main", "production"), ("master", "production")];
+    let there =
+        |branch: &str| branches.iter().any(|name| name == branch || name.ends_with(&format!("/{branch}")));
+    let mut found: Vec<(String, EnvironmentName)> = Vec::new();
+    for (branch, environment) in usual.into_iter().filter(|(branch, _)| there(branch)) {
+        let Ok(environment) = environment.parse::<EnvironmentName>() else { continue };
+        if found.iter().all(|(_, taken)| *taken != environment) {
+            found.push((branch.to_owned(), environment));
+        }
+    }
+    found
+}
+
+/// Writes the configuration. Files that are there are left alone unless `force` says otherwise.
+pub fn write(root: &Path, found: &Found, answers: &Answers, force: Overwrite) -> Result<Vec<PathBuf>, Error> {
+    let mut environments: Vec<EnvironmentName> =
+        found.branches.iter().map(|(_, name)| name.clone()).collect();
+    if environments.is_empty() {
+        environments.extend("production".parse());
+    }
+    let mut files = vec![(PathBuf::from("shipit.yaml"), project_file(found, answers))];
+    for (index, environment) in environments.iter().enumerate() {
+        let path = PathBuf::from(format!("environments/{environment}.yaml"));
+        files.push((path, environment_file(environment, answers, index)));
+    }
+    files.push(("state/README.md".into(), STATE_README.to_owned()));
+    if force == Overwrite::No
+        && let Some((path, _)) = files.iter().find(|(path, _)| root.join(path).exists())
+    {
+        return Err(Error::Usage {
+            what: format!("{} is there already; nothing was written", path.display()),
+            help: "--force writes over it".to_owned(),
+        });
+    }
+    for (path, text) in &files {
+        put(root, path, text)?;
+    }
+    let mut written: Vec<PathBuf> = files.into_iter().map(|(path, _)| path).collect();
+    if ignore_state(root)? {
+        written.push(".gitignore".into());
+    }
+    Ok(written)
+}
+
+/// Whether files that are there are written over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+}
+
+const STATE_README: &str = "The state of this project's environments: history, journals, locks, and by default the \
+                            images.\nKept out of Git; kept by `shipit`.\n";
+
+fn put(root: &Path, path: &Path, text: &str) -> Result<(), Error> {
+    files::replace(&root.join(path), text.as_bytes()).map_err(|source| {
+        crate::port::store::StoreError::Io { what: format!("writing {}", path.display()), source }.into()
+    })
+}
+
+fn ignore_state(root: &Path) -> Result<bool, Error> {
+    let path = root.join(".gitignore");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    if text.lines().any(|line| line.trim_matches('/').starts_with("state")) {
+        return Ok(false);
+    }
+    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    put(root, Path::new(".gitignore"), &format!("{text}{gap}/state/*\n!/state/README.md\n"))?;
+    Ok(true)
+}
+
+fn project_file(found: &Found, answers: &Answers) -> String {
+    let mut text = format!(
+        "# What this project is and where it goes. `shipit validate` checks it, `shipit plan` shows what it means.\nversion: 1\nproject: {}\n\n",
+        answers.project
+    );
+    if !found.branches.is_empty() {
+        text.push_str("branches:                       # which branch deploys where\n");
+        for (branch, environment) in &found.branches {
+            let _ = writeln!(text, "  {branch}: {{environment: {environment}}}");
+        }
+        text.push('\n');
+    }
+    let _ = write!(text, "services:\n  {}:\n{}", answers.service, build(found));
+    let _ = write!(
+        text,
+        "    port: {}                  # told to the service as PORT\n    health: {{start_within: 60s}}    # add `path: /healthz` if there is one\n",
+        answers.port
+    );
+    text
+}
+
+fn build(found: &Found) -> String {
+    let note = if found.dockerfile {
+        "      # The Dockerfile is not read yet: the builder `pack` runs a command and copies files.\n"
+    } else {
+        ""
+    };
+    let body = match &found.kind {
+        Kind::Cargo(program) => format!(
+            "      run: cargo build --release\n      copy: {{target/release/{program}: /app/{program}}}\n      entrypoint: [/app/{program}]\n"
+        ),
+        Kind::Npm { build: true, main } => format!(
+            "      run: {{shell: npm ci && npm run build}}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {main}]\n"
+        ),
+        Kind::Npm { build: false, main } => format!(
+            "      run: npm ci\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {main}]\n"
+        ),
+        Kind::Plain => "      copy: {.: /app}\n      workdir: /app\n      entrypoint: [./start]          # what starts the service\n".to_owned(),
+    };
+    format!("    build:\n      kind: pack\n{note}{body}")
+}
+
+fn environment_file(environment: &EnvironmentName, answers: &Answers, index: usize) -> String {
+    let live = usize::from(answers.port) + index * 10;
+    let mode = if environment.as_str() == "production" { "manual" } else { "auto" };
+    format!(
+        "# The environment {environment}. Anything of shipit.yaml may be overridden here.\n\
+         promotion:\n  mode: {mode}                  # auto: apply switches traffic; manual: shipit promote does\n\
+         traffic:\n  listeners:\n    {}: {{live: {live}, preview: {}}}\n",
+        answers.service,
+        live + 1
+    )
+}

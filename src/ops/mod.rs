@@ -1,0 +1,24 @@
+//! The use cases, a file each: what the terminal, a Git hook and a webhook all call.
+//!
+//! Nothing here prints. Concrete drivers are named in [`wiring`] and nowhere else. Start with [`session`].
+
+pub mod abort;
+pub mod agent;
+pub mod carry;
+pub mod diff;
+pub mod draw;
+pub mod error;
+pub mod history;
+pub mod images;
+pub mod init;
+pub mod lock;
+pub mod logs;
+pub mod policy;
+pub mod run;
+pub mod session;
+pub mod state;
+pub mod status;
+pub mod wiring;
+
+pub use error::Error;
+pub use session::Session;

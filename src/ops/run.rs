@@ -1,0 +1,218 @@
+//! Carrying a plan out under the lock, and writing down what came of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::execute::{self, Finished, Job, Sink, Stops};
+use crate::model::journal::{Entry, What};
+use crate::model::outcome::{Ending, Outcome};
+use crate::model::plan::{Intent, Plan};
+use crate::model::release::{Actor, Status};
+use crate::model::state::State;
+use crate::model::{Role, Slot};
+use crate::ops::draw::{Wanted, draw_with};
+use crate::ops::session::actor;
+use crate::ops::{Error, Session, images};
+use crate::plan;
+use crate::port::engine::Permit;
+use crate::port::store::Lease;
+use crate::rollout::record::{Ended, adopt, record};
+use crate::rollout::{End, Traffic};
+
+/// How a run is made.
+pub struct Options<'a> {
+    /// A plan that somebody approved before; without it one is drawn and shown to `approve`.
+    pub plan: Option<Plan>,
+    /// How long to wait for a lock that somebody else holds.
+    pub lock_wait: Duration,
+    /// Says whether the plan is to be carried out.
+    pub approve: &'a (dyn Fn(&Plan) -> Result<(), Error> + Send + Sync),
+    /// Where events go.
+    pub sink: Sink,
+    /// Called off when a person asks to stop.
+    pub interrupted: CancellationToken,
+    /// Called off when a person asks twice.
+    pub killed: CancellationToken,
+}
+
+/// Draws or takes a plan, has it approved, and carries it out.
+pub async fn run(session: &Session, wanted: &Wanted, options: Options<'_>) -> Result<Outcome, Error> {
+    let actor = actor();
+    let environment = &session.environment;
+    let fence = session.ports.engine.observe(&session.scope()).await?.fence;
+    let words = wanted.words();
+    let lease = session.ports.store.lock(environment, &actor, &words, fence, options.lock_wait).await?;
+    let result = locked(session, wanted, options, &actor, lease.as_ref()).await;
+    // The result counts; a lock that cannot be given back is taken over from a dead holder.
+    let _ = lease.release().await;
+    result
+}
+
+async fn locked(
+    session: &Session,
+    wanted: &Wanted,
+    options: Options<'_>,
+    actor: &Actor,
+    lease: &dyn Lease,
+) -> Result<Outcome, Error> {
+    let state = known_state(session, actor).await?;
+    let plan = match options.plan {
+        Some(plan) => {
+            still_true(session, &plan, &state).await?;
+            plan
+        }
+        None => draw_with(session, wanted, &state).await?,
+    };
+    let faults = plan::verify(&plan);
+    if !faults.is_empty() {
+        return Err(Error::Faulty(faults));
+    }
+    (options.approve)(&plan)?;
+    if plan.is_empty() {
+        return outcome(session, Ending::NoChanges, &plan, &state, None).await;
+    }
+    let lineage = state.lineage.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let permit = Permit {
+        scope: session.scope(),
+        lineage: lineage.clone(),
+        fence: lease.fence(),
+        actor: actor.clone(),
+    };
+    let stops = stops(lease, options.interrupted, options.killed);
+    let job = Job {
+        plan: plan.clone(),
+        ports: session.ports.clone(),
+        permit,
+        root: session.root.clone(),
+        stops,
+        sink: options.sink.clone(),
+    };
+    let finished = execute::execute(job).await;
+    let state = State { lineage: Some(lineage), ..state };
+    write_down(session, &plan, &finished, actor, lease, &state, &options.sink).await
+}
+
+/// The state, or what still stands in the slots when the state was lost.
+async fn known_state(session: &Session, actor: &Actor) -> Result<State, Error> {
+    let state = session.state().await?;
+    if state.lineage.is_some() {
+        return Ok(state);
+    }
+    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let adopted = adopt(&state, &facts, actor, Timestamp::now());
+    Ok(State { lineage: facts.lineage, ..adopted })
+}
+
+/// A plan from a file is for one state and one world only.
+async fn still_true(session: &Session, plan: &Plan, state: &State) -> Result<(), Error> {
+    let other = |what: String| Err(Error::Stale { reason: what });
+    if plan.project != session.project.name || plan.environment != session.environment {
+        return other(format!("it was made for {} → {}", plan.project, plan.environment));
+    }
+    if plan.state.serial != state.serial {
+        return other(format!(
+            "it was made at serial {} of the state, which is at {} now: somebody has applied since",
+            plan.state.serial, state.serial
+        ));
+    }
+    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let moved = plan::stale(plan, &facts);
+    let Some(first) = moved.first() else { return Ok(()) };
+    let by = facts.changed_by.map(|actor| format!(", changed by {actor}")).unwrap_or_default();
+    other(format!("{first} is not what the plan saw{by}"))
+}
+
+/// Asked to stop by a signal or by `shipit abort` is the same to a run.
+fn stops(lease: &dyn Lease, interrupted: CancellationToken, killed: CancellationToken) -> Stops {
+    let (abort, token) = (lease.abort_requested(), interrupted.clone());
+    tokio::spawn(async move {
+        abort.cancelled().await;
+        token.cancel();
+    });
+    Stops { interrupted, killed, lock_lost: lease.lost() }
+}
+
+async fn write_down(
+    session: &Session,
+    plan: &Plan,
+    finished: &Finished,
+    actor: &Actor,
+    lease: &dyn Lease,
+    state: &State,
+    sink: &Sink,
+) -> Result<Outcome, Error> {
+    let now = Timestamp::now();
+    let ended = Ended {
+        plan,
+        end: &finished.end,
+        workloads: &finished.workloads,
+        probe: finished.probe.as_ref(),
+        actor,
+        now,
+    };
+    let ending = ending(&finished.end);
+    // What was cut off is not written down: its journal stays open, and the next run finds out what stands.
+    let open = matches!(finished.end, End::LockLost | End::Interrupted(Traffic::Unknown) | End::Stuck { .. });
+    let next = if open { state.clone() } else { record(state, &ended) };
+    if !open {
+        session.ports.store.save(lease, &next).await?;
+        let release = plan.target.as_ref().map(|target| target.release);
+        let entry = Entry { at: now, what: What::Ended { ending: ending.clone(), release } };
+        session.ports.store.append(&session.environment, &actor.run, &entry).await?;
+    }
+    if finished.end == End::Done && plan.intent != Intent::Destroy {
+        collect(session, sink).await;
+    }
+    outcome(session, ending, plan, &next, finished.probe.clone()).await
+}
+
+/// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
+async fn collect(session: &Session, sink: &Sink) {
+    let Ok(configuration) = session.configuration() else { return };
+    let text = match images::collect(session, configuration.retention.releases).await {
+        Ok(collected) if collected.images.is_empty() => return,
+        Ok(collected) => format!("{} old images were taken away", collected.images.len()),
+        Err(error) => format!("old images were not taken away: {error}"),
+    };
+    sink(crate::model::event::Event::Note { text });
+}
+
+fn ending(end: &End) -> Ending {
+    match end.clone() {
+        End::Done => Ending::Done,
+        End::Failed(reason) => Ending::Failed { reason },
+        End::Reverted(reason) => Ending::Reverted { reason },
+        End::Stuck { reason, back } => Ending::Stuck { reason, back },
+        End::Stale(reason) => Ending::Stale { reason },
+        End::Interrupted(Traffic::Untouched) => Ending::Interrupted { reverted: false },
+        End::Interrupted(Traffic::MovedBack) => Ending::Interrupted { reverted: true },
+        End::Interrupted(Traffic::Unknown) => Ending::Killed,
+        End::LockLost => Ending::LockLost,
+    }
+}
+
+async fn outcome(
+    session: &Session,
+    ending: Ending,
+    plan: &Plan,
+    state: &State,
+    probe: Option<crate::model::outcome::ProbeReport>,
+) -> Result<Outcome, Error> {
+    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let waiting = Slot::ALL.into_iter().filter(|slot| facts.active != Some(*slot)).find(|slot| {
+        let number = facts.slots.get(slot).map(|there| there.label.number);
+        let release = number.and_then(|number| state.release(number));
+        release.is_some_and(|release| release.status == Status::Waiting)
+    });
+    let mut urls = session.ports.engine.urls(&session.scope(), Role::Active).await.unwrap_or_default();
+    if waiting.is_some() {
+        urls.extend(session.ports.engine.urls(&session.scope(), Role::Preview).await.unwrap_or_default());
+    }
+    let release = match ending {
+        Ending::NoChanges => facts.live().map(|(_, there)| there.label.number),
+        _ => plan.target.as_ref().map(|target| target.release),
+    };
+    Ok(Outcome { ending, release, active: facts.active, waiting, urls, probe })
+}

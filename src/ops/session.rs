@@ -1,0 +1,88 @@
+//! What every use case starts from: the project, the environment, the source and the drivers.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::config::{self, Environment, Project};
+use crate::desired;
+use crate::driver::scm::git::Git;
+use crate::model::EnvironmentName;
+use crate::model::desired::Desired;
+use crate::model::release::Actor;
+use crate::model::source::Source;
+use crate::model::state::State;
+use crate::ops::{Error, wiring};
+use crate::port::engine::Scope;
+use crate::port::{Ports, Scm};
+
+/// One project and one of its environments.
+pub struct Session {
+    /// The project's folder, absolute.
+    pub root: PathBuf,
+    /// The whole configuration.
+    pub project: Project,
+    /// The environment's name.
+    pub environment: EnvironmentName,
+    /// What is in the folder now.
+    pub source: Source,
+    /// The drivers.
+    pub ports: Ports,
+    /// Source control.
+    pub scm: Git,
+}
+
+impl Session {
+    /// Opens the project in a folder. The environment is `--env`, else the current branch's, else the only one.
+    pub async fn open(folder: &Path, environment: Option<&str>) -> Result<Self, Error> {
+        let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let project = config::load(&root)?;
+        let scm = Git::new(root.clone());
+        let source = scm.source().await?;
+        let environment = desired::environment_for(&project, environment, source.branch.as_deref())?;
+        let ports = wiring::ports(&root, of(&project, &environment)?);
+        Ok(Self { root, project, environment, source, ports, scm })
+    }
+
+    /// The environment's configuration.
+    pub fn configuration(&self) -> Result<&Environment, Error> {
+        of(&self.project, &self.environment)
+    }
+
+    /// The environment on its engine.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope { project: self.project.name.clone(), environment: self.environment.clone() }
+    }
+
+    /// What should be true, built from what is in the folder now.
+    pub fn desired(&self) -> Result<Desired, Error> {
+        Ok(desired::resolve(&self.project, &self.environment, &self.source)?)
+    }
+
+    /// The environment's state; an empty one before the first run.
+    pub async fn state(&self) -> Result<State, Error> {
+        let state = self.ports.store.load(&self.environment).await?;
+        Ok(state.unwrap_or_else(|| State::empty(self.project.name.clone(), self.environment.clone())))
+    }
+}
+
+fn of<'a>(project: &'a Project, environment: &EnvironmentName) -> Result<&'a Environment, Error> {
+    project.environments.get(environment).ok_or_else(|| Error::Usage {
+        what: format!("{} has no environment {environment}", project.name),
+        help: format!("write environments/{environment}.yaml, or name another with --env"),
+    })
+}
+
+/// Who runs this, in a new run.
+#[must_use]
+pub fn actor() -> Actor {
+    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    Actor {
+        user: user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw())),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        run: format!("{time}-{}", &random[..6]),
+    }
+}

@@ -1,0 +1,39 @@
+//! `status`: what runs where.
+
+use crate::model::Role;
+use crate::model::release::Status as ReleaseStatus;
+use crate::ops::{Error, Session};
+use crate::output::status::Status;
+
+/// Looks at the environment.
+pub async fn status(session: &Session) -> Result<Status, Error> {
+    let (scope, engine) = (session.scope(), &session.ports.engine);
+    let facts = engine.observe(&scope).await?;
+    let state = session.state().await?;
+    let holder = session.ports.store.holder(&session.environment).await?;
+    let lock = holder.map(|holder| format!("locked by {} for `{}`", holder.actor, holder.command));
+    let mut notes = Vec::new();
+    for (slot, there) in &facts.slots {
+        let release = state.release(there.label.number);
+        if release.is_some_and(|release| release.status == ReleaseStatus::Waiting) {
+            let number = there.label.number;
+            notes.push(format!(
+                "release {number} waits in {slot}: `shipit promote {slot}` gives it live traffic"
+            ));
+        }
+    }
+    let journal = session.ports.store.last_journal(&session.environment).await?;
+    if lock.is_none() && journal.is_some_and(|journal| !journal.has_ended()) {
+        notes.push("the last run was cut off: `shipit apply` goes on where it was".to_owned());
+    }
+    Ok(Status {
+        format: 1,
+        project: session.project.name.clone(),
+        environment: session.environment.clone(),
+        live: engine.urls(&scope, Role::Active).await.unwrap_or_default(),
+        preview: engine.urls(&scope, Role::Preview).await.unwrap_or_default(),
+        facts,
+        lock,
+        notes,
+    })
+}
