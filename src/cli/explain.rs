@@ -32,8 +32,9 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Stale { .. } => (Exit::Stale, "make a new plan with `shipit plan --out FILE`".to_owned()),
         Error::Faulty(_) => (Exit::Failed, "make a new plan with `shipit plan`".to_owned()),
         Error::Plan(error) => (Exit::Failed, plan(error)),
-        Error::Registry(error) => (Exit::Failed, registry(error)),
-        Error::Observe(ObserveError::Registry(error)) => (Exit::Failed, registry(error)),
+        Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
+            (Exit::Failed, registry(error))
+        }
         Error::Observe(_) => {
             (Exit::Failed, "look at `build:` in shipit.yaml: context, inputs and copy".to_owned())
         }

@@ -1,5 +1,6 @@
 //! The agent of this machine: running it, asking it, stopping it.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use listenfd::ListenFd;
@@ -70,10 +71,8 @@ pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
             facts.active.map_or_else(|| "nothing live".to_owned(), |slot| format!("{slot} is active"));
         let instances: usize =
             facts.slots.values().flat_map(|s| s.workloads.values()).map(|w| w.instances.len()).sum();
-        text.push_str(&format!(
-            "  {scope}: {active}, {instances} instances, {} listeners\n",
-            facts.routes.len() * 2
-        ));
+        let listeners = facts.routes.len() * 2;
+        let _ = writeln!(text, "  {scope}: {active}, {instances} instances, {listeners} listeners");
     }
     Ok(text)
 }

@@ -34,5 +34,8 @@ pub fn destroy(desired: &Desired, facts: &Facts, state: &State) -> Plan {
             .after(&before);
         draft.add_with_undos(new, restore(*slot, there));
     }
-    draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None)
+    let mut plan = draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None);
+    // That nothing answers any more is what was asked for.
+    plan.probe.rate = 0;
+    plan
 }

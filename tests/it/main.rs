@@ -1,3 +1,18 @@
-//! The integration tests: one binary, a file per scenario.
+//! The integration tests: one binary, a file per scenario. Each goes through the real binary and a real agent.
 
+mod support;
+
+mod carry;
+mod changes;
+mod damage;
+mod failures;
+mod house;
+mod interrupts;
+mod kills;
+mod load;
+mod locks;
+mod manual;
 mod proto;
+mod rollback;
+mod schema;
+mod strategies;

@@ -1,0 +1,129 @@
+//! Files that are torn, edited or corrupt, disks that are full, ports that are taken: said clearly, and nothing lost.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::support::World;
+
+#[test]
+fn a_hand_edited_state_is_noticed_and_can_be_accepted_or_restored() {
+    let world = World::live();
+    world.message("v2");
+    world.apply().code(0);
+    let good = world.read("state/staging/state.json");
+    world.put("state/staging/state.json", &good.replace("\"number\": 2", "\"number\": 7"));
+    world.apply().code(1).says("edited by hand, or torn").says("shipit state restore");
+    world.run(&["state", "accept", "--env", "staging"]).code(0);
+    world.run(&["history", "--env", "staging"]).code(0).says("7");
+    world.put("state/staging/state.json", &good[..good.len() / 2]);
+    world.apply().code(1).says("is not a state document");
+    world.run(&["state", "restore", "--env", "staging"]).code(0);
+    assert_eq!(world.history(), [(1, "live".to_owned())]);
+    assert!(world.file("state/staging/state.damaged.json").exists(), "nothing is lost");
+    assert_eq!(world.get(), "v2", "traffic does not depend on it");
+}
+
+#[test]
+fn a_torn_journal_line_is_left_out() {
+    let world = World::live();
+    let journals = fs::read_dir(world.file("state/staging/journal")).expect("there");
+    for journal in journals.filter_map(Result::ok) {
+        let text = fs::read_to_string(journal.path()).expect("text");
+        fs::write(journal.path(), format!("{text}{{\"at\":\"2026-")).expect("written");
+    }
+    world.message("v2");
+    world.apply().code(0).says("Done: release 2");
+}
+
+#[test]
+fn a_corrupt_image_is_found_before_anything_starts() {
+    let world = World::live();
+    world.message("v2");
+    world.apply().code(0);
+    // The rollback needs the first image's files, which only the registry has once the slot was used again.
+    world.message("v3");
+    world.apply().code(0);
+    let blobs = world.file("state/registry/blobs/sha256");
+    let image = {
+        let said = world.run(&["history", "--env", "staging", "--output", "json"]).code(0);
+        let releases: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+        releases[0]["workloads"]["web"]["image"]["value"].as_str().expect("a digest").to_owned()
+    };
+    let manifest = fs::read(blobs.join(image.trim_start_matches("sha256:"))).expect("a manifest");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("a document");
+    let layer =
+        manifest["layers"][0]["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    let path = blobs.join(layer);
+    let mut bytes = fs::read(&path).expect("a layer");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let before = world.status()["facts"].clone();
+    let rollback = ["rollback", "--to", "1", "--env", "staging", "--auto-approve"];
+    world.run(&rollback).code(1).says("is corrupt").says("nothing was started");
+    assert_eq!(world.status()["facts"]["slots"], before["slots"]);
+    assert_eq!(world.get(), "v3");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_who_has_it() {
+    let world = World::new();
+    let _taken = TcpListener::bind(world.live_address()).expect("it is free");
+    let pid = format!("(pid {})", std::process::id());
+    world
+        .apply()
+        .code(1)
+        .says(&world.live_address())
+        .says("is taken by")
+        .says(&pid)
+        .says("traffic.listeners");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let world = World::new();
+    world.put("state", "a file where a folder should be");
+    world.apply().code(1).says("state").says("run the command again");
+    fs::remove_file(world.file("state")).expect("removed");
+    world.apply().code(0);
+}
+
+#[test]
+fn an_agent_folder_that_cannot_be_made_is_named() {
+    let world = World::new();
+    world.put("a", "a file where a folder should be");
+    world.apply().code(1).says("starting an agent in").says("SHIPIT_AGENT_DIR");
+    fs::remove_file(world.file("a")).expect("removed");
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_next_run_goes_on() {
+    let world = World::live();
+    let state = world.file("state/staging");
+    let aside = world.file("aside");
+    fs::rename(&state, &aside).expect("moved");
+    fs::create_dir(&state).expect("made");
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=128k", "tmpfs"]).arg(&state).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "a tmpfs can be mounted");
+        eprintln!("SKIPPED: no tmpfs can be mounted");
+        return;
+    }
+    let copied = Command::new("cp").arg("-a").arg(format!("{}/.", aside.display())).arg(&state).output();
+    let filled = fs::write(state.join("ballast"), vec![0; 1 << 20]).is_err();
+    world.message("v2");
+    let said = world.apply();
+    let during = world.get();
+    fs::remove_file(state.join("ballast")).expect("removed");
+    let again = world.apply();
+    let (after, history) = (world.get(), world.history());
+    let unmounted = Command::new("umount").arg("-l").arg(&state).output();
+    assert!(copied.is_ok_and(|output| output.status.success()) && filled && unmounted.is_ok());
+    assert_eq!(during, "v1");
+    said.code(1).says("No space left on device");
+    again.code(0);
+    assert_eq!(after, "v2");
+    assert_eq!(history.last(), Some(&(2, "live".to_owned())));
+}

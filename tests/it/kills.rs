@@ -1,0 +1,95 @@
+//! Killed anywhere, run again, same end.
+
+use rustix::process::Signal;
+
+use crate::support::http::{Load, get};
+use crate::support::{World, finish, signal, until};
+
+#[test]
+fn a_run_that_is_killed_at_any_journal_line_comes_to_the_same_end() {
+    for line in 1.. {
+        let world = World::live();
+        world.message("v2");
+        let mut run = world.start_apply();
+        let ended = loop {
+            if world.journal_lines() >= line && !journal_is_of_the_first_run(&world) {
+                run.kill().expect("it can be killed");
+                run.wait().expect("it ends");
+                break false;
+            }
+            if run.try_wait().expect("it can be asked").is_some() {
+                break true;
+            }
+        };
+        let answer = world.get();
+        assert!(answer == "v1" || answer == "v2", "killed at line {line}: {answer}");
+        world.apply().code(0);
+        assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2), "killed at line {line}");
+        let history = world.history();
+        assert_eq!(history, [(1, "superseded".to_owned()), (2, "live".to_owned())], "killed at line {line}");
+        world.apply().code(0).says("No changes");
+        if ended {
+            assert!(line > 8, "the run had only {line} lines");
+            return;
+        }
+    }
+}
+
+/// The first run's journal has an end.
+fn journal_is_of_the_first_run(world: &World) -> bool {
+    let folder = world.file("state/staging/journal");
+    std::fs::read_dir(folder).map_or(0, Iterator::count) < 2
+}
+
+#[test]
+fn an_agent_that_is_killed_under_load_takes_its_processes_back() {
+    let world = World::live();
+    let pid = |world: &World| {
+        world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"]
+            .as_u64()
+            .expect("a pid")
+    };
+    let (service, agent) = (pid(&world), world.agent_pid().expect("it runs"));
+    let load = Load::start(&world.live_address(), 4, 200);
+    until("the load is up", || load.count() > 50);
+    signal(agent, Signal::KILL);
+    until("the agent is gone", || get(&world.live_address(), "/").is_err());
+    // The next command starts another agent.
+    assert_eq!(pid(&world), service, "the process was not started again");
+    assert_ne!(world.agent_pid(), Some(agent));
+    until("it serves again", || get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1"));
+    let before = load.count();
+    until("the load goes on", || load.count() > before + 50);
+    load.stop();
+    world.apply().code(0).says("No changes");
+    world.message("v2");
+    world.apply().code(0);
+    assert_eq!(world.get(), "v2");
+}
+
+#[test]
+fn a_process_that_died_while_no_agent_ran_is_started_again() {
+    let world = World::live();
+    let service = world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"]
+        .as_u64()
+        .expect("a pid");
+    world.run(&["agent", "stop"]).code(0).says("The services run on");
+    signal(u32::try_from(service).expect("a pid"), Signal::KILL);
+    world.run(&["status", "--env", "staging"]).code(0);
+    until("it serves again", || get(&world.live_address(), "/").is_ok_and(|answer| answer.status == 200));
+}
+
+#[test]
+fn an_agent_that_is_killed_in_the_middle_of_an_apply_does_not_spoil_it() {
+    let mut world = World::live();
+    world.message("v2");
+    world.staging = vec!["promotion: {before: [{http: {path: /, for: 60s}}]}".to_owned()];
+    let run = world.start_apply();
+    until("green is ready", || get(&world.preview_address(), "/").is_ok_and(|answer| answer.body == "v2"));
+    signal(world.agent_pid().expect("it runs"), Signal::KILL);
+    let said = finish(run);
+    assert_ne!(said.code, Some(0), "{said:?}");
+    world.staging = vec!["promotion: {probe: {linger: 50ms}}".to_owned()];
+    world.apply().code(0);
+    assert_eq!(world.get(), "v2");
+}

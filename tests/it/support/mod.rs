@@ -1,0 +1,327 @@
+//! Worlds: a project in a folder of its own, an agent of its own, and an address of its own, so that tests run side
+//! by side without meeting.
+
+pub mod http;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A project with one service, and everything that can be said about it.
+pub struct World {
+    folder: TempDir,
+    address: String,
+    pub service: BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
+    /// Lines of `environments/staging.yaml`.
+    pub staging: Vec<String>,
+    /// Lines of `shipit.yaml` besides the service.
+    pub project: Vec<String>,
+    pub build: Vec<String>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The same, after checking the exit code.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The same, after checking that stdout or stderr has this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        let has = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(has, "`{text}` is not in\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+pub fn shipit() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_shipit"))
+}
+
+/// The program of the service that the tests ship.
+pub fn storefront() -> PathBuf {
+    let program = shipit().parent().expect("a folder").join("examples/storefront");
+    assert!(program.exists(), "`cargo build --example storefront` makes {}", program.display());
+    program
+}
+
+/// An address of the loopback range that no other world of this machine has.
+fn address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("127.{}.{}.{}", 1 + pid % 250, (pid / 250) % 250, next % 250 + 1)
+}
+
+impl World {
+    /// A project that serves `v1`, and that nothing was done with yet.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("w").tempdir().expect("a folder");
+        let world = Self {
+            folder,
+            address: address(),
+            service: BTreeMap::from([(
+                "health".to_owned(),
+                "{path: /healthz, interval: 100ms, start_within: 20s}".to_owned(),
+            )]),
+            env: BTreeMap::new(),
+            staging: vec!["promotion: {mode: auto, probe: {linger: 50ms}}".to_owned()],
+            project: Vec::new(),
+            build: Vec::new(),
+        };
+        world.message("v1");
+        world
+    }
+
+    /// A world whose release `v1` is live.
+    pub fn live() -> Self {
+        let world = Self::new();
+        world.apply().code(0);
+        assert_eq!(world.get(), "v1");
+        world
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.path().join(path)
+    }
+
+    pub fn put(&self, path: &str, text: &str) {
+        let path = self.file(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.file(path)).expect(path)
+    }
+
+    /// What the service answers with from the next apply on.
+    pub fn message(&self, text: &str) {
+        self.put("app/message.txt", text);
+    }
+
+    pub fn agent_folder(&self) -> PathBuf {
+        self.path().join("a")
+    }
+
+    /// Where live traffic arrives.
+    pub fn live_address(&self) -> String {
+        format!("{}:8080", self.address)
+    }
+
+    /// Where only the preview slot answers.
+    pub fn preview_address(&self) -> String {
+        format!("{}:8081", self.address)
+    }
+
+    /// Writes the configuration as the fields say.
+    pub fn configure(&self) {
+        let mut text = "version: 1\nproject: shop\n".to_owned();
+        for line in &self.project {
+            let _ = writeln!(text, "{line}");
+        }
+        let program = storefront();
+        let _ = writeln!(
+            text,
+            "services:\n  web:\n    port: 8080\n    build:\n      kind: pack\n      context: app"
+        );
+        let _ = writeln!(text, "      copy: {{message.txt: /app/message.txt}}\n      workdir: /app");
+        let _ = writeln!(text, "      entrypoint: [{}]", program.display());
+        for line in &self.build {
+            let _ = writeln!(text, "      {line}");
+        }
+        for (key, value) in &self.service {
+            let _ = writeln!(text, "    {key}: {value}");
+        }
+        if !self.env.is_empty() {
+            text.push_str("    env:\n");
+            for (name, value) in &self.env {
+                let _ = writeln!(text, "      {name}: {value}");
+            }
+        }
+        self.put("shipit.yaml", &text);
+        let mut staging = self.staging.join("\n");
+        if !staging.contains("traffic:") {
+            let _ = write!(
+                staging,
+                "\ntraffic: {{address: {}, limits: {{drain: 5s, hold: 5s}}}}\n",
+                self.address
+            );
+        }
+        self.put("environments/staging.yaml", &staging);
+    }
+
+    /// A command that was not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.configure();
+        let mut command = Command::new(shipit());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env("SHIPIT_AGENT_DIR", self.agent_folder())
+            .env("NO_COLOR", "1")
+            .env_remove("BRANCH_NAME")
+            .env_remove("GITHUB_REF_NAME")
+            .env_remove("CI_COMMIT_BRANCH")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        Said::from(self.command(arguments).output().expect("shipit starts"))
+    }
+
+    pub fn apply(&self) -> Said {
+        self.run(&["apply", "--env", "staging", "--auto-approve"])
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().expect("shipit starts")
+    }
+
+    pub fn start_apply(&self) -> Child {
+        self.start(&["apply", "--env", "staging", "--auto-approve"])
+    }
+
+    /// The body of `/` on the live listener.
+    pub fn get(&self) -> String {
+        self.get_path("/")
+    }
+
+    pub fn get_path(&self, path: &str) -> String {
+        http::get(&self.live_address(), path).expect("an answer").body
+    }
+
+    pub fn preview(&self) -> String {
+        http::get(&self.preview_address(), "/").expect("an answer").body
+    }
+
+    /// The status as a document.
+    pub fn status(&self) -> serde_json::Value {
+        let said = self.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+        serde_json::from_str(&said.stdout).expect("a document")
+    }
+
+    /// The release number in the active slot.
+    pub fn live_release(&self) -> u64 {
+        let status = self.status();
+        let active = status["facts"]["active"].as_str().expect("a slot").to_owned();
+        status["facts"]["slots"][&active]["label"]["number"].as_u64().expect("a number")
+    }
+
+    pub fn history(&self) -> Vec<(u64, String)> {
+        let said = self.run(&["history", "--env", "staging", "--output", "json"]).code(0);
+        let releases: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("a document");
+        releases
+            .iter()
+            .map(|release| {
+                let number = release["number"].as_u64().expect("a number");
+                (number, release["status"]["is"].as_str().expect("a word").to_owned())
+            })
+            .collect()
+    }
+
+    /// How many lines the newest journal has.
+    pub fn journal_lines(&self) -> usize {
+        let folder = self.file("state/staging/journal");
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+        names.sort();
+        let text = names.last().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().count()
+    }
+
+    pub fn agent_pid(&self) -> Option<u32> {
+        let said = self.run(&["agent", "status"]);
+        said.stdout.split("pid ").nth(1)?.split(',').next()?.parse().ok()
+    }
+
+    /// Makes the folder a Git repository with one commit on `branch`.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(self.path())
+            .output()
+            .expect("git starts");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let stop = Command::new(shipit())
+            .args(["agent", "stop", "--services", "--agent-directory"])
+            .arg(self.agent_folder())
+            .output();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.agent_folder().join("agent.log")).unwrap_or_default();
+            eprintln!("--- agent.log\n{log}\n--- stop: {stop:?}");
+        }
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits for a child's end.
+pub fn finish(child: Child) -> Said {
+    Said::from(child.wait_with_output().expect("it ends"))
+}
+
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("small")).expect("a pid");
+    rustix::process::kill_process(pid, signal).expect("it lives");
+}
+
+/// Whether a real part that this test needs is there. Missing is a failure in `./test`, a loud skip elsewhere.
+pub fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok();
+    assert!(found || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "{program} is not there");
+    if !found {
+        eprintln!("SKIPPED: {program} is not there");
+    }
+    found
+}

@@ -1,0 +1,146 @@
+//! The service that the tests ship: an HTTP server that does what its environment and its files say.
+//!
+//! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the request's body,
+//! `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws` echoes WebSocket messages.
+//! `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS` and `FAIL_START` make it misbehave. SIGTERM stops
+//! accepting, lets requests finish, and ends with 0.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+fn told(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn millis(name: &str) -> Option<Duration> {
+    told(name)?.parse().ok().map(Duration::from_millis)
+}
+
+#[tokio::main]
+async fn main() {
+    if let Some(reason) = told("FAIL_START") {
+        eprintln!("cannot start: {reason}");
+        std::process::exit(3);
+    }
+    if let Some(delay) = millis("START_DELAY_MS") {
+        tokio::time::sleep(delay).await;
+    }
+    if let Some(delay) = millis("CRASH_AFTER_MS") {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            eprintln!("crashing as told");
+            std::process::exit(4);
+        });
+    }
+    let port: u16 = told("PORT").and_then(|port| port.parse().ok()).expect("PORT");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+    println!("storefront listens on {port}: {}", message());
+    serve(listener).await;
+}
+
+fn message() -> String {
+    std::fs::read_to_string("message.txt").unwrap_or_else(|_| "no message".to_owned()).trim().to_owned()
+}
+
+async fn serve(listener: TcpListener) {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be heard");
+    let graceful = GracefulShutdown::new();
+    let builder = Builder::new(TokioExecutor::new());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let _ = stream.set_nodelay(true);
+                let connection =
+                    builder.serve_connection_with_upgrades(TokioIo::new(stream), service_fn(answer)).into_owned();
+                let connection = graceful.watch(connection);
+                tokio::spawn(async move {
+                    let _ = connection.await;
+                });
+            }
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(Duration::from_secs(10), graceful.shutdown()).await;
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let text = |status: StatusCode, text: String| {
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        *response.status_mut() = status;
+        response
+    };
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    Ok(match (request.method(), request.uri().path()) {
+        (_, "/healthz") if told("FAIL_HEALTH").is_some() => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "sick".into())
+        }
+        (_, "/healthz") => text(StatusCode::OK, "ok".into()),
+        (&Method::POST, "/echo") => match request.into_body().collect().await {
+            Ok(body) => Response::new(Full::new(body.to_bytes())),
+            Err(error) => text(StatusCode::BAD_REQUEST, error.to_string()),
+        },
+        (_, "/slow") => {
+            let wait = query.strip_prefix("ms=").and_then(|ms| ms.parse().ok()).unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            text(StatusCode::OK, format!("{} after {wait} ms", message()))
+        }
+        (_, "/headers") => text(StatusCode::OK, headers(&request)),
+        (_, "/env") => text(StatusCode::OK, told(&query).unwrap_or_default()),
+        (_, "/ws") => web_socket(request),
+        (_, "/") if told("FAIL_ROOT").is_some() => text(StatusCode::INTERNAL_SERVER_ERROR, "broken".into()),
+        (_, "/") => text(StatusCode::OK, message()),
+        _ => text(StatusCode::NOT_FOUND, "not here".into()),
+    })
+}
+
+fn headers(request: &Request<Incoming>) -> String {
+    let mut lines: Vec<String> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+fn web_socket(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let key = request.headers().get("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes()));
+    let mut response = Response::new(Full::default());
+    let Some(accept) = key else {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        return response;
+    };
+    tokio::spawn(async move {
+        let Ok(upgraded) = hyper::upgrade::on(&mut request).await else { return };
+        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        while let Some(Ok(received)) = socket.next().await {
+            if received.is_close() || socket.send(received).await.is_err() {
+                break;
+            }
+        }
+    });
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in
+        [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", &accept)]
+    {
+        response.headers_mut().insert(name, value.parse().expect("a header"));
+    }
+    response
+}
