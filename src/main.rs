@@ -1,12 +1,19 @@
 //! The program: parse, call, print, exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
 use shipit::cli::{self, Cli};
 use shipit::output::Exit;
 
+/// Lines are wrapped for a person at a terminal; in a log they stay whole, so that they can be searched.
+fn report_handler() -> miette::MietteHandler {
+    miette::MietteHandlerOpts::new().wrap_lines(std::io::stderr().is_terminal()).build()
+}
+
 fn main() -> ExitCode {
+    let _ = miette::set_hook(Box::new(|_| Box::new(report_handler())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

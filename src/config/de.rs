@@ -22,9 +22,20 @@ pub(super) struct Error {
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    UnknownField { field: String, expected: Vec<&'static str> },
-    UnknownVariant { variant: String, expected: Vec<&'static str> },
+    UnknownField {
+        field: String,
+        expected: Vec<&'static str>,
+    },
+    UnknownVariant {
+        variant: String,
+        expected: Vec<&'static str>,
+    },
     MissingField(&'static str),
+    /// Something else is there than is needed.
+    WrongType {
+        found: String,
+        expected: String,
+    },
     Other(String),
 }
 
@@ -54,6 +65,7 @@ impl fmt::Display for Error {
             Kind::UnknownField { field, .. } => write!(f, "unknown key `{field}`"),
             Kind::UnknownVariant { variant, .. } => write!(f, "unknown value `{variant}`"),
             Kind::MissingField(field) => write!(f, "the key `{field}` is missing"),
+            Kind::WrongType { found, expected } => write!(f, "this is {found}, and {expected} is needed"),
             Kind::Other(message) => f.write_str(message),
         }
     }
@@ -67,7 +79,7 @@ impl serde::de::Error for Error {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
-        Self::of(Kind::Other(format!("this is {}, and {expected} is needed", words(found))))
+        Self::of(Kind::WrongType { found: words(found), expected: needed(&expected.to_string()) })
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -80,6 +92,19 @@ impl serde::de::Error for Error {
 
     fn missing_field(field: &'static str) -> Self {
         Self::of(Kind::MissingField(field))
+    }
+}
+
+/// What Rust calls a type, in the words of a person.
+fn needed(expected: &str) -> String {
+    match expected {
+        "a string" => "a text".to_owned(),
+        "a boolean" => "`true` or `false`".to_owned(),
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u32" | "u64" | "usize" => "a whole number".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        other if other.starts_with("struct ") => "a map".to_owned(),
+        other => other.to_owned(),
     }
 }
 

@@ -59,7 +59,7 @@ impl Project {
 /// # Errors
 /// Everything that is wrong with them.
 pub fn load(root: &Path) -> Result<Project, ConfigError> {
-    let mut reading = Reading { root, files: Vec::new(), problems: Vec::new() };
+    let mut reading = Reading { root, files: Vec::new(), problems: Vec::new(), incomplete: Vec::new() };
     let Some(base) = reading.read("shipit.yaml")? else {
         return Err(ConfigError::absent(
             "shipit.yaml",
@@ -79,6 +79,8 @@ struct Reading<'a> {
     root: &'a Path,
     files: Vec<File>,
     problems: Vec<Problem>,
+    /// The maps out of which something was taken because it did not fit: what seems to be missing there, is not.
+    incomplete: Vec<Vec<String>>,
 }
 
 impl Reading<'_> {
@@ -146,7 +148,11 @@ impl Reading<'_> {
         for (name, overlay) in overlays {
             let tree = base.clone().merge(overlay);
             let Some(environment) = self.typed(tree.clone()) else { continue };
-            self.problems.extend(validate(&environment, &tree));
+            let found = validate(&environment, &tree);
+            let is_whole = |problem: &Problem| {
+                !self.incomplete.iter().any(|map| !map.is_empty() && problem.path.starts_with(map))
+            };
+            self.problems.extend(found.into_iter().filter(is_whole).collect::<Vec<_>>());
             environments.insert(name.clone(), environment);
             trees.insert(name, tree);
         }
@@ -180,6 +186,7 @@ impl Reading<'_> {
                     if !tree.prune(&at) {
                         break;
                     }
+                    self.incomplete.extend(at.split_last().map(|(_, map)| map.to_vec()));
                 }
             }
         }
@@ -216,7 +223,10 @@ fn describe(error: &Error, tree: &Node) -> Problem {
         Kind::MissingField(_) => {
             problem.help("add it, or look at the indentation: it may stand under another key")
         }
-        Kind::Other(_) => problem,
+        Kind::WrongType { expected, .. } if expected == "a text" => problem.help(
+            "durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
+        ),
+        Kind::WrongType { .. } | Kind::Other(_) => problem,
     }
 }
 

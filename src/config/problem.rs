@@ -18,11 +18,13 @@ pub(super) struct Problem {
     pub at: Place,
     pub message: String,
     pub help: Option<String>,
+    /// Where in the configuration, as far as that is known.
+    pub path: Vec<String>,
 }
 
 impl Problem {
     pub fn new(at: Place, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), help: None }
+        Self { at, message: message.into(), help: None, path: Vec::new() }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {

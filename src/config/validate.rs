@@ -23,7 +23,8 @@ impl Findings<'_> {
     fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
         let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
         let at = self.tree.find(&path);
-        self.problems.push(Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help));
+        let problem = Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help);
+        self.problems.push(Problem { path, ..problem });
     }
 }
 

@@ -58,6 +58,6 @@ pub(super) async fn failed(run: &Run, step: &Step, direction: Direction, error: 
         direction,
         address: step.address.clone(),
         reason,
-        detail: error.detail().to_vec(),
+        detail: error.detail(),
     });
 }

@@ -68,13 +68,17 @@ impl StepError {
     }
 
     /// What helps to understand it.
-    pub fn detail(&self) -> &[String] {
+    pub fn detail(&self) -> Vec<String> {
         match self {
-            Self::Engine(EngineError::NotReady { not_ready, .. }) => &not_ready.log,
-            Self::Build(BuildError::Command { log, .. }) => log,
-            Self::Check(failed) => &failed.detail,
-            Self::Lost { examples, .. } => examples,
-            _ => &[],
+            Self::Engine(EngineError::NotReady { not_ready, .. }) => not_ready.log.clone(),
+            Self::Engine(EngineError::Refused { help, .. } | EngineError::Unreachable { help, .. }) => {
+                vec![format!("help: {help}")]
+            }
+            Self::Build(BuildError::Command { log, .. }) => log.clone(),
+            Self::Check(failed) => failed.detail.clone(),
+            Self::Lost { examples, .. } => examples.clone(),
+            Self::Secret(error) => vec![format!("help: {}", error.help)],
+            _ => Vec::new(),
         }
     }
 

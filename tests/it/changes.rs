@@ -137,7 +137,7 @@ fn a_real_program_is_built_packed_and_served() {
     world
         .run(&["-C", "real", "apply", "--env", "staging", "--auto-approve"])
         .code(0)
-        .says("rustc")
+        .says("$ rustc -O -o served main.rs")
         .says("Done");
     assert_eq!(world.get(), "built and served");
 }

@@ -68,7 +68,8 @@ fn another_state_does_not_own_what_this_one_made() {
     std::fs::rename(world.file("state/staging"), world.file("lost")).expect("moved");
     world.message("v3");
     world.apply().code(0).says("release 3 into blue");
-    assert_eq!(world.history(), [(2, "superseded".to_owned()), (3, "live".to_owned())]);
+    let superseded = |number| (number, "superseded".to_owned());
+    assert_eq!(world.history(), [superseded(1), superseded(2), (3, "live".to_owned())]);
     // A state with another lineage is refused.
     let state = world.read("state/staging/state.json");
     let document: serde_json::Value = serde_json::from_str(&state).expect("a document");

@@ -82,6 +82,7 @@ fn all_faults_are_said_at_once_with_their_places() {
         .code(1)
         .says("did you mean `port`?")
         .says("did you mean `blue_green`?")
-        .says("write it with a unit")
+        .says("carry a unit")
+        .says("a whole number from 0 to 65535 is needed")
         .says("not supported yet");
 }

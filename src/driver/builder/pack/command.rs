@@ -31,6 +31,7 @@ pub(super) async fn run(
 ) -> Result<(), BuildError> {
     let words = spec.run.join(" ");
     let start = |source| BuildError::Start { command: words.clone(), source };
+    progress(&format!("$ {words}"));
     let mut child = command(request, spec).spawn().map_err(start)?;
     let mut lines = lines(&mut child);
     let mut last = VecDeque::new();
