@@ -163,7 +163,7 @@ impl Board {
                 if inner.record.active == Some(key.slot) { &mut table.live } else { &mut table.preview };
             side.entry(key.service.clone()).or_default().push(address);
         }
-        self.router.set(&self.scope, &table);
+        self.router.set(&self.scope, table);
         self.changed.notify_waiters();
     }
 

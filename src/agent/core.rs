@@ -14,7 +14,7 @@ use crate::agent::health::Prober;
 use crate::agent::instance::{Making, Supervised};
 use crate::agent::record::{Processes, Record, SlotRecord};
 use crate::agent::rootfs::{self, ImageMeta};
-use crate::agent::router::{AccessLog, RouteKey, Router};
+use crate::agent::router::{LogFile, Options, RouteKey, Router};
 use crate::agent::runtime::Runtime;
 use crate::agent::runtime::process::ProcessRuntime;
 use crate::agent::{Directory, logs};
@@ -67,7 +67,8 @@ impl Agent {
         directory: Directory,
         inherited: Vec<std::net::TcpListener>,
     ) -> Result<Arc<Self>, EngineError> {
-        let router = Router::new(AccessLog::file(directory.access_log()), inherited);
+        let access_log = Some(LogFile::at(directory.access_log()));
+        let router = Router::new(Options { access_log, inherited });
         let agent = Arc::new(Self {
             directory,
             router,

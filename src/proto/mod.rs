@@ -7,9 +7,11 @@
 pub mod convert;
 mod directory;
 
+/// The messages, the client and the server.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unused_qualifications)]
-#[path = "shipit.agent.v1.rs"]
-pub mod v1;
+pub mod v1 {
+    include!("shipit.agent.v1.rs");
+}
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 

@@ -93,7 +93,10 @@ pub struct PlaceRequest {
     pub pull_json: ::prost::alloc::vec::Vec<u8>,
     /// Values by name. Never stored, never logged.
     #[prost(map = "string, string", tag = "8")]
-    pub secrets: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub secrets: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     #[prost(string, optional, tag = "9")]
     pub expects: ::core::option::Option<::prost::alloc::string::String>,
 }
@@ -186,9 +189,15 @@ pub struct ShutdownRequest {
 }
 /// Generated client implementations.
 pub mod agent_client {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
-    use tonic::codegen::http::Uri;
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
     #[derive(Debug, Clone)]
     pub struct AgentClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -219,18 +228,22 @@ pub mod agent_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> AgentClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> AgentClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
             T: tonic::codegen::Service<
-                    http::Request<tonic::body::Body>,
-                    Response = http::Response<
-                        <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                    >,
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
                 >,
-            <T as tonic::codegen::Service<http::Request<tonic::body::Body>>>::Error:
-                Into<StdError> + std::marker::Send + std::marker::Sync,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
         {
             AgentClient::new(InterceptedService::new(inner, interceptor))
         }
@@ -272,11 +285,18 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Info");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Info",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Info"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Info"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn observe(
@@ -286,11 +306,18 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Observe");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Observe",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Observe"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Observe"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn route(
@@ -300,11 +327,18 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Route");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Route",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Route"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Route"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn unroute(
@@ -314,26 +348,42 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Unroute");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Unroute",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Unroute"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Unroute"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn place(
             &mut self,
             request: impl tonic::IntoRequest<super::PlaceRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::Progress>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Progress>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Place");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Place",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Place"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Place"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn remove(
@@ -343,26 +393,42 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Remove");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Remove",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Remove"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Remove"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn ready(
             &mut self,
             request: impl tonic::IntoRequest<super::ReadyRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::Progress>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Progress>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Ready");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Ready",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Ready"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Ready"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn switch(
@@ -372,11 +438,18 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Switch");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Switch",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Switch"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Switch"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn keep(
@@ -386,11 +459,18 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Keep");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Keep",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Keep"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Keep"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn forget(
@@ -400,11 +480,18 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Forget");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Forget",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Forget"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Forget"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn urls(
@@ -414,26 +501,42 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Urls");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Urls",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Urls"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Urls"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn logs(
             &mut self,
             request: impl tonic::IntoRequest<super::LogsRequest>,
-        ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::LogLine>>, tonic::Status>
-        {
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LogLine>>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Logs");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Logs",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Logs"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Logs"));
             self.inner.server_streaming(req, path, codec).await
         }
         pub async fn shutdown(
@@ -443,18 +546,31 @@ pub mod agent_client {
             self.inner
                 .ready()
                 .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
             let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static("/shipit.agent.v1.Agent/Shutdown");
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Shutdown",
+            );
             let mut req = request.into_request();
-            req.extensions_mut().insert(GrpcMethod::new("shipit.agent.v1.Agent", "Shutdown"));
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Shutdown"));
             self.inner.unary(req, path, codec).await
         }
     }
 }
 /// Generated server implementations.
 pub mod agent_server {
-    #![allow(unused_variables, dead_code, missing_docs, clippy::wildcard_imports, clippy::let_unit_value)]
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
     use tonic::codegen::*;
     /// Generated trait containing gRPC methods that should be implemented for use with AgentServer.
     #[async_trait]
@@ -476,7 +592,9 @@ pub mod agent_server {
             request: tonic::Request<super::UnrouteRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Server streaming response type for the Place method.
-        type PlaceStream: tonic::codegen::tokio_stream::Stream<Item = std::result::Result<super::Progress, tonic::Status>>
+        type PlaceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Progress, tonic::Status>,
+            >
             + std::marker::Send
             + 'static;
         async fn place(
@@ -488,7 +606,9 @@ pub mod agent_server {
             request: tonic::Request<super::RemoveRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Server streaming response type for the Ready method.
-        type ReadyStream: tonic::codegen::tokio_stream::Stream<Item = std::result::Result<super::Progress, tonic::Status>>
+        type ReadyStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Progress, tonic::Status>,
+            >
             + std::marker::Send
             + 'static;
         async fn ready(
@@ -512,7 +632,9 @@ pub mod agent_server {
             request: tonic::Request<super::UrlsRequest>,
         ) -> std::result::Result<tonic::Response<super::UrlsReply>, tonic::Status>;
         /// Server streaming response type for the Logs method.
-        type LogsStream: tonic::codegen::tokio_stream::Stream<Item = std::result::Result<super::LogLine, tonic::Status>>
+        type LogsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LogLine, tonic::Status>,
+            >
             + std::marker::Send
             + 'static;
         async fn logs(
@@ -545,7 +667,10 @@ pub mod agent_server {
                 max_encoding_message_size: None,
             }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> InterceptedService<Self, F>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
         where
             F: tonic::service::Interceptor,
         {
@@ -589,7 +714,10 @@ pub mod agent_server {
         type Response = http::Response<tonic::body::Body>;
         type Error = std::convert::Infallible;
         type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
             Poll::Ready(Ok(()))
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
@@ -597,12 +725,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Info" => {
                     #[allow(non_camel_case_types)]
                     struct InfoSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::InfoRequest> for InfoSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::InfoRequest>
+                    for InfoSvc<T> {
                         type Response = super::InfoReply;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::InfoRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InfoRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::info(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::info(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -631,12 +768,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Observe" => {
                     #[allow(non_camel_case_types)]
                     struct ObserveSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::ObserveRequest> for ObserveSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::ObserveRequest>
+                    for ObserveSvc<T> {
                         type Response = super::ObserveReply;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::ObserveRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ObserveRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::observe(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::observe(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -665,12 +811,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Route" => {
                     #[allow(non_camel_case_types)]
                     struct RouteSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::RouteRequest> for RouteSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::RouteRequest>
+                    for RouteSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::RouteRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RouteRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::route(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::route(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -699,12 +854,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Unroute" => {
                     #[allow(non_camel_case_types)]
                     struct UnrouteSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::UnrouteRequest> for UnrouteSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::UnrouteRequest>
+                    for UnrouteSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::UnrouteRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnrouteRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::unroute(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::unroute(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -733,13 +897,24 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Place" => {
                     #[allow(non_camel_case_types)]
                     struct PlaceSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::ServerStreamingService<super::PlaceRequest> for PlaceSvc<T> {
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::PlaceRequest>
+                    for PlaceSvc<T> {
                         type Response = super::Progress;
                         type ResponseStream = T::PlaceStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::PlaceRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlaceRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::place(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::place(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -768,12 +943,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Remove" => {
                     #[allow(non_camel_case_types)]
                     struct RemoveSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::RemoveRequest> for RemoveSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::RemoveRequest>
+                    for RemoveSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::RemoveRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::remove(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::remove(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -802,13 +986,24 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Ready" => {
                     #[allow(non_camel_case_types)]
                     struct ReadySvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::ServerStreamingService<super::ReadyRequest> for ReadySvc<T> {
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::ReadyRequest>
+                    for ReadySvc<T> {
                         type Response = super::Progress;
                         type ResponseStream = T::ReadyStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::ReadyRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadyRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::ready(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::ready(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -837,12 +1032,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Switch" => {
                     #[allow(non_camel_case_types)]
                     struct SwitchSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::SwitchRequest> for SwitchSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::SwitchRequest>
+                    for SwitchSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::SwitchRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SwitchRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::switch(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::switch(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -871,12 +1075,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Keep" => {
                     #[allow(non_camel_case_types)]
                     struct KeepSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::KeepRequest> for KeepSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::KeepRequest>
+                    for KeepSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::KeepRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::KeepRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::keep(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::keep(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -905,12 +1118,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Forget" => {
                     #[allow(non_camel_case_types)]
                     struct ForgetSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::ForgetRequest> for ForgetSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::ForgetRequest>
+                    for ForgetSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::ForgetRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ForgetRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::forget(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::forget(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -939,12 +1161,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Urls" => {
                     #[allow(non_camel_case_types)]
                     struct UrlsSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::UrlsRequest> for UrlsSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::UrlsRequest>
+                    for UrlsSvc<T> {
                         type Response = super::UrlsReply;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::UrlsRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UrlsRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::urls(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::urls(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -973,13 +1204,24 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Logs" => {
                     #[allow(non_camel_case_types)]
                     struct LogsSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::ServerStreamingService<super::LogsRequest> for LogsSvc<T> {
+                    impl<
+                        T: Agent,
+                    > tonic::server::ServerStreamingService<super::LogsRequest>
+                    for LogsSvc<T> {
                         type Response = super::LogLine;
                         type ResponseStream = T::LogsStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::LogsRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LogsRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::logs(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::logs(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1008,12 +1250,21 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/Shutdown" => {
                     #[allow(non_camel_case_types)]
                     struct ShutdownSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::ShutdownRequest> for ShutdownSvc<T> {
+                    impl<T: Agent> tonic::server::UnaryService<super::ShutdownRequest>
+                    for ShutdownSvc<T> {
                         type Response = super::Done;
-                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::ShutdownRequest>) -> Self::Future {
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShutdownRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
-                            let fut = async move { <T as Agent>::shutdown(&inner, request).await };
+                            let fut = async move {
+                                <T as Agent>::shutdown(&inner, request).await
+                            };
                             Box::pin(fut)
                         }
                     }
@@ -1039,13 +1290,25 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                _ => Box::pin(async move {
-                    let mut response = http::Response::new(tonic::body::Body::default());
-                    let headers = response.headers_mut();
-                    headers.insert(tonic::Status::GRPC_STATUS, (tonic::Code::Unimplemented as i32).into());
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-                    Ok(response)
-                }),
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
             }
         }
     }

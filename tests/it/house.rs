@@ -50,14 +50,14 @@ fn the_rooms_use_only_what_they_may() {
     let allowed = allowed();
     let mut wrong = BTreeSet::new();
     for file in files {
-        let relative = file.strip_prefix(&root).expect("below").to_owned();
+        let inside = file.strip_prefix(&root).expect("below").to_owned();
         let room: String =
-            relative.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+            inside.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
         let Some(may) = allowed.get(room.as_str()) else {
             assert!(room == "lib.rs" || room == "main.rs", "{room} is a new room: say here what it may use");
             continue;
         };
-        if relative.ends_with("tests.rs") {
+        if inside.ends_with("tests.rs") {
             continue;
         }
         let text = fs::read_to_string(&file).expect("text");
@@ -65,7 +65,7 @@ fn the_rooms_use_only_what_they_may() {
             let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             let is_room = allowed.contains_key(used.as_str());
             if is_room && used != room && !may.contains(&used.as_str()) {
-                wrong.insert(format!("{} uses {used}", relative.display()));
+                wrong.insert(format!("{} uses {used}", inside.display()));
             }
         }
     }

@@ -1,272 +1,212 @@
-//! One request's way through: choose an instance, pass the request on, pass the answer back.
+//! The way of one request: checked, rewritten, sent to a ready instance, its response passed on.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
-use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
-use hyper::body::Incoming;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode, request};
+use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::Instant;
 
 use crate::agent::router::access::Entry;
-use crate::agent::router::body::{Reclaim, RequestBody, ResponseBody, TooLarge};
-use crate::agent::router::endpoint::{Endpoint, Flight};
-use crate::agent::router::{Inner, RouteKey, Side, Switchboard, headers};
-use crate::model::route::Limits;
+use crate::agent::router::answer::Refusal;
+use crate::agent::router::board::NoEndpoint;
+use crate::agent::router::download::{Download, Exchange};
+use crate::agent::router::front::Front;
+use crate::agent::router::headers;
+use crate::agent::router::pool::{Reuse, Sender};
+use crate::agent::router::replay::Replay;
+use crate::agent::router::serve::Peer;
+use crate::agent::router::upgrade;
+use crate::agent::router::upload::{Client, Progress, Standing, Upload};
+use crate::agent::router::upstream::{Connection, Failure, Lease};
 
-/// How long a connection to an instance may take.
-const CONNECT: Duration = Duration::from_secs(2);
+/// How many instances are asked for a connection before the client is told that there is none.
+const MOST_TRIES: usize = 3;
 
-/// How long an idle connection is kept: shorter than the five seconds after which common servers close
-/// theirs, so that a request does not meet a closing one.
-const IDLE: Duration = Duration::from_secs(4);
-
-/// To how many instances a request goes that none of them has begun to read.
-const TRIES: usize = 3;
-
-/// The pooled client towards the instances.
-pub(super) struct Upstream(Client<HttpConnector, RequestBody>);
-
-impl Default for Upstream {
-    fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        Self(client)
-    }
-}
-
-/// What one listener's requests share.
-pub(super) struct Proxy {
-    pub inner: Arc<Inner>,
-    pub key: RouteKey,
-    pub side: Side,
-    pub switchboard: Arc<Switchboard>,
-    pub limits: Arc<ArcSwap<Limits>>,
-}
-
-/// Why the router answers itself.
-enum Refusal {
-    Method,
-    TooLarge,
-    NoInstance,
-    Unreachable(String),
-    Late,
-}
-
-/// Handles one request. Always answers.
-pub(super) async fn handle(
-    proxy: Arc<Proxy>,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Response<ResponseBody> {
-    let mut entry = Entry::begin(&proxy.inner.access, &proxy.key, proxy.side == Side::Live, &request, peer);
-    match pass(&proxy, request, peer, &mut entry).await {
-        Ok((response, flight)) => {
-            entry.status = response.status().as_u16();
-            response.map(|body| ResponseBody::instance(body, entry, flight))
-        }
-        Err(refusal) => answer(&proxy, &refusal, entry),
-    }
-}
-
-async fn pass(
-    proxy: &Proxy,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    entry: &mut Entry,
-) -> Result<(Response<Incoming>, Flight), Refusal> {
-    let limits = proxy.limits.load_full();
-    if request.method() == Method::CONNECT {
-        return Err(Refusal::Method);
-    }
-    if request.body().size_hint().lower() > limits.body.bytes() {
-        return Err(Refusal::TooLarge);
-    }
+/// Answers one request.
+pub async fn handle(front: Arc<Front>, peer: Peer, mut request: Request<Incoming>) -> Response<Download> {
+    let id = headers::request_id(request.headers()).cloned();
+    let id = id.unwrap_or_else(|| front.shared.request_id());
+    let mut entry = Entry::begin(&front, peer.client, &request, &id);
+    let change = headers::upgrade(request.version(), request.headers())
+        .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let sends = Client::of(request.headers());
     let (mut parts, body) = request.into_parts();
-    let client = parts.extensions.remove::<OnUpgrade>();
-    let protocol = headers::upgrade(&parts.headers);
-    headers::forward(&mut parts, peer);
-    headers::strip(&mut parts.headers);
-    if let Some(protocol) = &protocol {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, protocol.clone());
-    }
-    let (mut response, flight) = send(proxy, &parts, body, &limits, entry).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let flight = Flight::to(flight.endpoint());
-        join(client, &mut response, flight);
-        headers::strip(response.headers_mut());
-        if let Some(protocol) = protocol {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            response.headers_mut().insert(UPGRADE, protocol);
-        }
-    } else {
-        headers::strip(response.headers_mut());
-    }
-    *response.version_mut() = Version::default();
-    Ok((response, flight))
-}
-
-/// Sends the request to an instance; to another one as long as none has begun to read it.
-async fn send(
-    proxy: &Proxy,
-    parts: &Parts,
-    body: Incoming,
-    limits: &Limits,
-    entry: &mut Entry,
-) -> Result<(Response<Incoming>, Flight), Refusal> {
-    let deadline = Instant::now() + limits.response_timeout.get();
-    let empty = body.is_end_stream();
-    let reclaim = Reclaim::default();
-    let mut body = Some(body);
-    let mut tried = Vec::new();
-    loop {
-        let flight = choose(proxy, limits.hold.get(), &tried).await.ok_or(Refusal::NoInstance)?;
-        let endpoint = Arc::clone(flight.endpoint());
-        entry.upstream = Some(endpoint.address);
-        let Some(current) = body.take() else {
-            return Err(Refusal::Unreachable("the body is gone".to_owned()));
-        };
-        let request = request(parts, &endpoint, RequestBody::new(current, limits.body.bytes(), &reclaim));
-        let exchange = tokio::time::timeout_at(deadline, proxy.inner.upstream.0.request(request)).await;
-        let error = match exchange {
-            Ok(Ok(response)) => return Ok((response, flight)),
-            Ok(Err(error)) => error,
-            Err(_) => return Err(Refusal::Late),
-        };
-        if is_too_large(&error) {
-            return Err(Refusal::TooLarge);
-        }
-        tried.push(endpoint.address);
-        body = reclaim.take();
-        let again = body.is_some() && (error.is_connect() || (empty && parts.method.is_idempotent()));
-        if !again || tried.len() >= TRIES {
-            return Err(Refusal::Unreachable(reason(&error)));
-        }
-    }
-}
-
-fn request(parts: &Parts, endpoint: &Endpoint, body: RequestBody) -> Request<RequestBody> {
-    let mut request = Request::new(body);
-    *request.method_mut() = parts.method.clone();
-    *request.headers_mut() = parts.headers.clone();
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority = endpoint.address.to_string().parse::<Authority>().ok();
-    uri.path_and_query = Some(path);
-    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-    request
-}
-
-/// The instance with the fewest requests under way, waiting for one to become ready as long as `hold`. An
-/// instance that was tried is asked again only when there is no other.
-async fn choose(proxy: &Proxy, hold: Duration, tried: &[SocketAddr]) -> Option<Flight> {
-    let deadline = Instant::now() + hold;
-    loop {
-        let mut changed = std::pin::pin!(proxy.switchboard.changed.notified());
-        // Registered before looking, so that a switch in between is not missed.
-        changed.as_mut().enable();
-        if let Some(flight) = choose_now(proxy, tried) {
-            return Some(flight);
-        }
-        tokio::time::timeout_at(deadline, changed).await.ok()?;
-    }
-}
-
-fn choose_now(proxy: &Proxy, tried: &[SocketAddr]) -> Option<Flight> {
-    loop {
-        let targets = proxy.switchboard.table.load_full();
-        let endpoints = targets.of(proxy.side, &proxy.key.service);
-        let fresh = endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address));
-        let chosen =
-            fresh.min_by_key(|e| e.in_flight()).or_else(|| endpoints.iter().min_by_key(|e| e.in_flight()))?;
-        let flight = Flight::to(chosen);
-        // Counted first and looked again: whoever drains after a switch sees this request, or this request sees
-        // the switch.
-        if Arc::ptr_eq(&targets, &proxy.switchboard.table.load_full()) {
-            return Some(flight);
-        }
-    }
-}
-
-/// Joins a client and an instance that have changed protocols, until one of them ends.
-fn join(client: Option<OnUpgrade>, response: &mut Response<Incoming>, flight: Flight) {
-    let instance = hyper::upgrade::on(response);
-    let Some(client) = client else { return };
-    tokio::spawn(async move {
-        let _flight = flight;
-        let Ok((client, instance)) = tokio::try_join!(client, instance) else { return };
-        let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut instance).await;
-    });
-}
-
-fn is_too_large(error: &ClientError) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if inner.is::<TooLarge>() {
-            return true;
-        }
-        source = inner.source();
-    }
-    false
-}
-
-/// The innermost reason.
-fn reason(error: &ClientError) -> String {
-    let mut last = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        last = inner.to_string();
-        source = inner.source();
-    }
-    last
-}
-
-fn answer(proxy: &Proxy, refusal: &Refusal, mut entry: Entry) -> Response<ResponseBody> {
-    let service = &proxy.key.service;
-    let (status, text) = match refusal {
-        Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not for this router".to_owned()),
-        Refusal::TooLarge => {
-            let limit = proxy.limits.load().body;
-            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit}"))
-        }
-        Refusal::NoInstance => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("no instance of {service} is ready"))
-        }
-        Refusal::Unreachable(reason) => {
-            (StatusCode::BAD_GATEWAY, format!("{service} did not answer: {reason}"))
-        }
-        Refusal::Late => (StatusCode::GATEWAY_TIMEOUT, format!("{service} did not answer in time")),
+    let upload = Upload::new(body, front.limits.body, sends);
+    let host = match check(&front, &peer, &parts, &upload) {
+        Ok(host) => host,
+        Err(refusal) => return refusal.response(entry),
     };
-    entry.status = status.as_u16();
-    let text = Bytes::from(format!("shipit router: {text}\n"));
-    let length = HeaderValue::from(text.len());
-    let mut response = Response::new(ResponseBody::own(text, entry));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CONTENT_LENGTH, length);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    headers::towards_instance(&mut parts, host, peer.client.ip(), id);
+    match Attempt::new(&front, parts, upload).run(&mut entry).await {
+        Ok(reply) => pass_on(reply, change, &front, &peer, entry),
+        Err(refusal) => refusal.response(entry),
     }
-    response
+}
+
+/// Refuses what can be refused by the head alone; gives the host that the request is for.
+fn check(
+    front: &Front,
+    peer: &Peer,
+    parts: &request::Parts,
+    upload: &Upload,
+) -> Result<HeaderValue, Refusal> {
+    if parts.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    if upload.size_hint().lower() > front.limits.body.bytes() {
+        return Err(Refusal::TooLarge(front.limits.body));
+    }
+    Ok(headers::host(parts.version, &parts.uri, &parts.headers, peer.local)?)
+}
+
+/// What an instance answered.
+struct Reply {
+    response: Response<Incoming>,
+    exchange: Exchange,
+}
+
+/// One request on its way to an instance.
+struct Attempt<'a> {
+    front: &'a Front,
+    request: Request<Upload>,
+    progress: Option<Arc<Progress>>,
+    replay: Option<Replay>,
+    reuse: Reuse,
+    tried: Vec<SocketAddr>,
+    reason: Option<String>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(front: &'a Front, mut parts: request::Parts, upload: Upload) -> Self {
+        if upload.size_hint().exact().is_none() {
+            // hyper would leave out the body of a GET that does not say this.
+            parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let replay = Replay::of(&parts, &upload);
+        let reuse = if replay.is_some() { Reuse::Any } else { Reuse::Recent };
+        let progress = upload.progress();
+        let request = Request::from_parts(parts, upload);
+        Self { front, request, progress, replay, reuse, tried: Vec::new(), reason: None }
+    }
+
+    async fn run(mut self, entry: &mut Entry) -> Result<Reply, Refusal> {
+        loop {
+            let lease = self.lease().await?;
+            entry.sent_to(lease.upstream().address());
+            self.request.body_mut().hold(Arc::clone(&lease));
+            let request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
+            match self.send(&lease, request).await? {
+                Ok((response, sender)) => {
+                    return Ok(Reply { response, exchange: Exchange { lease, sender } });
+                }
+                Err(failure) => self.recover(&lease, failure)?,
+            }
+        }
+    }
+
+    async fn lease(&self) -> Result<Arc<Lease>, Refusal> {
+        let Front { key, listener, limits, board, .. } = self.front;
+        if self.tried.len() >= MOST_TRIES {
+            return Err(Refusal::unreachable(key, self.reason.clone()));
+        }
+        let leased = board.lease(*listener, &key.service, &self.tried, limits.hold.get()).await;
+        leased.map_err(|error| match error {
+            NoEndpoint::NoneReady => Refusal::NoneReady { service: key.service.clone(), listener: *listener },
+            NoEndpoint::AllTried => Refusal::unreachable(key, self.reason.clone()),
+        })
+    }
+
+    /// Sends, within the route's time to a response. While the client sends a body, the time counts from
+    /// when it last moved: a long upload is no slow instance.
+    async fn send(
+        &self,
+        lease: &Lease,
+        request: Request<Upload>,
+    ) -> Result<Result<(Response<Incoming>, Sender), Failure>, Refusal> {
+        let limit = self.front.limits.response_timeout.get();
+        let mut sending = std::pin::pin!(lease.upstream().send(request, self.reuse));
+        let mut deadline = Instant::now() + limit;
+        loop {
+            if let Ok(sent) = tokio::time::timeout_at(deadline, &mut sending).await {
+                return Ok(sent);
+            }
+            let moved = self.progress.as_ref().map(|progress| progress.moved() + limit);
+            match moved.filter(|later| *later > deadline) {
+                Some(later) => deadline = later,
+                None => return Err(self.overdue()),
+            }
+        }
+    }
+
+    fn overdue(&self) -> Refusal {
+        let limits = &self.front.limits;
+        match self.progress.as_ref().map(|progress| progress.standing()) {
+            Some(Standing::Client) => Refusal::Stalled(limits.response_timeout),
+            _ => {
+                Refusal::TooSlow { service: self.front.key.service.clone(), within: limits.response_timeout }
+            }
+        }
+    }
+
+    /// Makes the next attempt ready, or says why there is none.
+    fn recover(&mut self, lease: &Lease, failure: Failure) -> Result<(), Refusal> {
+        match failure {
+            Failure::Unsent { request, reason } => {
+                self.request = *request;
+                self.request.body_mut().let_go();
+                self.tried.push(lease.upstream().address());
+                self.reason = Some(reason);
+                Ok(())
+            }
+            Failure::Lost { connection: Connection::Reused, error } if died(&error) => {
+                let replay = self.replay.take().ok_or_else(|| self.lost(&error))?;
+                self.request = replay.request();
+                self.reuse = Reuse::Never;
+                Ok(())
+            }
+            Failure::Lost { error, .. } => Err(self.lost(&error)),
+        }
+    }
+
+    fn lost(&self, error: &hyper::Error) -> Refusal {
+        match self.progress.as_ref().map(|progress| progress.standing()) {
+            Some(Standing::TooLarge) => Refusal::TooLarge(self.front.limits.body),
+            Some(Standing::Broken) => Refusal::Broken,
+            _ => Refusal::Invalid { service: self.front.key.service.clone(), reason: error.to_string() },
+        }
+    }
+}
+
+/// Whether the connection ended, rather than that the instance said something wrong.
+fn died(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user()
+}
+
+fn pass_on(
+    reply: Reply,
+    change: Option<(HeaderValue, OnUpgrade)>,
+    front: &Front,
+    peer: &Peer,
+    mut entry: Entry,
+) -> Response<Download> {
+    let Reply { mut response, exchange } = reply;
+    let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        let Some((protocol, client)) = change else {
+            let reason = "it changed the protocol without being asked".to_owned();
+            return Refusal::Invalid { service: front.key.service.clone(), reason }.response(entry);
+        };
+        return upgrade::join(response, protocol, client, exchange.lease, peer, entry);
+    }
+    entry.answered(status);
+    headers::remove_hop_by_hop(response.headers_mut());
+    if response.body().size_hint().exact().is_none() {
+        // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see only one.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response.map(|incoming| Download::proxied(incoming, exchange, entry))
 }

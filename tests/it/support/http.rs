@@ -99,7 +99,7 @@ async fn client(
         ticks.tick().await;
         turn += 1;
         let body = Bytes::from(format!("{number} {turn} ").repeat(200));
-        let posts = turn % 2 == 0;
+        let posts = turn.is_multiple_of(2);
         let request = if posts {
             Request::post(format!("{base}/echo")).body(Full::new(body.clone()))
         } else {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A project with one service, and everything that can be said about it.
 pub struct World {
@@ -38,7 +38,7 @@ pub struct Said {
 }
 
 impl Said {
-    fn from(output: Output) -> Self {
+    fn from(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -202,7 +202,7 @@ impl World {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        Said::from(self.command(arguments).output().expect("shipit starts"))
+        Said::from(&self.command(arguments).output().expect("shipit starts"))
     }
 
     pub fn apply(&self) -> Said {
@@ -308,7 +308,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Waits for a child's end.
 pub fn finish(child: Child) -> Said {
-    Said::from(child.wait_with_output().expect("it ends"))
+    Said::from(&child.wait_with_output().expect("it ends"))
 }
 
 pub fn signal(pid: u32, signal: rustix::process::Signal) {

@@ -5,6 +5,8 @@
 //! `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS` and `FAIL_START` make it misbehave. SIGTERM stops
 //! accepting, lets requests finish, and ends with 0.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
+
 use std::convert::Infallible;
 use std::time::Duration;
 

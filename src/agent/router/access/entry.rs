@@ -1,0 +1,152 @@
+//! What is noted of one request while it is on its way.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::HeaderValue;
+use http::{Method, Request, StatusCode};
+use jiff::Timestamp;
+
+use crate::agent::router::Listener;
+use crate::agent::router::front::Front;
+
+/// What is logged for a client that went away before it had an answer; nginx's number for it.
+const CLIENT_WENT_AWAY: u16 = 499;
+/// The longest path that is logged, in bytes.
+const LONGEST_PATH: usize = 1024;
+
+/// One line. The query is not in it: it may carry what is secret.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Line {
+    time: Timestamp,
+    client: SocketAddr,
+    method: String,
+    path: String,
+    status: u16,
+    /// Of the response's body.
+    bytes: u64,
+    /// From the request's head to the response's end.
+    micros: u64,
+    project: String,
+    environment: String,
+    service: String,
+    listener: Listener,
+    upstream: Option<SocketAddr>,
+    request_id: String,
+    /// Whether the response came to its end.
+    complete: bool,
+}
+
+/// A request's line in the making. It is written when this is dropped, so also for a client that went away.
+#[derive(Debug)]
+pub struct Entry {
+    inner: Option<Box<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    front: Arc<Front>,
+    began: Instant,
+    time: Timestamp,
+    client: SocketAddr,
+    method: Method,
+    path: String,
+    id: HeaderValue,
+    status: u16,
+    bytes: u64,
+    upstream: Option<SocketAddr>,
+    complete: bool,
+}
+
+impl Entry {
+    /// Begins a line, if there is a log.
+    pub fn begin<B>(front: &Arc<Front>, client: SocketAddr, request: &Request<B>, id: &HeaderValue) -> Self {
+        if !front.shared.access.is_on() {
+            return Self { inner: None };
+        }
+        Self {
+            inner: Some(Box::new(Inner {
+                front: Arc::clone(front),
+                began: Instant::now(),
+                time: Timestamp::now(),
+                client,
+                method: request.method().clone(),
+                path: shortened(request.uri().path()).to_owned(),
+                id: id.clone(),
+                status: CLIENT_WENT_AWAY,
+                bytes: 0,
+                upstream: None,
+                complete: false,
+            })),
+        }
+    }
+
+    /// One that writes nothing: for a response whose line is written elsewhere.
+    #[expect(clippy::unused_self, reason = "reads as: this entry's silent twin")]
+    pub const fn silent(&self) -> Self {
+        Self { inner: None }
+    }
+
+    /// The instance that it was sent to.
+    pub fn sent_to(&mut self, upstream: SocketAddr) {
+        self.update(|inner| inner.upstream = Some(upstream));
+    }
+
+    /// The status that the client gets.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.update(|inner| inner.status = status.as_u16());
+    }
+
+    /// Bytes that went to the client.
+    pub fn add_bytes(&mut self, bytes: usize) {
+        self.update(|inner| inner.bytes += bytes as u64);
+    }
+
+    /// The response came to its end.
+    pub fn complete(&mut self) {
+        self.update(|inner| inner.complete = true);
+    }
+
+    fn update(&mut self, change: impl FnOnce(&mut Inner)) {
+        if let Some(inner) = &mut self.inner {
+            change(inner);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            let front = Arc::clone(&inner.front);
+            front.shared.access.write(inner.line());
+        }
+    }
+}
+
+impl Inner {
+    fn line(self) -> Line {
+        let key = &self.front.key;
+        Line {
+            time: self.time,
+            client: self.client,
+            method: self.method.to_string(),
+            path: self.path,
+            status: self.status,
+            bytes: self.bytes,
+            micros: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            project: key.scope.project.to_string(),
+            environment: key.scope.environment.to_string(),
+            service: key.service.to_string(),
+            listener: self.front.listener,
+            upstream: self.upstream,
+            request_id: self.id.to_str().unwrap_or_default().to_owned(),
+            complete: self.complete,
+        }
+    }
+}
+
+/// At most [`LONGEST_PATH`] bytes, cut between characters.
+fn shortened(path: &str) -> &str {
+    &path[..path.floor_char_boundary(LONGEST_PATH)]
+}

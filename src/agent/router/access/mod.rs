@@ -1,0 +1,13 @@
+//! The access log: one line of JSON for each request, written by a thread of its own.
+//!
+//! Traffic never waits for the disk: a full queue drops lines, counts them, and says so in the log.
+
+mod entry;
+mod file;
+mod log;
+
+pub use entry::Entry;
+pub use file::LogFile;
+pub use log::AccessLog;
+
+use entry::Line;

@@ -1,0 +1,129 @@
+//! A response's body on its way to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+
+use crate::agent::router::access::Entry;
+use crate::agent::router::head_deadline::Request;
+use crate::agent::router::pool::Sender;
+use crate::agent::router::upstream::Lease;
+
+/// What a proxied response still has: its connection and its place in the count.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The count.
+    pub lease: Arc<Lease>,
+    /// The connection.
+    pub sender: Sender,
+}
+
+impl Exchange {
+    /// The response was read to its end: its connection is free for the next request.
+    fn finish(self) {
+        self.lease.upstream().give_back(self.sender);
+    }
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The router's own words, or what is left of them.
+    Text(Bytes),
+    /// An instance's response.
+    Instance(Incoming, Option<Exchange>),
+}
+
+/// A response's body. The request's log line is written when it ends.
+#[derive(Debug)]
+pub struct Download {
+    source: Source,
+    entry: Entry,
+    _serving: Option<Request>,
+}
+
+impl Download {
+    /// The router's own words.
+    pub fn text(text: String, entry: Entry) -> Self {
+        let mut download = Self { source: Source::Text(Bytes::from(text)), entry, _serving: None };
+        download.finish_if_empty();
+        download
+    }
+
+    /// No body.
+    pub fn empty(entry: Entry) -> Self {
+        Self::text(String::new(), entry)
+    }
+
+    /// An instance's response.
+    pub fn proxied(incoming: Incoming, exchange: Exchange, entry: Entry) -> Self {
+        let mut download = Self { source: Source::Instance(incoming, Some(exchange)), entry, _serving: None };
+        download.finish_if_empty();
+        download
+    }
+
+    /// The client's request counts as being served until this body is done.
+    pub fn during(self, request: Request) -> Self {
+        Self { _serving: Some(request), ..self }
+    }
+
+    fn finish_if_empty(&mut self) {
+        if self.is_end_stream() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Source::Instance(_, exchange) = &mut self.source
+            && let Some(exchange) = exchange.take()
+        {
+            exchange.finish();
+        }
+        self.entry.complete();
+    }
+
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.source {
+            Source::Text(text) if text.is_empty() => Poll::Ready(None),
+            Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Source::Instance(incoming, _) => Pin::new(incoming).poll_frame(context),
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = ready!(self.poll_source(context));
+        match &polled {
+            Some(Ok(frame)) => {
+                self.entry.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+                // With a length, nobody asks again after the last byte.
+                self.finish_if_empty();
+            }
+            Some(Err(_)) => {}
+            None => self.finish(),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(text) => text.is_empty(),
+            Source::Instance(incoming, _) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Source::Instance(incoming, _) => incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A request that may be sent once more.
+
+use http::{HeaderMap, Method, Uri, request};
+use hyper::Request;
+
+use crate::agent::router::upload::Upload;
+
+/// What is needed to send a request again. Only for a request without a body whose method is idempotent
+/// (RFC 9110 §9.2.2): if the first one was processed after all, the second changes nothing more.
+#[derive(Debug)]
+pub struct Replay {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Replay {
+    /// A copy of the request's head, if it may be sent twice.
+    pub fn of(parts: &request::Parts, upload: &Upload) -> Option<Self> {
+        let again = parts.method.is_idempotent() && upload.is_empty();
+        again.then(|| Self {
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: parts.headers.clone(),
+        })
+    }
+
+    /// The request once more.
+    pub fn request(self) -> Request<Upload> {
+        let mut request = Request::new(Upload::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_is_never_sent_twice() {
+        let may = |method: Method| {
+            let (parts, ()) = Request::builder().method(method).body(()).unwrap().into_parts();
+            Replay::of(&parts, &Upload::empty()).is_some()
+        };
+        assert!(may(Method::GET) && may(Method::HEAD) && may(Method::DELETE));
+        assert!(!may(Method::POST) && !may(Method::PATCH));
+    }
+}

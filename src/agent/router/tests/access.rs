@@ -1,0 +1,57 @@
+//! What is logged of each request.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::support::{Client, Instance, World, request, short_hold, text};
+use crate::agent::router::{LogFile, Options};
+
+#[tokio::test]
+async fn each_request_is_one_line_without_its_query() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let options = Options { access_log: Some(LogFile::at(path.clone())), ..Options::default() };
+    let world = World::start(short_hold(), options).await;
+    let instance = Instance::named("hello").await;
+    world.live(&[instance.address]);
+    let mut client = world.client().await;
+    client.get("/cart?token=hidden").await;
+    client.send(request(Method::HEAD, "/", text(""))).await;
+    Client::connect(world.route.preview).await.get("/soon").await;
+    world.router.shutdown(Duration::from_secs(20)).await;
+
+    let log = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    let field = |name: &str| lines.iter().map(|line| line[name].clone()).collect::<Vec<_>>();
+    assert_eq!(field("method"), ["GET", "HEAD", "GET"]);
+    assert_eq!(field("path"), ["/cart", "/", "/soon"]);
+    assert_eq!(field("status"), [200, 200, 503]);
+    assert_eq!(field("listener"), ["live", "live", "preview"]);
+    assert_eq!(field("complete"), [true, true, true]);
+    assert_eq!(lines[0]["bytes"], 5);
+    let upstream = Value::from(instance.address.to_string());
+    assert_eq!(field("upstream"), [upstream.clone(), upstream, Value::Null]);
+    assert_eq!(
+        (&lines[0]["project"], &lines[0]["environment"], &lines[0]["service"]),
+        (&"shop".into(), &"production".into(), &"web".into())
+    );
+    assert!(lines[0]["time"].is_string() && lines[0]["micros"].is_u64() && lines[0]["client"].is_string());
+    assert!(!log.contains("hidden"));
+    assert_eq!(world.router.dropped_log_lines(), 0);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_costs_lines_and_no_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing/access.log");
+    let options = Options { access_log: Some(LogFile::at(path)), ..Options::default() };
+    let world = World::start(short_hold(), options).await;
+    let instance = Instance::named("hello").await;
+    world.live(&[instance.address]);
+    assert_eq!(world.get("/").await.text, "hello");
+    world.router.shutdown(Duration::from_secs(20)).await;
+    assert_eq!(world.router.dropped_log_lines(), 1);
+}

@@ -1,0 +1,163 @@
+//! One ready instance: its connections, and what is in flight to it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tokio::sync::Notify;
+
+use crate::agent::router::connect;
+use crate::agent::router::pool::{Pool, Reuse, Sender};
+use crate::agent::router::upload::Upload;
+
+/// How long a connection may take to come free after its response, when the request is still being sent.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// Why a request got no response from an instance.
+#[derive(Debug)]
+pub enum Failure {
+    /// Not a byte of it was sent; it can go elsewhere.
+    Unsent {
+        /// The request.
+        request: Box<Request<Upload>>,
+        /// Why, in one line.
+        reason: String,
+    },
+    /// It may have been received, and there is no response.
+    Lost {
+        /// Whether the connection had served a request before.
+        connection: Connection,
+        /// Why.
+        error: hyper::Error,
+    },
+}
+
+/// What a request was sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// A new connection.
+    Fresh,
+    /// One that had served a request before, and that the instance may have just closed.
+    Reused,
+}
+
+/// One ready instance.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    in_flight: AtomicUsize,
+    idle: Notify,
+    pool: Pool,
+}
+
+impl Upstream {
+    /// An instance without connections.
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, in_flight: AtomicUsize::new(0), idle: Notify::new(), pool: Pool::default() }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How much is in flight to it.
+    pub fn in_flight(&self) -> usize {
+        fence(Ordering::SeqCst);
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Counts one request in, until the lease and all its clones are gone.
+    pub fn lease(self: &Arc<Self>) -> Arc<Lease> {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+        Arc::new(Lease { upstream: Arc::clone(self) })
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn until_idle(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            idle.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Sends a request on a pooled connection or a new one. A request that a dead pooled connection gives
+    /// back unsent goes to the next connection.
+    pub async fn send(
+        &self,
+        mut request: Request<Upload>,
+        reuse: Reuse,
+    ) -> Result<(Response<Incoming>, Sender), Failure> {
+        while let Some(sender) = self.pool.take(reuse) {
+            match exchange(sender, request, Connection::Reused).await {
+                Err(Failure::Unsent { request: unsent, .. }) => request = *unsent,
+                settled => return settled,
+            }
+        }
+        match connect::connect(self.address).await {
+            Ok(sender) => exchange(sender, request, Connection::Fresh).await,
+            Err(error) => Err(Failure::Unsent { request: Box::new(request), reason: error.to_string() }),
+        }
+    }
+
+    /// Takes a connection back after its response was read. One that is still busy with its request is
+    /// waited for.
+    pub fn give_back(self: &Arc<Self>, mut sender: Sender) {
+        if sender.is_ready() {
+            self.pool.put(sender);
+        } else if !sender.is_closed() {
+            let upstream = Arc::downgrade(self);
+            tokio::spawn(async move {
+                if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await
+                    && let Some(upstream) = upstream.upgrade()
+                {
+                    upstream.pool.put(sender);
+                }
+            });
+        }
+    }
+}
+
+async fn exchange(
+    mut sender: Sender,
+    request: Request<Upload>,
+    connection: Connection,
+) -> Result<(Response<Incoming>, Sender), Failure> {
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok((response, sender)),
+        Err(mut error) => Err(match error.take_message() {
+            Some(request) => {
+                Failure::Unsent { request: Box::new(request), reason: error.into_error().to_string() }
+            }
+            None => Failure::Lost { connection, error: error.into_error() },
+        }),
+    }
+}
+
+/// The right to have a request in flight to an instance.
+#[derive(Debug)]
+pub struct Lease {
+    upstream: Arc<Upstream>,
+}
+
+impl Lease {
+    /// The instance.
+    pub const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.upstream.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.upstream.idle.notify_waiters();
+        }
+    }
+}
