@@ -505,21 +505,6 @@ impl Engine for Arc<Agent> {
         Ok(())
     }
 
-    async fn forget(&self, permit: &Permit) -> Result<(), EngineError> {
-        let environment = self.environment(&permit.scope);
-        let _work = self.enter(&environment, permit).await?;
-        let record = environment.board.record();
-        if !record.slots.is_empty() || !record.routes.is_empty() {
-            return Err(EngineError::Refused {
-                reason: format!("{} still has slots or listeners", permit.scope),
-                help: "`shipit destroy` takes them away".to_owned(),
-            });
-        }
-        Record::forget(&self.directory, &permit.scope).map_err(|error| failed("forgetting", &error))?;
-        self.environments.lock().unwrap_or_else(PoisonError::into_inner).remove(&permit.scope);
-        Ok(())
-    }
-
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
         let facts = self.observe(scope).await?;
         let slot = match role {

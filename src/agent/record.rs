@@ -124,14 +124,6 @@ impl Record {
         }
         Ok(records)
     }
-
-    /// Forgets an environment.
-    pub fn forget(directory: &Directory, scope: &Scope) -> io::Result<()> {
-        match fs::remove_dir_all(Self::folder(directory, scope)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
 }
 
 fn folders(path: &std::path::Path) -> io::Result<Vec<PathBuf>> {

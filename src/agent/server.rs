@@ -200,10 +200,6 @@ impl Contract for Server {
         done(self.agent.keep(&request.permit.try_into()?, slot, until).await)
     }
 
-    async fn forget(&self, request: Request<v1::ForgetRequest>) -> Answer<v1::Done> {
-        done(self.agent.forget(&request.into_inner().permit.try_into()?).await)
-    }
-
     async fn urls(&self, request: Request<v1::UrlsRequest>) -> Answer<v1::UrlsReply> {
         let request = request.into_inner();
         let role = if request.role == "active" { Role::Active } else { Role::Preview };

@@ -239,9 +239,6 @@ pub trait Engine: Send + Sync {
     /// Lets a slot without live traffic run on until `until`, then stops it; it stays startable.
     async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError>;
 
-    /// Forgets an environment that has no slots and no routes left, so that another lineage may own it.
-    async fn forget(&self, permit: &Permit) -> Result<(), EngineError>;
-
     /// Where services answer: through the live listener, or through the preview one.
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError>;
 

@@ -140,11 +140,6 @@ pub struct KeepRequest {
     pub until: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ForgetRequest {
-    #[prost(message, optional, tag = "1")]
-    pub permit: ::core::option::Option<Permit>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UrlsRequest {
     #[prost(message, optional, tag = "1")]
     pub scope: ::core::option::Option<Scope>,
@@ -473,27 +468,6 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Keep"));
             self.inner.unary(req, path, codec).await
         }
-        pub async fn forget(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ForgetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Forget",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Forget"));
-            self.inner.unary(req, path, codec).await
-        }
         pub async fn urls(
             &mut self,
             request: impl tonic::IntoRequest<super::UrlsRequest>,
@@ -622,10 +596,6 @@ pub mod agent_server {
         async fn keep(
             &self,
             request: tonic::Request<super::KeepRequest>,
-        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
-        async fn forget(
-            &self,
-            request: tonic::Request<super::ForgetRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         async fn urls(
             &self,
@@ -1100,49 +1070,6 @@ pub mod agent_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = KeepSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/shipit.agent.v1.Agent/Forget" => {
-                    #[allow(non_camel_case_types)]
-                    struct ForgetSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::ForgetRequest>
-                    for ForgetSvc<T> {
-                        type Response = super::Done;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ForgetRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Agent>::forget(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ForgetSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -70,7 +70,7 @@ fn a_corrupt_image_is_found_before_anything_starts() {
 fn a_port_that_is_taken_is_named_with_who_has_it() {
     let world = World::new();
     let _taken = TcpListener::bind(world.live_address()).expect("it is free");
-    let pid = format!("(pid {})", std::process::id());
+    let pid = format!("(process {})", std::process::id());
     world
         .apply()
         .code(1)

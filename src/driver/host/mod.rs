@@ -1,6 +1,7 @@
 //! The engine `host`: this machine, through the agent. Without an agent the first call starts one.
 
 mod connect;
+pub mod fake;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,12 +173,6 @@ impl Engine for HostEngine {
         let message =
             v1::KeepRequest { permit: Some(permit.into()), slot: slot.to_string(), until: until.to_string() };
         self.client().await?.keep(request(message, SHORT)).await?;
-        Ok(())
-    }
-
-    async fn forget(&self, permit: &Permit) -> Result<(), EngineError> {
-        let message = v1::ForgetRequest { permit: Some(permit.into()) };
-        self.client().await?.forget(request(message, SHORT)).await?;
         Ok(())
     }
 

@@ -1,0 +1,254 @@
+//! An engine in memory, for tests and benchmarks: the same contract, without processes and without time.
+//! An instance is ready at once, unless its image was said to be broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use jiff::Timestamp;
+
+use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
+use crate::model::outcome::Url;
+use crate::model::plan::PlaceMode;
+use crate::model::route::Route;
+use crate::model::workload::Workload;
+use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope};
+
+/// An engine in memory.
+#[derive(Debug, Default)]
+pub struct FakeEngine {
+    environments: Mutex<BTreeMap<Scope, Facts>>,
+    broken: Mutex<BTreeSet<Digest>>,
+}
+
+impl FakeEngine {
+    /// From now on instances of this image fail.
+    pub fn breaks(&self, image: Digest) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(image);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Scope, Facts>> {
+        self.environments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes an environment under a permit.
+    fn change<T>(
+        &self,
+        permit: &Permit,
+        change: impl FnOnce(&mut Facts, &Facts) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let mut environments = self.lock();
+        let facts = environments.entry(permit.scope.clone()).or_default();
+        let is_empty = facts.slots.is_empty() && facts.routes.is_empty();
+        if let Some(owner) = facts.lineage.clone().filter(|owner| *owner != permit.lineage && !is_empty) {
+            let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
+            return Err(EngineError::Foreign { scope, owner, lineage });
+        }
+        if permit.fence < facts.fence {
+            let (scope, fence, seen) = (permit.scope.clone(), permit.fence, facts.fence);
+            return Err(EngineError::Fenced { scope, fence, seen });
+        }
+        let before = facts.clone();
+        facts.lineage = Some(permit.lineage.clone());
+        facts.fence = permit.fence;
+        facts.changed_by = Some(permit.actor.clone());
+        facts.changed_at = Some(Timestamp::now());
+        change(facts, &before)
+    }
+
+    fn instances(&self, workload: &Workload) -> Vec<Instance> {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let fails = workload.image.value().is_some_and(|image| broken.contains(image));
+        let health = if fails { HealthState::Failed } else { HealthState::Ready };
+        let instance = |index| Instance {
+            index,
+            pid: None,
+            port: None,
+            health,
+            restarts: 0,
+            last_exit: fails.then(|| "exit code 1".to_owned()),
+            since: Timestamp::now(),
+        };
+        (0..workload.replicas).map(instance).collect()
+    }
+}
+
+fn moved(address: Address, before: &Facts) -> EngineError {
+    EngineError::Moved { address, by: before.changed_by.clone(), at: before.changed_at }
+}
+
+fn not_ready(slot: Slot, facts: &Facts) -> EngineError {
+    let reason = match facts.slots.get(&slot) {
+        None => "it is empty".to_owned(),
+        Some(there) => {
+            let unready = there.workloads.iter().find(|(_, w)| w.health() != HealthState::Ready);
+            unready.map_or_else(String::new, |(name, w)| format!("{name} is {}", w.health().word()))
+        }
+    };
+    EngineError::NotReady { slot, not_ready: NotReady { reason, log: Vec::new() } }
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
+        Ok(self.lock().get(scope).cloned().unwrap_or_default())
+    }
+
+    async fn route(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        self.change(permit, |facts, before| {
+            let there = facts.routes.get(&route.service);
+            if there != Some(route) && there.map(Fingerprint::of_json) != expects {
+                return Err(moved(Address::Route(route.service.clone()), before));
+            }
+            facts.routes.insert(route.service.clone(), route.clone());
+            Ok(())
+        })
+    }
+
+    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+        self.change(permit, |facts, _| {
+            facts.routes.remove(service);
+            Ok(())
+        })
+    }
+
+    async fn place(&self, permit: &Permit, placement: Placement, _: Progress<'_>) -> Result<(), EngineError> {
+        let instances = if placement.running { self.instances(&placement.workload) } else { Vec::new() };
+        let (slot, service) = (placement.slot, placement.workload.service.clone());
+        self.change(permit, |facts, before| {
+            let wanted = WorkloadFacts { spec: placement.workload, running: placement.running, instances };
+            let there = facts.slots.get(&slot).and_then(|there| there.workloads.get(&service));
+            let same = there.is_some_and(|there| there.fingerprint() == wanted.fingerprint());
+            if !same && there.map(WorkloadFacts::fingerprint) != placement.expects {
+                return Err(moved(Address::Workload(slot, service), before));
+            }
+            if !same && placement.mode == PlaceMode::Fresh && facts.active == Some(slot) {
+                let reason = format!("{slot} has live traffic: {service} cannot be placed into it afresh");
+                return Err(EngineError::Refused { reason, help: String::new() });
+            }
+            let in_place = placement.mode != PlaceMode::Fresh;
+            if in_place && !same && wanted.health() == HealthState::Failed {
+                let reason = format!("{service} is failed");
+                return Err(EngineError::NotReady { slot, not_ready: NotReady { reason, log: Vec::new() } });
+            }
+            let fresh = || SlotFacts {
+                label: placement.label.clone(),
+                workloads: BTreeMap::new(),
+                placed_at: Timestamp::now(),
+                stops_at: None,
+            };
+            let there = facts.slots.entry(slot).or_insert_with(fresh);
+            if !in_place && there.label != placement.label && !same {
+                there.workloads.clear();
+            }
+            there.label = placement.label.clone();
+            if !same {
+                there.stops_at = None;
+                there.workloads.insert(service, wanted);
+            }
+            Ok(())
+        })
+    }
+
+    async fn remove(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        self.change(permit, |facts, before| {
+            let Some(fingerprint) = facts.workload_fingerprint(slot, service) else { return Ok(()) };
+            if Some(fingerprint) != expects {
+                return Err(moved(Address::Workload(slot, service.clone()), before));
+            }
+            if facts.active == Some(slot) && facts.routes.contains_key(service) {
+                let reason = format!("{service} in {slot} has live traffic and cannot be taken out");
+                return Err(EngineError::Refused { reason, help: String::new() });
+            }
+            if let Some(there) = facts.slots.get_mut(&slot) {
+                there.workloads.remove(service);
+                if there.workloads.is_empty() {
+                    facts.slots.remove(&slot);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn ready(&self, scope: &Scope, slot: Slot, _: Period, _: Progress<'_>) -> Result<(), EngineError> {
+        let facts = self.observe(scope).await?;
+        if facts.slots.get(&slot).is_some_and(SlotFacts::is_ready) {
+            Ok(())
+        } else {
+            Err(not_ready(slot, &facts))
+        }
+    }
+
+    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+        self.change(permit, |facts, before| {
+            if facts.active == to {
+                return Ok(());
+            }
+            if facts.active != from {
+                return Err(moved(Address::Traffic, before));
+            }
+            if let Some(slot) = to {
+                if !facts.slots.get(&slot).is_some_and(SlotFacts::is_ready) {
+                    return Err(not_ready(slot, facts));
+                }
+                if let Some(there) = facts.slots.get_mut(&slot) {
+                    there.stops_at = None;
+                }
+            }
+            facts.active = to;
+            facts.switched_at = Some(Timestamp::now());
+            Ok(())
+        })
+    }
+
+    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+        self.change(permit, |facts, _| {
+            if facts.active == Some(slot) {
+                let reason = format!("{slot} has live traffic and cannot be stopped");
+                return Err(EngineError::Refused { reason, help: String::new() });
+            }
+            if let Some(there) = facts.slots.get_mut(&slot) {
+                there.stops_at = Some(until);
+            }
+            Ok(())
+        })
+    }
+
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        let facts = self.observe(scope).await?;
+        let slot = match role {
+            Role::Active => facts.active,
+            Role::Preview => {
+                facts.active.map_or_else(|| facts.slots.keys().next().copied(), |a| Some(a.other()))
+            }
+        };
+        let Some(slot) = slot.filter(|slot| facts.slots.contains_key(slot)) else { return Ok(Vec::new()) };
+        let url = |route: &Route| {
+            let address = if role == Role::Active { route.live } else { route.preview };
+            Url { service: route.service.clone(), slot, url: format!("http://{address}") }
+        };
+        Ok(facts.routes.values().map(url).collect())
+    }
+
+    async fn logs(
+        &self,
+        _: &Scope,
+        _: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        Ok(stream::empty().boxed())
+    }
+}

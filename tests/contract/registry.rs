@@ -1,0 +1,136 @@
+//! The registry's contract, held by the image layout; and that others can read it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use shipit::driver::builder::pack::Pack;
+use shipit::driver::registry::layout::Layout;
+use shipit::model::{ContentHash, Digest};
+use shipit::port::registry::{RegistryError, inputs_tag};
+use shipit::port::{Builder as _, Registry};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{image, pack, request, web};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// Builds and pushes an image with this message, tagged by its inputs.
+async fn push(registry: &dyn Registry, root: &std::path::Path, message: &str) -> (ContentHash, Digest) {
+    fs::create_dir_all(root.join("app")).expect("a folder");
+    fs::write(root.join("app/message.txt"), message).expect("a file");
+    let request = request(root, pack("/app/x")).await;
+    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let tags = [inputs_tag(&request.expects), "staging".to_owned()];
+    let digest = registry.push(&web(), &built, &tags, &|_| {}).await.expect("pushed");
+    (request.expects, digest)
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_found_by_its_inputs_and_by_its_tag() {
+    let root = folder();
+    let layout = Layout::new(root.path().join("r"));
+    let nothing = layout.find(&web(), &ContentHash::of(b"x")).await.expect("an answer");
+    assert_eq!(nothing, None, "an empty registry is no error");
+    let (inputs, digest) = push(&layout, root.path(), "v1").await;
+    assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), Some(digest.clone()));
+    layout.verify(&digest).await.expect("whole");
+    let base = layout.base("web:staging").await.expect("an answer").expect("there");
+    assert_eq!((base.digest, base.layers.len()), (digest.clone(), 1));
+    let (_, newer) = push(&layout, root.path(), "v2").await;
+    let base = layout.base("web:staging").await.expect("an answer").expect("there");
+    assert_eq!(base.digest, newer, "the tag has moved");
+    assert_eq!(
+        layout.find(&web(), &inputs).await.expect("an answer"),
+        Some(digest),
+        "the older one is still there"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_or_corrupt_blob_is_noticed_and_put_right_by_the_next_push() {
+    let root = folder();
+    let layout = Layout::new(root.path().join("r"));
+    let (inputs, digest) = push(&layout, root.path(), "v1").await;
+    let base = layout.base("web:staging").await.expect("an answer").expect("there");
+    let layer = root.path().join("r/blobs/sha256").join(base.layers[0].digest.hex());
+    let mut bytes = fs::read(&layer).expect("a layer");
+    bytes[20] ^= 1;
+    fs::write(&layer, bytes).expect("written");
+    assert!(matches!(layout.verify(&digest).await, Err(RegistryError::Corrupt { .. })));
+    push(&layout, root.path(), "v1").await;
+    layout.verify(&digest).await.expect("put right");
+    fs::remove_file(&layer).expect("removed");
+    assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), None, "half an image is none");
+    assert!(matches!(layout.verify(&digest).await, Err(RegistryError::Missing { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_writers_lose_nothing() {
+    let root = folder();
+    let path = root.path().join("r");
+    let writers = (0..8).map(|number| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            let own = folder();
+            push(&Layout::new(path), own.path(), &format!("v{number}")).await
+        })
+    });
+    let layout = Layout::new(path.clone());
+    for pushed in futures_util::future::join_all(writers).await {
+        let (inputs, digest) = pushed.expect("pushed");
+        assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), Some(digest.clone()));
+        layout.verify(&digest).await.expect("whole");
+    }
+}
+
+#[tokio::test]
+async fn collection_keeps_what_is_needed_and_what_is_young() {
+    let root = folder();
+    let layout = Layout::new(root.path().join("r"));
+    let (_, first) = push(&layout, root.path(), "v1").await;
+    let (_, second) = push(&layout, root.path(), "v2").await;
+    let (_, third) = push(&layout, root.path(), "v3").await;
+    let keep = BTreeSet::from([first.clone()]);
+    assert!(layout.collect(&keep).await.expect("collected").images.is_empty(), "all are young");
+    let long_ago = SystemTime::now() - Duration::from_hours(2);
+    for blob in fs::read_dir(root.path().join("r/blobs/sha256")).expect("blobs").filter_map(Result::ok) {
+        let file = File::options().write(true).open(blob.path()).expect("a blob");
+        file.set_modified(long_ago).expect("aged");
+    }
+    let collected = layout.collect(&keep).await.expect("collected");
+    // The third has the tag `staging` besides; its inputs' tag makes it ours all the same.
+    assert_eq!(collected.images.iter().collect::<BTreeSet<_>>(), BTreeSet::from([&second, &third]));
+    assert_eq!(collected.blobs, 6);
+    layout.verify(&first).await.expect("kept");
+    assert!(layout.verify(&second).await.is_err());
+}
+
+#[tokio::test]
+async fn skopeo_reads_and_copies_the_layout() {
+    let found = Command::new("skopeo").arg("--version").output().is_ok();
+    assert!(found || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "skopeo is not there");
+    if !found {
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("SKIPPED: skopeo is not there");
+        }
+        return;
+    }
+    let root = folder();
+    let (_, digest) = image(root.path(), "v1").await;
+    let source = format!("oci:{}:web:t", root.path().join("registry").display());
+    let inspected = Command::new("skopeo").args(["inspect", &source]).output().expect("skopeo starts");
+    let text = String::from_utf8_lossy(&inspected.stdout).into_owned();
+    assert!(text.contains(digest.as_str()), "{text}{}", String::from_utf8_lossy(&inspected.stderr));
+    let copy = format!("oci:{}:copy", root.path().join("copied").display());
+    let copied = Command::new("skopeo")
+        .args(["copy", "--insecure-policy", &source, &copy])
+        .output()
+        .expect("skopeo starts");
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    Layout::new(root.path().join("copied")).verify(&digest).await.expect("the same bytes");
+}

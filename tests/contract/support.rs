@@ -1,0 +1,113 @@
+//! What the suites share: names, permits, workloads, and an image whose service answers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use shipit::driver::builder::pack::Pack;
+use shipit::driver::registry::layout::Layout;
+use shipit::model::build::{Base, BuildSpec, PackSpec};
+use shipit::model::health::Health;
+use shipit::model::plan::PlaceMode;
+use shipit::model::release::{Actor, Label};
+use shipit::model::source::Source;
+use shipit::model::workload::{Known, Workload};
+use shipit::model::{ContentHash, Digest, Period, ReleaseNumber, ServiceName, Slot};
+use shipit::port::builder::BuildRequest;
+use shipit::port::engine::{Permit, Placement, Pull, Scope};
+use shipit::port::{Builder as _, Registry as _};
+use tokio_util::sync::CancellationToken;
+
+pub fn scope() -> Scope {
+    Scope { project: "shop".parse().expect("a name"), environment: "staging".parse().expect("a name") }
+}
+
+pub fn web() -> ServiceName {
+    "web".parse().expect("a name")
+}
+
+pub fn actor(run: &str) -> Actor {
+    Actor { user: "kim".to_owned(), host: "here".to_owned(), run: run.to_owned() }
+}
+
+pub fn permit(lineage: &str, fence: u64) -> Permit {
+    Permit { scope: scope(), lineage: lineage.to_owned(), fence, actor: actor("run-1") }
+}
+
+pub fn label(number: u64) -> Label {
+    let config = ContentHash::of(&number.to_be_bytes());
+    Label { number: ReleaseNumber(number), commit: None, branch: None, config }
+}
+
+pub fn workload(image: &Digest, env: &str) -> Workload {
+    use shipit::model::workload::EnvValue;
+    Workload {
+        service: web(),
+        image: Known::Value(image.clone()),
+        command: Vec::new(),
+        env: BTreeMap::from([("NAME".to_owned(), EnvValue::Plain(env.to_owned()))]),
+        port: Some(8080),
+        replicas: 1,
+        health: Health { interval: Period::from_millis(50), failures: 2, ..Health::default() },
+        stop_grace: Period::from_secs(5),
+    }
+}
+
+pub fn placement(slot: Slot, number: u64, workload: Workload, pull: &Pull) -> Placement {
+    Placement {
+        slot,
+        label: label(number),
+        workload,
+        mode: PlaceMode::Fresh,
+        running: true,
+        pull: pull.clone(),
+        secrets: BTreeMap::new(),
+        expects: None,
+    }
+}
+
+pub fn pack(entrypoint: &str) -> PackSpec {
+    PackSpec {
+        context: "app".into(),
+        inputs: Vec::new(),
+        run: Vec::new(),
+        copy: BTreeMap::from([("message.txt".into(), "/app/message.txt".into())]),
+        base: Base::Scratch,
+        entrypoint: vec![entrypoint.to_owned()],
+        user: None,
+        workdir: Some("/app".into()),
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        port: Some(8080),
+    }
+}
+
+pub async fn request(root: &Path, spec: PackSpec) -> BuildRequest {
+    let spec = BuildSpec::Pack(spec);
+    let inputs = Pack.inputs(root, &spec, None).await.expect("inputs");
+    BuildRequest {
+        title: "shop web".to_owned(),
+        service: web(),
+        root: root.to_path_buf(),
+        spec,
+        base: None,
+        source: Source {
+            commit: Some("3f2c1ab".repeat(5)),
+            committed_at: Some(1_700_000_000),
+            ..Source::default()
+        },
+        expects: inputs.hash,
+    }
+}
+
+/// An image in a layout whose service is the tests' own.
+pub async fn image(root: &Path, message: &str) -> (Layout, Digest) {
+    std::fs::create_dir_all(root.join("app")).expect("a folder");
+    std::fs::write(root.join("app/message.txt"), message).expect("a file");
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_shipit")).parent().expect("a folder").join("examples/storefront");
+    let request = request(root, pack(&program.display().to_string())).await;
+    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let layout = Layout::new(root.join("registry"));
+    let digest = layout.push(&web(), &built, &["t".to_owned()], &|_| {}).await.expect("pushed");
+    (layout, digest)
+}
