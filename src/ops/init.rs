@@ -197,7 +197,7 @@ fn build(found: &Found) -> String {
     };
     let body = match &found.kind {
         Kind::Cargo(program) => format!(
-            "      run: cargo build --release\n      copy: {{target/release/{program}: /app/{program}}}\n      entrypoint: [/app/{program}]\n"
+            "      run: cargo build --release --target-dir target\n      copy: {{target/release/{program}: /app/{program}}}\n      entrypoint: [/app/{program}]\n"
         ),
         Kind::Npm { build: true, main } => format!(
             "      run: {{shell: npm ci && npm run build}}\n      copy: {{.: /app}}\n      workdir: /app\n      entrypoint: [node, {main}]\n"
