@@ -43,7 +43,9 @@ fn fits(expected: &str, line: &str) -> bool {
 fn matches(expected: &[String], lines: &[&str]) -> bool {
     match (expected.split_first(), lines.split_first()) {
         (None, None) => true,
-        (Some((first, rest)), _) if first == "..." => (0..=lines.len()).any(|skip| matches(rest, &lines[skip..])),
+        (Some((first, rest)), _) if first == "..." => {
+            (0..=lines.len()).any(|skip| matches(rest, &lines[skip..]))
+        }
         (Some((first, rest)), Some((line, more))) => fits(first, line) && matches(rest, more),
         _ => false,
     }
@@ -105,6 +107,10 @@ fn the_first_chapter_does_what_it_says() {
         let expected: Vec<String> = expected.into_iter().rev().collect();
         let lines: Vec<&str> = lines.into_iter().rev().skip_while(|line| line.is_empty()).collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
-        assert!(matches(&expected, &lines), "$ {command}\n--- said\n{stdout}\n--- expected\n{}", expected.join("\n"));
+        assert!(
+            matches(&expected, &lines),
+            "$ {command}\n--- said\n{stdout}\n--- expected\n{}",
+            expected.join("\n")
+        );
     }
 }
