@@ -2,6 +2,7 @@
 //! measured is shipit's own work: resolving, comparing, planning, verifying.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -23,9 +24,10 @@ fn configuration(services: usize) -> String {
     let mut yaml = "version: 1\nproject: many\nservices:\n".to_owned();
     for number in 0..services {
         let port = 10_000 + number * 2;
-        yaml.push_str(&format!(
+        let _ = write!(
+            yaml,
             "  s{number}:\n    build: {{kind: pack, copy: {{a: /a}}, entrypoint: [/a]}}\n    port: {port}\n    env: {{A: \"1\"}}\n"
-        ));
+        );
     }
     yaml
 }
