@@ -31,7 +31,8 @@ fn forms(address: SocketAddr) -> [String; 3] {
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
     let word = |part: &[u8]| part.try_into().map_or(0, u32::from_ne_bytes);
-    let own: String = octets.chunks(4).map(|part| format!("{:08X}", word(part))).collect();
+    let words: Vec<String> = octets.chunks(4).map(|part| format!("{:08X}", word(part))).collect();
+    let own = words.concat();
     let port = address.port();
     [format!("{own}:{port:04X}"), format!("{:08X}:{port:04X}", 0), format!("{:032X}:{port:04X}", 0)]
 }
