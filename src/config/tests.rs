@@ -1,1 +1,163 @@
+//! Faults as a person reads them, and that nothing makes the reader fall over.
 
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{ConfigError, Project, load};
+
+const GOOD: &str = "version: 1\nproject: shop\nservices:\n  web:\n    build: {kind: pack, copy: {a: /a}, entrypoint: [/a]}\n    port: 8080\n";
+
+fn project(shipit: &str, staging: &str) -> Result<Project, ConfigError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "shipit.yaml", shipit);
+    write(folder.path(), "environments/staging.yaml", staging);
+    load(folder.path())
+}
+
+fn write(root: &Path, file: &str, text: &str) {
+    let path = root.join(file);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, text).expect("a file");
+}
+
+/// The faults of a project, as `FILE:LINE:COLUMN: MESSAGE | HELP`.
+fn faults(shipit: &str, staging: &str) -> Vec<String> {
+    let error = project(shipit, staging).expect_err("it has faults");
+    error.faults.iter().map(|fault| format!("{fault} | {}", fault.help.clone().unwrap_or_default())).collect()
+}
+
+#[test]
+fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
+    let overlay = "strategy: rolling\nservices: {web: {replicas: 3, build: {entrypoint: [/b]}}}\n";
+    let project = project(GOOD, overlay).expect("valid");
+    let staging = project.environments.values().next().expect("one");
+    let web = staging.services.values().next().expect("one");
+    assert_eq!((web.replicas, web.port), (3, Some(8080)));
+    assert_eq!(web.build.entrypoint, ["/b"], "lists are replaced");
+    let without = super::tests::project(GOOD, "services: {web: {port: null}}").expect("valid");
+    assert_eq!(
+        without.environments.values().next().expect("one").services.values().next().expect("one").port,
+        None
+    );
+}
+
+#[test]
+fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
+    let shipit = GOOD.replace("port: 8080", "prot: 8080\n    replicas: many");
+    let staging =
+        "strategy: blue-green\npromotion: {keep_previous: 10}\nsecrets: {a: {vault: {path: x, key: y}}}\n";
+    assert_eq!(
+        faults(&shipit, staging),
+        [
+            "shipit.yaml:6:5: services.web.prot: unknown key `prot` | did you mean `port`?",
+            "shipit.yaml:7:15: services.web.replicas: this is the text `many`, and a whole number from 0 to 65535 \
+             is needed | ",
+            "environments/staging.yaml:1:11: strategy: unknown value `blue-green` | did you mean `blue_green`?",
+            "environments/staging.yaml:2:28: promotion.keep_previous: this is the number 10, and a text is needed | \
+             durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
+            "environments/staging.yaml:3:11: secrets.a: not supported yet by this version | `file` and `env` work today",
+        ]
+    );
+}
+
+#[test]
+fn what_no_driver_does_yet_is_refused_and_never_ignored() {
+    let cases = [
+        ("cluster: {kind: kubernetes}", "cluster.kind: not supported yet"),
+        ("cluster: {kind: eks, name: x, region: y}", "cluster.name: not supported yet"),
+        ("cluster: {runtime: docker}", "cluster.runtime: not supported yet"),
+        ("registry: {kind: ecr, region: r, account: \"1\"}", "registry.region: not supported yet"),
+        ("registry: {kind: oci}", "registry.kind: not supported yet"),
+        ("state: {kind: s3}", "state.kind: not supported yet"),
+        ("traffic: {kind: nginx}", "traffic.kind: not supported yet"),
+        ("slots: {blue: {namespace: a}}", "slots: not supported yet"),
+        ("services: {web: {build: {kind: docker, dockerfile: Dockerfile}}}", "build.kind: not supported yet"),
+        ("services: {web: {manifests: deploy/*.yaml}}", "manifests: not supported yet"),
+    ];
+    for (overlay, expected) in cases {
+        let said = faults(GOOD, overlay).join("\n");
+        assert!(said.contains(expected), "{overlay}: {said}");
+    }
+}
+
+#[test]
+fn what_is_named_must_be_there() {
+    let cases = [
+        (
+            "services: {web: {env: {DB: {secret: databse}}}}\nsecrets: {database: {env: DB}}",
+            "did you mean `database`?",
+        ),
+        ("promotion: {before: [{http: {path: /, service: wbe}}]}", "did you mean `web`?"),
+        ("branches: {main: {environment: stagign}}", "did you mean `staging`?"),
+        ("branches: {main: {environment: staging, accepts: [mian]}}", "did you mean `main`?"),
+        ("traffic: {listeners: {wbe: {live: 1}}}", "did you mean `web`?"),
+        ("traffic: {listeners: {web: {live: 9000, preview: 9000}}}", "would be preview of web in staging"),
+    ];
+    for (overlay, expected) in cases {
+        // Branches are the project's own.
+        let (shipit, overlay) = if overlay.starts_with("branches") {
+            (format!("{GOOD}{overlay}\n"), "")
+        } else {
+            (GOOD.to_owned(), overlay)
+        };
+        let said = faults(&shipit, overlay).join("\n");
+        assert!(said.contains(expected), "{overlay}: {said}");
+    }
+}
+
+#[test]
+fn a_fault_is_shown_with_its_line_and_a_mark_under_the_word() {
+    let error = project(&GOOD.replace("port", "prot"), "").expect_err("a fault");
+    let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor());
+    let mut text = String::new();
+    handler.render_report(&mut text, &error).expect("rendered");
+    assert!(
+        text.contains("shipit.yaml:6:5") && text.contains("prot: 8080") && text.contains("did you mean"),
+        "{text}"
+    );
+}
+
+#[test]
+fn yaml_that_is_none_is_explained_at_its_place() {
+    let bomb = {
+        let mut text = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for (from, to) in ('a'..'i').zip('b'..='i') {
+            let line = format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(", "));
+            text.push_str(&line);
+        }
+        text
+    };
+    let cases = [
+        (GOOD.replace("project: shop", "project: shop\nproject: shop"), "3:1"),
+        (GOOD.replace("  web:", "\tweb:"), "tabs"),
+        (bomb, "shipit.yaml:"),
+        (GOOD.replace("    port", "   port"), "shipit.yaml:"),
+        ("version: 1\n".repeat(200_000), "the file has"),
+        (String::new(), "the key `version` is missing"),
+        (GOOD.replace("version: 1", "version: 2"), "version 2 is not known"),
+    ];
+    for (yaml, expected) in cases {
+        let said = faults(&yaml, "").join("\n");
+        assert!(said.contains(expected), "expected `{expected}` in {said}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_configuration_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = load(folder.path()).expect_err("nothing there");
+    assert!(error.faults[0].help.as_ref().is_some_and(|help| help.contains("shipit init")), "{error:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_fall_over(text in "[a-z0-9:\\-\\[\\]{}&*!|>'\"#%@,? \n\t]{0,200}") {
+        let _ = project(&text, &text);
+        let _ = project(GOOD, &text);
+        let _ = project(&format!("{GOOD}{text}"), "");
+    }
+}

@@ -1,1 +1,98 @@
+//! Checks and the prober against real sockets.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Checks;
+use crate::model::check::Check;
+use crate::model::outcome::Url;
+use crate::model::{Period, Slot};
+use crate::port::Checker as _;
+use crate::port::checker::{CheckTarget, ProbeTarget};
+
+/// A server that answers every connection with this status, until the test ends.
+fn server(status: u16) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().filter_map(Result::ok) {
+            let mut buffer = [0; 1024];
+            let _ = stream.read(&mut buffer);
+            let _ =
+                write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    address
+}
+
+fn target(addresses: &[(&str, SocketAddr)]) -> CheckTarget {
+    let urls = addresses.iter().map(|(service, address)| Url {
+        service: service.parse().expect("a name"),
+        slot: Slot::Blue,
+        url: format!("http://{address}"),
+    });
+    CheckTarget { urls: urls.collect(), root: std::env::temp_dir(), env: BTreeMap::new() }
+}
+
+async fn check(json: &str, target: &CheckTarget) -> Result<(), String> {
+    let check: Check = serde_json::from_str(json).expect("a check");
+    let held = Checks::default().check(&check, target, &|_| {}, &CancellationToken::new()).await;
+    held.map_err(|failed| failed.reason)
+}
+
+#[tokio::test]
+async fn an_http_check_holds_for_the_right_status_and_text() {
+    let there = target(&[("web", server(200))]);
+    assert_eq!(check(r#"{"http": {"path": "/", "contains": "hello"}}"#, &there).await, Ok(()));
+    let other =
+        check(r#"{"http": {"path": "/", "contains": "bye"}}"#, &there).await.expect_err("another text");
+    assert!(other.contains("does not contain `bye`"), "{other}");
+    let sick = check(r#"{"http": {"path": "/"}}"#, &target(&[("web", server(500))])).await.expect_err("500");
+    assert!(sick.contains("answered 500, not 200"), "{sick}");
+}
+
+#[tokio::test]
+async fn a_check_says_which_service_it_means_when_there_are_several() {
+    let two = target(&[("web", server(200)), ("api", server(500))]);
+    let unclear = check(r#"{"http": {"path": "/"}}"#, &two).await.expect_err("unclear");
+    assert!(unclear.contains("web, api"), "{unclear}");
+    assert_eq!(check(r#"{"http": {"path": "/", "service": "web"}}"#, &two).await, Ok(()));
+    assert!(check(r#"{"tcp": {"service": "db"}}"#, &two).await.is_err());
+    assert_eq!(check(r#"{"tcp": {"service": "api"}}"#, &two).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_command_sees_where_the_service_is_and_ends_at_its_time() {
+    let there = target(&[("web", server(200))]);
+    assert_eq!(check(r#"{"run": ["sh", "-c", "test -n \"$SHIPIT_URL_WEB\""]}"#, &there).await, Ok(()));
+    let failed = check(r#"{"run": ["sh", "-c", "exit 7"]}"#, &there).await.expect_err("it failed");
+    assert_eq!(failed, "ended with exit code 7");
+    let late = check(r#"{"run": {"command": ["sleep", "300"], "timeout": "50ms"}}"#, &there).await;
+    assert_eq!(late.expect_err("late"), "not done within 50ms");
+}
+
+#[tokio::test]
+async fn the_prober_counts_answers_and_failures() {
+    let probe = |address: SocketAddr| ProbeTarget {
+        service: "web".parse().expect("a name"),
+        url: format!("http://{address}/"),
+        rate: 500,
+        timeout: Period::from_secs(5),
+    };
+    let stop = CancellationToken::new();
+    let (healthy, sick) = (Checks::default(), Checks::default());
+    let later = stop.clone();
+    let (good, bad, ()) = tokio::join!(
+        healthy.probe(probe(server(200)), stop.clone()),
+        sick.probe(probe(server(503)), stop),
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            later.cancel();
+        }
+    );
+    assert!(good.requests > 5 && good.failures == 0, "{good:?}");
+    assert!(bad.failures == bad.requests && bad.requests > 5 && bad.examples[0].contains("503"), "{bad:?}");
+}

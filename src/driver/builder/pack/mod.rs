@@ -7,8 +7,6 @@ mod command;
 mod image;
 mod inputs;
 mod layer;
-#[cfg(test)]
-mod tests;
 
 use std::path::Path;
 

@@ -7,8 +7,6 @@
 mod blobs;
 mod collect;
 mod index;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
