@@ -17,4 +17,5 @@ mod manual;
 mod proto;
 mod rollback;
 mod schema;
+mod secrets;
 mod strategies;

@@ -1,0 +1,77 @@
+//! A secret's value is nowhere but in the process that needs it.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::support::{World, signal, until};
+
+const CANARY: &str = "canary-7f3a9c51";
+
+/// Every file below a folder that has the canary in it.
+fn leaks(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            leaks(&path, found);
+        } else if fs::read(&path)
+            .is_ok_and(|bytes| bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()))
+        {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+fn argv_has_it() -> Vec<String> {
+    let processes = fs::read_dir("/proc").expect("there").filter_map(Result::ok);
+    processes
+        .filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok())
+        .filter(|line| line.contains(CANARY))
+        .collect()
+}
+
+#[test]
+fn no_plan_state_log_or_argument_has_a_secret_s_value() {
+    let mut world = World::new();
+    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world.staging.push("secrets: {token: {env: SHOP_TOKEN}}".to_owned());
+    world.apply().code(1).says("secret `token`: the variable SHOP_TOKEN is not set");
+    let told = |arguments: &[&str]| {
+        let output = world.command(arguments).env("SHOP_TOKEN", CANARY).output().expect("shipit starts");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let mut said = told(&["plan", "--env", "staging", "--out", "p.json"]);
+    assert!(said.contains("Plan:"), "{said}");
+    said += &told(&["apply", "--env", "staging", "--auto-approve", "--output", "json"]);
+    assert_eq!(world.get_path("/env?TOKEN"), CANARY, "the service has it");
+    for command in ["status", "history"] {
+        said += &told(&[command, "--env", "staging", "--output", "json"]);
+    }
+    said += &told(&["render", "--env", "staging"]);
+    said += &told(&["diff", "--env", "staging"]);
+    said += &told(&["logs", "--env", "staging"]);
+    assert!(!said.contains(CANARY), "{said}");
+    let mut found = Vec::new();
+    leaks(world.path(), &mut found);
+    assert!(found.is_empty(), "{found:?}");
+    assert_eq!(argv_has_it(), Vec::<String>::new());
+}
+
+#[test]
+fn a_secret_from_a_file_is_read_again_at_each_start() {
+    let mut world = World::new();
+    world.put("token", "first\n");
+    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world.staging.push("secrets: {token: {file: token}}".to_owned());
+    world.apply().code(0);
+    assert_eq!(world.get_path("/env?TOKEN"), "first");
+    world.put("token", "second\n");
+    world.run(&["agent", "stop"]).code(0);
+    let pid = || world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"].as_u64();
+    signal(u32::try_from(pid().expect("a pid")).expect("a pid"), Signal::KILL);
+    until("it has the new one", || {
+        crate::support::http::get(&world.live_address(), "/env?TOKEN")
+            .is_ok_and(|answer| answer.body == "second")
+    });
+}
