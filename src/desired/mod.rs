@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub use environment::environment_for;
 
-use crate::config::types::{Build, EnvEntry, Service};
+use crate::config::types::{EnvEntry, Service};
 use crate::config::{Environment, Project};
 use crate::desired::template::Templates;
 use crate::model::build::{Base, BuildSpec, PackSpec};
@@ -102,7 +102,7 @@ fn one(
         preview,
         limits: configuration.traffic.limits.clone(),
     });
-    let build = BuildSpec::Pack(pack(templates, name, &service.build, service.port)?);
+    let build = BuildSpec::Pack(pack(configuration, templates, name, service)?);
     Ok(DesiredService { build, workload, route })
 }
 
@@ -120,11 +120,12 @@ fn secret(project: &Project, configuration: &Environment, name: &str) -> Result<
 }
 
 fn pack(
+    configuration: &Environment,
     templates: &Templates,
     name: &ServiceName,
-    build: &Build,
-    port: Option<u16>,
+    service: &Service,
 ) -> Result<PackSpec, DesiredError> {
+    let build = &service.build;
     let mut labels = BTreeMap::new();
     for (label, text) in &build.labels {
         let at = format!("services.{name}.build.labels.{label}");
@@ -133,6 +134,7 @@ fn pack(
     Ok(PackSpec {
         context: clean(&build.context),
         inputs: build.inputs.clone(),
+        leave_out: vec![clean(configuration.state.path()), clean(configuration.registry.path())],
         run: build.run.as_ref().map(crate::config::types::Command::vector).unwrap_or_default(),
         copy: build.copy.clone(),
         base: if build.base == "scratch" { Base::Scratch } else { Base::Image(build.base.clone()) },
@@ -141,7 +143,7 @@ fn pack(
         workdir: build.workdir.clone(),
         env: build.env.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
         labels,
-        port,
+        port: service.port,
     })
 }
 

@@ -20,6 +20,8 @@ pub struct PackSpec {
     pub context: PathBuf,
     /// Which files below it count as inputs, as globs; all that Git does not ignore when empty.
     pub inputs: Vec<String>,
+    /// Folders of the project that are neither inputs nor packed: shipit's own state and images.
+    pub leave_out: Vec<PathBuf>,
     /// The command; nothing to run when empty.
     pub run: Vec<String>,
     /// File or folder below the context → absolute path in the image.

@@ -81,6 +81,7 @@ fn pack() -> PackSpec {
     PackSpec {
         context: ".".into(),
         inputs: Vec::new(),
+        leave_out: Vec::new(),
         run: vec!["make".to_owned()],
         copy: BTreeMap::new(),
         base: Base::Scratch,

@@ -99,6 +99,17 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
 }
 
 #[tokio::test]
+async fn shipit_s_own_folders_are_neither_inputs_nor_packed() {
+    let root = tempfile::tempdir().expect("a folder");
+    write(root.path(), &BTreeMap::from([("a".to_owned(), (vec![1], false))]), false, 0o644);
+    let spec = PackSpec { context: ".".into(), leave_out: vec!["state".into()], ..whole() };
+    let before = digest(root.path(), spec.clone()).await;
+    fs::create_dir_all(root.path().join("state/registry")).expect("a folder");
+    fs::write(root.path().join("state/registry/blob"), "an image").expect("a file");
+    assert_eq!(digest(root.path(), spec).await, before);
+}
+
+#[tokio::test]
 async fn a_path_that_leaves_the_image_is_refused() {
     let root = tempfile::tempdir().expect("a folder");
     write(root.path(), &BTreeMap::from([("a".to_owned(), (vec![1], false))]), false, 0o644);

@@ -69,6 +69,7 @@ pub fn pack(entrypoint: &str) -> PackSpec {
     PackSpec {
         context: "app".into(),
         inputs: Vec::new(),
+        leave_out: Vec::new(),
         run: Vec::new(),
         copy: BTreeMap::from([("message.txt".into(), "/app/message.txt".into())]),
         base: Base::Scratch,

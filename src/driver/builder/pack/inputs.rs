@@ -23,20 +23,21 @@ const MOST: usize = 200_000;
 
 pub(super) fn read(root: &Path, spec: &PackSpec, base: Option<Digest>) -> Result<Inputs, BuildError> {
     let context = root.join(&spec.context);
-    let paths = paths(&context, &spec.inputs)?;
+    let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
+    let paths = paths(&context, &spec.inputs, left_out)?;
     let files = hash_all(&context, &paths)?;
     let hash = ContentHash::of_json(&(spec, &base, &files));
     Ok(Inputs { hash, files, base })
 }
 
-fn paths(context: &Path, globs: &[String]) -> Result<Vec<PathBuf>, BuildError> {
+fn paths(context: &Path, globs: &[String], left_out: Vec<PathBuf>) -> Result<Vec<PathBuf>, BuildError> {
     if !context.is_dir() {
         let reason = "the build's context is not a folder".to_owned();
         return Err(BuildError::Copy { path: context.to_path_buf(), reason });
     }
     let wanted = (!globs.is_empty()).then(|| set(globs)).transpose()?;
     let mut paths = Vec::new();
-    for entry in walk(context, wanted.is_none()) {
+    for entry in walk(context, wanted.is_none(), left_out) {
         let entry =
             entry.map_err(|error| BuildError::Invalid { reason: format!("reading the inputs: {error}") })?;
         let is_input = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
@@ -52,15 +53,20 @@ fn paths(context: &Path, globs: &[String]) -> Result<Vec<PathBuf>, BuildError> {
     Ok(paths)
 }
 
-/// All files but Git's own; those that the project's ignore files leave out only when asked to.
-fn walk(context: &Path, obey_ignore_files: bool) -> ignore::Walk {
+/// A path without `.` in it, so that equal paths compare equal.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+}
+
+/// All files but Git's own and shipit's; those that the project's ignore files leave out only when asked to.
+fn walk(context: &Path, obey_ignore_files: bool, left_out: Vec<PathBuf>) -> ignore::Walk {
     WalkBuilder::new(context)
         .standard_filters(false)
         .git_ignore(obey_ignore_files)
         .ignore(obey_ignore_files)
         .parents(obey_ignore_files)
         .require_git(false)
-        .filter_entry(|entry| entry.file_name() != ".git")
+        .filter_entry(move |entry| entry.file_name() != ".git" && !left_out.contains(&clean(entry.path())))
         .build()
 }
 

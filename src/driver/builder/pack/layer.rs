@@ -10,6 +10,7 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
+use crate::driver::builder::pack::inputs::clean;
 use crate::driver::builder::pack::io;
 use crate::model::Digest;
 use crate::model::build::PackSpec;
@@ -25,8 +26,8 @@ pub(super) struct Layer {
 
 /// Packs the files that the specification copies. Names are sorted, times are zero, owners are numbers, and a
 /// mode is 0755 or 0644, so that neither the machine, nor its umask, nor the order of its folders shows.
-pub(super) fn pack(context: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, BuildError> {
-    let entries = entries(context, spec)?;
+pub(super) fn pack(root: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, BuildError> {
+    let entries = entries(root, spec)?;
     let path = into.join("layer.tar.gz");
     let file = File::create(&path).map_err(io("making", &path))?;
     let compressed = Hashing::new(std_io::BufWriter::new(file));
@@ -63,7 +64,9 @@ enum Source {
 }
 
 /// Every entry by its name in the image, folders included.
-fn entries(context: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, BuildError> {
+fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, BuildError> {
+    let context = root.join(&spec.context);
+    let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
     let mut entries = BTreeMap::new();
     let mut taken = BTreeSet::new();
     for (from, to) in &spec.copy {
@@ -75,7 +78,7 @@ fn entries(context: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>,
             });
         }
         add_parents(&mut entries, &target);
-        add(&mut entries, &context.join(from), &target)?;
+        add(&mut entries, &context.join(from), &target, &left_out)?;
     }
     Ok(entries)
 }
@@ -96,7 +99,15 @@ fn add_parents(entries: &mut BTreeMap<PathBuf, Source>, target: &Path) {
     }
 }
 
-fn add(entries: &mut BTreeMap<PathBuf, Source>, from: &Path, to: &Path) -> Result<(), BuildError> {
+fn add(
+    entries: &mut BTreeMap<PathBuf, Source>,
+    from: &Path,
+    to: &Path,
+    left_out: &[PathBuf],
+) -> Result<(), BuildError> {
+    if left_out.contains(&clean(from)) {
+        return Ok(());
+    }
     let copy = |reason: String| BuildError::Copy { path: from.to_path_buf(), reason };
     let meta = fs::symlink_metadata(from).map_err(|error| match error.kind() {
         std_io::ErrorKind::NotFound => {
@@ -111,7 +122,7 @@ fn add(entries: &mut BTreeMap<PathBuf, Source>, from: &Path, to: &Path) -> Resul
         for entry in fs::read_dir(from).map_err(io("reading", from))? {
             let entry = entry.map_err(io("reading", from))?;
             if entry.file_name() != ".git" {
-                add(entries, &entry.path(), &to.join(entry.file_name()))?;
+                add(entries, &entry.path(), &to.join(entry.file_name()), left_out)?;
             }
         }
     } else if meta.is_symlink() {

@@ -67,7 +67,7 @@ impl Builder for Pack {
         let (request, spec) = (request.clone(), spec.clone());
         blocking(move || {
             let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
-            let layer = layer::pack(&request.root.join(&spec.context), &spec, folder.path())?;
+            let layer = layer::pack(&request.root, &spec, folder.path())?;
             image::assemble(&request, &spec, layer, folder)
         })
         .await
