@@ -165,5 +165,32 @@ fn in_place(
     let ready =
         draft.add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));
     let verify = Action::Check { stage: Stage::After, checks: Vec::new() };
-    draft.add(Proposal::new(Address::Traffic, verify, "what the prober saw").after(&[ready]));
+    let verified = draft.add(Proposal::new(Address::Traffic, verify, "what the prober saw").after(&[ready]));
+    take_out_the_rest(draft, facts, release, (slot, there), verified);
+}
+
+/// Services that the release did not have: first their listeners go, then they do.
+fn take_out_the_rest(
+    draft: &mut Draft,
+    facts: &Facts,
+    release: &Release,
+    (slot, there): (Slot, &SlotFacts),
+    verified: StepId,
+) {
+    for (name, old) in there.workloads.iter().filter(|(name, _)| !release.workloads.contains_key(*name)) {
+        let reason = format!("release {} had no {name}", release.number);
+        let mut before = vec![verified];
+        if let Some(route) = facts.routes.get(name) {
+            let address = Address::Route(name.clone());
+            let back = Action::Route { route: route.clone() };
+            let new = Proposal::new(address.clone(), Action::Unroute, reason.clone()).after(&before);
+            before.push(draft.add_with_undo(new, Proposal::new(address, back, "the listeners as they were")));
+        }
+        let address = Address::Workload(slot, name.clone());
+        let back = as_it_was(old, PlaceMode::Rolling, there);
+        let new = Proposal::new(address.clone(), Action::Remove, reason)
+            .expecting(Some(old.fingerprint()))
+            .after(&before);
+        draft.add_with_undo(new, Proposal::new(address, back, "as it was"));
+    }
 }
