@@ -506,19 +506,7 @@ impl Engine for Arc<Agent> {
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
-        let facts = self.observe(scope).await?;
-        let slot = match role {
-            Role::Active => facts.active,
-            Role::Preview => {
-                facts.active.map_or_else(|| facts.slots.keys().next().copied(), |a| Some(a.other()))
-            }
-        };
-        let Some(slot) = slot.filter(|slot| facts.slots.contains_key(slot)) else { return Ok(Vec::new()) };
-        let url = |route: &Route| {
-            let address = if role == Role::Active { route.live } else { route.preview };
-            Url { service: route.service.clone(), slot, url: format!("http://{address}") }
-        };
-        Ok(facts.routes.values().map(url).collect())
+        Ok(self.observe(scope).await?.urls(role))
     }
 
     async fn logs(

@@ -1,6 +1,6 @@
 //! gRPC over a Unix socket: each call of the contract is a call of the engine.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::pin::Pin;
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -18,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::Directory;
 use crate::agent::core::Agent;
+use crate::files;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
 use crate::port::engine::{Engine as _, EngineError, LogQuery, Placement};
@@ -65,10 +65,8 @@ pub async fn serve(
 
 /// Only one agent per folder. The lock goes with the process, however it ends.
 fn lock(directory: &Directory) -> io::Result<fs::File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.lock())?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| io::Error::new(io::ErrorKind::AlreadyExists, "another agent runs in this folder"))?;
-    Ok(file)
+    let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "another agent runs in this folder");
+    files::try_lock(&directory.lock())?.ok_or_else(taken)
 }
 
 /// A socket that a dead agent left is replaced: the lock says that nobody else has it.

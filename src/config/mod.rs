@@ -9,6 +9,7 @@ mod load;
 mod node;
 mod problem;
 mod schema;
+mod suggest;
 #[cfg(test)]
 mod tests;
 pub mod types;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::load::suggest;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
+use crate::config::suggest::suggest;
 use crate::config::types::{
     BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Runtime, Service, StateKind, TrafficKind,
 };

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::model::outcome::Url;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{Fingerprint, ServiceName, Slot};
+use crate::model::{Fingerprint, Role, ServiceName, Slot};
 
 /// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was ever placed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -55,6 +56,24 @@ impl Facts {
     #[must_use]
     pub fn route_fingerprint(&self, service: &ServiceName) -> Option<Fingerprint> {
         self.routes.get(service).map(Fingerprint::of_json)
+    }
+
+    /// Where services answer: through the live listener, or through the preview one. Before anything is live the
+    /// first slot is the preview.
+    #[must_use]
+    pub fn urls(&self, role: Role) -> Vec<Url> {
+        let slot = match role {
+            Role::Active => self.active,
+            Role::Preview => {
+                self.active.map_or_else(|| self.slots.keys().next().copied(), |slot| Some(slot.other()))
+            }
+        };
+        let Some(slot) = slot.filter(|slot| self.slots.contains_key(slot)) else { return Vec::new() };
+        let url = |route: &Route| {
+            let address = if role == Role::Active { route.live } else { route.preview };
+            Url { service: route.service.clone(), slot, url: format!("http://{address}") }
+        };
+        self.routes.values().map(url).collect()
     }
 
     /// The release in the active slot.

@@ -7,8 +7,8 @@ use crate::model::release::Status;
 use crate::model::state::State;
 use crate::model::{Address, Slot};
 use crate::plan::PlanError;
-use crate::plan::apply::restore;
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::pieces::restore;
 use crate::plan::promote::target;
 
 /// Makes the plan of `abort`. Live traffic is not touched, and neither is a previous release that is kept

@@ -5,8 +5,8 @@ use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Intent, Plan};
 use crate::model::state::State;
-use crate::plan::apply::restore;
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::pieces::restore;
 
 /// Makes the plan of `destroy`: live traffic off, then the listeners, then the slots. Images and history stay.
 #[must_use]

@@ -11,8 +11,8 @@ use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, Period, Slot};
 use crate::plan::PlanError;
-use crate::plan::apply::{as_it_was, place};
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::pieces::{as_it_was, place};
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
 ///

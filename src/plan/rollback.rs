@@ -11,8 +11,8 @@ use crate::model::promotion::Strategy;
 use crate::model::release::{Release, Status};
 use crate::model::state::State;
 use crate::model::{Address, ReleaseNumber, Slot};
-use crate::plan::apply::{added_back, as_it_was, place, restore};
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::pieces::{added_back, as_it_was, place, restore};
 use crate::plan::{PlanError, promote, workload_changes};
 
 /// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this one.

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::files;
 use crate::port::engine::EngineError;
 use crate::proto::v1::InfoRequest;
 use crate::proto::v1::agent_client::AgentClient;
@@ -124,15 +124,14 @@ async fn start(directory: &Directory) -> Result<AgentClient<Channel>, EngineErro
 
 /// Waits for whoever starts an agent at this moment.
 async fn start_lock(directory: &Directory) -> io::Result<std::fs::File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(directory.start_lock())?;
     let deadline = Instant::now() + START;
-    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if Instant::now() > deadline {
-            return Err(error.into());
+    loop {
+        match files::try_lock(&directory.start_lock())? {
+            Some(file) => return Ok(file),
+            None if Instant::now() > deadline => return Err(io::ErrorKind::TimedOut.into()),
+            None => tokio::time::sleep(LOOK).await,
         }
-        tokio::time::sleep(LOOK).await;
     }
-    Ok(file)
 }
 
 /// In a process group of its own, with a log of its own, and without what the caller had in its environment.

@@ -1,13 +1,12 @@
 //! `index.json`: which images there are, and by which tags.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
-use rustix::fs::{FlockOperation, flock};
 
 use crate::driver::registry::layout::{DOCUMENT_LIMIT, blobs, io};
 use crate::files;
@@ -120,24 +119,15 @@ pub(super) fn change(folder: &Path, change: impl FnOnce(&mut Index)) -> Result<(
 /// Held until it is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, RegistryError> {
     let path = folder.join(".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io("opening", &path))?;
     let since = Instant::now();
     loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        match files::try_lock(&path).map_err(io("locking", &path))? {
+            Some(file) => return Ok(file),
+            None if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(10)),
+            None => {
                 let what = format!("taking the lock of {}", folder.display());
                 return Err(RegistryError::Timeout { what, seconds: PATIENCE.as_secs() });
             }
-            Err(error) => return Err(io("locking", &path)(error.into())),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! The lock: a file with its holder, a heartbeat, and a number that only goes up.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self as std_io, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::state::local::{blocking, io};
@@ -47,14 +46,7 @@ fn path(folder: &Path) -> PathBuf {
 pub(super) fn guard(folder: &Path) -> Result<File, StoreError> {
     fs::create_dir_all(folder).map_err(io("making", folder))?;
     let path = folder.join("lock.guard");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(io("opening", &path))?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|error| io("locking", &path)(error.into()))?;
-    Ok(file)
+    files::lock(&path).map_err(io("locking", &path))
 }
 
 fn read(folder: &Path) -> Result<LockFile, StoreError> {

@@ -1,0 +1,47 @@
+//! The pieces that plans are made of: placing a workload, and what takes that back.
+
+use crate::model::facts::{SlotFacts, WorkloadFacts};
+use crate::model::plan::{Action, PlaceMode};
+use crate::model::workload::Workload;
+use crate::model::{Address, ServiceName, Slot};
+use crate::plan::draft::Proposal;
+
+/// What puts a slot's workloads back as they are now.
+pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
+    there
+        .workloads
+        .iter()
+        .map(|(name, old)| {
+            let action = as_it_was(old, PlaceMode::Fresh, there);
+            let reason = format!("release {} as it was", there.label.number);
+            Proposal::new(Address::Workload(slot, name.clone()), action, reason)
+        })
+        .collect()
+}
+
+/// Places a workload as it stands in its slot now.
+pub(super) fn as_it_was(old: &WorkloadFacts, mode: PlaceMode, there: &SlotFacts) -> Action {
+    let label = Some(there.label.clone());
+    Action::Place { workload: old.spec.clone(), mode, label, running: old.running }
+}
+
+/// What takes a service out again that was added to a live slot. Adding it gave the slot the new release's
+/// number; placing one of the old services as it is gives the old number back, and restarts nothing.
+pub(super) fn added_back(
+    slot: Slot,
+    added: ServiceName,
+    mode: PlaceMode,
+    there: &SlotFacts,
+) -> Vec<Proposal> {
+    let remove = Proposal::new(Address::Workload(slot, added), Action::Remove, "taken out again");
+    let relabel = there.workloads.iter().next().map(|(name, old)| {
+        let address = Address::Workload(slot, name.clone());
+        Proposal::new(address, as_it_was(old, mode, there), "carries its old number again")
+    });
+    std::iter::once(remove).chain(relabel).collect()
+}
+
+/// Places a workload of the plan's target, running.
+pub(super) const fn place(workload: Workload, mode: PlaceMode) -> Action {
+    Action::Place { workload, mode, label: None, running: true }
+}
