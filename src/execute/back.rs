@@ -8,11 +8,14 @@ use crate::execute::{Begun, Run, log};
 use crate::model::event::Event;
 use crate::model::journal::Direction;
 use crate::model::plan::Step;
-use crate::rollout::Back;
+use crate::rollout::{Back, Cause};
 
 /// Takes back what was begun. A step that fails does not keep the ones after it from being tried: the one
 /// that moves traffic comes first, and each one that succeeds is a gain.
-pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Back {
+///
+/// # Errors
+/// What cut it off: a person who asked twice, or another run that has the lock.
+pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cause> {
     let steps: Vec<Step> = run
         .plan()
         .reverse
@@ -27,12 +30,12 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Back {
     for step in steps {
         tokio::select! {
             biased;
-            () = run.job.stops.killed.cancelled() => return Back::Failed("stopped on the way back".to_owned()),
-            () = run.job.stops.lock_lost.cancelled() => return Back::Failed("the lock was lost on the way back".to_owned()),
+            () = run.job.stops.lock_lost.cancelled() => return Err(Cause::LockLost),
+            () = run.job.stops.killed.cancelled() => return Err(Cause::Killed),
             result = take_back(run, &step) => failures.extend(result.err()),
         }
     }
-    if failures.is_empty() { Back::Done } else { Back::Failed(failures.join("; ")) }
+    Ok(if failures.is_empty() { Back::Done } else { Back::Failed(failures.join("; ")) })
 }
 
 /// On the way back a journal that cannot be written (a full disk) does not stop what saves live traffic.

@@ -134,8 +134,11 @@ impl<'a> Forward<'a> {
     }
 
     async fn go_back(mut self) -> End {
-        let back = back::carry_out(self.run, &self.begun).await;
-        match self.rollout.on(Event::WentBack(back)) {
+        let event = match back::carry_out(self.run, &self.begun).await {
+            Ok(back) => Event::WentBack(back),
+            Err(cause) => Event::Stops(cause),
+        };
+        match self.rollout.on(event) {
             Decision::End(end) => end,
             _ => End::Interrupted(Traffic::Unknown),
         }

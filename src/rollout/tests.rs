@@ -50,6 +50,16 @@ fn a_lost_lock_ends_everything_even_the_way_back() {
     assert_eq!(rollout.on(Event::WentBack(Back::Done)), Decision::Halt);
 }
 
+#[test]
+fn a_second_interrupt_on_the_way_back_ends_it_at_once() {
+    let mut rollout = Rollout::default();
+    rollout.on(Event::Begins(Reach::Live));
+    rollout.on(Event::Stops(Cause::Interrupted));
+    rollout.on(Event::Idle);
+    let end = rollout.on(Event::Stops(Cause::Killed));
+    assert_eq!(end, Decision::End(End::Interrupted(Traffic::Unknown)));
+}
+
 fn cause() -> impl Strategy<Value = Cause> {
     prop_oneof![
         Just(Cause::Failed("x".to_owned())),
