@@ -4,6 +4,7 @@
 
 mod support;
 
+mod activation;
 mod carry;
 mod changes;
 mod damage;
