@@ -24,7 +24,11 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cau
         .cloned()
         .collect();
     if !steps.is_empty() {
-        run.say(Event::GoingBack { reason: format!("{} steps to take back", steps.len()) });
+        let count = match steps.len() {
+            1 => "1 step to take back".to_owned(),
+            count => format!("{count} steps to take back"),
+        };
+        run.say(Event::GoingBack { reason: count });
     }
     let mut failures = Vec::new();
     for step in steps {

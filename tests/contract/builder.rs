@@ -90,12 +90,21 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
         (".git/HEAD".to_owned(), file("z")),
     ]);
     write(root.path(), &files, false, 0o644);
+    let built = |spec: PackSpec| PackSpec { run: vec!["make".to_owned()], ..spec };
     let names = |spec: PackSpec| async {
         let inputs = Pack.inputs(root.path(), &BuildSpec::Pack(spec), None).await.expect("inputs");
         inputs.files.into_keys().collect::<Vec<_>>()
     };
-    assert_eq!(names(whole()).await, [".gitignore", "main"]);
+    assert_eq!(names(built(whole())).await, [".gitignore", "main"]);
+    assert_eq!(
+        names(whole()).await,
+        [".gitignore", "main", "out/made"],
+        "without a command all is packed as it is"
+    );
     assert_eq!(names(PackSpec { inputs: vec!["out/**".to_owned()], ..whole() }).await, ["out/made"]);
+    let spec = BuildSpec::Pack(PackSpec { inputs: vec!["nothing/**".to_owned()], ..whole() });
+    let none = Pack.inputs(root.path(), &spec, None).await;
+    assert!(matches!(none, Err(BuildError::Invalid { .. })), "{none:?}");
 }
 
 #[tokio::test]

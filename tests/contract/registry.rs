@@ -110,6 +110,35 @@ async fn collection_keeps_what_is_needed_and_what_is_young() {
 }
 
 #[tokio::test]
+async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
+    let root = folder();
+    let layout = Layout::new(root.path().join("r"));
+    let (_, first) = push(&layout, root.path(), "v1").await;
+    let (_, second) = push(&layout, root.path(), "v2").await;
+    layout.tag(&web(), &first, &["only".to_owned()]).await.expect("tagged");
+    let base = layout.base("web:staging").await.expect("an answer").expect("there");
+    assert_eq!(base.digest, second);
+    // Every tag of the first moves to the second.
+    let own =
+        Command::new("grep").args(["-o", "web:src-[0-9a-f]*"]).arg(root.path().join("r/index.json")).output();
+    let tags: Vec<String> = String::from_utf8_lossy(&own.expect("grep starts").stdout)
+        .lines()
+        .map(|tag| tag.trim_start_matches("web:").to_owned())
+        .chain(["only".to_owned()])
+        .collect();
+    layout.tag(&web(), &second, &tags).await.expect("tagged");
+    let long_ago = SystemTime::now() - Duration::from_hours(2);
+    for blob in fs::read_dir(root.path().join("r/blobs/sha256")).expect("blobs").filter_map(Result::ok) {
+        let file = File::options().write(true).open(blob.path()).expect("a blob");
+        file.set_modified(long_ago).expect("aged");
+    }
+    layout.collect(&BTreeSet::from([first.clone(), second])).await.expect("collected");
+    layout.verify(&first).await.expect("a slot may use it");
+    let collected = layout.collect(&BTreeSet::new()).await.expect("collected");
+    assert!(collected.images.contains(&first), "{collected:?}");
+}
+
+#[tokio::test]
 async fn skopeo_reads_and_copies_the_layout() {
     let found = Command::new("skopeo").arg("--version").output().is_ok();
     assert!(found || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "skopeo is not there");

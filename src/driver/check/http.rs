@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::{Request, StatusCode, header};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -41,9 +42,7 @@ impl Client {
         let exchange = async {
             let response = self.0.request(request).await.map_err(|error| root(&error))?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
-            let body = body.map_err(|error| format!("the body was cut off: {error}"))?;
-            Ok((status, body.to_bytes()))
+            Ok((status, beginning(response.into_body()).await?))
         };
         let late = |_| format!("no answer within {} ms", timeout.as_millis());
         tokio::time::timeout(timeout, exchange).await.map_err(late)?
@@ -80,6 +79,19 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// A body, or as much of it as is looked at.
+async fn beginning(mut body: Incoming) -> Result<Bytes, String> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| format!("the body was cut off: {}", root(&error)))?;
+        bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        if bytes.len() >= BODY_LIMIT {
+            break;
+        }
+    }
+    Ok(bytes.freeze())
 }
 
 /// The innermost reason: what a person can act on.

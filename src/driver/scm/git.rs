@@ -14,15 +14,12 @@ use crate::port::scm::ScmError;
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Variables in which build servers say the branch of a detached checkout: Jenkins, GitLab, GitHub.
-const BRANCH_VARIABLES: [&str; 6] = [
-    "BRANCH_NAME",
-    "GIT_BRANCH",
-    "CI_COMMIT_BRANCH",
-    "CI_COMMIT_REF_NAME",
-    "GITHUB_HEAD_REF",
-    "GITHUB_REF_NAME",
-];
+/// What is said where there is no Git.
+const NO_GIT: &str = "git is not installed";
+
+/// Variables in which build servers say the branch of a detached checkout: Jenkins, GitLab, GitHub. Those that name
+/// the source of a change request are not among them: a fork may call its branch what it likes.
+const BRANCH_VARIABLES: [&str; 4] = ["BRANCH_NAME", "GIT_BRANCH", "CI_COMMIT_BRANCH", "GITHUB_REF_NAME"];
 
 /// Variables that Git sets for its hooks, and that would point this Git elsewhere than at the project's folder.
 const HOOK_VARIABLES: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"];
@@ -69,11 +66,25 @@ impl Git {
         let output = tokio::time::timeout(LIMIT, command.output())
             .await
             .map_err(|_| failed(format!("no answer within {} s", LIMIT.as_secs())))?
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => failed(NO_GIT.to_owned()),
+                _ => failed(error.to_string()),
+            })?;
         if !output.status.success() {
             return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
+    /// Whether the folder is in a repository. Without Git, or outside of one, it is not; anything else that keeps Git
+    /// from answering is an error, because branch rules must not be passed by a broken repository.
+    async fn is_repository(&self) -> Result<bool, ScmError> {
+        match self.ask(&["rev-parse", "--git-dir"]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.reason.contains("not a git repository") => Ok(false),
+            Err(error) if error.reason == NO_GIT => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn branch(&self) -> Option<String> {
@@ -102,9 +113,16 @@ fn without_credentials(url: &str) -> String {
 #[async_trait]
 impl Scm for Git {
     async fn source(&self) -> Result<Source, ScmError> {
-        // No Git, no repository, no commit yet: all of them are a source without a commit.
-        let Ok(commit) = self.ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await else {
-            return Ok(Source { branch: self.branch().await, ..Source::default() });
+        if !self.is_repository().await? {
+            return Ok(Source::default());
+        }
+        // Quiet, so that a branch without a commit yet says nothing, and everything else that is wrong does.
+        let commit = match self.ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await {
+            Ok(commit) => commit,
+            Err(error) if error.reason.is_empty() => {
+                return Ok(Source { branch: self.branch().await, ..Source::default() });
+            }
+            Err(error) => return Err(error),
         };
         let time = self.ask(&["show", "--no-patch", "--format=%ct", "HEAD"]).await?;
         let status = self.ask(&["status", "--porcelain", "--ignore-submodules=untracked"]).await?;

@@ -42,7 +42,11 @@ impl SecretSource for Secrets {
                 };
                 let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
                 let mut text = String::new();
-                file.take(LIMIT).read_to_string(&mut text).await.map_err(unreadable)?;
+                file.take(LIMIT + 1).read_to_string(&mut text).await.map_err(unreadable)?;
+                if text.len() as u64 > LIMIT {
+                    let reason = format!("{} has more than {LIMIT} bytes", path.display());
+                    return Err(failed(reason, "a secret is short; name another file under `secrets:`"));
+                }
                 let value = text.strip_suffix('\n').unwrap_or(&text);
                 Ok(SecretValue::new(value.strip_suffix('\r').unwrap_or(value).to_owned()))
             }

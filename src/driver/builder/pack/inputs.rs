@@ -24,20 +24,22 @@ const MOST: usize = 200_000;
 pub(super) fn read(root: &Path, spec: &PackSpec, base: Option<Digest>) -> Result<Inputs, BuildError> {
     let context = root.join(&spec.context);
     let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
-    let paths = paths(&context, &spec.inputs, left_out)?;
+    let paths = paths(&context, spec, left_out)?;
     let files = hash_all(&context, &paths)?;
-    let hash = ContentHash::of_json(&(spec, &base, &files));
+    let hash = ContentHash::of_json(&(spec, &base, &files, std::env::consts::ARCH));
     Ok(Inputs { hash, files, base })
 }
 
-fn paths(context: &Path, globs: &[String], left_out: Vec<PathBuf>) -> Result<Vec<PathBuf>, BuildError> {
+fn paths(context: &Path, spec: &PackSpec, left_out: Vec<PathBuf>) -> Result<Vec<PathBuf>, BuildError> {
     if !context.is_dir() {
         let reason = "the build's context is not a folder".to_owned();
         return Err(BuildError::Copy { path: context.to_path_buf(), reason });
     }
-    let wanted = (!globs.is_empty()).then(|| set(globs)).transpose()?;
+    let wanted = (!spec.inputs.is_empty()).then(|| set(&spec.inputs)).transpose()?;
+    // Without a command nothing is made here: what Git ignores is then packed as it is, and is an input.
+    let obey_ignore_files = wanted.is_none() && !spec.run.is_empty();
     let mut paths = Vec::new();
-    for entry in walk(context, wanted.is_none(), left_out) {
+    for entry in walk(context, obey_ignore_files, left_out) {
         let entry =
             entry.map_err(|error| BuildError::Invalid { reason: format!("reading the inputs: {error}") })?;
         let is_input = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
@@ -50,6 +52,10 @@ fn paths(context: &Path, globs: &[String], left_out: Vec<PathBuf>) -> Result<Vec
             return Err(BuildError::Invalid { reason });
         }
     }
+    if paths.is_empty() && wanted.is_some() {
+        let reason = format!("`inputs` ({}) match no file", spec.inputs.join(", "));
+        return Err(BuildError::Invalid { reason });
+    }
     Ok(paths)
 }
 
@@ -60,12 +66,13 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 
 /// All files but Git's own and shipit's; those that the project's ignore files leave out only when asked to.
 fn walk(context: &Path, obey_ignore_files: bool, left_out: Vec<PathBuf>) -> ignore::Walk {
+    // In a repository its ignore files count up to its top and no further; elsewhere only those of the context.
+    let in_repository = context.ancestors().any(|folder| folder.join(".git").exists());
     WalkBuilder::new(context)
         .standard_filters(false)
         .git_ignore(obey_ignore_files)
-        .ignore(obey_ignore_files)
-        .parents(obey_ignore_files)
-        .require_git(false)
+        .parents(obey_ignore_files && in_repository)
+        .require_git(in_repository)
         .filter_entry(move |entry| entry.file_name() != ".git" && !left_out.contains(&clean(entry.path())))
         .build()
 }

@@ -78,13 +78,19 @@ fn copy(from: &mut impl Read, hasher: &mut Sha256) -> std_io::Result<()> {
 /// replaced.
 pub(super) fn store(layout: &Path, blob: &Blob) -> Result<(), RegistryError> {
     if is_there(layout, blob) && verify(layout, &blob.digest).is_ok() {
-        return Ok(());
+        return freshen(&path(layout, &blob.digest));
     }
     let missing =
         || RegistryError::Missing { what: blob.digest.to_string(), place: layout.display().to_string() };
     let source = blob.file.as_ref().ok_or_else(missing)?;
     let bytes = File::open(source).map_err(io("opening", source))?;
     place(layout, &blob.digest, bytes)
+}
+
+/// A blob that is used again is young again, so that a collection that runs meanwhile lets it be.
+fn freshen(path: &Path) -> Result<(), RegistryError> {
+    let touch = |file: File| file.set_modified(std::time::SystemTime::now());
+    File::options().append(true).open(path).and_then(touch).map_err(io("touching", path))
 }
 
 /// Stores a document.

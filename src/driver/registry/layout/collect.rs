@@ -26,7 +26,7 @@ pub(super) fn collect(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collecte
         let all: BTreeSet<Digest> = index.images().map(|(digest, _)| digest).collect();
         let ours: BTreeSet<Digest> = index
             .images()
-            .filter(|(_, tag)| tag.is_some_and(|tag| tag.contains(":src-")))
+            .filter(|(_, tag)| tag.is_none_or(|tag| tag.contains(":src-")))
             .map(|(digest, _)| digest)
             .collect();
         let stays =
@@ -37,7 +37,7 @@ pub(super) fn collect(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collecte
         gone = all.difference(&kept).cloned().collect();
         index.retain(|digest| kept.contains(digest));
     })?;
-    let mut collected = sweep(folder)?;
+    let mut collected = sweep(folder, keep)?;
     collected.images = gone.into_iter().collect();
     Ok(collected)
 }
@@ -56,10 +56,13 @@ fn base(folder: &Path, digest: &Digest) -> Option<Digest> {
     manifest(folder, digest).ok()?.annotations().as_ref()?.get(BASE)?.parse().ok()
 }
 
-fn sweep(folder: &Path) -> Result<Collected, RegistryError> {
+fn sweep(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
     let _guard = index::lock(folder)?;
     let mut used: BTreeSet<Digest> = BTreeSet::new();
-    for (digest, _) in index::read(folder)?.images() {
+    let index = index::read(folder)?;
+    let listed = index.images().map(|(digest, _)| digest);
+    let needed = keep.iter().filter(|digest| blobs::path(folder, digest).exists()).cloned();
+    for digest in listed.chain(needed) {
         // An image that cannot be read may use any blob: then none is taken away.
         let manifest = manifest(folder, &digest)?;
         used.extend(named(&manifest)?.into_iter().map(|blob| blob.digest));

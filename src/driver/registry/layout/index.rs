@@ -45,7 +45,17 @@ impl Index {
         let mut manifests = self.0.manifests().clone();
         manifests
             .retain(|descriptor| !tag_of(descriptor).is_some_and(|tag| names.iter().any(|name| name == tag)));
+        // An image that lost its last tag is still an image: a slot may use it. Collection decides about it.
+        let mut left: Vec<Descriptor> = self.0.manifests().clone();
+        left.retain(|old| !manifests.iter().any(|kept| kept.digest() == old.digest()));
+        for mut descriptor in left {
+            if !manifests.iter().any(|kept| kept.digest() == descriptor.digest()) {
+                descriptor.set_annotations(None);
+                manifests.push(descriptor);
+            }
+        }
         let Ok(oci_digest) = digest.as_str().parse::<oci_spec::image::Digest>() else { return };
+        manifests.retain(|there| there.digest() != &oci_digest || tag_of(there).is_some());
         for name in names {
             let mut descriptor = Descriptor::new(MediaType::from(media_type), size, oci_digest.clone());
             descriptor.set_annotations(Some(HashMap::from([(NAME.to_owned(), name.clone())])));
