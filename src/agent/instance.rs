@@ -56,7 +56,8 @@ impl Supervised {
     /// Starts an instance, or takes back one that runs.
     pub fn begin(making: Making, key: Key, board: Arc<Board>, found: Option<ProcessRecord>) -> Self {
         let stop = CancellationToken::new();
-        let instance = Instance { making, key, board, stop: stop.clone(), restarts: 0, failures: 0 };
+        let instance =
+            Instance { making, key, board, stop: stop.clone(), restarts: 0, failures: 0, was_ready: false };
         let task = tokio::spawn(instance.live(found));
         Self { stop, task }
     }
@@ -82,8 +83,17 @@ struct Instance {
     board: Arc<Board>,
     stop: CancellationToken,
     restarts: u32,
-    /// How often it ended before it was ever ready.
+    /// How often it ended before it was ready, since it last was.
     failures: u32,
+    /// Whether it ever was. One that was is never given up: what keeps it from starting may pass.
+    was_ready: bool,
+}
+
+/// What a secret that is not held any more means: a process that runs has it already and needs it no more.
+#[derive(Clone, Copy)]
+enum Missing {
+    Refuse,
+    LeaveOut,
 }
 
 /// How a process' life came to its end.
@@ -108,7 +118,7 @@ impl Instance {
             let (reason, last) = match end {
                 End::Stopped => break,
                 End::AfterReady(reason) => {
-                    self.failures = 0;
+                    (self.failures, self.was_ready) = (0, true);
                     (reason, false)
                 }
                 End::NeverReady(reason) => {
@@ -118,7 +128,7 @@ impl Instance {
                 }
                 End::TooLate(reason) => (reason, true),
             };
-            if !self.rest(reason, last).await {
+            if !self.rest(reason, last && !self.was_ready).await {
                 break;
             }
         }
@@ -133,7 +143,8 @@ impl Instance {
         if let Some(record) = found {
             self.restarts = record.restarts;
             if let Some(process) = self.making.runtime.adopt(&record) {
-                let launch = self.launch(record.port)?;
+                self.was_ready = true;
+                let launch = self.launch(record.port, Missing::LeaveOut)?;
                 // It took traffic before, and goes on doing so until it is seen to be otherwise.
                 self.note(process.as_ref(), record.port, HealthState::Ready);
                 return Ok((process, launch, HealthState::Ready));
@@ -141,7 +152,7 @@ impl Instance {
         }
         let port =
             self.making.workload.port.map(|_| free_port()).transpose().map_err(|error| error.to_string())?;
-        let launch = self.launch(port)?;
+        let launch = self.launch(port, Missing::Refuse)?;
         let process = self.making.runtime.start(&launch).await.map_err(|error| {
             format!("`{}` cannot be started: {error}", launch.command.first().map_or("", String::as_str))
         })?;
@@ -191,6 +202,8 @@ impl Instance {
             };
             let answer = tokio::select! {
                 reason = process.wait() => {
+                    // What it started and left behind.
+                    process.kill();
                     return if is_ready { End::AfterReady(reason) } else { End::NeverReady(reason) };
                 }
                 () = self.stop.cancelled() => {
@@ -264,7 +277,7 @@ impl Instance {
     }
 
     /// What the runtime must know. Secrets from files are read again at each start.
-    fn launch(&self, port: Option<u16>) -> Result<Launch, String> {
+    fn launch(&self, port: Option<u16>, missing: Missing) -> Result<Launch, String> {
         let Making { directory, scope, label, workload, image, .. } = &self.making;
         let digest = workload.image.value().ok_or("its image is not known")?;
         let mut env = clean_environment();
@@ -272,7 +285,11 @@ impl Instance {
         for (name, value) in &workload.env {
             let value = match value {
                 EnvValue::Plain(text) => text.clone(),
-                EnvValue::Secret { name, from } => self.secret(name, from)?,
+                EnvValue::Secret { name, from } => match (self.secret(name, from), missing) {
+                    (Ok(secret), _) => secret,
+                    (Err(_), Missing::LeaveOut) => continue,
+                    (Err(reason), Missing::Refuse) => return Err(reason),
+                },
             };
             env.insert(name.clone(), value);
         }

@@ -30,7 +30,7 @@ pub(super) async fn place(
     let (slot, service) = (placement.slot, placement.workload.service.clone());
     let wanted = WorkloadRecord { spec: placement.workload.clone(), running: placement.running };
     let there = record.slots.get(&slot).and_then(|there| there.workloads.get(&service)).cloned();
-    if there.as_ref() == Some(&wanted) && !has_failed(&environment, slot, &service) {
+    if there.as_ref() == Some(&wanted) && !is_down(&environment, slot, &service) {
         let secrets = (!placement.secrets.is_empty()).then(|| placement.secrets.clone());
         work.secrets.extend(secrets.map(|secrets| ((slot, service), secrets)));
         return relabel(agent, &environment, &placement);
@@ -58,10 +58,10 @@ pub(super) async fn place(
     placed
 }
 
-fn has_failed(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {
+fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {
     let facts = environment.board.facts();
     let workload = facts.slots.get(&slot).and_then(|there| there.workloads.get(service));
-    workload.is_some_and(|workload| workload.health() == HealthState::Failed)
+    workload.is_some_and(|workload| workload.health().is_down())
 }
 
 /// The same workload under another release's number: nothing is restarted.

@@ -184,6 +184,12 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    /// Whether it has ended and is not there to take traffic.
+    #[must_use]
+    pub const fn is_down(self) -> bool {
+        matches!(self, Self::BackingOff | Self::Failed)
+    }
+
     /// The word for a table.
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -100,6 +100,9 @@ impl Apply<'_> {
         let number = facts.label.number;
         let recorded = self.state.release(number).is_some_and(|release| release.status == Status::Live);
         if recorded {
+            if facts.workloads.values().any(|workload| workload.health().is_down()) {
+                return Some(self.revive(slot, &routes));
+            }
             if !facts.is_ready() {
                 self.draft.notes.push(format!("release {number} is live in {slot} and not healthy now"));
             }
@@ -115,6 +118,28 @@ impl Apply<'_> {
         };
         self.keep_previous(slot.other(), &[verified]);
         Some(self.target(slot, number))
+    }
+
+    /// The live release is the desired one, and some of it is down: it is started again, with the secrets that this run
+    /// brings.
+    fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
+        let there = self.observed.facts.slots[&slot].clone();
+        let mut before = routes.to_vec();
+        for (name, old) in there.workloads.iter().filter(|(_, workload)| workload.health().is_down()) {
+            let address = Address::Workload(slot, name.clone());
+            let again = place(old.spec.clone(), PlaceMode::Rolling);
+            let new = Proposal::new(address.clone(), again, "is down; is started again")
+                .expecting(Some(old.fingerprint()))
+                .after(&before);
+            let back = as_it_was(old, PlaceMode::Rolling, &there);
+            before = vec![self.draft.add_with_undo(new, Proposal::new(address, back, "as it was"))];
+        }
+        let ready = Action::Ready { within: self.desired.ready_within };
+        let ready = Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before);
+        let ready = self.draft.add(ready);
+        let verify = Proposal::new(Address::Traffic, self.checks(Stage::After), "must hold on live traffic");
+        self.draft.add(verify.after(&[ready]));
+        self.target(slot, there.label.number)
     }
 
     /// What moves traffic away from a release that nobody saw verified, when something ready is there.

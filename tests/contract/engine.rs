@@ -23,6 +23,7 @@ struct Stage {
     pull: Pull,
     images: [Digest; 2],
     agent: Option<Child>,
+    here: Option<Arc<Agent>>,
     folder: tempfile::TempDir,
 }
 
@@ -46,16 +47,29 @@ async fn stage(kind: &str) -> Stage {
     let (_, second) = image(folder.path(), "v2").await;
     let directory = Directory::find(Some(folder.path().join("a")));
     directory.prepare().expect("made");
-    let mut agent = None;
+    let (mut agent, mut here) = (None, None);
     let engine: Box<dyn Engine> = match kind {
         "fake" => Box::new(FakeEngine::default()),
-        "agent" => Box::new(Agent::start(directory, Vec::new()).await.expect("an agent")),
+        "agent" => {
+            let started = Agent::start(directory, Vec::new()).await.expect("an agent");
+            here = Some(Arc::clone(&started));
+            Box::new(started)
+        }
         _ => {
             agent = Some(start(&directory).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
-    Stage { engine, pull: layout.pull(), images: [first, second], agent, folder }
+    Stage { engine, pull: layout.pull(), images: [first, second], agent, here, folder }
+}
+
+/// Tells a story, and stops what it started.
+async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
+    let stage = stage(kind).await;
+    story(&stage).await;
+    if let Some(agent) = &stage.here {
+        agent.stop_services().await;
+    }
 }
 
 async fn start(directory: &Directory) -> Child {
@@ -72,9 +86,9 @@ async fn start(directory: &Directory) -> Child {
 
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
-        mod fake { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::$story(&super::stage("fake").await).await; })* }
-        mod agent { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::$story(&super::stage("agent").await).await; })* }
-        mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::$story(&super::stage("socket").await).await; })* }
+        mod fake { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("fake", async |stage| super::$story(stage).await).await; })* }
+        mod agent { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("agent", async |stage| super::$story(stage).await).await; })* }
+        mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("socket", async |stage| super::$story(stage).await).await; })* }
     };
 }
 

@@ -59,6 +59,32 @@ fn no_plan_state_log_or_argument_has_a_secret_s_value() {
 }
 
 #[test]
+fn a_service_with_a_secret_survives_the_agent_and_apply_brings_the_secret_again() {
+    let mut world = World::new();
+    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world.staging.push("secrets: {token: {env: SHOP_TOKEN}}".to_owned());
+    let apply = |world: &World| {
+        let arguments = ["apply", "--env", "staging", "--auto-approve"];
+        let output = world.command(&arguments).env("SHOP_TOKEN", "one").output().expect("shipit starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    apply(&world);
+    world.run(&["agent", "stop"]).code(0);
+    let instance =
+        |world: &World| world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0].clone();
+    let pid = instance(&world)["pid"].as_u64().expect("it runs on");
+    assert_eq!(world.get_path("/env?TOKEN"), "one", "it is routed to as before");
+    signal(u32::try_from(pid).expect("a pid"), Signal::KILL);
+    until("it is down for want of its secret", || {
+        instance(&world)["last_exit"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("`shipit apply` brings it again"))
+    });
+    apply(&world);
+    assert_eq!(world.get_path("/env?TOKEN"), "one");
+}
+
+#[test]
 fn a_secret_from_a_file_is_read_again_at_each_start() {
     let mut world = World::new();
     world.put("token", "first\n");
