@@ -8,6 +8,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use shipit::config;
+use shipit::desired::cluster::Sources;
 use shipit::desired::resolve;
 use shipit::model::build::Inputs;
 use shipit::model::facts::Facts;
@@ -51,11 +52,11 @@ fn no_op_plan(criterion: &mut Criterion) {
         let environment: EnvironmentName = "staging".parse().expect("a name");
         let project = config::load(folder.path()).expect("valid");
         let source = Source::default();
-        let desired = resolve(&project, &environment, &source).expect("resolved");
+        let desired = resolve(&project, &environment, &source, &Sources::default()).expect("resolved");
         let images = images(desired.services.keys().cloned());
         let empty = State::empty(project.name.clone(), environment.clone());
         let first =
-            plan::apply(&desired, &Observed { facts: Facts::default(), images: images.clone() }, &empty);
+            plan::apply(&desired, &Observed { images: images.clone(), ..Observed::default() }, &empty);
         let facts = plan::simulate(&first, &first.steps, &Facts::default(), Timestamp::UNIX_EPOCH);
         let workloads = first.target.as_ref().expect("a target").workloads.clone();
         let actor = Actor { user: String::new(), host: String::new(), run: String::new() };
@@ -63,11 +64,12 @@ fn no_op_plan(criterion: &mut Criterion) {
         let ended =
             Ended { plan: &first, end: &End::Done, workloads: &workloads, probe: None, actor: &actor, now };
         let state = record(&empty, &ended);
-        let observed = Observed { facts, images };
+        let observed = Observed { facts, images, objects: Vec::new() };
         group.bench_function(BenchmarkId::new("services", services), |bencher| {
             bencher.iter(|| {
                 let project = config::load(folder.path()).expect("valid");
-                let desired = resolve(&project, &environment, &source).expect("resolved");
+                let desired =
+                    resolve(&project, &environment, &source, &Sources::default()).expect("resolved");
                 let plan = plan::apply(&desired, &observed, &state);
                 assert!(plan.is_empty() && plan::verify(&plan).is_empty());
                 black_box(plan)

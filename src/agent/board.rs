@@ -214,7 +214,13 @@ fn facts_of(inner: &Inner) -> Facts {
         let workloads = there.workloads.iter().map(|(name, workload)| {
             let mine = inner.entries.iter().filter(|(key, _)| key.slot == *slot && key.service == *name);
             let instances = mine.map(|(_, entry)| entry.facts.clone()).collect();
-            let facts = WorkloadFacts { spec: workload.spec.clone(), running: workload.running, instances };
+            let facts = WorkloadFacts {
+                spec: workload.spec.clone(),
+                running: workload.running,
+                instances,
+                drift: Vec::new(),
+                verdict: None,
+            };
             (name.clone(), facts)
         });
         let facts = SlotFacts {
@@ -234,5 +240,6 @@ fn facts_of(inner: &Inner) -> Facts {
         switched_at: record.switched_at,
         slots: slots.collect(),
         routes: record.routes.clone(),
+        route_drift: BTreeMap::new(),
     }
 }

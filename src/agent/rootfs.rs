@@ -38,7 +38,9 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
     if let Ok(meta) = read_meta(directory, image) {
         return Ok(meta);
     }
-    let Pull::Layout(layout) = pull;
+    let Pull::Layout(layout) = pull else {
+        return Err("the host engine takes images from a layout only".to_owned());
+    };
     let manifest: ImageManifest = document(layout, image)?;
     let config: ImageConfiguration = document(layout, &digest(manifest.config())?)?;
     for layer in manifest.layers() {

@@ -5,6 +5,7 @@
 //! `validate` holds them against each other, and `problem` is how faults are shown. Start with [`load`].
 
 mod de;
+mod engines;
 mod load;
 mod node;
 mod problem;

@@ -65,16 +65,24 @@ fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
 #[test]
 fn what_no_driver_does_yet_is_refused_and_never_ignored() {
     let cases = [
-        ("cluster: {kind: kubernetes}", "cluster.kind: not supported yet"),
-        ("cluster: {kind: eks, name: x, region: y}", "cluster.name: not supported yet"),
+        ("cluster: {kind: kubernetes}", "traffic.kind: a cluster has no router"),
+        ("cluster: {kind: kubernetes}", "registry.kind: the nodes of a cluster cannot read a folder"),
+        ("cluster: {kind: kubernetes, directory: a}", "cluster.directory: only the host engine has this"),
+        ("cluster: {kind: eks, name: x, region: y}", "cluster.kind: not supported yet"),
+        ("cluster: {context: prod}", "cluster.context: only a Kubernetes cluster has this"),
         ("cluster: {runtime: docker}", "cluster.runtime: not supported yet"),
-        ("registry: {kind: ecr, region: r, account: \"1\"}", "registry.region: not supported yet"),
-        ("registry: {kind: oci}", "registry.kind: not supported yet"),
+        ("registry: {kind: ecr, region: r, account: \"1\"}", "registry.kind: not supported yet"),
+        ("registry: {region: r}", "registry.region: the registry `layout` does not have this"),
+        ("registry: {kind: oci}", "registry.endpoint: nothing says where images go"),
+        ("state: {kind: kubernetes}", "state.kind: there is no cluster to keep the state in"),
         ("state: {kind: s3}", "state.kind: not supported yet"),
         ("traffic: {kind: nginx}", "traffic.kind: not supported yet"),
-        ("slots: {blue: {namespace: a}}", "slots: not supported yet"),
+        ("slots: {blue: {namespace: a}}", "slots: the host engine has no namespaces"),
         ("services: {web: {build: {kind: docker, dockerfile: Dockerfile}}}", "build.kind: not supported yet"),
-        ("services: {web: {manifests: deploy/*.yaml}}", "manifests: not supported yet"),
+        (
+            "services: {web: {manifests: deploy/*.yaml}}",
+            "services.web.manifests: only a Kubernetes cluster has this",
+        ),
     ];
     for (overlay, expected) in cases {
         let said = faults(GOOD, overlay).join("\n");

@@ -43,6 +43,9 @@ pub struct Environment {
     pub retention: Retention,
     /// The services.
     pub services: BTreeMap<ServiceName, Service>,
+    /// `kubernetes`: objects of the environment that belong to no slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Manifests>,
     /// How a new release replaces the old one.
     #[serde(default)]
     pub strategy: Strategy,
@@ -171,9 +174,28 @@ pub struct Cluster {
     /// `eks`: the region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// `kubernetes`: the context in the kubeconfig.
+    /// `kubernetes`: the kubeconfig, relative to the project's folder; without it `KUBECONFIG`, `~/.kube/config`,
+    /// or the service account of the pod that shipit runs in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// `kubernetes`: the context in the kubeconfig; its current one without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// `kubernetes`: the namespace of what belongs to no slot, a template; `PROJECT-ENVIRONMENT` without it. Slots
+    /// without a namespace of their own are there too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// `kubernetes`: whether shipit makes the namespaces. Without it they must be there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub create_namespaces: bool,
+    /// `kubernetes`: whether the kubeconfig may start a program to log in. A kubeconfig is then code.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exec_plugins: bool,
+    /// `kubernetes`: what to do with a field that another manager has changed.
+    pub conflicts: Conflicts,
+    /// `kubernetes`: when an object of a kind counts as ready, by `GROUP/KIND`: a condition, or a field and its value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ready: BTreeMap<String, ReadyRule>,
     /// `eks`: Fargate profiles by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fargate_profiles: BTreeMap<String, FargateProfile>,
@@ -185,6 +207,37 @@ impl Cluster {
     pub fn directory(&self, root: &Path) -> Option<PathBuf> {
         self.directory.as_ref().map(|directory| root.join(directory))
     }
+}
+
+/// What to do with a field that another manager has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Conflicts {
+    /// Say who, and change nothing.
+    #[default]
+    Stop,
+    /// Take the field over: the configuration wins.
+    TakeOver,
+    /// Leave the field to the other manager.
+    Leave,
+}
+
+/// When an object counts as ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadyRule {
+    /// The condition that must be `True`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// The field that must have `value`, as `status.phase`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The value of `field`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Text>,
+    /// The condition that says, when it is `True`, that it has failed for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The kinds of engine.
@@ -238,6 +291,9 @@ pub struct StateStore {
     /// `local`: the folder, relative to the project's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// `kubernetes`: the namespace; the environment's own without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 impl StateStore {
@@ -300,9 +356,75 @@ pub struct Service {
     /// How long an instance has to stop after SIGTERM.
     #[serde(default = "ten_seconds")]
     pub stop_grace: Period,
-    /// The service's own Kubernetes manifests.
+    /// `kubernetes`: the service's own manifests, instead of those that shipit makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Manifests>,
+    /// `kubernetes`: what a pod asks for and may use.
+    #[serde(default)]
+    pub resources: Resources,
+    /// `kubernetes`: how many pods there are by their load, instead of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
+    /// `kubernetes`: files of the project that the pods see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigFiles>,
+    /// `kubernetes`: the user's number that the pods run as; never 0.
+    #[serde(default = "nonroot")]
+    pub user: u32,
+}
+
+pub(super) const fn nonroot() -> u32 {
+    65532
+}
+
+/// What a pod asks for and may use, as Kubernetes quantities: `250m`, `64Mi`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// The processor time that a pod is sure to get.
+    pub cpu: Text,
+    /// The memory that a pod is sure to get.
+    pub memory: Text,
+    /// The processor time that a pod gets at the most; unlimited without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<Text>,
+    /// The memory above which a pod is killed; unlimited without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Text>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let text = |text: &str| Text(text.to_owned());
+        Self { cpu: text("50m"), memory: text("64Mi"), cpu_limit: None, memory_limit: None }
+    }
+}
+
+/// How many pods there are by their load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autoscale {
+    /// At the least.
+    pub min: u16,
+    /// At the most.
+    pub max: u16,
+    /// The processor load, in percent of `resources.cpu`, that it aims at.
+    #[serde(default = "eighty")]
+    pub cpu: u16,
+}
+
+const fn eighty() -> u16 {
+    80
+}
+
+/// Files of the project that the pods see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFiles {
+    /// Which, as globs relative to the project's folder; each may be a template.
+    pub files: Vec<String>,
+    /// The folder in the pod where they are.
+    pub mount: PathBuf,
 }
 
 const fn one() -> u16 {
@@ -320,7 +442,22 @@ pub enum Manifests {
     /// A glob of template files.
     Files(String),
     /// A tool that renders them.
-    Rendered(BTreeMap<String, Text>),
+    Rendered(Rendered),
+}
+
+/// A tool of the user's own that renders manifests. Exactly one of `kustomize` and `helm`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rendered {
+    /// The folder that `kustomize build` or `kubectl kustomize` renders, a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kustomize: Option<String>,
+    /// The chart that `helm template` renders, a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helm: Option<String>,
+    /// `helm`: the file of values, a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<String>,
 }
 
 /// How an image is made.
@@ -437,6 +574,50 @@ pub struct Traffic {
     pub listeners: BTreeMap<ServiceName, Listeners>,
     /// `embedded`: the router's limits.
     pub limits: Limits,
+    /// `ingress` and `gateway`: the host and path of each service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub entries: BTreeMap<ServiceName, Entry>,
+    /// `ingress`: the class of the controller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// `ingress`: the Secret with the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_secret: Option<String>,
+    /// `gateway`: the Gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+}
+
+/// One service's way in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Entry {
+    /// The host name; every host without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The path's beginning; `/` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Where checks and the prober ask for live traffic, when that is not what host and path say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where checks ask a slot before it has live traffic, a template that sees `slot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview_url: Option<String>,
+}
+
+/// Which Gateway takes the traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Its name.
+    pub name: String,
+    /// Its namespace; that of the route without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Which of its listeners; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub section: Option<String>,
 }
 
 impl Default for Traffic {
@@ -446,6 +627,10 @@ impl Default for Traffic {
             address: IpAddr::from([127, 0, 0, 1]),
             listeners: BTreeMap::new(),
             limits: Limits::default(),
+            entries: BTreeMap::new(),
+            class: None,
+            tls_secret: None,
+            gateway: None,
         }
     }
 }

@@ -3,24 +3,22 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::engines;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::suggest::suggest;
-use crate::config::types::{
-    BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Runtime, Service, StateKind, TrafficKind,
-};
+use crate::config::types::{ClusterKind, EnvEntry, Environment, Service};
 use crate::model::check::Check;
-use crate::model::secret::SecretRef;
 use crate::model::{EnvironmentName, ServiceName};
 
 /// Collects problems of one tree.
-struct Findings<'a> {
+pub(super) struct Findings<'a> {
     tree: &'a Node,
     problems: Vec<Problem>,
 }
 
 impl Findings<'_> {
-    fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
         let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
         let at = self.tree.find(&path);
         let problem = Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help);
@@ -38,7 +36,7 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
     if environment.services.is_empty() {
         findings.add(&["services"], "there is no service", "add one, or look at `shipit init`");
     }
-    not_supported_yet(&mut findings, environment);
+    engines::check(&mut findings, environment);
     for (name, service) in &environment.services {
         check_service(&mut findings, environment, name, service);
     }
@@ -49,10 +47,12 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
             check_check(&mut findings, environment, &["promotion", stage, &index.to_string()], check);
         }
     }
-    for name in environment.traffic.listeners.keys() {
+    let listeners = environment.traffic.listeners.keys().map(|name| ("listeners", name));
+    let entries = environment.traffic.entries.keys().map(|name| ("entries", name));
+    for (key, name) in listeners.chain(entries) {
         if environment.services.get(name).is_none_or(|service| service.port.is_none()) {
             let help = suggest(name.as_str(), &with_ports(environment), "services with a port");
-            let path = ["traffic", "listeners", name.as_str()];
+            let path = ["traffic", key, name.as_str()];
             findings.add(&path, format!("there is no service {name} with a port"), help);
         }
     }
@@ -64,57 +64,6 @@ fn with_ports(environment: &Environment) -> Vec<&str> {
     services.map(|(name, _)| name.as_str()).collect()
 }
 
-fn not_supported_yet(findings: &mut Findings<'_>, environment: &Environment) {
-    let yet = |what: &str| format!("not supported yet by {what}");
-    let cluster = environment.cluster.kind;
-    if cluster != ClusterKind::Host {
-        findings.add(&["cluster", "kind"], yet("this version"), "`host` is what runs today");
-    }
-    if environment.registry.kind != RegistryKind::Layout {
-        findings.add(&["registry", "kind"], yet("this version"), "`layout` is what works today");
-    }
-    if environment.state.kind != StateKind::Local {
-        findings.add(&["state", "kind"], yet("this version"), "`local` is what works today");
-    }
-    if !matches!(environment.cluster.runtime, Runtime::Process | Runtime::Auto) {
-        findings.add(&["cluster", "runtime"], yet("the host engine"), "`process` is what works today");
-    }
-    match environment.traffic.kind {
-        TrafficKind::Embedded => {}
-        TrafficKind::Nginx => findings.add(&["traffic", "kind"], yet("the host engine"), "use `embedded`"),
-        _ => findings.add(&["traffic", "kind"], "only a Kubernetes cluster has this", "use `embedded`"),
-    }
-    if !environment.slots.is_empty() {
-        findings.add(&["slots"], yet("the host engine, which has no namespaces"), "take the key out");
-    }
-    let only_elsewhere = [
-        ("endpoint", environment.registry.endpoint.is_some()),
-        ("region", environment.registry.region.is_some()),
-        ("account", environment.registry.account.is_some()),
-        ("repository", environment.registry.repository.is_some()),
-        ("immutable_tags", environment.registry.immutable_tags.is_some()),
-        ("scan_on_push", environment.registry.scan_on_push.is_some()),
-        ("retention", environment.registry.retention.is_some()),
-    ];
-    for (key, _) in only_elsewhere.iter().filter(|(_, given)| *given) {
-        findings.add(&["registry", key], yet("the registry `layout`"), "take the key out");
-    }
-    let cluster_keys = [
-        ("name", environment.cluster.name.is_some()),
-        ("region", environment.cluster.region.is_some()),
-        ("context", environment.cluster.context.is_some()),
-        ("fargate_profiles", !environment.cluster.fargate_profiles.is_empty()),
-    ];
-    for (key, _) in cluster_keys.iter().filter(|(_, given)| *given) {
-        findings.add(&["cluster", key], yet("the engine `host`"), "take the key out");
-    }
-    for (name, secret) in &environment.secrets {
-        if matches!(secret, SecretRef::Vault(_)) {
-            findings.add(&["secrets", name], yet("this version"), "`file` and `env` work today");
-        }
-    }
-}
-
 fn check_service(
     findings: &mut Findings<'_>,
     environment: &Environment,
@@ -122,16 +71,8 @@ fn check_service(
     service: &Service,
 ) {
     let at = |key: &'static str| ["services", name.as_str(), key];
-    match service.build.kind {
-        BuildKind::Pack => {}
-        BuildKind::Docker | BuildKind::Buildah => {
-            findings.add(
-                &["services", name.as_str(), "build", "kind"],
-                "not supported yet by this version",
-                "`pack` is what works today: a command, and the files to copy",
-            );
-            return;
-        }
+    if !engines::builder(findings, name, service) {
+        return;
     }
     if service.build.dockerfile.is_some() {
         let path = ["services", name.as_str(), "build", "dockerfile"];
@@ -159,9 +100,6 @@ fn check_service(
     }
     if service.port == Some(0) {
         findings.add(&at("port"), "0 is not a port", "write a number from 1 to 65535");
-    }
-    if service.manifests.is_some() {
-        findings.add(&at("manifests"), "not supported yet by the host engine", "take the key out");
     }
     if service.health.path.is_some() && service.health.run.is_some() {
         findings.add(&at("health"), "`path` and `run` are both given", "keep one of them");
@@ -260,7 +198,9 @@ fn shared_listeners(
 ) -> Vec<Problem> {
     let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();
     let mut problems = Vec::new();
-    for (environment, configuration) in environments {
+    let on_host =
+        environments.iter().filter(|(_, configuration)| configuration.cluster.kind == ClusterKind::Host);
+    for (environment, configuration) in on_host {
         for (service, definition) in &configuration.services {
             let Some((live, preview)) = configuration.addresses(service, definition) else { continue };
             for (side, address) in [("live", live), ("preview", preview)] {

@@ -1,6 +1,7 @@
 //! From a configuration and a source to what should be true: pure, with templates rendered and references
 //! resolved.
 
+pub mod cluster;
 mod environment;
 mod template;
 #[cfg(test)]
@@ -11,8 +12,9 @@ use std::path::Path;
 
 pub use environment::environment_for;
 
-use crate::config::types::{EnvEntry, Service};
+use crate::config::types::{ClusterKind, EnvEntry, Service};
 use crate::config::{Environment, Project};
+use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::build::{Base, BuildSpec, PackSpec};
 use crate::model::desired::{Desired, DesiredService};
@@ -40,16 +42,25 @@ pub fn resolve(
     project: &Project,
     environment: &EnvironmentName,
     source: &Source,
+    sources: &Sources,
 ) -> Result<Desired, DesiredError> {
     let configuration = project.environments.get(environment).ok_or_else(|| DesiredError {
         what: format!("{} has no environment {environment}", project.name),
         help: format!("write environments/{environment}.yaml"),
     })?;
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);
+    let site = (configuration.cluster.kind != ClusterKind::Host).then(|| {
+        let namespaces = namespaces(&project.name, environment, configuration)?;
+        let (project, templates) = (&project.name, &templates);
+        Ok(Site { project, environment, configuration, templates, sources, namespaces })
+    });
+    let site = site.transpose()?;
     let mut services = BTreeMap::new();
     for (name, service) in &configuration.services {
-        services.insert(name.clone(), one(project, configuration, &templates, name, service)?);
+        let one = one(project, configuration, &templates, site.as_ref(), name, service)?;
+        services.insert(name.clone(), one);
     }
+    let objects = site.as_ref().map(Site::own_objects).transpose()?.unwrap_or_default();
     Ok(Desired {
         project: project.name.clone(),
         environment: environment.clone(),
@@ -58,6 +69,7 @@ pub fn resolve(
         strategy: configuration.strategy,
         promotion: configuration.promotion.clone(),
         ready_within: configuration.ready_within,
+        objects,
         services,
     })
 }
@@ -66,6 +78,7 @@ fn one(
     project: &Project,
     configuration: &Environment,
     templates: &Templates,
+    site: Option<&Site<'_>>,
     name: &ServiceName,
     service: &Service,
 ) -> Result<DesiredService, DesiredError> {
@@ -86,7 +99,7 @@ fn one(
         .iter()
         .map(|word| templates.render(&format!("services.{name}.command"), name, word))
         .collect::<Result<_, _>>()?;
-    let workload = Workload {
+    let mut workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         command,
@@ -95,13 +108,28 @@ fn one(
         replicas: service.replicas,
         health: service.health.clone(),
         stop_grace: service.stop_grace,
+        objects: BTreeMap::new(),
+        secrets: BTreeMap::new(),
     };
-    let route = configuration.addresses(name, service).map(|(live, preview)| Route {
-        service: name.clone(),
-        live,
-        preview,
-        limits: configuration.traffic.limits.clone(),
-    });
+    let route = match site {
+        Some(site) => {
+            workload.objects = site.objects(service, &workload)?;
+            for name in cluster::secrets(&workload) {
+                let value = secret(project, configuration, &name)?;
+                if let EnvValue::Secret { name, from } = value {
+                    workload.secrets.insert(name, from);
+                }
+            }
+            site.route(name, service)?
+        }
+        None => configuration.addresses(name, service).map(|(live, preview)| Route {
+            service: name.clone(),
+            live,
+            preview,
+            limits: configuration.traffic.limits.clone(),
+            objects: None,
+        }),
+    };
     let build = BuildSpec::Pack(pack(configuration, templates, name, service)?);
     Ok(DesiredService { build, workload, route })
 }

@@ -6,8 +6,9 @@ use minijinja::{Environment as Jinja, UndefinedBehavior, context};
 
 use crate::config::types::Text;
 use crate::desired::DesiredError;
+use crate::model::object::{IMAGE, RELEASE, SECRET};
 use crate::model::source::Source;
-use crate::model::{EnvironmentName, ProjectName, ServiceName};
+use crate::model::{EnvironmentName, ProjectName, ServiceName, Slot};
 
 /// What templates see, and what renders them.
 pub(super) struct Templates {
@@ -28,6 +29,7 @@ impl Templates {
     ) -> Self {
         let mut jinja = Jinja::new();
         jinja.set_undefined_behavior(UndefinedBehavior::Strict);
+        jinja.add_function("secret", |name: String| format!("{SECRET}{name}"));
         Self {
             jinja,
             project: project.to_string(),
@@ -36,6 +38,33 @@ impl Templates {
             branch: source.branch.clone(),
             vars: vars.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
         }
+    }
+
+    /// Renders a manifest, or another text that may differ by slot.
+    pub fn render_in(
+        &self,
+        at: &str,
+        service: Option<&ServiceName>,
+        slot: Slot,
+        text: &str,
+    ) -> Result<String, DesiredError> {
+        let known = context! {
+            project => &self.project,
+            environment => &self.environment,
+            service => service.map(ServiceName::as_str),
+            slot => slot.as_str(),
+            image => service.map(|service| format!("{IMAGE}{service}")),
+            release => RELEASE,
+            commit => &self.commit,
+            branch => &self.branch,
+            vars => &self.vars,
+        };
+        self.jinja.render_named_str(at, text, known).map_err(|error| DesiredError {
+            what: format!("{at}: {error}{}", error.line().map(|line| format!(", line {line}")).unwrap_or_default()),
+            help: "templates see project, environment, slot, service, image, release, commit, branch and vars, and \
+                   secret('NAME')"
+                .to_owned(),
+        })
     }
 
     /// Renders a text that stands at this place of the configuration.

@@ -43,7 +43,8 @@ fn value(env: &str) -> Result<EnvValue, String> {
     let project = project("secrets: {db: {file: keys/db}}", env);
     let staging: EnvironmentName = "staging".parse().expect("a name");
     let source = Source { branch: Some("main".to_owned()), ..Source::default() };
-    let desired = resolve(&project, &staging, &source).map_err(|error| error.to_string())?;
+    let desired = resolve(&project, &staging, &source, &super::cluster::Sources::default())
+        .map_err(|error| error.to_string())?;
     let web = desired.services.into_values().next().expect("one");
     Ok(web.workload.env.into_values().next().expect("one"))
 }

@@ -5,6 +5,7 @@ pub mod builder;
 pub mod check;
 pub mod host;
 pub mod registry;
+pub mod render;
 pub mod scm;
 pub mod secret;
 pub mod state;

@@ -15,7 +15,7 @@ use crate::model::plan::{Action, Step};
 use crate::model::release::Label;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
-use crate::model::workload::{EnvValue, Workload};
+use crate::model::workload::Workload;
 use crate::model::{Address, ContentHash, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget};
@@ -113,6 +113,19 @@ pub(super) async fn perform(run: &Arc<Run>, step: &Step, direction: Direction) -
         (Action::Build { spec, inputs }, Address::Image(service)) => {
             build(run, step, service, spec, inputs).await
         }
+        (Action::Apply { manifest, replace }, Address::Object(key)) => {
+            let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+            let expects = match direction {
+                Direction::Forward => step.expects.clone(),
+                Direction::Back => object_fingerprint(run, manifest).await?,
+            };
+            run.job.ports.engine.apply(&run.job.permit, manifest, *replace, expects, &say).await?;
+            Ok(Done::say(format!("{} applied", key.short())))
+        }
+        (Action::Delete, Address::Object(key)) => {
+            run.job.ports.engine.delete(&run.job.permit, key, step.expects.clone()).await?;
+            Ok(Done::say(format!("{} deleted", key.short())))
+        }
         (Action::Route { route }, _) => listen(run, step, direction, route).await,
         (Action::Unroute, Address::Route(service)) => {
             run.job.ports.engine.unroute(&run.job.permit, service).await?;
@@ -202,7 +215,17 @@ async fn listen(run: &Run, step: &Step, direction: Direction, route: &Route) -> 
         Direction::Back => facts(run).await?.route_fingerprint(&route.service),
     };
     run.job.ports.engine.route(&run.job.permit, route, expects).await?;
-    Ok(Done::say(format!("live on {}, preview on {}", route.live, route.preview)))
+    Ok(Done::say(route.to_string()))
+}
+
+/// On the way back an object is as this run left it.
+async fn object_fingerprint(
+    run: &Run,
+    manifest: &crate::model::Manifest,
+) -> Result<Option<Fingerprint>, StepError> {
+    let wanted = std::slice::from_ref(manifest);
+    let found = run.job.ports.engine.compare(&run.job.permit.scope, wanted).await?;
+    Ok(found.into_iter().find(|object| object.key == manifest.key()).and_then(|object| object.fingerprint))
 }
 
 async fn facts(run: &Run) -> Result<Facts, StepError> {
@@ -242,7 +265,7 @@ async fn place(
         label: the_label(run, label.as_ref())?,
         mode: *mode,
         running: *running,
-        pull: run.job.ports.registry.pull(),
+        pull: run.job.ports.registry.pull(&workload.service),
         secrets: secrets(run, &workload).await?,
         expects: expected(run, step, direction, slot, &workload.service).await?,
         workload,
@@ -266,12 +289,8 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
 
 async fn secrets(run: &Run, workload: &Workload) -> Result<BTreeMap<String, SecretValue>, StepError> {
     let mut values = BTreeMap::new();
-    for value in workload.env.values() {
-        if let EnvValue::Secret { name, from } = value
-            && !values.contains_key(name)
-        {
-            values.insert(name.clone(), run.job.ports.secrets.read(name, from).await?);
-        }
+    for (name, from) in workload.secrets() {
+        values.insert(name.to_owned(), run.job.ports.secrets.read(name, from).await?);
     }
     Ok(values)
 }

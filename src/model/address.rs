@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{ServiceName, Slot};
+use crate::model::{ObjectKey, ServiceName, Slot};
 
 /// A resource's address: `image.web`, `workload.green/web`, `slot.green`, `traffic.web`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -17,6 +17,8 @@ pub enum Address {
     Workload(Slot, ServiceName),
     /// A slot as a whole: all of its workloads.
     Slot(Slot),
+    /// An object of the environment that belongs to no slot.
+    Object(ObjectKey),
     /// Live traffic of the whole environment: all services switch at once.
     Traffic,
 }
@@ -24,7 +26,7 @@ pub enum Address {
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `slot.SLOT` or `traffic`"
+    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME` or `traffic`"
 )]
 pub struct AddressError(String);
 
@@ -35,6 +37,7 @@ impl fmt::Display for Address {
             Self::Route(service) => format!("route.{service}"),
             Self::Workload(slot, service) => format!("workload.{slot}/{service}"),
             Self::Slot(slot) => format!("slot.{slot}"),
+            Self::Object(key) => format!("object.{key}"),
             Self::Traffic => "traffic".to_owned(),
         };
         f.pad(&text)
@@ -56,6 +59,7 @@ fn parse(text: &str) -> Option<Address> {
     match kind {
         "image" => rest.parse().ok().map(Address::Image),
         "route" => rest.parse().ok().map(Address::Route),
+        "object" => rest.parse().ok().map(Address::Object),
         "slot" => rest.parse().ok().map(Address::Slot),
         "workload" => {
             let (slot, service) = rest.split_once('/')?;
@@ -84,7 +88,14 @@ mod tests {
 
     #[test]
     fn an_address_reads_back() {
-        for text in ["image.web", "route.web", "workload.green/web", "slot.blue", "traffic"] {
+        for text in [
+            "image.web",
+            "route.web",
+            "workload.green/web",
+            "slot.blue",
+            "object.apps/v1/Deployment/shop/web",
+            "traffic",
+        ] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
         for bad in ["", "image.", "image.Web", "workload.red/web", "workload.green", "disk.a"] {

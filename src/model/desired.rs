@@ -8,7 +8,7 @@ use crate::model::release::Carried;
 use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
-use crate::model::{EnvironmentName, Period, ProjectName, ServiceName};
+use crate::model::{EnvironmentName, Manifest, Period, ProjectName, ServiceName};
 
 /// The resources that should exist, and the rules by which they may come to live traffic.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,6 +27,8 @@ pub struct Desired {
     pub promotion: Promotion,
     /// How long the new release has to become ready.
     pub ready_within: Period,
+    /// Objects of the environment that belong to no slot, in the order in which they can be made.
+    pub objects: Vec<Manifest>,
     /// The services.
     pub services: BTreeMap<ServiceName, DesiredService>,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::model::object::Drift;
 use crate::model::outcome::Url;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
@@ -29,6 +30,9 @@ pub struct Facts {
     pub slots: BTreeMap<Slot, SlotFacts>,
     /// The listeners.
     pub routes: BTreeMap<ServiceName, Route>,
+    /// Where the objects of a way in are not as they were applied.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub route_drift: BTreeMap<ServiceName, Vec<Drift>>,
 }
 
 impl Facts {
@@ -55,7 +59,11 @@ impl Facts {
     /// What a change of a service's listeners is bound to; none when it has none.
     #[must_use]
     pub fn route_fingerprint(&self, service: &ServiceName) -> Option<Fingerprint> {
-        self.routes.get(service).map(Fingerprint::of_json)
+        let route = self.routes.get(service)?;
+        match self.route_drift.get(service) {
+            None => Some(Fingerprint::of_json(route)),
+            Some(drift) => Some(Fingerprint::of_json(&(route, drift))),
+        }
     }
 
     /// Where services answer: through the live listener, or through the preview one. Before anything is live the
@@ -73,7 +81,7 @@ impl Facts {
             let address = if role == Role::Active { route.live } else { route.preview };
             Url { service: route.service.clone(), slot, url: format!("http://{address}") }
         };
-        self.routes.values().map(url).collect()
+        self.routes.values().filter(|route| route.objects.is_none()).map(url).collect()
     }
 
     /// The release in the active slot.
@@ -120,6 +128,21 @@ pub struct WorkloadFacts {
     pub running: bool,
     /// Its instances.
     pub instances: Vec<Instance>,
+    /// Where its objects are not as they were applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
+    /// For an engine that knows better than by instances: how it is, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+}
+
+/// What an engine says of a workload as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Verdict {
+    /// How it is.
+    pub health: HealthState,
+    /// Why, in one line.
+    pub reason: String,
 }
 
 impl WorkloadFacts {
@@ -127,7 +150,10 @@ impl WorkloadFacts {
     /// release's number, which moves for all services of a slot when one of them is replaced.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_json(&(&self.spec, self.running))
+        if self.drift.is_empty() {
+            return Fingerprint::of_json(&(&self.spec, self.running));
+        }
+        Fingerprint::of_json(&(&self.spec, self.running, &self.drift))
     }
 
     /// The worst of its instances.
@@ -135,6 +161,9 @@ impl WorkloadFacts {
     pub fn health(&self) -> HealthState {
         if !self.running {
             return HealthState::Stopped;
+        }
+        if let Some(verdict) = &self.verdict {
+            return verdict.health;
         }
         let worst = self.instances.iter().map(|instance| instance.health).max();
         let missing = self.instances.len() < usize::from(self.spec.replicas);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::build::Inputs;
 use crate::model::facts::Facts;
+use crate::model::object::ObjectFacts;
 use crate::model::{Digest, ServiceName};
 
 /// Everything that a plan is made from, besides what is desired and the state.
@@ -13,6 +14,8 @@ pub struct Observed {
     pub facts: Facts,
     /// For each service that would be built: its inputs, and the image that they made before.
     pub images: BTreeMap<ServiceName, ImageFacts>,
+    /// The environment's objects, and those that are there and should not be.
+    pub objects: Vec<ObjectFacts>,
 }
 
 /// A service's build inputs and what the registry has for them.

@@ -11,7 +11,8 @@ use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
 use crate::model::{
-    Address, ContentHash, EnvironmentName, Fingerprint, Period, ProjectName, ReleaseNumber, ServiceName, Slot,
+    Address, ContentHash, EnvironmentName, Fingerprint, Manifest, Period, ProjectName, ReleaseNumber,
+    ServiceName, Slot,
 };
 
 /// The version of the plan document. It goes up when a reader of the old one would misread the new one.
@@ -174,6 +175,16 @@ pub enum Action {
         /// The inputs' hash; checked again before the build.
         inputs: ContentHash,
     },
+    /// Make an object what it should be; one that cannot be changed is made anew.
+    Apply {
+        /// What it should be.
+        manifest: Box<Manifest>,
+        /// Whether it must be deleted first.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replace: bool,
+    },
+    /// Delete an object.
+    Delete,
     /// Set up a service's listeners, or change them.
     Route {
         /// The listeners.
@@ -230,6 +241,9 @@ impl Action {
     pub fn title(&self) -> String {
         match self {
             Self::Build { .. } => "build".to_owned(),
+            Self::Apply { replace: true, .. } => "replace".to_owned(),
+            Self::Apply { .. } => "apply".to_owned(),
+            Self::Delete => "delete".to_owned(),
             Self::Route { .. } => "listen".to_owned(),
             Self::Unroute => "stop listening".to_owned(),
             Self::Place { running: false, .. } => "stop".to_owned(),
@@ -270,6 +284,9 @@ pub struct Change {
     pub before: Option<String>,
     /// What it will be; none when it goes away.
     pub after: Option<String>,
+    /// Where the difference comes from, when it is not the configuration: who moved it and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// A resource that is as it should be.

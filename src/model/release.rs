@@ -52,6 +52,10 @@ pub struct Actor {
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Who is known by a name only is another tool, seen in an object's own record.
+        if self.host.is_empty() && self.run.is_empty() {
+            return f.pad(&self.user);
+        }
         write!(f, "{}@{} (run {})", self.user, self.host, self.run)
     }
 }

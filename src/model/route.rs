@@ -1,8 +1,10 @@
 //! The listeners through which traffic comes to a service.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
-use crate::model::{ByteSize, Period, ServiceName};
+use crate::model::{ByteSize, Manifest, Period, ServiceName, Slot};
 
 /// One service's way in: a live and a preview listener, and the router's limits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -15,6 +17,64 @@ pub struct Route {
     pub preview: SocketAddr,
     /// The router's limits.
     pub limits: Limits,
+    /// On a cluster: the objects that are the way in. The listeners mean nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Box<ObjectsRoute>>,
+}
+
+impl Route {
+    /// A way in that is made of objects.
+    #[must_use]
+    pub fn of_objects(service: ServiceName, objects: ObjectsRoute) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let objects = Some(Box::new(objects));
+        Self { service, live: nowhere, preview: nowhere, limits: Limits::default(), objects }
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.objects {
+            None => write!(f, "live on {}, preview on {}", self.live, self.preview),
+            Some(objects) => {
+                write!(f, "{}", objects.off.key().short())?;
+                for slot in Slot::ALL {
+                    write!(f, ", {slot} at {}", objects.targets[&slot])?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A service's way in on a cluster: what stands still, and the one object that a switch changes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ObjectsRoute {
+    /// What is there as long as the service is: its slots' own Services, grants. No switch touches it, so that
+    /// no router ever loses a backend.
+    pub fixed: Vec<Manifest>,
+    /// The live object while no slot has its traffic.
+    pub off: Manifest,
+    /// The live object by the slot that has its traffic. It is the same object each time.
+    pub to: BTreeMap<Slot, Manifest>,
+    /// The Service that reaches a slot's pods: `NAMESPACE/NAME`.
+    pub targets: BTreeMap<Slot, String>,
+    /// The port of all these Services.
+    pub port: u16,
+    /// Where live traffic arrives, when the configuration says so or its host tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_url: Option<String>,
+    /// Where a slot answers by itself, when the configuration says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slot_urls: BTreeMap<Slot, String>,
+}
+
+impl ObjectsRoute {
+    /// The live object when `slot` has its traffic.
+    #[must_use]
+    pub fn live(&self, slot: Option<Slot>) -> &Manifest {
+        slot.and_then(|slot| self.to.get(&slot)).unwrap_or(&self.off)
+    }
 }
 
 /// What the router allows a client.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::health::Health;
 use crate::model::secret::SecretRef;
-use crate::model::{Address, Digest, Period, ServiceName};
+use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot};
 
 /// A value that may only be known once a step has run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -47,6 +47,25 @@ pub struct Workload {
     pub health: Health,
     /// How long an instance has to stop after SIGTERM.
     pub stop_grace: Period,
+    /// On a cluster: the objects that it is, for each slot that it may stand in. Image and secrets are named in
+    /// them, and filled in when they are applied.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<Slot, Vec<Manifest>>,
+    /// Secrets that the objects name and no environment variable does, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretRef>,
+}
+
+impl Workload {
+    /// Every secret that it needs, by name.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeMap<&str, &SecretRef> {
+        let variables = self.env.values().filter_map(|value| match value {
+            EnvValue::Secret { name, from } => Some((name.as_str(), from)),
+            EnvValue::Plain(_) => None,
+        });
+        variables.chain(self.secrets.iter().map(|(name, from)| (name.as_str(), from))).collect()
+    }
 }
 
 /// An environment variable's value.

@@ -42,8 +42,10 @@ pub async fn observe(desired: &Desired, ports: &Ports, root: &Path) -> Result<Ob
     let images = unknown.map(|(name, service)| async move {
         Ok::<_, ObserveError>((name.clone(), image(name, &service.build, ports, root).await?))
     });
-    let (facts, images) = tokio::try_join!(facts, try_join_all(images))?;
-    Ok(Observed { facts, images: images.into_iter().collect::<BTreeMap<_, _>>() })
+    let objects = async { Ok(ports.engine.compare(&scope, &desired.objects).await?) };
+    let (facts, images, objects) = tokio::try_join!(facts, try_join_all(images), objects)?;
+    let images = images.into_iter().collect::<BTreeMap<_, _>>();
+    Ok(Observed { facts, images, objects })
 }
 
 async fn image(

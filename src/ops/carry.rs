@@ -19,7 +19,7 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
     }
     policy::may_carry(&session.project.branch_rules(), from, to)?;
     let release = live(session, from).await?;
-    let mut desired = desired::resolve(&session.project, to, &release.source)?;
+    let mut desired = desired::resolve(&session.project, to, &release.source, &session.sources)?;
     for (name, service) in &mut desired.services {
         let image =
             release.workloads.get(name).and_then(|workload| workload.image.value()).ok_or_else(|| {

@@ -61,7 +61,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
         Wanted::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
         Wanted::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
         Wanted::Abort => plan::abort(&desired, facts, state)?,
-        Wanted::Destroy => plan::destroy(&desired, facts, state),
+        Wanted::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
     Ok(plan)
@@ -82,7 +82,11 @@ async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
 async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<Observed, Error> {
     let (Wanted::Apply | Wanted::Carry(_)) = wanted else {
         let facts = session.ports.engine.observe(&session.scope()).await?;
-        return Ok(Observed { facts, ..Observed::default() });
+        let objects = match wanted {
+            Wanted::Destroy => session.ports.engine.compare(&session.scope(), &[]).await?,
+            _ => Vec::new(),
+        };
+        return Ok(Observed { facts, objects, ..Observed::default() });
     };
     let mut observed = observe(desired, &session.ports, &session.root).await?;
     count_changes(session, desired, &mut observed).await;

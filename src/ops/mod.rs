@@ -16,6 +16,7 @@ pub mod logs;
 pub mod policy;
 pub mod run;
 pub mod session;
+mod sources;
 pub mod state;
 pub mod status;
 pub mod wiring;

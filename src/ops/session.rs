@@ -6,13 +6,14 @@ use jiff::Timestamp;
 
 use crate::config::{self, Environment, Project};
 use crate::desired;
+use crate::desired::cluster::Sources;
 use crate::driver::scm::git::Git;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
 use crate::model::release::Actor;
 use crate::model::source::Source;
 use crate::model::state::State;
-use crate::ops::{Error, wiring};
+use crate::ops::{Error, sources, wiring};
 use crate::port::engine::Scope;
 use crate::port::{Ports, Scm};
 
@@ -30,6 +31,8 @@ pub struct Session {
     pub ports: Ports,
     /// Source control.
     pub scm: Git,
+    /// The texts that manifests are made from.
+    pub sources: Sources,
 }
 
 impl Session {
@@ -40,8 +43,10 @@ impl Session {
         let scm = Git::new(root.clone());
         let source = scm.source().await?;
         let environment = desired::environment_for(&project, environment, source.branch.as_deref())?;
-        let ports = wiring::ports(&root, of(&project, &environment)?);
-        Ok(Self { root, project, environment, source, ports, scm })
+        let configuration = of(&project, &environment)?;
+        let ports = wiring::ports(&root, &project, &environment, configuration)?;
+        let sources = sources::read(&root, &project, &environment, configuration, &source).await?;
+        Ok(Self { root, project, environment, source, ports, scm, sources })
     }
 
     /// The environment's configuration.
@@ -57,7 +62,7 @@ impl Session {
 
     /// What should be true, built from what is in the folder now.
     pub fn desired(&self) -> Result<Desired, Error> {
-        Ok(desired::resolve(&self.project, &self.environment, &self.source)?)
+        Ok(desired::resolve(&self.project, &self.environment, &self.source, &self.sources)?)
     }
 
     /// The environment's state; an empty one before the first run.

@@ -88,6 +88,9 @@ fn sections(plan: &Plan) -> Vec<Section> {
     let slot_title = |slot: Slot| format!("services in {slot}");
     vec![
         section(plan, "images".to_owned(), |address| matches!(address, Address::Image(_))),
+        section(plan, "objects of the environment".to_owned(), |address| {
+            matches!(address, Address::Object(_))
+        }),
         section(plan, "listeners".to_owned(), |address| matches!(address, Address::Route(_))),
         section(plan, slot_title(Slot::Blue), in_slot(Slot::Blue)),
         section(plan, slot_title(Slot::Green), in_slot(Slot::Green)),
@@ -124,6 +127,7 @@ fn name(address: &Address) -> String {
             service.to_string()
         }
         Address::Slot(slot) => slot.to_string(),
+        Address::Object(key) => key.short(),
         Address::Traffic => "all services".to_owned(),
     }
 }
@@ -132,13 +136,17 @@ fn line(plan: &Plan, step: &Step) -> Option<String> {
     let name = name(&step.address);
     Some(match &step.action {
         Action::Build { .. } => row(NEW, "+", &name, &format!("build: {}", step.reason)),
+        Action::Apply { .. } if step.expects.is_none() => row(NEW, "+", &name, &step.reason),
+        Action::Apply { replace: true, .. } => row(GONE, "±", &name, &step.reason),
         Action::Route { route } => {
             let sign = if step.expects.is_some() { (CHANGED, "~") } else { (NEW, "+") };
-            row(sign.0, sign.1, &name, &format!("live on {}, preview on {}", route.live, route.preview))
+            row(sign.0, sign.1, &name, &route.to_string())
         }
-        Action::Unroute | Action::Remove | Action::Empty => row(GONE, "-", &name, &step.reason),
+        Action::Unroute | Action::Remove | Action::Empty | Action::Delete => {
+            row(GONE, "-", &name, &step.reason)
+        }
         Action::Place { .. } if step.changes.is_empty() => row(NEW, "+", &name, &step.reason),
-        Action::Place { .. } => changed(&name, &step.changes, &step.reason),
+        Action::Place { .. } | Action::Apply { .. } => changed(&name, &step.changes, &step.reason),
         Action::Switch { from, to } => row(MOVED, "⇄", &services(plan), &switch(plan, *from, *to)),
         Action::Check { stage: Stage::After, checks } if !plan.switches() => {
             row(MOVED, "?", &services(plan), &format!("verified{}", list(checks)))
@@ -152,7 +160,8 @@ fn changed(name: &str, changes: &[Change], reason: &str) -> String {
     let fields = if changes.len() == 1 { "1 field".to_owned() } else { format!("{} fields", changes.len()) };
     let mut text = row(CHANGED, "~", name, &format!("{fields} ({reason})"));
     for change in changes {
-        let _ = writeln!(text, "      {}", change.field);
+        let origin = change.origin.as_ref().map(|origin| format!("  ({origin})")).unwrap_or_default();
+        let _ = writeln!(text, "      {}{}", change.field, paint(DIM, origin));
         if let Some(before) = &change.before {
             let _ = writeln!(text, "        {}", paint(GONE, format!("- {before}")));
         }
@@ -218,7 +227,9 @@ pub fn summary(plan: &Plan) -> String {
         (count(is_new), "new", "new"),
         (count(is_change), "change", "changes"),
         (
-            count(|step| matches!(step.action, Action::Unroute | Action::Remove | Action::Empty)),
+            count(|step| {
+                matches!(step.action, Action::Unroute | Action::Remove | Action::Empty | Action::Delete)
+            }),
             "removal",
             "removals",
         ),
@@ -236,7 +247,7 @@ pub fn summary(plan: &Plan) -> String {
 fn is_new(step: &Step) -> bool {
     match &step.action {
         Action::Place { .. } => step.changes.is_empty(),
-        Action::Route { .. } => step.expects.is_none(),
+        Action::Route { .. } | Action::Apply { .. } => step.expects.is_none(),
         _ => false,
     }
 }
@@ -244,7 +255,7 @@ fn is_new(step: &Step) -> bool {
 fn is_change(step: &Step) -> bool {
     match &step.action {
         Action::Place { .. } => !step.changes.is_empty(),
-        Action::Route { .. } => step.expects.is_some(),
+        Action::Route { .. } | Action::Apply { .. } => step.expects.is_some(),
         _ => false,
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::model::check::Stage;
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{SlotFacts, WorkloadFacts};
+use crate::model::object::Drift;
 use crate::model::observed::Observed;
-use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::plan::{Action, Change, Intent, PlaceMode, Plan, StepId, Target};
 use crate::model::promotion::{Mode, Strategy};
 use crate::model::release::Status;
 use crate::model::state::State;
@@ -14,8 +15,8 @@ use crate::model::workload::{Known, Workload};
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::pieces::{added_back, as_it_was, place, restore};
-use crate::plan::promote;
 use crate::plan::workload_changes;
+use crate::plan::{objects, promote};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
@@ -91,16 +92,20 @@ impl Apply<'_> {
     /// The live release is the desired one: only listeners may differ, and what a dead run left unsaid.
     fn settle(&mut self, slot: Slot) -> Option<Target> {
         self.images();
-        let routes = self.routes();
-        for name in self.workloads.keys() {
-            self.draft.same(Address::Workload(slot, name.clone()), "runs as it should");
-        }
-        let unroute = self.unroute(&routes);
+        let mut routes = self.objects();
+        routes.extend(self.routes(&routes.clone()));
         let facts = self.observed.facts.slots.get(&slot)?;
         let number = facts.label.number;
+        for (name, there) in &facts.workloads {
+            if there.drift.is_empty() {
+                self.draft.same(Address::Workload(slot, name.clone()), "runs as it should");
+            }
+        }
+        let unroute = self.unroute(&routes);
+        objects::prune(&mut self.draft, &self.observed.objects, &routes);
         let recorded = self.state.release(number).is_some_and(|release| release.status == Status::Live);
         if recorded {
-            if facts.workloads.values().any(|workload| workload.health().is_down()) {
+            if facts.workloads.values().any(is_amiss) {
                 return Some(self.revive(slot, &routes));
             }
             if !facts.is_ready() {
@@ -125,10 +130,20 @@ impl Apply<'_> {
     fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
         let there = self.observed.facts.slots[&slot].clone();
         let mut before = routes.to_vec();
-        for (name, old) in there.workloads.iter().filter(|(_, workload)| workload.health().is_down()) {
+        for (name, old) in there.workloads.iter().filter(|(_, workload)| is_amiss(workload)) {
             let address = Address::Workload(slot, name.clone());
             let again = place(old.spec.clone(), PlaceMode::Rolling);
-            let new = Proposal::new(address.clone(), again, "is down; is started again")
+            let reason = match old.drift.first() {
+                None => "is down; is started again".to_owned(),
+                Some(drift) if drift.missing => format!("{} is not there", drift.key.short()),
+                Some(drift) => drift
+                    .changes
+                    .iter()
+                    .find_map(|change| change.origin.clone())
+                    .unwrap_or_else(|| format!("{} is not as it was applied", drift.key.short())),
+            };
+            let new = Proposal::new(address.clone(), again, reason)
+                .changing(drifted(&old.drift))
                 .expecting(Some(old.fingerprint()))
                 .after(&before);
             let back = as_it_was(old, PlaceMode::Rolling, &there);
@@ -158,7 +173,9 @@ impl Apply<'_> {
         let number = there.label.number;
         let waits = self.state.release(number).is_some_and(|release| release.status == Status::Waiting);
         if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
-            self.routes();
+            let needs = self.objects();
+            let routes = self.routes(&needs);
+            objects::prune(&mut self.draft, &self.observed.objects, &[needs, routes].concat());
             for name in self.workloads.keys() {
                 self.draft.same(Address::Workload(slot, name.clone()), "waits for its promotion");
             }
@@ -167,9 +184,10 @@ impl Apply<'_> {
             self.draft.notes.push(next);
             return None;
         }
-        let mut needs = self.routes();
+        let mut needs = self.objects();
+        needs.extend(self.routes(&needs.clone()));
         for (name, workload) in there.workloads.clone() {
-            if workload.running {
+            if workload.running && workload.drift.is_empty() {
                 self.draft.same(Address::Workload(slot, name), format!("release {number} is placed already"));
                 continue;
             }
@@ -204,6 +222,11 @@ impl Apply<'_> {
                 self.target(slot, number)
             }
         }
+    }
+
+    /// The environment's own objects.
+    fn objects(&mut self) -> Vec<StepId> {
+        objects::make(&mut self.draft, self.desired, &self.observed.objects)
     }
 
     fn next_number(&self) -> ReleaseNumber {
@@ -251,20 +274,28 @@ impl Apply<'_> {
     }
 
     /// Sets up the listeners that are missing or different.
-    fn routes(&mut self) -> Vec<StepId> {
+    fn routes(&mut self, needs: &[StepId]) -> Vec<StepId> {
         let mut steps = Vec::new();
         for (name, service) in &self.desired.services {
             let Some(route) = &service.route else { continue };
             let address = Address::Route(name.clone());
             let there = self.observed.facts.routes.get(name);
-            if there == Some(route) {
-                self.draft.same(address, format!("live on {}, preview on {}", route.live, route.preview));
+            let drift = self.observed.facts.route_drift.get(name);
+            if there == Some(route) && drift.is_none() {
+                self.draft.same(address, route.to_string());
                 continue;
             }
-            let reason = if there.is_some() { "the listeners differ" } else { "there are no listeners yet" };
+            let reason = match (there, drift) {
+                (Some(_), Some(drift)) => format!("{} is not as it was applied", names(drift)),
+                (Some(_), None) => "the listeners differ".to_owned(),
+                (None, _) => "there are no listeners yet".to_owned(),
+            };
+            let changes = drift.map(|drift| drifted(drift)).unwrap_or_default();
             let undo = there.map_or(Action::Unroute, |there| Action::Route { route: there.clone() });
             let new = Proposal::new(address.clone(), Action::Route { route: route.clone() }, reason)
-                .expecting(self.observed.facts.route_fingerprint(name));
+                .changing(changes)
+                .expecting(self.observed.facts.route_fingerprint(name))
+                .after(needs);
             steps.push(
                 self.draft.add_with_undo(new, Proposal::new(address, undo, "the listeners as they were")),
             );
@@ -299,9 +330,9 @@ impl Apply<'_> {
 
     /// Puts the release into the slot without live traffic.
     fn place_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
-        let routes = self.routes();
-        let mut before: Vec<StepId> = self.empty(slot, builds).into_iter().collect();
-        before.extend(routes);
+        let mut before = self.objects();
+        before.extend(self.routes(&before.clone()));
+        before.extend(self.empty(slot, builds));
         let live = self.observed.facts.live().map(|(slot, facts)| (slot, facts.clone()));
         let mut placed = Vec::new();
         for (name, workload) in self.workloads.clone() {
@@ -356,11 +387,13 @@ impl Apply<'_> {
         }
         let verified = promote::switch(&mut self.draft, self.desired, &self.observed.facts, slot, last);
         self.unroute(&[verified]);
+        objects::prune(&mut self.draft, &self.observed.objects, &[verified]);
     }
 
     /// Replaces the workloads of the live slot in place.
     fn replace(&mut self, slot: Slot, mode: PlaceMode, builds: &BTreeMap<ServiceName, StepId>) {
-        let mut before = self.routes();
+        let mut before = self.objects();
+        before.extend(self.routes(&before.clone()));
         let Some(there) = self.observed.facts.slots.get(&slot).cloned() else { return };
         if mode == PlaceMode::Recreate {
             self.draft.notes.push("recreate: requests are held while nothing runs".to_owned());
@@ -390,6 +423,7 @@ impl Apply<'_> {
         let verified = self.draft.add(verify.after(&[ready]));
         let unrouted = self.unroute(&[verified]);
         self.remove_gone(slot, &there, verified, &unrouted);
+        objects::prune(&mut self.draft, &self.observed.objects, &[verified]);
     }
 
     /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
@@ -424,4 +458,24 @@ impl Apply<'_> {
             needs,
         );
     }
+}
+
+/// Whether a live workload is not what was applied: it is down, or some of its objects moved.
+fn is_amiss(workload: &WorkloadFacts) -> bool {
+    workload.health().is_down() || !workload.drift.is_empty()
+}
+
+/// What moved, as fields of the workload.
+fn drifted(drift: &[Drift]) -> Vec<Change> {
+    let of = |drift: &Drift| {
+        let object = drift.key.short();
+        let named =
+            |change: &Change| Change { field: format!("{object} {}", change.field), ..change.clone() };
+        drift.changes.iter().map(named).collect::<Vec<_>>()
+    };
+    drift.iter().flat_map(of).collect()
+}
+
+fn names(drift: &[Drift]) -> String {
+    drift.iter().map(|drift| drift.key.short()).collect::<Vec<_>>().join(", ")
 }

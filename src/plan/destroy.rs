@@ -3,14 +3,16 @@
 use crate::model::Address;
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
+use crate::model::object::ObjectFacts;
 use crate::model::plan::{Action, Intent, Plan};
 use crate::model::state::State;
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::objects;
 use crate::plan::pieces::restore;
 
 /// Makes the plan of `destroy`: live traffic off, then the listeners, then the slots. Images and history stay.
 #[must_use]
-pub fn destroy(desired: &Desired, facts: &Facts, state: &State) -> Plan {
+pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &State) -> Plan {
     let mut draft = Draft::default();
     let mut before = Vec::new();
     if let Some(active) = facts.active {
@@ -21,19 +23,21 @@ pub fn destroy(desired: &Desired, facts: &Facts, state: &State) -> Plan {
         before
             .push(draft.add_with_undo(new, Proposal::new(Address::Traffic, back, "live traffic as it was")));
     }
+    let mut done = before.clone();
     for (name, route) in &facts.routes {
         let address = Address::Route(name.clone());
         let new = Proposal::new(address.clone(), Action::Unroute, "the environment goes").after(&before);
         let back = Action::Route { route: route.clone() };
-        draft.add_with_undo(new, Proposal::new(address, back, "the listeners as they were"));
+        done.push(draft.add_with_undo(new, Proposal::new(address, back, "the listeners as they were")));
     }
     for (slot, there) in &facts.slots {
         let reason = format!("release {} is stopped and taken out", there.label.number);
         let new = Proposal::new(Address::Slot(*slot), Action::Empty, reason)
             .expecting(facts.slot_fingerprint(*slot))
             .after(&before);
-        draft.add_with_undos(new, restore(*slot, there));
+        done.push(draft.add_with_undos(new, restore(*slot, there)));
     }
+    objects::prune(&mut draft, found, &done);
     let mut plan = draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None);
     // That nothing answers any more is what was asked for.
     plan.probe.rate = 0;

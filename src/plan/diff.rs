@@ -20,6 +20,7 @@ pub fn workload_changes(before: Option<&Workload>, after: &Workload) -> Vec<Chan
             field: name.clone(),
             before: before.get(name).cloned(),
             after: after.get(name).cloned(),
+            origin: None,
         })
         .collect()
 }

@@ -10,6 +10,7 @@ mod destroy;
 mod diff;
 mod draft;
 mod graph;
+mod objects;
 mod pieces;
 mod promote;
 mod rollback;

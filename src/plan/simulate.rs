@@ -72,7 +72,10 @@ impl World<'_> {
         there.label = label;
         let count = if running { spec.replicas } else { 0 };
         let instances = (0..count).map(|index| ready(index, now)).collect();
-        there.workloads.insert(spec.service.clone(), WorkloadFacts { spec, running, instances });
+        there.workloads.insert(
+            spec.service.clone(),
+            WorkloadFacts { spec, running, instances, drift: Vec::new(), verdict: None },
+        );
     }
 
     fn target_label(&self) -> Option<Label> {

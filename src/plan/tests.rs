@@ -51,6 +51,7 @@ impl Wanted {
             strategy: self.strategy,
             promotion: Promotion { mode: self.mode, ..Promotion::default() },
             ready_within: Period::from_secs(60),
+            objects: Vec::new(),
             services: services.collect(),
         }
     }
@@ -63,6 +64,7 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
         live: ([127, 0, 0, 1], port).into(),
         preview: ([127, 0, 0, 1], port + 1000).into(),
         limits: Limits::default(),
+        objects: None,
     });
     let workload = Workload {
         service: name.clone(),
@@ -73,6 +75,8 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
         replicas: 2,
         health: Health::default(),
         stop_grace: Period::from_secs(10),
+        objects: BTreeMap::new(),
+        secrets: BTreeMap::new(),
     };
     DesiredService { build: BuildSpec::Pack(pack()), workload, route }
 }
@@ -114,7 +118,7 @@ impl World {
             let inputs = Inputs { hash, files: BTreeMap::new(), base: None };
             (name.parse().expect("a name"), ImageFacts { inputs, found, changed_files: None })
         });
-        Observed { facts: self.facts.clone(), images: images.collect() }
+        Observed { facts: self.facts.clone(), images: images.collect(), objects: Vec::new() }
     }
 
     fn apply(&self, wanted: &Wanted) -> Plan {
@@ -331,7 +335,7 @@ fn plan_of(command: &Command, last: &Wanted, world: &World) -> Option<Plan> {
         Command::Promote(slot) => promote(&desired, facts, state, *slot).ok(),
         Command::Rollback(to) => rollback(&desired, facts, state, to.map(ReleaseNumber)).ok(),
         Command::Abort => super::abort(&desired, facts, state).ok(),
-        Command::Destroy => Some(super::destroy(&desired, facts, state)),
+        Command::Destroy => Some(super::destroy(&desired, facts, &[], state)),
     }
 }
 

@@ -12,13 +12,17 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::model::facts::Facts;
+use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
 use crate::model::plan::PlaceMode;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
-use crate::model::{Address, EnvironmentName, Fingerprint, Period, ProjectName, Role, ServiceName, Slot};
+use crate::model::{
+    Address, EnvironmentName, Fingerprint, Manifest, ObjectKey, Period, ProjectName, ReleaseNumber, Role,
+    ServiceName, Slot,
+};
 use crate::port::Progress;
 
 /// Which environment of which project.
@@ -55,6 +59,28 @@ pub struct Permit {
 pub enum Pull {
     /// From an OCI image layout folder on the engine's machine, by absolute path.
     Layout(PathBuf),
+    /// From a registry, by the repository's reference without tag and digest.
+    Repository(String),
+}
+
+/// What is known about a failure, gathered before anything is reverted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The likely cause, in one line.
+    pub cause: String,
+    /// What supports it: file name → text. No secret's value is in them.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A permission or a property that an engine needs, and whether it has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Examined {
+    /// What was looked at: `create deployments.apps in shop-staging`.
+    pub what: String,
+    /// Why it is not well; none when it is.
+    pub fault: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// A workload on its way into a slot.
@@ -239,6 +265,76 @@ pub trait Engine: Send + Sync {
     /// Lets a slot without live traffic run on until `until`, then stops it; it stays startable.
     async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError>;
 
+    /// Holds objects that belong to no slot against what is there; those of ours that are there and not wanted
+    /// are [`crate::model::object::ObjectState::Gone`]. An engine without objects has nothing to say.
+    async fn compare(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<ObjectFacts>, EngineError> {
+        let _ = (scope, wanted);
+        Ok(Vec::new())
+    }
+
+    /// Makes an object what it should be, and waits until it can be used. `expects`: the fingerprint of what must
+    /// be there now; none: nothing.
+    async fn apply(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+        replace: bool,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let _ = (permit, replace, expects, progress);
+        Err(no_objects(&manifest.key()))
+    }
+
+    /// Deletes an object, and waits until it is gone.
+    async fn delete(
+        &self,
+        permit: &Permit,
+        key: &ObjectKey,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let _ = (permit, expects);
+        Err(no_objects(key))
+    }
+
+    /// Takes an object over that is there and was not made by shipit, with the fields that other tools' own ways of
+    /// applying claimed for it. Gives the managers that it was taken from.
+    async fn adopt(&self, permit: &Permit, manifest: &Manifest) -> Result<Vec<String>, EngineError> {
+        let _ = permit;
+        Err(no_objects(&manifest.key()))
+    }
+
+    /// Does what has come due, for an engine on which nothing runs between commands: stops what was kept warm long
+    /// enough. Gives what it did.
+    async fn tidy(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
+        let _ = permit;
+        Ok(Vec::new())
+    }
+
+    /// Why a release in a slot could not be started again as it stands, if traffic had to go back to it.
+    async fn way_back(&self, scope: &Scope, slot: Slot) -> Result<Vec<String>, EngineError> {
+        let _ = (scope, slot);
+        Ok(Vec::new())
+    }
+
+    /// What can be known about a slot that did not become ready.
+    async fn diagnose(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        release: Option<ReleaseNumber>,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        let _ = (scope, slot, release);
+        Ok(None)
+    }
+
+    /// Whether it can be reached, and may do what a plan for these objects would ask of it.
+    async fn examine(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<Examined>, EngineError> {
+        let _ = wanted;
+        self.observe(scope).await?;
+        Ok(vec![Examined { what: "the engine answers".to_owned(), fault: None, help: None }])
+    }
+
     /// Where services answer: through the live listener, or through the preview one.
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError>;
 
@@ -248,4 +344,11 @@ pub trait Engine: Send + Sync {
         scope: &Scope,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
+}
+
+fn no_objects(key: &ObjectKey) -> EngineError {
+    EngineError::Refused {
+        reason: format!("{key}: this engine has no objects"),
+        help: "`cluster.kind: kubernetes` has".to_owned(),
+    }
 }

@@ -154,8 +154,8 @@ pub trait Registry: Send + Sync {
     /// may be about to use them), and every blob that no image left uses.
     async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError>;
 
-    /// Where an engine fetches from.
-    fn pull(&self) -> Pull;
+    /// Where an engine fetches a service's images from.
+    fn pull(&self, service: &ServiceName) -> Pull;
 }
 
 /// The tag under which an image is found by its build inputs.

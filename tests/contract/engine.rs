@@ -60,7 +60,7 @@ async fn stage(kind: &str) -> Stage {
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
-    Stage { engine, pull: layout.pull(), images: [first, second], agent, here, folder }
+    Stage { engine, pull: layout.pull(&web()), images: [first, second], agent, here, folder }
 }
 
 /// Tells a story, and stops what it started.
@@ -132,7 +132,7 @@ impl Stage {
 fn route() -> Route {
     // Port 0: these stories ask for no answer over the network.
     let port = |last: u8| ([127, 0, 0, last], 0).into();
-    Route { service: web(), live: port(1), preview: port(2), limits: Limits::default() }
+    Route { service: web(), live: port(1), preview: port(2), limits: Limits::default(), objects: None }
 }
 
 async fn an_unknown_environment_is_empty(stage: &Stage) {
@@ -249,7 +249,7 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
     let permit = permit("l", 1);
     let pid = |facts: Facts| facts.slots[&Slot::Blue].workloads[&web()].instances[0].pid;
     let agent: Arc<Agent> = Agent::start(directory.clone(), Vec::new()).await.expect("an agent");
-    let placed = placement(Slot::Blue, 1, workload(&image, "x"), &layout.pull());
+    let placed = placement(Slot::Blue, 1, workload(&image, "x"), &layout.pull(&web()));
     agent.place(&permit, placed, &|_| {}).await.expect("placed");
     agent.ready(&scope(), Slot::Blue, Period::from_secs(20), &|_| {}).await.expect("ready");
     agent.switch(&permit, None, Some(Slot::Blue)).await.expect("switched");

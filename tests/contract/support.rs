@@ -49,6 +49,8 @@ pub fn workload(image: &Digest, env: &str) -> Workload {
         replicas: 1,
         health: Health { interval: Period::from_millis(50), failures: 2, ..Health::default() },
         stop_grace: Period::from_secs(5),
+        objects: BTreeMap::new(),
+        secrets: BTreeMap::new(),
     }
 }
 

@@ -124,7 +124,13 @@ impl Engine for FakeEngine {
         let instances = if placement.running { self.instances(&placement.workload) } else { Vec::new() };
         let (slot, service) = (placement.slot, placement.workload.service.clone());
         self.change(permit, |facts, before| {
-            let wanted = WorkloadFacts { spec: placement.workload, running: placement.running, instances };
+            let wanted = WorkloadFacts {
+                spec: placement.workload,
+                running: placement.running,
+                instances,
+                drift: Vec::new(),
+                verdict: None,
+            };
             let there = facts.slots.get(&slot).and_then(|there| there.workloads.get(&service));
             let same = there.is_some_and(|there| there.fingerprint() == wanted.fingerprint());
             if !same && there.map(WorkloadFacts::fingerprint) != placement.expects {

@@ -73,7 +73,13 @@ impl World {
     /// With these limits and options. Its ports are inherited ones, so that no other test can have them.
     pub async fn start(limits: Limits, mut options: Options) -> Self {
         let (live, preview) = (free_port(), free_port());
-        let route = Route { service: "web".parse().unwrap(), live: live.1, preview: preview.1, limits };
+        let route = Route {
+            service: "web".parse().unwrap(),
+            live: live.1,
+            preview: preview.1,
+            limits,
+            objects: None,
+        };
         options.inherited = vec![live.0, preview.0];
         let router = Router::new(options);
         router.open(key("web"), &route).await.unwrap();

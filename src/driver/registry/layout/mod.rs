@@ -178,7 +178,7 @@ impl Registry for Layout {
         self.blocking(move |folder| collect::collect(folder, &keep)).await
     }
 
-    fn pull(&self) -> Pull {
+    fn pull(&self, _: &ServiceName) -> Pull {
         Pull::Layout(self.folder.clone())
     }
 }

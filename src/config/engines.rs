@@ -1,0 +1,250 @@
+//! Which keys belong to which engine, registry and store: a key that would have no effect is refused, not ignored.
+
+use crate::config::types::{
+    BuildKind, ClusterKind, Conflicts, Environment, Manifests, RegistryKind, Resources, Runtime, Service,
+    StateKind, TrafficKind,
+};
+use crate::config::validate::Findings;
+use crate::model::ServiceName;
+use crate::model::secret::SecretRef;
+
+const TAKE_OUT: &str = "take the key out";
+
+/// What is asked of a driver that it does not have.
+pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+    match environment.cluster.kind {
+        ClusterKind::Host => host(findings, environment),
+        ClusterKind::Kubernetes => kubernetes(findings, environment),
+        ClusterKind::Eks => {
+            findings.add(
+                &["cluster", "kind"],
+                "not supported yet by this version",
+                "`kubernetes` reaches any cluster",
+            );
+        }
+    }
+    let cluster_keys = [
+        ("name", environment.cluster.name.is_some()),
+        ("region", environment.cluster.region.is_some()),
+        ("fargate_profiles", !environment.cluster.fargate_profiles.is_empty()),
+    ];
+    refuse(findings, "cluster", &cluster_keys, "only `eks` has this");
+    registry(findings, environment);
+    state(findings, environment);
+    for (name, secret) in &environment.secrets {
+        if matches!(secret, SecretRef::Vault(_)) {
+            let help = "`file` and `env` work today";
+            findings.add(&["secrets", name], "not supported yet by this version", help);
+        }
+    }
+}
+
+fn refuse(findings: &mut Findings<'_>, at: &str, keys: &[(&str, bool)], message: &str) {
+    for (key, _) in keys.iter().filter(|(_, given)| *given) {
+        findings.add(&[at, key], message, TAKE_OUT);
+    }
+}
+
+fn host(findings: &mut Findings<'_>, environment: &Environment) {
+    let only = "only a Kubernetes cluster has this";
+    if !matches!(environment.cluster.runtime, Runtime::Process | Runtime::Auto) {
+        let help = "`process` is what works today";
+        findings.add(&["cluster", "runtime"], "not supported yet by the host engine", help);
+    }
+    match environment.traffic.kind {
+        TrafficKind::Embedded => {}
+        TrafficKind::Nginx => {
+            findings.add(&["traffic", "kind"], "not supported yet by the host engine", "use `embedded`");
+        }
+        _ => findings.add(&["traffic", "kind"], only, "use `embedded`"),
+    }
+    if environment.registry.kind != RegistryKind::Layout {
+        findings.add(&["registry", "kind"], "the host engine takes images from a layout", "use `layout`");
+    }
+    if !environment.slots.is_empty() {
+        findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
+    }
+    if environment.manifests.is_some() {
+        findings.add(&["manifests"], only, TAKE_OUT);
+    }
+    let cluster = &environment.cluster;
+    let keys = [
+        ("kubeconfig", cluster.kubeconfig.is_some()),
+        ("context", cluster.context.is_some()),
+        ("namespace", cluster.namespace.is_some()),
+        ("create_namespaces", cluster.create_namespaces),
+        ("exec_plugins", cluster.exec_plugins),
+        ("conflicts", cluster.conflicts != Conflicts::Stop),
+        ("ready", !cluster.ready.is_empty()),
+    ];
+    refuse(findings, "cluster", &keys, only);
+    let traffic = &environment.traffic;
+    let keys = [
+        ("entries", !traffic.entries.is_empty()),
+        ("class", traffic.class.is_some()),
+        ("tls_secret", traffic.tls_secret.is_some()),
+        ("gateway", traffic.gateway.is_some()),
+    ];
+    refuse(findings, "traffic", &keys, only);
+    for (name, service) in &environment.services {
+        let keys = [
+            ("manifests", service.manifests.is_some()),
+            ("resources", service.resources != Resources::default()),
+            ("autoscale", service.autoscale.is_some()),
+            ("config", service.config.is_some()),
+            ("user", service.user != crate::config::types::nonroot()),
+        ];
+        for (key, _) in keys.iter().filter(|(_, given)| *given) {
+            findings.add(&["services", name.as_str(), key], only, TAKE_OUT);
+        }
+    }
+}
+
+fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
+    let only = "only the host engine has this";
+    let cluster = &environment.cluster;
+    let keys = [("runtime", cluster.runtime != Runtime::Process), ("directory", cluster.directory.is_some())];
+    refuse(findings, "cluster", &keys, only);
+    let traffic = &environment.traffic;
+    match traffic.kind {
+        TrafficKind::Embedded | TrafficKind::Nginx => {
+            let help = "write `traffic: {kind: service}`, or `ingress`, or `gateway`";
+            findings.add(&["traffic", "kind"], "a cluster has no router of shipit's own", help);
+        }
+        TrafficKind::Gateway if traffic.gateway.is_none() => {
+            let help = "write `traffic: {kind: gateway, gateway: {name: NAME}}`";
+            findings.add(&["traffic", "gateway"], "nothing says which Gateway takes the traffic", help);
+        }
+        _ => {}
+    }
+    let keys = [
+        ("listeners", !traffic.listeners.is_empty()),
+        ("limits", traffic.limits != crate::model::route::Limits::default()),
+    ];
+    refuse(findings, "traffic", &keys, only);
+    let keys = [
+        ("class", traffic.class.is_some() && traffic.kind != TrafficKind::Ingress),
+        ("tls_secret", traffic.tls_secret.is_some() && traffic.kind != TrafficKind::Ingress),
+        ("gateway", traffic.gateway.is_some() && traffic.kind != TrafficKind::Gateway),
+    ];
+    refuse(findings, "traffic", &keys, "another kind of traffic has this");
+    if environment.registry.kind == RegistryKind::Layout {
+        let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
+        findings.add(&["registry", "kind"], "the nodes of a cluster cannot read a folder", help);
+    }
+    rendered(findings, &["manifests"], environment.manifests.as_ref());
+    for (name, service) in &environment.services {
+        on_cluster(findings, environment, name, service);
+    }
+}
+
+fn on_cluster(findings: &mut Findings<'_>, environment: &Environment, name: &ServiceName, service: &Service) {
+    let at = |key: &'static str| ["services", name.as_str(), key];
+    rendered(findings, &at("manifests"), service.manifests.as_ref());
+    if service.manifests.is_some() {
+        let keys = [
+            ("autoscale", service.autoscale.is_some()),
+            ("config", service.config.is_some()),
+            ("resources", service.resources != Resources::default()),
+        ];
+        for (key, _) in keys.iter().filter(|(_, given)| *given) {
+            findings.add(&at(key), "the service has manifests of its own, which say this", TAKE_OUT);
+        }
+    }
+    if service.user == 0 {
+        findings.add(&at("user"), "a service does not run as root", "write another number, as 65532");
+    }
+    if let Some(scale) = &service.autoscale
+        && (scale.min == 0 || scale.max < scale.min)
+    {
+        let help = "write `min` of 1 or more, and `max` not below it";
+        findings.add(&at("autoscale"), format!("{} to {} pods cannot be", scale.min, scale.max), help);
+    }
+    for slot in crate::model::Slot::ALL {
+        let base = name.as_str().strip_suffix(&format!("-{slot}"));
+        if let Some(base) =
+            base.filter(|base| environment.services.keys().any(|other| other.as_str() == *base))
+        {
+            let message = format!("{base} has a Service of this name for its slot {slot}");
+            findings.add(&["services", name.as_str()], message, "give it another name");
+        }
+    }
+}
+
+fn rendered(findings: &mut Findings<'_>, path: &[&str], manifests: Option<&Manifests>) {
+    let Some(Manifests::Rendered(tool)) = manifests else { return };
+    if tool.kustomize.is_some() == tool.helm.is_some() {
+        findings.add(path, "exactly one of `kustomize` and `helm` renders manifests", "name one of them");
+    }
+    if tool.values.is_some() && tool.helm.is_none() {
+        findings.add(path, "`values` is for `helm`", TAKE_OUT);
+    }
+}
+
+fn registry(findings: &mut Findings<'_>, environment: &Environment) {
+    let registry = &environment.registry;
+    let ecr = [
+        ("region", registry.region.is_some()),
+        ("account", registry.account.is_some()),
+        ("immutable_tags", registry.immutable_tags.is_some()),
+        ("scan_on_push", registry.scan_on_push.is_some()),
+        ("retention", registry.retention.is_some()),
+    ];
+    match registry.kind {
+        RegistryKind::Layout => {
+            let oci =
+                [("endpoint", registry.endpoint.is_some()), ("repository", registry.repository.is_some())];
+            refuse(
+                findings,
+                "registry",
+                &[&oci[..], &ecr[..]].concat(),
+                "the registry `layout` does not have this",
+            );
+        }
+        RegistryKind::Oci => {
+            refuse(findings, "registry", &[("path", registry.path.is_some())], "only `layout` has this");
+            refuse(findings, "registry", &ecr, "only `ecr` has this");
+            if registry.endpoint.is_none() {
+                let help = "write `endpoint: registry.example.com`";
+                findings.add(&["registry", "endpoint"], "nothing says where images go", help);
+            }
+        }
+        RegistryKind::Ecr => {
+            let help = "`oci` and `layout` are what works today";
+            findings.add(&["registry", "kind"], "not supported yet by this version", help);
+        }
+    }
+}
+
+fn state(findings: &mut Findings<'_>, environment: &Environment) {
+    match environment.state.kind {
+        StateKind::Local => {
+            let keys = [("namespace", environment.state.namespace.is_some())];
+            refuse(findings, "state", &keys, "only `kubernetes` has this");
+        }
+        StateKind::Kubernetes if environment.cluster.kind == ClusterKind::Kubernetes => {}
+        StateKind::Kubernetes => {
+            let help = "`local` keeps it in a folder";
+            findings.add(&["state", "kind"], "there is no cluster to keep the state in", help);
+        }
+        StateKind::S3 => {
+            let help = "`local` and `kubernetes` are what works today";
+            findings.add(&["state", "kind"], "not supported yet by this version", help);
+        }
+    }
+}
+
+/// The builder that a service asks for.
+pub(super) fn builder(findings: &mut Findings<'_>, name: &ServiceName, service: &Service) -> bool {
+    match service.build.kind {
+        BuildKind::Pack => true,
+        BuildKind::Docker | BuildKind::Buildah => {
+            findings.add(
+                &["services", name.as_str(), "build", "kind"],
+                "not supported yet by this version",
+                "`pack` is what works today: a command, and the files to copy",
+            );
+            false
+        }
+    }
+}

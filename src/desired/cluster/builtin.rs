@@ -1,0 +1,234 @@
+//! The objects of a service that brings none of its own: sound defaults, under the restricted Pod Security
+//! Standard.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::types::Service;
+use crate::desired::DesiredError;
+use crate::desired::cluster::{Site, mark};
+use crate::model::health::Health;
+use crate::model::object::{IMAGE, SECRET};
+use crate::model::promotion::Strategy;
+use crate::model::workload::{EnvValue, Workload};
+use crate::model::{Manifest, Period, Slot};
+
+/// How long a pod that was taken out of traffic goes on answering, until every router has heard of it.
+const LEAVE: u64 = 5;
+
+pub(super) fn namespace(name: &str) -> Manifest {
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
+}
+
+/// Every body here names its kind and itself.
+pub(super) fn manifest(body: Value) -> Manifest {
+    Manifest::try_from(body).unwrap_or_else(|error| unreachable!("a manifest of shipit's own: {error}"))
+}
+
+pub(super) fn objects(
+    site: &Site<'_>,
+    service: &Service,
+    workload: &Workload,
+    slot: Slot,
+) -> Result<Vec<Manifest>, DesiredError> {
+    let name = workload.service.as_str();
+    let namespace = &site.namespaces.slots[&slot];
+    let meta = |suffix: &str| json!({"name": format!("{name}{suffix}"), "namespace": namespace});
+    let mut objects = vec![manifest(json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(""), "automountServiceAccountToken": false,
+    }))];
+    let mut volumes = Vec::new();
+    let mut mounts = Vec::new();
+    if let Some(config) = &service.config {
+        let data = config_data(site, workload, config, slot)?;
+        objects.push(manifest(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("-config"), "data": data,
+        })));
+        volumes.push(json!({"name": "config", "configMap": {"name": format!("{name}-config")}}));
+        mounts.push(json!({"name": "config", "mountPath": config.mount, "readOnly": true}));
+    }
+    let secrets = secrets(workload);
+    if !secrets.is_empty() {
+        objects.push(manifest(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta("-secrets"), "data": secrets,
+        })));
+    }
+    let mut pod = json!({
+        "serviceAccountName": name,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": seconds(workload.stop_grace) + LEAVE,
+        "securityContext": {
+            "runAsNonRoot": true, "runAsUser": service.user, "runAsGroup": service.user,
+            "fsGroup": service.user, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": mark::selector(site, &workload.service, slot)},
+        }],
+        "containers": [container(service, workload, slot, &mounts)],
+    });
+    if !volumes.is_empty() {
+        pod["volumes"] = volumes.into();
+    }
+    objects.push(deployment(site, service, workload, slot, &meta(""), &pod));
+    let many = service.autoscale.as_ref().map_or(workload.replicas, |scale| scale.min) > 1;
+    if many {
+        objects.push(manifest(json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta(""),
+            "spec": {"maxUnavailable": 1,
+                "selector": {"matchLabels": mark::selector(site, &workload.service, slot)}},
+        })));
+    }
+    if let Some(scale) = &service.autoscale {
+        objects.push(manifest(json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta(""),
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+                "minReplicas": scale.min, "maxReplicas": scale.max,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu",
+                    "target": {"type": "Utilization", "averageUtilization": scale.cpu}}}],
+            },
+        })));
+    }
+    Ok(objects)
+}
+
+fn deployment(
+    site: &Site<'_>,
+    service: &Service,
+    workload: &Workload,
+    slot: Slot,
+    meta: &Value,
+    pod: &Value,
+) -> Manifest {
+    let strategy = match site.configuration.strategy {
+        Strategy::Recreate => json!({"type": "Recreate"}),
+        _ => json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}}),
+    };
+    let mut spec = json!({
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": seconds(site.configuration.ready_within).max(1),
+        "strategy": strategy,
+        "selector": {"matchLabels": mark::selector(site, &workload.service, slot)},
+        "template": {"spec": pod},
+    });
+    // With an autoscaler the number of pods is its own.
+    if service.autoscale.is_none() {
+        spec["replicas"] = workload.replicas.into();
+    }
+    manifest(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}))
+}
+
+fn container(service: &Service, workload: &Workload, slot: Slot, mounts: &[Value]) -> Value {
+    let name = workload.service.as_str();
+    let mut env = vec![json!({"name": "SHIPIT_SLOT", "value": slot.as_str()})];
+    if let Some(port) = workload.port {
+        env.push(json!({"name": "PORT", "value": port.to_string()}));
+    }
+    for (variable, value) in &workload.env {
+        env.push(match value {
+            EnvValue::Plain(text) => json!({"name": variable, "value": text}),
+            EnvValue::Secret { name: secret, .. } => json!({"name": variable, "valueFrom":
+                {"secretKeyRef": {"name": format!("{name}-secrets"), "key": secret}}}),
+        });
+    }
+    let resources = &service.resources;
+    let mut limits = Map::new();
+    for (what, limit) in [("cpu", &resources.cpu_limit), ("memory", &resources.memory_limit)] {
+        if let Some(limit) = limit {
+            limits.insert(what.to_owned(), limit.0.clone().into());
+        }
+    }
+    let mut container = json!({
+        "name": name,
+        "image": format!("{IMAGE}{name}"),
+        "imagePullPolicy": "IfNotPresent",
+        "env": env,
+        "resources": {"requests": {"cpu": resources.cpu.0, "memory": resources.memory.0}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVE}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
+        },
+    });
+    if !limits.is_empty() {
+        container["resources"]["limits"] = limits.into();
+    }
+    if !workload.command.is_empty() {
+        container["command"] = workload.command.clone().into();
+    }
+    if !mounts.is_empty() {
+        container["volumeMounts"] = mounts.to_vec().into();
+    }
+    if let Some(port) = workload.port {
+        container["ports"] = json!([{"name": "http", "containerPort": port, "protocol": "TCP"}]);
+    }
+    if let Some(probe) = probe(&workload.health, workload.port) {
+        let health = &workload.health;
+        let period = seconds(health.interval).max(1);
+        let with = |failures: u64| {
+            let mut probe = probe.clone();
+            probe["periodSeconds"] = period.into();
+            probe["timeoutSeconds"] = seconds(health.timeout).max(1).into();
+            probe["failureThreshold"] = failures.max(1).into();
+            probe
+        };
+        container["startupProbe"] = with(seconds(health.start_within) / period);
+        container["readinessProbe"] = with(health.failures.into());
+        container["livenessProbe"] = with(health.failures.into());
+    }
+    container
+}
+
+fn probe(health: &Health, port: Option<u16>) -> Option<Value> {
+    match (&health.path, &health.run, port) {
+        (Some(path), _, Some(port)) => Some(json!({"httpGet": {"path": path, "port": port}})),
+        (_, Some(run), _) => Some(json!({"exec": {"command": run}})),
+        (_, _, Some(port)) => Some(json!({"tcpSocket": {"port": port}})),
+        _ => None,
+    }
+}
+
+/// Kubernetes counts whole seconds; less than one is one.
+fn seconds(period: Period) -> u64 {
+    let period = period.get();
+    period.as_secs() + u64::from(period.subsec_nanos() > 0)
+}
+
+fn secrets(workload: &Workload) -> Map<String, Value> {
+    let named = workload.env.values().filter_map(|value| match value {
+        EnvValue::Secret { name, .. } => Some((name.clone(), format!("{SECRET}{name}").into())),
+        EnvValue::Plain(_) => None,
+    });
+    named.collect()
+}
+
+fn config_data(
+    site: &Site<'_>,
+    workload: &Workload,
+    config: &crate::config::types::ConfigFiles,
+    slot: Slot,
+) -> Result<Map<String, Value>, DesiredError> {
+    let service = &workload.service;
+    let mut data = Map::new();
+    for glob in &config.files {
+        let files = site.sources.matching(glob);
+        if files.is_empty() {
+            return Err(DesiredError {
+                what: format!("services.{service}.config.files: no file matches `{glob}`"),
+                help: "paths are relative to the project's folder".to_owned(),
+            });
+        }
+        for (path, text) in files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let text = site.templates.render_in(&path.to_string_lossy(), Some(service), slot, text)?;
+            if data.insert(name.clone(), text.into()).is_some() {
+                return Err(DesiredError {
+                    what: format!("services.{service}.config.files: two files are called {name}"),
+                    help: "all files of a service are in one folder of its pods: rename one".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(data)
+}

@@ -1,0 +1,251 @@
+//! What a service is on a cluster: the objects of its slots, its way in, and the environment's own objects.
+//!
+//! `builtin` makes objects from the service's description, `own` reads the user's, `mark` gives them labels and
+//! names of their slot, and `way_in` makes the Services and routes. All of it is pure: texts come in as
+//! [`Sources`].
+
+mod builtin;
+mod mark;
+mod own;
+#[cfg(test)]
+mod tests;
+mod way_in;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::config::Project;
+use crate::config::types::{Environment, Manifests, Rendered, Service};
+use crate::desired::DesiredError;
+use crate::desired::template::Templates;
+use crate::model::object::{IMAGE, Namespaces, SECRET};
+use crate::model::route::Route;
+use crate::model::source::Source;
+use crate::model::workload::Workload;
+use crate::model::{EnvironmentName, Manifest, ProjectName, ServiceName, Slot};
+
+/// What manifests are rendered for: a service in a slot, or the environment.
+pub type Place = (Option<ServiceName>, Slot);
+
+/// The texts that manifests are made from, read beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Files by their path below the project's folder.
+    pub files: BTreeMap<PathBuf, String>,
+    /// What `kustomize` or `helm` rendered, for a service in a slot, or for the environment.
+    pub rendered: BTreeMap<Place, String>,
+}
+
+impl Sources {
+    /// The files that a glob means, by name.
+    fn matching(&self, glob: &str) -> Vec<(&PathBuf, &String)> {
+        let clean = glob.trim_start_matches("./");
+        let Ok(glob) = globset::GlobBuilder::new(clean).literal_separator(true).build() else {
+            return Vec::new();
+        };
+        let matcher = glob.compile_matcher();
+        self.files.iter().filter(|(path, _)| matcher.is_match(path)).collect()
+    }
+}
+
+/// What is the same for all objects of an environment.
+pub(super) struct Site<'a> {
+    pub project: &'a ProjectName,
+    pub environment: &'a EnvironmentName,
+    pub configuration: &'a Environment,
+    pub templates: &'a Templates,
+    pub sources: &'a Sources,
+    pub namespaces: Namespaces,
+}
+
+/// Where an environment's objects are.
+///
+/// # Errors
+/// When a namespace's template cannot be rendered.
+pub fn namespaces(
+    project: &ProjectName,
+    environment: &EnvironmentName,
+    configuration: &Environment,
+) -> Result<Namespaces, DesiredError> {
+    let render = |at: &str, text: &str| {
+        let known = minijinja::context! { project => project.as_str(), environment => environment.as_str() };
+        minijinja::Environment::new().render_str(text, known).map_err(|error| DesiredError {
+            what: format!("{at}: the template `{text}` cannot be rendered: {error}"),
+            help: "a namespace's template sees project and environment".to_owned(),
+        })
+    };
+    let home = match &configuration.cluster.namespace {
+        Some(text) => render("cluster.namespace", text)?,
+        None => format!("{project}-{environment}"),
+    };
+    let mut slots = BTreeMap::new();
+    for slot in Slot::ALL {
+        let own = configuration.slots.get(&slot).and_then(|place| place.namespace.as_ref());
+        let namespace = match own {
+            Some(text) => render(&format!("slots.{slot}.namespace"), text)?,
+            None => home.clone(),
+        };
+        slots.insert(slot, namespace);
+    }
+    Ok(Namespaces { home, slots })
+}
+
+impl Site<'_> {
+    /// The place in which all slots are one.
+    pub fn apart(&self) -> bool {
+        self.namespaces.slots[&Slot::Blue] != self.namespaces.slots[&Slot::Green]
+    }
+
+    /// The objects of a service, for each slot.
+    pub fn objects(
+        &self,
+        service: &Service,
+        workload: &Workload,
+    ) -> Result<BTreeMap<Slot, Vec<Manifest>>, DesiredError> {
+        let mut all = BTreeMap::new();
+        for slot in Slot::ALL {
+            let mut objects = match &service.manifests {
+                Some(manifests) => own::of_service(self, &workload.service, service, manifests, slot)?,
+                None => builtin::objects(self, service, workload, slot)?,
+            };
+            mark::mark(self, &workload.service, slot, &mut objects);
+            all.insert(slot, objects);
+        }
+        if let Some(key) = mark::shared(&all) {
+            return Err(DesiredError {
+                what: format!("services.{}.manifests: {key} would be in both slots", workload.service),
+                help: "what belongs to no slot is written under the environment's own `manifests:`"
+                    .to_owned(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// The way in of a service with a port.
+    pub fn route(&self, name: &ServiceName, service: &Service) -> Result<Option<Route>, DesiredError> {
+        service.port.map(|port| way_in::route(self, name, port)).transpose()
+    }
+
+    /// The objects that belong to no slot, in the order in which they can be made.
+    pub fn own_objects(&self) -> Result<Vec<Manifest>, DesiredError> {
+        let mut objects = Vec::new();
+        if self.configuration.cluster.create_namespaces {
+            let mut names: Vec<&String> = self.namespaces.slots.values().collect();
+            names.push(&self.namespaces.home);
+            names.sort();
+            names.dedup();
+            for name in names {
+                objects.push(builtin::namespace(name));
+            }
+        }
+        if let Some(manifests) = &self.configuration.manifests {
+            objects.extend(own::of_environment(self, manifests)?);
+        }
+        for object in &mut objects {
+            mark::common(self, object);
+        }
+        objects.sort_by_cached_key(|object| (crate::model::object::rank(object.kind()), object.key()));
+        Ok(objects)
+    }
+}
+
+/// The globs of files that an environment's manifests are read from.
+#[must_use]
+pub fn globs(configuration: &Environment) -> Vec<String> {
+    let of = |manifests: &Option<Manifests>| match manifests {
+        Some(Manifests::Files(glob)) => Some(glob.clone()),
+        _ => None,
+    };
+    let services = configuration.services.values();
+    let own = services.clone().filter_map(|service| of(&service.manifests));
+    let config =
+        services.filter_map(|service| service.config.as_ref()).flat_map(|config| config.files.clone());
+    own.chain(config).chain(of(&configuration.manifests)).collect()
+}
+
+/// The secrets that a workload's objects name and its environment variables do not.
+pub(super) fn secrets(workload: &Workload) -> Vec<String> {
+    let known = workload.secrets();
+    let objects = workload.objects.values().flatten().filter(|object| object.kind() == "Secret");
+    let values = objects.flat_map(|object| object.body()["data"].as_object().into_iter().flatten());
+    let mut names: Vec<String> = values
+        .filter_map(|(_, value)| value.as_str()?.strip_prefix(SECRET).map(str::to_owned))
+        .filter(|name| !known.contains_key(name.as_str()))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A run of a tool that renders manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tool {
+    /// `kustomize build`.
+    Kustomize {
+        /// The folder.
+        folder: String,
+    },
+    /// `helm template`.
+    Helm {
+        /// The chart.
+        chart: String,
+        /// The file of values.
+        values: Option<String>,
+        /// The release's name, as Helm counts them.
+        name: String,
+        /// The namespace that the chart sees.
+        namespace: String,
+        /// Values that shipit knows, as `shipit.KEY`.
+        set: Vec<(String, String)>,
+    },
+}
+
+/// Which tools have to run, and for what.
+///
+/// # Errors
+/// When a template cannot be rendered.
+pub fn tools(
+    project: &Project,
+    environment: &EnvironmentName,
+    configuration: &Environment,
+    source: &Source,
+) -> Result<Vec<(Place, Tool)>, DesiredError> {
+    let templates = Templates::new(&project.name, environment, source, &configuration.vars);
+    let namespaces = namespaces(&project.name, environment, configuration)?;
+    let mut all = Vec::new();
+    for (name, service) in &configuration.services {
+        let Some(Manifests::Rendered(rendered)) = &service.manifests else { continue };
+        for slot in Slot::ALL {
+            let tool = tool(&templates, Some(name), slot, &namespaces.slots[&slot], rendered)?;
+            all.push(((Some(name.clone()), slot), tool));
+        }
+    }
+    if let Some(Manifests::Rendered(rendered)) = &configuration.manifests {
+        let tool = tool(&templates, None, Slot::Blue, &namespaces.home, rendered)?;
+        all.push(((None, Slot::Blue), tool));
+    }
+    Ok(all)
+}
+
+fn tool(
+    templates: &Templates,
+    service: Option<&ServiceName>,
+    slot: Slot,
+    namespace: &str,
+    rendered: &Rendered,
+) -> Result<Tool, DesiredError> {
+    let at = service.map_or_else(|| "manifests".to_owned(), |name| format!("services.{name}.manifests"));
+    let render = |key: &str, text: &str| templates.render_in(&format!("{at}.{key}"), service, slot, text);
+    if let Some(folder) = &rendered.kustomize {
+        return Ok(Tool::Kustomize { folder: render("kustomize", folder)? });
+    }
+    let chart = render("helm", rendered.helm.as_deref().unwrap_or_default())?;
+    let values = rendered.values.as_deref().map(|values| render("values", values)).transpose()?;
+    let name = service.map_or("environment", ServiceName::as_str).to_owned();
+    let mut set = vec![("slot".to_owned(), slot.to_string())];
+    if let Some(service) = service {
+        set.push(("service".to_owned(), service.to_string()));
+        set.push(("image".to_owned(), format!("{IMAGE}{service}")));
+    }
+    Ok(Tool::Helm { chart, values, name, namespace: namespace.to_owned(), set })
+}

@@ -1,0 +1,177 @@
+//! The user's own manifests: template files, or what `kustomize` and `helm` rendered.
+
+use serde_json::Value;
+
+use crate::config::types::{Manifests, Service};
+use crate::desired::DesiredError;
+use crate::desired::cluster::{Site, mark};
+use crate::model::object::{IMAGE, SECRET, set};
+use crate::model::{Manifest, ServiceName, Slot};
+
+/// The objects of a service in a slot.
+pub(super) fn of_service(
+    site: &Site<'_>,
+    name: &ServiceName,
+    _service: &Service,
+    manifests: &Manifests,
+    slot: Slot,
+) -> Result<Vec<Manifest>, DesiredError> {
+    let objects = documents(site, Some(name), manifests, slot, &format!("services.{name}.manifests"))?;
+    let target = format!("{name}-{slot}");
+    let mut strange: Option<String> = None;
+    for object in &objects {
+        strange = strange.or_else(|| other_image(object.body(), name));
+    }
+    if let Some(image) = strange {
+        return Err(DesiredError {
+            what: format!("services.{name}.manifests: `{image}` is the image of another service"),
+            help: format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
+        });
+    }
+    for object in &objects {
+        if object.kind() == "Service"
+            && (object.name() == target || object.name() == name.as_str() && !site.apart())
+        {
+            return Err(DesiredError {
+                what: format!(
+                    "services.{name}.manifests: Service/{} is the way in that shipit makes",
+                    object.name()
+                ),
+                help: "leave this Service out of the manifests, or give it another name".to_owned(),
+            });
+        }
+    }
+    Ok(objects)
+}
+
+/// A text that stands for the image of another service.
+fn other_image(value: &Value, own: &ServiceName) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            text.strip_prefix(IMAGE).filter(|name| *name != own.as_str()).map(|_| text.clone())
+        }
+        Value::Array(items) => items.iter().find_map(|item| other_image(item, own)),
+        Value::Object(map) => map.values().find_map(|value| other_image(value, own)),
+        _ => None,
+    }
+}
+
+/// The environment's own objects.
+pub(super) fn of_environment(site: &Site<'_>, manifests: &Manifests) -> Result<Vec<Manifest>, DesiredError> {
+    let mut objects = documents(site, None, manifests, Slot::Blue, "manifests")?;
+    for object in &mut objects {
+        if object.kind() == "Secret" && object.body().get("data").is_some() {
+            return Err(DesiredError {
+                what: format!("manifests: Secret/{} belongs to no service", object.name()),
+                help: "a Secret is written under the `manifests:` or the `env:` of the service that needs it"
+                    .to_owned(),
+            });
+        }
+        if object.body()["metadata"].get("namespace").is_none() && !mark::is_cluster_wide(object.kind()) {
+            let home = site.namespaces.home.clone();
+            object.edit(|body| set(body, &["metadata", "namespace"], &home));
+        }
+    }
+    Ok(objects)
+}
+
+fn documents(
+    site: &Site<'_>,
+    service: Option<&ServiceName>,
+    manifests: &Manifests,
+    slot: Slot,
+    at: &str,
+) -> Result<Vec<Manifest>, DesiredError> {
+    let mut all = Vec::new();
+    match manifests {
+        Manifests::Files(glob) => {
+            let files = site.sources.matching(glob);
+            if files.is_empty() {
+                return Err(DesiredError {
+                    what: format!("{at}: no file matches `{glob}`"),
+                    help: "paths are relative to the project's folder".to_owned(),
+                });
+            }
+            for (path, text) in files {
+                let path = path.to_string_lossy();
+                let text = site.templates.render_in(&path, service, slot, text)?;
+                parse(&path, &text, &mut all)?;
+            }
+        }
+        Manifests::Rendered(_) => {
+            let key = (service.cloned(), slot);
+            let text = site.sources.rendered.get(&key).ok_or_else(|| DesiredError {
+                what: format!("{at}: nothing was rendered"),
+                help: "look at the messages of kustomize or helm".to_owned(),
+            })?;
+            parse(at, text, &mut all)?;
+        }
+    }
+    Ok(all)
+}
+
+fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredError> {
+    let wrong = |reason: String| DesiredError {
+        what: format!("{file}: {reason}"),
+        help: "`shipit render` shows what the templates make".to_owned(),
+    };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| wrong(error.to_string()))?;
+    for document in documents {
+        if document.is_null() {
+            continue;
+        }
+        let items = match document {
+            Value::Object(mut map) if map.get("kind").is_some_and(|kind| kind == "List") => {
+                match map.remove("items") {
+                    Some(Value::Array(items)) => items,
+                    _ => Vec::new(),
+                }
+            }
+            other => vec![other],
+        };
+        for mut item in items {
+            if let Some(map) = item.as_object_mut() {
+                map.remove("status");
+            }
+            if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+                for name in ["creationTimestamp", "resourceVersion", "uid", "managedFields", "generation"] {
+                    meta.remove(name);
+                }
+            }
+            let mut manifest = Manifest::try_from(item).map_err(|error| wrong(error.to_string()))?;
+            if manifest.kind() == "Secret" {
+                secret(file, &mut manifest)?;
+            }
+            all.push(manifest);
+        }
+    }
+    Ok(())
+}
+
+/// A Secret names its values; it does not hold them: they would be in the plan and in the history.
+fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
+    let mut data = serde_json::Map::new();
+    for part in ["data", "stringData"] {
+        for (key, value) in manifest.body().get(part).and_then(Value::as_object).into_iter().flatten() {
+            if !value.as_str().is_some_and(|text| text.starts_with(SECRET)) {
+                return Err(DesiredError {
+                    what: format!("{file}: Secret/{} holds the value of `{key}`", manifest.name()),
+                    help: "a value in a manifest would be in plans and in the history: write \
+                           `stringData: {KEY: \"{{ secret('NAME') }}\"}` and name its source under `secrets:`"
+                        .to_owned(),
+                });
+            }
+            data.insert(key.clone(), value.clone());
+        }
+    }
+    manifest.edit(|body| {
+        if let Some(map) = body.as_object_mut() {
+            map.remove("stringData");
+            if !data.is_empty() {
+                map.insert("data".to_owned(), data.into());
+            }
+        }
+    });
+    Ok(())
+}

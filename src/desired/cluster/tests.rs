@@ -1,0 +1,239 @@
+//! Stories about what a service becomes on a cluster.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::Sources;
+use crate::config::load;
+use crate::desired::{DesiredError, resolve};
+use crate::model::desired::Desired;
+use crate::model::object::mark as label;
+use crate::model::source::Source;
+use crate::model::{EnvironmentName, Manifest, Slot};
+
+const BASE: &str = "
+version: 1
+project: shop
+registry: {kind: oci, endpoint: registry.example.com}
+cluster: {kind: kubernetes}
+traffic: {kind: service}
+secrets: {db: {env: DB}, key: {env: KEY}}
+services:
+  web:
+    build: {kind: pack, copy: {a: /a}, entrypoint: [/a]}
+    port: 8080
+    health: {path: /healthz}
+";
+
+fn desired(extra: &str, files: &[(&str, &str)]) -> Result<Desired, DesiredError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("shipit.yaml"), BASE).expect("a file");
+    fs::create_dir(folder.path().join("environments")).expect("a folder");
+    fs::write(folder.path().join("environments/staging.yaml"), extra).expect("a file");
+    let project = load(folder.path()).expect("valid");
+    let staging: EnvironmentName = "staging".parse().expect("a name");
+    let files = files.iter().map(|(path, text)| ((*path).into(), (*text).to_owned())).collect();
+    let sources = Sources { files, ..Sources::default() };
+    resolve(&project, &staging, &Source::default(), &sources)
+}
+
+fn objects(desired: &Desired, slot: Slot) -> Vec<Manifest> {
+    desired.services.values().next().expect("one").workload.objects[&slot].clone()
+}
+
+fn one(objects: &[Manifest], kind: &str) -> Value {
+    let found: Vec<&Manifest> = objects.iter().filter(|object| object.kind() == kind).collect();
+    assert_eq!(found.len(), 1, "{kind}: {:?}", objects.iter().map(Manifest::key).collect::<Vec<_>>());
+    found[0].body().clone()
+}
+
+fn text<'a>(value: &'a Value, path: &str) -> &'a str {
+    value.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("{path} in {value:#}"))
+}
+
+#[test]
+fn a_service_becomes_objects_with_names_of_their_slot() {
+    let desired = desired("services: {web: {replicas: 2, env: {DB: {secret: db}}}}", &[]).expect("resolved");
+    for slot in Slot::ALL {
+        let objects = objects(&desired, slot);
+        let deployment = one(&objects, "Deployment");
+        assert_eq!(text(&deployment, "/metadata/name"), format!("web-{slot}"));
+        assert_eq!(text(&deployment, "/metadata/namespace"), "shop-staging");
+        let selected = &deployment["spec"]["selector"]["matchLabels"];
+        let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+        for (name, value) in selected.as_object().expect("labels") {
+            assert_eq!(&labels[name], value, "{name}");
+        }
+        assert_eq!(selected[label::SLOT], slot.as_str());
+        assert!(labels.get(label::RELEASE).is_none(), "a release that changes nothing restarts nothing");
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(text(container, "/image"), "image://web");
+        assert_eq!(text(container, "/readinessProbe/httpGet/path"), "/healthz");
+        let secret = one(&objects, "Secret");
+        let variables = container["env"].as_array().expect("variables");
+        let from = variables.iter().find(|variable| variable["name"] == "DB").expect("DB");
+        assert_eq!(from["valueFrom"]["secretKeyRef"]["name"], secret["metadata"]["name"]);
+        assert_eq!(text(&secret, "/data/db"), "secret://db");
+        one(&objects, "PodDisruptionBudget");
+        one(&objects, "ServiceAccount");
+    }
+}
+
+#[test]
+fn an_autoscaler_has_the_number_of_pods_to_itself() {
+    let desired = desired("services: {web: {autoscale: {min: 2, max: 5}}}", &[]).expect("resolved");
+    let objects = objects(&desired, Slot::Blue);
+    let scaler = one(&objects, "HorizontalPodAutoscaler");
+    assert_eq!(text(&scaler, "/spec/scaleTargetRef/name"), "web-blue");
+    assert!(one(&objects, "Deployment")["spec"].get("replicas").is_none());
+}
+
+#[test]
+fn slots_apart_keep_their_names() {
+    let extra =
+        "slots: {blue: {namespace: shop-blue}, green: {namespace: shop-green}}\ntraffic: {kind: ingress}";
+    let desired = desired(extra, &[]).expect("resolved");
+    for slot in Slot::ALL {
+        let deployment = one(&objects(&desired, slot), "Deployment");
+        assert_eq!(text(&deployment, "/metadata/name"), "web");
+        assert_eq!(text(&deployment, "/metadata/namespace"), format!("shop-{slot}"));
+    }
+    let web = desired.services.values().next().expect("one");
+    let route = web.route.as_ref().and_then(|route| route.objects.clone()).expect("objects");
+    let aliases: Vec<&str> = route
+        .fixed
+        .iter()
+        .filter_map(|object| object.body().pointer("/spec/externalName")?.as_str())
+        .collect();
+    assert_eq!(aliases, ["web-blue.shop-blue.svc.cluster.local", "web-green.shop-green.svc.cluster.local"]);
+}
+
+#[test]
+fn a_switch_changes_one_object_and_little_of_it() {
+    for (extra, path, blue, green) in [
+        ("traffic: {kind: service}", "/spec/selector/shipit.dev~1slot", "blue", "green"),
+        (
+            "traffic: {kind: ingress}",
+            "/spec/rules/0/http/paths/0/backend/service/name",
+            "web-blue",
+            "web-green",
+        ),
+    ] {
+        let desired = desired(extra, &[]).expect("resolved");
+        let web = desired.services.values().next().expect("one");
+        let route = web.route.as_ref().and_then(|route| route.objects.clone()).expect("objects");
+        let (to_blue, to_green) = (route.live(Some(Slot::Blue)), route.live(Some(Slot::Green)));
+        assert_eq!((text(to_blue.body(), path), text(to_green.body(), path)), (blue, green));
+        assert_eq!(to_blue.key(), to_green.key());
+        assert_eq!(to_blue.key(), route.off.key());
+    }
+}
+
+#[test]
+fn the_weights_of_a_gateway_s_route_are_all_or_nothing() {
+    let desired = desired("traffic: {kind: gateway, gateway: {name: edge}}", &[]).expect("resolved");
+    let web = desired.services.values().next().expect("one");
+    let route = web.route.as_ref().and_then(|route| route.objects.clone()).expect("objects");
+    let weights = |slot: Option<Slot>| -> Vec<u64> {
+        let backends =
+            route.live(slot).body()["spec"]["rules"][0]["backendRefs"].as_array().expect("a list").clone();
+        backends.iter().map(|backend| backend["weight"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(
+        (weights(None), weights(Some(Slot::Blue)), weights(Some(Slot::Green))),
+        (vec![0, 0], vec![1, 0], vec![0, 1])
+    );
+}
+
+const OWN: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {greeting: 'hello from {{ slot }} in {{ environment }}'}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {key: \"{{ secret('key') }}\"}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - name: web
+          image: '{{ image }}'
+          envFrom: [{configMapRef: {name: settings}}, {secretRef: {name: keys}}]
+";
+
+#[test]
+fn own_manifests_keep_the_configuration_of_their_slot() {
+    let extra = "services: {web: {manifests: 'deploy/*.yaml'}}";
+    let desired = desired(extra, &[("deploy/web.yaml", OWN)]).expect("resolved");
+    let web = desired.services.values().next().expect("one");
+    assert_eq!(web.workload.secrets.keys().collect::<Vec<_>>(), ["key"]);
+    let (blue, green) = (objects(&desired, Slot::Blue), objects(&desired, Slot::Green));
+    let config = one(&blue, "ConfigMap");
+    assert_eq!(text(&config, "/data/greeting"), "hello from blue in staging");
+    let name = text(&config, "/metadata/name").to_owned();
+    assert!(
+        name.starts_with("settings-blue-") && name != text(&one(&green, "ConfigMap"), "/metadata/name"),
+        "{name}"
+    );
+    let container = &one(&blue, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(text(container, "/envFrom/0/configMapRef/name"), name);
+    assert_eq!(text(container, "/envFrom/1/secretRef/name"), "keys-blue");
+    assert_eq!(text(container, "/image"), "image://web");
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let own = "services: {web: {manifests: 'deploy/*.yaml'}}";
+    let cases = [
+        (
+            own,
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {k: c2VjcmV0}",
+            "holds the value of `k`",
+        ),
+        (own, "apiVersion: v1\nmetadata: {name: a}", "it has no `kind`"),
+        (own, "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {l: '{{ colour }}'}}", "undefined"),
+        (
+            own,
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {image: image://other}",
+            "the image of another service",
+        ),
+        (
+            own,
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: a}",
+            "would be in both slots",
+        ),
+        (own, "apiVersion: v1\nkind: Service\nmetadata: {name: web}", "the way in that shipit makes"),
+        ("services: {web: {manifests: 'other/*.yaml'}}", "", "no file matches"),
+        (
+            "manifests: 'deploy/*.yaml'",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ secret('key') }}\"}",
+            "belongs to no service",
+        ),
+    ];
+    for (extra, manifest, expected) in cases {
+        let error = desired(extra, &[("deploy/web.yaml", manifest)]).expect_err(expected);
+        assert!(error.what.contains(expected), "{expected}: {}", error.what);
+        assert!(!error.what.contains("c2VjcmV0") && !error.help.is_empty());
+    }
+}
+
+#[test]
+fn the_environment_s_own_objects_come_in_the_order_in_which_they_can_be_made() {
+    let text = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\n---\napiVersion: apiextensions.k8s.io/v1\nkind: \
+                CustomResourceDefinition\nmetadata: {name: widgets.example.com}\n";
+    let extra = "cluster: {create_namespaces: true}\nmanifests: all.yaml";
+    let desired = desired(extra, &[("all.yaml", text)]).expect("resolved");
+    let kinds: Vec<&str> = desired.objects.iter().map(Manifest::kind).collect();
+    assert_eq!(kinds, ["Namespace", "CustomResourceDefinition", "Widget"]);
+    assert_eq!(desired.objects[2].key().namespace.as_deref(), Some("shop-staging"));
+}

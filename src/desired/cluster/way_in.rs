@@ -1,0 +1,224 @@
+//! A service's way in: a Service for each slot, which no switch touches, and the live object, which is all that a
+//! switch touches.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::config::types::{Entry, TrafficKind};
+use crate::desired::DesiredError;
+use crate::desired::cluster::builtin::manifest;
+use crate::desired::cluster::{Site, mark};
+use crate::model::object::mark as label;
+use crate::model::route::{ObjectsRoute, Route};
+use crate::model::{Manifest, ServiceName, Slot};
+
+pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Route, DesiredError> {
+    let way = Way { site, name, port, entry: entry(site, name)? };
+    let mut fixed: Vec<Manifest> = Slot::ALL.into_iter().map(|slot| way.slot_service(slot)).collect();
+    let kind = site.configuration.traffic.kind;
+    if site.apart() {
+        match kind {
+            TrafficKind::Ingress => fixed.extend(Slot::ALL.into_iter().map(|slot| way.alias(slot))),
+            TrafficKind::Gateway => fixed.extend(Slot::ALL.into_iter().map(|slot| way.grant(slot))),
+            _ => {}
+        }
+    }
+    let live = |slot| match kind {
+        TrafficKind::Ingress => way.ingress(slot),
+        TrafficKind::Gateway => way.http_route(slot),
+        _ => way.service(slot),
+    };
+    for object in &mut fixed {
+        way.mark(object);
+    }
+    let at = |slot: Option<Slot>| {
+        let mut object = manifest(live(slot));
+        way.mark(&mut object);
+        object.label(label::ACTIVE, slot.map_or("off", Slot::as_str));
+        object
+    };
+    let slot_urls = way.slot_urls()?;
+    let objects = ObjectsRoute {
+        off: at(None),
+        to: Slot::ALL.into_iter().map(|slot| (slot, at(Some(slot)))).collect(),
+        targets: Slot::ALL.into_iter().map(|slot| (slot, way.target(slot))).collect(),
+        fixed,
+        port,
+        live_url: way.live_url(),
+        slot_urls,
+    };
+    Ok(Route::of_objects(name.clone(), objects))
+}
+
+/// A service's host and path, as templates are rendered.
+fn entry(site: &Site<'_>, name: &ServiceName) -> Result<Entry, DesiredError> {
+    let mut entry = site.configuration.traffic.entries.get(name).cloned().unwrap_or_default();
+    for (key, text) in [("host", &mut entry.host), ("path", &mut entry.path), ("url", &mut entry.url)] {
+        if let Some(text) = text {
+            *text = site.templates.render(&format!("traffic.entries.{name}.{key}"), name, text)?;
+        }
+    }
+    Ok(entry)
+}
+
+struct Way<'a> {
+    site: &'a Site<'a>,
+    name: &'a ServiceName,
+    port: u16,
+    entry: Entry,
+}
+
+impl Way<'_> {
+    fn mark(&self, object: &mut Manifest) {
+        mark::common(self.site, object);
+        object.label("app.kubernetes.io/name", self.name.as_str());
+        object.label(label::SERVICE, self.name.as_str());
+    }
+
+    fn home(&self) -> &str {
+        &self.site.namespaces.home
+    }
+
+    fn namespace(&self, slot: Slot) -> &str {
+        &self.site.namespaces.slots[&slot]
+    }
+
+    fn slot_name(&self, slot: Slot) -> String {
+        format!("{}-{slot}", self.name)
+    }
+
+    fn target(&self, slot: Slot) -> String {
+        format!("{}/{}", self.namespace(slot), self.slot_name(slot))
+    }
+
+    fn ports(&self) -> Value {
+        json!([{"name": "http", "port": self.port, "targetPort": self.port, "protocol": "TCP"}])
+    }
+
+    fn slot_service(&self, slot: Slot) -> Manifest {
+        manifest(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": self.slot_name(slot), "namespace": self.namespace(slot),
+                "labels": {label::SLOT: slot.as_str()}},
+            "spec": {"selector": mark::selector(self.site, self.name, slot), "ports": self.ports()},
+        }))
+    }
+
+    /// A name in the home namespace for a slot's Service in another one.
+    fn alias(&self, slot: Slot) -> Manifest {
+        manifest(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": self.slot_name(slot), "namespace": self.home()},
+            "spec": self.external(slot),
+        }))
+    }
+
+    fn external(&self, slot: Slot) -> Value {
+        let host = format!("{}.{}.svc.cluster.local", self.slot_name(slot), self.namespace(slot));
+        json!({"type": "ExternalName", "externalName": host, "ports": self.ports()})
+    }
+
+    /// Lets the home namespace's routes reach a slot's Service.
+    fn grant(&self, slot: Slot) -> Manifest {
+        manifest(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+            "metadata": {"name": self.slot_name(slot), "namespace": self.namespace(slot)},
+            "spec": {
+                "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": self.home()}],
+                "to": [{"group": "", "kind": "Service", "name": self.slot_name(slot)}],
+            },
+        }))
+    }
+
+    /// The live Service: its selector is what a switch changes; across namespaces it is the name that it stands for.
+    fn service(&self, slot: Option<Slot>) -> Value {
+        let spec = match slot {
+            Some(slot) if self.site.apart() => self.external(slot),
+            None if self.site.apart() => {
+                json!({"type": "ExternalName", "externalName": "off.invalid", "ports": self.ports()})
+            }
+            slot => {
+                let mut selector = mark::selector(self.site, self.name, slot.unwrap_or(Slot::Blue));
+                selector[label::SLOT] = slot.map_or("off", Slot::as_str).into();
+                json!({"selector": selector, "ports": self.ports()})
+            }
+        };
+        json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
+    }
+
+    fn ingress(&self, slot: Option<Slot>) -> Value {
+        let backend = slot.map_or_else(|| format!("{}-off", self.name), |slot| self.slot_name(slot));
+        let mut rule = json!({"http": {"paths": [{
+            "path": self.entry.path.as_deref().unwrap_or("/"), "pathType": "Prefix",
+            "backend": {"service": {"name": backend, "port": {"number": self.port}}},
+        }]}});
+        let mut spec = json!({});
+        if let Some(host) = &self.entry.host {
+            rule["host"] = host.clone().into();
+        }
+        spec["rules"] = json!([rule]);
+        if let Some(class) = &self.site.configuration.traffic.class {
+            spec["ingressClassName"] = class.clone().into();
+        }
+        if let Some(secret) = &self.site.configuration.traffic.tls_secret {
+            let hosts: Vec<&String> = self.entry.host.iter().collect();
+            spec["tls"] = json!([{"hosts": hosts, "secretName": secret}]);
+        }
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
+    }
+
+    fn http_route(&self, slot: Option<Slot>) -> Value {
+        let backend = |of: Slot| {
+            let weight = u8::from(slot == Some(of));
+            let mut backend = json!({"name": self.slot_name(of), "port": self.port, "weight": weight});
+            if self.site.apart() {
+                backend["namespace"] = self.namespace(of).into();
+            }
+            backend
+        };
+        let mut parent = json!({});
+        if let Some(gateway) = &self.site.configuration.traffic.gateway {
+            parent["name"] = gateway.name.clone().into();
+            if let Some(namespace) = &gateway.namespace {
+                parent["namespace"] = namespace.clone().into();
+            }
+            if let Some(section) = &gateway.section {
+                parent["sectionName"] = section.clone().into();
+            }
+        }
+        let path = self.entry.path.as_deref().unwrap_or("/");
+        let mut spec = json!({
+            "parentRefs": [parent],
+            "rules": [{
+                "matches": [{"path": {"type": "PathPrefix", "value": path}}],
+                "backendRefs": [backend(Slot::Blue), backend(Slot::Green)],
+            }],
+        });
+        if let Some(host) = &self.entry.host {
+            spec["hostnames"] = json!([host]);
+        }
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
+    }
+
+    fn live_url(&self) -> Option<String> {
+        if let Some(url) = &self.entry.url {
+            return Some(url.clone());
+        }
+        let traffic = &self.site.configuration.traffic;
+        let host = self.entry.host.as_ref().filter(|_| traffic.kind != TrafficKind::Service)?;
+        let scheme = if traffic.tls_secret.is_some() { "https" } else { "http" };
+        let path = self.entry.path.as_deref().unwrap_or_default().trim_end_matches('/');
+        Some(format!("{scheme}://{host}{path}"))
+    }
+
+    fn slot_urls(&self) -> Result<BTreeMap<Slot, String>, DesiredError> {
+        let Some(template) = &self.entry.preview_url else { return Ok(BTreeMap::new()) };
+        let at = format!("traffic.entries.{}.preview_url", self.name);
+        let url = |slot| Ok((slot, self.site.templates.render_in(&at, Some(self.name), slot, template)?));
+        Slot::ALL.into_iter().map(url).collect()
+    }
+}

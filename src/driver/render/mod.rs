@@ -1,0 +1,148 @@
+//! Manifests that a tool of the user's own renders: `kustomize` (or `kubectl kustomize`) and `helm template`. The
+//! tool is started without a shell, and only what it writes counts.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+
+/// How long a tool may take.
+const DEADLINE: Duration = Duration::from_mins(1);
+/// The most that a tool may write.
+const LIMIT: u64 = 64 << 20;
+
+/// What is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipe {
+    /// A folder with a `kustomization.yaml`.
+    Kustomize {
+        /// The folder, below the project's.
+        folder: PathBuf,
+    },
+    /// A chart.
+    Helm {
+        /// The chart's folder below the project's, or its reference.
+        chart: String,
+        /// The file of values, below the project's folder.
+        values: Option<PathBuf>,
+        /// The name of the release, as Helm counts them.
+        name: String,
+        /// The namespace that the chart sees.
+        namespace: String,
+        /// Values that shipit knows, as `shipit.KEY`.
+        set: Vec<(String, String)>,
+    },
+}
+
+/// Why nothing was rendered.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct RenderError {
+    /// What was being rendered.
+    pub what: String,
+    /// Why it was not.
+    pub reason: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Renders manifests in the project's folder.
+///
+/// # Errors
+/// When the tool is not there, says no, takes too long or writes too much.
+pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError> {
+    match recipe {
+        Recipe::Kustomize { folder } => {
+            let what = format!("kustomize {}", folder.display());
+            let folder = folder.to_string_lossy().into_owned();
+            let own = run(root, &what, "kustomize", &["build".to_owned(), folder.clone()]).await?;
+            let found = match own {
+                Some(text) => Some(text),
+                None => run(root, &what, "kubectl", &["kustomize".to_owned(), folder]).await?,
+            };
+            found.ok_or_else(|| RenderError {
+                what,
+                reason: "neither kustomize nor kubectl is in PATH".to_owned(),
+                help: "install one of them where shipit runs, or write plain manifests".to_owned(),
+            })
+        }
+        Recipe::Helm { chart, values, name, namespace, set } => {
+            let what = format!("helm {chart}");
+            let mut args = ["template", name, chart, "--namespace", namespace].map(str::to_owned).to_vec();
+            if let Some(values) = values {
+                args.extend(["--values".to_owned(), values.to_string_lossy().into_owned()]);
+            }
+            for (key, value) in set {
+                args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
+            }
+            run(root, &what, "helm", &args).await?.ok_or_else(|| RenderError {
+                what,
+                reason: "helm is not in PATH".to_owned(),
+                help: "install it where shipit runs, or write plain manifests".to_owned(),
+            })
+        }
+    }
+}
+
+/// What a program writes; none when there is no such program.
+async fn run(root: &Path, what: &str, program: &str, args: &[String]) -> Result<Option<String>, RenderError> {
+    let failed = |reason: String| RenderError {
+        what: what.to_owned(),
+        reason,
+        help: format!("`{program} {}` in the project's folder shows the same", args.join(" ")),
+    };
+    let spawned = Command::new(program)
+        .args(args)
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(format!("{program} cannot be started: {error}"))),
+    };
+    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(failed(format!("{program} has no output")));
+    };
+    let (mut text, mut said) = (String::new(), Vec::new());
+    let mut out = out.take(LIMIT + 1);
+    let mut err = err.take(64 << 10);
+    let work = async {
+        let (read, heard, ended) =
+            tokio::join!(out.read_to_string(&mut text), err.read_to_end(&mut said), child.wait());
+        read.and(heard).and(ended)
+    };
+    let ended = tokio::time::timeout(DEADLINE, work).await;
+    let status = match ended {
+        Err(_) => return Err(failed(format!("{program} has not ended within {DEADLINE:?}"))),
+        Ok(ended) => ended.map_err(|error| failed(format!("{program}: {error}")))?,
+    };
+    if !status.success() {
+        let said = String::from_utf8_lossy(&said);
+        return Err(failed(format!("{program} ended with {status}: {}", said.trim())));
+    }
+    if text.len() as u64 > LIMIT {
+        return Err(failed(format!("{program} wrote more than {} MiB", LIMIT >> 20)));
+    }
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tool_that_is_not_there_is_said_so_and_one_that_fails_is_quoted() {
+        let root = std::env::temp_dir();
+        assert_eq!(run(&root, "x", "no-such-program-here", &[]).await.ok(), Some(None));
+        let failed = run(&root, "x", "ls", &["/no/such/folder".to_owned()]).await.expect_err("fails");
+        assert!(failed.reason.contains("/no/such/folder"), "{failed}");
+        let written = run(&root, "x", "echo", &["a: 1".to_owned()]).await.expect("runs");
+        assert_eq!(written.as_deref(), Some("a: 1\n"));
+    }
+}

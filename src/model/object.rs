@@ -1,0 +1,474 @@
+//! Kubernetes objects as plain data: their keys, their manifests, and renaming with all references.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use crate::model::ContentHash;
+use crate::model::plan::Change;
+
+/// Stands in a manifest for the image of a service, until the image is known: `image://web`.
+pub const IMAGE: &str = "image://";
+/// Stands in a Secret's data for a secret's value, until it is applied: `secret://database_url`.
+pub const SECRET: &str = "secret://";
+
+/// Stands in a manifest for the release's number, until it is applied.
+pub const RELEASE: &str = "release://number";
+
+/// The labels and annotations that shipit puts on what it makes.
+pub mod mark {
+    /// The project.
+    pub const PROJECT: &str = "shipit.dev/project";
+    /// The environment.
+    pub const ENVIRONMENT: &str = "shipit.dev/environment";
+    /// The service.
+    pub const SERVICE: &str = "shipit.dev/service";
+    /// The slot; on a live object the slot that has its traffic.
+    pub const SLOT: &str = "shipit.dev/slot";
+    /// The release's number; on objects, not on pods: a release that changes nothing restarts nothing.
+    pub const RELEASE: &str = "shipit.dev/release";
+    /// Hash of the manifest that was applied last.
+    pub const APPLIED: &str = "shipit.dev/applied";
+    /// On a live object: the slot that has its traffic, or `off`.
+    pub const ACTIVE: &str = "shipit.dev/active";
+    /// Which `ApplySet` an object belongs to (KEP-3659).
+    pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
+}
+
+/// Names one object of a cluster: `apps/v1/Deployment/shop-green/web`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ObjectKey {
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    /// `Deployment`.
+    pub kind: String,
+    /// None for what belongs to no namespace.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// The group: empty for the core group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// The version within the group.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
+    }
+
+    /// Kind and name, for a reader who knows the namespace: `Deployment/web`.
+    #[must_use]
+    pub fn short(&self) -> String {
+        format!("{}/{}", self.kind, self.name)
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { api_version, kind, namespace, name } = self;
+        match namespace {
+            Some(namespace) => write!(f, "{api_version}/{kind}/{namespace}/{name}"),
+            None => write!(f, "{api_version}/{kind}//{name}"),
+        }
+    }
+}
+
+/// Why a text is not an object's key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not an object: it is written `GROUP/VERSION/KIND/NAMESPACE/NAME`, with an empty namespace for none"
+)]
+pub struct ObjectKeyError(String);
+
+impl FromStr for ObjectKey {
+    type Err = ObjectKeyError;
+    fn from_str(text: &str) -> Result<Self, ObjectKeyError> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (api_version, rest) = match parts[..] {
+            [version, ref rest @ ..] if rest.len() == 3 => (version.to_owned(), rest),
+            [group, version, ref rest @ ..] if rest.len() == 3 => (format!("{group}/{version}"), rest),
+            _ => return Err(ObjectKeyError(text.to_owned())),
+        };
+        if api_version.is_empty() || rest[0].is_empty() || rest[2].is_empty() {
+            return Err(ObjectKeyError(text.to_owned()));
+        }
+        Ok(Self {
+            api_version,
+            kind: rest[0].to_owned(),
+            namespace: (!rest[1].is_empty()).then(|| rest[1].to_owned()),
+            name: rest[2].to_owned(),
+        })
+    }
+}
+
+impl TryFrom<String> for ObjectKey {
+    type Error = ObjectKeyError;
+    fn try_from(text: String) -> Result<Self, ObjectKeyError> {
+        text.parse()
+    }
+}
+
+impl From<ObjectKey> for String {
+    fn from(key: ObjectKey) -> Self {
+        key.to_string()
+    }
+}
+
+/// An object as it should be: what is sent to the server, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct Manifest(Value);
+
+/// Why a document is not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a Kubernetes object: {0}")]
+pub struct ManifestError(pub String);
+
+impl TryFrom<Value> for Manifest {
+    type Error = ManifestError;
+    fn try_from(body: Value) -> Result<Self, ManifestError> {
+        for path in ["/apiVersion", "/kind", "/metadata/name"] {
+            match body.pointer(path) {
+                Some(Value::String(text)) if !text.is_empty() => {}
+                _ => return Err(ManifestError(format!("it has no `{}`", path[1..].replace('/', ".")))),
+            }
+        }
+        Ok(Self(body))
+    }
+}
+
+impl From<Manifest> for Value {
+    fn from(manifest: Manifest) -> Self {
+        manifest.0
+    }
+}
+
+impl Manifest {
+    /// The document.
+    #[must_use]
+    pub const fn body(&self) -> &Value {
+        &self.0
+    }
+
+    /// Changes the document; what names the object must stay.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+        edit(&mut self.0);
+    }
+
+    fn text(&self, path: &str) -> String {
+        self.0.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// What names it.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey {
+            api_version: self.text("/apiVersion"),
+            kind: self.kind().to_owned(),
+            namespace: self.0.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned),
+            name: self.name().to_owned(),
+        }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0["kind"].as_str().unwrap_or_default()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// Over all of it.
+    #[must_use]
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::of_json(&self.0)
+    }
+
+    /// Sets a label of the object.
+    pub fn label(&mut self, name: &str, value: &str) {
+        set(&mut self.0, &["metadata", "labels", name], value);
+    }
+
+    /// Sets an annotation of the object.
+    pub fn annotate(&mut self, name: &str, value: &str) {
+        set(&mut self.0, &["metadata", "annotations", name], value);
+    }
+
+    /// The template of the pods that it makes, if it makes any.
+    pub fn pod_template(&mut self) -> Option<&mut Value> {
+        match self.kind() {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
+                self.0.pointer_mut("/spec/template")
+            }
+            "CronJob" => self.0.pointer_mut("/spec/jobTemplate/spec/template"),
+            _ => None,
+        }
+    }
+
+    /// Whether its number of pods is a number of its own.
+    #[must_use]
+    pub fn scales(&self) -> bool {
+        matches!(self.kind(), "Deployment" | "StatefulSet" | "ReplicaSet")
+    }
+}
+
+/// Sets a text deep in a document; the maps on the way are made.
+pub fn set(body: &mut Value, path: &[&str], value: &str) {
+    let mut at = body;
+    for name in path {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[*name];
+    }
+    *at = Value::String(value.to_owned());
+}
+
+/// Replaces every text of a document for which `new` has another.
+pub fn rewrite(body: &mut Value, new: &impl Fn(&str) -> Option<String>) {
+    match body {
+        Value::String(text) => {
+            if let Some(other) = new(text) {
+                *text = other;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, new)),
+        Value::Object(map) => map.values_mut().for_each(|value| rewrite(value, new)),
+        _ => {}
+    }
+}
+
+/// New names by kind and old name. A rename of a kind holds for its references too.
+pub type Names = BTreeMap<(String, String), String>;
+
+/// Renames objects, and everything in them that refers to one of them by name.
+pub fn rename(manifests: &mut [Manifest], names: &Names) {
+    if names.is_empty() {
+        return;
+    }
+    for manifest in manifests {
+        let kind = manifest.kind().to_owned();
+        let own = names.get(&(kind, manifest.name().to_owned())).cloned();
+        if let Some(new) = own {
+            manifest.0["metadata"]["name"] = Value::String(new);
+        }
+        if let Some(map) = manifest.0.as_object_mut() {
+            for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
+                refer(key, value, names);
+            }
+        }
+    }
+}
+
+/// Rewrites references below `key`. Which keys refer to which kind is what the API's reference says.
+fn refer(key: &str, value: &mut Value, names: &Names) {
+    match key {
+        "configMapRef" | "configMapKeyRef" | "configMap" => field(value, "name", "ConfigMap", names),
+        "secretRef" | "secretKeyRef" => field(value, "name", "Secret", names),
+        "secret" => {
+            field(value, "secretName", "Secret", names);
+            field(value, "name", "Secret", names);
+        }
+        "persistentVolumeClaim" => field(value, "claimName", "PersistentVolumeClaim", names),
+        "serviceAccountName" | "serviceAccount" => whole(value, "ServiceAccount", names),
+        "serviceName" => whole(value, "Service", names),
+        "secretName" => whole(value, "Secret", names),
+        "service" => field(value, "name", "Service", names),
+        "imagePullSecrets" => each(value, "Secret", names),
+        "scaleTargetRef" | "roleRef" | "targetRef" => by_kind(value, "", names),
+        "subjects" | "targetRefs" => {
+            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "", names));
+        }
+        "backendRefs" => {
+            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "Service", names));
+        }
+        "backendRef" => by_kind(value, "Service", names),
+        _ => {}
+    }
+    match value {
+        Value::Object(map) => map.iter_mut().for_each(|(key, value)| refer(key, value, names)),
+        Value::Array(items) => {
+            for item in items {
+                if let Value::Object(map) = item {
+                    map.iter_mut().for_each(|(key, value)| refer(key, value, names));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn whole(value: &mut Value, kind: &str, names: &Names) {
+    let new = value.as_str().and_then(|old| names.get(&(kind.to_owned(), old.to_owned())));
+    if let Some(new) = new {
+        *value = Value::String(new.clone());
+    }
+}
+
+fn field(value: &mut Value, name: &str, kind: &str, names: &Names) {
+    if let Some(inner) = value.as_object_mut().and_then(|map| map.get_mut(name)) {
+        whole(inner, kind, names);
+    }
+}
+
+fn each(value: &mut Value, kind: &str, names: &Names) {
+    value.as_array_mut().into_iter().flatten().for_each(|item| field(item, "name", kind, names));
+}
+
+fn by_kind(value: &mut Value, default: &str, names: &Names) {
+    let kind = value.get("kind").and_then(Value::as_str).unwrap_or(default).to_owned();
+    field(value, "name", &kind, names);
+}
+
+/// Where an environment's objects are.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Namespaces {
+    /// What belongs to no slot: the live objects and shipit's own record.
+    pub home: String,
+    /// The slots; the same one twice when they are not apart.
+    pub slots: BTreeMap<crate::model::Slot, String>,
+}
+
+impl Namespaces {
+    /// Each once.
+    #[must_use]
+    pub fn all(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.slots.values().map(String::as_str).collect();
+        all.push(&self.home);
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// What must be there before what: a lower rank is made first and deleted last. Kinds of one rank do not need each
+/// other.
+#[must_use]
+pub fn rank(kind: &str) -> u8 {
+    match kind {
+        "Namespace" => 0,
+        "CustomResourceDefinition" => 1,
+        "StorageClass" | "PriorityClass" | "IngressClass" | "GatewayClass" | "RuntimeClass" => 2,
+        "ResourceQuota" | "LimitRange" | "NetworkPolicy" | "ReferenceGrant" => 3,
+        "ServiceAccount" | "ConfigMap" | "Secret" | "PersistentVolume" => 4,
+        "PersistentVolumeClaim" | "ClusterRole" | "Role" => 5,
+        "ClusterRoleBinding" | "RoleBinding" => 6,
+        "Service" | "Gateway" => 7,
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Pod" | "Job" | "CronJob" => 9,
+        "PodDisruptionBudget" | "HorizontalPodAutoscaler" => 10,
+        "Ingress" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" => 11,
+        "APIService" | "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => 12,
+        _ => 8,
+    }
+}
+
+/// What an engine found about one object that should be there, or that should not.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ObjectFacts {
+    /// Which.
+    pub key: ObjectKey,
+    /// How it stands against what is desired.
+    pub state: ObjectState,
+    /// Over what identifies it and what of it is owned; none when it is not there.
+    pub fingerprint: Option<crate::model::Fingerprint>,
+    /// The fields that would change.
+    pub changes: Vec<Change>,
+    /// What was applied last, as far as the server knows: the way back.
+    pub before: Option<Manifest>,
+}
+
+/// How an object stands against what is desired.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum ObjectState {
+    /// It is as it should be.
+    Same,
+    /// It is not there.
+    Absent,
+    /// Fields differ.
+    Differs,
+    /// A field differs that cannot be changed: it must be deleted and made again.
+    Replace {
+        /// What the server says.
+        reason: String,
+    },
+    /// The server does not know its kind yet: it comes with a definition that is desired too.
+    After {
+        /// The definition.
+        definition: ObjectKey,
+    },
+    /// It is one of ours and not desired any more.
+    Gone,
+    /// It is there and belongs to nobody shipit knows: it is not touched until it is imported.
+    Foreign {
+        /// Who manages it, as far as it is known.
+        manager: String,
+    },
+}
+
+/// An object of a slot or a route that is not as it was applied.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Drift {
+    /// Which.
+    pub key: ObjectKey,
+    /// Whether it is not there at all.
+    pub missing: bool,
+    /// The fields that moved.
+    pub changes: Vec<Change>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_key_reads_back() {
+        for text in ["apps/v1/Deployment/shop/web", "v1/Namespace//shop", "v1/Secret/a/b"] {
+            assert_eq!(text.parse::<ObjectKey>().expect(text).to_string(), text);
+        }
+        for bad in ["", "v1/Pod/a", "a/b/c/d/e/f", "v1//a/b", "v1/Pod/a/"] {
+            assert!(bad.parse::<ObjectKey>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rename_holds_for_every_reference() {
+        let mut all = vec![
+            Manifest::try_from(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}))
+                .expect("a manifest"),
+            Manifest::try_from(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"},
+                "spec": {"template": {"spec": {"serviceAccountName": "s", "containers": [{"name": "c",
+                    "envFrom": [{"configMapRef": {"name": "c"}}],
+                    "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}]}],
+                "volumes": [{"name": "c", "configMap": {"name": "c"}}, {"name": "d", "configMap": {"name": "other"}}]}}}}))
+            .expect("a manifest"),
+        ];
+        let names = Names::from([
+            (("ConfigMap".to_owned(), "c".to_owned()), "c-1".to_owned()),
+            (("ServiceAccount".to_owned(), "s".to_owned()), "s-blue".to_owned()),
+        ]);
+        rename(&mut all, &names);
+        assert_eq!(all[0].name(), "c-1");
+        let spec = &all[1].body()["spec"]["template"]["spec"];
+        assert_eq!(spec["serviceAccountName"], "s-blue");
+        assert_eq!(spec["containers"][0]["name"], "c", "a container's name refers to nothing");
+        assert_eq!(spec["containers"][0]["envFrom"][0]["configMapRef"]["name"], "c-1");
+        assert_eq!(spec["containers"][0]["env"][0]["valueFrom"]["configMapKeyRef"]["name"], "c-1");
+        assert_eq!(spec["volumes"][0]["configMap"]["name"], "c-1");
+        assert_eq!(spec["volumes"][0]["name"], "c");
+        assert_eq!(spec["volumes"][1]["configMap"]["name"], "other");
+    }
+}
