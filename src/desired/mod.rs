@@ -175,6 +175,23 @@ fn pack(
     })
 }
 
+/// The repository of a service's images in a registry; `PROJECT/SERVICE` unless the configuration says otherwise.
+///
+/// # Errors
+/// When the configuration's template cannot be rendered.
+pub fn repository(
+    project: &Project,
+    environment: &EnvironmentName,
+    configuration: &Environment,
+    service: &ServiceName,
+) -> Result<String, DesiredError> {
+    let Some(template) = &configuration.registry.repository else {
+        return Ok(format!("{}/{service}", project.name));
+    };
+    let templates = Templates::new(&project.name, environment, &Source::default(), &configuration.vars);
+    templates.render("registry.repository", service, template)
+}
+
 /// `./a` and `a` are the same context, and must not be two builds.
 fn clean(path: &Path) -> std::path::PathBuf {
     path.components().collect()

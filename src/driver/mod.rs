@@ -3,6 +3,7 @@
 
 pub mod builder;
 pub mod check;
+pub mod cluster;
 pub mod host;
 pub mod registry;
 pub mod render;

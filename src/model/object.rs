@@ -387,6 +387,9 @@ pub struct ObjectFacts {
     pub changes: Vec<Change>,
     /// What was applied last, as far as the server knows: the way back.
     pub before: Option<Manifest>,
+    /// Fields that another manager has, in words, when they are not to be taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
 }
 
 /// How an object stands against what is desired.
@@ -427,6 +430,9 @@ pub struct Drift {
     pub missing: bool,
     /// The fields that moved.
     pub changes: Vec<Change>,
+    /// Fields that another manager has, in words, when they are not to be taken over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
 }
 
 #[cfg(test)]

@@ -36,14 +36,13 @@ pub enum ObserveError {
 /// Looks at everything that a plan is made from.
 pub async fn observe(desired: &Desired, ports: &Ports, root: &Path) -> Result<Observed, ObserveError> {
     let scope = Scope { project: desired.project.clone(), environment: desired.environment.clone() };
-    let facts = async { Ok(ports.engine.observe(&scope).await?) };
+    let there = async { Ok(ports.engine.survey(&scope, &desired.objects).await?) };
     let unknown =
         desired.services.iter().filter(|(_, service)| matches!(service.workload.image, Known::After(_)));
     let images = unknown.map(|(name, service)| async move {
         Ok::<_, ObserveError>((name.clone(), image(name, &service.build, ports, root).await?))
     });
-    let objects = async { Ok(ports.engine.compare(&scope, &desired.objects).await?) };
-    let (facts, images, objects) = tokio::try_join!(facts, try_join_all(images), objects)?;
+    let ((facts, objects), images) = tokio::try_join!(there, try_join_all(images))?;
     let images = images.into_iter().collect::<BTreeMap<_, _>>();
     Ok(Observed { facts, images, objects })
 }

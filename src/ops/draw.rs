@@ -81,10 +81,10 @@ async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
 /// Only a plan that may build needs to read the files.
 async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<Observed, Error> {
     let (Wanted::Apply | Wanted::Carry(_)) = wanted else {
-        let facts = session.ports.engine.observe(&session.scope()).await?;
-        let objects = match wanted {
-            Wanted::Destroy => session.ports.engine.compare(&session.scope(), &[]).await?,
-            _ => Vec::new(),
+        let engine = &session.ports.engine;
+        let (facts, objects) = match wanted {
+            Wanted::Destroy => engine.survey(&session.scope(), &[]).await?,
+            _ => (engine.observe(&session.scope()).await?, Vec::new()),
         };
         return Ok(Observed { facts, objects, ..Observed::default() });
     };

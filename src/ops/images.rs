@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 
-use crate::model::Digest;
+use crate::model::{Digest, ServiceName};
 use crate::model::plan::{Action, Plan};
 use crate::model::state::State;
 use crate::ops::{Error, Session};
@@ -13,15 +13,17 @@ use crate::port::registry::Collected;
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before anything
 /// begins.
 pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> {
-    let needed: BTreeSet<&Digest> = plan
+    let needed: BTreeSet<(&ServiceName, &Digest)> = plan
         .steps
         .iter()
         .filter_map(|step| match &step.action {
-            Action::Place { workload, running: true, .. } => workload.image.value(),
+            Action::Place { workload, running: true, .. } => {
+                workload.image.value().map(|image| (&workload.service, image))
+            }
             _ => None,
         })
         .collect();
-    try_join_all(needed.into_iter().map(|digest| session.ports.registry.verify(digest))).await?;
+    try_join_all(needed.into_iter().map(|(service, image)| session.ports.registry.verify(service, image))).await?;
     Ok(())
 }
 

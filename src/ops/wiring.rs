@@ -1,20 +1,26 @@
 //! Which drivers a configuration means: the one place that names them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::types::ClusterKind;
+use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind};
 use crate::config::{Environment, Project};
+use crate::desired;
 use crate::driver::builder::pack::Pack;
 use crate::driver::check::Checks;
+use crate::driver::cluster::kubernetes::ready::Rule;
+use crate::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
 use crate::driver::host::HostEngine;
 use crate::driver::registry::layout::Layout;
-pub use crate::driver::render::{Recipe, render};
+use crate::driver::registry::oci::{Oci, Place};
 use crate::driver::secret::Secrets;
 use crate::driver::state::local::LocalStore;
 use crate::model::EnvironmentName;
 use crate::ops::Error;
-use crate::port::Ports;
+use crate::port::{Engine, Ports, Registry};
+
+pub use crate::driver::render::{Recipe, render};
 
 /// The drivers for one environment.
 pub fn ports(
@@ -23,20 +29,69 @@ pub fn ports(
     name: &EnvironmentName,
     environment: &Environment,
 ) -> Result<Ports, Error> {
-    if environment.cluster.kind != ClusterKind::Host {
-        return Err(Error::Usage {
-            what: format!("{} → {name}: this engine is not wired yet", project.name),
-            help: "`host` is what runs today".to_owned(),
-        });
-    }
     Ok(Ports {
-        engine: Arc::new(HostEngine::new(environment.cluster.directory(root))),
-        registry: Arc::new(Layout::new(root.join(environment.registry.path()))),
+        engine: engine(root, project, name, environment)?,
+        registry: registry(root, project, name, environment)?,
         builder: Arc::new(Pack),
         store: Arc::new(local_store(root, environment)),
         checker: Arc::new(Checks::default()),
         secrets: Arc::new(Secrets::new(root.to_path_buf())),
     })
+}
+
+fn engine(
+    root: &Path,
+    project: &Project,
+    name: &EnvironmentName,
+    environment: &Environment,
+) -> Result<Arc<dyn Engine>, Error> {
+    let cluster = &environment.cluster;
+    if cluster.kind == ClusterKind::Host {
+        return Ok(Arc::new(HostEngine::new(cluster.directory(root))));
+    }
+    let settings = Settings {
+        connection: Connection {
+            kubeconfig: cluster.kubeconfig.as_ref().map(|path| root.join(path)),
+            context: cluster.context.clone(),
+            exec_plugins: cluster.exec_plugins,
+        },
+        namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
+        conflict: match cluster.conflicts {
+            Conflicts::Stop => Conflict::Stop,
+            Conflicts::TakeOver => Conflict::TakeOver,
+            Conflicts::Leave => Conflict::Leave,
+        },
+        rules: cluster.ready.iter().map(|(kind, rule)| (kind.clone(), ready_rule(rule))).collect(),
+        within: environment.ready_within,
+    };
+    Ok(Arc::new(KubernetesEngine::new(settings)))
+}
+
+fn ready_rule(rule: &ReadyRule) -> Rule {
+    let value = rule.value.clone().map(|text| text.0).unwrap_or_default();
+    Rule {
+        condition: rule.condition.clone(),
+        field: rule.field.clone().map(|field| (field, value)),
+        failed: rule.failed.clone(),
+    }
+}
+
+fn registry(
+    root: &Path,
+    project: &Project,
+    name: &EnvironmentName,
+    environment: &Environment,
+) -> Result<Arc<dyn Registry>, Error> {
+    let registry = &environment.registry;
+    if registry.kind == RegistryKind::Layout {
+        return Ok(Arc::new(Layout::new(root.join(registry.path()))));
+    }
+    let mut repositories = BTreeMap::new();
+    for service in environment.services.keys() {
+        repositories.insert(service.clone(), desired::repository(project, name, environment, service)?);
+    }
+    let endpoint = registry.endpoint.clone().unwrap_or_default();
+    Ok(Arc::new(Oci::new(Place { endpoint, repositories })))
 }
 
 /// The state store, with what only the local one can do.

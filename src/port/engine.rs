@@ -215,6 +215,15 @@ pub trait Engine: Send + Sync {
     /// What is there now. An environment that the engine does not know is [`Facts::default`], not an error.
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError>;
 
+    /// Both at once: what is there, and how these objects stand ([`Engine::compare`]).
+    async fn survey(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
+        Ok((self.observe(scope).await?, self.compare(scope, wanted).await?))
+    }
+
     /// Sets up or changes a service's listeners. `expects`: the fingerprint of the route that must be there now.
     /// A live listener without an active slot holds requests, then answers 503.
     async fn route(

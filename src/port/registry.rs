@@ -147,8 +147,8 @@ pub trait Registry: Send + Sync {
     /// An image by tag (`web:staging`) or digest, for a build on top of it; none when it is not there.
     async fn base(&self, reference: &str) -> Result<Option<BaseImage>, RegistryError>;
 
-    /// Reads every blob of an image and holds it against its digest.
-    async fn verify(&self, digest: &Digest) -> Result<(), RegistryError>;
+    /// Whether an image is whole: every blob of it is there, and is what its digest says.
+    async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError>;
 
     /// Takes away what nobody needs: every image but those in `keep` and those younger than an hour (somebody
     /// may be about to use them), and every blob that no image left uses.

@@ -37,7 +37,7 @@ async fn what_was_pushed_is_found_by_its_inputs_and_by_its_tag() {
     assert_eq!(nothing, None, "an empty registry is no error");
     let (inputs, digest) = push(&layout, root.path(), "v1").await;
     assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), Some(digest.clone()));
-    layout.verify(&digest).await.expect("whole");
+    layout.verify(&web(), &digest).await.expect("whole");
     let base = layout.base("web:staging").await.expect("an answer").expect("there");
     assert_eq!((base.digest, base.layers.len()), (digest.clone(), 1));
     let (_, newer) = push(&layout, root.path(), "v2").await;
@@ -60,12 +60,12 @@ async fn a_missing_or_corrupt_blob_is_noticed_and_put_right_by_the_next_push() {
     let mut bytes = fs::read(&layer).expect("a layer");
     bytes[20] ^= 1;
     fs::write(&layer, bytes).expect("written");
-    assert!(matches!(layout.verify(&digest).await, Err(RegistryError::Corrupt { .. })));
+    assert!(matches!(layout.verify(&web(), &digest).await, Err(RegistryError::Corrupt { .. })));
     push(&layout, root.path(), "v1").await;
-    layout.verify(&digest).await.expect("put right");
+    layout.verify(&web(), &digest).await.expect("put right");
     fs::remove_file(&layer).expect("removed");
     assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), None, "half an image is none");
-    assert!(matches!(layout.verify(&digest).await, Err(RegistryError::Missing { .. })));
+    assert!(matches!(layout.verify(&web(), &digest).await, Err(RegistryError::Missing { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn two_writers_lose_nothing() {
     for pushed in futures_util::future::join_all(writers).await {
         let (inputs, digest) = pushed.expect("pushed");
         assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), Some(digest.clone()));
-        layout.verify(&digest).await.expect("whole");
+        layout.verify(&web(), &digest).await.expect("whole");
     }
 }
 
@@ -105,8 +105,8 @@ async fn collection_keeps_what_is_needed_and_what_is_young() {
     // The third has the tag `staging` besides; its inputs' tag makes it ours all the same.
     assert_eq!(collected.images.iter().collect::<BTreeSet<_>>(), BTreeSet::from([&second, &third]));
     assert_eq!(collected.blobs, 6);
-    layout.verify(&first).await.expect("kept");
-    assert!(layout.verify(&second).await.is_err());
+    layout.verify(&web(), &first).await.expect("kept");
+    assert!(layout.verify(&web(), &second).await.is_err());
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
         file.set_modified(long_ago).expect("aged");
     }
     layout.collect(&BTreeSet::from([first.clone(), second])).await.expect("collected");
-    layout.verify(&first).await.expect("a slot may use it");
+    layout.verify(&web(), &first).await.expect("a slot may use it");
     let collected = layout.collect(&BTreeSet::new()).await.expect("collected");
     assert!(collected.images.contains(&first), "{collected:?}");
 }
@@ -161,5 +161,5 @@ async fn skopeo_reads_and_copies_the_layout() {
         .output()
         .expect("skopeo starts");
     assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-    Layout::new(root.path().join("copied")).verify(&digest).await.expect("the same bytes");
+    Layout::new(root.path().join("copied")).verify(&web(), &digest).await.expect("the same bytes");
 }

@@ -1,3 +1,4 @@
 //! Where images are kept.
 
 pub mod layout;
+pub mod oci;

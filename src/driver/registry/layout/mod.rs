@@ -164,7 +164,7 @@ impl Registry for Layout {
         .await
     }
 
-    async fn verify(&self, digest: &Digest) -> Result<(), RegistryError> {
+    async fn verify(&self, _: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
         let digest = digest.clone();
         self.blocking(move |folder| {
             let manifest = manifest(folder, &digest)?;

@@ -1,0 +1,588 @@
+//! The API server, asked for objects as plain JSON: bounded in flight, retried with jitter within a budget, and
+//! every refusal typed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::core::{Status, WatchEvent};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::driver::cluster::kubernetes::connect::{Connected, chain};
+use crate::model::ObjectKey;
+use crate::port::engine::EngineError;
+
+/// The name under which shipit's fields are recorded at the server.
+pub(super) const MANAGER: &str = "shipit";
+/// Requests side by side.
+const IN_FLIGHT: usize = 32;
+/// Objects a page.
+const PAGE: usize = 500;
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(40);
+/// How long a server that answered before is waited for when it goes away.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The largest answer that is read: a page of objects at the largest size that etcd takes.
+const BODY_LIMIT: usize = 800 << 20;
+
+/// The largest event of a watch, and the longest line of a log.
+const OBJECT_LIMIT: usize = 8 << 20;
+const LINE_LIMIT: usize = 64 << 10;
+
+/// A kind as the server serves it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub(super) struct Kind {
+    pub api_version: String,
+    pub kind: String,
+    pub plural: String,
+    pub namespaced: bool,
+}
+
+/// Why the server did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("{reason}")]
+    Unreachable { reason: String },
+    #[error("{}", .0.message)]
+    Refused(Box<Status>),
+    #[error("the server's answer cannot be read: {0}")]
+    Malformed(String),
+}
+
+impl Fault {
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Refused(status) => status.code,
+            _ => 0,
+        }
+    }
+
+    pub fn is(&self, code: StatusCode) -> bool {
+        self.code() == code.as_u16()
+    }
+
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Refused(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// As an engine's error, while `what` was being done.
+    pub fn while_(self, what: impl Into<String>) -> EngineError {
+        let what = what.into();
+        match self {
+            Self::Unreachable { reason } => {
+                let help = if reason.contains("certificate") || reason.contains("UnknownIssuer") {
+                    "the server's certificate is not the one that the kubeconfig's authority has signed"
+                } else {
+                    "look at `server:` in the kubeconfig, and whether the cluster is up"
+                };
+                EngineError::Unreachable { what, reason, help: help.to_owned() }
+            }
+            Self::Refused(status) if status.code == 401 => EngineError::Unreachable {
+                what,
+                reason: "the server does not know who this is (401)".to_owned(),
+                help: "the token or certificate of the kubeconfig has expired, or belongs to another cluster".to_owned(),
+            },
+            Self::Refused(status) if status.code == 403 => EngineError::Refused {
+                reason: format!("{what}: {}", status.message),
+                help: "`shipit doctor` lists every permission that is missing; docs/guide/kubernetes.md has the Role"
+                    .to_owned(),
+            },
+            Self::Refused(status) if status.code == 422 => EngineError::Refused {
+                reason: format!("{what}: {}", status.message),
+                help: "`shipit render` shows the objects as they are sent".to_owned(),
+            },
+            other => EngineError::Failed { what, reason: other.to_string() },
+        }
+    }
+}
+
+/// How an object is applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    pub force: bool,
+    pub dry_run: bool,
+}
+
+pub(super) struct Api {
+    client: Client,
+    pub server: String,
+    kinds: Mutex<HashMap<(String, String), Option<Kind>>>,
+    width: Semaphore,
+    /// Whether it ever answered: one that did is waited for when it goes away.
+    answered: AtomicBool,
+    requests: AtomicU64,
+}
+
+impl Api {
+    pub fn new(connected: Connected) -> Self {
+        Self {
+            client: connected.client,
+            server: connected.server,
+            kinds: Mutex::default(),
+            width: Semaphore::new(IN_FLIGHT),
+            answered: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// How many requests were sent.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request until it is answered, a fault is final, or the budget is spent. Every call here is one that
+    /// may be sent twice.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<Value, Fault> {
+        let bytes = self.bytes(method, path, body).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Fault::Malformed(error.to_string()))
+    }
+
+    pub async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<bytes::Bytes, Fault> {
+        let _permit = self.width.acquire().await;
+        let begun = Instant::now();
+        let mut attempt = 0_u32;
+        loop {
+            let fault = match self.once(method.clone(), path, body.as_ref()).await {
+                Ok(bytes) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(bytes);
+                }
+                Err(fault) => fault,
+            };
+            attempt += 1;
+            let (again, after) = match &fault {
+                Again::Final(_) => (false, None),
+                Again::Later(_, after) => (true, *after),
+            };
+            let patience =
+                if self.answered.load(Ordering::Relaxed) { PATIENCE } else { Duration::from_millis(1500) };
+            let pause = after.unwrap_or_else(|| backoff(attempt)).min(PATIENCE);
+            if !again || begun.elapsed() + pause > patience {
+                return Err(fault.fault());
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn once(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(&str, Vec<u8>)>,
+    ) -> Result<bytes::Bytes, Again> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        let bytes = body.map_or_else(Vec::new, |(_, bytes)| bytes.clone());
+        if let Some((kind, _)) = body {
+            request = request.header(header::CONTENT_TYPE, *kind);
+        }
+        let request =
+            request.body(bytes).map_err(|error| Again::Final(Fault::Malformed(error.to_string())))?;
+        let answer = async {
+            let response = self.client.send(request.map(Into::into)).await.map_err(|error| lost(&error))?;
+            let (head, body) = response.into_parts();
+            let limited = http_body_util::Limited::new(body, BODY_LIMIT);
+            let bytes = limited.collect().await.map_err(|error| {
+                Again::Later(Fault::Unreachable { reason: format!("the answer was cut off: {error}") }, None)
+            })?;
+            Ok((head, bytes.to_bytes()))
+        };
+        let late = || {
+            let reason = format!("{} has not answered within {} s", self.server, ANSWER.as_secs());
+            Again::Later(Fault::Unreachable { reason }, None)
+        };
+        let (head, bytes) = tokio::time::timeout(ANSWER, answer).await.map_err(|_| late())??;
+        if head.status.is_success() {
+            return Ok(bytes);
+        }
+        let status = status(head.status, &bytes);
+        let after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let fault = Fault::Refused(Box::new(status));
+        Err(match head.status.as_u16() {
+            429 | 502 | 503 | 504 => Again::Later(fault, after.map(Duration::from_secs)),
+            // A server that cannot reach its store says 500; one that fails at this very request does too.
+            500 if is_transient(&fault) => Again::Later(fault, None),
+            _ => Again::Final(fault),
+        })
+    }
+
+    /// The kind, as the server serves it; none when it does not know it.
+    pub async fn kind(&self, api_version: &str, kind: &str) -> Result<Option<Kind>, Fault> {
+        if let Some(known) = builtin(api_version, kind) {
+            return Ok(Some(known));
+        }
+        let name = (api_version.to_owned(), kind.to_owned());
+        let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        if let Some(Some(known)) = known {
+            return Ok(Some(known));
+        }
+        let path = if api_version.contains('/') {
+            format!("/apis/{api_version}")
+        } else {
+            format!("/api/{api_version}")
+        };
+        let list = match self.call(Method::GET, &path, None).await {
+            Err(fault) if fault.is(StatusCode::NOT_FOUND) => return Ok(None),
+            other => other?,
+        };
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        for resource in list["resources"].as_array().into_iter().flatten() {
+            let plural = resource["name"].as_str().unwrap_or_default();
+            if plural.contains('/') {
+                continue;
+            }
+            let name = resource["kind"].as_str().unwrap_or_default().to_owned();
+            let namespaced = resource["namespaced"].as_bool().unwrap_or_default();
+            let found = Kind {
+                api_version: api_version.to_owned(),
+                kind: name.clone(),
+                plural: plural.to_owned(),
+                namespaced,
+            };
+            kinds.insert((api_version.to_owned(), name), Some(found));
+        }
+        Ok(kinds.get(&name).cloned().flatten())
+    }
+
+    /// Asks anew which kinds there are: a definition was made.
+    pub fn forget_kinds(&self) {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A kind that every server has.
+    pub async fn must(&self, (api_version, kind): (&str, &str)) -> Result<Kind, Fault> {
+        let missing = || {
+            let message = format!("the server has no kind {kind} in {api_version}");
+            Fault::Refused(Box::new(Status::failure(&message, "NotFound").with_code(404)))
+        };
+        self.kind(api_version, kind).await?.ok_or_else(missing)
+    }
+
+    /// One object; none when it, or its kind, is not there.
+    pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>, Fault> {
+        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else { return Ok(None) };
+        match self.call(Method::GET, &kind.path(key.namespace.as_deref(), Some(&key.name)), None).await {
+            Err(fault) if fault.is(StatusCode::NOT_FOUND) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// All objects of a kind with these labels, page by page; a page is handed on as it comes.
+    pub async fn list(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        selector: &str,
+        mut take: impl FnMut(Value) + Send,
+    ) -> Result<String, Fault> {
+        let mut next = String::new();
+        loop {
+            let path = format!(
+                "{}?labelSelector={}&limit={PAGE}{}",
+                kind.path(namespace, None),
+                encode(selector),
+                if next.is_empty() { String::new() } else { format!("&continue={}", encode(&next)) }
+            );
+            let mut page = self.call(Method::GET, &path, None).await?;
+            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+                for mut item in items {
+                    item["apiVersion"] = kind.api_version.clone().into();
+                    item["kind"] = kind.kind.clone().into();
+                    take(item);
+                }
+            }
+            next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            if next.is_empty() {
+                return Ok(page["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned());
+            }
+        }
+    }
+
+    /// Applies an object server-side, and gives what came of it.
+    pub async fn apply(&self, body: &Value, how: How) -> Result<Value, Fault> {
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, name) = (text("/apiVersion"), text("/metadata/name"));
+        let Some(kind) = self.kind(api_version, text("/kind")).await? else {
+            let message = format!("the server has no kind {} in {api_version}", text("/kind"));
+            return Err(Fault::Refused(Box::new(Status::failure(&message, "NotFound").with_code(404))));
+        };
+        let namespace = body.pointer("/metadata/namespace").and_then(Value::as_str);
+        let path = format!(
+            "{}?fieldManager={MANAGER}&force={}{}",
+            kind.path(namespace, Some(name)),
+            how.force,
+            if how.dry_run { "&dryRun=All" } else { "" }
+        );
+        self.call(Method::PATCH, &path, Some(("application/apply-patch+yaml", bytes(body)))).await
+    }
+
+    /// A merge patch; `body` may carry a resource version as a guard.
+    pub async fn merge(
+        &self,
+        key: &ObjectKey,
+        subresource: &str,
+        body: &Value,
+        manager: &str,
+    ) -> Result<Value, Fault> {
+        let kind = self.must_know(key).await?;
+        let path = format!(
+            "{}{subresource}?fieldManager={manager}",
+            kind.path(key.namespace.as_deref(), Some(&key.name))
+        );
+        self.call(Method::PATCH, &path, Some(("application/merge-patch+json", bytes(body)))).await
+    }
+
+    /// Creates an object; a conflict is for the caller.
+    pub async fn create(&self, body: &Value) -> Result<Value, Fault> {
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str);
+        let (api_version, kind) =
+            (text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
+        let key = ObjectKey {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: text("/metadata/namespace").map(str::to_owned),
+            name: String::new(),
+        };
+        let path = self.must_know(&key).await?.path(key.namespace.as_deref(), None);
+        let path = format!("{path}?fieldManager={MANAGER}");
+        self.call(Method::POST, &path, Some(("application/json", bytes(body)))).await
+    }
+
+    /// Replaces an object as it stands; its resource version is the guard.
+    pub async fn replace(&self, key: &ObjectKey, body: &Value) -> Result<Value, Fault> {
+        let path = self.must_know(key).await?.path(key.namespace.as_deref(), Some(&key.name));
+        let path = format!("{path}?fieldManager={MANAGER}");
+        self.call(Method::PUT, &path, Some(("application/json", bytes(body)))).await
+    }
+
+    /// Deletes an object; one that is gone already is deleted.
+    pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), Fault> {
+        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else { return Ok(()) };
+        let mut options =
+            json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+        if let Some(uid) = uid {
+            options["preconditions"] = json!({"uid": uid});
+        }
+        let path = kind.path(key.namespace.as_deref(), Some(&key.name));
+        match self.call(Method::DELETE, &path, Some(("application/json", bytes(&options)))).await {
+            Ok(_) => Ok(()),
+            Err(fault) if fault.is(StatusCode::NOT_FOUND) => Ok(()),
+            // Another object of that name took its place: the one that was meant is gone.
+            Err(fault) if fault.is(StatusCode::CONFLICT) && uid.is_some() => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The events of a kind since a resource version. The stream ends when the server ends it.
+    pub async fn watch(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        selector: &str,
+        since: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, Fault>> + Send + use<>, Fault> {
+        let path = format!(
+            "{}?watch=1&labelSelector={}&resourceVersion={since}&timeoutSeconds=120",
+            kind.path(namespace, None),
+            encode(selector)
+        );
+        let lines = self.stream(&path, OBJECT_LIMIT).await?;
+        Ok(lines.map(|line| {
+            let line = line.map_err(|error| Fault::Unreachable { reason: error.to_string() })?;
+            serde_json::from_str(&line).map_err(|error| Fault::Malformed(error.to_string()))
+        }))
+    }
+
+    /// A stream of a log's lines.
+    pub async fn lines(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<String, std::io::Error>> + Send + use<>, Fault> {
+        self.stream(path, LINE_LIMIT).await
+    }
+
+    async fn stream(
+        &self,
+        path: &str,
+        limit: usize,
+    ) -> Result<impl Stream<Item = Result<String, std::io::Error>> + Send + use<>, Fault> {
+        use tokio_util::codec::{FramedRead, LinesCodec};
+        use tokio_util::io::StreamReader;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let request =
+            Request::get(path).body(Vec::new()).map_err(|error| Fault::Malformed(error.to_string()))?;
+        let response = self.client.send(request.map(Into::into)).await.map_err(|error| fault(&error))?;
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            return Err(Fault::Refused(Box::new(status(head.status, &bytes))));
+        }
+        let stream = body.into_data_stream().map_err(std::io::Error::other);
+        let lines = FramedRead::new(StreamReader::new(stream), LinesCodec::new_with_max_length(limit));
+        Ok(lines.map_err(std::io::Error::other))
+    }
+
+    async fn must_know(&self, key: &ObjectKey) -> Result<Kind, Fault> {
+        self.must((&key.api_version, &key.kind)).await
+    }
+}
+
+enum Again {
+    Final(Fault),
+    Later(Fault, Option<Duration>),
+}
+
+impl Again {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Final(fault) | Self::Later(fault, _) => fault,
+        }
+    }
+}
+
+fn lost(error: &kube::Error) -> Again {
+    match fault(error) {
+        refused @ Fault::Refused(_) => Again::Final(refused),
+        other => {
+            let reason = other.to_string();
+            // A wrong certificate does not get better by asking again.
+            if reason.contains("certificate") { Again::Final(other) } else { Again::Later(other, None) }
+        }
+    }
+}
+
+fn fault(error: &kube::Error) -> Fault {
+    match error {
+        kube::Error::Api(status) => Fault::Refused(status.clone()),
+        other => Fault::Unreachable { reason: chain(other) },
+    }
+}
+
+fn is_transient(fault: &Fault) -> bool {
+    let text = fault.to_string();
+    [
+        "etcdserver",
+        "timed out",
+        "context deadline",
+        "connection refused",
+        "leader changed",
+        "unavailable",
+        "try again",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
+fn status(code: StatusCode, bytes: &[u8]) -> Status {
+    serde_json::from_slice::<Status>(bytes).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).trim().to_owned();
+        let message = if text.is_empty() { code.to_string() } else { text };
+        Status::failure(&message, "").with_code(code.as_u16())
+    })
+}
+
+/// Doubles from a tenth of a second to five, each anywhere between half of it and all.
+fn backoff(attempt: u32) -> Duration {
+    let full = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
+    let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    full / 2 + full * random / 512
+}
+
+fn bytes(body: &Value) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+/// A text as it may stand in a query.
+pub(super) fn encode(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+impl Kind {
+    pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
+        let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
+        let mut path = format!("{root}/{}", self.api_version);
+        if let Some(namespace) = namespace.filter(|_| self.namespaced) {
+            path = format!("{path}/namespaces/{namespace}");
+        }
+        path = format!("{path}/{}", self.plural);
+        match name {
+            Some(name) => format!("{path}/{name}"),
+            None => path,
+        }
+    }
+
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+}
+
+/// The kinds that every server has: no request is needed to know them.
+fn builtin(api_version: &str, kind: &str) -> Option<Kind> {
+    let (plural, namespaced) = match (api_version, kind) {
+        ("v1", "Namespace") => ("namespaces", false),
+        ("v1", "ConfigMap") => ("configmaps", true),
+        ("v1", "Secret") => ("secrets", true),
+        ("v1", "Service") => ("services", true),
+        ("v1", "ServiceAccount") => ("serviceaccounts", true),
+        ("v1", "PersistentVolumeClaim") => ("persistentvolumeclaims", true),
+        ("v1", "Pod") => ("pods", true),
+        ("v1", "Event") => ("events", true),
+        ("v1", "ResourceQuota") => ("resourcequotas", true),
+        ("v1", "LimitRange") => ("limitranges", true),
+        ("apps/v1", "Deployment") => ("deployments", true),
+        ("apps/v1", "StatefulSet") => ("statefulsets", true),
+        ("apps/v1", "DaemonSet") => ("daemonsets", true),
+        ("apps/v1", "ReplicaSet") => ("replicasets", true),
+        ("batch/v1", "Job") => ("jobs", true),
+        ("batch/v1", "CronJob") => ("cronjobs", true),
+        ("autoscaling/v2", "HorizontalPodAutoscaler") => ("horizontalpodautoscalers", true),
+        ("policy/v1", "PodDisruptionBudget") => ("poddisruptionbudgets", true),
+        ("networking.k8s.io/v1", "Ingress") => ("ingresses", true),
+        ("networking.k8s.io/v1", "NetworkPolicy") => ("networkpolicies", true),
+        ("discovery.k8s.io/v1", "EndpointSlice") => ("endpointslices", true),
+        ("rbac.authorization.k8s.io/v1", "Role") => ("roles", true),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding") => ("rolebindings", true),
+        ("rbac.authorization.k8s.io/v1", "ClusterRole") => ("clusterroles", false),
+        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => ("clusterrolebindings", false),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => ("customresourcedefinitions", false),
+        ("coordination.k8s.io/v1", "Lease") => ("leases", true),
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => ("selfsubjectaccessreviews", false),
+        _ => return None,
+    };
+    Some(Kind {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
+        namespaced,
+    })
+}

@@ -1,0 +1,179 @@
+//! What can be known about a slot that did not become ready, gathered before anything is reverted.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::ready::trouble;
+use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, look, slots};
+use crate::model::object::mark;
+use crate::model::{ReleaseNumber, ServiceName, Slot};
+use crate::port::engine::{Diagnosis, EngineError, Scope};
+
+/// How many lines of each log are kept, and shown.
+const KEPT: usize = 500;
+const SHOWN: usize = 15;
+/// Of how many pods.
+const PODS: usize = 20;
+
+/// The last lines of the pods that are not ready, for the terminal.
+pub(super) async fn last_lines(
+    engine: &KubernetesEngine,
+    api: &Api,
+    scope: &Scope,
+    slot: Slot,
+    service: Option<&ServiceName>,
+) -> Vec<String> {
+    let Ok(pods) = slots::pods(engine, api, scope, slot).await else { return Vec::new() };
+    let failing = pods.iter().filter(|pod| {
+        let is_own =
+            service.is_none_or(|service| pod["metadata"]["labels"][mark::SERVICE] == service.as_str());
+        is_own && pod["metadata"].get("deletionTimestamp").is_none() && !is_ready(pod)
+    });
+    let Some(pod) = failing.max_by_key(|pod| trouble(pod, Timestamp::now()).is_some()) else {
+        return Vec::new();
+    };
+    let logs = of_pod(api, pod, SHOWN).await;
+    logs.into_values().next_back().map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+}
+
+/// Current and previous logs of every container, by file name. What a container wrote before it ended says more
+/// than what its successor has written so far, and sorts last.
+async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let containers = ["initContainers", "containers"]
+        .iter()
+        .flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten())
+        .filter_map(|container| container["name"].as_str());
+    let wanted: Vec<(String, bool)> = containers
+        .flat_map(|container| [(container.to_owned(), false), (container.to_owned(), true)])
+        .collect();
+    let read = wanted.iter().map(|(container, previous)| async move {
+        let path = logs::path(pod, container, tail, false, *previous);
+        let lines = api.lines(&path).await.ok()?;
+        let lines: Vec<String> = lines.take(tail).filter_map(|line| async { line.ok() }).collect().await;
+        let which = if *previous { "previous" } else { "current" };
+        (!lines.is_empty()).then(|| (format!("logs/{name}.{container}.{which}.log"), lines.join("\n") + "\n"))
+    });
+    join_all(read).await.into_iter().flatten().collect()
+}
+
+pub(super) async fn diagnose(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    slot: Slot,
+    release: Option<ReleaseNumber>,
+) -> Result<Diagnosis, EngineError> {
+    let api = engine.api().await?;
+    let failed = |fault: Fault| fault.while_(format!("gathering what is known about {slot}"));
+    let (facts, _) = look::survey(engine, scope, None).await?;
+    let pods = slots::pods(engine, api, scope, slot).await.map_err(failed)?;
+    let namespace = &engine.settings.namespaces.slots[&slot];
+    let events = events(api, namespace, &pods, scope, slot).await.unwrap_or_default();
+    let mut files = BTreeMap::new();
+    let own: Vec<&Value> = pods.iter().filter(|pod| !is_ready(pod)).take(PODS).collect();
+    for logs in join_all(own.iter().map(|pod| of_pod(api, pod, KEPT))).await {
+        files.extend(logs);
+    }
+    files.insert("events.txt".to_owned(), timeline(&events));
+    for pod in &own {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        files.insert(format!("objects/Pod-{name}.yaml"), yaml(pod));
+    }
+    for (service, workload) in facts.slots.get(&slot).map(|there| &there.workloads).into_iter().flatten() {
+        for manifest in workload.spec.objects.get(&slot).into_iter().flatten().filter(|one| one.scales()) {
+            if let Ok(Some(live)) = api.get(&manifest.key()).await {
+                files.insert(format!("objects/{}-{service}.yaml", manifest.kind()), yaml(&live));
+            }
+        }
+    }
+    let by_pod = own.iter().find_map(|pod| {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        trouble(pod, Timestamp::now()).map(|reason| format!("{name}: {reason}"))
+    });
+    let by_workload = || {
+        let workloads = facts.slots.get(&slot)?.workloads.values();
+        workloads
+            .filter_map(|one| one.verdict.as_ref())
+            .max_by_key(|one| one.health)
+            .map(|one| one.reason.clone())
+    };
+    let warning = || events.iter().rev().find(|event| event["type"] == "Warning").map(said);
+    let cause = by_pod.or_else(warning).or_else(by_workload).unwrap_or_else(|| "unknown".to_owned());
+    let number =
+        release.map(|number| format!("release {number} in {slot}")).unwrap_or_else(|| slot.to_string());
+    files.insert("summary.txt".to_owned(), format!("{number}: {cause}\n"));
+    Ok(Diagnosis { cause, files })
+}
+
+/// The events of a slot's objects, oldest first.
+async fn events(
+    api: &Api,
+    namespace: &str,
+    pods: &[Value],
+    scope: &Scope,
+    slot: Slot,
+) -> Result<Vec<Value>, Fault> {
+    let kind = api.must(("v1", "Event")).await?;
+    let names: Vec<String> =
+        pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    let _ = scope;
+    let mut events = Vec::new();
+    let ending = format!("-{slot}");
+    api.list(&kind, Some(namespace), "", |event| {
+        let name = event["involvedObject"]["name"].as_str().unwrap_or_default();
+        if names.iter().any(|own| own == name) || name.contains(&ending) {
+            events.push(event);
+        }
+    })
+    .await?;
+    events.sort_by_key(|event| time(event).to_owned());
+    Ok(events)
+}
+
+fn time(event: &Value) -> &str {
+    ["lastTimestamp", "eventTime", "firstTimestamp"]
+        .iter()
+        .find_map(|name| event[*name].as_str())
+        .or_else(|| event["metadata"]["creationTimestamp"].as_str())
+        .unwrap_or_default()
+}
+
+fn said(event: &Value) -> String {
+    let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    format!(
+        "{}/{}: {}: {}",
+        text("/involvedObject/kind"),
+        text("/involvedObject/name"),
+        text("/reason"),
+        text("/message")
+    )
+}
+
+fn timeline(events: &[Value]) -> String {
+    let mut text = String::new();
+    for event in events {
+        let kind = event["type"].as_str().unwrap_or_default();
+        let _ = writeln!(text, "{} {kind:8} {}", time(event), said(event));
+    }
+    text
+}
+
+/// An object for a reader: without the server's bookkeeping.
+fn yaml(object: &Value) -> String {
+    let mut object = object.clone();
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+    }
+    serde_json::to_string_pretty(&object).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,551 @@
+//! Looking at an environment: one LIST per kind and namespace, all of them side by side, each object held against
+//! what it should be as its page arrives. Only what cannot be told from the object itself is asked by a dry run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare};
+use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, hide, shared};
+use crate::driver::cluster::kubernetes::ready::{Ready, instance, ready, trouble};
+use crate::driver::cluster::kubernetes::record::{Placed, Read, Record, Records, Workloads};
+use crate::driver::cluster::kubernetes::send::{Decision, decide, said};
+use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, Settings};
+use crate::model::facts::{Facts, HealthState, SlotFacts, Verdict, WorkloadFacts};
+use crate::model::object::{Drift, ObjectFacts, ObjectState, mark};
+use crate::model::route::Route;
+use crate::model::{Fingerprint, Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
+use crate::port::engine::{EngineError, Scope};
+
+/// What one object turned out to be.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    /// The object, unless it is certainly as it should be.
+    pub live: Option<Value>,
+    pub ready: Ready,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What is expected, and is there.
+    pub known: BTreeMap<ObjectKey, Item>,
+    /// What is ours and not expected.
+    pub strange: BTreeMap<ObjectKey, Value>,
+}
+
+/// What is held against the objects that come.
+pub(super) struct Expected<'a> {
+    pub objects: BTreeMap<ObjectKey, Value>,
+    /// Objects whose right content is only known once all of them are seen.
+    pub whole: BTreeSet<ObjectKey>,
+    /// Whether what is not expected is kept.
+    pub strangers: bool,
+    pub key: &'a Key,
+}
+
+/// Lists kinds by label, and holds each object against what is expected.
+pub(super) async fn list(
+    api: &Api,
+    settings: &Settings,
+    kinds: &BTreeSet<Kind>,
+    namespaces: &[&str],
+    selector: &str,
+    expected: &Expected<'_>,
+) -> Result<Found, Fault> {
+    let found = Mutex::new(Found::default());
+    let places = kinds.iter().flat_map(|kind| {
+        let namespaces: Vec<Option<&str>> =
+            if kind.namespaced { namespaces.iter().map(|name| Some(*name)).collect() } else { vec![None] };
+        namespaces.into_iter().map(move |namespace| (kind, namespace))
+    });
+    let lists = places.map(|(kind, namespace)| {
+        let found = &found;
+        async move {
+            let take = |object: Value| sort_in(object, settings, expected, found);
+            match api.list(kind, namespace, selector, take).await {
+                // A kind whose definition is gone has no objects.
+                Err(fault) if fault.is(http::StatusCode::NOT_FOUND) => Ok(()),
+                other => other.map(drop),
+            }
+        }
+    });
+    try_join_all(lists).await?;
+    Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+fn sort_in(mut object: Value, settings: &Settings, expected: &Expected<'_>, found: &Mutex<Found>) {
+    let Some(key) = key_of(&object) else { return };
+    // What a controller made for another object of ours is that controller's.
+    let is_made = object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+    hide(&mut object, expected.key);
+    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(wanted) = expected.objects.get(&key) {
+        let item = Item {
+            ready: ready(&object, &settings.rules),
+            live: (compare(wanted, &object) == Compared::Ask).then_some(object),
+        };
+        found.known.insert(key, item);
+    } else if expected.whole.contains(&key) {
+        let item = Item { ready: Ready::Yes, live: Some(object) };
+        found.known.insert(key, item);
+    } else if expected.strangers && !is_made {
+        found.strange.insert(key, object);
+    }
+}
+
+pub(super) fn key_of(object: &Value) -> Option<ObjectKey> {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    Some(ObjectKey {
+        api_version: text("/apiVersion")?,
+        kind: text("/kind")?,
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name")?,
+    })
+}
+
+/// The slots of an environment as they were written down.
+pub(super) async fn slots(
+    records: &Records<'_>,
+    record: &Record,
+) -> Result<BTreeMap<Slot, Workloads>, Fault> {
+    let slots = record
+        .slots
+        .iter()
+        .map(|(slot, there)| async move { Ok::<_, Fault>((*slot, records.workloads(*slot, there).await?)) });
+    Ok(try_join_all(slots).await?.into_iter().collect())
+}
+
+/// The manifests of a workload as they were sent, with hashes for the secrets' values.
+pub(super) fn sent(placed: &Placed, slot: Slot, release: ReleaseNumber, set: &str) -> Vec<Manifest> {
+    let how =
+        Finish { slot, release, running: placed.running, bindings: &placed.bindings, values: None, set };
+    finish(&placed.spec, &how)
+}
+
+/// All that is known about an environment at one moment.
+pub(super) struct Look {
+    pub read: Read,
+    pub slots: BTreeMap<Slot, Workloads>,
+    pub found: Found,
+    pub pods: Vec<Value>,
+    pub set: String,
+}
+
+/// Facts, and how the environment's own objects stand when somebody wants to know.
+pub(super) async fn survey(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    wanted: Option<&[Manifest]>,
+) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
+    let api = engine.api().await?;
+    let records = engine.records(api, scope);
+    let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
+    let (look, mut missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
+    let facts = facts(engine, api, &look).await.map_err(failed)?;
+    let Some(wanted) = wanted else { return Ok((facts, Vec::new())) };
+    let objects = objects(engine, api, &look, wanted, &mut missing).await?;
+    Ok((facts, objects))
+}
+
+/// Kinds of wanted objects that the server does not know.
+type Unknown = BTreeSet<(String, String)>;
+
+async fn look(
+    engine: &KubernetesEngine,
+    api: &Api,
+    records: &Records<'_>,
+    wanted: Option<&[Manifest]>,
+) -> Result<(Look, Unknown), Fault> {
+    let set = records.set();
+    let wanted_kinds = kinds_of(api, wanted.unwrap_or_default());
+    let (read, wanted_kinds) = tokio::join!(records.read(), wanted_kinds);
+    let (read, (wanted_kinds, missing)) = (read?, wanted_kinds?);
+    let record = &read.record;
+    let namespaces = records.namespaces.all();
+    let pods = pods(engine, api, records.scope, record);
+    let is_known = !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
+    let key = async { if is_known { records.key(false).await } else { Ok(Key(Vec::new())) } };
+    let (slots, key, pods) = tokio::try_join!(slots(records, record), key, pods)?;
+    let mut objects = BTreeMap::new();
+    for (slot, workloads) in &slots {
+        let number = record.slots[slot].label.number;
+        for placed in workloads.values() {
+            for manifest in sent(placed, *slot, number, &set) {
+                objects.insert(manifest.key(), manifest.into());
+            }
+        }
+    }
+    let mut whole = BTreeSet::new();
+    for route in record.routes.values().filter_map(|route| route.objects.as_ref()) {
+        for manifest in &route.fixed {
+            objects.insert(manifest.key(), shared(manifest, &set).into());
+        }
+        whole.insert(route.off.key());
+    }
+    for manifest in wanted.unwrap_or_default() {
+        objects.insert(manifest.key(), shared(manifest, &set).into());
+    }
+    let mut kinds = record.kinds.clone();
+    kinds.extend(wanted_kinds);
+    let expected = Expected { objects, whole, strangers: wanted.is_some(), key: &key };
+    let selector = format!("{}={set}", mark::PART_OF);
+    let found = list(api, &engine.settings, &kinds, &namespaces, &selector, &expected).await?;
+    Ok((Look { read, slots, found, pods, set }, missing))
+}
+
+/// The kinds of manifests, and those that the server does not know.
+async fn kinds_of(api: &Api, manifests: &[Manifest]) -> Result<(BTreeSet<Kind>, Unknown), Fault> {
+    let names: BTreeSet<(String, String)> =
+        manifests.iter().map(Manifest::key).map(|key| (key.api_version, key.kind)).collect();
+    let asked = names.into_iter().map(|name| async move {
+        let kind = api.kind(&name.0, &name.1).await?;
+        Ok::<_, Fault>((name, kind))
+    });
+    let (mut kinds, mut missing) = (BTreeSet::new(), BTreeSet::new());
+    for (name, kind) in try_join_all(asked).await? {
+        match kind {
+            Some(kind) => {
+                kinds.insert(kind);
+            }
+            None => {
+                missing.insert(name);
+            }
+        }
+    }
+    Ok((kinds, missing))
+}
+
+/// What the pods of an environment are found by.
+pub(super) fn of_scope(scope: &Scope) -> String {
+    format!("{}={},{}={}", mark::PROJECT, scope.project, mark::ENVIRONMENT, scope.environment)
+}
+
+async fn pods(
+    engine: &KubernetesEngine,
+    api: &Api,
+    scope: &Scope,
+    record: &Record,
+) -> Result<Vec<Value>, Fault> {
+    let mut namespaces: Vec<&String> =
+        record.slots.keys().map(|slot| &engine.settings.namespaces.slots[slot]).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    let selector = of_scope(scope);
+    let lists = namespaces.into_iter().map(|namespace| {
+        let selector = &selector;
+        async move {
+            let mut pods = Vec::new();
+            let kind = api.must(("v1", "Pod")).await?;
+            api.list(&kind, Some(namespace), selector, |pod| pods.push(pod)).await?;
+            Ok::<_, Fault>(pods)
+        }
+    });
+    Ok(try_join_all(lists).await?.concat())
+}
+
+/// The slot whose traffic the live objects say it is: what counts when all of them agree; else what was written.
+pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
+    let said: BTreeSet<&str> =
+        live.iter().filter_map(|object| object["metadata"]["labels"][mark::ACTIVE].as_str()).collect();
+    let all = record.routes.values().filter(|route| route.objects.is_some()).count();
+    match said.iter().collect::<Vec<_>>()[..] {
+        [one] if live.len() == all && all > 0 => one.parse().ok(),
+        _ => record.active,
+    }
+}
+
+async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Facts, Fault> {
+    let record = &look.read.record;
+    let routes = record.routes.values().filter_map(|route| route.objects.as_ref());
+    let live: Vec<&Value> =
+        routes.filter_map(|route| look.found.known.get(&route.off.key())?.live.as_ref()).collect();
+    let active = active(record, &live);
+    let policy = engine.settings.conflict;
+    let mut slots = BTreeMap::new();
+    for (slot, workloads) in &look.slots {
+        let Some(there) = record.slots.get(slot) else { continue };
+        let number = there.label.number;
+        let all = workloads.iter().map(|(service, placed)| async move {
+            let manifests = sent(placed, *slot, number, &look.set);
+            let pods = pods_of(&look.pods, *slot, service);
+            let facts = workload(api, policy, placed, &manifests, &look.found, &pods).await?;
+            Ok::<_, Fault>((service.clone(), facts))
+        });
+        let workloads = try_join_all(all).await?.into_iter().collect();
+        let facts = SlotFacts {
+            label: there.label.clone(),
+            workloads,
+            placed_at: there.placed_at,
+            stops_at: there.stops_at,
+        };
+        slots.insert(*slot, facts);
+    }
+    let drifts = record.routes.iter().map(|(service, route)| async move {
+        let drift = drift(api, policy, &of_route(route, active, &look.set), &look.found).await?;
+        Ok::<_, Fault>((service.clone(), drift))
+    });
+    let drifts = try_join_all(drifts).await?;
+    Ok(Facts {
+        lineage: record.lineage.clone(),
+        fence: record.fence,
+        changed_by: record.changed_by.clone(),
+        changed_at: record.changed_at,
+        active,
+        switched_at: record.switched_at,
+        slots,
+        routes: record.routes.clone(),
+        route_drift: drifts.into_iter().filter(|(_, drift)| !drift.is_empty()).collect(),
+    })
+}
+
+/// The objects of a way in as they are sent.
+pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
+    let Some(objects) = &route.objects else { return Vec::new() };
+    objects.fixed.iter().chain([objects.live(active)]).map(|manifest| shared(manifest, set)).collect()
+}
+
+/// The pods of a service in a slot that are not on their way out, by name.
+pub(super) fn pods_of<'a>(pods: &'a [Value], slot: Slot, service: &ServiceName) -> Vec<&'a Value> {
+    let is_own = |pod: &&Value| {
+        let labels = &pod["metadata"]["labels"];
+        labels[mark::SLOT] == slot.as_str()
+            && labels[mark::SERVICE] == service.as_str()
+            && pod["metadata"].get("deletionTimestamp").is_none()
+    };
+    let mut own: Vec<&Value> = pods.iter().filter(is_own).collect();
+    own.sort_by_key(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+    own
+}
+
+/// One workload: what drifted, its pods, and how it is as a whole.
+pub(super) async fn workload(
+    api: &Api,
+    policy: Conflict,
+    placed: &Placed,
+    manifests: &[Manifest],
+    found: &Found,
+    pods: &[&Value],
+) -> Result<WorkloadFacts, Fault> {
+    let drift = drift(api, policy, manifests, found).await?;
+    let instances = pods.iter().enumerate().map(|(index, pod)| instance(index, pod)).collect();
+    let verdict = Some(verdict(manifests, found, pods));
+    Ok(WorkloadFacts { spec: placed.spec.clone(), running: placed.running, instances, drift, verdict })
+}
+
+fn verdict(manifests: &[Manifest], found: &Found, pods: &[&Value]) -> Verdict {
+    let mut worst = Verdict { health: HealthState::Ready, reason: "all of it is ready".to_owned() };
+    for manifest in manifests {
+        let key = manifest.key();
+        let state = found.known.get(&key).map(|item| &item.ready);
+        let (health, reason) = match state {
+            Some(Ready::Yes) => continue,
+            Some(Ready::Not(reason)) => (HealthState::Starting, format!("{}: {reason}", key.short())),
+            // Nothing that shipit could do by starting it again: the cluster does that itself.
+            Some(Ready::Failed(reason)) => (HealthState::Unhealthy, format!("{}: {reason}", key.short())),
+            None => (HealthState::Unhealthy, format!("{} is not there", key.short())),
+        };
+        if health > worst.health {
+            worst = Verdict { health, reason };
+        }
+    }
+    if worst.health != HealthState::Ready
+        && let Some(reason) = pods.iter().find_map(|pod| trouble(pod, Timestamp::now()))
+    {
+        worst = Verdict { health: HealthState::Unhealthy, reason };
+    }
+    worst
+}
+
+/// What is not as it was applied.
+pub(super) async fn drift(
+    api: &Api,
+    policy: Conflict,
+    manifests: &[Manifest],
+    found: &Found,
+) -> Result<Vec<Drift>, Fault> {
+    let all = manifests.iter().map(|manifest| async move {
+        let key = manifest.key();
+        let gone = |key| Drift { key, missing: true, changes: Vec::new(), conflicts: Vec::new() };
+        let Some(item) = found.known.get(&key) else { return Ok::<_, Fault>(Some(gone(key))) };
+        let Some(live) = &item.live else { return Ok(None) };
+        if live["metadata"].get("deletionTimestamp").is_some() {
+            return Ok(Some(gone(key)));
+        }
+        if compare(manifest.body(), live) == Compared::Same {
+            return Ok(None);
+        }
+        let (changes, conflicts) = match decide(api, policy, manifest.body(), live).await {
+            Ok(Decision::Same) => return Ok(None),
+            Ok(Decision::Differs { changes, conflicts }) => (changes, conflicts),
+            Ok(Decision::Replace(reason)) => {
+                let origin = Some(reason);
+                let field = "(made anew)".to_owned();
+                (vec![crate::model::plan::Change { field, before: None, after: None, origin }], Vec::new())
+            }
+            // It went away between the two looks.
+            Err(fault) if fault.is(http::StatusCode::NOT_FOUND) => return Ok(Some(gone(key))),
+            Err(fault) => return Err(fault),
+        };
+        Ok(Some(Drift { key, missing: false, changes, conflicts }))
+    });
+    Ok(try_join_all(all).await?.into_iter().flatten().collect())
+}
+
+/// What an object is bound to: which one it is, what of it is ours, and what it has where we want something.
+pub(super) fn fingerprint(live: &Value, wanted: Option<&Value>) -> Fingerprint {
+    let own = applied(live);
+    let shadow = wanted.map(|wanted| shadow(wanted, live));
+    Fingerprint::of_json(&(&live["metadata"]["uid"], own, shadow))
+}
+
+/// What is there where `wanted` has something.
+fn shadow(wanted: &Value, live: &Value) -> Value {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => wanted
+            .iter()
+            .map(|(key, value)| (key.clone(), live.get(key).map_or(Value::Null, |live| shadow(value, live))))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        (_, live) => live.clone(),
+    }
+}
+
+/// How the environment's own objects stand.
+async fn objects(
+    engine: &KubernetesEngine,
+    api: &Api,
+    look: &Look,
+    wanted: &[Manifest],
+    unknown: &mut Unknown,
+) -> Result<Vec<ObjectFacts>, EngineError> {
+    let definitions: BTreeMap<(String, String), ObjectKey> = wanted
+        .iter()
+        .filter(|manifest| manifest.kind() == "CustomResourceDefinition")
+        .map(|manifest| {
+            let spec = &manifest.body()["spec"];
+            let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+            ((text("/group"), text("/names/kind")), manifest.key())
+        })
+        .collect();
+    let unknown = &*unknown;
+    let definitions = &definitions;
+    let all = wanted.iter().map(|manifest| async move {
+        let key = manifest.key();
+        if unknown.contains(&(key.api_version.clone(), key.kind.clone())) {
+            let by = definitions.get(&(key.group().to_owned(), key.kind.clone()));
+            let definition = by.cloned().ok_or_else(|| EngineError::Refused {
+                reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
+                help: "install what defines it first, or add its CustomResourceDefinition to the manifests"
+                    .to_owned(),
+            })?;
+            return Ok(plain(key, ObjectState::After { definition }));
+        }
+        one(engine, api, look, manifest)
+            .await
+            .map_err(|fault| fault.while_(format!("comparing {}", said(&key))))
+    });
+    let mut objects: Vec<ObjectFacts> = try_join_all(all).await?;
+    let mine: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
+    for (key, live) in look.found.strange.iter().filter(|(key, _)| !mine.contains(key)) {
+        objects.push(ObjectFacts {
+            key: key.clone(),
+            state: ObjectState::Gone,
+            fingerprint: Some(fingerprint(live, None)),
+            changes: Vec::new(),
+            before: before(live),
+            conflicts: Vec::new(),
+        });
+    }
+    Ok(objects)
+}
+
+fn plain(key: ObjectKey, state: ObjectState) -> ObjectFacts {
+    ObjectFacts { key, state, fingerprint: None, changes: Vec::new(), before: None, conflicts: Vec::new() }
+}
+
+/// What was applied before, unless it holds a secret's value.
+fn before(live: &Value) -> Option<Manifest> {
+    if live["kind"] == "Secret" {
+        return None;
+    }
+    let mut body = applied(live)?;
+    // The label is put on again when it is applied.
+    if let Some(labels) = body.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove(mark::PART_OF);
+    }
+    Manifest::try_from(body).ok()
+}
+
+async fn one(
+    engine: &KubernetesEngine,
+    api: &Api,
+    look: &Look,
+    manifest: &Manifest,
+) -> Result<ObjectFacts, Fault> {
+    let key = manifest.key();
+    let sent = shared(manifest, &look.set);
+    let known = look.found.known.get(&key);
+    let Some(item) = known else { return unlisted(engine, api, &sent).await };
+    let Some(live) = &item.live else { return Ok(plain(key, ObjectState::Same)) };
+    against(engine, api, &sent, live).await
+}
+
+async fn against(
+    engine: &KubernetesEngine,
+    api: &Api,
+    sent: &Manifest,
+    live: &Value,
+) -> Result<ObjectFacts, Fault> {
+    let key = sent.key();
+    let (state, changes, conflicts) = match decide(api, engine.settings.conflict, sent.body(), live).await? {
+        Decision::Same => return Ok(plain(key, ObjectState::Same)),
+        Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
+        Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
+    };
+    let fingerprint = Some(fingerprint(live, Some(sent.body())));
+    Ok(ObjectFacts { key, state, fingerprint, changes, before: before(live), conflicts })
+}
+
+/// An object without our label: it is not there, or it is somebody else's.
+async fn unlisted(engine: &KubernetesEngine, api: &Api, sent: &Manifest) -> Result<ObjectFacts, Fault> {
+    let key = sent.key();
+    let Some(live) = api.get(&key).await? else {
+        if let Err(fault) = api.apply(sent.body(), super::api::How { dry_run: true, force: false }).await
+            && !fault.is(http::StatusCode::NOT_FOUND)
+        {
+            return Err(fault);
+        }
+        return Ok(plain(key, ObjectState::Absent));
+    };
+    if key.kind == "Namespace" {
+        return Ok(plain(key, ObjectState::Same));
+    }
+    let labels = &live["metadata"]["labels"];
+    if labels[mark::PART_OF] == sent.body()["metadata"]["labels"][mark::PART_OF] {
+        return against(engine, api, sent, &live).await;
+    }
+    Ok(plain(key, ObjectState::Foreign { manager: manager(&live) }))
+}
+
+/// Who manages an object that is not ours.
+pub(super) fn manager(live: &Value) -> String {
+    let labels = &live["metadata"]["labels"];
+    if let Some(project) = labels[mark::PROJECT].as_str() {
+        return format!("shipit, for {project}/{}", labels[mark::ENVIRONMENT].as_str().unwrap_or_default());
+    }
+    for name in
+        ["app.kubernetes.io/managed-by", "kustomize.toolkit.fluxcd.io/name", "argocd.argoproj.io/instance"]
+    {
+        if let Some(tool) = labels[name].as_str() {
+            return tool.to_owned();
+        }
+    }
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let first = entries.into_iter().flatten().find(|entry| entry.get("subresource").is_none());
+    first.and_then(|entry| entry["manager"].as_str()).unwrap_or("nobody that the server knows").to_owned()
+}

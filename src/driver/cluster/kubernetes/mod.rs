@@ -1,0 +1,294 @@
+//! The engine `kubernetes`: server-side apply, watches, and one record per environment.
+//!
+//! `connect` makes a client, `api` asks the server, `record` keeps what shipit must remember, and `finish` makes
+//! the manifests of a workload those that are sent. [`compare`] and [`ready`] are pure. On top of them: `look`
+//! observes, `slots` places and takes out, `traffic` switches, `own` is for the environment's own objects, `wait`
+//! watches, and `doctor` asks what is allowed.
+
+mod api;
+pub mod compare;
+mod connect;
+mod diagnose;
+mod doctor;
+mod finish;
+mod logs;
+mod look;
+mod own;
+pub mod ready;
+mod record;
+mod send;
+mod slots;
+mod traffic;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::ready::Rule;
+use crate::driver::cluster::kubernetes::record::{Read, Records};
+use crate::model::facts::Facts;
+use crate::model::object::{Namespaces, ObjectFacts};
+use crate::model::outcome::Url;
+use crate::model::route::Route;
+use crate::model::{Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{
+    Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Scope,
+};
+
+pub use connect::Connection;
+
+/// What to do with a field that another manager has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Conflict {
+    /// Say who, and change nothing.
+    #[default]
+    Stop,
+    /// Take it over.
+    TakeOver,
+    /// Leave it to them.
+    Leave,
+}
+
+/// What the engine is told by the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How the cluster is reached.
+    pub connection: Connection,
+    /// Where the objects are.
+    pub namespaces: Namespaces,
+    /// What to do about other managers' fields.
+    pub conflict: Conflict,
+    /// When an object of a kind is ready, by `GROUP/KIND`.
+    pub rules: BTreeMap<String, Rule>,
+    /// How long an object has to become ready.
+    pub within: Period,
+}
+
+/// A cluster as an engine.
+pub struct KubernetesEngine {
+    settings: Settings,
+    api: OnceCell<Arc<Api>>,
+}
+
+/// How often a record is read again when somebody else wrote it in between.
+const TRIES: usize = 8;
+
+impl KubernetesEngine {
+    /// An engine for one environment. Nothing is asked of the cluster yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, api: OnceCell::new() }
+    }
+
+    async fn api(&self) -> Result<&Arc<Api>, EngineError> {
+        let connect = async {
+            let connected = connect::connect(&self.settings.connection).await?;
+            Ok::<_, EngineError>(Arc::new(Api::new(connected)))
+        };
+        self.api.get_or_try_init(|| connect).await
+    }
+
+    /// How many requests were sent so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.api.get().map_or(0, |api| api.requests())
+    }
+
+    fn records<'a>(&'a self, api: &'a Api, scope: &'a Scope) -> Records<'a> {
+        Records { api, scope, namespaces: &self.settings.namespaces }
+    }
+
+    /// Shows a permit: reads the record, and writes into it whose run this is.
+    async fn enter(&self, api: &Api, permit: &Permit) -> Result<Read, EngineError> {
+        let records = self.records(api, &permit.scope);
+        let failed = |fault: Fault| fault.while_(format!("reading the record of {}", permit.scope));
+        for _ in 0..TRIES {
+            let mut read = records.read().await.map_err(failed)?;
+            let record = &mut read.record;
+            let is_empty = record.slots.is_empty() && record.routes.is_empty();
+            if let Some(owner) = record.lineage.clone().filter(|owner| *owner != permit.lineage && !is_empty)
+            {
+                let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
+                return Err(EngineError::Foreign { scope, owner, lineage });
+            }
+            if permit.fence < record.fence {
+                let (scope, fence, seen) = (permit.scope.clone(), permit.fence, record.fence);
+                return Err(EngineError::Fenced { scope, fence, seen });
+            }
+            let is_known = record.lineage.as_ref() == Some(&permit.lineage)
+                && record.fence == permit.fence
+                && record.changed_by.as_ref() == Some(&permit.actor);
+            if is_known {
+                return Ok(read);
+            }
+            record.lineage = Some(permit.lineage.clone());
+            record.fence = permit.fence;
+            record.changed_by = Some(permit.actor.clone());
+            record.changed_at = Some(Timestamp::now());
+            if records.write(&mut read).await.map_err(failed)? {
+                return Ok(read);
+            }
+        }
+        let what = format!("writing the record of {}", permit.scope);
+        Err(EngineError::Failed { what, reason: "somebody else writes it all the time".to_owned() })
+    }
+
+    /// Changes the record under a permit; what `change` says is done on the newest version of it.
+    async fn remember(
+        &self,
+        api: &Api,
+        permit: &Permit,
+        read: &mut Read,
+        change: impl Fn(&mut record::Record),
+    ) -> Result<(), EngineError> {
+        let records = self.records(api, &permit.scope);
+        for _ in 0..TRIES {
+            let before = read.record.clone();
+            change(&mut read.record);
+            if read.record == before {
+                return Ok(());
+            }
+            read.record.changed_at = Some(Timestamp::now());
+            let written = records.write(read).await;
+            if written.map_err(|fault| fault.while_(format!("writing the record of {}", permit.scope)))? {
+                return Ok(());
+            }
+            *read = self.enter(api, permit).await?;
+        }
+        let what = format!("writing the record of {}", permit.scope);
+        Err(EngineError::Failed { what, reason: "somebody else writes it all the time".to_owned() })
+    }
+}
+
+#[async_trait]
+impl Engine for KubernetesEngine {
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
+        Ok(look::survey(self, scope, None).await?.0)
+    }
+
+    async fn survey(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
+        look::survey(self, scope, Some(wanted)).await
+    }
+
+    async fn compare(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<ObjectFacts>, EngineError> {
+        Ok(look::survey(self, scope, Some(wanted)).await?.1)
+    }
+
+    async fn route(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        traffic::route(self, permit, route, expects).await
+    }
+
+    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+        traffic::unroute(self, permit, service).await
+    }
+
+    async fn place(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        slots::place(self, permit, &placement, progress).await
+    }
+
+    async fn remove(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        slots::remove(self, permit, slot, service, expects).await
+    }
+
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        within: Period,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        wait::slot(self, scope, slot, None, within, progress).await
+    }
+
+    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+        traffic::switch(self, permit, from, to).await
+    }
+
+    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+        slots::keep(self, permit, slot, until).await
+    }
+
+    async fn apply(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+        replace: bool,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        own::apply(self, permit, manifest, replace, expects, progress).await
+    }
+
+    async fn delete(
+        &self,
+        permit: &Permit,
+        key: &ObjectKey,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        own::delete(self, permit, key, expects).await
+    }
+
+    async fn adopt(&self, permit: &Permit, manifest: &Manifest) -> Result<Vec<String>, EngineError> {
+        own::adopt(self, permit, manifest).await
+    }
+
+    async fn tidy(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
+        slots::tidy(self, permit).await
+    }
+
+    async fn way_back(&self, scope: &Scope, slot: Slot) -> Result<Vec<String>, EngineError> {
+        slots::way_back(self, scope, slot).await
+    }
+
+    async fn diagnose(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        release: Option<ReleaseNumber>,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        diagnose::diagnose(self, scope, slot, release).await.map(Some)
+    }
+
+    async fn examine(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<Examined>, EngineError> {
+        doctor::examine(self, scope, wanted).await
+    }
+
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        traffic::urls(self, scope, role).await
+    }
+
+    async fn logs(
+        &self,
+        scope: &Scope,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        logs::logs(self, scope, query).await
+    }
+}

@@ -1,0 +1,249 @@
+//! The environment's own objects: those that belong to no slot.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::driver::cluster::kubernetes::KubernetesEngine;
+use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
+use crate::driver::cluster::kubernetes::compare::{Verdict, compare};
+use crate::driver::cluster::kubernetes::finish::shared;
+use crate::driver::cluster::kubernetes::look::{self, fingerprint};
+use crate::driver::cluster::kubernetes::ready::may_wait;
+use crate::driver::cluster::kubernetes::record::{Read, Record};
+use crate::driver::cluster::kubernetes::send::{self, refused, said};
+use crate::driver::cluster::kubernetes::traffic::last_manager;
+use crate::driver::cluster::kubernetes::wait;
+use crate::model::object::mark;
+use crate::model::{Address, Fingerprint, Manifest, ObjectKey};
+use crate::port::Progress;
+use crate::port::engine::{EngineError, Permit, Scope};
+
+fn moved(key: &ObjectKey, live: Option<&Value>) -> EngineError {
+    let by = live.and_then(last_manager);
+    EngineError::Moved { address: Address::Object(key.clone()), by, at: None }
+}
+
+/// Shows the permit. The home namespace is made before there is a place for the record; then there is nobody to
+/// be kept away yet.
+async fn enter(
+    engine: &KubernetesEngine,
+    api: &Api,
+    permit: &Permit,
+    manifest: &Manifest,
+) -> Result<Option<Read>, EngineError> {
+    let home = &engine.settings.namespaces.home;
+    if manifest.kind() == "Namespace" && manifest.name() == home {
+        let there = api.get(&manifest.key()).await;
+        let there = there.map_err(|fault| fault.while_(format!("looking at {}", said(&manifest.key()))))?;
+        if there.is_none() {
+            return Ok(None);
+        }
+    }
+    engine.enter(api, permit).await.map(Some)
+}
+
+pub(super) async fn apply(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    manifest: &Manifest,
+    replace: bool,
+    expects: Option<Fingerprint>,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let api = engine.api().await?;
+    let set = engine.records(api, &permit.scope).set();
+    let sent = shared(manifest, &set);
+    let key = sent.key();
+    let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
+    let read = enter(engine, api, permit, manifest).await?;
+    let kind =
+        api.kind(&key.api_version, &key.kind).await.map_err(failed)?.ok_or_else(|| EngineError::Refused {
+            reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
+            help: "its CustomResourceDefinition must be there first".to_owned(),
+        })?;
+    let live = api.get(&key).await.map_err(failed)?;
+    if let Some(live) = &live {
+        if live["metadata"]["labels"][mark::PART_OF] != set.as_str() && key.kind != "Namespace" {
+            return Err(EngineError::Refused {
+                reason: format!("{} is there and belongs to {}", said(&key), look::manager(live)),
+                help: "`shipit import` takes it over".to_owned(),
+            });
+        }
+        if compare(sent.body(), live) == Verdict::Same {
+            return Ok(());
+        }
+    }
+    let current = live.as_ref().map(|live| fingerprint(live, Some(sent.body())));
+    if current != expects {
+        return Err(moved(&key, live.as_ref()));
+    }
+    // Its kind first: what is made must be found again.
+    if let Some(mut read) = read {
+        let change = |record: &mut Record| {
+            record.kinds.insert(kind.clone());
+        };
+        engine.remember(api, permit, &mut read, change).await?;
+    }
+    if replace && let Some(live) = &live {
+        progress(&format!("{} is deleted, to be made anew", said(&key)));
+        send::delete(api, &key, live["metadata"]["uid"].as_str()).await?;
+    }
+    let policy = super::slots::policy(engine);
+    send::apply(api, policy, &sent, None).await.map_err(|fault| refused(&key, fault))?;
+    if key.kind == "CustomResourceDefinition" || key.kind == "APIService" {
+        api.forget_kinds();
+    }
+    if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
+        let mut read = engine.enter(api, permit).await?;
+        let change = |record: &mut Record| {
+            record.kinds.insert(kind.clone());
+        };
+        engine.remember(api, permit, &mut read, change).await?;
+    }
+    if !may_wait(key.group(), &key.kind, &engine.settings.rules) || key.kind == "PersistentVolumeClaim" {
+        return Ok(());
+    }
+    let selector = format!("{}={set}", mark::PART_OF);
+    wait::object(engine, &key, &selector, engine.settings.within.get(), progress).await
+}
+
+pub(super) async fn delete(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    key: &ObjectKey,
+    expects: Option<Fingerprint>,
+) -> Result<(), EngineError> {
+    let api = engine.api().await?;
+    let read = engine.enter(api, permit).await?;
+    let set = engine.records(api, &permit.scope).set();
+    let live = api.get(key).await.map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
+    let Some(live) = live else { return Ok(()) };
+    if live["metadata"]["labels"][mark::PART_OF] != set.as_str() {
+        return Err(EngineError::Refused {
+            reason: format!("{} belongs to {}", said(key), look::manager(&live)),
+            help: "what is not shipit's is deleted by whoever made it".to_owned(),
+        });
+    }
+    // On the way back the plan's step was to make it: there is nothing that it could expect.
+    if expects.is_some() && Some(fingerprint(&live, None)) != expects {
+        return Err(moved(key, Some(&live)));
+    }
+    send::delete(api, key, live["metadata"]["uid"].as_str()).await?;
+    if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
+        return Ok(());
+    }
+    clear_if_empty(engine, api, &permit.scope, &read).await
+}
+
+/// Where nothing is left, nothing needs to be remembered.
+pub(super) async fn clear_if_empty(
+    engine: &KubernetesEngine,
+    api: &Api,
+    scope: &Scope,
+    read: &Read,
+) -> Result<(), EngineError> {
+    let record = &read.record;
+    if !record.slots.is_empty() || !record.routes.is_empty() {
+        return Ok(());
+    }
+    let records = engine.records(api, scope);
+    let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
+    let (_, objects) = look::survey(engine, scope, Some(&[])).await?;
+    if objects.is_empty() {
+        records.clear(record).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Takes an object over. What `kubectl apply` claimed for itself becomes shipit's, so that a field that leaves the
+/// configuration later leaves the object, too.
+pub(super) async fn adopt(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    manifest: &Manifest,
+) -> Result<Vec<String>, EngineError> {
+    let api = engine.api().await?;
+    let mut read = engine.enter(api, permit).await?;
+    let set = engine.records(api, &permit.scope).set();
+    let sent = shared(manifest, &set);
+    let key = sent.key();
+    let what = || format!("importing {}", said(&key));
+    let live =
+        api.get(&key).await.map_err(|fault| fault.while_(what()))?.ok_or_else(|| EngineError::Refused {
+            reason: format!("{} is not there", said(&key)),
+            help: "`shipit apply` makes it".to_owned(),
+        })?;
+    let labels = &live["metadata"]["labels"];
+    if labels[mark::PART_OF] == set.as_str() {
+        return Ok(Vec::new());
+    }
+    if labels.get(mark::PART_OF).is_some() {
+        return Err(EngineError::Refused {
+            reason: format!("{} is part of another ApplySet, of {}", said(&key), look::manager(&live)),
+            help: "take it out there first".to_owned(),
+        });
+    }
+    let taken = migrate(api, &key, &live).await.map_err(|fault| fault.while_(what()))?;
+    let kind = api.must((&key.api_version, &key.kind)).await.map_err(|fault| fault.while_(what()))?;
+    let change = |record: &mut Record| {
+        record.kinds.insert(kind.clone());
+    };
+    engine.remember(api, permit, &mut read, change).await?;
+    send::apply(api, super::Conflict::TakeOver, &sent, None).await.map_err(|fault| refused(&key, fault))?;
+    Ok(taken)
+}
+
+/// Gives what other tools' client-side applying claimed to shipit: their entries in the server's record take our
+/// name. The next apply then removes what they set and we do not want.
+async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>, Fault> {
+    let Some(entries) = live.pointer("/metadata/managedFields").and_then(Value::as_array) else {
+        return Ok(Vec::new());
+    };
+    let is_client_side = |entry: &Value| {
+        let manager = entry["manager"].as_str().unwrap_or_default();
+        let is_tool = matches!(
+            manager,
+            "kubectl-client-side-apply" | "before-first-apply" | "kubectl-create" | "helm" | "kapp"
+        ) || manager.starts_with("kubectl");
+        is_tool && entry.get("subresource").is_none()
+    };
+    let mut taken: Vec<String> = entries
+        .iter()
+        .filter(|entry| is_client_side(entry))
+        .filter_map(|entry| entry["manager"].as_str().map(str::to_owned))
+        .collect();
+    taken.dedup();
+    let Some(first) = entries.iter().find(|entry| is_client_side(entry)) else { return Ok(taken) };
+    let mut union = Value::Null;
+    for entry in entries.iter().filter(|entry| is_client_side(entry)) {
+        merge(&mut union, &entry["fieldsV1"]);
+    }
+    let mut new: Vec<Value> = entries.iter().filter(|entry| !is_client_side(entry)).cloned().collect();
+    new.push(json!({
+        "manager": MANAGER, "operation": "Apply", "apiVersion": first["apiVersion"], "time": first["time"],
+        "fieldsType": "FieldsV1", "fieldsV1": union,
+    }));
+    let mut body = json!({"metadata": {
+        "managedFields": new, "resourceVersion": live["metadata"]["resourceVersion"],
+    }});
+    // Without it kubectl would still believe that it applied the object.
+    body["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": null});
+    match api.merge(key, "", &body, MANAGER).await {
+        Ok(_) => Ok(taken),
+        Err(fault) if fault.is(StatusCode::CONFLICT) => Err(Fault::Unreachable {
+            reason: "somebody changed it at this very moment: run it again".to_owned(),
+        }),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (&mut *into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}

@@ -1,0 +1,19 @@
+//! A Job: started is not done.
+
+use serde_json::Value;
+
+use super::{Ready, find, number};
+
+pub(super) fn ready(object: &Value) -> Ready {
+    if let Some(("True", reason, message)) = find(object, "Failed") {
+        return Ready::Failed(format!("it failed: {reason} {message}").trim().to_owned());
+    }
+    if let Some(("True", ..)) = find(object, "Complete") {
+        return Ready::Yes;
+    }
+    if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) {
+        return Ready::Not("it is suspended".to_owned());
+    }
+    let wanted = object.pointer("/spec/completions").and_then(Value::as_i64).unwrap_or(1);
+    Ready::Not(format!("{} of {wanted} runs are done", number(object, "/status/succeeded")))
+}

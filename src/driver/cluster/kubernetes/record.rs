@@ -1,0 +1,253 @@
+//! What shipit keeps beside the objects of an environment: who owns it, which slot is live, what stands in the
+//! slots. It is the `ApplySet` parent (KEP-3659), too: the kinds that its members have are written on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::finish::{Bindings, Key};
+use crate::model::object::{Namespaces, mark};
+use crate::model::release::{Actor, Label};
+use crate::model::route::Route;
+use crate::model::workload::Workload;
+use crate::model::{ObjectKey, ServiceName, Slot};
+use crate::port::engine::Scope;
+
+/// The most that one Secret holds, below the server's limit of a mebibyte.
+const CHUNK: usize = 900 << 10;
+/// The largest slot's record, unpacked.
+const LIMIT: u64 = 256 << 20;
+
+/// The environment's own record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Record {
+    pub lineage: Option<String>,
+    pub fence: u64,
+    pub changed_by: Option<Actor>,
+    pub changed_at: Option<Timestamp>,
+    pub active: Option<Slot>,
+    pub switched_at: Option<Timestamp>,
+    pub slots: BTreeMap<Slot, SlotRecord>,
+    pub routes: BTreeMap<ServiceName, Route>,
+    /// The kinds that objects of this environment have: what is listed to find them.
+    pub kinds: BTreeSet<Kind>,
+}
+
+/// What stands in a slot; its workloads are kept apart, for their size.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct SlotRecord {
+    pub label: Label,
+    pub placed_at: Timestamp,
+    pub stops_at: Option<Timestamp>,
+    /// In how many Secrets its workloads are.
+    pub chunks: usize,
+}
+
+/// A workload as it was placed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Placed {
+    pub spec: Workload,
+    pub running: bool,
+    pub bindings: Bindings,
+}
+
+pub(super) type Workloads = BTreeMap<ServiceName, Placed>;
+
+/// A record with the version of the object that it was read from: the guard of a write.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Read {
+    pub record: Record,
+    pub version: Option<String>,
+}
+
+/// Where the records of an environment are.
+pub(super) struct Records<'a> {
+    pub api: &'a Api,
+    pub scope: &'a Scope,
+    pub namespaces: &'a Namespaces,
+}
+
+impl Records<'_> {
+    fn name(&self) -> String {
+        format!("shipit-{}-{}", self.scope.project, self.scope.environment)
+    }
+
+    fn object(&self, kind: &str, name: String) -> ObjectKey {
+        let namespace = Some(self.namespaces.home.clone());
+        ObjectKey { api_version: "v1".to_owned(), kind: kind.to_owned(), namespace, name }
+    }
+
+    fn parent(&self) -> ObjectKey {
+        self.object("ConfigMap", self.name())
+    }
+
+    /// The `ApplySet`'s name: a hash of the parent's name, namespace, kind and group, as the KEP has it.
+    pub fn set(&self) -> String {
+        let id = format!("{}.{}.ConfigMap.", self.name(), self.namespaces.home);
+        format!("applyset-{}-v1", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(id.as_bytes())))
+    }
+
+    fn labels(&self) -> Value {
+        json!({
+            "app.kubernetes.io/managed-by": "shipit",
+            "app.kubernetes.io/part-of": self.scope.project.as_str(),
+            mark::PROJECT: self.scope.project.as_str(),
+            mark::ENVIRONMENT: self.scope.environment.as_str(),
+        })
+    }
+
+    pub async fn read(&self) -> Result<Read, Fault> {
+        let Some(object) = self.api.get(&self.parent()).await? else { return Ok(Read::default()) };
+        let text = object.pointer("/data/record").and_then(Value::as_str).unwrap_or("{}");
+        let record = serde_json::from_str(text)
+            .map_err(|error| Fault::Malformed(format!("{}: {error}", self.parent())))?;
+        let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        Ok(Read { record, version })
+    }
+
+    /// Writes the record; false when somebody else has written it since it was read.
+    pub async fn write(&self, read: &mut Read) -> Result<bool, Fault> {
+        let record = &read.record;
+        let groups: BTreeSet<String> = record
+            .kinds
+            .iter()
+            .map(|kind| {
+                if kind.group().is_empty() {
+                    kind.kind.clone()
+                } else {
+                    format!("{}.{}", kind.kind, kind.group())
+                }
+            })
+            .collect();
+        let groups: Vec<String> = groups.into_iter().collect();
+        let others: Vec<&str> =
+            self.namespaces.all().into_iter().filter(|name| *name != self.namespaces.home).collect();
+        let mut labels = self.labels();
+        labels["applyset.kubernetes.io/id"] = self.set().into();
+        let mut annotations = json!({
+            "applyset.kubernetes.io/tooling": concat!("shipit/", env!("CARGO_PKG_VERSION")),
+            "applyset.kubernetes.io/contains-group-kinds": groups.join(","),
+        });
+        if !others.is_empty() {
+            annotations["applyset.kubernetes.io/additional-namespaces"] = others.join(",").into();
+        }
+        let mut body = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": self.name(), "namespace": self.namespaces.home,
+                "labels": labels, "annotations": annotations},
+            "data": {"record": serde_json::to_string(record).unwrap_or_default()},
+        });
+        let written = match &read.version {
+            None => self.api.create(&body).await,
+            Some(version) => {
+                body["metadata"]["resourceVersion"] = version.clone().into();
+                self.api.replace(&self.parent(), &body).await
+            }
+        };
+        match written {
+            Ok(object) => {
+                read.version =
+                    object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+                Ok(true)
+            }
+            Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Deletes everything that shipit keeps for itself here.
+    pub async fn clear(&self, record: &Record) -> Result<(), Fault> {
+        for (slot, there) in &record.slots {
+            for chunk in 0..there.chunks {
+                self.api.delete(&self.chunk(*slot, chunk), None).await?;
+            }
+        }
+        self.api.delete(&self.key_object(), None).await?;
+        self.api.delete(&self.parent(), None).await
+    }
+
+    fn chunk(&self, slot: Slot, chunk: usize) -> ObjectKey {
+        self.object("Secret", format!("{}-{slot}-{chunk}", self.name()))
+    }
+
+    fn key_object(&self) -> ObjectKey {
+        self.object("Secret", format!("{}-key", self.name()))
+    }
+
+    /// What the hashes of secrets are keyed with; made when it is not there and `make` says so.
+    pub async fn key(&self, make: bool) -> Result<Key, Fault> {
+        let read = |object: &Value| {
+            let text = object.pointer("/data/key").and_then(Value::as_str).unwrap_or_default();
+            Key(BASE64_STANDARD.decode(text).unwrap_or_default())
+        };
+        if let Some(object) = self.api.get(&self.key_object()).await? {
+            return Ok(read(&object));
+        }
+        if !make {
+            return Ok(Key(Vec::new()));
+        }
+        let random: Vec<u8> =
+            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|part| *part.as_bytes()).collect();
+        let body = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "shipit.dev/key",
+            "metadata": {"name": self.key_object().name, "namespace": self.namespaces.home, "labels": self.labels()},
+            "data": {"key": BASE64_STANDARD.encode(&random)},
+        });
+        match self.api.create(&body).await {
+            Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(self
+                .api
+                .get(&self.key_object())
+                .await?
+                .map_or_else(|| Key(random), |object| read(&object))),
+            other => other.map(|object| read(&object)),
+        }
+    }
+
+    /// What stands in a slot.
+    pub async fn workloads(&self, slot: Slot, there: &SlotRecord) -> Result<Workloads, Fault> {
+        let chunks = (0..there.chunks).map(|chunk| {
+            let key = self.chunk(slot, chunk);
+            async move {
+                let object = self.api.get(&key).await?;
+                let text = object.as_ref().and_then(|object| object.pointer("/data/workloads")?.as_str());
+                let bytes = text.and_then(|text| BASE64_STANDARD.decode(text).ok());
+                bytes.ok_or_else(|| Fault::Malformed(format!("{key} is not there")))
+            }
+        });
+        let packed: Vec<u8> = futures_util::future::try_join_all(chunks).await?.concat();
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..])
+            .take(LIMIT)
+            .read_to_end(&mut text)
+            .map_err(|error| Fault::Malformed(format!("{}: {error}", self.chunk(slot, 0))))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Fault::Malformed(format!("{}: {error}", self.chunk(slot, 0))))
+    }
+
+    /// Writes what stands in a slot; gives in how many Secrets it is.
+    pub async fn write_workloads(&self, slot: Slot, workloads: &Workloads) -> Result<usize, Fault> {
+        let wrong = |error: std::io::Error| Fault::Malformed(error.to_string());
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packer.write_all(&serde_json::to_vec(workloads).unwrap_or_default()).map_err(wrong)?;
+        let packed = packer.finish().map_err(wrong)?;
+        let chunks: Vec<&[u8]> = packed.chunks(CHUNK).collect();
+        let writes = chunks.iter().enumerate().map(|(number, chunk)| {
+            let key = self.chunk(slot, number);
+            let body = json!({
+                "apiVersion": "v1", "kind": "Secret", "type": "shipit.dev/slot",
+                "metadata": {"name": key.name, "namespace": self.namespaces.home, "labels": self.labels()},
+                "data": {"workloads": BASE64_STANDARD.encode(chunk)},
+            });
+            async move { self.api.apply(&body, super::api::How { force: true, dry_run: false }).await }
+        });
+        futures_util::future::try_join_all(writes).await?;
+        Ok(chunks.len())
+    }
+}

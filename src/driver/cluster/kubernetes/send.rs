@@ -1,0 +1,321 @@
+//! One object on its way to the server: applied under the rule for other managers' fields, asked about by a dry
+//! run, or deleted until it is gone.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use kube::core::Status;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::driver::cluster::kubernetes::Conflict;
+use crate::driver::cluster::kubernetes::api::{Api, Fault, How};
+use crate::driver::cluster::kubernetes::compare::{changes, is_unchanged};
+use crate::model::object::SECRET;
+use crate::model::plan::Change;
+use crate::model::{Manifest, ObjectKey};
+use crate::port::engine::EngineError;
+
+/// How often fields are left to others before that is given up: each answer names all that conflict.
+const LEAVINGS: usize = 4;
+/// How long an object may take to be gone.
+const GONE: Duration = Duration::from_mins(2);
+
+/// What the server says about an object that it would be given.
+pub(super) enum Decision {
+    Same,
+    Differs { changes: Vec<Change>, conflicts: Vec<String> },
+    Replace(String),
+}
+
+/// Asks the server what applying would change.
+pub(super) async fn decide(
+    api: &Api,
+    policy: Conflict,
+    wanted: &Value,
+    live: &Value,
+) -> Result<Decision, Fault> {
+    if wanted["kind"] == "Secret" {
+        return Ok(secret(wanted, live));
+    }
+    let mut body = wanted.clone();
+    let mut conflicts = Vec::new();
+    let mut how = How { dry_run: true, force: policy == Conflict::TakeOver };
+    for _ in 0..LEAVINGS {
+        match api.apply(&body, how).await {
+            Ok(result) if is_unchanged(live, &result) => return Ok(Decision::Same),
+            Ok(result) => {
+                let changes = changes(&body, live, &result);
+                // What moved and is not shown is the server's own bookkeeping.
+                if changes.is_empty() && conflicts.is_empty() {
+                    return Ok(Decision::Same);
+                }
+                return Ok(Decision::Differs { changes, conflicts });
+            }
+            Err(fault) if is_conflict(&fault) => {
+                let found = fields(&fault);
+                if policy == Conflict::Leave {
+                    let taken = found.iter().filter(|(path, _)| take_out(&mut body, path)).count();
+                    how.force = taken == 0;
+                } else {
+                    conflicts =
+                        found.into_iter().map(|(path, manager)| format!("{path}: {manager}")).collect();
+                    how.force = true;
+                }
+            }
+            Err(fault) => return replacement(fault).map(Decision::Replace),
+        }
+    }
+    Err(Fault::Malformed("fields of other managers conflict again and again".to_owned()))
+}
+
+/// A secret is never sent for a question: its values are held against each other by their keyed hashes.
+fn secret(wanted: &Value, live: &Value) -> Decision {
+    let mut result = live.clone();
+    for part in ["labels", "annotations"] {
+        for (name, value) in wanted["metadata"][part].as_object().into_iter().flatten() {
+            result["metadata"][part][name] = value.clone();
+        }
+    }
+    for name in ["type", "data"] {
+        match wanted.get(name) {
+            Some(value) => result[name] = value.clone(),
+            None if name == "data" => {
+                result.as_object_mut().map(|map| map.remove(name));
+            }
+            None => {}
+        }
+    }
+    let changes = changes(wanted, live, &result);
+    if changes.is_empty() { Decision::Same } else { Decision::Differs { changes, conflicts: Vec::new() } }
+}
+
+/// Why an object has to be made anew, when that is what a refusal means.
+pub(super) fn replacement(fault: Fault) -> Result<String, Fault> {
+    let text = fault.to_string();
+    let signs = [
+        "field is immutable",
+        "may not change once set",
+        "updates to statefulset spec for fields other than",
+        "cannot change roleRef",
+        "spec is immutable after creation",
+    ];
+    let is_immutable =
+        fault.is(StatusCode::UNPROCESSABLE_ENTITY) && signs.iter().any(|sign| text.contains(sign));
+    if !is_immutable {
+        return Err(fault);
+    }
+    let fields: Vec<String> = fault.status().map(cause_fields).unwrap_or_default();
+    let fields = if fields.is_empty() { "a field".to_owned() } else { fields.join(", ") };
+    Ok(format!("{fields} cannot be changed"))
+}
+
+fn cause_fields(status: &Status) -> Vec<String> {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let mut fields: Vec<String> =
+        causes.iter().map(|cause| cause.field.clone()).filter(|field| !field.is_empty()).collect();
+    fields.dedup();
+    fields
+}
+
+fn is_conflict(fault: &Fault) -> bool {
+    let reason = |status: &Status| {
+        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+        causes.iter().any(|cause| cause.reason == "FieldManagerConflict")
+    };
+    fault.is(StatusCode::CONFLICT) && fault.status().is_some_and(reason)
+}
+
+/// The fields that conflict, and with whom.
+fn fields(fault: &Fault) -> Vec<(String, String)> {
+    let Some(status) = fault.status() else { return Vec::new() };
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let of = |message: &str| message.trim_start_matches("conflict with ").replace('"', "");
+    causes
+        .iter()
+        .filter(|cause| cause.reason == "FieldManagerConflict")
+        .map(|cause| (cause.field.clone(), of(&cause.message)))
+        .collect()
+}
+
+/// Takes a field out of a manifest; false when it is not there. The path is written as the server writes it:
+/// `.spec.template.spec.containers[name="web"].image`.
+pub(super) fn take_out(body: &mut Value, path: &str) -> bool {
+    if let Some(rest) = path.strip_prefix('.') {
+        let Some(map) = body.as_object_mut() else { return false };
+        // A label's name has dots of its own: the longest key that fits is meant.
+        let fits = |key: &&String| {
+            rest.strip_prefix(key.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let Some(key) = map.keys().filter(fits).max_by_key(|key| key.len()).cloned() else { return false };
+        let below = rest[key.len()..].to_owned();
+        if below.is_empty() {
+            return map.remove(&key).is_some();
+        }
+        return take_out(&mut map[&key], &below);
+    }
+    let Some((inside, below)) = path.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
+        return false;
+    };
+    let Some(items) = body.as_array_mut() else { return false };
+    let fits = |item: &Value| {
+        inside.split(',').all(|part| {
+            let Some((key, value)) = part.split_once('=') else { return false };
+            let value: Value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+            if key.is_empty() { *item == value } else { item.get(key).is_none_or(|own| *own == value) }
+        })
+    };
+    let Some(index) = items.iter().position(fits) else { return false };
+    if below.is_empty() {
+        items.remove(index);
+        return true;
+    }
+    take_out(&mut items[index], below)
+}
+
+/// Why the server did not take an object, in words. What it says about a Secret may quote it.
+pub(super) fn refused(key: &ObjectKey, fault: Fault) -> EngineError {
+    let what = format!("applying {}", said(key));
+    if is_conflict(&fault) {
+        let found: Vec<String> = fields(&fault)
+            .into_iter()
+            .map(|(path, manager)| format!("{path} belongs to {manager}"))
+            .collect();
+        return conflict(&what, &found);
+    }
+    if key.kind == "Secret"
+        && let Fault::Refused(status) = &fault
+    {
+        let mut status = status.clone();
+        status.message = format!("the server refused it: {} ({})", status.reason, status.code);
+        return Fault::Refused(status).while_(what);
+    }
+    fault.while_(what)
+}
+
+/// A conflict, with what can be done about it.
+pub(super) fn conflict(what: &str, fields: &[String]) -> EngineError {
+    EngineError::Refused {
+        reason: format!("{what}: {}", fields.join(", ")),
+        help: "`cluster: {conflicts: take_over}` makes these fields shipit's, `conflicts: leave` leaves them to the \
+               other; or stop the other from changing them"
+            .to_owned(),
+    }
+}
+
+/// A key for people: kind, name and where.
+pub(super) fn said(key: &ObjectKey) -> String {
+    match &key.namespace {
+        Some(namespace) => format!("{} in {namespace}", key.short()),
+        None => key.short(),
+    }
+}
+
+/// Applies an object. `version`: the resource version that it must still have.
+pub(super) async fn apply(
+    api: &Api,
+    policy: Conflict,
+    manifest: &Manifest,
+    version: Option<&str>,
+) -> Result<Value, Fault> {
+    let mut body = manifest.body().clone();
+    if let Some(version) = version {
+        body["metadata"]["resourceVersion"] = version.into();
+    }
+    let mut how = How { dry_run: false, force: policy == Conflict::TakeOver };
+    for _ in 0..LEAVINGS {
+        match api.apply(&body, how).await {
+            Err(fault) if policy == Conflict::Leave && is_conflict(&fault) => {
+                let found = fields(&fault);
+                let taken = found.iter().filter(|(path, _)| take_out(&mut body, path)).count();
+                how.force = taken == 0;
+            }
+            other => return other,
+        }
+    }
+    Err(Fault::Malformed("fields of other managers conflict again and again".to_owned()))
+}
+
+/// Deletes an object and waits until it is gone. What keeps it is said, and never taken off.
+pub(super) async fn delete(api: &Api, key: &ObjectKey, uid: Option<&str>) -> Result<(), EngineError> {
+    let what = || format!("deleting {}", said(key));
+    api.delete(key, uid).await.map_err(|fault| fault.while_(what()))?;
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let there = api.get(key).await.map_err(|fault| fault.while_(what()))?;
+        let Some(there) = there else { return Ok(()) };
+        if uid.is_some_and(|uid| there["metadata"]["uid"] != uid) {
+            return Ok(());
+        }
+        if begun.elapsed() > GONE {
+            let finalizers: Vec<&str> = there["metadata"]["finalizers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .chain(there["spec"]["finalizers"].as_array().into_iter().flatten())
+                .filter_map(Value::as_str)
+                .collect();
+            return Err(EngineError::Failed { what: what(), reason: kept(&there, &finalizers) });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// Who must act before an object can go.
+fn kept(there: &Value, finalizers: &[&str]) -> String {
+    if there["kind"] == "Namespace" {
+        let conditions = there["status"]["conditions"].as_array().into_iter().flatten();
+        let said: Vec<&str> = conditions
+            .filter(|condition| condition["status"] == "True")
+            .filter_map(|condition| condition["message"].as_str())
+            .collect();
+        return format!("it is still being emptied: {}", said.join("; "));
+    }
+    match finalizers {
+        [] => "it is still there".to_owned(),
+        _ => format!(
+            "it waits for the finalizer {}: the controller that put it there has to act, or somebody who knows what \
+             it guards",
+            finalizers.join(", ")
+        ),
+    }
+}
+
+/// Whether a value of a Secret is still a reference, and must not be sent.
+pub(super) fn is_unfilled(manifest: &Manifest) -> bool {
+    manifest.kind() == "Secret"
+        && manifest.body()["data"].as_object().is_some_and(|data| {
+            data.values().any(|value| value.as_str().is_some_and(|text| text.starts_with(SECRET)))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_field_is_taken_out_by_the_path_that_the_server_names() {
+        let body = json!({
+            "metadata": {"labels": {"app.kubernetes.io/name": "a", "app": "b"}},
+            "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}], "finalizers": ["a", "b"]},
+        });
+        let cases = [
+            (".metadata.labels.app.kubernetes.io/name", "/metadata/labels/app.kubernetes.io~1name"),
+            (".spec.containers[name=\"b\"].image", "/spec/containers/1/image"),
+            (".spec.containers[name=\"b\"]", "/spec/containers/1"),
+            (".spec.finalizers[=\"b\"]", "/spec/finalizers/1"),
+        ];
+        for (path, pointer) in cases {
+            let mut copy = body.clone();
+            assert!(copy.pointer(pointer).is_some());
+            assert!(take_out(&mut copy, path), "{path}");
+            assert!(copy.pointer(pointer).is_none(), "{path}: {copy}");
+            assert!(!take_out(&mut copy, path), "{path} is gone");
+        }
+        assert!(!take_out(&mut body.clone(), ".spec.other"));
+    }
+}

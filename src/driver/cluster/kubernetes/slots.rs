@@ -1,0 +1,575 @@
+//! Workloads in their slots: placed, kept, stopped, taken out. What a slot should hold is written down before any
+//! object of it is touched, so that a run that is killed in between leaves drift, and nothing unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
+use crate::driver::cluster::kubernetes::look::{self, Expected, Found, list, pods_of, sent, workload};
+use crate::driver::cluster::kubernetes::record::{Placed, Read, SlotRecord, Workloads};
+use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
+use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
+use crate::model::facts::WorkloadFacts;
+use crate::model::object::{mark, rank};
+use crate::model::plan::PlaceMode;
+use crate::model::workload::Known;
+use crate::model::{Address, Fingerprint, Manifest, ObjectKey, Period, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{EngineError, Permit, Placement, Pull, Scope};
+
+/// Under which name shipit scales what it does not own the number of.
+const SCALER: &str = "shipit-scale";
+/// How long a replacement in a live slot may take; what fails for good ends it at once.
+const REPLACED: Period = Period::from_secs(900);
+
+/// What a slot's service is found by.
+pub(super) fn selector(scope: &Scope, slot: Slot, service: Option<&ServiceName>) -> String {
+    let mut text = format!("{},{}={slot}", look::of_scope(scope), mark::SLOT);
+    if let Some(service) = service {
+        text = format!("{text},{}={service}", mark::SERVICE);
+    }
+    text
+}
+
+fn moved(address: Address, read: &Read) -> EngineError {
+    EngineError::Moved { address, by: read.record.changed_by.clone(), at: read.record.changed_at }
+}
+
+/// One service in a slot: what was written down, and what is there.
+struct There {
+    placed: Option<Placed>,
+    facts: Option<WorkloadFacts>,
+    found: Found,
+    /// All objects that carry the slot's and the service's labels.
+    objects: BTreeSet<ObjectKey>,
+}
+
+/// Where work in a slot happens.
+struct Slots<'a> {
+    engine: &'a KubernetesEngine,
+    api: &'a Api,
+    permit: &'a Permit,
+    slot: Slot,
+    set: String,
+}
+
+impl<'a> Slots<'a> {
+    async fn open(
+        engine: &'a KubernetesEngine,
+        permit: &'a Permit,
+        slot: Slot,
+    ) -> Result<Slots<'a>, EngineError> {
+        let api = engine.api().await?;
+        let set = engine.records(api, &permit.scope).set();
+        Ok(Slots { engine, api, permit, slot, set })
+    }
+
+    fn namespace(&self) -> &str {
+        &self.engine.settings.namespaces.slots[&self.slot]
+    }
+
+    async fn workloads(&self, read: &Read) -> Result<Workloads, EngineError> {
+        let records = self.engine.records(self.api, &self.permit.scope);
+        match read.record.slots.get(&self.slot) {
+            None => Ok(Workloads::new()),
+            Some(there) => records
+                .workloads(self.slot, there)
+                .await
+                .map_err(|fault| fault.while_(format!("reading what stands in {}", self.slot))),
+        }
+    }
+
+    async fn there(
+        &self,
+        read: &Read,
+        workloads: &Workloads,
+        service: &ServiceName,
+    ) -> Result<There, EngineError> {
+        let failed = |fault: Fault| fault.while_(format!("looking at {service} in {}", self.slot));
+        let placed = workloads.get(service).cloned();
+        let number = read.record.slots.get(&self.slot).map(|there| there.label.number);
+        let manifests = match (&placed, number) {
+            (Some(placed), Some(number)) => sent(placed, self.slot, number, &self.set),
+            _ => Vec::new(),
+        };
+        let objects: BTreeMap<ObjectKey, Value> =
+            manifests.iter().map(|manifest| (manifest.key(), manifest.body().clone())).collect();
+        let records = self.engine.records(self.api, &self.permit.scope);
+        let key = records.key(false).await.map_err(failed)?;
+        let expected = Expected { objects, whole: BTreeSet::new(), strangers: true, key: &key };
+        let label = format!(
+            "{}={},{}",
+            mark::PART_OF,
+            self.set,
+            selector(&self.permit.scope, self.slot, Some(service))
+        );
+        let namespaces = [self.namespace()];
+        let kinds = &read.record.kinds;
+        let found = list(self.api, &self.engine.settings, kinds, &namespaces, &label, &expected)
+            .await
+            .map_err(failed)?;
+        // The slot's own Service has these labels, too, and belongs to the way in.
+        let of_routes: BTreeSet<ObjectKey> = read
+            .record
+            .routes
+            .values()
+            .flat_map(|route| look::of_route(route, None, &self.set))
+            .map(|manifest| manifest.key())
+            .collect();
+        let objects = found
+            .known
+            .keys()
+            .chain(found.strange.keys())
+            .filter(|key| !of_routes.contains(key))
+            .cloned()
+            .collect();
+        let facts = match &placed {
+            None => None,
+            Some(placed) => {
+                let policy = self.engine.settings.conflict;
+                Some(workload(self.api, policy, placed, &manifests, &found, &[]).await.map_err(failed)?)
+            }
+        };
+        Ok(There { placed, facts, found, objects })
+    }
+
+    /// Writes down what the slot holds from now on.
+    async fn write(
+        &self,
+        read: &mut Read,
+        workloads: &Workloads,
+        label: &crate::model::release::Label,
+        kinds: &BTreeSet<Kind>,
+    ) -> Result<(), EngineError> {
+        let records = self.engine.records(self.api, &self.permit.scope);
+        let chunks = records
+            .write_workloads(self.slot, workloads)
+            .await
+            .map_err(|fault| fault.while_(format!("writing what stands in {}", self.slot)))?;
+        let now = Timestamp::now();
+        let slot = self.slot;
+        let change = |record: &mut super::record::Record| {
+            let old = record.slots.get(&slot);
+            let placed_at = old.filter(|old| old.label == *label).map_or(now, |old| old.placed_at);
+            record.slots.insert(slot, SlotRecord { label: label.clone(), placed_at, stops_at: None, chunks });
+            record.kinds.extend(kinds.iter().cloned());
+        };
+        self.engine.remember(self.api, self.permit, read, change).await
+    }
+
+    /// Applies objects, kind after kind as they need each other.
+    async fn apply(
+        &self,
+        manifests: &[Manifest],
+        may_replace: bool,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let mut ranks: BTreeMap<u8, Vec<&Manifest>> = BTreeMap::new();
+        for manifest in manifests {
+            ranks.entry(rank(manifest.kind())).or_default().push(manifest);
+        }
+        for group in ranks.values() {
+            let all = group.iter().map(|manifest| self.apply_one(manifest, may_replace, progress));
+            try_join_all(all).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_one(
+        &self,
+        manifest: &Manifest,
+        may_replace: bool,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let key = manifest.key();
+        let policy = self.engine.settings.conflict;
+        let fault = match send::apply(self.api, policy, manifest, None).await {
+            Ok(_) => return Ok(()),
+            Err(fault) => fault,
+        };
+        let reason = replacement(fault).map_err(|fault| refused(&key, fault))?;
+        if !may_replace {
+            return Err(EngineError::Refused {
+                reason: format!("{}: {reason} while it has live traffic", said(&key)),
+                help: "`strategy: blue_green` makes it anew beside the live one, `strategy: recreate` in its place"
+                    .to_owned(),
+            });
+        }
+        progress(&format!("{} is made anew: {reason}", said(&key)));
+        send::delete(self.api, &key, None).await?;
+        send::apply(self.api, policy, manifest, None).await.map(drop).map_err(|fault| refused(&key, fault))
+    }
+
+    /// Nothing of another owner's is taken over silently: the first time that a service comes into a slot, what has
+    /// its objects' names already is looked at.
+    async fn refuse_foreign(&self, manifests: &[Manifest], there: &There) -> Result<(), EngineError> {
+        let new = manifests.iter().filter(|manifest| !there.objects.contains(&manifest.key()));
+        let asked = new.map(|manifest| async move {
+            let key = manifest.key();
+            let live = self
+                .api
+                .get(&key)
+                .await
+                .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
+            match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str()) {
+                None => Ok(()),
+                Some(live) => Err(EngineError::Refused {
+                    reason: format!("{} is there and belongs to {}", said(&key), look::manager(&live)),
+                    help: "`shipit import` takes it over; or delete it, or name yours differently".to_owned(),
+                }),
+            }
+        });
+        try_join_all(asked).await.map(drop)
+    }
+
+    /// Deletes objects of the service that are not wanted any more, the last made first.
+    async fn sweep(&self, objects: impl IntoIterator<Item = ObjectKey>) -> Result<(), EngineError> {
+        let mut ranks: BTreeMap<std::cmp::Reverse<u8>, Vec<ObjectKey>> = BTreeMap::new();
+        for key in objects {
+            ranks.entry(std::cmp::Reverse(rank(&key.kind))).or_default().push(key);
+        }
+        for group in ranks.values() {
+            try_join_all(group.iter().map(|key| send::delete(self.api, key, None))).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives what an autoscaler owns as many pods as the other slot's has now, or none.
+    async fn scale(&self, manifests: &[Manifest], number: Option<u64>) -> Result<(), EngineError> {
+        let scaled = autoscaled(manifests);
+        let own =
+            manifests.iter().filter(|manifest| manifest.scales() && scaled.contains(&manifest.key().name));
+        for manifest in own {
+            let key = manifest.key();
+            let failed = |fault: Fault| fault.while_(format!("scaling {}", said(&key)));
+            let wanted = match number {
+                Some(number) => number,
+                None => self.size_of_other(&key).await.map_err(failed)?,
+            };
+            if number.is_none() && wanted <= 1 {
+                continue;
+            }
+            let body = json!({"spec": {"replicas": wanted}});
+            self.api.merge(&key, "/scale", &body, SCALER).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// How many pods the same workload has in the other slot.
+    async fn size_of_other(&self, key: &ObjectKey) -> Result<u64, Fault> {
+        let other = self.slot.other();
+        let namespaces = &self.engine.settings.namespaces;
+        let name = match key.name.strip_suffix(&format!("-{}", self.slot)) {
+            Some(base) if namespaces.slots[&self.slot] == namespaces.slots[&other] => {
+                format!("{base}-{other}")
+            }
+            _ => key.name.clone(),
+        };
+        let there = ObjectKey { name, namespace: Some(namespaces.slots[&other].clone()), ..key.clone() };
+        let live = self.api.get(&there).await?;
+        Ok(live.and_then(|live| live["spec"]["replicas"].as_u64()).unwrap_or(0))
+    }
+}
+
+pub(super) async fn place(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    placement: &Placement,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let slots = Slots::open(engine, permit, placement.slot).await?;
+    let mut read = engine.enter(slots.api, permit).await?;
+    let service = &placement.workload.service;
+    let mut workloads = slots.workloads(&read).await?;
+    let there = slots.there(&read, &workloads, service).await?;
+    let active = super::traffic::active(engine, slots.api, &read).await?;
+    let records = engine.records(slots.api, &permit.scope);
+    let key = records.key(true).await.map_err(|fault| fault.while_("making the key of secrets' hashes"))?;
+    let image = image(placement)?;
+    let bindings = bind(&placement.workload, placement.slot, image, &placement.secrets, &key);
+    let new = Placed { spec: placement.workload.clone(), running: placement.running, bindings };
+    let old = read.record.slots.get(&placement.slot).map(|there| there.label.clone());
+    let is_same = there.placed.as_ref() == Some(&new)
+        && there.facts.as_ref().is_some_and(|facts| facts.drift.is_empty());
+    if is_same && old.as_ref() == Some(&placement.label) {
+        return Ok(());
+    }
+    let current = there.facts.as_ref().map(WorkloadFacts::fingerprint);
+    let is_bound = current == placement.expects;
+    if !is_bound {
+        return Err(moved(Address::Workload(placement.slot, service.clone()), &read));
+    }
+    if placement.mode == PlaceMode::Fresh && active == Some(placement.slot) && there.placed.is_some() {
+        return Err(EngineError::Refused {
+            reason: format!("{} has live traffic: nothing is replaced there at once", placement.slot),
+            help: "place it in the other slot".to_owned(),
+        });
+    }
+    let how = Finish {
+        slot: placement.slot,
+        release: placement.label.number,
+        running: placement.running,
+        bindings: &new.bindings,
+        values: Some(&placement.secrets),
+        set: &slots.set,
+    };
+    let manifests = finish(&placement.workload, &how);
+    if let Some(secret) = manifests.iter().find(|manifest| send::is_unfilled(manifest)) {
+        let what = format!("applying {}", said(&secret.key()));
+        return Err(EngineError::Failed { what, reason: "a secret that it names was not read".to_owned() });
+    }
+    let kinds = kinds(slots.api, &manifests).await?;
+    if there.placed.is_none() {
+        slots.refuse_foreign(&manifests, &there).await?;
+    }
+    let empties = placement.mode == PlaceMode::Fresh
+        && old.as_ref().is_some_and(|old| old.number != placement.label.number);
+    let others: Vec<ServiceName> =
+        workloads.keys().filter(|name| *name != service && empties).cloned().collect();
+    for other in &others {
+        let there = slots.there(&read, &workloads, other).await?;
+        workloads.remove(other);
+        slots.sweep(there.objects).await?;
+    }
+    workloads.insert(service.clone(), new);
+    slots.write(&mut read, &workloads, &placement.label, &kinds).await?;
+    let may_replace = placement.mode != PlaceMode::Rolling || active != Some(placement.slot);
+    slots.apply(&manifests, may_replace, progress).await?;
+    if placement.mode == PlaceMode::Fresh && placement.running {
+        slots.scale(&manifests, None).await?;
+    }
+    if !placement.running {
+        slots.scale(&manifests, Some(0)).await?;
+    }
+    if placement.mode != PlaceMode::Fresh && placement.running {
+        wait::slot(engine, &permit.scope, placement.slot, Some(service), REPLACED, progress).await?;
+    }
+    let wanted: BTreeSet<ObjectKey> = manifests.iter().map(Manifest::key).collect();
+    slots.sweep(there.objects.into_iter().filter(|key| !wanted.contains(key))).await
+}
+
+/// The image as a node pulls it.
+fn image(placement: &Placement) -> Result<String, EngineError> {
+    let refuse =
+        |reason: &str, help: &str| EngineError::Refused { reason: reason.to_owned(), help: help.to_owned() };
+    let Pull::Repository(repository) = &placement.pull else {
+        return Err(refuse(
+            "the nodes of a cluster cannot read an image layout",
+            "use a registry of kind `oci`",
+        ));
+    };
+    match &placement.workload.image {
+        Known::Value(digest) => Ok(format!("{repository}@{digest}")),
+        Known::After(_) => Err(refuse("the image is not known", "build it first")),
+    }
+}
+
+async fn kinds(api: &Api, manifests: &[Manifest]) -> Result<BTreeSet<Kind>, EngineError> {
+    let names: BTreeSet<(String, String)> =
+        manifests.iter().map(Manifest::key).map(|key| (key.api_version, key.kind)).collect();
+    let asked = names.iter().map(|(version, kind)| async move {
+        let found = api.kind(version, kind).await;
+        let found =
+            found.map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))?;
+        found.ok_or_else(|| EngineError::Refused {
+            reason: format!("the server has no kind {kind} in {version}"),
+            help: "add its CustomResourceDefinition to the environment's `manifests:`".to_owned(),
+        })
+    });
+    Ok(try_join_all(asked).await?.into_iter().collect())
+}
+
+pub(super) async fn remove(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    slot: Slot,
+    service: &ServiceName,
+    expects: Option<Fingerprint>,
+) -> Result<(), EngineError> {
+    let slots = Slots::open(engine, permit, slot).await?;
+    let mut read = engine.enter(slots.api, permit).await?;
+    let mut workloads = slots.workloads(&read).await?;
+    if !workloads.contains_key(service) {
+        return Ok(());
+    }
+    let there = slots.there(&read, &workloads, service).await?;
+    if there.facts.as_ref().map(WorkloadFacts::fingerprint) != expects {
+        return Err(moved(Address::Workload(slot, service.clone()), &read));
+    }
+    let active = super::traffic::active(engine, slots.api, &read).await?;
+    if active == Some(slot) && read.record.routes.contains_key(service) {
+        return Err(EngineError::Refused {
+            reason: format!("{service} in {slot} has live traffic"),
+            help: "switch traffic away, or take its way in away, first".to_owned(),
+        });
+    }
+    slots.sweep(there.objects).await?;
+    workloads.remove(service);
+    forget(&slots, &mut read, &workloads).await
+}
+
+/// Writes down what is left of a slot.
+async fn forget(slots: &Slots<'_>, read: &mut Read, workloads: &Workloads) -> Result<(), EngineError> {
+    let Some(label) = read.record.slots.get(&slots.slot).map(|there| there.label.clone()) else {
+        return Ok(());
+    };
+    if !workloads.is_empty() {
+        return slots.write(read, workloads, &label, &BTreeSet::new()).await;
+    }
+    let slot = slots.slot;
+    let change = |record: &mut super::record::Record| {
+        record.slots.remove(&slot);
+    };
+    slots.engine.remember(slots.api, slots.permit, read, change).await?;
+    super::own::clear_if_empty(slots.engine, slots.api, &slots.permit.scope, read).await
+}
+
+pub(super) async fn keep(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    slot: Slot,
+    until: Timestamp,
+) -> Result<(), EngineError> {
+    let api = engine.api().await?;
+    let mut read = engine.enter(api, permit).await?;
+    if super::traffic::active(engine, api, &read).await? == Some(slot) {
+        return Err(EngineError::Refused {
+            reason: format!("{slot} has live traffic and cannot be stopped"),
+            help: "switch traffic away first".to_owned(),
+        });
+    }
+    let change = |record: &mut super::record::Record| {
+        if let Some(there) = record.slots.get_mut(&slot) {
+            there.stops_at = Some(until);
+        }
+    };
+    engine.remember(api, permit, &mut read, change).await?;
+    if until <= Timestamp::now() { stop(engine, permit, slot).await.map(drop) } else { Ok(()) }
+}
+
+/// Stops every slot whose time has come.
+pub(super) async fn tidy(engine: &KubernetesEngine, permit: &Permit) -> Result<Vec<String>, EngineError> {
+    let api = engine.api().await?;
+    let records = engine.records(api, &permit.scope);
+    let read = records
+        .read()
+        .await
+        .map_err(|fault| fault.while_(format!("reading the record of {}", permit.scope)))?;
+    let due = |there: &&SlotRecord| there.stops_at.is_some_and(|at| at <= Timestamp::now());
+    let slots: Vec<Slot> =
+        read.record.slots.iter().filter(|(_, there)| due(there)).map(|(slot, _)| *slot).collect();
+    let mut done = Vec::new();
+    for slot in slots {
+        done.extend(stop(engine, permit, slot).await?);
+    }
+    Ok(done)
+}
+
+/// Scales a slot's workloads to none; their objects stay, and so does the way back.
+async fn stop(engine: &KubernetesEngine, permit: &Permit, slot: Slot) -> Result<Option<String>, EngineError> {
+    let slots = Slots::open(engine, permit, slot).await?;
+    let mut read = engine.enter(slots.api, permit).await?;
+    if super::traffic::active(engine, slots.api, &read).await? == Some(slot) {
+        return Ok(None);
+    }
+    let Some(label) = read.record.slots.get(&slot).map(|there| there.label.clone()) else { return Ok(None) };
+    let mut workloads = slots.workloads(&read).await?;
+    if workloads.values().all(|placed| !placed.running) {
+        return Ok(None);
+    }
+    for placed in workloads.values_mut() {
+        placed.running = false;
+    }
+    slots.write(&mut read, &workloads, &label, &BTreeSet::new()).await?;
+    for placed in workloads.values() {
+        // A Secret stays as it is: its values are not here, and they do not change.
+        let manifests: Vec<Manifest> = sent(placed, slot, label.number, &slots.set)
+            .into_iter()
+            .filter(|manifest| manifest.scales())
+            .collect();
+        slots.apply(&manifests, false, &|_| {}).await?;
+        let all = sent(placed, slot, label.number, &slots.set);
+        slots.scale(&all, Some(0)).await?;
+    }
+    Ok(Some(format!("release {} in {slot} was kept long enough, and is scaled down", label.number)))
+}
+
+/// Why a slot's release could not be started again.
+pub(super) async fn way_back(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    slot: Slot,
+) -> Result<Vec<String>, EngineError> {
+    let (facts, _) = look::survey(engine, scope, None).await?;
+    let Some(there) = facts.slots.get(&slot) else { return Ok(vec![format!("nothing is in {slot}")]) };
+    let mut reasons = Vec::new();
+    for workload in there.workloads.values() {
+        for drift in workload.drift.iter().filter(|drift| drift.missing) {
+            reasons.push(format!("{} is not there any more", said(&drift.key)));
+        }
+    }
+    Ok(reasons)
+}
+
+/// The pods of a slot that run, for whom it may concern.
+pub(super) async fn pods(
+    engine: &KubernetesEngine,
+    api: &Api,
+    scope: &Scope,
+    slot: Slot,
+) -> Result<Vec<Value>, Fault> {
+    let kind = api.must(("v1", "Pod")).await?;
+    let mut pods = Vec::new();
+    let namespace = &engine.settings.namespaces.slots[&slot];
+    api.list(&kind, Some(namespace), &selector(scope, slot, None), |pod| pods.push(pod)).await?;
+    Ok(pods)
+}
+
+/// Whether a slot is ready at this moment, and why not.
+pub(super) async fn is_ready(
+    engine: &KubernetesEngine,
+    api: &Api,
+    permit: &Permit,
+    read: &Read,
+    slot: Slot,
+) -> Result<(), EngineError> {
+    let slots = Slots { engine, api, permit, slot, set: engine.records(api, &permit.scope).set() };
+    let workloads = slots.workloads(read).await?;
+    let not = |reason: String| {
+        let not_ready = crate::port::engine::NotReady { reason, log: Vec::new() };
+        Err(EngineError::NotReady { slot, not_ready })
+    };
+    if workloads.is_empty() {
+        return not("it is empty".to_owned());
+    }
+    let pods = pods(engine, api, &permit.scope, slot)
+        .await
+        .map_err(|fault| fault.while_(format!("looking at the pods of {slot}")))?;
+    let all = workloads.iter().map(|(service, _)| {
+        let (slots, workloads, pods) = (&slots, &workloads, &pods);
+        async move {
+            let there = slots.there(read, workloads, service).await?;
+            let Some(facts) = there.facts else { return Ok(None) };
+            let _ = (pods_of(pods, slot, service), there.found);
+            Ok::<_, EngineError>((facts.health() != crate::model::facts::HealthState::Ready).then(|| {
+                let reason =
+                    facts.verdict.map_or_else(|| facts.running.to_string(), |verdict| verdict.reason);
+                let reason = if facts.running { reason } else { "it is stopped".to_owned() };
+                format!("{service}: {reason}")
+            }))
+        }
+    });
+    match try_join_all(all).await?.into_iter().flatten().next() {
+        Some(reason) => not(reason),
+        None => Ok(()),
+    }
+}
+
+/// The rule for other managers' fields, where one object decides about traffic.
+pub(super) const fn policy(engine: &KubernetesEngine) -> Conflict {
+    engine.settings.conflict
+}

@@ -1,0 +1,3 @@
+//! Clusters as engines.
+
+pub mod kubernetes;
