@@ -56,6 +56,9 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     let observed = look(session, wanted, &desired).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
+    if matches!(wanted, Wanted::Apply | Wanted::Carry(_)) {
+        crate::policy::may_take(&observed)?;
+    }
     let plan = match wanted {
         Wanted::Apply | Wanted::Carry(_) => plan::apply(&desired, &observed, state),
         Wanted::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,

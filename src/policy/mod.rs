@@ -1,6 +1,10 @@
 //! Branch and promotion rules: pure functions from rules and facts to a verdict.
 
+mod owners;
+
 use globset::Glob;
+
+pub use owners::may_take;
 
 use crate::model::EnvironmentName;
 use crate::model::branch::{Arrival, BranchRule, DirectCommits};
