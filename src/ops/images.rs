@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 
-use crate::model::{Digest, ServiceName};
 use crate::model::plan::{Action, Plan};
 use crate::model::state::State;
+use crate::model::{Digest, ServiceName};
 use crate::ops::{Error, Session};
 use crate::port::registry::Collected;
 
@@ -23,7 +23,8 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
             _ => None,
         })
         .collect();
-    try_join_all(needed.into_iter().map(|(service, image)| session.ports.registry.verify(service, image))).await?;
+    try_join_all(needed.into_iter().map(|(service, image)| session.ports.registry.verify(service, image)))
+        .await?;
     Ok(())
 }
 

@@ -471,7 +471,12 @@ fn drifted(drift: &[Drift]) -> Vec<Change> {
         let object = drift.key.short();
         if drift.missing {
             let after = Some("made again".to_owned());
-            return vec![Change { field: object, before: None, after, origin: Some("is not there".to_owned()) }];
+            return vec![Change {
+                field: object,
+                before: None,
+                after,
+                origin: Some("is not there".to_owned()),
+            }];
         }
         let named =
             |change: &Change| Change { field: format!("{object} {}", change.field), ..change.clone() };

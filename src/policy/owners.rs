@@ -64,6 +64,11 @@ mod tests {
         let foreign = object(ObjectState::Foreign { manager: "helm".to_owned() }, &[]);
         assert!(may_take(&observed(foreign)).expect_err("refused").what.contains("belongs to helm"));
         let conflict = object(ObjectState::Differs, &[".data.a: kubectl-edit"]);
-        assert!(may_take(&observed(conflict)).expect_err("refused").what.contains("settings .data.a: kubectl-edit"));
+        assert!(
+            may_take(&observed(conflict))
+                .expect_err("refused")
+                .what
+                .contains("settings .data.a: kubectl-edit")
+        );
     }
 }

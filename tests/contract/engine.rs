@@ -1,20 +1,26 @@
 //! The engine's contract, held by the fake, by the agent in this process, and by the agent behind its socket.
 
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::json;
 use shipit::agent::core::Agent;
+use shipit::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
 use shipit::driver::host::fake::FakeEngine;
 use shipit::driver::host::{HostEngine, Starting, connect};
 use shipit::model::facts::Facts;
+use shipit::model::object::Namespaces;
 use shipit::model::plan::PlaceMode;
-use shipit::model::route::{Limits, Route};
-use shipit::model::{Digest, Period, Role, Slot};
+use shipit::model::route::{Limits, ObjectsRoute, Route};
+use shipit::model::workload::Workload;
+use shipit::model::{Digest, Manifest, Period, Role, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Pull};
 use shipit::proto::Directory;
 
+use crate::cluster::Cluster;
 use crate::support::{image, label, permit, placement, scope, web, workload};
 
 /// What a story needs of an engine: the engine, and two images that it can start.
@@ -24,6 +30,7 @@ struct Stage {
     images: [Digest; 2],
     agent: Option<Child>,
     here: Option<Arc<Agent>>,
+    cluster: Option<Cluster>,
     folder: tempfile::TempDir,
 }
 
@@ -41,14 +48,26 @@ impl Drop for Stage {
     }
 }
 
-async fn stage(kind: &str) -> Stage {
+async fn stage(kind: &str) -> Option<Stage> {
     let folder = tempfile::Builder::new().prefix("c").tempdir().expect("a folder");
     let (layout, first) = image(folder.path(), "v1").await;
     let (_, second) = image(folder.path(), "v2").await;
     let directory = Directory::find(Some(folder.path().join("a")));
     directory.prepare().expect("made");
     let (mut agent, mut here) = (None, None);
+    let mut cluster = None;
+    let mut pull = layout.pull(&web());
     let engine: Box<dyn Engine> = match kind {
+        "kubernetes" => {
+            // It has a runtime of its own, which must not be made within this one.
+            let path = folder.path().to_owned();
+            let opened = tokio::task::spawn_blocking(move || Cluster::open(&path)).await.expect("opened");
+            let opened = opened?;
+            let engine = kubernetes(&opened);
+            pull = Pull::Repository(format!("{}/shop/web", opened.admin.registry));
+            cluster = Some(opened);
+            Box::new(engine)
+        }
         "fake" => Box::new(FakeEngine::default()),
         "agent" => {
             let started = Agent::start(directory, Vec::new()).await.expect("an agent");
@@ -60,16 +79,29 @@ async fn stage(kind: &str) -> Stage {
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
-    Stage { engine, pull: layout.pull(&web()), images: [first, second], agent, here, folder }
+    Some(Stage { engine, pull, images: [first, second], agent, here, cluster, folder })
+}
+
+fn kubernetes(cluster: &Cluster) -> KubernetesEngine {
+    let home = cluster.namespace.clone();
+    KubernetesEngine::new(Settings {
+        connection: Connection { kubeconfig: Some(cluster.kubeconfig.clone()), ..Connection::default() },
+        namespaces: Namespaces { slots: Slot::ALL.map(|slot| (slot, home.clone())).into(), home },
+        conflict: Conflict::Stop,
+        rules: BTreeMap::new(),
+        within: Period::from_secs(60),
+    })
 }
 
 /// Tells a story, and stops what it started.
 async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
-    let stage = stage(kind).await;
+    let Some(mut stage) = stage(kind).await else { return };
     story(&stage).await;
     if let Some(agent) = &stage.here {
         agent.stop_services().await;
     }
+    let cluster = stage.cluster.take();
+    tokio::task::spawn_blocking(move || drop(cluster)).await.expect("taken away");
 }
 
 async fn start(directory: &Directory) -> Child {
@@ -88,6 +120,7 @@ macro_rules! suite {
     ($($story:ident),* $(,)?) => {
         mod fake { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("fake", async |stage| super::$story(stage).await).await; })* }
         mod agent { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("agent", async |stage| super::$story(stage).await).await; })* }
+        mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |stage| super::$story(stage).await).await; })* }
         mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("socket", async |stage| super::$story(stage).await).await; })* }
     };
 }
@@ -106,12 +139,24 @@ suite!(
 );
 
 impl Stage {
+    /// A workload, with its objects where the engine wants them.
+    fn workload(&self, image: usize, env: &str) -> Workload {
+        let plain = workload(&self.images[image], env);
+        let Some(cluster) = &self.cluster else { return plain };
+        let objects = Slot::ALL.map(|slot| (slot, vec![deployment(cluster, slot, env)])).into();
+        Workload { objects, ..plain }
+    }
+
+    fn route(&self) -> Route {
+        self.cluster.as_ref().map_or_else(route, way_in)
+    }
+
     async fn facts(&self) -> Facts {
         self.engine.observe(&scope()).await.expect("facts")
     }
 
     async fn place(&self, permit: &Permit, slot: Slot, number: u64, image: usize) -> Result<(), EngineError> {
-        let placement = placement(slot, number, workload(&self.images[image], "x"), &self.pull);
+        let placement = placement(slot, number, self.workload(image, "x"), &self.pull);
         self.engine.place(permit, placement, &|_| {}).await
     }
 
@@ -127,6 +172,58 @@ impl Stage {
         self.engine.switch(&permit, None, Some(Slot::Blue)).await.expect("switched");
         permit
     }
+}
+
+fn labels(slot: Slot) -> serde_json::Value {
+    json!({"shipit.dev/project": "shop", "shipit.dev/environment": "staging", "shipit.dev/service": "web",
+        "shipit.dev/slot": slot.as_str()})
+}
+
+fn manifest(body: serde_json::Value) -> Manifest {
+    Manifest::try_from(body).expect("a manifest")
+}
+
+fn deployment(cluster: &Cluster, slot: Slot, env: &str) -> Manifest {
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    manifest(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": format!("web-{slot}"), "namespace": cluster.namespace, "labels": labels(slot)},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels(slot)}, "template": {
+            "metadata": {"labels": labels(slot)},
+            "spec": {
+                "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{"name": "web", "image": "image://web", "securityContext": security,
+                    "env": [{"name": "NAME", "value": env}]}],
+            },
+        }},
+    }))
+}
+
+fn way_in(cluster: &Cluster) -> Route {
+    let service = |name: String, labels: serde_json::Value, selector: serde_json::Value| {
+        manifest(json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": cluster.namespace, "labels": labels},
+            "spec": {"selector": selector, "ports": [{"port": 8080, "protocol": "TCP", "targetPort": 8080}]}}))
+    };
+    let own = |slot: Slot| service(format!("web-{slot}"), labels(slot), labels(slot));
+    let live = |slot: Option<Slot>| {
+        let mut all = labels(slot.unwrap_or(Slot::Blue));
+        let mut selector = all.clone();
+        all["shipit.dev/active"] = slot.map_or("off", Slot::as_str).into();
+        all.as_object_mut().expect("labels").remove("shipit.dev/slot");
+        selector["shipit.dev/slot"] = slot.map_or("off", Slot::as_str).into();
+        service("web".to_owned(), all, selector)
+    };
+    let objects = ObjectsRoute {
+        fixed: Slot::ALL.map(own).into(),
+        off: live(None),
+        to: Slot::ALL.map(|slot| (slot, live(Some(slot)))).into(),
+        targets: Slot::ALL.map(|slot| (slot, format!("{}/web-{slot}", cluster.namespace))).into(),
+        port: 8080,
+        live_url: None,
+        slot_urls: BTreeMap::new(),
+    };
+    Route::of_objects(web(), objects)
 }
 
 fn route() -> Route {
@@ -201,12 +298,12 @@ async fn another_lineage_is_refused(stage: &Stage) {
 
 async fn live_traffic_is_protected(stage: &Stage) {
     let permit = stage.live().await;
-    stage.engine.route(&permit, &route(), None).await.expect("routed");
+    stage.engine.route(&permit, &stage.route(), None).await.expect("routed");
     let facts = stage.facts().await;
     let fingerprint = facts.workload_fingerprint(Slot::Blue, &web());
     let removed = stage.engine.remove(&permit, Slot::Blue, &web(), fingerprint.clone()).await;
     assert!(matches!(removed, Err(EngineError::Refused { .. })), "{removed:?}");
-    let mut fresh = placement(Slot::Blue, 2, workload(&stage.images[1], "y"), &stage.pull);
+    let mut fresh = placement(Slot::Blue, 2, stage.workload(1, "y"), &stage.pull);
     fresh.expects = fingerprint;
     let placed = stage.engine.place(&permit, fresh, &|_| {}).await;
     assert!(matches!(placed, Err(EngineError::Refused { .. })), "{placed:?}");
@@ -218,7 +315,7 @@ async fn live_traffic_is_protected(stage: &Stage) {
 async fn the_same_workload_under_another_number_is_not_restarted(stage: &Stage) {
     let permit = stage.live().await;
     let before = stage.facts().await.slots[&Slot::Blue].workloads[&web()].instances.clone();
-    let mut again = placement(Slot::Blue, 2, workload(&stage.images[0], "x"), &stage.pull);
+    let mut again = placement(Slot::Blue, 2, stage.workload(0, "x"), &stage.pull);
     again.mode = PlaceMode::Rolling;
     stage.engine.place(&permit, again, &|_| {}).await.expect("placed");
     let there = stage.facts().await.slots[&Slot::Blue].clone();

@@ -1,6 +1,9 @@
 //! The contract suites: one per port, run against every driver and the fake.
 
 mod builder;
+#[allow(dead_code)] // each test binary uses its own part of it
+#[path = "../cluster/support.rs"]
+mod cluster;
 mod engine;
 mod registry;
 mod store;

@@ -299,11 +299,15 @@ pub(super) async fn place(
         return Ok(());
     }
     let current = there.facts.as_ref().map(WorkloadFacts::fingerprint);
-    let is_bound = current == placement.expects;
+    let is_bound = is_same || current == placement.expects;
     if !is_bound {
         return Err(moved(Address::Workload(placement.slot, service.clone()), &read));
     }
-    if placement.mode == PlaceMode::Fresh && active == Some(placement.slot) && there.placed.is_some() {
+    if placement.mode == PlaceMode::Fresh
+        && active == Some(placement.slot)
+        && there.placed.is_some()
+        && !is_same
+    {
         return Err(EngineError::Refused {
             reason: format!("{} has live traffic: nothing is replaced there at once", placement.slot),
             help: "place it in the other slot".to_owned(),

@@ -82,7 +82,11 @@ impl Oci {
     }
 
     /// Logs in for what is to be done; a token that is good is used again.
-    async fn auth(&self, image: &Reference, operation: RegistryOperation) -> Result<&RegistryAuth, RegistryError> {
+    async fn auth(
+        &self,
+        image: &Reference,
+        operation: RegistryOperation,
+    ) -> Result<&RegistryAuth, RegistryError> {
         let auth = self.auth.get_or_try_init(|| async { credentials::of(image.registry()).await }).await?;
         let what = || format!("logging in to {}", image.registry());
         retry(what, || self.client.auth(image, auth, operation)).await?;
@@ -91,8 +95,11 @@ impl Oci {
 
     async fn has(&self, image: &Reference, blob: &Digest) -> Result<bool, RegistryError> {
         let digest = blob.to_string();
-        retry(|| format!("looking for {digest} in {}", image.repository()), || self.client.blob_exists(image, &digest))
-            .await
+        retry(
+            || format!("looking for {digest} in {}", image.repository()),
+            || self.client.blob_exists(image, &digest),
+        )
+        .await
     }
 
     async fn upload(&self, image: &Reference, blob: &Blob) -> Result<u64, RegistryError> {
@@ -196,7 +203,9 @@ async fn retry<T, F: Future<Output = Result<T, OciDistributionError>>>(
 
 fn is_transient(error: &OciDistributionError) -> bool {
     match error {
-        OciDistributionError::RequestError(error) => error.is_timeout() || error.is_request() || error.is_body(),
+        OciDistributionError::RequestError(error) => {
+            error.is_timeout() || error.is_request() || error.is_body()
+        }
         OciDistributionError::ServerError { code, .. } => *code == 429 || *code >= 500,
         _ => false,
     }
@@ -207,7 +216,10 @@ fn is_absent(error: &OciDistributionError) -> bool {
         OciDistributionError::ImageManifestNotFoundError(_)
         | OciDistributionError::ServerError { code: 404, .. } => true,
         OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
-            matches!(error.code, OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound)
+            matches!(
+                error.code,
+                OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound
+            )
         }),
         _ => false,
     }
@@ -245,7 +257,11 @@ fn failed(what: String, error: OciDistributionError) -> RegistryError {
 }
 
 fn malformed(what: &str, reason: impl ToString) -> RegistryError {
-    RegistryError::Malformed { what: what.to_owned(), place: "the registry".to_owned(), reason: reason.to_string() }
+    RegistryError::Malformed {
+        what: what.to_owned(),
+        place: "the registry".to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 fn blob(descriptor: &oci_spec::image::Descriptor) -> Result<Blob, RegistryError> {
@@ -268,10 +284,13 @@ impl Registry for Oci {
         let image = self.tagged(service, &inputs_tag(inputs));
         let auth = self.auth(&image, RegistryOperation::Pull).await?;
         let found =
-            retry(|| format!("looking for {image}"), || self.client.fetch_manifest_digest(&image, auth)).await;
+            retry(|| format!("looking for {image}"), || self.client.fetch_manifest_digest(&image, auth))
+                .await;
         match absent(found)? {
             None => Ok(None),
-            Some(digest) => digest.parse().map(Some).map_err(|_| malformed(&digest, "only sha256 is understood")),
+            Some(digest) => {
+                digest.parse().map(Some).map_err(|_| malformed(&digest, "only sha256 is understood"))
+            }
         }
     }
 
@@ -319,7 +338,9 @@ impl Registry for Oci {
         }
         let pull = || async {
             let mut bytes = Vec::new();
-            self.client.pull_blob(&image, manifest.config().digest().to_string().as_str(), &mut bytes).await?;
+            self.client
+                .pull_blob(&image, manifest.config().digest().to_string().as_str(), &mut bytes)
+                .await?;
             Ok(bytes)
         };
         let bytes = retry(|| format!("reading the configuration of {reference}"), pull).await?;
@@ -368,7 +389,9 @@ mod tests {
         for endpoint in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "localhost"] {
             assert!(is_loopback(endpoint), "{endpoint}");
         }
-        for endpoint in ["registry.example.com", "localhost.example.com:5000", "10.0.0.1:5000", "127.0.0.1.example.com"] {
+        for endpoint in
+            ["registry.example.com", "localhost.example.com:5000", "10.0.0.1:5000", "127.0.0.1.example.com"]
+        {
             assert!(!is_loopback(endpoint), "{endpoint}");
         }
     }

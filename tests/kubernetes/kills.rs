@@ -1,0 +1,33 @@
+//! A run that is killed at any step leaves nothing that the next run does not put right.
+
+use crate::site::{Site, until};
+
+#[test]
+fn an_apply_that_is_killed_at_each_step_is_finished_by_the_next_one() {
+    let Some(mut site) = Site::live() else { return };
+    site.service.insert("replicas".to_owned(), "2".to_owned());
+    for line in 1..=14 {
+        site.message(&format!("killed at {line}"));
+        let before = site.live_release();
+        let journals =
+            std::fs::read_dir(site.path().join("state/staging/journal")).map_or(0, Iterator::count);
+        let mut run = site.start_apply();
+        let is_new = || {
+            std::fs::read_dir(site.path().join("state/staging/journal")).map_or(0, Iterator::count) > journals
+        };
+        let mut ended = false;
+        until("the step comes", || {
+            ended = matches!(run.try_wait(), Ok(Some(_)));
+            ended || (is_new() && site.journal_lines() >= line)
+        });
+        let _ = run.kill();
+        let _ = run.wait();
+        let between = site.live_release();
+        assert!(between >= before, "{line}: live traffic never goes nowhere");
+        site.apply().code(0);
+        site.plan().code(0).says("No changes");
+        if ended {
+            break;
+        }
+    }
+}

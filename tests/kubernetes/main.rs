@@ -1,0 +1,15 @@
+//! Kubernetes, through the real binary against a real control plane, as the account that the documentation describes.
+
+#![allow(clippy::print_stderr)] // a test says what it skips
+
+#[allow(dead_code)] // each test binary uses its own part of it
+#[path = "../cluster/support.rs"]
+mod cluster;
+mod site;
+
+mod drift;
+mod failures;
+mod first_light;
+mod kills;
+mod objects;
+mod traffic;
