@@ -58,6 +58,12 @@ async fn locked(
     lease: &dyn Lease,
 ) -> Result<Outcome, Error> {
     let state = known_state(session, actor).await?;
+    // What has come due is done before a plan is drawn. One that was drawn before is for the world as it was.
+    if let (None, Some(lineage)) = (&options.plan, &state.lineage) {
+        let (scope, fence) = (session.scope(), lease.fence());
+        let permit = Permit { scope, lineage: lineage.clone(), fence, actor: actor.clone() };
+        tidy(session, &permit, &options.sink).await?;
+    }
     let plan = match options.plan {
         Some(plan) => {
             still_true(session, &plan, &state).await?;
@@ -92,6 +98,14 @@ async fn locked(
     let finished = execute::execute(job).await;
     let state = State { lineage: Some(lineage), ..state };
     write_down(session, &plan, &finished, actor, lease, &state, &options.sink).await
+}
+
+/// Does what has come due since the last run, on an engine that does nothing by itself.
+async fn tidy(session: &Session, permit: &Permit, sink: &Sink) -> Result<(), Error> {
+    for text in session.ports.engine.tidy(permit).await? {
+        sink(crate::model::event::Event::Note { text });
+    }
+    Ok(())
 }
 
 /// The state, or what still stands in the slots when the state was lost.

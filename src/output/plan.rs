@@ -138,6 +138,7 @@ fn line(plan: &Plan, step: &Step) -> Option<String> {
         Action::Build { .. } => row(NEW, "+", &name, &format!("build: {}", step.reason)),
         Action::Apply { .. } if step.expects.is_none() => row(NEW, "+", &name, &step.reason),
         Action::Apply { replace: true, .. } => row(GONE, "±", &name, &step.reason),
+        Action::Route { .. } if !step.changes.is_empty() => changed(&name, &step.changes, &step.reason),
         Action::Route { route } => {
             let sign = if step.expects.is_some() { (CHANGED, "~") } else { (NEW, "+") };
             row(sign.0, sign.1, &name, &route.to_string())

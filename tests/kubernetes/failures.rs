@@ -13,7 +13,7 @@ fn failing(how: &str, expected: &str) {
     let Some(mut site) = Site::live() else { return };
     site.env.insert("KWOK".to_owned(), how.to_owned());
     site.staging.push("ready_within: 4s".to_owned());
-    site.apply().code(3).says(expected);
+    site.apply().code(1).says(expected);
     assert_eq!((site.active(), site.live_release()), ("blue".to_owned(), 1));
     site.env.clear();
     site.message("v2");
@@ -44,7 +44,7 @@ fn a_quota_is_named() {
     let path = format!("{}/small", site.cluster.of("v1", "resourcequotas"));
     until("the quota counts", || site.cluster.get(&path)["status"]["used"]["pods"] == "1");
     site.message("v2");
-    site.apply().code(3).says("quota does not allow its pods").says("pods=1");
+    site.apply().code(1).says("quota does not allow its pods").says("pods=1");
     assert_eq!(site.live_release(), 1);
 }
 

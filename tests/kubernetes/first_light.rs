@@ -57,9 +57,9 @@ fn a_previous_release_is_scaled_down_in_its_time_and_comes_back() {
 fn a_plan_that_was_saved_is_for_one_world_only() {
     let Some(site) = Site::live() else { return };
     site.message("v2");
-    site.run(&["plan", "--env", "staging", "--out", "p.json"]).code(2);
+    site.run(&["plan", "--env", "staging", "--detailed-exitcode", "--out", "p.json"]).code(2);
     site.run(&["apply", "--env", "staging", "--auto-approve", "p.json"]).code(0).says("release 2");
-    site.run(&["apply", "--env", "staging", "--auto-approve", "p.json"]).code(4).says("stale");
+    site.run(&["apply", "--env", "staging", "--auto-approve", "p.json"]).code(5).says("stale");
 }
 
 #[test]
@@ -153,4 +153,19 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         if entry.path().is_dir() { files.extend(walk(&entry.path())) } else { files.push(entry.path()) }
     }
     files
+}
+
+#[test]
+fn what_has_come_due_is_done_by_the_next_command() {
+    let Some(mut site) = Site::live() else { return };
+    site.staging = vec!["promotion: {keep_previous: 1s, probe: {rate: 0, linger: 10ms}}".to_owned()];
+    site.message("v2");
+    site.apply().code(0);
+    let replicas = || site.cluster.get(&site.cluster.deployment("web-blue"))["spec"]["replicas"].clone();
+    assert_eq!(replicas(), 1, "it is kept for a second");
+    let due = || site.status()["facts"]["slots"]["blue"]["stops_at"].as_str().map(str::to_owned);
+    let at: jiff::Timestamp = due().expect("a time").parse().expect("a time");
+    crate::site::until("the second is over", || jiff::Timestamp::now() > at);
+    site.apply().code(0).says("kept long enough");
+    assert_eq!(replicas(), 0);
 }

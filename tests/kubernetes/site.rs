@@ -173,7 +173,7 @@ impl Site {
     }
 
     pub fn plan(&self) -> Said {
-        self.run(&["plan", "--env", "staging"])
+        self.run(&["plan", "--env", "staging", "--detailed-exitcode"])
     }
 
     pub fn start_apply(&self) -> Child {
@@ -202,7 +202,7 @@ impl Site {
             .into_iter()
             .flatten()
             .filter_map(Result::ok)
-            .max_by_key(|entry| entry.file_name());
+            .max_by_key(std::fs::DirEntry::file_name);
         newest
             .and_then(|entry| std::fs::read_to_string(entry.path()).ok())
             .map_or(0, |text| text.lines().count())

@@ -28,7 +28,7 @@ const PAGE: usize = 500;
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(40);
 /// How long a server that answered before is waited for when it goes away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The largest answer that is read: a page of objects at the largest size that etcd takes.
 const BODY_LIMIT: usize = 800 << 20;
 
@@ -38,6 +38,7 @@ const LINE_LIMIT: usize = 64 << 10;
 
 /// A kind as the server serves it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[allow(clippy::struct_field_names)] // it is the API's own word for this field
 pub(super) struct Kind {
     pub api_version: String,
     pub kind: String,
@@ -312,7 +313,7 @@ impl Api {
                     take(item);
                 }
             }
-            next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            page["metadata"]["continue"].as_str().unwrap_or_default().clone_into(&mut next);
             if next.is_empty() {
                 return Ok(page["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned());
             }

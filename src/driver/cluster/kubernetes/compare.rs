@@ -4,7 +4,7 @@
 //! apply, and each of them has the value that we would apply. Then applying again changes nothing: no field would
 //! be set, taken over or removed. Anything else is for the server to decide, by a dry run ([`Verdict::Ask`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -294,7 +294,7 @@ fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
-type Managers = Vec<(String, String, BTreeMap<String, ()>)>;
+type Managers = Vec<(String, String, BTreeSet<String>)>;
 
 /// Who owns which path, with the time of their last change.
 fn managers(live: &Value) -> Managers {
@@ -302,7 +302,7 @@ fn managers(live: &Value) -> Managers {
     let of = |entry: &Value| {
         let manager = entry["manager"].as_str().unwrap_or("somebody").to_owned();
         let time = entry["time"].as_str().map(|time| format!(" at {time}")).unwrap_or_default();
-        let mut paths = BTreeMap::new();
+        let mut paths = BTreeSet::new();
         own(&entry["fieldsV1"], "", live, &mut paths);
         (manager, time, paths)
     };
@@ -310,10 +310,10 @@ fn managers(live: &Value) -> Managers {
 }
 
 /// The paths of a record, written as [`flat`] writes them.
-fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeMap<String, ()>) {
+fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeSet<String>) {
     let Some(map) = fields.as_object() else { return };
     if map.keys().all(|key| key == ".") {
-        out.insert(path.to_owned(), ());
+        out.insert(path.to_owned());
         return;
     }
     for (key, inner) in map {
@@ -338,7 +338,7 @@ fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeMap<String, ()>)
             let items = live.as_array().map(Vec::as_slice).unwrap_or_default();
             let value: Value = serde_json::from_str(value).unwrap_or_default();
             if let Some(index) = items.iter().position(|item| *item == value) {
-                out.insert(format!("{path}[{index}]"), ());
+                out.insert(format!("{path}[{index}]"));
             }
         }
     }
@@ -346,8 +346,8 @@ fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeMap<String, ()>)
 
 /// Who owns a field, or the nearest thing above it that somebody owns as a whole.
 fn owner<'a>(managers: &'a Managers, field: &str) -> Option<(&'a str, &'a str)> {
-    let holds = |paths: &BTreeMap<String, ()>| {
-        paths.keys().any(|path| {
+    let holds = |paths: &BTreeSet<String>| {
+        paths.iter().any(|path| {
             field == path
                 || field.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with(['.', '[']))
         })
@@ -475,7 +475,8 @@ mod tests {
 
     #[test]
     fn every_other_case_is_asked() {
-        let cases: Vec<(&str, fn(&mut Value, &mut Value))> = vec![
+        type Edit = fn(&mut Value, &mut Value);
+        let cases: Vec<(&str, Edit)> = vec![
             ("another value", |wanted, _| wanted["spec"]["replicas"] = 3.into()),
             ("a live value that moved", |_, live| live["spec"]["replicas"] = 3.into()),
             ("a field more", |wanted, _| wanted["spec"]["paused"] = true.into()),
@@ -493,7 +494,7 @@ mod tests {
                     "2".into();
             }),
             ("a container less at the server", |_, live| {
-                live["spec"]["template"]["spec"]["containers"] = json!([])
+                live["spec"]["template"]["spec"]["containers"] = json!([]);
             }),
             ("nothing of ours", |_, live| live["metadata"]["managedFields"] = json!([])),
             ("on its way out", |_, live| live["metadata"]["deletionTimestamp"] = "2026".into()),

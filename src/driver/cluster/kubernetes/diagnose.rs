@@ -110,8 +110,7 @@ pub(super) async fn diagnose(
     };
     let warning = || events.iter().rev().find(|event| event["type"] == "Warning").map(said);
     let cause = by_pod.or_else(warning).or_else(by_workload).unwrap_or_else(|| "unknown".to_owned());
-    let number =
-        release.map(|number| format!("release {number} in {slot}")).unwrap_or_else(|| slot.to_string());
+    let number = release.map_or_else(|| slot.to_string(), |number| format!("release {number} in {slot}"));
     files.insert("summary.txt".to_owned(), format!("{number}: {cause}\n"));
     Ok(Diagnosis { cause, files })
 }

@@ -52,8 +52,8 @@ pub(super) async fn apply(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let set = engine.records(api, &permit.scope).set();
-    let sent = shared(manifest, &set);
-    let key = sent.key();
+    let object = shared(manifest, &set);
+    let key = object.key();
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
     let read = enter(engine, api, permit, manifest).await?;
     let kind =
@@ -69,11 +69,11 @@ pub(super) async fn apply(
                 help: "`shipit import` takes it over".to_owned(),
             });
         }
-        if compare(sent.body(), live) == Verdict::Same {
+        if compare(object.body(), live) == Verdict::Same {
             return Ok(());
         }
     }
-    let current = live.as_ref().map(|live| fingerprint(live, Some(sent.body())));
+    let current = live.as_ref().map(|live| fingerprint(live, Some(object.body())));
     if current != expects {
         return Err(moved(&key, live.as_ref()));
     }
@@ -89,7 +89,7 @@ pub(super) async fn apply(
         send::delete(api, &key, live["metadata"]["uid"].as_str()).await?;
     }
     let policy = super::slots::policy(engine);
-    send::apply(api, policy, &sent, None).await.map_err(|fault| refused(&key, fault))?;
+    send::apply(api, policy, &object, None).await.map_err(|fault| refused(&key, fault))?;
     if key.kind == "CustomResourceDefinition" || key.kind == "APIService" {
         api.forget_kinds();
     }
@@ -165,8 +165,8 @@ pub(super) async fn adopt(
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
     let set = engine.records(api, &permit.scope).set();
-    let sent = shared(manifest, &set);
-    let key = sent.key();
+    let object = shared(manifest, &set);
+    let key = object.key();
     let what = || format!("importing {}", said(&key));
     let live =
         api.get(&key).await.map_err(|fault| fault.while_(what()))?.ok_or_else(|| EngineError::Refused {
@@ -189,7 +189,7 @@ pub(super) async fn adopt(
         record.kinds.insert(kind.clone());
     };
     engine.remember(api, permit, &mut read, change).await?;
-    send::apply(api, super::Conflict::TakeOver, &sent, None).await.map_err(|fault| refused(&key, fault))?;
+    send::apply(api, super::Conflict::TakeOver, &object, None).await.map_err(|fault| refused(&key, fault))?;
     Ok(taken)
 }
 

@@ -173,6 +173,14 @@ impl Records<'_> {
         self.api.delete(&self.parent(), None).await
     }
 
+    /// Takes away the parts of a slot's record that are not used any more.
+    pub async fn shrink(&self, slot: Slot, from: usize, to: usize) -> Result<(), Fault> {
+        for chunk in from..to {
+            self.api.delete(&self.chunk(slot, chunk), None).await?;
+        }
+        Ok(())
+    }
+
     fn chunk(&self, slot: Slot, chunk: usize) -> ObjectKey {
         self.object("Secret", format!("{}-{slot}-{chunk}", self.name()))
     }
@@ -236,8 +244,8 @@ impl Records<'_> {
         let wrong = |error: std::io::Error| Fault::Malformed(error.to_string());
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         packer.write_all(&serde_json::to_vec(workloads).unwrap_or_default()).map_err(wrong)?;
-        let packed = packer.finish().map_err(wrong)?;
-        let chunks: Vec<&[u8]> = packed.chunks(CHUNK).collect();
+        let bytes = packer.finish().map_err(wrong)?;
+        let chunks: Vec<&[u8]> = bytes.chunks(CHUNK).collect();
         let writes = chunks.iter().enumerate().map(|(number, chunk)| {
             let key = self.chunk(slot, number);
             let body = json!({

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
-use crate::driver::cluster::kubernetes::look::{self, Expected, Found, list, pods_of, sent, workload};
+use crate::driver::cluster::kubernetes::look::{self, Expected, list, sent, workload};
 use crate::driver::cluster::kubernetes::record::{Placed, Read, SlotRecord, Workloads};
 use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
-use crate::model::facts::WorkloadFacts;
+use crate::model::facts::{HealthState, WorkloadFacts};
 use crate::model::object::{mark, rank};
 use crate::model::plan::PlaceMode;
 use crate::model::workload::Known;
@@ -43,7 +43,6 @@ fn moved(address: Address, read: &Read) -> EngineError {
 struct There {
     placed: Option<Placed>,
     facts: Option<WorkloadFacts>,
-    found: Found,
     /// All objects that carry the slot's and the service's labels.
     objects: BTreeSet<ObjectKey>,
 }
@@ -134,7 +133,7 @@ impl<'a> Slots<'a> {
                 Some(workload(self.api, policy, placed, &manifests, &found, &[]).await.map_err(failed)?)
             }
         };
-        Ok(There { placed, facts, found, objects })
+        Ok(There { placed, facts, objects })
     }
 
     /// Writes down what the slot holds from now on.
@@ -150,6 +149,7 @@ impl<'a> Slots<'a> {
             .write_workloads(self.slot, workloads)
             .await
             .map_err(|fault| fault.while_(format!("writing what stands in {}", self.slot)))?;
+        let before = read.record.slots.get(&self.slot).map_or(0, |there| there.chunks);
         let now = Timestamp::now();
         let slot = self.slot;
         let change = |record: &mut super::record::Record| {
@@ -158,7 +158,14 @@ impl<'a> Slots<'a> {
             record.slots.insert(slot, SlotRecord { label: label.clone(), placed_at, stops_at: None, chunks });
             record.kinds.extend(kinds.iter().cloned());
         };
-        self.engine.remember(self.api, self.permit, read, change).await
+        self.engine.remember(self.api, self.permit, read, change).await?;
+        self.shrink(chunks, before).await
+    }
+
+    async fn shrink(&self, from: usize, to: usize) -> Result<(), EngineError> {
+        let records = self.engine.records(self.api, &self.permit.scope);
+        let shrunk = records.shrink(self.slot, from, to).await;
+        shrunk.map_err(|fault| fault.while_(format!("tidying the record of {}", self.slot)))
     }
 
     /// Applies objects, kind after kind as they need each other.
@@ -187,10 +194,7 @@ impl<'a> Slots<'a> {
     ) -> Result<(), EngineError> {
         let key = manifest.key();
         let policy = self.engine.settings.conflict;
-        let fault = match send::apply(self.api, policy, manifest, None).await {
-            Ok(_) => return Ok(()),
-            Err(fault) => fault,
-        };
+        let Err(fault) = send::apply(self.api, policy, manifest, None).await else { return Ok(()) };
         let reason = replacement(fault).map_err(|fault| refused(&key, fault))?;
         if !may_replace {
             return Err(EngineError::Refused {
@@ -425,10 +429,12 @@ async fn forget(slots: &Slots<'_>, read: &mut Read, workloads: &Workloads) -> Re
         return slots.write(read, workloads, &label, &BTreeSet::new()).await;
     }
     let slot = slots.slot;
+    let chunks = read.record.slots.get(&slot).map_or(0, |there| there.chunks);
     let change = |record: &mut super::record::Record| {
         record.slots.remove(&slot);
     };
     slots.engine.remember(slots.api, slots.permit, read, change).await?;
+    slots.shrink(0, chunks).await?;
     super::own::clear_if_empty(slots.engine, slots.api, &slots.permit.scope, read).await
 }
 
@@ -491,10 +497,8 @@ async fn stop(engine: &KubernetesEngine, permit: &Permit, slot: Slot) -> Result<
     slots.write(&mut read, &workloads, &label, &BTreeSet::new()).await?;
     for placed in workloads.values() {
         // A Secret stays as it is: its values are not here, and they do not change.
-        let manifests: Vec<Manifest> = sent(placed, slot, label.number, &slots.set)
-            .into_iter()
-            .filter(|manifest| manifest.scales())
-            .collect();
+        let manifests: Vec<Manifest> =
+            sent(placed, slot, label.number, &slots.set).into_iter().filter(Manifest::scales).collect();
         slots.apply(&manifests, false, &|_| {}).await?;
         let all = sent(placed, slot, label.number, &slots.set);
         slots.scale(&all, Some(0)).await?;
@@ -550,21 +554,18 @@ pub(super) async fn is_ready(
     if workloads.is_empty() {
         return not("it is empty".to_owned());
     }
-    let pods = pods(engine, api, &permit.scope, slot)
-        .await
-        .map_err(|fault| fault.while_(format!("looking at the pods of {slot}")))?;
-    let all = workloads.iter().map(|(service, _)| {
-        let (slots, workloads, pods) = (&slots, &workloads, &pods);
+    let all = workloads.keys().map(|service| {
+        let (slots, workloads) = (&slots, &workloads);
         async move {
-            let there = slots.there(read, workloads, service).await?;
-            let Some(facts) = there.facts else { return Ok(None) };
-            let _ = (pods_of(pods, slot, service), there.found);
-            Ok::<_, EngineError>((facts.health() != crate::model::facts::HealthState::Ready).then(|| {
-                let reason =
-                    facts.verdict.map_or_else(|| facts.running.to_string(), |verdict| verdict.reason);
-                let reason = if facts.running { reason } else { "it is stopped".to_owned() };
-                format!("{service}: {reason}")
-            }))
+            let Some(facts) = slots.there(read, workloads, service).await?.facts else { return Ok(None) };
+            if facts.health() == HealthState::Ready {
+                return Ok::<_, EngineError>(None);
+            }
+            let verdict = facts.verdict.filter(|_| facts.running);
+            Ok(Some(format!(
+                "{service}: {}",
+                verdict.map_or_else(|| "it is stopped".to_owned(), |verdict| verdict.reason)
+            )))
         }
     });
     match try_join_all(all).await?.into_iter().flatten().next() {

@@ -83,9 +83,8 @@ pub(super) async fn route(
     if old.as_ref() == Some(route) && drift.is_empty() {
         return Ok(());
     }
-    let current = old.as_ref().map(|old| match drift.is_empty() {
-        true => Fingerprint::of_json(old),
-        false => Fingerprint::of_json(&(old, &drift)),
+    let current = old.as_ref().map(|old| {
+        if drift.is_empty() { Fingerprint::of_json(old) } else { Fingerprint::of_json(&(old, &drift)) }
     });
     if current != expects {
         return Err(moved(Address::Route(service.clone()), &read));

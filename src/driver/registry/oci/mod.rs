@@ -32,7 +32,7 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 /// How often a request is sent.
 const TRIES: u32 = 4;
 /// How long a server may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// The largest configuration of a base image that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -194,7 +194,7 @@ async fn retry<T, F: Future<Output = Result<T, OciDistributionError>>>(
         };
         attempt += 1;
         if attempt >= TRIES || !is_transient(&error) {
-            return Err(failed(what(), error));
+            return Err(failed(what(), &error));
         }
         let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
         tokio::time::sleep(Duration::from_millis(200 << attempt) * (256 + random) / 512).await;
@@ -234,11 +234,11 @@ fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryErro
     }
 }
 
-fn failed(what: String, error: OciDistributionError) -> RegistryError {
-    if is_absent(&error) {
+fn failed(what: String, error: &OciDistributionError) -> RegistryError {
+    if is_absent(error) {
         return RegistryError::Missing { what, place: "the registry".to_owned() };
     }
-    let text = match &error {
+    let text = match error {
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
             format!("{error}; `docker login` (or `skopeo login`) writes the credentials that shipit reads")
         }
@@ -256,7 +256,7 @@ fn failed(what: String, error: OciDistributionError) -> RegistryError {
     RegistryError::Io { what, source: std::io::Error::other(text) }
 }
 
-fn malformed(what: &str, reason: impl ToString) -> RegistryError {
+fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {
     RegistryError::Malformed {
         what: what.to_owned(),
         place: "the registry".to_owned(),
@@ -266,7 +266,7 @@ fn malformed(what: &str, reason: impl ToString) -> RegistryError {
 
 fn blob(descriptor: &oci_spec::image::Descriptor) -> Result<Blob, RegistryError> {
     let digest = descriptor.digest().to_string();
-    let digest = digest.parse().map_err(|_| malformed(&digest, "only sha256 is understood"))?;
+    let digest = digest.parse().map_err(|_| malformed(&digest, &"only sha256 is understood"))?;
     Ok(Blob { media_type: descriptor.media_type().to_string(), digest, size: descriptor.size(), file: None })
 }
 
@@ -289,7 +289,7 @@ impl Registry for Oci {
         match absent(found)? {
             None => Ok(None),
             Some(digest) => {
-                digest.parse().map(Some).map_err(|_| malformed(&digest, "only sha256 is understood"))
+                digest.parse().map(Some).map_err(|_| malformed(&digest, &"only sha256 is understood"))
             }
         }
     }
@@ -331,10 +331,10 @@ impl Registry for Oci {
         let Some(image) = self.reference(reference) else { return Ok(None) };
         let Some((bytes, digest)) = self.manifest(&image).await? else { return Ok(None) };
         let manifest: ImageManifest =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(reference, error))?;
+            serde_json::from_slice(&bytes).map_err(|error| malformed(reference, &error))?;
         let config = blob(manifest.config())?;
         if config.size > CONFIG_LIMIT {
-            return Err(malformed(reference, "its configuration is too large"));
+            return Err(malformed(reference, &"its configuration is too large"));
         }
         let pull = || async {
             let mut bytes = Vec::new();
@@ -358,7 +358,7 @@ impl Registry for Oci {
         let missing = |what: String| RegistryError::Missing { what, place: self.place() };
         let (manifest, _) = self.manifest(&image).await?.ok_or_else(|| missing(format!("image {image}")))?;
         let manifest: ImageManifest =
-            serde_json::from_slice(&manifest).map_err(|error| malformed(&image.to_string(), error))?;
+            serde_json::from_slice(&manifest).map_err(|error| malformed(&image.to_string(), &error))?;
         let blobs: Vec<Blob> = std::iter::once(manifest.config())
             .chain(manifest.layers())
             .map(blob)

@@ -1,4 +1,4 @@
-//! A DaemonSet: on every node that it wants, the new template, available.
+//! A `DaemonSet`: on every node that it wants, the new template, available.
 
 use serde_json::Value;
 

@@ -37,8 +37,8 @@ pub fn trouble(pod: &Value, now: Timestamp) -> Option<String> {
         }
     }
     let statuses = ["initContainerStatuses", "containerStatuses"];
-    let all = statuses.iter().flat_map(|name| pod["status"][*name].as_array().into_iter().flatten());
-    all.filter_map(container_trouble).next()
+    let mut all = statuses.iter().flat_map(|name| pod["status"][*name].as_array().into_iter().flatten());
+    all.find_map(container_trouble)
 }
 
 fn container_trouble(status: &Value) -> Option<String> {

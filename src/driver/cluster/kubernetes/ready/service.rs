@@ -1,4 +1,4 @@
-//! A Service: one of type LoadBalancer has an address; any other is ready at once.
+//! A Service: one of type `LoadBalancer` has an address; any other is ready at once.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! A StatefulSet: every pod is of the new revision and ready, down to the partition.
+//! A `StatefulSet`: every pod is of the new revision and ready, down to the partition.
 
 use serde_json::Value;
 
