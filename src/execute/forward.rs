@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use crate::execute::perform::{Done, StepError, perform};
-use crate::execute::{Begun, Run, WIDTH, back, log};
+use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::journal::Direction;
 use crate::model::plan::{Step, StepId};
 use crate::rollout::{Cause, Decision, End, Event, Reach, Rollout, Traffic};
@@ -127,6 +127,7 @@ impl<'a> Forward<'a> {
             Err(StepError::Stopped) => None,
             Err(error) => {
                 log::failed(self.run, step, Direction::Forward, &error).await;
+                bundle::gather(self.run, step, &error.reason()).await;
                 let cause = error.cause(&step.address);
                 self.stop(cause)
             }

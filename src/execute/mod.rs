@@ -4,6 +4,7 @@
 //! Uses `port`, `model`, `plan` and `rollout`; the world is reached through the ports alone.
 
 mod back;
+mod bundle;
 mod forward;
 mod log;
 mod perform;
@@ -19,6 +20,7 @@ use crate::model::event::Event;
 use crate::model::outcome::ProbeReport;
 use crate::model::plan::{Plan, StepId};
 use crate::model::release::Label;
+use crate::model::secret::SecretValue;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
 use crate::port::Ports;
@@ -84,6 +86,8 @@ struct Run {
     job: Job,
     /// The images that were built in this run.
     built: Mutex<BTreeMap<ServiceName, Digest>>,
+    /// The secrets that were read, so that nothing that is written down holds one.
+    secrets: Mutex<Vec<SecretValue>>,
     /// Is called off when what is under way should stop soon: builds, waits, checks.
     soft: CancellationToken,
     probe: probe::Session,
@@ -92,7 +96,13 @@ struct Run {
 impl Run {
     fn new(job: Job) -> Self {
         let soft = CancellationToken::new();
-        Self { job, built: Mutex::default(), soft, probe: probe::Session::default() }
+        Self {
+            job,
+            built: Mutex::default(),
+            secrets: Mutex::default(),
+            soft,
+            probe: probe::Session::default(),
+        }
     }
 
     fn plan(&self) -> &Plan {
@@ -106,6 +116,17 @@ impl Run {
     fn remember(&self, service: &ServiceName, digest: Digest) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.insert(service.clone(), digest);
+    }
+
+    fn remember_secret(&self, value: SecretValue) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if !secrets.contains(&value) {
+            secrets.push(value);
+        }
+    }
+
+    fn secret_values(&self) -> Vec<SecretValue> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The workload with its image filled in, if the image is known by now.

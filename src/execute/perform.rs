@@ -290,7 +290,9 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
 async fn secrets(run: &Run, workload: &Workload) -> Result<BTreeMap<String, SecretValue>, StepError> {
     let mut values = BTreeMap::new();
     for (name, from) in workload.secrets() {
-        values.insert(name.to_owned(), run.job.ports.secrets.read(name, from).await?);
+        let value = run.job.ports.secrets.read(name, from).await?;
+        run.remember_secret(value.clone());
+        values.insert(name.to_owned(), value);
     }
     Ok(values)
 }

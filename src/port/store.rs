@@ -1,14 +1,15 @@
 //! The state store: history, journal and lock of the environments.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::EnvironmentName;
 use crate::model::journal::{Entry, Journal};
 use crate::model::release::Actor;
 use crate::model::state::{Holder, State};
+use crate::model::{EnvironmentName, ReleaseNumber};
 
 /// Why a store did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,18 @@ pub trait StateStore: Send + Sync {
     /// Appends to the run's journal and waits until the disk has it.
     async fn append(&self, environment: &EnvironmentName, run: &str, entry: &Entry)
     -> Result<(), StoreError>;
+
+    /// Keeps what is known about a release's failure: file name → text. Gives where that is; none for a store that
+    /// keeps no files.
+    async fn keep_failure(
+        &self,
+        environment: &EnvironmentName,
+        release: ReleaseNumber,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, StoreError> {
+        let _ = (environment, release, files);
+        Ok(None)
+    }
 
     /// The newest journal, torn last line left out; none before the first run.
     async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError>;

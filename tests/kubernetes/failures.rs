@@ -37,6 +37,31 @@ fn a_process_that_will_not_stay_up_ends_the_wait() {
 }
 
 #[test]
+fn what_is_known_about_a_failure_is_kept_without_any_secret() {
+    let Some(mut site) = Site::live() else { return };
+    site.put("keys/db", "hunter2-hunter2");
+    site.staging.push("secrets: {db: {file: keys/db}}".to_owned());
+    site.env.insert("DB".to_owned(), "{secret: db}".to_owned());
+    site.env.insert("KWOK".to_owned(), "crash".to_owned());
+    // Somebody prints a secret where everybody can read it.
+    site.env.insert("PRINTED".to_owned(), "hunter2-hunter2".to_owned());
+    site.apply().code(1).says("likely cause: ").says("ended with exit code 3, 4 times").says("failures/2");
+    let folder = site.path().join("state/staging/failures/2");
+    let summary = std::fs::read_to_string(folder.join("summary.txt")).expect("a summary");
+    assert!(summary.contains("ended with exit code 3"), "{summary}");
+    let events = std::fs::read_to_string(folder.join("events.txt")).expect("events");
+    assert!(events.contains("Deployment/web-green: ScalingReplicaSet"), "{events}");
+    let objects: Vec<_> =
+        std::fs::read_dir(folder.join("objects")).expect("objects").filter_map(Result::ok).collect();
+    assert!(objects.len() >= 2, "{objects:?}");
+    for object in objects {
+        let text = std::fs::read_to_string(object.path()).expect("a file");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("KWOK"));
+    }
+}
+
+#[test]
 fn a_quota_is_named() {
     let Some(site) = Site::live() else { return };
     let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}});

@@ -5,24 +5,27 @@
 //! state/staging/state.previous.json  the one before, for the day it is needed
 //! state/staging/journal/RUN.jsonl    intents and results, appended and synced
 //! state/staging/lock.json            who holds the lock, with a heartbeat
+//! state/staging/failures/RELEASE/    what was known about a failure when it happened
 //! ```
 //!
 //! The lock's file is only ever read and written under an `flock` on `lock.guard`, held for microseconds, so
 //! that two takers cannot both win. Start with [`document`] for the format and [`lock`] for the lease.
 
 mod document;
+mod failure;
 mod journal;
 mod lock;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::EnvironmentName;
 use crate::model::journal::{Entry, Journal};
 use crate::model::release::Actor;
 use crate::model::state::{Holder, State};
+use crate::model::{EnvironmentName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::store::{Lease, StoreError};
 
@@ -121,6 +124,19 @@ impl StateStore for LocalStore {
         let folder = self.of(environment);
         let (run, entry) = (run.to_owned(), entry.clone());
         blocking(move || journal::append(&folder, &run, &entry)).await
+    }
+
+    async fn keep_failure(
+        &self,
+        environment: &EnvironmentName,
+        release: ReleaseNumber,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, StoreError> {
+        let folder = self.of(environment).join("failures").join(release.to_string());
+        let place = folder.display().to_string();
+        let files = files.clone();
+        blocking(move || failure::keep(&folder, &files)).await?;
+        Ok(Some(place))
     }
 
     async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError> {

@@ -1,0 +1,76 @@
+//! What is known about a failure, written down before anything is reverted: afterwards the pods are gone.
+
+use std::time::Duration;
+
+use crate::execute::Run;
+use crate::model::event::Event;
+use crate::model::plan::{Action, Step};
+use crate::model::{Address, Slot};
+use crate::port::engine::Diagnosis;
+
+/// How long gathering may hold up the way back.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// The most that is kept of one file.
+const LARGEST: usize = 1 << 20;
+
+/// Gathers what the engine knows about the slot that a step was about, and keeps it beside the history.
+pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
+    let (Some(slot), Some(target)) = (slot_of(step), &run.plan().target) else { return };
+    let asked = run.job.ports.engine.diagnose(&run.job.permit.scope, slot, Some(target.release));
+    let diagnosis = match tokio::time::timeout(DEADLINE, asked).await {
+        Ok(Ok(Some(diagnosis))) => diagnosis,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return note(run, format!("what failed could not be looked at: {error}")),
+        Err(_) => return note(run, format!("what failed could not be looked at within {DEADLINE:?}")),
+    };
+    let diagnosis = scrubbed(run, diagnosis, reason);
+    let kept =
+        run.job.ports.store.keep_failure(&run.plan().environment, target.release, &diagnosis.files).await;
+    match kept {
+        Ok(Some(place)) => {
+            note(run, format!("likely cause: {}", diagnosis.cause));
+            note(run, format!("logs, events and objects are kept in {place}"));
+        }
+        Ok(None) => note(run, format!("likely cause: {}", diagnosis.cause)),
+        Err(error) => note(run, format!("what is known about it could not be kept: {error}")),
+    }
+}
+
+fn note(run: &Run, text: String) {
+    run.say(Event::Note { text });
+}
+
+/// The slot whose state explains why a step failed.
+fn slot_of(step: &Step) -> Option<Slot> {
+    match (&step.action, &step.address) {
+        (Action::Ready { .. } | Action::Check { .. }, Address::Slot(slot))
+        | (Action::Place { running: true, .. }, Address::Workload(slot, _)) => Some(*slot),
+        _ => None,
+    }
+}
+
+/// Without any secret's value that this run has read, and without what is too long to read.
+fn scrubbed(run: &Run, diagnosis: Diagnosis, reason: &str) -> Diagnosis {
+    let secrets = run.secret_values();
+    let clean = |text: String| {
+        let mut text = text;
+        for secret in secrets.iter().filter(|secret| secret.expose().len() >= 4) {
+            text = text.replace(secret.expose(), "***");
+        }
+        if text.len() > LARGEST {
+            let mut at = text.len() - LARGEST;
+            while !text.is_char_boundary(at) {
+                at += 1;
+            }
+            text = format!("(the beginning is left out)\n{}", &text[at..]);
+        }
+        text
+    };
+    let mut files: std::collections::BTreeMap<String, String> =
+        diagnosis.files.into_iter().map(|(name, text)| (name, clean(text))).collect();
+    files
+        .entry("summary.txt".to_owned())
+        .or_default()
+        .push_str(&clean(format!("what shipit said: {reason}\n")));
+    Diagnosis { cause: clean(diagnosis.cause), files }
+}
