@@ -10,9 +10,11 @@ mod check;
 mod completions;
 mod destroy;
 mod diff;
+mod doctor;
 mod explain;
 mod graph;
 mod history;
+mod import;
 mod init;
 mod logs;
 mod plan;
@@ -81,6 +83,10 @@ pub enum Command {
     Destroy(destroy::Args),
     /// Hold the current branch against the branch rules.
     Check(check::Args),
+    /// Look at everything that a run needs: connections, permissions, secrets.
+    Doctor(doctor::Args),
+    /// Take over objects of the cluster that others have made.
+    Import(import::Args),
     /// Look at the state, or mend it.
     State(state::Args),
     /// Take the lock away from a run that holds it.
@@ -128,6 +134,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Render(args) => render::exec(&cx, &args).await,
         Command::Destroy(args) => destroy::exec(&cx, &args).await,
         Command::Check(args) => check::exec(&cx, &args).await,
+        Command::Doctor(args) => doctor::exec(&cx, &args).await,
+        Command::Import(args) => import::exec(&cx, &args).await,
         Command::State(args) => state::exec(&cx, &args).await,
         Command::Unlock(args) => unlock::exec(&cx, &args).await,
         Command::Agent(args) => agent::exec(&cx, args).await,

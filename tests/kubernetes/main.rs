@@ -10,6 +10,7 @@ mod site;
 mod drift;
 mod failures;
 mod first_light;
+mod import;
 mod kills;
 mod objects;
 mod traffic;

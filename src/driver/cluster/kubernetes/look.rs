@@ -286,7 +286,8 @@ async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Fact
         slots.insert(*slot, facts);
     }
     let drifts = record.routes.iter().map(|(service, route)| async move {
-        let drift = drift(api, policy, &of_route(route, active, &look.set), &look.found).await?;
+        let bound = bound_of_route(route, active, &look.set);
+        let drift = drift(api, policy, &bound, &look.found).await?;
         Ok::<_, Fault>((service.clone(), drift))
     });
     let drifts = try_join_all(drifts).await?;
@@ -307,6 +308,16 @@ async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Fact
 pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
     let Some(objects) = &route.objects else { return Vec::new() };
     objects.fixed.iter().chain([objects.live(active)]).map(|manifest| shared(manifest, set)).collect()
+}
+
+/// Those that must be as they were applied. Before the first switch the live object may still be what it was before
+/// it was imported: its traffic is not taken away until a slot can have it.
+pub(super) fn bound_of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
+    let mut all = of_route(route, active, set);
+    if active.is_none() {
+        all.pop();
+    }
+    all
 }
 
 /// The pods of a service in a slot that are not on their way out, by name.

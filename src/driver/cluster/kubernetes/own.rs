@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
-use crate::driver::cluster::kubernetes::compare::{Verdict, compare};
+use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
 use crate::driver::cluster::kubernetes::ready::may_wait;
@@ -155,8 +155,8 @@ pub(super) async fn clear_if_empty(
     Ok(())
 }
 
-/// Takes an object over. What `kubectl apply` claimed for itself becomes shipit's, so that a field that leaves the
-/// configuration later leaves the object, too.
+/// Takes an object over without changing what it says. What `kubectl apply` claimed for itself becomes shipit's, so
+/// that a field that is not in the configuration leaves the object with the next apply, as the plan will show.
 pub(super) async fn adopt(
     engine: &KubernetesEngine,
     permit: &Permit,
@@ -165,14 +165,12 @@ pub(super) async fn adopt(
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
     let set = engine.records(api, &permit.scope).set();
-    let object = shared(manifest, &set);
-    let key = object.key();
-    let what = || format!("importing {}", said(&key));
-    let live =
-        api.get(&key).await.map_err(|fault| fault.while_(what()))?.ok_or_else(|| EngineError::Refused {
-            reason: format!("{} is not there", said(&key)),
-            help: "`shipit apply` makes it".to_owned(),
-        })?;
+    let key = manifest.key();
+    let failed = |fault: Fault| fault.while_(format!("importing {}", said(&key)));
+    let live = api.get(&key).await.map_err(failed)?.ok_or_else(|| EngineError::Refused {
+        reason: format!("{} is not there", said(&key)),
+        help: "`shipit apply` makes it".to_owned(),
+    })?;
     let labels = &live["metadata"]["labels"];
     if labels[mark::PART_OF] == set.as_str() {
         return Ok(Vec::new());
@@ -183,12 +181,18 @@ pub(super) async fn adopt(
             help: "take it out there first".to_owned(),
         });
     }
-    let taken = migrate(api, &key, &live).await.map_err(|fault| fault.while_(what()))?;
-    let kind = api.must((&key.api_version, &key.kind)).await.map_err(|fault| fault.while_(what()))?;
+    let taken = migrate(api, &key, &live).await.map_err(failed)?;
+    let kind = api.must((&key.api_version, &key.kind)).await.map_err(failed)?;
     let change = |record: &mut Record| {
         record.kinds.insert(kind.clone());
     };
     engine.remember(api, permit, &mut read, change).await?;
+    let now = api.get(&key).await.map_err(failed)?.unwrap_or(live);
+    let plain = json!({"apiVersion": key.api_version, "kind": key.kind,
+        "metadata": {"name": key.name, "namespace": key.namespace}});
+    let mut body = applied(&now).unwrap_or(plain);
+    body["metadata"]["labels"][mark::PART_OF] = set.into();
+    let object = Manifest::try_from(body).map_err(|error| failed(Fault::Malformed(error.to_string())))?;
     send::apply(api, super::Conflict::TakeOver, &object, None).await.map_err(|fault| refused(&key, fault))?;
     Ok(taken)
 }

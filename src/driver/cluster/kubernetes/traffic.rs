@@ -101,7 +101,14 @@ pub(super) async fn route(
     engine.remember(api, permit, &mut read, change).await?;
     let mut ordered: Vec<&Manifest> = manifests.iter().collect();
     ordered.sort_by_key(|manifest| rank(manifest.kind()));
+    let off = route.objects.as_ref().map(|objects| objects.off.key());
     for manifest in ordered {
+        if active.is_none()
+            && off == Some(manifest.key())
+            && serves_others(api, &manifest.key()).await.map_err(failed)?
+        {
+            continue;
+        }
         let applied = send::apply(api, slots::policy(engine), manifest, None).await;
         if let Err(fault) = applied {
             // A Service cannot become a name and back: it is made anew.
@@ -119,6 +126,12 @@ pub(super) async fn route(
         send::delete(api, &key, None).await?;
     }
     Ok(())
+}
+
+/// Whether a live object is there that no switch of ours has touched: one that was imported.
+async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, Fault> {
+    let live = api.get(key).await?;
+    Ok(live.is_some_and(|live| live["metadata"]["labels"].get(mark::ACTIVE).is_none()))
 }
 
 async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<(), EngineError> {
@@ -159,7 +172,7 @@ async fn drift(
     active: Option<Slot>,
     set: &str,
 ) -> Result<Vec<crate::model::object::Drift>, Fault> {
-    let manifests = of_route(route, active, set);
+    let manifests = look::bound_of_route(route, active, set);
     let objects = manifests.iter().map(|manifest| (manifest.key(), manifest.body().clone())).collect();
     let key = Key(Vec::new());
     let expected = Expected { objects, whole: BTreeSet::new(), strangers: false, key: &key };

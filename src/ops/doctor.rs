@@ -1,0 +1,68 @@
+//! `doctor`: whether everything that a run needs is there, and may be used.
+
+use crate::model::ContentHash;
+use crate::model::Manifest;
+use crate::model::desired::Desired;
+use crate::ops::{Error, Session};
+use crate::port::engine::{EngineError, Examined};
+
+/// Looks at everything that a plan and its run would use. Changes nothing.
+pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
+    let desired = session.desired()?;
+    let ports = &session.ports;
+    let mut found = vec![well(format!("{} → {} is valid", session.project.name, session.environment))];
+    let engine = ports.engine.examine(&session.scope(), &objects(&desired)).await;
+    found.extend(engine.unwrap_or_else(|error| vec![engine_fault(&error)]));
+    let asked = desired.services.keys().map(|service| async move {
+        let what = format!("the registry {} answers for {service}", ports.registry.place());
+        match ports.registry.find(service, &ContentHash::of(b"doctor")).await {
+            Ok(_) => well(what),
+            Err(error) => ill(what, &error, "look at `registry:` and at the credentials"),
+        }
+    });
+    found.extend(futures_util::future::join_all(asked).await);
+    let what = "the state can be read".to_owned();
+    found.push(match session.state().await {
+        Ok(_) => well(what),
+        Err(error) => ill(what, &error, "`shipit state restore` goes back to the one before"),
+    });
+    for service in desired.services.values() {
+        for (name, from) in service.workload.secrets() {
+            let what = format!("the secret {name} can be read");
+            found.push(match ports.secrets.read(name, from).await {
+                Ok(_) => well(what),
+                Err(error) => ill(what, &error, &error.help),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Every object that a run may make.
+pub(super) fn objects(desired: &Desired) -> Vec<Manifest> {
+    let mut all = desired.objects.clone();
+    for service in desired.services.values() {
+        all.extend(service.workload.objects.values().flatten().cloned());
+        if let Some(route) = service.route.as_ref().and_then(|route| route.objects.as_ref()) {
+            all.extend(route.fixed.iter().cloned());
+            all.push(route.off.clone());
+        }
+    }
+    all
+}
+
+fn well(what: String) -> Examined {
+    Examined { what, fault: None, help: None }
+}
+
+fn ill(what: String, fault: &dyn std::fmt::Display, help: &str) -> Examined {
+    Examined { what, fault: Some(fault.to_string()), help: Some(help.to_owned()) }
+}
+
+fn engine_fault(error: &EngineError) -> Examined {
+    let help = match error {
+        EngineError::Unreachable { help, .. } | EngineError::Refused { help, .. } => help.clone(),
+        _ => "look at `cluster:`".to_owned(),
+    };
+    ill("the engine answers".to_owned(), error, &help)
+}
