@@ -1,6 +1,8 @@
 //! `state`: look at the state, and mend one that was damaged.
 
+use crate::config::types::StateKind;
 use crate::model::state::State;
+use crate::ops::wiring::LocalStore;
 use crate::ops::{Error, Session, wiring};
 
 /// The state as it is.
@@ -10,10 +12,24 @@ pub async fn show(session: &Session) -> Result<State, Error> {
 
 /// Goes back to the state before a damaged one.
 pub async fn restore(session: &Session) -> Result<State, Error> {
-    Ok(wiring::local_store(&session.root, session.configuration()?).restore(&session.environment).await?)
+    Ok(local(session)?.restore(&session.environment).await?)
 }
 
 /// Takes a hand-edited state as it is.
 pub async fn accept(session: &Session) -> Result<State, Error> {
-    Ok(wiring::local_store(&session.root, session.configuration()?).accept(&session.environment).await?)
+    Ok(local(session)?.accept(&session.environment).await?)
+}
+
+/// Only a folder can be mended by hand.
+fn local(session: &Session) -> Result<LocalStore, Error> {
+    let configuration = session.configuration()?;
+    if configuration.state.kind != StateKind::Local {
+        return Err(Error::Usage {
+            what: "only a state in a folder is mended this way".to_owned(),
+            help:
+                "an object of the cluster is mended by `kubectl edit`, or deleted: what runs is found again"
+                    .to_owned(),
+        });
+    }
+    Ok(wiring::local_store(&session.root, configuration))
 }

@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind};
+use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, StateKind};
 use crate::config::{Environment, Project};
 use crate::desired;
 use crate::driver::builder::pack::Pack;
 use crate::driver::check::Checks;
 use crate::driver::cluster::kubernetes::ready::Rule;
+use crate::driver::cluster::kubernetes::store::KubernetesStore;
 use crate::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
 use crate::driver::host::HostEngine;
 use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::{Oci, Place};
 use crate::driver::secret::Secrets;
-use crate::driver::state::local::LocalStore;
 use crate::model::EnvironmentName;
 use crate::ops::Error;
-use crate::port::{Engine, Ports, Registry};
+use crate::port::{Engine, Ports, Registry, StateStore};
 
 pub use crate::driver::render::{Recipe, render};
+pub use crate::driver::state::local::LocalStore;
 
 /// The drivers for one environment.
 pub fn ports(
@@ -33,7 +34,7 @@ pub fn ports(
         engine: engine(root, project, name, environment)?,
         registry: registry(root, project, name, environment)?,
         builder: Arc::new(Pack),
-        store: Arc::new(local_store(root, environment)),
+        store: store(root, project, name, environment)?,
         checker: Arc::new(Checks::default()),
         secrets: Arc::new(Secrets::new(root.to_path_buf())),
     })
@@ -50,11 +51,7 @@ fn engine(
         return Ok(Arc::new(HostEngine::new(cluster.directory(root))));
     }
     let settings = Settings {
-        connection: Connection {
-            kubeconfig: cluster.kubeconfig.as_ref().map(|path| root.join(path)),
-            context: cluster.context.clone(),
-            exec_plugins: cluster.exec_plugins,
-        },
+        connection: connection(root, environment),
         namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
         conflict: match cluster.conflicts {
             Conflicts::Stop => Conflict::Stop,
@@ -92,6 +89,35 @@ fn registry(
     }
     let endpoint = registry.endpoint.clone().unwrap_or_default();
     Ok(Arc::new(Oci::new(Place { endpoint, repositories })))
+}
+
+fn store(
+    root: &Path,
+    project: &Project,
+    name: &EnvironmentName,
+    environment: &Environment,
+) -> Result<Arc<dyn StateStore>, Error> {
+    if environment.state.kind == StateKind::Local {
+        return Ok(Arc::new(local_store(root, environment)));
+    }
+    let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
+    let namespace = environment.state.namespace.clone().unwrap_or(home);
+    let failures = root.join(environment.state.path());
+    Ok(Arc::new(KubernetesStore::new(
+        connection(root, environment),
+        namespace,
+        project.name.clone(),
+        failures,
+    )))
+}
+
+fn connection(root: &Path, environment: &Environment) -> Connection {
+    let cluster = &environment.cluster;
+    Connection {
+        kubeconfig: cluster.kubeconfig.as_ref().map(|path| root.join(path)),
+        context: cluster.context.clone(),
+        exec_plugins: cluster.exec_plugins,
+    }
 }
 
 /// The state store, with what only the local one can do.

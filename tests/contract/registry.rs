@@ -1,13 +1,14 @@
 //! The registry's contract, held by the image layout; and that others can read it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use shipit::driver::builder::pack::Pack;
 use shipit::driver::registry::layout::Layout;
-use shipit::model::{ContentHash, Digest};
+use shipit::driver::registry::oci::{Oci, Place};
+use shipit::model::{ContentHash, Digest, ServiceName};
 use shipit::port::registry::{RegistryError, inputs_tag};
 use shipit::port::{Builder as _, Registry};
 use tokio_util::sync::CancellationToken;
@@ -162,4 +163,68 @@ async fn skopeo_reads_and_copies_the_layout() {
         .expect("skopeo starts");
     assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
     Layout::new(root.path().join("copied")).verify(&web(), &digest).await.expect("the same bytes");
+}
+
+/// A repository of its own in the tests' registry.
+fn remote() -> Option<Oci> {
+    let endpoint = crate::cluster::admin()?.registry;
+    let name = format!("contract-{}", uuid::Uuid::new_v4().simple());
+    let repositories = BTreeMap::from([(web(), format!("{name}/web")), (other(), format!("{name}/other"))]);
+    Some(Oci::new(Place { endpoint, repositories }))
+}
+
+fn other() -> ServiceName {
+    "other".parse().expect("a name")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_on_the_network_keeps_what_is_pushed() {
+    let Some(registry) = remote() else { return };
+    let root = folder();
+    let nothing = registry.find(&web(), &ContentHash::of(b"x")).await.expect("an answer");
+    assert_eq!(nothing, None, "a repository that is not there is no error");
+    let (inputs, digest) = push(&registry, root.path(), "v1").await;
+    assert_eq!(registry.find(&web(), &inputs).await.expect("an answer"), Some(digest.clone()));
+    registry.verify(&web(), &digest).await.expect("whole");
+    let missing = registry.verify(&other(), &digest).await;
+    assert!(matches!(missing, Err(RegistryError::Missing { .. })), "{missing:?}");
+    let base = registry.base("web:staging").await.expect("an answer").expect("there");
+    assert_eq!((base.digest, base.layers.len()), (digest.clone(), 1));
+    assert_eq!(registry.base("web:nothing").await.expect("an answer"), None);
+    let (_, newer) = push(&registry, root.path(), "v2").await;
+    let base = registry.base("web:staging").await.expect("an answer").expect("there");
+    assert_eq!(base.digest, newer, "the tag has moved");
+    registry.tag(&web(), &digest, &["stable".to_owned()]).await.expect("tagged");
+    let base = registry.base("web:stable").await.expect("an answer").expect("there");
+    assert_eq!(base.digest, digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_not_sent_again_and_a_base_is_mounted() {
+    let Some(registry) = remote() else { return };
+    let root = folder();
+    push(&registry, root.path(), "v1").await;
+    let said = std::sync::Mutex::new(String::new());
+    let request = request(root.path(), pack("/app/x")).await;
+    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let say = |line: &str| said.lock().expect("whole").push_str(line);
+    registry.push(&web(), &built, &["again".to_owned()], &say).await.expect("pushed");
+    assert!(said.lock().expect("whole").starts_with("pushed 0 bytes"), "{said:?}");
+    // An image on top of it, in another repository: the base's layer is not in the build's folder.
+    let base = registry.base("web:again").await.expect("an answer").expect("there");
+    fs::write(root.path().join("app/message.txt"), "on top").expect("a file");
+    let mut above = pack("/app/x");
+    above.base = shipit::model::build::Base::Image("web:again".to_owned());
+    let spec = shipit::model::build::BuildSpec::Pack(above);
+    let inputs = Pack.inputs(root.path(), &spec, Some(&base)).await.expect("inputs");
+    let request = shipit::port::builder::BuildRequest {
+        base: Some(base),
+        expects: inputs.hash,
+        spec,
+        service: other(),
+        ..request
+    };
+    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let digest = registry.push(&other(), &built, &["t".to_owned()], &|_| {}).await.expect("pushed");
+    registry.verify(&other(), &digest).await.expect("whole");
 }

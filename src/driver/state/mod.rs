@@ -1,3 +1,4 @@
 //! Where history, journal and lock are kept.
 
+pub(in crate::driver) mod failure;
 pub mod local;

@@ -18,6 +18,7 @@ pub mod ready;
 mod record;
 mod send;
 mod slots;
+pub mod store;
 mod traffic;
 mod wait;
 

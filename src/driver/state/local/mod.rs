@@ -12,7 +12,6 @@
 //! that two takers cannot both win. Start with [`document`] for the format and [`lock`] for the lease.
 
 mod document;
-mod failure;
 mod journal;
 mod lock;
 
@@ -22,6 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::driver::state::failure;
 use crate::model::journal::{Entry, Journal};
 use crate::model::release::Actor;
 use crate::model::state::{Holder, State};
@@ -132,11 +132,7 @@ impl StateStore for LocalStore {
         release: ReleaseNumber,
         files: &BTreeMap<String, String>,
     ) -> Result<Option<String>, StoreError> {
-        let folder = self.of(environment).join("failures").join(release.to_string());
-        let place = folder.display().to_string();
-        let files = files.clone();
-        blocking(move || failure::keep(&folder, &files)).await?;
-        Ok(Some(place))
+        failure::keep(&self.folder, environment, release, files).await
     }
 
     async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
