@@ -22,6 +22,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub auto_approve: bool,
 
+    /// Switch even when the way back would not lead anywhere: an image or an object of the live release is gone.
+    #[arg(long)]
+    pub no_way_back: bool,
+
     /// How long to wait for a lock that another run holds, as `30s`.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub lock_timeout: Period,
@@ -54,6 +58,7 @@ pub(super) async fn with_options(
     let approve = |plan: &Plan| approve(plan, args, approved_before);
     let options = Options {
         plan,
+        no_way_back: args.no_way_back,
         lock_wait: args.lock_timeout.get(),
         approve: &approve,
         sink: Arc::new(move |event| sink.show(&event)),

@@ -51,6 +51,9 @@ pub struct Plan {
     pub unchanged: Vec<Unchanged>,
     /// What the reader should know besides.
     pub notes: Vec<String>,
+    /// Why the way back would not lead anywhere; such a plan is carried out only if that is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub no_way_back: Vec<String>,
 }
 
 impl Plan {

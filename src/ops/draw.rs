@@ -7,7 +7,7 @@ use crate::model::plan::Plan;
 use crate::model::state::State;
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
-use crate::ops::{Error, Session, carry, images, policy};
+use crate::ops::{Error, Session, carry, images, policy, preflight};
 use crate::plan;
 use crate::port::engine::EngineError;
 
@@ -59,7 +59,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     if matches!(wanted, Wanted::Apply | Wanted::Carry(_)) {
         crate::policy::may_take(&observed)?;
     }
-    let plan = match wanted {
+    let mut plan = match wanted {
         Wanted::Apply | Wanted::Carry(_) => plan::apply(&desired, &observed, state),
         Wanted::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
         Wanted::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
@@ -67,6 +67,9 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
         Wanted::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
+    if !matches!(wanted, Wanted::Rollback(_)) {
+        plan.no_way_back = preflight::way_back(session, &plan, facts).await?;
+    }
     Ok(plan)
 }
 

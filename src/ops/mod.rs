@@ -16,6 +16,7 @@ pub mod init;
 pub mod lock;
 pub mod logs;
 pub mod policy;
+pub mod preflight;
 pub mod run;
 pub mod session;
 mod sources;

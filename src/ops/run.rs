@@ -25,6 +25,8 @@ use crate::rollout::{End, Traffic};
 pub struct Options<'a> {
     /// A plan that somebody approved before; without it one is drawn and shown to `approve`.
     pub plan: Option<Plan>,
+    /// Whether a plan may be carried out that has no way back.
+    pub no_way_back: bool,
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
     /// Says whether the plan is to be carried out.
@@ -74,6 +76,13 @@ async fn locked(
     let faults = plan::verify(&plan);
     if !faults.is_empty() {
         return Err(Error::Faulty(faults));
+    }
+    if !plan.no_way_back.is_empty() && !options.no_way_back {
+        return Err(crate::policy::Refusal {
+            what: format!("there would be no way back: {}", plan.no_way_back.join("; ")),
+            help: "put that right, or say --no-way-back".to_owned(),
+        }
+        .into());
     }
     (options.approve)(&plan)?;
     if plan.is_empty() {

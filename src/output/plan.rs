@@ -36,6 +36,9 @@ pub fn human(plan: &Plan) -> String {
             let _ = write!(text, "\n  {}\n{}", paint(BOLD, &section.title), section.lines.concat());
         }
     }
+    for reason in &plan.no_way_back {
+        let _ = write!(text, "\n{} {reason}\n", paint(GONE, "no way back:"));
+    }
     for note in &plan.notes {
         let _ = write!(text, "\n{} {note}\n", paint(CHANGED, "note:"));
     }

@@ -134,6 +134,7 @@ impl Draft {
             steps: self.steps,
             unchanged: self.unchanged,
             notes: self.notes,
+            no_way_back: Vec::new(),
         }
     }
 }

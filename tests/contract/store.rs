@@ -28,7 +28,7 @@ struct Place {
     cluster: Option<Cluster>,
 }
 
-async fn tell(kind: &str, story: impl AsyncFnOnce(&Place)) {
+async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut place = if kind == "local" {
         let store = Arc::new(LocalStore::new(folder.path().join("state")));
@@ -43,7 +43,7 @@ async fn tell(kind: &str, story: impl AsyncFnOnce(&Place)) {
         let store = Arc::new(KubernetesStore::new(connection, namespace, project, failures));
         Place { store, folder, cluster: Some(cluster) }
     };
-    story(&place).await;
+    told(&place).await;
     let cluster = place.cluster.take();
     tokio::task::spawn_blocking(move || drop(cluster)).await.expect("taken away");
 }

@@ -69,7 +69,9 @@ fn a_quota_is_named() {
     let path = format!("{}/small", site.cluster.of("v1", "resourcequotas"));
     until("the quota counts", || site.cluster.get(&path)["status"]["used"]["pods"] == "1");
     site.message("v2");
-    site.apply().code(1).says("quota does not allow its pods").says("pods=1");
+    site.apply().code(6).says("the quota small").says("allows 1 pods, and both slots need 2");
+    let anyway = ["apply", "--env", "staging", "--auto-approve", "--no-way-back"];
+    site.run(&anyway).code(1).says("quota does not allow its pods").says("pods=1");
     assert_eq!(site.live_release(), 1);
 }
 
@@ -124,6 +126,27 @@ fn a_permission_that_is_missing_is_named() {
     assert_ne!(said.code, Some(0));
     said.says("cannot patch resource \"deployments\"").says("shipit doctor");
     assert_eq!(site.live_release(), 1);
+}
+
+#[test]
+fn a_switch_without_a_way_back_is_refused_unless_it_is_meant() {
+    let Some(mut site) = Site::live() else { return };
+    site.staging = vec!["promotion: {mode: manual, probe: {rate: 0}}".to_owned()];
+    site.message("v2");
+    site.apply().code(0);
+    // The live release's image goes away, as a registry's own rule may have it.
+    let live = site.cluster.get(&site.cluster.deployment("web-blue"));
+    let image =
+        live["spec"]["template"]["spec"]["containers"][0]["image"].as_str().expect("an image").to_owned();
+    let (name, digest) = image.split_once('@').expect("a digest");
+    let (registry, repository) = name.split_once('/').expect("a repository");
+    let url = format!("http://{registry}/v2/{repository}/manifests/{digest}");
+    let deleted = Command::new("curl").args(["-sf", "-X", "DELETE", &url]).status().expect("curl starts");
+    assert!(deleted.success());
+    let promote = ["promote", "green", "--env", "staging", "--auto-approve"];
+    site.run(&promote).code(6).says("no way back").says("cannot be pulled again").says("--no-way-back");
+    assert_eq!(site.active(), "blue");
+    site.run(&[&promote[..], &["--no-way-back"]].concat()).code(0).says("green is active");
 }
 
 /// A control plane that a test may hurt.

@@ -520,7 +520,29 @@ pub(super) async fn way_back(
             reasons.push(format!("{} is not there any more", said(&drift.key)));
         }
     }
+    let pods: usize = there.workloads.values().map(|workload| workload.instances.len()).sum();
+    let api = engine.api().await?;
+    reasons.extend(quota(engine, api, slot, pods).await);
     Ok(reasons)
+}
+
+/// Whether the namespace's quotas have room for both slots at once. Who may not read them is not told.
+async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) -> Vec<String> {
+    let namespaces = &engine.settings.namespaces.slots;
+    let (own, other) = (&namespaces[&slot], &namespaces[&slot.other()]);
+    let needed = if own == other { pods * 2 } else { pods };
+    let mut reasons = Vec::new();
+    let Ok(kind) = api.must(("v1", "ResourceQuota")).await else { return reasons };
+    let take = |quota: Value| {
+        let hard = quota["status"]["hard"]["pods"].as_str().and_then(|text| text.parse::<usize>().ok());
+        if let Some(hard) = hard.filter(|hard| *hard < needed) {
+            let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+            reasons
+                .push(format!("the quota {name} in {own} allows {hard} pods, and both slots need {needed}"));
+        }
+    };
+    let _ = api.list(&kind, Some(own), "", take).await;
+    reasons
 }
 
 /// The pods of a slot that run, for whom it may concern.

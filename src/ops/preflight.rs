@@ -1,0 +1,34 @@
+//! Before a switch: whether the way back that the plan counts on is really there.
+
+use crate::model::Slot;
+use crate::model::facts::Facts;
+use crate::model::plan::{Action, Plan};
+use crate::ops::{Error, Session};
+use crate::port::engine::Pull;
+
+/// Why traffic could not go back to where it is now: an image that is gone, an object that is missing, a quota that
+/// is too small. Empty when it could, and for a plan that switches nothing.
+pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<Vec<String>, Error> {
+    let Some(slot) = leaves(plan) else { return Ok(Vec::new()) };
+    let Some(there) = facts.slots.get(&slot) else { return Ok(Vec::new()) };
+    let registry = &session.ports.registry;
+    let images = there.workloads.iter().map(|(service, workload)| async move {
+        // An engine that has unpacked the image does not need the registry for it any more.
+        let Pull::Repository(_) = registry.pull(service) else { return None };
+        let image = workload.spec.image.value()?;
+        let fault = registry.verify(service, image).await.err()?;
+        Some(format!("the image of {service} in {slot} cannot be pulled again: {fault}"))
+    });
+    let scope = session.scope();
+    let (images, engine) =
+        tokio::join!(futures_util::future::join_all(images), session.ports.engine.way_back(&scope, slot));
+    Ok(images.into_iter().flatten().chain(engine?).collect())
+}
+
+/// The slot that loses its traffic.
+fn leaves(plan: &Plan) -> Option<Slot> {
+    plan.steps.iter().find_map(|step| match step.action {
+        Action::Switch { from: Some(from), to: Some(_) } => Some(from),
+        _ => None,
+    })
+}
