@@ -7,6 +7,7 @@
 mod cluster;
 mod site;
 
+mod differential;
 mod drift;
 mod failures;
 mod first_light;

@@ -279,10 +279,16 @@ fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
             out.insert(path.to_owned(), "[]".to_owned());
         }
         Value::Array(items) => {
+            let mut order = Vec::new();
             for (index, item) in items.iter().enumerate() {
-                let name =
-                    item.get("name").and_then(Value::as_str).map_or_else(|| index.to_string(), str::to_owned);
+                let name = item.get("name").and_then(Value::as_str);
+                order.extend(name);
+                let name = name.map_or_else(|| index.to_string(), str::to_owned);
                 flatten(&format!("{path}[{name}]"), item, out);
+            }
+            // Items that are known by their names may still change places.
+            if order.len() > 1 {
+                out.insert(format!("{path}[order]"), order.join(", "));
             }
         }
         Value::String(text) => {
@@ -523,6 +529,19 @@ mod tests {
         assert_eq!(origin("spec.replicas"), Some(None));
         assert_eq!(origin("spec.minReadySeconds"), Some(Some("set by the server or a webhook".to_owned())));
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn items_that_change_places_are_a_change() {
+        let object = |names: &[&str]| {
+            let ports: Vec<Value> =
+                names.iter().map(|name| json!({"name": name, "port": name.len()})).collect();
+            json!({"kind": "Service", "spec": {"ports": ports}})
+        };
+        let found = changes(&object(&["a", "bc"]), &object(&["bc", "a"]), &object(&["a", "bc"]));
+        let shown: Vec<_> =
+            found.iter().map(|change| (change.field.as_str(), change.after.as_deref())).collect();
+        assert_eq!(shown, [("spec.ports[order]", Some("a, bc"))]);
     }
 
     #[test]

@@ -45,12 +45,7 @@ pub(super) async fn decide(
         match api.apply(&body, how).await {
             Ok(result) if is_unchanged(live, &result) => return Ok(Decision::Same),
             Ok(result) => {
-                let changes = changes(&body, live, &result);
-                // What moved and is not shown is the server's own bookkeeping.
-                if changes.is_empty() && conflicts.is_empty() {
-                    return Ok(Decision::Same);
-                }
-                return Ok(Decision::Differs { changes, conflicts });
+                return Ok(Decision::Differs { changes: changes(&body, live, &result), conflicts });
             }
             Err(fault) if is_conflict(&fault) => {
                 let found = fields(&fault);
