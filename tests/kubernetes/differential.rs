@@ -17,7 +17,7 @@ use crate::cluster::Cluster;
 /// Objects of one round.
 const ROUND: usize = 250;
 
-/// SplitMix64: all that a repeatable choice needs.
+/// A generator (`SplitMix64`): all that a repeatable choice needs.
 struct Dice(u64);
 
 impl Dice {
@@ -201,10 +201,8 @@ fn mutate(body: &mut Value, dice: &mut Dice) -> String {
                 other => format!("{other}x").into(),
             };
         }
-        (_, Value::Object(map)) => {
-            if map.contains_key("containerPort") {
-                map.insert("protocol".to_owned(), "TCP".into());
-            }
+        (_, Value::Object(map)) if map.contains_key("containerPort") => {
+            map.insert("protocol".to_owned(), "TCP".into());
         }
         _ => {}
     }

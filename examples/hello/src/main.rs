@@ -7,7 +7,9 @@ const GREETING: &str = "Hello from shipit!";
 
 fn main() {
     let port = std::env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
-    let server = match Server::http(format!("127.0.0.1:{port}")) {
+    // In a container the world comes from outside: `HOST=0.0.0.0`.
+    let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    let server = match Server::http(format!("{host}:{port}")) {
         Ok(server) => server,
         Err(error) => {
             eprintln!("cannot listen on port {port}: {error}");
