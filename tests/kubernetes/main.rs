@@ -5,6 +5,9 @@
 #[allow(dead_code)] // each test binary uses its own part of it
 #[path = "../cluster/support.rs"]
 mod cluster;
+#[allow(dead_code)]
+#[path = "../it/support/http.rs"]
+mod http;
 mod site;
 
 mod differential;
@@ -13,5 +16,6 @@ mod failures;
 mod first_light;
 mod import;
 mod kills;
+mod node;
 mod objects;
 mod traffic;

@@ -24,6 +24,8 @@ pub struct Site {
     /// Keys of `cluster:`.
     pub options: BTreeMap<String, String>,
     pub traffic: String,
+    /// Keys of the build, instead of those of an image that nobody starts.
+    pub build: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Site {
         Self::on(cluster, folder)
     }
 
-    fn on(cluster: Cluster, folder: TempDir) -> Self {
+    pub fn on(cluster: Cluster, folder: TempDir) -> Self {
         let site = Self {
             kubeconfig: cluster.kubeconfig.clone(),
             cluster,
@@ -88,6 +90,7 @@ impl Site {
             staging: vec!["promotion: {mode: auto, probe: {rate: 0, linger: 10ms}}".to_owned()],
             options: BTreeMap::new(),
             traffic: "{kind: service}".to_owned(),
+            build: vec!["copy: {message.txt: /app/message.txt}".to_owned()],
         };
         site.message("v1");
         site
@@ -133,7 +136,10 @@ impl Site {
             text,
             "services:\n  web:\n    port: 8080\n    build:\n      kind: pack\n      context: app"
         );
-        let _ = writeln!(text, "      copy: {{message.txt: /app/message.txt}}\n      entrypoint: [/app/web]");
+        let _ = writeln!(text, "      entrypoint: [/app/web]");
+        for line in &self.build {
+            let _ = writeln!(text, "      {line}");
+        }
         for (key, value) in &self.service {
             let _ = writeln!(text, "    {key}: {value}");
         }

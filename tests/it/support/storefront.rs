@@ -50,7 +50,9 @@ async fn main() {
         });
     }
     let port: u16 = told("PORT").and_then(|port| port.parse().ok()).expect("PORT");
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free");
+    let listener = TcpListener::bind((told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned()), port))
+        .await
+        .expect("the port is free");
     println!("storefront listens on {port}: {}", message());
     serve(listener).await;
 }

@@ -60,8 +60,12 @@ async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String>
         .collect();
     let read = wanted.iter().map(|(container, previous)| async move {
         let path = logs::path(pod, container, tail, false, *previous);
-        let lines = api.lines(&path).await.ok()?;
-        let lines: Vec<String> = lines.take(tail).filter_map(|line| async { line.ok() }).collect().await;
+        let lines: Vec<String> = match api.lines(&path).await {
+            Ok(lines) => lines.take(tail).filter_map(|line| async { line.ok() }).collect().await,
+            // It has not been started before, or not yet.
+            Err(fault) if matches!(fault.code(), 400 | 404) => return None,
+            Err(fault) => vec![format!("(the log cannot be read: {fault})")],
+        };
         let which = if *previous { "previous" } else { "current" };
         (!lines.is_empty()).then(|| (format!("logs/{name}.{container}.{which}.log"), lines.join("\n") + "\n"))
     });
@@ -174,5 +178,5 @@ fn yaml(object: &Value) -> String {
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("managedFields");
     }
-    serde_json::to_string_pretty(&object).unwrap_or_default() + "\n"
+    serde_saphyr::to_string(&object).unwrap_or_default()
 }

@@ -1,0 +1,153 @@
+//! Real pods on a real node: kubelet, containerd and kube-proxy, images pulled from a registry, requests that count.
+//! `SHIPIT_TEST_PROMOTIONS` sets how many promotions the load goes through.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cluster::{Admin, Cluster};
+use crate::http::{self, Load};
+use crate::site::{Site, until};
+
+/// A control plane and a node of its own.
+struct Node {
+    folder: tempfile::TempDir,
+    admin: Admin,
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(name)
+}
+
+impl Node {
+    fn start() -> Option<Self> {
+        crate::cluster::admin()?;
+        if !rustix::process::getuid().is_root() {
+            assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "a node needs root");
+            eprintln!("SKIPPED: a node needs root");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("c");
+        for (name, nodes) in [("up", "0"), ("node", "")] {
+            let done = Command::new(script(name)).arg(&path).env("SHIPIT_CLUSTER_NODES", nodes).output();
+            let done = done.expect("it starts");
+            assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        let registry = std::fs::read_to_string(path.join("registry")).expect("a registry").trim().to_owned();
+        Some(Self { folder, admin: Admin { kubeconfig: path.join("admin.kubeconfig"), registry } })
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = Command::new(script("down")).arg(self.folder.path().join("c")).status();
+    }
+}
+
+/// A site whose service is the tests' own, with the libraries that it needs: its image starts from nothing.
+fn site(node: &Node, name: &str) -> Site {
+    let folder = tempfile::Builder::new().prefix("k").tempdir().expect("a folder");
+    let cluster = Cluster::at(node.admin.clone(), folder.path(), name);
+    let mut site = Site::on(cluster, folder);
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_shipit")).parent().expect("a folder").join("examples/storefront");
+    assert!(program.exists(), "`cargo build --example storefront` makes {}", program.display());
+    let app = site.path().join("app");
+    std::fs::create_dir_all(app.join("lib")).expect("a folder");
+    std::fs::copy(&program, app.join("web")).expect("copied");
+    let stripped = Command::new("strip").arg(app.join("web")).status();
+    assert!(stripped.expect("strip starts").success());
+    let needed = Command::new("ldd").arg(&program).output().expect("ldd starts");
+    let mut copies = "web: /app/web, message.txt: /app/message.txt".to_owned();
+    for path in
+        String::from_utf8_lossy(&needed.stdout).split_whitespace().filter(|word| word.starts_with('/'))
+    {
+        let file = Path::new(path).file_name().expect("a name").to_string_lossy().into_owned();
+        std::fs::copy(path, app.join("lib").join(&file)).expect("copied");
+        copies = format!("{copies}, lib/{file}: {path}");
+    }
+    site.build = vec![format!("copy: {{{copies}}}"), "workdir: /app".to_owned()];
+    site.env.insert("HOST".to_owned(), "0.0.0.0".to_owned());
+    site.service.insert("health".to_owned(), "{path: /healthz, interval: 1s}".to_owned());
+    site.service.insert("replicas".to_owned(), "2".to_owned());
+    site.staging = vec!["promotion: {probe: {linger: 50ms}}".to_owned()];
+    site
+}
+
+fn address(site: &Site) -> String {
+    let live = site.cluster.get(&site.cluster.service("web"));
+    format!("{}:8080", live["spec"]["clusterIP"].as_str().expect("an address"))
+}
+
+/// Promotes back and forth under a load, and releases anew in between.
+fn under_load(site: &Site, address: &str) {
+    let promotions: usize =
+        std::env::var("SHIPIT_TEST_PROMOTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    site.apply().code(0);
+    site.message("v2");
+    site.apply().code(0);
+    until("the way in answers", || http::get(address, "/").is_ok_and(|answer| answer.body.trim() == "v2"));
+    let load = Load::start(address, 16, 400);
+    for turn in 0..promotions {
+        let slot = if turn % 2 == 0 { "blue" } else { "green" };
+        let said = site.run(&["promote", slot, "--env", "staging", "--auto-approve"]).code(0);
+        said.says("0 of ");
+        let expected = if slot == "blue" { "v1" } else { "v2" };
+        until("new connections reach the new slot", || {
+            http::get(address, "/").is_ok_and(|answer| answer.body.trim() == expected)
+        });
+    }
+    // A whole release: the old pods go while their kept connections are in use.
+    site.message("v3");
+    site.apply().code(0).says("0 of ");
+    let seen = load.stop();
+    assert!(
+        seen.failures.is_empty(),
+        "{} of {} requests failed: {:?}",
+        seen.failures.len(),
+        seen.requests,
+        seen.failures.iter().take(3).collect::<Vec<_>>()
+    );
+    assert!(seen.requests > promotions as u64 * 20, "the load was on: {}", seen.requests);
+    eprintln!("{promotions} promotions, {} requests, 0 failures", seen.requests);
+}
+
+#[test]
+fn real_pods_lose_no_request_and_their_failures_are_told() {
+    let Some(node) = Node::start() else { return };
+    let mut site = site(&node, "shop");
+    site.apply().code(0);
+    let live = address(&site);
+    under_load(&site, &live);
+    failures(&mut site);
+}
+
+/// What a kubelet says about pods that fail, and the logs of those that are gone.
+fn failures(site: &mut Site) {
+    let before = site.live_release();
+    site.staging.push("ready_within: 60s".to_owned());
+    site.env.insert("FAIL_START".to_owned(), "\"no database\"".to_owned());
+    site.apply().code(1).says("web ended with exit code 3").says("cannot start: no database");
+    assert_eq!(site.live_release(), before);
+    let failed = std::fs::read_dir(site.path().join("state/staging/failures")).expect("a bundle");
+    let newest = failed
+        .filter_map(Result::ok)
+        .max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok());
+    let logs = newest.expect("one").path().join("logs");
+    let texts: Vec<String> = std::fs::read_dir(logs)
+        .expect("logs")
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().contains(".previous."))
+        .map(|entry| std::fs::read_to_string(entry.path()).expect("text"))
+        .collect();
+    assert!(texts.iter().any(|text| text.contains("cannot start: no database")), "{texts:?}");
+    site.env.remove("FAIL_START");
+    // Nobody has this image: it is taken out of the registry between the push and the pull.
+    site.service.insert("resources".to_owned(), "{memory: 4Mi, memory_limit: 4Mi}".to_owned());
+    site.message("too big");
+    let said = site.apply();
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert_eq!(site.live_release(), before);
+    site.service.remove("resources");
+    site.run(&["logs", "--env", "staging"]).code(0).says("storefront listens on 8080: v3");
+}
