@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::execute::perform::{Done, StepError, perform};
 use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::journal::Direction;
-use crate::model::plan::{Step, StepId};
+use crate::model::plan::{Action, Step, StepId};
 use crate::rollout::{Cause, Decision, End, Event, Reach, Rollout, Traffic};
 
 /// Carries out the plan's steps, and its reverse if need be.
@@ -51,7 +51,9 @@ impl<'a> Forward<'a> {
     }
 
     async fn begin_what_can(&mut self) {
-        while self.rollout.may_begin() && self.under_way.len() < WIDTH {
+        while self.rollout.may_begin()
+            && self.order.peek().is_some_and(|step| self.under_way.len() < width(step))
+        {
             // What came from outside is heard before anything is begun.
             if let Some(cause) = self.heard() {
                 self.stop(cause);
@@ -146,6 +148,14 @@ impl<'a> Forward<'a> {
     }
 }
 
+/// How many steps may be under way when this one begins. Objects cost a few requests each, and there may be many.
+const fn width(step: &Step) -> usize {
+    match step.action {
+        Action::Apply { .. } | Action::Delete => 4 * WIDTH,
+        _ => WIDTH,
+    }
+}
+
 /// Which steps may begin: those whose needs are done.
 struct Order<'a> {
     steps: BTreeMap<StepId, &'a Step>,
@@ -175,6 +185,10 @@ impl<'a> Order<'a> {
             order.open.insert(step.id, needs.len());
         }
         order
+    }
+
+    fn peek(&self) -> Option<&'a Step> {
+        self.free.front().map(|id| self.steps[id])
     }
 
     fn next(&mut self) -> Option<&'a Step> {

@@ -112,14 +112,92 @@ fn under_load(site: &Site, address: &str) {
     eprintln!("{promotions} promotions, {} requests, 0 failures", seen.requests);
 }
 
+/// One node for all stories: two kube-proxies on one machine would undo each other's rules.
 #[test]
 fn real_pods_lose_no_request_and_their_failures_are_told() {
     let Some(node) = Node::start() else { return };
-    let mut site = site(&node, "shop");
-    site.apply().code(0);
-    let live = address(&site);
-    under_load(&site, &live);
-    failures(&mut site);
+    let mut shop = site(&node, "shop");
+    shop.apply().code(0);
+    let live = address(&shop);
+    under_load(&shop, &live);
+    failures(&mut shop);
+    drop(shop);
+    let router = Router::start(&node);
+    let mut shop = site(&node, "ingress");
+    let entries = format!("entries: {{web: {{url: \"http://{}\"}}}}", router.address);
+    shop.traffic = format!("{{kind: ingress, {entries}}}");
+    under_load(&shop, &router.address);
+    drop(shop);
+    let mut shop = site(&node, "gateway");
+    router.gateway(&shop.cluster);
+    shop.traffic = format!("{{kind: gateway, gateway: {{name: edge}}, {entries}}}");
+    under_load(&shop, &router.address);
+}
+
+/// Traefik, as an ingress controller and as the controller of a Gateway.
+struct Router {
+    process: std::process::Child,
+    address: String,
+}
+
+impl Router {
+    fn start(node: &Node) -> Self {
+        let build = Command::new(script("build")).output().expect("it starts");
+        let bin = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
+        let text = std::fs::read_to_string(&node.admin.kubeconfig).expect("a kubeconfig");
+        let config: serde_json::Value = serde_saphyr::from_str(&text).expect("yaml");
+        let word = |path: &str| config.pointer(path).and_then(|word| word.as_str()).expect(path).to_owned();
+        let (server, authority) =
+            (word("/clusters/0/cluster/server"), word("/clusters/0/cluster/certificate-authority"));
+        // The definitions are there before the controller looks for them.
+        let cluster = Cluster::at(node.admin.clone(), node.folder.path(), "definitions");
+        for file in std::fs::read_dir(bin.join("gateway-api")).expect("definitions").filter_map(Result::ok) {
+            let text = std::fs::read_to_string(file.path()).expect("text");
+            let body: serde_json::Value = serde_saphyr::from_str(&text).expect("yaml");
+            if body["kind"] == "CustomResourceDefinition" {
+                cluster.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &body);
+            }
+        }
+        let known = "/apis/gateway.networking.k8s.io/v1/httproutes";
+        until("the definitions are established", || cluster.get(known).is_object());
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = held.local_addr().expect("an address").to_string();
+        drop(held);
+        let mut command = Command::new(bin.join("traefik"));
+        command
+            .arg(format!("--entrypoints.web.address={address}"))
+            .args(["--log.level=WARN", "--global.sendanonymoususage=false"]);
+        for provider in ["kubernetesingress", "kubernetesgateway"] {
+            command
+                .arg(format!("--providers.{provider}=true"))
+                .arg(format!("--providers.{provider}.endpoint={server}"))
+                .arg(format!("--providers.{provider}.token={}", word("/users/0/user/token")))
+                .arg(format!("--providers.{provider}.certauthfilepath={authority}"))
+                .arg(format!("--providers.{provider}.throttleduration=0s"));
+        }
+        let log = std::fs::File::create(node.folder.path().join("traefik.log")).expect("a file");
+        let process = command.stdout(log).stderr(std::process::Stdio::null()).spawn().expect("it starts");
+        Self { process, address }
+    }
+
+    /// A Gateway of its own in a namespace.
+    fn gateway(&self, cluster: &Cluster) {
+        let api = "gateway.networking.k8s.io/v1";
+        let class = serde_json::json!({"apiVersion": api, "kind": "GatewayClass", "metadata": {"name": "traefik"},
+            "spec": {"controllerName": "traefik.io/gateway-controller"}});
+        cluster.post(&format!("/apis/{api}/gatewayclasses"), &class);
+        let port: u16 = self.address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let gateway = serde_json::json!({"apiVersion": api, "kind": "Gateway", "metadata": {"name": "edge"},
+            "spec": {"gatewayClassName": "traefik", "listeners": [{"name": "web", "protocol": "HTTP", "port": port}]}});
+        cluster.post(&cluster.of(api, "gateways"), &gateway);
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// What a kubelet says about pods that fail, and the logs of those that are gone.

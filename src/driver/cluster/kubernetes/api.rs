@@ -107,6 +107,26 @@ impl Fault {
     }
 }
 
+/// Which objects of a kind are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Selector {
+    /// Those with these labels, as `a=b,c=d`.
+    Labels(String),
+    /// The one with this name.
+    Name(String),
+    All,
+}
+
+impl Selector {
+    fn query(&self) -> String {
+        match self {
+            Self::Labels(labels) => format!("labelSelector={}", encode(labels)),
+            Self::Name(name) => format!("fieldSelector={}", encode(&format!("metadata.name={name}"))),
+            Self::All => String::new(),
+        }
+    }
+}
+
 /// How an object is applied.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct How {
@@ -294,15 +314,15 @@ impl Api {
         &self,
         kind: &Kind,
         namespace: Option<&str>,
-        selector: &str,
+        selector: &Selector,
         mut take: impl FnMut(Value) + Send,
     ) -> Result<String, Fault> {
         let mut next = String::new();
         loop {
             let path = format!(
-                "{}?labelSelector={}&limit={PAGE}{}",
+                "{}?{}&limit={PAGE}{}",
                 kind.path(namespace, None),
-                encode(selector),
+                selector.query(),
                 if next.is_empty() { String::new() } else { format!("&continue={}", encode(&next)) }
             );
             let mut page = self.call(Method::GET, &path, None).await?;
@@ -400,13 +420,13 @@ impl Api {
         &self,
         kind: &Kind,
         namespace: Option<&str>,
-        selector: &str,
+        selector: &Selector,
         since: &str,
     ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, Fault>> + Send + use<>, Fault> {
         let path = format!(
-            "{}?watch=1&labelSelector={}&resourceVersion={since}&timeoutSeconds=120",
+            "{}?watch=1&{}&resourceVersion={since}&timeoutSeconds=120",
             kind.path(namespace, None),
-            encode(selector)
+            selector.query()
         );
         let lines = self.stream(&path, OBJECT_LIMIT).await?;
         Ok(lines.map(|line| {

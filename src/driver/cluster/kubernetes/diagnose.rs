@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Selector};
 use crate::driver::cluster::kubernetes::ready::trouble;
 use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, look, slots};
 use crate::model::object::mark;
@@ -133,7 +133,7 @@ async fn events(
     let _ = scope;
     let mut events = Vec::new();
     let ending = format!("-{slot}");
-    api.list(&kind, Some(namespace), "", |event| {
+    api.list(&kind, Some(namespace), &Selector::All, |event| {
         let name = event["involvedObject"]["name"].as_str().unwrap_or_default();
         if names.iter().any(|own| own == name) || name.contains(&ending) {
             events.push(event);

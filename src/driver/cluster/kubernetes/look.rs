@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare};
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, hide, shared};
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, ready, trouble};
@@ -54,7 +54,7 @@ pub(super) async fn list(
     settings: &Settings,
     kinds: &BTreeSet<Kind>,
     namespaces: &[&str],
-    selector: &str,
+    selector: &Selector,
     expected: &Expected<'_>,
 ) -> Result<Found, Fault> {
     let found = Mutex::new(Found::default());
@@ -193,7 +193,7 @@ async fn look(
     let mut kinds = record.kinds.clone();
     kinds.extend(wanted_kinds);
     let expected = Expected { objects, whole, strangers: wanted.is_some(), key: &key };
-    let selector = format!("{}={set}", mark::PART_OF);
+    let selector = Selector::Labels(format!("{}={set}", mark::PART_OF));
     let found = list(api, &engine.settings, &kinds, &namespaces, &selector, &expected).await?;
     Ok((Look { read, slots, found, pods, set }, missing))
 }
@@ -235,7 +235,7 @@ async fn pods(
         record.slots.keys().map(|slot| &engine.settings.namespaces.slots[slot]).collect();
     namespaces.sort();
     namespaces.dedup();
-    let selector = of_scope(scope);
+    let selector = Selector::Labels(of_scope(scope));
     let lists = namespaces.into_iter().map(|namespace| {
         let selector = &selector;
         async move {

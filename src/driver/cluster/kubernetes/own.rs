@@ -8,7 +8,7 @@ use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
-use crate::driver::cluster::kubernetes::ready::may_wait;
+use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready};
 use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::traffic::last_manager;
@@ -89,7 +89,7 @@ pub(super) async fn apply(
         send::delete(api, &key, live["metadata"]["uid"].as_str()).await?;
     }
     let policy = super::slots::policy(engine);
-    send::apply(api, policy, &object, None).await.map_err(|fault| refused(&key, fault))?;
+    let applied = send::apply(api, policy, &object, None).await.map_err(|fault| refused(&key, fault))?;
     if key.kind == "CustomResourceDefinition" || key.kind == "APIService" {
         api.forget_kinds();
     }
@@ -103,8 +103,10 @@ pub(super) async fn apply(
     if !may_wait(key.group(), &key.kind, &engine.settings.rules) || key.kind == "PersistentVolumeClaim" {
         return Ok(());
     }
-    let selector = format!("{}={set}", mark::PART_OF);
-    wait::object(engine, &key, &selector, engine.settings.within.get(), progress).await
+    if ready(&applied, &engine.settings.rules) == Ready::Yes {
+        return Ok(());
+    }
+    wait::object(engine, &key, engine.settings.within.get(), progress).await
 }
 
 pub(super) async fn delete(

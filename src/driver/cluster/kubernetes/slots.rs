@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
 use crate::driver::cluster::kubernetes::look::{self, Expected, list, sent, workload};
 use crate::driver::cluster::kubernetes::record::{Placed, Read, SlotRecord, Workloads};
@@ -100,12 +100,12 @@ impl<'a> Slots<'a> {
         let records = self.engine.records(self.api, &self.permit.scope);
         let key = records.key(false).await.map_err(failed)?;
         let expected = Expected { objects, whole: BTreeSet::new(), strangers: true, key: &key };
-        let label = format!(
+        let label = Selector::Labels(format!(
             "{}={},{}",
             mark::PART_OF,
             self.set,
             selector(&self.permit.scope, self.slot, Some(service))
-        );
+        ));
         let namespaces = [self.namespace()];
         let kinds = &read.record.kinds;
         let found = list(self.api, &self.engine.settings, kinds, &namespaces, &label, &expected)
@@ -541,7 +541,7 @@ async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) ->
                 .push(format!("the quota {name} in {own} allows {hard} pods, and both slots need {needed}"));
         }
     };
-    let _ = api.list(&kind, Some(own), "", take).await;
+    let _ = api.list(&kind, Some(own), &Selector::All, take).await;
     reasons
 }
 
@@ -555,7 +555,8 @@ pub(super) async fn pods(
     let kind = api.must(("v1", "Pod")).await?;
     let mut pods = Vec::new();
     let namespace = &engine.settings.namespaces.slots[&slot];
-    api.list(&kind, Some(namespace), &selector(scope, slot, None), |pod| pods.push(pod)).await?;
+    api.list(&kind, Some(namespace), &Selector::Labels(selector(scope, slot, None)), |pod| pods.push(pod))
+        .await?;
     Ok(pods)
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::finish::Key;
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::look::{self, Expected, list, of_route};
@@ -176,7 +176,7 @@ async fn drift(
     let objects = manifests.iter().map(|manifest| (manifest.key(), manifest.body().clone())).collect();
     let key = Key(Vec::new());
     let expected = Expected { objects, whole: BTreeSet::new(), strangers: false, key: &key };
-    let label = format!("{}={set},{}={}", mark::PART_OF, mark::SERVICE, route.service);
+    let label = Selector::Labels(format!("{}={set},{}={}", mark::PART_OF, mark::SERVICE, route.service));
     let namespaces = engine.settings.namespaces.all();
     let names: BTreeSet<String> = manifests.iter().map(|manifest| manifest.kind().to_owned()).collect();
     let kinds = read.record.kinds.iter().filter(|kind| names.contains(&kind.kind)).cloned().collect();
@@ -320,7 +320,7 @@ async fn follow(
         .iter()
         .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
         .collect();
-    let selector = format!("kubernetes.io/service-name={name}");
+    let selector = Selector::Labels(format!("kubernetes.io/service-name={name}"));
     let holds = |slices: &BTreeMap<ObjectKey, Value>| {
         let endpoints = slices.values().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
         let ready: Vec<&str> = endpoints

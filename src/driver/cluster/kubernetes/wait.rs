@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::look::{key_of, pods_of, sent};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready, trouble};
 use crate::driver::cluster::kubernetes::{KubernetesEngine, diagnose, slots};
@@ -40,7 +40,7 @@ enum Said {
 pub(super) async fn until<T>(
     api: &Arc<Api>,
     places: &[(Kind, Option<String>)],
-    selector: &str,
+    selector: &Selector,
     deadline: Instant,
     mut check: impl FnMut(&BTreeMap<ObjectKey, Value>) -> Option<T>,
 ) -> Result<Option<T>, Fault> {
@@ -49,7 +49,7 @@ pub(super) async fn until<T>(
     let mut watches = JoinSet::new();
     for (place, (kind, namespace)) in places.iter().enumerate() {
         let watch =
-            follow(Arc::clone(api), place, kind.clone(), namespace.clone(), selector.to_owned(), say.clone());
+            follow(Arc::clone(api), place, kind.clone(), namespace.clone(), selector.clone(), say.clone());
         watches.spawn(watch);
     }
     drop(say);
@@ -101,7 +101,7 @@ async fn follow(
     place: usize,
     kind: Kind,
     namespace: Option<String>,
-    selector: String,
+    selector: Selector,
     say: mpsc::Sender<Said>,
 ) {
     loop {
@@ -131,7 +131,7 @@ async fn watch(
     api: &Api,
     kind: &Kind,
     namespace: Option<&str>,
-    selector: &str,
+    selector: &Selector,
     since: &mut String,
     say: &mpsc::Sender<Said>,
 ) -> bool {
@@ -221,7 +221,7 @@ pub(super) async fn slot(
         verdict
     };
     let deadline = Instant::now() + within.get();
-    let selector = slots::selector(scope, slot, service);
+    let selector = Selector::Labels(slots::selector(scope, slot, service));
     match until(api, &places, &selector, deadline, check).await.map_err(failed)? {
         Some(Verdict::Ready) => Ok(()),
         Some(Verdict::Failed { reason }) => {
@@ -303,7 +303,6 @@ fn applied_at(object: &Value) -> Option<Timestamp> {
 pub(super) async fn object(
     engine: &KubernetesEngine,
     key: &ObjectKey,
-    selector: &str,
     within: Duration,
     progress: Progress<'_>,
 ) -> Result<(), EngineError> {
@@ -329,7 +328,8 @@ pub(super) async fn object(
         }
     };
     let places = [(kind, key.namespace.clone())];
-    let ended = until(api, &places, selector, Instant::now() + within, check).await.map_err(failed)?;
+    let selector = Selector::Name(key.name.clone());
+    let ended = until(api, &places, &selector, Instant::now() + within, check).await.map_err(failed)?;
     let what = format!("waiting for {}", key.short());
     match ended {
         Some(Ok(())) => Ok(()),

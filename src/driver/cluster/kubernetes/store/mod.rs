@@ -26,7 +26,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, How};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Selector};
 use crate::driver::cluster::kubernetes::connect::{Connection, connect};
 use crate::driver::state::failure;
 use crate::model::journal::{Entry, Journal};
@@ -199,8 +199,9 @@ impl KubernetesStore {
         let api = self.api().await?;
         let reading = || failed("reading the journal");
         let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
-        let selector =
+        let labels =
             format!("{}={},{}={environment},{PART}=journal", mark::PROJECT, self.project, mark::ENVIRONMENT);
+        let selector = Selector::Labels(labels);
         let mut runs: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let take = |object: Value| {
             let run = object["metadata"]["labels"][RUN].as_str().unwrap_or_default().to_owned();
@@ -379,7 +380,7 @@ impl StateStore for KubernetesStore {
         let api = self.api().await?;
         let reading = || failed("looking for environments");
         let kind = api.must(("v1", "ConfigMap")).await.map_err(reading())?;
-        let selector = format!("{}={},{PART}=head", mark::PROJECT, self.project);
+        let selector = Selector::Labels(format!("{}={},{PART}=head", mark::PROJECT, self.project));
         let mut names = Vec::new();
         let take = |object: Value| {
             let name = object["metadata"]["labels"][mark::ENVIRONMENT].as_str();
