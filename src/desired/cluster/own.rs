@@ -110,13 +110,34 @@ fn documents(
     Ok(all)
 }
 
+/// A file of manifests may be long; it is bounded all the same.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: 128,
+            max_documents: 20_000,
+            max_nodes: 4_000_000,
+            max_events: 16_000_000,
+            max_total_scalar_bytes: 128 << 20,
+            max_aliases: 10_000,
+        },
+    }
+}
+
 fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredError> {
     let wrong = |reason: String| DesiredError {
         what: format!("{file}: {reason}"),
         help: "`shipit render` shows what the templates make".to_owned(),
     };
     let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error| wrong(error.to_string()))?;
+        serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
+            let message = error.to_string();
+            let message = message.lines().next().unwrap_or("this is not YAML").to_owned();
+            let line = error.location().map(|place| format!("line {}: ", place.line())).unwrap_or_default();
+            wrong(format!("{line}{message}"))
+        })?;
     for document in documents {
         if document.is_null() {
             continue;

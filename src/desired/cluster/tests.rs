@@ -237,3 +237,13 @@ fn the_environment_s_own_objects_come_in_the_order_in_which_they_can_be_made() {
     assert_eq!(kinds, ["Namespace", "CustomResourceDefinition", "Widget"]);
     assert_eq!(desired.objects[2].key().namespace.as_deref(), Some("shop-staging"));
 }
+
+#[test]
+fn a_file_may_hold_thousands_of_objects() {
+    let one = |number: usize| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}}}\ndata: {{a: b}}\n---\n")
+    };
+    let text: String = (0..3000).map(one).collect();
+    let desired = desired("manifests: all.yaml", &[("all.yaml", &text)]).expect("resolved");
+    assert_eq!(desired.objects.len(), 3000);
+}
