@@ -18,4 +18,5 @@ mod import;
 mod kills;
 mod node;
 mod objects;
+mod rendered;
 mod traffic;

@@ -84,6 +84,8 @@ fn under_load(site: &Site, address: &str) {
     let promotions: usize =
         std::env::var("SHIPIT_TEST_PROMOTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
     site.apply().code(0);
+    // A router takes its moment until it has heard of a new way in.
+    until("the way in is there", || http::get(address, "/").is_ok_and(|answer| answer.body.trim() == "v1"));
     site.message("v2");
     site.apply().code(0);
     until("the way in answers", || http::get(address, "/").is_ok_and(|answer| answer.body.trim() == "v2"));
@@ -220,12 +222,15 @@ fn failures(site: &mut Site) {
         .collect();
     assert!(texts.iter().any(|text| text.contains("cannot start: no database")), "{texts:?}");
     site.env.remove("FAIL_START");
-    // Nobody has this image: it is taken out of the registry between the push and the pull.
-    site.service.insert("resources".to_owned(), "{memory: 4Mi, memory_limit: 4Mi}".to_owned());
-    site.message("too big");
-    let said = site.apply();
-    assert_ne!(said.code, Some(0), "{said:?}");
+    site.service.insert("resources".to_owned(), "{memory: 24Mi, memory_limit: 24Mi}".to_owned());
+    site.env.insert("EAT_MIB".to_owned(), "\"100\"".to_owned());
+    site.apply().code(1).says("more memory than its limit");
     assert_eq!(site.live_release(), before);
     site.service.remove("resources");
-    site.run(&["logs", "--env", "staging"]).code(0).says("storefront listens on 8080: v3");
+    site.env.remove("EAT_MIB");
+    // A slow start is no failure.
+    site.env.insert("START_DELAY_MS".to_owned(), "\"4000\"".to_owned());
+    site.message("slow");
+    site.apply().code(0);
+    site.run(&["logs", "--env", "staging"]).code(0).says("storefront listens on 8080: slow");
 }

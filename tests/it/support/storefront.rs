@@ -2,7 +2,7 @@
 //!
 //! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the request's body,
 //! `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws` echoes WebSocket messages.
-//! `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS` and `FAIL_START` make it misbehave. SIGTERM stops
+//! `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`, `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops
 //! accepting, lets requests finish, and ends with 0.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
@@ -35,6 +35,9 @@ fn millis(name: &str) -> Option<Duration> {
 
 #[tokio::main]
 async fn main() {
+    let mebibytes: usize = told("EAT_MIB").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let eaten: Vec<Vec<u8>> = (0..mebibytes).map(|_| vec![1; 1 << 20]).collect();
+    println!("{} MiB eaten", std::hint::black_box(eaten).len());
     if let Some(reason) = told("FAIL_START") {
         eprintln!("cannot start: {reason}");
         std::process::exit(3);

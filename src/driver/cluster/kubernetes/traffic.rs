@@ -306,9 +306,13 @@ async fn follow(
     route: &ObjectsRoute,
 ) -> Result<(), EngineError> {
     let live = route.live(Some(slot));
+    let key = live.key();
+    if !matches!(key.kind.as_str(), "Service" | "Ingress") {
+        // A Gateway says whether it has taken the route as it is now.
+        wait::object(engine, &key, FOLLOW, &|_| {}).await?;
+    }
     let is_selector = live.kind() == "Service" && live.body()["spec"].get("selector").is_some();
     let (namespace, name) = if is_selector {
-        let key = live.key();
         (key.namespace.unwrap_or_default(), key.name)
     } else {
         let target = route.targets.get(&slot).cloned().unwrap_or_default();
