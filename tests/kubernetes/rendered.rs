@@ -7,8 +7,8 @@ use crate::site::Site;
 
 /// The folder with the tools that the tests have built.
 fn tools() -> PathBuf {
-    let build = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
-    let built = Command::new(build).output().expect("it starts");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
+    let built = Command::new(script).output().expect("it starts");
     PathBuf::from(String::from_utf8_lossy(&built.stdout).trim())
 }
 
