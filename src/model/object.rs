@@ -266,43 +266,63 @@ pub fn rename(manifests: &mut [Manifest], names: &Names) {
         }
         if let Some(map) = manifest.0.as_object_mut() {
             for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
-                refer(key, value, names);
+                visit(key, value, &mut |kind, name| {
+                    if let Some(new) = names.get(&(kind.to_owned(), name.clone())) {
+                        name.clone_from(new);
+                    }
+                });
             }
         }
     }
 }
 
-/// Rewrites references below `key`. Which keys refer to which kind is what the API's reference says.
-fn refer(key: &str, value: &mut Value, names: &Names) {
-    match key {
-        "configMapRef" | "configMapKeyRef" | "configMap" => field(value, "name", "ConfigMap", names),
-        "secretRef" | "secretKeyRef" => field(value, "name", "Secret", names),
-        "secret" => {
-            field(value, "secretName", "Secret", names);
-            field(value, "name", "Secret", names);
+/// What an object refers to by name, in its own namespace: kind and name.
+#[must_use]
+pub fn references(manifest: &Manifest) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut body = manifest.body().clone();
+    if let Some(map) = body.as_object_mut() {
+        for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
+            visit(key, value, &mut |kind, name| found.push((kind.to_owned(), name.clone())));
         }
-        "persistentVolumeClaim" => field(value, "claimName", "PersistentVolumeClaim", names),
-        "serviceAccountName" | "serviceAccount" => whole(value, "ServiceAccount", names),
-        "serviceName" => whole(value, "Service", names),
-        "secretName" => whole(value, "Secret", names),
-        "service" => field(value, "name", "Service", names),
-        "imagePullSecrets" => each(value, "Secret", names),
-        "scaleTargetRef" | "roleRef" | "targetRef" => by_kind(value, "", names),
+    }
+    found
+}
+
+/// Goes through the references below `key`. Which keys refer to which kind is what the API's reference says.
+fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) {
+    match key {
+        "configMapRef" | "configMapKeyRef" | "configMap" => field(value, "name", "ConfigMap", see),
+        "secretRef" | "secretKeyRef" => field(value, "name", "Secret", see),
+        "secret" => {
+            field(value, "secretName", "Secret", see);
+            field(value, "name", "Secret", see);
+        }
+        "persistentVolumeClaim" => field(value, "claimName", "PersistentVolumeClaim", see),
+        "serviceAccountName" | "serviceAccount" => whole(value, "ServiceAccount", see),
+        "serviceName" => whole(value, "Service", see),
+        "secretName" => whole(value, "Secret", see),
+        "service" => field(value, "name", "Service", see),
+        "imagePullSecrets" => {
+            let items = value.as_array_mut().into_iter().flatten();
+            items.for_each(|item| field(item, "name", "Secret", see));
+        }
+        "scaleTargetRef" | "roleRef" | "targetRef" => by_kind(value, "", see),
         "subjects" | "targetRefs" => {
-            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "", names));
+            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "", see));
         }
         "backendRefs" => {
-            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "Service", names));
+            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "Service", see));
         }
-        "backendRef" => by_kind(value, "Service", names),
+        "backendRef" => by_kind(value, "Service", see),
         _ => {}
     }
     match value {
-        Value::Object(map) => map.iter_mut().for_each(|(key, value)| refer(key, value, names)),
+        Value::Object(map) => map.iter_mut().for_each(|(key, value)| visit(key, value, see)),
         Value::Array(items) => {
             for item in items {
                 if let Value::Object(map) = item {
-                    map.iter_mut().for_each(|(key, value)| refer(key, value, names));
+                    map.iter_mut().for_each(|(key, value)| visit(key, value, see));
                 }
             }
         }
@@ -310,26 +330,21 @@ fn refer(key: &str, value: &mut Value, names: &Names) {
     }
 }
 
-fn whole(value: &mut Value, kind: &str, names: &Names) {
-    let new = value.as_str().and_then(|old| names.get(&(kind.to_owned(), old.to_owned())));
-    if let Some(new) = new {
-        *value = Value::String(new.clone());
+fn whole(value: &mut Value, kind: &str, see: &mut impl FnMut(&str, &mut String)) {
+    if let Value::String(name) = value {
+        see(kind, name);
     }
 }
 
-fn field(value: &mut Value, name: &str, kind: &str, names: &Names) {
+fn field(value: &mut Value, name: &str, kind: &str, see: &mut impl FnMut(&str, &mut String)) {
     if let Some(inner) = value.as_object_mut().and_then(|map| map.get_mut(name)) {
-        whole(inner, kind, names);
+        whole(inner, kind, see);
     }
 }
 
-fn each(value: &mut Value, kind: &str, names: &Names) {
-    value.as_array_mut().into_iter().flatten().for_each(|item| field(item, "name", kind, names));
-}
-
-fn by_kind(value: &mut Value, default: &str, names: &Names) {
+fn by_kind(value: &mut Value, default: &str, see: &mut impl FnMut(&str, &mut String)) {
     let kind = value.get("kind").and_then(Value::as_str).unwrap_or(default).to_owned();
-    field(value, "name", &kind, names);
+    field(value, "name", &kind, see);
 }
 
 /// Where an environment's objects are.
@@ -353,6 +368,9 @@ impl Namespaces {
     }
 }
 
+/// The rank of what asks at every later write: it comes when all else is there.
+pub const LAST: u8 = 12;
+
 /// What must be there before what: a lower rank is made first and deleted last. Kinds of one rank do not need each
 /// other.
 #[must_use]
@@ -369,7 +387,7 @@ pub fn rank(kind: &str) -> u8 {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Pod" | "Job" | "CronJob" => 9,
         "PodDisruptionBudget" | "HorizontalPodAutoscaler" => 10,
         "Ingress" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" => 11,
-        "APIService" | "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => 12,
+        "APIService" | "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => LAST,
         _ => 8,
     }
 }

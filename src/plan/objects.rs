@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::desired::Desired;
-use crate::model::object::{ObjectFacts, ObjectState, rank};
+use crate::model::object::{LAST, ObjectFacts, ObjectState, rank, references};
 use crate::model::plan::{Action, StepId};
 use crate::model::{Address, Manifest, ObjectKey};
 use crate::plan::draft::{Draft, Proposal};
@@ -12,7 +12,7 @@ use crate::plan::draft::{Draft, Proposal};
 pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) -> Vec<StepId> {
     let facts: BTreeMap<&ObjectKey, &ObjectFacts> =
         found.iter().map(|object| (&object.key, object)).collect();
-    let mut steps: Vec<(&Manifest, StepId)> = Vec::new();
+    let mut steps = Steps::default();
     for manifest in &desired.objects {
         let key = manifest.key();
         let Some(object) = facts.get(&key) else { continue };
@@ -28,8 +28,7 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
             ObjectState::After { definition } => format!("known after {}", definition.short()),
         };
         let replace = matches!(object.state, ObjectState::Replace { .. });
-        let needs: Vec<StepId> =
-            steps.iter().filter(|(other, _)| is_needed(other, manifest)).map(|(_, id)| *id).collect();
+        let needs = steps.needed_by(manifest);
         let address = Address::Object(key);
         let apply = |manifest: &Manifest| Action::Apply { manifest: Box::new(manifest.clone()), replace };
         let new = Proposal::new(address.clone(), apply(manifest), reason)
@@ -44,13 +43,13 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
                     "{} was never applied by shipit: there is no way back for it",
                     manifest.key()
                 ));
-                steps.push((manifest, draft.add(new)));
+                steps.add(manifest, draft.add(new));
                 continue;
             }
         };
-        steps.push((manifest, draft.add_with_undo(new, back)));
+        steps.add(manifest, draft.add_with_undo(new, back));
     }
-    steps.into_iter().map(|(_, id)| id).collect()
+    steps.all
 }
 
 fn origin(object: &ObjectFacts) -> String {
@@ -58,20 +57,74 @@ fn origin(object: &ObjectFacts) -> String {
     drift.unwrap_or_else(|| "differs".to_owned())
 }
 
-/// Whether `other` must be there before `manifest`: its namespace, its definition, and what its pods refer to.
-fn is_needed(other: &Manifest, manifest: &Manifest) -> bool {
-    let (there, here) = (other.key(), manifest.key());
-    match there.kind.as_str() {
-        "Namespace" => here.namespace.as_deref() == Some(&there.name),
-        "CustomResourceDefinition" => {
-            let spec = &other.body()["spec"];
-            spec["group"] == here.group() && spec["names"]["kind"] == here.kind.as_str()
+/// An object by kind, namespace and name: what a reference tells of it.
+type Named = (String, Option<String>, String);
+
+/// The steps so far, by what others may need of them.
+#[derive(Default)]
+struct Steps {
+    all: Vec<StepId>,
+    by_key: BTreeMap<Named, StepId>,
+    /// Definitions by the group and kind that they define.
+    definitions: BTreeMap<(String, String), StepId>,
+    /// What gives a service account its rights.
+    grants: BTreeMap<Named, Vec<StepId>>,
+}
+
+impl Steps {
+    fn add(&mut self, manifest: &Manifest, id: StepId) {
+        let key = manifest.key();
+        self.all.push(id);
+        if let Some(defined) = defined(manifest) {
+            self.definitions.insert(defined, id);
         }
-        _ => {
-            rank(&there.kind) < rank(&here.kind)
-                && (there.namespace.is_none() || there.namespace == here.namespace)
+        if matches!(key.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") {
+            for subject in referred(manifest).filter(|(kind, ..)| kind == "ServiceAccount") {
+                self.grants.entry(subject).or_default().push(id);
+            }
         }
+        self.by_key.insert((key.kind, key.namespace, key.name), id);
     }
+
+    /// What must be there before an object: its namespace, its definition, and what it refers to. What asks
+    /// at every later write is last of all.
+    fn needed_by(&self, manifest: &Manifest) -> Vec<StepId> {
+        let key = manifest.key();
+        if rank(&key.kind) == LAST {
+            return self.all.clone();
+        }
+        let mut needs: Vec<StepId> = Vec::new();
+        for wanted in namespace_of(&key).into_iter().chain(referred(manifest)) {
+            needs.extend(self.by_key.get(&wanted));
+            needs.extend(self.grants.get(&wanted).into_iter().flatten());
+        }
+        needs.extend(self.definitions.get(&(key.group().to_owned(), key.kind.clone())));
+        needs.sort_unstable();
+        needs.dedup();
+        needs
+    }
+}
+
+fn namespace_of(key: &ObjectKey) -> Option<Named> {
+    key.namespace.clone().map(|name| ("Namespace".to_owned(), None, name))
+}
+
+/// What a manifest refers to, in its own namespace or in none.
+fn referred(manifest: &Manifest) -> impl Iterator<Item = Named> {
+    let namespace = manifest.key().namespace;
+    references(manifest).into_iter().flat_map(move |(kind, name)| {
+        let whole = (kind.clone(), None, name.clone());
+        namespace.clone().map(|namespace| (kind, Some(namespace), name)).into_iter().chain([whole])
+    })
+}
+
+/// The group and kind that a definition defines.
+fn defined(manifest: &Manifest) -> Option<(String, String)> {
+    if manifest.kind() != "CustomResourceDefinition" {
+        return None;
+    }
+    let spec = &manifest.body()["spec"];
+    Some((spec["group"].as_str()?.to_owned(), spec["names"]["kind"].as_str()?.to_owned()))
 }
 
 /// Deletes what is one of ours and not desired any more, the last made first.
@@ -79,15 +132,19 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) 
     let mut gone: Vec<&ObjectFacts> =
         found.iter().filter(|object| object.state == ObjectState::Gone).collect();
     gone.sort_by_key(|object| (std::cmp::Reverse(rank(&object.key.kind)), object.key.clone()));
-    let mut before: Vec<(u8, StepId)> = Vec::new();
+    let mut held: BTreeMap<Named, Vec<StepId>> = BTreeMap::new();
+    let mut of_kind: BTreeMap<(String, String), Vec<StepId>> = BTreeMap::new();
     for object in gone {
-        let address = Address::Object(object.key.clone());
-        let here = rank(&object.key.kind);
-        let higher: Vec<StepId> = before.iter().filter(|(rank, _)| *rank > here).map(|(_, id)| *id).collect();
+        let key = &object.key;
+        let address = Address::Object(key.clone());
+        let own = (key.kind.clone(), key.namespace.clone(), key.name.clone());
+        let mut holders = held.get(&own).cloned().unwrap_or_default();
+        let instances = object.before.as_ref().and_then(defined).and_then(|kind| of_kind.get(&kind));
+        holders.extend(instances.into_iter().flatten());
         let new = Proposal::new(address.clone(), Action::Delete, "not in the configuration any more")
             .expecting(object.fingerprint.clone())
             .after(needs)
-            .after(&higher);
+            .after(&holders);
         let step = match &object.before {
             Some(manifest) => {
                 let manifest = Box::new(manifest.clone());
@@ -96,6 +153,10 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) 
             }
             None => draft.add(new),
         };
-        before.push((here, step));
+        of_kind.entry((key.group().to_owned(), key.kind.clone())).or_default().push(step);
+        let referred = object.before.iter().flat_map(referred);
+        for holder in namespace_of(key).into_iter().chain(referred) {
+            held.entry(holder).or_default().push(step);
+        }
     }
 }
