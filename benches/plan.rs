@@ -37,7 +37,12 @@ fn images(names: impl Iterator<Item = ServiceName>) -> BTreeMap<ServiceName, Ima
     let facts = |name: &ServiceName| {
         let hash = ContentHash::of(name.as_str().as_bytes());
         let found = Some(Digest::of(name.as_str().as_bytes()));
-        ImageFacts { inputs: Inputs { hash, files: BTreeMap::new(), base: None }, found, changed_files: None }
+        ImageFacts {
+            inputs: Inputs { hash, files: BTreeMap::new(), bases: BTreeMap::new() },
+            found,
+            changed_files: None,
+            rebuild: false,
+        }
     };
     names.map(|name| (name.clone(), facts(&name))).collect()
 }

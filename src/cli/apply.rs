@@ -18,6 +18,10 @@ pub struct Args {
     #[arg(value_name = "PLANFILE")]
     plan: Option<PathBuf>,
 
+    /// Build even what was built from the same inputs before.
+    #[arg(long, conflicts_with = "plan")]
+    rebuild: bool,
+
     #[command(flatten)]
     run: RunArgs,
 }
@@ -27,7 +31,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let environment = plan.as_ref().map(|plan| plan.environment.to_string());
     let cx = Cx { env: cx.env.clone().or(environment), ..cx.clone() };
     let session = cx.session().await?;
-    approve_and_run(&session, &Wanted::Apply, &args.run, plan).await
+    approve_and_run(&session, &Wanted::Apply { rebuild: args.rebuild }, &args.run, plan).await
 }
 
 fn read(path: &Path) -> Result<Plan, Failure> {

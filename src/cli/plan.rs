@@ -14,6 +14,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
+    /// Build even what was built from the same inputs before.
+    #[arg(long)]
+    rebuild: bool,
+
     /// Exit with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
@@ -25,7 +29,7 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    let drawn = draw(&session, &Wanted::Apply).await?;
+    let drawn = draw(&session, &Wanted::Apply { rebuild: args.rebuild }).await?;
     if let Some(path) = &args.out {
         files::replace(path, plan::json(&drawn).as_bytes()).map_err(|error| {
             Failure::say(Exit::Failed, format!("writing {}: {error}", path.display()), "name another file")

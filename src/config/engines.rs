@@ -1,5 +1,6 @@
 //! Which keys belong to which engine, registry and store: a key that would have no effect is refused, not ignored.
 
+use crate::config::suggest::suggest;
 use crate::config::types::{
     BuildKind, ClusterKind, Conflicts, Environment, Manifests, RegistryKind, Resources, Runtime, Service,
     StateKind, TrafficKind,
@@ -234,17 +235,42 @@ fn state(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-/// The builder that a service asks for.
-pub(super) fn builder(findings: &mut Findings<'_>, name: &ServiceName, service: &Service) -> bool {
-    match service.build.kind {
-        BuildKind::Pack => true,
-        BuildKind::Docker | BuildKind::Buildah => {
-            findings.add(
-                &["services", name.as_str(), "build", "kind"],
-                "not supported yet by this version",
-                "`pack` is what works today: a command, and the files to copy",
-            );
-            false
-        }
+/// The keys of the builder that a service asks for.
+pub(super) fn builder(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    name: &ServiceName,
+    service: &Service,
+) {
+    let build = &service.build;
+    let pack = [
+        ("inputs", !build.inputs.is_empty()),
+        ("run", build.run.is_some()),
+        ("copy", !build.copy.is_empty()),
+        ("base", build.base != "scratch"),
+        ("entrypoint", !build.entrypoint.is_empty()),
+        ("user", build.user.is_some()),
+        ("workdir", build.workdir.is_some()),
+        ("env", !build.env.is_empty()),
+    ];
+    let dockerfile = [
+        ("dockerfile", build.dockerfile.is_some()),
+        ("target", build.target.is_some()),
+        ("args", !build.args.is_empty()),
+        ("secrets", !build.secrets.is_empty()),
+        ("cache_from", !build.cache_from.is_empty()),
+    ];
+    let (others, message) = match build.kind {
+        BuildKind::Pack => (&dockerfile[..], "only the builders `docker` and `buildah` have this"),
+        BuildKind::Docker | BuildKind::Buildah => (&pack[..], "the Dockerfile says this"),
+    };
+    for (key, _) in others.iter().filter(|(_, given)| *given) {
+        findings.add(&["services", name.as_str(), "build", key], message, TAKE_OUT);
+    }
+    for secret in build.secrets.iter().filter(|secret| !environment.secrets.contains_key(*secret)) {
+        let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
+        let message = format!("there is no secret `{secret}` in this environment");
+        let path = ["services", name.as_str(), "build", "secrets"];
+        findings.add(&path, message, suggest(secret, &known, "secrets"));
     }
 }

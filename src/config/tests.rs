@@ -78,7 +78,9 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ("state: {kind: s3}", "state.kind: not supported yet"),
         ("traffic: {kind: nginx}", "traffic.kind: not supported yet"),
         ("slots: {blue: {namespace: a}}", "slots: the host engine has no namespaces"),
-        ("services: {web: {build: {kind: docker, dockerfile: Dockerfile}}}", "build.kind: not supported yet"),
+        ("services: {web: {build: {kind: docker}}}", "build.copy: the Dockerfile says this"),
+        ("services: {web: {build: {target: a}}}", "build.target: only the builders `docker` and `buildah`"),
+        ("services: {web: {build: {kind: docker, secrets: [a]}}}", "there is no secret `a`"),
         (
             "services: {web: {manifests: deploy/*.yaml}}",
             "services.web.manifests: only a Kubernetes cluster has this",

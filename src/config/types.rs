@@ -496,9 +496,25 @@ pub struct Build {
     /// Labels of the image.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Text>,
-    /// `docker` and `buildah`: the Dockerfile.
+    /// `docker` and `buildah`: the Dockerfile, relative to the context; `Dockerfile` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dockerfile: Option<PathBuf>,
+    /// `docker` and `buildah`: the stage that is the image; the last one without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// `docker` and `buildah`: build arguments, templates. Everybody who has the image can read them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, Text>,
+    /// `docker` and `buildah`: secrets of the environment that a `RUN --mount=type=secret,id=NAME` may read. They
+    /// come into no layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// `docker` and `buildah`: images whose layers may be used again, templates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_from: Vec<String>,
+    /// How long it may take.
+    #[serde(default = "crate::model::build::an_hour")]
+    pub within: Period,
 }
 
 fn here() -> PathBuf {

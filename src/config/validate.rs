@@ -7,7 +7,7 @@ use crate::config::engines;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::suggest::suggest;
-use crate::config::types::{ClusterKind, EnvEntry, Environment, Service};
+use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Environment, Service};
 use crate::model::check::Check;
 use crate::model::{EnvironmentName, ServiceName};
 
@@ -71,14 +71,9 @@ fn check_service(
     service: &Service,
 ) {
     let at = |key: &'static str| ["services", name.as_str(), key];
-    if !engines::builder(findings, name, service) {
-        return;
-    }
-    if service.build.dockerfile.is_some() {
-        let path = ["services", name.as_str(), "build", "dockerfile"];
-        findings.add(&path, "not supported by the builder `pack`", "take the key out");
-    }
-    if service.build.copy.is_empty() {
+    engines::builder(findings, environment, name, service);
+    let is_pack = service.build.kind == BuildKind::Pack;
+    if is_pack && service.build.copy.is_empty() {
         let path = ["services", name.as_str(), "build"];
         findings.add(&path, "nothing is copied into the image", "add `copy: {target/release/app: /app}`");
     }
@@ -91,7 +86,8 @@ fn check_service(
             findings.add(&path, message, "a path in the image starts with `/` and has no `..`");
         }
     }
-    if service.build.entrypoint.is_empty() && service.command.is_empty() && service.build.base == "scratch" {
+    let unsaid = service.build.entrypoint.is_empty() && service.command.is_empty();
+    if is_pack && unsaid && service.build.base == "scratch" {
         let path = ["services", name.as_str(), "build"];
         findings.add(&path, "nothing says how the service is started", "add `entrypoint: [/app]`");
     }

@@ -12,11 +12,11 @@ use std::path::Path;
 
 pub use environment::environment_for;
 
-use crate::config::types::{ClusterKind, EnvEntry, Service};
+use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Service, Text};
 use crate::config::{Environment, Project};
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
-use crate::model::build::{Base, BuildSpec, PackSpec};
+use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::route::Route;
 use crate::model::secret::SecretRef;
@@ -130,7 +130,11 @@ fn one(
             objects: None,
         }),
     };
-    let build = BuildSpec::Pack(pack(configuration, templates, name, service)?);
+    let build = match service.build.kind {
+        BuildKind::Pack => BuildSpec::Pack(pack(configuration, templates, name, service)?),
+        BuildKind::Docker => dockerfile(Tool::Docker, project, configuration, templates, name)?,
+        BuildKind::Buildah => dockerfile(Tool::Buildah, project, configuration, templates, name)?,
+    };
     Ok(DesiredService { build, workload, route })
 }
 
@@ -147,6 +151,53 @@ fn secret(project: &Project, configuration: &Environment, name: &str) -> Result<
     Ok(EnvValue::Secret { name: name.to_owned(), from })
 }
 
+fn rendered(
+    templates: &Templates,
+    service: &ServiceName,
+    key: &str,
+    texts: &BTreeMap<String, Text>,
+) -> Result<BTreeMap<String, String>, DesiredError> {
+    let one = |(name, text): (&String, &Text)| {
+        let at = format!("services.{service}.build.{key}.{name}");
+        Ok((name.clone(), templates.render(&at, service, &text.0)?))
+    };
+    texts.iter().map(one).collect()
+}
+
+fn dockerfile(
+    tool: Tool,
+    project: &Project,
+    configuration: &Environment,
+    templates: &Templates,
+    name: &ServiceName,
+) -> Result<BuildSpec, DesiredError> {
+    let build = &configuration.services[name].build;
+    let mut secrets = BTreeMap::new();
+    for id in &build.secrets {
+        if let EnvValue::Secret { from, .. } = secret(project, configuration, id)? {
+            secrets.insert(id.clone(), from);
+        }
+    }
+    let at = format!("services.{name}.build.cache_from");
+    let cache_from = build.cache_from.iter().map(|image| templates.render(&at, name, image));
+    Ok(BuildSpec::Dockerfile(DockerfileSpec {
+        tool,
+        context: clean(&build.context),
+        dockerfile: build.dockerfile.clone().unwrap_or_else(|| "Dockerfile".into()),
+        target: build.target.clone(),
+        args: rendered(templates, name, "args", &build.args)?,
+        secrets,
+        cache_from: cache_from.collect::<Result<_, _>>()?,
+        labels: rendered(templates, name, "labels", &build.labels)?,
+        leave_out: leave_out(configuration),
+        within: build.within,
+    }))
+}
+
+fn leave_out(configuration: &Environment) -> Vec<std::path::PathBuf> {
+    vec![clean(configuration.state.path()), clean(configuration.registry.path())]
+}
+
 fn pack(
     configuration: &Environment,
     templates: &Templates,
@@ -154,15 +205,12 @@ fn pack(
     service: &Service,
 ) -> Result<PackSpec, DesiredError> {
     let build = &service.build;
-    let mut labels = BTreeMap::new();
-    for (label, text) in &build.labels {
-        let at = format!("services.{name}.build.labels.{label}");
-        labels.insert(label.clone(), templates.render(&at, name, &text.0)?);
-    }
+    let labels = rendered(templates, name, "labels", &build.labels)?;
     Ok(PackSpec {
+        within: build.within,
         context: clean(&build.context),
         inputs: build.inputs.clone(),
-        leave_out: vec![clean(configuration.state.path()), clean(configuration.registry.path())],
+        leave_out: leave_out(configuration),
         run: build.run.as_ref().map(crate::config::types::Command::vector).unwrap_or_default(),
         copy: build.copy.clone(),
         base: if build.base == "scratch" { Base::Scratch } else { Base::Image(build.base.clone()) },

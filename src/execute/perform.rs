@@ -20,7 +20,7 @@ use crate::model::{Address, ContentHash, Digest, Fingerprint, Period, Role, Serv
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget};
 use crate::port::engine::{EngineError, Placement};
-use crate::port::registry::{RegistryError, base_of, inputs_tag};
+use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
 use crate::rollout::{Cause, Reach, probe_failure_reverts};
 
@@ -177,13 +177,23 @@ async fn build(
 ) -> Result<Done, StepError> {
     let ports = &run.job.ports;
     let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
-    let base = base_of(spec, ports.registry.as_ref()).await?;
+    let names = ports.builder.bases(&run.job.root, spec).await?;
+    let bases = bases(&names, ports.registry.as_ref()).await?;
+    let mut secrets = BTreeMap::new();
+    if let BuildSpec::Dockerfile(spec) = spec {
+        for (id, from) in &spec.secrets {
+            let value = ports.secrets.read(id, from).await?;
+            run.remember_secret(value.clone());
+            secrets.insert(id.clone(), value);
+        }
+    }
     let request = BuildRequest {
         title: format!("{} {service}", run.plan().project),
         service: service.clone(),
         root: run.job.root.clone(),
         spec: spec.clone(),
-        base,
+        bases,
+        secrets,
         source: run.plan().source.clone(),
         expects: inputs.clone(),
     };

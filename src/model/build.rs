@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::{ContentHash, Digest};
+use crate::model::secret::SecretRef;
+use crate::model::{ContentHash, Digest, Period};
 
 /// A build that is ready to be done: paths are relative to the project's folder.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -11,6 +12,66 @@ use crate::model::{ContentHash, Digest};
 pub enum BuildSpec {
     /// Run a command, pack files.
     Pack(PackSpec),
+    /// Follow a Dockerfile.
+    Dockerfile(DockerfileSpec),
+}
+
+impl BuildSpec {
+    /// The folder whose files are the build's inputs.
+    #[must_use]
+    pub const fn context(&self) -> &PathBuf {
+        match self {
+            Self::Pack(spec) => &spec.context,
+            Self::Dockerfile(spec) => &spec.context,
+        }
+    }
+}
+
+/// A build by a Dockerfile, done by a tool that knows how.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DockerfileSpec {
+    /// What follows the Dockerfile.
+    pub tool: Tool,
+    /// The folder that the Dockerfile copies from; what its `.dockerignore` leaves out is no input.
+    pub context: PathBuf,
+    /// The Dockerfile, relative to the context.
+    pub dockerfile: PathBuf,
+    /// The stage that is the image; the last one without it.
+    pub target: Option<String>,
+    /// Build arguments. Everybody who has the image can read them.
+    pub args: BTreeMap<String, String>,
+    /// Secrets that a `RUN --mount=type=secret` may read, by id. They come into no layer.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Images whose layers may be used again.
+    pub cache_from: Vec<String>,
+    /// Labels of the image.
+    pub labels: BTreeMap<String, String>,
+    /// Folders of the project that are no inputs: shipit's own state and images.
+    pub leave_out: Vec<PathBuf>,
+    /// How long the build may take.
+    #[serde(default = "an_hour", skip_serializing_if = "is_an_hour")]
+    pub within: Period,
+}
+
+/// What follows a Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tool {
+    /// Docker, by its own command: the engine may be on another machine.
+    Docker,
+    /// buildah: no daemon, and no root where the machine allows it.
+    Buildah,
+}
+
+impl Tool {
+    /// The command.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Buildah => "buildah",
+        }
+    }
 }
 
 /// The builder `pack`: a command makes files, the files make one layer on a base.
@@ -40,6 +101,19 @@ pub struct PackSpec {
     pub labels: BTreeMap<String, String>,
     /// The port that the image says it listens on.
     pub port: Option<u16>,
+    /// How long the command may take.
+    #[serde(default = "an_hour", skip_serializing_if = "is_an_hour")]
+    pub within: Period,
+}
+
+/// How long a build may take unless it says otherwise.
+#[must_use]
+pub const fn an_hour() -> Period {
+    Period::from_secs(3600)
+}
+
+fn is_an_hour(period: &Period) -> bool {
+    *period == an_hour()
 }
 
 /// What an image is built on.
@@ -56,10 +130,10 @@ pub enum Base {
 /// What a build depends on.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Inputs {
-    /// Over the build's specification, its base's digest and every file: decides whether to build at all.
+    /// Over the build's specification, its bases' digests and every file: decides whether to build at all.
     pub hash: ContentHash,
     /// Each input file, relative to the context, with the hash of its content and mode.
     pub files: BTreeMap<String, ContentHash>,
-    /// The base's digest, when there is a base.
-    pub base: Option<Digest>,
+    /// What it is built on, by reference.
+    pub bases: BTreeMap<String, Digest>,
 }

@@ -27,4 +27,6 @@ pub struct ImageFacts {
     pub found: Option<Digest>,
     /// How many files differ from the inputs of the live release, when those are known.
     pub changed_files: Option<usize>,
+    /// Whether it is there, and to be built again all the same.
+    pub rebuild: bool,
 }

@@ -12,7 +12,7 @@ use crate::model::{ServiceName, workload::Known};
 use crate::port::Ports;
 use crate::port::builder::BuildError;
 use crate::port::engine::{EngineError, Scope};
-use crate::port::registry::{RegistryError, base_of};
+use crate::port::registry::{RegistryError, bases};
 
 /// Why something could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +53,10 @@ async fn image(
     ports: &Ports,
     root: &Path,
 ) -> Result<ImageFacts, ObserveError> {
-    let base = base_of(spec, ports.registry.as_ref()).await?;
-    let inputs = ports
-        .builder
-        .inputs(root, spec, base.as_ref())
-        .await
-        .map_err(|source| ObserveError::Inputs { service: service.clone(), source })?;
+    let failed = |source| ObserveError::Inputs { service: service.clone(), source };
+    let names = ports.builder.bases(root, spec).await.map_err(failed)?;
+    let bases = bases(&names, ports.registry.as_ref()).await?;
+    let inputs = ports.builder.inputs(root, spec, &bases).await.map_err(failed)?;
     let found = ports.registry.find(service, &inputs.hash).await?;
-    Ok(ImageFacts { inputs, found, changed_files: None })
+    Ok(ImageFacts { inputs, found, changed_files: None, rebuild: false })
 }

@@ -1,6 +1,5 @@
 //! Drawing a plan: what is desired, what is there, and what the rules say.
 
-use crate::model::build::BuildSpec;
 use crate::model::desired::Desired;
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
@@ -15,7 +14,10 @@ use crate::port::engine::EngineError;
 #[derive(Debug, Clone)]
 pub enum Wanted {
     /// Make the environment what the configuration says.
-    Apply,
+    Apply {
+        /// Whether to build even what was built from the same inputs before.
+        rebuild: bool,
+    },
     /// Live traffic for what stands in this slot.
     Promote(Slot),
     /// The live images of another environment.
@@ -33,7 +35,7 @@ impl Wanted {
     #[must_use]
     pub fn words(&self) -> String {
         match self {
-            Self::Apply => "apply".to_owned(),
+            Self::Apply { .. } => "apply".to_owned(),
             Self::Promote(slot) => format!("promote {slot}"),
             Self::Carry(from) => format!("promote {from} --to"),
             Self::Rollback(None) => "rollback".to_owned(),
@@ -56,11 +58,11 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     let observed = look(session, wanted, &desired).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
-    if matches!(wanted, Wanted::Apply | Wanted::Carry(_)) {
+    if matches!(wanted, Wanted::Apply { .. } | Wanted::Carry(_)) {
         crate::policy::may_take(&observed)?;
     }
     let mut plan = match wanted {
-        Wanted::Apply | Wanted::Carry(_) => plan::apply(&desired, &observed, state),
+        Wanted::Apply { .. } | Wanted::Carry(_) => plan::apply(&desired, &observed, state),
         Wanted::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
         Wanted::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
         Wanted::Abort => plan::abort(&desired, facts, state)?,
@@ -76,7 +78,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
 async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
     match wanted {
         Wanted::Carry(from) => carry::desired(session, from).await,
-        Wanted::Apply => {
+        Wanted::Apply { .. } => {
             policy::may_deploy(session).await?;
             session.desired()
         }
@@ -86,7 +88,7 @@ async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
 
 /// Only a plan that may build needs to read the files.
 async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<Observed, Error> {
-    let (Wanted::Apply | Wanted::Carry(_)) = wanted else {
+    let (Wanted::Apply { .. } | Wanted::Carry(_)) = wanted else {
         let engine = &session.ports.engine;
         let (facts, objects) = match wanted {
             Wanted::Destroy => engine.survey(&session.scope(), &[]).await?,
@@ -96,6 +98,11 @@ async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<O
     };
     let mut observed = observe(desired, &session.ports, &session.root).await?;
     count_changes(session, desired, &mut observed).await;
+    if let Wanted::Apply { rebuild: true } = wanted {
+        for image in observed.images.values_mut() {
+            image.rebuild = image.found.take().is_some();
+        }
+    }
     Ok(observed)
 }
 
@@ -105,8 +112,8 @@ async fn count_changes(session: &Session, desired: &Desired, observed: &mut Obse
         return;
     };
     for (name, image) in observed.images.iter_mut().filter(|(_, image)| image.found.is_none()) {
-        let BuildSpec::Pack(pack) = &desired.services[name].build;
-        image.changed_files = session.scm.changed_files(&commit, &pack.context).await.ok();
+        let context = desired.services[name].build.context();
+        image.changed_files = session.scm.changed_files(&commit, context).await.ok();
     }
 }
 

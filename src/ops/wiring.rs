@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, StateKind};
 use crate::config::{Environment, Project};
 use crate::desired;
-use crate::driver::builder::pack::Pack;
+use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::store::KubernetesStore;
@@ -33,7 +33,7 @@ pub fn ports(
     Ok(Ports {
         engine: engine(root, project, name, environment)?,
         registry: registry(root, project, name, environment)?,
-        builder: Arc::new(Pack),
+        builder: Arc::new(Builders),
         store: store(root, project, name, environment)?,
         checker: Arc::new(Checks::default()),
         secrets: Arc::new(Secrets::new(root.to_path_buf())),

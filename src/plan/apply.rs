@@ -255,6 +255,7 @@ impl Apply<'_> {
                 continue;
             }
             let reason = match image.changed_files {
+                _ if image.rebuild => "asked for, though it was built from the same inputs before".to_owned(),
                 Some(1) => "1 file changed since the live release".to_owned(),
                 Some(0) => "the build's own description changed".to_owned(),
                 Some(files) => format!("{files} files changed since the live release"),

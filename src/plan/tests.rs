@@ -95,6 +95,7 @@ fn pack() -> PackSpec {
         env: BTreeMap::new(),
         labels: BTreeMap::new(),
         port: None,
+        within: crate::model::build::an_hour(),
     }
 }
 
@@ -115,8 +116,8 @@ impl World {
         let images = wanted.services.iter().map(|(name, version)| {
             let hash = ContentHash::of(format!("{name} {version}").as_bytes());
             let found = self.built.get(&hash).cloned();
-            let inputs = Inputs { hash, files: BTreeMap::new(), base: None };
-            (name.parse().expect("a name"), ImageFacts { inputs, found, changed_files: None })
+            let inputs = Inputs { hash, files: BTreeMap::new(), bases: BTreeMap::new() };
+            (name.parse().expect("a name"), ImageFacts { inputs, found, changed_files: None, rebuild: false })
         });
         Observed { facts: self.facts.clone(), images: images.collect(), objects: Vec::new() }
     }

@@ -1,15 +1,17 @@
 //! The builder: from a build's specification and files to an image.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::build::{BuildSpec, Inputs};
+use crate::model::secret::SecretValue;
 use crate::model::source::Source;
-use crate::model::{ContentHash, ServiceName};
+use crate::model::{ContentHash, Period, ServiceName};
 use crate::port::Progress;
-use crate::port::registry::{BaseImage, BuiltImage};
+use crate::port::registry::{Bases, BuiltImage};
 
 /// One build.
 #[derive(Debug, Clone)]
@@ -22,8 +24,10 @@ pub struct BuildRequest {
     pub root: PathBuf,
     /// How to build.
     pub spec: BuildSpec,
-    /// The base image, when the specification has one.
-    pub base: Option<BaseImage>,
+    /// What [`Builder::bases`] named, as far as it was found.
+    pub bases: Bases,
+    /// The values of the specification's secrets, by id.
+    pub secrets: BTreeMap<String, SecretValue>,
     /// What it is built from: commit, branch and time go into the annotations.
     pub source: Source,
     /// The inputs' hash that the plan was made with; other inputs are [`BuildError::InputsMoved`].
@@ -71,6 +75,20 @@ pub enum BuildError {
         /// Why.
         reason: String,
     },
+    /// What it starts from is not there.
+    #[error("the base image {reference} is not there")]
+    NoBase {
+        /// The image.
+        reference: String,
+        /// Where it was looked for.
+        looked: String,
+    },
+    /// It took too long.
+    #[error("the build was not done within {within}")]
+    Timeout {
+        /// The limit.
+        within: Period,
+    },
     /// Somebody stopped it.
     #[error("the build was stopped")]
     Cancelled,
@@ -87,13 +105,11 @@ pub enum BuildError {
 /// A builder.
 #[async_trait]
 pub trait Builder: Send + Sync {
-    /// What a build depends on: reads and hashes the files. `base` is the base image that is there now.
-    async fn inputs(
-        &self,
-        root: &std::path::Path,
-        spec: &BuildSpec,
-        base: Option<&BaseImage>,
-    ) -> Result<Inputs, BuildError>;
+    /// The images that a build starts from, by reference.
+    async fn bases(&self, root: &Path, spec: &BuildSpec) -> Result<Vec<String>, BuildError>;
+
+    /// What a build depends on: reads and hashes the files. `bases` are the base images that are there now.
+    async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError>;
 
     /// Builds. The same inputs and commit give the same digest on any machine, as far as the command does.
     /// When `cancel` is called off the command is stopped, with all of its children.

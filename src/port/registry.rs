@@ -1,11 +1,11 @@
 //! The registry: where images are kept, by digest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 
-use crate::model::build::{Base, BuildSpec};
 use crate::model::{ContentHash, Digest, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -164,11 +164,15 @@ pub fn inputs_tag(inputs: &ContentHash) -> String {
     format!("src-{}", inputs.hex())
 }
 
-/// The base image that a build starts from; none for a build from nothing.
-pub async fn base_of(spec: &BuildSpec, registry: &dyn Registry) -> Result<Option<BaseImage>, RegistryError> {
-    let BuildSpec::Pack(pack) = spec;
-    let Base::Image(reference) = &pack.base else { return Ok(None) };
-    let missing =
-        || RegistryError::Missing { what: format!("base image {reference}"), place: registry.place() };
-    registry.base(reference).await?.map(Some).ok_or_else(missing)
+/// Base images by the reference that names them.
+pub type Bases = BTreeMap<String, BaseImage>;
+
+/// The images that a build starts from, side by side. One that is not there is left out: the builder knows whether
+/// it can do without.
+pub async fn bases(references: &[String], registry: &dyn Registry) -> Result<Bases, RegistryError> {
+    let found = references.iter().map(|reference| async move {
+        let base = registry.base(reference).await?;
+        Ok::<_, RegistryError>(base.map(|base| (reference.clone(), base)))
+    });
+    Ok(try_join_all(found).await?.into_iter().flatten().collect())
 }

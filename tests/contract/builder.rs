@@ -92,7 +92,8 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
     write(root.path(), &files, false, 0o644);
     let built = |spec: PackSpec| PackSpec { run: vec!["make".to_owned()], ..spec };
     let names = |spec: PackSpec| async {
-        let inputs = Pack.inputs(root.path(), &BuildSpec::Pack(spec), None).await.expect("inputs");
+        let inputs =
+            Pack.inputs(root.path(), &BuildSpec::Pack(spec), &BTreeMap::new()).await.expect("inputs");
         inputs.files.into_keys().collect::<Vec<_>>()
     };
     assert_eq!(names(built(whole())).await, [".gitignore", "main"]);
@@ -103,7 +104,7 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
     );
     assert_eq!(names(PackSpec { inputs: vec!["out/**".to_owned()], ..whole() }).await, ["out/made"]);
     let spec = BuildSpec::Pack(PackSpec { inputs: vec!["nothing/**".to_owned()], ..whole() });
-    let none = Pack.inputs(root.path(), &spec, None).await;
+    let none = Pack.inputs(root.path(), &spec, &BTreeMap::new()).await;
     assert!(matches!(none, Err(BuildError::Invalid { .. })), "{none:?}");
 }
 

@@ -4,6 +4,7 @@ mod builder;
 #[allow(dead_code)] // each test binary uses its own part of it
 #[path = "../cluster/support.rs"]
 mod cluster;
+mod dockerfile;
 mod engine;
 mod registry;
 mod store;

@@ -166,7 +166,7 @@ async fn skopeo_reads_and_copies_the_layout() {
 }
 
 /// A repository of its own in the tests' registry.
-fn remote() -> Option<Oci> {
+pub fn remote() -> Option<Oci> {
     let endpoint = crate::cluster::admin()?.registry;
     let name = format!("contract-{}", uuid::Uuid::new_v4().simple());
     let repositories = BTreeMap::from([(web(), format!("{name}/web")), (other(), format!("{name}/other"))]);
@@ -212,13 +212,14 @@ async fn what_is_there_is_not_sent_again_and_a_base_is_mounted() {
     assert!(said.lock().expect("whole").starts_with("pushed 0 bytes"), "{said:?}");
     // An image on top of it, in another repository: the base's layer is not in the build's folder.
     let base = registry.base("web:again").await.expect("an answer").expect("there");
+    let bases = BTreeMap::from([("web:again".to_owned(), base)]);
     fs::write(root.path().join("app/message.txt"), "on top").expect("a file");
     let mut above = pack("/app/x");
     above.base = shipit::model::build::Base::Image("web:again".to_owned());
     let spec = shipit::model::build::BuildSpec::Pack(above);
-    let inputs = Pack.inputs(root.path(), &spec, Some(&base)).await.expect("inputs");
+    let inputs = Pack.inputs(root.path(), &spec, &bases).await.expect("inputs");
     let request = shipit::port::builder::BuildRequest {
-        base: Some(base),
+        bases,
         expects: inputs.hash,
         spec,
         service: other(),

@@ -81,18 +81,20 @@ pub fn pack(entrypoint: &str) -> PackSpec {
         env: BTreeMap::new(),
         labels: BTreeMap::new(),
         port: Some(8080),
+        within: shipit::model::build::an_hour(),
     }
 }
 
 pub async fn request(root: &Path, spec: PackSpec) -> BuildRequest {
     let spec = BuildSpec::Pack(spec);
-    let inputs = Pack.inputs(root, &spec, None).await.expect("inputs");
+    let inputs = Pack.inputs(root, &spec, &BTreeMap::new()).await.expect("inputs");
     BuildRequest {
         title: "shop web".to_owned(),
         service: web(),
         root: root.to_path_buf(),
         spec,
-        base: None,
+        bases: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         source: Source {
             commit: Some("3f2c1ab".repeat(5)),
             committed_at: Some(1_700_000_000),

@@ -3,31 +3,25 @@
 //! What the build itself makes must not count, or no build would ever be up to date: that is why Git's ignore
 //! files are obeyed, and why `inputs` is there for projects without them.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
-use sha2::{Digest as _, Sha256};
 
-use crate::driver::builder::pack::io;
-use crate::model::build::{Inputs, PackSpec};
+use crate::driver::builder::files::{MOST, clean, hash_all, too_many};
+use crate::model::build::{Base, Inputs, PackSpec, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::BuildError;
-
-/// The most files that one build may depend on.
-const MOST: usize = 200_000;
 
 pub(super) fn read(root: &Path, spec: &PackSpec, base: Option<Digest>) -> Result<Inputs, BuildError> {
     let context = root.join(&spec.context);
     let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
     let paths = paths(&context, spec, left_out)?;
     let files = hash_all(&context, &paths)?;
-    let hash = ContentHash::of_json(&(spec, &base, &files, std::env::consts::ARCH));
-    Ok(Inputs { hash, files, base })
+    let timeless = PackSpec { within: an_hour(), ..spec.clone() };
+    let hash = ContentHash::of_json(&(timeless, &base, &files, std::env::consts::ARCH));
+    let name = || if let Base::Image(reference) = &spec.base { reference.clone() } else { String::new() };
+    Ok(Inputs { hash, files, bases: base.into_iter().map(|base| (name(), base)).collect() })
 }
 
 fn paths(context: &Path, spec: &PackSpec, left_out: Vec<PathBuf>) -> Result<Vec<PathBuf>, BuildError> {
@@ -48,8 +42,7 @@ fn paths(context: &Path, spec: &PackSpec, left_out: Vec<PathBuf>) -> Result<Vec<
             paths.push(path.to_path_buf());
         }
         if paths.len() > MOST {
-            let reason = format!("more than {MOST} input files; name the right ones with `inputs:`");
-            return Err(BuildError::Invalid { reason });
+            return Err(too_many("name the right ones with `inputs:`"));
         }
     }
     if paths.is_empty() && wanted.is_some() {
@@ -57,11 +50,6 @@ fn paths(context: &Path, spec: &PackSpec, left_out: Vec<PathBuf>) -> Result<Vec<
         return Err(BuildError::Invalid { reason });
     }
     Ok(paths)
-}
-
-/// A path without `.` in it, so that equal paths compare equal.
-pub(super) fn clean(path: &Path) -> PathBuf {
-    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
 }
 
 /// All files but Git's own and shipit's; those that the project's ignore files leave out only when asked to.
@@ -84,52 +72,4 @@ fn set(globs: &[String]) -> Result<GlobSet, BuildError> {
         builder.add(Glob::new(glob).map_err(invalid)?);
     }
     builder.build().map_err(invalid)
-}
-
-/// Hashes side by side: reading is what takes the time.
-fn hash_all(context: &Path, paths: &[PathBuf]) -> Result<BTreeMap<String, ContentHash>, BuildError> {
-    let width = std::thread::available_parallelism().map_or(2, usize::from);
-    let part = paths.len().div_ceil(width).max(1);
-    let hash_part = |part: &[PathBuf]| -> Result<Vec<_>, BuildError> {
-        part.iter()
-            .map(|path| Ok((path.to_string_lossy().into_owned(), hash(&context.join(path))?)))
-            .collect()
-    };
-    let parts: Vec<Result<Vec<(String, ContentHash)>, BuildError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = paths.chunks(part).map(|part| scope.spawn(move || hash_part(part))).collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(BuildError::Invalid { reason: "hashing failed".to_owned() }))
-            })
-            .collect()
-    });
-    let mut files = BTreeMap::new();
-    for part in parts {
-        files.extend(part?);
-    }
-    Ok(files)
-}
-
-/// Over a file's content and whether it may be executed; over a link's target.
-fn hash(path: &Path) -> Result<ContentHash, BuildError> {
-    let meta = fs::symlink_metadata(path).map_err(io("reading", path))?;
-    let mut hasher = Sha256::new();
-    if meta.is_symlink() {
-        let target = fs::read_link(path).map_err(io("reading", path))?;
-        hasher.update(b"link\0");
-        hasher.update(target.to_string_lossy().as_bytes());
-        return Ok(ContentHash::from_sha256(hasher));
-    }
-    hasher.update(if meta.permissions().mode() & 0o111 == 0 { b"file\0" } else { b"exec\0" });
-    let mut file = File::open(path).map_err(io("reading", path))?;
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer).map_err(io("reading", path))? {
-            0 => return Ok(ContentHash::from_sha256(hasher)),
-            count => hasher.update(&buffer[..count]),
-        }
-    }
 }

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self as std_io, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
-use sha2::{Digest as _, Sha256};
-use tar::{EntryType, Header};
 
-use crate::driver::builder::pack::inputs::clean;
-use crate::driver::builder::pack::io;
+use crate::driver::builder::files::{Source, append, clean};
+use crate::driver::builder::hashing::Hashing;
+use crate::driver::builder::{image, io};
 use crate::model::Digest;
 use crate::model::build::PackSpec;
 use crate::port::builder::BuildError;
@@ -35,7 +33,7 @@ pub(super) fn pack(root: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, B
     let mut tar = tar::Builder::new(Hashing::new(gzip));
     tar.follow_symlinks(false);
     for (name, source) in &entries {
-        append(&mut tar, name, source, owner(spec))?;
+        append(&mut tar, name, source, owner(spec), 0)?;
     }
     let written = io("writing", &path);
     let finish = || -> std_io::Result<(Digest, Digest, u64)> {
@@ -45,7 +43,7 @@ pub(super) fn pack(root: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, B
         Ok((diff_id, digest, size))
     };
     let (diff_id, digest, size) = finish().map_err(written)?;
-    let media_type = "application/vnd.oci.image.layer.v1.tar+gzip".to_owned();
+    let media_type = image::LAYER.to_owned();
     Ok(Layer { blob: Blob { media_type, digest, size, file: Some(path) }, diff_id })
 }
 
@@ -54,13 +52,6 @@ fn owner(spec: &PackSpec) -> (u64, u64) {
     let Some(user) = &spec.user else { return (0, 0) };
     let (uid, gid) = user.split_once(':').unwrap_or((user, user));
     (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0))
-}
-
-/// What an entry is made from.
-enum Source {
-    Folder,
-    File(PathBuf),
-    Link(PathBuf),
 }
 
 /// Every entry by its name in the image, folders included.
@@ -134,70 +125,4 @@ fn add(
         return Err(copy("is neither a file, a folder nor a link, and cannot be in an image".to_owned()));
     }
     Ok(())
-}
-
-fn append(
-    tar: &mut tar::Builder<impl Write>,
-    name: &Path,
-    source: &Source,
-    (uid, gid): (u64, u64),
-) -> Result<(), BuildError> {
-    let mut header = Header::new_gnu();
-    header.set_mtime(0);
-    header.set_uid(uid);
-    header.set_gid(gid);
-    header.set_size(0);
-    let failed = io("packing", name);
-    match source {
-        Source::Folder => {
-            header.set_entry_type(EntryType::Directory);
-            header.set_mode(0o755);
-            let mut named = name.as_os_str().to_owned();
-            named.push("/");
-            tar.append_data(&mut header, named, std_io::empty()).map_err(failed)
-        }
-        Source::Link(target) => {
-            header.set_entry_type(EntryType::Symlink);
-            header.set_mode(0o777);
-            tar.append_link(&mut header, name, target).map_err(failed)
-        }
-        Source::File(path) => {
-            let file = File::open(path).map_err(io("reading", path))?;
-            let meta = file.metadata().map_err(io("reading", path))?;
-            header.set_entry_type(EntryType::Regular);
-            header.set_mode(if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 });
-            header.set_size(meta.len());
-            tar.append_data(&mut header, name, file).map_err(failed)
-        }
-    }
-}
-
-/// A writer that hashes and counts what passes.
-struct Hashing<W> {
-    inner: W,
-    hasher: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: Sha256::new(), size: 0 }
-    }
-
-    fn finish(self) -> (W, Digest, u64) {
-        (self.inner, Digest::from_sha256(self.hasher), self.size)
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> std_io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std_io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -1,52 +1,59 @@
 //! The builder `pack`: a command makes files, and the files make one reproducible layer on a base.
 //!
-//! [`inputs`] reads what a build depends on, [`command`] runs it, [`layer`] packs the files and [`image`] puts
-//! configuration and manifest around them.
+//! [`inputs`] reads what a build depends on and [`layer`] packs the files.
 
-mod command;
-mod image;
 mod inputs;
 mod layer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::build::{BuildSpec, Inputs};
-use crate::port::Builder;
-use crate::port::Progress;
+use crate::driver::builder::pack::layer::Layer;
+use crate::driver::builder::{blocking, command, image, io, misplaced};
+use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::registry::{BaseImage, BuiltImage};
+use crate::port::registry::{BaseImage, Bases, BuiltImage};
+use crate::port::{Builder, Progress};
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The builder.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Pack;
 
-fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
-    let what = format!("{what} {}", path.display());
-    |source| BuildError::Io { what, source }
+fn pack(spec: &BuildSpec) -> Result<&PackSpec, BuildError> {
+    match spec {
+        BuildSpec::Pack(spec) => Ok(spec),
+        BuildSpec::Dockerfile(_) => Err(misplaced()),
+    }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
-) -> Result<T, BuildError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        let source = std::io::Error::other(panic.to_string());
-        Err(BuildError::Io { what: "building".to_owned(), source })
-    })
+/// The base of a specification that has one.
+fn base<'a>(spec: &PackSpec, bases: &'a Bases) -> Result<Option<&'a BaseImage>, BuildError> {
+    let Base::Image(reference) = &spec.base else { return Ok(None) };
+    let missing =
+        || BuildError::NoBase { reference: reference.clone(), looked: "in the registry".to_owned() };
+    bases.get(reference).map(Some).ok_or_else(missing)
 }
 
 #[async_trait]
 impl Builder for Pack {
-    async fn inputs(
-        &self,
-        root: &Path,
-        spec: &BuildSpec,
-        base: Option<&BaseImage>,
-    ) -> Result<Inputs, BuildError> {
-        let BuildSpec::Pack(spec) = spec.clone();
-        let (root, base) = (root.to_path_buf(), base.map(|base| base.digest.clone()));
+    async fn bases(&self, _: &Path, spec: &BuildSpec) -> Result<Vec<String>, BuildError> {
+        Ok(match &pack(spec)?.base {
+            Base::Scratch => Vec::new(),
+            Base::Image(reference) => vec![reference.clone()],
+        })
+    }
+
+    async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError> {
+        let spec = pack(spec)?.clone();
+        let base = base(&spec, bases)?.map(|base| base.digest.clone());
+        let root = root.to_path_buf();
         blocking(move || inputs::read(&root, &spec, base)).await
     }
 
@@ -56,20 +63,123 @@ impl Builder for Pack {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
-        let now = self.inputs(&request.root, &request.spec, request.base.as_ref()).await?;
+        let now = self.inputs(&request.root, &request.spec, &request.bases).await?;
         if now.hash != request.expects {
             return Err(BuildError::InputsMoved { service: request.service.clone() });
         }
-        let BuildSpec::Pack(spec) = &request.spec;
+        let spec = pack(&request.spec)?;
         if !spec.run.is_empty() {
-            command::run(request, spec, progress, cancel).await?;
+            let folder = request.root.join(&spec.context);
+            let command = command::Line { vector: &spec.run, folder: &folder, env: &source_env(request) };
+            command::run(&command, spec.within, progress, cancel).await?;
         }
         let (request, spec) = (request.clone(), spec.clone());
         blocking(move || {
             let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
             let layer = layer::pack(&request.root, &spec, folder.path())?;
-            image::assemble(&request, &spec, layer, folder)
+            assemble(&request, &spec, layer, folder)
         })
         .await
     }
+}
+
+fn source_env(request: &BuildRequest) -> BTreeMap<String, String> {
+    let time = request.source.committed_at.unwrap_or(0).to_string();
+    let mut env = BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), time)]);
+    env.extend(request.source.commit.clone().map(|commit| ("SHIPIT_COMMIT".to_owned(), commit)));
+    env
+}
+
+fn assemble(
+    request: &BuildRequest,
+    spec: &PackSpec,
+    layer: Layer,
+    folder: TempDir,
+) -> Result<BuiltImage, BuildError> {
+    let base = base(spec, &request.bases)?;
+    let config = config(request, spec, base, &layer)?;
+    let mut layers = base.map(|base| base.layers.clone()).unwrap_or_default();
+    layers.push(layer.blob);
+    let mut annotations = image::annotations(request);
+    if let (Base::Image(reference), Some(base)) = (&spec.base, base) {
+        image::annotate_base(&mut annotations, reference, &base.digest);
+    }
+    image::assemble(&config, layers, &annotations, folder)
+}
+
+fn config(
+    request: &BuildRequest,
+    spec: &PackSpec,
+    base: Option<&BaseImage>,
+    layer: &Layer,
+) -> Result<Value, BuildError> {
+    let created = image::created(request);
+    let mut config = base_config(base)?;
+    let step = json!({"created": created, "created_by": format!("shipit pack {}", spec.run.join(" "))});
+    config.insert("created".to_owned(), json!(created));
+    push(&mut config, "history", step);
+    let rootfs = config.entry("rootfs").or_insert_with(|| json!({"type": "layers", "diff_ids": []}));
+    if let Some(rootfs) = rootfs.as_object_mut() {
+        push(rootfs, "diff_ids", json!(layer.diff_id));
+    }
+    let runtime = config.entry("config").or_insert_with(|| json!({}));
+    if let Some(runtime) = runtime.as_object_mut() {
+        fill(runtime, spec);
+    }
+    Ok(Value::Object(config))
+}
+
+fn base_config(base: Option<&BaseImage>) -> Result<Map<String, Value>, BuildError> {
+    let Some(base) = base else {
+        let fresh = json!({"architecture": image::architecture(), "os": std::env::consts::OS});
+        return Ok(fresh.as_object().cloned().unwrap_or_default());
+    };
+    let invalid = || BuildError::Invalid {
+        reason: format!("the base image {} has no readable configuration", base.digest),
+    };
+    serde_json::from_slice::<Value>(&base.config)
+        .ok()
+        .and_then(|value| value.as_object().cloned())
+        .ok_or_else(invalid)
+}
+
+fn push(map: &mut Map<String, Value>, key: &str, value: Value) {
+    let list = map.entry(key).or_insert_with(|| json!([]));
+    if let Some(list) = list.as_array_mut() {
+        list.push(value);
+    }
+}
+
+fn fill(runtime: &mut Map<String, Value>, spec: &PackSpec) {
+    let mut set = |key: &str, value: Value| runtime.insert(key.to_owned(), value);
+    if !spec.entrypoint.is_empty() {
+        set("Entrypoint", json!(spec.entrypoint));
+        set("Cmd", json!([]));
+    }
+    if let Some(user) = &spec.user {
+        set("User", json!(user));
+    }
+    if let Some(folder) = &spec.workdir {
+        set("WorkingDir", json!(folder));
+    }
+    if let Some(port) = spec.port {
+        set("ExposedPorts", json!({format!("{port}/tcp"): {}}));
+    }
+    if !spec.labels.is_empty() {
+        set("Labels", json!(spec.labels));
+    }
+    let env = environment(runtime.get("Env"), spec);
+    runtime.insert("Env".to_owned(), json!(env));
+}
+
+/// The base's variables, with the specification's over them.
+fn environment(base: Option<&Value>, spec: &PackSpec) -> Vec<String> {
+    let base = base.and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut lines: Vec<String> = base.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect();
+    if !lines.iter().any(|line| line.starts_with("PATH=")) {
+        lines.push(PATH.to_owned());
+    }
+    lines.retain(|line| line.split_once('=').is_none_or(|(name, _)| !spec.env.contains_key(name)));
+    lines.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
+    lines
 }

@@ -1,6 +1,7 @@
-//! The build's command: its own process group, its output line by line, and an end when it is told to.
+//! A build's command: its own process group, its output line by line, and an end when it is told to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::build::PackSpec;
+use crate::model::Period;
 use crate::port::Progress;
-use crate::port::builder::{BuildError, BuildRequest};
+use crate::port::builder::BuildError;
 
 /// How many of the last lines a failure shows.
 const LAST_LINES: usize = 40;
@@ -20,58 +21,84 @@ const LAST_LINES: usize = 40;
 /// How long a stopped command has until it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long the last lines of a command that has ended are waited for.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Variables that Cargo sets for the program it runs, and that would mislead a Cargo that this program runs.
 const LEAKS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
 
+/// A command to run.
+pub(super) struct Line<'a> {
+    pub vector: &'a [String],
+    pub folder: &'a Path,
+    pub env: &'a BTreeMap<String, String>,
+}
+
+/// Runs it to its end, or until its time is up or somebody calls it off.
 pub(super) async fn run(
-    request: &BuildRequest,
-    spec: &PackSpec,
+    line: &Line<'_>,
+    within: Period,
     progress: Progress<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), BuildError> {
-    let words = spec.run.join(" ");
+    run_with(line, Stdio::null(), within, progress, cancel).await
+}
+
+/// The same, with something to read.
+pub(super) async fn run_with(
+    line: &Line<'_>,
+    stdin: Stdio,
+    within: Period,
+    progress: Progress<'_>,
+    cancel: &CancellationToken,
+) -> Result<(), BuildError> {
+    let words = line.vector.join(" ");
     let start = |source| BuildError::Start { command: words.clone(), source };
     progress(&format!("$ {words}"));
-    let mut child = command(request, spec).spawn().map_err(start)?;
+    let mut child = command(line, stdin).spawn().map_err(start)?;
     let mut lines = lines(&mut child);
     let mut last = VecDeque::new();
+    let deadline = tokio::time::sleep(within.get());
+    tokio::pin!(deadline);
     let status = loop {
         tokio::select! {
-            Some(line) = lines.recv() => {
-                progress(&line);
-                if last.len() == LAST_LINES {
-                    last.pop_front();
-                }
-                last.push_back(line);
-            }
+            Some(line) = lines.recv() => keep(&mut last, line, progress),
             status = child.wait() => break status.map_err(start)?,
             () = cancel.cancelled() => {
                 stop(&mut child).await;
                 return Err(BuildError::Cancelled);
             }
+            () = &mut deadline => {
+                stop(&mut child).await;
+                return Err(BuildError::Timeout { within });
+            }
         }
     };
-    while let Ok(line) = lines.try_recv() {
-        last.push_back(line);
+    // What it wrote last may still be on its way; a child that it left behind may keep the pipe open for ever.
+    while let Ok(Some(line)) = tokio::time::timeout(LINGER, lines.recv()).await {
+        keep(&mut last, line, progress);
     }
     if status.success() {
         return Ok(());
     }
-    let skip = last.len().saturating_sub(LAST_LINES);
-    Err(BuildError::Command {
-        command: words,
-        status: describe(status),
-        log: last.into_iter().skip(skip).collect(),
-    })
+    Err(BuildError::Command { command: words, status: describe(status), log: last.into_iter().collect() })
 }
 
-fn command(request: &BuildRequest, spec: &PackSpec) -> Command {
-    let (program, arguments) = spec.run.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+fn keep(last: &mut VecDeque<String>, line: String, progress: Progress<'_>) {
+    progress(&line);
+    if last.len() == LAST_LINES {
+        last.pop_front();
+    }
+    last.push_back(line);
+}
+
+fn command(line: &Line<'_>, stdin: Stdio) -> Command {
+    let (program, arguments) = line.vector.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .current_dir(request.root.join(&spec.context))
-        .stdin(Stdio::null())
+        .current_dir(line.folder)
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -81,10 +108,7 @@ fn command(request: &BuildRequest, spec: &PackSpec) -> Command {
             command.env_remove(name);
         }
     }
-    command.env("SOURCE_DATE_EPOCH", request.source.committed_at.unwrap_or(0).to_string());
-    if let Some(commit) = &request.source.commit {
-        command.env("SHIPIT_COMMIT", commit);
-    }
+    command.envs(line.env);
     command
 }
 

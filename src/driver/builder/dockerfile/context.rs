@@ -1,0 +1,116 @@
+//! The context: what a Dockerfile may copy, as the files that are its inputs and as the archive that a tool gets.
+//!
+//! Both come from one list, so that nothing can be built from what was not counted. Times and modes in the archive
+//! are fixed: they are not inputs either.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+
+use crate::driver::builder::dockerfile::ignore::Ignore;
+use crate::driver::builder::files::{self, MOST, clean, too_many};
+use crate::driver::builder::io;
+use crate::model::build::DockerfileSpec;
+use crate::port::builder::BuildError;
+
+/// 1980-01-02: the first day that every archive format can tell.
+pub(super) const TIME: u64 = 315_619_200;
+
+/// The files of a context that its `.dockerignore` leaves in, relative to it.
+pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, BuildError> {
+    let context = root.join(&spec.context);
+    if !context.is_dir() {
+        let reason = "the build's context is not a folder".to_owned();
+        return Err(BuildError::Copy { path: context, reason });
+    }
+    let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
+    let rules = std::sync::Arc::new(rules(&context, spec)?);
+    let (pruned, below) = (std::sync::Arc::clone(&rules), context.clone());
+    let walk = WalkBuilder::new(&context)
+        .standard_filters(false)
+        .filter_entry(move |entry| {
+            let path = entry.path().strip_prefix(&below).unwrap_or(entry.path());
+            let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+            entry.file_name() != ".git"
+                && !left_out.contains(&clean(entry.path()))
+                && !(is_folder && !path.as_os_str().is_empty() && pruned.leaves_out_all(path))
+        })
+        .build();
+    let mut paths = Vec::new();
+    for entry in walk {
+        let entry =
+            entry.map_err(|error| BuildError::Invalid { reason: format!("reading the context: {error}") })?;
+        let counts = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
+        let Ok(path) = entry.path().strip_prefix(&context) else { continue };
+        if counts && !rules.leaves_out(path) {
+            paths.push(path.to_path_buf());
+        }
+        if paths.len() > MOST {
+            return Err(too_many("leave the others out with `.dockerignore`"));
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// `Dockerfile.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
+fn rules(context: &Path, spec: &DockerfileSpec) -> Result<Ignore, BuildError> {
+    let mut own = context.join(&spec.dockerfile).into_os_string();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), context.join(".dockerignore")] {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => return Ignore::parse(&text, &path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io("reading", &path)(error)),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+/// The archive, and the name that the Dockerfile has in it.
+pub(super) fn archive(
+    root: &Path,
+    spec: &DockerfileSpec,
+    dockerfile: &str,
+    into: &Path,
+) -> Result<String, BuildError> {
+    let context = root.join(&spec.context);
+    let name = name(&spec.dockerfile);
+    let file = File::create(into).map_err(io("making", into))?;
+    let mut tar = tar::Builder::new(std::io::BufWriter::new(file));
+    tar.follow_symlinks(false);
+    let mut folders = BTreeSet::new();
+    for path in list(root, spec)? {
+        if path == Path::new(&name) {
+            continue;
+        }
+        for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            folders.insert(folder.to_path_buf());
+        }
+        let from = context.join(&path);
+        files::append(&mut tar, &path, &files::Source::of(&from)?, (0, 0), TIME)?;
+    }
+    for folder in &folders {
+        files::append(&mut tar, folder, &files::Source::Folder, (0, 0), TIME)?;
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_mtime(TIME);
+    header.set_size(dockerfile.len() as u64);
+    let written = tar
+        .append_data(&mut header, &name, dockerfile.as_bytes())
+        .and_then(|()| tar.into_inner())
+        .and_then(|mut file| file.flush());
+    written.map_err(io("writing", into))?;
+    Ok(name)
+}
+
+/// A Dockerfile outside of the context comes into it under a name of its own.
+fn name(dockerfile: &Path) -> String {
+    let inside = clean(dockerfile);
+    let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if plain { inside.to_string_lossy().into_owned() } else { ".shipit.Dockerfile".to_owned() }
+}

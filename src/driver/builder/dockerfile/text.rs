@@ -1,0 +1,263 @@
+//! What a Dockerfile says: which images it starts from, and on which line a step stands.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use oci_client::Reference;
+use parse_dockerfile::{Flag, Instruction, UnescapedString};
+
+use crate::port::builder::BuildError;
+use crate::port::registry::Bases;
+
+/// An image of a registry in a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct External {
+    /// Its whole name: `docker.io/library/debian:12`.
+    pub name: String,
+    /// Where it is in the text; none where it cannot be written over.
+    pub span: Option<Range<usize>>,
+    /// Whether a stage starts from it, and which.
+    pub stage: Option<usize>,
+}
+
+/// A Dockerfile that was read.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub whole: String,
+    pub externals: Vec<External>,
+    /// Each instruction's beginning, and the text up to the next.
+    steps: Vec<Range<usize>>,
+}
+
+impl Text {
+    pub fn parse(text: &str, file: &Path, args: &BTreeMap<String, String>) -> Result<Self, BuildError> {
+        let invalid =
+            |reason: String| BuildError::Invalid { reason: format!("{}: {reason}", file.display()) };
+        let read = parse_dockerfile::parse(text).map_err(|error| invalid(error.to_string()))?;
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        let mut stages: Vec<String> = Vec::new();
+        let mut count = 0;
+        let mut externals = Vec::new();
+        let mut starts = Vec::new();
+        for instruction in &read.instructions {
+            starts.push(start(instruction));
+            let mut outside = |image: &str, span: Option<Range<usize>>, stage: Option<usize>| {
+                if image == "scratch" || stages.iter().any(|known| known.eq_ignore_ascii_case(image)) {
+                    return Ok(());
+                }
+                let name: Reference = image.parse().map_err(|error| {
+                    invalid(format!(
+                        "line {}: `{image}`: {error}",
+                        span.as_ref().map_or(0, |span| line(text, span.start))
+                    ))
+                })?;
+                externals.push(External { name: name.whole(), span, stage });
+                Ok(())
+            };
+            match instruction {
+                Instruction::Arg(arg) if count == 0 => {
+                    for word in arg.arguments.value.split_whitespace() {
+                        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+                        let value = expand(value.trim_matches(['"', '\'']), &values);
+                        values.insert(name.to_owned(), args.get(name).cloned().unwrap_or(value));
+                    }
+                }
+                Instruction::From(from) => {
+                    let image = expand(&from.image.value, &values);
+                    if image.is_empty() {
+                        let line = line(text, from.image.span.start);
+                        let reason =
+                            format!("line {line}: `{}` is nothing without a value", from.image.value);
+                        return Err(invalid(format!("{reason}; give it under `args:`")));
+                    }
+                    outside(&image, Some(from.image.span.clone()), Some(count))?;
+                    count += 1;
+                    stages.extend(from.as_.as_ref().map(|(_, name)| name.value.to_string()));
+                }
+                Instruction::Copy(copy) => {
+                    if let Some(value) = flag(&copy.options, "from")
+                        && value.value.parse::<usize>().is_err()
+                    {
+                        outside(&value.value, Some(value.span.clone()), None)?;
+                    }
+                }
+                Instruction::Run(run) => {
+                    for mount in run.options.iter().filter(|flag| flag.name.value == "mount") {
+                        let value = mount.value.as_ref().map_or("", |value| value.value.as_ref());
+                        let from = value.split(',').find_map(|part| part.strip_prefix("from="));
+                        if let Some(from) = from.filter(|from| from.parse::<usize>().is_err()) {
+                            outside(from, None, None)?;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let ends = starts.iter().skip(1).copied().chain([text.len()]);
+        let steps = starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect();
+        Ok(Self { externals, steps, whole: text.to_owned() })
+    }
+
+    /// The text with every image by its digest, on the same lines: what the plan saw is what is built on.
+    pub fn pinned(&self, bases: &Bases) -> String {
+        let mut pinned = self.whole.clone();
+        for external in self.externals.iter().rev() {
+            if let (Some(span), Some(base)) = (&external.span, bases.get(&external.name)) {
+                let name: Option<Reference> = external.name.parse().ok();
+                let Some(name) = name.filter(|name| name.digest().is_none()) else { continue };
+                let exact = format!("{}/{}@{}", name.registry(), name.repository(), base.digest);
+                pinned.replace_range(span.clone(), &exact);
+            }
+        }
+        pinned
+    }
+
+    /// Where the step stands that a tool's output ends with: its line, and its text.
+    pub fn failed_step(&self, log: &[String]) -> Option<(usize, String)> {
+        let said = log.iter().rev().find_map(|line| step(line))?;
+        let wanted = squeezed(said);
+        let found = self.steps.iter().find(|span| {
+            let text = squeezed(&self.whole[(*span).clone()]);
+            !wanted.is_empty() && text.starts_with(&wanted)
+        })?;
+        let text = self.whole[found.clone()].lines().next().unwrap_or_default().trim().to_owned();
+        Some((line(&self.whole, found.start), text))
+    }
+}
+
+/// The step in a line of a tool's output: `Step 2/3 : RUN x` (Docker without BuildKit), `STEP 2/3: RUN x` (buildah),
+/// ` > [2/3] RUN x:` (BuildKit).
+fn step(line: &str) -> Option<&str> {
+    let line = line.trim();
+    if let Some(rest) = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP ")) {
+        return rest.split_once(':').map(|(_, step)| step.trim());
+    }
+    let rest = line.strip_prefix("> [")?;
+    let step = rest.split_once("] ")?.1.trim();
+    Some(step.strip_suffix(':').unwrap_or(step))
+}
+
+/// Without blanks and line continuations, which every tool writes in its own way.
+fn squeezed(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines
+        .flat_map(|line| line.trim_end().trim_end_matches('\\').chars())
+        .filter(|c| !c.is_whitespace())
+        .collect()
+}
+
+fn line(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
+
+fn flag<'a>(flags: &'a [Flag<'_>], name: &str) -> Option<&'a UnescapedString<'a>> {
+    flags.iter().find(|flag| flag.name.value == name)?.value.as_ref()
+}
+
+fn start(instruction: &Instruction<'_>) -> usize {
+    match instruction {
+        Instruction::Add(it) => it.add.span.start,
+        Instruction::Arg(it) => it.arg.span.start,
+        Instruction::Cmd(it) => it.cmd.span.start,
+        Instruction::Copy(it) => it.copy.span.start,
+        Instruction::Entrypoint(it) => it.entrypoint.span.start,
+        Instruction::Env(it) => it.env.span.start,
+        Instruction::Expose(it) => it.expose.span.start,
+        Instruction::From(it) => it.from.span.start,
+        Instruction::Healthcheck(it) => it.healthcheck.span.start,
+        Instruction::Label(it) => it.label.span.start,
+        Instruction::Onbuild(it) => it.onbuild.span.start,
+        Instruction::Run(it) => it.run.span.start,
+        Instruction::Shell(it) => it.shell.span.start,
+        Instruction::Stopsignal(it) => it.stopsignal.span.start,
+        Instruction::User(it) => it.user.span.start,
+        Instruction::Volume(it) => it.volume.span.start,
+        Instruction::Workdir(it) => it.workdir.span.start,
+        _ => 0,
+    }
+}
+
+/// `$NAME`, `${NAME}`, `${NAME:-default}` and `${NAME:+other}`, as a FROM may have them.
+fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(end) = rest.strip_prefix('{').and_then(|inner| inner.find('}')) {
+            out.push_str(&braced(&rest[1..=end], values));
+            rest = &rest[end + 2..];
+        } else {
+            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            out.push_str(values.get(&rest[..end]).map_or("", String::as_str));
+            rest = &rest[end..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn braced(inner: &str, values: &BTreeMap<String, String>) -> String {
+    let value = |name: &str| values.get(name).filter(|value| !value.is_empty());
+    if let Some((name, default)) = inner.split_once(":-") {
+        return value(name).map_or_else(|| expand(default, values), Clone::clone);
+    }
+    if let Some((name, other)) = inner.split_once(":+") {
+        return value(name).map_or_else(String::new, |_| expand(other, values));
+    }
+    value(inner).cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+    use crate::port::registry::BaseImage;
+
+    const TEXT: &str = "ARG VERSION=12\nARG BASE=debian\nFROM ${BASE}:${VERSION} AS build\nRUN make \\\n    # why\n    all\nFROM build AS test\nRUN ./test\nFROM localhost:5000/runtime/static:1\nCOPY --from=build /a /a\nCOPY --from=busybox:1 /bin/sh /sh\nCOPY --from=0 /b /b\nFROM scratch\n";
+
+    fn read(args: &[(&str, &str)]) -> Text {
+        let args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Text::parse(TEXT, Path::new("Dockerfile"), &args).expect("a Dockerfile")
+    }
+
+    #[test]
+    fn the_images_of_registries_are_found_and_the_stages_are_not() {
+        let names = |text: &Text| -> Vec<String> {
+            text.externals.iter().map(|external| external.name.clone()).collect()
+        };
+        let wanted =
+            ["docker.io/library/debian:12", "localhost:5000/runtime/static:1", "docker.io/library/busybox:1"];
+        assert_eq!(names(&read(&[])), wanted);
+        assert_eq!(names(&read(&[("VERSION", "13")]))[0], "docker.io/library/debian:13");
+    }
+
+    #[test]
+    fn images_are_pinned_on_their_own_lines() {
+        let digest = Digest::of(b"x");
+        let base = BaseImage { digest: digest.clone(), config: Vec::new(), layers: Vec::new() };
+        let text = read(&[]);
+        let bases = text.externals.iter().map(|external| (external.name.clone(), base.clone())).collect();
+        let pinned = text.pinned(&bases);
+        assert!(pinned.contains(&format!("FROM docker.io/library/debian@{digest} AS build\n")), "{pinned}");
+        assert!(
+            pinned.contains(&format!("COPY --from=docker.io/library/busybox@{digest} /bin/sh")),
+            "{pinned}"
+        );
+        assert!(pinned.contains("FROM build AS test\n"), "{pinned}");
+        assert_eq!(pinned.lines().count(), TEXT.lines().count());
+    }
+
+    #[test]
+    fn a_failed_step_is_found_in_the_words_of_every_tool() {
+        let text = read(&[]);
+        for said in
+            ["Step 2/9 : RUN make     all", "STEP 2/9: RUN make all", " > [build 2/2] RUN make     all:"]
+        {
+            let log = vec!["before".to_owned(), said.to_owned(), "make: no".to_owned()];
+            assert_eq!(text.failed_step(&log), Some((4, "RUN make \\".to_owned())), "{said}");
+        }
+        assert_eq!(text.failed_step(&["nothing".to_owned()]), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! The files that a build depends on, hashed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use tar::{EntryType, Header};
+
+use crate::driver::builder::io;
+use crate::model::ContentHash;
+use crate::port::builder::BuildError;
+
+/// The most files that one build may depend on.
+pub(super) const MOST: usize = 200_000;
+
+pub(super) fn too_many(help: &str) -> BuildError {
+    BuildError::Invalid { reason: format!("more than {MOST} input files; {help}") }
+}
+
+/// A path without `.` in it, so that equal paths compare equal.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+}
+
+/// Hashes side by side: reading is what takes the time.
+pub(super) fn hash_all(
+    context: &Path,
+    paths: &[PathBuf],
+) -> Result<BTreeMap<String, ContentHash>, BuildError> {
+    let width = std::thread::available_parallelism().map_or(2, usize::from);
+    let part = paths.len().div_ceil(width).max(1);
+    let hash_part = |part: &[PathBuf]| -> Result<Vec<_>, BuildError> {
+        part.iter()
+            .map(|path| Ok((path.to_string_lossy().into_owned(), hash(&context.join(path))?)))
+            .collect()
+    };
+    let parts: Vec<Result<Vec<(String, ContentHash)>, BuildError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = paths.chunks(part).map(|part| scope.spawn(move || hash_part(part))).collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(BuildError::Invalid { reason: "hashing failed".to_owned() }))
+            })
+            .collect()
+    });
+    let mut files = BTreeMap::new();
+    for part in parts {
+        files.extend(part?);
+    }
+    Ok(files)
+}
+
+/// Over a file's content and whether it may be executed; over a link's target.
+fn hash(path: &Path) -> Result<ContentHash, BuildError> {
+    let meta = fs::symlink_metadata(path).map_err(io("reading", path))?;
+    let mut hasher = Sha256::new();
+    if meta.is_symlink() {
+        let target = fs::read_link(path).map_err(io("reading", path))?;
+        hasher.update(b"link\0");
+        hasher.update(target.to_string_lossy().as_bytes());
+        return Ok(ContentHash::from_sha256(hasher));
+    }
+    hasher.update(if meta.permissions().mode() & 0o111 == 0 { b"file\0" } else { b"exec\0" });
+    let mut file = File::open(path).map_err(io("reading", path))?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(io("reading", path))? {
+            0 => return Ok(ContentHash::from_sha256(hasher)),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// What an entry is made from.
+pub(super) enum Source {
+    Folder,
+    File(PathBuf),
+    Link(PathBuf),
+}
+
+impl Source {
+    /// What is at this path.
+    pub fn of(path: &Path) -> Result<Self, BuildError> {
+        let meta = fs::symlink_metadata(path).map_err(io("reading", path))?;
+        if meta.is_symlink() {
+            return fs::read_link(path).map(Self::Link).map_err(io("reading", path));
+        }
+        Ok(if meta.is_dir() { Self::Folder } else { Self::File(path.to_path_buf()) })
+    }
+}
+
+/// Adds an entry whose bytes tell of the file's name, content, and whether it may be executed, and of nothing else.
+pub(super) fn append(
+    tar: &mut tar::Builder<impl Write>,
+    name: &Path,
+    source: &Source,
+    (uid, gid): (u64, u64),
+    time: u64,
+) -> Result<(), BuildError> {
+    let mut header = Header::new_gnu();
+    header.set_mtime(time);
+    header.set_uid(uid);
+    header.set_gid(gid);
+    header.set_size(0);
+    let failed = io("packing", name);
+    match source {
+        Source::Folder => {
+            header.set_entry_type(EntryType::Directory);
+            header.set_mode(0o755);
+            let mut named = name.as_os_str().to_owned();
+            named.push("/");
+            tar.append_data(&mut header, named, std::io::empty()).map_err(failed)
+        }
+        Source::Link(target) => {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
+            tar.append_link(&mut header, name, target).map_err(failed)
+        }
+        Source::File(path) => {
+            let file = File::open(path).map_err(io("reading", path))?;
+            let meta = file.metadata().map_err(io("reading", path))?;
+            header.set_entry_type(EntryType::Regular);
+            header.set_mode(if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 });
+            header.set_size(meta.len());
+            tar.append_data(&mut header, name, file).map_err(failed)
+        }
+    }
+}
