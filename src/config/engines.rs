@@ -193,8 +193,12 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
     ];
     match registry.kind {
         RegistryKind::Layout => {
-            let oci =
-                [("endpoint", registry.endpoint.is_some()), ("repository", registry.repository.is_some())];
+            let oci = [
+                ("endpoint", registry.endpoint.is_some()),
+                ("repository", registry.repository.is_some()),
+                ("ca", registry.ca.is_some()),
+                ("plain_http", registry.plain_http),
+            ];
             refuse(
                 findings,
                 "registry",

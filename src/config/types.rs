@@ -106,6 +106,13 @@ pub struct Registry {
     /// `oci` and `ecr`: where pushes go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// `oci` and `ecr`: a file with the certificates that may have signed the registry's own, relative to the
+    /// project's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// `oci` and `ecr`: whether the registry is spoken to without TLS. One on this machine always may be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
     /// `ecr`: the region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,

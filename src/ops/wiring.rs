@@ -14,6 +14,7 @@ use crate::driver::cluster::kubernetes::store::KubernetesStore;
 use crate::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
 use crate::driver::host::HostEngine;
 use crate::driver::registry::layout::Layout;
+use crate::driver::registry::oci::remote::{DockerLogin, Remote, Trust};
 use crate::driver::registry::oci::{Oci, Place};
 use crate::driver::secret::Secrets;
 use crate::model::EnvironmentName;
@@ -88,7 +89,13 @@ fn registry(
         repositories.insert(service.clone(), desired::repository(project, name, environment, service)?);
     }
     let endpoint = registry.endpoint.clone().unwrap_or_default();
-    Ok(Arc::new(Oci::new(Place { endpoint, repositories })))
+    let trust = Trust {
+        endpoint: endpoint.clone(),
+        ca: registry.ca.as_ref().map(|ca| root.join(ca)),
+        plain_http: registry.plain_http,
+    };
+    let remote = Remote::new(Arc::new(DockerLogin), trust);
+    Ok(Arc::new(Oci::new(Place { endpoint, repositories, pull: None }, remote)))
 }
 
 fn store(

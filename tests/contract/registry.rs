@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use shipit::driver::builder::pack::Pack;
 use shipit::driver::registry::layout::Layout;
+use shipit::driver::registry::oci::remote::Remote;
 use shipit::driver::registry::oci::{Oci, Place};
 use shipit::model::{ContentHash, Digest, ServiceName};
 use shipit::port::registry::{RegistryError, inputs_tag};
@@ -170,7 +171,7 @@ pub fn remote() -> Option<Oci> {
     let endpoint = crate::cluster::admin()?.registry;
     let name = format!("contract-{}", uuid::Uuid::new_v4().simple());
     let repositories = BTreeMap::from([(web(), format!("{name}/web")), (other(), format!("{name}/other"))]);
-    Some(Oci::new(Place { endpoint, repositories }))
+    Some(Oci::new(Place { endpoint, repositories, pull: None }, Remote::default()))
 }
 
 fn other() -> ServiceName {

@@ -12,8 +12,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use oci_spec::image::ImageManifest;
 
+use crate::driver::registry::oci::remote::Remote;
 use crate::model::{ContentHash, Digest, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -23,16 +25,33 @@ use crate::port::registry::{BaseImage, Blob, BuiltImage, Collected, Registry, Re
 const DOCUMENT_LIMIT: u64 = 8 << 20;
 
 /// An image layout folder.
-#[derive(Debug, Clone)]
 pub struct Layout {
     folder: PathBuf,
+    /// Where base images come from that are not in the folder.
+    remote: Remote,
 }
 
 impl Layout {
     /// The layout in this folder, which need not exist yet.
     #[must_use]
-    pub const fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, remote: Remote::default() }
+    }
+
+    /// The blobs of an image, with the files of those that neither the build nor the folder has fetched.
+    async fn whole(&self, image: &BuiltImage) -> Result<Vec<Blob>, RegistryError> {
+        let mut blobs: Vec<Blob> = std::iter::once(&image.config).chain(&image.layers).cloned().collect();
+        let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else { return Ok(blobs) };
+        let missing =
+            blobs.iter_mut().filter(|blob| blob.file.is_none() && !blobs::is_there(&self.folder, blob));
+        let fetch = missing.map(|blob| async move {
+            let to = folder.join(format!("fetched-{}", blob.digest.hex()));
+            self.remote.fetch(blob, &to).await?;
+            blob.file = Some(to);
+            Ok::<_, RegistryError>(())
+        });
+        try_join_all(fetch).await?;
+        Ok(blobs)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -113,7 +132,7 @@ impl Registry for Layout {
         progress: Progress<'_>,
     ) -> Result<Digest, RegistryError> {
         let digest = image.digest();
-        let blobs: Vec<Blob> = std::iter::once(&image.config).chain(&image.layers).cloned().collect();
+        let blobs = self.whole(image).await?;
         let bytes: u64 = blobs.iter().filter(|blob| blob.file.is_some()).map(|blob| blob.size).sum();
         let (document, media_type) = (image.manifest.clone(), image.media_type.clone());
         let names: Vec<String> = tags.iter().map(|name| tag(service, name)).collect();
@@ -148,8 +167,9 @@ impl Registry for Layout {
     }
 
     async fn base(&self, reference: &str) -> Result<Option<BaseImage>, RegistryError> {
-        let reference = reference.to_owned();
-        self.blocking(move |folder| {
+        let name = reference.to_owned();
+        let found = self.blocking(move |folder| {
+            let reference = name;
             let digest = match reference.parse::<Digest>() {
                 Ok(digest) if blobs::path(folder, &digest).exists() => Some(digest),
                 Ok(_) => None,
@@ -160,8 +180,15 @@ impl Registry for Layout {
             let config = blobs::read(folder, &blob(manifest.config())?.digest)?;
             let layers = manifest.layers().iter().map(blob).collect::<Result<_, _>>()?;
             Ok(Some(BaseImage { digest, config, layers }))
-        })
-        .await
+        });
+        if let Some(base) = found.await? {
+            return Ok(Some(base));
+        }
+        // A name with a slash in it is a whole one, of another registry.
+        match reference.parse::<oci_client::Reference>() {
+            Ok(image) if reference.contains('/') => self.remote.base(&image).await,
+            _ => Ok(None),
+        }
     }
 
     async fn verify(&self, _: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {

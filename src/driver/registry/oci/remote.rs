@@ -1,0 +1,363 @@
+//! Registries on the network, as many as are named: one client and one login for each.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::manifest::OciDescriptor;
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference, RegistryOperation};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::driver::registry::oci::credentials;
+use crate::model::Digest;
+use crate::port::registry::{BaseImage, Blob, RegistryError};
+
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// How often a request is sent.
+const TRIES: u32 = 4;
+/// How long a server may be silent.
+const SILENCE: Duration = Duration::from_mins(1);
+/// The largest configuration of a base image that is read.
+const CONFIG_LIMIT: u64 = 8 << 20;
+
+/// Who logs in to a registry.
+#[async_trait]
+pub trait Login: Send + Sync {
+    /// The credentials for a registry, and until when they hold.
+    async fn credentials(&self, registry: &str) -> Result<(RegistryAuth, Option<Instant>), RegistryError>;
+}
+
+/// Logs in with what `docker login` wrote, or with a credential helper.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct DockerLogin;
+
+#[async_trait]
+impl Login for DockerLogin {
+    async fn credentials(&self, registry: &str) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
+        Ok((credentials::of(registry).await?, None))
+    }
+}
+
+/// How a registry is trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// For which registry this is: `registry.example.com`.
+    pub endpoint: String,
+    /// A file with the certificates that may have signed the registry's own, beside those of the machine.
+    pub ca: Option<PathBuf>,
+    /// Whether it is spoken to without TLS.
+    pub plain_http: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub client: Client,
+    pub auth: RegistryAuth,
+    until: Option<Instant>,
+}
+
+/// Registries on the network.
+pub struct Remote {
+    login: Arc<dyn Login>,
+    trust: Trust,
+    connections: tokio::sync::Mutex<BTreeMap<String, Connection>>,
+    /// Where the layers of base images were seen.
+    layers: Mutex<BTreeMap<Digest, Reference>>,
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self::new(Arc::new(DockerLogin), Trust::default())
+    }
+}
+
+impl Remote {
+    /// Registries to log in to. Nothing is asked of them yet.
+    #[must_use]
+    pub fn new(login: Arc<dyn Login>, trust: Trust) -> Self {
+        Self { login, trust, connections: tokio::sync::Mutex::default(), layers: Mutex::default() }
+    }
+
+    fn client(&self, registry: &str) -> Result<Client, RegistryError> {
+        let own = registry == self.trust.endpoint;
+        let plain = is_loopback(registry) || (own && self.trust.plain_http);
+        let mut extra_root_certificates = Vec::new();
+        if let Some(ca) = self.trust.ca.as_ref().filter(|_| own) {
+            let what = format!("reading {}", ca.display());
+            let data = std::fs::read(ca).map_err(|source| RegistryError::Io { what, source })?;
+            extra_root_certificates.push(Certificate { encoding: CertificateEncoding::Pem, data });
+        }
+        let config = ClientConfig {
+            protocol: if plain && !(own && self.trust.ca.is_some()) {
+                ClientProtocol::Http
+            } else {
+                ClientProtocol::Https
+            },
+            use_monolithic_push: true,
+            extra_root_certificates,
+            connect_timeout: Some(Duration::from_secs(5)),
+            read_timeout: Some(SILENCE),
+            user_agent: concat!("shipit/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        Client::try_from(config).map_err(|error| failed(format!("speaking to {registry}"), &error))
+    }
+
+    /// A connection whose login still holds.
+    async fn connection(&self, registry: &str) -> Result<Connection, RegistryError> {
+        let mut connections = self.connections.lock().await;
+        let known = connections.get(registry);
+        if let Some(known) = known.filter(|known| known.until.is_none_or(|until| Instant::now() < until)) {
+            return Ok(known.clone());
+        }
+        let (auth, until) = self.login.credentials(registry).await?;
+        let made = Connection { client: self.client(registry)?, auth, until };
+        connections.insert(registry.to_owned(), made.clone());
+        Ok(made)
+    }
+
+    /// Logs in for what is to be done; a token that is good is used again.
+    pub(super) async fn open(
+        &self,
+        image: &Reference,
+        operation: RegistryOperation,
+    ) -> Result<Connection, RegistryError> {
+        let connection = self.connection(image.registry()).await?;
+        let what = || format!("logging in to {}", image.registry());
+        retry(what, || connection.client.auth(image, &connection.auth, operation)).await?;
+        Ok(connection)
+    }
+
+    /// A manifest's bytes and digest; none when it is not there.
+    pub(super) async fn manifest(
+        &self,
+        image: &Reference,
+    ) -> Result<Option<(Vec<u8>, Digest)>, RegistryError> {
+        let open = self.open(image, RegistryOperation::Pull).await?;
+        let accepted = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX];
+        let pull = || open.client.pull_manifest_raw(image, &open.auth, &accepted);
+        let pulled = retry(|| format!("reading {image}"), pull).await;
+        let Some((bytes, _)) = absent(pulled)? else { return Ok(None) };
+        let digest = Digest::of(&bytes);
+        match image.digest() {
+            Some(wanted) if wanted != digest.to_string() => Err(RegistryError::Corrupt {
+                digest: wanted.parse().unwrap_or_else(|_| digest.clone()),
+                found: digest,
+                place: image.registry().to_owned(),
+            }),
+            _ => Ok(Some((bytes.to_vec(), digest))),
+        }
+    }
+
+    /// An image to build on, for this machine's platform; none when it is not there.
+    pub async fn base(&self, image: &Reference) -> Result<Option<BaseImage>, RegistryError> {
+        let name = image.whole();
+        let Some((mut bytes, mut digest)) = self.manifest(image).await? else { return Ok(None) };
+        let read = |bytes: &[u8]| -> Result<Value, RegistryError> {
+            serde_json::from_slice(bytes).map_err(|error| malformed(&name, &error))
+        };
+        let mut manifest = read(&bytes)?;
+        let mut image = image.clone();
+        if manifest["manifests"].is_array() {
+            let own = own_platform(&manifest)
+                .ok_or_else(|| malformed(&name, &format!("there is none for linux/{}", architecture())))?;
+            image = Reference::with_digest(image.registry().to_owned(), image.repository().to_owned(), own);
+            let missing =
+                || RegistryError::Missing { what: image.whole(), place: image.registry().to_owned() };
+            (bytes, digest) = self.manifest(&image).await?.ok_or_else(missing)?;
+            manifest = read(&bytes)?;
+        }
+        let config = blob(&manifest["config"])?;
+        if config.size > CONFIG_LIMIT {
+            return Err(malformed(&name, &"its configuration is too large"));
+        }
+        let open = self.open(&image, RegistryOperation::Pull).await?;
+        let pull = || async {
+            let mut bytes = Vec::new();
+            open.client.pull_blob(&image, config.digest.as_str(), &mut bytes).await?;
+            Ok(bytes)
+        };
+        let bytes = retry(|| format!("reading the configuration of {name}"), pull).await?;
+        let layers = blobs(&manifest)?;
+        let mut seen = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        for layer in &layers {
+            seen.insert(layer.digest.clone(), image.clone());
+        }
+        Ok(Some(BaseImage { digest, config: bytes, layers }))
+    }
+
+    /// Where a base's layer is.
+    pub(super) fn home(&self, layer: &Digest) -> Option<Reference> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).get(layer).cloned()
+    }
+
+    /// Fetches a base's layer into a file, and holds it against its digest.
+    pub async fn fetch(&self, layer: &Blob, to: &Path) -> Result<(), RegistryError> {
+        let missing = || RegistryError::Missing {
+            what: format!("layer {}", layer.digest),
+            place: "any registry".into(),
+        };
+        let from = self.home(&layer.digest).ok_or_else(missing)?;
+        let open = self.open(&from, RegistryOperation::Pull).await?;
+        let descriptor = OciDescriptor {
+            media_type: layer.media_type.clone(),
+            digest: layer.digest.to_string(),
+            size: i64::try_from(layer.size).unwrap_or(i64::MAX),
+            ..OciDescriptor::default()
+        };
+        let pull = || async {
+            let mut stream = open.client.pull_blob_stream(&from, &descriptor).await?;
+            let mut file = tokio::fs::File::create(to).await?;
+            let (mut hasher, mut size) = (Sha256::new(), 0_u64);
+            while let Some(part) = stream.try_next().await? {
+                size += part.len() as u64;
+                if size > layer.size {
+                    break;
+                }
+                hasher.update(&part);
+                file.write_all(&part).await?;
+            }
+            file.flush().await?;
+            Ok((Digest::from_sha256(hasher), size))
+        };
+        let (found, size) =
+            retry(|| format!("fetching {} from {}", layer.digest, from.whole()), pull).await?;
+        if found == layer.digest && size == layer.size {
+            return Ok(());
+        }
+        let (digest, place) = (layer.digest.clone(), from.whole());
+        Err(RegistryError::Corrupt { digest, found, place })
+    }
+}
+
+/// The architecture by its Go name, as registries tell it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+/// The digest of this machine's own image in an index.
+fn own_platform(index: &Value) -> Option<String> {
+    let own = |entry: &&Value| {
+        entry["platform"]["os"] == "linux" && entry["platform"]["architecture"] == architecture()
+    };
+    let found = index["manifests"].as_array()?.iter().find(own)?;
+    found["digest"].as_str().map(str::to_owned)
+}
+
+/// A manifest's layers.
+pub(super) fn blobs(manifest: &Value) -> Result<Vec<Blob>, RegistryError> {
+    manifest["layers"].as_array().into_iter().flatten().map(blob).collect()
+}
+
+pub(super) fn blob(descriptor: &Value) -> Result<Blob, RegistryError> {
+    let digest = descriptor["digest"].as_str().unwrap_or_default();
+    let digest = digest.parse().map_err(|_| malformed(digest, &"only sha256 is understood"))?;
+    let media_type = descriptor["mediaType"].as_str().unwrap_or_default().to_owned();
+    Ok(Blob { media_type, digest, size: descriptor["size"].as_u64().unwrap_or(0), file: None })
+}
+
+/// Whether a registry is on this very machine: then it may speak without TLS.
+pub(super) fn is_loopback(endpoint: &str) -> bool {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Sends a request again while it may get better, with pauses that grow and differ.
+pub(super) async fn retry<T, F: Future<Output = Result<T, OciDistributionError>>>(
+    what: impl Fn() -> String,
+    send: impl Fn() -> F,
+) -> Result<T, RegistryError> {
+    let mut attempt = 0_u32;
+    loop {
+        let error = match send().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        attempt += 1;
+        if attempt >= TRIES || !is_transient(&error) {
+            return Err(failed(what(), &error));
+        }
+        let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+        tokio::time::sleep(Duration::from_millis(200 << attempt) * (256 + random) / 512).await;
+    }
+}
+
+fn is_transient(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::RequestError(error) => {
+            error.is_timeout() || error.is_request() || error.is_body()
+        }
+        OciDistributionError::ServerError { code, .. } => *code == 429 || *code >= 500,
+        _ => false,
+    }
+}
+
+fn is_absent(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::ImageManifestNotFoundError(_)
+        | OciDistributionError::ServerError { code: 404, .. } => true,
+        OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
+            matches!(
+                error.code,
+                OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound
+            )
+        }),
+        _ => false,
+    }
+}
+
+/// None instead of an error that says that there is no such thing.
+pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(RegistryError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryError {
+    if is_absent(error) {
+        return RegistryError::Missing { what, place: "the registry".to_owned() };
+    }
+    let text = match error {
+        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+            format!("{error}; `docker login` (or `skopeo login`) writes the credentials that shipit reads")
+        }
+        OciDistributionError::RequestError(inner) => {
+            let mut text = inner.to_string();
+            let mut next = std::error::Error::source(inner);
+            while let Some(error) = next {
+                text = format!("{text}: {error}");
+                next = error.source();
+            }
+            text
+        }
+        other => other.to_string(),
+    };
+    RegistryError::Io { what, source: std::io::Error::other(text) }
+}
+
+pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {
+    RegistryError::Malformed {
+        what: what.to_owned(),
+        place: "the registry".to_owned(),
+        reason: reason.to_string(),
+    }
+}
