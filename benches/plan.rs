@@ -69,7 +69,7 @@ fn no_op_plan(criterion: &mut Criterion) {
         let ended =
             Ended { plan: &first, end: &End::Done, workloads: &workloads, probe: None, actor: &actor, now };
         let state = record(&empty, &ended);
-        let observed = Observed { facts, images, objects: Vec::new() };
+        let observed = Observed { facts, images, ..Observed::default() };
         group.bench_function(BenchmarkId::new("services", services), |bencher| {
             bencher.iter(|| {
                 let project = config::load(folder.path()).expect("valid");

@@ -6,6 +6,7 @@ use crate::ops::Error;
 use crate::output::{Exit, Failure};
 use crate::plan::PlanError;
 use crate::port::engine::EngineError;
+use crate::port::provider::ProviderError;
 use crate::port::registry::RegistryError;
 use crate::port::store::StoreError;
 
@@ -35,6 +36,11 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
             (Exit::Failed, registry(error))
         }
+        Error::Provider(error) | Error::Observe(ObserveError::Provider(error)) => match error {
+            ProviderError::Failed { help, .. } => (Exit::Failed, help.clone()),
+            ProviderError::Moved { .. } => (Exit::Stale, "look at a new plan with `shipit plan`".to_owned()),
+            _ => (Exit::Failed, "run the command again: it goes on where it was".to_owned()),
+        },
         Error::Observe(_) => {
             (Exit::Failed, "look at `build:` in shipit.yaml: context, inputs and copy".to_owned())
         }
@@ -69,6 +75,7 @@ fn registry(error: &RegistryError) -> String {
         RegistryError::Io { .. } => {
             "look at the disk and the folder's permissions, then run the command again".to_owned()
         }
+        RegistryError::Remote { help, .. } => help.clone(),
         RegistryError::Timeout { .. } => {
             "look for another shipit that hangs, then run the command again".to_owned()
         }

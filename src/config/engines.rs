@@ -15,21 +15,9 @@ const TAKE_OUT: &str = "take the key out";
 pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
     match environment.cluster.kind {
         ClusterKind::Host => host(findings, environment),
-        ClusterKind::Kubernetes => kubernetes(findings, environment),
-        ClusterKind::Eks => {
-            findings.add(
-                &["cluster", "kind"],
-                "not supported yet by this version",
-                "`kubernetes` reaches any cluster",
-            );
-        }
+        ClusterKind::Kubernetes | ClusterKind::Eks => kubernetes(findings, environment),
     }
-    let cluster_keys = [
-        ("name", environment.cluster.name.is_some()),
-        ("region", environment.cluster.region.is_some()),
-        ("fargate_profiles", !environment.cluster.fargate_profiles.is_empty()),
-    ];
-    refuse(findings, "cluster", &cluster_keys, "only `eks` has this");
+    eks(findings, environment);
     registry(findings, environment);
     state(findings, environment);
     for (name, secret) in &environment.secrets {
@@ -37,6 +25,58 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
             let help = "`file` and `env` work today";
             findings.add(&["secrets", name], "not supported yet by this version", help);
         }
+    }
+}
+
+fn eks(findings: &mut Findings<'_>, environment: &Environment) {
+    let cluster = &environment.cluster;
+    if cluster.kind != ClusterKind::Eks {
+        let keys = [
+            ("name", cluster.name.is_some()),
+            ("region", cluster.region.is_some()),
+            ("endpoint", cluster.endpoint.is_some()),
+            ("certificate_authority", cluster.certificate_authority.is_some()),
+            ("create", cluster.create.is_some()),
+            ("node_groups", !cluster.node_groups.is_empty()),
+            ("fargate_profiles", !cluster.fargate_profiles.is_empty()),
+        ];
+        refuse(findings, "cluster", &keys, "only `eks` has this");
+        return;
+    }
+    if cluster.name.is_none() {
+        findings.add(&["cluster"], "nothing says which cluster", "write `name: CLUSTER`");
+    }
+    let keys = [
+        ("kubeconfig", cluster.kubeconfig.is_some()),
+        ("context", cluster.context.is_some()),
+        ("exec_plugins", cluster.exec_plugins),
+    ];
+    refuse(
+        findings,
+        "cluster",
+        &keys,
+        "`eks` reads where the cluster is from Amazon, and needs no kubeconfig",
+    );
+    for (name, profile) in &cluster.fargate_profiles {
+        let faults = [
+            (profile.namespaces.is_empty(), "`namespaces` says whose pods it runs"),
+            (profile.role.is_none(), "`role` runs the pods"),
+        ];
+        for (_, message) in faults.iter().filter(|(fault, _)| *fault) {
+            findings.add(&["cluster", "fargate_profiles", name], *message, "add it");
+        }
+    }
+    for (name, group) in &cluster.node_groups {
+        if group.role.is_empty() || group.subnets.is_empty() || group.max < group.min.max(1) {
+            let help = "write `{role: ARN, subnets: […], min: 1, max: 3}`";
+            findings.add(&["cluster", "node_groups", name], "it needs a role, subnets, and `max`", help);
+        }
+    }
+    if let Some(wanted) = &cluster.create
+        && (wanted.role.is_empty() || wanted.subnets.is_empty())
+    {
+        let help = "write `create: {role: ARN, subnets: […]}`";
+        findings.add(&["cluster", "create"], "a cluster has a role and subnets", help);
     }
 }
 
@@ -190,6 +230,10 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
         ("immutable_tags", registry.immutable_tags.is_some()),
         ("scan_on_push", registry.scan_on_push.is_some()),
         ("retention", registry.retention.is_some()),
+        ("lifecycle_policy", registry.lifecycle_policy.is_some()),
+        ("policy", registry.policy.is_some()),
+        ("kms_key", registry.kms_key.is_some()),
+        ("tags", !registry.tags.is_empty()),
     ];
     match registry.kind {
         RegistryKind::Layout => {
@@ -215,8 +259,15 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
             }
         }
         RegistryKind::Ecr => {
-            let help = "`oci` and `layout` are what works today";
-            findings.add(&["registry", "kind"], "not supported yet by this version", help);
+            refuse(findings, "registry", &[("path", registry.path.is_some())], "only `layout` has this");
+            if registry.region.is_none() || registry.account.is_none() {
+                let help = "write `region: eu-central-1` and `account: \"123456789012\"`";
+                findings.add(&["registry"], "nothing says in which region and account", help);
+            }
+            if registry.retention.is_some() && registry.lifecycle_policy.is_some() {
+                let help = "keep one of them";
+                findings.add(&["registry", "retention"], "`lifecycle_policy` says this already", help);
+            }
         }
     }
 }
@@ -227,7 +278,7 @@ fn state(findings: &mut Findings<'_>, environment: &Environment) {
             let keys = [("namespace", environment.state.namespace.is_some())];
             refuse(findings, "state", &keys, "only `kubernetes` has this");
         }
-        StateKind::Kubernetes if environment.cluster.kind == ClusterKind::Kubernetes => {}
+        StateKind::Kubernetes if environment.cluster.kind != ClusterKind::Host => {}
         StateKind::Kubernetes => {
             let help = "`local` keeps it in a folder";
             findings.add(&["state", "kind"], "there is no cluster to keep the state in", help);

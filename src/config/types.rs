@@ -131,6 +131,18 @@ pub struct Registry {
     /// `ecr`: how many tagged images are kept, and how long untagged ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<RegistryRetention>,
+    /// `ecr`: the whole lifecycle policy, instead of `retention`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifecycle_policy: Option<serde_json::Value>,
+    /// `ecr`: who may do what with the repositories: a policy document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<serde_json::Value>,
+    /// `ecr`: the key that images are encrypted with; the registry's own without it. It cannot be changed later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// `ecr`: tags of the repositories.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, Text>,
 }
 
 impl Registry {
@@ -203,6 +215,18 @@ pub struct Cluster {
     /// `kubernetes`: when an object of a kind counts as ready, by `GROUP/KIND`: a condition, or a field and its value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ready: BTreeMap<String, ReadyRule>,
+    /// `eks`: the API server's address, when it is not what Amazon says: a tunnel, a proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `eks`: the file with the certificate of `endpoint`'s authority, relative to the project's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<PathBuf>,
+    /// `eks`: what the cluster should be. Without it the cluster must be there, and is left as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create: Option<EksCluster>,
+    /// `eks`: groups of machines by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_groups: BTreeMap<String, NodeGroup>,
     /// `eks`: Fargate profiles by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fargate_profiles: BTreeMap<String, FargateProfile>,
@@ -275,6 +299,51 @@ pub enum Runtime {
     Systemd,
     /// In a container where that is possible, else as a process.
     Auto,
+}
+
+/// What an EKS cluster should be. A key that is not given is left as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EksCluster {
+    /// The version: `"1.36"`. Upgrades go one minor version at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Text>,
+    /// The role of the cluster itself.
+    pub role: String,
+    /// Its subnets.
+    pub subnets: Vec<String>,
+    /// Its security groups, beside the one that Amazon makes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<String>,
+    /// Whether the API server is reached from outside of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_access: Option<bool>,
+    /// Whether the API server is reached inside of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_access: Option<bool>,
+    /// What the control plane logs: `api`, `audit`, `authenticator`, `controllerManager`, `scheduler`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logging: Option<Vec<String>>,
+    /// Its tags.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, Text>,
+}
+
+/// A group of machines of an EKS cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeGroup {
+    /// The role of the machines.
+    pub role: String,
+    /// Their subnets.
+    pub subnets: Vec<String>,
+    /// Their kinds: `m7i.large`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instance_types: Vec<String>,
+    /// How many at the least.
+    pub min: u16,
+    /// How many at the most.
+    pub max: u16,
 }
 
 /// A Fargate profile.

@@ -3,6 +3,7 @@
 
 pub mod cluster;
 mod environment;
+mod infrastructure;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,7 @@ pub fn resolve(
         strategy: configuration.strategy,
         promotion: configuration.promotion.clone(),
         ready_within: configuration.ready_within,
+        resources: infrastructure::resources(project, environment, configuration)?,
         objects,
         services,
     })

@@ -1,6 +1,7 @@
 //! What implements the ports, a folder each. Uses `port` and `model` only; nothing but `ops`' wiring names a
 //! concrete driver.
 
+pub mod aws;
 pub mod builder;
 pub mod check;
 pub mod cluster;

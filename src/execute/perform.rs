@@ -13,6 +13,7 @@ use crate::model::facts::Facts;
 use crate::model::journal::Direction;
 use crate::model::plan::{Action, Step};
 use crate::model::release::Label;
+use crate::model::resource::{Resource, ResourceFacts};
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
@@ -20,6 +21,7 @@ use crate::model::{Address, ContentHash, Digest, Fingerprint, Period, Role, Serv
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget};
 use crate::port::engine::{EngineError, Placement};
+use crate::port::provider::ProviderError;
 use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
 use crate::rollout::{Cause, Reach, probe_failure_reverts};
@@ -51,6 +53,8 @@ pub(super) enum StepError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
     Check(#[from] CheckFailed),
@@ -75,6 +79,8 @@ impl StepError {
                 vec![format!("help: {help}")]
             }
             Self::Build(BuildError::Command { log, .. }) => log.clone(),
+            Self::Provider(ProviderError::Failed { help, .. })
+            | Self::Registry(RegistryError::Remote { help, .. }) => vec![format!("help: {help}")],
             Self::Check(failed) => failed.detail.clone(),
             Self::Lost { examples, .. } => examples.clone(),
             Self::Secret(error) => vec![format!("help: {}", error.help)],
@@ -86,7 +92,9 @@ impl StepError {
     pub fn cause(&self, address: &Address) -> Cause {
         match self {
             Self::Engine(EngineError::Moved { by, at, .. }) => Cause::Stale(moved(address, by.as_ref(), *at)),
-            Self::Build(BuildError::InputsMoved { .. }) => Cause::Stale(self.reason()),
+            Self::Build(BuildError::InputsMoved { .. }) | Self::Provider(ProviderError::Moved { .. }) => {
+                Cause::Stale(self.reason())
+            }
             Self::Engine(EngineError::Fenced { .. }) => Cause::LockLost,
             _ => Cause::Failed(format!("{address}: {}", self.reason())),
         }
@@ -125,6 +133,22 @@ pub(super) async fn perform(run: &Arc<Run>, step: &Step, direction: Direction) -
         (Action::Delete, Address::Object(key)) => {
             run.job.ports.engine.delete(&run.job.permit, key, step.expects.clone()).await?;
             Ok(Done::say(format!("{} deleted", key.short())))
+        }
+        (Action::Provision { resource, replace }, Address::Resource(key)) => {
+            let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+            let expects = match direction {
+                Direction::Forward => step.expects.clone(),
+                Direction::Back => resource_fingerprint(run, resource).await?,
+            };
+            let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
+            provider.provision(scope, resource, *replace, expects, &say, &run.soft).await?;
+            Ok(Done::say(format!("{key} is as it should be")))
+        }
+        (Action::Withdraw, Address::Resource(key)) => {
+            let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+            let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
+            provider.withdraw(scope, key, step.expects.clone(), &say, &run.soft).await?;
+            Ok(Done::say(format!("{key} is gone")))
         }
         (Action::Route { route }, _) => listen(run, step, direction, route).await,
         (Action::Unroute, Address::Route(service)) => {
@@ -210,7 +234,10 @@ async fn build(
 /// The labels of an image: how it is found again by its inputs, and by people.
 fn tags(run: &Run, inputs: &ContentHash) -> Vec<String> {
     let source = &run.plan().source;
-    let mut tags = vec![inputs_tag(inputs), run.plan().environment.to_string()];
+    let mut tags = vec![inputs_tag(inputs)];
+    if run.job.ports.registry.moves_tags() {
+        tags.push(run.plan().environment.to_string());
+    }
     if let (Some(branch), Some(_)) = (&source.branch, &source.commit) {
         let branch: String =
             branch.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
@@ -226,6 +253,13 @@ async fn listen(run: &Run, step: &Step, direction: Direction, route: &Route) -> 
     };
     run.job.ports.engine.route(&run.job.permit, route, expects).await?;
     Ok(Done::say(route.to_string()))
+}
+
+/// On the way back a resource is as this run left it.
+async fn resource_fingerprint(run: &Run, resource: &Resource) -> Result<Option<Fingerprint>, StepError> {
+    let wanted = std::slice::from_ref(resource);
+    let found = run.job.ports.provider.look(&run.job.permit.scope, wanted).await?;
+    Ok(found.iter().find(|facts| facts.key == resource.key).and_then(ResourceFacts::fingerprint))
 }
 
 /// On the way back an object is as this run left it.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::model::resource::ResourceKey;
 use crate::model::{ObjectKey, ServiceName, Slot};
 
 /// A resource's address: `image.web`, `workload.green/web`, `slot.green`, `traffic.web`.
@@ -19,6 +20,8 @@ pub enum Address {
     Slot(Slot),
     /// An object of the environment that belongs to no slot.
     Object(ObjectKey),
+    /// A resource of a provider.
+    Resource(ResourceKey),
     /// Live traffic of the whole environment: all services switch at once.
     Traffic,
 }
@@ -26,7 +29,7 @@ pub enum Address {
 /// Why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME` or `traffic`"
+    "`{0}` is not an address: `image.SERVICE`, `route.SERVICE`, `workload.SLOT/SERVICE`, `slot.SLOT`, `object.GROUP/VERSION/KIND/NAMESPACE/NAME`, `KIND.NAME` of a provider, or `traffic`"
 )]
 pub struct AddressError(String);
 
@@ -38,6 +41,7 @@ impl fmt::Display for Address {
             Self::Workload(slot, service) => format!("workload.{slot}/{service}"),
             Self::Slot(slot) => format!("slot.{slot}"),
             Self::Object(key) => format!("object.{key}"),
+            Self::Resource(key) => key.to_string(),
             Self::Traffic => "traffic".to_owned(),
         };
         f.pad(&text)
@@ -65,7 +69,7 @@ fn parse(text: &str) -> Option<Address> {
             let (slot, service) = rest.split_once('/')?;
             Some(Address::Workload(slot.parse().ok()?, service.parse().ok()?))
         }
-        _ => None,
+        _ => text.parse().ok().map(Address::Resource),
     }
 }
 
@@ -94,6 +98,8 @@ mod tests {
             "workload.green/web",
             "slot.blue",
             "object.apps/v1/Deployment/shop/web",
+            "fargate_profile.apps",
+            "repository.shop/web",
             "traffic",
         ] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);

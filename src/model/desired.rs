@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::build::BuildSpec;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::release::Carried;
+use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
@@ -27,6 +28,9 @@ pub struct Desired {
     pub promotion: Promotion,
     /// How long the new release has to become ready.
     pub ready_within: Period,
+    /// Infrastructure, in the order in which it can be made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Resource>,
     /// Objects of the environment that belong to no slot, in the order in which they can be made.
     pub objects: Vec<Manifest>,
     /// The services.

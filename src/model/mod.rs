@@ -21,6 +21,7 @@ pub mod period;
 pub mod plan;
 pub mod promotion;
 pub mod release;
+pub mod resource;
 pub mod route;
 pub mod secret;
 pub mod size;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::build::Inputs;
 use crate::model::facts::Facts;
 use crate::model::object::ObjectFacts;
+use crate::model::resource::ResourceFacts;
 use crate::model::{Digest, ServiceName};
 
 /// Everything that a plan is made from, besides what is desired and the state.
@@ -16,6 +17,8 @@ pub struct Observed {
     pub images: BTreeMap<ServiceName, ImageFacts>,
     /// The environment's objects, and those that are there and should not be.
     pub objects: Vec<ObjectFacts>,
+    /// The provider's resources that are wanted, and those that left the configuration.
+    pub resources: Vec<ResourceFacts>,
 }
 
 /// A service's build inputs and what the registry has for them.

@@ -7,6 +7,7 @@ use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
 use crate::model::promotion::{Mode, Probe, Strategy};
 use crate::model::release::{Carried, Label};
+use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
@@ -188,6 +189,16 @@ pub enum Action {
     },
     /// Delete an object.
     Delete,
+    /// Make a provider's resource, or its settings, what they should be; with `replace` what is there goes first.
+    Provision {
+        /// What it should be.
+        resource: Box<Resource>,
+        /// Whether what is there must go first.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replace: bool,
+    },
+    /// Take a provider's resource away.
+    Withdraw,
     /// Set up a service's listeners, or change them.
     Route {
         /// The listeners.
@@ -244,9 +255,10 @@ impl Action {
     pub fn title(&self) -> String {
         match self {
             Self::Build { .. } => "build".to_owned(),
-            Self::Apply { replace: true, .. } => "replace".to_owned(),
+            Self::Apply { replace: true, .. } | Self::Provision { replace: true, .. } => "replace".to_owned(),
             Self::Apply { .. } => "apply".to_owned(),
-            Self::Delete => "delete".to_owned(),
+            Self::Delete | Self::Withdraw => "delete".to_owned(),
+            Self::Provision { .. } => "provision".to_owned(),
             Self::Route { .. } => "listen".to_owned(),
             Self::Unroute => "stop listening".to_owned(),
             Self::Place { running: false, .. } => "stop".to_owned(),

@@ -12,6 +12,7 @@ use crate::model::{ServiceName, workload::Known};
 use crate::port::Ports;
 use crate::port::builder::BuildError;
 use crate::port::engine::{EngineError, Scope};
+use crate::port::provider::ProviderError;
 use crate::port::registry::{RegistryError, bases};
 
 /// Why something could not be looked at.
@@ -28,6 +29,9 @@ pub enum ObserveError {
         /// Why.
         source: BuildError,
     },
+    /// The provider did not answer.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The registry did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -42,9 +46,10 @@ pub async fn observe(desired: &Desired, ports: &Ports, root: &Path) -> Result<Ob
     let images = unknown.map(|(name, service)| async move {
         Ok::<_, ObserveError>((name.clone(), image(name, &service.build, ports, root).await?))
     });
-    let ((facts, objects), images) = tokio::try_join!(there, try_join_all(images))?;
+    let resources = async { Ok(ports.provider.look(&scope, &desired.resources).await?) };
+    let ((facts, objects), resources, images) = tokio::try_join!(there, resources, try_join_all(images))?;
     let images = images.into_iter().collect::<BTreeMap<_, _>>();
-    Ok(Observed { facts, images, objects })
+    Ok(Observed { facts, images, objects, resources })
 }
 
 async fn image(

@@ -11,6 +11,12 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let desired = session.desired()?;
     let ports = &session.ports;
     let mut found = vec![well(format!("{} → {} is valid", session.project.name, session.environment))];
+    if !desired.resources.is_empty() {
+        let provider = ports.provider.examine(&desired.resources).await;
+        found.extend(
+            provider.unwrap_or_else(|error| vec![ill("the provider answers".to_owned(), &error, "")]),
+        );
+    }
     let engine = ports.engine.examine(&session.scope(), &objects(&desired)).await;
     found.extend(engine.unwrap_or_else(|error| vec![engine_fault(&error)]));
     let asked = desired.services.keys().map(|service| async move {

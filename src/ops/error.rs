@@ -6,6 +6,7 @@ use crate::observe::ObserveError;
 use crate::plan::{Fault, PlanError};
 use crate::policy::Refusal;
 use crate::port::engine::EngineError;
+use crate::port::provider::ProviderError;
 use crate::port::registry::RegistryError;
 use crate::port::scm::ScmError;
 use crate::port::store::StoreError;
@@ -40,6 +41,9 @@ pub enum Error {
     /// The engine did not do it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The provider did not do it.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,13 +1,18 @@
 //! Images: that those a plan needs are whole, and that those nobody needs go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 
+use crate::model::desired::Desired;
+use crate::model::observed::Observed;
 use crate::model::plan::{Action, Plan};
+use crate::model::release::Status;
+use crate::model::resource::ResourceFacts;
 use crate::model::state::State;
 use crate::model::{Digest, ServiceName};
 use crate::ops::{Error, Session};
+use crate::policy::lifecycle;
 use crate::port::registry::Collected;
 
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before anything
@@ -25,6 +30,47 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
         .collect();
     try_join_all(needed.into_iter().map(|(service, image)| session.ports.registry.verify(service, image)))
         .await?;
+    Ok(())
+}
+
+/// Refuses a lifecycle policy that would take away an image which is live, previous or can be promoted, in whichever
+/// environment of the project.
+pub async fn survive_their_lifecycle(
+    session: &Session,
+    desired: &Desired,
+    observed: &Observed,
+) -> Result<(), Error> {
+    let policy_of = |facts: &ResourceFacts| {
+        let wanted = desired.resources.iter().find(|resource| resource.key == facts.key)?;
+        wanted.settings.get("lifecycle").cloned()
+    };
+    let repositories: Vec<_> = observed
+        .resources
+        .iter()
+        .filter(|facts| !facts.images.is_empty())
+        .filter_map(|facts| Some((facts, policy_of(facts)?)))
+        .collect();
+    if repositories.is_empty() {
+        return Ok(());
+    }
+    let mut needed: BTreeMap<Digest, String> = BTreeMap::new();
+    for environment in session.ports.store.environments().await? {
+        let Some(state) = session.ports.store.load(&environment).await? else { continue };
+        let live = state.live();
+        let previous = live.and_then(|live| state.previous_good(live.number));
+        let waiting = state.releases.iter().find(|release| release.status == Status::Waiting);
+        let all = [(previous, "the way back"), (waiting, "waiting for its promotion"), (live, "live")];
+        for (release, role) in all {
+            let images = release.iter().flat_map(|release| release.workloads.values());
+            for image in images.filter_map(|workload| workload.image.value()) {
+                needed.insert(image.clone(), format!("is {role} in {environment}"));
+            }
+        }
+    }
+    for (facts, policy) in repositories {
+        let now = jiff::Timestamp::now();
+        lifecycle::keeps_what_is_needed(&facts.key.name, &policy, &facts.images, &needed, now)?;
+    }
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub struct Found {
     pub project: ProjectName,
     /// What kind of project it is.
     pub kind: Kind,
-    /// Whether there is a Dockerfile, which no builder of this version reads.
+    /// Whether there is a Dockerfile, which another builder follows.
     pub dockerfile: bool,
     /// Each branch that deploys, with its environment.
     pub branches: Vec<(String, EnvironmentName)>,
@@ -191,7 +191,7 @@ fn project_file(found: &Found, answers: &Answers) -> String {
 
 fn build(found: &Found) -> String {
     let note = if found.dockerfile {
-        "      # The Dockerfile is not read yet: the builder `pack` runs a command and copies files.\n"
+        "      # There is a Dockerfile: `kind: docker` (or `buildah`) with `context: .` follows it instead.\n"
     } else {
         ""
     };

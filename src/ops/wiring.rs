@@ -7,19 +7,26 @@ use std::sync::Arc;
 use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, StateKind};
 use crate::config::{Environment, Project};
 use crate::desired;
+use crate::driver::aws::Aws;
+use crate::driver::aws::login::EcrLogin;
+use crate::driver::aws::provider::AwsProvider;
+use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::store::KubernetesStore;
-use crate::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
+use crate::driver::cluster::kubernetes::{
+    ClusterLogin, ClusterPlace, Conflict, Connection, KubernetesEngine, Settings,
+};
 use crate::driver::host::HostEngine;
 use crate::driver::registry::layout::Layout;
-use crate::driver::registry::oci::remote::{DockerLogin, Remote, Trust};
+use crate::driver::registry::oci::remote::{DockerLogin, Login, Remote, Trust};
 use crate::driver::registry::oci::{Oci, Place};
 use crate::driver::secret::Secrets;
 use crate::model::EnvironmentName;
 use crate::ops::Error;
-use crate::port::{Engine, Ports, Registry, StateStore};
+use crate::port::provider::NoProvider;
+use crate::port::{Engine, Ports, Provider, Registry, StateStore};
 
 pub use crate::driver::render::{Recipe, render};
 pub use crate::driver::state::local::LocalStore;
@@ -31,13 +38,59 @@ pub fn ports(
     name: &EnvironmentName,
     environment: &Environment,
 ) -> Result<Ports, Error> {
+    let amazon = Amazon::new(environment);
     Ok(Ports {
-        engine: engine(root, project, name, environment)?,
-        registry: registry(root, project, name, environment)?,
+        engine: engine(root, project, name, environment, &amazon)?,
+        provider: amazon.provider(environment),
+        registry: registry(root, project, name, environment, &amazon)?,
         builder: Arc::new(Builders),
-        store: store(root, project, name, environment)?,
+        store: store(root, project, name, environment, &amazon)?,
         checker: Arc::new(Checks::default()),
         secrets: Arc::new(Secrets::new(root.to_path_buf())),
+    })
+}
+
+/// Amazon's services in the regions that an environment names.
+struct Amazon {
+    registry: Arc<Aws>,
+    cluster: Arc<Aws>,
+}
+
+impl Amazon {
+    fn new(environment: &Environment) -> Self {
+        let (here, there) = (&environment.registry.region, &environment.cluster.region);
+        let registry = Arc::new(Aws::new(here.clone().or_else(|| there.clone())));
+        let same = there.is_none() || here == there;
+        let cluster = if same { Arc::clone(&registry) } else { Arc::new(Aws::new(there.clone())) };
+        Self { registry, cluster }
+    }
+
+    fn provider(&self, environment: &Environment) -> Arc<dyn Provider> {
+        let cluster = &environment.cluster;
+        let eks = cluster.name.clone().filter(|_| cluster.kind == ClusterKind::Eks);
+        if eks.is_none() && environment.registry.kind != RegistryKind::Ecr {
+            return Arc::new(NoProvider);
+        }
+        let eks = eks.map(|name| (Arc::clone(&self.cluster), name));
+        Arc::new(AwsProvider::new(Arc::clone(&self.registry), eks))
+    }
+
+    /// Who knows where the cluster is, when Amazon does.
+    fn login(&self, root: &Path, environment: &Environment) -> Result<Option<Arc<dyn ClusterLogin>>, Error> {
+        let cluster = &environment.cluster;
+        let Some(name) = cluster.name.clone().filter(|_| cluster.kind == ClusterKind::Eks) else {
+            return Ok(None);
+        };
+        let ca = cluster.certificate_authority.as_ref().map(|path| read(&root.join(path))).transpose()?;
+        let instead = cluster.endpoint.clone().map(|url| ClusterPlace { url, ca });
+        Ok(Some(Arc::new(EksLogin::new(Arc::clone(&self.cluster), name, instead))))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::Usage {
+        what: format!("reading {}: {error}", path.display()),
+        help: "name a file that is there under `cluster.certificate_authority`".to_owned(),
     })
 }
 
@@ -46,13 +99,14 @@ fn engine(
     project: &Project,
     name: &EnvironmentName,
     environment: &Environment,
+    amazon: &Amazon,
 ) -> Result<Arc<dyn Engine>, Error> {
     let cluster = &environment.cluster;
     if cluster.kind == ClusterKind::Host {
         return Ok(Arc::new(HostEngine::new(cluster.directory(root))));
     }
     let settings = Settings {
-        connection: connection(root, environment),
+        connection: connection(root, environment, amazon)?,
         namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
         conflict: match cluster.conflicts {
             Conflicts::Stop => Conflict::Stop,
@@ -79,6 +133,7 @@ fn registry(
     project: &Project,
     name: &EnvironmentName,
     environment: &Environment,
+    amazon: &Amazon,
 ) -> Result<Arc<dyn Registry>, Error> {
     let registry = &environment.registry;
     if registry.kind == RegistryKind::Layout {
@@ -88,14 +143,26 @@ fn registry(
     for service in environment.services.keys() {
         repositories.insert(service.clone(), desired::repository(project, name, environment, service)?);
     }
-    let endpoint = registry.endpoint.clone().unwrap_or_default();
+    let (region, account) = (registry.region.as_deref(), registry.account.as_deref());
+    let amazons = || ecr(region.unwrap_or_default(), account.unwrap_or_default());
+    let endpoint = registry.endpoint.clone().unwrap_or_else(amazons);
     let trust = Trust {
         endpoint: endpoint.clone(),
         ca: registry.ca.as_ref().map(|ca| root.join(ca)),
         plain_http: registry.plain_http,
     };
-    let remote = Remote::new(Arc::new(DockerLogin), trust);
-    Ok(Arc::new(Oci::new(Place { endpoint, repositories, pull: None }, remote)))
+    let login: Arc<dyn Login> = match registry.kind {
+        RegistryKind::Ecr => Arc::new(EcrLogin::new(Arc::clone(&amazon.registry), endpoint.clone())),
+        _ => Arc::new(DockerLogin),
+    };
+    let moves_tags = registry.immutable_tags != Some(true);
+    Ok(Arc::new(Oci::new(Place { endpoint, repositories, moves_tags }, Remote::new(login, trust))))
+}
+
+/// The address of an account's registry in a region.
+fn ecr(region: &str, account: &str) -> String {
+    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    format!("{account}.dkr.ecr.{region}.{suffix}")
 }
 
 fn store(
@@ -103,6 +170,7 @@ fn store(
     project: &Project,
     name: &EnvironmentName,
     environment: &Environment,
+    amazon: &Amazon,
 ) -> Result<Arc<dyn StateStore>, Error> {
     if environment.state.kind == StateKind::Local {
         return Ok(Arc::new(local_store(root, environment)));
@@ -111,20 +179,21 @@ fn store(
     let namespace = environment.state.namespace.clone().unwrap_or(home);
     let failures = root.join(environment.state.path());
     Ok(Arc::new(KubernetesStore::new(
-        connection(root, environment),
+        connection(root, environment, amazon)?,
         namespace,
         project.name.clone(),
         failures,
     )))
 }
 
-fn connection(root: &Path, environment: &Environment) -> Connection {
+fn connection(root: &Path, environment: &Environment, amazon: &Amazon) -> Result<Connection, Error> {
     let cluster = &environment.cluster;
-    Connection {
+    Ok(Connection {
+        login: amazon.login(root, environment)?,
         kubeconfig: cluster.kubeconfig.as_ref().map(|path| root.join(path)),
         context: cluster.context.clone(),
         exec_plugins: cluster.exec_plugins,
-    }
+    })
 }
 
 /// The state store, with what only the local one can do.

@@ -90,6 +90,7 @@ struct Section {
 fn sections(plan: &Plan) -> Vec<Section> {
     let slot_title = |slot: Slot| format!("services in {slot}");
     vec![
+        section(plan, "infrastructure".to_owned(), |address| matches!(address, Address::Resource(_))),
         section(plan, "images".to_owned(), |address| matches!(address, Address::Image(_))),
         section(plan, "objects of the environment".to_owned(), |address| {
             matches!(address, Address::Object(_))
@@ -131,6 +132,7 @@ fn name(address: &Address) -> String {
         }
         Address::Slot(slot) => slot.to_string(),
         Address::Object(key) => key.short(),
+        Address::Resource(key) => key.to_string(),
         Address::Traffic => "all services".to_owned(),
     }
 }
@@ -146,11 +148,19 @@ fn line(plan: &Plan, step: &Step) -> Option<String> {
             let sign = if step.expects.is_some() { (CHANGED, "~") } else { (NEW, "+") };
             row(sign.0, sign.1, &name, &route.to_string())
         }
-        Action::Unroute | Action::Remove | Action::Empty | Action::Delete => {
+        Action::Provision { .. } if step.expects.is_none() => {
+            format!("{}{}", row(NEW, "+", &name, &step.reason), fields(&step.changes))
+        }
+        Action::Provision { replace: true, .. } => {
+            format!("{}{}", row(GONE, "±", &name, &step.reason), fields(&step.changes))
+        }
+        Action::Unroute | Action::Withdraw | Action::Remove | Action::Empty | Action::Delete => {
             row(GONE, "-", &name, &step.reason)
         }
         Action::Place { .. } if step.changes.is_empty() => row(NEW, "+", &name, &step.reason),
-        Action::Place { .. } | Action::Apply { .. } => changed(&name, &step.changes, &step.reason),
+        Action::Place { .. } | Action::Apply { .. } | Action::Provision { .. } => {
+            changed(&name, &step.changes, &step.reason)
+        }
         Action::Switch { from, to } => row(MOVED, "⇄", &services(plan), &switch(plan, *from, *to)),
         Action::Check { stage: Stage::After, checks } if !plan.switches() => {
             row(MOVED, "?", &services(plan), &format!("verified{}", list(checks)))
@@ -161,8 +171,12 @@ fn line(plan: &Plan, step: &Step) -> Option<String> {
 }
 
 fn changed(name: &str, changes: &[Change], reason: &str) -> String {
-    let fields = if changes.len() == 1 { "1 field".to_owned() } else { format!("{} fields", changes.len()) };
-    let mut text = row(CHANGED, "~", name, &format!("{fields} ({reason})"));
+    let count = if changes.len() == 1 { "1 field".to_owned() } else { format!("{} fields", changes.len()) };
+    format!("{}{}", row(CHANGED, "~", name, &format!("{count} ({reason})")), fields(changes))
+}
+
+fn fields(changes: &[Change]) -> String {
+    let mut text = String::new();
     for change in changes {
         let origin = change.origin.as_ref().map(|origin| format!("  ({origin})")).unwrap_or_default();
         let _ = writeln!(text, "      {}{}", change.field, paint(DIM, origin));
@@ -232,7 +246,10 @@ pub fn summary(plan: &Plan) -> String {
         (count(is_change), "change", "changes"),
         (
             count(|step| {
-                matches!(step.action, Action::Unroute | Action::Remove | Action::Empty | Action::Delete)
+                matches!(
+                    step.action,
+                    Action::Unroute | Action::Remove | Action::Empty | Action::Delete | Action::Withdraw
+                )
             }),
             "removal",
             "removals",
@@ -251,7 +268,7 @@ pub fn summary(plan: &Plan) -> String {
 fn is_new(step: &Step) -> bool {
     match &step.action {
         Action::Place { .. } => step.changes.is_empty(),
-        Action::Route { .. } | Action::Apply { .. } => step.expects.is_none(),
+        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => step.expects.is_none(),
         _ => false,
     }
 }
@@ -259,7 +276,7 @@ fn is_new(step: &Step) -> bool {
 fn is_change(step: &Step) -> bool {
     match &step.action {
         Action::Place { .. } => !step.changes.is_empty(),
-        Action::Route { .. } | Action::Apply { .. } => step.expects.is_some(),
+        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => step.expects.is_some(),
         _ => false,
     }
 }

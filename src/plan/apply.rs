@@ -16,7 +16,7 @@ use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::pieces::{added_back, as_it_was, place, restore};
 use crate::plan::workload_changes;
-use crate::plan::{objects, promote};
+use crate::plan::{objects, promote, resources};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
@@ -25,11 +25,16 @@ type Workloads = BTreeMap<ServiceName, Workload>;
 pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
     let workloads = with_images(desired, observed);
     let mut apply = Apply { desired, observed, state, workloads, draft: Draft::default() };
+    let made = resources::make(&mut apply.draft, &desired.resources, observed);
     let target = match apply.standing() {
         Standing::Active(slot) => apply.settle(slot),
         Standing::Preview(slot) => apply.bring_up(slot),
         Standing::Nowhere => Some(apply.release()),
     };
+    apply.draft.all_wait(&made.repositories, |address| matches!(address, Address::Image(_)));
+    apply
+        .draft
+        .all_wait(&made.cluster, |address| !matches!(address, Address::Image(_) | Address::Resource(_)));
     let intent = desired.carried_from.clone().map_or(Intent::Apply, Intent::Carry);
     apply.draft.finish(&Subject::new(desired, &observed.facts, state), intent, target)
 }

@@ -113,6 +113,21 @@ impl Draft {
         id
     }
 
+    /// The steps so far.
+    #[cfg(test)]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Lets every step that acts on such an address wait for these.
+    pub fn all_wait(&mut self, needs: &[StepId], which: impl Fn(&Address) -> bool) {
+        for step in self.steps.iter_mut().filter(|step| which(&step.address)) {
+            step.needs.extend(needs.iter().filter(|need| **need != step.id));
+            step.needs.sort_unstable();
+            step.needs.dedup();
+        }
+    }
+
     pub fn same(&mut self, address: Address, reason: impl Into<String>) {
         self.unchanged.push(Unchanged { address, reason: reason.into() });
     }

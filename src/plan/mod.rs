@@ -13,6 +13,7 @@ mod graph;
 mod objects;
 mod pieces;
 mod promote;
+mod resources;
 mod rollback;
 mod simulate;
 mod stale;

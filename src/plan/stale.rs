@@ -35,7 +35,7 @@ const fn binds(step: &Step) -> bool {
 
 fn current(address: &Address, facts: &Facts) -> Option<Fingerprint> {
     match address {
-        Address::Image(_) | Address::Object(_) => None,
+        Address::Image(_) | Address::Object(_) | Address::Resource(_) => None,
         Address::Route(service) => facts.route_fingerprint(service),
         Address::Workload(slot, service) => facts.workload_fingerprint(*slot, service),
         Address::Slot(slot) => facts.slot_fingerprint(*slot),

@@ -44,6 +44,7 @@ impl Wanted {
             (name.clone(), service(&name, self.log_level))
         });
         Desired {
+            resources: Vec::new(),
             project: "shop".parse().expect("a name"),
             environment: "staging".parse().expect("a name"),
             source: Source { commit: Some("3f2c1ab".to_owned()), ..Source::default() },
@@ -119,7 +120,12 @@ impl World {
             let inputs = Inputs { hash, files: BTreeMap::new(), bases: BTreeMap::new() };
             (name.parse().expect("a name"), ImageFacts { inputs, found, changed_files: None, rebuild: false })
         });
-        Observed { facts: self.facts.clone(), images: images.collect(), objects: Vec::new() }
+        Observed {
+            facts: self.facts.clone(),
+            images: images.collect(),
+            objects: Vec::new(),
+            resources: Vec::new(),
+        }
     }
 
     fn apply(&self, wanted: &Wanted) -> Plan {

@@ -1,5 +1,6 @@
 //! Branch and promotion rules: pure functions from rules and facts to a verdict.
 
+pub mod lifecycle;
 mod owners;
 
 use globset::Glob;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub mod builder;
 pub mod checker;
 pub mod engine;
+pub mod provider;
 pub mod registry;
 pub mod scm;
 pub mod secret;
@@ -16,6 +17,7 @@ pub mod store;
 pub use builder::Builder;
 pub use checker::Checker;
 pub use engine::Engine;
+pub use provider::Provider;
 pub use registry::Registry;
 pub use scm::Scm;
 pub use secret::SecretSource;
@@ -29,6 +31,8 @@ pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 pub struct Ports {
     /// Where releases run.
     pub engine: Arc<dyn Engine>,
+    /// Who has the infrastructure.
+    pub provider: Arc<dyn Provider>,
     /// Where images are kept.
     pub registry: Arc<dyn Registry>,
     /// What makes images.

@@ -107,6 +107,16 @@ pub enum RegistryError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// A registry on the network refused, or cannot be reached.
+    #[error("{what}: {reason}")]
+    Remote {
+        /// What was being done.
+        what: String,
+        /// Why it was not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
     /// It was waited for too long.
     #[error("{what} was not done within {seconds} s")]
     Timeout {
@@ -153,6 +163,11 @@ pub trait Registry: Send + Sync {
     /// Takes away what nobody needs: every image but those in `keep` and those younger than an hour (somebody
     /// may be about to use them), and every blob that no image left uses.
     async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError>;
+
+    /// Whether a tag may be moved to another image.
+    fn moves_tags(&self) -> bool {
+        true
+    }
 
     /// Where an engine fetches a service's images from.
     fn pull(&self, service: &ServiceName) -> Pull;

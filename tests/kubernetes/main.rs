@@ -10,6 +10,7 @@ mod cluster;
 mod http;
 mod site;
 
+mod amazon;
 mod differential;
 mod drift;
 mod failures;

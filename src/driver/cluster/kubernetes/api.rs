@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::driver::cluster::kubernetes::connect::{Connected, chain};
+use crate::driver::cluster::kubernetes::connect::{ClusterLogin, Connected, chain};
 use crate::model::ObjectKey;
 use crate::port::engine::EngineError;
 
@@ -91,7 +91,7 @@ impl Fault {
             Self::Refused(status) if status.code == 401 => EngineError::Unreachable {
                 what,
                 reason: "the server does not know who this is (401)".to_owned(),
-                help: "the token or certificate of the kubeconfig has expired, or belongs to another cluster".to_owned(),
+                help: "the token or certificate has expired, or belongs to another cluster; on EKS this identity may have no access entry".to_owned(),
             },
             Self::Refused(status) if status.code == 403 => EngineError::Refused {
                 reason: format!("{what}: {}", status.message),
@@ -136,6 +136,7 @@ pub(super) struct How {
 
 pub(super) struct Api {
     client: Client,
+    login: Option<Arc<dyn ClusterLogin>>,
     pub server: String,
     kinds: Mutex<HashMap<(String, String), Option<Kind>>>,
     width: Semaphore,
@@ -148,6 +149,7 @@ impl Api {
     pub fn new(connected: Connected) -> Self {
         Self {
             client: connected.client,
+            login: connected.login,
             server: connected.server,
             kinds: Mutex::default(),
             width: Semaphore::new(IN_FLIGHT),
@@ -191,6 +193,13 @@ impl Api {
                 Err(fault) => fault,
             };
             attempt += 1;
+            // A token may end between two requests; a new one is refused only to who is refused.
+            if let (Again::Final(fault), Some(login), 1) = (&fault, &self.login, attempt)
+                && fault.is(StatusCode::UNAUTHORIZED)
+            {
+                login.renew().await;
+                continue;
+            }
             let (again, after) = match &fault {
                 Again::Final(_) => (false, None),
                 Again::Later(_, after) => (true, *after),

@@ -2,20 +2,51 @@
 //! shipit runs in. Every way to fail says what to do.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::ServiceBuilder;
+use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
 use crate::port::engine::EngineError;
 
+/// Where a cluster's API server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterPlace {
+    /// Its address.
+    pub url: String,
+    /// The certificate of its authority, as PEM; those of the machine without it.
+    pub ca: Option<Vec<u8>>,
+}
+
+/// Logs in to a cluster that somebody looks after who knows where it is.
+#[async_trait]
+pub trait ClusterLogin: Send + Sync + std::fmt::Debug {
+    /// Where it is; none while it is not there.
+    async fn place(&self) -> Result<Option<ClusterPlace>, EngineError>;
+
+    /// A token that is good now.
+    async fn token(&self) -> Result<String, EngineError>;
+
+    /// The last token was refused: the next one is new.
+    async fn renew(&self);
+
+    /// What it logs in to, for people.
+    fn names(&self) -> String;
+}
+
 /// How a cluster is reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Connection {
+    /// Who knows where it is, instead of a kubeconfig.
+    pub login: Option<Arc<dyn ClusterLogin>>,
     /// The kubeconfig, when the configuration names one.
     pub kubeconfig: Option<PathBuf>,
     /// The context in it, when the configuration names one.
@@ -27,6 +58,7 @@ pub struct Connection {
 /// A client and what it is connected to.
 pub(super) struct Connected {
     pub client: Client,
+    pub login: Option<Arc<dyn ClusterLogin>>,
     pub server: String,
 }
 
@@ -40,7 +72,42 @@ fn refused(reason: impl Into<String>, help: impl Into<String>) -> EngineError {
 
 /// Makes a client. Nothing is asked of the server yet.
 pub(super) async fn connect(how: &Connection) -> Result<Connected, EngineError> {
-    let mut config = configuration(how).await?;
+    try_connect(how).await?.ok_or_else(|| {
+        let what = how.login.as_ref().map_or_else(String::new, |login| login.names());
+        refused(
+            format!("{what} is not there"),
+            "`shipit apply` makes it, if `cluster.create` says what it should be",
+        )
+    })
+}
+
+/// Makes a client; none when the cluster is not there yet.
+pub(super) async fn try_connect(how: &Connection) -> Result<Option<Connected>, EngineError> {
+    let config = match &how.login {
+        None => configuration(how).await?,
+        Some(login) => match login.place().await? {
+            None => return Ok(None),
+            Some(place) => placed(&place)?,
+        },
+    };
+    client(config, how.login.clone()).map(Some)
+}
+
+fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
+    let help = "look at the cluster's endpoint";
+    let url = place.url.parse().map_err(|_| refused(format!("`{}` is not an address", place.url), help))?;
+    let mut config = Config::new(url);
+    if let Some(ca) = &place.ca {
+        let certificates = rustls_pki_types::pem::PemObject::pem_slice_iter(ca);
+        let certificates: Result<Vec<rustls_pki_types::CertificateDer<'_>>, _> = certificates.collect();
+        let certificates = certificates
+            .map_err(|error| refused(format!("its certificate authority: {error}"), "it has to be PEM"))?;
+        config.root_cert = Some(certificates.iter().map(|certificate| certificate.to_vec()).collect());
+    }
+    Ok(config)
+}
+
+fn client(mut config: Config, login: Option<Arc<dyn ClusterLogin>>) -> Result<Connected, EngineError> {
     config.connect_timeout = Some(Duration::from_secs(5));
     let server = config.cluster_url.to_string();
     let wrong = |error: kube::Error| {
@@ -66,9 +133,30 @@ pub(super) async fn connect(how: &Connection) -> Result<Connected, EngineError> 
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(wrong)?)
+        .option_layer(login.clone().map(|login| AsyncFilterLayer::new(Bearer(login))))
         .map_err(tower::BoxError::from)
         .service(http);
-    Ok(Connected { client: Client::new(service, config.default_namespace.clone()), server })
+    Ok(Connected { client: Client::new(service, config.default_namespace.clone()), login, server })
+}
+
+/// Puts the token of the moment on a request.
+#[derive(Clone)]
+struct Bearer(Arc<dyn ClusterLogin>);
+
+impl<B: Send + 'static> AsyncPredicate<http::Request<B>> for Bearer {
+    type Request = http::Request<B>;
+    type Future = BoxFuture<'static, Result<Self::Request, tower::BoxError>>;
+
+    fn check(&mut self, mut request: http::Request<B>) -> Self::Future {
+        let login = Arc::clone(&self.0);
+        Box::pin(async move {
+            let token = login.token().await?;
+            let mut value = http::HeaderValue::from_str(&format!("Bearer {token}"))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(http::header::AUTHORIZATION, value);
+            Ok(request)
+        })
+    }
 }
 
 async fn configuration(how: &Connection) -> Result<Config, EngineError> {

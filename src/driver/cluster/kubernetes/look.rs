@@ -142,7 +142,9 @@ pub(super) async fn survey(
     scope: &Scope,
     wanted: Option<&[Manifest]>,
 ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
-    let api = engine.api().await?;
+    let Some(api) = engine.try_api().await? else {
+        return Ok((Facts::default(), wanted.unwrap_or_default().iter().map(nothing_yet).collect()));
+    };
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
     let (look, mut missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
@@ -150,6 +152,18 @@ pub(super) async fn survey(
     let Some(wanted) = wanted else { return Ok((facts, Vec::new())) };
     let objects = objects(engine, api, &look, wanted, &mut missing).await?;
     Ok((facts, objects))
+}
+
+/// An object of a cluster that is not there yet.
+fn nothing_yet(wanted: &Manifest) -> ObjectFacts {
+    ObjectFacts {
+        key: wanted.key(),
+        state: ObjectState::Absent,
+        fingerprint: None,
+        changes: Vec::new(),
+        before: None,
+        conflicts: Vec::new(),
+    }
 }
 
 /// Kinds of wanted objects that the server does not know.

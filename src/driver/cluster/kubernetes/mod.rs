@@ -43,7 +43,7 @@ use crate::port::engine::{
     Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Scope,
 };
 
-pub use connect::Connection;
+pub use connect::{ClusterLogin, ClusterPlace, Connection};
 
 /// What to do with a field that another manager has changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub enum Conflict {
 }
 
 /// What the engine is told by the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// How the cluster is reached.
     pub connection: Connection,
@@ -94,6 +94,16 @@ impl KubernetesEngine {
             Ok::<_, EngineError>(Arc::new(Api::new(connected)))
         };
         self.api.get_or_try_init(|| connect).await
+    }
+
+    /// The same; none when the cluster is not there yet.
+    async fn try_api(&self) -> Result<Option<&Arc<Api>>, EngineError> {
+        if let Some(api) = self.api.get() {
+            return Ok(Some(api));
+        }
+        let Some(connected) = connect::try_connect(&self.settings.connection).await? else { return Ok(None) };
+        let made = async { Ok::<_, EngineError>(Arc::new(Api::new(connected))) };
+        self.api.get_or_try_init(|| made).await.map(Some)
     }
 
     /// How many requests were sent so far.

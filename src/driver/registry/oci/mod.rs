@@ -34,8 +34,8 @@ pub struct Place {
     pub endpoint: String,
     /// Each service's repository there.
     pub repositories: BTreeMap<ServiceName, String>,
-    /// What engines pull from, when that is not the endpoint.
-    pub pull: Option<String>,
+    /// Whether a tag may be moved to another image.
+    pub moves_tags: bool,
 }
 
 /// A registry on the network.
@@ -76,21 +76,19 @@ impl Oci {
         }
         let digest = blob.digest.to_string();
         let fetched;
-        let file = match &blob.file {
-            Some(file) => file,
-            None => {
-                let home = self.remote.home(&blob.digest).filter(|home| home.registry() == image.registry());
-                if let Some(home) = home
-                    && open.client.mount_blob(image, &home, &digest).await.is_ok()
-                {
-                    return Ok(0);
-                }
-                let missing =
-                    || RegistryError::Missing { what: format!("layer {digest}"), place: self.place() };
-                fetched = folder.ok_or_else(missing)?.join(format!("fetched-{}", blob.digest.hex()));
-                self.remote.fetch(blob, &fetched).await?;
-                &fetched
+        let file = if let Some(file) = &blob.file {
+            file
+        } else {
+            let home = self.remote.home(&blob.digest).filter(|home| home.registry() == image.registry());
+            if let Some(home) = home
+                && open.client.mount_blob(image, &home, &digest).await.is_ok()
+            {
+                return Ok(0);
             }
+            let missing = || RegistryError::Missing { what: format!("layer {digest}"), place: self.place() };
+            fetched = folder.ok_or_else(missing)?.join(format!("fetched-{}", blob.digest.hex()));
+            self.remote.fetch(blob, &fetched).await?;
+            &fetched
         };
         let send = || async {
             let file = tokio::fs::File::open(file).await.map_err(OciDistributionError::from)?;
@@ -241,14 +239,17 @@ impl Registry for Oci {
         }
     }
 
+    fn moves_tags(&self) -> bool {
+        self.place.moves_tags
+    }
+
     /// What a registry keeps is its own rule's affair: others may use these images, too.
     async fn collect(&self, _: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
         Ok(Collected::default())
     }
 
     fn pull(&self, service: &ServiceName) -> Pull {
-        let registry = self.place.pull.as_ref().unwrap_or(&self.place.endpoint);
-        Pull::Repository(format!("{registry}/{}", self.repository(service)))
+        Pull::Repository(format!("{}/{}", self.place.endpoint, self.repository(service)))
     }
 }
 

@@ -338,7 +338,9 @@ pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryErro
     }
     let text = match error {
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-            format!("{error}; `docker login` (or `skopeo login`) writes the credentials that shipit reads")
+            let help =
+                "`docker login` (or `skopeo login`) writes the credentials that shipit reads".to_owned();
+            return RegistryError::Remote { what, reason: error.to_string(), help };
         }
         OciDistributionError::RequestError(inner) => {
             let mut text = inner.to_string();
@@ -351,7 +353,13 @@ pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryErro
         }
         other => other.to_string(),
     };
-    RegistryError::Io { what, source: std::io::Error::other(text) }
+    let help = match error {
+        OciDistributionError::RequestError(inner) if inner.is_connect() => {
+            "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
+        }
+        _ => "run the command again: what was pushed is not pushed again",
+    };
+    RegistryError::Remote { what, reason: text, help: help.to_owned() }
 }
 
 pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {

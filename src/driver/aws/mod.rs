@@ -1,0 +1,139 @@
+//! Amazon Web Services: repositories of ECR, clusters of EKS, and how to log in to both.
+//!
+//! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity, the machine's own
+//! role. [`repository`] and [`eks`] read and write resources as settings; [`provider`] puts them behind the port;
+//! [`login`] and [`token`] log in to the registry and to the cluster. Start with [`provider`].
+
+pub mod eks;
+pub mod login;
+pub mod provider;
+mod repository;
+pub mod token;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ecr::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use tokio::sync::OnceCell;
+
+use crate::port::provider::ProviderError;
+
+/// One region, with credentials. Nothing is asked before it is needed.
+#[derive(Debug, Default)]
+pub struct Aws {
+    region: Option<String>,
+    config: OnceCell<SdkConfig>,
+}
+
+impl Aws {
+    /// A region; that of the environment without one.
+    #[must_use]
+    pub fn new(region: Option<String>) -> Self {
+        Self { region, config: OnceCell::new() }
+    }
+
+    async fn config(&self) -> &SdkConfig {
+        let load = || async {
+            let timeouts = TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .operation_attempt_timeout(Duration::from_secs(20))
+                .operation_timeout(Duration::from_secs(90))
+                .build();
+            let mut loader = aws_config::defaults(BehaviorVersion::latest())
+                .retry_config(RetryConfig::standard().with_max_attempts(5))
+                .timeout_config(timeouts);
+            if let Some(region) = &self.region {
+                loader = loader.region(Region::new(region.clone()));
+            }
+            loader.load().await
+        };
+        self.config.get_or_init(load).await
+    }
+
+    async fn ecr(&self) -> aws_sdk_ecr::Client {
+        aws_sdk_ecr::Client::new(self.config().await)
+    }
+
+    async fn eks(&self) -> aws_sdk_eks::Client {
+        aws_sdk_eks::Client::new(self.config().await)
+    }
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}
+
+/// The error's code, when the service gave one: `AccessDeniedException`.
+fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
+    error.code().unwrap_or_default()
+}
+
+/// Whether an endpoint does not have an operation at all, as those that stand in for Amazon's.
+fn is_unsupported<E: ProvideErrorMetadata>(
+    error: &SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,
+) -> bool {
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    matches!(status, 404 | 405 | 500 | 501) && matches!(code(error), "" | "404" | "500" | "NotImplemented")
+}
+
+/// What went wrong, in words, and what to do: `action` is the permission that it needs.
+fn failed<E, R>(action: &str, what: impl Into<String>, error: &SdkError<E, R>) -> ProviderError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let (reason, help) = explained(action, error);
+    ProviderError::Failed { what: what.into(), reason, help }
+}
+
+fn explained<E, R>(action: &str, error: &SdkError<E, R>) -> (String, String)
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let message = error.message().unwrap_or_default();
+    let (code, status) = (code(error), matches!(error, SdkError::ServiceError(_)));
+    let whole = DisplayErrorContext(error).to_string();
+    let help = match code {
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
+            format!("allow `{action}` to this identity; docs/reference/aws-policy.json has all that shipit needs")
+        }
+        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
+            "the credentials have expired: log in again (`aws sso login`), or renew the variables".to_owned()
+        }
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" => {
+            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock".to_owned()
+        }
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
+            "Amazon asks for fewer requests: try again in a minute".to_owned()
+        }
+        "OptInRequired" => "the account has not opted in to this region".to_owned(),
+        _ if whole.contains("credentials") || whole.contains("Credentials") => {
+            "no credentials were found: set AWS_PROFILE, or log in with `aws sso login`, or give the machine a role"
+                .to_owned()
+        }
+        _ if whole.contains("region") && !status => {
+            "write `region:` in the configuration, or set AWS_REGION".to_owned()
+        }
+        _ if !status => "look at the network, AWS_ENDPOINT_URL and the proxy".to_owned(),
+        "" => format!("it was `{action}`: look at AWS_ENDPOINT_URL and the proxy"),
+        _ => format!("it was `{action}`"),
+    };
+    let reason = match (code, message) {
+        ("", "") if status => "the answer is not one of Amazon's".to_owned(),
+        ("", "") => whole,
+        (code, "") => code.to_owned(),
+        ("", message) => message.to_owned(),
+        (code, message) => format!("{code}: {message}"),
+    };
+    (reason, help)
+}

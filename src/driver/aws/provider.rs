@@ -1,0 +1,166 @@
+//! The provider: each resource goes to the service that has it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::aws::eks::{Eks, Waiting};
+use crate::driver::aws::{Aws, explained, repository};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind};
+use crate::model::{Address, Fingerprint};
+use crate::port::engine::{Examined, Scope};
+use crate::port::provider::ProviderError;
+use crate::port::{Progress, Provider};
+
+/// Amazon's services as one provider.
+#[derive(Debug)]
+pub struct AwsProvider {
+    registry: Arc<Aws>,
+    cluster: Option<(Arc<Aws>, String)>,
+}
+
+impl AwsProvider {
+    /// The registry's region, and the cluster with its region.
+    #[must_use]
+    pub const fn new(registry: Arc<Aws>, cluster: Option<(Arc<Aws>, String)>) -> Self {
+        Self { registry, cluster }
+    }
+
+    fn eks(&self) -> Option<Eks<'_>> {
+        self.cluster.as_ref().map(|(aws, cluster)| Eks { aws, cluster })
+    }
+
+    async fn one(&self, scope: &Scope, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
+        let wanted = Resource { key: key.clone(), settings: std::collections::BTreeMap::new() };
+        let found = self.look(scope, &[wanted]).await?;
+        let found = found.into_iter().find(|facts| facts.key == *key);
+        Ok(found.unwrap_or_else(|| ResourceFacts::absent(key.clone())))
+    }
+
+    /// Holds a resource against what the plan saw. One that is as it should be already is a run's that was killed.
+    async fn expect(
+        &self,
+        scope: &Scope,
+        key: &ResourceKey,
+        expects: Option<&Fingerprint>,
+        done: impl Fn(&ResourceFacts) -> bool + Send,
+    ) -> Result<ResourceFacts, ProviderError> {
+        let found = self.one(scope, key).await?;
+        if found.fingerprint().as_ref() == expects || done(&found) {
+            return Ok(found);
+        }
+        Err(ProviderError::Moved { address: Address::Resource(key.clone()) })
+    }
+}
+
+#[async_trait]
+impl Provider for AwsProvider {
+    async fn look(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
+        let (repositories, rest): (Vec<&Resource>, Vec<&Resource>) =
+            wanted.iter().partition(|resource| resource.key.kind == ResourceKind::Repository);
+        let repositories = repositories.into_iter().map(|resource| {
+            repository::look(&self.registry, &resource.key, resource.settings.contains_key("lifecycle"))
+        });
+        let rest: Vec<Resource> = rest.into_iter().cloned().collect();
+        let cluster = async {
+            match self.eks() {
+                Some(eks) => eks.look(scope, &rest).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (mut found, cluster) = tokio::try_join!(try_join_all(repositories), cluster)?;
+        found.extend(cluster);
+        Ok(found)
+    }
+
+    async fn provision(
+        &self,
+        scope: &Scope,
+        resource: &Resource,
+        replace: bool,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProviderError> {
+        let as_wanted = |found: &ResourceFacts| {
+            let settings = found.settings.as_ref();
+            let same = |(name, value): (&String, &serde_json::Value)| {
+                settings.and_then(|settings| settings.get(name)) == Some(value)
+            };
+            // The first half of a replacement: what was there is gone.
+            (replace && settings.is_none()) || (settings.is_some() && resource.settings.iter().all(same))
+        };
+        let found = self.expect(scope, &resource.key, expects.as_ref(), as_wanted).await?;
+        if resource.key.kind == ResourceKind::Repository {
+            if replace && found.settings.is_some() {
+                return Err(ProviderError::Failed {
+                    what: format!("making {} anew", resource.key),
+                    reason: "its images would be lost".to_owned(),
+                    help: "give the new one another name with `registry.repository`, or delete it by hand"
+                        .to_owned(),
+                });
+            }
+            return repository::provision(&self.registry, resource, found.settings.as_ref()).await;
+        }
+        match self.eks() {
+            Some(eks) => eks.provision(scope, resource, replace, Waiting { progress, cancel }).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn withdraw(
+        &self,
+        scope: &Scope,
+        key: &ResourceKey,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProviderError> {
+        self.expect(scope, key, expects.as_ref(), |found| found.settings.is_none()).await?;
+        match self.eks() {
+            Some(eks) => eks.withdraw(key, Waiting { progress, cancel }).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError> {
+        let mut all = Vec::new();
+        let config = self.registry.config().await;
+        let caller = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
+        all.push(match caller {
+            Ok(caller) => {
+                let who = caller.arn().unwrap_or("somebody").to_owned();
+                Examined { what: format!("Amazon knows this identity: {who}"), fault: None, help: None }
+            }
+            Err(error) => {
+                let (reason, help) = explained("sts:GetCallerIdentity", &error);
+                Examined {
+                    what: "Amazon knows this identity".to_owned(),
+                    fault: Some(reason),
+                    help: Some(help),
+                }
+            }
+        });
+        let reads = wanted.iter().map(|resource| async move {
+            let read = match (resource.key.kind, self.eks()) {
+                (ResourceKind::Repository, _) => {
+                    repository::look(&self.registry, &resource.key, true).await.map(drop)
+                }
+                (_, Some(eks)) => eks.reads(&resource.key).await,
+                (_, None) => Ok(()),
+            };
+            let what = format!("{} can be read", resource.key);
+            match read {
+                Ok(()) => Examined { what, fault: None, help: None },
+                Err(ProviderError::Failed { reason, help, .. }) => {
+                    Examined { what, fault: Some(reason), help: Some(help) }
+                }
+                Err(other) => Examined { what, fault: Some(other.to_string()), help: None },
+            }
+        });
+        all.extend(futures_util::future::join_all(reads).await);
+        Ok(all)
+    }
+}

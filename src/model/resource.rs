@@ -1,0 +1,169 @@
+//! Infrastructure that a plan makes and changes: repositories, a cluster, what its pods run on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::model::{ContentHash, Digest, Fingerprint};
+
+/// The settings of a resource by their names.
+pub type Settings = BTreeMap<String, Value>;
+
+/// A kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKind {
+    /// A registry's repository.
+    Repository,
+    /// A Kubernetes cluster.
+    Cluster,
+    /// Machines of a cluster.
+    NodeGroup,
+    /// Which pods of a cluster run on Fargate.
+    FargateProfile,
+}
+
+impl ResourceKind {
+    const ALL: [Self; 4] = [Self::Repository, Self::Cluster, Self::NodeGroup, Self::FargateProfile];
+
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Repository => "repository",
+            Self::Cluster => "cluster",
+            Self::NodeGroup => "node_group",
+            Self::FargateProfile => "fargate_profile",
+        }
+    }
+
+    /// Whether it belongs to a cluster, or is one.
+    #[must_use]
+    pub const fn is_of_cluster(self) -> bool {
+        !matches!(self, Self::Repository)
+    }
+
+    /// The settings that cannot be changed: another value means another resource.
+    #[must_use]
+    pub fn is_fixed(self, setting: &str) -> bool {
+        match self {
+            Self::Repository => setting == "kms_key",
+            Self::Cluster => matches!(setting, "role" | "subnets"),
+            Self::NodeGroup => matches!(setting, "role" | "subnets" | "instance_types" | "disk_size"),
+            Self::FargateProfile => matches!(setting, "namespaces" | "subnets" | "role"),
+        }
+    }
+}
+
+/// Names a resource: `fargate_profile.apps`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Its name, as its provider knows it.
+    pub name: String,
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// Why a text names no resource.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names no resource: KIND.NAME")]
+pub struct ResourceKeyError(String);
+
+impl FromStr for ResourceKey {
+    type Err = ResourceKeyError;
+    fn from_str(text: &str) -> Result<Self, ResourceKeyError> {
+        let parse = || {
+            let (kind, name) = text.split_once('.').filter(|(_, name)| !name.is_empty())?;
+            let kind = ResourceKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+            Some(Self { kind, name: name.to_owned() })
+        };
+        parse().ok_or_else(|| ResourceKeyError(text.to_owned()))
+    }
+}
+
+impl serde::Serialize for ResourceKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ResourceKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A resource as it should be. A setting that is not named is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Resource {
+    /// Which.
+    pub key: ResourceKey,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+/// An image that a repository has.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StoredImage {
+    /// What it is.
+    pub digest: Digest,
+    /// What it is labelled with.
+    pub tags: Vec<String>,
+    /// Since when it is there.
+    pub pushed_at: Timestamp,
+}
+
+/// What a provider found of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ResourceFacts {
+    /// Which.
+    pub key: ResourceKey,
+    /// Its settings now; none when it is not there.
+    pub settings: Option<Settings>,
+    /// Whether it was asked for; a resource of the environment's that was not is one that left the configuration.
+    pub wanted: bool,
+    /// What this provider cannot say or do here, in words.
+    pub unsupported: Vec<String>,
+    /// The images of a repository.
+    pub images: Vec<StoredImage>,
+}
+
+impl ResourceFacts {
+    /// A resource that is not there.
+    #[must_use]
+    pub const fn absent(key: ResourceKey) -> Self {
+        Self { key, settings: None, wanted: true, unsupported: Vec::new(), images: Vec::new() }
+    }
+
+    /// Over the settings as they are now; none when it is not there.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.settings.as_ref().map(Fingerprint::of_json)
+    }
+}
+
+/// A setting as a person reads it.
+#[must_use]
+pub fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(", "),
+        other => {
+            let text = other.to_string();
+            if text.len() > 400 {
+                format!("document {}", ContentHash::of(text.as_bytes()).short())
+            } else {
+                text
+            }
+        }
+    }
+}

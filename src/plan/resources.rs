@@ -1,0 +1,184 @@
+//! Infrastructure in a plan: what is missing is made, what differs is changed, what left the configuration goes.
+//!
+//! There is no way back for infrastructure that was made: it serves the next run as well. Settings that were changed
+//! are set back.
+
+use serde_json::Value;
+
+use crate::model::Address;
+use crate::model::observed::Observed;
+use crate::model::plan::{Action, Change, StepId};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKind, shown};
+use crate::plan::draft::{Draft, Proposal};
+
+/// The steps that others have to wait for.
+#[derive(Default)]
+pub(super) struct Made {
+    pub repositories: Vec<StepId>,
+    pub cluster: Vec<StepId>,
+}
+
+/// Makes and changes what is wanted, in its order.
+pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) -> Made {
+    let mut made = Made::default();
+    let mut fargate: Vec<StepId> = Vec::new();
+    for facts in &observed.resources {
+        draft.notes.extend(facts.unsupported.iter().map(|text| format!("{}: {text}", facts.key)));
+    }
+    // Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
+    for facts in observed.resources.iter().filter(|facts| !facts.wanted) {
+        let address = Address::Resource(facts.key.clone());
+        let new = Proposal::new(address, Action::Withdraw, "not in the configuration any more")
+            .expecting(facts.fingerprint())
+            .after(&fargate);
+        let step = draft.add(new);
+        if facts.key.kind == ResourceKind::FargateProfile {
+            fargate = vec![step];
+        }
+    }
+    for resource in wanted {
+        let Some(facts) = observed.resources.iter().find(|facts| facts.key == resource.key) else { continue };
+        let address = Address::Resource(resource.key.clone());
+        let changes = changes(resource, facts);
+        if facts.settings.is_some() && changes.is_empty() {
+            draft.same(address, "is as it should be");
+            continue;
+        }
+        let fixed = changes.iter().find(|change| resource.key.kind.is_fixed(&change.field));
+        let replace = facts.settings.is_some() && fixed.is_some();
+        let reason = match (&facts.settings, fixed) {
+            (None, _) => "is not there".to_owned(),
+            (Some(_), Some(change)) => {
+                format!("is made anew: {} cannot be changed", change.field)
+            }
+            (Some(_), None) => "differs".to_owned(),
+        };
+        let kind = resource.key.kind;
+        let needs = match kind {
+            ResourceKind::Repository | ResourceKind::Cluster => Vec::new(),
+            ResourceKind::FargateProfile => [&cluster_of(&made), &fargate[..]].concat(),
+            ResourceKind::NodeGroup => cluster_of(&made),
+        };
+        let new = Proposal::new(address.clone(), provision(resource.clone(), replace), reason)
+            .changing(changes)
+            .expecting(facts.fingerprint())
+            .after(&needs);
+        let step = match before(resource, facts).filter(|_| !replace) {
+            Some(before) => {
+                let back = Proposal::new(address, provision(before, false), "as it was");
+                draft.add_with_undo(new, back)
+            }
+            None => draft.add(new),
+        };
+        match kind {
+            ResourceKind::Repository => made.repositories.push(step),
+            ResourceKind::FargateProfile => {
+                fargate = vec![step];
+                made.cluster.push(step);
+            }
+            _ => made.cluster.push(step),
+        }
+    }
+    made
+}
+
+fn cluster_of(made: &Made) -> Vec<StepId> {
+    made.cluster.first().copied().into_iter().collect()
+}
+
+fn provision(resource: Resource, replace: bool) -> Action {
+    Action::Provision { resource: Box::new(resource), replace }
+}
+
+/// The settings that differ from what is wanted.
+fn changes(resource: &Resource, facts: &ResourceFacts) -> Vec<Change> {
+    let now = |field: &str| facts.settings.as_ref().and_then(|settings| settings.get(field));
+    let differs = |(field, value): &(&String, &Value)| now(field).unwrap_or(&Value::Null) != *value;
+    let wanted = resource.settings.iter().filter(differs);
+    let text = |value: &Value| (!value.is_null()).then(|| shown(value));
+    wanted
+        .map(|(field, value)| Change {
+            field: field.clone(),
+            before: now(field).and_then(text),
+            after: text(value),
+            origin: None,
+        })
+        .collect()
+}
+
+/// The resource with the settings that it has now, of those that would be changed.
+fn before(resource: &Resource, facts: &ResourceFacts) -> Option<Resource> {
+    let settings = facts.settings.as_ref()?;
+    let now = resource
+        .settings
+        .keys()
+        .map(|name| (name.clone(), settings.get(name).cloned().unwrap_or(Value::Null)));
+    Some(Resource { key: resource.key.clone(), settings: now.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::resource::{ResourceKey, Settings};
+
+    fn resource(key: &str, settings: Value) -> Resource {
+        let settings: Settings = serde_json::from_value(settings).expect("settings");
+        Resource { key: key.parse().expect("a key"), settings }
+    }
+
+    fn facts(key: &str, settings: Option<Value>, wanted: bool) -> ResourceFacts {
+        let key: ResourceKey = key.parse().expect("a key");
+        let settings = settings.map(|settings| serde_json::from_value(settings).expect("settings"));
+        ResourceFacts { settings, wanted, ..ResourceFacts::absent(key) }
+    }
+
+    fn steps(wanted: &[Resource], found: Vec<ResourceFacts>) -> Vec<(String, Vec<u32>, String)> {
+        let mut draft = Draft::default();
+        let observed = Observed { resources: found, ..Observed::default() };
+        make(&mut draft, wanted, &observed);
+        let steps = draft.steps().iter();
+        steps
+            .map(|step| {
+                let needs = step.needs.iter().map(|need| need.0).collect();
+                (step.address.to_string(), needs, step.reason.clone())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn fargate_profiles_wait_for_their_cluster_and_for_each_other() {
+        let wanted = [
+            resource("cluster.shop", json!({"version": "1.36"})),
+            resource("fargate_profile.a", json!({"namespaces": ["a"]})),
+            resource("fargate_profile.b", json!({"namespaces": ["b"]})),
+        ];
+        let found = vec![
+            facts("cluster.shop", None, true),
+            facts("fargate_profile.a", None, true),
+            facts("fargate_profile.b", Some(json!({"namespaces": ["other"]})), true),
+            facts("fargate_profile.old", Some(json!({})), false),
+        ];
+        let steps = steps(&wanted, found);
+        let wanted = [
+            ("fargate_profile.old", vec![], "not in the configuration any more"),
+            ("cluster.shop", vec![], "is not there"),
+            ("fargate_profile.a", vec![2, 1], "is not there"),
+            ("fargate_profile.b", vec![2, 3], "is made anew: namespaces cannot be changed"),
+        ];
+        let wanted: Vec<_> =
+            wanted.into_iter().map(|(a, needs, reason)| (a.to_owned(), needs, reason.to_owned())).collect();
+        assert_eq!(steps, wanted);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_compared() {
+        let wanted = [resource("repository.shop/web", json!({"immutable_tags": true}))];
+        let same =
+            facts("repository.shop/web", Some(json!({"immutable_tags": true, "tags": {"a": "b"}})), true);
+        assert!(steps(&wanted, vec![same]).is_empty());
+        let drifted = facts("repository.shop/web", Some(json!({"immutable_tags": false})), true);
+        assert_eq!(steps(&wanted, vec![drifted]).len(), 1);
+    }
+}

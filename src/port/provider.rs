@@ -1,0 +1,122 @@
+//! The provider: who has the infrastructure that a plan makes and changes.
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
+use crate::model::{Address, Fingerprint};
+use crate::port::Progress;
+use crate::port::engine::{Examined, Scope};
+
+/// Why a provider did not do what it was asked for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProviderError {
+    /// It refused, or cannot be reached.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// What was being done.
+        what: String,
+        /// Why it was not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+    /// What is there is not what the plan saw.
+    #[error("{address} is not what the plan saw")]
+    Moved {
+        /// Which resource.
+        address: Address,
+    },
+    /// It was waited for too long.
+    #[error("{what} was not done within {minutes} minutes")]
+    Timeout {
+        /// What was being done.
+        what: String,
+        /// The limit.
+        minutes: u64,
+    },
+    /// Somebody stopped the waiting. What was begun goes on at the provider, and the next run finds it.
+    #[error("stopped while waiting; it goes on at the provider")]
+    Cancelled,
+}
+
+/// Who has infrastructure.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// How each wanted resource is now, and which others are there that this environment made.
+    async fn look(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError>;
+
+    /// Makes a resource, or makes its settings what they should be; with `replace` what is there goes first. Done when
+    /// the resource can be used. Whoever calls it again after a kill finds what was begun and goes on.
+    async fn provision(
+        &self,
+        scope: &Scope,
+        resource: &Resource,
+        replace: bool,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProviderError>;
+
+    /// Takes a resource away. One that is not there is well.
+    async fn withdraw(
+        &self,
+        scope: &Scope,
+        key: &ResourceKey,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProviderError>;
+
+    /// The permissions and properties that the resources need.
+    async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError>;
+}
+
+/// For environments without infrastructure.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoProvider;
+
+#[async_trait]
+impl Provider for NoProvider {
+    async fn look(&self, _: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
+        match wanted.first() {
+            None => Ok(Vec::new()),
+            Some(resource) => Err(nobody(&resource.key)),
+        }
+    }
+
+    async fn provision(
+        &self,
+        _: &Scope,
+        resource: &Resource,
+        _: bool,
+        _: Option<Fingerprint>,
+        _: Progress<'_>,
+        _: &CancellationToken,
+    ) -> Result<(), ProviderError> {
+        Err(nobody(&resource.key))
+    }
+
+    async fn withdraw(
+        &self,
+        _: &Scope,
+        key: &ResourceKey,
+        _: Option<Fingerprint>,
+        _: Progress<'_>,
+        _: &CancellationToken,
+    ) -> Result<(), ProviderError> {
+        Err(nobody(key))
+    }
+
+    async fn examine(&self, _: &[Resource]) -> Result<Vec<Examined>, ProviderError> {
+        Ok(Vec::new())
+    }
+}
+
+fn nobody(key: &ResourceKey) -> ProviderError {
+    ProviderError::Failed {
+        what: key.to_string(),
+        reason: "this environment has no provider of infrastructure".to_owned(),
+        help: "draw the plan again: the configuration has changed".to_owned(),
+    }
+}

@@ -1,0 +1,333 @@
+//! ECR and EKS, played by moto, with the tests' own registry and control plane behind them; the tokens of the cluster are
+//! signed requests that the control plane has moto answer.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cluster::{Admin, admin};
+use crate::site::Said;
+
+/// A project on Amazon.
+struct Cloud {
+    admin: Admin,
+    endpoint: String,
+    folder: TempDir,
+    /// Sets this test's names apart from others'.
+    name: String,
+}
+
+impl Cloud {
+    fn new() -> Option<Self> {
+        let admin = admin()?;
+        let Ok(endpoint) = std::env::var("SHIPIT_TEST_AWS") else {
+            assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_AWS is not set");
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("SKIPPED: no moto; `tests/aws/up FOLDER` starts one");
+            }
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("aws").tempdir().expect("a folder");
+        let name = format!("a{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        Some(Self { admin, endpoint, folder, name })
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    /// The control plane's address and certificate.
+    fn control_plane(&self) -> (String, String) {
+        let text = std::fs::read_to_string(&self.admin.kubeconfig).expect("a kubeconfig");
+        let config: Value = serde_saphyr::from_str(&text).expect("yaml");
+        let cluster = &config["clusters"][0]["cluster"];
+        let text = |key: &str| cluster[key].as_str().expect("a text").to_owned();
+        (text("server"), text("certificate-authority"))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env("NO_COLOR", "1")
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "canary-secret-key-5e1d")
+            .env_remove("KUBECONFIG")
+            .env_remove("BRANCH_NAME");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let said = Said::from(&self.command(arguments).output().expect("shipit starts"));
+        for text in [&said.stdout, &said.stderr] {
+            assert!(!text.contains("canary-secret-key") && !text.contains("k8s-aws-v1."), "{text}");
+        }
+        said
+    }
+
+    /// A service that nobody starts, with these lines of `registry:` and `cluster:`.
+    fn configure(&self, registry: &str, cluster: &str) {
+        let (server, ca) = self.control_plane();
+        let (name, to) = (&self.name, &self.admin.registry);
+        let text = format!(
+            "version: 1\nproject: {name}\nregistry:\n  kind: ecr\n  region: eu-central-1\n  account: \"123456789012\"\n  \
+             endpoint: {to}\n{registry}cluster:\n  kind: eks\n  name: {name}\n  region: eu-central-1\n  \
+             endpoint: {server}\n  certificate_authority: {ca}\n  create_namespaces: true\n{cluster}\
+             traffic: {{kind: service}}\npromotion: {{probe: {{rate: 0, linger: 1ms}}}}\nservices:\n  web:\n    port: 8080\n    \
+             build: {{kind: pack, context: app, copy: {{a.txt: /a.txt}}, entrypoint: [/a]}}\n"
+        );
+        self.put("shipit.yaml", &text);
+        self.put("environments/staging.yaml", "{}\n");
+    }
+
+    fn apply(&self) -> Said {
+        self.run(&["apply", "--env", "staging", "--auto-approve"])
+    }
+
+    fn plan(&self) -> Said {
+        self.run(&["plan", "--env", "staging", "--detailed-exitcode"])
+    }
+
+    /// Asks Amazon directly, as somebody else would.
+    fn ecr(&self, operation: &str, body: &Value) -> Value {
+        let target = format!("x-amz-target: AmazonEC2ContainerRegistry_V20150921.{operation}");
+        let scope = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/ecr/aws4_request, SignedHeaders=host, \
+                     Signature=-";
+        let output = Command::new("curl")
+            .args(["--silent", "--fail-with-body", "--header", &target, "--header", scope])
+            .args(["--header", "content-type: application/x-amz-json-1.1", "--data", &body.to_string()])
+            .arg(&self.endpoint)
+            .output()
+            .expect("curl starts");
+        assert!(output.status.success(), "{operation}: {}", String::from_utf8_lossy(&output.stdout));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+const CLUSTER: &str = "  create: {version: \"1.33\", role: \"arn:aws:iam::123456789012:role/eks\", subnets: [subnet-1]}\n  \
+                       fargate_profiles:\n    apps: {namespaces: [\"a*\"], subnets: [subnet-1], role: \
+                       \"arn:aws:iam::123456789012:role/pods\"}\n    jobs: {namespaces: [jobs], subnets: [subnet-1], role: \
+                       \"arn:aws:iam::123456789012:role/pods\"}\n";
+
+#[test]
+fn from_an_empty_account_to_live_in_one_apply() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", CLUSTER);
+    cloud
+        .plan()
+        .code(2)
+        .says("fargate_profile.apps     is not there")
+        .says("Plan: 1 build, 7 new, 1 switch.");
+    cloud.apply().code(0).says("blue is active");
+    cloud.plan().code(0).says("No changes");
+    let facts = cloud.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+    let facts: Value = serde_json::from_str(&facts.stdout).expect("JSON");
+    assert_eq!(facts["facts"]["active"], "blue");
+    cloud.run(&["doctor", "--env", "staging"]).code(0).says("Amazon knows this identity");
+
+    // Somebody changes a repository by hand: it is shown field by field, and set back.
+    let name = format!("{}/web", cloud.name);
+    cloud.ecr(
+        "PutImageTagMutability",
+        &serde_json::json!({"repositoryName": name, "imageTagMutability": "MUTABLE"}),
+    );
+    cloud.ecr("DeleteLifecyclePolicy", &serde_json::json!({"repositoryName": name}));
+    cloud.plan().code(2).says("immutable_tags").says("lifecycle").says("Plan: 1 change,");
+    cloud.apply().code(0);
+    let set = cloud.ecr("DescribeRepositories", &serde_json::json!({"repositoryNames": [name]}));
+    assert_eq!(set["repositories"][0]["imageTagMutability"], "IMMUTABLE");
+    cloud.plan().code(0).says("No changes");
+
+    // What cannot be changed is made anew, and what left the configuration goes; one after the other.
+    let changed = CLUSTER.replace("[\"a*\"]", "[\"a*\", \"b*\"]");
+    let changed = changed.split("    jobs:").next().expect("a part").to_owned();
+    cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", &changed);
+    cloud
+        .plan()
+        .code(2)
+        .says("± fargate_profile.apps     is made anew: namespaces cannot be changed")
+        .says("- fargate_profile.jobs     not in the configuration any more");
+    cloud.apply().code(0);
+    cloud.plan().code(0).says("No changes");
+
+    // What this endpoint does not have is said, and nothing else is touched.
+    let newer = changed.replace("1.33", "1.35");
+    cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", &newer);
+    cloud.apply().code(1).says("this endpoint does not have UpdateClusterVersion");
+    assert_eq!(cloud.run(&["status", "--env", "staging"]).code(0).code, Some(0));
+}
+
+#[test]
+fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("  retention: {tagged: 30}\n", CLUSTER);
+    cloud.apply().code(0).says("blue is active");
+    // moto has no registry behind it: what was pushed is told to it.
+    let status = cloud.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+    let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+    let live = status["facts"]["slots"]["blue"]["workloads"]["web"]["spec"]["image"]["value"].clone();
+    let live = live.as_str().map_or_else(|| panic!("no image in {status}"), str::to_owned);
+    let manifest = Command::new("curl")
+        .args(["--silent", "--fail", "--header", "accept: application/vnd.oci.image.manifest.v1+json"])
+        .arg(format!("http://{}/v2/{}/web/manifests/{live}", cloud.admin.registry, cloud.name))
+        .output()
+        .expect("curl starts");
+    let name = format!("{}/web", cloud.name);
+    let put = |manifest: &str, tag: &str, digest: &str| {
+        let body = serde_json::json!({"repositoryName": name, "imageManifest": manifest, "imageTag": tag, "imageDigest": digest,
+            "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json"});
+        cloud.ecr("PutImage", &body)
+    };
+    let stored = put(&String::from_utf8(manifest.stdout).expect("text"), "src-live", &live);
+    assert_eq!(stored["image"]["imageId"]["imageDigest"].as_str(), Some(live.as_str()));
+    // moto's clock has seconds, and the rule counts the newest.
+    let second =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+    let pushed = second();
+    crate::site::until("the clock goes on", || second() > pushed);
+    put(
+        "{\"schemaVersion\": 2, \"config\": {\"digest\": \"sha256:x\", \"size\": 1}, \"layers\": []}",
+        "other",
+        &format!("sha256:{}", "b".repeat(64)),
+    );
+    cloud.configure("  retention: {tagged: 1}\n", CLUSTER);
+    cloud.plan().code(6).says("would expire").says("which is live in staging");
+    cloud.configure("  retention: {tagged: 2}\n", CLUSTER);
+    cloud.plan().code(2).says("lifecycle");
+}
+
+#[test]
+fn every_way_to_be_refused_by_amazon_says_what_to_do() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("", CLUSTER);
+    let with = |name: &str, value: &str| {
+        let mut command = cloud.command(&["plan", "--env", "staging"]);
+        Said::from(&command.env(name, value).output().expect("shipit starts"))
+    };
+    with("AWS_ENDPOINT_URL", "http://127.0.0.1:9").code(1).says("AWS_ENDPOINT_URL and the proxy");
+    let mut command = cloud.command(&["plan", "--env", "staging"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", cloud.path());
+    Said::from(&command.output().expect("shipit starts")).code(1).says("aws sso login");
+}
+
+/// The folder with the tools that the tests have built.
+fn tools() -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
+    let built = Command::new(script).output().expect("it starts");
+    PathBuf::from(String::from_utf8_lossy(&built.stdout).trim())
+}
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@example.com"])
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("git starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The example with three branches, on the tests' own parts.
+fn example(cloud: &Cloud) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/eks-fargate");
+    let copied = Command::new("cp").arg("-r").arg(format!("{}/.", from.display())).arg(cloud.path()).status();
+    assert!(copied.expect("cp starts").success());
+    let (server, ca) = cloud.control_plane();
+    let (name, to) = (&cloud.name, &cloud.admin.registry);
+    let file = cloud.path().join("shipit.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let text = text
+        .replace("project: storefront", &format!("project: {name}"))
+        .replace("storefront/{{ service }}", &format!("{name}/{{{{ service }}}}"))
+        .replace("kind: ecr\n", &format!("kind: ecr\n  endpoint: {to}\n"))
+        .replace(
+            "name: storefront\n",
+            &format!("name: {name}\n  endpoint: {server}\n  certificate_authority: {ca}\n"),
+        )
+        .replace("docker.io/library/busybox:1.36", &format!("{to}/{name}/base:1"));
+    std::fs::write(&file, text).expect("written");
+    let file = cloud.path().join("environments/production.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file").replace("storefront-", &format!("{name}-"));
+    std::fs::write(&file, text).expect("written");
+    // A base image of the tests' own: there is no outside registry to pull from.
+    let base = cloud.path().join("../").canonicalize().expect("a folder").join(format!("{name}-base"));
+    std::fs::create_dir_all(&base).expect("a folder");
+    std::fs::copy("/bin/busybox", base.join("busybox")).expect("busybox-static is there");
+    std::fs::write(base.join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\n").expect("written");
+    let tag = format!("{to}/{name}/base:1");
+    for arguments in [vec!["build", "--quiet", "--tag", &tag, "."], vec!["push", "--quiet", &tag]] {
+        let output =
+            Command::new("docker").args(&arguments).current_dir(&base).output().expect("docker starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    std::fs::remove_dir_all(base).expect("removed");
+}
+
+#[test]
+fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
+    let Some(cloud) = Cloud::new() else { return };
+    example(&cloud);
+    let root = cloud.path().to_owned();
+    std::fs::write(root.join(".gitignore"), "/state/\n").expect("written");
+    let run = |arguments: &[&str]| {
+        let path = format!("{}:{}", tools().display(), std::env::var("PATH").expect("a path"));
+        Said::from(&cloud.command(arguments).env("PATH", path).output().expect("shipit starts"))
+    };
+    git(&root, &["init", "--quiet", "--initial-branch", "master"]);
+    git(&root, &["add", "."]);
+    git(&root, &["commit", "--quiet", "--message", "the example"]);
+    git(&root, &["branch", "staging"]);
+    git(&root, &["checkout", "--quiet", "-b", "develop"]);
+    // From nothing to live: the repository, the cluster, its profile, the image, the pods.
+    run(&["apply", "--auto-approve"]).code(0).says("develop").says("release 1; blue is active");
+
+    // A commit on develop goes live there; what was merged from it goes live on staging, with the same image.
+    std::fs::write(root.join("app/index.html"), "<h1>two</h1>\n").expect("written");
+    git(&root, &["commit", "--quiet", "--all", "--message", "two"]);
+    run(&["apply", "--auto-approve"]).code(0).says("release 2; green is active");
+    git(&root, &["checkout", "--quiet", "staging"]);
+    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge develop", "develop"]);
+    run(&["apply", "--auto-approve"]).code(0).says("are built already").says("release 1; blue is active");
+
+    // Nobody commits on staging itself.
+    std::fs::write(root.join("app/index.html"), "<h1>by hand</h1>\n").expect("written");
+    git(&root, &["commit", "--quiet", "--all", "--message", "by hand"]);
+    run(&["apply", "--auto-approve"]).code(6);
+    git(&root, &["reset", "--quiet", "--hard", "HEAD~1"]);
+
+    // The same image on to production, where it waits for its word; and back.
+    git(&root, &["checkout", "--quiet", "master"]);
+    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge staging", "staging"]);
+    run(&["promote", "staging", "--to", "production", "--auto-approve"]).code(0).says("waits");
+    run(&["promote", "blue", "--env", "production", "--auto-approve"]).code(0).says("blue is active");
+    git(&root, &["checkout", "--quiet", "develop"]);
+    std::fs::write(root.join("app/index.html"), "<h1>three</h1>\n").expect("written");
+    git(&root, &["commit", "--quiet", "--all", "--message", "three"]);
+    run(&["apply", "--auto-approve"]).code(0).says("release 3");
+    git(&root, &["checkout", "--quiet", "staging"]);
+    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge develop", "develop"]);
+    run(&["apply", "--auto-approve"]).code(0).says("release 2; green is active");
+    git(&root, &["checkout", "--quiet", "master"]);
+    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge staging", "staging"]);
+    run(&["promote", "staging", "--to", "production", "--auto-approve"]).code(0).says("waits");
+    run(&["promote", "green", "--env", "production", "--auto-approve"]).code(0).says("green is active");
+    run(&["rollback", "--env", "production", "--auto-approve"]).code(0).says("blue is active");
+    for environment in ["develop", "staging", "production"] {
+        run(&["destroy", "--env", environment, "--auto-approve"]).code(0).says("nothing is live");
+    }
+}
