@@ -15,8 +15,7 @@ use crate::agent::instance::{Making, Supervised};
 use crate::agent::record::{Processes, Record, SlotRecord};
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::router::{LogFile, Options, RouteKey, Router};
-use crate::agent::runtime::Runtime;
-use crate::agent::runtime::process::ProcessRuntime;
+use crate::agent::runtime::Runtimes;
 use crate::agent::{Directory, logs};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
@@ -39,7 +38,7 @@ const FOLLOW: Duration = Duration::from_millis(200);
 pub struct Agent {
     directory: Directory,
     router: Router,
-    runtime: Arc<dyn Runtime>,
+    runtimes: Runtimes,
     prober: Prober,
     environments: Mutex<HashMap<Scope, Arc<Environment>>>,
 }
@@ -72,16 +71,17 @@ impl Agent {
         let agent = Arc::new(Self {
             directory,
             router,
-            runtime: Arc::new(ProcessRuntime),
+            runtimes: Runtimes::default(),
             prober: Prober::default(),
             environments: Mutex::default(),
         });
         let records = Record::load_all(&agent.directory)
             .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
+        agent.remove_strays(&records).await;
         for record in records {
             agent.resume(record).await?;
         }
-        agent.sweep();
+        agent.sweep().await;
         Ok(agent)
     }
 
@@ -176,7 +176,10 @@ impl Agent {
         let missing = || failed("starting a service", &format!("{service} is not in the slot"));
         let workload = there.workloads.get(service).ok_or_else(missing)?.spec.clone();
         let digest = workload.image.value().ok_or_else(missing)?;
-        let image = rootfs::read_meta(&self.directory, digest)
+        let image = self
+            .runtimes
+            .of(&workload)
+            .meta(&self.directory, digest)
             .map_err(|error| failed("reading the image", &error))?;
         Ok(self.made_of(scope, there, workload, image, secrets))
     }
@@ -189,6 +192,7 @@ impl Agent {
         image: ImageMeta,
         secrets: BTreeMap<String, SecretValue>,
     ) -> Making {
+        let runtime = self.runtimes.of(&workload);
         Making {
             directory: self.directory.clone(),
             scope: scope.clone(),
@@ -196,7 +200,7 @@ impl Agent {
             workload,
             image,
             secrets,
-            runtime: Arc::clone(&self.runtime),
+            runtime,
             prober: self.prober.clone(),
         }
     }
@@ -304,15 +308,45 @@ impl Agent {
         self.retire(&environment, &mut work, &keys, DRAIN).await;
     }
 
-    /// Takes unpacked images away that no slot refers to.
-    pub(super) fn sweep(&self) {
+    /// The runtimes.
+    pub(super) const fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
+    }
+
+    /// The images that slots refer to.
+    fn used(&self) -> Vec<Digest> {
         let mut used: Vec<Digest> = Vec::new();
         for scope in self.scopes() {
             let record = self.environment(&scope).board.record();
             let workloads = record.slots.values().flat_map(|there| there.workloads.values());
             used.extend(workloads.filter_map(|workload| workload.spec.image.value().cloned()));
         }
+        used
+    }
+
+    /// Takes unpacked images away that no slot refers to.
+    pub(super) async fn sweep(&self) {
+        let used = self.used();
         rootfs::sweep(&self.directory, &used);
+        if self.runs_containers() {
+            self.runtimes.docker.sweep(&used).await;
+        }
+    }
+
+    fn runs_containers(&self) -> bool {
+        self.scopes().iter().any(|scope| has_containers(&self.environment(scope).board.record()))
+    }
+
+    /// Takes containers away that a dead agent left and that nobody knows: one that was made and not yet written down.
+    /// A machine whose services are no containers is not asked.
+    async fn remove_strays(&self, records: &[Record]) {
+        if !records.iter().any(has_containers) {
+            return;
+        }
+        let processes = records.iter().flat_map(|record| Processes::load(&self.directory, &record.scope));
+        let known: Vec<String> = processes.filter_map(|process| process.container).collect();
+        let agent = self.directory.path().display().to_string();
+        self.runtimes.docker.remove_strays(&agent, &known).await;
     }
 
     /// Why a slot cannot become ready any more; none while it still can.
@@ -349,6 +383,11 @@ impl Agent {
         let reason = format!("{service} is {}{exit}", workload.health().word());
         NotReady { reason, log: logs::tail(&log, LAST_LINES) }
     }
+}
+
+fn has_containers(record: &Record) -> bool {
+    let mut workloads = record.slots.values().flat_map(|there| there.workloads.values());
+    workloads.any(|workload| workload.spec.container.is_some())
 }
 
 pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError {

@@ -1,7 +1,6 @@
 //! Whether an instance can take traffic.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -11,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpStream;
 
-use crate::agent::runtime::Launch;
+use crate::agent::runtime::{Launch, Runtime};
 use crate::model::health::Health;
 
 /// What an instance is asked with. One for all: connections to a service's health path are few.
@@ -31,11 +30,12 @@ impl Prober {
         health: &Health,
         address: Option<SocketAddr>,
         launch: &Launch,
+        runtime: &dyn Runtime,
     ) -> Result<(), String> {
         let ask = async {
             match (&health.path, &health.run, address) {
                 (Some(path), _, Some(address)) => self.get(address, path).await,
-                (_, Some(command), _) => run(command, launch).await,
+                (_, Some(command), _) => runtime.exec(launch, command).await,
                 (None, None, Some(address)) => connect(address).await,
                 // A worker: that it still runs is all there is to ask.
                 (_, None, None) => Ok(()),
@@ -66,20 +66,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 async fn connect(address: SocketAddr) -> Result<(), String> {
     TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
-}
-
-async fn run(command: &[String], launch: &Launch) -> Result<(), String> {
-    let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
-    let mut process = tokio::process::Command::new(program);
-    process
-        .args(arguments)
-        .current_dir(&launch.rootfs)
-        .env_clear()
-        .envs(&launch.env)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
-    let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {status}")) }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::agent::board::{Board, Key, local};
 use crate::agent::health::Prober;
 use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{self, ImageMeta};
-use crate::agent::runtime::{Launch, Running, Runtime};
+use crate::agent::runtime::{Contained, Launch, Running, Runtime};
 use crate::agent::{Directory, logs};
 use crate::model::facts::HealthState;
 use crate::model::release::Label;
@@ -142,9 +143,9 @@ impl Instance {
     ) -> Result<(Box<dyn Running>, Launch, HealthState), String> {
         if let Some(record) = found {
             self.restarts = record.restarts;
-            if let Some(process) = self.making.runtime.adopt(&record) {
+            if let Some(process) = self.making.runtime.adopt(&record, &self.log()).await {
                 self.was_ready = true;
-                let launch = self.launch(record.port, Missing::LeaveOut)?;
+                let launch = self.launch(record.port, record.container.clone(), Missing::LeaveOut)?;
                 // It took traffic before, and goes on doing so until it is seen to be otherwise.
                 self.note(process.as_ref(), record.port, HealthState::Ready);
                 return Ok((process, launch, HealthState::Ready));
@@ -152,7 +153,7 @@ impl Instance {
         }
         let port =
             self.making.workload.port.map(|_| free_port()).transpose().map_err(|error| error.to_string())?;
-        let launch = self.launch(port, Missing::Refuse)?;
+        let launch = self.launch(port, None, Missing::Refuse)?;
         let process = self.making.runtime.start(&launch).await.map_err(|error| {
             format!("`{}` cannot be started: {error}", launch.command.first().map_or("", String::as_str))
         })?;
@@ -170,6 +171,7 @@ impl Instance {
             boot: boot(),
             port,
             restarts: self.restarts,
+            container: process.container(),
         };
         self.board.set(&self.key, |entry| {
             entry.facts.pid = Some(record.pid);
@@ -198,7 +200,7 @@ impl Instance {
         loop {
             let ask = async {
                 tokio::time::sleep(pause).await;
-                self.making.prober.ask(&rules, address, launch).await
+                self.making.prober.ask(&rules, address, launch, self.making.runtime.as_ref()).await
             };
             let answer = tokio::select! {
                 reason = process.wait() => {
@@ -277,10 +279,19 @@ impl Instance {
     }
 
     /// What the runtime must know. Secrets from files are read again at each start.
-    fn launch(&self, port: Option<u16>, missing: Missing) -> Result<Launch, String> {
+    fn launch(&self, port: Option<u16>, name: Option<String>, missing: Missing) -> Result<Launch, String> {
         let Making { directory, scope, label, workload, image, .. } = &self.making;
         let digest = workload.image.value().ok_or("its image is not known")?;
-        let mut env = clean_environment();
+        let contained = workload.container.as_ref().map(|spec| Contained {
+            name: name.unwrap_or_else(|| self.container_name()),
+            image: format!("shipit.local/image:{}", digest.hex()),
+            labels: self.labels(),
+            agent: directory.path().display().to_string(),
+            port: port.zip(workload.port),
+            spec: spec.clone(),
+        });
+        // A container has an environment of its own: what its image says is filled in by the runtime.
+        let mut env = if contained.is_some() { BTreeMap::new() } else { clean_environment() };
         env.extend(image.env.clone());
         for (name, value) in &workload.env {
             let value = match value {
@@ -293,7 +304,7 @@ impl Instance {
             };
             env.insert(name.clone(), value);
         }
-        if let Some(port) = port {
+        if let Some(port) = if contained.is_some() { workload.port } else { port } {
             env.insert("PORT".to_owned(), port.to_string());
         }
         let about = [
@@ -314,14 +325,44 @@ impl Instance {
             workdir: image.workdir.clone(),
             env,
             user: image.user.clone(),
-            log: directory.instance_log(
-                scope,
-                self.key.slot,
-                label.number,
-                &self.key.service,
-                self.key.index,
-            ),
+            log: self.log(),
+            contained,
         })
+    }
+
+    fn log(&self) -> PathBuf {
+        let Making { directory, scope, label, .. } = &self.making;
+        directory.instance_log(scope, self.key.slot, label.number, &self.key.service, self.key.index)
+    }
+
+    /// A name that no other container has; what it is, its labels say.
+    fn container_name(&self) -> String {
+        let (scope, key) = (&self.making.scope, &self.key);
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        format!(
+            "shipit-{}-{}-{}-{}-{}-{}",
+            scope.project,
+            scope.environment,
+            key.slot,
+            key.service,
+            key.index,
+            &random[..6]
+        )
+    }
+
+    /// What objects of a cluster carry, too.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let Making { scope, label, .. } = &self.making;
+        let labels = [
+            ("app.kubernetes.io/name", self.key.service.to_string()),
+            ("app.kubernetes.io/part-of", scope.project.to_string()),
+            ("app.kubernetes.io/managed-by", "shipit".to_owned()),
+            ("shipit.dev/project", scope.project.to_string()),
+            ("shipit.dev/environment", scope.environment.to_string()),
+            ("shipit.dev/slot", self.key.slot.to_string()),
+            ("shipit.dev/release", label.number.to_string()),
+        ];
+        labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn secret(&self, name: &str, from: &SecretRef) -> Result<String, String> {

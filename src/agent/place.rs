@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use crate::agent::board::{Key, Serving};
 use crate::agent::core::{Agent, Environment, Work, failed, moved};
 use crate::agent::instance::{Making, Supervised};
+use crate::agent::logs;
 use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
-use crate::agent::{logs, rootfs};
 use crate::model::facts::HealthState;
 use crate::model::plan::PlaceMode;
 use crate::model::workload::Workload;
@@ -54,7 +54,7 @@ pub(super) async fn place(
         PlaceMode::Recreate => swap.recreate(there.as_ref()).await,
     };
     drop(work);
-    agent.sweep();
+    agent.sweep().await;
     placed
 }
 
@@ -80,14 +80,10 @@ async fn fetch(agent: &Agent, placement: &Placement, progress: Progress<'_>) -> 
         reason: format!("the image of {} is not known", placement.workload.service),
         help: "this is a fault of shipit; please report it".to_owned(),
     })?;
-    let (directory, pull) = (agent.folder().clone(), placement.pull.clone());
     progress(&format!("fetching {}", digest.short()));
-    let fetched = tokio::task::spawn_blocking(move || rootfs::fetch(&directory, &pull, &digest)).await;
-    match fetched {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(reason)) => Err(failed("fetching the image", &reason)),
-        Err(panic) => Err(failed("fetching the image", &panic)),
-    }
+    let runtime = agent.runtimes().of(&placement.workload);
+    let fetched = runtime.prepare(agent.folder(), &placement.pull, &digest).await;
+    fetched.map(drop).map_err(|error| failed("fetching the image", &error))
 }
 
 /// One placement under way.
@@ -318,6 +314,6 @@ pub(super) async fn remove(
         }
     })?;
     drop(work);
-    agent.sweep();
+    agent.sweep().await;
     Ok(())
 }

@@ -18,7 +18,7 @@ const DOCUMENT_LIMIT: u64 = 8 << 20;
 
 /// What the image says about how it is started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct ImageMeta {
+pub struct ImageMeta {
     /// Entrypoint and arguments.
     pub command: Vec<String>,
     /// Its variables.
@@ -39,7 +39,7 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
         return Ok(meta);
     }
     let Pull::Layout(layout) = pull else {
-        return Err("the host engine takes images from a layout only".to_owned());
+        return Err("the runtime `process` takes images from a layout only".to_owned());
     };
     let manifest: ImageManifest = document(layout, image)?;
     let config: ImageConfiguration = document(layout, &digest(manifest.config())?)?;
@@ -62,6 +62,31 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
     fs::write(&path, text).map_err(|error| said("writing", &path, &error))?;
     settle(&beside.keep(), &directory.rootfs(image))?;
     Ok(meta)
+}
+
+/// Writes an image of a layout as the archive that `docker load` reads, every blob held against its digest; gives its
+/// configuration's digest, which is its name there.
+pub(super) fn archive(layout: &Path, image: &Digest, to: &mut File) -> Result<Digest, Reason> {
+    let manifest: ImageManifest = document(layout, image)?;
+    let config = digest(manifest.config())?;
+    let layers: Vec<Digest> = manifest.layers().iter().map(digest).collect::<Result<_, _>>()?;
+    let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let names: Vec<String> = layers.iter().map(name).collect();
+    let listed =
+        serde_json::json!([{"Config": name(&config), "RepoTags": null, "Layers": names}]).to_string();
+    let mut tar = tar::Builder::new(io::BufWriter::new(to));
+    let broken = |error: io::Error| format!("packing the image: {error}");
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(listed.len() as u64);
+    tar.append_data(&mut header, "manifest.json", listed.as_bytes()).map_err(broken)?;
+    let once: std::collections::BTreeSet<&Digest> = layers.iter().chain([&config]).collect();
+    for digest in once {
+        verify(layout, digest)?;
+        tar.append_file(name(digest), &mut blob(layout, digest)?).map_err(broken)?;
+    }
+    tar.into_inner().and_then(|mut file| io::Write::flush(&mut file)).map_err(broken)?;
+    Ok(config)
 }
 
 /// Where an unpacked image's files are.

@@ -88,8 +88,9 @@ fn refuse(findings: &mut Findings<'_>, at: &str, keys: &[(&str, bool)], message:
 
 fn host(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only a Kubernetes cluster has this";
-    if !matches!(environment.cluster.runtime, Runtime::Process | Runtime::Auto) {
-        let help = "`process` is what works today";
+    let docker = environment.cluster.runtime == Runtime::Docker;
+    if !matches!(environment.cluster.runtime, Runtime::Process | Runtime::Docker | Runtime::Auto) {
+        let help = "`process` and `docker` are what works today";
         findings.add(&["cluster", "runtime"], "not supported yet by the host engine", help);
     }
     match environment.traffic.kind {
@@ -99,8 +100,17 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         }
         _ => findings.add(&["traffic", "kind"], only, "use `embedded`"),
     }
-    if environment.registry.kind != RegistryKind::Layout {
-        findings.add(&["registry", "kind"], "the host engine takes images from a layout", "use `layout`");
+    if environment.registry.kind != RegistryKind::Layout && !docker {
+        let help = "use `layout`, or `cluster: {runtime: docker}`";
+        findings.add(&["registry", "kind"], "processes are started from a layout", help);
+    }
+    if !docker {
+        refuse(
+            findings,
+            "cluster",
+            &[("network", environment.cluster.network.is_some())],
+            "only `docker` has this",
+        );
     }
     if !environment.slots.is_empty() {
         findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
@@ -130,7 +140,7 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     for (name, service) in &environment.services {
         let keys = [
             ("manifests", service.manifests.is_some()),
-            ("resources", service.resources != Resources::default()),
+            ("resources", service.resources != Resources::default() && !docker),
             ("autoscale", service.autoscale.is_some()),
             ("config", service.config.is_some()),
             ("user", service.user != crate::config::types::nonroot()),
@@ -138,13 +148,29 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
             findings.add(&["services", name.as_str(), key], only, TAKE_OUT);
         }
+        if !docker && !service.volumes.is_empty() {
+            findings.add(&["services", name.as_str(), "volumes"], "only `docker` has this", TAKE_OUT);
+        }
+        for (inside, from) in &service.volumes {
+            let plain = !from.is_empty() && !from.contains(':') && !inside.to_string_lossy().contains(':');
+            if !inside.is_absolute() || !plain {
+                let help = "write `/data: shop-data`, or `/data: /srv/shop`";
+                let inside = inside.to_string_lossy();
+                let path = ["services", name.as_str(), "volumes", &inside];
+                findings.add(&path, "a path inside, and a volume or a folder", help);
+            }
+        }
     }
 }
 
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only the host engine has this";
     let cluster = &environment.cluster;
-    let keys = [("runtime", cluster.runtime != Runtime::Process), ("directory", cluster.directory.is_some())];
+    let keys = [
+        ("runtime", cluster.runtime != Runtime::Process),
+        ("directory", cluster.directory.is_some()),
+        ("network", cluster.network.is_some()),
+    ];
     refuse(findings, "cluster", &keys, only);
     let traffic = &environment.traffic;
     match traffic.kind {
@@ -191,6 +217,9 @@ fn on_cluster(findings: &mut Findings<'_>, environment: &Environment, name: &Ser
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
             findings.add(&at(key), "the service has manifests of its own, which say this", TAKE_OUT);
         }
+    }
+    if !service.volumes.is_empty() {
+        findings.add(&at("volumes"), "only the runtime `docker` has this", "use manifests of your own");
     }
     if service.user == 0 {
         findings.add(&at("user"), "a service does not run as root", "write another number, as 65532");

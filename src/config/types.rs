@@ -184,6 +184,9 @@ pub struct Cluster {
     pub kind: ClusterKind,
     /// `host`: how instances are started.
     pub runtime: Runtime,
+    /// `docker`: the network that containers are in; Docker's own bridge without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// `host`: the agent's folder; the user's own without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
@@ -435,9 +438,13 @@ pub struct Service {
     /// `kubernetes`: the service's own manifests, instead of those that shipit makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Manifests>,
-    /// `kubernetes`: what a pod asks for and may use.
+    /// What a pod asks for and may use. In a container of the runtime `docker` only the limits count.
     #[serde(default)]
     pub resources: Resources,
+    /// `docker`: folders in the container that outlive it: from the path inside to a volume's name, or to a folder of
+    /// this machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<PathBuf, String>,
     /// `kubernetes`: how many pods there are by their load, instead of `replicas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<Autoscale>,

@@ -13,7 +13,7 @@ use std::path::Path;
 
 pub use environment::environment_for;
 
-use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Service, Text};
+use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Runtime, Service, Text};
 use crate::config::{Environment, Project};
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
@@ -22,8 +22,8 @@ use crate::model::desired::{Desired, DesiredService};
 use crate::model::route::Route;
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
-use crate::model::workload::{EnvValue, Known, Workload};
-use crate::model::{Address, EnvironmentName, ServiceName};
+use crate::model::workload::{Container, EnvValue, Known, Workload};
+use crate::model::{Address, ByteSize, EnvironmentName, ServiceName};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +110,7 @@ fn one(
         replicas: service.replicas,
         health: service.health.clone(),
         stop_grace: service.stop_grace,
+        container: container(configuration, name, service)?,
         objects: BTreeMap::new(),
         secrets: BTreeMap::new(),
     };
@@ -138,6 +139,44 @@ fn one(
         BuildKind::Buildah => dockerfile(Tool::Buildah, project, configuration, templates, name)?,
     };
     Ok(DesiredService { build, workload, route })
+}
+
+/// The container that an instance runs in, on a host that has the runtime for it.
+fn container(
+    configuration: &Environment,
+    name: &ServiceName,
+    service: &Service,
+) -> Result<Option<Container>, DesiredError> {
+    let cluster = &configuration.cluster;
+    if cluster.kind != ClusterKind::Host || cluster.runtime != Runtime::Docker {
+        return Ok(None);
+    }
+    let wrong = |key: &str, help: &str| DesiredError {
+        what: format!("services.{name}.resources.{key} is no amount"),
+        help: help.to_owned(),
+    };
+    let limits = &service.resources;
+    let cpu = limits.cpu_limit.as_ref().map(|text| {
+        let whole = |text: &str| text.parse::<f64>().ok().filter(|cores| (0.001..10_000.0).contains(cores));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within its bounds
+        let thousandths = |cores: f64| (cores * 1000.0).round() as u32;
+        let cpu = text
+            .0
+            .strip_suffix('m')
+            .map_or_else(|| whole(&text.0).map(thousandths), |text| text.parse().ok());
+        cpu.ok_or_else(|| wrong("cpu_limit", "write `500m` for half a processor, or `2`"))
+    });
+    let memory = limits.memory_limit.as_ref().map(|text| {
+        // As Kubernetes writes it, `64Mi`, or as everybody else does, `64MiB`.
+        let text = if text.0.ends_with('i') { format!("{}B", text.0) } else { text.0.clone() };
+        text.parse().map(ByteSize::bytes).map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
+    });
+    Ok(Some(Container {
+        cpu: cpu.transpose()?,
+        memory: memory.transpose()?,
+        network: cluster.network.clone(),
+        volumes: service.volumes.clone(),
+    }))
 }
 
 /// A file is named absolutely: the agent reads it, and does not know the project's folder.

@@ -1,6 +1,7 @@
 //! What runs in a slot for one service.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::model::health::Health;
 use crate::model::secret::SecretRef;
@@ -47,6 +48,9 @@ pub struct Workload {
     pub health: Health,
     /// How long an instance has to stop after SIGTERM.
     pub stop_grace: Period,
+    /// On a host: the container that each instance runs in; a process of the machine itself without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// On a cluster: the objects that it is, for each slot that it may stand in. Image and secrets are named in
     /// them, and filled in when they are applied.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -54,6 +58,23 @@ pub struct Workload {
     /// Secrets that the objects name and no environment variable does, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretRef>,
+}
+
+/// What a container of the host engine may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Container {
+    /// Thousandths of a processor; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
+    /// Bytes of memory; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// The network; the runtime's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Folder in the container → volume or folder of the machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<PathBuf, String>,
 }
 
 impl Workload {

@@ -76,6 +76,7 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
         replicas: 2,
         health: Health::default(),
         stop_grace: Period::from_secs(10),
+        container: None,
         objects: BTreeMap::new(),
         secrets: BTreeMap::new(),
     };

@@ -14,20 +14,22 @@ use shipit::model::facts::Facts;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::PlaceMode;
 use shipit::model::route::{Limits, ObjectsRoute, Route};
-use shipit::model::workload::Workload;
+use shipit::model::workload::{Container, Workload};
 use shipit::model::{Digest, Manifest, Period, Role, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Pull};
 use shipit::proto::Directory;
 
 use crate::cluster::Cluster;
-use crate::support::{image, label, permit, placement, scope, web, workload};
+use crate::support::{busybox, image, label, permit, placement, scope, web, workload};
 
 /// What a story needs of an engine: the engine, and two images that it can start.
 struct Stage {
     engine: Box<dyn Engine>,
     pull: Pull,
     images: [Digest; 2],
+    /// Whether instances run in containers.
+    contained: bool,
     agent: Option<Child>,
     here: Option<Arc<Agent>>,
     cluster: Option<Cluster>,
@@ -55,6 +57,7 @@ async fn stage(kind: &str) -> Option<Stage> {
     let directory = Directory::find(Some(folder.path().join("a")));
     directory.prepare().expect("made");
     let (mut agent, mut here) = (None, None);
+    let (mut images, mut contained) = ([first, second], false);
     let mut cluster = None;
     let mut pull = layout.pull(&web());
     let engine: Box<dyn Engine> = match kind {
@@ -69,6 +72,23 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(engine)
         }
         "fake" => Box::new(FakeEngine::default()),
+        "docker" => {
+            let answers =
+                Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
+            assert!(answers || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "Docker does not answer");
+            if !answers {
+                #[allow(clippy::print_stderr)]
+                {
+                    eprintln!("SKIPPED: Docker does not answer");
+                }
+                return None;
+            }
+            contained = true;
+            images = [busybox(folder.path(), "v1").await, busybox(folder.path(), "v2").await];
+            let started = Agent::start(directory, Vec::new()).await.expect("an agent");
+            here = Some(Arc::clone(&started));
+            Box::new(started)
+        }
         "agent" => {
             let started = Agent::start(directory, Vec::new()).await.expect("an agent");
             here = Some(Arc::clone(&started));
@@ -79,7 +99,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
-    Some(Stage { engine, pull, images: [first, second], agent, here, cluster, folder })
+    Some(Stage { engine, pull, images, contained, agent, here, cluster, folder })
 }
 
 fn kubernetes(cluster: &Cluster) -> KubernetesEngine {
@@ -118,6 +138,7 @@ async fn start(directory: &Directory) -> Child {
 
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
+        mod docker { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("docker", async |stage| super::$story(stage).await).await; })* }
         mod fake { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("fake", async |stage| super::$story(stage).await).await; })* }
         mod agent { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("agent", async |stage| super::$story(stage).await).await; })* }
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |stage| super::$story(stage).await).await; })* }
@@ -142,6 +163,11 @@ impl Stage {
     /// A workload, with its objects where the engine wants them.
     fn workload(&self, image: usize, env: &str) -> Workload {
         let plain = workload(&self.images[image], env);
+        if self.contained {
+            // A program that hears no SIGTERM as the first of its container.
+            let container = Some(Container::default());
+            return Workload { container, stop_grace: Period::from_millis(100), ..plain };
+        }
         let Some(cluster) = &self.cluster else { return plain };
         let objects = Slot::ALL.map(|slot| (slot, vec![deployment(cluster, slot, env)])).into();
         Workload { objects, ..plain }

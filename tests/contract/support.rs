@@ -49,6 +49,7 @@ pub fn workload(image: &Digest, env: &str) -> Workload {
         replicas: 1,
         health: Health { interval: Period::from_millis(50), failures: 2, ..Health::default() },
         stop_grace: Period::from_secs(5),
+        container: None,
         objects: BTreeMap::new(),
         secrets: BTreeMap::new(),
     }
@@ -115,4 +116,18 @@ pub async fn image(root: &Path, message: &str) -> (Layout, Digest) {
     let layout = Layout::new(root.join("registry"));
     let digest = layout.push(&web(), &built, &["t".to_owned()], &|_| {}).await.expect("pushed");
     (layout, digest)
+}
+
+/// An image in the same layout that needs nothing but itself: a web server that is one static program.
+pub async fn busybox(root: &Path, message: &str) -> Digest {
+    std::fs::create_dir_all(root.join("app")).expect("a folder");
+    std::fs::write(root.join("app/message.txt"), message).expect("a file");
+    std::fs::copy("/bin/busybox", root.join("app/busybox")).expect("busybox-static is there");
+    let mut spec = pack("/bin/busybox");
+    spec.copy.insert("busybox".into(), "/bin/busybox".into());
+    spec.entrypoint = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/app"].map(str::to_owned).to_vec();
+    let request = request(root, spec).await;
+    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let layout = Layout::new(root.join("registry"));
+    layout.push(&web(), &built, &["b".to_owned()], &|_| {}).await.expect("pushed")
 }

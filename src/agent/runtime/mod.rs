@@ -1,14 +1,24 @@
 //! How an instance is started, found again, and ended. `process` is the runtime that needs nothing but the
 //! machine; containers and units come beside it.
 
+pub mod docker;
 pub mod process;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::agent::Directory;
 use crate::agent::record::ProcessRecord;
+use crate::agent::rootfs::ImageMeta;
+use crate::agent::runtime::docker::DockerRuntime;
+use crate::agent::runtime::process::ProcessRuntime;
+use crate::model::Digest;
+use crate::model::workload::{Container, Workload};
+use crate::port::engine::Pull;
 
 /// Everything that a runtime must know to start one instance.
 #[derive(Clone)]
@@ -25,6 +35,25 @@ pub struct Launch {
     pub user: Option<String>,
     /// Where its output goes.
     pub log: PathBuf,
+    /// The container that it runs in.
+    pub contained: Option<Contained>,
+}
+
+/// What a container is made from, besides the process in it.
+#[derive(Clone, Default)]
+pub struct Contained {
+    /// Its name.
+    pub name: String,
+    /// The image, as the runtime knows it.
+    pub image: String,
+    /// What it is labelled with.
+    pub labels: BTreeMap<String, String>,
+    /// The agent that makes it.
+    pub agent: String,
+    /// The port of this machine, and the one inside that it leads to.
+    pub port: Option<(u16, u16)>,
+    /// What the configuration asks for.
+    pub spec: Container,
 }
 
 /// An instance that runs.
@@ -35,6 +64,11 @@ pub trait Running: Send + Sync {
 
     /// Its start time in clock ticks since boot.
     fn started(&self) -> u64;
+
+    /// The name of its container, if it runs in one.
+    fn container(&self) -> Option<String> {
+        None
+    }
 
     /// Waits until it ends, and says how: `exit code 1`.
     async fn wait(&mut self) -> String;
@@ -49,9 +83,44 @@ pub trait Running: Send + Sync {
 /// A runtime.
 #[async_trait]
 pub trait Runtime: Send + Sync {
+    /// Fetches an image, unless it is there; every byte is held against its digest.
+    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta>;
+
+    /// What an image that was fetched says about how it is started.
+    fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String>;
+
     /// Starts an instance. It does not need this process to go on.
-    async fn start(&self, launch: &Launch) -> std::io::Result<Box<dyn Running>>;
+    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>>;
 
     /// Finds an instance again that an earlier agent started; none when it has ended.
-    fn adopt(&self, record: &ProcessRecord) -> Option<Box<dyn Running>>;
+    async fn adopt(&self, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>>;
+
+    /// Runs a command beside an instance, as its health check.
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String>;
+
+    /// Takes away what an agent left that is not known.
+    async fn remove_strays(&self, agent: &str, known: &[String]);
+
+    /// Takes away images that nobody uses.
+    async fn sweep(&self, used: &[Digest]);
+}
+
+/// The runtimes of an agent.
+#[derive(Clone)]
+pub(super) struct Runtimes {
+    pub process: Arc<dyn Runtime>,
+    pub docker: Arc<dyn Runtime>,
+}
+
+impl Default for Runtimes {
+    fn default() -> Self {
+        Self { process: Arc::new(ProcessRuntime), docker: Arc::new(DockerRuntime::default()) }
+    }
+}
+
+impl Runtimes {
+    /// The one that a workload asks for.
+    pub fn of(&self, workload: &Workload) -> Arc<dyn Runtime> {
+        Arc::clone(if workload.container.is_some() { &self.docker } else { &self.process })
+    }
 }

@@ -12,9 +12,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
+use crate::agent::Directory;
 use crate::agent::record::{ProcessRecord, boot};
+use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::files::process::started;
+use crate::model::Digest;
+use crate::port::engine::Pull;
 
 /// The runtime.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +26,16 @@ pub struct ProcessRuntime;
 
 #[async_trait]
 impl Runtime for ProcessRuntime {
+    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
+        let (directory, pull, image) = (directory.clone(), pull.clone(), image.clone());
+        let fetched = tokio::task::spawn_blocking(move || rootfs::fetch(&directory, &pull, &image)).await;
+        fetched.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String> {
+        rootfs::read_meta(directory, image)
+    }
+
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
         let child = command(launch)?.spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
@@ -29,7 +43,31 @@ impl Runtime for ProcessRuntime {
         Ok(Box::new(Started { child, pid, ticks: started(pid).unwrap_or_default() }))
     }
 
-    fn adopt(&self, record: &ProcessRecord) -> Option<Box<dyn Running>> {
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
+        let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
+        let mut process = Command::new(program);
+        process
+            .args(arguments)
+            .current_dir(&launch.rootfs)
+            .env_clear()
+            .envs(&launch.env)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {status}")) }
+    }
+
+    async fn remove_strays(&self, _: &str, _: &[String]) {}
+
+    async fn sweep(&self, _: &[Digest]) {}
+
+    async fn adopt(&self, record: &ProcessRecord, _: &Path) -> Option<Box<dyn Running>> {
+        // A container's process is another runtime's.
+        if record.container.is_some() {
+            return None;
+        }
         if record.boot != boot() || started(record.pid) != Some(record.started) {
             return None;
         }

@@ -26,8 +26,19 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What the agent may see of this process' environment. Build servers end what carries their variables; the
 /// agent is to outlive the build.
-const PASSED_ON: [&str; 9] =
-    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "SHIPIT_LOG"];
+const PASSED_ON: [&str; 11] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TZ",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    "SHIPIT_LOG",
+    "DOCKER_HOST",
+    "DOCKER_CONFIG",
+];
 
 /// Whether an agent is started where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

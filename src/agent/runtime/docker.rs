@@ -1,0 +1,455 @@
+//! The runtime `docker`: a container of the Docker Engine for each instance.
+//!
+//! The engine listens on this machine only: a free port of loopback leads to the port that the service listens on inside.
+//! Images are fetched by digest and labelled `shipit.local/image:DIGEST`, so that the next start needs no registry.
+//! Containers carry the labels that objects of a cluster carry, and the folder of the agent that made them: what a dead
+//! agent left and nobody takes back is removed by the next one.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error;
+use bollard::exec::{CreateExecOptions, StartExecOptions};
+use bollard::models::{
+    ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, PortBinding,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptions, StartContainerOptions, TagImageOptionsBuilder,
+    WaitContainerOptions,
+};
+use docker_credential::DockerCredential;
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+use tokio_util::io::ReaderStream;
+
+use crate::agent::Directory;
+use crate::agent::record::ProcessRecord;
+use crate::agent::rootfs::ImageMeta;
+use crate::agent::runtime::{Launch, Running, Runtime};
+use crate::files::process::started;
+use crate::model::Digest;
+use crate::port::engine::Pull;
+
+/// How long the engine may take for one answer.
+const ANSWER: u64 = 60;
+/// How long an image may take to arrive.
+const FETCH: Duration = Duration::from_mins(30);
+/// How long the last lines of a container that has ended are waited for.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long an image that was fetched and is not used yet is kept.
+const SOON: Duration = Duration::from_hours(1);
+/// Which agent made a container.
+const AGENT: &str = "shipit.dev/agent";
+
+/// The runtime.
+#[derive(Default)]
+pub struct DockerRuntime {
+    engine: OnceCell<Docker>,
+    /// When images were asked for: one that was asked for a moment ago is about to be used.
+    prepared: Mutex<HashMap<Digest, Instant>>,
+}
+
+fn said(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut next = std::error::Error::source(other);
+            while let Some(error) = next {
+                text = format!("{text}: {error}");
+                next = error.source();
+            }
+            text
+        }
+    }
+}
+
+fn failed(what: &str, error: &Error) -> io::Error {
+    io::Error::other(format!("{what}: {}", said(error)))
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// The name by which an image is known to the engine from then on.
+fn local_name(image: &Digest) -> String {
+    format!("shipit.local/image:{}", image.hex())
+}
+
+impl DockerRuntime {
+    async fn engine(&self) -> io::Result<&Docker> {
+        let connect = async {
+            let help = "is it running, and may this user speak to it? DOCKER_HOST says where it is";
+            let lost =
+                |error: Error| io::Error::other(format!("Docker does not answer: {} ({help})", said(&error)));
+            let docker = Docker::connect_with_defaults().map_err(lost)?;
+            let docker = docker.with_timeout(Duration::from_secs(ANSWER));
+            docker.negotiate_version().await.map_err(lost)
+        };
+        self.engine.get_or_try_init(|| connect).await
+    }
+
+    /// Takes a container that runs back.
+    async fn running(&self, name: &str, log: &Path, since: i64) -> io::Result<Option<Box<dyn Running>>> {
+        let docker = self.engine().await?;
+        let found = match docker.inspect_container(name, None).await {
+            Ok(found) => found,
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) => return Err(failed("looking at the container", &error)),
+        };
+        let state = found.state.unwrap_or_default();
+        if state.status != Some(ContainerStateStatusEnum::RUNNING) {
+            return Ok(None);
+        }
+        let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
+        Ok(Some(Box::new(Contained {
+            docker: docker.clone(),
+            name: name.to_owned(),
+            pid,
+            ticks: started(pid).unwrap_or_default(),
+            log: Some(follow(docker.clone(), name.to_owned(), log, since)?),
+            ended: None,
+        })))
+    }
+
+    async fn has(&self, image: &Digest) -> io::Result<bool> {
+        match self.engine().await?.inspect_image(&local_name(image)).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) => Err(failed("looking for the image", &error)),
+        }
+    }
+
+    async fn tag(&self, from: &str, image: &Digest) -> io::Result<()> {
+        let options = TagImageOptionsBuilder::default().repo("shipit.local/image").tag(image.hex()).build();
+        let tagged = self.engine().await?.tag_image(from, Some(options)).await;
+        tagged.map_err(|error| failed("naming the image", &error))
+    }
+
+    async fn pull(&self, repository: &str, image: &Digest) -> io::Result<()> {
+        let reference = format!("{repository}@{image}");
+        let credentials = credentials(repository).await?;
+        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
+        let mut said = self.engine().await?.create_image(Some(options), None, credentials);
+        while let Some(line) = said.next().await {
+            line.map_err(|error| failed(&format!("pulling {reference}"), &error))?;
+        }
+        self.tag(&reference, image).await
+    }
+
+    /// Gives the engine an image of a layout, in the form that `docker load` reads.
+    async fn load(&self, directory: &Directory, layout: &Path, image: &Digest) -> io::Result<()> {
+        let (layout, image, folder) = (layout.to_owned(), image.clone(), directory.images());
+        let wanted = image.clone();
+        let packed = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&folder)?;
+            let mut file = tempfile::tempfile_in(&folder)?;
+            let config =
+                crate::agent::rootfs::archive(&layout, &wanted, &mut file).map_err(io::Error::other)?;
+            io::Seek::rewind(&mut file)?;
+            Ok::<_, io::Error>((file, config))
+        });
+        let (file, config) = packed.await.map_err(io::Error::other)??;
+        let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
+        let docker = self.engine().await?;
+        let options = ImportImageOptionsBuilder::default().build();
+        let stream = stream.map(|part| part.unwrap_or_default());
+        let mut said = docker.import_image_stream(options, stream.map(Ok::<_, io::Error>), None);
+        while let Some(line) = said.next().await {
+            line.map_err(|error| failed("loading the image", &error))?;
+        }
+        self.tag(&config.to_string(), &image).await
+    }
+}
+
+/// What `docker login` wrote for a repository's registry.
+async fn credentials(repository: &str) -> io::Result<Option<DockerCredentials>> {
+    let registry = repository.split('/').next().unwrap_or_default().to_owned();
+    let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&registry)).await;
+    Ok(match found.map_err(io::Error::other)? {
+        Ok(DockerCredential::UsernamePassword(username, password)) => Some(DockerCredentials {
+            username: Some(username),
+            password: Some(password),
+            ..Default::default()
+        }),
+        Ok(DockerCredential::IdentityToken(token)) => {
+            Some(DockerCredentials { identitytoken: Some(token), ..Default::default() })
+        }
+        Err(_) => None,
+    })
+}
+
+/// Writes what a container says into the instance's log, as it comes.
+fn follow(docker: Docker, name: String, log: &Path, since: i64) -> io::Result<JoinHandle<()>> {
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let since = i32::try_from(since).unwrap_or(0);
+    Ok(tokio::spawn(async move {
+        let mut file = tokio::fs::File::from_std(file);
+        let options =
+            LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).since(since).build();
+        let mut lines = docker.logs(&name, Some(options));
+        while let Some(Ok(line)) = lines.next().await {
+            if file.write_all(&line.into_bytes()).await.is_err() || file.flush().await.is_err() {
+                return;
+            }
+        }
+    }))
+}
+
+fn body(launch: &Launch) -> ContainerCreateBody {
+    let contained = launch.contained.clone().unwrap_or_default();
+    let spec = contained.spec;
+    let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
+    labels.insert(AGENT.to_owned(), contained.agent);
+    let ports = contained.port.map(|(host, inside)| {
+        let binding =
+            PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host.to_string()) };
+        HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
+    });
+    let exposed = contained.port.map(|(_, inside)| vec![format!("{inside}/tcp")]);
+    let binds: Vec<String> =
+        spec.volumes.iter().map(|(inside, from)| format!("{from}:{}", inside.display())).collect();
+    let memory = spec.memory.and_then(|bytes| i64::try_from(bytes).ok());
+    let host = HostConfig {
+        memory,
+        // Without swap: a limit is a limit.
+        memory_swap: memory,
+        nano_cpus: spec.cpu.map(|thousandths| i64::from(thousandths) * 1_000_000),
+        network_mode: spec.network.clone(),
+        port_bindings: ports,
+        binds: (!binds.is_empty()).then_some(binds),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), "10m".to_owned()),
+                ("max-file".to_owned(), "2".to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    };
+    let command = launch.command.clone();
+    ContainerCreateBody {
+        image: Some(contained.image),
+        env: Some(launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        // What the service says takes the place of all that the image says.
+        entrypoint: (!command.is_empty()).then_some(command),
+        labels: Some(labels),
+        exposed_ports: exposed,
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(image.clone(), Instant::now());
+        if !self.has(image).await? {
+            let fetch = async {
+                match pull {
+                    Pull::Repository(repository) => self.pull(repository, image).await,
+                    Pull::Layout(layout) => self.load(directory, layout, image).await,
+                }
+            };
+            let late = |_| io::Error::other(format!("the image did not arrive within {FETCH:?}"));
+            tokio::time::timeout(FETCH, fetch).await.map_err(late)??;
+        }
+        Ok(ImageMeta::default())
+    }
+
+    fn meta(&self, _: &Directory, _: &Digest) -> Result<ImageMeta, String> {
+        Ok(ImageMeta::default())
+    }
+
+    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
+        let docker = self.engine().await?;
+        let name = launch.contained.as_ref().map(|contained| contained.name.clone()).unwrap_or_default();
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let made = docker.create_container(Some(options), body(launch)).await;
+        made.map_err(|error| failed("making the container", &error))?;
+        let begun = docker.start_container(&name, None::<StartContainerOptions>).await;
+        if let Err(error) = begun {
+            remove(docker, &name).await;
+            return Err(failed("starting the container", &error));
+        }
+        match self.running(&name, &launch.log, 0).await? {
+            Some(running) => Ok(running),
+            // It has ended already; how, and its last words, are told as of any other.
+            None => Ok(Box::new(Contained {
+                docker: docker.clone(),
+                name: name.clone(),
+                pid: 0,
+                ticks: 0,
+                log: Some(follow(docker.clone(), name, &launch.log, 0)?),
+                ended: None,
+            })),
+        }
+    }
+
+    async fn adopt(&self, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
+        let name = record.container.as_ref()?;
+        let modified = std::fs::metadata(log).and_then(|meta| meta.modified()).ok();
+        let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        let since = since.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0);
+        self.running(name, log, since).await.ok().flatten()
+    }
+
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
+        let name = launch.contained.as_ref().map(|contained| contained.name.clone()).unwrap_or_default();
+        let docker = self.engine().await.map_err(|error| error.to_string())?;
+        let options = CreateExecOptions { cmd: Some(command.to_vec()), ..CreateExecOptions::default() };
+        let exec = docker.create_exec(&name, options).await.map_err(|error| said(&error))?;
+        let start = StartExecOptions { detach: true, ..StartExecOptions::default() };
+        docker.start_exec(&exec.id, Some(start)).await.map_err(|error| said(&error))?;
+        loop {
+            let state = docker.inspect_exec(&exec.id).await.map_err(|error| said(&error))?;
+            match (state.running, state.exit_code) {
+                (Some(false), Some(0)) => return Ok(()),
+                (Some(false), code) => {
+                    let program = command.first().map_or("", String::as_str);
+                    return Err(format!("`{program}` ended with exit code {}", code.unwrap_or(-1)));
+                }
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    async fn remove_strays(&self, agent: &str, known: &[String]) {
+        let Ok(docker) = self.engine().await else { return };
+        let filters = HashMap::from([("label", vec![format!("{AGENT}={agent}")])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        for found in docker.list_containers(Some(options)).await.unwrap_or_default() {
+            let names = found.names.unwrap_or_default();
+            let is_known =
+                names.iter().any(|name| known.iter().any(|known| name.trim_start_matches('/') == known));
+            if let (false, Some(id)) = (is_known, found.id) {
+                remove(docker, &id).await;
+            }
+        }
+    }
+
+    async fn sweep(&self, used: &[Digest]) {
+        let Ok(docker) = self.engine().await else { return };
+        let filters = HashMap::from([("reference", vec!["shipit.local/image"])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let names = docker.list_images(Some(options)).await.unwrap_or_default().into_iter();
+        let kept: Vec<String> = {
+            let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+            prepared.retain(|_, since| since.elapsed() < SOON);
+            used.iter().chain(prepared.keys()).map(local_name).collect()
+        };
+        for name in
+            names.flat_map(|image| image.repo_tags).filter(|name| name.starts_with("shipit.local/image:"))
+        {
+            if !kept.contains(&name) {
+                // Another agent's container may use it: then the engine refuses, and it stays.
+                let _ = docker.remove_image(&name, None::<RemoveImageOptions>, None).await;
+            }
+        }
+    }
+}
+
+async fn remove(docker: &Docker, name: &str) {
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    let _ = docker.remove_container(name, Some(options)).await;
+}
+
+/// A container that runs.
+struct Contained {
+    docker: Docker,
+    name: String,
+    pid: u32,
+    ticks: u64,
+    log: Option<JoinHandle<()>>,
+    ended: Option<String>,
+}
+
+impl Contained {
+    fn signal(&self, signal: &'static str) {
+        let (docker, name) = (self.docker.clone(), self.name.clone());
+        tokio::spawn(async move {
+            let options = KillContainerOptionsBuilder::default().signal(signal).build();
+            // It may have ended meanwhile.
+            let _ = docker.kill_container(&name, Some(options)).await;
+        });
+    }
+}
+
+#[async_trait]
+impl Running for Contained {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn started(&self) -> u64 {
+        self.ticks
+    }
+
+    fn container(&self) -> Option<String> {
+        Some(self.name.clone())
+    }
+
+    async fn wait(&mut self) -> String {
+        if let Some(ended) = &self.ended {
+            return ended.clone();
+        }
+        // The engine's own answer has no deadline: a service runs for months. A lost connection is made again.
+        let patient = self.docker.clone().with_timeout(Duration::from_hours(24 * 365));
+        loop {
+            let answer = patient.wait_container(&self.name, None::<WaitContainerOptions>).next().await;
+            match answer {
+                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => break,
+                Some(Err(error)) if is_gone(&error) => break,
+                _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        let state = self.docker.inspect_container(&self.name, None).await.ok().and_then(|found| found.state);
+        let state = state.unwrap_or_default();
+        let reason = match (state.oom_killed, state.exit_code) {
+            (Some(true), _) => "killed: it used more memory than it may".to_owned(),
+            (_, Some(137)) => "signal 9 (SIGKILL)".to_owned(),
+            (_, Some(143)) => "signal 15 (SIGTERM)".to_owned(),
+            (_, Some(code)) => format!("exit code {code}"),
+            (_, None) => "its container is gone".to_owned(),
+        };
+        if let Some(log) = self.log.take() {
+            let _ = tokio::time::timeout(LINGER, log).await;
+        }
+        remove(&self.docker, &self.name).await;
+        self.ended = Some(reason.clone());
+        reason
+    }
+
+    fn terminate(&self) {
+        self.signal("SIGTERM");
+    }
+
+    fn kill(&self) {
+        if self.ended.is_none() {
+            self.signal("SIGKILL");
+        }
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        if let Some(log) = &self.log {
+            log.abort();
+        }
+    }
+}
