@@ -8,6 +8,7 @@ mod activation;
 mod carry;
 mod changes;
 mod damage;
+mod docker;
 mod failures;
 mod house;
 mod interrupts;

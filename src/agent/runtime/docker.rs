@@ -164,8 +164,7 @@ impl DockerRuntime {
         let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
         let docker = self.engine().await?;
         let options = ImportImageOptionsBuilder::default().build();
-        let stream = stream.map(|part| part.unwrap_or_default());
-        let mut said = docker.import_image_stream(options, stream.map(Ok::<_, io::Error>), None);
+        let mut said = docker.import_image_stream(options, stream, None);
         while let Some(line) = said.next().await {
             line.map_err(|error| failed("loading the image", &error))?;
         }

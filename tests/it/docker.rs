@@ -1,0 +1,117 @@
+//! The host engine with containers of a real Docker Engine.
+
+use std::process::Command;
+
+use crate::support::World;
+use crate::support::http::Load;
+
+/// A world whose instances are containers; none without Docker.
+fn world() -> Option<World> {
+    let answers = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
+    assert!(answers || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "Docker does not answer");
+    if !answers {
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("SKIPPED: Docker does not answer");
+        }
+        return None;
+    }
+    let mut world = World::new();
+    world.project = vec!["cluster: {runtime: docker}".to_owned()];
+    // The tests' own service, with the libraries of this machine beside it.
+    world.service.insert(
+        "volumes".to_owned(),
+        format!("{{{}: {}, /lib: /lib, /lib64: /lib64, /usr/lib: /usr/lib}}", folder(), folder()),
+    );
+    world.env.insert("HOST".to_owned(), "0.0.0.0".to_owned());
+    Some(world)
+}
+
+fn folder() -> String {
+    crate::support::storefront().parent().expect("a folder").display().to_string()
+}
+
+/// The containers of a world, by what `docker ps` shows of them.
+fn containers(world: &World, format: &str) -> Vec<String> {
+    let mine = format!("label=shipit.dev/agent={}", world.agent_folder().display());
+    let output = Command::new("docker").args(["ps", "--all", "--filter", &mine, "--format", format]).output();
+    let output = output.expect("docker starts");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn fifty_promotions_under_load_lose_no_request() {
+    let Some(world) = world() else { return };
+    world.apply().code(0);
+    assert_eq!(world.get(), "v1");
+    world.message("v2");
+    world.apply().code(0);
+    let load = Load::start(&world.live_address(), 32, 1000);
+    for turn in 0..50 {
+        let slot = if turn % 2 == 0 { "blue" } else { "green" };
+        world.run(&["promote", slot, "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+    }
+    let seen = load.stop();
+    assert!(
+        seen.failures.is_empty(),
+        "{} of {} requests failed: {:?}",
+        seen.failures.len(),
+        seen.requests,
+        seen.failures.iter().take(3).collect::<Vec<_>>()
+    );
+    assert!(seen.requests > 1000, "the load was on: {}", seen.requests);
+    world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+    assert!(containers(&world, "{{.Names}}").is_empty(), "nothing is left");
+}
+
+#[test]
+fn containers_outlive_their_agent_and_strays_are_removed() {
+    let Some(world) = world() else { return };
+    world.apply().code(0);
+    let before = containers(&world, "{{.ID}}");
+    assert_eq!(before.len(), 1);
+    let labels = containers(&world, "{{.Label \"shipit.dev/slot\"}} {{.Label \"shipit.dev/release\"}}");
+    assert_eq!(labels, ["blue 1"]);
+    // An agent that died between making a container and writing it down.
+    let mine = format!("shipit.dev/agent={}", world.agent_folder().display());
+    let image = containers(&world, "{{.Image}}").remove(0);
+    let stray =
+        Command::new("docker").args(["create", "--label", &mine, &image]).output().expect("docker starts");
+    assert!(stray.status.success(), "{}", String::from_utf8_lossy(&stray.stderr));
+    let pid = world.agent_pid().expect("an agent").to_string();
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill starts").success());
+    world.run(&["status", "--env", "staging"]).code(0);
+    assert_eq!(world.get(), "v1");
+    assert_eq!(containers(&world, "{{.ID}}"), before, "the same container, and the stray is gone");
+    // One that somebody kills is started again, and its last words are in the log.
+    Command::new("docker").args(["kill", &before[0]]).output().expect("docker starts");
+    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    while containers(&world, "{{.ID}}") == before || containers(&world, "{{.ID}}").is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it is started again");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    world.run(&["logs", "--env", "staging"]).code(0).says("storefront listens");
+}
+
+#[test]
+fn what_a_container_may_use_is_what_it_gets() {
+    let Some(mut world) = world() else { return };
+    world.service.insert("resources".to_owned(), "{cpu_limit: 500m, memory_limit: 64Mi}".to_owned());
+    world.apply().code(0);
+    let name = containers(&world, "{{.Names}}").remove(0);
+    let format = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.SecurityOpt}}";
+    let seen =
+        Command::new("docker").args(["inspect", "--format", format, &name]).output().expect("docker starts");
+    let seen = String::from_utf8_lossy(&seen.stdout).trim().to_owned();
+    assert_eq!(seen, "67108864 500000000 [no-new-privileges]");
+}
+
+#[test]
+fn a_health_command_runs_inside_and_a_failure_is_told() {
+    let Some(mut world) = world() else { return };
+    let inside = "{run: [/lib64/ld-linux-x86-64.so.2, --version]}";
+    world.service.insert("health".to_owned(), inside.to_owned());
+    world.apply().code(0);
+    world.service.insert("health".to_owned(), "{run: [/no/such/program], start_within: 500ms}".to_owned());
+    world.apply().code(1).says("/no/such/program");
+}
