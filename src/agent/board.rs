@@ -162,6 +162,8 @@ impl Board {
             let side =
                 if inner.record.active == Some(key.slot) { &mut table.live } else { &mut table.preview };
             side.entry(key.service.clone()).or_default().push(address);
+            let own = table.slots.entry(key.slot).or_default();
+            own.entry(key.service.clone()).or_default().push(address);
         }
         self.router.set(&self.scope, table);
         self.changed.notify_waiters();

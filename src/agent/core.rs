@@ -16,7 +16,7 @@ use crate::agent::record::{Processes, Record, SlotRecord};
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::router::{LogFile, Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
-use crate::agent::{Directory, logs};
+use crate::agent::{Directory, logs, proxy};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
@@ -142,6 +142,10 @@ impl Agent {
             }
         }
         drop(work);
+        // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
+        if let Err(error) = proxy::lead(&record.routes, record.active).await {
+            tracing::error!(%error, "the proxy could not be led to the active slot");
+        }
         for (service, route) in &record.routes {
             let key = RouteKey { scope: scope.clone(), service: service.clone() };
             if let Err(error) = self.router.open(key, route).await {
@@ -424,6 +428,11 @@ impl Engine for Arc<Agent> {
             reason: error.to_string(),
             help: "stop what has the address, or set other ones under `traffic.listeners`".to_owned(),
         })?;
+        let one = BTreeMap::from([(route.service.clone(), route.clone())]);
+        proxy::lead(&one, record.active).await.map_err(|reason| EngineError::Refused {
+            reason: format!("the proxy in front of {} stays as it was: {reason}", route.service),
+            help: "look at `traffic.nginx` in the configuration".to_owned(),
+        })?;
         self.write(&environment, |record| {
             record.routes.insert(route.service.clone(), route.clone());
         })
@@ -432,6 +441,9 @@ impl Engine for Arc<Agent> {
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let _work = self.enter(&environment, permit).await?;
+        if let Some(route) = environment.board.record().routes.get(service) {
+            proxy::remove(route).await;
+        }
         self.write(&environment, |record| {
             record.routes.remove(service);
         })?;
@@ -511,6 +523,19 @@ impl Engine for Arc<Agent> {
         if active != from {
             return Err(moved(Address::Traffic, &before));
         }
+        let routes = environment.board.record().routes;
+        let is_ready = |slot: Slot| {
+            environment.board.facts().slots.get(&slot).is_some_and(crate::model::facts::SlotFacts::is_ready)
+        };
+        // What stands in front is led there while the slot is seen ready; the record follows, and is what counts.
+        if to.is_none_or(is_ready)
+            && let Err(reason) = proxy::lead(&routes, to).await
+        {
+            return Err(EngineError::Failed {
+                what: "leading the proxy to the other slot".to_owned(),
+                reason,
+            });
+        }
         let switched = environment.board.switch(to, Timestamp::now(), |record| {
             if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
                 there.stops_at = None;
@@ -519,6 +544,9 @@ impl Engine for Arc<Agent> {
         match switched {
             Ok(Ok(())) => Ok(()),
             Ok(Err(slot)) => {
+                if let Err(error) = proxy::lead(&routes, active).await {
+                    tracing::error!(%error, "the proxy could not be led back");
+                }
                 let not_ready = self.not_ready(&permit.scope, slot, &environment.board.facts());
                 Err(EngineError::NotReady { slot, not_ready })
             }

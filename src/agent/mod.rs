@@ -20,6 +20,7 @@ mod health;
 mod instance;
 pub mod logs;
 mod place;
+mod proxy;
 pub mod record;
 mod rootfs;
 pub mod router;

@@ -94,9 +94,25 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         findings.add(&["cluster", "runtime"], "not supported yet by the host engine", help);
     }
     match environment.traffic.kind {
-        TrafficKind::Embedded => {}
+        TrafficKind::Embedded => {
+            let keys = [("nginx", environment.traffic.nginx.is_some())];
+            refuse(findings, "traffic", &keys, "only `kind: nginx` has this");
+        }
         TrafficKind::Nginx => {
-            findings.add(&["traffic", "kind"], "not supported yet by the host engine", "use `embedded`");
+            for (name, service) in environment.services.iter().filter(|(_, service)| service.port.is_some()) {
+                let own = environment.traffic.listeners.get(name).copied().unwrap_or_default();
+                if own.blue.is_none() || own.green.is_none() {
+                    let help = format!(
+                        "write `traffic: {{listeners: {{{name}: {{live: {}, blue: 9001, green: 9002}}}}}}`",
+                        service.port.unwrap_or(80)
+                    );
+                    findings.add(
+                        &["traffic", "kind"],
+                        format!("nginx needs a port for each slot of {name}"),
+                        help,
+                    );
+                }
+            }
         }
         _ => findings.add(&["traffic", "kind"], only, "use `embedded`"),
     }
@@ -185,6 +201,8 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
         _ => {}
     }
     let keys = [
+        ("nginx", traffic.nginx.is_some()),
+        ("publish", traffic.publish.is_some()),
         ("listeners", !traffic.listeners.is_empty()),
         ("limits", traffic.limits != crate::model::route::Limits::default()),
     ];

@@ -673,6 +673,12 @@ pub struct Traffic {
     pub listeners: BTreeMap<ServiceName, Listeners>,
     /// `embedded`: the router's limits.
     pub limits: Limits,
+    /// `nginx`: what shipit writes for it, and how it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nginx: Option<Nginx>,
+    /// `embedded` and `nginx`: a key that names the slot with live traffic, for whoever routes by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publish>,
     /// `ingress` and `gateway`: the host and path of each service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub entries: BTreeMap<ServiceName, Entry>,
@@ -685,6 +691,45 @@ pub struct Traffic {
     /// `gateway`: the Gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Gateway>,
+}
+
+/// What shipit writes for nginx, and how nginx is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nginx {
+    /// The file that it writes, a template that sees `service`; nginx has to include it.
+    pub config: String,
+    /// The template of that file, relative to the project's folder. It sees `project`, `environment`, `service`,
+    /// `listen`, `upstream`, `slot` and `vars`. Without it the file is a server that passes everything on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<PathBuf>,
+    /// The command that takes `-t` and `-s reload`.
+    pub command: Vec<String>,
+}
+
+impl Default for Nginx {
+    fn default() -> Self {
+        Self {
+            config: "/etc/nginx/conf.d/{{ project }}-{{ environment }}-{{ service }}.conf".to_owned(),
+            template: None,
+            command: vec!["nginx".to_owned()],
+        }
+    }
+}
+
+/// A key of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// The members of etcd: `http://127.0.0.1:2379`.
+    pub etcd: Vec<String>,
+    /// The key, a template; its value is `blue`, `green` or `off`.
+    #[serde(default = "live_key")]
+    pub key: String,
+}
+
+fn live_key() -> String {
+    "/{{ project }}/{{ environment }}/live".to_owned()
 }
 
 /// One service's way in.
@@ -726,6 +771,8 @@ impl Default for Traffic {
             address: IpAddr::from([127, 0, 0, 1]),
             listeners: BTreeMap::new(),
             limits: Limits::default(),
+            nginx: None,
+            publish: None,
             entries: BTreeMap::new(),
             class: None,
             tls_secret: None,
@@ -759,6 +806,10 @@ pub struct Listeners {
     pub live: Option<u16>,
     /// Where only the preview slot answers.
     pub preview: Option<u16>,
+    /// Where the slot blue answers, whichever has live traffic.
+    pub blue: Option<u16>,
+    /// Where the slot green answers, whichever has live traffic.
+    pub green: Option<u16>,
 }
 
 /// A text. A number is taken as its text; `true` and `false` must be quoted, so that nobody has to guess.

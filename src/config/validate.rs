@@ -199,7 +199,9 @@ fn shared_listeners(
     for (environment, configuration) in on_host {
         for (service, definition) in &configuration.services {
             let Some((live, preview)) = configuration.addresses(service, definition) else { continue };
-            for (side, address) in [("live", live), ("preview", preview)] {
+            let own = configuration.slot_addresses(service);
+            let slots = own.iter().map(|(slot, address)| (slot.as_str(), *address));
+            for (side, address) in [("live", live), ("preview", preview)].into_iter().chain(slots) {
                 let owner = format!("{side} of {service} in {environment}");
                 let Some(other) = taken.insert(address, owner.clone()) else { continue };
                 let mut findings = Findings { tree: &trees[environment], problems: Vec::new() };
@@ -220,6 +222,15 @@ fn shared_listeners(
 }
 
 impl Environment {
+    /// Where each slot of a service answers by itself: on this machine only.
+    #[must_use]
+    pub fn slot_addresses(&self, name: &ServiceName) -> BTreeMap<crate::model::Slot, std::net::SocketAddr> {
+        let own = self.traffic.listeners.get(name).copied().unwrap_or_default();
+        let ports = [(crate::model::Slot::Blue, own.blue), (crate::model::Slot::Green, own.green)];
+        let at = |port: u16| (std::net::Ipv4Addr::LOCALHOST, port).into();
+        ports.into_iter().filter_map(|(slot, port)| Some((slot, at(port?)))).collect()
+    }
+
     /// Where a service's live and preview listeners are; none for a worker.
     #[must_use]
     pub fn addresses(

@@ -13,17 +13,17 @@ use std::path::Path;
 
 pub use environment::environment_for;
 
-use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Runtime, Service, Text};
+use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Runtime, Service, Text, TrafficKind};
 use crate::config::{Environment, Project};
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::{Desired, DesiredService};
-use crate::model::route::Route;
+use crate::model::route::{Proxy, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, EnvValue, Known, Workload};
-use crate::model::{Address, ByteSize, EnvironmentName, ServiceName};
+use crate::model::{Address, ByteSize, EnvironmentName, ServiceName, Slot};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,7 @@ pub fn resolve(
     let site = site.transpose()?;
     let mut services = BTreeMap::new();
     for (name, service) in &configuration.services {
-        let one = one(project, configuration, &templates, site.as_ref(), name, service)?;
+        let one = one(project, configuration, &templates, (site.as_ref(), sources), name, service)?;
         services.insert(name.clone(), one);
     }
     let objects = site.as_ref().map(Site::own_objects).transpose()?.unwrap_or_default();
@@ -80,7 +80,7 @@ fn one(
     project: &Project,
     configuration: &Environment,
     templates: &Templates,
-    site: Option<&Site<'_>>,
+    (site, sources): (Option<&Site<'_>>, &Sources),
     name: &ServiceName,
     service: &Service,
 ) -> Result<DesiredService, DesiredError> {
@@ -125,13 +125,10 @@ fn one(
             }
             site.route(name, service)?
         }
-        None => configuration.addresses(name, service).map(|(live, preview)| Route {
-            service: name.clone(),
-            live,
-            preview,
-            limits: configuration.traffic.limits.clone(),
-            objects: None,
-        }),
+        None => match configuration.addresses(name, service) {
+            Some(addresses) => Some(host_route(configuration, templates, sources, name, addresses)?),
+            None => None,
+        },
     };
     let build = match service.build.kind {
         BuildKind::Pack => BuildSpec::Pack(pack(configuration, templates, name, service)?),
@@ -139,6 +136,63 @@ fn one(
         BuildKind::Buildah => dockerfile(Tool::Buildah, project, configuration, templates, name)?,
     };
     Ok(DesiredService { build, workload, route })
+}
+
+/// What nginx gets unless the project has a template of its own.
+const NGINX: &str = include_str!("nginx.conf.j2");
+
+fn host_route(
+    configuration: &Environment,
+    templates: &Templates,
+    sources: &Sources,
+    name: &ServiceName,
+    (live, preview): (std::net::SocketAddr, std::net::SocketAddr),
+) -> Result<Route, DesiredError> {
+    let traffic = &configuration.traffic;
+    let mut route = Route::plain(name.clone(), live, preview, traffic.limits.clone());
+    route.slots = configuration.slot_addresses(name);
+    if let Some(publish) = &traffic.publish {
+        let key = templates.render("traffic.publish.key", name, &publish.key)?;
+        route.publish = Some(Publication { endpoints: publish.etcd.clone(), key });
+    }
+    if traffic.kind != TrafficKind::Nginx {
+        return Ok(route);
+    }
+    let nginx = traffic.nginx.clone().unwrap_or_default();
+    let text = match &nginx.template {
+        None => NGINX,
+        Some(path) => {
+            let clean: std::path::PathBuf = path.components().collect();
+            sources.files.get(&clean).map(String::as_str).ok_or_else(|| DesiredError {
+                what: format!("traffic.nginx.template: there is no {}", path.display()),
+                help: "name a file of the project".to_owned(),
+            })?
+        }
+    };
+    let config: std::path::PathBuf = templates.render("traffic.nginx.config", name, &nginx.config)?.into();
+    if !config.is_absolute() {
+        return Err(DesiredError {
+            what: format!("traffic.nginx.config: {} is no absolute path", config.display()),
+            help: "write /etc/nginx/conf.d/{{ service }}.conf".to_owned(),
+        });
+    }
+    let render = |slot: Option<Slot>| {
+        let upstream = slot.and_then(|slot| route.slots.get(&slot)).map(ToString::to_string);
+        templates.render_proxy(
+            "traffic.nginx.template",
+            name,
+            slot,
+            (&live.to_string(), upstream.as_deref()),
+            text,
+        )
+    };
+    let to = Slot::ALL
+        .into_iter()
+        .map(|slot| Ok((slot, render(Some(slot))?)))
+        .collect::<Result<_, DesiredError>>()?;
+    let off = render(None)?;
+    route.proxy = Some(Box::new(Proxy { config, command: nginx.command, to, off }));
+    Ok(route)
 }
 
 /// The container that an instance runs in, on a host that has the runtime for it.

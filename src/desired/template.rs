@@ -67,6 +67,30 @@ impl Templates {
         })
     }
 
+    /// A proxy's file: it sees where live traffic arrives, and where the slot that has it answers.
+    pub fn render_proxy(
+        &self,
+        at: &str,
+        service: &ServiceName,
+        slot: Option<Slot>,
+        (listen, upstream): (&str, Option<&str>),
+        text: &str,
+    ) -> Result<String, DesiredError> {
+        let known = context! {
+            project => &self.project,
+            environment => &self.environment,
+            service => service.as_str(),
+            slot => slot.map_or("off", Slot::as_str),
+            listen => listen,
+            upstream => upstream,
+            vars => &self.vars,
+        };
+        self.jinja.render_str(text, known).map_err(|error| DesiredError {
+            what: format!("{at}: {error:#}"),
+            help: "it sees project, environment, service, slot, listen, upstream and vars".to_owned(),
+        })
+    }
+
     /// Renders a text that stands at this place of the configuration.
     pub fn render(&self, at: &str, service: &ServiceName, text: &str) -> Result<String, DesiredError> {
         if !text.contains("{{") && !text.contains("{%") {

@@ -202,7 +202,7 @@ async fn build(
     let ports = &run.job.ports;
     let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
     let names = ports.builder.bases(&run.job.root, spec).await?;
-    let bases = bases(&names, ports.registry.as_ref()).await?;
+    let bases = bases(&names, spec, ports.registry.as_ref()).await?;
     let mut secrets = BTreeMap::new();
     if let BuildSpec::Dockerfile(spec) = spec {
         for (id, from) in &spec.secrets {

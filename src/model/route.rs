@@ -17,25 +17,86 @@ pub struct Route {
     pub preview: SocketAddr,
     /// The router's limits.
     pub limits: Limits,
+    /// Where each slot answers by itself, whichever has live traffic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slots: BTreeMap<Slot, SocketAddr>,
+    /// The proxy that listens where live traffic arrives, instead of the embedded router.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Box<Proxy>>,
+    /// Where the slot with live traffic is made known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publication>,
     /// On a cluster: the objects that are the way in. The listeners mean nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Box<ObjectsRoute>>,
 }
 
+/// Where a proxy says which slot it leads to: a request to this path is answered with the slot's name.
+pub const MARK: &str = "/.shipit/slot";
+
+/// A proxy of somebody else's in front of the slots.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Proxy {
+    /// The file that is the proxy's to read and shipit's to write.
+    pub config: std::path::PathBuf,
+    /// The command that takes `-t` (test) and `-s reload`.
+    pub command: Vec<String>,
+    /// The file's text by the slot that has live traffic.
+    pub to: BTreeMap<Slot, String>,
+    /// The file's text while no slot has it.
+    pub off: String,
+}
+
+impl Proxy {
+    /// The file's text when `slot` has live traffic.
+    #[must_use]
+    pub fn text(&self, slot: Option<Slot>) -> &str {
+        slot.and_then(|slot| self.to.get(&slot)).unwrap_or(&self.off)
+    }
+}
+
+/// A key of etcd that names the slot with live traffic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Publication {
+    /// The members: `http://127.0.0.1:2379`.
+    pub endpoints: Vec<String>,
+    /// The key; its value is `blue`, `green` or `off`.
+    pub key: String,
+}
+
 impl Route {
+    /// A way in without slots of its own, proxy or publication.
+    #[must_use]
+    pub const fn plain(service: ServiceName, live: SocketAddr, preview: SocketAddr, limits: Limits) -> Self {
+        Self {
+            service,
+            live,
+            preview,
+            limits,
+            slots: BTreeMap::new(),
+            proxy: None,
+            publish: None,
+            objects: None,
+        }
+    }
+
     /// A way in that is made of objects.
     #[must_use]
     pub fn of_objects(service: ServiceName, objects: ObjectsRoute) -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let objects = Some(Box::new(objects));
-        Self { service, live: nowhere, preview: nowhere, limits: Limits::default(), objects }
+        Self { objects, ..Self::plain(service, nowhere, nowhere, Limits::default()) }
     }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.objects {
-            None => write!(f, "live on {}, preview on {}", self.live, self.preview),
+            None => {
+                let by = if self.proxy.is_some() { " by nginx" } else { "" };
+                write!(f, "live on {}{by}, preview on {}", self.live, self.preview)?;
+                self.slots.iter().try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
+            }
             Some(objects) => {
                 write!(f, "{}", objects.off.key().short())?;
                 for slot in Slot::ALL {

@@ -60,7 +60,7 @@ async fn image(
 ) -> Result<ImageFacts, ObserveError> {
     let failed = |source| ObserveError::Inputs { service: service.clone(), source };
     let names = ports.builder.bases(root, spec).await.map_err(failed)?;
-    let bases = bases(&names, ports.registry.as_ref()).await?;
+    let bases = bases(&names, spec, ports.registry.as_ref()).await?;
     let inputs = ports.builder.inputs(root, spec, &bases).await.map_err(failed)?;
     let found = ports.registry.find(service, &inputs.hash).await?;
     Ok(ImageFacts { inputs, found, changed_files: None, rebuild: false })

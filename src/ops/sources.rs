@@ -27,7 +27,10 @@ pub async fn read(
     source: &Source,
 ) -> Result<Sources, Error> {
     if configuration.cluster.kind == ClusterKind::Host {
-        return Ok(Sources::default());
+        let template = configuration.traffic.nginx.as_ref().and_then(|nginx| nginx.template.as_ref());
+        let globs: Vec<String> = template.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let files = if globs.is_empty() { BTreeMap::new() } else { files(root, &globs)? };
+        return Ok(Sources { files, rendered: BTreeMap::new() });
     }
     let globs = globs(configuration);
     let files = if globs.is_empty() { BTreeMap::new() } else { files(root, &globs)? };

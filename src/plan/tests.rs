@@ -60,12 +60,9 @@ impl Wanted {
 
 fn service(name: &ServiceName, log_level: u8) -> DesiredService {
     let port = 8000 + u16::from(name.as_str().as_bytes()[0]);
-    let route = (name.as_str() != "worker").then(|| Route {
-        service: name.clone(),
-        live: ([127, 0, 0, 1], port).into(),
-        preview: ([127, 0, 0, 1], port + 1000).into(),
-        limits: Limits::default(),
-        objects: None,
+    let route = (name.as_str() != "worker").then(|| {
+        let at = |port: u16| ([127, 0, 0, 1], port).into();
+        Route::plain(name.clone(), at(port), at(port + 1000), Limits::default())
     });
     let workload = Workload {
         service: name.clone(),

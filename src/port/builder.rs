@@ -76,7 +76,7 @@ pub enum BuildError {
         reason: String,
     },
     /// What it starts from is not there.
-    #[error("the base image {reference} is not there")]
+    #[error("the base image {reference} is not there: {looked}")]
     NoBase {
         /// The image.
         reference: String,

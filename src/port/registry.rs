@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
+use crate::model::build::BuildSpec;
 use crate::model::{ContentHash, Digest, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -183,10 +184,18 @@ pub fn inputs_tag(inputs: &ContentHash) -> String {
 pub type Bases = BTreeMap<String, BaseImage>;
 
 /// The images that a build starts from, side by side. One that is not there is left out: the builder knows whether
-/// it can do without.
-pub async fn bases(references: &[String], registry: &dyn Registry) -> Result<Bases, RegistryError> {
+/// it can do without. One whose registry does not answer is left out, too, for a tool that may have images of its own.
+pub async fn bases(
+    references: &[String],
+    spec: &BuildSpec,
+    registry: &dyn Registry,
+) -> Result<Bases, RegistryError> {
+    let has_own = matches!(spec, BuildSpec::Dockerfile(_));
     let found = references.iter().map(|reference| async move {
-        let base = registry.base(reference).await?;
+        let base = match registry.base(reference).await {
+            Err(RegistryError::Remote { .. }) if has_own => None,
+            other => other?,
+        };
         Ok::<_, RegistryError>(base.map(|base| (reference.clone(), base)))
     });
     Ok(try_join_all(found).await?.into_iter().flatten().collect())

@@ -224,7 +224,7 @@ async fn a_base_is_built_on_by_its_digest_and_its_layers_are_not_sent_again() {
         write(root.path(), &[("Dockerfile", &format!("FROM {repository}:base\nCOPY message.txt /above\n"))]);
         let spec = BuildSpec::Dockerfile(spec(tool));
         let names = Builders.bases(root.path(), &spec).await.expect("names");
-        let found = bases(&names, &registry).await.expect("an answer");
+        let found = bases(&names, &spec, &registry).await.expect("an answer");
         assert_eq!(found.values().map(|base| &base.digest).collect::<Vec<_>>(), [&base]);
         let BuildSpec::Dockerfile(spec) = spec else { panic!("a Dockerfile") };
         let request = request(root.path(), spec, found).await;
@@ -256,7 +256,7 @@ async fn a_base_that_is_nowhere_is_named() {
         write(root.path(), &[("Dockerfile", &format!("FROM {repository}:nothing\n"))]);
         let spec = BuildSpec::Dockerfile(spec(tool));
         let names = Builders.bases(root.path(), &spec).await.expect("names");
-        let found = bases(&names, &registry).await.expect("an answer");
+        let found = bases(&names, &spec, &registry).await.expect("an answer");
         let inputs = Builders.inputs(root.path(), &spec, &found).await;
         assert!(
             matches!(&inputs, Err(BuildError::NoBase { reference, .. }) if reference.ends_with(":nothing")),

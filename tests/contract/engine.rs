@@ -255,7 +255,7 @@ fn way_in(cluster: &Cluster) -> Route {
 fn route() -> Route {
     // Port 0: these stories ask for no answer over the network.
     let port = |last: u8| ([127, 0, 0, last], 0).into();
-    Route { service: web(), live: port(1), preview: port(2), limits: Limits::default(), objects: None }
+    Route::plain(web(), port(1), port(2), Limits::default())
 }
 
 async fn an_unknown_environment_is_empty(stage: &Stage) {

@@ -115,3 +115,49 @@ fn a_health_command_runs_inside_and_a_failure_is_told() {
     world.service.insert("health".to_owned(), "{run: [/no/such/program], start_within: 500ms}".to_owned());
     world.apply().code(1).says("/no/such/program");
 }
+
+#[test]
+fn the_example_of_one_docker_host_runs() {
+    let Some(world) = world() else { return };
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/docker-host");
+    let copied = Command::new("cp").arg("-r").arg(format!("{}/.", from.display())).arg(world.path()).status();
+    assert!(copied.expect("cp starts").success());
+    // A base image that only Docker itself has: there is no outside registry to pull from.
+    world.put("base/Dockerfile", "FROM scratch\nCOPY busybox /bin/busybox\n");
+    std::fs::copy("/bin/busybox", world.file("base/busybox")).expect("busybox-static is there");
+    let tag = "localhost:1/shipit-tests/busybox:1";
+    let mut built = Command::new("docker");
+    built.args(["build", "--quiet", "--tag", tag, "base"]).current_dir(world.path());
+    assert!(built.output().expect("docker starts").status.success());
+    let file = world.read("shipit.yaml").replace("docker.io/library/busybox:1.36", "shipit-tests-busybox:1");
+    let renamed = Command::new("docker").args(["tag", tag, "shipit-tests-busybox:1"]).status();
+    assert!(renamed.expect("docker starts").success());
+    world.put("shipit.yaml", &file);
+    let address = world.live_address().replace(":8080", "");
+    world.put(
+        "environments/staging.yaml",
+        &format!("traffic: {{address: {address}}}\npromotion: {{probe: {{linger: 10ms}}}}\n"),
+    );
+    let run = |arguments: &[&str]| {
+        let output = Command::new(crate::support::shipit())
+            .args(arguments)
+            .current_dir(world.path())
+            .env("SHIPIT_AGENT_DIR", world.agent_folder())
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("shipit starts");
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{text}");
+        text
+    };
+    run(&["apply", "--env", "staging", "--auto-approve"]);
+    assert_eq!(world.get().trim(), "<h1>shop</h1>");
+    world.put("app/index.html", "<h1>two</h1>\n");
+    run(&["apply", "--env", "staging", "--auto-approve"]);
+    assert_eq!(world.get().trim(), "<h1>two</h1>");
+    run(&["rollback", "--env", "staging", "--auto-approve"]);
+    assert_eq!(world.get().trim(), "<h1>shop</h1>");
+    run(&["plan", "--env", "production"]);
+    run(&["destroy", "--env", "staging", "--auto-approve"]);
+}

@@ -16,6 +16,7 @@ mod kills;
 mod load;
 mod locks;
 mod manual;
+mod nginx;
 mod proto;
 mod rollback;
 mod schema;

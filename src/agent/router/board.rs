@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::agent::router::Listener;
 use crate::agent::router::upstream::{Lease, Upstream};
-use crate::model::ServiceName;
+use crate::model::{ServiceName, Slot};
 
 /// Ready instances by service.
 pub type Services = BTreeMap<ServiceName, Vec<Arc<Upstream>>>;
@@ -24,13 +24,17 @@ pub struct Resolved {
     pub live: Services,
     /// Behind the preview listeners.
     pub preview: Services,
+    /// Behind the slots' own listeners.
+    pub slots: BTreeMap<Slot, Services>,
 }
 
 impl Resolved {
-    const fn of(&self, listener: Listener) -> &Services {
+    fn of(&self, listener: Listener) -> &Services {
+        static NONE: Services = Services::new();
         match listener {
             Listener::Live => &self.live,
             Listener::Preview => &self.preview,
+            Listener::Slot(slot) => self.slots.get(&slot).unwrap_or(&NONE),
         }
     }
 }
@@ -157,7 +161,7 @@ mod tests {
         let service: ServiceName = "web".parse().unwrap();
         let leads_to = |endpoint: &Arc<Upstream>| Resolved {
             live: [(service.clone(), vec![Arc::clone(endpoint)])].into(),
-            preview: Services::new(),
+            ..Resolved::default()
         };
         let board = Board::new();
         board.set(leads_to(&blue));

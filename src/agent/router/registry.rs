@@ -33,7 +33,9 @@ impl Registry {
         let mut inner = self.inner();
         inner.upstreams.retain(|_, upstream| upstream.strong_count() > 0);
         let leads_nowhere = table.live.is_empty() && table.preview.is_empty();
-        let resolved = Resolved { live: inner.resolve(table.live), preview: inner.resolve(table.preview) };
+        let slots = table.slots.into_iter().map(|(slot, services)| (slot, inner.resolve(services))).collect();
+        let (live, preview) = (inner.resolve(table.live), inner.resolve(table.preview));
+        let resolved = Resolved { live, preview, slots };
         inner.board(scope).set(resolved);
         if leads_nowhere {
             inner.forget(scope);

@@ -46,15 +46,20 @@ impl Routes {
         if self.closing.is_closed() {
             return Err(RouteError::ShuttingDown { route: key });
         }
-        let wanted = [(route.live, Listener::Live), (route.preview, Listener::Preview)];
+        let mut wanted = vec![(route.preview, Listener::Preview)];
+        // A proxy of somebody else's listens there.
+        if route.proxy.is_none() {
+            wanted.push((route.live, Listener::Live));
+        }
+        wanted.extend(route.slots.iter().map(|(slot, address)| (*address, Listener::Slot(*slot))));
         let mut bound = HashMap::new();
-        for (address, listener) in wanted {
+        for (address, listener) in wanted.clone() {
             if !open.get(&key).is_some_and(|doors| doors.contains_key(&address)) {
                 bound.insert(address, self.bind(&open, address, listener, &key).await?);
             }
         }
         let doors = open.entry(key.clone()).or_default();
-        for (address, listener) in wanted {
+        for (address, listener) in wanted.clone() {
             let front = front(shared, &key, listener, route);
             match (bound.remove(&address), doors.get(&address)) {
                 (Some(listener), _) => {
@@ -64,7 +69,7 @@ impl Routes {
                 (None, None) => {}
             }
         }
-        let unused = doors.extract_if(|address, _| *address != route.live && *address != route.preview);
+        let unused = doors.extract_if(|address, _| !wanted.iter().any(|(wanted, _)| wanted == address));
         for (_, door) in unused.collect::<Vec<_>>() {
             self.retire(door).await;
         }

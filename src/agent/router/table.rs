@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::model::ServiceName;
+use crate::model::{ServiceName, Slot};
 
 /// One environment's whole routing. A service that is absent, or has no endpoint, has no ready instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Table {
     pub live: BTreeMap<ServiceName, Vec<SocketAddr>>,
     /// Ready instances behind the preview listeners.
     pub preview: BTreeMap<ServiceName, Vec<SocketAddr>>,
+    /// Ready instances behind the listeners that slots have of their own.
+    pub slots: BTreeMap<Slot, BTreeMap<ServiceName, Vec<SocketAddr>>>,
 }
 
 /// Through which of a service's two listeners a request came.
@@ -23,6 +25,8 @@ pub enum Listener {
     Live,
     /// Preview traffic.
     Preview,
+    /// A slot's own traffic, whichever has the live one.
+    Slot(Slot),
 }
 
 impl fmt::Display for Listener {
@@ -30,6 +34,7 @@ impl fmt::Display for Listener {
         f.pad(match self {
             Self::Live => "live",
             Self::Preview => "preview",
+            Self::Slot(slot) => slot.as_str(),
         })
     }
 }

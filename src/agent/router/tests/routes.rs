@@ -11,7 +11,7 @@ use crate::agent::router::{Holder, Listener, Options, RouteError, Router, Table}
 use crate::model::route::{Limits, Route};
 
 fn route(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Route {
-    Route { service: "web".parse().unwrap(), live, preview, limits, objects: None }
+    Route::plain("web".parse().unwrap(), live, preview, limits)
 }
 
 #[tokio::test]

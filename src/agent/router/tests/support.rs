@@ -73,13 +73,7 @@ impl World {
     /// With these limits and options. Its ports are inherited ones, so that no other test can have them.
     pub async fn start(limits: Limits, mut options: Options) -> Self {
         let (live, preview) = (free_port(), free_port());
-        let route = Route {
-            service: "web".parse().unwrap(),
-            live: live.1,
-            preview: preview.1,
-            limits,
-            objects: None,
-        };
+        let route = Route::plain("web".parse().unwrap(), live.1, preview.1, limits);
         options.inherited = vec![live.0, preview.0];
         let router = Router::new(options);
         router.open(key("web"), &route).await.unwrap();
@@ -94,7 +88,8 @@ impl World {
     /// Sends live and preview traffic to these instances.
     pub fn switch(&self, live: &[SocketAddr], preview: &[SocketAddr]) {
         let services = |instances: &[SocketAddr]| [("web".parse().unwrap(), instances.to_vec())].into();
-        self.router.set(&scope(), Table { live: services(live), preview: services(preview) });
+        self.router
+            .set(&scope(), Table { live: services(live), preview: services(preview), ..Table::default() });
     }
 
     /// A client's connection to the live listener.

@@ -222,7 +222,7 @@ fn save(tool: Tool, id: &str, folder: &Path) -> Vec<String> {
 
 /// An image that no registry has may be one that the tool made itself.
 async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> {
-    let looked = || format!("neither in its registry nor with {}", tool.command());
+    let looked = || format!("neither in its registry, if that answers, nor with {}", tool.command());
     let missing = || BuildError::NoBase { reference: name.to_owned(), looked: looked() };
     let id = match tool {
         Tool::Docker => asked(tool, &["image", "inspect", "--format", "{{.Id}}", name]).await,

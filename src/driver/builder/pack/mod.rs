@@ -36,8 +36,10 @@ fn pack(spec: &BuildSpec) -> Result<&PackSpec, BuildError> {
 /// The base of a specification that has one.
 fn base<'a>(spec: &PackSpec, bases: &'a Bases) -> Result<Option<&'a BaseImage>, BuildError> {
     let Base::Image(reference) = &spec.base else { return Ok(None) };
-    let missing =
-        || BuildError::NoBase { reference: reference.clone(), looked: "in the registry".to_owned() };
+    let missing = || BuildError::NoBase {
+        reference: reference.clone(),
+        looked: "its registry does not have it".to_owned(),
+    };
     bases.get(reference).map(Some).ok_or_else(missing)
 }
 

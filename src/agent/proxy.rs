@@ -1,0 +1,206 @@
+//! A proxy of somebody else's in front of the slots: nginx, whose configuration a switch rewrites; and a key in etcd, for
+//! whoever routes by it.
+//!
+//! Each slot answers on an address of its own, which never changes. A switch writes the other text, has the proxy test
+//! it, has it loaded, and waits until it is in force; only then it is written down as done. Whatever fails, the text that
+//! was there before is there again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::files;
+use crate::model::ServiceName;
+use crate::model::Slot;
+use crate::model::route::{MARK, Proxy, Publication, Route};
+
+/// How long a proxy may take to test a configuration, or to load it.
+const COMMAND: Duration = Duration::from_secs(20);
+/// How long a loaded configuration may take to be in force.
+const IN_FORCE: Duration = Duration::from_secs(15);
+/// How many new connections in a row have to be taken by the new configuration, and how far apart: for a tenth of a
+/// second the workers of both accept (nginx, `ngx_master_process_cycle`).
+const IN_A_ROW: u32 = 25;
+const PAUSE: Duration = Duration::from_millis(12);
+/// How often a key is written until that is given up.
+const TRIES: u32 = 5;
+
+/// Routes by service.
+type Routes = BTreeMap<ServiceName, Route>;
+
+/// Leads every proxy of these routes to a slot, or nowhere.
+pub(super) async fn lead(routes: &Routes, to: Option<Slot>) -> Result<(), String> {
+    let mut before: Vec<(PathBuf, Option<Vec<u8>>)> = Vec::new();
+    let mut touched: Vec<&Proxy> = Vec::new();
+    for proxy in routes.values().filter_map(|route| route.proxy.as_deref()) {
+        let wanted = proxy.text(to);
+        let there = std::fs::read(&proxy.config).ok();
+        if there.as_deref() == Some(wanted.as_bytes()) {
+            continue;
+        }
+        before.push((proxy.config.clone(), there));
+        touched.push(proxy);
+        if let Err(error) = files::replace(&proxy.config, wanted.as_bytes()) {
+            restore(&before);
+            return Err(format!("writing {}: {error}", proxy.config.display()));
+        }
+    }
+    let mut commands: Vec<&Vec<String>> = touched.iter().map(|proxy| &proxy.command).collect();
+    commands.sort();
+    commands.dedup();
+    for command in &commands {
+        if let Err(reason) = run(command, &["-t"]).await {
+            restore(&before);
+            return Err(reason);
+        }
+    }
+    let loaded = async {
+        for command in &commands {
+            run(command, &["-s", "reload"]).await?;
+        }
+        for route in routes.values() {
+            if let Some(proxy) = route.proxy.as_deref().filter(|proxy| touched.contains(proxy)) {
+                in_force(route, proxy, to).await?;
+            }
+        }
+        for publication in publications(routes) {
+            publish(publication, to).await?;
+        }
+        Ok::<_, String>(())
+    };
+    if let Err(reason) = loaded.await {
+        restore(&before);
+        for command in &commands {
+            let _ = run(command, &["-s", "reload"]).await;
+        }
+        return Err(reason);
+    }
+    Ok(())
+}
+
+/// Takes a route's configuration away.
+pub(super) async fn remove(route: &Route) {
+    let Some(proxy) = &route.proxy else { return };
+    let _ = std::fs::remove_file(&proxy.config);
+    let _ = run(&proxy.command, &["-s", "reload"]).await;
+}
+
+fn publications(routes: &Routes) -> Vec<&Publication> {
+    let mut all: Vec<&Publication> = routes.values().filter_map(|route| route.publish.as_ref()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn restore(before: &[(PathBuf, Option<Vec<u8>>)]) {
+    for (path, text) in before {
+        let restored = match text {
+            Some(text) => files::replace(path, text),
+            None => std::fs::remove_file(path),
+        };
+        if let Err(error) = restored {
+            tracing::error!(%error, path = %path.display(), "a proxy's configuration could not be put back");
+        }
+    }
+}
+
+async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
+    let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
+    let shown = format!("{} {}", command.join(" "), options.join(" "));
+    let output =
+        Command::new(program).args(arguments).args(options).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(COMMAND, output)
+        .await
+        .map_err(|_| format!("`{shown}` did not end within {} s", COMMAND.as_secs()))?
+        .map_err(|error| format!("`{shown}` cannot be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Err(format!("`{shown}`: {}", said.join("; ")))
+}
+
+/// Waits until the proxy says that it leads to the slot. A template of somebody's own that has no mark is taken at its
+/// word.
+async fn in_force(route: &Route, proxy: &Proxy, to: Option<Slot>) -> Result<(), String> {
+    let wanted = to.map_or("off", Slot::as_str);
+    if !proxy.text(to).contains(MARK) {
+        return Ok(());
+    }
+    let mut address = route.live;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http::<Full<Bytes>>();
+    let deadline = Instant::now() + IN_FORCE;
+    let mut in_a_row = 0;
+    loop {
+        let request = Request::get(format!("http://{address}{MARK}")).header("host", "localhost");
+        let request = request.body(Full::default()).map_err(|error| error.to_string())?;
+        let ask = async {
+            let answer = client.request(request).await.map_err(|error| error.to_string())?;
+            let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+            Ok::<_, String>(String::from_utf8_lossy(&body).trim().to_owned())
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
+        let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
+        in_a_row = if answer.as_deref() == Ok(wanted) { in_a_row + 1 } else { 0 };
+        if in_a_row == IN_A_ROW {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let said = answer.unwrap_or_else(|error| error);
+            return Err(format!("the proxy on {address} does not lead to {wanted}: it says `{said}`"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Writes the slot into its key.
+async fn publish(publication: &Publication, to: Option<Slot>) -> Result<(), String> {
+    let body = serde_json::json!({
+        "key": STANDARD.encode(&publication.key),
+        "value": STANDARD.encode(to.map_or("off", Slot::as_str)),
+    });
+    let mut last = String::new();
+    for attempt in 0..TRIES {
+        for endpoint in &publication.endpoints {
+            match put(endpoint, &body.to_string()).await {
+                Ok(()) => return Ok(()),
+                Err(reason) => last = format!("{endpoint}: {reason}"),
+            }
+        }
+        let jitter = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+        tokio::time::sleep(Duration::from_millis(100 << attempt) * (256 + jitter) / 512).await;
+    }
+    Err(format!("the key {} could not be written: {last}", publication.key))
+}
+
+async fn put(endpoint: &str, body: &str) -> Result<(), String> {
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+        .map_err(|error| error.to_string())?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
+    let request = Request::post(format!("{}/v3/kv/put", endpoint.trim_end_matches('/')))
+        .header("content-type", "application/json")
+        .body(Full::from(body.to_owned()))
+        .map_err(|error| error.to_string())?;
+    let answer = tokio::time::timeout(Duration::from_secs(5), client.request(request)).await;
+    let answer = answer.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
+}
