@@ -7,7 +7,7 @@ use crate::config::engines;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::suggest::suggest;
-use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Environment, Service};
+use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Service};
 use crate::model::check::Check;
 use crate::model::{EnvironmentName, ServiceName};
 
@@ -123,6 +123,12 @@ fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&
     let service = match check {
         Check::Http(check) => &check.service,
         Check::Tcp(check) => &check.service,
+        Check::Scan(_) => {
+            if environment.registry.kind != RegistryKind::Ecr {
+                findings.add(path, "this registry scans no images", "`registry: {kind: ecr}` does");
+            }
+            return;
+        }
         Check::Run(check) => {
             if check.command.is_empty() {
                 findings.add(path, "there is no command", "write `run: ./smoke.sh`");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::execute::Run;
 use crate::model::build::BuildSpec;
-use crate::model::check::{Check, Stage};
+use crate::model::check::{Check, ScanCheck, Stage};
 use crate::model::event::Event;
 use crate::model::facts::Facts;
 use crate::model::journal::Direction;
@@ -20,8 +20,8 @@ use crate::model::workload::Workload;
 use crate::model::{Address, ContentHash, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget};
-use crate::port::engine::{EngineError, Placement};
-use crate::port::provider::ProviderError;
+use crate::port::engine::{EngineError, Placement, Pull};
+use crate::port::provider::{Findings, ProviderError};
 use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
 use crate::rollout::{Cause, Reach, probe_failure_reverts};
@@ -405,8 +405,55 @@ async fn hold_all(run: &Arc<Run>, step: &Step, role: Role, checks: &[Check]) -> 
     let target = check_target(run, role).await?;
     let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
     for check in checks {
-        run.job.ports.checker.check(check, &target, &say, &run.soft).await?;
+        match check {
+            Check::Scan(scan) => scanned(run, check, scan, &say).await?,
+            _ => run.job.ports.checker.check(check, &target, &say, &run.soft).await?,
+        }
         say(&format!("✓ {check}"));
+    }
+    Ok(())
+}
+
+/// Holds the findings of every image against what may be.
+async fn scanned(
+    run: &Arc<Run>,
+    check: &Check,
+    limits: &ScanCheck,
+    say: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), StepError> {
+    let failed = |reason: String| CheckFailed { check: check.to_string(), reason, detail: Vec::new() };
+    let workloads = run.plan().target.iter().flat_map(|target| target.workloads.values());
+    let deadline = tokio::time::Instant::now() + limits.timeout.get();
+    for workload in workloads {
+        let service = &workload.service;
+        let Some(image) = run.known(workload).and_then(|workload| workload.image.value().cloned()) else {
+            return Err(failed(format!("the image of {service} is not known")).into());
+        };
+        let Pull::Repository(reference) = run.job.ports.registry.pull(service) else {
+            return Err(failed("this registry scans no images".to_owned()).into());
+        };
+        let repository = reference.split_once('/').map_or(reference.as_str(), |(_, name)| name);
+        let found = loop {
+            match run.job.ports.provider.findings(repository, &image).await? {
+                Findings::Done(found) => break found,
+                // What cannot be told is not "clean".
+                Findings::Unavailable(reason) => {
+                    return Err(failed(format!("{service}: there is no result: {reason}")).into());
+                }
+                Findings::Pending if tokio::time::Instant::now() > deadline => {
+                    return Err(failed(format!("{service}: not done within {}", limits.timeout)).into());
+                }
+                Findings::Pending => {
+                    say(&format!("{service} is being scanned"));
+                    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+                }
+            }
+        };
+        if let Some((severity, count, limit)) = limits.exceeded(&found) {
+            return Err(
+                failed(format!("{service} has {count} {severity} findings, and {limit} may be")).into()
+            );
+        }
     }
     Ok(())
 }

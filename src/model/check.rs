@@ -1,5 +1,6 @@
 //! What must hold before or after a switch.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::Period;
@@ -14,6 +15,50 @@ pub enum Check {
     Tcp(TcpCheck),
     /// A command must exit with 0.
     Run(RunCheck),
+    /// The registry's scan of every image must have found no more than this. `ecr` only.
+    Scan(ScanCheck),
+}
+
+/// What a registry's scan may have found. A scan that is not there, or that failed, does not hold: it is not "clean".
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScanCheck {
+    /// How many critical findings.
+    #[serde(default)]
+    pub critical: u64,
+    /// How many of high severity.
+    #[serde(default)]
+    pub high: u64,
+    /// How many of medium severity; any number without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<u64>,
+    /// How many of low severity; any number without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<u64>,
+    /// How long the scan may take.
+    #[serde(default = "five_minutes")]
+    pub timeout: Period,
+}
+
+impl ScanCheck {
+    /// The first severity of which there is more than may be: its name, how many, and how many may be.
+    #[must_use]
+    pub fn exceeded(&self, found: &BTreeMap<String, u64>) -> Option<(&'static str, u64, u64)> {
+        let limits = [
+            ("critical", Some(self.critical)),
+            ("high", Some(self.high)),
+            ("medium", self.medium),
+            ("low", self.low),
+        ];
+        limits.into_iter().find_map(|(severity, limit)| {
+            let count = found.get(severity).copied().unwrap_or(0);
+            limit.filter(|limit| count > *limit).map(|limit| (severity, count, limit))
+        })
+    }
+}
+
+const fn five_minutes() -> Period {
+    Period::from_secs(300)
 }
 
 /// An HTTP GET and what it must answer.
@@ -108,6 +153,7 @@ impl fmt::Display for Check {
             }
             Self::Tcp(_) => write!(f, "tcp connection"),
             Self::Run(check) => write!(f, "run {}", check.command.join(" ")),
+            Self::Scan(check) => write!(f, "scan: critical ≤ {}, high ≤ {}", check.critical, check.high),
         }
     }
 }

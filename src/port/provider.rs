@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
-use crate::model::{Address, Fingerprint};
+use crate::model::{Address, Digest, Fingerprint};
 use crate::port::Progress;
 use crate::port::engine::{Examined, Scope};
 
@@ -40,6 +40,17 @@ pub enum ProviderError {
     Cancelled,
 }
 
+/// What a registry's scan of an image found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Findings {
+    /// So many of each severity: `critical`, `high`, `medium`, `low`, and others by their own names.
+    Done(std::collections::BTreeMap<String, u64>),
+    /// It goes on.
+    Pending,
+    /// There is no result, and there will be none.
+    Unavailable(String),
+}
+
 /// Who has infrastructure.
 #[async_trait]
 pub trait Provider: Send + Sync {
@@ -70,6 +81,12 @@ pub trait Provider: Send + Sync {
 
     /// The permissions and properties that the resources need.
     async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError>;
+
+    /// What the scan of an image found; one that was never begun is begun.
+    async fn findings(&self, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
+        let _ = (repository, image);
+        Ok(Findings::Unavailable("this registry scans no images".to_owned()))
+    }
 }
 
 /// For environments without infrastructure.

@@ -201,6 +201,56 @@ async fn a_registry_on_the_network_keeps_what_is_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_base_comes_from_any_registry_and_by_an_index_too() {
+    let Some(registry) = remote() else { return };
+    let root = folder();
+    let (_, below) = push(&registry, root.path(), "below").await;
+    let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+        panic!("a registry")
+    };
+    // An index, as the images of the world have: this machine's own platform is meant.
+    let (host, name) = repository.split_once('/').expect("a repository");
+    let own = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+    let entry = |architecture: &str, digest: &str| {
+        let platform = serde_json::json!({"os": "linux", "architecture": architecture});
+        serde_json::json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 1,
+            "platform": platform})
+    };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "manifests": [
+        entry("s390x", below.as_str()), entry(own, below.as_str())]});
+    let put = Command::new("curl")
+        .args(["--silent", "--fail", "--request", "PUT", "--header", &format!("content-type: {kind}")])
+        .args(["--data", &index.to_string(), &format!("http://{host}/v2/{name}/manifests/all")])
+        .output()
+        .expect("curl starts");
+    assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stdout));
+
+    // A layout, and another registry's repository that has none of its layers: both fetch what they lack.
+    let elsewhere = remote().expect("it is there");
+    let layout = Layout::new(root.path().join("r"));
+    let registries: [&dyn Registry; 2] = [&layout, &elsewhere];
+    for registry in registries {
+        let reference = format!("{repository}:all");
+        let base = registry.base(&reference).await.expect("an answer").expect("there");
+        assert_eq!(base.digest, below, "{}", registry.place());
+        let bases = BTreeMap::from([(reference.clone(), base)]);
+        fs::write(root.path().join("app/message.txt"), "above").expect("a file");
+        let mut above = pack("/app/x");
+        above.base = shipit::model::build::Base::Image(reference);
+        let spec = shipit::model::build::BuildSpec::Pack(above);
+        let inputs = Pack.inputs(root.path(), &spec, &bases).await.expect("inputs");
+        let plain = request(root.path(), pack("/app/x")).await;
+        let request = shipit::port::builder::BuildRequest { bases, expects: inputs.hash, spec, ..plain };
+        let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+        let digest = registry.push(&web(), &built, &["t".to_owned()], &|_| {}).await.expect("pushed");
+        registry.verify(&web(), &digest).await.expect("whole");
+    }
+    let nothing = layout.base(&format!("{repository}:nothing")).await.expect("an answer");
+    assert_eq!(nothing, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_is_not_sent_again_and_a_base_is_mounted() {
     let Some(registry) = remote() else { return };
     let root = folder();

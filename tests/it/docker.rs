@@ -6,7 +6,7 @@ use crate::support::World;
 use crate::support::http::Load;
 
 /// A world whose instances are containers; none without Docker.
-fn world() -> Option<World> {
+pub fn world() -> Option<World> {
     let answers = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
     assert!(answers || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "Docker does not answer");
     if !answers {

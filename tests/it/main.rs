@@ -18,6 +18,7 @@ mod locks;
 mod manual;
 mod nginx;
 mod proto;
+mod registry;
 mod rollback;
 mod schema;
 mod secrets;

@@ -99,6 +99,19 @@ impl Cloud {
         self.run(&["plan", "--env", "staging", "--detailed-exitcode"])
     }
 
+    /// The image that was pushed last: its digest and its manifest.
+    fn pushed(&self) -> (String, String) {
+        let ask = |path: &str, header: &str| {
+            let url = format!("http://{}/v2/{}/web/{path}", self.admin.registry, self.name);
+            let output = Command::new("curl").args(["--silent", "--fail", "--header", header, &url]).output();
+            output.expect("curl starts").stdout
+        };
+        let tags: Value = serde_json::from_slice(&ask("tags/list", "a: b")).expect("JSON");
+        let tag = tags["tags"][0].as_str().expect("a tag").to_owned();
+        let manifest = ask(&format!("manifests/{tag}"), "accept: application/vnd.oci.image.manifest.v1+json");
+        (shipit::model::Digest::of(&manifest).to_string(), String::from_utf8(manifest).expect("text"))
+    }
+
     /// Asks Amazon directly, as somebody else would.
     fn ecr(&self, operation: &str, body: &Value) -> Value {
         let target = format!("x-amz-target: AmazonEC2ContainerRegistry_V20150921.{operation}");
@@ -207,6 +220,28 @@ fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
     cloud.plan().code(6).says("would expire").says("which is live in staging");
     cloud.configure("  retention: {tagged: 2}\n", CLUSTER);
     cloud.plan().code(2).says("lifecycle");
+}
+
+#[test]
+fn what_a_scan_found_decides_and_no_result_is_not_clean() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("  scan_on_push: true\n", CLUSTER);
+    let gate = |scan: &str| {
+        cloud.put("environments/staging.yaml", &format!("promotion: {{before: [{{scan: {scan}}}]}}\n"))
+    };
+    gate("{}");
+    // moto has no registry behind it, and does not know the image.
+    cloud.apply().code(1).says("there is no result").says("does not have the image");
+    let manifest = cloud.pushed();
+    let body = serde_json::json!({"repositoryName": format!("{}/web", cloud.name), "imageManifest": manifest.1,
+        "imageTag": "x", "imageDigest": manifest.0,
+        "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json"});
+    cloud.ecr("PutImage", &body);
+    // One that was never scanned is scanned; moto finds one thing of high severity in everything.
+    cloud.apply().code(1).says("1 high findings, and 0 may be");
+    gate("{high: 1}");
+    cloud.apply().code(0).says("blue is active");
 }
 
 #[test]
@@ -330,4 +365,76 @@ fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
     for environment in ["develop", "staging", "production"] {
         run(&["destroy", "--env", environment, "--auto-approve"]).code(0).says("nothing is live");
     }
+}
+
+/// One request of a whole run is spoiled, at Amazon or at the registry. Whatever comes of that run, it is said in a way
+/// that helps, and the next one comes to the same end; nothing is there twice.
+#[test]
+fn any_request_may_fail_in_any_way() {
+    use crate::faults::{FAULTS, Fault, Proxy};
+    let Some(first) = Cloud::new() else { return };
+    let all = std::env::var_os("SHIPIT_TEST_FAULTS").is_some();
+    // How many requests an undisturbed run sends.
+    let run = |cloud: &Cloud, amazon: (usize, Fault), registry: (usize, Fault)| {
+        let aws = Proxy::start(cloud.endpoint.trim_start_matches("http://"), amazon.0, amazon.1);
+        let images = Proxy::start(&cloud.admin.registry, registry.0, registry.1);
+        cloud.put("app/a.txt", "v1");
+        cloud.configure("  immutable_tags: true\n  retention: {tagged: 30}\n", CLUSTER);
+        let file = cloud.path().join("shipit.yaml");
+        let text = std::fs::read_to_string(&file).expect("a file");
+        let through = text.replace(
+            &format!("endpoint: {}\n", cloud.admin.registry),
+            &format!("endpoint: {}\n", images.address),
+        );
+        std::fs::write(&file, through).expect("written");
+        let mut command = cloud.command(&["apply", "--env", "staging", "--auto-approve"]);
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", aws.address))
+            .env("AWS_ENDPOINT_URL_STS", &cloud.endpoint);
+        let said = Said::from(&command.output().expect("shipit starts"));
+        let counts = (aws.seen(), images.seen());
+        // Again, undisturbed, by the same address.
+        let mut command = cloud.command(&["apply", "--env", "staging", "--auto-approve"]);
+        command
+            .env("AWS_ENDPOINT_URL", format!("http://{}", aws.address))
+            .env("AWS_ENDPOINT_URL_STS", &cloud.endpoint);
+        let again = Said::from(&command.output().expect("shipit starts"));
+        (said, counts, again)
+    };
+    let never = (0, Fault::Lost);
+    let (said, (amazon, registry), again) = run(&first, never, never);
+    said.code(0);
+    again.code(0).says("No changes");
+    assert!(amazon > 10 && registry > 5, "{amazon} and {registry} requests");
+    let mut cases = Vec::new();
+    for fault in FAULTS {
+        cases.extend((1..=amazon).map(|number| ((number, fault), never)));
+        cases.extend((1..=registry).map(|number| (never, (number, fault))));
+    }
+    // A few of all the cases, others each time; SHIPIT_TEST_FAULTS tries every one.
+    let start = std::process::id() as usize;
+    let step = if all { 1 } else { cases.len() / 20 };
+    let chosen: Vec<_> = (0..cases.len()).step_by(step).map(|at| cases[(at + start) % cases.len()]).collect();
+    let (mut held, mut failed) = (0, 0);
+    for (amazon, registry) in chosen {
+        let cloud = Cloud::new().expect("it is there");
+        let (said, _, again) = run(&cloud, amazon, registry);
+        let what = format!("Amazon {amazon:?}, registry {registry:?}\n{}\n{}", said.stdout, said.stderr);
+        match said.code {
+            Some(0) => held += 1,
+            Some(1) => {
+                failed += 1;
+                assert!(said.stderr.contains("help:"), "{what}");
+            }
+            _ => panic!("{what}"),
+        }
+        assert!(!said.stderr.contains("panicked"), "{what}");
+        assert_eq!(again.code, Some(0), "{what}\n--- again\n{}\n{}", again.stdout, again.stderr);
+        let status = cloud.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+        let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
+        assert_eq!(status["facts"]["active"], "blue", "{what}");
+        let slots = status["facts"]["slots"].as_object().expect("slots");
+        assert_eq!(slots.keys().collect::<Vec<_>>(), ["blue"], "{what}");
+    }
+    eprintln!("{held} runs went on all the same, {failed} failed and came to the same end when run again");
 }

@@ -14,6 +14,7 @@ mod amazon;
 mod differential;
 mod drift;
 mod failures;
+mod faults;
 mod first_light;
 mod import;
 mod kills;

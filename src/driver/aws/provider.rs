@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::aws::eks::{Eks, Waiting};
 use crate::driver::aws::{Aws, explained, repository};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind};
-use crate::model::{Address, Fingerprint};
+use crate::model::{Address, Digest, Fingerprint};
 use crate::port::engine::{Examined, Scope};
-use crate::port::provider::ProviderError;
+use crate::port::provider::{Findings, ProviderError};
 use crate::port::{Progress, Provider};
 
 /// Amazon's services as one provider.
@@ -123,6 +123,10 @@ impl Provider for AwsProvider {
             Some(eks) => eks.withdraw(key, Waiting { progress, cancel }).await,
             None => Ok(()),
         }
+    }
+
+    async fn findings(&self, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
+        repository::findings(&self.registry, repository, image).await
     }
 
     async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError> {

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use aws_sdk_ecr::types::{
-    EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability, Repository, Tag,
+    EncryptionConfiguration, EncryptionType, ImageIdentifier, ImageScanningConfiguration, ImageTagMutability,
+    Repository, ScanStatus, Tag,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::driver::aws::{Aws, code, failed};
+use crate::model::Digest;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings, StoredImage};
-use crate::port::provider::ProviderError;
+use crate::port::provider::{Findings, ProviderError};
 
 /// The most images of one repository that are looked at.
 const MOST: usize = 10_000;
@@ -232,4 +234,54 @@ async fn set_tags(
         wanted.iter().map(tag).collect::<Result<_, _>>().map_err(|error| invalid(name, &error))?;
     let sent = client.tag_resource().resource_arn(arn).set_tags(Some(tags)).send().await;
     sent.map(drop).map_err(|error| failed("ecr:TagResource", format!("tagging {name}"), &error))
+}
+
+/// What the scan of an image found. One that was never begun is begun.
+pub(super) async fn findings(aws: &Aws, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
+    let client = aws.ecr().await;
+    let id = ImageIdentifier::builder().image_digest(image.to_string()).build();
+    let asked =
+        client.describe_image_scan_findings().repository_name(repository).image_id(id.clone()).send().await;
+    let answer = match asked {
+        Ok(answer) => answer,
+        Err(error) if code(&error) == "ScanNotFoundException" => {
+            let begun = client.start_image_scan().repository_name(repository).image_id(id).send().await;
+            return match begun {
+                Ok(_) => Ok(Findings::Pending),
+                // Enhanced scanning begins by itself.
+                Err(error) if code(&error) == "ValidationException" => Ok(Findings::Pending),
+                Err(error) => {
+                    Err(failed("ecr:StartImageScan", format!("scanning {repository}@{image}"), &error))
+                }
+            };
+        }
+        Err(error) if code(&error) == "ImageNotFoundException" => {
+            return Ok(Findings::Unavailable(format!("{repository} does not have the image")));
+        }
+        Err(error) => {
+            return Err(failed(
+                "ecr:DescribeImageScanFindings",
+                format!("asking what was found in {repository}"),
+                &error,
+            ));
+        }
+    };
+    let status = answer.image_scan_status();
+    let why = status.and_then(|status| status.description()).unwrap_or_default();
+    Ok(match status.and_then(|status| status.status()) {
+        Some(ScanStatus::Complete | ScanStatus::Active) => {
+            let counts = answer.image_scan_findings().and_then(|findings| findings.finding_severity_counts());
+            let counts = counts.into_iter().flatten();
+            Findings::Done(
+                counts
+                    .map(|(severity, count)| {
+                        (severity.as_str().to_lowercase(), u64::try_from(*count).unwrap_or(u64::MAX))
+                    })
+                    .collect(),
+            )
+        }
+        Some(ScanStatus::InProgress | ScanStatus::Pending) => Findings::Pending,
+        Some(other) => Findings::Unavailable(format!("{} {why}", other.as_str()).trim().to_owned()),
+        None => Findings::Unavailable("Amazon says nothing of it".to_owned()),
+    })
 }

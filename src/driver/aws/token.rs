@@ -54,7 +54,10 @@ impl EksLogin {
             .await
             .map_err(|error| self.unreachable(super::chain(&error), help))?;
         let region = config.region().map_or("us-east-1", |region| region.as_ref()).to_owned();
-        let endpoint = config.endpoint_url().map_or_else(|| sts(&region), str::to_owned);
+        // As the SDKs have it: the service's own variable goes before the one for all.
+        let own = std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|url| !url.is_empty());
+        let endpoint =
+            own.or_else(|| config.endpoint_url().map(str::to_owned)).unwrap_or_else(|| sts(&region));
         let url = format!("{}/?Action=GetCallerIdentity&Version=2011-06-15", endpoint.trim_end_matches('/'));
         let wrong = |reason: String| self.unreachable(reason, "this is a fault of shipit's own");
         let mut settings = SigningSettings::default();

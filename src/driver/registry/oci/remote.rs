@@ -354,6 +354,10 @@ pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryErro
         other => other.to_string(),
     };
     let help = match error {
+        OciDistributionError::RequestError(_) if text.contains("CaUsedAsEndEntity") => {
+            "the registry shows a certificate that is an authority's own: have it sign one for the registry \
+             (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
+        }
         OciDistributionError::RequestError(inner) if inner.is_connect() => {
             "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
         }

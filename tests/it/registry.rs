@@ -1,0 +1,155 @@
+//! A registry with TLS of its own authority and a password, on the real Distribution server.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{World, until};
+
+/// `letmein`, as `htpasswd -B` writes it.
+const PASSWORD: &str = "shop:$2b$05$qWpxZ/AAbHqLVShbceu.Pu6UXk5Cq5Sg4F70Zo0pozHJ1SZJRAoNa\n";
+/// `shop:letmein`
+const BASIC: &str = "c2hvcDpsZXRtZWlu";
+
+struct Locked {
+    world: World,
+    server: Child,
+    endpoint: String,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Locked {
+    fn new() -> Option<Self> {
+        let found = ["docker-registry", "openssl", "docker"].iter().find(|program| {
+            Command::new(program)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_err()
+        });
+        assert!(found.is_none() || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "{found:?} is not there");
+        #[allow(clippy::print_stderr)]
+        if let Some(program) = found {
+            eprintln!("SKIPPED: {program} is not there");
+            return None;
+        }
+        let mut world = crate::docker::world()?;
+        let port = {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            socket.local_addr().expect("an address").port()
+        };
+        let endpoint = format!("127.0.0.1:{port}");
+        // An authority, and what it has signed for the registry.
+        let openssl = |arguments: &[&str]| {
+            let made = Command::new("openssl").args(arguments).current_dir(world.path()).output();
+            let made = made.expect("openssl starts");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        };
+        let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        openssl(
+            &[
+                &["req", "-x509"],
+                &ec[..],
+                &["-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca"],
+            ]
+            .concat(),
+        );
+        openssl(
+            &[&["req"], &ec[..], &["-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=registry"]]
+                .concat(),
+        );
+        world.put("leaf.txt", "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n");
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            "request.pem",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            "leaf.txt",
+            "-out",
+            "leaf.pem",
+        ]);
+        world.put("htpasswd", PASSWORD);
+        world.put(
+            "registry.yml",
+            &format!(
+                "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {0}/data}}}}\nauth: {{htpasswd: {{realm: shop, path: {0}/htpasswd}}}}\n\
+                 http: {{addr: \"{endpoint}\", tls: {{certificate: {0}/leaf.pem, key: {0}/key.pem}}}}\n",
+                world.path().display()
+            ),
+        );
+        let server = Command::new("docker-registry")
+            .args(["serve", "registry.yml"])
+            .current_dir(world.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        until("the registry listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        world.project.push(format!("registry: {{kind: oci, endpoint: \"{endpoint}\", ca: ca.pem}}"));
+        Some(Self { world, server, endpoint })
+    }
+
+    /// Applies with these credentials.
+    fn apply(&self, docker: &str) -> (bool, String) {
+        self.world.put("docker/config.json", docker);
+        let path = format!("{}:{}", self.world.path().display(), std::env::var("PATH").expect("a path"));
+        let mut command = self.world.command(&["apply", "--env", "staging", "--auto-approve"]);
+        let output = command.env("DOCKER_CONFIG", self.world.file("docker")).env("PATH", path).output();
+        let output = output.expect("shipit starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(!said.contains("letmein") && !said.contains(BASIC), "{said}");
+        (output.status.success(), said)
+    }
+}
+
+#[test]
+fn a_registry_with_tls_and_a_password() {
+    let Some(mut locked) = Locked::new() else { return };
+    let (done, said) = locked.apply("{}");
+    assert!(!done && said.contains("docker login"), "{said}");
+    let wrong = format!("{{\"auths\": {{\"{}\": {{\"auth\": \"c2hvcDp3cm9uZw==\"}}}}}}", locked.endpoint);
+    let (done, said) = locked.apply(&wrong);
+    assert!(!done && said.contains("docker login"), "{said}");
+    let right = format!("{{\"auths\": {{\"{}\": {{\"auth\": \"{BASIC}\"}}}}}}", locked.endpoint);
+    let (done, said) = locked.apply(&right);
+    assert!(done, "{said}");
+    assert_eq!(locked.world.get(), "v1");
+
+    // A credential helper has them as well.
+    let helper = "#!/bin/sh\nread -r server\necho '{\"ServerURL\": \"\", \"Username\": \"shop\", \"Secret\": \"letmein\"}'\n";
+    locked.world.put("docker-credential-tests", helper);
+    let file = locked.world.file("docker-credential-tests");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    locked.world.message("v2");
+    let (done, said) = locked.apply(&format!("{{\"credHelpers\": {{\"{}\": \"tests\"}}}}", locked.endpoint));
+    // The agent was started with the other credentials' folder, and reads the same file.
+    assert!(done, "{said}");
+    assert_eq!(locked.world.get(), "v2");
+
+    // A certificate of an authority that nobody named.
+    locked.world.project.pop();
+    let endpoint = &locked.endpoint;
+    locked.world.put("other.pem", OTHER);
+    locked.world.project.push(format!("registry: {{kind: oci, endpoint: \"{endpoint}\", ca: other.pem}}"));
+    locked.world.message("v3");
+    let (done, said) = locked.apply(&right);
+    assert!(!done && said.contains("registry.ca"), "{said}");
+    assert_eq!(locked.world.get(), "v2");
+}
+
+/// An authority that has signed nothing here.
+const OTHER: &str = include_str!("support/other.pem");

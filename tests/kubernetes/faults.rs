@@ -1,0 +1,133 @@
+//! A proxy in front of a real API that spoils one request: every call can fail in every way, and what comes of it is a
+//! right message or none, and the same end when the command is run again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+/// How a request is spoiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection ends before the request has reached the API.
+    Lost,
+    /// The API has done it, and the answer never comes.
+    AnswerLost,
+    /// Half of the answer comes.
+    Truncated,
+    /// It is asked to come later.
+    TooMany,
+    /// It fails inside.
+    Broken,
+}
+
+pub const FAULTS: [Fault; 5] =
+    [Fault::Lost, Fault::AnswerLost, Fault::Truncated, Fault::TooMany, Fault::Broken];
+
+/// A proxy that spoils one request.
+pub struct Proxy {
+    pub address: SocketAddr,
+    seen: Arc<AtomicUsize>,
+    stop: tokio_util::sync::CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// In front of `target` (`127.0.0.1:5000`); the request with this number, from 1, is spoiled.
+    pub fn start(target: &str, spoiled: usize, fault: Fault) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("set");
+        let address = listener.local_addr().expect("an address");
+        let (seen, stop) = (Arc::new(AtomicUsize::new(0)), tokio_util::sync::CancellationToken::new());
+        let (count, token, target) = (Arc::clone(&seen), stop.clone(), target.to_owned());
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                let client: Client<_, Full<Bytes>> =
+                    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+                loop {
+                    let accepted = tokio::select! {
+                        accepted = listener.accept() => accepted,
+                        () = token.cancelled() => return,
+                    };
+                    let Ok((socket, _)) = accepted else { continue };
+                    let (client, count, target) = (client.clone(), Arc::clone(&count), target.clone());
+                    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+                        let fault = (number == spoiled).then_some(fault);
+                        pass(client.clone(), target.clone(), request, fault)
+                    });
+                    tokio::spawn(async move {
+                        let _ = hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(socket), service)
+                            .await;
+                    });
+                }
+            });
+        });
+        Self { address, seen, stop, thread: Some(thread) }
+    }
+
+    /// How many requests came.
+    pub fn seen(&self) -> usize {
+        self.seen.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+async fn pass(
+    client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
+    target: String,
+    request: Request<Incoming>,
+    fault: Option<Fault>,
+) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, std::io::Error>>, std::io::Error> {
+    let lost = || std::io::Error::other("spoiled");
+    let whole = |bytes: Bytes| Full::new(bytes).map_err(|never| match never {}).boxed();
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    match fault {
+        Some(Fault::Lost) => return Err(lost()),
+        Some(Fault::TooMany | Fault::Broken) => {
+            let status = if fault == Some(Fault::TooMany) {
+                StatusCode::TOO_MANY_REQUESTS
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
+            let answer = Response::builder().status(status).header("retry-after", "0");
+            return Ok(answer.body(whole(Bytes::from_static(b"spoiled"))).expect("an answer"));
+        }
+        _ => {}
+    }
+    let mut to = Request::builder().method(head.method).uri(format!("http://{target}{}", head.uri));
+    for (name, value) in head.headers.iter().filter(|(name, _)| *name != "connection") {
+        to = to.header(name, value);
+    }
+    let answer =
+        client.request(to.body(Full::new(body)).expect("a request")).await.map_err(std::io::Error::other)?;
+    let (mut head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    match fault {
+        Some(Fault::AnswerLost) => Err(lost()),
+        Some(Fault::Truncated) if body.len() > 1 => {
+            head.headers.insert("content-length", body.len().into());
+            let half = Ok(hyper::body::Frame::data(body.slice(..body.len() / 2)));
+            let parts = futures_util::stream::iter([half, Err(lost())]);
+            Ok(Response::from_parts(head, http_body_util::StreamBody::new(parts).boxed()))
+        }
+        _ => Ok(Response::from_parts(head, whole(body))),
+    }
+}
