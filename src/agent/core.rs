@@ -21,6 +21,7 @@ use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
+use crate::model::workload::ContainerKind;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope};
@@ -344,13 +345,13 @@ impl Agent {
     /// Takes containers away that a dead agent left and that nobody knows: one that was made and not yet written down.
     /// A machine whose services are no containers is not asked.
     async fn remove_strays(&self, records: &[Record]) {
-        if !records.iter().any(has_containers) {
-            return;
-        }
         let processes = records.iter().flat_map(|record| Processes::load(&self.directory, &record.scope));
         let known: Vec<String> = processes.filter_map(|process| process.container).collect();
         let agent = self.directory.path().display().to_string();
-        self.runtimes.docker.remove_strays(&agent, &known).await;
+        self.runtimes.container.remove_strays(&agent, &known).await;
+        if records.iter().any(has_containers) {
+            self.runtimes.docker.remove_strays(&agent, &known).await;
+        }
     }
 
     /// Why a slot cannot become ready any more; none while it still can.
@@ -389,9 +390,12 @@ impl Agent {
     }
 }
 
+/// Whether the Docker Engine has to be asked for anything.
 fn has_containers(record: &Record) -> bool {
     let mut workloads = record.slots.values().flat_map(|there| there.workloads.values());
-    workloads.any(|workload| workload.spec.container.is_some())
+    workloads.any(|workload| {
+        workload.spec.container.as_ref().is_some_and(|container| container.by == ContainerKind::Docker)
+    })
 }
 
 pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError {

@@ -19,7 +19,7 @@ use crate::agent::{Directory, logs};
 use crate::model::facts::HealthState;
 use crate::model::release::Label;
 use crate::model::secret::{SecretRef, SecretValue};
-use crate::model::workload::{EnvValue, Workload};
+use crate::model::workload::{ContainerKind, EnvValue, Workload};
 use crate::port::engine::Scope;
 
 /// The first pause before a process is started again; it doubles each time.
@@ -287,9 +287,11 @@ impl Instance {
             image: format!("shipit.local/image:{}", digest.hex()),
             labels: self.labels(),
             agent: directory.path().display().to_string(),
-            port: port.zip(workload.port),
+            port: port.zip(workload.port).filter(|_| spec.by == ContainerKind::Docker),
             spec: spec.clone(),
         });
+        let own_network =
+            contained.as_ref().is_some_and(|contained| contained.spec.by == ContainerKind::Docker);
         // A container has an environment of its own: what its image says is filled in by the runtime.
         let mut env = if contained.is_some() { BTreeMap::new() } else { clean_environment() };
         env.extend(image.env.clone());
@@ -304,7 +306,7 @@ impl Instance {
             };
             env.insert(name.clone(), value);
         }
-        if let Some(port) = if contained.is_some() { workload.port } else { port } {
+        if let Some(port) = if own_network { workload.port } else { port } {
             env.insert("PORT".to_owned(), port.to_string());
         }
         let about = [

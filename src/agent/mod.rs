@@ -15,6 +15,7 @@
 //! agent takes them back.
 
 pub mod board;
+pub mod contain;
 pub mod core;
 mod health;
 mod instance;

@@ -37,8 +37,36 @@ enum What {
         #[arg(short = 'n', long, default_value_t = 50)]
         tail: usize,
     },
+    /// Run a container to its end: the agent starts this beside each.
+    #[command(hide = true)]
+    Contain {
+        /// The container's folder.
+        bundle: PathBuf,
+    },
+    /// Run a command in a container: the agent's health checks.
+    #[command(hide = true)]
+    ContainExec {
+        /// The container's folder.
+        bundle: PathBuf,
+        /// The command.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Print a systemd unit with socket activation, so that a restart refuses no connection.
     Unit,
+}
+
+/// What has to be done by a process of one thread; its exit code.
+pub(super) fn direct(args: &Args) -> Option<u8> {
+    let done = match &args.command {
+        What::Contain { bundle } => agent::contain(bundle),
+        What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
+        _ => return None,
+    };
+    Some(done.unwrap_or_else(|reason| {
+        anstream::eprintln!("the container cannot be run: {reason}");
+        125
+    }))
 }
 
 pub(super) async fn exec(_: &Cx, args: Args) -> Result<Exit, Failure> {
@@ -48,6 +76,8 @@ pub(super) async fn exec(_: &Cx, args: Args) -> Result<Exit, Failure> {
         What::Status => print(&agent::status(directory).await?),
         What::Stop { services } => print(&agent::stop(directory, services.into()).await?),
         What::Logs { tail } => print(&agent::logs(directory, tail)),
+        // Done before there is a runtime of many threads: `direct`.
+        What::Contain { .. } | What::ContainExec { .. } => {}
         What::Unit => print(&agent::unit(directory).await?),
     }
     Ok(Exit::Done)

@@ -116,6 +116,15 @@ impl Cx {
     }
 }
 
+/// What has to be done by a process of one thread, before there is a runtime: its exit code.
+#[must_use]
+pub fn direct(cli: &Cli) -> Option<u8> {
+    match &cli.command {
+        Command::Agent(args) => agent::direct(args),
+        _ => None,
+    }
+}
+
 /// Runs one command.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let cx = Cx { directory: cli.directory, env: cli.env };

@@ -89,8 +89,9 @@ fn refuse(findings: &mut Findings<'_>, at: &str, keys: &[(&str, bool)], message:
 fn host(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only a Kubernetes cluster has this";
     let docker = environment.cluster.runtime == Runtime::Docker;
-    if !matches!(environment.cluster.runtime, Runtime::Process | Runtime::Docker | Runtime::Auto) {
-        let help = "`process` and `docker` are what works today";
+    let contained = docker || environment.cluster.runtime == Runtime::Container;
+    if environment.cluster.runtime == Runtime::Systemd {
+        let help = "`process`, `container` and `docker` are what works today";
         findings.add(&["cluster", "runtime"], "not supported yet by the host engine", help);
     }
     match environment.traffic.kind {
@@ -156,7 +157,7 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     for (name, service) in &environment.services {
         let keys = [
             ("manifests", service.manifests.is_some()),
-            ("resources", service.resources != Resources::default() && !docker),
+            ("resources", service.resources != Resources::default() && !contained),
             ("autoscale", service.autoscale.is_some()),
             ("config", service.config.is_some()),
             ("user", service.user != crate::config::types::nonroot()),
@@ -164,13 +165,14 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
             findings.add(&["services", name.as_str(), key], only, TAKE_OUT);
         }
-        if !docker && !service.volumes.is_empty() {
-            findings.add(&["services", name.as_str(), "volumes"], "only `docker` has this", TAKE_OUT);
+        if !contained && !service.volumes.is_empty() {
+            findings.add(&["services", name.as_str(), "volumes"], "only containers have this", TAKE_OUT);
         }
         for (inside, from) in &service.volumes {
             let plain = !from.is_empty() && !from.contains(':') && !inside.to_string_lossy().contains(':');
-            if !inside.is_absolute() || !plain {
-                let help = "write `/data: shop-data`, or `/data: /srv/shop`";
+            let is_folder = docker || from.starts_with('/');
+            if !inside.is_absolute() || !plain || !is_folder {
+                let help = "write `/data: /srv/shop`, or with `docker` a volume: `/data: shop-data`";
                 let inside = inside.to_string_lossy();
                 let path = ["services", name.as_str(), "volumes", &inside];
                 findings.add(&path, "a path inside, and a volume or a folder", help);

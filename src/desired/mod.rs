@@ -22,7 +22,7 @@ use crate::model::desired::{Desired, DesiredService};
 use crate::model::route::{Proxy, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
-use crate::model::workload::{Container, EnvValue, Known, Workload};
+use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
 use crate::model::{Address, ByteSize, EnvironmentName, ServiceName, Slot};
 
 /// Why a configuration cannot be resolved.
@@ -202,9 +202,11 @@ fn container(
     service: &Service,
 ) -> Result<Option<Container>, DesiredError> {
     let cluster = &configuration.cluster;
-    if cluster.kind != ClusterKind::Host || cluster.runtime != Runtime::Docker {
-        return Ok(None);
-    }
+    let by = match cluster.runtime {
+        Runtime::Docker if cluster.kind == ClusterKind::Host => ContainerKind::Docker,
+        Runtime::Container if cluster.kind == ClusterKind::Host => ContainerKind::Own,
+        _ => return Ok(None),
+    };
     let wrong = |key: &str, help: &str| DesiredError {
         what: format!("services.{name}.resources.{key} is no amount"),
         help: help.to_owned(),
@@ -226,6 +228,7 @@ fn container(
         text.parse().map(ByteSize::bytes).map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
     });
     Ok(Some(Container {
+        by,
         cpu: cpu.transpose()?,
         memory: memory.transpose()?,
         network: cluster.network.clone(),

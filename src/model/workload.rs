@@ -60,9 +60,23 @@ pub struct Workload {
     pub secrets: BTreeMap<String, SecretRef>,
 }
 
+/// Who makes a container of the host engine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerKind {
+    /// The Docker Engine.
+    #[default]
+    Docker,
+    /// The agent itself, without a daemon.
+    Own,
+}
+
 /// What a container of the host engine may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Container {
+    /// Who makes it.
+    #[serde(default)]
+    pub by: ContainerKind,
     /// Thousandths of a processor; all without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<u32>,

@@ -142,3 +142,13 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
     let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
     Ok(units::units(&program, directory.path(), &listeners))
 }
+
+/// Runs a container to its end. For a process of one thread.
+pub fn contain(bundle: &std::path::Path) -> Result<u8, String> {
+    crate::agent::contain::run(bundle)
+}
+
+/// Runs a command in a container. For a process of one thread.
+pub fn contain_exec(bundle: &std::path::Path, command: &[String]) -> Result<u8, String> {
+    crate::agent::contain::exec(bundle, command)
+}

@@ -1,8 +1,10 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
+use crate::config::types::{ClusterKind, Runtime};
 use crate::model::ContentHash;
 use crate::model::Manifest;
 use crate::model::desired::Desired;
+use crate::ops::session::why_no_container;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Examined};
 
@@ -11,6 +13,19 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let desired = session.desired()?;
     let ports = &session.ports;
     let mut found = vec![well(format!("{} → {} is valid", session.project.name, session.environment))];
+    let cluster = &session.configuration()?.cluster;
+    if cluster.kind == ClusterKind::Host {
+        let what = format!("instances are started by the runtime `{}`", runtime(cluster.runtime));
+        let fault = why_no_container().filter(|_| cluster.runtime == Runtime::Container);
+        let help =
+            fault.as_ref().map(|_| "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned());
+        found.push(Examined { what, fault, help });
+        if cluster.runtime == Runtime::Process
+            && let Some(reason) = why_no_container()
+        {
+            found.push(well(format!("containers without a daemon are not possible here: {reason}")));
+        }
+    }
     if !desired.resources.is_empty() {
         let provider = ports.provider.examine(&desired.resources).await;
         found.extend(
@@ -42,6 +57,16 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
         }
     }
     Ok(found)
+}
+
+const fn runtime(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Process => "process",
+        Runtime::Container => "container",
+        Runtime::Docker => "docker",
+        Runtime::Systemd => "systemd",
+        Runtime::Auto => "auto",
+    }
 }
 
 /// Every object that a run may make.

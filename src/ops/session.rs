@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::config::types::{ClusterKind, Runtime};
 use crate::config::{self, Environment, Project};
 use crate::desired;
 use crate::desired::cluster::Sources;
@@ -39,7 +40,8 @@ impl Session {
     /// Opens the project in a folder. The environment is `--env`, else the current branch's, else the only one.
     pub async fn open(folder: &Path, environment: Option<&str>) -> Result<Self, Error> {
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
-        let project = config::load(&root)?;
+        let mut project = config::load(&root)?;
+        choose_runtimes(&mut project);
         let scm = Git::new(root.clone());
         let source = scm.source().await?;
         let environment = desired::environment_for(&project, environment, source.branch.as_deref())?;
@@ -70,6 +72,26 @@ impl Session {
         let state = self.ports.store.load(&self.environment).await?;
         Ok(state.unwrap_or_else(|| State::empty(self.project.name.clone(), self.environment.clone())))
     }
+}
+
+/// What `runtime: auto` means on this machine: a container where one can be made, else a process.
+fn choose_runtimes(project: &mut Project) {
+    for environment in project.environments.values_mut() {
+        if environment.cluster.kind == ClusterKind::Host && environment.cluster.runtime == Runtime::Auto {
+            let can = why_no_container().is_none();
+            environment.cluster.runtime = if can { Runtime::Container } else { Runtime::Process };
+        }
+    }
+}
+
+/// Why the runtime `container` cannot work here; none when it can.
+pub(super) fn why_no_container() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("it needs root".to_owned());
+    }
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    (!known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay"))
+        .then(|| "the kernel has no overlayfs".to_owned())
 }
 
 fn of<'a>(project: &'a Project, environment: &EnvironmentName) -> Result<&'a Environment, Error> {

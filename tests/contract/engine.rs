@@ -14,7 +14,7 @@ use shipit::model::facts::Facts;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::PlaceMode;
 use shipit::model::route::{Limits, ObjectsRoute, Route};
-use shipit::model::workload::{Container, Workload};
+use shipit::model::workload::{Container, ContainerKind, Workload};
 use shipit::model::{Digest, Manifest, Period, Role, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Pull};
@@ -29,7 +29,7 @@ struct Stage {
     pull: Pull,
     images: [Digest; 2],
     /// Whether instances run in containers.
-    contained: bool,
+    contained: Option<ContainerKind>,
     agent: Option<Child>,
     here: Option<Arc<Agent>>,
     cluster: Option<Cluster>,
@@ -57,7 +57,7 @@ async fn stage(kind: &str) -> Option<Stage> {
     let directory = Directory::find(Some(folder.path().join("a")));
     directory.prepare().expect("made");
     let (mut agent, mut here) = (None, None);
-    let (mut images, mut contained) = ([first, second], false);
+    let (mut images, mut contained) = ([first, second], None);
     let mut cluster = None;
     let mut pull = layout.pull(&web());
     let engine: Box<dyn Engine> = match kind {
@@ -83,11 +83,27 @@ async fn stage(kind: &str) -> Option<Stage> {
                 }
                 return None;
             }
-            contained = true;
+            contained = Some(ContainerKind::Docker);
             images = [busybox(folder.path(), "v1").await, busybox(folder.path(), "v2").await];
             let started = Agent::start(directory, Vec::new()).await.expect("an agent");
             here = Some(Arc::clone(&started));
             Box::new(started)
+        }
+        "container" => {
+            let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+            assert!(is_root || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "containers need root");
+            if !is_root {
+                #[allow(clippy::print_stderr)]
+                {
+                    eprintln!("SKIPPED: containers need root");
+                }
+                return None;
+            }
+            contained = Some(ContainerKind::Own);
+            images = [busybox(folder.path(), "v1").await, busybox(folder.path(), "v2").await];
+            // The process beside a container is this program's own: the agent has to be one, too.
+            agent = Some(start(&directory).await);
+            Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
         "agent" => {
             let started = Agent::start(directory, Vec::new()).await.expect("an agent");
@@ -138,6 +154,7 @@ async fn start(directory: &Directory) -> Child {
 
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
+        mod container { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("container", async |stage| super::$story(stage).await).await; })* }
         mod docker { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("docker", async |stage| super::$story(stage).await).await; })* }
         mod fake { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("fake", async |stage| super::$story(stage).await).await; })* }
         mod agent { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("agent", async |stage| super::$story(stage).await).await; })* }
@@ -163,10 +180,14 @@ impl Stage {
     /// A workload, with its objects where the engine wants them.
     fn workload(&self, image: usize, env: &str) -> Workload {
         let plain = workload(&self.images[image], env);
-        if self.contained {
+        if let Some(by) = self.contained {
             // A program that hears no SIGTERM as the first of its container.
-            let container = Some(Container::default());
-            return Workload { container, stop_grace: Period::from_millis(100), ..plain };
+            let container = Some(Container { by, ..Container::default() });
+            // One with a port of its own is told which.
+            let shell = ["/bin/busybox", "sh", "-c", "exec /bin/busybox httpd -f -p 127.0.0.1:$PORT -h /app"];
+            let command =
+                if by == ContainerKind::Own { shell.map(str::to_owned).to_vec() } else { Vec::new() };
+            return Workload { container, command, stop_grace: Period::from_millis(100), ..plain };
         }
         let Some(cluster) = &self.cluster else { return plain };
         let objects = Slot::ALL.map(|slot| (slot, vec![deployment(cluster, slot, env)])).into();

@@ -7,6 +7,7 @@ mod support;
 mod activation;
 mod carry;
 mod changes;
+mod containers;
 mod damage;
 mod docker;
 mod failures;

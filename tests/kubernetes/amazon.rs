@@ -228,7 +228,7 @@ fn what_a_scan_found_decides_and_no_result_is_not_clean() {
     cloud.put("app/a.txt", "v1");
     cloud.configure("  scan_on_push: true\n", CLUSTER);
     let gate = |scan: &str| {
-        cloud.put("environments/staging.yaml", &format!("promotion: {{before: [{{scan: {scan}}}]}}\n"))
+        cloud.put("environments/staging.yaml", &format!("promotion: {{before: [{{scan: {scan}}}]}}\n"));
     };
     gate("{}");
     // moto has no registry behind it, and does not know the image.

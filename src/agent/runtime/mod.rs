@@ -1,6 +1,7 @@
 //! How an instance is started, found again, and ended. `process` is the runtime that needs nothing but the
 //! machine; containers and units come beside it.
 
+pub mod container;
 pub mod docker;
 pub mod process;
 
@@ -14,10 +15,11 @@ use async_trait::async_trait;
 use crate::agent::Directory;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
+use crate::agent::runtime::container::ContainerRuntime;
 use crate::agent::runtime::docker::DockerRuntime;
 use crate::agent::runtime::process::ProcessRuntime;
 use crate::model::Digest;
-use crate::model::workload::{Container, Workload};
+use crate::model::workload::{Container, ContainerKind, Workload};
 use crate::port::engine::Pull;
 
 /// Everything that a runtime must know to start one instance.
@@ -110,17 +112,26 @@ pub trait Runtime: Send + Sync {
 pub(super) struct Runtimes {
     pub process: Arc<dyn Runtime>,
     pub docker: Arc<dyn Runtime>,
+    pub container: Arc<dyn Runtime>,
 }
 
 impl Default for Runtimes {
     fn default() -> Self {
-        Self { process: Arc::new(ProcessRuntime), docker: Arc::new(DockerRuntime::default()) }
+        Self {
+            process: Arc::new(ProcessRuntime),
+            docker: Arc::new(DockerRuntime::default()),
+            container: Arc::new(ContainerRuntime),
+        }
     }
 }
 
 impl Runtimes {
     /// The one that a workload asks for.
     pub fn of(&self, workload: &Workload) -> Arc<dyn Runtime> {
-        Arc::clone(if workload.container.is_some() { &self.docker } else { &self.process })
+        Arc::clone(match workload.container.as_ref().map(|container| container.by) {
+            None => &self.process,
+            Some(ContainerKind::Docker) => &self.docker,
+            Some(ContainerKind::Own) => &self.container,
+        })
     }
 }

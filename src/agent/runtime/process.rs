@@ -68,20 +68,25 @@ impl Runtime for ProcessRuntime {
         if record.container.is_some() {
             return None;
         }
-        if record.boot != boot() || started(record.pid) != Some(record.started) {
-            return None;
-        }
-        let pid = Pid::from_raw(i32::try_from(record.pid).ok()?)?;
-        let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
-        // Looked at again: between the first look and the descriptor the pid may have gone to another.
-        if started(record.pid) != Some(record.started) {
-            return None;
-        }
-        // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
-        #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
-        let descriptor = AsyncFd::new(descriptor).ok()?;
-        Some(Box::new(Adopted { descriptor, pid: record.pid, ticks: record.started }))
+        adopt(record)
     }
+}
+
+/// Takes a process back, if it is certainly the one that was written down.
+pub(super) fn adopt(record: &ProcessRecord) -> Option<Box<dyn Running>> {
+    if record.boot != boot() || started(record.pid) != Some(record.started) {
+        return None;
+    }
+    let pid = Pid::from_raw(i32::try_from(record.pid).ok()?)?;
+    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+    // Looked at again: between the first look and the descriptor the pid may have gone to another.
+    if started(record.pid) != Some(record.started) {
+        return None;
+    }
+    // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
+    #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
+    let descriptor = AsyncFd::new(descriptor).ok()?;
+    Some(Box::new(Adopted { descriptor, pid: record.pid, ticks: record.started }))
 }
 
 fn command(launch: &Launch) -> io::Result<Command> {

@@ -271,7 +271,11 @@ impl Engine for KubernetesEngine {
     }
 
     async fn tidy(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
-        slots::tidy(self, permit).await
+        // A cluster that is not there yet has nothing that could be due.
+        match self.try_api().await? {
+            Some(_) => slots::tidy(self, permit).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     async fn way_back(&self, scope: &Scope, slot: Slot) -> Result<Vec<String>, EngineError> {

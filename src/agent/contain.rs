@@ -1,0 +1,166 @@
+//! A process of its own beside each container of the runtime `container`: it makes the container, waits for its end, and
+//! takes it away.
+//!
+//! It is one thread when it makes the container, as a fork asks for, and it outlives the agent as the services do. The
+//! agent sees it as it sees any process: what it is told, the container is told; how the container ends, it ends.
+//!
+//! ```text
+//! BUNDLE/config.json   what the container is (OCI runtime-spec)
+//! BUNDLE/layer.json    the image's files
+//! BUNDLE/rootfs        the image with this container's own changes over it (overlayfs)
+//! BUNDLE/init          the process id of its first process, and when it started
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::files::process::started;
+
+/// What went wrong, in words.
+type Reason = String;
+
+fn said(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Reason + '_ {
+    move |error| format!("{what}: {error}")
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn std::error::Error) -> Reason {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}
+
+/// The container's name, which is its folder's.
+fn name(bundle: &Path) -> String {
+    bundle.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn state(bundle: &Path) -> PathBuf {
+    bundle.join("state")
+}
+
+/// Runs the container of a folder to its end; gives its exit code.
+pub fn run(bundle: &Path) -> Result<u8, Reason> {
+    let outcome = make(bundle).and_then(|pid| wait(bundle, pid));
+    remove(bundle);
+    outcome
+}
+
+fn make(bundle: &Path) -> Result<Pid, Reason> {
+    let files = fs::read_to_string(bundle.join("layer"))
+        .map_err(|error| said("reading the image's place")(&error))?;
+    for folder in ["upper", "work", "rootfs", "state"] {
+        fs::create_dir_all(bundle.join(folder)).map_err(|error| said("making its folders")(&error))?;
+    }
+    let path = |name: &str| bundle.join(name).display().to_string();
+    let options = format!("lowerdir={files},upperdir={},workdir={}", path("upper"), path("work"));
+    let options = std::ffi::CString::new(options).map_err(|error| said("mounting its files")(&error))?;
+    let flags = MountFlags::NODEV | MountFlags::NOSUID;
+    mount("overlay", bundle.join("rootfs"), "overlay", flags, options.as_c_str())
+        .map_err(|error| said("mounting its files (overlayfs)")(&error))?;
+    // Its first process becomes a child of this one.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| said("becoming its parent")(&error))?;
+    let mut container = ContainerBuilder::new(name(bundle), SyscallType::default())
+        .with_root_path(state(bundle))
+        .map_err(|error| chain(&error))?
+        .as_init(bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(|error| chain(&error))?;
+    let pid = container.pid().map(libcontainer_pid).and_then(Pid::from_raw).ok_or("it has no process")?;
+    let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
+    fs::write(bundle.join("init"), format!("{} {since}", pid.as_raw_nonzero()))
+        .map_err(|error| said("writing its process down")(&error))?;
+    container.start().map_err(|error| chain(&error))?;
+    Ok(pid)
+}
+
+fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
+    pid.into()
+}
+
+fn wait(bundle: &Path, pid: Pid) -> Result<u8, Reason> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| said("waiting for it")(&error))?;
+    let lost = |error: &dyn std::fmt::Display| said("waiting for it")(error);
+    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|error| lost(&error))?;
+    runtime.block_on(async {
+        #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
+        let ended = AsyncFd::new(descriptor).map_err(|error| lost(&error))?;
+        let mut term = signal(SignalKind::terminate()).map_err(|error| lost(&error))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| lost(&error))?;
+        loop {
+            tokio::select! {
+                _ = term.recv() => { let _ = kill_process(pid, Signal::TERM); }
+                _ = interrupt.recv() => {}
+                _ = ended.readable() => return Ok::<_, Reason>(()),
+            }
+        }
+    })?;
+    let status =
+        waitpid(Some(pid), WaitOptions::empty()).map_err(|error| lost(&error))?.map(|(_, status)| status);
+    let _ = bundle;
+    Ok(code(status))
+}
+
+/// As a shell tells it.
+fn code(status: Option<WaitStatus>) -> u8 {
+    let code = status.and_then(|status| {
+        status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+    });
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
+}
+
+/// Ends what runs in a container's folder, and takes the folder away: nothing of it stays.
+pub fn remove(bundle: &Path) {
+    kill(bundle);
+    let container = libcontainer::container::Container::load(state(bundle).join(name(bundle)));
+    if let Ok(mut container) = container {
+        let _ = container.delete(true);
+    }
+    let _ = unmount(bundle.join("rootfs"), UnmountFlags::DETACH);
+    let _ = fs::remove_dir_all(bundle);
+}
+
+/// Ends a container at once, and with its first process all others in it.
+pub fn kill(bundle: &Path) {
+    let text = fs::read_to_string(bundle.join("init")).unwrap_or_default();
+    let Some((pid, since)) = text.split_once(' ') else { return };
+    let (Ok(pid), Ok(since)) = (pid.parse::<u32>(), since.parse::<u64>()) else { return };
+    if started(pid) != Some(since) {
+        return;
+    }
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Runs a command in a container that runs; gives its exit code.
+pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| said("becoming its parent")(&error))?;
+    let pid = ContainerBuilder::new(name(bundle), SyscallType::default())
+        .with_root_path(state(bundle))
+        .map_err(|error| chain(&error))?
+        .as_tenant()
+        .with_container_args(command.to_vec())
+        .with_detach(true)
+        .build()
+        .map_err(|error| chain(&error))?;
+    let pid = Pid::from_raw(libcontainer_pid(pid)).ok_or("it has no process")?;
+    let status = waitpid(Some(pid), WaitOptions::empty()).map_err(|error| said("waiting for it")(&error))?;
+    Ok(code(status.map(|(_, status)| status)))
+}

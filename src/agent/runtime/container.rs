@@ -1,0 +1,216 @@
+//! The runtime `container`: namespaces, cgroups and overlayfs without a daemon, made by libcontainer in a process beside
+//! each instance ([`contain`](crate::agent::contain)). The network is the machine's own: each instance gets a free port.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::agent::record::ProcessRecord;
+use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::runtime::process::{self, ProcessRuntime};
+use crate::agent::runtime::{Launch, Running, Runtime};
+use crate::agent::{Directory, contain};
+use crate::model::Digest;
+use crate::port::engine::Pull;
+
+/// The runtime.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ContainerRuntime;
+
+/// Where a container of this agent has its folder.
+fn bundle(agent: &str, name: &str) -> PathBuf {
+    Path::new(agent).join("containers").join(name)
+}
+
+fn of(launch: &Launch) -> io::Result<PathBuf> {
+    let contained = launch.contained.as_ref().ok_or_else(|| io::Error::other("no container"))?;
+    Ok(bundle(&contained.agent, &contained.name))
+}
+
+#[async_trait]
+impl Runtime for ContainerRuntime {
+    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(io::Error::other("the runtime `container` needs root; `process` does not"));
+        }
+        ProcessRuntime.prepare(directory, pull, image).await
+    }
+
+    fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String> {
+        rootfs::read_meta(directory, image)
+    }
+
+    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
+        let folder = of(launch)?;
+        std::fs::DirBuilder::new().recursive(true).create(&folder)?;
+        // For root alone: the configuration has the variables in it.
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        crate::files::replace(&folder.join("config.json"), specification(launch)?.to_string().as_bytes())?;
+        std::fs::write(folder.join("layer"), launch.rootfs.display().to_string())?;
+        let beside = Launch {
+            rootfs: folder.clone(),
+            command: vec![
+                std::env::current_exe()?.display().to_string(),
+                "agent".to_owned(),
+                "contain".to_owned(),
+                folder.display().to_string(),
+            ],
+            workdir: "/".into(),
+            env: [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into(),
+            user: None,
+            log: launch.log.clone(),
+            contained: None,
+        };
+        let inner = ProcessRuntime.start(&beside).await?;
+        Ok(Box::new(Contained { inner, folder }))
+    }
+
+    async fn adopt(&self, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
+        let name = record.container.as_ref()?;
+        let inner = process::adopt(record)?;
+        // The agent's folder, from that of the log.
+        let agent = log.ancestors().find(|folder| folder.join("containers").join(name).is_dir())?;
+        Some(Box::new(Contained { inner, folder: agent.join("containers").join(name) }))
+    }
+
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
+        let folder = of(launch).map_err(|error| error.to_string())?;
+        let mut process = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+        process
+            .args(["agent", "contain-exec"])
+            .arg(folder)
+            .arg("--")
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let program = command.first().map_or("", String::as_str);
+        let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
+        if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {status}")) }
+    }
+
+    async fn remove_strays(&self, agent: &str, known: &[String]) {
+        let Ok(entries) = std::fs::read_dir(Path::new(agent).join("containers")) else { return };
+        for entry in entries.filter_map(Result::ok) {
+            if !known.contains(&entry.file_name().to_string_lossy().into_owned()) {
+                contain::remove(&entry.path());
+            }
+        }
+    }
+
+    async fn sweep(&self, _: &[Digest]) {}
+}
+
+/// A container that runs: the process beside it, and its folder.
+struct Contained {
+    inner: Box<dyn Running>,
+    folder: PathBuf,
+}
+
+#[async_trait]
+impl Running for Contained {
+    fn pid(&self) -> u32 {
+        self.inner.pid()
+    }
+
+    fn started(&self) -> u64 {
+        self.inner.started()
+    }
+
+    fn container(&self) -> Option<String> {
+        self.folder.file_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
+    async fn wait(&mut self) -> String {
+        let ended = self.inner.wait().await;
+        // The process beside it may have been killed, and not have come to it.
+        let folder = self.folder.clone();
+        let _ = tokio::task::spawn_blocking(move || contain::remove(&folder)).await;
+        match ended.as_str() {
+            "exit code 137" => "signal 9 (SIGKILL)".to_owned(),
+            "exit code 143" => "signal 15 (SIGTERM)".to_owned(),
+            _ => ended,
+        }
+    }
+
+    fn terminate(&self) {
+        self.inner.terminate();
+    }
+
+    /// Its first process ends at once, and the process beside it takes it away.
+    fn kill(&self) {
+        contain::kill(&self.folder);
+    }
+}
+
+/// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and `config-linux.md`).
+fn specification(launch: &Launch) -> io::Result<Value> {
+    let contained = launch.contained.clone().unwrap_or_default();
+    let spec = &contained.spec;
+    if launch.command.is_empty() {
+        return Err(io::Error::other("neither the service nor its image has a command"));
+    }
+    let user = launch.user.as_deref().filter(|user| !user.is_empty()).unwrap_or("0:0");
+    let (uid, gid) = user.split_once(':').unwrap_or((user, user));
+    let number = |text: &str| {
+        let wrong = || io::Error::other(format!("user `{user}` must be given in numbers"));
+        text.parse::<u32>().map_err(|_| wrong())
+    };
+    // What a service may need as root of its container, and no more: to listen below 1024 and to change its user.
+    let capabilities =
+        ["CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL"];
+    let mut env: Vec<String> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if !launch.env.contains_key("PATH") {
+        env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    }
+    let mount = |to: &str, kind: &str, from: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": from, "options": options});
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+        ),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+    ];
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        if Path::new(file).exists() {
+            mounts.push(mount(file, "bind", file, &["rbind", "ro", "nosuid", "nodev", "noexec"]));
+        }
+    }
+    for (inside, from) in &spec.volumes {
+        mounts.push(mount(&inside.display().to_string(), "bind", from, &["rbind", "nosuid", "nodev"]));
+    }
+    let mut resources = serde_json::Map::new();
+    if let Some(memory) = spec.memory {
+        resources.insert("memory".to_owned(), json!({"limit": memory, "swap": memory}));
+    }
+    if let Some(cpu) = spec.cpu {
+        resources.insert("cpu".to_owned(), json!({"period": 100_000, "quota": u64::from(cpu) * 100}));
+    }
+    Ok(json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false, "user": {"uid": number(uid)?, "gid": number(gid)?},
+            "args": launch.command, "env": env, "cwd": launch.workdir, "noNewPrivileges": true,
+            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+        },
+        "root": {"path": "rootfs", "readonly": false},
+        "hostname": contained.name,
+        "mounts": mounts,
+        "linux": {
+            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
+            "cgroupsPath": format!("/shipit/{}", contained.name),
+            "resources": resources,
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    }))
+}
