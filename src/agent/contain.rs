@@ -22,23 +22,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::files::process::started;
+use crate::model::chain;
 
 /// What went wrong, in words.
 type Reason = String;
 
 fn said(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Reason + '_ {
     move |error| format!("{what}: {error}")
-}
-
-/// An error with all that caused it.
-fn chain(error: &dyn std::error::Error) -> Reason {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
 }
 
 /// The container's name, which is its folder's.

@@ -23,8 +23,10 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    Integer(i64),
-    Float(f64),
+    /// With its digits as they were written.
+    Integer(i64, String),
+    /// With its digits as they were written: `1.30` is another version than `1.3`.
+    Float(f64, String),
     String(String),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
@@ -135,7 +137,8 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
     }
     let raw: Spanned<Raw> =
         serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(&error, text, file))?;
-    Ok(convert(raw, file))
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(convert(raw, file, &lines))
 }
 
 fn options() -> Options {
@@ -248,19 +251,28 @@ fn place<T>(spanned: &Spanned<T>, file: usize) -> Place {
     Place { file, line: number(spanned.referenced.line()), column: number(spanned.referenced.column()) }
 }
 
-fn convert(raw: Spanned<Raw>, file: usize) -> Node {
+/// A number as it was written.
+fn written(at: Place, lines: &[&str]) -> String {
+    let line = lines.get(at.line.saturating_sub(1)).copied().unwrap_or_default();
+    let rest = line.chars().skip(at.column.saturating_sub(1));
+    rest.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_')).collect()
+}
+
+fn convert(raw: Spanned<Raw>, file: usize, lines: &[&str]) -> Node {
     let at = place(&raw, file);
     let value = match raw.value {
         Raw::Null => Value::Null,
         Raw::Bool(value) => Value::Bool(value),
-        Raw::Integer(value) => Value::Integer(value),
-        Raw::Float(value) => Value::Float(value),
+        Raw::Integer(value) => Value::Integer(value, written(at, lines)),
+        Raw::Float(value) => Value::Float(value, written(at, lines)),
         Raw::String(value) => Value::String(value),
-        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file)).collect()),
+        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file, lines)).collect()),
         Raw::Map(entries) => Value::Map(
             entries
                 .into_iter()
-                .map(|(key, node)| (Key { at: place(&key, file), name: key.value }, convert(node, file)))
+                .map(|(key, node)| {
+                    (Key { at: place(&key, file), name: key.value }, convert(node, file, lines))
+                })
                 .collect(),
         ),
     };

@@ -63,6 +63,19 @@ fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
 }
 
 #[test]
+fn a_number_where_a_text_is_meant_keeps_its_digits() {
+    let overlay = "vars: {a: 1.30, b: 007, c: -5, ä: 1e3, d: 0x1F}\nservices: {web: {env: {V: 1.10}}}\n";
+    let project = project(GOOD, overlay).expect("valid");
+    let staging = project.environments.values().next().expect("one");
+    let vars: Vec<&str> = staging.vars.values().map(|text| text.0.as_str()).collect();
+    assert_eq!(vars, ["1.30", "007", "-5", "0x1F", "1e3"]);
+    let web = staging.services.values().next().expect("one");
+    assert_eq!(serde_json::to_value(&web.env["V"]).expect("JSON"), "1.10");
+    let said = faults(GOOD, "vars: {a: true}\n").join("\n");
+    assert!(said.contains("vars.a: this is `true`"), "{said}");
+}
+
+#[test]
 fn what_no_driver_does_yet_is_refused_and_never_ignored() {
     let cases = [
         ("cluster: {kind: kubernetes}", "traffic.kind: a cluster has no router"),
@@ -89,6 +102,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ("traffic: {nginx: {}}", "traffic.nginx: only `kind: nginx` has this"),
         ("slots: {blue: {namespace: a}}", "slots: the host engine has no namespaces"),
         ("services: {web: {build: {kind: docker}}}", "build.copy: the Dockerfile says this"),
+        ("services: {web: {build: {user: app}}}", "build.user: `app` is not a user in numbers"),
         ("services: {web: {build: {target: a}}}", "build.target: only the builders `docker` and `buildah`"),
         ("services: {web: {build: {kind: docker, secrets: [a]}}}", "there is no secret `a`"),
         (

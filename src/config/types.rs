@@ -877,13 +877,13 @@ impl<'de> Visitor<'de> for TextVisitor {
 
 impl<'de> Deserialize<'de> for EnvEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor)
+        deserializer.deserialize_bytes(TextVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_any(TextVisitor)? {
+        match deserializer.deserialize_bytes(TextVisitor)? {
             EnvEntry::Text(text) => Ok(text),
             EnvEntry::Secret(_) => Err(serde::de::Error::custom("a text is needed here, and no secret")),
         }

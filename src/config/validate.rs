@@ -77,6 +77,15 @@ fn check_service(
         let path = ["services", name.as_str(), "build"];
         findings.add(&path, "nothing is copied into the image", "add `copy: {target/release/app: /app}`");
     }
+    if let Some(user) = &service.build.user {
+        let numbers =
+            user.0.split_once(':').map_or_else(|| vec![user.0.as_str()], |(uid, gid)| vec![uid, gid]);
+        if numbers.iter().any(|number| number.parse::<u32>().is_err()) {
+            let path = ["services", name.as_str(), "build", "user"];
+            let message = format!("`{}` is not a user in numbers", user.0);
+            findings.add(&path, message, "write `65532`, or `65532:65532`: the image has no list of names");
+        }
+    }
     for (from, to) in &service.build.copy {
         let is_plain = to.components().all(|part| !matches!(part, std::path::Component::ParentDir));
         if !to.is_absolute() || !is_plain {

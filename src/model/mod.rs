@@ -6,6 +6,7 @@
 pub mod address;
 pub mod branch;
 pub mod build;
+pub mod chain;
 pub mod check;
 pub mod desired;
 pub mod digest;
@@ -31,6 +32,7 @@ pub mod state;
 pub mod workload;
 
 pub use address::Address;
+pub use chain::chain;
 pub use digest::{ContentHash, Digest, Fingerprint};
 pub use name::{EnvironmentName, ProjectName, ServiceName};
 pub use object::{Manifest, ObjectKey};

@@ -260,6 +260,43 @@ fn every_way_to_be_refused_by_amazon_says_what_to_do() {
     Said::from(&command.output().expect("shipit starts")).code(1).says("aws sso login");
 }
 
+/// Every file below a folder that has this in it.
+fn leaks(folder: &Path, canary: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            leaks(&path, canary, found);
+        } else if std::fs::read(&path)
+            .is_ok_and(|bytes| bytes.windows(canary.len()).any(|part| part == canary.as_bytes()))
+        {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn no_credential_and_no_token_is_written_down_or_given_to_a_child() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("", CLUSTER);
+    // What every child of the run was started with, as a build sees it.
+    let file = cloud.path().join("shipit.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file").replace(
+        "context: app,",
+        "context: app, run: {shell: \"cat /proc/[0-9]*/cmdline | tr '\\\\000' ' ' > ../argv\"},",
+    );
+    std::fs::write(&file, text).expect("written");
+    cloud.run(&["plan", "--env", "staging", "--out", "p.json"]).code(0);
+    cloud.run(&["apply", "--env", "staging", "--auto-approve", "--output", "json"]).code(0);
+    let argv = std::fs::read_to_string(cloud.path().join("argv")).expect("what ran");
+    assert!(argv.contains("shipit") || argv.contains("apply"), "{argv}");
+    for canary in ["canary-secret-key-5e1d", "k8s-aws-v1."] {
+        let mut found = Vec::new();
+        leaks(cloud.path(), canary, &mut found);
+        assert!(found.is_empty(), "{canary}: {found:?}");
+    }
+}
+
 /// The folder with the tools that the tests have built.
 fn tools() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");

@@ -37,7 +37,7 @@ use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::files::process::started;
-use crate::model::Digest;
+use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
 
 /// How long the engine may take for one answer.
@@ -62,15 +62,7 @@ pub struct DockerRuntime {
 fn said(error: &Error) -> String {
     match error {
         Error::DockerResponseServerError { message, .. } => message.clone(),
-        other => {
-            let mut text = other.to_string();
-            let mut next = std::error::Error::source(other);
-            while let Some(error) = next {
-                text = format!("{text}: {error}");
-                next = error.source();
-            }
-            text
-        }
+        other => chain(other),
     }
 }
 

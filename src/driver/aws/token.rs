@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::driver::aws::{Aws, code, explained};
 use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
+use crate::model::chain;
 use crate::port::engine::EngineError;
 
 /// A token is good for fifteen minutes; it is made anew before.
@@ -49,10 +50,8 @@ impl EksLogin {
         let help = "set AWS_PROFILE, or log in with `aws sso login`, or give the machine a role";
         let provider =
             config.credentials_provider().ok_or_else(|| self.unreachable("no credentials", help))?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| self.unreachable(super::chain(&error), help))?;
+        let credentials =
+            provider.provide_credentials().await.map_err(|error| self.unreachable(chain(&error), help))?;
         let region = config.region().map_or("us-east-1", |region| region.as_ref()).to_owned();
         // As the SDKs have it: the service's own variable goes before the one for all.
         let own = std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|url| !url.is_empty());

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::driver::cluster::kubernetes::connect::{ClusterLogin, Connected, chain};
-use crate::model::ObjectKey;
+use crate::driver::cluster::kubernetes::connect::{ClusterLogin, Connected};
+use crate::model::{ObjectKey, chain};
 use crate::port::engine::EngineError;
 
 /// The name under which shipit's fields are recorded at the server.

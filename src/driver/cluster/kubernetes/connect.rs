@@ -15,6 +15,7 @@ use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
+use crate::model::chain;
 use crate::port::engine::EngineError;
 
 /// Where a cluster's API server is.
@@ -209,18 +210,4 @@ fn unreadable(error: &KubeconfigError) -> EngineError {
         _ => "`kubectl config view` shows what is in it".to_owned(),
     };
     refused(chain(error), help)
-}
-
-/// An error with all that caused it, each said once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        next = error.source();
-    }
-    text
 }

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::driver::registry::oci::credentials;
-use crate::model::Digest;
+use crate::model::{Digest, chain};
 use crate::port::registry::{BaseImage, Blob, RegistryError};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -342,15 +342,7 @@ pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryErro
                 "`docker login` (or `skopeo login`) writes the credentials that shipit reads".to_owned();
             return RegistryError::Remote { what, reason: error.to_string(), help };
         }
-        OciDistributionError::RequestError(inner) => {
-            let mut text = inner.to_string();
-            let mut next = std::error::Error::source(inner);
-            while let Some(error) = next {
-                text = format!("{text}: {error}");
-                next = error.source();
-            }
-            text
-        }
+        OciDistributionError::RequestError(inner) => chain(inner),
         other => other.to_string(),
     };
     let help = match error {
