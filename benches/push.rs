@@ -109,7 +109,10 @@ fn main() {
         .collect();
     let registry = |name: &str| {
         let repositories = BTreeMap::from([(web.clone(), name.to_owned())]);
-        Oci::new(Place { endpoint: endpoint.clone(), repositories, moves_tags: true }, Remote::default())
+        Oci::new(
+            Place { endpoint: endpoint.clone(), repositories, moves_tags: true, provenance: false },
+            Remote::default(),
+        )
     };
     let first = image(folder.path(), &fixed, "first", 1);
     let begun = Instant::now();

@@ -291,6 +291,7 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                 ("repository", registry.repository.is_some()),
                 ("ca", registry.ca.is_some()),
                 ("plain_http", registry.plain_http),
+                ("provenance", registry.provenance),
             ];
             refuse(
                 findings,

@@ -113,6 +113,9 @@ pub struct Registry {
     /// `oci` and `ecr`: whether the registry is spoken to without TLS. One on this machine always may be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
+    /// `oci` and `ecr`: whether each image gets a document attached that says where it comes from (in-toto, SLSA).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub provenance: bool,
     /// `ecr`: the region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,

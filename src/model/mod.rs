@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod period;
 pub mod plan;
 pub mod promotion;
+pub mod provenance;
 pub mod release;
 pub mod resource;
 pub mod route;

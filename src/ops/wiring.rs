@@ -156,7 +156,10 @@ fn registry(
         _ => Arc::new(DockerLogin),
     };
     let moves_tags = registry.immutable_tags != Some(true);
-    Ok(Arc::new(Oci::new(Place { endpoint, repositories, moves_tags }, Remote::new(login, trust))))
+    Ok(Arc::new(Oci::new(
+        Place { endpoint, repositories, moves_tags, provenance: registry.provenance },
+        Remote::new(login, trust),
+    )))
 }
 
 /// The address of an account's registry in a region.

@@ -165,6 +165,23 @@ pub trait Registry: Send + Sync {
     /// may be about to use them), and every blob that no image left uses.
     async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError>;
 
+    /// Whether each image gets a document that says where it comes from.
+    fn wants_provenance(&self) -> bool {
+        false
+    }
+
+    /// Attaches a document to an image that is there: an artifact whose subject it is.
+    async fn attach(
+        &self,
+        service: &ServiceName,
+        image: &Digest,
+        kind: &str,
+        document: &[u8],
+    ) -> Result<(), RegistryError> {
+        let _ = (service, image, kind, document);
+        Ok(())
+    }
+
     /// Whether a tag may be moved to another image.
     fn moves_tags(&self) -> bool {
         true

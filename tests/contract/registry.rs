@@ -171,7 +171,7 @@ pub fn remote() -> Option<Oci> {
     let endpoint = crate::cluster::admin()?.registry;
     let name = format!("contract-{}", uuid::Uuid::new_v4().simple());
     let repositories = BTreeMap::from([(web(), format!("{name}/web")), (other(), format!("{name}/other"))]);
-    Some(Oci::new(Place { endpoint, repositories, moves_tags: true }, Remote::default()))
+    Some(Oci::new(Place { endpoint, repositories, moves_tags: true, provenance: false }, Remote::default()))
 }
 
 fn other() -> ServiceName {
@@ -248,6 +248,41 @@ async fn a_base_comes_from_any_registry_and_by_an_index_too() {
     }
     let nothing = layout.base(&format!("{repository}:nothing")).await.expect("an answer");
     assert_eq!(nothing, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_attached_and_found_by_its_image() {
+    let Some(registry) = remote() else { return };
+    let root = folder();
+    let (_, digest) = push(&registry, root.path(), "v1").await;
+    let kind = shipit::model::provenance::ARTIFACT;
+    for text in ["{\"one\": 1}", "{\"two\": 2}", "{\"two\": 2}"] {
+        registry.attach(&web(), &digest, kind, text.as_bytes()).await.expect("attached");
+    }
+    let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+        panic!("a registry")
+    };
+    let (host, name) = repository.split_once('/').expect("a repository");
+    let get = |path: &str| -> serde_json::Value {
+        let accept =
+            "accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let url = format!("http://{host}/v2/{name}/{path}");
+        let output = Command::new("curl").args(["--silent", "--fail", "--header", accept, &url]).output();
+        serde_json::from_slice(&output.expect("curl starts").stdout).expect(path)
+    };
+    // This registry lists no referrers itself: the tag that the specification gives does.
+    let index = get(&format!("manifests/{}", digest.to_string().replace(':', "-")));
+    let entries = index["manifests"].as_array().expect("entries");
+    assert_eq!(entries.len(), 2, "the same document twice is one: {index}");
+    for (entry, wanted) in entries.iter().zip([serde_json::json!({"one": 1}), serde_json::json!({"two": 2})])
+    {
+        assert_eq!(entry["artifactType"], kind);
+        let artifact = get(&format!("manifests/{}", entry["digest"].as_str().expect("a digest")));
+        assert_eq!(artifact["subject"]["digest"], digest.to_string());
+        let document = get(&format!("blobs/{}", artifact["layers"][0]["digest"].as_str().expect("a digest")));
+        assert_eq!(document, wanted);
+    }
+    registry.verify(&web(), &digest).await.expect("whole");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 //! the manifest, so that a push that dies on the way leaves nothing that a reader could take for an image. [`remote`]
 //! speaks to registries, `credentials` reads what `docker login` wrote. Start with [`Oci`].
 
+mod attach;
 mod credentials;
 pub mod remote;
 
@@ -36,6 +37,8 @@ pub struct Place {
     pub repositories: BTreeMap<ServiceName, String>,
     /// Whether a tag may be moved to another image.
     pub moves_tags: bool,
+    /// Whether each image has a document attached that says where it comes from.
+    pub provenance: bool,
 }
 
 /// A registry on the network.
@@ -237,6 +240,20 @@ impl Registry for Oci {
             Some((blob, _)) => Err(missing(format!("{} of {image}", blob.digest))),
             None => Ok(()),
         }
+    }
+
+    fn wants_provenance(&self) -> bool {
+        self.place.provenance
+    }
+
+    async fn attach(
+        &self,
+        service: &ServiceName,
+        image: &Digest,
+        kind: &str,
+        document: &[u8],
+    ) -> Result<(), RegistryError> {
+        attach::attach(self, service, image, kind, document).await
     }
 
     fn moves_tags(&self) -> bool {

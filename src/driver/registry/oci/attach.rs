@@ -1,0 +1,81 @@
+//! Documents attached to an image: artifacts whose subject it is (distribution-spec, "Listing Referrers"). A registry that
+//! does not list them itself has them listed under the tag that the specification gives for that.
+
+use oci_client::{Reference, RegistryOperation};
+use serde_json::{Value, json};
+
+use crate::driver::registry::oci::Oci;
+use crate::driver::registry::oci::remote::{Connection, MANIFEST, absent, retry};
+use crate::model::{Digest, ServiceName};
+use crate::port::registry::RegistryError;
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+pub(super) async fn attach(
+    oci: &Oci,
+    service: &ServiceName,
+    subject: &Digest,
+    kind: &str,
+    document: &[u8],
+) -> Result<(), RegistryError> {
+    let image = oci.image(service, subject);
+    let missing =
+        || RegistryError::Missing { what: format!("image {image}"), place: image.registry().to_owned() };
+    let (manifest, _) = oci.remote.manifest(&image).await?.ok_or_else(missing)?;
+    let media_type: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+    let media_type = media_type["mediaType"].as_str().unwrap_or(MANIFEST);
+    let open = oci.remote.open(&image, RegistryOperation::Push).await?;
+    let blob = |bytes: &[u8], media_type: &str| json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()});
+    for bytes in [document, b"{}"] {
+        send(&open, &image, bytes).await?;
+    }
+    let artifact = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": kind,
+        "config": blob(b"{}", EMPTY),
+        "layers": [blob(document, kind)],
+        "subject": blob(&manifest, media_type),
+    });
+    let artifact = artifact.to_string().into_bytes();
+    let digest = Digest::of(&artifact);
+    oci.put(&open, &oci.image(service, &digest), &artifact, MANIFEST).await?;
+    list(oci, &open, service, subject, &artifact, kind).await
+}
+
+async fn send(open: &Connection, image: &Reference, bytes: &[u8]) -> Result<(), RegistryError> {
+    let digest = Digest::of(bytes).to_string();
+    let there = retry(|| format!("looking for {digest}"), || open.client.blob_exists(image, &digest)).await?;
+    if there {
+        return Ok(());
+    }
+    let push = || open.client.push_blob(image, bytes.to_vec(), &digest);
+    retry(|| format!("pushing {digest} to {}", image.repository()), push).await.map(drop)
+}
+
+/// Lists the artifact by tag, where the registry does not list it itself.
+async fn list(
+    oci: &Oci,
+    open: &Connection,
+    service: &ServiceName,
+    subject: &Digest,
+    artifact: &[u8],
+    kind: &str,
+) -> Result<(), RegistryError> {
+    let image = oci.image(service, subject);
+    let digest = Digest::of(artifact);
+    let ask = || open.client.pull_referrers(&image, None);
+    let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
+    if listed.manifests.iter().any(|entry| entry.digest == digest.to_string()) {
+        return Ok(());
+    }
+    let tag = oci.tagged(service, &subject.to_string().replace(':', "-"));
+    let there = absent(oci.remote.manifest(&tag).await)?.flatten();
+    let there: Value = there.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let mut entries = there["manifests"].as_array().cloned().unwrap_or_default();
+    entries
+        .push(json!({"mediaType": MANIFEST, "digest": digest, "size": artifact.len(), "artifactType": kind}));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).to_string();
+    oci.put(open, &tag, index.as_bytes(), INDEX).await
+}
