@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::agent::{logs as log_files, server, unit as units};
-use crate::driver::host::{Starting, connect};
+use crate::driver::host::{Starting, connect, connect_any};
 use crate::model::facts::Facts;
 use crate::ops::Error;
 use crate::port::engine::EngineError;
@@ -51,15 +51,8 @@ fn inherited() -> Vec<std::net::TcpListener> {
 /// What the agent has, in words.
 pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
     let directory = Directory::find(directory);
-    let mut client = match connect(&directory, Starting::Never).await {
-        Ok(client) => client,
-        Err(EngineError::Unreachable { .. }) => {
-            return Ok(format!(
-                "No agent runs in {}. `shipit apply` starts one.\n",
-                directory.path().display()
-            ));
-        }
-        Err(error) => return Err(error.into()),
+    let Some(mut client) = connect_any(&directory).await? else {
+        return Ok(format!("No agent runs in {}. `shipit apply` starts one.\n", directory.path().display()));
     };
     let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
     let mut text = format!(
@@ -94,11 +87,7 @@ async fn environments(client: &mut Client, scopes: Vec<v1::Scope>) -> Result<Vec
 /// Stops the agent; says what stands then.
 pub async fn stop(directory: Option<PathBuf>, stopping: Stopping) -> Result<String, Error> {
     let directory = Directory::find(directory);
-    let mut client = match connect(&directory, Starting::Never).await {
-        Ok(client) => client,
-        Err(EngineError::Unreachable { .. }) => return Ok("No agent runs.\n".to_owned()),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(mut client) = connect_any(&directory).await? else { return Ok("No agent runs.\n".to_owned()) };
     let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
     let message = v1::ShutdownRequest { stop_services: stopping == Stopping::Services };
     client.shutdown(message).await.map_err(EngineError::from)?;

@@ -49,6 +49,12 @@ pub enum Starting {
     Never,
 }
 
+/// A client of the agent in this folder, of whichever version: `Info`, `Observe` and `Shutdown` are the same in all. None
+/// when no agent runs.
+pub async fn connect_any(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
+    reach(directory).await
+}
+
 /// A client of the agent in this folder.
 pub async fn connect(directory: &Directory, starting: Starting) -> Result<AgentClient<Channel>, EngineError> {
     if let Some(client) = attempt(directory).await? {
@@ -62,21 +68,7 @@ pub async fn connect(directory: &Directory, starting: Starting) -> Result<AgentC
 
 /// A client, if somebody listens. An agent of another version is an error of its own.
 async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
-    let path = directory.socket();
-    if UnixStream::connect(&path).await.is_err() {
-        return Ok(None);
-    }
-    // The URI is not used: the connector knows the way.
-    let endpoint = Endpoint::from_static("http://agent").connect_timeout(Duration::from_secs(5));
-    let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    });
-    let channel = endpoint.connect_with_connector(connector).await;
-    let channel = channel.map_err(|error| unreachable(directory, error.to_string()))?;
-    let mut client = AgentClient::new(channel)
-        .max_decoding_message_size(super::MESSAGE_LIMIT)
-        .max_encoding_message_size(super::MESSAGE_LIMIT);
+    let Some(mut client) = reach(directory).await? else { return Ok(None) };
     let info = client.info(super::request(InfoRequest {}, super::SHORT)).await?.into_inner();
     if info.contract != CONTRACT {
         return Err(EngineError::Unreachable {
@@ -89,6 +81,26 @@ async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, 
                 .to_owned(),
         });
     }
+    Ok(Some(client))
+}
+
+/// A client, if somebody listens.
+async fn reach(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
+    let path = directory.socket();
+    if UnixStream::connect(&path).await.is_err() {
+        return Ok(None);
+    }
+    // The URI is not used: the connector knows the way.
+    let endpoint = Endpoint::from_static("http://agent").connect_timeout(Duration::from_secs(5));
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|error| unreachable(directory, error.to_string()))?;
+    let client = AgentClient::new(channel)
+        .max_decoding_message_size(super::MESSAGE_LIMIT)
+        .max_encoding_message_size(super::MESSAGE_LIMIT);
     Ok(Some(client))
 }
 

@@ -24,7 +24,7 @@ use crate::proto::convert::{decode, encode, parse};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
 
-pub use connect::{Starting, connect};
+pub use connect::{Starting, connect, connect_any};
 
 /// How long a call may take that only looks or flips something.
 const SHORT: Duration = Duration::from_secs(30);
