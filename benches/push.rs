@@ -74,6 +74,7 @@ fn floor(endpoint: &str, repository: &str, image: &BuiltImage) -> Duration {
     });
     let mut curl = Command::new("curl")
         .args(["--silent", "--parallel", "--config", "-"])
+        .stderr(Stdio::null())
         .stdin(Stdio::piped())
         .spawn()
         .expect("curl starts");
