@@ -38,6 +38,10 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
         done.push(draft.add_with_undos(new, restore(*slot, there)));
     }
     objects::prune(&mut draft, found, &done);
+    if !desired.resources.is_empty() {
+        let names: Vec<String> = desired.resources.iter().map(|resource| resource.key.to_string()).collect();
+        draft.notes.push(format!("the infrastructure stays: {}", names.join(", ")));
+    }
     let mut plan = draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None);
     // That nothing answers any more is what was asked for.
     plan.probe.rate = 0;

@@ -179,7 +179,8 @@ fn from_an_empty_account_to_live_in_one_apply() {
     let newer = changed.replace("1.33", "1.35");
     cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", &newer);
     cloud.apply().code(1).says("this endpoint does not have UpdateClusterVersion");
-    assert_eq!(cloud.run(&["status", "--env", "staging"]).code(0).code, Some(0));
+    cloud.configure("", &changed);
+    cloud.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0).says("the infrastructure stays");
 }
 
 #[test]
@@ -220,6 +221,38 @@ fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
     cloud.plan().code(6).says("would expire").says("which is live in staging");
     cloud.configure("  retention: {tagged: 2}\n", CLUSTER);
     cloud.plan().code(2).says("lifecycle");
+}
+
+#[test]
+fn a_cluster_s_settings_and_its_machines_are_changed_in_place() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    let role = "arn:aws:iam::123456789012:role/eks";
+    let cluster = |create: &str, max: u16| {
+        format!(
+            "  create: {{version: 1.30, role: \"{role}\", subnets: [subnet-2, subnet-1]{create}}}\n  node_groups: {{workers: {{role: \
+             \"{role}\", subnets: [subnet-1], instance_types: [m7i.large], min: 1, max: {max}}}}}\n"
+        )
+    };
+    cloud.configure("", &cluster("", 3));
+    // Digits stay as they are written: 1.30 is not 1.3.
+    cloud.plan().code(2).says("+ 1.30").says("node_group.workers");
+    cloud.apply().code(0).says("blue is active");
+    cloud.plan().code(0).says("No changes");
+    cloud.configure(
+        "",
+        &cluster(
+            ", logging: [api, audit], tags: {team: shop}, public_access: false, private_access: true",
+            5,
+        ),
+    );
+    cloud.plan().code(2).says("4 fields (differs)").says("- 3").says("+ 5").says("Plan: 2 changes");
+    cloud.apply().code(0);
+    cloud.plan().code(0).says("No changes");
+    // Machines with another role are other machines.
+    let other = cluster(", logging: [api, audit]", 5).replace("m7i.large", "m7i.xlarge");
+    cloud.configure("", &other);
+    cloud.plan().code(2).says("± node_group.workers        is made anew: instance_types cannot be changed");
 }
 
 #[test]
