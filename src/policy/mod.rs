@@ -2,10 +2,12 @@
 
 pub mod lifecycle;
 mod owners;
+mod remake;
 
 use globset::Glob;
 
 pub use owners::may_take;
+pub use remake::may_remake;
 
 use crate::model::EnvironmentName;
 use crate::model::branch::{Arrival, BranchRule, DirectCommits};

@@ -239,20 +239,17 @@ fn a_cluster_s_settings_and_its_machines_are_changed_in_place() {
     cloud.plan().code(2).says("+ 1.30").says("node_group.workers");
     cloud.apply().code(0).says("blue is active");
     cloud.plan().code(0).says("No changes");
-    cloud.configure(
-        "",
-        &cluster(
-            ", logging: [api, audit], tags: {team: shop}, public_access: false, private_access: true",
-            5,
-        ),
-    );
-    cloud.plan().code(2).says("4 fields (differs)").says("- 3").says("+ 5").says("Plan: 2 changes");
+    cloud.configure("", &cluster(", logging: [api, audit], tags: {team: shop}", 5));
+    cloud.plan().code(2).says("+ api, audit").says("- 3").says("+ 5").says("Plan: 2 changes");
     cloud.apply().code(0);
     cloud.plan().code(0).says("No changes");
     // Machines with another role are other machines.
     let other = cluster(", logging: [api, audit]", 5).replace("m7i.large", "m7i.xlarge");
     cloud.configure("", &other);
-    cloud.plan().code(2).says("± node_group.workers        is made anew: instance_types cannot be changed");
+    cloud.plan().code(2).says("± node_group.workers       is made anew: instance_types cannot be changed");
+    // Another cluster would have nothing in it.
+    cloud.configure("", &cluster("", 5).replace("subnet-2, subnet-1]", "subnet-3]"));
+    cloud.plan().code(6).says("subnets is subnet-1, subnet-2 and cannot become subnet-3");
 }
 
 #[test]
