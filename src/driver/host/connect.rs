@@ -66,10 +66,25 @@ pub async fn connect(directory: &Directory, starting: Starting) -> Result<AgentC
     start(directory).await
 }
 
-/// A client, if somebody listens. An agent of another version is an error of its own.
+/// A client, if somebody listens. An agent of another version is an error of its own. One that goes away while it is
+/// asked is asked again, until there is none: its socket accepts for a moment longer than it lives.
 async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
-    let Some(mut client) = reach(directory).await? else { return Ok(None) };
-    let info = client.info(super::request(InfoRequest {}, super::SHORT)).await?.into_inner();
+    let deadline = Instant::now() + START;
+    let (client, info) = loop {
+        let asked = async {
+            let Some(mut client) = reach(directory).await? else { return Ok(None) };
+            let info = client.info(super::request(InfoRequest {}, super::SHORT)).await?.into_inner();
+            Ok(Some((client, info)))
+        };
+        match asked.await {
+            Ok(Some(answer)) => break answer,
+            Ok(None) => return Ok(None),
+            Err(EngineError::Unreachable { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(LOOK).await;
+            }
+            Err(error) => return Err(error),
+        }
+    };
     if info.contract != CONTRACT {
         return Err(EngineError::Unreachable {
             what: format!("asking the agent in {}", directory.path().display()),
