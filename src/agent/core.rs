@@ -13,7 +13,7 @@ use crate::agent::board::{Board, Key, Serving};
 use crate::agent::health::Prober;
 use crate::agent::instance::{Making, Supervised};
 use crate::agent::record::{Processes, Record, SlotRecord};
-use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::rootfs;
 use crate::agent::router::{LogFile, Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
 use crate::agent::{Directory, logs, proxy};
@@ -181,24 +181,10 @@ impl Agent {
         let missing = || failed("starting a service", &format!("{service} is not in the slot"));
         let workload = there.workloads.get(service).ok_or_else(missing)?.spec.clone();
         let digest = workload.image.value().ok_or_else(missing)?;
-        let image = self
-            .runtimes
-            .of(&workload)
-            .meta(&self.directory, digest)
-            .map_err(|error| failed("reading the image", &error))?;
-        Ok(self.made_of(scope, there, workload, image, secrets))
-    }
-
-    fn made_of(
-        &self,
-        scope: &Scope,
-        there: &SlotRecord,
-        workload: crate::model::workload::Workload,
-        image: ImageMeta,
-        secrets: BTreeMap<String, SecretValue>,
-    ) -> Making {
         let runtime = self.runtimes.of(&workload);
-        Making {
+        let image =
+            runtime.meta(&self.directory, digest).map_err(|error| failed("reading the image", &error))?;
+        Ok(Making {
             directory: self.directory.clone(),
             scope: scope.clone(),
             label: there.label.clone(),
@@ -207,7 +193,7 @@ impl Agent {
             secrets,
             runtime,
             prober: self.prober.clone(),
-        }
+        })
     }
 
     pub(super) const fn folder(&self) -> &Directory {
@@ -333,13 +319,13 @@ impl Agent {
     pub(super) async fn sweep(&self) {
         let used = self.used();
         rootfs::sweep(&self.directory, &used);
-        if self.runs_containers() {
+        if self.uses_docker() {
             self.runtimes.docker.sweep(&used).await;
         }
     }
 
-    fn runs_containers(&self) -> bool {
-        self.scopes().iter().any(|scope| has_containers(&self.environment(scope).board.record()))
+    fn uses_docker(&self) -> bool {
+        self.scopes().iter().any(|scope| is_dockers(&self.environment(scope).board.record()))
     }
 
     /// Takes containers away that a dead agent left and that nobody knows: one that was made and not yet written down.
@@ -349,7 +335,7 @@ impl Agent {
         let known: Vec<String> = processes.filter_map(|process| process.container).collect();
         let agent = self.directory.path().display().to_string();
         self.runtimes.container.remove_strays(&agent, &known).await;
-        if records.iter().any(has_containers) {
+        if records.iter().any(is_dockers) {
             self.runtimes.docker.remove_strays(&agent, &known).await;
         }
     }
@@ -391,7 +377,7 @@ impl Agent {
 }
 
 /// Whether the Docker Engine has to be asked for anything.
-fn has_containers(record: &Record) -> bool {
+fn is_dockers(record: &Record) -> bool {
     let mut workloads = record.slots.values().flat_map(|there| there.workloads.values());
     workloads.any(|workload| {
         workload.spec.container.as_ref().is_some_and(|container| container.by == ContainerKind::Docker)
@@ -435,7 +421,7 @@ impl Engine for Arc<Agent> {
         let one = BTreeMap::from([(route.service.clone(), route.clone())]);
         proxy::lead(&one, record.active).await.map_err(|reason| EngineError::Refused {
             reason: format!("the proxy in front of {} stays as it was: {reason}", route.service),
-            help: "look at `traffic.nginx` in the configuration".to_owned(),
+            help: "look at `traffic` in the configuration".to_owned(),
         })?;
         self.write(&environment, |record| {
             record.routes.insert(route.service.clone(), route.clone());
@@ -545,17 +531,18 @@ impl Engine for Arc<Agent> {
                 there.stops_at = None;
             }
         });
-        match switched {
-            Ok(Ok(())) => Ok(()),
+        let error = match switched {
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(slot)) => {
-                if let Err(error) = proxy::lead(&routes, active).await {
-                    tracing::error!(%error, "the proxy could not be led back");
-                }
                 let not_ready = self.not_ready(&permit.scope, slot, &environment.board.facts());
-                Err(EngineError::NotReady { slot, not_ready })
+                EngineError::NotReady { slot, not_ready }
             }
-            Err(error) => Err(failed("writing the switch down", &error)),
+            Err(error) => failed("writing the switch down", &error),
+        };
+        if let Err(error) = proxy::lead(&routes, active).await {
+            tracing::error!(%error, "the proxy could not be led back");
         }
+        Err(error)
     }
 
     async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
