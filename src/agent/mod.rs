@@ -7,6 +7,7 @@
 //!     instance   one supervised process: start, health, restart, stop
 //!     runtime    how a process is started, found again and ended
 //!     rootfs     an image's files, unpacked and verified
+//!     proxy      nginx in front of the slots, and etcd told of a switch (publish)
 //!     record     what is written down, so that the next agent goes on where this one was
 //! router    listeners and the reverse proxy
 //! ```
@@ -22,6 +23,7 @@ mod instance;
 pub mod logs;
 mod place;
 mod proxy;
+mod publish;
 pub mod record;
 mod rootfs;
 pub mod router;

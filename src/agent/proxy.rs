@@ -1,5 +1,4 @@
-//! A proxy of somebody else's in front of the slots: nginx, whose configuration a switch rewrites; and a key in etcd, for
-//! whoever routes by it.
+//! A proxy of somebody else's in front of the slots: nginx, whose configuration a switch rewrites.
 //!
 //! Each slot answers on an address of its own, which never changes. A switch writes the other text, has the proxy test
 //! it, has it loaded, and waits until it is in force; only then it is written down as done. Whatever fails, the text that
@@ -10,8 +9,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
@@ -20,6 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::agent::publish::publish;
 use crate::files;
 use crate::model::ServiceName;
 use crate::model::Slot;
@@ -33,8 +31,6 @@ const IN_FORCE: Duration = Duration::from_secs(15);
 /// second the workers of both accept (nginx, `ngx_master_process_cycle`).
 const IN_A_ROW: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(12);
-/// How often a key is written until that is given up.
-const TRIES: u32 = 5;
 
 /// Routes by service.
 type Routes = BTreeMap<ServiceName, Route>;
@@ -166,41 +162,4 @@ async fn in_force(route: &Route, proxy: &Proxy, to: Option<Slot>) -> Result<(), 
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// Writes the slot into its key.
-async fn publish(publication: &Publication, to: Option<Slot>) -> Result<(), String> {
-    let body = serde_json::json!({
-        "key": STANDARD.encode(&publication.key),
-        "value": STANDARD.encode(to.map_or("off", Slot::as_str)),
-    });
-    let mut last = String::new();
-    for attempt in 0..TRIES {
-        for endpoint in &publication.endpoints {
-            match put(endpoint, &body.to_string()).await {
-                Ok(()) => return Ok(()),
-                Err(reason) => last = format!("{endpoint}: {reason}"),
-            }
-        }
-        let jitter = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-        tokio::time::sleep(Duration::from_millis(100 << attempt) * (256 + jitter) / 512).await;
-    }
-    Err(format!("the key {} could not be written: {last}", publication.key))
-}
-
-async fn put(endpoint: &str, body: &str) -> Result<(), String> {
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
-        .map_err(|error| error.to_string())?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
-    let request = Request::post(format!("{}/v3/kv/put", endpoint.trim_end_matches('/')))
-        .header("content-type", "application/json")
-        .body(Full::from(body.to_owned()))
-        .map_err(|error| error.to_string())?;
-    let answer = tokio::time::timeout(Duration::from_secs(5), client.request(request)).await;
-    let answer = answer.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
 }

@@ -2,8 +2,8 @@
 
 use crate::config::suggest::suggest;
 use crate::config::types::{
-    BuildKind, ClusterKind, Conflicts, Environment, Manifests, RegistryKind, Resources, Runtime, Service,
-    StateKind, TrafficKind,
+    BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish, RegistryKind, Resources, Runtime,
+    Service, StateKind, TrafficKind,
 };
 use crate::config::validate::Findings;
 use crate::model::ServiceName;
@@ -117,6 +117,9 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         }
         _ => findings.add(&["traffic", "kind"], only, "use `embedded`"),
     }
+    if let Some(published) = &environment.traffic.publish {
+        publish(findings, published);
+    }
     if environment.registry.kind != RegistryKind::Layout && !docker {
         let help = "use `layout`, or `cluster: {runtime: docker}`";
         findings.add(&["registry", "kind"], "processes are started from a layout", help);
@@ -178,6 +181,37 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
                 findings.add(&path, "a path inside, and a volume or a folder", help);
             }
         }
+    }
+}
+
+/// Who writes the key of etcd: a name goes with a password, and a password through TLS or no further than this machine.
+fn publish(findings: &mut Findings<'_>, publish: &Publish) {
+    let path = |key: &'static str| ["traffic", "publish", key];
+    match (&publish.user, &publish.password_file) {
+        (Some(_), None) => {
+            let help = "write `password_file: /etc/shipit/etcd-password`";
+            findings.add(&path("user"), "a user of etcd has a password", help);
+        }
+        (None, Some(_)) => {
+            findings.add(&path("password_file"), "nothing says whose it is", "write `user: NAME`");
+        }
+        _ => {}
+    }
+    for (key, file) in [("password_file", &publish.password_file), ("ca", &publish.ca)] {
+        if file.as_ref().is_some_and(|file| !file.is_absolute()) {
+            let help = "write an absolute path: the agent has no project's folder";
+            findings.add(&path(key), "this is read on the agent's machine", help);
+        }
+    }
+    let in_clear = |endpoint: &&String| {
+        let authority = endpoint.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        authority.is_some_and(|authority| !crate::model::is_loopback(authority))
+    };
+    if publish.user.is_some()
+        && let Some(endpoint) = publish.etcd.iter().find(in_clear)
+    {
+        let message = format!("the password would go in clear to {endpoint}");
+        findings.add(&path("etcd"), message, "write `https://`, and `ca` for an authority of your own");
     }
 }
 

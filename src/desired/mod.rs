@@ -19,7 +19,7 @@ use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::{Desired, DesiredService};
-use crate::model::route::{Proxy, Publication, Route};
+use crate::model::route::{Login, Proxy, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
@@ -153,7 +153,10 @@ fn host_route(
     route.slots = configuration.slot_addresses(name);
     if let Some(publish) = &traffic.publish {
         let key = templates.render("traffic.publish.key", name, &publish.key)?;
-        route.publish = Some(Publication { endpoints: publish.etcd.clone(), key });
+        let login = publish.user.clone().zip(publish.password_file.clone());
+        let login = login.map(|(user, password_file)| Login { user, password_file });
+        let (endpoints, ca) = (publish.etcd.clone(), publish.ca.clone());
+        route.publish = Some(Publication { endpoints, key, login, ca });
     }
     if traffic.kind != TrafficKind::Nginx {
         return Ok(route);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::model::{ByteSize, Manifest, Period, ServiceName, Slot};
 
@@ -38,7 +39,7 @@ pub const MARK: &str = "/.shipit/slot";
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Proxy {
     /// The file that is the proxy's to read and shipit's to write.
-    pub config: std::path::PathBuf,
+    pub config: PathBuf,
     /// The command that takes `-t` (test) and `-s reload`.
     pub command: Vec<String>,
     /// The file's text by the slot that has live traffic.
@@ -62,6 +63,21 @@ pub struct Publication {
     pub endpoints: Vec<String>,
     /// The key; its value is `blue`, `green` or `off`.
     pub key: String,
+    /// Who writes it, where etcd asks for a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// The authority that signed the members' certificates, in PEM; those of the machine without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+}
+
+/// A user of etcd.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The file of the agent's machine that has the password; the agent reads it at each switch.
+    pub password_file: PathBuf,
 }
 
 impl Route {

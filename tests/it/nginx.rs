@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::support::http::Load;
-use crate::support::{PATIENCE, World};
+use crate::support::{World, free_port, has, tls, until};
 
 /// A world whose live traffic nginx takes; none without nginx.
 struct Front {
@@ -12,35 +12,9 @@ struct Front {
     nginx: Child,
 }
 
-fn is_there(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    assert!(found || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "{program} is not there");
-    if !found {
-        #[allow(clippy::print_stderr)]
-        {
-            eprintln!("SKIPPED: {program} is not there");
-        }
-    }
-    found
-}
-
-/// A port that nobody has now.
-fn free() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("an address").port()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(std::time::Instant::now() < deadline, "{what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-}
-
 impl Front {
     fn new() -> Option<Self> {
-        if !is_there("nginx") {
+        if !has("nginx") {
             return None;
         }
         let mut world = World::new();
@@ -60,7 +34,7 @@ impl Front {
             .spawn()
             .expect("nginx starts");
         until("nginx runs", || folder.join("pid").exists());
-        let (live, blue, green) = (world.live_address(), free(), free());
+        let (live, blue, green) = (world.live_address(), free_port(), free_port());
         let address = live.split(':').next().expect("an address").to_owned();
         world.staging = vec![
             // What nginx loses by itself is counted here, and is no reason to go back.
@@ -154,55 +128,143 @@ fn what_a_killed_agent_left_half_done_is_put_right_by_the_next() {
     until("nginx leads where the record says", || world.get() == "v1");
 }
 
+/// An etcd of one member.
+struct Etcd {
+    process: Child,
+    url: String,
+    curl: Vec<String>,
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Etcd {
+    fn start(world: &World, tls: Option<&tls::Certificate>) -> Self {
+        let (client, peer) = (free_port(), free_port());
+        let url = format!("{}://127.0.0.1:{client}", if tls.is_some() { "https" } else { "http" });
+        let peer = format!("http://127.0.0.1:{peer}");
+        let mut command = Command::new("etcd");
+        command
+            .args(["--data-dir", &world.path().join("etcd").display().to_string()])
+            .args(["--unsafe-no-fsync", "--log-level", "error"])
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut curl = vec!["--silent".to_owned(), "--show-error".to_owned()];
+        if let Some(tls) = tls {
+            command.arg("--cert-file").arg(&tls.chain).arg("--key-file").arg(&tls.key);
+            curl.extend(["--cacert".to_owned(), tls.authority.display().to_string()]);
+        }
+        let etcd = Self { process: command.spawn().expect("etcd starts"), url, curl };
+        until("etcd answers", || etcd.ask("/health", None, "{}").is_some());
+        etcd
+    }
+
+    /// What a request to its gateway is answered with.
+    fn ask(&self, path: &str, token: Option<&str>, body: &str) -> Option<serde_json::Value> {
+        let mut curl = Command::new("curl");
+        curl.args(&self.curl);
+        if path != "/health" {
+            curl.args(["--data", body]);
+        }
+        if let Some(token) = token {
+            curl.args(["--header", &format!("authorization: {token}")]);
+        }
+        let output = curl.arg(format!("{}{path}", self.url)).output().expect("curl starts");
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// The value of `/shop/live`.
+    fn live(&self, token: Option<&str>) -> Option<String> {
+        let answer = self.ask("/v3/kv/range", token, r#"{"key": "L3Nob3AvbGl2ZQ=="}"#)?;
+        let word = match answer["kvs"][0]["value"].as_str()? {
+            "Ymx1ZQ==" => "blue",
+            "Z3JlZW4=" => "green",
+            "b2Zm" => "off",
+            other => other,
+        };
+        Some(word.to_owned())
+    }
+}
+
+/// What `traffic.publish` says besides the members.
+fn publish(front: &mut Front, etcd: &Etcd, more: &str) {
+    let line =
+        front.world.staging[1].split(", publish:").next().expect("a line").trim_end_matches('}').to_owned();
+    let key = "key: \"/{{ project }}/live\"";
+    // One brace for nginx, one for traffic, as it was.
+    front.world.staging[1] = format!("{line}}}, publish: {{etcd: [\"{}\"], {key}{more}}}}}", etcd.url);
+}
+
 #[test]
 fn etcd_is_told_which_slot_is_live() {
     let Some(mut front) = Front::new() else { return };
-    if !is_there("etcd") {
+    if !has("etcd") {
         return;
     }
-    let (client, peer) = (free(), free());
-    let at = |port: u16| format!("http://127.0.0.1:{port}");
-    let data = front.world.path().join("etcd");
-    let mut etcd = Command::new("etcd")
-        .args(["--data-dir", &data.display().to_string(), "--unsafe-no-fsync", "--log-level", "error"])
-        .args(["--listen-client-urls", &at(client), "--advertise-client-urls", &at(client)])
-        .args(["--listen-peer-urls", &at(peer), "--initial-advertise-peer-urls", &at(peer)])
-        .args(["--initial-cluster", &format!("default={}", at(peer))])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("etcd starts");
-    let publish = format!(", publish: {{etcd: [\"{}\"], key: \"/{{{{ project }}}}/live\"}}}}", at(client));
-    let line = front.world.staging[1].strip_suffix('}').expect("a map").to_owned();
-    front.world.staging[1] = line + &publish;
-    let key = || -> Option<String> {
-        // `/shop/live`
-        let body = r#"{"key": "L3Nob3AvbGl2ZQ=="}"#;
-        let output = Command::new("curl")
-            .args(["--silent", "--fail", "--data", body, &format!("{}/v3/kv/range", at(client))])
-            .output()
-            .expect("curl starts");
-        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-        let value = answer["kvs"][0]["value"].as_str()?;
-        match value {
-            "Ymx1ZQ==" => Some("blue".to_owned()),
-            "Z3JlZW4=" => Some("green".to_owned()),
-            "b2Zm" => Some("off".to_owned()),
-            other => Some(other.to_owned()),
-        }
-    };
+    let mut etcd = Etcd::start(&front.world, None);
+    publish(&mut front, &etcd, "");
     front.world.apply().code(0);
-    assert_eq!(key().as_deref(), Some("blue"));
+    assert_eq!(etcd.live(None).as_deref(), Some("blue"));
     front.world.message("v2");
     front.world.apply().code(0);
-    assert_eq!(key().as_deref(), Some("green"));
+    assert_eq!(etcd.live(None).as_deref(), Some("green"));
     // Those who route by the key would go on as before: then so does everybody else.
-    let _ = etcd.kill();
-    let _ = etcd.wait();
+    let _ = etcd.process.kill();
+    let _ = etcd.process.wait();
     front
         .world
         .run(&["promote", "blue", "--env", "staging", "--auto-approve"])
         .code(3)
         .says("could not be written");
     until("nginx leads where it did", || front.world.get() == "v2");
+}
+
+#[test]
+fn an_etcd_with_tls_asks_for_a_user_and_a_password() {
+    let Some(mut front) = Front::new() else { return };
+    if !has("etcd") || !has("openssl") {
+        return;
+    }
+    let certificate = tls::certificate(&front.world);
+    let etcd = Etcd::start(&front.world, Some(&certificate));
+    // The user may write the key and nothing else.
+    let calls = [
+        ("user/add", r#"{"name": "root", "password": "r00t"}"#),
+        ("user/grant", r#"{"user": "root", "role": "root"}"#),
+        ("role/add", r#"{"name": "live"}"#),
+        ("role/grant", r#"{"name": "live", "perm": {"permType": "WRITE", "key": "L3Nob3AvbGl2ZQ=="}}"#),
+        ("user/add", r#"{"name": "shipit", "password": "letmein"}"#),
+        ("user/grant", r#"{"user": "shipit", "role": "live"}"#),
+        ("enable", "{}"),
+    ];
+    for (call, body) in calls {
+        let answer = etcd.ask(&format!("/v3/auth/{call}"), None, body).expect("an answer");
+        assert!(answer["error"].is_null(), "{call}: {answer}");
+    }
+    let root = etcd.ask("/v3/auth/authenticate", None, r#"{"name": "root", "password": "r00t"}"#);
+    let root = root.expect("an answer")["token"].as_str().expect("a token").to_owned();
+    front.world.put("etcd-password", "wrong\n");
+    let file = front.world.file("etcd-password");
+    let login =
+        format!(", ca: {}, user: shipit, password_file: {}", certificate.authority.display(), file.display());
+    publish(&mut front, &etcd, &login);
+    front.world.apply().code(1).says("/shop/live could not be written").says("authentication failed");
+    front.world.put("etcd-password", "letmein\n");
+    front.world.apply().code(0);
+    assert_eq!(etcd.live(Some(&root)).as_deref(), Some("blue"));
+    // Without the authority it is nobody's certificate.
+    publish(&mut front, &etcd, &login.replace("ca: /", "ca: /no/"));
+    front.world.message("v2");
+    front.world.apply().code(1).says("/shop/live could not be written").says("No such file");
+    let mut grep = Command::new("grep");
+    grep.args(["-rl", "--exclude-dir=etcd", "letmein"]).arg(front.world.path());
+    let found = grep.output().expect("grep starts").stdout;
+    assert_eq!(String::from_utf8_lossy(&found).trim(), file.display().to_string(), "only the file has it");
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{World, until};
+use crate::support::{World, free_port, has, until};
 
 /// `letmein`, as `htpasswd -B` writes it.
 const PASSWORD: &str = "shop:$2b$05$qWpxZ/AAbHqLVShbceu.Pu6UXk5Cq5Sg4F70Zo0pozHJ1SZJRAoNa\n";
@@ -24,63 +24,13 @@ impl Drop for Locked {
 
 impl Locked {
     fn new() -> Option<Self> {
-        let found = ["docker-registry", "openssl", "docker"].iter().find(|program| {
-            Command::new(program)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_err()
-        });
-        assert!(found.is_none() || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "{found:?} is not there");
-        #[allow(clippy::print_stderr)]
-        if let Some(program) = found {
-            eprintln!("SKIPPED: {program} is not there");
+        if !["docker-registry", "openssl"].into_iter().all(has) {
             return None;
         }
         let mut world = crate::docker::world()?;
-        let port = {
-            let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-            socket.local_addr().expect("an address").port()
-        };
+        let port = free_port();
         let endpoint = format!("127.0.0.1:{port}");
-        // An authority, and what it has signed for the registry.
-        let openssl = |arguments: &[&str]| {
-            let made = Command::new("openssl").args(arguments).current_dir(world.path()).output();
-            let made = made.expect("openssl starts");
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        };
-        let ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-        openssl(
-            &[
-                &["req", "-x509"],
-                &ec[..],
-                &["-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca"],
-            ]
-            .concat(),
-        );
-        openssl(
-            &[&["req"], &ec[..], &["-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=registry"]]
-                .concat(),
-        );
-        world.put("leaf.txt", "basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1\n");
-        openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            "request.pem",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "2",
-            "-extfile",
-            "leaf.txt",
-            "-out",
-            "leaf.pem",
-        ]);
+        crate::support::tls::certificate(&world);
         world.put("htpasswd", PASSWORD);
         world.put(
             "registry.yml",

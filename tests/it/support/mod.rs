@@ -2,6 +2,7 @@
 //! by side without meeting.
 
 pub mod http;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -304,6 +305,12 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited too long until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A port that nobody has now.
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("an address").port()
 }
 
 /// Waits for a child's end.

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::driver::registry::oci::credentials;
-use crate::model::{Digest, chain};
+use crate::model::{Digest, chain, is_loopback};
 use crate::port::registry::{BaseImage, Blob, RegistryError};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -271,12 +271,6 @@ pub(super) fn blob(descriptor: &Value) -> Result<Blob, RegistryError> {
     let digest = digest.parse().map_err(|_| malformed(digest, &"only sha256 is understood"))?;
     let media_type = descriptor["mediaType"].as_str().unwrap_or_default().to_owned();
     Ok(Blob { media_type, digest, size: descriptor["size"].as_u64().unwrap_or(0), file: None })
-}
-
-/// Whether a registry is on this very machine: then it may speak without TLS.
-pub(super) fn is_loopback(endpoint: &str) -> bool {
-    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Sends a request again while it may get better, with pauses that grow and differ.

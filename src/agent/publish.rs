@@ -1,0 +1,130 @@
+//! The slot with live traffic as a key of etcd, for whoever routes by it. By etcd's own JSON gateway: two requests are all
+//! that is needed of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Request;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+
+use crate::model::route::Publication;
+use crate::model::{Slot, chain};
+
+/// How often a key is written until that is given up.
+const TRIES: u32 = 5;
+/// How long etcd has for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The largest answer that is read, and the largest password.
+const LIMIT: usize = 64 << 10;
+
+/// Writes the slot into its key.
+pub(super) async fn publish(publication: &Publication, to: Option<Slot>) -> Result<(), String> {
+    let cannot = |reason: String| format!("the key {} could not be written: {reason}", publication.key);
+    let etcd = Etcd { client: client(publication.ca.as_deref()).map_err(cannot)?, publication };
+    let mut last = String::new();
+    for attempt in 0..TRIES {
+        for endpoint in &publication.endpoints {
+            match etcd.put(endpoint, to.map_or("off", Slot::as_str)).await {
+                Ok(()) => return Ok(()),
+                Err(reason) => last = format!("{endpoint}: {reason}"),
+            }
+        }
+        let jitter = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+        tokio::time::sleep(Duration::from_millis(100 << attempt) * (256 + jitter) / 512).await;
+    }
+    Err(cannot(last))
+}
+
+type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// A client that trusts the authorities of this machine, or the one that is named and no other.
+fn client(ca: Option<&Path>) -> Result<Https, String> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let builder = HttpsConnectorBuilder::new();
+    let builder = match ca {
+        None => builder.with_provider_and_native_roots(provider).map_err(|error| error.to_string())?,
+        Some(path) => {
+            let unreadable = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
+            let mut roots = rustls::RootCertStore::empty();
+            let found = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))?;
+            for certificate in found {
+                let certificate = certificate.map_err(|error| unreadable(&error))?;
+                roots.add(certificate).map_err(|error| unreadable(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(unreadable(&"there is no certificate in it"));
+            }
+            let config = rustls::ClientConfig::builder_with_provider(provider.into());
+            let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+            builder.with_tls_config(config.with_root_certificates(roots).with_no_client_auth())
+        }
+    };
+    Ok(Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build()))
+}
+
+struct Etcd<'a> {
+    client: Https,
+    publication: &'a Publication,
+}
+
+impl Etcd<'_> {
+    async fn put(&self, endpoint: &str, value: &str) -> Result<(), String> {
+        let token = self.token(endpoint).await?;
+        let body = json!({"key": STANDARD.encode(&self.publication.key), "value": STANDARD.encode(value)});
+        self.ask(endpoint, "/v3/kv/put", token.as_deref(), &body).await.map(drop)
+    }
+
+    /// A token for the user that is named; none where nobody is. The password is read each time: it may be changed
+    /// while the agent runs.
+    async fn token(&self, endpoint: &str) -> Result<Option<String>, String> {
+        let Some(login) = &self.publication.login else { return Ok(None) };
+        let file = login.password_file.display();
+        let password = std::fs::read_to_string(&login.password_file);
+        let password = password.map_err(|error| format!("{file}: {error}"))?;
+        if password.len() > LIMIT {
+            return Err(format!("{file} is too large for a password"));
+        }
+        let body = json!({"name": login.user, "password": password.trim_end_matches(['\r', '\n'])});
+        let answer = self.ask(endpoint, "/v3/auth/authenticate", None, &body).await?;
+        let token = answer["token"].as_str().ok_or("it gave no token")?;
+        Ok(Some(token.to_owned()))
+    }
+
+    async fn ask(
+        &self,
+        endpoint: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Result<Value, String> {
+        let mut request = Request::post(format!("{}{path}", endpoint.trim_end_matches('/')))
+            .header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", token);
+        }
+        let request = request.body(Full::from(body.to_string())).map_err(|error| error.to_string())?;
+        let ask = async {
+            let answer = self.client.request(request).await.map_err(|error| chain(&error))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), LIMIT).collect().await;
+            let body: Value = serde_json::from_slice(&body.map_err(|error| error.to_string())?.to_bytes())
+                .unwrap_or_default();
+            if status.is_success() {
+                return Ok(body);
+            }
+            let said = body["message"].as_str().or(body["error"].as_str()).unwrap_or_default();
+            Err(format!("it answered {status}: {said}"))
+        };
+        tokio::time::timeout(ANSWER, ask).await.map_err(|_| "no answer".to_owned())?
+    }
+}
