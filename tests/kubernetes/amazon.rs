@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cluster::{Admin, admin};
-use crate::site::Said;
+use crate::said::Said;
 
 /// A project on Amazon.
 struct Cloud {

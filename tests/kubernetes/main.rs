@@ -8,6 +8,8 @@ mod cluster;
 #[allow(dead_code)]
 #[path = "../it/support/http.rs"]
 mod http;
+#[path = "../it/support/said.rs"]
+mod said;
 mod site;
 
 mod amazon;

@@ -94,32 +94,40 @@ fn what_cannot_be_changed_is_made_anew_and_the_plan_says_so() {
     site.apply().code(1).says("0 of 1 runs are done");
 }
 
-const OWN: &str = "
+const SETTINGS: &str = "
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
 data: {greeting: 'hello from {{ slot }}'}
 ---
-apiVersion: apps/v1
+";
+
+/// A Deployment with these settings, of the image that a template names.
+pub fn deployment(image: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
 kind: Deployment
-metadata: {name: web}
+metadata: {{name: web}}
 spec:
-  selector: {matchLabels: {app: web}}
+  selector: {{matchLabels: {{app: web}}}}
   template:
-    metadata: {labels: {app: web}}
+    metadata: {{labels: {{app: web}}}}
     spec:
-      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}
       containers:
         - name: web
-          image: '{{ image }}'
-          envFrom: [{configMapRef: {name: settings}}]
-          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-";
+          image: '{image}'
+          envFrom: [{{configMapRef: {{name: settings}}}}]
+          securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+"
+    )
+}
 
 #[test]
 fn a_slot_keeps_the_configuration_that_it_was_released_with() {
     let Some(mut site) = Site::new() else { return };
-    site.put("deploy/web.yaml", OWN);
+    let own = SETTINGS.to_owned() + &deployment("{{ image }}");
+    site.put("deploy/web.yaml", &own);
     site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
     site.apply().code(0);
     let name = |slot: &str| {
@@ -132,12 +140,12 @@ fn a_slot_keeps_the_configuration_that_it_was_released_with() {
     };
     let first = name("blue");
     assert_eq!(data(&first)["greeting"], "hello from blue");
-    site.put("deploy/web.yaml", &OWN.replace("hello", "goodbye"));
+    site.put("deploy/web.yaml", &own.replace("hello", "goodbye"));
     site.apply().code(0);
     assert_eq!(data(&name("green"))["greeting"], "goodbye from green");
     assert_eq!(data(&first)["greeting"], "hello from blue", "the way back is as it was");
     // The third release goes into blue: what blue had is not needed any more.
-    site.put("deploy/web.yaml", &OWN.replace("hello", "again"));
+    site.put("deploy/web.yaml", &own.replace("hello", "again"));
     site.apply().code(0);
     assert_eq!(data(&first), Value::Null);
 }

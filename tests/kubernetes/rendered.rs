@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::objects::deployment;
+use crate::said::Said;
 use crate::site::Site;
 
 /// The folder with the tools that the tests have built.
@@ -13,7 +15,7 @@ fn tools() -> PathBuf {
 }
 
 /// Runs a command that finds these tools, or none.
-fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> crate::site::Said {
+fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> Said {
     // Git is there, and nothing else: what these tests are about comes from `path`.
     let git = site.path().join("git-only");
     std::fs::create_dir_all(&git).expect("a folder");
@@ -22,32 +24,15 @@ fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> crate::site::
     let _ = std::os::unix::fs::symlink(found, git.join("git"));
     let all = format!("{}:{}", path.display(), git.display());
     let output = site.command(arguments).env("PATH", all).output().expect("shipit starts");
-    crate::site::Said::from(&output)
+    Said::from(&output)
 }
-
-const DEPLOYMENT: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
-      containers:
-        - name: web
-          image: IMAGE
-          envFrom: [{configMapRef: {name: settings}}]
-          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-";
 
 const APPLY: [&str; 4] = ["apply", "--env", "staging", "--auto-approve"];
 
 #[test]
 fn kustomize_renders_the_overlay_of_the_environment() {
     let Some(mut site) = Site::new() else { return };
-    site.put("base/web.yaml", &DEPLOYMENT.replace("IMAGE", "image://web"));
+    site.put("base/web.yaml", &deployment("image://web"));
     site.put(
         "base/kustomization.yaml",
         "resources: [web.yaml]\nconfigMapGenerator: [{name: settings, literals: [a=base]}]\n",
@@ -74,7 +59,7 @@ fn kustomize_renders_the_overlay_of_the_environment() {
 fn helm_renders_a_chart_that_sees_slot_and_image() {
     let Some(mut site) = Site::new() else { return };
     site.put("chart/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n");
-    site.put("chart/templates/web.yaml", &DEPLOYMENT.replace("IMAGE", "{{ .Values.shipit.image }}"));
+    site.put("chart/templates/web.yaml", &deployment("{{ .Values.shipit.image }}"));
     site.put(
         "chart/templates/settings.yaml",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {slot: '{{ .Values.shipit.slot }}', colour: \

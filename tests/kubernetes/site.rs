@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cluster::{Admin, Cluster};
+use crate::said::Said;
 
 pub struct Site {
     pub cluster: Cluster,
@@ -26,43 +27,6 @@ pub struct Site {
     pub traffic: String,
     /// Keys of the build, instead of those of an image that nobody starts.
     pub build: Vec<String>,
-}
-
-#[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Said {
-    pub fn from(output: &Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    #[track_caller]
-    pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    pub fn says(self, text: &str) -> Self {
-        let has = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(has, "`{text}` is not in\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    pub fn says_not(self, text: &str) -> Self {
-        let has = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(!has, "`{text}` is in\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
-        self
-    }
 }
 
 impl Site {

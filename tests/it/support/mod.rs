@@ -2,17 +2,20 @@
 //! by side without meeting.
 
 pub mod http;
+mod said;
 pub mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+pub use said::Said;
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -28,39 +31,6 @@ pub struct World {
     /// Lines of `shipit.yaml` besides the service.
     pub project: Vec<String>,
     pub build: Vec<String>,
-}
-
-/// What a command said.
-#[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Said {
-    fn from(output: &Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// The same, after checking the exit code.
-    #[track_caller]
-    pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
-        self
-    }
-
-    /// The same, after checking that stdout or stderr has this.
-    #[track_caller]
-    pub fn says(self, text: &str) -> Self {
-        let has = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(has, "`{text}` is not in\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
-        self
-    }
 }
 
 pub fn shipit() -> PathBuf {
