@@ -26,11 +26,25 @@ enum Inner {
     Live(Live),
 }
 
-/// The steps under way, each with a spinner.
+/// The steps under way, each with a spinner, and below it what it waits for.
 struct Live {
     bars: MultiProgress,
-    steps: BTreeMap<(bool, StepId), (ProgressBar, String)>,
+    steps: BTreeMap<(bool, StepId), Step>,
 }
+
+/// A step under way.
+struct Step {
+    bar: ProgressBar,
+    name: String,
+    /// What it waits for and how each of them is, a row each.
+    rows: BTreeMap<String, ProgressBar>,
+}
+
+/// What is said of a thing that is no longer waited for.
+const READY: &str = "ready";
+
+/// How many things that a step waits for have a row of their own.
+const ROWS: usize = 12;
 
 impl View {
     /// The view that fits the format and the terminal.
@@ -78,21 +92,23 @@ impl Live {
                 );
                 bar.set_message(name.clone());
                 bar.enable_steady_tick(Duration::from_millis(100));
-                self.steps.insert((*direction == Direction::Back, *step), (bar, name));
+                let step = (*direction == Direction::Back, *step);
+                self.steps.insert(step, Step { bar, name, rows: BTreeMap::new() });
                 return;
             }
             Event::StepSaid { step, line } => {
-                if let Some((bar, name)) =
-                    self.steps.get(&(false, *step)).or_else(|| self.steps.get(&(true, *step)))
-                {
-                    let short: String = line.chars().take(80).collect();
-                    bar.set_message(format!("{name} {}", paint(DIM, short)));
+                // A step goes forward or back, and not both at a time.
+                let under_way =
+                    if self.steps.contains_key(&(true, *step)) { (true, *step) } else { (false, *step) };
+                if let Some(step) = self.steps.get_mut(&under_way) {
+                    step.say(&self.bars, line);
                 }
                 return;
             }
             Event::StepDone { step, direction, .. } | Event::StepFailed { step, direction, .. } => {
-                if let Some((bar, _)) = self.steps.remove(&(*direction == Direction::Back, *step)) {
-                    bar.finish_and_clear();
+                if let Some(step) = self.steps.remove(&(*direction == Direction::Back, *step)) {
+                    step.rows.values().for_each(ProgressBar::finish_and_clear);
+                    step.bar.finish_and_clear();
                 }
             }
             _ => {}
@@ -101,6 +117,45 @@ impl Live {
             let _ = self.bars.println(line);
         }
     }
+}
+
+impl Step {
+    /// Shows what a step said: how one of the things is that it waits for, in that thing's row; anything else beside
+    /// the step's name.
+    fn say(&mut self, bars: &MultiProgress, line: &str) {
+        let Some((what, how)) = waits_for(line) else {
+            let short: String = line.chars().take(80).collect();
+            self.bar.set_message(format!("{} {}", self.name, paint(DIM, short)));
+            return;
+        };
+        if how == READY {
+            if let Some(row) = self.rows.remove(what) {
+                row.finish_and_clear();
+                bars.remove(&row);
+            }
+        } else if self.rows.len() < ROWS || self.rows.contains_key(what) {
+            let above =
+                self.rows.range(..what.to_owned()).next_back().map_or(&self.bar, |(_, row)| row).clone();
+            let row = self.rows.entry(what.to_owned()).or_insert_with(|| {
+                let row = bars.insert_after(&above, ProgressBar::new_spinner());
+                row.set_style(
+                    ProgressStyle::with_template("      {wide_msg}")
+                        .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+                );
+                row
+            });
+            row.set_message(format!("{what:<40} {}", paint(DIM, how)));
+        }
+    }
+}
+
+/// What a line is about and how that is, when it is about an object that is waited for: `Deployment/web: 1 of 2 pods
+/// are ready`.
+fn waits_for(line: &str) -> Option<(&str, &str)> {
+    let (what, how) = line.split_once(": ")?;
+    let is_object =
+        what.contains('/') && what.starts_with(char::is_uppercase) && !what.contains(char::is_whitespace);
+    is_object.then_some((what, how))
 }
 
 fn title_of(direction: Direction, address: &Address, title: &str) -> String {
@@ -134,5 +189,38 @@ fn seconds(millis: u64) -> String {
         format!("{millis} ms")
     } else {
         format!("{}.{} s", millis / 1000, millis % 1000 / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_step_waits_for_has_a_row_until_it_is_ready() {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let mut live = Live { bars, steps: BTreeMap::new() };
+        let (step, address, direction) = (StepId(3), Address::Traffic, Direction::Forward);
+        let title = "wait".to_owned();
+        live.show(&Event::StepBegan { step, direction, address: address.clone(), title });
+        let rows = |live: &mut Live, line: &str| -> Vec<String> {
+            live.show(&Event::StepSaid { step, line: line.to_owned() });
+            live.steps[&(false, step)].rows.values().map(ProgressBar::message).collect()
+        };
+        let lines = [
+            ("Deployment/web: 0 of 2 pods are ready", vec!["0 of 2"]),
+            ("Deployment/api: is not there yet", vec!["is not there", "0 of 2"]),
+            ("Deployment/web: 1 of 2 pods are ready", vec!["is not there", "1 of 2"]),
+            ("note: no object", vec!["is not there", "1 of 2"]),
+            ("Deployment/api: ready", vec!["1 of 2"]),
+        ];
+        for (line, wanted) in lines {
+            let shown = rows(&mut live, line);
+            assert_eq!(shown.len(), wanted.len(), "after `{line}`: {shown:?}");
+            assert!(shown.iter().zip(&wanted).all(|(row, part)| row.contains(part)), "{shown:?}");
+        }
+        let row = live.steps[&(false, step)].rows["Deployment/web"].clone();
+        live.show(&Event::StepDone { step, direction, address, result: "ready".to_owned(), millis: 1 });
+        assert!(row.is_finished() && live.steps.is_empty(), "the rows go with their step");
     }
 }

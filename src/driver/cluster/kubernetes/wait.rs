@@ -211,6 +211,9 @@ pub(super) async fn slot(
     let mut waits: Vec<String> = Vec::new();
     let check = |objects: &BTreeMap<ObjectKey, Value>| {
         let (verdict, open) = judge(engine, objects, &keys, &services, slot);
+        for key in told.keys().filter(|key| !open.contains_key(*key)) {
+            progress(&format!("{}: ready", key.short()));
+        }
         for (key, line) in &open {
             if told.get(key) != Some(line) {
                 progress(&format!("{}: {line}", key.short()));
