@@ -440,7 +440,7 @@ fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
 fn any_request_may_fail_in_any_way() {
     use crate::faults::{FAULTS, Fault, Proxy};
     let Some(first) = Cloud::new() else { return };
-    let all = std::env::var_os("SHIPIT_TEST_FAULTS").is_some();
+    let only = std::env::var("SHIPIT_TEST_FAULTS").ok();
     // How many requests an undisturbed run sends.
     let run = |cloud: &Cloud, amazon: (usize, Fault), registry: (usize, Fault)| {
         let aws = Proxy::start(cloud.endpoint.trim_start_matches("http://"), amazon.0, amazon.1);
@@ -478,9 +478,16 @@ fn any_request_may_fail_in_any_way() {
         cases.extend((1..=amazon).map(|number| ((number, fault), never)));
         cases.extend((1..=registry).map(|number| (never, (number, fault))));
     }
-    // A few of all the cases, others each time; SHIPIT_TEST_FAULTS tries every one.
+    cases.extend((1..=registry).map(|number| (never, (number, Fault::Wrong))));
+    // A few of all the cases, others each time; SHIPIT_TEST_FAULTS tries every one, or all of one kind: `Wrong`.
+    if let Some(only) = only.as_deref().filter(|only| *only != "1") {
+        cases.retain(|(amazon, registry)| {
+            let fault = if registry.0 > 0 { registry.1 } else { amazon.1 };
+            format!("{fault:?}") == only
+        });
+    }
     let start = std::process::id() as usize;
-    let step = if all { 1 } else { cases.len() / 20 };
+    let step = if only.is_some() { 1 } else { cases.len() / 20 };
     let chosen: Vec<_> = (0..cases.len()).step_by(step).map(|at| cases[(at + start) % cases.len()]).collect();
     let (mut held, mut failed) = (0, 0);
     for (amazon, registry) in chosen {

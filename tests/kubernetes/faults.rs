@@ -25,10 +25,18 @@ pub enum Fault {
     TooMany,
     /// It fails inside.
     Broken,
+    /// The answer takes its time.
+    Slow,
+    /// A registry answers with other bytes, and says another digest.
+    Wrong,
 }
 
-pub const FAULTS: [Fault; 5] =
-    [Fault::Lost, Fault::AnswerLost, Fault::Truncated, Fault::TooMany, Fault::Broken];
+/// What any API may do.
+pub const FAULTS: [Fault; 6] =
+    [Fault::Lost, Fault::AnswerLost, Fault::Truncated, Fault::TooMany, Fault::Broken, Fault::Slow];
+
+/// How long a slow answer takes.
+const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A proxy that spoils one request.
 pub struct Proxy {
@@ -127,6 +135,17 @@ async fn pass(
             let half = Ok(hyper::body::Frame::data(body.slice(..body.len() / 2)));
             let parts = futures_util::stream::iter([half, Err(lost())]);
             Ok(Response::from_parts(head, http_body_util::StreamBody::new(parts).boxed()))
+        }
+        Some(Fault::Slow) => {
+            tokio::time::sleep(SLOW).await;
+            Ok(Response::from_parts(head, whole(body)))
+        }
+        Some(Fault::Wrong) => {
+            if let Some(digest) = head.headers.get_mut("docker-content-digest") {
+                *digest = format!("sha256:{}", "0".repeat(64)).parse().expect("a value");
+            }
+            let wrong: Vec<u8> = body.iter().map(|byte| if *byte == b'2' { b'3' } else { *byte }).collect();
+            Ok(Response::from_parts(head, whole(wrong.into())))
         }
         _ => Ok(Response::from_parts(head, whole(body))),
     }
