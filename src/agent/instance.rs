@@ -21,6 +21,7 @@ use crate::model::release::Label;
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::workload::{ContainerKind, EnvValue, Workload};
 use crate::port::engine::Scope;
+use crate::port::pause;
 
 /// The first pause before a process is started again; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -398,6 +399,5 @@ fn free_port() -> std::io::Result<u16> {
 /// Doubles with each restart, up to a limit, with a quarter of jitter.
 fn backoff(restarts: u32) -> Duration {
     let pause = PAUSE.saturating_mul(1 << restarts.min(10)).min(LONGEST_PAUSE);
-    let jitter = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-    pause + pause * jitter / 1024
+    pause::between(pause, pause * 5 / 4)
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::model::route::Publication;
 use crate::model::{Slot, chain};
+use crate::port::pause;
 
 /// How often a key is written until that is given up.
 const TRIES: u32 = 5;
@@ -39,8 +40,8 @@ pub(super) async fn publish(publication: &Publication, to: Option<Slot>) -> Resu
                 Err(reason) => last = format!("{endpoint}: {reason}"),
             }
         }
-        let jitter = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-        tokio::time::sleep(Duration::from_millis(100 << attempt) * (256 + jitter) / 512).await;
+        let full = Duration::from_millis(100 << attempt);
+        tokio::time::sleep(pause::between(full / 2, full)).await;
     }
     Err(cannot(last))
 }

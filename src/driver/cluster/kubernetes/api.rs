@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::driver::cluster::kubernetes::connect::{ClusterLogin, Connected};
 use crate::model::{ObjectKey, chain};
 use crate::port::engine::EngineError;
+use crate::port::pause;
 
 /// The name under which shipit's fields are recorded at the server.
 pub(super) const MANAGER: &str = "shipit";
@@ -535,8 +536,7 @@ fn status(code: StatusCode, bytes: &[u8]) -> Status {
 /// Doubles from a tenth of a second to five, each anywhere between half of it and all.
 fn backoff(attempt: u32) -> Duration {
     let full = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
-    let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-    full / 2 + full * random / 512
+    pause::between(full / 2, full)
 }
 
 fn bytes(body: &Value) -> Vec<u8> {

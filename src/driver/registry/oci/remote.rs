@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::driver::registry::oci::credentials;
 use crate::model::{Digest, chain, is_loopback};
+use crate::port::pause;
 use crate::port::registry::{BaseImage, Blob, RegistryError};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -288,9 +289,14 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, OciDistributionError>>
         if attempt >= TRIES || !is_transient(&error) {
             return Err(failed(what(), &error));
         }
-        let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-        tokio::time::sleep(Duration::from_millis(200 << attempt) * (256 + random) / 512).await;
+        tokio::time::sleep(backoff(attempt)).await;
     }
+}
+
+/// Doubles with each attempt, each anywhere between half of it and all.
+fn backoff(attempt: u32) -> Duration {
+    let full = Duration::from_millis(200 << attempt.min(6));
+    pause::between(full / 2, full)
 }
 
 fn is_transient(error: &OciDistributionError) -> bool {
