@@ -20,9 +20,7 @@ pub(super) async fn attach(
     document: &[u8],
 ) -> Result<(), RegistryError> {
     let image = oci.image(service, subject);
-    let missing =
-        || RegistryError::Missing { what: format!("image {image}"), place: image.registry().to_owned() };
-    let (manifest, _) = oci.remote.manifest(&image).await?.ok_or_else(missing)?;
+    let manifest = oci.remote.must(&image).await?;
     let media_type: Value = serde_json::from_slice(&manifest).unwrap_or_default();
     let media_type = media_type["mediaType"].as_str().unwrap_or(MANIFEST);
     let open = oci.remote.open(&image, RegistryOperation::Push).await?;

@@ -211,8 +211,7 @@ impl Registry for Oci {
         tags: &[String],
     ) -> Result<(), RegistryError> {
         let image = self.image(service, digest);
-        let missing = || RegistryError::Missing { what: format!("image {digest}"), place: self.place() };
-        let (manifest, _) = self.remote.manifest(&image).await?.ok_or_else(missing)?;
+        let manifest = self.remote.must(&image).await?;
         let open = self.remote.open(&image, RegistryOperation::Push).await?;
         let kind: Value = serde_json::from_slice(&manifest).unwrap_or_default();
         let kind = kind["mediaType"].as_str().unwrap_or(MANIFEST).to_owned();
@@ -227,9 +226,7 @@ impl Registry for Oci {
     /// The registry holds every blob against its digest as it takes it; what is asked is that all of them are there.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
         let image = self.image(service, digest);
-        let missing = |what: String| RegistryError::Missing { what, place: self.place() };
-        let (manifest, _) =
-            self.remote.manifest(&image).await?.ok_or_else(|| missing(format!("image {image}")))?;
+        let manifest = self.remote.must(&image).await?;
         let manifest: Value =
             serde_json::from_slice(&manifest).map_err(|error| malformed(&image.to_string(), &error))?;
         let mut named = blobs(&manifest)?;
@@ -237,7 +234,10 @@ impl Registry for Oci {
         let open = self.remote.open(&image, RegistryOperation::Pull).await?;
         let there = try_join_all(named.iter().map(|blob| has(&open, &image, &blob.digest))).await?;
         match named.iter().zip(there).find(|(_, there)| !there) {
-            Some((blob, _)) => Err(missing(format!("{} of {image}", blob.digest))),
+            Some((blob, _)) => {
+                let what = format!("{} of {image}", blob.digest);
+                Err(RegistryError::Missing { what, place: self.place() })
+            }
             None => Ok(()),
         }
     }

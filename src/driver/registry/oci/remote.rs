@@ -162,6 +162,14 @@ impl Remote {
         }
     }
 
+    /// The manifest of an image that has to be there.
+    pub(super) async fn must(&self, image: &Reference) -> Result<Vec<u8>, RegistryError> {
+        let missing =
+            || RegistryError::Missing { what: format!("image {image}"), place: image.registry().to_owned() };
+        let (bytes, _) = self.manifest(image).await?.ok_or_else(missing)?;
+        Ok(bytes)
+    }
+
     /// An image to build on, for this machine's platform; none when it is not there.
     pub async fn base(&self, image: &Reference) -> Result<Option<BaseImage>, RegistryError> {
         let name = image.whole();
@@ -175,9 +183,8 @@ impl Remote {
             let own = own_platform(&manifest)
                 .ok_or_else(|| malformed(&name, &format!("there is none for linux/{}", architecture())))?;
             image = Reference::with_digest(image.registry().to_owned(), image.repository().to_owned(), own);
-            let missing =
-                || RegistryError::Missing { what: image.whole(), place: image.registry().to_owned() };
-            (bytes, digest) = self.manifest(&image).await?.ok_or_else(missing)?;
+            bytes = self.must(&image).await?;
+            digest = Digest::of(&bytes);
             manifest = read(&bytes)?;
         }
         let config = blob(&manifest["config"])?;
