@@ -1,24 +1,23 @@
 //! A registry that speaks the OCI distribution protocol: Harbor, Docker's own, and others.
 //!
 //! A blob that is there is not sent again; a base image's layers are mounted from their repository where that is
-//! possible, and fetched from another registry where it is not. The manifest goes after its blobs and the tags after
+//! possible, and fetched from another registry where it is not. What breaks on the way goes on where it broke (`upload`). The manifest goes after its blobs and the tags after
 //! the manifest, so that a push that dies on the way leaves nothing that a reader could take for an image. [`remote`]
 //! speaks to registries, `credentials` reads what `docker login` wrote. Start with [`Oci`].
 
 mod attach;
 mod credentials;
 pub mod remote;
+mod upload;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
-use oci_client::errors::OciDistributionError;
 use oci_client::{Reference, RegistryOperation};
 use serde_json::Value;
-use tokio_util::io::ReaderStream;
 
 use crate::driver::registry::oci::remote::{
     Connection, MANIFEST, Remote, absent, blob, blobs, malformed, retry,
@@ -67,12 +66,13 @@ impl Oci {
     }
 
     /// Sends a blob that is not there; gives how many bytes were sent.
-    async fn upload(
+    async fn send(
         &self,
         open: &Connection,
         image: &Reference,
         blob: &Blob,
         folder: Option<&Path>,
+        progress: Progress<'_>,
     ) -> Result<u64, RegistryError> {
         if has(open, image, &blob.digest).await? {
             return Ok(0);
@@ -93,12 +93,7 @@ impl Oci {
             self.remote.fetch(blob, &fetched).await?;
             &fetched
         };
-        let send = || async {
-            let file = tokio::fs::File::open(file).await.map_err(OciDistributionError::from)?;
-            let stream = ReaderStream::with_capacity(file, 256 << 10).map_err(OciDistributionError::from);
-            open.client.push_blob_stream(image, stream, &digest, Some(blob.size)).await
-        };
-        retry(|| format!("pushing {digest} to {}", image.repository()), send).await?;
+        upload::upload(&self.remote, open, image, (blob, file), progress).await?;
         Ok(blob.size)
     }
 
@@ -109,10 +104,7 @@ impl Oci {
         manifest: &[u8],
         media_type: &str,
     ) -> Result<(), RegistryError> {
-        let kind = http::HeaderValue::from_str(media_type)
-            .unwrap_or_else(|_| http::HeaderValue::from_static(MANIFEST));
-        let send = || open.client.push_manifest_raw(image, manifest.to_vec(), kind.clone());
-        retry(|| format!("pushing {image}"), send).await.map(drop)
+        retry(|| format!("pushing {image}"), || open.wire.put(image, manifest, media_type)).await
     }
 
     /// Puts tags on a manifest that is there. A tag that cannot be moved and names this image already is well; one
@@ -163,9 +155,8 @@ impl Oci {
 }
 
 async fn has(open: &Connection, image: &Reference, blob: &Digest) -> Result<bool, RegistryError> {
-    let digest = blob.to_string();
-    let ask = || open.client.blob_exists(image, &digest);
-    retry(|| format!("looking for {digest} in {}", image.repository()), ask).await
+    let ask = || open.wire.has(image, blob);
+    retry(|| format!("looking for {blob} in {}", image.repository()), ask).await
 }
 
 #[async_trait]
@@ -196,7 +187,7 @@ impl Registry for Oci {
         let open = self.remote.open(&to, RegistryOperation::Push).await?;
         let folder = image.folder.as_ref().map(tempfile::TempDir::path);
         let blobs = std::iter::once(&image.config).chain(&image.layers);
-        let sent = try_join_all(blobs.map(|blob| self.upload(&open, &to, blob, folder))).await?;
+        let sent = try_join_all(blobs.map(|blob| self.send(&open, &to, blob, folder, progress))).await?;
         self.put(&open, &to, &image.manifest, &image.media_type).await?;
         self.label(&open, service, (&image.manifest, &image.media_type), tags, progress).await?;
         let (sent, repository): (u64, _) = (sent.iter().sum(), to.repository());

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::driver::registry::oci::credentials;
+use crate::driver::registry::oci::wire::Wire;
 use crate::model::{Digest, chain, is_loopback};
 use crate::port::pause;
 use crate::port::registry::{BaseImage, Blob, RegistryError};
@@ -27,9 +28,9 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// How often a request is sent.
-const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 4;
 /// How long a server may be silent.
-const SILENCE: Duration = Duration::from_mins(1);
+pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// The largest configuration of a base image that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -65,6 +66,7 @@ pub struct Trust {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub client: Client,
+    pub wire: Wire,
     pub auth: RegistryAuth,
     until: Option<Instant>,
 }
@@ -91,21 +93,23 @@ impl Remote {
         Self { login, trust, connections: tokio::sync::Mutex::default(), layers: Mutex::default() }
     }
 
-    fn client(&self, registry: &str) -> Result<Client, RegistryError> {
+    fn clients(&self, registry: &str, origin: &str) -> Result<(Client, Wire), RegistryError> {
         let own = registry == self.trust.endpoint;
         let plain = is_loopback(registry) || (own && self.trust.plain_http);
-        let mut extra_root_certificates = Vec::new();
+        let what = || format!("speaking to {registry}");
+        let (mut extra_root_certificates, mut certificates) = (Vec::new(), Vec::new());
         if let Some(ca) = self.trust.ca.as_ref().filter(|_| own) {
-            let what = format!("reading {}", ca.display());
-            let data = std::fs::read(ca).map_err(|source| RegistryError::Io { what, source })?;
+            let reading = format!("reading {}", ca.display());
+            let data = std::fs::read(ca).map_err(|source| RegistryError::Io { what: reading, source })?;
+            let bundle = reqwest::Certificate::from_pem_bundle(&data);
+            certificates = bundle.map_err(|error| failed(what(), &error.into()))?;
             extra_root_certificates.push(Certificate { encoding: CertificateEncoding::Pem, data });
         }
+        let plain = plain && !(own && self.trust.ca.is_some());
+        let (protocol, scheme) =
+            if plain { (ClientProtocol::Http, "http") } else { (ClientProtocol::Https, "https") };
         let config = ClientConfig {
-            protocol: if plain && !(own && self.trust.ca.is_some()) {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
+            protocol,
             use_monolithic_push: true,
             extra_root_certificates,
             connect_timeout: Some(Duration::from_secs(5)),
@@ -113,18 +117,22 @@ impl Remote {
             user_agent: concat!("shipit/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
-        Client::try_from(config).map_err(|error| failed(format!("speaking to {registry}"), &error))
+        let client = Client::try_from(config).map_err(|error| failed(what(), &error))?;
+        let wire = Wire::new(&format!("{scheme}://{origin}"), certificates);
+        Ok((client, wire.map_err(|error| failed(what(), &error))?))
     }
 
     /// A connection whose login still holds.
-    async fn connection(&self, registry: &str) -> Result<Connection, RegistryError> {
+    async fn connection(&self, image: &Reference) -> Result<Connection, RegistryError> {
+        let registry = image.registry();
         let mut connections = self.connections.lock().await;
         let known = connections.get(registry);
         if let Some(known) = known.filter(|known| known.until.is_none_or(|until| Instant::now() < until)) {
             return Ok(known.clone());
         }
         let (auth, until) = self.login.credentials(registry).await?;
-        let made = Connection { client: self.client(registry)?, auth, until };
+        let (client, wire) = self.clients(registry, image.resolve_registry())?;
+        let made = Connection { client, wire, auth, until };
         connections.insert(registry.to_owned(), made.clone());
         Ok(made)
     }
@@ -135,9 +143,10 @@ impl Remote {
         image: &Reference,
         operation: RegistryOperation,
     ) -> Result<Connection, RegistryError> {
-        let connection = self.connection(image.registry()).await?;
+        let mut connection = self.connection(image).await?;
         let what = || format!("logging in to {}", image.registry());
-        retry(what, || connection.client.auth(image, &connection.auth, operation)).await?;
+        let token = retry(what, || connection.client.auth(image, &connection.auth, operation)).await?;
+        connection.wire = connection.wire.logged_in(&connection.auth, token.as_deref());
         Ok(connection)
     }
 
@@ -301,12 +310,12 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, OciDistributionError>>
 }
 
 /// Doubles with each attempt, each anywhere between half of it and all.
-fn backoff(attempt: u32) -> Duration {
+pub(super) fn backoff(attempt: u32) -> Duration {
     let full = Duration::from_millis(200 << attempt.min(6));
     pause::between(full / 2, full)
 }
 
-fn is_transient(error: &OciDistributionError) -> bool {
+pub(super) fn is_transient(error: &OciDistributionError) -> bool {
     match error {
         OciDistributionError::RequestError(error) => {
             error.is_timeout() || error.is_request() || error.is_body()
