@@ -9,3 +9,4 @@ mod engine;
 mod registry;
 mod store;
 mod support;
+mod upload;
