@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use ignore::Walk;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
@@ -14,10 +15,45 @@ use crate::model::ContentHash;
 use crate::port::builder::BuildError;
 
 /// The most files that one build may depend on.
-pub(super) const MOST: usize = 200_000;
+const MOST: usize = 200_000;
 
-pub(super) fn too_many(help: &str) -> BuildError {
-    BuildError::Invalid { reason: format!("more than {MOST} input files; {help}") }
+/// The files and links below a context that count, relative to it and sorted. `help` says what to do about too many.
+pub(super) fn collect(
+    context: &Path,
+    walk: Walk,
+    help: &str,
+    counts: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, BuildError> {
+    let mut paths = Vec::new();
+    for entry in walk {
+        let entry =
+            entry.map_err(|error| BuildError::Invalid { reason: format!("reading the inputs: {error}") })?;
+        let is_input = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
+        let Ok(path) = entry.path().strip_prefix(context) else { continue };
+        if is_input && counts(path) {
+            paths.push(path.to_path_buf());
+        }
+        if paths.len() > MOST {
+            return Err(BuildError::Invalid { reason: format!("more than {MOST} input files; {help}") });
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The context, which must be a folder.
+pub(super) fn context(root: &Path, context: &Path) -> Result<PathBuf, BuildError> {
+    let context = root.join(context);
+    if context.is_dir() {
+        return Ok(context);
+    }
+    let reason = "the build's context is not a folder".to_owned();
+    Err(BuildError::Copy { path: context, reason })
+}
+
+/// Folders of the project by their whole paths.
+pub(super) fn below(root: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
+    folders.iter().map(|path| clean(&root.join(path))).collect()
 }
 
 /// A path without `.` in it, so that equal paths compare equal.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ignore::WalkBuilder;
 
 use crate::driver::builder::dockerfile::ignore::Ignore;
-use crate::driver::builder::files::{self, MOST, clean, too_many};
+use crate::driver::builder::files::{self, clean, collect};
 use crate::driver::builder::io;
 use crate::model::build::DockerfileSpec;
 use crate::port::builder::BuildError;
@@ -21,12 +21,8 @@ pub(super) const TIME: u64 = 315_619_200;
 
 /// The files of a context that its `.dockerignore` leaves in, relative to it.
 pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, BuildError> {
-    let context = root.join(&spec.context);
-    if !context.is_dir() {
-        let reason = "the build's context is not a folder".to_owned();
-        return Err(BuildError::Copy { path: context, reason });
-    }
-    let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
+    let context = files::context(root, &spec.context)?;
+    let left_out = files::below(root, &spec.leave_out);
     let rules = std::sync::Arc::new(rules(&context, spec)?);
     let (pruned, below) = (std::sync::Arc::clone(&rules), context.clone());
     let walk = WalkBuilder::new(&context)
@@ -39,21 +35,7 @@ pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, B
                 && !(is_folder && !path.as_os_str().is_empty() && pruned.leaves_out_all(path))
         })
         .build();
-    let mut paths = Vec::new();
-    for entry in walk {
-        let entry =
-            entry.map_err(|error| BuildError::Invalid { reason: format!("reading the context: {error}") })?;
-        let counts = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
-        let Ok(path) = entry.path().strip_prefix(&context) else { continue };
-        if counts && !rules.leaves_out(path) {
-            paths.push(path.to_path_buf());
-        }
-        if paths.len() > MOST {
-            return Err(too_many("leave the others out with `.dockerignore`"));
-        }
-    }
-    paths.sort();
-    Ok(paths)
+    collect(&context, walk, "leave the others out with `.dockerignore`", |path| !rules.leaves_out(path))
 }
 
 /// `Dockerfile.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 
-use crate::driver::builder::hashing::Hashing;
-use crate::driver::builder::{image, io};
+use crate::driver::builder::hashing::LayerWriter;
+use crate::driver::builder::io;
 use crate::model::Digest;
 use crate::port::builder::BuildError;
 use crate::port::registry::{BaseImage, Bases, Blob};
@@ -138,19 +137,11 @@ fn compress_all(layers: &[(&Digest, &PathBuf)], folder: &Path) -> Result<Vec<Blo
 
 fn compress(diff_id: &Digest, from: &Path, to: &Path) -> Result<Blob, BuildError> {
     let mut source = File::open(from).map_err(io("reading", from))?;
-    let file = File::create(to).map_err(io("making", to))?;
-    let compressed = Hashing::new(std::io::BufWriter::new(file));
-    let mut plain = Hashing::new(GzBuilder::new().mtime(0).write(compressed, Compression::new(6)));
-    std::io::copy(&mut source, &mut plain).map_err(io("compressing", from))?;
-    let (gzip, found, _) = plain.finish();
-    let finish = || -> std::io::Result<(Digest, u64)> {
-        let (mut file, digest, size) = gzip.finish()?.finish();
-        file.flush()?;
-        Ok((digest, size))
-    };
-    let (digest, size) = finish().map_err(io("writing", to))?;
-    if found != *diff_id {
-        return Err(invalid(format!("layer {diff_id} has the digest {found}")));
+    let mut writer = LayerWriter::create(to)?;
+    std::io::copy(&mut source, &mut writer).map_err(io("compressing", from))?;
+    let layer = writer.finish()?;
+    if layer.diff_id != *diff_id {
+        return Err(invalid(format!("layer {diff_id} has the digest {}", layer.diff_id)));
     }
-    Ok(Blob { media_type: image::LAYER.to_owned(), digest, size, file: Some(to.to_path_buf()) })
+    Ok(layer.blob)
 }

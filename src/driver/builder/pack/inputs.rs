@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
-use crate::driver::builder::files::{MOST, clean, hash_all, too_many};
+use crate::driver::builder::files::{below, clean, collect, context, hash_all};
 use crate::model::build::{Base, Inputs, PackSpec, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::BuildError;
 
 pub(super) fn read(root: &Path, spec: &PackSpec, base: Option<Digest>) -> Result<Inputs, BuildError> {
-    let context = root.join(&spec.context);
-    let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
-    let paths = paths(&context, spec, left_out)?;
+    let context = context(root, &spec.context)?;
+    let paths = paths(&context, spec, below(root, &spec.leave_out))?;
     let files = hash_all(&context, &paths)?;
     let timeless = PackSpec { within: an_hour(), ..spec.clone() };
     let hash = ContentHash::of_json(&(timeless, &base, &files, std::env::consts::ARCH));
@@ -25,26 +24,12 @@ pub(super) fn read(root: &Path, spec: &PackSpec, base: Option<Digest>) -> Result
 }
 
 fn paths(context: &Path, spec: &PackSpec, left_out: Vec<PathBuf>) -> Result<Vec<PathBuf>, BuildError> {
-    if !context.is_dir() {
-        let reason = "the build's context is not a folder".to_owned();
-        return Err(BuildError::Copy { path: context.to_path_buf(), reason });
-    }
     let wanted = (!spec.inputs.is_empty()).then(|| set(&spec.inputs)).transpose()?;
     // Without a command nothing is made here: what Git ignores is then packed as it is, and is an input.
     let obey_ignore_files = wanted.is_none() && !spec.run.is_empty();
-    let mut paths = Vec::new();
-    for entry in walk(context, obey_ignore_files, left_out) {
-        let entry =
-            entry.map_err(|error| BuildError::Invalid { reason: format!("reading the inputs: {error}") })?;
-        let is_input = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
-        let Ok(path) = entry.path().strip_prefix(context) else { continue };
-        if is_input && wanted.as_ref().is_none_or(|set| set.is_match(path)) {
-            paths.push(path.to_path_buf());
-        }
-        if paths.len() > MOST {
-            return Err(too_many("name the right ones with `inputs:`"));
-        }
-    }
+    let walk = walk(context, obey_ignore_files, left_out);
+    let counts = |path: &Path| wanted.as_ref().is_none_or(|set| set.is_match(path));
+    let paths = collect(context, walk, "name the right ones with `inputs:`", counts)?;
     if paths.is_empty() && wanted.is_some() {
         let reason = format!("`inputs` ({}) match no file", spec.inputs.join(", "));
         return Err(BuildError::Invalid { reason });

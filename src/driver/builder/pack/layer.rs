@@ -1,50 +1,27 @@
 //! The layer: a tar whose bytes depend on the files' names, contents and modes, and on nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self as std_io, Write};
+use std::fs;
+use std::io as std_io;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
-
-use crate::driver::builder::files::{Source, append, clean};
-use crate::driver::builder::hashing::Hashing;
-use crate::driver::builder::{image, io};
-use crate::model::Digest;
+use crate::driver::builder::files::{Source, append, below, clean};
+use crate::driver::builder::hashing::{Layer, LayerWriter};
+use crate::driver::builder::io;
 use crate::model::build::PackSpec;
 use crate::port::builder::BuildError;
-use crate::port::registry::Blob;
-
-/// A layer in its file.
-pub(super) struct Layer {
-    pub blob: Blob,
-    /// The digest of the tar before it was compressed.
-    pub diff_id: Digest,
-}
 
 /// Packs the files that the specification copies. Names are sorted, times are zero, owners are numbers, and a
 /// mode is 0755 or 0644, so that neither the machine, nor its umask, nor the order of its folders shows.
 pub(super) fn pack(root: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, BuildError> {
     let entries = entries(root, spec)?;
     let path = into.join("layer.tar.gz");
-    let file = File::create(&path).map_err(io("making", &path))?;
-    let compressed = Hashing::new(std_io::BufWriter::new(file));
-    let gzip = GzBuilder::new().mtime(0).write(compressed, Compression::new(6));
-    let mut tar = tar::Builder::new(Hashing::new(gzip));
+    let mut tar = tar::Builder::new(LayerWriter::create(&path)?);
     tar.follow_symlinks(false);
     for (name, source) in &entries {
         append(&mut tar, name, source, owner(spec), 0)?;
     }
-    let written = io("writing", &path);
-    let finish = || -> std_io::Result<(Digest, Digest, u64)> {
-        let (gzip, diff_id, _) = tar.into_inner()?.finish();
-        let (mut file, digest, size) = gzip.finish()?.finish();
-        file.flush()?;
-        Ok((diff_id, digest, size))
-    };
-    let (diff_id, digest, size) = finish().map_err(written)?;
-    let media_type = image::LAYER.to_owned();
-    Ok(Layer { blob: Blob { media_type, digest, size, file: Some(path) }, diff_id })
+    tar.into_inner().map_err(io("writing", &path))?.finish()
 }
 
 /// `uid:gid` of every file: that of the image's user, so that the service may read its own files.
@@ -57,7 +34,7 @@ fn owner(spec: &PackSpec) -> (u64, u64) {
 /// Every entry by its name in the image, folders included.
 fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, BuildError> {
     let context = root.join(&spec.context);
-    let left_out: Vec<PathBuf> = spec.leave_out.iter().map(|path| clean(&root.join(path))).collect();
+    let left_out = below(root, &spec.leave_out);
     let mut entries = BTreeMap::new();
     let mut taken = BTreeSet::new();
     for (from, to) in &spec.copy {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::builder::pack::layer::Layer;
+use crate::driver::builder::hashing::Layer;
 use crate::driver::builder::{blocking, command, image, io, misplaced};
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::port::builder::{BuildError, BuildRequest};
