@@ -79,13 +79,3 @@ pub(super) fn annotate_base(annotations: &mut BTreeMap<String, String>, referenc
     annotations.insert(name("base.name"), reference.to_owned());
     annotations.insert(name("base.digest"), digest.to_string());
 }
-
-/// The architecture by its Go name, as the specification asks.
-pub(super) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
-}

@@ -58,6 +58,14 @@ fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> BuildError {
     |source| BuildError::Io { what, source }
 }
 
+/// Builds only from what the plan saw.
+fn unmoved(request: &BuildRequest, now: &Inputs) -> Result<(), BuildError> {
+    if now.hash == request.expects {
+        return Ok(());
+    }
+    Err(BuildError::InputsMoved { service: request.service.clone() })
+}
+
 fn misplaced() -> BuildError {
     BuildError::Invalid { reason: "the build is for another builder".to_owned() }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::builder::dockerfile::text::Text;
 use crate::driver::builder::files::{clean, hash_all};
-use crate::driver::builder::{blocking, command, image, io, misplaced};
+use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
 use crate::model::build::{BuildSpec, DockerfileSpec, Inputs, Tool, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::{BuildError, BuildRequest};
@@ -65,28 +65,8 @@ impl Builder for Dockerfile {
     }
 
     async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError> {
-        let spec = dockerfile(spec)?.clone();
-        let text = read(root, &spec)?;
-        let mut digests = BTreeMap::new();
-        for external in &text.externals {
-            let digest = match bases.get(&external.name) {
-                Some(base) => base.digest.clone(),
-                None => local(spec.tool, &external.name).await?,
-            };
-            digests.insert(external.name.clone(), digest);
-        }
-        let root = root.to_path_buf();
-        blocking(move || {
-            let paths = context::list(&root, &spec)?;
-            let files = hash_all(&root.join(&spec.context), &paths)?;
-            let secrets: Vec<&String> = spec.secrets.keys().collect();
-            let what = (
-                (spec.tool, &spec.dockerfile, &spec.target, &spec.args, &spec.labels),
-                (secrets, &text.whole, &digests, &files, std::env::consts::ARCH),
-            );
-            Ok(Inputs { hash: ContentHash::of_json(&what), files, bases: digests })
-        })
-        .await
+        let spec = dockerfile(spec)?;
+        inputs(root, spec, &read(root, spec)?, bases).await
     }
 
     async fn build(
@@ -95,13 +75,10 @@ impl Builder for Dockerfile {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
-        let now = self.inputs(&request.root, &request.spec, &request.bases).await?;
-        if now.hash != request.expects {
-            return Err(BuildError::InputsMoved { service: request.service.clone() });
-        }
         let spec = dockerfile(&request.spec)?.clone();
-        let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
         let text = read(&request.root, &spec)?;
+        unmoved(request, &inputs(&request.root, &spec, &text, &request.bases).await?)?;
+        let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
         let pinned = text.pinned(&request.bases);
         let (root, sent, archive) = (request.root.clone(), spec.clone(), folder.path().join("context.tar"));
         let name = blocking(move || context::archive(&root, &sent, &pinned, &archive)).await?;
@@ -113,6 +90,35 @@ impl Builder for Dockerfile {
         let request = request.clone();
         blocking(move || finish(&request, &text, folder)).await
     }
+}
+
+/// What a build depends on, with the Dockerfile that was read.
+async fn inputs(
+    root: &Path,
+    spec: &DockerfileSpec,
+    text: &Text,
+    bases: &Bases,
+) -> Result<Inputs, BuildError> {
+    let mut digests = BTreeMap::new();
+    for external in &text.externals {
+        let digest = match bases.get(&external.name) {
+            Some(base) => base.digest.clone(),
+            None => local(spec.tool, &external.name).await?,
+        };
+        digests.insert(external.name.clone(), digest);
+    }
+    let (root, spec, whole) = (root.to_path_buf(), spec.clone(), text.whole.clone());
+    blocking(move || {
+        let paths = context::list(&root, &spec)?;
+        let files = hash_all(&root.join(&spec.context), &paths)?;
+        let secrets: Vec<&String> = spec.secrets.keys().collect();
+        let what = (
+            (spec.tool, &spec.dockerfile, &spec.target, &spec.args, &spec.labels),
+            (secrets, &whole, &digests, &files, std::env::consts::ARCH),
+        );
+        Ok(Inputs { hash: ContentHash::of_json(&what), files, bases: digests })
+    })
+    .await
 }
 
 /// Where the last stage starts from, when that is an image that was found; and what it is called.

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::builder::hashing::Layer;
-use crate::driver::builder::{blocking, command, image, io, misplaced};
+use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
+use crate::model::Platform;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::registry::{BaseImage, Bases, BuiltImage};
@@ -65,10 +66,7 @@ impl Builder for Pack {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<BuiltImage, BuildError> {
-        let now = self.inputs(&request.root, &request.spec, &request.bases).await?;
-        if now.hash != request.expects {
-            return Err(BuildError::InputsMoved { service: request.service.clone() });
-        }
+        unmoved(request, &self.inputs(&request.root, &request.spec, &request.bases).await?)?;
         let spec = pack(&request.spec)?;
         if !spec.run.is_empty() {
             let folder = request.root.join(&spec.context);
@@ -133,7 +131,8 @@ fn config(
 
 fn base_config(base: Option<&BaseImage>) -> Result<Map<String, Value>, BuildError> {
     let Some(base) = base else {
-        let fresh = json!({"architecture": image::architecture(), "os": std::env::consts::OS});
+        let own = Platform::own();
+        let fresh = json!({"architecture": own.architecture(), "os": own.os()});
         return Ok(fresh.as_object().cloned().unwrap_or_default());
     };
     let invalid = || BuildError::Invalid {

@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::driver::registry::oci::credentials;
 use crate::driver::registry::oci::wire::Wire;
-use crate::model::{Digest, chain, is_loopback};
+use crate::model::{Digest, Platform, chain, is_loopback};
 use crate::port::pause;
 use crate::port::registry::{BaseImage, Blob, RegistryError};
 
@@ -189,8 +189,9 @@ impl Remote {
         let mut manifest = read(&bytes)?;
         let mut image = image.clone();
         if manifest["manifests"].is_array() {
-            let own = own_platform(&manifest)
-                .ok_or_else(|| malformed(&name, &format!("there is none for linux/{}", architecture())))?;
+            let own = Platform::own();
+            let missing = || malformed(&name, &format!("there is none for {own}"));
+            let own = own.choose(images(&manifest)).ok_or_else(missing)?;
             image = Reference::with_digest(image.registry().to_owned(), image.repository().to_owned(), own);
             bytes = self.must(&image).await?;
             digest = Digest::of(&bytes);
@@ -259,23 +260,14 @@ impl Remote {
     }
 }
 
-/// The architecture by its Go name, as registries tell it.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
-}
-
-/// The digest of this machine's own image in an index.
-fn own_platform(index: &Value) -> Option<String> {
-    let own = |entry: &&Value| {
-        entry["platform"]["os"] == "linux" && entry["platform"]["architecture"] == architecture()
-    };
-    let found = index["manifests"].as_array()?.iter().find(own)?;
-    found["digest"].as_str().map(str::to_owned)
+/// The images of an index, by the platform that they are for.
+fn images(index: &Value) -> impl Iterator<Item = (Platform, String)> {
+    index["manifests"].as_array().into_iter().flatten().filter_map(|entry| {
+        let platform = &entry["platform"];
+        let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
+        let platform = Platform::new(os, architecture, platform["variant"].as_str());
+        Some((platform, entry["digest"].as_str()?.to_owned()))
+    })
 }
 
 /// A manifest's layers.
