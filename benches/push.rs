@@ -12,7 +12,7 @@ use shipit::driver::registry::oci::remote::Remote;
 use shipit::driver::registry::oci::{Oci, Place};
 use shipit::model::{Digest, ServiceName};
 use shipit::port::Registry as _;
-use shipit::port::registry::{Blob, BuiltImage};
+use shipit::port::registry::{Blob, Built, BuiltImage};
 
 const RUNS: usize = 5;
 
@@ -42,7 +42,7 @@ fn blob(folder: &Path, name: &str, size: usize, media_type: &str) -> Blob {
     }
 }
 
-fn image(folder: &Path, fixed: &[Blob], changed: &str, megabytes: usize) -> BuiltImage {
+fn image(folder: &Path, fixed: &[Blob], changed: &str, megabytes: usize) -> Built {
     let mut layers = fixed.to_vec();
     layers.push(blob(folder, changed, megabytes << 20, "application/vnd.oci.image.layer.v1.tar+gzip"));
     let path = folder.join(format!("{changed}.json"));
@@ -57,7 +57,7 @@ fn image(folder: &Path, fixed: &[Blob], changed: &str, megabytes: usize) -> Buil
     let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "config": named(&config),
         "layers": layers.iter().map(named).collect::<Vec<_>>()});
     let manifest = manifest.to_string().into_bytes();
-    BuiltImage { manifest, media_type, config, layers, folder: None }
+    BuiltImage { manifest, media_type, config, layers, folder: None }.into()
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -66,7 +66,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 /// What cannot be done without: one HEAD for each blob side by side, an upload, and the manifest; on one connection each.
-fn floor(endpoint: &str, repository: &str, image: &BuiltImage) -> Duration {
+fn floor(endpoint: &str, repository: &str, built: &Built) -> Duration {
+    let image = &built.images[0];
     let begun = Instant::now();
     let heads = image.layers.iter().chain([&image.config]).map(|blob| {
         let url = format!("http://{endpoint}/v2/{repository}/blobs/{}", blob.digest);
@@ -121,10 +122,10 @@ fn main() {
         .block_on(registry("bench/shipit").push(&web, &first, &["t".to_owned()], &|_| {}))
         .expect("pushed");
     println!("496 MiB in 10 layers, nothing there:   shipit {:>8.1?}", begun.elapsed());
-    let layout_at = |image: &BuiltImage, name: &str| -> PathBuf {
+    let layout_at = |built: &Built, name: &str| -> PathBuf {
         let path = folder.path().join(name);
         runtime
-            .block_on(Layout::new(path.clone()).push(&web, image, &["t".to_owned()], &|_| {}))
+            .block_on(Layout::new(path.clone()).push(&web, built, &["t".to_owned()], &|_| {}))
             .expect("pushed");
         path
     };

@@ -7,10 +7,11 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::agent::Directory;
-use crate::model::Digest;
+use crate::model::{Digest, Platform, platform};
 use crate::port::engine::Pull;
 
 /// The largest document that is read.
@@ -41,7 +42,7 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
     let Pull::Layout(layout) = pull else {
         return Err("the runtime `process` takes images from a layout only".to_owned());
     };
-    let manifest: ImageManifest = document(layout, image)?;
+    let manifest = manifest(layout, image)?;
     let config: ImageConfiguration = document(layout, &digest(manifest.config())?)?;
     for layer in manifest.layers() {
         verify(layout, &digest(layer)?)?;
@@ -67,7 +68,7 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
 /// Writes an image of a layout as the archive that `docker load` reads, every blob held against its digest; gives its
 /// configuration's digest, which is its name there.
 pub(super) fn archive(layout: &Path, image: &Digest, to: &mut File) -> Result<Digest, Reason> {
-    let manifest: ImageManifest = document(layout, image)?;
+    let manifest = manifest(layout, image)?;
     let config = digest(manifest.config())?;
     let layers: Vec<Digest> = manifest.layers().iter().map(digest).collect::<Result<_, _>>()?;
     let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
@@ -152,6 +153,23 @@ fn document<T: serde::de::DeserializeOwned>(layout: &Path, digest: &Digest) -> R
     read.map_err(|error| format!("{digest}: {error}"))?;
     expect(digest, &Digest::of(&bytes))?;
     serde_json::from_slice(&bytes).map_err(|error| format!("{digest}: {error}"))
+}
+
+/// An image's manifest; of an index the one for this machine.
+fn manifest(layout: &Path, image: &Digest) -> Result<ImageManifest, Reason> {
+    let index: Value = document(layout, image)?;
+    if !index["manifests"].is_array() {
+        return document(layout, image);
+    }
+    let own = Platform::own();
+    let there: Vec<String> = platform::images(&index).map(|(platform, _)| platform.to_string()).collect();
+    let missing = || {
+        let there = there.join(", ");
+        format!(
+            "the image is not made for {own}, which this machine is, only for {there}: add it under `build.platforms`"
+        )
+    };
+    document(layout, &own.choose(platform::images(&index)).ok_or_else(missing)?)
 }
 
 fn verify(layout: &Path, digest: &Digest) -> Result<(), Reason> {

@@ -14,7 +14,7 @@ use crate::model::health::Health;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::route::Limits;
 use crate::model::secret::SecretRef;
-use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
+use crate::model::{EnvironmentName, Period, Platform, ProjectName, ServiceName, Slot};
 
 /// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override any key for
 /// its environment: maps are merged, everything else is replaced, and `null` takes a key away.
@@ -598,7 +598,11 @@ pub struct Build {
     /// `docker` and `buildah`: images whose layers may be used again, templates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache_from: Vec<String>,
-    /// How long it may take.
+    /// What images are made for: `[linux/amd64, linux/arm64]`. The result is an index with an image for each. Without it
+    /// the result is one image, for the machine that builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// How long it may take, for each platform.
     #[serde(default = "crate::model::build::an_hour")]
     pub within: Period,
 }

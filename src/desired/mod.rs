@@ -8,7 +8,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub use environment::environment_for;
@@ -23,7 +23,7 @@ use crate::model::route::{Login, Proxy, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
-use crate::model::{Address, ByteSize, EnvironmentName, ServiceName, Slot};
+use crate::model::{Address, ByteSize, EnvironmentName, Platform, ServiceName, Slot};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -291,8 +291,14 @@ fn dockerfile(
         cache_from: cache_from.collect::<Result<_, _>>()?,
         labels: rendered(templates, name, "labels", &build.labels)?,
         leave_out: leave_out(configuration),
+        platforms: platforms(&build.platforms),
         within: build.within,
     }))
+}
+
+/// In one order: another order of the same platforms is no other build.
+fn platforms(named: &[Platform]) -> Vec<Platform> {
+    named.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect()
 }
 
 fn leave_out(configuration: &Environment) -> Vec<std::path::PathBuf> {
@@ -321,6 +327,7 @@ fn pack(
         env: build.env.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
         labels,
         port: service.port,
+        platforms: platforms(&build.platforms),
     })
 }
 

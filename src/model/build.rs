@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::secret::SecretRef;
-use crate::model::{ContentHash, Digest, Period};
+use crate::model::{ContentHash, Digest, Period, Platform};
 
 /// A build that is ready to be done: paths are relative to the project's folder.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -23,6 +23,15 @@ impl BuildSpec {
         match self {
             Self::Pack(spec) => &spec.context,
             Self::Dockerfile(spec) => &spec.context,
+        }
+    }
+
+    /// The platforms that it names; none for an image of this machine's own.
+    #[must_use]
+    pub fn platforms(&self) -> &[Platform] {
+        match self {
+            Self::Pack(spec) => &spec.platforms,
+            Self::Dockerfile(spec) => &spec.platforms,
         }
     }
 }
@@ -48,6 +57,9 @@ pub struct DockerfileSpec {
     pub labels: BTreeMap<String, String>,
     /// Folders of the project that are no inputs: shipit's own state and images.
     pub leave_out: Vec<PathBuf>,
+    /// What images are made for; one for this machine alone when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
     /// How long the build may take.
     #[serde(default = "an_hour", skip_serializing_if = "is_an_hour")]
     pub within: Period,
@@ -101,6 +113,9 @@ pub struct PackSpec {
     pub labels: BTreeMap<String, String>,
     /// The port that the image says it listens on.
     pub port: Option<u16>,
+    /// What images are made for; one for this machine alone when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
     /// How long the command may take.
     #[serde(default = "an_hour", skip_serializing_if = "is_an_hour")]
     pub within: Period,

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::Value;
+
+use crate::model::Digest;
+
 /// An operating system and an architecture, with its variant where that makes a difference.
 #[derive(
     Debug,
@@ -122,6 +126,16 @@ impl Platform {
             .reduce(|best, next| if next.0.variant > best.0.variant { next } else { best })
             .map(|(_, image)| image)
     }
+}
+
+/// The images of an index, by the platform that each is for.
+pub fn images(index: &Value) -> impl Iterator<Item = (Platform, Digest)> {
+    index["manifests"].as_array().into_iter().flatten().filter_map(|entry| {
+        let platform = &entry["platform"];
+        let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
+        let platform = Platform::new(os, architecture, platform["variant"].as_str());
+        Some((platform, entry["digest"].as_str()?.parse().ok()?))
+    })
 }
 
 impl FromStr for Platform {

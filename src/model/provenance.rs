@@ -90,6 +90,7 @@ mod tests {
             cache_from: Vec::new(),
             labels: BTreeMap::new(),
             leave_out: Vec::new(),
+            platforms: Vec::new(),
             within: an_hour(),
         });
         let (image, base) = (Digest::of(b"image"), Digest::of(b"base"));

@@ -7,7 +7,7 @@ use anstyle::Style;
 use crate::model::check::{Check, Stage};
 use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
-use crate::model::{Address, Slot};
+use crate::model::{Address, Platform, Slot};
 use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW, paint};
 
 /// The plan as one JSON document; `format` says its version.
@@ -137,10 +137,18 @@ fn name(address: &Address) -> String {
     }
 }
 
+/// What a build is for, where that is said.
+fn platforms(platforms: &[Platform]) -> String {
+    let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
+    if names.is_empty() { String::new() } else { format!(" for {}", names.join(", ")) }
+}
+
 fn line(plan: &Plan, step: &Step) -> Option<String> {
     let name = name(&step.address);
     Some(match &step.action {
-        Action::Build { .. } => row(NEW, "+", &name, &format!("build: {}", step.reason)),
+        Action::Build { spec, .. } => {
+            row(NEW, "+", &name, &format!("build{}: {}", platforms(spec.platforms()), step.reason))
+        }
         Action::Apply { .. } if step.expects.is_none() => row(NEW, "+", &name, &step.reason),
         Action::Apply { replace: true, .. } => row(GONE, "±", &name, &step.reason),
         Action::Route { .. } if !step.changes.is_empty() => changed(&name, &step.changes, &step.reason),

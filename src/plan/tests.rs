@@ -95,6 +95,7 @@ fn pack() -> PackSpec {
         labels: BTreeMap::new(),
         port: None,
         within: crate::model::build::an_hour(),
+        platforms: Vec::new(),
     }
 }
 

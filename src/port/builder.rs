@@ -11,7 +11,7 @@ use crate::model::secret::SecretValue;
 use crate::model::source::Source;
 use crate::model::{ContentHash, Period, ServiceName};
 use crate::port::Progress;
-use crate::port::registry::{Bases, BuiltImage};
+use crate::port::registry::{Bases, Built};
 
 /// One build.
 #[derive(Debug, Clone)]
@@ -111,12 +111,12 @@ pub trait Builder: Send + Sync {
     /// What a build depends on: reads and hashes the files. `bases` are the base images that are there now.
     async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError>;
 
-    /// Builds. The same inputs and commit give the same digest on any machine, as far as the command does.
+    /// Builds, for each platform that the specification names. The same inputs and commit give the same digest on any machine, as far as the command does.
     /// When `cancel` is called off the command is stopped, with all of its children.
     async fn build(
         &self,
         request: &BuildRequest,
         progress: Progress<'_>,
         cancel: &CancellationToken,
-    ) -> Result<BuiltImage, BuildError>;
+    ) -> Result<Built, BuildError>;
 }

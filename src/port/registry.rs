@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
-use crate::model::{ContentHash, Digest, ServiceName};
+use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
 
@@ -24,7 +24,43 @@ pub struct Blob {
     pub file: Option<PathBuf>,
 }
 
-/// An image that was built and not yet pushed.
+/// What a build made, not yet pushed: one image, or an index with an image for each platform.
+#[derive(Debug)]
+pub struct Built {
+    /// The images; one without an index.
+    pub images: Vec<BuiltImage>,
+    /// The index's exact bytes, where platforms were named; its digest names the image then.
+    pub index: Option<Vec<u8>>,
+}
+
+impl Built {
+    /// What names it.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.document().0)
+    }
+
+    /// The document whose digest names it, and its media type.
+    #[must_use]
+    pub fn document(&self) -> (&[u8], &str) {
+        match (&self.index, self.images.first()) {
+            (Some(index), _) => (index, INDEX),
+            (None, Some(image)) => (&image.manifest, &image.media_type),
+            (None, None) => (&[], INDEX),
+        }
+    }
+}
+
+impl From<BuiltImage> for Built {
+    fn from(image: BuiltImage) -> Self {
+        Self { images: vec![image], index: None }
+    }
+}
+
+/// The media type of an index.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// One image that was built.
 #[derive(Debug)]
 pub struct BuiltImage {
     /// The manifest's exact bytes; its digest names the image.
@@ -56,6 +92,61 @@ pub struct BaseImage {
     pub config: Vec<u8>,
     /// The layers, lowest first.
     pub layers: Vec<Blob>,
+}
+
+/// What a base image's reference names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseImages {
+    /// What a build on it is held to: the image for this machine, or, where platforms are named, whatever the reference
+    /// names: an index, mostly.
+    pub digest: Digest,
+    /// The images, by the platforms that were asked for. One that is not there is left out.
+    pub images: BTreeMap<Platform, BaseImage>,
+}
+
+impl BaseImages {
+    /// From a reference that leads to one image: where no platform is named it is taken for what it is, else it is for
+    /// the platform that its configuration says.
+    #[must_use]
+    pub fn alone(image: BaseImage, platforms: &[Platform]) -> Self {
+        let digest = image.digest.clone();
+        let platform = if platforms.is_empty() { Some(Platform::own()) } else { image.platform() };
+        let wanted = platform.filter(|platform| platforms.is_empty() || platforms.contains(platform));
+        Self { digest, images: wanted.map(|platform| (platform, image)).into_iter().collect() }
+    }
+
+    /// From an index with those of its images that were asked for; none when it has none for this machine, and no
+    /// platform is named.
+    #[must_use]
+    pub fn of_index(
+        index: Digest,
+        images: BTreeMap<Platform, BaseImage>,
+        platforms: &[Platform],
+    ) -> Option<Self> {
+        let digest = if platforms.is_empty() { images.values().next()?.digest.clone() } else { index };
+        Some(Self { digest, images })
+    }
+}
+
+/// The images that are asked for: of the platforms that are named, or of this machine.
+#[must_use]
+pub fn asked(platforms: &[Platform]) -> Vec<Platform> {
+    if platforms.is_empty() { vec![Platform::own()] } else { platforms.to_vec() }
+}
+
+impl BaseImage {
+    /// What its configuration says that it is for.
+    #[must_use]
+    pub fn platform(&self) -> Option<Platform> {
+        #[derive(serde::Deserialize)]
+        struct Says {
+            os: String,
+            architecture: String,
+            variant: Option<String>,
+        }
+        let says: Says = serde_json::from_slice(&self.config).ok()?;
+        Some(Platform::new(&says.os, &says.architecture, says.variant.as_deref()))
+    }
 }
 
 /// What a garbage collection did.
@@ -141,12 +232,12 @@ pub trait Registry: Send + Sync {
         inputs: &ContentHash,
     ) -> Result<Option<Digest>, RegistryError>;
 
-    /// Stores an image and labels it with `tags`. Blobs that are there are not written again. Returns when a
+    /// Stores an image and labels it with `tags`; an index after all of its images. Blobs that are there are not written again. Returns when a
     /// reader would find all of it; a push that dies on the way leaves nothing that a reader could take for it.
     async fn push(
         &self,
         service: &ServiceName,
-        image: &BuiltImage,
+        image: &Built,
         tags: &[String],
         progress: Progress<'_>,
     ) -> Result<Digest, RegistryError>;
@@ -155,10 +246,15 @@ pub trait Registry: Send + Sync {
     async fn tag(&self, service: &ServiceName, digest: &Digest, tags: &[String])
     -> Result<(), RegistryError>;
 
-    /// An image by tag (`web:staging`) or digest, for a build on top of it; none when it is not there.
-    async fn base(&self, reference: &str) -> Result<Option<BaseImage>, RegistryError>;
+    /// An image by tag (`web:staging`) or digest, for a build on top of it for these platforms, or for this machine's
+    /// own without any; none when it is not there.
+    async fn base(
+        &self,
+        reference: &str,
+        platforms: &[Platform],
+    ) -> Result<Option<BaseImages>, RegistryError>;
 
-    /// Whether an image is whole: every blob of it is there, and is what its digest says.
+    /// Whether an image is whole: every blob of it is there, for every platform, and is what its digest says.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError>;
 
     /// Takes away what nobody needs: every image but those in `keep` and those younger than an hour (somebody
@@ -198,7 +294,7 @@ pub fn inputs_tag(inputs: &ContentHash) -> String {
 }
 
 /// Base images by the reference that names them.
-pub type Bases = BTreeMap<String, BaseImage>;
+pub type Bases = BTreeMap<String, BaseImages>;
 
 /// The images that a build starts from, side by side. One that is not there is left out: the builder knows whether
 /// it can do without. One whose registry does not answer is left out, too, for a tool that may have images of its own.
@@ -209,7 +305,7 @@ pub async fn bases(
 ) -> Result<Bases, RegistryError> {
     let has_own = matches!(spec, BuildSpec::Dockerfile(_));
     let found = references.iter().map(|reference| async move {
-        let base = match registry.base(reference).await {
+        let base = match registry.base(reference, spec.platforms()).await {
             Err(RegistryError::Remote { .. }) if has_own => None,
             other => other?,
         };

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{pack, web};
 
 /// The tools that are here. One that is missing is a failure where the real parts are asked for.
-fn tools() -> Vec<Tool> {
+pub fn tools() -> Vec<Tool> {
     let answers = |tool: &Tool| {
         let found =
             Command::new(tool.command()).arg("info").output().is_ok_and(|output| output.status.success());
@@ -37,7 +37,7 @@ fn tools() -> Vec<Tool> {
     [Tool::Docker, Tool::Buildah].into_iter().filter(answers).collect()
 }
 
-fn spec(tool: Tool) -> DockerfileSpec {
+pub fn spec(tool: Tool) -> DockerfileSpec {
     DockerfileSpec {
         tool,
         context: "app".into(),
@@ -48,11 +48,12 @@ fn spec(tool: Tool) -> DockerfileSpec {
         cache_from: Vec::new(),
         labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
         leave_out: Vec::new(),
+        platforms: Vec::new(),
         within: an_hour(),
     }
 }
 
-fn write(root: &Path, files: &[(&str, &str)]) {
+pub fn write(root: &Path, files: &[(&str, &str)]) {
     for (path, text) in files {
         let path = root.join("app").join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -80,8 +81,9 @@ async fn request(root: &Path, spec: DockerfileSpec, bases: Bases) -> BuildReques
 }
 
 /// What an image in a layout has in it: its files, as `tar` lists them, and its configuration.
-fn contents(layout: &Path, image: &shipit::port::registry::BuiltImage) -> (String, serde_json::Value) {
+fn contents(layout: &Path, built: &shipit::port::registry::Built) -> (String, serde_json::Value) {
     let blob = |digest: &shipit::model::Digest| layout.join("blobs/sha256").join(digest.hex());
+    let image = &built.images[0];
     let files: String = image
         .layers
         .iter()
@@ -127,7 +129,7 @@ async fn the_same_files_give_the_same_image_and_what_is_ignored_is_not_in_it() {
         assert_eq!(config["config"]["Labels"]["greeting"], "hello");
         assert_eq!(config["config"]["Labels"]["team"], "shop");
         assert_eq!(config["created"], "2023-11-14T22:13:20Z");
-        let manifest: serde_json::Value = serde_json::from_slice(&built.manifest).expect("JSON");
+        let manifest: serde_json::Value = serde_json::from_slice(&built.images[0].manifest).expect("JSON");
         assert_eq!(manifest["annotations"]["org.opencontainers.image.revision"], "3f2c1ab".repeat(5));
 
         // What is ignored is no input; what is not, is. The time of a file is neither.
@@ -156,7 +158,7 @@ fn busybox() -> Option<Vec<u8>> {
     found
 }
 
-fn with_shell(root: &Path, dockerfile: &str) -> Option<()> {
+pub fn with_shell(root: &Path, dockerfile: &str) -> Option<()> {
     write(root, &[("Dockerfile", dockerfile)]);
     let to = root.join("app/sh");
     fs::write(&to, busybox()?).expect("a file");
@@ -198,7 +200,7 @@ async fn a_secret_is_there_while_building_and_nowhere_after() {
         let images = root.path().join("images");
         Layout::new(images.clone()).push(&web(), &built, &[], &|_| {}).await.expect("pushed");
         let mut lengths = 0;
-        for layer in &built.layers {
+        for layer in &built.images[0].layers {
             let blob = images.join("blobs/sha256").join(layer.digest.hex());
             let text = Command::new("tar").arg("-xOzf").arg(blob).output().expect("tar starts").stdout;
             assert!(!text.windows(CANARY.len()).any(|part| part == CANARY.as_bytes()), "{tool:?}");
@@ -235,10 +237,11 @@ async fn a_base_is_built_on_by_its_digest_and_its_layers_are_not_sent_again() {
         let another = Builders.build(&another, &|_| {}, &CancellationToken::new()).await.expect("built");
         registry.push(&web(), &another, &["base".to_owned()], &|_| {}).await.expect("pushed");
         let built = Builders.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
-        assert_eq!(built.layers.len(), 2, "{tool:?}");
-        assert_eq!(built.layers[0].digest, below.layers[0].digest, "{tool:?}");
-        assert!(built.layers[0].file.is_none(), "{tool:?}: the base's own");
-        let manifest: serde_json::Value = serde_json::from_slice(&built.manifest).expect("JSON");
+        let layers = &built.images[0].layers;
+        assert_eq!(layers.len(), 2, "{tool:?}");
+        assert_eq!(layers[0].digest, below.images[0].layers[0].digest, "{tool:?}");
+        assert!(layers[0].file.is_none(), "{tool:?}: the base's own");
+        let manifest: serde_json::Value = serde_json::from_slice(&built.images[0].manifest).expect("JSON");
         assert_eq!(manifest["annotations"]["org.opencontainers.image.base.digest"], base.to_string());
         let digest = registry.push(&web(), &built, &["above".to_owned()], &|_| {}).await.expect("pushed");
         registry.verify(&web(), &digest).await.expect("whole");

@@ -6,6 +6,7 @@ mod builder;
 mod cluster;
 mod dockerfile;
 mod engine;
+mod platforms;
 mod registry;
 mod store;
 mod support;

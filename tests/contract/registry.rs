@@ -10,7 +10,7 @@ use shipit::driver::registry::layout::Layout;
 use shipit::driver::registry::oci::remote::Remote;
 use shipit::driver::registry::oci::{Oci, Place};
 use shipit::model::{ContentHash, Digest, ServiceName};
-use shipit::port::registry::{RegistryError, inputs_tag};
+use shipit::port::registry::{BaseImages, Blob, RegistryError, inputs_tag};
 use shipit::port::{Builder as _, Registry};
 use tokio_util::sync::CancellationToken;
 
@@ -40,10 +40,10 @@ async fn what_was_pushed_is_found_by_its_inputs_and_by_its_tag() {
     let (inputs, digest) = push(&layout, root.path(), "v1").await;
     assert_eq!(layout.find(&web(), &inputs).await.expect("an answer"), Some(digest.clone()));
     layout.verify(&web(), &digest).await.expect("whole");
-    let base = layout.base("web:staging").await.expect("an answer").expect("there");
-    assert_eq!((base.digest, base.layers.len()), (digest.clone(), 1));
+    let base = layout.base("web:staging", &[]).await.expect("an answer").expect("there");
+    assert_eq!((&base.digest, layers(&base).len()), (&digest, 1));
     let (_, newer) = push(&layout, root.path(), "v2").await;
-    let base = layout.base("web:staging").await.expect("an answer").expect("there");
+    let base = layout.base("web:staging", &[]).await.expect("an answer").expect("there");
     assert_eq!(base.digest, newer, "the tag has moved");
     assert_eq!(
         layout.find(&web(), &inputs).await.expect("an answer"),
@@ -57,8 +57,8 @@ async fn a_missing_or_corrupt_blob_is_noticed_and_put_right_by_the_next_push() {
     let root = folder();
     let layout = Layout::new(root.path().join("r"));
     let (inputs, digest) = push(&layout, root.path(), "v1").await;
-    let base = layout.base("web:staging").await.expect("an answer").expect("there");
-    let layer = root.path().join("r/blobs/sha256").join(base.layers[0].digest.hex());
+    let base = layout.base("web:staging", &[]).await.expect("an answer").expect("there");
+    let layer = root.path().join("r/blobs/sha256").join(layers(&base)[0].digest.hex());
     let mut bytes = fs::read(&layer).expect("a layer");
     bytes[20] ^= 1;
     fs::write(&layer, bytes).expect("written");
@@ -118,7 +118,7 @@ async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
     let (_, first) = push(&layout, root.path(), "v1").await;
     let (_, second) = push(&layout, root.path(), "v2").await;
     layout.tag(&web(), &first, &["only".to_owned()]).await.expect("tagged");
-    let base = layout.base("web:staging").await.expect("an answer").expect("there");
+    let base = layout.base("web:staging", &[]).await.expect("an answer").expect("there");
     assert_eq!(base.digest, second);
     // Every tag of the first moves to the second.
     let own =
@@ -166,6 +166,11 @@ async fn skopeo_reads_and_copies_the_layout() {
     Layout::new(root.path().join("copied")).verify(&web(), &digest).await.expect("the same bytes");
 }
 
+/// The layers of the only image.
+fn layers(base: &BaseImages) -> &[Blob] {
+    &base.images.values().next().expect("an image").layers
+}
+
 /// A repository of its own in the tests' registry.
 pub fn remote() -> Option<Oci> {
     let endpoint = crate::cluster::admin()?.registry;
@@ -189,14 +194,14 @@ async fn a_registry_on_the_network_keeps_what_is_pushed() {
     registry.verify(&web(), &digest).await.expect("whole");
     let missing = registry.verify(&other(), &digest).await;
     assert!(matches!(missing, Err(RegistryError::Missing { .. })), "{missing:?}");
-    let base = registry.base("web:staging").await.expect("an answer").expect("there");
-    assert_eq!((base.digest, base.layers.len()), (digest.clone(), 1));
-    assert_eq!(registry.base("web:nothing").await.expect("an answer"), None);
+    let base = registry.base("web:staging", &[]).await.expect("an answer").expect("there");
+    assert_eq!((&base.digest, layers(&base).len()), (&digest, 1));
+    assert_eq!(registry.base("web:nothing", &[]).await.expect("an answer"), None);
     let (_, newer) = push(&registry, root.path(), "v2").await;
-    let base = registry.base("web:staging").await.expect("an answer").expect("there");
+    let base = registry.base("web:staging", &[]).await.expect("an answer").expect("there");
     assert_eq!(base.digest, newer, "the tag has moved");
     registry.tag(&web(), &digest, &["stable".to_owned()]).await.expect("tagged");
-    let base = registry.base("web:stable").await.expect("an answer").expect("there");
+    let base = registry.base("web:stable", &[]).await.expect("an answer").expect("there");
     assert_eq!(base.digest, digest);
 }
 
@@ -232,7 +237,7 @@ async fn a_base_comes_from_any_registry_and_by_an_index_too() {
     let registries: [&dyn Registry; 2] = [&layout, &elsewhere];
     for registry in registries {
         let reference = format!("{repository}:all");
-        let base = registry.base(&reference).await.expect("an answer").expect("there");
+        let base = registry.base(&reference, &[]).await.expect("an answer").expect("there");
         assert_eq!(base.digest, below, "{}", registry.place());
         let bases = BTreeMap::from([(reference.clone(), base)]);
         fs::write(root.path().join("app/message.txt"), "above").expect("a file");
@@ -246,7 +251,7 @@ async fn a_base_comes_from_any_registry_and_by_an_index_too() {
         let digest = registry.push(&web(), &built, &["t".to_owned()], &|_| {}).await.expect("pushed");
         registry.verify(&web(), &digest).await.expect("whole");
     }
-    let nothing = layout.base(&format!("{repository}:nothing")).await.expect("an answer");
+    let nothing = layout.base(&format!("{repository}:nothing"), &[]).await.expect("an answer");
     assert_eq!(nothing, None);
 }
 
@@ -297,7 +302,7 @@ async fn what_is_there_is_not_sent_again_and_a_base_is_mounted() {
     registry.push(&web(), &built, &["again".to_owned()], &say).await.expect("pushed");
     assert!(said.lock().expect("whole").starts_with("pushed 0 bytes"), "{said:?}");
     // An image on top of it, in another repository: the base's layer is not in the build's folder.
-    let base = registry.base("web:again").await.expect("an answer").expect("there");
+    let base = registry.base("web:again", &[]).await.expect("an answer").expect("there");
     let bases = BTreeMap::from([("web:again".to_owned(), base)]);
     fs::write(root.path().join("app/message.txt"), "on top").expect("a file");
     let mut above = pack("/app/x");

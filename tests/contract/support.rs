@@ -73,6 +73,7 @@ pub fn pack(entrypoint: &str) -> PackSpec {
         context: "app".into(),
         inputs: Vec::new(),
         leave_out: Vec::new(),
+        platforms: Vec::new(),
         run: Vec::new(),
         copy: BTreeMap::from([("message.txt".into(), "/app/message.txt".into())]),
         base: Base::Scratch,

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::support::{World, signal, until};
 
 /// A world whose instances are containers of the agent's own; none without root.
-fn world() -> Option<World> {
+pub fn world() -> Option<World> {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
     assert!(is_root || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "containers need root");
     if !is_root {

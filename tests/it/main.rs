@@ -18,6 +18,7 @@ mod load;
 mod locks;
 mod manual;
 mod nginx;
+mod platforms;
 mod proto;
 mod registry;
 mod rollback;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::driver::builder::io;
-use crate::model::Digest;
+use crate::model::{Digest, Platform};
 use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::registry::{Blob, BuiltImage};
+use crate::port::registry::{Blob, Built, BuiltImage, INDEX};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -42,6 +42,43 @@ pub(super) fn assemble(
     Ok(BuiltImage { manifest, media_type: MANIFEST.to_owned(), config, layers, folder: Some(folder) })
 }
 
+/// All the images of a build: an index where platforms are named, and the one image itself where none is.
+pub(super) fn whole(
+    request: &BuildRequest,
+    images: Vec<(Platform, BuiltImage)>,
+    annotations: &BTreeMap<String, String>,
+) -> Built {
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": images.iter().map(entry).collect::<Vec<_>>(),
+        "annotations": annotations,
+    });
+    let index = (!request.spec.platforms().is_empty()).then(|| canonical(&index));
+    Built { images: images.into_iter().map(|(_, image)| image).collect(), index }
+}
+
+/// Says what an image, or an entry of an index, is for.
+pub(super) fn set_platform(says: &mut Value, platform: &Platform) {
+    // In this order: an image's digest is over its bytes.
+    says["architecture"] = json!(platform.architecture());
+    says["os"] = json!(platform.os());
+    if let Some(says) = says.as_object_mut() {
+        says.remove("variant");
+    }
+    if let Some(variant) = platform.variant() {
+        says["variant"] = json!(variant);
+    }
+}
+
+/// An image in an index.
+fn entry((platform, image): &(Platform, BuiltImage)) -> Value {
+    let mut says = json!({});
+    set_platform(&mut says, platform);
+    let (digest, size) = (image.digest(), image.manifest.len());
+    json!({"mediaType": image.media_type, "digest": digest, "size": size, "platform": says})
+}
+
 fn canonical(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
@@ -54,6 +91,12 @@ fn descriptor(blob: &Blob) -> Value {
 pub(super) fn created(request: &BuildRequest) -> String {
     let seconds = request.source.committed_at.unwrap_or(0);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
+
+/// There is a base, and not for this platform.
+pub(super) fn no_base_for(reference: &str, platform: &Platform) -> BuildError {
+    let help = "take the platform out of `build.platforms`, or choose a base that is made for it";
+    BuildError::Invalid { reason: format!("the base image {reference} is not made for {platform}: {help}") }
 }
 
 fn name(key: &str) -> String {

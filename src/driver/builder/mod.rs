@@ -19,7 +19,7 @@ use crate::driver::builder::dockerfile::Dockerfile;
 use crate::driver::builder::pack::Pack;
 use crate::model::build::{BuildSpec, Inputs};
 use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::registry::{Bases, BuiltImage};
+use crate::port::registry::{Bases, Built};
 use crate::port::{Builder, Progress};
 
 /// Every builder: each build goes to the one that it names.
@@ -48,7 +48,7 @@ impl Builder for Builders {
         request: &BuildRequest,
         progress: Progress<'_>,
         cancel: &CancellationToken,
-    ) -> Result<BuiltImage, BuildError> {
+    ) -> Result<Built, BuildError> {
         builder(&request.spec).build(request, progress, cancel).await
     }
 }

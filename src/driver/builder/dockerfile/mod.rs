@@ -13,10 +13,11 @@ mod unpack;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +26,13 @@ use crate::driver::builder::dockerfile::text::Text;
 use crate::driver::builder::files::{clean, hash_all};
 use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
 use crate::model::build::{BuildSpec, DockerfileSpec, Inputs, Tool, an_hour};
-use crate::model::{ContentHash, Digest};
+use crate::model::{ContentHash, Digest, Platform};
 use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::registry::{Bases, BuiltImage};
+use crate::port::registry::{BaseImages, Bases, Built, BuiltImage, asked};
 use crate::port::{Builder, Progress};
+
+/// What tools say when a step's program is not one for this machine.
+const FOREIGN: [&str; 2] = ["exec format error", "runtime execution on platform"];
 
 /// The largest Dockerfile.
 const LIMIT: u64 = 1 << 20;
@@ -74,21 +78,62 @@ impl Builder for Dockerfile {
         request: &BuildRequest,
         progress: Progress<'_>,
         cancel: &CancellationToken,
-    ) -> Result<BuiltImage, BuildError> {
-        let spec = dockerfile(&request.spec)?.clone();
-        let text = read(&request.root, &spec)?;
-        unmoved(request, &inputs(&request.root, &spec, &text, &request.bases).await?)?;
+    ) -> Result<Built, BuildError> {
+        let spec = dockerfile(&request.spec)?;
+        let text = read(&request.root, spec)?;
+        unmoved(request, &inputs(&request.root, spec, &text, &request.bases).await?)?;
+        let sent = Sent::prepare(request, spec, &text).await?;
+        let mut images = Vec::new();
+        for platform in asked(&spec.platforms) {
+            if !spec.platforms.is_empty() {
+                progress(&format!("for {platform}:"));
+            }
+            let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
+            let built = build(request, spec, &sent, &platform, folder.path(), progress, cancel).await;
+            let id = built.map_err(|error| explained(error, &text, spec, &platform))?;
+            let export = save(spec.tool, &id, folder.path());
+            let export = command::Line { vector: &export, folder: folder.path(), env: &BTreeMap::new() };
+            command::run(&export, an_hour(), progress, cancel).await?;
+            let (request, text, wanted) = (request.clone(), text.clone(), platform.clone());
+            let image = blocking(move || finish(&request, &text, &wanted, folder)).await?;
+            images.push((platform, image));
+        }
+        let mut annotations = image::annotations(request);
+        if let Some((name, base)) = base(&text, spec, &request.bases) {
+            image::annotate_base(&mut annotations, name, &base.digest);
+        }
+        Ok(image::whole(request, images, &annotations))
+    }
+}
+
+/// What the tool gets: the context, and the name that the Dockerfile has in it.
+struct Sent {
+    folder: TempDir,
+    name: String,
+}
+
+impl Sent {
+    async fn prepare(request: &BuildRequest, spec: &DockerfileSpec, text: &Text) -> Result<Self, BuildError> {
         let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
         let pinned = text.pinned(&request.bases);
-        let (root, sent, archive) = (request.root.clone(), spec.clone(), folder.path().join("context.tar"));
-        let name = blocking(move || context::archive(&root, &sent, &pinned, &archive)).await?;
-        let built = build(request, &spec, &name, folder.path(), progress, cancel).await;
-        let id = built.map_err(|error| explained(error, &text, &spec))?;
-        let export = save(spec.tool, &id, folder.path());
-        let export = command::Line { vector: &export, folder: folder.path(), env: &BTreeMap::new() };
-        command::run(&export, an_hour(), progress, cancel).await?;
-        let request = request.clone();
-        blocking(move || finish(&request, &text, folder)).await
+        let (root, spec) = (request.root.clone(), spec.clone());
+        blocking(move || {
+            let archive = folder.path().join("context.tar");
+            let name = context::archive(&root, &spec, &pinned, &archive)?;
+            if spec.tool == Tool::Buildah {
+                unpack::all(&archive, &folder.path().join("context"))?;
+            }
+            Ok(Self { folder, name })
+        })
+        .await
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.folder.path().join("context.tar")
+    }
+
+    fn context(&self) -> PathBuf {
+        self.folder.path().join("context")
     }
 }
 
@@ -107,6 +152,9 @@ async fn inputs(
         };
         digests.insert(external.name.clone(), digest);
     }
+    if !spec.platforms.is_empty() {
+        for_platforms(spec, text, bases).await?;
+    }
     let (root, spec, whole) = (root.to_path_buf(), spec.clone(), text.whole.clone());
     blocking(move || {
         let paths = context::list(&root, &spec)?;
@@ -116,75 +164,121 @@ async fn inputs(
             (spec.tool, &spec.dockerfile, &spec.target, &spec.args, &spec.labels),
             (secrets, &whole, &digests, &files, std::env::consts::ARCH),
         );
-        Ok(Inputs { hash: ContentHash::of_json(&what), files, bases: digests })
+        let hash = if spec.platforms.is_empty() {
+            ContentHash::of_json(&what)
+        } else {
+            ContentHash::of_json(&(what, &spec.platforms))
+        };
+        Ok(Inputs { hash, files, bases: digests })
     })
     .await
 }
 
-/// Where the last stage starts from, when that is an image that was found; and what it is called.
-fn base<'a>(text: &'a Text, bases: &'a Bases) -> Option<(&'a str, &'a Digest)> {
-    let last = text.externals.iter().filter(|external| external.stage.is_some()).max_by_key(|it| it.stage)?;
-    bases.get(&last.name).map(|base| (last.name.as_str(), &base.digest))
+/// Whether the image can be made for every platform that is named, as far as that is known beforehand.
+async fn for_platforms(spec: &DockerfileSpec, text: &Text, bases: &Bases) -> Result<(), BuildError> {
+    if spec.tool == Tool::Docker && !buildkit(spec).await? {
+        return Err(needs_buildkit("`platforms`"));
+    }
+    let Some((name, found)) = base(text, spec, bases) else { return Ok(()) };
+    let lacks = spec.platforms.iter().find(|platform| !found.images.contains_key(platform));
+    lacks.map_or(Ok(()), |platform| Err(image::no_base_for(name, platform)))
 }
 
-fn finish(request: &BuildRequest, text: &Text, folder: TempDir) -> Result<BuiltImage, BuildError> {
-    let made = unpack::read(folder.path(), &request.bases, &image::created(request))?;
+/// Where the image starts from, when that is an image that was found for the platform that is built for; and what it is
+/// called.
+fn base<'a>(text: &'a Text, spec: &DockerfileSpec, bases: &'a Bases) -> Option<(&'a str, &'a BaseImages)> {
+    let external = text.base(spec.target.as_deref())?;
+    bases.get(&external.name).map(|base| (external.name.as_str(), base))
+}
+
+fn finish(
+    request: &BuildRequest,
+    text: &Text,
+    platform: &Platform,
+    folder: TempDir,
+) -> Result<BuiltImage, BuildError> {
+    let spec = dockerfile(&request.spec)?;
+    let bases = request.bases.values().filter_map(|base| base.images.get(platform));
+    let mut made = unpack::read(folder.path(), &bases.collect::<Vec<_>>(), &image::created(request))?;
+    if !spec.platforms.is_empty() {
+        // buildah takes cached layers of `FROM scratch` from a build for another platform, with what they say of it.
+        if text.base(spec.target.as_deref()).is_none() {
+            image::set_platform(&mut made.config, platform);
+        }
+        must_be_for(platform, &made.config)?;
+    }
     let mut annotations = image::annotations(request);
-    if let Some((name, digest)) = base(text, &request.bases) {
-        image::annotate_base(&mut annotations, name, digest);
+    if let Some((name, base)) = base(text, spec, &request.bases)
+        && let Some(base) = base.images.get(platform)
+    {
+        image::annotate_base(&mut annotations, name, &base.digest);
     }
     image::assemble(&made.config, made.layers, &annotations, folder)
+}
+
+/// A base that is for one platform only makes an image for that one, whatever the tool was asked for.
+fn must_be_for(platform: &Platform, config: &Value) -> Result<(), BuildError> {
+    let says = |key: &str| config[key].as_str().unwrap_or_default();
+    let made = Platform::new(says("os"), says("architecture"), config["variant"].as_str());
+    if made == *platform {
+        return Ok(());
+    }
+    let help = "look at what its `FROM` names, and at the `--platform` there";
+    let reason = format!("the image that was made for {platform} is one for {made}: {help}");
+    Err(BuildError::Invalid { reason })
 }
 
 /// Lets the tool build; gives the image's id.
 async fn build(
     request: &BuildRequest,
     spec: &DockerfileSpec,
-    name: &str,
+    sent: &Sent,
+    platform: &Platform,
     folder: &Path,
     progress: Progress<'_>,
     cancel: &CancellationToken,
 ) -> Result<String, BuildError> {
     let secrets = Secrets::write(request)?;
-    let mut vector = words(spec, name, folder);
+    let mut vector = words(spec, sent, platform, folder);
     for (id, file) in &secrets.files {
         vector.extend(["--secret".to_owned(), format!("id={id},src={}", file.display())]);
     }
-    let archive = folder.join("context.tar");
     let mut stdin = Stdio::null();
-    let context = match spec.tool {
+    let mut env = BTreeMap::new();
+    match spec.tool {
         Tool::Docker => {
+            let archive = sent.archive();
             stdin = std::fs::File::open(&archive).map_err(io("reading", &archive))?.into();
-            "-".to_owned()
+            vector.push("-".to_owned());
+            let buildkit = buildkit(spec).await?;
+            if !buildkit && !spec.secrets.is_empty() {
+                return Err(needs_buildkit("secrets"));
+            }
+            env.insert("DOCKER_BUILDKIT".to_owned(), u8::from(buildkit).to_string());
+            // What says where an image comes from is attached by shipit, to the image that it writes.
+            env.insert("BUILDX_NO_DEFAULT_ATTESTATIONS".to_owned(), "1".to_owned());
         }
-        Tool::Buildah => {
-            let context = folder.join("context");
-            let (from, to) = (archive.clone(), context.clone());
-            blocking(move || unpack::all(&from, &to)).await?;
-            context.display().to_string()
-        }
-    };
-    vector.push(context);
-    let env = match spec.tool {
-        Tool::Docker => BTreeMap::from([("DOCKER_BUILDKIT".to_owned(), buildkit(spec).await?)]),
-        Tool::Buildah => BTreeMap::new(),
-    };
+        Tool::Buildah => vector.push(sent.context().display().to_string()),
+    }
     let line = command::Line { vector: &vector, folder, env: &env };
     command::run_with(&line, stdin, spec.within, progress, cancel).await?;
     let file = folder.join("id");
     Ok(std::fs::read_to_string(&file).map_err(io("reading", &file))?.trim().to_owned())
 }
 
-fn words(spec: &DockerfileSpec, name: &str, folder: &Path) -> Vec<String> {
+fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path) -> Vec<String> {
     let mut words: Vec<String> = vec![spec.tool.command().to_owned(), "build".to_owned()];
     let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
     add("--iidfile", folder.join("id").display().to_string());
     match spec.tool {
-        Tool::Docker => add("--file", name.to_owned()),
+        Tool::Docker => add("--file", sent.name.clone()),
         Tool::Buildah => {
-            add("--file", folder.join("context").join(name).display().to_string());
+            add("--file", sent.context().join(&sent.name).display().to_string());
             add("--timestamp", context::TIME.to_string());
         }
+    }
+    if !spec.platforms.is_empty() {
+        add("--platform", platform.to_string());
     }
     if let Some(target) = &spec.target {
         add("--target", target.clone());
@@ -205,16 +299,15 @@ fn words(spec: &DockerfileSpec, name: &str, folder: &Path) -> Vec<String> {
 }
 
 /// Whether Docker's command can build by BuildKit: since version 23 that is a plugin, which may not be there.
-async fn buildkit(spec: &DockerfileSpec) -> Result<String, BuildError> {
-    let version = asked(spec.tool, &["version", "--format", "{{.Client.Version}}"]).await?;
+async fn buildkit(spec: &DockerfileSpec) -> Result<bool, BuildError> {
+    let version = asked_of(spec.tool, &["version", "--format", "{{.Client.Version}}"]).await?;
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-    let there = major < 23 || asked(spec.tool, &["buildx", "version"]).await.is_ok();
-    if !there && !spec.secrets.is_empty() {
-        let reason =
-            "secrets need BuildKit, and Docker's plugin for it is not there: install `docker-buildx`";
-        return Err(BuildError::Invalid { reason: reason.to_owned() });
-    }
-    Ok(u8::from(there).to_string())
+    Ok(major < 23 || asked_of(spec.tool, &["buildx", "version"]).await.is_ok())
+}
+
+fn needs_buildkit(what: &str) -> BuildError {
+    let help = "Docker's plugin for it is not there: install `docker-buildx`";
+    BuildError::Invalid { reason: format!("{what} need BuildKit, and {help}") }
 }
 
 fn save(tool: Tool, id: &str, folder: &Path) -> Vec<String> {
@@ -231,9 +324,9 @@ async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> {
     let looked = || format!("neither in its registry, if that answers, nor with {}", tool.command());
     let missing = || BuildError::NoBase { reference: name.to_owned(), looked: looked() };
     let id = match tool {
-        Tool::Docker => asked(tool, &["image", "inspect", "--format", "{{.Id}}", name]).await,
+        Tool::Docker => asked_of(tool, &["image", "inspect", "--format", "{{.Id}}", name]).await,
         Tool::Buildah => {
-            asked(tool, &["inspect", "--type", "image", "--format", "{{.FromImageID}}", name]).await
+            asked_of(tool, &["inspect", "--type", "image", "--format", "{{.FromImageID}}", name]).await
         }
     };
     let id = id.map_err(|_| missing())?;
@@ -242,7 +335,7 @@ async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> {
 }
 
 /// What a tool answers to a question.
-async fn asked(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
+async fn asked_of(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
     let shown = || format!("{} {}", tool.command(), words.join(" "));
     let output = Command::new(tool.command()).args(words).stdin(Stdio::null()).kill_on_drop(true).output();
     let limit = std::time::Duration::from_secs(30);
@@ -257,8 +350,14 @@ async fn asked(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
 }
 
 /// With the Dockerfile's line, where the output tells it.
-fn explained(error: BuildError, text: &Text, spec: &DockerfileSpec) -> BuildError {
+fn explained(error: BuildError, text: &Text, spec: &DockerfileSpec, platform: &Platform) -> BuildError {
     let BuildError::Command { command, status, mut log } = error else { return error };
+    if *platform != Platform::own() && log.iter().any(|line| FOREIGN.iter().any(|said| line.contains(said))) {
+        log.push(format!(
+            "this machine does not run programs for {platform}: install `qemu-user-static` and `binfmt-support`, build on a \
+             machine that does, or let a stage `FROM --platform=$BUILDPLATFORM` make the files"
+        ));
+    }
     if let Some((line, step)) = text.failed_step(&log) {
         log.push(format!("{}:{line}: {step}", clean(&spec.context.join(&spec.dockerfile)).display()));
     }
@@ -267,7 +366,7 @@ fn explained(error: BuildError, text: &Text, spec: &DockerfileSpec) -> BuildErro
 
 /// Secrets in files of their own, for as long as the build lasts; in memory where the machine has a place for it.
 struct Secrets {
-    files: BTreeMap<String, std::path::PathBuf>,
+    files: BTreeMap<String, PathBuf>,
     _folder: Option<TempDir>,
 }
 

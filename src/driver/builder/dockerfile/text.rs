@@ -22,10 +22,12 @@ pub(super) struct External {
 }
 
 /// A Dockerfile that was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Text {
     pub whole: String,
     pub externals: Vec<External>,
+    /// Each stage's name, and what it starts from.
+    stages: Vec<(Option<String>, String)>,
     /// Each instruction's beginning, and the text up to the next.
     steps: Vec<Range<usize>>,
 }
@@ -37,7 +39,7 @@ impl Text {
         let read = parse_dockerfile::parse(text).map_err(|error| invalid(error.to_string()))?;
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         let mut stages: Vec<String> = Vec::new();
-        let mut count = 0;
+        let mut started: Vec<(Option<String>, String)> = Vec::new();
         let mut externals = Vec::new();
         let mut starts = Vec::new();
         for instruction in &read.instructions {
@@ -56,7 +58,7 @@ impl Text {
                 Ok(())
             };
             match instruction {
-                Instruction::Arg(arg) if count == 0 => {
+                Instruction::Arg(arg) if started.is_empty() => {
                     for word in arg.arguments.value.split_whitespace() {
                         let (name, value) = word.split_once('=').unwrap_or((word, ""));
                         let value = expand(value.trim_matches(['"', '\'']), &values);
@@ -71,9 +73,10 @@ impl Text {
                             format!("line {line}: `{}` is nothing without a value", from.image.value);
                         return Err(invalid(format!("{reason}; give it under `args:`")));
                     }
-                    outside(&image, Some(from.image.span.clone()), Some(count))?;
-                    count += 1;
-                    stages.extend(from.as_.as_ref().map(|(_, name)| name.value.to_string()));
+                    outside(&image, Some(from.image.span.clone()), Some(started.len()))?;
+                    let name = from.as_.as_ref().map(|(_, name)| name.value.to_string());
+                    stages.extend(name.clone());
+                    started.push((name, image));
                 }
                 Instruction::Copy(copy) => {
                     if let Some(value) = flag(&copy.options, "from")
@@ -96,7 +99,28 @@ impl Text {
         }
         let ends = starts.iter().skip(1).copied().chain([text.len()]);
         let steps = starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect();
-        Ok(Self { externals, steps, whole: text.to_owned() })
+        Ok(Self { externals, stages: started, steps, whole: text.to_owned() })
+    }
+
+    /// The image that a stage starts from, through the stages between; the last stage without a target.
+    pub fn base(&self, target: Option<&str>) -> Option<&External> {
+        let named = |wanted: &str| {
+            let by_name = |(name, _): &(Option<String>, String)| {
+                name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+            };
+            self.stages.iter().rposition(by_name)
+        };
+        let last = self.stages.len().checked_sub(1)?;
+        let mut at = target.map_or(Some(last), |target| named(target).or_else(|| target.parse().ok()))?;
+        loop {
+            let external = self.externals.iter().find(|external| external.stage == Some(at));
+            if external.is_some() {
+                return external;
+            }
+            // An earlier stage: a name means the stages above.
+            let (_, from) = self.stages.get(at)?;
+            at = named(from).filter(|earlier| *earlier < at)?;
+        }
     }
 
     /// The text with every image by its digest, on the same lines: what the plan saw is what is built on.
@@ -213,7 +237,7 @@ fn braced(inner: &str, values: &BTreeMap<String, String>) -> String {
 mod tests {
     use super::*;
     use crate::model::Digest;
-    use crate::port::registry::BaseImage;
+    use crate::port::registry::BaseImages;
 
     const TEXT: &str = "ARG VERSION=12\nARG BASE=debian\nFROM ${BASE}:${VERSION} AS build\nRUN make \\\n    # why\n    all\nFROM build AS test\nRUN ./test\nFROM localhost:5000/runtime/static:1\nCOPY --from=build /a /a\nCOPY --from=busybox:1 /bin/sh /sh\nCOPY --from=0 /b /b\nFROM scratch\n";
 
@@ -236,7 +260,7 @@ mod tests {
     #[test]
     fn images_are_pinned_on_their_own_lines() {
         let digest = Digest::of(b"x");
-        let base = BaseImage { digest: digest.clone(), config: Vec::new(), layers: Vec::new() };
+        let base = BaseImages { digest: digest.clone(), images: BTreeMap::new() };
         let text = read(&[]);
         let bases = text.externals.iter().map(|external| (external.name.clone(), base.clone())).collect();
         let pinned = text.pinned(&bases);
@@ -247,6 +271,20 @@ mod tests {
         );
         assert!(pinned.contains("FROM build AS test\n"), "{pinned}");
         assert_eq!(pinned.lines().count(), TEXT.lines().count());
+    }
+
+    #[test]
+    fn a_stage_s_base_is_found_through_the_stages_between() {
+        let base = |text: &str, target: Option<&str>| {
+            let text = Text::parse(text, Path::new("Dockerfile"), &BTreeMap::new()).expect("a Dockerfile");
+            text.base(target).map(|external| external.name.clone())
+        };
+        let text = "FROM golang AS build\nFROM alpine AS other\nFROM build\n";
+        assert_eq!(base(text, None).as_deref(), Some("docker.io/library/golang:latest"));
+        assert_eq!(base(text, Some("Other")).as_deref(), Some("docker.io/library/alpine:latest"));
+        assert_eq!(base(text, Some("1")).as_deref(), Some("docker.io/library/alpine:latest"));
+        assert_eq!(base(TEXT, None), None, "nothing");
+        assert_eq!(base("FROM a AS a\nFROM a\n", None).as_deref(), Some("docker.io/library/a:latest"));
     }
 
     #[test]

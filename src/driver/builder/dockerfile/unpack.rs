@@ -11,7 +11,7 @@ use crate::driver::builder::hashing::LayerWriter;
 use crate::driver::builder::io;
 use crate::model::Digest;
 use crate::port::builder::BuildError;
-use crate::port::registry::{BaseImage, Bases, Blob};
+use crate::port::registry::{BaseImage, Blob};
 
 /// The archive's name in the build's folder.
 pub(super) const ARCHIVE: &str = "image.tar";
@@ -37,7 +37,7 @@ pub(super) fn all(archive: &Path, into: &Path) -> Result<(), BuildError> {
 }
 
 /// Reads the archive in a folder. `created` takes the place of the clock's time.
-pub(super) fn read(folder: &Path, bases: &Bases, created: &str) -> Result<Made, BuildError> {
+pub(super) fn read(folder: &Path, bases: &[&BaseImage], created: &str) -> Result<Made, BuildError> {
     let inside = folder.join("image");
     all(&folder.join(ARCHIVE), &inside)?;
     std::fs::remove_file(folder.join(ARCHIVE)).map_err(io("removing", &folder.join(ARCHIVE)))?;
@@ -84,13 +84,13 @@ fn diff_ids(config: &Value) -> Result<Vec<Digest>, BuildError> {
 }
 
 /// The base whose layers are the image's first ones, the one with the most.
-fn base<'a>(diff_ids: &[Digest], bases: &'a Bases) -> Option<&'a BaseImage> {
+fn base<'a>(diff_ids: &[Digest], bases: &[&'a BaseImage]) -> Option<&'a BaseImage> {
     let whole = |base: &&BaseImage| {
         let config: Value = serde_json::from_slice(&base.config).unwrap_or_default();
         let own = self::diff_ids(&config).unwrap_or_default();
         own.len() == base.layers.len() && diff_ids.starts_with(&own)
     };
-    bases.values().filter(whole).max_by_key(|base| base.layers.len())
+    bases.iter().copied().filter(whole).max_by_key(|base| base.layers.len())
 }
 
 /// Takes out of a configuration what tells of the machine and the clock. The base's own history stays as it is.

@@ -18,7 +18,12 @@ pub(super) fn read(root: &Path, spec: &PackSpec, base: Option<Digest>) -> Result
     let paths = paths(&context, spec, below(root, &spec.leave_out))?;
     let files = hash_all(&context, &paths)?;
     let timeless = PackSpec { within: an_hour(), ..spec.clone() };
-    let hash = ContentHash::of_json(&(timeless, &base, &files, std::env::consts::ARCH));
+    // Where platforms are named, that of this machine is no input.
+    let hash = if spec.platforms.is_empty() {
+        ContentHash::of_json(&(timeless, &base, &files, std::env::consts::ARCH))
+    } else {
+        ContentHash::of_json(&(timeless, &base, &files))
+    };
     let name = || if let Base::Image(reference) = &spec.base { reference.clone() } else { String::new() };
     Ok(Inputs { hash, files, bases: base.into_iter().map(|base| (name(), base)).collect() })
 }

@@ -8,13 +8,23 @@ use std::path::{Component, Path, PathBuf};
 use crate::driver::builder::files::{Source, append, below, clean};
 use crate::driver::builder::hashing::{Layer, LayerWriter};
 use crate::driver::builder::io;
+use crate::driver::builder::pack::program;
+use crate::model::Platform;
 use crate::model::build::PackSpec;
 use crate::port::builder::BuildError;
 
 /// Packs the files that the specification copies. Names are sorted, times are zero, owners are numbers, and a
 /// mode is 0755 or 0644, so that neither the machine, nor its umask, nor the order of its folders shows.
-pub(super) fn pack(root: &Path, spec: &PackSpec, into: &Path) -> Result<Layer, BuildError> {
+pub(super) fn pack(
+    root: &Path,
+    spec: &PackSpec,
+    platform: &Platform,
+    into: &Path,
+) -> Result<Layer, BuildError> {
     let entries = entries(root, spec)?;
+    if !spec.platforms.is_empty() {
+        program::must_run_on(platform, spec, &entries)?;
+    }
     let path = into.join("layer.tar.gz");
     let mut tar = tar::Builder::new(LayerWriter::create(&path)?);
     tar.follow_symlinks(false);

@@ -1,9 +1,11 @@
 //! The builder `pack`: a command makes files, and the files make one reproducible layer on a base.
 //!
-//! [`inputs`] reads what a build depends on and [`layer`] packs the files.
+//! [`inputs`] reads what a build depends on, [`layer`] packs the files, and [`program`] sees that what starts the service
+//! runs on the image's platform. For several platforms the command runs once for each.
 
 mod inputs;
 mod layer;
+mod program;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +20,7 @@ use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
 use crate::model::Platform;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::registry::{BaseImage, Bases, BuiltImage};
+use crate::port::registry::{BaseImage, BaseImages, Bases, Built, BuiltImage, asked};
 use crate::port::{Builder, Progress};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -34,14 +36,16 @@ fn pack(spec: &BuildSpec) -> Result<&PackSpec, BuildError> {
     }
 }
 
-/// The base of a specification that has one.
-fn base<'a>(spec: &PackSpec, bases: &'a Bases) -> Result<Option<&'a BaseImage>, BuildError> {
+/// What the base of a specification that has one names: it must be there for every platform.
+fn named<'a>(spec: &PackSpec, bases: &'a Bases) -> Result<Option<&'a BaseImages>, BuildError> {
     let Base::Image(reference) = &spec.base else { return Ok(None) };
     let missing = || BuildError::NoBase {
         reference: reference.clone(),
         looked: "its registry does not have it".to_owned(),
     };
-    bases.get(reference).map(Some).ok_or_else(missing)
+    let found = bases.get(reference).ok_or_else(missing)?;
+    let lacks = asked(&spec.platforms).into_iter().find(|platform| !found.images.contains_key(platform));
+    lacks.map_or(Ok(Some(found)), |platform| Err(image::no_base_for(reference, &platform)))
 }
 
 #[async_trait]
@@ -55,7 +59,7 @@ impl Builder for Pack {
 
     async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError> {
         let spec = pack(spec)?.clone();
-        let base = base(&spec, bases)?.map(|base| base.digest.clone());
+        let base = named(&spec, bases)?.map(|base| base.digest.clone());
         let root = root.to_path_buf();
         blocking(move || inputs::read(&root, &spec, base)).await
     }
@@ -65,27 +69,59 @@ impl Builder for Pack {
         request: &BuildRequest,
         progress: Progress<'_>,
         cancel: &CancellationToken,
-    ) -> Result<BuiltImage, BuildError> {
+    ) -> Result<Built, BuildError> {
         unmoved(request, &self.inputs(&request.root, &request.spec, &request.bases).await?)?;
         let spec = pack(&request.spec)?;
-        if !spec.run.is_empty() {
-            let folder = request.root.join(&spec.context);
-            let command = command::Line { vector: &spec.run, folder: &folder, env: &source_env(request) };
-            command::run(&command, spec.within, progress, cancel).await?;
+        let mut images = Vec::new();
+        for platform in asked(&spec.platforms) {
+            if !spec.platforms.is_empty() {
+                progress(&format!("for {platform}:"));
+            }
+            let image = one(request, spec, &platform, progress, cancel).await?;
+            images.push((platform, image));
         }
-        let (request, spec) = (request.clone(), spec.clone());
-        blocking(move || {
-            let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
-            let layer = layer::pack(&request.root, &spec, folder.path())?;
-            assemble(&request, &spec, layer, folder)
-        })
-        .await
+        let mut annotations = image::annotations(request);
+        if let (Base::Image(reference), Some(base)) = (&spec.base, named(spec, &request.bases)?) {
+            image::annotate_base(&mut annotations, reference, &base.digest);
+        }
+        Ok(image::whole(request, images, &annotations))
     }
 }
 
-fn source_env(request: &BuildRequest) -> BTreeMap<String, String> {
+/// The image for one platform: the command makes its files anew.
+async fn one(
+    request: &BuildRequest,
+    spec: &PackSpec,
+    platform: &Platform,
+    progress: Progress<'_>,
+    cancel: &CancellationToken,
+) -> Result<BuiltImage, BuildError> {
+    if !spec.run.is_empty() {
+        let folder = request.root.join(&spec.context);
+        let command =
+            command::Line { vector: &spec.run, folder: &folder, env: &variables(request, platform) };
+        command::run(&command, spec.within, progress, cancel).await?;
+    }
+    let (request, spec, platform) = (request.clone(), spec.clone(), platform.clone());
+    blocking(move || {
+        let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
+        let layer = layer::pack(&request.root, &spec, &platform, folder.path())?;
+        assemble(&request, &spec, &platform, layer, folder)
+    })
+    .await
+}
+
+/// What a command is told: the commit, its time, and the platform by the names that Dockerfiles have for it.
+fn variables(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, String> {
     let time = request.source.committed_at.unwrap_or(0).to_string();
-    let mut env = BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), time)]);
+    let variant = platform.variant().unwrap_or_default().to_owned();
+    let mut env = BTreeMap::from([
+        ("SOURCE_DATE_EPOCH".to_owned(), time),
+        ("TARGETPLATFORM".to_owned(), platform.to_string()),
+        ("TARGETOS".to_owned(), platform.os().to_owned()),
+        ("TARGETARCH".to_owned(), platform.architecture().to_owned()),
+        ("TARGETVARIANT".to_owned(), variant),
+    ]);
     env.extend(request.source.commit.clone().map(|commit| ("SHIPIT_COMMIT".to_owned(), commit)));
     env
 }
@@ -93,11 +129,12 @@ fn source_env(request: &BuildRequest) -> BTreeMap<String, String> {
 fn assemble(
     request: &BuildRequest,
     spec: &PackSpec,
+    platform: &Platform,
     layer: Layer,
     folder: TempDir,
 ) -> Result<BuiltImage, BuildError> {
-    let base = base(spec, &request.bases)?;
-    let config = config(request, spec, base, &layer)?;
+    let base = named(spec, &request.bases)?.and_then(|base| base.images.get(platform));
+    let config = config(request, spec, platform, base, &layer)?;
     let mut layers = base.map(|base| base.layers.clone()).unwrap_or_default();
     layers.push(layer.blob);
     let mut annotations = image::annotations(request);
@@ -110,11 +147,12 @@ fn assemble(
 fn config(
     request: &BuildRequest,
     spec: &PackSpec,
+    platform: &Platform,
     base: Option<&BaseImage>,
     layer: &Layer,
 ) -> Result<Value, BuildError> {
     let created = image::created(request);
-    let mut config = base_config(base)?;
+    let mut config = base_config(platform, base)?;
     let step = json!({"created": created, "created_by": format!("shipit pack {}", spec.run.join(" "))});
     config.insert("created".to_owned(), json!(created));
     push(&mut config, "history", step);
@@ -129,10 +167,10 @@ fn config(
     Ok(Value::Object(config))
 }
 
-fn base_config(base: Option<&BaseImage>) -> Result<Map<String, Value>, BuildError> {
+fn base_config(platform: &Platform, base: Option<&BaseImage>) -> Result<Map<String, Value>, BuildError> {
     let Some(base) = base else {
-        let own = Platform::own();
-        let fresh = json!({"architecture": own.architecture(), "os": own.os()});
+        let mut fresh = json!({});
+        image::set_platform(&mut fresh, platform);
         return Ok(fresh.as_object().cloned().unwrap_or_default());
     };
     let invalid = || BuildError::Invalid {

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::driver::registry::layout::{blobs, index, io, manifest, named};
+use serde_json::Value;
+
+use crate::driver::registry::layout::{blobs, document, images, index, io, named};
 use crate::model::Digest;
 use crate::port::registry::{Collected, RegistryError};
 
@@ -53,7 +55,8 @@ fn is_young_file(path: &Path) -> bool {
 }
 
 fn base(folder: &Path, digest: &Digest) -> Option<Digest> {
-    manifest(folder, digest).ok()?.annotations().as_ref()?.get(BASE)?.parse().ok()
+    let whole: Value = document(folder, digest).ok()?;
+    whole["annotations"][BASE].as_str()?.parse().ok()
 }
 
 fn sweep(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
@@ -64,8 +67,10 @@ fn sweep(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryEr
     let needed = keep.iter().filter(|digest| blobs::path(folder, digest).exists()).cloned();
     for digest in listed.chain(needed) {
         // An image that cannot be read may use any blob: then none is taken away.
-        let manifest = manifest(folder, &digest)?;
-        used.extend(named(&manifest)?.into_iter().map(|blob| blob.digest));
+        for (image, manifest) in images(folder, &digest)? {
+            used.extend(named(&manifest)?.into_iter().map(|blob| blob.digest));
+            used.insert(image);
+        }
         used.insert(digest);
     }
     let mut collected = Collected::default();

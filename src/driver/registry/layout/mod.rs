@@ -8,18 +8,21 @@ mod blobs;
 mod collect;
 mod index;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use oci_spec::image::ImageManifest;
+use oci_spec::image::{ImageIndex, ImageManifest};
+use serde_json::Value;
 
 use crate::driver::registry::oci::remote::Remote;
-use crate::model::{ContentHash, Digest, ServiceName};
+use crate::model::{ContentHash, Digest, Platform, ServiceName, platform};
 use crate::port::Progress;
 use crate::port::engine::Pull;
-use crate::port::registry::{BaseImage, Blob, BuiltImage, Collected, Registry, RegistryError, inputs_tag};
+use crate::port::registry::{
+    BaseImage, BaseImages, Blob, Built, BuiltImage, Collected, Registry, RegistryError, asked, inputs_tag,
+};
 
 /// The largest document that is read: an index, a manifest, a configuration.
 const DOCUMENT_LIMIT: u64 = 8 << 20;
@@ -75,14 +78,61 @@ fn tag(service: &ServiceName, tag: &str) -> String {
     format!("{service}:{tag}")
 }
 
-/// An image's manifest, read and held against its digest.
-fn manifest(folder: &Path, digest: &Digest) -> Result<ImageManifest, RegistryError> {
+/// A manifest or an index, read and held against its digest.
+fn document<T: serde::de::DeserializeOwned>(folder: &Path, digest: &Digest) -> Result<T, RegistryError> {
     let bytes = blobs::read(folder, digest)?;
     serde_json::from_slice(&bytes).map_err(|error| RegistryError::Malformed {
         what: format!("manifest {digest}"),
         place: folder.display().to_string(),
         reason: error.to_string(),
     })
+}
+
+/// The images that a digest stands for: itself, or all that its index names.
+fn images(folder: &Path, digest: &Digest) -> Result<Vec<(Digest, ImageManifest)>, RegistryError> {
+    let whole: Value = document(folder, digest)?;
+    if !whole["manifests"].is_array() {
+        return Ok(vec![(digest.clone(), document(folder, digest)?)]);
+    }
+    let index: ImageIndex = document(folder, digest)?;
+    let children = index.manifests().iter().map(|entry| {
+        let child = blob(entry)?.digest;
+        let manifest = document(folder, &child)?;
+        Ok((child, manifest))
+    });
+    children.collect()
+}
+
+/// The blobs of all the images that a digest stands for.
+fn all_blobs(folder: &Path, digest: &Digest) -> Result<Vec<Blob>, RegistryError> {
+    let blobs =
+        images(folder, digest)?.iter().map(|(_, manifest)| named(manifest)).collect::<Result<Vec<_>, _>>()?;
+    Ok(blobs.concat())
+}
+
+/// The images to build on that a digest stands for.
+fn base(folder: &Path, digest: &Digest, platforms: &[Platform]) -> Result<BaseImages, RegistryError> {
+    let image = |digest: &Digest| -> Result<BaseImage, RegistryError> {
+        let manifest: ImageManifest = document(folder, digest)?;
+        let config = blobs::read(folder, &blob(manifest.config())?.digest)?;
+        let layers = manifest.layers().iter().map(blob).collect::<Result<_, _>>()?;
+        Ok(BaseImage { digest: digest.clone(), config, layers })
+    };
+    let index: Value = document(folder, digest)?;
+    if !index["manifests"].is_array() {
+        return Ok(BaseImages::alone(image(digest)?, platforms));
+    }
+    let mut images = BTreeMap::new();
+    for platform in asked(platforms) {
+        if let Some(child) = platform.choose(platform::images(&index)) {
+            images.insert(platform, image(&child)?);
+        }
+    }
+    let missing = || RegistryError::Missing {
+        what: format!("an image {digest} for {}", Platform::own()),
+        place: folder.display().to_string(),
+    };
+    BaseImages::of_index(digest.clone(), images, platforms).ok_or_else(missing)
 }
 
 /// The blobs that a manifest names: its configuration and its layers.
@@ -116,7 +166,7 @@ impl Registry for Layout {
         self.blocking(move |folder| {
             let Some(digest) = index::read(folder)?.find(&name) else { return Ok(None) };
             let whole = || -> Result<bool, RegistryError> {
-                Ok(named(&manifest(folder, &digest)?)?.iter().all(|blob| blobs::is_there(folder, blob)))
+                Ok(all_blobs(folder, &digest)?.iter().all(|blob| blobs::is_there(folder, blob)))
             };
             // A blob that is missing or corrupt means: build again. The push puts it right.
             Ok(whole().unwrap_or(false).then_some(digest))
@@ -127,26 +177,34 @@ impl Registry for Layout {
     async fn push(
         &self,
         service: &ServiceName,
-        image: &BuiltImage,
+        built: &Built,
         tags: &[String],
         progress: Progress<'_>,
     ) -> Result<Digest, RegistryError> {
-        let digest = image.digest();
-        let blobs = self.whole(image).await?;
-        let bytes: u64 = blobs.iter().filter(|blob| blob.file.is_some()).map(|blob| blob.size).sum();
-        let (document, media_type) = (image.manifest.clone(), image.media_type.clone());
+        for image in &built.images {
+            let blobs = self.whole(image).await?;
+            let bytes: u64 = blobs.iter().filter(|blob| blob.file.is_some()).map(|blob| blob.size).sum();
+            let manifest = image.manifest.clone();
+            self.blocking(move |folder| {
+                index::prepare(folder)?;
+                for blob in &blobs {
+                    blobs::store(folder, blob)?;
+                }
+                blobs::write(folder, &Digest::of(&manifest), &manifest)
+            })
+            .await?;
+            progress(&format!("pushed {} bytes in {} layers", bytes, image.layers.len()));
+        }
+        let digest = built.digest();
+        let (document, media_type) = built.document();
+        let (document, media_type) = (document.to_vec(), media_type.to_owned());
         let names: Vec<String> = tags.iter().map(|name| tag(service, name)).collect();
         let pushed = digest.clone();
         self.blocking(move |folder| {
-            index::prepare(folder)?;
-            for blob in &blobs {
-                blobs::store(folder, blob)?;
-            }
             blobs::write(folder, &pushed, &document)?;
             index::change(folder, |index| index.add(&pushed, document.len() as u64, &media_type, &names))
         })
         .await?;
-        progress(&format!("pushed {} bytes in {} layers", bytes, image.layers.len()));
         Ok(digest)
     }
 
@@ -160,33 +218,34 @@ impl Registry for Layout {
         let digest = digest.clone();
         self.blocking(move |folder| {
             let size = blobs::read(folder, &digest)?.len() as u64;
+            let whole: Value = document(folder, &digest)?;
             let media_type = oci_spec::image::MediaType::ImageManifest.to_string();
+            let media_type = whole["mediaType"].as_str().map_or(media_type, str::to_owned);
             index::change(folder, |index| index.add(&digest, size, &media_type, &names))
         })
         .await
     }
 
-    async fn base(&self, reference: &str) -> Result<Option<BaseImage>, RegistryError> {
-        let name = reference.to_owned();
+    async fn base(
+        &self,
+        reference: &str,
+        platforms: &[Platform],
+    ) -> Result<Option<BaseImages>, RegistryError> {
+        let (name, wanted) = (reference.to_owned(), platforms.to_vec());
         let found = self.blocking(move |folder| {
-            let reference = name;
-            let digest = match reference.parse::<Digest>() {
+            let digest = match name.parse::<Digest>() {
                 Ok(digest) if blobs::path(folder, &digest).exists() => Some(digest),
                 Ok(_) => None,
-                Err(_) => index::read(folder)?.find(&reference),
+                Err(_) => index::read(folder)?.find(&name),
             };
-            let Some(digest) = digest else { return Ok(None) };
-            let manifest = manifest(folder, &digest)?;
-            let config = blobs::read(folder, &blob(manifest.config())?.digest)?;
-            let layers = manifest.layers().iter().map(blob).collect::<Result<_, _>>()?;
-            Ok(Some(BaseImage { digest, config, layers }))
+            digest.map(|digest| base(folder, &digest, &wanted)).transpose()
         });
         if let Some(base) = found.await? {
             return Ok(Some(base));
         }
         // A name with a slash in it is a whole one, of another registry.
         match reference.parse::<oci_client::Reference>() {
-            Ok(image) if reference.contains('/') => self.remote.base(&image).await,
+            Ok(image) if reference.contains('/') => self.remote.base(&image, platforms).await,
             _ => Ok(None),
         }
     }
@@ -194,8 +253,8 @@ impl Registry for Layout {
     async fn verify(&self, _: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
         let digest = digest.clone();
         self.blocking(move |folder| {
-            let manifest = manifest(folder, &digest)?;
-            named(&manifest)?.iter().try_for_each(|blob| blobs::verify(folder, &blob.digest))
+            let blobs = all_blobs(folder, &digest)?;
+            blobs.iter().try_for_each(|blob| blobs::verify(folder, &blob.digest))
         })
         .await
     }

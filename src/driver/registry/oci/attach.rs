@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use crate::driver::registry::oci::Oci;
 use crate::driver::registry::oci::remote::{Connection, MANIFEST, absent, retry};
 use crate::model::{Digest, ServiceName};
-use crate::port::registry::RegistryError;
+use crate::port::registry::{INDEX, RegistryError};
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 pub(super) async fn attach(

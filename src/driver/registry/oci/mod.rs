@@ -22,10 +22,10 @@ use serde_json::Value;
 use crate::driver::registry::oci::remote::{
     Connection, MANIFEST, Remote, absent, blob, blobs, malformed, retry,
 };
-use crate::model::{ContentHash, Digest, ServiceName};
+use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
-use crate::port::registry::{BaseImage, Blob, BuiltImage, Collected, Registry, RegistryError, inputs_tag};
+use crate::port::registry::{BaseImages, Blob, Built, Collected, Registry, RegistryError, inputs_tag};
 
 /// Where a registry's images are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,25 @@ impl Oci {
         retry(|| format!("pushing {image}"), || open.wire.put(image, manifest, media_type)).await
     }
 
+    /// A manifest or an index that must be there.
+    async fn there(&self, image: &Reference) -> Result<Value, RegistryError> {
+        remote::read(image, &self.remote.must(image).await?)
+    }
+
+    /// Whether every blob of an image is there.
+    async fn whole(&self, image: &Reference, manifest: &Value) -> Result<(), RegistryError> {
+        let mut named = blobs(manifest)?;
+        named.push(blob(&manifest["config"])?);
+        let open = self.remote.open(image, RegistryOperation::Pull).await?;
+        let there = try_join_all(named.iter().map(|blob| has(&open, image, &blob.digest))).await?;
+        let missing = |blob: &Blob| RegistryError::Missing {
+            what: format!("{} of {image}", blob.digest),
+            place: self.place(),
+        };
+        let lost = named.iter().zip(there).find(|(_, there)| !there);
+        lost.map_or(Ok(()), |(blob, _)| Err(missing(blob)))
+    }
+
     /// Puts tags on a manifest that is there. A tag that cannot be moved and names this image already is well; one
     /// that names another is told and left.
     async fn label(
@@ -178,20 +197,27 @@ impl Registry for Oci {
     async fn push(
         &self,
         service: &ServiceName,
-        image: &BuiltImage,
+        built: &Built,
         tags: &[String],
         progress: Progress<'_>,
     ) -> Result<Digest, RegistryError> {
-        let digest = image.digest();
+        let digest = built.digest();
         let to = self.image(service, &digest);
         let open = self.remote.open(&to, RegistryOperation::Push).await?;
-        let folder = image.folder.as_ref().map(tempfile::TempDir::path);
-        let blobs = std::iter::once(&image.config).chain(&image.layers);
-        let sent = try_join_all(blobs.map(|blob| self.send(&open, &to, blob, folder, progress))).await?;
-        self.put(&open, &to, &image.manifest, &image.media_type).await?;
-        self.label(&open, service, (&image.manifest, &image.media_type), tags, progress).await?;
-        let (sent, repository): (u64, _) = (sent.iter().sum(), to.repository());
-        progress(&format!("pushed {sent} bytes in {} layers to {repository}", image.layers.len()));
+        for image in &built.images {
+            let to = self.image(service, &image.digest());
+            let folder = image.folder.as_ref().map(tempfile::TempDir::path);
+            let blobs = std::iter::once(&image.config).chain(&image.layers);
+            let sent = try_join_all(blobs.map(|blob| self.send(&open, &to, blob, folder, progress))).await?;
+            self.put(&open, &to, &image.manifest, &image.media_type).await?;
+            let (sent, repository): (u64, _) = (sent.iter().sum(), to.repository());
+            progress(&format!("pushed {sent} bytes in {} layers to {repository}", image.layers.len()));
+        }
+        let (document, media_type) = built.document();
+        if built.index.is_some() {
+            self.put(&open, &to, document, media_type).await?;
+        }
+        self.label(&open, service, (document, media_type), tags, progress).await?;
         Ok(digest)
     }
 
@@ -209,28 +235,27 @@ impl Registry for Oci {
         self.label(&open, service, (&manifest, &kind), tags, &|_| {}).await
     }
 
-    async fn base(&self, reference: &str) -> Result<Option<BaseImage>, RegistryError> {
+    async fn base(
+        &self,
+        reference: &str,
+        platforms: &[Platform],
+    ) -> Result<Option<BaseImages>, RegistryError> {
         let Some(image) = self.reference(reference) else { return Ok(None) };
-        self.remote.base(&image).await
+        self.remote.base(&image, platforms).await
     }
 
     /// The registry holds every blob against its digest as it takes it; what is asked is that all of them are there.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
         let image = self.image(service, digest);
-        let manifest = self.remote.must(&image).await?;
-        let manifest: Value =
-            serde_json::from_slice(&manifest).map_err(|error| malformed(&image.to_string(), &error))?;
-        let mut named = blobs(&manifest)?;
-        named.push(blob(&manifest["config"])?);
-        let open = self.remote.open(&image, RegistryOperation::Pull).await?;
-        let there = try_join_all(named.iter().map(|blob| has(&open, &image, &blob.digest))).await?;
-        match named.iter().zip(there).find(|(_, there)| !there) {
-            Some((blob, _)) => {
-                let what = format!("{} of {image}", blob.digest);
-                Err(RegistryError::Missing { what, place: self.place() })
-            }
-            None => Ok(()),
+        let document = self.there(&image).await?;
+        let Some(children) = document["manifests"].as_array() else {
+            return self.whole(&image, &document).await;
+        };
+        for child in children {
+            let child = self.image(service, &blob(child)?.digest);
+            self.whole(&child, &self.there(&child).await?).await?;
         }
+        Ok(())
     }
 
     fn wants_provenance(&self) -> bool {

@@ -19,13 +19,12 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::driver::registry::oci::credentials;
 use crate::driver::registry::oci::wire::Wire;
-use crate::model::{Digest, Platform, chain, is_loopback};
+use crate::model::{Digest, Platform, chain, is_loopback, platform};
 use crate::port::pause;
-use crate::port::registry::{BaseImage, Blob, RegistryError};
+use crate::port::registry::{BaseImage, BaseImages, Blob, INDEX, RegistryError, asked};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// How often a request is sent.
 pub(super) const TRIES: u32 = 4;
@@ -179,41 +178,58 @@ impl Remote {
         Ok(bytes)
     }
 
-    /// An image to build on, for this machine's platform; none when it is not there.
-    pub async fn base(&self, image: &Reference) -> Result<Option<BaseImage>, RegistryError> {
-        let name = image.whole();
-        let Some((mut bytes, mut digest)) = self.manifest(image).await? else { return Ok(None) };
-        let read = |bytes: &[u8]| -> Result<Value, RegistryError> {
-            serde_json::from_slice(bytes).map_err(|error| malformed(&name, &error))
-        };
-        let mut manifest = read(&bytes)?;
-        let mut image = image.clone();
-        if manifest["manifests"].is_array() {
-            let own = Platform::own();
-            let missing = || malformed(&name, &format!("there is none for {own}"));
-            let own = own.choose(images(&manifest)).ok_or_else(missing)?;
-            image = Reference::with_digest(image.registry().to_owned(), image.repository().to_owned(), own);
-            bytes = self.must(&image).await?;
-            digest = Digest::of(&bytes);
-            manifest = read(&bytes)?;
+    /// The images to build on for these platforms, or for this machine's own; none when there is no such name.
+    pub async fn base(
+        &self,
+        image: &Reference,
+        platforms: &[Platform],
+    ) -> Result<Option<BaseImages>, RegistryError> {
+        let Some((bytes, digest)) = self.manifest(image).await? else { return Ok(None) };
+        let index = read(image, &bytes)?;
+        if !index["manifests"].is_array() {
+            let only = self.base_image(image, digest, &index).await?;
+            return Ok(Some(BaseImages::alone(only, platforms)));
         }
+        let place = || image.registry().to_owned();
+        let mut images = BTreeMap::new();
+        for platform in asked(platforms) {
+            let Some(child) = platform.choose(platform::images(&index)) else { continue };
+            let repository = image.repository().to_owned();
+            let child = Reference::with_digest(place(), repository, child.to_string());
+            let bytes = self.must(&child).await?;
+            let found = self.base_image(&child, Digest::of(&bytes), &read(&child, &bytes)?).await?;
+            images.insert(platform, found);
+        }
+        let what = || format!("an image {} for {}", image.whole(), Platform::own());
+        let missing = || RegistryError::Missing { what: what(), place: place() };
+        BaseImages::of_index(digest, images, platforms).map(Some).ok_or_else(missing)
+    }
+
+    /// One image, by its manifest.
+    async fn base_image(
+        &self,
+        image: &Reference,
+        digest: Digest,
+        manifest: &Value,
+    ) -> Result<BaseImage, RegistryError> {
+        let name = image.whole();
         let config = blob(&manifest["config"])?;
         if config.size > CONFIG_LIMIT {
             return Err(malformed(&name, &"its configuration is too large"));
         }
-        let open = self.open(&image, RegistryOperation::Pull).await?;
+        let open = self.open(image, RegistryOperation::Pull).await?;
         let pull = || async {
             let mut bytes = Vec::new();
-            open.client.pull_blob(&image, config.digest.as_str(), &mut bytes).await?;
+            open.client.pull_blob(image, config.digest.as_str(), &mut bytes).await?;
             Ok(bytes)
         };
         let bytes = retry(|| format!("reading the configuration of {name}"), pull).await?;
-        let layers = blobs(&manifest)?;
+        let layers = blobs(manifest)?;
         let mut seen = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in &layers {
             seen.insert(layer.digest.clone(), image.clone());
         }
-        Ok(Some(BaseImage { digest, config: bytes, layers }))
+        Ok(BaseImage { digest, config: bytes, layers })
     }
 
     /// Where a base's layer is.
@@ -260,14 +276,9 @@ impl Remote {
     }
 }
 
-/// The images of an index, by the platform that they are for.
-fn images(index: &Value) -> impl Iterator<Item = (Platform, String)> {
-    index["manifests"].as_array().into_iter().flatten().filter_map(|entry| {
-        let platform = &entry["platform"];
-        let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
-        let platform = Platform::new(os, architecture, platform["variant"].as_str());
-        Some((platform, entry["digest"].as_str()?.to_owned()))
-    })
+/// A manifest or an index.
+pub(super) fn read(image: &Reference, bytes: &[u8]) -> Result<Value, RegistryError> {
+    serde_json::from_slice(bytes).map_err(|error| malformed(&image.whole(), &error))
 }
 
 /// A manifest's layers.
