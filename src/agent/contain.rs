@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! BUNDLE/config.json   what the container is (OCI runtime-spec)
-//! BUNDLE/layer.json    the image's files
+//! BUNDLE/layer         where the image's files are
 //! BUNDLE/rootfs        the image with this container's own changes over it (overlayfs)
 //! BUNDLE/init          the process id of its first process, and when it started
 //! ```
@@ -27,7 +27,7 @@ use crate::model::chain;
 /// What went wrong, in words.
 type Reason = String;
 
-fn said(what: &str) -> impl Fn(&dyn std::fmt::Display) -> Reason + '_ {
+fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Reason + '_ {
     move |error| format!("{what}: {error}")
 }
 
@@ -42,29 +42,23 @@ fn state(bundle: &Path) -> PathBuf {
 
 /// Runs the container of a folder to its end; gives its exit code.
 pub fn run(bundle: &Path) -> Result<u8, Reason> {
-    let outcome = make(bundle).and_then(|pid| wait(bundle, pid));
+    let outcome = make(bundle).and_then(wait);
     remove(bundle);
     outcome
 }
 
 fn make(bundle: &Path) -> Result<Pid, Reason> {
-    let files = fs::read_to_string(bundle.join("layer"))
-        .map_err(|error| said("reading the image's place")(&error))?;
+    let files = fs::read_to_string(bundle.join("layer")).map_err(said("reading the image's place"))?;
     for folder in ["upper", "work", "rootfs", "state"] {
-        fs::create_dir_all(bundle.join(folder)).map_err(|error| said("making its folders")(&error))?;
+        fs::create_dir_all(bundle.join(folder)).map_err(said("making its folders"))?;
     }
     let path = |name: &str| bundle.join(name).display().to_string();
     let options = format!("lowerdir={files},upperdir={},workdir={}", path("upper"), path("work"));
-    let options = std::ffi::CString::new(options).map_err(|error| said("mounting its files")(&error))?;
+    let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
     mount("overlay", bundle.join("rootfs"), "overlay", flags, options.as_c_str())
-        .map_err(|error| said("mounting its files (overlayfs)")(&error))?;
-    // Its first process becomes a child of this one.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(|error| said("becoming its parent")(&error))?;
-    let mut container = ContainerBuilder::new(name(bundle), SyscallType::default())
-        .with_root_path(state(bundle))
-        .map_err(|error| chain(&error))?
+        .map_err(said("mounting its files (overlayfs)"))?;
+    let mut container = builder(bundle)?
         .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
@@ -73,25 +67,33 @@ fn make(bundle: &Path) -> Result<Pid, Reason> {
     let pid = container.pid().map(libcontainer_pid).and_then(Pid::from_raw).ok_or("it has no process")?;
     let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
     fs::write(bundle.join("init"), format!("{} {since}", pid.as_raw_nonzero()))
-        .map_err(|error| said("writing its process down")(&error))?;
+        .map_err(said("writing its process down"))?;
     container.start().map_err(|error| chain(&error))?;
     Ok(pid)
+}
+
+/// What makes the container's processes, as children of this one.
+fn builder(bundle: &Path) -> Result<ContainerBuilder, Reason> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(said("becoming its parent"))?;
+    ContainerBuilder::new(name(bundle), SyscallType::default())
+        .with_root_path(state(bundle))
+        .map_err(|error| chain(&error))
 }
 
 fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
     pid.into()
 }
 
-fn wait(bundle: &Path, pid: Pid) -> Result<u8, Reason> {
+fn wait(pid: Pid) -> Result<u8, Reason> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| said("waiting for it")(&error))?;
-    let lost = |error: &dyn std::fmt::Display| said("waiting for it")(error);
-    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(|error| lost(&error))?;
+    let runtime = runtime.map_err(said("waiting for it"))?;
+    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(said("waiting for it"))?;
     runtime.block_on(async {
         #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
-        let ended = AsyncFd::new(descriptor).map_err(|error| lost(&error))?;
-        let mut term = signal(SignalKind::terminate()).map_err(|error| lost(&error))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| lost(&error))?;
+        let ended = AsyncFd::new(descriptor).map_err(said("waiting for it"))?;
+        let mut term = signal(SignalKind::terminate()).map_err(said("waiting for it"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(said("waiting for it"))?;
         loop {
             tokio::select! {
                 _ = term.recv() => { let _ = kill_process(pid, Signal::TERM); }
@@ -101,8 +103,7 @@ fn wait(bundle: &Path, pid: Pid) -> Result<u8, Reason> {
         }
     })?;
     let status =
-        waitpid(Some(pid), WaitOptions::empty()).map_err(|error| lost(&error))?.map(|(_, status)| status);
-    let _ = bundle;
+        waitpid(Some(pid), WaitOptions::empty()).map_err(said("waiting for it"))?.map(|(_, status)| status);
     Ok(code(status))
 }
 
@@ -140,17 +141,19 @@ pub fn kill(bundle: &Path) {
 
 /// Runs a command in a container that runs; gives its exit code.
 pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(|error| said("becoming its parent")(&error))?;
-    let pid = ContainerBuilder::new(name(bundle), SyscallType::default())
-        .with_root_path(state(bundle))
-        .map_err(|error| chain(&error))?
+    let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
+    let what: serde_json::Value = serde_json::from_slice(&text).map_err(said("reading what it is"))?;
+    // As whom the service runs, and not as root.
+    let user = |id: &str| what["process"]["user"][id].as_u64().and_then(|id| u32::try_from(id).ok());
+    let pid = builder(bundle)?
         .as_tenant()
+        .with_user(user("uid"))
+        .with_group(user("gid"))
         .with_container_args(command.to_vec())
         .with_detach(true)
         .build()
         .map_err(|error| chain(&error))?;
     let pid = Pid::from_raw(libcontainer_pid(pid)).ok_or("it has no process")?;
-    let status = waitpid(Some(pid), WaitOptions::empty()).map_err(|error| said("waiting for it")(&error))?;
+    let status = waitpid(Some(pid), WaitOptions::empty()).map_err(said("waiting for it"))?;
     Ok(code(status.map(|(_, status)| status)))
 }

@@ -144,7 +144,9 @@ impl Instance {
     ) -> Result<(Box<dyn Running>, Launch, HealthState), String> {
         if let Some(record) = found {
             self.restarts = record.restarts;
-            if let Some(process) = self.making.runtime.adopt(&record, &self.log()).await {
+            if let Some(process) =
+                self.making.runtime.adopt(&self.making.directory, &record, &self.log()).await
+            {
                 self.was_ready = true;
                 let launch = self.launch(record.port, record.container.clone(), Missing::LeaveOut)?;
                 // It took traffic before, and goes on doing so until it is seen to be otherwise.

@@ -1,10 +1,10 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
+use crate::agent::runtime::container;
 use crate::config::types::{ClusterKind, Runtime};
 use crate::model::ContentHash;
 use crate::model::Manifest;
 use crate::model::desired::Desired;
-use crate::ops::session::why_no_container;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Examined};
 
@@ -16,12 +16,12 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let cluster = &session.configuration()?.cluster;
     if cluster.kind == ClusterKind::Host {
         let what = format!("instances are started by the runtime `{}`", runtime(cluster.runtime));
-        let fault = why_no_container().filter(|_| cluster.runtime == Runtime::Container);
+        let fault = container::why_not().filter(|_| cluster.runtime == Runtime::Container);
         let help =
             fault.as_ref().map(|_| "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned());
         found.push(Examined { what, fault, help });
         if cluster.runtime == Runtime::Process
-            && let Some(reason) = why_no_container()
+            && let Some(reason) = container::why_not()
         {
             found.push(well(format!("containers without a daemon are not possible here: {reason}")));
         }

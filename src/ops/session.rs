@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::agent::runtime::container;
 use crate::config::types::{ClusterKind, Runtime};
 use crate::config::{self, Environment, Project};
 use crate::desired;
@@ -78,20 +79,10 @@ impl Session {
 fn choose_runtimes(project: &mut Project) {
     for environment in project.environments.values_mut() {
         if environment.cluster.kind == ClusterKind::Host && environment.cluster.runtime == Runtime::Auto {
-            let can = why_no_container().is_none();
+            let can = container::why_not().is_none();
             environment.cluster.runtime = if can { Runtime::Container } else { Runtime::Process };
         }
     }
-}
-
-/// Why the runtime `container` cannot work here; none when it can.
-pub(super) fn why_no_container() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("it needs root".to_owned());
-    }
-    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    (!known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay"))
-        .then(|| "the kernel has no overlayfs".to_owned())
 }
 
 fn of<'a>(project: &'a Project, environment: &EnvironmentName) -> Result<&'a Environment, Error> {

@@ -40,6 +40,18 @@ fn init(bundle: &std::path::Path) -> u32 {
     text.split(' ').next().expect("a number").parse().expect("a number")
 }
 
+/// The process beside the container of the slot blue.
+fn beside(world: &World) -> u32 {
+    let status = world.status();
+    let pid = &status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"];
+    pid.as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid")
+}
+
+fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
 fn mounts(world: &World) -> usize {
     let place = world.agent_folder().display().to_string();
     std::fs::read_to_string("/proc/mounts")
@@ -73,7 +85,7 @@ fn a_container_has_its_own_world_and_nothing_of_it_stays() {
     world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
     until("its folders are gone", || containers(&world).is_empty());
     assert_eq!(mounts(&world), 0);
-    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert!(!alive(pid));
 }
 
 #[test]
@@ -90,15 +102,12 @@ fn containers_outlive_their_agent_and_what_nobody_knows_is_removed() {
     assert_eq!(init(&containers(&world).remove(0)), before, "the same container");
     assert!(!stray.exists());
     // The process beside it is killed: nobody would see its end. It is started again, and the old one does not go on.
-    let status = world.status();
-    let beside =
-        status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"].as_u64().expect("a pid");
-    signal(u32::try_from(beside).expect("a pid"), Signal::KILL);
+    signal(beside(&world), Signal::KILL);
     until("it is started again", || {
         let now = containers(&world);
         now.len() == 1 && now[0].join("init").exists() && init(&now[0]) != before
     });
-    until("the old one has ended", || !std::path::Path::new(&format!("/proc/{before}")).exists());
+    until("the old one has ended", || !alive(before));
     until("it answers", || {
         crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
     });
@@ -107,9 +116,10 @@ fn containers_outlive_their_agent_and_what_nobody_knows_is_removed() {
 #[test]
 fn a_health_command_runs_inside_and_a_limit_is_one() {
     let Some(mut world) = world() else { return };
-    // `/proc/1` is the service itself only inside.
-    let inside =
-        "{run: [/bin/sh, -c, \"grep -q storefront /proc/1/cmdline\"], interval: 100ms, start_within: 10s}";
+    // `/proc/1` is the service itself only inside; the command runs as the service does.
+    let inside = "{run: [/bin/sh, -c, \"grep -q storefront /proc/1/cmdline && test $(id -u) = 1234\"], \
+                  interval: 100ms, start_within: 10s}";
+    world.build.push("user: \"1234:1234\"".to_owned());
     world.service.insert("health".to_owned(), inside.to_owned());
     world.service.insert("resources".to_owned(), "{memory_limit: 256Mi, cpu_limit: 500m}".to_owned());
     world.apply().code(0);
@@ -125,4 +135,24 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
         std::fs::read_to_string(file).ok()
     });
     assert_eq!(limit.as_deref().map(str::trim), Some("268435456"), "{groups}");
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_taken_away_by_the_next_agent() {
+    let Some(world) = world() else { return };
+    world.apply().code(0);
+    let bundle = containers(&world).remove(0);
+    let before = init(&bundle);
+    let beside = beside(&world);
+    signal(world.agent_pid().expect("an agent"), Signal::KILL);
+    signal(beside, Signal::KILL);
+    until("it is killed", || !alive(beside));
+    assert!(alive(before), "the container itself goes on");
+    world.run(&["status", "--env", "staging"]).code(0);
+    until("it answers", || {
+        crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+    });
+    assert_ne!(containers(&world), [bundle]);
+    assert_eq!((containers(&world).len(), mounts(&world)), (1, 1));
+    assert!(!alive(before), "the old one has ended");
 }

@@ -21,21 +21,36 @@ use crate::port::engine::Pull;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ContainerRuntime;
 
+/// Why this runtime cannot work here; none when it can.
+#[must_use]
+pub fn why_not() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("it needs root".to_owned());
+    }
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    (!known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay"))
+        .then(|| "the kernel has no overlayfs".to_owned())
+}
+
 /// Where a container of this agent has its folder.
-fn bundle(agent: &str, name: &str) -> PathBuf {
-    Path::new(agent).join("containers").join(name)
+fn bundle(agent: &Path, name: &str) -> PathBuf {
+    agent.join("containers").join(name)
+}
+
+async fn take_away(folder: PathBuf) {
+    let _ = tokio::task::spawn_blocking(move || contain::remove(&folder)).await;
 }
 
 fn of(launch: &Launch) -> io::Result<PathBuf> {
     let contained = launch.contained.as_ref().ok_or_else(|| io::Error::other("no container"))?;
-    Ok(bundle(&contained.agent, &contained.name))
+    Ok(bundle(Path::new(&contained.agent), &contained.name))
 }
 
 #[async_trait]
 impl Runtime for ContainerRuntime {
     async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(io::Error::other("the runtime `container` needs root; `process` does not"));
+        if let Some(reason) = why_not() {
+            return Err(io::Error::other(format!("the runtime `container` cannot work here: {reason}")));
         }
         ProcessRuntime.prepare(directory, pull, image).await
     }
@@ -69,12 +84,19 @@ impl Runtime for ContainerRuntime {
         Ok(Box::new(Contained { inner, folder }))
     }
 
-    async fn adopt(&self, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
-        let name = record.container.as_ref()?;
-        let inner = process::adopt(record)?;
-        // The agent's folder, from that of the log.
-        let agent = log.ancestors().find(|folder| folder.join("containers").join(name).is_dir())?;
-        Some(Box::new(Contained { inner, folder: agent.join("containers").join(name) }))
+    async fn adopt(
+        &self,
+        directory: &Directory,
+        record: &ProcessRecord,
+        _: &Path,
+    ) -> Option<Box<dyn Running>> {
+        let folder = bundle(directory.path(), record.container.as_ref()?);
+        if let Some(inner) = process::adopt(record) {
+            return Some(Box::new(Contained { inner, folder }));
+        }
+        // The process beside it was killed while no agent ran: nobody waits for the container any more.
+        take_away(folder).await;
+        None
     }
 
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
@@ -129,8 +151,7 @@ impl Running for Contained {
     async fn wait(&mut self) -> String {
         let ended = self.inner.wait().await;
         // The process beside it may have been killed, and not have come to it.
-        let folder = self.folder.clone();
-        let _ = tokio::task::spawn_blocking(move || contain::remove(&folder)).await;
+        take_away(self.folder.clone()).await;
         match ended.as_str() {
             "exit code 137" => "signal 9 (SIGKILL)".to_owned(),
             "exit code 143" => "signal 15 (SIGTERM)".to_owned(),

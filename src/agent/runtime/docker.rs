@@ -292,7 +292,7 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn adopt(&self, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
+    async fn adopt(&self, _: &Directory, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
         let name = record.container.as_ref()?;
         let modified = std::fs::metadata(log).and_then(|meta| meta.modified()).ok();
         let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());

@@ -95,7 +95,13 @@ pub trait Runtime: Send + Sync {
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>>;
 
     /// Finds an instance again that an earlier agent started; none when it has ended.
-    async fn adopt(&self, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>>;
+    /// What is left of one that has ended is taken away.
+    async fn adopt(
+        &self,
+        directory: &Directory,
+        record: &ProcessRecord,
+        log: &Path,
+    ) -> Option<Box<dyn Running>>;
 
     /// Runs a command beside an instance, as its health check.
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String>;

@@ -63,7 +63,7 @@ impl Runtime for ProcessRuntime {
 
     async fn sweep(&self, _: &[Digest]) {}
 
-    async fn adopt(&self, record: &ProcessRecord, _: &Path) -> Option<Box<dyn Running>> {
+    async fn adopt(&self, _: &Directory, record: &ProcessRecord, _: &Path) -> Option<Box<dyn Running>> {
         // A container's process is another runtime's.
         if record.container.is_some() {
             return None;
