@@ -40,7 +40,10 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
         return Ok(meta);
     }
     let Pull::Layout(layout) = pull else {
-        return Err("the runtime `process` takes images from a layout only".to_owned());
+        return Err(
+            "only Docker fetches images from a registry by itself: apply again with this version of shipit"
+                .to_owned(),
+        );
     };
     let manifest = manifest(layout, image)?;
     let config: ImageConfiguration = document(layout, &digest(manifest.config())?)?;

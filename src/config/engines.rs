@@ -120,10 +120,6 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     if let Some(published) = &environment.traffic.publish {
         publish(findings, published);
     }
-    if environment.registry.kind != RegistryKind::Layout && !docker {
-        let help = "use `layout`, or `cluster: {runtime: docker}`";
-        findings.add(&["registry", "kind"], "processes are started from a layout", help);
-    }
     if !docker {
         refuse(
             findings,

@@ -90,7 +90,6 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ("cluster: {node_groups: {a: {}}}", "cluster.node_groups: only `eks` has this"),
         ("cluster: {context: prod}", "cluster.context: only a Kubernetes cluster has this"),
         ("cluster: {runtime: systemd}", "cluster.runtime: not supported yet"),
-        ("registry: {kind: oci, endpoint: a}", "registry.kind: processes are started from a layout"),
         ("services: {web: {volumes: {/data: a}}}", "services.web.volumes: only containers have this"),
         ("cluster: {runtime: docker}\nservices: {web: {volumes: {data: a}}}", "a path inside, and a volume"),
         ("registry: {kind: ecr}", "registry: nothing says in which region and account"),

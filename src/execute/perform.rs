@@ -320,21 +320,21 @@ async fn place(
     let Action::Place { mode, running, label, .. } = &step.action else {
         return Err(StepError::Plan("not a placement".to_owned()));
     };
-    let workload = run.known(workload).ok_or_else(|| {
-        StepError::Plan(format!("no step of this plan built the image of {}", workload.service))
-    })?;
+    let unbuilt = || StepError::Plan(format!("no step of this plan built the image of {}", workload.service));
+    let workload = run.known(workload).ok_or_else(unbuilt)?;
+    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let image = workload.image.value().ok_or_else(unbuilt)?;
     let placement = Placement {
         slot,
         label: the_label(run, label.as_ref())?,
         mode: *mode,
         running: *running,
-        pull: run.job.ports.registry.pull(&workload.service),
+        pull: run.job.ports.registry.bring(&workload.service, image, &say).await?,
         secrets: secrets(run, &workload).await?,
         expects: expected(run, step, direction, slot, &workload.service).await?,
         workload,
     };
     let count = placement.workload.replicas;
-    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
     run.job.ports.engine.place(&run.job.permit, placement, &say).await?;
     Ok(Done::say(match (*running, count) {
         (false, _) => "kept, stopped".to_owned(),

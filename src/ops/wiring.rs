@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, StateKind};
+use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, Runtime, StateKind};
 use crate::config::{Environment, Project};
 use crate::desired;
 use crate::driver::aws::Aws;
@@ -27,6 +27,7 @@ use crate::model::EnvironmentName;
 use crate::ops::Error;
 use crate::port::provider::NoProvider;
 use crate::port::{Engine, Ports, Provider, Registry, StateStore};
+use crate::proto::Directory;
 
 pub use crate::driver::render::{Recipe, render};
 pub use crate::driver::state::local::LocalStore;
@@ -156,10 +157,13 @@ fn registry(
         _ => Arc::new(DockerLogin),
     };
     let moves_tags = registry.immutable_tags != Some(true);
-    Ok(Arc::new(Oci::new(
-        Place { endpoint, repositories, moves_tags, provenance: registry.provenance },
-        Remote::new(login, trust),
-    )))
+    let place = Place { endpoint, repositories, moves_tags, provenance: registry.provenance };
+    let oci = Oci::new(place, Remote::new(login, trust));
+    let cluster = &environment.cluster;
+    // Docker and a cluster speak to registries themselves.
+    let brings = cluster.kind == ClusterKind::Host && cluster.runtime != Runtime::Docker;
+    let folder = || Directory::find(cluster.directory(root)).layout();
+    Ok(Arc::new(if brings { oci.bringing(folder()) } else { oci }))
 }
 
 /// The address of an account's registry in a region.

@@ -283,8 +283,20 @@ pub trait Registry: Send + Sync {
         true
     }
 
-    /// Where an engine fetches a service's images from.
+    /// Where a service's images are.
     fn pull(&self, service: &ServiceName) -> Pull;
+
+    /// Where the engine fetches this image from: where it is, or, for an engine that speaks to no registry, a folder
+    /// that it was brought to.
+    async fn bring(
+        &self,
+        service: &ServiceName,
+        image: &Digest,
+        progress: Progress<'_>,
+    ) -> Result<Pull, RegistryError> {
+        let _ = (image, progress);
+        Ok(self.pull(service))
+    }
 }
 
 /// The tag under which an image is found by its build inputs.

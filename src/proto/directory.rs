@@ -78,6 +78,12 @@ impl Directory {
         self.0.join("environments")
     }
 
+    /// Where images are brought to from registries, as an OCI image layout.
+    #[must_use]
+    pub fn layout(&self) -> PathBuf {
+        self.0.join("layout")
+    }
+
     /// Where images are unpacked.
     #[must_use]
     pub fn images(&self) -> PathBuf {

@@ -206,6 +206,30 @@ async fn a_registry_on_the_network_keeps_what_is_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_brought_to_a_folder_once_and_whole() {
+    let (Some(registry), Some(other)) = (remote(), remote()) else { return };
+    let (root, to) = (folder(), folder());
+    let copies = to.path().join("layout");
+    let registry = registry.bringing(copies.clone());
+    let (_, digest) = push(&registry, root.path(), "v1").await;
+    let said = std::sync::Mutex::new(0);
+    let count = |_: &str| *said.lock().expect("no panic") += 1;
+    for _ in 0..2 {
+        let pull = registry.bring(&web(), &digest, &count).await.expect("brought");
+        assert_eq!(pull, shipit::port::engine::Pull::Layout(copies.clone()));
+        Layout::new(copies.clone()).verify(&web(), &digest).await.expect("whole");
+    }
+    assert_eq!(*said.lock().expect("no panic"), 1, "what is there is not fetched again");
+    for blob in fs::read_dir(copies.join("blobs/sha256")).expect("blobs").filter_map(Result::ok) {
+        fs::write(blob.path(), "spoiled").expect("a file");
+    }
+    registry.bring(&web(), &digest, &count).await.expect("brought");
+    Layout::new(copies.clone()).verify(&web(), &digest).await.expect("put right");
+    let missing = other.bringing(folder().path().join("x")).bring(&web(), &digest, &count).await;
+    assert!(matches!(missing, Err(RegistryError::Missing { .. })), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_base_comes_from_any_registry_and_by_an_index_too() {
     let Some(registry) = remote() else { return };
     let root = folder();

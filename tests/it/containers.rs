@@ -156,3 +156,42 @@ fn what_nobody_waits_for_any_more_is_taken_away_by_the_next_agent() {
     assert_eq!((containers(&world).len(), mounts(&world)), (1, 1));
     assert!(!alive(before), "the old one has ended");
 }
+
+#[test]
+fn images_come_from_any_registry() {
+    let Ok(endpoint) = std::env::var("SHIPIT_TEST_REGISTRY") else {
+        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_REGISTRY is not set");
+        eprintln!("SKIPPED: no registry");
+        return;
+    };
+    for runtime in ["process", "container"] {
+        let Some(mut world) = world() else { return };
+        if runtime == "process" {
+            world.service.remove("volumes");
+        }
+        let repository = format!("it-{}/web", uuid::Uuid::new_v4().simple());
+        world.project = vec![
+            format!("cluster: {{runtime: {runtime}}}"),
+            format!("registry: {{kind: oci, endpoint: \"{endpoint}\", repository: {repository}}}"),
+        ];
+        world.apply().code(0).says("bringing");
+        assert_eq!(world.get(), "v1", "{runtime}");
+        world.message("v2");
+        world.apply().code(0);
+        assert_eq!(world.get(), "v2", "{runtime}");
+        let digest = |slot: &str| {
+            let status = world.status();
+            status["facts"]["slots"][slot]["workloads"]["web"]["spec"]["image"].to_string()
+        };
+        assert_ne!(digest("blue"), digest("green"), "{runtime}");
+        // A blob on this machine that is not what its digest says is brought again.
+        for blob in std::fs::read_dir(world.agent_folder().join("layout/blobs/sha256")).expect("blobs") {
+            std::fs::write(blob.expect("a blob").path(), "spoiled").expect("a file");
+        }
+        world.message("v3");
+        world.apply().code(0);
+        assert_eq!(world.get(), "v3", "{runtime}");
+        world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0);
+        assert_eq!(world.get(), "v2", "{runtime}");
+    }
+}

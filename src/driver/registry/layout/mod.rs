@@ -10,6 +10,7 @@ mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -31,14 +32,20 @@ const DOCUMENT_LIMIT: u64 = 8 << 20;
 pub struct Layout {
     folder: PathBuf,
     /// Where base images come from that are not in the folder.
-    remote: Remote,
+    remote: Arc<Remote>,
 }
 
 impl Layout {
     /// The layout in this folder, which need not exist yet.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, remote: Remote::default() }
+        Self::beside(folder, Arc::default())
+    }
+
+    /// The layout in this folder, beside registries that are spoken to already.
+    #[must_use]
+    pub const fn beside(folder: PathBuf, remote: Arc<Remote>) -> Self {
+        Self { folder, remote }
     }
 
     /// The blobs of an image, with the files of those that neither the build nor the folder has fetched.

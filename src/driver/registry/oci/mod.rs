@@ -6,19 +6,22 @@
 //! speaks to registries, `credentials` reads what `docker login` wrote. Start with [`Oci`].
 
 mod attach;
+mod copies;
 mod credentials;
 pub mod remote;
 mod upload;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use oci_client::{Reference, RegistryOperation};
 use serde_json::Value;
 
+use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{
     Connection, MANIFEST, Remote, absent, blob, blobs, malformed, retry,
 };
@@ -43,14 +46,23 @@ pub struct Place {
 /// A registry on the network.
 pub struct Oci {
     place: Place,
-    remote: Remote,
+    remote: Arc<Remote>,
+    /// Where images are brought to, for an engine that speaks to no registry.
+    copies: Option<Layout>,
 }
 
 impl Oci {
     /// The registry at this place. Nothing is asked of it yet.
     #[must_use]
-    pub const fn new(place: Place, remote: Remote) -> Self {
-        Self { place, remote }
+    pub fn new(place: Place, remote: Remote) -> Self {
+        Self { place, remote: Arc::new(remote), copies: None }
+    }
+
+    /// The same, with each image that is started brought to this folder first.
+    #[must_use]
+    pub fn bringing(self, to: PathBuf) -> Self {
+        let copies = Some(Layout::beside(to, Arc::clone(&self.remote)));
+        Self { copies, ..self }
     }
 
     fn repository(&self, service: &ServiceName) -> String {
@@ -276,12 +288,29 @@ impl Registry for Oci {
         self.place.moves_tags
     }
 
-    /// What a registry keeps is its own rule's affair: others may use these images, too.
-    async fn collect(&self, _: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
-        Ok(Collected::default())
+    /// What a registry keeps is its own rule's affair: others may use these images, too. Only copies go.
+    async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
+        match &self.copies {
+            Some(copies) => copies.collect(keep).await,
+            None => Ok(Collected::default()),
+        }
     }
 
     fn pull(&self, service: &ServiceName) -> Pull {
         Pull::Repository(format!("{}/{}", self.place.endpoint, self.repository(service)))
+    }
+
+    async fn bring(
+        &self,
+        service: &ServiceName,
+        image: &Digest,
+        progress: Progress<'_>,
+    ) -> Result<Pull, RegistryError> {
+        let Some(copies) = &self.copies else { return Ok(self.pull(service)) };
+        // One that is there and whole needs no network.
+        if copies.verify(service, image).await.is_err() {
+            copies::bring(self, copies, service, image, progress).await?;
+        }
+        Ok(copies.pull(service))
     }
 }

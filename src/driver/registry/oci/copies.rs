@@ -1,0 +1,50 @@
+//! Copies of images in a folder of this machine, for engines that speak to no registry.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::driver::registry::layout::Layout;
+use crate::driver::registry::oci::Oci;
+use crate::driver::registry::oci::remote::{MANIFEST, malformed};
+use crate::model::{Digest, ServiceName};
+use crate::port::Progress;
+use crate::port::registry::{Blob, BuiltImage, Registry as _, RegistryError};
+
+/// Fetches what of an image is not in the layout yet; every blob is held against its digest.
+pub(super) async fn bring(
+    registry: &Oci,
+    copies: &Layout,
+    service: &ServiceName,
+    image: &Digest,
+    progress: Progress<'_>,
+) -> Result<(), RegistryError> {
+    let from = registry.image(service, image);
+    let missing = || RegistryError::Missing { what: format!("image {from}"), place: registry.place() };
+    let (manifest, _) = registry.remote.manifest(&from).await?.ok_or_else(missing)?;
+    let found = registry.remote.base(&from).await?.ok_or_else(missing)?;
+    if found.digest != *image {
+        return Err(malformed(&from.whole(), &"it is an index of images, and one image can be started"));
+    }
+    let folder = tempfile::tempdir()
+        .map_err(|source| RegistryError::Io { what: "making a folder for the image".to_owned(), source })?;
+    let config = folder.path().join("config");
+    let what = format!("writing {}", config.display());
+    fs::write(&config, &found.config).map_err(|source| RegistryError::Io { what, source })?;
+    let said: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+    let text = |value: &Value, otherwise: &str| value.as_str().unwrap_or(otherwise).to_owned();
+    let copy = BuiltImage {
+        media_type: text(&said["mediaType"], MANIFEST),
+        config: Blob {
+            media_type: text(&said["config"]["mediaType"], ""),
+            digest: Digest::of(&found.config),
+            size: found.config.len() as u64,
+            file: Some(config),
+        },
+        layers: found.layers,
+        manifest,
+        folder: Some(folder),
+    };
+    progress(&format!("bringing {} from {}", image.short(), from.registry()));
+    copies.push(service, &copy, &[], &|_| {}).await.map(drop)
+}
