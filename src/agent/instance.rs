@@ -14,7 +14,7 @@ use crate::agent::board::{Board, Key, local};
 use crate::agent::health::Prober;
 use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{self, ImageMeta};
-use crate::agent::runtime::{Contained, Launch, Running, Runtime};
+use crate::agent::runtime::{Contained, Launch, Running, Runtime, docker};
 use crate::agent::{Directory, logs};
 use crate::model::facts::HealthState;
 use crate::model::release::Label;
@@ -287,7 +287,7 @@ impl Instance {
         let digest = workload.image.value().ok_or("its image is not known")?;
         let contained = workload.container.as_ref().map(|spec| Contained {
             name: name.unwrap_or_else(|| self.container_name()),
-            image: format!("shipit.local/image:{}", digest.hex()),
+            image: docker::local_name(digest),
             labels: self.labels(),
             agent: directory.path().display().to_string(),
             port: port.zip(workload.port).filter(|_| spec.by == ContainerKind::Docker),

@@ -48,6 +48,8 @@ const FETCH: Duration = Duration::from_mins(30);
 const LINGER: Duration = Duration::from_secs(1);
 /// How long an image that was fetched and is not used yet is kept.
 const SOON: Duration = Duration::from_hours(1);
+/// The repository of the names by which images are known to the engine.
+const LOCAL: &str = "shipit.local/image";
 /// Which agent made a container.
 const AGENT: &str = "shipit.dev/agent";
 
@@ -75,8 +77,8 @@ fn is_gone(error: &Error) -> bool {
 }
 
 /// The name by which an image is known to the engine from then on.
-fn local_name(image: &Digest) -> String {
-    format!("shipit.local/image:{}", image.hex())
+pub(in crate::agent) fn local_name(image: &Digest) -> String {
+    format!("{LOCAL}:{}", image.hex())
 }
 
 impl DockerRuntime {
@@ -124,7 +126,7 @@ impl DockerRuntime {
     }
 
     async fn tag(&self, from: &str, image: &Digest) -> io::Result<()> {
-        let options = TagImageOptionsBuilder::default().repo("shipit.local/image").tag(image.hex()).build();
+        let options = TagImageOptionsBuilder::default().repo(LOCAL).tag(image.hex()).build();
         let tagged = self.engine().await?.tag_image(from, Some(options)).await;
         tagged.map_err(|error| failed("naming the image", &error))
     }
@@ -336,17 +338,18 @@ impl Runtime for DockerRuntime {
 
     async fn sweep(&self, used: &[Digest]) {
         let Ok(docker) = self.engine().await else { return };
-        let filters = HashMap::from([("reference", vec!["shipit.local/image"])]);
+        let filters = HashMap::from([("reference", vec![LOCAL])]);
         let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-        let names = docker.list_images(Some(options)).await.unwrap_or_default().into_iter();
+        let images = docker.list_images(Some(options)).await.unwrap_or_default();
+        let names = images.into_iter().flat_map(|image| image.repo_tags);
         let kept: Vec<String> = {
             let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.retain(|_, since| since.elapsed() < SOON);
             used.iter().chain(prepared.keys()).map(local_name).collect()
         };
-        for name in
-            names.flat_map(|image| image.repo_tags).filter(|name| name.starts_with("shipit.local/image:"))
-        {
+        // One image may have other names, too, which are somebody else's.
+        let ours = |name: &String| name.rsplit_once(':').is_some_and(|(repository, _)| repository == LOCAL);
+        for name in names.filter(ours) {
             if !kept.contains(&name) {
                 // Another agent's container may use it: then the engine refuses, and it stays.
                 let _ = docker.remove_image(&name, None::<RemoveImageOptions>, None).await;
