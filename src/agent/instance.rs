@@ -14,7 +14,7 @@ use crate::agent::board::{Board, Key, local};
 use crate::agent::health::Prober;
 use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{self, ImageMeta};
-use crate::agent::runtime::{Contained, Launch, Running, Runtime, docker};
+use crate::agent::runtime::{Enclosure, Launch, Running, Runtime, docker};
 use crate::agent::{Directory, logs};
 use crate::model::facts::HealthState;
 use crate::model::release::Label;
@@ -285,7 +285,7 @@ impl Instance {
     fn launch(&self, port: Option<u16>, name: Option<String>, missing: Missing) -> Result<Launch, String> {
         let Making { directory, scope, label, workload, image, .. } = &self.making;
         let digest = workload.image.value().ok_or("its image is not known")?;
-        let contained = workload.container.as_ref().map(|spec| Contained {
+        let contained = workload.container.as_ref().map(|spec| Enclosure {
             name: name.unwrap_or_else(|| self.container_name()),
             image: docker::local_name(digest),
             labels: self.labels(),

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -81,7 +80,7 @@ impl Runtime for ContainerRuntime {
             contained: None,
         };
         let inner = ProcessRuntime.start(&beside).await?;
-        Ok(Box::new(Contained { inner, folder }))
+        Ok(Box::new(OwnContainer { inner, folder }))
     }
 
     async fn adopt(
@@ -92,7 +91,7 @@ impl Runtime for ContainerRuntime {
     ) -> Option<Box<dyn Running>> {
         let folder = bundle(directory.path(), record.container.as_ref()?);
         if let Some(inner) = process::adopt(record) {
-            return Some(Box::new(Contained { inner, folder }));
+            return Some(Box::new(OwnContainer { inner, folder }));
         }
         // The process beside it was killed while no agent ran: nobody waits for the container any more.
         take_away(folder).await;
@@ -102,18 +101,8 @@ impl Runtime for ContainerRuntime {
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
         let folder = of(launch).map_err(|error| error.to_string())?;
         let mut process = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-        process
-            .args(["agent", "contain-exec"])
-            .arg(folder)
-            .arg("--")
-            .args(command)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        let program = command.first().map_or("", String::as_str);
-        let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
-        if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {status}")) }
+        process.args(["agent", "contain-exec"]).arg(folder).arg("--").args(command);
+        process::succeeds(process, command.first().map_or("", String::as_str)).await
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {
@@ -124,18 +113,16 @@ impl Runtime for ContainerRuntime {
             }
         }
     }
-
-    async fn sweep(&self, _: &[Digest]) {}
 }
 
 /// A container that runs: the process beside it, and its folder.
-struct Contained {
+struct OwnContainer {
     inner: Box<dyn Running>,
     folder: PathBuf,
 }
 
 #[async_trait]
-impl Running for Contained {
+impl Running for OwnContainer {
     fn pid(&self) -> u32 {
         self.inner.pid()
     }
@@ -152,11 +139,9 @@ impl Running for Contained {
         let ended = self.inner.wait().await;
         // The process beside it may have been killed, and not have come to it.
         take_away(self.folder.clone()).await;
-        match ended.as_str() {
-            "exit code 137" => "signal 9 (SIGKILL)".to_owned(),
-            "exit code 143" => "signal 15 (SIGTERM)".to_owned(),
-            _ => ended,
-        }
+        // What ended the container, the process beside it tells as a shell does.
+        let code = ended.strip_prefix("exit code ").and_then(|code| code.parse().ok());
+        code.map_or(ended, process::of_code)
     }
 
     fn terminate(&self) {

@@ -35,7 +35,7 @@ use tokio_util::io::ReaderStream;
 use crate::agent::Directory;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
-use crate::agent::runtime::{Launch, Running, Runtime};
+use crate::agent::runtime::{Launch, Running, Runtime, process};
 use crate::files::process::started;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
@@ -107,7 +107,7 @@ impl DockerRuntime {
             return Ok(None);
         }
         let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
-        Ok(Some(Box::new(Contained {
+        Ok(Some(Box::new(DockerContainer {
             docker: docker.clone(),
             name: name.to_owned(),
             pid,
@@ -283,7 +283,7 @@ impl Runtime for DockerRuntime {
         match self.running(&name, &launch.log, 0).await? {
             Some(running) => Ok(running),
             // It has ended already; how, and its last words, are told as of any other.
-            None => Ok(Box::new(Contained {
+            None => Ok(Box::new(DockerContainer {
                 docker: docker.clone(),
                 name: name.clone(),
                 pid: 0,
@@ -364,7 +364,7 @@ async fn remove(docker: &Docker, name: &str) {
 }
 
 /// A container that runs.
-struct Contained {
+struct DockerContainer {
     docker: Docker,
     name: String,
     pid: u32,
@@ -373,7 +373,7 @@ struct Contained {
     ended: Option<String>,
 }
 
-impl Contained {
+impl DockerContainer {
     fn signal(&self, signal: &'static str) {
         let (docker, name) = (self.docker.clone(), self.name.clone());
         tokio::spawn(async move {
@@ -385,7 +385,7 @@ impl Contained {
 }
 
 #[async_trait]
-impl Running for Contained {
+impl Running for DockerContainer {
     fn pid(&self) -> u32 {
         self.pid
     }
@@ -416,9 +416,7 @@ impl Running for Contained {
         let state = state.unwrap_or_default();
         let reason = match (state.oom_killed, state.exit_code) {
             (Some(true), _) => "killed: it used more memory than it may".to_owned(),
-            (_, Some(137)) => "signal 9 (SIGKILL)".to_owned(),
-            (_, Some(143)) => "signal 15 (SIGTERM)".to_owned(),
-            (_, Some(code)) => format!("exit code {code}"),
+            (_, Some(code)) => process::of_code(code),
             (_, None) => "its container is gone".to_owned(),
         };
         if let Some(log) = self.log.take() {
@@ -440,7 +438,7 @@ impl Running for Contained {
     }
 }
 
-impl Drop for Contained {
+impl Drop for DockerContainer {
     fn drop(&mut self) {
         if let Some(log) = &self.log {
             log.abort();

@@ -38,12 +38,12 @@ pub struct Launch {
     /// Where its output goes.
     pub log: PathBuf,
     /// The container that it runs in.
-    pub contained: Option<Contained>,
+    pub contained: Option<Enclosure>,
 }
 
 /// What a container is made from, besides the process in it.
 #[derive(Clone, Default)]
-pub struct Contained {
+pub struct Enclosure {
     /// Its name.
     pub name: String,
     /// The image, as the runtime knows it.
@@ -107,10 +107,10 @@ pub trait Runtime: Send + Sync {
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String>;
 
     /// Takes away what an agent left that is not known.
-    async fn remove_strays(&self, agent: &str, known: &[String]);
+    async fn remove_strays(&self, _agent: &str, _known: &[String]) {}
 
-    /// Takes away images that nobody uses.
-    async fn sweep(&self, used: &[Digest]);
+    /// Takes away images that nobody uses, where the runtime keeps any of its own.
+    async fn sweep(&self, _used: &[Digest]) {}
 }
 
 /// The runtimes of an agent.

@@ -46,22 +46,9 @@ impl Runtime for ProcessRuntime {
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
         let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
         let mut process = Command::new(program);
-        process
-            .args(arguments)
-            .current_dir(&launch.rootfs)
-            .env_clear()
-            .envs(&launch.env)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
-        if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {status}")) }
+        process.args(arguments).current_dir(&launch.rootfs).env_clear().envs(&launch.env);
+        succeeds(process, program).await
     }
-
-    async fn remove_strays(&self, _: &str, _: &[String]) {}
-
-    async fn sweep(&self, _: &[Digest]) {}
 
     async fn adopt(&self, _: &Directory, record: &ProcessRecord, _: &Path) -> Option<Box<dyn Running>> {
         // A container's process is another runtime's.
@@ -70,6 +57,13 @@ impl Runtime for ProcessRuntime {
         }
         adopt(record)
     }
+}
+
+/// Runs a health command to its end; the error names the program that it is about.
+pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), String> {
+    process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {}", describe(status))) }
 }
 
 /// Takes a process back, if it is certainly the one that was written down.
@@ -218,11 +212,26 @@ impl Running for Adopted {
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
-        (None, Some(9)) => "signal 9 (SIGKILL)".to_owned(),
-        (None, Some(15)) => "signal 15 (SIGTERM)".to_owned(),
-        (None, Some(11)) => "signal 11 (SIGSEGV)".to_owned(),
-        (None, Some(6)) => "signal 6 (SIGABRT)".to_owned(),
-        (None, Some(signal)) => format!("signal {signal}"),
+        (None, Some(signal)) => of_signal(signal.into()),
         (None, None) => "no exit code".to_owned(),
+    }
+}
+
+/// That a signal ended it; by name, if it is one that often does.
+pub(super) fn of_signal(signal: i64) -> String {
+    match signal {
+        6 => "signal 6 (SIGABRT)".to_owned(),
+        9 => "signal 9 (SIGKILL)".to_owned(),
+        11 => "signal 11 (SIGSEGV)".to_owned(),
+        15 => "signal 15 (SIGTERM)".to_owned(),
+        signal => format!("signal {signal}"),
+    }
+}
+
+/// How something ended whose exit code is one as a shell gives it: 128 and the number of the signal that ended it.
+pub(super) fn of_code(code: i64) -> String {
+    match code {
+        134 | 137 | 139 | 143 => of_signal(code - 128),
+        code => format!("exit code {code}"),
     }
 }
