@@ -36,7 +36,7 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
             (Exit::Failed, registry(error))
         }
-        Error::Provider(error) | Error::Observe(ObserveError::Provider(error)) => match error {
+        Error::Observe(ObserveError::Provider(error)) => match error {
             ProviderError::Failed { help, .. } => (Exit::Failed, help.clone()),
             ProviderError::Moved { .. } => (Exit::Stale, "look at a new plan with `shipit plan`".to_owned()),
             _ => (Exit::Failed, "run the command again: it goes on where it was".to_owned()),

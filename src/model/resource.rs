@@ -40,12 +40,6 @@ impl ResourceKind {
         }
     }
 
-    /// Whether it belongs to a cluster, or is one.
-    #[must_use]
-    pub const fn is_of_cluster(self) -> bool {
-        !matches!(self, Self::Repository)
-    }
-
     /// The settings that cannot be changed: another value means another resource.
     #[must_use]
     pub fn is_fixed(self, setting: &str) -> bool {
@@ -131,8 +125,8 @@ pub struct ResourceFacts {
     pub settings: Option<Settings>,
     /// Whether it was asked for; a resource of the environment's that was not is one that left the configuration.
     pub wanted: bool,
-    /// What this provider cannot say or do here, in words.
-    pub unsupported: Vec<String>,
+    /// What a reader should know of it besides, in words.
+    pub notes: Vec<String>,
     /// The images of a repository.
     pub images: Vec<StoredImage>,
 }
@@ -141,7 +135,7 @@ impl ResourceFacts {
     /// A resource that is not there.
     #[must_use]
     pub const fn absent(key: ResourceKey) -> Self {
-        Self { key, settings: None, wanted: true, unsupported: Vec::new(), images: Vec::new() }
+        Self { key, settings: None, wanted: true, notes: Vec::new(), images: Vec::new() }
     }
 
     /// Over the settings as they are now; none when it is not there.

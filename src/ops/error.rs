@@ -6,7 +6,6 @@ use crate::observe::ObserveError;
 use crate::plan::{Fault, PlanError};
 use crate::policy::Refusal;
 use crate::port::engine::EngineError;
-use crate::port::provider::ProviderError;
 use crate::port::registry::RegistryError;
 use crate::port::scm::ScmError;
 use crate::port::store::StoreError;
@@ -41,9 +40,6 @@ pub enum Error {
     /// The engine did not do it.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The provider did not do it.
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

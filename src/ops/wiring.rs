@@ -8,7 +8,7 @@ use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, Runt
 use crate::config::{Environment, Project};
 use crate::desired;
 use crate::driver::aws::Aws;
-use crate::driver::aws::login::EcrLogin;
+use crate::driver::aws::login::{self, EcrLogin};
 use crate::driver::aws::provider::AwsProvider;
 use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
@@ -145,7 +145,7 @@ fn registry(
         repositories.insert(service.clone(), desired::repository(project, name, environment, service)?);
     }
     let (region, account) = (registry.region.as_deref(), registry.account.as_deref());
-    let amazons = || ecr(region.unwrap_or_default(), account.unwrap_or_default());
+    let amazons = || login::address(region.unwrap_or_default(), account.unwrap_or_default());
     let endpoint = registry.endpoint.clone().unwrap_or_else(amazons);
     let trust = Trust {
         endpoint: endpoint.clone(),
@@ -164,12 +164,6 @@ fn registry(
     let brings = cluster.kind == ClusterKind::Host && cluster.runtime != Runtime::Docker;
     let folder = || Directory::find(cluster.directory(root)).layout();
     Ok(Arc::new(if brings { oci.bringing(folder()) } else { oci }))
-}
-
-/// The address of an account's registry in a region.
-fn ecr(region: &str, account: &str) -> String {
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("{account}.dkr.ecr.{region}.{suffix}")
 }
 
 fn store(

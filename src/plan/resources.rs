@@ -23,7 +23,7 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
     let mut made = Made::default();
     let mut fargate: Vec<StepId> = Vec::new();
     for facts in &observed.resources {
-        draft.notes.extend(facts.unsupported.iter().map(|text| format!("{}: {text}", facts.key)));
+        draft.notes.extend(facts.notes.iter().map(|text| format!("{}: {text}", facts.key)));
     }
     // Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
     for facts in observed.resources.iter().filter(|facts| !facts.wanted) {

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use oci_client::secrets::RegistryAuth;
 
-use crate::driver::aws::{Aws, explained};
+use crate::driver::aws::{Aws, domain, explained};
 use crate::driver::registry::oci::remote::{DockerLogin, Login};
 use crate::port::registry::RegistryError;
 
@@ -16,6 +16,12 @@ use crate::port::registry::RegistryError;
 const MARGIN: Duration = Duration::from_mins(10);
 /// How long a token is used whose end is unknown, or has passed by a clock that is wrong.
 const DOUBTFUL: Duration = Duration::from_mins(5);
+
+/// The address of an account's registry in a region.
+#[must_use]
+pub fn address(region: &str, account: &str) -> String {
+    format!("{account}.dkr.ecr.{region}.{}", domain(region))
+}
 
 /// Logs in to one account's registry; to others as `docker login` did.
 #[derive(Debug)]
@@ -71,6 +77,12 @@ fn lifetime(ends: Option<SystemTime>, now: SystemTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_in_china_has_another_domain() {
+        assert_eq!(address("eu-central-1", "123"), "123.dkr.ecr.eu-central-1.amazonaws.com");
+        assert_eq!(address("cn-north-1", "123"), "123.dkr.ecr.cn-north-1.amazonaws.com.cn");
+    }
 
     #[test]
     fn a_token_is_renewed_before_its_end_and_one_that_has_ended_makes_no_loop() {

@@ -61,6 +61,11 @@ impl Aws {
     }
 }
 
+/// The domain of a region's services.
+fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
 /// The error's code, when the service gave one: `AccessDeniedException`.
 fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     error.code().unwrap_or_default()

@@ -32,22 +32,23 @@ impl AwsProvider {
         self.cluster.as_ref().map(|(aws, cluster)| Eks { aws, cluster })
     }
 
-    async fn one(&self, scope: &Scope, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
-        let wanted = Resource { key: key.clone(), settings: std::collections::BTreeMap::new() };
-        let found = self.look(scope, &[wanted]).await?;
-        let found = found.into_iter().find(|facts| facts.key == *key);
-        Ok(found.unwrap_or_else(|| ResourceFacts::absent(key.clone())))
+    /// One resource, and nothing else.
+    async fn one(&self, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
+        match (key.kind, self.eks()) {
+            (ResourceKind::Repository, _) => repository::look(&self.registry, key, false).await,
+            (_, Some(eks)) => eks.facts(key.clone()).await,
+            (_, None) => Ok(ResourceFacts::absent(key.clone())),
+        }
     }
 
     /// Holds a resource against what the plan saw. One that is as it should be already is a run's that was killed.
     async fn expect(
         &self,
-        scope: &Scope,
         key: &ResourceKey,
         expects: Option<&Fingerprint>,
         done: impl Fn(&ResourceFacts) -> bool + Send,
     ) -> Result<ResourceFacts, ProviderError> {
-        let found = self.one(scope, key).await?;
+        let found = self.one(key).await?;
         if found.fingerprint().as_ref() == expects || done(&found) {
             return Ok(found);
         }
@@ -92,7 +93,7 @@ impl Provider for AwsProvider {
             // The first half of a replacement: what was there is gone.
             (replace && settings.is_none()) || (settings.is_some() && resource.settings.iter().all(same))
         };
-        let found = self.expect(scope, &resource.key, expects.as_ref(), as_wanted).await?;
+        let found = self.expect(&resource.key, expects.as_ref(), as_wanted).await?;
         if resource.key.kind == ResourceKind::Repository {
             if replace && found.settings.is_some() {
                 return Err(ProviderError::Failed {
@@ -112,13 +113,13 @@ impl Provider for AwsProvider {
 
     async fn withdraw(
         &self,
-        scope: &Scope,
+        _: &Scope,
         key: &ResourceKey,
         expects: Option<Fingerprint>,
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), ProviderError> {
-        self.expect(scope, key, expects.as_ref(), |found| found.settings.is_none()).await?;
+        self.expect(key, expects.as_ref(), |found| found.settings.is_none()).await?;
         match self.eks() {
             Some(eks) => eks.withdraw(key, Waiting { progress, cancel }).await,
             None => Ok(()),

@@ -116,15 +116,18 @@ pub(super) async fn provision(
 ) -> Result<(), ProviderError> {
     let client = aws.ecr().await;
     let name = &wanted.key.name;
-    if now.is_none() {
+    let made;
+    let now = if let Some(now) = now {
+        now
+    } else {
         create(&client, wanted).await?;
-    }
-    let found = look(aws, &wanted.key, false).await?;
-    let now = found.settings.unwrap_or_default();
+        made = look(aws, &wanted.key, false).await?.settings.unwrap_or_default();
+        &made
+    };
     for (setting, value) in
         wanted.settings.iter().filter(|(setting, value)| now.get(*setting) != Some(*value))
     {
-        set(&client, name, setting, value, &now).await?;
+        set(&client, name, setting, value, now).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::driver::aws::{Aws, code, explained};
+use crate::driver::aws::{Aws, code, domain, explained};
 use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
 use crate::model::chain;
 use crate::port::engine::EngineError;
@@ -86,8 +86,7 @@ impl EksLogin {
 
 /// STS of a region: a token for one region is signed there.
 fn sts(region: &str) -> String {
-    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("https://sts.{region}.{suffix}")
+    format!("https://sts.{region}.{}", domain(region))
 }
 
 #[async_trait]
@@ -124,8 +123,7 @@ impl ClusterLogin for EksLogin {
 
     async fn token(&self) -> Result<String, EngineError> {
         let mut token = self.token.lock().await;
-        if let Some((known, since)) = token.as_ref().filter(|(_, since)| since.elapsed() < LIFETIME) {
-            let _ = since;
+        if let Some((known, _)) = token.as_ref().filter(|(_, since)| since.elapsed() < LIFETIME) {
             return Ok(known.clone());
         }
         let made = self.sign().await?;

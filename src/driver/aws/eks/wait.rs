@@ -1,0 +1,141 @@
+//! Waiting for Amazon: for what it is still at, and for its being ready to take the next change.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::driver::aws::eks::{Eks, Seen, refused};
+use crate::driver::aws::{code, failed};
+use crate::model::resource::ResourceKey;
+use crate::port::Progress;
+use crate::port::provider::ProviderError;
+
+/// How long Amazon may take for one thing.
+const PATIENCE: Duration = Duration::from_mins(40);
+/// How often it is asked how far it is.
+const POLL: Duration = Duration::from_secs(10);
+/// How often what is refused because something else is under way is tried again.
+const BUSY: usize = 60;
+
+/// How somebody waits: what they say, and when they stop.
+#[derive(Clone, Copy)]
+pub(in crate::driver::aws) struct Waiting<'a> {
+    pub progress: Progress<'a>,
+    pub cancel: &'a CancellationToken,
+}
+
+impl Waiting<'_> {
+    async fn pause(&self) -> Result<(), ProviderError> {
+        let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+        tokio::select! {
+            () = tokio::time::sleep(POLL * (384 + random) / 512) => Ok(()),
+            () = self.cancel.cancelled() => Err(ProviderError::Cancelled),
+        }
+    }
+
+    /// Sends a change until Amazon is not at another one any more: it takes one of a cluster at a time.
+    pub(super) async fn while_busy<T, F: Future<Output = Result<T, Refused>>>(
+        &self,
+        what: &str,
+        send: impl Fn() -> F,
+    ) -> Result<T, ProviderError> {
+        for _ in 0..BUSY {
+            match send().await {
+                Err(refused) if refused.code == "ResourceInUseException" => {
+                    (self.progress)("another change of the cluster is under way; waiting for it");
+                    self.pause().await?;
+                }
+                other => return other.map_err(|refused| refused.error),
+            }
+        }
+        Err(too_long(what))
+    }
+}
+
+fn too_long(what: &str) -> ProviderError {
+    ProviderError::Timeout { what: what.to_owned(), minutes: PATIENCE.as_secs() / 60 }
+}
+
+/// A request that Amazon refused, by its code.
+pub(super) struct Refused {
+    pub code: String,
+    pub error: ProviderError,
+}
+
+/// Keeps the code of what is refused: `action` is the permission that it needs.
+pub(super) fn sent<T, E, R>(
+    action: &str,
+    what: &str,
+    answer: Result<T, aws_sdk_eks::error::SdkError<E, R>>,
+) -> Result<T, Refused>
+where
+    E: aws_sdk_eks::error::ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    answer.map_err(|error| Refused { code: code(&error).to_owned(), error: failed(action, what, &error) })
+}
+
+impl Eks<'_> {
+    /// The resource once nothing is under way with it.
+    pub(super) async fn settled(
+        &self,
+        key: &ResourceKey,
+        waiting: Waiting<'_>,
+    ) -> Result<Option<Seen>, ProviderError> {
+        let begun = Instant::now();
+        loop {
+            let seen = self.see(key).await?;
+            match seen.as_ref().map(|seen| seen.status.as_str()) {
+                Some("CREATING" | "UPDATING" | "DELETING" | "PENDING") => {}
+                _ => return Ok(seen),
+            }
+            Self::wait(key, &begun, seen.as_ref(), waiting).await?;
+        }
+    }
+
+    async fn wait(
+        key: &ResourceKey,
+        begun: &Instant,
+        seen: Option<&Seen>,
+        waiting: Waiting<'_>,
+    ) -> Result<(), ProviderError> {
+        if begun.elapsed() > PATIENCE {
+            return Err(too_long(&key.to_string()));
+        }
+        let status = seen.map_or("not there", |seen| seen.status.as_str());
+        (waiting.progress)(&format!("{key} is {status} ({} s)", begun.elapsed().as_secs()));
+        waiting.pause().await
+    }
+
+    pub(super) async fn until_there(
+        &self,
+        key: &ResourceKey,
+        waiting: Waiting<'_>,
+    ) -> Result<(), ProviderError> {
+        match self.settled(key, waiting).await? {
+            Some(seen) if seen.status == "ACTIVE" => Ok(()),
+            seen => {
+                let status = seen.map_or_else(|| "not there".to_owned(), |seen| seen.status);
+                let help = "look at it in Amazon's console: it says why";
+                Err(refused(key.to_string(), format!("it is {status}"), help))
+            }
+        }
+    }
+
+    pub(super) async fn until_gone(
+        &self,
+        key: &ResourceKey,
+        waiting: Waiting<'_>,
+    ) -> Result<(), ProviderError> {
+        let begun = Instant::now();
+        while let Some(seen) = self.see(key).await? {
+            if seen.status.ends_with("FAILED") {
+                let help = "look at it in Amazon's console";
+                return Err(refused(key.to_string(), format!("it is {}", seen.status), help));
+            }
+            Self::wait(key, &begun, Some(&seen), waiting).await?;
+        }
+        Ok(())
+    }
+}
