@@ -232,8 +232,9 @@ pub trait Registry: Send + Sync {
         inputs: &ContentHash,
     ) -> Result<Option<Digest>, RegistryError>;
 
-    /// Stores an image and labels it with `tags`; an index after all of its images. Blobs that are there are not written again. Returns when a
-    /// reader would find all of it; a push that dies on the way leaves nothing that a reader could take for it.
+    /// Stores an image and labels it with `tags`; an index after all of its images. Blobs that are there are not written
+    /// again. Returns when a reader would find all of it; a push that dies on the way leaves nothing that a reader could
+    /// take for it.
     async fn push(
         &self,
         service: &ServiceName,

@@ -234,11 +234,11 @@ async fn push(
     let proxy = Proxy::new(&endpoint, memory, breaks).await;
     let folder = tempfile::tempdir().expect("a folder");
     let image = image(folder.path(), sizes);
-    let pushed = at(proxy.address.to_string()).push(&web(), &image, &["t".to_owned()], &|_| {}).await;
+    let size = image.layers.iter().map(|layer| layer.size).sum::<u64>() + image.config.size;
+    let pushed = at(proxy.address.to_string()).push(&web(), &image.into(), &["t".to_owned()], &|_| {}).await;
     if let Ok(digest) = &pushed {
         at(endpoint).verify(&web(), digest).await.expect("whole");
     }
-    let size = image.layers.iter().map(|layer| layer.size).sum::<u64>() + image.config.size;
     Some((pushed, proxy.came(), size))
 }
 

@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::Oci;
-use crate::driver::registry::oci::remote::{MANIFEST, malformed};
+use crate::driver::registry::oci::remote::MANIFEST;
 use crate::model::{Digest, ServiceName};
 use crate::port::Progress;
-use crate::port::registry::{Blob, BuiltImage, Registry as _, RegistryError};
+use crate::port::registry::{Blob, Built, BuiltImage, Registry as _, RegistryError};
 
-/// Fetches what of an image is not in the layout yet; every blob is held against its digest.
+/// Fetches what of an image is not in the layout yet; every blob is held against its digest. Of an index it is the image
+/// for this machine, which the index is kept with.
 pub(super) async fn bring(
     registry: &Oci,
     copies: &Layout,
@@ -21,30 +22,33 @@ pub(super) async fn bring(
 ) -> Result<(), RegistryError> {
     let from = registry.image(service, image);
     let missing = || RegistryError::Missing { what: format!("image {from}"), place: registry.place() };
-    let (manifest, _) = registry.remote.manifest(&from).await?.ok_or_else(missing)?;
-    let found = registry.remote.base(&from).await?.ok_or_else(missing)?;
-    if found.digest != *image {
-        return Err(malformed(&from.whole(), &"it is an index of images, and one image can be started"));
-    }
+    let document = registry.remote.must(&from).await?;
+    let found = registry.remote.base(&from, &[]).await?.ok_or_else(missing)?;
+    let own = found.images.into_values().next().ok_or_else(missing)?;
+    let (manifest, index) = if own.digest == *image {
+        (document, None)
+    } else {
+        (registry.remote.must(&registry.image(service, &own.digest)).await?, Some(document))
+    };
     let folder = tempfile::tempdir()
         .map_err(|source| RegistryError::Io { what: "making a folder for the image".to_owned(), source })?;
     let config = folder.path().join("config");
     let what = format!("writing {}", config.display());
-    fs::write(&config, &found.config).map_err(|source| RegistryError::Io { what, source })?;
+    fs::write(&config, &own.config).map_err(|source| RegistryError::Io { what, source })?;
     let said: Value = serde_json::from_slice(&manifest).unwrap_or_default();
     let text = |value: &Value, otherwise: &str| value.as_str().unwrap_or(otherwise).to_owned();
     let copy = BuiltImage {
         media_type: text(&said["mediaType"], MANIFEST),
         config: Blob {
             media_type: text(&said["config"]["mediaType"], ""),
-            digest: Digest::of(&found.config),
-            size: found.config.len() as u64,
+            digest: Digest::of(&own.config),
+            size: own.config.len() as u64,
             file: Some(config),
         },
-        layers: found.layers,
+        layers: own.layers,
         manifest,
         folder: Some(folder),
     };
     progress(&format!("bringing {} from {}", image.short(), from.registry()));
-    copies.push(service, &copy, &[], &|_| {}).await.map(drop)
+    copies.push(service, &Built { images: vec![copy], index }, &[], &|_| {}).await.map(drop)
 }
