@@ -328,13 +328,14 @@ impl Agent {
         self.scopes().iter().any(|scope| is_dockers(&self.environment(scope).board.record()))
     }
 
-    /// Takes containers away that a dead agent left and that nobody knows: one that was made and not yet written down.
+    /// Takes containers and units away that a dead agent left and that nobody knows: one that was made and not yet written down.
     /// A machine whose services are no containers is not asked.
     async fn remove_strays(&self, records: &[Record]) {
         let processes = records.iter().flat_map(|record| Processes::load(&self.directory, &record.scope));
         let known: Vec<String> = processes.filter_map(|process| process.container).collect();
         let agent = self.directory.path().display().to_string();
         self.runtimes.container.remove_strays(&agent, &known).await;
+        self.runtimes.systemd.remove_strays(&agent, &known).await;
         if records.iter().any(is_dockers) {
             self.runtimes.docker.remove_strays(&agent, &known).await;
         }

@@ -286,17 +286,20 @@ impl Instance {
         let Making { directory, scope, label, workload, image, .. } = &self.making;
         let digest = workload.image.value().ok_or("its image is not known")?;
         let contained = workload.container.as_ref().map(|spec| Enclosure {
-            name: name.unwrap_or_else(|| self.container_name()),
+            name: name.unwrap_or_else(|| self.unique_name(spec.by)),
+            description: self.description(),
             image: docker::local_name(digest),
             labels: self.labels(),
             agent: directory.path().display().to_string(),
             port: port.zip(workload.port).filter(|_| spec.by == ContainerKind::Docker),
+            grace: workload.stop_grace.get(),
             spec: spec.clone(),
         });
-        let own_network =
-            contained.as_ref().is_some_and(|contained| contained.spec.by == ContainerKind::Docker);
+        let by = workload.container.as_ref().map(|spec| spec.by);
+        let own_network = by == Some(ContainerKind::Docker);
         // A container has an environment of its own: what its image says is filled in by the runtime.
-        let mut env = if contained.is_some() { BTreeMap::new() } else { clean_environment() };
+        let own_files = matches!(by, Some(ContainerKind::Docker | ContainerKind::Own));
+        let mut env = if own_files { BTreeMap::new() } else { clean_environment() };
         env.extend(image.env.clone());
         for (name, value) in &workload.env {
             let value = match value {
@@ -340,12 +343,13 @@ impl Instance {
         directory.instance_log(scope, self.key.slot, label.number, &self.key.service, self.key.index)
     }
 
-    /// A name that no other container has; what it is, its labels say.
-    fn container_name(&self) -> String {
+    /// A name that no other container or unit has.
+    fn unique_name(&self, by: ContainerKind) -> String {
         let (scope, key) = (&self.making.scope, &self.key);
         let random = uuid::Uuid::new_v4().simple().to_string();
+        let kind = if by == ContainerKind::Systemd { ".service" } else { "" };
         format!(
-            "shipit-{}-{}-{}-{}-{}-{}",
+            "shipit-{}-{}-{}-{}-{}-{}{kind}",
             scope.project,
             scope.environment,
             key.slot,
@@ -353,6 +357,11 @@ impl Instance {
             key.index,
             &random[..6]
         )
+    }
+
+    fn description(&self) -> String {
+        let (Making { scope, label, .. }, key) = (&self.making, &self.key);
+        format!("shipit: {scope}, {}.{} of release {} in {}", key.service, key.index, label.number, key.slot)
     }
 
     /// What objects of a cluster carry, too.

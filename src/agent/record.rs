@@ -79,7 +79,7 @@ pub struct ProcessRecord {
     pub port: Option<u16>,
     /// How often it was started again.
     pub restarts: u32,
-    /// The name of its container, if it runs in one.
+    /// The name of its container or unit, if it runs in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
 }

@@ -90,10 +90,7 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only a Kubernetes cluster has this";
     let docker = environment.cluster.runtime == Runtime::Docker;
     let contained = docker || environment.cluster.runtime == Runtime::Container;
-    if environment.cluster.runtime == Runtime::Systemd {
-        let help = "`process`, `container` and `docker` are what works today";
-        findings.add(&["cluster", "runtime"], "not supported yet by the host engine", help);
-    }
+    let systemd = environment.cluster.runtime == Runtime::Systemd;
     match environment.traffic.kind {
         TrafficKind::Embedded => {
             let keys = [("nginx", environment.traffic.nginx.is_some())];
@@ -156,13 +153,18 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     for (name, service) in &environment.services {
         let keys = [
             ("manifests", service.manifests.is_some()),
-            ("resources", service.resources != Resources::default() && !contained),
+            ("resources", service.resources != Resources::default() && !contained && !systemd),
             ("autoscale", service.autoscale.is_some()),
             ("config", service.config.is_some()),
             ("user", service.user != crate::config::types::nonroot()),
         ];
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
             findings.add(&["services", name.as_str(), key], only, TAKE_OUT);
+        }
+        let odd = service.env.keys().filter(|variable| systemd && !is_shell_name(variable));
+        for variable in odd {
+            let path = ["services", name.as_str(), "env", variable];
+            findings.add(&path, "systemd passes no such variable on", "use letters, digits and _ only");
         }
         if !contained && !service.volumes.is_empty() {
             findings.add(&["services", name.as_str(), "volumes"], "only containers have this", TAKE_OUT);
@@ -209,6 +211,12 @@ fn publish(findings: &mut Findings<'_>, publish: &Publish) {
         let message = format!("the password would go in clear to {endpoint}");
         findings.add(&path("etcd"), message, "write `https://`, and `ca` for an authority of your own");
     }
+}
+
+/// What a variable may be called in a shell, and in a unit.
+fn is_shell_name(name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
+    name.starts_with(is_letter) && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
 }
 
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {

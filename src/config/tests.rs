@@ -89,7 +89,15 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         ("cluster: {node_groups: {a: {}}}", "cluster.node_groups: only `eks` has this"),
         ("cluster: {context: prod}", "cluster.context: only a Kubernetes cluster has this"),
-        ("cluster: {runtime: systemd}", "cluster.runtime: not supported yet"),
+        (
+            "cluster: {runtime: systemd}\nservices: {web: {volumes: {/data: /a}}}",
+            "services.web.volumes: only containers have this",
+        ),
+        (
+            "cluster: {runtime: systemd}\nservices: {web: {env: {a-b: c}}}",
+            "services.web.env.a-b: systemd passes no such variable on",
+        ),
+        ("cluster: {runtime: systemd, network: a}", "cluster.network: only `docker` has this"),
         ("services: {web: {volumes: {/data: a}}}", "services.web.volumes: only containers have this"),
         ("cluster: {runtime: docker}\nservices: {web: {volumes: {data: a}}}", "a path inside, and a volume"),
         ("registry: {kind: ecr}", "registry: nothing says in which region and account"),

@@ -301,7 +301,7 @@ pub enum Runtime {
     Container,
     /// In a Docker container.
     Docker,
-    /// As a systemd unit.
+    /// As a systemd unit of its own.
     Systemd,
     /// In a container where that is possible, else as a process.
     Auto,

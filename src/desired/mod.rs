@@ -198,7 +198,7 @@ fn host_route(
     Ok(route)
 }
 
-/// The container that an instance runs in, on a host that has the runtime for it.
+/// The container or unit that an instance runs in, on a host that has the runtime for it.
 fn container(
     configuration: &Environment,
     name: &ServiceName,
@@ -208,6 +208,7 @@ fn container(
     let by = match cluster.runtime {
         Runtime::Docker if cluster.kind == ClusterKind::Host => ContainerKind::Docker,
         Runtime::Container if cluster.kind == ClusterKind::Host => ContainerKind::Own,
+        Runtime::Systemd if cluster.kind == ClusterKind::Host => ContainerKind::Systemd,
         _ => return Ok(None),
     };
     let wrong = |key: &str, help: &str| DesiredError {

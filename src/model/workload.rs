@@ -48,7 +48,7 @@ pub struct Workload {
     pub health: Health,
     /// How long an instance has to stop after SIGTERM.
     pub stop_grace: Period,
-    /// On a host: the container that each instance runs in; a process of the machine itself without it.
+    /// On a host: the container or unit that each instance runs in; a process of the machine itself without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
     /// On a cluster: the objects that it is, for each slot that it may stand in. Image and secrets are named in
@@ -60,7 +60,7 @@ pub struct Workload {
     pub secrets: BTreeMap<String, SecretRef>,
 }
 
-/// Who makes a container of the host engine.
+/// Who makes what an instance of the host engine runs in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContainerKind {
@@ -69,9 +69,11 @@ pub enum ContainerKind {
     Docker,
     /// The agent itself, without a daemon.
     Own,
+    /// systemd: a unit, and no container.
+    Systemd,
 }
 
-/// What a container of the host engine may use.
+/// What a container or unit of the host engine may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Container {
     /// Who makes it.

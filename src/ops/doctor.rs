@@ -1,10 +1,11 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
-use crate::agent::runtime::container;
+use crate::agent::runtime::{container, systemd};
 use crate::config::types::{ClusterKind, Runtime};
 use crate::model::ContentHash;
 use crate::model::Manifest;
 use crate::model::desired::Desired;
+use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Examined};
 
@@ -16,10 +17,13 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let cluster = &session.configuration()?.cluster;
     if cluster.kind == ClusterKind::Host {
         let what = format!("instances are started by the runtime `{}`", runtime(cluster.runtime));
-        let fault = container::why_not().filter(|_| cluster.runtime == Runtime::Container);
-        let help =
-            fault.as_ref().map(|_| "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned());
+        let (fault, help) = lack(session.configuration()?).map(|lack| (lack.reason, lack.help)).unzip();
+        let can_start = fault.is_none();
         found.push(Examined { what, fault, help });
+        if cluster.runtime == Runtime::Systemd && can_start && !systemd::lingers().await {
+            let what = "units go on when you log out".to_owned();
+            found.push(ill(what, &"lingering is off", "`loginctl enable-linger` switches it on"));
+        }
         if cluster.runtime == Runtime::Process
             && let Some(reason) = container::why_not()
         {
@@ -59,7 +63,7 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     Ok(found)
 }
 
-const fn runtime(runtime: Runtime) -> &'static str {
+pub(super) const fn runtime(runtime: Runtime) -> &'static str {
     match runtime {
         Runtime::Process => "process",
         Runtime::Container => "container",

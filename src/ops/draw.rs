@@ -54,6 +54,9 @@ pub async fn draw(session: &Session, wanted: &Wanted) -> Result<Plan, Error> {
 
 /// Draws a plan with a state that was read already.
 pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Result<Plan, Error> {
+    if !matches!(wanted, Wanted::Abort | Wanted::Destroy) {
+        preflight::can_start(session)?;
+    }
     let desired = desired(session, wanted).await?;
     let observed = look(session, wanted, &desired).await?;
     let facts = &observed.facts;

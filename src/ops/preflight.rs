@@ -1,10 +1,26 @@
-//! Before a switch: whether the way back that the plan counts on is really there.
+//! Before a plan: whether instances can be started here at all. Before a switch: whether the way back that the plan
+//! counts on is really there.
 
+use crate::agent::runtime::systemd::Lack;
 use crate::model::Slot;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
+use crate::ops::doctor::runtime;
+use crate::ops::session::lack;
 use crate::ops::{Error, Session};
-use crate::port::engine::Pull;
+use crate::port::engine::{EngineError, Pull};
+
+/// Fails when this machine cannot start instances as the environment asks for.
+pub fn can_start(session: &Session) -> Result<(), Error> {
+    let environment = session.configuration()?;
+    let Some(Lack { reason, help }) = lack(environment) else { return Ok(()) };
+    let what = format!(
+        "{} cannot be started by the runtime `{}`",
+        session.environment,
+        runtime(environment.cluster.runtime)
+    );
+    Err(EngineError::Unreachable { what, reason, help }.into())
+}
 
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is missing, a quota that
 /// is too small. Empty when it could, and for a plan that switches nothing.

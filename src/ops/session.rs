@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::agent::runtime::container;
+use crate::agent::runtime::systemd::Lack;
+use crate::agent::runtime::{container, systemd};
 use crate::config::types::{ClusterKind, Runtime};
 use crate::config::{self, Environment, Project};
 use crate::desired;
@@ -82,6 +83,24 @@ fn choose_runtimes(project: &mut Project) {
             let can = container::why_not().is_none();
             environment.cluster.runtime = if can { Runtime::Container } else { Runtime::Process };
         }
+    }
+}
+
+/// Why instances cannot be started here as the environment asks for; none when they can, or when it is not this
+/// machine that starts them.
+pub(super) fn lack(environment: &Environment) -> Option<Lack> {
+    let cluster = &environment.cluster;
+    if cluster.kind != ClusterKind::Host {
+        return None;
+    }
+    let no_container = |reason| Lack {
+        reason,
+        help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),
+    };
+    match cluster.runtime {
+        Runtime::Systemd => systemd::lack(),
+        Runtime::Container => container::why_not().map(no_container),
+        Runtime::Process | Runtime::Docker | Runtime::Auto => None,
     }
 }
 

@@ -58,7 +58,7 @@ fn all_faults_are_said_at_once_with_their_places() {
     world.put("bad/shipit.yaml", &yaml);
     world.put(
         "bad/environments/staging.yaml",
-        "strategy: blue-green\npromotion: {keep_previous: 10}\ncluster: {runtime: systemd}\n",
+        "strategy: blue-green\npromotion: {keep_previous: 10}\nstate: {kind: s3}\n",
     );
     let said = world.run(&["-C", "bad", "validate", "--output", "json"]).code(1);
     let faults: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("a document");

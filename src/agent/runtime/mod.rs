@@ -4,11 +4,13 @@
 pub mod container;
 pub mod docker;
 pub mod process;
+pub mod systemd;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -18,6 +20,7 @@ use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::container::ContainerRuntime;
 use crate::agent::runtime::docker::DockerRuntime;
 use crate::agent::runtime::process::ProcessRuntime;
+use crate::agent::runtime::systemd::SystemdRuntime;
 use crate::model::Digest;
 use crate::model::workload::{Container, ContainerKind, Workload};
 use crate::port::engine::Pull;
@@ -37,15 +40,17 @@ pub struct Launch {
     pub user: Option<String>,
     /// Where its output goes.
     pub log: PathBuf,
-    /// The container that it runs in.
+    /// The container or unit that it runs in.
     pub contained: Option<Enclosure>,
 }
 
-/// What a container is made from, besides the process in it.
+/// What a container or unit is made from, besides the process in it.
 #[derive(Clone, Default)]
 pub struct Enclosure {
     /// Its name.
     pub name: String,
+    /// What it is, for people.
+    pub description: String,
     /// The image, as the runtime knows it.
     pub image: String,
     /// What it is labelled with.
@@ -54,6 +59,8 @@ pub struct Enclosure {
     pub agent: String,
     /// The port of this machine, and the one inside that it leads to.
     pub port: Option<(u16, u16)>,
+    /// How long it has to stop.
+    pub grace: Duration,
     /// What the configuration asks for.
     pub spec: Container,
 }
@@ -67,7 +74,7 @@ pub trait Running: Send + Sync {
     /// Its start time in clock ticks since boot.
     fn started(&self) -> u64;
 
-    /// The name of its container, if it runs in one.
+    /// The name of its container or unit, if it runs in one.
     fn container(&self) -> Option<String> {
         None
     }
@@ -119,6 +126,7 @@ pub(super) struct Runtimes {
     pub process: Arc<dyn Runtime>,
     pub docker: Arc<dyn Runtime>,
     pub container: Arc<dyn Runtime>,
+    pub systemd: Arc<dyn Runtime>,
 }
 
 impl Default for Runtimes {
@@ -127,6 +135,7 @@ impl Default for Runtimes {
             process: Arc::new(ProcessRuntime),
             docker: Arc::new(DockerRuntime::default()),
             container: Arc::new(ContainerRuntime),
+            systemd: Arc::new(SystemdRuntime),
         }
     }
 }
@@ -138,6 +147,7 @@ impl Runtimes {
             None => &self.process,
             Some(ContainerKind::Docker) => &self.docker,
             Some(ContainerKind::Own) => &self.container,
+            Some(ContainerKind::Systemd) => &self.systemd,
         })
     }
 }

@@ -71,38 +71,55 @@ pub(super) fn adopt(record: &ProcessRecord) -> Option<Box<dyn Running>> {
     if record.boot != boot() || started(record.pid) != Some(record.started) {
         return None;
     }
-    let pid = Pid::from_raw(i32::try_from(record.pid).ok()?)?;
-    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+    let descriptor = descriptor(record.pid)?;
     // Looked at again: between the first look and the descriptor the pid may have gone to another.
     if started(record.pid) != Some(record.started) {
         return None;
     }
-    // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
-    #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
-    let descriptor = AsyncFd::new(descriptor).ok()?;
     Some(Box::new(Adopted { descriptor, pid: record.pid, ticks: record.started }))
 }
 
-fn command(launch: &Launch) -> io::Result<Command> {
+/// A descriptor that becomes readable when a process has ended (`pidfd_open(2)`).
+pub(super) fn descriptor(pid: u32) -> Option<AsyncFd<OwnedFd>> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+    // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
+    #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
+    AsyncFd::new(descriptor).ok()
+}
+
+/// What is started: an absolute program is one of the image, a bare name is looked for on the machine's path.
+pub(super) fn program(launch: &Launch) -> io::Result<(PathBuf, &[String])> {
     let (program, arguments) = launch.command.split_first().ok_or_else(|| {
         io::Error::new(ErrorKind::InvalidInput, "neither the service nor its image has a command")
     })?;
+    Ok((inside(&launch.rootfs, program), arguments))
+}
+
+/// The folder that it starts in.
+pub(super) fn workdir(launch: &Launch) -> PathBuf {
+    launch.rootfs.join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir))
+}
+
+fn command(launch: &Launch) -> io::Result<Command> {
+    let (program, arguments) = program(launch)?;
     let log = open_log(&launch.log)?;
-    let mut command = Command::new(inside(&launch.rootfs, program));
+    let mut command = Command::new(program);
     command
         .args(arguments)
-        .current_dir(launch.rootfs.join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir)))
+        .current_dir(workdir(launch))
         .env_clear()
         .envs(&launch.env)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    as_user(&mut command, launch.user.as_deref())?;
+    if let Some((uid, gid)) = user(launch.user.as_deref())? {
+        command.uid(uid).gid(gid);
+    }
     Ok(command)
 }
 
-/// An absolute program is one of the image; a bare name is looked for on the machine's path.
 fn inside(rootfs: &Path, program: &str) -> PathBuf {
     match Path::new(program).strip_prefix("/") {
         Ok(relative) if rootfs.join(relative).exists() => rootfs.join(relative),
@@ -111,16 +128,16 @@ fn inside(rootfs: &Path, program: &str) -> PathBuf {
 }
 
 /// Appended to, so that it can be cut while the process goes on writing.
-fn open_log(path: &Path) -> io::Result<File> {
+pub(super) fn open_log(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Root starts the service as the image's user; anybody else only as themselves.
-fn as_user(command: &mut Command, user: Option<&str>) -> io::Result<()> {
-    let Some(user) = user.filter(|user| !user.is_empty()) else { return Ok(()) };
+/// The user and group to change to. Root starts the service as the image's user; anybody else only as themselves.
+pub(super) fn user(user: Option<&str>) -> io::Result<Option<(u32, u32)>> {
+    let Some(user) = user.filter(|user| !user.is_empty()) else { return Ok(None) };
     let numbers = || {
         let (uid, gid) = user.split_once(':').unwrap_or((user, user));
         Some((uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?))
@@ -128,11 +145,10 @@ fn as_user(command: &mut Command, user: Option<&str>) -> io::Result<()> {
     let invalid = |reason: String| io::Error::new(ErrorKind::InvalidInput, reason);
     let (uid, gid) = numbers().ok_or_else(|| invalid(format!("user `{user}` must be given in numbers")))?;
     if rustix::process::geteuid().is_root() {
-        command.uid(uid).gid(gid);
-        return Ok(());
+        return Ok(Some((uid, gid)));
     }
     if rustix::process::geteuid().as_raw() == uid {
-        return Ok(());
+        return Ok(None);
     }
     Err(invalid(format!("the agent is not root and cannot start a process as user {uid}")))
 }
