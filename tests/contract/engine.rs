@@ -105,7 +105,8 @@ async fn stage(kind: &str) -> Option<Stage> {
             agent = Some(start(&directory).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
-        "agent" => {
+        "agent" | "systemd" => {
+            contained = (kind == "systemd").then_some(ContainerKind::Systemd);
             let started = Agent::start(directory, Vec::new()).await.expect("an agent");
             here = Some(Arc::clone(&started));
             Box::new(started)
@@ -152,6 +153,32 @@ async fn start(directory: &Directory) -> Child {
     child
 }
 
+/// Whether this is the machine that systemd runs (`tests/systemd/up`). From any other the story is told there.
+fn is_here(story: &str) -> bool {
+    if std::env::var_os("SHIPIT_TEST_INSIDE").is_some() {
+        return true;
+    }
+    let Some(folder) = std::env::var_os("SHIPIT_TEST_SYSTEMD") else {
+        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_SYSTEMD names no machine");
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("SKIPPED: SHIPIT_TEST_SYSTEMD names no machine");
+        }
+        return false;
+    };
+    let name = std::fs::read_to_string(std::path::Path::new(&folder).join("name")).expect("its name");
+    let output = Command::new("docker")
+        .args(["exec", "--env", "SHIPIT_TEST_INSIDE=1", name.trim()])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", &format!("engine::systemd::{story}"), "--nocapture"])
+        .output()
+        .expect("docker starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let both = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"), "{both}");
+    false
+}
+
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
         mod container { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("container", async |stage| super::$story(stage).await).await; })* }
@@ -159,6 +186,9 @@ macro_rules! suite {
         mod fake { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("fake", async |stage| super::$story(stage).await).await; })* }
         mod agent { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("agent", async |stage| super::$story(stage).await).await; })* }
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |stage| super::$story(stage).await).await; })* }
+        mod systemd { $(#[tokio::test(flavor = "multi_thread")] async fn $story() {
+            if super::is_here(stringify!($story)) { super::tell("systemd", async |stage| super::$story(stage).await).await; }
+        })* }
         mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("socket", async |stage| super::$story(stage).await).await; })* }
     };
 }
@@ -180,6 +210,10 @@ impl Stage {
     /// A workload, with its objects where the engine wants them.
     fn workload(&self, image: usize, env: &str) -> Workload {
         let plain = workload(&self.images[image], env);
+        if self.contained == Some(ContainerKind::Systemd) {
+            let unit = Container { by: ContainerKind::Systemd, ..Container::default() };
+            return Workload { container: Some(unit), ..plain };
+        }
         if let Some(by) = self.contained {
             // A program that hears no SIGTERM as the first of its container.
             let container = Some(Container { by, ..Container::default() });

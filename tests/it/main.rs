@@ -25,3 +25,4 @@ mod rollback;
 mod schema;
 mod secrets;
 mod strategies;
+mod systemd;

@@ -31,6 +31,32 @@ pub struct World {
     /// Lines of `shipit.yaml` besides the service.
     pub project: Vec<String>,
     pub build: Vec<String>,
+    /// The machine that it is on; this one without it.
+    machine: Option<Machine>,
+}
+
+/// Another machine, as `tests/systemd/up` starts it: a container that sees this one's network.
+#[derive(Clone)]
+pub struct Machine {
+    /// The container.
+    pub name: String,
+    /// A folder that both machines have.
+    pub folder: PathBuf,
+    /// Who uses it.
+    pub user: &'static str,
+}
+
+impl Machine {
+    /// A program there.
+    pub fn command(&self, program: &str, folder: &Path, env: &[(&str, String)]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["exec", "--user", self.user, "--workdir"]).arg(folder);
+        for (name, value) in env {
+            command.args(["--env", &format!("{name}={value}")]);
+        }
+        command.args([&self.name, program]);
+        command
+    }
 }
 
 pub fn shipit() -> PathBuf {
@@ -54,9 +80,22 @@ fn address() -> String {
 impl World {
     /// A project that serves `v1`, and that nothing was done with yet.
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("w").tempdir().expect("a folder");
+        Self::within(tempfile::Builder::new().prefix("w").tempdir().expect("a folder"), None)
+    }
+
+    /// The same on another machine.
+    pub fn on(machine: Machine) -> Self {
+        let folder = tempfile::Builder::new().prefix("w").tempdir_in(&machine.folder).expect("a folder");
+        if machine.user != "root" {
+            std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).expect("it is theirs");
+        }
+        Self::within(folder, Some(machine))
+    }
+
+    fn within(folder: TempDir, machine: Option<Machine>) -> Self {
         let world = Self {
             folder,
+            machine,
             address: address(),
             service: BTreeMap::from([(
                 "health".to_owned(),
@@ -156,12 +195,16 @@ impl World {
     /// A command that was not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.configure();
-        let mut command = Command::new(shipit());
+        let env =
+            [("SHIPIT_AGENT_DIR", self.agent_folder().display().to_string()), ("NO_COLOR", "1".to_owned())];
+        let mut command = match &self.machine {
+            Some(machine) => machine.command(&shipit().display().to_string(), self.path(), &env),
+            None => Command::new(shipit()),
+        };
         command
             .args(arguments)
             .current_dir(self.path())
-            .env("SHIPIT_AGENT_DIR", self.agent_folder())
-            .env("NO_COLOR", "1")
+            .envs(env)
             .env_remove("BRANCH_NAME")
             .env_remove("GITHUB_REF_NAME")
             .env_remove("CI_COMMIT_BRANCH")
@@ -256,10 +299,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let stop = Command::new(shipit())
-            .args(["agent", "stop", "--services", "--agent-directory"])
-            .arg(self.agent_folder())
-            .output();
+        let stop = self.command(&["agent", "stop", "--services"]).output();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.agent_folder().join("agent.log")).unwrap_or_default();
             eprintln!("--- agent.log\n{log}\n--- stop: {stop:?}");
