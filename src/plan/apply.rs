@@ -338,6 +338,9 @@ impl Apply<'_> {
     fn place_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
         before.extend(self.routes(&before.clone()));
+        // Every image is known before the first service is placed: together they are what the release is, and a
+        // failing build costs nothing.
+        before.extend(builds.values());
         before.extend(self.empty(slot, builds));
         let live = self.observed.facts.live().map(|(slot, facts)| (slot, facts.clone()));
         let mut placed = Vec::new();
@@ -353,8 +356,7 @@ impl Apply<'_> {
             let address = Address::Workload(slot, name.clone());
             let new = Proposal::new(address.clone(), place(workload, PlaceMode::Fresh), reason)
                 .changing(changes)
-                .after(&before)
-                .after(builds.get(&name).map(std::slice::from_ref).unwrap_or_default());
+                .after(&before);
             let undo = Proposal::new(address, Action::Remove, "taken out again");
             placed.push(self.draft.add_with_undo(new, undo));
         }
@@ -400,6 +402,7 @@ impl Apply<'_> {
     fn replace(&mut self, slot: Slot, mode: PlaceMode, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
         before.extend(self.routes(&before.clone()));
+        before.extend(builds.values());
         let Some(there) = self.observed.facts.slots.get(&slot).cloned() else { return };
         if mode == PlaceMode::Recreate {
             self.draft.notes.push("recreate: requests are held while nothing runs".to_owned());
@@ -412,8 +415,7 @@ impl Apply<'_> {
             let new = Proposal::new(address.clone(), place(workload, mode), reason)
                 .changing(changes)
                 .expecting(old.map(WorkloadFacts::fingerprint))
-                .after(&before)
-                .after(builds.get(&name).map(std::slice::from_ref).unwrap_or_default());
+                .after(&before);
             let undo = old.map_or_else(
                 || added_back(slot, name, mode, &there),
                 |old| vec![Proposal::new(address, as_it_was(old, mode, &there), "as it was")],

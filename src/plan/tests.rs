@@ -363,6 +363,7 @@ proptest! {
             prop_assert_eq!(stale(&plan, &world.facts), vec![], "{:?}", words(&plan));
             live_traffic_is_always_on_something_ready(&plan, &world.facts)?;
             the_way_back_restores_the_world(&plan, &world.facts)?;
+            every_image_is_known_before_a_service_is_placed(&plan)?;
             world.carry_out(&plan);
             if let Command::Apply(wanted) = command {
                 let again = world.apply(wanted);
@@ -384,6 +385,26 @@ fn live_traffic_is_always_on_something_ready(plan: &Plan, facts: &Facts) -> Resu
         if let Some(active) = facts.active {
             let ready = facts.slots.get(&active).is_some_and(SlotFacts::is_ready);
             prop_assert!(ready, "after {} live traffic is on an unready {active}", step.address);
+        }
+    }
+    Ok(())
+}
+
+/// All its images are what a release is: a service that was placed before the last of them was built would stand in the
+/// slot under another release's label.
+fn every_image_is_known_before_a_service_is_placed(plan: &Plan) -> Result<(), TestCaseError> {
+    let builds = |step: &&Step| matches!(step.action, Action::Build { .. });
+    let builds: Vec<&Step> = plan.steps.iter().filter(builds).collect();
+    for placed in plan.steps.iter().filter(|step| matches!(step.action, Action::Place { .. })) {
+        let mut needed = placed.needs.clone();
+        let mut at = 0;
+        while let Some(need) = needed.get(at).copied() {
+            needed
+                .extend(plan.steps.iter().filter(|step| step.id == need).flat_map(|step| step.needs.clone()));
+            at += 1;
+        }
+        for build in &builds {
+            prop_assert!(needed.contains(&build.id), "{} before {}", placed.address, build.address);
         }
     }
     Ok(())
