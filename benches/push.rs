@@ -112,7 +112,13 @@ fn main() {
     let registry = |name: &str| {
         let repositories = BTreeMap::from([(web.clone(), name.to_owned())]);
         Oci::new(
-            Place { endpoint: endpoint.clone(), repositories, moves_tags: true, provenance: false },
+            Place {
+                endpoint: endpoint.clone(),
+                repositories,
+                moves_tags: true,
+                provenance: false,
+                sbom: false,
+            },
             Remote::default(),
         )
     };

@@ -330,6 +330,7 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                 ("ca", registry.ca.is_some()),
                 ("plain_http", registry.plain_http),
                 ("provenance", registry.provenance),
+                ("sbom", registry.sbom),
             ];
             refuse(
                 findings,

@@ -116,6 +116,9 @@ pub struct Registry {
     /// `oci` and `ecr`: whether each image gets a document attached that says where it comes from (in-toto, SLSA).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub provenance: bool,
+    /// `oci` and `ecr`: whether each image gets a document attached that says what is in it (CycloneDX).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sbom: bool,
     /// `ecr`: the region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,

@@ -5,6 +5,7 @@
 
 mod back;
 mod bundle;
+mod documents;
 mod forward;
 mod log;
 mod perform;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::execute::Run;
+use crate::execute::{Run, documents};
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, ScanCheck, Stage};
 use crate::model::event::Event;
 use crate::model::facts::Facts;
 use crate::model::journal::Direction;
 use crate::model::plan::{Action, Step};
-use crate::model::provenance::{ARTIFACT, Statement};
 use crate::model::release::Label;
 use crate::model::resource::{Resource, ResourceFacts};
 use crate::model::route::Route;
@@ -227,25 +226,16 @@ async fn build(
         other => other?,
     };
     let tags = tags(run, inputs);
-    let digest = ports.registry.push(service, &image, &tags, &say).await?;
-    if ports.registry.wants_provenance() {
-        let repository = match ports.registry.pull(service) {
-            Pull::Repository(repository) => repository,
-            Pull::Layout(folder) => folder.display().to_string(),
-        };
-        let statement = Statement {
-            repository: &repository,
-            image: &digest,
-            spec,
-            source: &request.source,
-            inputs,
-            bases: request.bases.iter().map(|(name, base)| (name.as_str(), &base.digest)).collect(),
-            run: &run.job.permit.actor.run,
-        };
-        let document = statement.json().to_string();
-        ports.registry.attach(service, &digest, ARTIFACT, document.as_bytes()).await?;
-        say("its provenance is attached");
-    }
+    let registry = ports.registry.as_ref();
+    let digest = if documents::wanted(registry) {
+        // By its tags the image is found by the next run, which attaches nothing: they come last.
+        let digest = registry.push(service, &image, &[], &say).await?;
+        documents::attach(run, &request, &image, &say).await?;
+        registry.tag(service, &digest, &tags).await?;
+        digest
+    } else {
+        registry.push(service, &image, &tags, &say).await?
+    };
     run.remember(service, digest.clone());
     Ok(Done { result: digest.to_string(), digest: Some(digest) })
 }

@@ -27,6 +27,7 @@ pub mod provenance;
 pub mod release;
 pub mod resource;
 pub mod route;
+pub mod sbom;
 pub mod secret;
 pub mod size;
 pub mod slot;

@@ -157,7 +157,8 @@ fn registry(
         _ => Arc::new(DockerLogin),
     };
     let moves_tags = registry.immutable_tags != Some(true);
-    let place = Place { endpoint, repositories, moves_tags, provenance: registry.provenance };
+    let (provenance, sbom) = (registry.provenance, registry.sbom);
+    let place = Place { endpoint, repositories, moves_tags, provenance, sbom };
     let oci = Oci::new(place, Remote::new(login, trust));
     let cluster = &environment.cluster;
     // Docker and a cluster speak to registries themselves.

@@ -1,7 +1,7 @@
 //! The registry: where images are kept, by digest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -267,6 +267,17 @@ pub trait Registry: Send + Sync {
         false
     }
 
+    /// Whether each image gets a document that says what is in it.
+    fn wants_sbom(&self) -> bool {
+        false
+    }
+
+    /// Fetches a layer of a base image that was asked for before into a file, and holds it against its digest.
+    async fn fetch(&self, layer: &Blob, to: &Path) -> Result<(), RegistryError> {
+        let _ = to;
+        Err(RegistryError::Missing { what: format!("layer {}", layer.digest), place: self.place() })
+    }
+
     /// Attaches a document to an image that is there: an artifact whose subject it is.
     async fn attach(
         &self,
@@ -304,6 +315,31 @@ pub trait Registry: Send + Sync {
 #[must_use]
 pub fn inputs_tag(inputs: &ContentHash) -> String {
     format!("src-{}", inputs.hex())
+}
+
+/// How much of an image's base is fetched to be looked into, as it is packed.
+const MOST_FETCHED: u64 = 1 << 30;
+
+/// An image's layers, with the files of those that its base has brought. One that is too large to be fetched, or that no
+/// registry is known to have, stays without.
+pub async fn layers(image: &BuiltImage, registry: &dyn Registry) -> Result<Vec<Blob>, RegistryError> {
+    let mut layers = image.layers.clone();
+    let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else { return Ok(layers) };
+    let mut left = MOST_FETCHED;
+    for layer in layers.iter_mut().rev().filter(|layer| layer.file.is_none()) {
+        let file = folder.join(format!("fetched-{}", layer.digest.hex()));
+        // The push has fetched it when the image's own registry lacked it.
+        if !file.exists() {
+            let Some(rest) = left.checked_sub(layer.size) else { continue };
+            left = rest;
+            match registry.fetch(layer, &file).await {
+                Err(RegistryError::Missing { .. }) => continue,
+                other => other?,
+            }
+        }
+        layer.file = Some(file);
+    }
+    Ok(layers)
 }
 
 /// Base images by the reference that names them.

@@ -176,7 +176,10 @@ pub fn remote() -> Option<Oci> {
     let endpoint = crate::cluster::admin()?.registry;
     let name = format!("contract-{}", uuid::Uuid::new_v4().simple());
     let repositories = BTreeMap::from([(web(), format!("{name}/web")), (other(), format!("{name}/other"))]);
-    Some(Oci::new(Place { endpoint, repositories, moves_tags: true, provenance: false }, Remote::default()))
+    Some(Oci::new(
+        Place { endpoint, repositories, moves_tags: true, provenance: false, sbom: false },
+        Remote::default(),
+    ))
 }
 
 fn other() -> ServiceName {

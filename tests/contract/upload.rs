@@ -227,8 +227,13 @@ async fn push(
     let endpoint = crate::cluster::admin()?.registry;
     let repositories = BTreeMap::from([(web(), format!("upload-{}", uuid::Uuid::new_v4().simple()))]);
     let at = |endpoint: String| {
-        let place =
-            Place { endpoint, repositories: repositories.clone(), moves_tags: true, provenance: false };
+        let place = Place {
+            endpoint,
+            repositories: repositories.clone(),
+            moves_tags: true,
+            provenance: false,
+            sbom: false,
+        };
         Oci::new(place, Remote::default())
     };
     let proxy = Proxy::new(&endpoint, memory, breaks).await;

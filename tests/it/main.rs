@@ -25,4 +25,5 @@ mod rollback;
 mod schema;
 mod secrets;
 mod strategies;
+mod supply;
 mod systemd;

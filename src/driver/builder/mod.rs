@@ -1,9 +1,10 @@
 //! What makes images: `pack` from files, `dockerfile` by a tool that follows a Dockerfile.
 //!
 //! [`files`] lists and hashes what a build depends on, [`command`] runs a tool, [`image`] puts configuration and
-//! manifest around layers. Start with [`Builders`].
+//! manifest around layers, [`contents`] looks into an image. Start with [`Builders`].
 
 mod command;
+mod contents;
 pub mod dockerfile;
 mod files;
 mod hashing;
@@ -18,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::builder::dockerfile::Dockerfile;
 use crate::driver::builder::pack::Pack;
 use crate::model::build::{BuildSpec, Inputs};
+use crate::model::sbom::Contents;
 use crate::port::builder::{BuildError, BuildRequest};
-use crate::port::registry::{Bases, Built};
+use crate::port::registry::{Bases, Blob, Built};
 use crate::port::{Builder, Progress};
 
 /// Every builder: each build goes to the one that it names.
@@ -50,6 +52,12 @@ impl Builder for Builders {
         cancel: &CancellationToken,
     ) -> Result<Built, BuildError> {
         builder(&request.spec).build(request, progress, cancel).await
+    }
+
+    /// `pack` puts what it copies into the uppermost layer.
+    async fn contents(&self, spec: &BuildSpec, layers: Vec<Blob>) -> Result<Contents, BuildError> {
+        let copied = matches!(spec, BuildSpec::Pack(_)).then(|| layers.len().saturating_sub(1));
+        blocking(move || Ok(contents::read(&layers, copied))).await
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Place {
     pub moves_tags: bool,
     /// Whether each image has a document attached that says where it comes from.
     pub provenance: bool,
+    /// Whether each image has a document attached that says what is in it.
+    pub sbom: bool,
 }
 
 /// A registry on the network.
@@ -272,6 +274,14 @@ impl Registry for Oci {
 
     fn wants_provenance(&self) -> bool {
         self.place.provenance
+    }
+
+    fn wants_sbom(&self) -> bool {
+        self.place.sbom
+    }
+
+    async fn fetch(&self, layer: &Blob, to: &Path) -> Result<(), RegistryError> {
+        self.remote.fetch(layer, to).await
     }
 
     async fn attach(
