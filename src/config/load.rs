@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 
 use crate::config::de::{Error, Kind};
+use crate::config::keys;
 use crate::config::node::{Node, parse};
 use crate::config::problem::{ConfigError, File, Place, Problem};
 use crate::config::suggest::suggest;
@@ -148,8 +149,9 @@ impl Reading<'_> {
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
             let tree = base.clone().merge(overlay);
-            let Some(environment) = self.typed(tree.clone()) else { continue };
-            let found = validate(&environment, &tree);
+            let Some(mut environment) = self.typed(tree.clone()) else { continue };
+            let mut found = validate(&environment, &tree);
+            found.extend(keys::read(self.root, &mut environment, &tree));
             let is_whole = |problem: &Problem| {
                 !self.incomplete.iter().any(|map| !map.is_empty() && problem.path.starts_with(map))
             };

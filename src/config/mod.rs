@@ -6,6 +6,7 @@
 
 mod de;
 mod engines;
+mod keys;
 mod load;
 mod node;
 mod problem;

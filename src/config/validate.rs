@@ -8,13 +8,21 @@ use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::suggest::suggest;
 use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Service};
-use crate::model::check::Check;
+use crate::model::check::{Check, SignatureCheck};
+use crate::model::promotion::Strategy;
 use crate::model::{EnvironmentName, ServiceName};
 
 /// Collects problems of one tree.
 pub(super) struct Findings<'a> {
     tree: &'a Node,
     problems: Vec<Problem>,
+}
+
+/// What is found to be wrong with a tree.
+pub(super) fn collect(tree: &Node, look: impl FnOnce(&mut Findings<'_>)) -> Vec<Problem> {
+    let mut findings = Findings { tree, problems: Vec::new() };
+    look(&mut findings);
+    findings.problems
 }
 
 impl Findings<'_> {
@@ -138,6 +146,7 @@ fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&
             }
             return;
         }
+        Check::Signature(check) => return signature(findings, environment, path, check),
         Check::Run(check) => {
             if check.command.is_empty() {
                 findings.add(path, "there is no command", "write `run: ./smoke.sh`");
@@ -157,6 +166,25 @@ fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&
             findings.add(path, message, "add `service: NAME`");
         }
         _ => {}
+    }
+}
+
+/// Where nobody would ask for a signature, none may be demanded.
+fn signature(findings: &mut Findings<'_>, environment: &Environment, path: &[&str], check: &SignatureCheck) {
+    if check.keys.is_empty() {
+        findings.add(path, "there is no key", "write `signature: {keys: [cosign.pub]}`");
+    }
+    if environment.registry.kind == RegistryKind::Layout {
+        let help = "`registry: {kind: oci}` and `{kind: ecr}` do";
+        findings.add(path, "this registry keeps no signatures", help);
+    }
+    if path.contains(&"after") {
+        let help = "put it under `promotion.before`";
+        findings.add(path, "it would be too late after the switch", help);
+    }
+    if environment.strategy != Strategy::BlueGreen {
+        let help = "write `strategy: blue_green`";
+        findings.add(path, "only a release beside the live one can wait for its signature", help);
     }
 }
 

@@ -10,6 +10,7 @@ mod forward;
 mod log;
 mod perform;
 mod probe;
+mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::execute::signed::signed;
 use crate::execute::{Run, documents};
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, ScanCheck, Stage};
@@ -416,6 +417,7 @@ async fn hold_all(run: &Arc<Run>, step: &Step, role: Role, checks: &[Check]) -> 
     for check in checks {
         match check {
             Check::Scan(scan) => scanned(run, check, scan, &say).await?,
+            Check::Signature(wanted) => signed(run, check, wanted, &say).await?,
             _ => run.job.ports.checker.check(check, &target, &say, &run.soft).await?,
         }
         say(&format!("✓ {check}"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::model::Period;
 
@@ -17,6 +18,9 @@ pub enum Check {
     Run(RunCheck),
     /// The registry's scan of every image must have found no more than this. `ecr` only.
     Scan(ScanCheck),
+    /// Every image must be signed with one of these keys, as `cosign sign --key` does it. `oci` and `ecr`, and before
+    /// the switch only.
+    Signature(SignatureCheck),
 }
 
 /// What a registry's scan may have found. A scan that is not there, or that failed, does not hold: it is not "clean".
@@ -54,6 +58,41 @@ impl ScanCheck {
             let count = found.get(severity).copied().unwrap_or(0);
             limit.filter(|limit| count > *limit).map(|limit| (severity, count, limit))
         })
+    }
+}
+
+/// With which keys images must be signed. One signature by one of them is enough.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignatureCheck {
+    /// The files of the public keys, relative to the project's folder: PEM; ECDSA P-256, Ed25519 or RSA.
+    pub keys: Vec<KeyFile>,
+}
+
+/// A public key's file. In a configuration it is the path alone; a plan has the key itself, too.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(from = "KeyForm")]
+#[schemars(with = "PathBuf")]
+pub struct KeyFile {
+    /// The file, relative to the project's folder.
+    pub file: PathBuf,
+    /// What is in it.
+    pub pem: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum KeyForm {
+    File(PathBuf),
+    Read { file: PathBuf, pem: String },
+}
+
+impl From<KeyForm> for KeyFile {
+    fn from(form: KeyForm) -> Self {
+        match form {
+            KeyForm::File(file) => Self { file, pem: String::new() },
+            KeyForm::Read { file, pem } => Self { file, pem },
+        }
     }
 }
 
@@ -154,6 +193,10 @@ impl fmt::Display for Check {
             Self::Tcp(_) => write!(f, "tcp connection"),
             Self::Run(check) => write!(f, "run {}", check.command.join(" ")),
             Self::Scan(check) => write!(f, "scan: critical ≤ {}, high ≤ {}", check.critical, check.high),
+            Self::Signature(check) => {
+                let files: Vec<_> = check.keys.iter().map(|key| key.file.to_string_lossy()).collect();
+                write!(f, "signed by {}", files.join(" or "))
+            }
         }
     }
 }

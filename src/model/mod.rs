@@ -29,6 +29,7 @@ pub mod resource;
 pub mod route;
 pub mod sbom;
 pub mod secret;
+pub mod signature;
 pub mod size;
 pub mod slot;
 pub mod source;

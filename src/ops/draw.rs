@@ -77,6 +77,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     if !matches!(wanted, Wanted::Rollback(_)) {
         plan.no_way_back = preflight::way_back(session, &plan, facts).await?;
     }
+    plan.notes.extend(preflight::unsigned(session, &plan).await?);
     Ok(plan)
 }
 

@@ -1,10 +1,12 @@
 //! Before a plan: whether instances can be started here at all. Before a switch: whether the way back that the plan
-//! counts on is really there.
+//! counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Lack;
 use crate::model::Slot;
+use crate::model::check::{Check, SignatureCheck};
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
+use crate::model::signature::{command, signer};
 use crate::ops::doctor::runtime;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
@@ -39,6 +41,35 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
     let (images, engine) =
         tokio::join!(futures_util::future::join_all(images), session.ports.engine.way_back(&scope, slot));
     Ok(images.into_iter().flatten().chain(engine?).collect())
+}
+
+/// The images that nobody has signed yet and that the switch would be refused for, as far as they are there already.
+pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
+    let registry = &session.ports.registry;
+    let mut notes = Vec::new();
+    for check in plan.steps.iter().filter_map(|step| signatures(&step.action)).flatten() {
+        for workload in plan.target.iter().flat_map(|target| target.workloads.values()) {
+            let (service, Some(image)) = (&workload.service, workload.image.value()) else { continue };
+            let found = registry.signatures(service, image).await?;
+            let (Err(_), Pull::Repository(repository)) =
+                (signer(&found, image, &check.keys), registry.pull(service))
+            else {
+                continue;
+            };
+            notes
+                .push(format!("{service} is not signed yet, and must be: `{}`", command(&repository, image)));
+        }
+    }
+    Ok(notes)
+}
+
+/// The signatures that a step asks for.
+fn signatures(action: &Action) -> Option<impl Iterator<Item = &SignatureCheck>> {
+    let Action::Check { checks, .. } = action else { return None };
+    Some(checks.iter().filter_map(|check| match check {
+        Check::Signature(check) => Some(check),
+        _ => None,
+    }))
 }
 
 /// The slot that loses its traffic.

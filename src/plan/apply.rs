@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::check::Stage;
+use crate::model::check::{Check, Stage};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{SlotFacts, WorkloadFacts};
 use crate::model::object::Drift;
@@ -383,14 +383,17 @@ impl Apply<'_> {
         let ready =
             Proposal::new(Address::Slot(slot), Action::Ready { within }, "only a ready slot gets traffic");
         let mut last = self.draft.add(ready.after(placed));
-        if !promotion.before.is_empty() {
-            let check =
-                Proposal::new(Address::Slot(slot), self.checks(Stage::Before), "must hold before the switch");
+        let checks = self.checks(Stage::Before);
+        if !matches!(&checks, Action::Check { checks, .. } if checks.is_empty()) {
+            let check = Proposal::new(Address::Slot(slot), checks, "must hold before the switch");
             last = self.draft.add(check.after(&[last]));
         }
         if promotion.mode == Mode::Manual {
             let note = "promotion is manual: the release will wait beside the live one";
             self.draft.notes.push(note.to_owned());
+            if promotion.before.iter().any(|check| matches!(check, Check::Signature(_))) {
+                self.draft.notes.push("its images must be signed when it is promoted".to_owned());
+            }
             return;
         }
         let verified = promote::switch(&mut self.draft, self.desired, &self.observed.facts, slot, last);
@@ -451,6 +454,11 @@ impl Apply<'_> {
     fn checks(&self, stage: Stage) -> Action {
         let promotion = &self.desired.promotion;
         let checks = match stage {
+            // A release that waits for its promotion is signed while it waits.
+            Stage::Before if promotion.mode == Mode::Manual => {
+                let asked = |check: &&Check| !matches!(check, Check::Signature(_));
+                promotion.before.iter().filter(asked).cloned().collect()
+            }
             Stage::Before => promotion.before.clone(),
             Stage::After => promotion.after.clone(),
         };

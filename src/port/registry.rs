@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
+use crate::model::signature::Found;
 use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -288,6 +289,14 @@ pub trait Registry: Send + Sync {
     ) -> Result<(), RegistryError> {
         let _ = (service, image, kind, document);
         Ok(())
+    }
+
+    /// What may be an image's signature. Whether it is one, is not looked at.
+    async fn signatures(&self, service: &ServiceName, image: &Digest) -> Result<Vec<Found>, RegistryError> {
+        let _ = image;
+        let (what, reason) = (format!("looking for signatures of {service}"), "this registry keeps none");
+        let help = "`registry: {kind: oci}` and `{kind: ecr}` do".to_owned();
+        Err(RegistryError::Remote { what, reason: reason.to_owned(), help })
     }
 
     /// Whether a tag may be moved to another image.

@@ -1,4 +1,4 @@
-//! What is attached to images in a real registry.
+//! What is attached to images in a real registry, and what must be attached to them before they get traffic.
 
 use std::process::Command;
 
@@ -162,4 +162,204 @@ fn what_is_in_an_image_is_listed_whichever_built_it() {
         !components(&bill).iter().any(|component| component.name.starts_with("/app/")),
         "nobody knows who made them"
     );
+}
+
+/// A key pair of `openssl`'s making.
+struct Keys<'a> {
+    shop: &'a Shop,
+    name: &'static str,
+}
+
+impl Keys<'_> {
+    fn openssl(&self, arguments: &[&str]) {
+        let done = Command::new("openssl").args(arguments).current_dir(self.shop.world.path()).output();
+        let done = done.expect("openssl starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// The signature of these bytes, in base64.
+    fn sign(&self, payload: &[u8]) -> String {
+        std::fs::write(self.shop.world.file("payload"), payload).expect("a file");
+        let key = format!("{}.key", self.name);
+        self.openssl(&["dgst", "-sha256", "-sign", &key, "-out", "signature", "payload"]);
+        self.openssl(&["base64", "-A", "-in", "signature", "-out", "signature.txt"]);
+        self.shop.world.read("signature.txt")
+    }
+}
+
+/// What cosign signs.
+fn payload(image: &Digest) -> Vec<u8> {
+    let critical = serde_json::json!({"identity": {"docker-reference": "shop"}, "type": "cosign container image signature",
+        "image": {"docker-manifest-digest": image}});
+    serde_json::json!({"critical": critical, "optional": null}).to_string().into_bytes()
+}
+
+impl Shop {
+    fn keys(&self, name: &'static str) -> Keys<'_> {
+        let keys = Keys { shop: self, name };
+        let (private, public) = (format!("{name}.key"), format!("{name}.pub"));
+        keys.openssl(&["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", &private]);
+        keys.openssl(&["ec", "-in", &private, "-pubout", "-out", &public]);
+        keys
+    }
+
+    fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) {
+        std::fs::write(self.world.file("body"), body).expect("a file");
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("http://{}/v2/{}/web/{path}", self.endpoint, self.name)
+        };
+        let header = format!("content-type: {kind}");
+        let sent = Command::new("curl")
+            .args(["--silent", "--show-error", "--fail", "--request", method, "--header", &header])
+            .args(["--data-binary", "@body", &url])
+            .current_dir(self.world.path())
+            .output()
+            .expect("curl starts");
+        assert!(sent.status.success(), "{url}: {}", String::from_utf8_lossy(&sent.stderr));
+    }
+
+    fn upload(&self, bytes: &[u8]) {
+        let url = format!("http://{}/v2/{}/web/blobs/uploads/", self.endpoint, self.name);
+        let output = Command::new("curl").args(["--silent", "--include", "--request", "POST", &url]).output();
+        let output = String::from_utf8(output.expect("curl starts").stdout).expect("text");
+        let place = output
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("location")));
+        let place = place.expect("a place").1.trim().to_owned();
+        let place = if place.starts_with('/') { format!("http://{}{place}", self.endpoint) } else { place };
+        let to =
+            format!("{place}{}digest={}", if place.contains('?') { '&' } else { '?' }, Digest::of(bytes));
+        self.send("PUT", &to, "application/octet-stream", bytes);
+    }
+
+    /// Pushes an artifact of one layer: as a tag, or as one that refers to an image.
+    fn artifact(&self, tag: Option<&str>, kind: &str, layer: &Value, bytes: &[u8]) -> Digest {
+        self.upload(bytes);
+        self.upload(b"{}");
+        let manifest = "application/vnd.oci.image.manifest.v1+json";
+        let config = serde_json::json!({"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": Digest::of(b"{}")});
+        let document = serde_json::json!({"schemaVersion": 2, "mediaType": manifest, "artifactType": kind, "config": config,
+            "layers": [layer]});
+        let document = document.to_string().into_bytes();
+        let digest = Digest::of(&document);
+        self.send("PUT", &format!("manifests/{}", tag.unwrap_or(digest.as_str())), manifest, &document);
+        digest
+    }
+
+    /// Signs as `cosign sign --key` does by default until version 2: a payload under a tag made of the image's digest.
+    fn sign(&self, image: &Digest, payload: &[u8], signature: &str) {
+        let layer = serde_json::json!({"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "size": payload.len(), "digest": Digest::of(payload),
+            "annotations": {"dev.cosignproject.cosign/signature": signature}});
+        let tag = format!("{}.sig", image.to_string().replace(':', "-"));
+        self.artifact(Some(&tag), "", &layer, payload);
+    }
+
+    /// Signs as it does from version 3 on: a bundle that refers to the image.
+    fn sign_with_bundle(&self, image: &Digest, keys: &Keys<'_>) {
+        let statement = serde_json::json!({"_type": "https://in-toto.io/Statement/v1",
+            "predicateType": "https://sigstore.dev/cosign/sign/v1", "subject": [{"digest": {"sha256": image.hex()}}]});
+        let (kind, text) = ("application/vnd.in-toto+json", statement.to_string());
+        let signature = keys.sign(format!("DSSEv1 {} {kind} {} {text}", kind.len(), text.len()).as_bytes());
+        std::fs::write(self.world.file("statement"), &text).expect("a file");
+        keys.openssl(&["base64", "-A", "-in", "statement", "-out", "statement.txt"]);
+        let envelope = serde_json::json!({"payload": self.world.read("statement.txt"), "payloadType": kind,
+            "signatures": [{"sig": signature}]});
+        let media_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        let bundle = serde_json::json!({"mediaType": media_type, "dsseEnvelope": envelope}).to_string();
+        let layer = serde_json::json!({"mediaType": media_type, "size": bundle.len(), "digest": Digest::of(bundle.as_bytes())});
+        let artifact = self.artifact(None, media_type, &layer, bundle.as_bytes());
+        // This registry lists no referrers itself: the tag that the specification gives for that does.
+        let index = serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": artifact, "size": 1, "artifactType": media_type}]});
+        let tag = image.to_string().replace(':', "-");
+        self.send(
+            "PUT",
+            &format!("manifests/{tag}"),
+            "application/vnd.oci.image.index.v1+json",
+            index.to_string().as_bytes(),
+        );
+    }
+}
+
+#[test]
+fn an_image_gets_traffic_when_it_is_signed_and_not_before() {
+    let Some(mut shop) = Shop::new("provenance: true") else { return };
+    shop.world.staging =
+        vec!["promotion: {before: [{signature: {keys: [cosign.pub]}}], probe: {linger: 50ms}}".to_owned()];
+    let (right, wrong) = (shop.keys("cosign"), shop.keys("other"));
+    let refused = |reason: &str| {
+        shop.world.apply().code(1).says(reason).says("cosign sign --key").says("signed by cosign.pub");
+    };
+    refused("the image of web is not signed");
+    let image = shop.image();
+    let plan = || shop.world.run(&["plan", "--env", "staging"]).code(0);
+    plan().says("web is not signed yet").says(image.as_str());
+    let other = Digest::of(b"another image");
+    shop.sign(&image, &payload(&image), &wrong.sign(&payload(&image)));
+    refused("it was not made with one of the keys");
+    shop.sign(&image, &payload(&other), &right.sign(&payload(&other)));
+    refused(&format!("it is for {other}"));
+    shop.sign(&image, b"garbage", &right.sign(b"garbage"));
+    refused("it cannot be read");
+    shop.sign(&image, &payload(&image), "no base64");
+    refused("it is not in base64");
+    let large = [payload(&image), vec![b' '; 256 << 10]].concat();
+    shop.sign(&image, &large, &right.sign(&large));
+    refused("it is larger than 256 KiB");
+    let live = crate::support::http::get(&shop.world.live_address(), "/");
+    assert!(!live.is_ok_and(|answer| answer.body == "v1"), "nothing of it got traffic");
+    shop.sign(&image, &payload(&image), &right.sign(&payload(&image)));
+    assert!(!plan().stdout.contains("not signed"));
+    shop.world.apply().code(0).says("web is signed by cosign.pub").says("is active");
+    assert_eq!(shop.world.get(), "v1");
+    assert_eq!(shop.image(), image, "it was built once");
+}
+
+#[test]
+fn a_release_that_waits_is_signed_while_it_waits() {
+    let Some(mut shop) = Shop::new("sbom: true") else { return };
+    shop.world.staging = vec![
+        "promotion: {mode: manual, before: [{signature: {keys: [cosign.pub]}}], probe: {linger: 50ms}}"
+            .to_owned(),
+    ];
+    let right = shop.keys("cosign");
+    shop.world.apply().code(0).says("must be signed when it is promoted").says("waits in blue");
+    let promote = ["promote", "blue", "--env", "staging", "--auto-approve"];
+    shop.world.run(&promote).code(1).says("the image of web is not signed");
+    shop.sign_with_bundle(&shop.image(), &right);
+    shop.world.run(&promote).code(0).says("web is signed by cosign.pub");
+    assert_eq!(shop.world.get(), "v1");
+    // With another key, what the first one has signed does not count any more.
+    let right = shop.keys("cosign");
+    shop.world.message("v2");
+    shop.world.apply().code(0).says("waits in green");
+    let promote = ["promote", "green", "--env", "staging", "--auto-approve"];
+    shop.world.run(&promote).code(1).says("the image of web is not signed");
+    assert_eq!(shop.world.get(), "v1");
+    shop.sign_with_bundle(&shop.image(), &right);
+    shop.world.run(&promote).code(0);
+    assert_eq!(shop.world.get(), "v2");
+    // A rollback asks for nothing: what it goes back to had its promotion.
+    shop.world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0);
+    assert_eq!(shop.world.get(), "v1");
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_told_with_its_place() {
+    let mut world = World::new();
+    world.staging =
+        vec!["promotion:\n  before:\n    - signature: {keys: [missing.pub, shipit.yaml]}\n".to_owned()];
+    world.project.push("cluster: {runtime: docker}".to_owned());
+    world.project.push("registry: {kind: oci, endpoint: \"127.0.0.1:9\"}".to_owned());
+    let said = world.run(&["validate"]).code(1);
+    said.says("missing.pub: No such file")
+        .says("staging.yaml:3:26")
+        .says("shipit.yaml: there is no `-----BEGIN PUBLIC KEY-----`");
+    world.staging = vec!["strategy: rolling\npromotion: {after: [{signature: {keys: []}}]}\n".to_owned()];
+    world.project.pop();
+    let said = world.run(&["validate"]).code(1).says("there is no key").says("too late after the switch");
+    said.says("this registry keeps no signatures").says("can wait for its signature");
 }

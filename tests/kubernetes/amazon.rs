@@ -275,6 +275,25 @@ fn what_a_scan_found_decides_and_no_result_is_not_clean() {
 }
 
 #[test]
+fn an_image_that_nobody_signed_gets_no_traffic() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.put("cosign.pub", include_str!("../../src/model/signature/rsa.pub"));
+    cloud.configure("  provenance: true\n  sbom: true\n", CLUSTER);
+    let gate = "promotion: {before: [{signature: {keys: [cosign.pub]}}]}\n";
+    cloud.put("environments/staging.yaml", gate);
+    let repository = format!("cosign sign --key KEY {}/{}/web@", cloud.admin.registry, cloud.name);
+    cloud
+        .apply()
+        .code(1)
+        .says("the image of web is not signed")
+        .says(&repository)
+        .says("what is in it is attached");
+    cloud.put("environments/staging.yaml", "{}\n");
+    cloud.apply().code(0).says("blue is active");
+}
+
+#[test]
 fn every_way_to_be_refused_by_amazon_says_what_to_do() {
     let Some(cloud) = Cloud::new() else { return };
     cloud.put("app/a.txt", "v1");

@@ -35,7 +35,9 @@ impl Checker for Checks {
                 Check::Http(http) => self.client.hold(http, &url(target, http.service.as_ref())?).await,
                 Check::Tcp(tcp) => connect(tcp, &url(target, tcp.service.as_ref())?).await,
                 Check::Run(run) => run::run(run, target, progress).await,
-                Check::Scan(_) => Err(Fault::say("the registry is asked for this, and not the services")),
+                Check::Scan(_) | Check::Signature(_) => {
+                    Err(Fault::say("the registry is asked for this, and not the services"))
+                }
             }
         };
         let result = tokio::select! {

@@ -9,6 +9,7 @@ mod attach;
 mod copies;
 mod credentials;
 pub mod remote;
+mod signature;
 mod upload;
 mod wire;
 
@@ -25,6 +26,7 @@ use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{
     Connection, MANIFEST, Remote, absent, blob, blobs, malformed, retry,
 };
+use crate::model::signature::Found;
 use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -292,6 +294,10 @@ impl Registry for Oci {
         document: &[u8],
     ) -> Result<(), RegistryError> {
         attach::attach(self, service, image, kind, document).await
+    }
+
+    async fn signatures(&self, service: &ServiceName, image: &Digest) -> Result<Vec<Found>, RegistryError> {
+        signature::find(self, service, image).await
     }
 
     fn moves_tags(&self) -> bool {
