@@ -14,6 +14,7 @@ mod doctor;
 mod explain;
 mod graph;
 mod history;
+mod images;
 mod import;
 mod init;
 mod logs;
@@ -85,6 +86,8 @@ pub enum Command {
     Check(check::Args),
     /// Look at everything that a run needs: connections, permissions, secrets.
     Doctor(doctor::Args),
+    /// Show the images that nobody needs, and take them away.
+    Images(images::Args),
     /// Take over objects of the cluster that others have made.
     Import(import::Args),
     /// Look at the state, or mend it.
@@ -144,6 +147,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Destroy(args) => destroy::exec(&cx, &args).await,
         Command::Check(args) => check::exec(&cx, &args).await,
         Command::Doctor(args) => doctor::exec(&cx, &args).await,
+        Command::Images(args) => images::exec(&cx, &args).await,
         Command::Import(args) => import::exec(&cx, &args).await,
         Command::State(args) => state::exec(&cx, &args).await,
         Command::Unlock(args) => unlock::exec(&cx, &args).await,

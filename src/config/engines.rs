@@ -316,7 +316,6 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
         ("account", registry.account.is_some()),
         ("immutable_tags", registry.immutable_tags.is_some()),
         ("scan_on_push", registry.scan_on_push.is_some()),
-        ("retention", registry.retention.is_some()),
         ("lifecycle_policy", registry.lifecycle_policy.is_some()),
         ("policy", registry.policy.is_some()),
         ("kms_key", registry.kms_key.is_some()),
@@ -331,6 +330,7 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                 ("plain_http", registry.plain_http),
                 ("provenance", registry.provenance),
                 ("sbom", registry.sbom),
+                ("retention", registry.retention.is_some()),
             ];
             refuse(
                 findings,
@@ -345,6 +345,15 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
             if registry.endpoint.is_none() {
                 let help = "write `endpoint: registry.example.com`";
                 findings.add(&["registry", "endpoint"], "nothing says where images go", help);
+            }
+            if let Some(retention) = &registry.retention {
+                let help = "write `retention: {tagged: 30}`: such a registry does not tell what has no tag";
+                if retention.untagged.is_some() {
+                    findings.add(&["registry", "retention", "untagged"], "only `ecr` has this", help);
+                }
+                if retention.tagged.is_none() {
+                    findings.add(&["registry", "retention"], "nothing says how many images are kept", help);
+                }
             }
         }
         RegistryKind::Ecr => {

@@ -103,6 +103,18 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ("registry: {kind: ecr}", "registry: nothing says in which region and account"),
         ("registry: {region: r}", "registry.region: the registry `layout` does not have this"),
         ("registry: {kind: oci}", "registry.endpoint: nothing says where images go"),
+        (
+            "registry: {kind: oci, retention: {untagged: 7d}}",
+            "registry.retention: nothing says how many images",
+        ),
+        (
+            "registry: {kind: oci, retention: {untagged: 7d}}",
+            "registry.retention.untagged: only `ecr` has this",
+        ),
+        (
+            "registry: {retention: {tagged: 3}}",
+            "registry.retention: the registry `layout` does not have this",
+        ),
         ("state: {kind: kubernetes}", "state.kind: there is no cluster to keep the state in"),
         ("state: {kind: s3}", "state.kind: not supported yet"),
         ("traffic: {kind: nginx}", "traffic.kind: nginx needs a port for each slot of web"),

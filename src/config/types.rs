@@ -134,7 +134,7 @@ pub struct Registry {
     /// `ecr`: whether images are scanned when they are pushed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scan_on_push: Option<bool>,
-    /// `ecr`: how many tagged images are kept, and how long untagged ones.
+    /// `oci` and `ecr`: how many tagged images are kept. `ecr`: and how long untagged ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<RegistryRetention>,
     /// `ecr`: the whole lifecycle policy, instead of `retention`.
@@ -176,7 +176,8 @@ pub enum RegistryKind {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryRetention {
-    /// How many tagged images.
+    /// How many tagged images of each repository. With `oci`, of those that shipit made: a run takes away the others that
+    /// nobody needs.
     pub tagged: Option<u32>,
     /// How long untagged ones.
     pub untagged: Option<Period>,

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
+pub mod garbage;
 pub mod health;
 pub mod journal;
 pub mod name;

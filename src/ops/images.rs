@@ -1,19 +1,22 @@
 //! Images: that those a plan needs are whole, and that those nobody needs go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use crate::config::types::RegistryKind;
 use crate::model::desired::Desired;
+use crate::model::garbage::{Collect, Collected};
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, Plan};
 use crate::model::release::Status;
 use crate::model::resource::ResourceFacts;
 use crate::model::state::State;
 use crate::model::{Digest, ServiceName};
+use crate::ops::session::actor;
 use crate::ops::{Error, Session};
 use crate::policy::lifecycle;
-use crate::port::registry::Collected;
 
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before anything
 /// begins.
@@ -74,18 +77,76 @@ pub async fn survive_their_lifecycle(
     Ok(())
 }
 
-/// Takes images away that no slot and no kept release of any environment uses. When any environment's state
-/// cannot be read nothing is taken away.
-pub async fn collect(session: &Session, keep: usize) -> Result<Collected, Error> {
-    let mut needed: BTreeSet<Digest> = BTreeSet::new();
+/// Whether a run takes images away by itself when it is done: in a folder, which nobody else uses; in a registry on the
+/// network when `registry.retention` says how many are kept.
+pub fn are_collected(session: &Session) -> Result<bool, Error> {
+    let registry = &session.configuration()?.registry;
+    Ok(match registry.kind {
+        RegistryKind::Layout => true,
+        RegistryKind::Oci => registry.retention.is_some(),
+        RegistryKind::Ecr => false,
+    })
+}
+
+/// Finds the images that nobody needs; with [`Collect::TakeAway`], under the environment's lock, takes them away.
+pub async fn garbage(session: &Session, how: Collect, lock_wait: Duration) -> Result<Collected, Error> {
+    if session.configuration()?.registry.kind == RegistryKind::Ecr {
+        return Err(Error::Usage {
+            what: "in ECR the lifecycle policy of a repository takes images away".to_owned(),
+            help: "`registry.retention` says how many are kept, and `shipit plan` shows what that changes"
+                .to_owned(),
+        });
+    }
+    if how == Collect::Report {
+        return collect(session, how).await;
+    }
+    let (environment, store) = (&session.environment, &session.ports.store);
+    let fence = session.ports.engine.observe(&session.scope()).await?.fence;
+    let lease = store.lock(environment, &actor(), "images --collect", fence, lock_wait).await?;
+    let result = collect(session, how).await;
+    let _ = lease.release().await;
+    result
+}
+
+/// Finds, or takes away, the images that no slot and no kept release of any environment uses. Nothing is taken away when
+/// any environment's state cannot be read, or while another environment's run is under way: what that is about to use is
+/// written down only at its end.
+pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
+    let (needed, other) = needed(session).await?;
+    let other = other.filter(|_| how == Collect::TakeAway);
+    let how = if other.is_some() { Collect::Report } else { how };
+    let found = session.ports.registry.collect(&needed, how).await?;
+    Ok(Collected { refused: found.refused.or(other), ..found })
+}
+
+/// Takes the images away that were brought to this machine and that nothing here needs any more; they are still where
+/// they came from.
+pub async fn tidy(session: &Session) -> Result<(), Error> {
+    if !session.ports.registry.keeps_copies() {
+        return Ok(());
+    }
+    let (needed, _) = needed(session).await?;
+    Ok(session.ports.registry.tidy(&needed).await?)
+}
+
+/// The images that a slot or a kept release of any environment uses; and which other environment's run is under way, if
+/// one is.
+async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>), Error> {
+    let keep = session.configuration()?.retention.releases;
+    let (mut needed, mut under_way) = (BTreeSet::new(), None);
     for environment in session.ports.store.environments().await? {
         let state = session.ports.store.load(&environment).await?;
         needed.extend(state.iter().flat_map(|state| kept(state, keep)));
+        if environment != session.environment
+            && let Some(holder) = session.ports.store.holder(&environment).await?
+        {
+            under_way = Some(format!("`{}` is under way for {environment}", holder.command));
+        }
     }
     let facts = session.ports.engine.observe(&session.scope()).await?;
     let placed = facts.slots.values().flat_map(|slot| slot.workloads.values());
     needed.extend(placed.filter_map(|workload| workload.spec.image.value().cloned()));
-    Ok(session.ports.registry.collect(&needed).await?)
+    Ok((needed, under_way))
 }
 
 /// The images of the newest releases, and of the live and the last good one however old they are.

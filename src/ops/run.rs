@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::{self, Finished, Job, Sink, Stops};
+use crate::model::garbage::{Collect, Collected};
 use crate::model::journal::{Entry, What};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
@@ -193,13 +194,22 @@ async fn write_down(
 
 /// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
 async fn collect(session: &Session, sink: &Sink) {
-    let Ok(configuration) = session.configuration() else { return };
-    let text = match images::collect(session, configuration.retention.releases).await {
+    let say = |text: String| sink(crate::model::event::Event::Note { text });
+    if let Err(error) = images::tidy(session).await {
+        say(format!("old copies of images are still on this machine: {error}"));
+    }
+    if !images::are_collected(session).unwrap_or(false) {
+        return;
+    }
+    let text = match images::collect(session, Collect::TakeAway).await {
         Ok(collected) if collected.images.is_empty() => return,
+        Ok(Collected { refused: Some(reason), images, .. }) => {
+            format!("{} old images were not taken away: {reason}", images.len())
+        }
         Ok(collected) => format!("{} old images were taken away", collected.images.len()),
         Err(error) => format!("old images were not taken away: {error}"),
     };
-    sink(crate::model::event::Event::Note { text });
+    say(text);
 }
 
 fn ending(end: &End) -> Ending {

@@ -157,9 +157,11 @@ fn registry(
         _ => Arc::new(DockerLogin),
     };
     let moves_tags = registry.immutable_tags != Some(true);
+    let newest = registry.retention.as_ref().and_then(|retention| retention.tagged);
+    let newest = newest.map_or(environment.retention.releases, |newest| newest as usize);
     let (provenance, sbom) = (registry.provenance, registry.sbom);
     let place = Place { endpoint, repositories, moves_tags, provenance, sbom };
-    let oci = Oci::new(place, Remote::new(login, trust));
+    let oci = Oci::new(place, Remote::new(login, trust)).keeping(newest);
     let cluster = &environment.cluster;
     // Docker and a cluster speak to registries themselves.
     let brings = cluster.kind == ClusterKind::Host && cluster.runtime != Runtime::Docker;

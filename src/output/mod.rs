@@ -5,6 +5,7 @@
 
 pub mod events;
 pub mod failure;
+pub mod garbage;
 pub mod history;
 pub mod outcome;
 mod paint;

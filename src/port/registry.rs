@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
+use crate::model::garbage::{Collect, Collected};
 use crate::model::signature::Found;
 use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
@@ -150,17 +151,6 @@ impl BaseImage {
     }
 }
 
-/// What a garbage collection did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Collected {
-    /// Images that were taken away.
-    pub images: Vec<Digest>,
-    /// Blobs that were taken away.
-    pub blobs: usize,
-    /// How many bytes that freed.
-    pub bytes: u64,
-}
-
 /// Why a registry did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
@@ -259,9 +249,21 @@ pub trait Registry: Send + Sync {
     /// Whether an image is whole: every blob of it is there, for every platform, and is what its digest says.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError>;
 
-    /// Takes away what nobody needs: every image but those in `keep` and those younger than an hour (somebody
-    /// may be about to use them), and every blob that no image left uses.
-    async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError>;
+    /// Finds what nobody needs, and takes it away if it shall: every image of shipit's making but those in `keep`,
+    /// those that they are built on, and those younger than an hour (somebody may be about to use them); and every
+    /// blob that no image left uses.
+    async fn collect(&self, keep: &BTreeSet<Digest>, how: Collect) -> Result<Collected, RegistryError>;
+
+    /// Whether images are brought to this machine before they are started.
+    fn keeps_copies(&self) -> bool {
+        false
+    }
+
+    /// Takes the copies away that were brought to this machine and that nobody needs.
+    async fn tidy(&self, keep: &BTreeSet<Digest>) -> Result<(), RegistryError> {
+        let _ = keep;
+        Ok(())
+    }
 
     /// Whether each image gets a document that says where it comes from.
     fn wants_provenance(&self) -> bool {

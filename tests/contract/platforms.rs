@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use shipit::driver::builder::Builders;
 use shipit::driver::registry::layout::Layout;
 use shipit::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec};
+use shipit::model::garbage::Collect;
 use shipit::model::{Digest, Platform};
 use shipit::port::Builder as _;
 use shipit::port::builder::{BuildError, BuildRequest};
@@ -165,7 +166,7 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
         let file = File::options().write(true).open(blob.path()).expect("a blob");
         file.set_modified(long_ago).expect("aged");
     }
-    let kept = layout.collect(&BTreeSet::from([digest.clone()])).await.expect("collected");
+    let kept = layout.collect(&BTreeSet::from([digest.clone()]), Collect::TakeAway).await.expect("collected");
     assert_eq!(kept.blobs, 0, "{kept:?}");
     layout.verify(&web(), &digest).await.expect("whole");
 
@@ -175,9 +176,10 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
     assert!(matches!(layout.verify(&web(), &digest).await, Err(RegistryError::Missing { .. })));
     assert_eq!(layout.find(&web(), &request.expects).await.expect("an answer"), None);
     fs::write(&layer, bytes).expect("written");
-    let gone = layout.collect(&BTreeSet::new()).await.expect("collected");
+    let gone = layout.collect(&BTreeSet::new(), Collect::TakeAway).await.expect("collected");
     // The index, three manifests, three configurations, and the layers; the one written a moment ago is young.
-    assert_eq!((gone.images.as_slice(), gone.blobs), (&[digest][..], 9));
+    let images: Vec<&Digest> = gone.images.iter().map(|image| &image.digest).collect();
+    assert_eq!((images, gone.blobs), (vec![&digest], 9));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use shipit::driver::builder::pack::Pack;
 use shipit::driver::registry::layout::Layout;
 use shipit::driver::registry::oci::remote::Remote;
 use shipit::driver::registry::oci::{Oci, Place};
+use shipit::model::garbage::{Collect, Collected};
 use shipit::model::{ContentHash, Digest, ServiceName};
 use shipit::port::registry::{BaseImages, Blob, RegistryError, inputs_tag};
 use shipit::port::{Builder as _, Registry};
@@ -20,13 +22,17 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Builds and pushes an image with this message, tagged by its inputs.
-async fn push(registry: &dyn Registry, root: &std::path::Path, message: &str) -> (ContentHash, Digest) {
+/// Builds and pushes an image with this message, tagged by its inputs and as `staging`.
+async fn push(registry: &dyn Registry, root: &Path, message: &str) -> (ContentHash, Digest) {
+    push_as(registry, root, message, "staging").await
+}
+
+async fn push_as(registry: &dyn Registry, root: &Path, message: &str, tag: &str) -> (ContentHash, Digest) {
     fs::create_dir_all(root.join("app")).expect("a folder");
     fs::write(root.join("app/message.txt"), message).expect("a file");
     let request = request(root, pack("/app/x")).await;
     let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
-    let tags = [inputs_tag(&request.expects), "staging".to_owned()];
+    let tags = [inputs_tag(&request.expects), tag.to_owned()];
     let digest = registry.push(&web(), &built, &tags, &|_| {}).await.expect("pushed");
     (request.expects, digest)
 }
@@ -89,6 +95,81 @@ async fn two_writers_lose_nothing() {
     }
 }
 
+/// Makes everything in a layout two hours old.
+fn age(layout: &Path) {
+    let long_ago = SystemTime::now() - Duration::from_hours(2);
+    for blob in fs::read_dir(layout.join("blobs/sha256")).expect("blobs").filter_map(Result::ok) {
+        let file = File::options().write(true).open(blob.path()).expect("a blob");
+        file.set_modified(long_ago).expect("aged");
+    }
+}
+
+fn digests(collected: &Collected) -> BTreeSet<Digest> {
+    collected.images.iter().map(|image| image.digest.clone()).collect()
+}
+
+/// What holds of every registry: `age` makes all old that is there.
+async fn collects(registry: &dyn Registry, root: &Path, age: impl Fn()) {
+    let nothing = registry.collect(&BTreeSet::new(), Collect::TakeAway).await.expect("an answer");
+    assert_eq!(nothing, Collected::default(), "an empty registry is no error");
+    let (_, first) = push_as(registry, root, "v1", "main-3f2c1ab").await;
+    let (_, second) = push_as(registry, root, "v2", "main-3f2c1ac").await;
+    let (_, third) = push_as(registry, root, "v3", "main-3f2c1ad").await;
+    let fourth = on_top_of(registry, root, "web:main-3f2c1ad").await;
+    let theirs = {
+        let request = request(root, pack("/app/theirs")).await;
+        let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+        registry.push(&web(), &built, &["theirs".to_owned()], &|_| {}).await.expect("pushed")
+    };
+    age();
+    let keep = BTreeSet::from([first.clone(), fourth.clone()]);
+    let told = registry.collect(&keep, Collect::Report).await.expect("told");
+    assert_eq!(digests(&told), BTreeSet::from([second.clone()]));
+    assert!(told.images[0].tags.contains(&"main-3f2c1ac".to_owned()), "{told:?}");
+    assert!(told.images[0].repository.as_ref().is_some_and(|name| name.ends_with("web")), "{told:?}");
+    assert!(told.blobs == 3 && told.bytes > 500 && told.refused.is_none(), "{told:?}");
+    registry.verify(&web(), &second).await.expect("it was told, and not done");
+    let taken = registry.collect(&keep, Collect::TakeAway).await.expect("taken away");
+    assert_eq!(taken, told);
+    let missing = registry.verify(&web(), &second).await;
+    assert!(matches!(missing, Err(RegistryError::Missing { .. })), "{missing:?}");
+    for left in [first, third, fourth, theirs] {
+        registry.verify(&web(), &left).await.expect("somebody needs it");
+    }
+    let again = registry.collect(&keep, Collect::TakeAway).await.expect("an answer");
+    assert_eq!(again, Collected::default());
+}
+
+/// An image on top of another.
+async fn on_top_of(registry: &dyn Registry, root: &Path, below: &str) -> Digest {
+    let base = registry.base(below, &[]).await.expect("an answer").expect("there");
+    let bases = BTreeMap::from([(below.to_owned(), base)]);
+    let mut above = pack("/app/above");
+    above.base = shipit::model::build::Base::Image(below.to_owned());
+    let spec = shipit::model::build::BuildSpec::Pack(above);
+    let inputs = Pack.inputs(root, &spec, &bases).await.expect("inputs");
+    let plain = request(root, pack("/app/x")).await;
+    let request = shipit::port::builder::BuildRequest { bases, expects: inputs.hash, spec, ..plain };
+    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let tags = [inputs_tag(&request.expects)];
+    registry.push(&web(), &built, &tags, &|_| {}).await.expect("pushed")
+}
+
+#[tokio::test]
+async fn a_layout_is_rid_of_what_nobody_needs() {
+    let root = folder();
+    let path = root.path().join("r");
+    collects(&Layout::new(path.clone()), root.path(), || age(&path)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_on_the_network_is_rid_of_what_nobody_needs() {
+    let Some(registry) = remote() else { return };
+    let root = folder();
+    // An image is as old as its commit, which is of 2023 here.
+    collects(&registry, root.path(), || {}).await;
+}
+
 #[tokio::test]
 async fn collection_keeps_what_is_needed_and_what_is_young() {
     let root = folder();
@@ -97,15 +178,12 @@ async fn collection_keeps_what_is_needed_and_what_is_young() {
     let (_, second) = push(&layout, root.path(), "v2").await;
     let (_, third) = push(&layout, root.path(), "v3").await;
     let keep = BTreeSet::from([first.clone()]);
-    assert!(layout.collect(&keep).await.expect("collected").images.is_empty(), "all are young");
-    let long_ago = SystemTime::now() - Duration::from_hours(2);
-    for blob in fs::read_dir(root.path().join("r/blobs/sha256")).expect("blobs").filter_map(Result::ok) {
-        let file = File::options().write(true).open(blob.path()).expect("a blob");
-        file.set_modified(long_ago).expect("aged");
-    }
-    let collected = layout.collect(&keep).await.expect("collected");
+    let young = layout.collect(&keep, Collect::TakeAway).await.expect("collected");
+    assert!(young.images.is_empty(), "all are young");
+    age(&root.path().join("r"));
+    let collected = layout.collect(&keep, Collect::TakeAway).await.expect("collected");
     // The third has the tag `staging` besides; its inputs' tag makes it ours all the same.
-    assert_eq!(collected.images.iter().collect::<BTreeSet<_>>(), BTreeSet::from([&second, &third]));
+    assert_eq!(digests(&collected), BTreeSet::from([second.clone(), third]));
     assert_eq!(collected.blobs, 6);
     layout.verify(&web(), &first).await.expect("kept");
     assert!(layout.verify(&web(), &second).await.is_err());
@@ -129,15 +207,11 @@ async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
         .chain(["only".to_owned()])
         .collect();
     layout.tag(&web(), &second, &tags).await.expect("tagged");
-    let long_ago = SystemTime::now() - Duration::from_hours(2);
-    for blob in fs::read_dir(root.path().join("r/blobs/sha256")).expect("blobs").filter_map(Result::ok) {
-        let file = File::options().write(true).open(blob.path()).expect("a blob");
-        file.set_modified(long_ago).expect("aged");
-    }
-    layout.collect(&BTreeSet::from([first.clone(), second])).await.expect("collected");
+    age(&root.path().join("r"));
+    layout.collect(&BTreeSet::from([first.clone(), second]), Collect::TakeAway).await.expect("collected");
     layout.verify(&web(), &first).await.expect("a slot may use it");
-    let collected = layout.collect(&BTreeSet::new()).await.expect("collected");
-    assert!(collected.images.contains(&first), "{collected:?}");
+    let collected = layout.collect(&BTreeSet::new(), Collect::TakeAway).await.expect("collected");
+    assert!(digests(&collected).contains(&first), "{collected:?}");
 }
 
 #[tokio::test]
@@ -315,6 +389,102 @@ async fn a_document_is_attached_and_found_by_its_image() {
         assert_eq!(document, wanted);
     }
     registry.verify(&web(), &digest).await.expect("whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_goes_with_its_image_and_what_has_a_name_stays() {
+    let Some(registry) = remote() else { return };
+    let root = folder();
+    let (_, old) = push_as(&registry, root.path(), "v1", "main-3f2c1ab").await;
+    let (_, needed) = push_as(&registry, root.path(), "v2", "main-3f2c1ac").await;
+    let (_, listed) = push_as(&registry, root.path(), "v3", "main-3f2c1ad").await;
+    let (_, live) = push_as(&registry, root.path(), "v4", "production").await;
+    let kind = shipit::model::provenance::ARTIFACT;
+    for image in [&old, &needed] {
+        let document = format!("{{\"image\": \"{image}\"}}");
+        registry.attach(&web(), image, kind, document.as_bytes()).await.expect("attached");
+    }
+    let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+        panic!("a registry")
+    };
+    let (host, name) = repository.split_once('/').expect("a repository");
+    let curl = |arguments: &[&str], path: &str| {
+        let url = format!("http://{host}/v2/{name}/{path}");
+        let accept =
+            "accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let mut curl = Command::new("curl");
+        let output = curl.args(["--silent", "--fail", "--header", accept]).args(arguments).arg(url).output();
+        output.expect("curl starts")
+    };
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": listed, "size": 1}]});
+    let header = "content-type: application/vnd.oci.image.index.v1+json";
+    let put = ["--request", "PUT", "--header", header, "--data", &index.to_string()];
+    assert!(curl(&put, "manifests/all").status.success());
+    let attached = |image: &Digest| -> Option<String> {
+        let list = curl(&[], &format!("manifests/sha256-{}", image.hex()));
+        let list: serde_json::Value = serde_json::from_slice(&list.stdout).ok()?;
+        Some(list["manifests"][0]["digest"].as_str().expect("a digest").to_owned())
+    };
+    let (of_old, of_needed) = (attached(&old).expect("there"), attached(&needed).expect("there"));
+
+    let keep = BTreeSet::from([needed.clone()]);
+    let taken = registry.collect(&keep, Collect::TakeAway).await.expect("taken away");
+    assert_eq!((digests(&taken), taken.refused), (BTreeSet::from([old.clone()]), None));
+    let there = |digest: &str| curl(&["--head"], &format!("manifests/{digest}")).status.success();
+    for left in [&needed, &listed, &live] {
+        assert!(there(left.as_str()), "{left}");
+    }
+    assert!(there(&of_needed) && attached(&needed).is_some(), "it stays with its image");
+    assert!(!there(&of_old) && attached(&old).is_none(), "it goes with its image");
+}
+
+/// A registry of Debian's as it comes: it lets nobody take anything away.
+struct Plain(std::process::Child);
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_lets_nobody_take_images_away_is_told_and_no_error() {
+    if crate::cluster::admin().is_none() {
+        return;
+    }
+    let root = folder();
+    let port = {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        socket.local_addr().expect("an address").port()
+    };
+    let data = root.path().join("data");
+    let config = format!(
+        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n",
+        data.display()
+    );
+    fs::write(root.path().join("registry.yml"), config).expect("written");
+    let mut command = Command::new("docker-registry");
+    command.args(["serve", "registry.yml"]).current_dir(root.path());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let _plain = Plain(command.spawn().expect("it starts"));
+    let listens = async {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), listens).await.expect("the registry listens");
+    let repositories = BTreeMap::from([(web(), "web".to_owned())]);
+    let endpoint = format!("127.0.0.1:{port}");
+    let place = Place { endpoint, repositories, moves_tags: true, provenance: false, sbom: false };
+    let registry = Oci::new(place, Remote::default());
+    let (_, digest) = push_as(&registry, root.path(), "v1", "main-3f2c1ab").await;
+    let found = registry.collect(&BTreeSet::new(), Collect::TakeAway).await.expect("no error");
+    assert_eq!(digests(&found), BTreeSet::from([digest.clone()]));
+    let refused = found.refused.expect("a reason");
+    assert!(refused.contains("lets nobody take images away"), "{refused}");
+    registry.verify(&web(), &digest).await.expect("still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

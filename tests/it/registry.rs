@@ -101,5 +101,53 @@ fn a_registry_with_tls_and_a_password() {
     assert_eq!(locked.world.get(), "v2");
 }
 
+#[test]
+fn images_that_nobody_needs_are_told_and_taken_away() {
+    let Some(mut world) = crate::docker::world() else { return };
+    let Ok(endpoint) = std::env::var("SHIPIT_TEST_REGISTRY") else {
+        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_REGISTRY is not set");
+        return;
+    };
+    let name = format!("images-{}", uuid::Uuid::new_v4().simple());
+    let place = format!("kind: oci, endpoint: \"{endpoint}\", repository: \"{name}/{{{{ service }}}}\"");
+    world.project.push(format!("registry: {{{place}}}"));
+    world.project.push("retention: {releases: 1}".to_owned());
+    world.git(&["init", "--quiet", "--initial-branch", "main"]);
+    // Images are as old as their commits.
+    let release = |world: &World, message: &str| {
+        world.message(message);
+        world.git(&["add", "."]);
+        let old = ["-c", "user.name=kim", "-c", "user.email=k@x", "commit", "--quiet", "-m", message];
+        let mut commit = Command::new("git");
+        commit.args(old).current_dir(world.path()).env("GIT_COMMITTER_DATE", "2024-01-02T03:04:05Z");
+        assert!(commit.status().expect("git starts").success());
+        world.run(&["apply", "--env", "staging", "--auto-approve"]).code(0);
+    };
+    for message in ["v1", "v2", "v3", "v4"] {
+        release(&world, message);
+    }
+    // The live one and the way back are needed, the newest so many stay: one is left over, and nothing has taken it away.
+    let told = world.run(&["images", "--env", "staging"]).code(0).stdout;
+    assert!(told.contains(&format!("{name}/web")) && told.contains("1 image that nobody needs"), "{told}");
+    let unasked = world.run(&["images", "--env", "staging", "--collect"]).code(1);
+    assert!(unasked.stderr.contains("--auto-approve"), "{}", unasked.stderr);
+    let taken = world.run(&["images", "--env", "staging", "--collect", "--auto-approve"]).code(0).stdout;
+    assert!(taken.contains("1 image") && taken.contains("They were taken away."), "{taken}");
+    let none = world.run(&["images", "--env", "staging", "--output", "json"]).code(0).stdout;
+    let none: serde_json::Value = serde_json::from_str(&none).expect("JSON");
+    assert_eq!(none["images"], serde_json::json!([]));
+    assert_eq!(world.get(), "v4");
+    world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0);
+    assert_eq!(world.get(), "v3");
+
+    // With a number of images to keep a run does it by itself.
+    world.project.retain(|line| !line.starts_with("registry:"));
+    world.project.push(format!("registry: {{{place}, retention: {{tagged: 0}}}}"));
+    release(&world, "v5");
+    release(&world, "v6");
+    let none = world.run(&["images", "--env", "staging"]).code(0).stdout;
+    assert!(none.starts_with("No image but those that are needed."), "{none}");
+}
+
 /// An authority that has signed nothing here.
 const OTHER: &str = include_str!("support/other.pem");

@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::driver::registry::layout::{blobs, document, images, index, io, named};
+use crate::driver::registry::layout::index::Index;
+use crate::driver::registry::layout::{blobs, children, document, index, io, named};
 use crate::model::Digest;
-use crate::port::registry::{Collected, RegistryError};
+use crate::model::garbage::{Collect, Collected, Unneeded};
+use crate::port::registry::RegistryError;
 
 /// What is younger than this stays: somebody may be about to use it.
 const YOUNG: Duration = Duration::from_hours(1);
@@ -17,31 +19,54 @@ const YOUNG: Duration = Duration::from_hours(1);
 /// The annotation that names the image on which another was built (image-spec, `annotations.md`).
 const BASE: &str = "org.opencontainers.image.base.digest";
 
-/// Takes away every image but those in `keep`, the young ones, and those that they were built on; then every
+/// The annotation that says when an image was made.
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// Finds, and takes away if it shall, every image but those in `keep`, the young ones, and those that they were built on; then every
 /// blob that no image left uses. An image that somebody tagged by hand, without a `src-` tag, is theirs and stays.
-pub(super) fn collect(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
+pub(super) fn collect(
+    folder: &Path,
+    keep: &BTreeSet<Digest>,
+    how: Collect,
+) -> Result<Collected, RegistryError> {
     if !folder.join("index.json").exists() {
         return Ok(Collected::default());
     }
-    let mut gone = BTreeSet::new();
-    index::change(folder, |index| {
-        let all: BTreeSet<Digest> = index.images().map(|(digest, _)| digest).collect();
-        let ours: BTreeSet<Digest> = index
-            .images()
-            .filter(|(_, tag)| tag.is_none_or(|tag| tag.contains(":src-")))
-            .map(|(digest, _)| digest)
-            .collect();
-        let stays =
-            |digest: &Digest| keep.contains(digest) || !ours.contains(digest) || is_young(folder, digest);
-        let mut kept: BTreeSet<Digest> = all.iter().filter(|digest| stays(digest)).cloned().collect();
-        let bases: Vec<Digest> = kept.iter().filter_map(|digest| base(folder, digest)).collect();
-        kept.extend(bases);
-        gone = all.difference(&kept).cloned().collect();
-        index.retain(|digest| kept.contains(digest));
-    })?;
-    let mut collected = sweep(folder, keep)?;
-    collected.images = gone.into_iter().collect();
-    Ok(collected)
+    let mut images = Vec::new();
+    let mut take = |index: &mut Index| {
+        let gone = unneeded(folder, index, keep);
+        images = gone.iter().map(|digest| told(folder, index, digest)).collect();
+        index.retain(|digest| !gone.contains(digest));
+    };
+    let mut left = index::read(folder)?;
+    match how {
+        Collect::Report => take(&mut left),
+        Collect::TakeAway => index::change(folder, take)?,
+    }
+    Ok(Collected { images, ..sweep(folder, left, keep, how)? })
+}
+
+fn unneeded(folder: &Path, index: &Index, keep: &BTreeSet<Digest>) -> BTreeSet<Digest> {
+    let all: BTreeSet<Digest> = index.images().map(|(digest, _)| digest).collect();
+    let ours: BTreeSet<Digest> = index
+        .images()
+        .filter(|(_, tag)| tag.is_none_or(|tag| tag.contains(":src-")))
+        .map(|(digest, _)| digest)
+        .collect();
+    let stays = |digest: &Digest| keep.contains(digest) || !ours.contains(digest) || is_young(folder, digest);
+    let mut kept: BTreeSet<Digest> = all.iter().filter(|digest| stays(digest)).cloned().collect();
+    let bases: Vec<Digest> = kept.iter().filter_map(|digest| base(folder, digest)).collect();
+    kept.extend(bases);
+    all.difference(&kept).cloned().collect()
+}
+
+fn told(folder: &Path, index: &Index, digest: &Digest) -> Unneeded {
+    let names = index.images().filter(|(image, _)| image == digest).filter_map(|(_, name)| name);
+    let (services, tags): (Vec<&str>, Vec<String>) =
+        names.filter_map(|name| name.split_once(':')).map(|(service, tag)| (service, tag.to_owned())).unzip();
+    let created = annotation(folder, digest, CREATED).and_then(|text| text.parse().ok());
+    let repository = services.first().map(|service| (*service).to_owned());
+    Unneeded { digest: digest.clone(), repository, tags, created }
 }
 
 fn is_young(folder: &Path, digest: &Digest) -> bool {
@@ -55,20 +80,33 @@ fn is_young_file(path: &Path) -> bool {
 }
 
 fn base(folder: &Path, digest: &Digest) -> Option<Digest> {
-    let whole: Value = document(folder, digest).ok()?;
-    whole["annotations"][BASE].as_str()?.parse().ok()
+    annotation(folder, digest, BASE)?.parse().ok()
 }
 
-fn sweep(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
+fn annotation(folder: &Path, digest: &Digest, name: &str) -> Option<String> {
+    let whole: Value = document(folder, digest).ok()?;
+    whole["annotations"][name].as_str().map(str::to_owned)
+}
+
+/// The blobs that no image uses of those that are left.
+fn sweep(
+    folder: &Path,
+    left: Index,
+    keep: &BTreeSet<Digest>,
+    how: Collect,
+) -> Result<Collected, RegistryError> {
     let _guard = index::lock(folder)?;
     let mut used: BTreeSet<Digest> = BTreeSet::new();
-    let index = index::read(folder)?;
+    let index = if how == Collect::TakeAway { index::read(folder)? } else { left };
     let listed = index.images().map(|(digest, _)| digest);
     let needed = keep.iter().filter(|digest| blobs::path(folder, digest).exists()).cloned();
     for digest in listed.chain(needed) {
-        // An image that cannot be read may use any blob: then none is taken away.
-        for (image, manifest) in images(folder, &digest)? {
-            used.extend(named(&manifest)?.into_iter().map(|blob| blob.digest));
+        // An image that cannot be read may use any blob: then none is taken away. One of an index may never have come
+        // here, and then uses none.
+        for image in
+            children(folder, &digest)?.into_iter().filter(|image| blobs::path(folder, image).exists())
+        {
+            used.extend(named(&document(folder, &image)?)?.into_iter().map(|blob| blob.digest));
             used.insert(image);
         }
         used.insert(digest);
@@ -82,7 +120,7 @@ fn sweep(folder: &Path, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryEr
             continue;
         }
         let size = entry.metadata().map_or(0, |meta| meta.len());
-        if fs::remove_file(entry.path()).is_ok() {
+        if how == Collect::Report || fs::remove_file(entry.path()).is_ok() {
             collected.blobs += 1;
             collected.bytes += size;
         }

@@ -18,11 +18,12 @@ use oci_spec::image::{ImageIndex, ImageManifest};
 use serde_json::Value;
 
 use crate::driver::registry::oci::remote::Remote;
+use crate::model::garbage::{Collect, Collected};
 use crate::model::{ContentHash, Digest, Platform, ServiceName, platform};
 use crate::port::Progress;
 use crate::port::engine::Pull;
 use crate::port::registry::{
-    BaseImage, BaseImages, Blob, Built, BuiltImage, Collected, Registry, RegistryError, asked, inputs_tag,
+    BaseImage, BaseImages, Blob, Built, BuiltImage, Registry, RegistryError, asked, inputs_tag,
 };
 
 /// The largest document that is read: an index, a manifest, a configuration.
@@ -96,18 +97,19 @@ fn document<T: serde::de::DeserializeOwned>(folder: &Path, digest: &Digest) -> R
 }
 
 /// The images that a digest stands for: itself, or all that its index names.
-fn images(folder: &Path, digest: &Digest) -> Result<Vec<(Digest, ImageManifest)>, RegistryError> {
+fn children(folder: &Path, digest: &Digest) -> Result<Vec<Digest>, RegistryError> {
     let whole: Value = document(folder, digest)?;
     if !whole["manifests"].is_array() {
-        return Ok(vec![(digest.clone(), document(folder, digest)?)]);
+        return Ok(vec![digest.clone()]);
     }
     let index: ImageIndex = document(folder, digest)?;
-    let children = index.manifests().iter().map(|entry| {
-        let child = blob(entry)?.digest;
-        let manifest = document(folder, &child)?;
-        Ok((child, manifest))
-    });
-    children.collect()
+    index.manifests().iter().map(|entry| Ok(blob(entry)?.digest)).collect()
+}
+
+/// The images that a digest stands for, each of which has to be there.
+fn images(folder: &Path, digest: &Digest) -> Result<Vec<(Digest, ImageManifest)>, RegistryError> {
+    let children = children(folder, digest)?.into_iter();
+    children.map(|child| document(folder, &child).map(|manifest| (child, manifest))).collect()
 }
 
 /// The blobs of all the images that a digest stands for.
@@ -266,9 +268,9 @@ impl Registry for Layout {
         .await
     }
 
-    async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
+    async fn collect(&self, keep: &BTreeSet<Digest>, how: Collect) -> Result<Collected, RegistryError> {
         let keep = keep.clone();
-        self.blocking(move |folder| collect::collect(folder, &keep)).await
+        self.blocking(move |folder| collect::collect(folder, &keep, how)).await
     }
 
     fn pull(&self, _: &ServiceName) -> Pull {

@@ -6,8 +6,10 @@
 //! speaks to registries, `credentials` reads what `docker login` wrote. Start with [`Oci`].
 
 mod attach;
+mod collect;
 mod copies;
 mod credentials;
+mod garbage;
 pub mod remote;
 mod signature;
 mod upload;
@@ -26,11 +28,12 @@ use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{
     Connection, MANIFEST, Remote, absent, blob, blobs, malformed, retry,
 };
+use crate::model::garbage::{Collect, Collected};
 use crate::model::signature::Found;
 use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
-use crate::port::registry::{BaseImages, Blob, Built, Collected, Registry, RegistryError, inputs_tag};
+use crate::port::registry::{BaseImages, Blob, Built, Registry, RegistryError, inputs_tag};
 
 /// Where a registry's images are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,13 +56,15 @@ pub struct Oci {
     remote: Arc<Remote>,
     /// Where images are brought to, for an engine that speaks to no registry.
     copies: Option<Layout>,
+    /// How many of the newest images a collection leaves in each repository, needed or not.
+    newest: usize,
 }
 
 impl Oci {
     /// The registry at this place. Nothing is asked of it yet.
     #[must_use]
     pub fn new(place: Place, remote: Remote) -> Self {
-        Self { place, remote: Arc::new(remote), copies: None }
+        Self { place, remote: Arc::new(remote), copies: None, newest: 0 }
     }
 
     /// The same, with each image that is started brought to this folder first.
@@ -67,6 +72,12 @@ impl Oci {
     pub fn bringing(self, to: PathBuf) -> Self {
         let copies = Some(Layout::beside(to, Arc::clone(&self.remote)));
         Self { copies, ..self }
+    }
+
+    /// The same, with so many of the newest images left in each repository by a collection, needed or not.
+    #[must_use]
+    pub fn keeping(self, newest: usize) -> Self {
+        Self { newest, ..self }
     }
 
     fn repository(&self, service: &ServiceName) -> String {
@@ -304,11 +315,18 @@ impl Registry for Oci {
         self.place.moves_tags
     }
 
-    /// What a registry keeps is its own rule's affair: others may use these images, too. Only copies go.
-    async fn collect(&self, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
+    async fn collect(&self, keep: &BTreeSet<Digest>, how: Collect) -> Result<Collected, RegistryError> {
+        collect::collect(self, keep, self.newest, how).await
+    }
+
+    fn keeps_copies(&self) -> bool {
+        self.copies.is_some()
+    }
+
+    async fn tidy(&self, keep: &BTreeSet<Digest>) -> Result<(), RegistryError> {
         match &self.copies {
-            Some(copies) => copies.collect(keep).await,
-            None => Ok(Collected::default()),
+            Some(copies) => copies.collect(keep, Collect::TakeAway).await.map(drop),
+            None => Ok(()),
         }
     }
 

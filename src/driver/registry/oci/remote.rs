@@ -26,6 +26,8 @@ use crate::port::registry::{BaseImage, BaseImages, Blob, INDEX, RegistryError, a
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// Every kind of manifest that is understood.
+pub(super) const MANIFESTS: [&str; 4] = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX];
 /// How often a request is sent.
 pub(super) const TRIES: u32 = 4;
 /// How long a server may be silent.
@@ -155,8 +157,7 @@ impl Remote {
         image: &Reference,
     ) -> Result<Option<(Vec<u8>, Digest)>, RegistryError> {
         let open = self.open(image, RegistryOperation::Pull).await?;
-        let accepted = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX];
-        let pull = || open.client.pull_manifest_raw(image, &open.auth, &accepted);
+        let pull = || open.client.pull_manifest_raw(image, &open.auth, &MANIFESTS);
         let pulled = retry(|| format!("reading {image}"), pull).await;
         let Some((bytes, _)) = absent(pulled)? else { return Ok(None) };
         let digest = Digest::of(&bytes);

@@ -6,15 +6,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use oci_client::Reference;
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
-use crate::driver::registry::oci::remote::SILENCE;
+use crate::driver::registry::oci::remote::{MANIFESTS, SILENCE};
 use crate::model::Digest;
 
+/// The largest manifest that is read.
+const MANIFEST_LIMIT: usize = 8 << 20;
 /// How much of an error's text is read.
 const ERROR_LIMIT: usize = 4 << 10;
 
@@ -84,6 +86,17 @@ impl Wire {
             StatusCode::NOT_FOUND => Ok(false),
             _ => taken(answer).await.map(|_| true),
         }
+    }
+
+    /// A manifest's bytes; none when it is not there.
+    pub async fn manifest(&self, image: &Reference) -> Result<Option<Vec<u8>>, OciDistributionError> {
+        let name = image.digest().or_else(|| image.tag()).unwrap_or_default();
+        let request = self.about(Method::GET, image, &format!("manifests/{name}"))?;
+        let answer = send(request.header(ACCEPT, MANIFESTS.join(", "))).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        limited(taken(answer).await?, MANIFEST_LIMIT).await.map(Some)
     }
 
     /// Puts a manifest under a tag or its digest.

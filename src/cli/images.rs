@@ -1,0 +1,67 @@
+//! `shipit images`
+
+use std::io::IsTerminal as _;
+
+use crate::cli::{Cx, print};
+use crate::model::Period;
+use crate::model::garbage::{Collect, Collected};
+use crate::ops::Error;
+use crate::ops::images::garbage;
+use crate::output::{Exit, Failure, Format, garbage as view};
+
+/// The arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Take them away.
+    #[arg(long)]
+    collect: bool,
+
+    /// Do not ask.
+    #[arg(long, requires = "collect")]
+    auto_approve: bool,
+
+    /// How long to wait for a lock that a run holds, as `30s`.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    lock_timeout: Period,
+
+    /// In which form.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let (session, wait) = (cx.session().await?, args.lock_timeout.get());
+    let found = garbage(&session, Collect::Report, wait).await?;
+    if !args.collect || found.images.is_empty() && found.blobs == 0 {
+        show(args, &found, Collect::Report);
+        return Ok(Exit::Done);
+    }
+    if !args.auto_approve {
+        if args.output != Format::Json {
+            show(args, &found, Collect::Report);
+        }
+        ask()?;
+    }
+    let taken = garbage(&session, Collect::TakeAway, wait).await?;
+    show(args, &taken, Collect::TakeAway);
+    Ok(if taken.refused.is_some() { Exit::Failed } else { Exit::Done })
+}
+
+fn show(args: &Args, found: &Collected, how: Collect) {
+    print(&match args.output {
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(found).unwrap_or_default()),
+        _ => view::table(found, how),
+    });
+}
+
+fn ask() -> Result<(), Error> {
+    let refused =
+        |what: &str, help: &str| Error::NotApproved { what: what.to_owned(), help: help.to_owned() };
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(refused("nobody is here to say yes; nothing was taken away", "give --auto-approve"));
+    }
+    match dialoguer::Confirm::new().with_prompt("Take these images away?").default(false).interact() {
+        Ok(true) => Ok(()),
+        _ => Err(refused("nothing was taken away", "run the command again when they may go")),
+    }
+}

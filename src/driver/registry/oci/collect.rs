@@ -1,0 +1,303 @@
+//! Finding what nobody needs in the services' repositories, and taking it away, with what was attached to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::header::LINK;
+use jiff::Timestamp;
+use oci_client::errors::OciDistributionError;
+use oci_client::{Reference, RegistryOperation};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+use crate::driver::registry::oci::Oci;
+use crate::driver::registry::oci::garbage::{Named, is_name, unneeded};
+use crate::driver::registry::oci::remote::{Connection, malformed, retry};
+use crate::driver::registry::oci::wire::{Wire, limited, send, taken};
+use crate::model::Digest;
+use crate::model::garbage::{Collect, Collected, Unneeded};
+use crate::port::registry::RegistryError;
+
+/// The most tags of one repository that are looked at.
+const MOST: usize = 10_000;
+/// How many manifests are asked for at once.
+const AT_ONCE: usize = 8;
+/// The most that goes with one image.
+const MOST_PARTS: usize = 200;
+/// The largest list of tags that is read.
+const LIST_LIMIT: usize = 8 << 20;
+
+/// One repository, and what it has.
+struct Repository {
+    open: Connection,
+    /// Any name in it.
+    at: Reference,
+    images: BTreeMap<Digest, Named>,
+    gone: BTreeSet<Digest>,
+}
+
+pub(super) async fn collect(
+    oci: &Oci,
+    needed: &BTreeSet<Digest>,
+    newest: usize,
+    how: Collect,
+) -> Result<Collected, RegistryError> {
+    let mut repositories = Vec::new();
+    for name in oci.place.repositories.values().collect::<BTreeSet<_>>() {
+        let at = Reference::with_tag(oci.place.endpoint.clone(), name.clone(), "latest".to_owned());
+        repositories.push(look(oci, at, needed, newest, how).await?);
+    }
+    let mut going = Vec::new();
+    for repository in &repositories {
+        for digest in &repository.gone {
+            going.push((repository, digest, repository.parts(digest, needed).await?));
+        }
+    }
+    let (blobs, bytes) = freed(&repositories, &going);
+    let found = Collected { images: told(&repositories), blobs, bytes, refused: None };
+    if how == Collect::Report {
+        return Ok(found);
+    }
+    for (repository, digest, parts) in &going {
+        let refused = repository.take_away(digest, parts).await?;
+        if refused.is_some() {
+            return Ok(Collected { refused, ..found });
+        }
+    }
+    Ok(found)
+}
+
+/// What goes with an image, by digest.
+type Parts = BTreeMap<Digest, Named>;
+
+/// How many blobs nothing uses that is left in any of the repositories (a registry keeps a blob once), and their bytes.
+fn freed(repositories: &[Repository], going: &[(&Repository, &Digest, Parts)]) -> (usize, u64) {
+    let goes =
+        |digest: &Digest| going.iter().any(|(_, gone, parts)| *gone == digest || parts.contains_key(digest));
+    let all = repositories.iter().flat_map(|repository| &repository.images);
+    let left = all.filter(|(digest, _)| !goes(digest)).flat_map(|(digest, image)| image.blobs(digest));
+    let left: BTreeSet<Digest> = left.map(|(blob, _)| blob).collect();
+    let mut free: BTreeMap<Digest, u64> = BTreeMap::new();
+    for (repository, digest, parts) in going {
+        free.extend(repository.images.get(*digest).iter().flat_map(|image| image.blobs(digest)));
+        free.extend(parts.iter().flat_map(|(digest, part)| part.blobs(digest)));
+    }
+    free.retain(|blob, _| !left.contains(blob));
+    (free.len(), free.values().sum())
+}
+
+fn told(repositories: &[Repository]) -> Vec<Unneeded> {
+    let all = repositories.iter().flat_map(|repository| {
+        repository.gone.iter().filter_map(|digest| {
+            let image = repository.images.get(digest)?;
+            Some(Unneeded {
+                digest: digest.clone(),
+                repository: Some(repository.at.repository().to_owned()),
+                tags: image.tags.iter().cloned().collect(),
+                created: image.created(),
+            })
+        })
+    });
+    all.collect()
+}
+
+/// What a repository has, and what of it nobody needs.
+async fn look(
+    oci: &Oci,
+    at: Reference,
+    needed: &BTreeSet<Digest>,
+    newest: usize,
+    how: Collect,
+) -> Result<Repository, RegistryError> {
+    let operation = if how == Collect::Report { RegistryOperation::Pull } else { RegistryOperation::Push };
+    let open = oci.remote.open(&at, operation).await?;
+    let mut repository = Repository { open, at, images: BTreeMap::new(), gone: BTreeSet::new() };
+    let tags = repository.tags().await?;
+    for (tag, found) in repository.read(tags).await? {
+        let Some((digest, image)) = found else { continue };
+        repository.images.entry(digest).or_insert(image).tags.insert(tag);
+    }
+    // One that has lost its tags may still be a part of something, or have parts.
+    let untagged = needed.iter().filter(|digest| !repository.images.contains_key(*digest));
+    let untagged = untagged.map(ToString::to_string).collect();
+    repository.images.extend(repository.read(untagged).await?.into_iter().filter_map(|(_, found)| found));
+    repository.gone = unneeded(&repository.images, needed, newest, Timestamp::now());
+    if how == Collect::TakeAway && !repository.gone.is_empty() {
+        // Somebody may have named one while this was looking.
+        let names = repository.tags().await?.into_iter().filter(|tag| is_name(tag)).collect();
+        for (digest, _) in repository.read(names).await?.into_iter().filter_map(|(_, found)| found) {
+            repository.gone.remove(&digest);
+        }
+    }
+    Ok(repository)
+}
+
+impl Repository {
+    fn name(&self, name: &str) -> Reference {
+        let (registry, repository) = (self.at.registry().to_owned(), self.at.repository().to_owned());
+        match name.parse::<Digest>() {
+            Ok(_) => Reference::with_digest(registry, repository, name.to_owned()),
+            Err(_) => Reference::with_tag(registry, repository, name.to_owned()),
+        }
+    }
+
+    /// Every tag, page by page; none when there is no such repository yet.
+    async fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        let (mut tags, mut next) = (Vec::new(), None);
+        loop {
+            let ask = || page(&self.open.wire, &self.at, next.clone());
+            let what = || format!("listing the tags of {}", self.at.repository());
+            let (more, rest) = retry(what, ask).await?;
+            tags.extend(more);
+            if tags.len() > MOST {
+                return Err(RegistryError::Remote {
+                    what: what(),
+                    reason: format!("it has more than {MOST}"),
+                    help: "give the repository a retention rule in the registry itself".to_owned(),
+                });
+            }
+            match rest {
+                Some(rest) if next.as_ref() != Some(&rest) => next = Some(rest),
+                _ => return Ok(tags),
+            }
+        }
+    }
+
+    /// What these names stand for; none for one that is not there any more.
+    async fn read(
+        &self,
+        names: Vec<String>,
+    ) -> Result<Vec<(String, Option<(Digest, Named)>)>, RegistryError> {
+        let read = futures_util::stream::iter(names).map(|name| async move {
+            let image = self.name(&name);
+            let ask = || self.open.wire.manifest(&image);
+            let Some(bytes) = retry(|| format!("reading {image}"), ask).await? else {
+                return Ok((name, None));
+            };
+            let manifest: Value =
+                serde_json::from_slice(&bytes).map_err(|error| malformed(&image.to_string(), &error))?;
+            let found = Named { tags: BTreeSet::new(), manifest, size: bytes.len() as u64 };
+            Ok((name, Some((Digest::of(&bytes), found))))
+        });
+        read.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// What goes with an image: the documents attached to it and to them, the tags that list these, and the parts of an
+    /// index.
+    async fn parts(&self, image: &Digest, needed: &BTreeSet<Digest>) -> Result<Parts, RegistryError> {
+        let left =
+            self.images.iter().filter(|(digest, named)| !self.gone.contains(*digest) && !named.is_list());
+        let stays: BTreeSet<Digest> =
+            left.flat_map(|(digest, named)| named.refers_to().chain([digest.clone()])).collect();
+        let (mut parts, mut next) = (Parts::new(), vec![image.clone()]);
+        while let Some(digest) = next.pop() {
+            let mut found = self.referrers(&digest).await?;
+            let lists = self.images.iter().filter(|(_, named)| named.lists(&digest));
+            found.extend(lists.map(|(list, _)| list.to_string()));
+            found.extend(
+                self.images.get(&digest).into_iter().flat_map(Named::inside).map(|part| part.to_string()),
+            );
+            for (digest, part) in self.read(found).await?.into_iter().filter_map(|(_, found)| found) {
+                let known = digest == *image || parts.contains_key(&digest);
+                if !known && !stays.contains(&digest) && !needed.contains(&digest) && parts.len() < MOST_PARTS
+                {
+                    next.push(digest.clone());
+                    parts.insert(digest, part);
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    async fn referrers(&self, digest: &Digest) -> Result<Vec<String>, RegistryError> {
+        let image = self.name(digest.as_str());
+        let ask = || self.open.client.pull_referrers(&image, None);
+        let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
+        Ok(listed.manifests.into_iter().map(|entry| entry.digest).collect())
+    }
+
+    /// Takes an image away with what goes with it, in such an order that what is left after a kill is found again; gives
+    /// the reason when the registry does not let it.
+    async fn take_away(&self, image: &Digest, parts: &Parts) -> Result<Option<String>, RegistryError> {
+        let inside: BTreeSet<Digest> = self.images.get(image).into_iter().flat_map(Named::inside).collect();
+        let (inside, attached): (Vec<_>, Vec<_>) = parts.keys().partition(|part| inside.contains(*part));
+        let is_list = |part: &&Digest| self.images.get(*part).is_some_and(Named::is_list);
+        let (lists, documents): (Vec<_>, Vec<_>) = attached.into_iter().partition(is_list);
+        for digest in documents.into_iter().chain(lists).chain([image]).chain(inside) {
+            let name = self.name(digest.as_str());
+            let ask = || delete(&self.open.wire, &name);
+            let refused = retry(|| format!("taking {name} away"), ask).await?;
+            if refused.is_some() {
+                return Ok(refused);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One page of a repository's tags, and where the next one is (distribution-spec, "Listing Tags").
+async fn page(
+    wire: &Wire,
+    at: &Reference,
+    next: Option<Url>,
+) -> Result<(Vec<String>, Option<Url>), OciDistributionError> {
+    let request = match next {
+        Some(url) => wire.at(Method::GET, url).timeout(super::remote::SILENCE),
+        None => wire.about(Method::GET, at, "tags/list?n=1000")?,
+    };
+    let answer = send(request).await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok((Vec::new(), None));
+    }
+    let answer = taken(answer).await?;
+    let next = answer.headers().get(LINK).and_then(|link| link.to_str().ok());
+    let next = next.and_then(following).and_then(|link| answer.url().join(link).ok());
+    let list: Value = serde_json::from_slice(&limited(answer, LIST_LIMIT).await?)?;
+    let tags = list["tags"].as_array().into_iter().flatten();
+    Ok((tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect(), next))
+}
+
+/// Where the next page is (RFC 8288).
+fn following(link: &str) -> Option<&str> {
+    let (target, rest) = link.trim_start().strip_prefix('<')?.split_once('>')?;
+    rest.contains("next").then_some(target)
+}
+
+/// Takes a manifest away; gives the reason when the registry does not let anybody, or not this login.
+async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, OciDistributionError> {
+    let name = image.digest().unwrap_or_default();
+    let answer = send(wire.about(Method::DELETE, image, &format!("manifests/{name}"))?).await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let registry = image.registry();
+    match taken(answer).await {
+        Ok(_) => Ok(None),
+        Err(
+            OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::ServerError { code: 403, .. },
+        ) => Ok(Some(format!("{registry} does not let this login take images away"))),
+        Err(OciDistributionError::ServerError { code, message, .. })
+            if [405, 501].contains(&code) || message.contains("UNSUPPORTED") =>
+        {
+            Ok(Some(format!("{registry} lets nobody take images away: a retention rule of its own can")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_where_the_link_says() {
+        assert_eq!(
+            following("</v2/a/tags/list?n=2&last=b>; rel=\"next\""),
+            Some("/v2/a/tags/list?n=2&last=b")
+        );
+        for none in ["", "</x>; rel=\"prev\"", "/x; rel=\"next\""] {
+            assert_eq!(following(none), None, "{none}");
+        }
+    }
+}

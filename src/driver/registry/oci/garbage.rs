@@ -1,0 +1,182 @@
+//! Which images of a repository nobody needs. Pure: from what its tags name to what may go.
+//!
+//! A registry lists tags and nothing else, so an image is what a tag names. shipit's own are those with a tag `src-HASH`.
+//! One that has another name besides, which is not `BRANCH-COMMIT`, was given it by an environment or by a person, and
+//! stays.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::model::Digest;
+
+/// What is younger than this stays: somebody may be about to use it.
+const YOUNG: SignedDuration = SignedDuration::from_hours(1);
+/// Annotations of the image specification, `annotations.md`.
+const BASE: &str = "org.opencontainers.image.base.digest";
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// What a tag, or something that is needed, names.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Named {
+    pub tags: BTreeSet<String>,
+    pub manifest: Value,
+    pub size: u64,
+}
+
+impl Named {
+    /// When it was made; none when nothing says so. Without a commit an image has the clock's first second.
+    pub fn created(&self) -> Option<Timestamp> {
+        let created: Timestamp = self.manifest["annotations"][CREATED].as_str()?.parse().ok()?;
+        (created.as_second() > 0).then_some(created)
+    }
+
+    /// Whether shipit made it and nobody has given it a name since.
+    fn is_nobodys(&self) -> bool {
+        self.tags.iter().any(|tag| is_inputs(tag)) && self.tags.iter().all(|tag| !is_name(tag))
+    }
+
+    /// What it is an index of.
+    pub fn inside(&self) -> impl Iterator<Item = Digest> {
+        let listed = self.manifest["manifests"].as_array().into_iter().flatten();
+        listed.filter_map(|entry| entry["digest"].as_str()?.parse().ok())
+    }
+
+    /// What it is an index of, and what it is built on.
+    pub fn refers_to(&self) -> impl Iterator<Item = Digest> {
+        let base = self.manifest["annotations"][BASE].as_str().and_then(|base| base.parse().ok());
+        self.inside().chain(base)
+    }
+
+    /// Whether it only lists, or signs, what is attached to another (distribution-spec, "Referrers Tag Schema").
+    pub fn is_list(&self) -> bool {
+        !self.tags.is_empty() && self.tags.iter().all(|tag| tag.starts_with("sha256-"))
+    }
+
+    /// Whether it lists what is attached to this one.
+    pub fn lists(&self, digest: &Digest) -> bool {
+        let prefix = format!("sha256-{}", digest.hex());
+        self.is_list() && self.tags.iter().all(|tag| tag.starts_with(&prefix))
+    }
+
+    /// Its blobs with their sizes, itself among them.
+    pub fn blobs(&self, digest: &Digest) -> Vec<(Digest, u64)> {
+        let layers = self.manifest["layers"].as_array().into_iter().flatten();
+        let named = layers.chain([&self.manifest["config"]]).filter_map(|blob| {
+            Some((blob["digest"].as_str()?.parse().ok()?, blob["size"].as_u64().unwrap_or(0)))
+        });
+        named.chain([(digest.clone(), self.size)]).collect()
+    }
+}
+
+fn is_inputs(tag: &str) -> bool {
+    tag.strip_prefix("src-")
+        .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// Whether a tag is neither the inputs' nor a commit's. A date looks like a commit of digits alone, and is a name.
+pub(super) fn is_name(tag: &str) -> bool {
+    let is_commit = |text: &str| {
+        text.len() == 7
+            && text.bytes().all(|c| c.is_ascii_hexdigit())
+            && !text.bytes().all(|c| c.is_ascii_digit())
+    };
+    !is_inputs(tag) && !tag.rsplit_once('-').is_some_and(|(_, commit)| is_commit(commit))
+}
+
+/// The images that nobody needs: neither named, needed, young, among the newest, nor part of one that stays.
+pub(super) fn unneeded(
+    images: &BTreeMap<Digest, Named>,
+    needed: &BTreeSet<Digest>,
+    newest: usize,
+    now: Timestamp,
+) -> BTreeSet<Digest> {
+    let own = images.iter().filter(|(_, image)| image.is_nobodys());
+    let mut own: Vec<_> = own.filter_map(|(digest, image)| Some((image.created()?, digest))).collect();
+    own.sort_by_key(|(created, _)| Reverse(*created));
+    let old = own
+        .into_iter()
+        .skip(newest)
+        .filter(|(created, digest)| !needed.contains(*digest) && now.duration_since(*created) > YOUNG);
+    let mut gone: BTreeSet<Digest> = old.map(|(_, digest)| digest.clone()).collect();
+    loop {
+        let left = images.iter().filter(|(digest, _)| !gone.contains(*digest));
+        let parts: BTreeSet<Digest> = left.flat_map(|(_, image)| image.refers_to()).collect();
+        let before = gone.len();
+        gone.retain(|digest| !parts.contains(digest));
+        if gone.len() == before {
+            return gone;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: &str = "2026-06-01T12:00:00Z";
+
+    fn digest(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    fn own(name: &str, created: &str) -> (Digest, Named) {
+        let tags = [format!("src-{}", digest(name).hex()), "main-3f2c1ab".to_owned()];
+        let manifest = json!({"annotations": {CREATED: created}});
+        (digest(name), Named { tags: tags.into(), manifest, size: 10 })
+    }
+
+    fn gone(images: &BTreeMap<Digest, Named>, needed: &[&str], newest: usize) -> BTreeSet<Digest> {
+        let needed = needed.iter().map(|name| digest(name)).collect();
+        unneeded(images, &needed, newest, NOW.parse().expect("a time"))
+    }
+
+    #[test]
+    fn what_is_needed_young_or_among_the_newest_stays() {
+        let images = BTreeMap::from([
+            own("old", "2026-01-01T00:00:00Z"),
+            own("older", "2025-01-01T00:00:00Z"),
+            own("oldest", "2024-01-01T00:00:00Z"),
+            own("young", "2026-06-01T11:30:00Z"),
+            own("undated", "1970-01-01T00:00:00Z"),
+        ]);
+        let all = ["old", "older", "oldest"].map(digest);
+        assert_eq!(gone(&images, &[], 0), BTreeSet::from(all));
+        assert_eq!(gone(&images, &["older"], 2), BTreeSet::from([digest("oldest")]));
+    }
+
+    #[test]
+    fn what_somebody_has_named_stays() {
+        for name in ["staging", "v1.2", "latest", "release-20240101", "release-2024010", "keep-it"] {
+            let (digest, mut image) = own("old", "2024-01-01T00:00:00Z");
+            image.tags.insert(name.to_owned());
+            assert!(gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(), "{name}");
+        }
+        let (digest, mut image) = own("old", "2024-01-01T00:00:00Z");
+        image.tags = ["main-3f2c1ab".to_owned()].into();
+        assert!(gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(), "not shipit's");
+    }
+
+    #[test]
+    fn what_an_image_that_stays_is_made_of_stays_with_it() {
+        let (top, mut image) = own("top", "2025-01-01T00:00:00Z");
+        image.manifest["annotations"][BASE] = json!(digest("middle"));
+        let (middle, mut between) = own("middle", "2024-01-01T00:00:00Z");
+        between.manifest["annotations"][BASE] = json!(digest("base"));
+        let index = json!({"manifests": [{"digest": digest("part")}]});
+        let index = Named { tags: ["all".to_owned()].into(), manifest: index, size: 1 };
+        let images = BTreeMap::from([
+            (top, image),
+            (middle, between),
+            own("base", "2023-01-01T00:00:00Z"),
+            own("part", "2023-01-01T00:00:00Z"),
+            (digest("index"), index),
+        ]);
+        assert!(gone(&images, &["top"], 0).is_empty());
+        assert_eq!(gone(&images, &[], 0), BTreeSet::from(["top", "middle", "base"].map(digest)));
+    }
+}

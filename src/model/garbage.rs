@@ -1,0 +1,40 @@
+//! Images that nobody needs: what a collection finds, and what it took away.
+
+use jiff::Timestamp;
+
+use crate::model::Digest;
+
+/// An image that nobody needs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Unneeded {
+    /// The image.
+    pub digest: Digest,
+    /// The repository that it is in; in a layout the service, when a tag still says whose it is.
+    pub repository: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// When it was made, which is when its commit was.
+    pub created: Option<Timestamp>,
+}
+
+/// What a collection found, and what it did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Collected {
+    /// The images that nobody needs.
+    pub images: Vec<Unneeded>,
+    /// How many blobs no image uses that is left.
+    pub blobs: usize,
+    /// How many bytes these have.
+    pub bytes: u64,
+    /// Why the images are still there, when they were to be taken away and the registry does not let them.
+    pub refused: Option<String>,
+}
+
+/// Whether what nobody needs is only told, or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collect {
+    /// Told.
+    Report,
+    /// Taken away.
+    TakeAway,
+}
