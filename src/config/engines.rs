@@ -2,8 +2,8 @@
 
 use crate::config::suggest::suggest;
 use crate::config::types::{
-    BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish, RegistryKind, Resources, Runtime,
-    Service, StateKind, TrafficKind,
+    Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish, RegistryKind, Resources,
+    Runtime, Service, StateKind, TrafficKind,
 };
 use crate::config::validate::Findings;
 use crate::model::ServiceName;
@@ -389,6 +389,26 @@ fn state(findings: &mut Findings<'_>, environment: &Environment) {
 }
 
 /// The keys of the builder that a service asks for.
+/// Docker takes layers from images, buildah from repositories that it fills itself.
+fn cache(findings: &mut Findings<'_>, name: &ServiceName, build: &Build) {
+    let path = |key| ["services", name.as_str(), "build", key];
+    if build.kind == BuildKind::Docker && build.cache_to.is_some() {
+        let message = "only the builder `buildah` has this: docker's images are what layers are taken from";
+        findings.add(&path("cache_to"), message, TAKE_OUT);
+    }
+    if build.kind != BuildKind::Buildah {
+        return;
+    }
+    let all = build.cache_from.iter().map(|from| ("cache_from", from));
+    for (key, place) in all.chain(build.cache_to.iter().map(|to| ("cache_to", to))) {
+        let last = place.rsplit('/').next().unwrap_or_default();
+        if !last.contains("{{") && last.contains([':', '@']) {
+            let message = format!("`{place}` names an image, and buildah keeps layers in a repository");
+            findings.add(&path(key), message, "write it without the tag: `registry.example.com/shop/cache`");
+        }
+    }
+}
+
 pub(super) fn builder(
     findings: &mut Findings<'_>,
     environment: &Environment,
@@ -412,6 +432,7 @@ pub(super) fn builder(
         ("args", !build.args.is_empty()),
         ("secrets", !build.secrets.is_empty()),
         ("cache_from", !build.cache_from.is_empty()),
+        ("cache_to", build.cache_to.is_some()),
     ];
     let (others, message) = match build.kind {
         BuildKind::Pack => (&dockerfile[..], "only the builders `docker` and `buildah` have this"),
@@ -420,6 +441,7 @@ pub(super) fn builder(
     for (key, _) in others.iter().filter(|(_, given)| *given) {
         findings.add(&["services", name.as_str(), "build", key], message, TAKE_OUT);
     }
+    cache(findings, name, build);
     for secret in build.secrets.iter().filter(|secret| !environment.secrets.contains_key(*secret)) {
         let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
         let message = format!("there is no secret `{secret}` in this environment");

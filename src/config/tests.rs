@@ -125,6 +125,14 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ("services: {web: {build: {target: a}}}", "build.target: only the builders `docker` and `buildah`"),
         ("services: {web: {build: {kind: docker, secrets: [a]}}}", "there is no secret `a`"),
         (
+            "services: {web: {build: {kind: docker, cache_to: r/a}}}",
+            "build.cache_to: only the builder `buildah` has this",
+        ),
+        (
+            "services: {web: {build: {kind: buildah, cache_from: [\"r:5000/a:b\"]}}}",
+            "build.cache_from: `r:5000/a:b` names an image",
+        ),
+        (
             "services: {web: {manifests: deploy/*.yaml}}",
             "services.web.manifests: only a Kubernetes cluster has this",
         ),

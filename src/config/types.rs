@@ -599,9 +599,13 @@ pub struct Build {
     /// come into no layer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// `docker` and `buildah`: images whose layers may be used again, templates.
+    /// Where layers of other builds are found, templates. `docker`: images that were built with this key; `buildah`:
+    /// repositories that `cache_to` has filled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache_from: Vec<String>,
+    /// `buildah`: the repository that layers are kept in for other builds, a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_to: Option<String>,
     /// What images are made for: `[linux/amd64, linux/arm64]`. The result is an index with an image for each. Without it
     /// the result is one image, for the machine that builds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -282,6 +282,8 @@ fn dockerfile(
     }
     let at = format!("services.{name}.build.cache_from");
     let cache_from = build.cache_from.iter().map(|image| templates.render(&at, name, image));
+    let at = format!("services.{name}.build.cache_to");
+    let cache_to = build.cache_to.as_ref().map(|image| templates.render(&at, name, image));
     Ok(BuildSpec::Dockerfile(DockerfileSpec {
         tool,
         context: clean(&build.context),
@@ -290,6 +292,7 @@ fn dockerfile(
         args: rendered(templates, name, "args", &build.args)?,
         secrets,
         cache_from: cache_from.collect::<Result<_, _>>()?,
+        cache_to: cache_to.transpose()?,
         labels: rendered(templates, name, "labels", &build.labels)?,
         leave_out: leave_out(configuration),
         platforms: platforms(&build.platforms),

@@ -51,8 +51,11 @@ pub struct DockerfileSpec {
     pub args: BTreeMap<String, String>,
     /// Secrets that a `RUN --mount=type=secret` may read, by id. They come into no layer.
     pub secrets: BTreeMap<String, SecretRef>,
-    /// Images whose layers may be used again.
+    /// Where layers of other builds are found.
     pub cache_from: Vec<String>,
+    /// Where layers are kept for other builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_to: Option<String>,
     /// Labels of the image.
     pub labels: BTreeMap<String, String>,
     /// Folders of the project that are no inputs: shipit's own state and images.

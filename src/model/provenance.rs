@@ -88,6 +88,7 @@ mod tests {
             args: BTreeMap::new(),
             secrets: BTreeMap::from([("token".to_owned(), SecretRef::File("/run/secrets/token".into()))]),
             cache_from: Vec::new(),
+            cache_to: None,
             labels: BTreeMap::new(),
             leave_out: Vec::new(),
             platforms: Vec::new(),

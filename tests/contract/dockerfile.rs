@@ -46,6 +46,7 @@ pub fn spec(tool: Tool) -> DockerfileSpec {
         args: BTreeMap::new(),
         secrets: BTreeMap::new(),
         cache_from: Vec::new(),
+        cache_to: None,
         labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
         leave_out: Vec::new(),
         platforms: Vec::new(),
@@ -148,6 +149,25 @@ async fn the_same_files_give_the_same_image_and_what_is_ignored_is_not_in_it() {
         assert_ne!(changed.expects, first.expects);
         spec.args.insert("GREETING".to_owned(), "servus".to_owned());
         assert_ne!(request(root.path(), spec, Bases::new()).await.expects, changed.expects);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_the_stage_that_is_built() {
+    for tool in tools() {
+        let root = tempfile::tempdir().expect("a folder");
+        let dockerfile = "FROM scratch AS one\nCOPY a /one\nFROM scratch AS two\nCOPY a /two\n";
+        write(root.path(), &[("Dockerfile", dockerfile), ("a", "1")]);
+        let images = root.path().join("images");
+        for target in ["one", "two"] {
+            let spec = DockerfileSpec { target: Some(target.to_owned()), ..spec(tool) };
+            let request = request(root.path(), spec, Bases::new()).await;
+            let built = Builders.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+            Layout::new(images.clone()).push(&web(), &built, &[], &|_| {}).await.expect("pushed");
+            let (files, _) = contents(&images, &built);
+            assert_eq!(files.contains(" one"), target == "one", "{tool:?} {target}: {files}");
+            assert_eq!(files.contains(" two"), target == "two", "{tool:?} {target}: {files}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod activation;
+mod cache;
 mod carry;
 mod changes;
 mod containers;

@@ -289,8 +289,15 @@ fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path)
     for (name, value) in &spec.labels {
         add("--label", format!("{name}={value}"));
     }
-    for image in &spec.cache_from {
-        add("--cache-from", image.clone());
+    for from in &spec.cache_from {
+        add("--cache-from", from.clone());
+    }
+    if let Some(to) = &spec.cache_to {
+        add("--cache-to", to.clone());
+    }
+    if spec.tool == Tool::Docker && !spec.cache_from.is_empty() {
+        // The image itself tells other builds of its layers: BuildKit takes them from no other.
+        add("--build-arg", "BUILDKIT_INLINE_CACHE=1".to_owned());
     }
     if spec.tool == Tool::Buildah {
         words.push("--layers".to_owned());
