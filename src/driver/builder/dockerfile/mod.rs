@@ -261,9 +261,23 @@ async fn build(
         Tool::Buildah => vector.push(sent.context().display().to_string()),
     }
     let line = command::Line { vector: &vector, folder, env: &env };
-    command::run_with(&line, stdin, spec.within, progress, cancel).await?;
+    let progress = |line: &str| {
+        if tells_something(line) {
+            progress(line);
+        }
+    };
+    command::run_with(&line, stdin, spec.within, &progress, cancel).await?;
     let file = folder.join("id");
     Ok(std::fs::read_to_string(&file).map_err(io("reading", &file))?.trim().to_owned())
+}
+
+/// BuildKit puts the hash of a step on a line of its own, and an empty line after each.
+fn tells_something(line: &str) -> bool {
+    let hash = line.strip_prefix('#').and_then(|rest| rest.split_once(" sha256:"));
+    let is_hash = hash.is_some_and(|(step, hash)| {
+        step.chars().all(|c| c.is_ascii_digit()) && hash.chars().all(|c| c.is_ascii_hexdigit())
+    });
+    !line.trim().is_empty() && !is_hash
 }
 
 fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path) -> Vec<String> {
@@ -394,5 +408,22 @@ impl Secrets {
             files.insert(id.clone(), path);
         }
         Ok(Self { files, _folder: Some(folder) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_build_are_its_steps_and_what_they_say() {
+        for line in
+            ["#4 [1/3] COPY a /a", "#4 CACHED", "#5 0.2 sha256:abc is what it says", "STEP 1/2: FROM scratch"]
+        {
+            assert!(tells_something(line), "{line}");
+        }
+        for line in ["", "  ", "#4 sha256:c40d381007f78fc1e047e161269cce70377f0d43bc2714730b2e1d402e927d3c"] {
+            assert!(!tells_something(line), "{line}");
+        }
     }
 }
