@@ -3,6 +3,7 @@
 //!
 //! It is one thread when it makes the container, as a fork asks for, and it outlives the agent as the services do. The
 //! agent sees it as it sees any process: what it is told, the container is told; how the container ends, it ends.
+//! Without root it first becomes root of a namespace of its own ([`userns`]).
 //!
 //! ```text
 //! BUNDLE/config.json   what the container is (OCI runtime-spec)
@@ -13,6 +14,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -21,6 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_pro
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agent::userns;
 use crate::files::process::started;
 use crate::model::chain;
 
@@ -40,24 +43,32 @@ fn state(bundle: &Path) -> PathBuf {
     bundle.join("state")
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Runs the container of a folder to its end; gives its exit code.
 pub fn run(bundle: &Path) -> Result<u8, Reason> {
+    if !is_root() {
+        return Err(userns::enter());
+    }
     let outcome = make(bundle).and_then(wait);
     remove(bundle);
     outcome
 }
 
 fn make(bundle: &Path) -> Result<Pid, Reason> {
+    let (user, group) = runs_as(bundle)?;
+    if !userns::has(user, group) {
+        return Err(format!(
+            "it runs as the user {user}:{group}, and without root there is only what `newuidmap` and /etc/subuid give"
+        ));
+    }
     let files = fs::read_to_string(bundle.join("layer")).map_err(said("reading the image's place"))?;
     for folder in ["upper", "work", "rootfs", "state"] {
         fs::create_dir_all(bundle.join(folder)).map_err(said("making its folders"))?;
     }
-    let path = |name: &str| bundle.join(name).display().to_string();
-    let options = format!("lowerdir={files},upperdir={},workdir={}", path("upper"), path("work"));
-    let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
-    let flags = MountFlags::NODEV | MountFlags::NOSUID;
-    mount("overlay", bundle.join("rootfs"), "overlay", flags, options.as_c_str())
-        .map_err(said("mounting its files (overlayfs)"))?;
+    overlay(&files, bundle)?;
     let mut container = builder(bundle)?
         .as_init(bundle)
         .with_systemd(false)
@@ -70,6 +81,28 @@ fn make(bundle: &Path) -> Result<Pid, Reason> {
         .map_err(said("writing its process down"))?;
     container.start().map_err(|error| chain(&error))?;
     Ok(pid)
+}
+
+/// An image's files with a container's own changes over them.
+fn overlay(files: &str, bundle: &Path) -> Result<(), Reason> {
+    let path = |name: &str| bundle.join(name).display().to_string();
+    let mut options = format!("lowerdir={files},upperdir={},workdir={}", path("upper"), path("work"));
+    if userns::is_inside() {
+        // What is deleted is written down in attributes that a user may set.
+        options.push_str(",userxattr");
+    }
+    let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
+    let flags = MountFlags::NODEV | MountFlags::NOSUID;
+    mount("overlay", bundle.join("rootfs"), "overlay", flags, options.as_c_str())
+        .map_err(said("mounting its files (overlayfs)"))
+}
+
+/// The user and group of a container's service.
+fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
+    let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
+    let what: serde_json::Value = serde_json::from_slice(&text).map_err(said("reading what it is"))?;
+    let id = |name: &str| what["process"]["user"][name].as_u64().and_then(|id| u32::try_from(id).ok());
+    Ok((id("uid").unwrap_or(0), id("gid").unwrap_or(0)))
 }
 
 /// What makes the container's processes, as children of this one.
@@ -118,6 +151,31 @@ fn code(status: Option<WaitStatus>) -> u8 {
 /// Ends what runs in a container's folder, and takes the folder away: nothing of it stays.
 pub fn remove(bundle: &Path) {
     kill(bundle);
+    if is_root() {
+        clear(bundle);
+    } else if bundle.exists() {
+        // What the container's own users left, only they can take away.
+        let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
+        let _ = Command::new(program)
+            .args(["agent", "contain-remove"])
+            .arg(bundle)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// The same, in a process of its own.
+pub fn remove_inside(bundle: &Path) -> Result<u8, Reason> {
+    if !is_root() {
+        return Err(userns::enter());
+    }
+    clear(bundle);
+    Ok(0)
+}
+
+fn clear(bundle: &Path) {
     let container = libcontainer::container::Container::load(state(bundle).join(name(bundle)));
     if let Ok(mut container) = container {
         let _ = container.delete(true);
@@ -126,29 +184,58 @@ pub fn remove(bundle: &Path) {
     let _ = fs::remove_dir_all(bundle);
 }
 
+/// Whether containers can be made without root, with their files in this folder: does all that is asked of the kernel.
+pub fn probe(folder: &Path) -> Result<u8, Reason> {
+    let is_first = std::process::id() == 1;
+    if is_first {
+        let mounted = mount("proc", folder, "proc", MountFlags::NOSUID, None);
+        return mounted.map(|()| 0).map_err(said("mounting /proc in a namespace"));
+    }
+    if !is_root() {
+        return Err(userns::enter());
+    }
+    let place =
+        tempfile::Builder::new().prefix("probe-").tempdir_in(folder).map_err(said("making a folder"))?;
+    for folder in ["files", "upper", "work", "rootfs", "proc"] {
+        fs::create_dir(place.path().join(folder)).map_err(said("making a folder"))?;
+    }
+    overlay(&place.path().join("files").display().to_string(), place.path())?;
+    userns::new_pids()?;
+    let program = std::env::current_exe().map_err(said("finding this program"))?;
+    let first =
+        Command::new(program).args(["agent", "contain-probe"]).arg(place.path().join("proc")).status();
+    for folder in ["rootfs", "proc"] {
+        let _ = unmount(place.path().join(folder), UnmountFlags::DETACH);
+    }
+    let status = first.map_err(said("starting a process in a namespace"))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
 /// Ends a container at once, and with its first process all others in it.
 pub fn kill(bundle: &Path) {
-    let text = fs::read_to_string(bundle.join("init")).unwrap_or_default();
-    let Some((pid, since)) = text.split_once(' ') else { return };
-    let (Ok(pid), Ok(since)) = (pid.parse::<u32>(), since.parse::<u64>()) else { return };
-    if started(pid) != Some(since) {
-        return;
-    }
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+    if let Some(pid) = first(bundle).and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
+/// A container's first process, if it is certainly the one that was written down.
+fn first(bundle: &Path) -> Option<u32> {
+    let text = fs::read_to_string(bundle.join("init")).ok()?;
+    let (pid, since) = text.split_once(' ')?;
+    let (pid, since) = (pid.parse().ok()?, since.parse().ok()?);
+    (started(pid) == Some(since)).then_some(pid)
+}
+
 /// Runs a command in a container that runs; gives its exit code.
 pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
-    let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
-    let what: serde_json::Value = serde_json::from_slice(&text).map_err(said("reading what it is"))?;
-    // As whom the service runs, and not as root.
-    let user = |id: &str| what["process"]["user"][id].as_u64().and_then(|id| u32::try_from(id).ok());
+    if !is_root() {
+        return Err(first(bundle).map_or_else(|| "it does not run".to_owned(), userns::join));
+    }
+    let (user, group) = runs_as(bundle)?;
     let pid = builder(bundle)?
         .as_tenant()
-        .with_user(user("uid"))
-        .with_group(user("gid"))
+        .with_user(Some(user))
+        .with_group(Some(group))
         .with_container_args(command.to_vec())
         .with_detach(true)
         .build()

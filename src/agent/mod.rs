@@ -30,5 +30,6 @@ pub mod router;
 pub mod runtime;
 pub mod server;
 pub mod unit;
+mod userns;
 
 use crate::proto::Directory;

@@ -52,6 +52,18 @@ enum What {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Take a container's folder away: the agent, for what the container's users left.
+    #[command(hide = true)]
+    ContainRemove {
+        /// The container's folder.
+        bundle: PathBuf,
+    },
+    /// See whether containers can be made without root.
+    #[command(hide = true)]
+    ContainProbe {
+        /// A folder to try it in.
+        folder: PathBuf,
+    },
     /// Print a systemd unit with socket activation, so that a restart refuses no connection.
     Unit,
 }
@@ -61,6 +73,13 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
     let done = match &args.command {
         What::Contain { bundle } => agent::contain(bundle),
         What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
+        What::ContainRemove { bundle } => agent::contain_remove(bundle),
+        What::ContainProbe { folder } => {
+            return Some(agent::contain_probe(folder).unwrap_or_else(|reason| {
+                anstream::eprintln!("{reason}");
+                1
+            }));
+        }
         _ => return None,
     };
     Some(done.unwrap_or_else(|reason| {
@@ -77,7 +96,10 @@ pub(super) async fn exec(_: &Cx, args: Args) -> Result<Exit, Failure> {
         What::Stop { services } => print(&agent::stop(directory, services.into()).await?),
         What::Logs { tail } => print(&agent::logs(directory, tail)),
         // Done before there is a runtime of many threads: `direct`.
-        What::Contain { .. } | What::ContainExec { .. } => {}
+        What::Contain { .. }
+        | What::ContainExec { .. }
+        | What::ContainRemove { .. }
+        | What::ContainProbe { .. } => {}
         What::Unit => print(&agent::unit(directory).await?),
     }
     Ok(Exit::Done)

@@ -141,3 +141,13 @@ pub fn contain(bundle: &std::path::Path) -> Result<u8, String> {
 pub fn contain_exec(bundle: &std::path::Path, command: &[String]) -> Result<u8, String> {
     crate::agent::contain::exec(bundle, command)
 }
+
+/// Takes a container's folder away. For a process of one thread.
+pub fn contain_remove(bundle: &std::path::Path) -> Result<u8, String> {
+    crate::agent::contain::remove_inside(bundle)
+}
+
+/// Sees whether containers can be made without root. For a process of one thread.
+pub fn contain_probe(folder: &std::path::Path) -> Result<u8, String> {
+    crate::agent::contain::probe(folder)
+}

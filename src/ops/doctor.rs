@@ -1,34 +1,24 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
-use crate::agent::runtime::{container, systemd};
-use crate::config::types::{ClusterKind, Runtime};
+use crate::agent::runtime::container;
+use crate::agent::runtime::systemd::{self, Lack};
+use crate::config::types::{ClusterKind, Environment, Runtime};
 use crate::model::ContentHash;
 use crate::model::Manifest;
 use crate::model::desired::Desired;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Examined};
+use crate::proto::Directory;
 
 /// Looks at everything that a plan and its run would use. Changes nothing.
 pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let desired = session.desired()?;
     let ports = &session.ports;
     let mut found = vec![well(format!("{} → {} is valid", session.project.name, session.environment))];
-    let cluster = &session.configuration()?.cluster;
-    if cluster.kind == ClusterKind::Host {
-        let what = format!("instances are started by the runtime `{}`", runtime(cluster.runtime));
-        let (fault, help) = lack(session.configuration()?).map(|lack| (lack.reason, lack.help)).unzip();
-        let can_start = fault.is_none();
-        found.push(Examined { what, fault, help });
-        if cluster.runtime == Runtime::Systemd && can_start && !systemd::lingers().await {
-            let what = "units go on when you log out".to_owned();
-            found.push(ill(what, &"lingering is off", "`loginctl enable-linger` switches it on"));
-        }
-        if cluster.runtime == Runtime::Process
-            && let Some(reason) = container::why_not()
-        {
-            found.push(well(format!("containers without a daemon are not possible here: {reason}")));
-        }
+    let environment = session.configuration()?;
+    if environment.cluster.kind == ClusterKind::Host {
+        found.extend(instances(session, environment).await);
     }
     if !desired.resources.is_empty() {
         let provider = ports.provider.examine(&desired.resources).await;
@@ -63,7 +53,35 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     Ok(found)
 }
 
-pub(super) const fn runtime(runtime: Runtime) -> &'static str {
+/// How instances are started on this machine, and what is not possible.
+async fn instances(session: &Session, environment: &Environment) -> Vec<Examined> {
+    let runtime = environment.cluster.runtime;
+    let what = format!("instances are started by the runtime `{}`", name(runtime));
+    if let Some(Lack { reason, help }) = lack(&session.root, environment) {
+        return vec![ill(what, &reason, &help)];
+    }
+    let mut found = vec![well(what)];
+    let directory = || Directory::find(environment.cluster.directory(&session.root));
+    match runtime {
+        Runtime::Systemd if !systemd::lingers().await => {
+            let what = "units go on when you log out".to_owned();
+            found.push(ill(what, &"lingering is off", "`loginctl enable-linger` switches it on"));
+        }
+        Runtime::Container if !container::has_limits() => {
+            found.push(well("limits of containers are not possible here: they need root".to_owned()));
+        }
+        Runtime::Process => {
+            let reason = container::why_not(&directory());
+            let told = |reason| well(format!("containers without a daemon are not possible here: {reason}"));
+            found.extend(reason.map(told));
+        }
+        _ => {}
+    }
+    found
+}
+
+/// A runtime by its name in the configuration.
+pub(super) const fn name(runtime: Runtime) -> &'static str {
     match runtime {
         Runtime::Process => "process",
         Runtime::Container => "container",

@@ -7,7 +7,7 @@ use crate::model::check::{Check, SignatureCheck};
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
-use crate::ops::doctor::runtime;
+use crate::ops::doctor::name;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Pull};
@@ -15,11 +15,11 @@ use crate::port::engine::{EngineError, Pull};
 /// Fails when this machine cannot start instances as the environment asks for.
 pub fn can_start(session: &Session) -> Result<(), Error> {
     let environment = session.configuration()?;
-    let Some(Lack { reason, help }) = lack(environment) else { return Ok(()) };
+    let Some(Lack { reason, help }) = lack(&session.root, environment) else { return Ok(()) };
     let what = format!(
         "{} cannot be started by the runtime `{}`",
         session.environment,
-        runtime(environment.cluster.runtime)
+        name(environment.cluster.runtime)
     );
     Err(EngineError::Unreachable { what, reason, help }.into())
 }

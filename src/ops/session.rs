@@ -19,6 +19,7 @@ use crate::model::state::State;
 use crate::ops::{Error, sources, wiring};
 use crate::port::engine::Scope;
 use crate::port::{Ports, Scm};
+use crate::proto::Directory;
 
 /// One project and one of its environments.
 pub struct Session {
@@ -43,7 +44,7 @@ impl Session {
     pub async fn open(folder: &Path, environment: Option<&str>) -> Result<Self, Error> {
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         let mut project = config::load(&root)?;
-        choose_runtimes(&mut project);
+        choose_runtimes(&root, &mut project);
         let scm = Git::new(root.clone());
         let source = scm.source().await?;
         let environment = desired::environment_for(&project, environment, source.branch.as_deref())?;
@@ -77,18 +78,19 @@ impl Session {
 }
 
 /// What `runtime: auto` means on this machine: a container where one can be made, else a process.
-fn choose_runtimes(project: &mut Project) {
+fn choose_runtimes(root: &Path, project: &mut Project) {
     for environment in project.environments.values_mut() {
-        if environment.cluster.kind == ClusterKind::Host && environment.cluster.runtime == Runtime::Auto {
-            let can = container::why_not().is_none();
-            environment.cluster.runtime = if can { Runtime::Container } else { Runtime::Process };
+        let cluster = &mut environment.cluster;
+        if cluster.kind == ClusterKind::Host && cluster.runtime == Runtime::Auto {
+            let can = container::why_not(&Directory::find(cluster.directory(root))).is_none();
+            cluster.runtime = if can { Runtime::Container } else { Runtime::Process };
         }
     }
 }
 
 /// Why instances cannot be started here as the environment asks for; none when they can, or when it is not this
 /// machine that starts them.
-pub(super) fn lack(environment: &Environment) -> Option<Lack> {
+pub(super) fn lack(root: &Path, environment: &Environment) -> Option<Lack> {
     let cluster = &environment.cluster;
     if cluster.kind != ClusterKind::Host {
         return None;
@@ -99,7 +101,7 @@ pub(super) fn lack(environment: &Environment) -> Option<Lack> {
     };
     match cluster.runtime {
         Runtime::Systemd => systemd::lack(),
-        Runtime::Container => container::why_not().map(no_container),
+        Runtime::Container => container::why_not(&Directory::find(cluster.directory(root))).map(no_container),
         Runtime::Process | Runtime::Docker | Runtime::Auto => None,
     }
 }

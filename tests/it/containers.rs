@@ -195,3 +195,174 @@ fn images_come_from_any_registry() {
         assert_eq!(world.get(), "v2", "{runtime}");
     }
 }
+
+/// A world of somebody who is not root, with programs of their own to run.
+struct Nobody {
+    world: World,
+    /// What stands before each command.
+    before: Vec<String>,
+}
+
+/// Somebody who is nobody else.
+const NOBODY: u32 = 65534;
+
+impl Nobody {
+    fn new(runtime: &str) -> Option<Self> {
+        let mut world = world()?;
+        world.project = vec![format!("cluster: {{runtime: {runtime}}}")];
+        // What the tests build may be where only root can look.
+        let programs = world.file("programs");
+        std::fs::create_dir(&programs).expect("a folder");
+        for program in [crate::support::shipit(), crate::support::storefront()] {
+            std::fs::copy(&program, programs.join(program.file_name().expect("a name"))).expect("a copy");
+        }
+        let inside = crate::support::storefront().parent().expect("a folder").display().to_string();
+        world.service.insert(
+            "volumes".to_owned(),
+            format!(
+                "{{{inside}: {}, /lib: /lib, /lib64: /lib64, /usr: /usr, /bin: /bin}}",
+                programs.display()
+            ),
+        );
+        std::os::unix::fs::chown(world.path(), Some(NOBODY), Some(NOBODY)).expect("it is theirs");
+        let id = NOBODY.to_string();
+        let before = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(str::to_owned).into();
+        Some(Self { world, before })
+    }
+
+    /// The same with 1,000 users from 700000 on, in a machine's files that only they see.
+    fn with_many_users(mut self) -> Self {
+        self.world.put("ids", "nobody:700000:1000\n");
+        let ids = self.world.file("ids").display().to_string();
+        let script = "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && exec \"$@\"";
+        let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, &ids];
+        self.before = unshare.map(str::to_owned).into_iter().chain(self.before).collect();
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> crate::support::Said {
+        self.world.configure();
+        let output = Command::new(&self.before[0])
+            .args(&self.before[1..])
+            .arg(self.world.file("programs/shipit"))
+            .args(arguments)
+            .current_dir(self.world.path())
+            .env("SHIPIT_AGENT_DIR", self.world.agent_folder())
+            .env("HOME", self.world.path())
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("it starts");
+        crate::support::Said {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn apply(&self) -> crate::support::Said {
+        self.run(&["apply", "--env", "staging", "--auto-approve"])
+    }
+}
+
+/// A line of a process' status: `Uid`.
+fn status_of(pid: u32, name: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect("a line");
+    line.trim().to_owned()
+}
+
+#[test]
+fn containers_need_no_root() {
+    let Some(mut nobody) = Nobody::new("container") else { return };
+    let inside = "{run: [/bin/sh, -c, \"grep -q storefront /proc/1/cmdline && test $(id -u) = 0\"], \
+                  interval: 100ms, start_within: 10s}";
+    nobody.world.service.insert("health".to_owned(), inside.to_owned());
+    nobody.run(&["doctor", "--env", "staging"]).says("limits of containers are not possible here");
+    nobody.apply().code(0);
+    let world = &nobody.world;
+    assert_eq!(world.get(), "v1");
+    let first = init(&containers(world).remove(0));
+    let namespace =
+        |pid: &str, kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("one");
+    for kind in ["user", "pid", "mnt", "ipc", "uts", "cgroup"] {
+        assert_ne!(namespace(&first.to_string(), kind), namespace("self", kind), "{kind}");
+    }
+    assert_eq!(status_of(first, "Uid").split_whitespace().next(), Some("65534"), "nobody all the same");
+    assert_eq!(status_of(first, "NoNewPrivs"), "1");
+    assert_eq!(mounts(world), 0, "the machine sees none of its mounts");
+
+    // It outlives its agent.
+    let status = |nobody: &Nobody| nobody.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+    signal(world.agent_pid().expect("an agent"), Signal::KILL);
+    nobody.run(&["status", "--env", "staging"]).code(0).says("ready 1/1");
+    assert_eq!(init(&containers(world).remove(0)), first, "the same container");
+    // The process beside it is killed: it is started again, and the old one does not go on.
+    let facts: serde_json::Value = serde_json::from_str(&status(&nobody).stdout).expect("a document");
+    let beside = &facts["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"];
+    signal(beside.as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid"), Signal::KILL);
+    until("it is started again", || {
+        let now = containers(world);
+        now.len() == 1 && now[0].join("init").exists() && init(&now[0]) != first
+    });
+    until("the old one has ended", || !alive(first));
+    until("it answers", || {
+        crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+    });
+
+    world.message("v2");
+    nobody.apply().code(0);
+    assert_eq!(nobody.world.get(), "v2");
+    nobody.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+    assert_eq!(nobody.world.get(), "v1");
+    let lines = nobody.run(&["logs", "--env", "staging"]).code(0).stdout;
+    assert!(lines.contains("storefront listens on"), "{lines}");
+    let last = containers(&nobody.world).iter().map(|bundle| init(bundle)).collect::<Vec<_>>();
+    nobody.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+    until("its folders are gone", || containers(&nobody.world).is_empty());
+    assert!(last.into_iter().all(|pid| !alive(pid)));
+}
+
+#[test]
+fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
+    let Some(mut nobody) = Nobody::new("container").map(Nobody::with_many_users) else { return };
+    if !crate::support::has("newuidmap") {
+        return;
+    }
+    nobody.world.build.push("user: \"123:45\"".to_owned());
+    nobody.apply().code(0);
+    assert_eq!(nobody.world.get(), "v1");
+    let pid = init(&containers(&nobody.world).remove(0));
+    assert_eq!(status_of(pid, "Uid").split_whitespace().next(), Some("700122"));
+    assert_eq!(status_of(pid, "Gid").split_whitespace().next(), Some("700044"));
+    // Nobody has the user 1234.
+    nobody.world.build = vec!["user: \"1234:45\"".to_owned()];
+    nobody.world.service.insert("health".to_owned(), "{failures: 1}".to_owned());
+    nobody.apply().code(1).says("/etc/subuid");
+    nobody.world.service.insert("resources".to_owned(), "{memory_limit: 256Mi}".to_owned());
+    nobody.apply().code(1).says("limits of containers need root");
+    assert_eq!(nobody.world.get(), "v1");
+    nobody.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+    until("its folders are gone", || containers(&nobody.world).is_empty());
+}
+
+#[test]
+fn auto_is_a_container_where_one_can_be_made_without_root() {
+    let Some(mut nobody) = Nobody::new("auto") else { return };
+    nobody.world.service.remove("volumes");
+    nobody.run(&["doctor", "--env", "staging"]).says("runtime `container`");
+    // Inside of another container a part of /proc is covered, and no other may be mounted without root.
+    let script = "mount --bind /dev/null /proc/version && exec \"$@\"";
+    let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
+    nobody.before = unshare.map(str::to_owned).into_iter().chain(nobody.before).collect();
+    let doctor = nobody.run(&["doctor", "--env", "staging"]).says("runtime `process`");
+    let doctor = doctor.says("containers without a daemon are not possible here").says("mounting /proc");
+    assert_eq!(doctor.code, Some(0), "it is no fault");
+    nobody.world.project = vec!["cluster: {runtime: container}".to_owned()];
+    // The agent that the first look has started is not inside.
+    nobody.world.run(&["agent", "stop"]).code(0);
+    nobody
+        .run(&["doctor", "--env", "staging"])
+        .says("mounting /proc")
+        .says("`runtime: process` needs nothing");
+    assert_eq!(nobody.apply().says("mounting /proc").code, Some(1));
+}

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -20,15 +22,58 @@ use crate::port::engine::Pull;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ContainerRuntime;
 
-/// Why this runtime cannot work here; none when it can.
+/// How long the kernel may take to say what it allows.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Why this runtime cannot work here, for the agent of this folder; none when it can.
 #[must_use]
-pub fn why_not() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("it needs root".to_owned());
+pub fn why_not(directory: &Directory) -> Option<String> {
+    if !is_root() {
+        return probe(directory)
+            .err()
+            .map(|reason| format!("without root it needs more of the kernel: {reason}"));
     }
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     (!known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay"))
         .then(|| "the kernel has no overlayfs".to_owned())
+}
+
+/// Whether limits hold here: without root the machine's control groups are not ours.
+#[must_use]
+pub fn has_limits() -> bool {
+    is_root()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Tries it, for what a kernel allows without root cannot be read anywhere.
+fn probe(directory: &Directory) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    directory.prepare().map_err(text)?;
+    let mut process = std::process::Command::new(std::env::current_exe().map_err(text)?)
+        .args(["agent", "contain-probe"])
+        .arg(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(text)?;
+    let deadline = Instant::now() + PROBE;
+    while process.try_wait().map_err(text)?.is_none() {
+        if Instant::now() > deadline {
+            let _ = process.kill();
+            let _ = process.wait();
+            return Err(format!("no answer within {PROBE:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = process.wait_with_output().map_err(text)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
 /// Where a container of this agent has its folder.
@@ -48,7 +93,9 @@ fn of(launch: &Launch) -> io::Result<PathBuf> {
 #[async_trait]
 impl Runtime for ContainerRuntime {
     async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
-        if let Some(reason) = why_not() {
+        let here = directory.clone();
+        let looked = tokio::task::spawn_blocking(move || why_not(&here)).await;
+        if let Some(reason) = looked.map_err(io::Error::other)? {
             return Err(io::Error::other(format!("the runtime `container` cannot work here: {reason}")));
         }
         ProcessRuntime.prepare(directory, pull, image).await
@@ -59,11 +106,11 @@ impl Runtime for ContainerRuntime {
     }
 
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
-        let folder = of(launch)?;
+        let (folder, specification) = (of(launch)?, specification(launch)?.to_string());
         std::fs::DirBuilder::new().recursive(true).create(&folder)?;
-        // For root alone: the configuration has the variables in it.
+        // For its owner alone: the configuration has the variables in it.
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        crate::files::replace(&folder.join("config.json"), specification(launch)?.to_string().as_bytes())?;
+        crate::files::replace(&folder.join("config.json"), specification.as_bytes())?;
         std::fs::write(folder.join("layer"), launch.rootfs.display().to_string())?;
         let beside = Launch {
             rootfs: folder.clone(),
@@ -193,6 +240,9 @@ fn specification(launch: &Launch) -> io::Result<Value> {
     }
     for (inside, from) in &spec.volumes {
         mounts.push(mount(&inside.display().to_string(), "bind", from, &["rbind", "nosuid", "nodev"]));
+    }
+    if (spec.memory.is_some() || spec.cpu.is_some()) && !has_limits() {
+        return Err(io::Error::other("limits of containers need root: take `resources` out"));
     }
     let mut resources = serde_json::Map::new();
     if let Some(memory) = spec.memory {
