@@ -102,7 +102,7 @@ impl Eks<'_> {
         let is_missing =
             |facts: &ResourceFacts| facts.key.kind == ResourceKind::Cluster && facts.settings.is_none();
         if !found.iter().any(is_missing) {
-            found.extend(self.strays(scope, wanted).await?);
+            found.extend(Box::pin(self.strays(scope, wanted)).await?);
         }
         Ok(found)
     }
