@@ -2,8 +2,8 @@
 
 use crate::config::suggest::suggest;
 use crate::config::types::{
-    Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish, RegistryKind, Resources,
-    Runtime, Service, StateKind, TrafficKind,
+    AccessPolicy, Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish, Registry,
+    RegistryKind, Resources, Runtime, Service, StateKind, TrafficKind,
 };
 use crate::config::validate::Findings;
 use crate::model::ServiceName;
@@ -39,6 +39,8 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
             ("create", cluster.create.is_some()),
             ("node_groups", !cluster.node_groups.is_empty()),
             ("fargate_profiles", !cluster.fargate_profiles.is_empty()),
+            ("addons", !cluster.addons.is_empty()),
+            ("access", !cluster.access.is_empty()),
         ];
         refuse(findings, "cluster", &keys, "only `eks` has this");
         return;
@@ -72,11 +74,49 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
             findings.add(&["cluster", "node_groups", name], "it needs a role, subnets, and `max`", help);
         }
     }
+    access(findings, environment);
     if let Some(wanted) = &cluster.create
         && (wanted.role.is_empty() || wanted.subnets.is_empty())
     {
         let help = "write `create: {role: ARN, subnets: […]}`";
         findings.add(&["cluster", "create"], "a cluster has a role and subnets", help);
+    }
+}
+
+/// What Amazon refuses of access entries, said before anything was done.
+fn access(findings: &mut Findings<'_>, environment: &Environment) {
+    for (principal, entry) in &environment.cluster.access {
+        let fields: Vec<&str> = principal.splitn(6, ':').collect();
+        let is_principal = matches!(fields[..], ["arn", _, "iam", _, _, who]
+            if who == "root" || who.starts_with("role/") || who.starts_with("user/"));
+        if !is_principal {
+            let help = "write `arn:aws:iam::123456789012:role/NAME`; a session is its role's";
+            findings.add(&["cluster", "access", principal], "this is no role or user of IAM", help);
+        }
+        for group in entry.groups.iter().flatten() {
+            let kept = ["system:", "eks:", "aws:", "amazon:", "iam:"];
+            if kept.iter().any(|prefix| group.starts_with(prefix)) {
+                let help = "bind a group of your own to the role, or use `policies`";
+                let message = format!("Amazon keeps the group {group} for itself");
+                findings.add(&["cluster", "access", principal, "groups"], message, help);
+            }
+        }
+        let policies = entry.policies.as_deref().unwrap_or_default();
+        for (index, policy) in policies.iter().enumerate() {
+            if policies[..index].iter().any(|other| other.name() == policy.name()) {
+                let message = format!("{} is named twice", policy.name());
+                let help = "write all of its namespaces in one";
+                findings.add(&["cluster", "access", principal, "policies"], message, help);
+            }
+            if let AccessPolicy::Within(within) = policy
+                && within.namespaces.is_empty()
+            {
+                let help =
+                    format!("name some, or write `{}` alone: then it holds in all of them", within.policy);
+                let message = format!("{} holds in no namespace", within.policy);
+                findings.add(&["cluster", "access", principal, "policies"], message, help);
+            }
+        }
     }
 }
 
@@ -320,6 +360,8 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
         ("policy", registry.policy.is_some()),
         ("kms_key", registry.kms_key.is_some()),
         ("tags", !registry.tags.is_empty()),
+        ("pull_through", !registry.pull_through.is_empty()),
+        ("replication", !registry.replication.is_empty()),
     ];
     match registry.kind {
         RegistryKind::Layout => {
@@ -366,6 +408,59 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                 let help = "keep one of them";
                 findings.add(&["registry", "retention"], "`lifecycle_policy` says this already", help);
             }
+            pull_through(findings, registry);
+            replication(findings, registry);
+        }
+    }
+}
+
+fn pull_through(findings: &mut Findings<'_>, registry: &Registry) {
+    for (prefix, rule) in &registry.pull_through {
+        let at = ["registry", "pull_through", prefix];
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
+        if prefix != "ROOT" && (!(2..=30).contains(&prefix.len()) || !prefix.chars().all(fits)) {
+            let help =
+                "2 to 30 lower-case letters, digits, `.`, `_`, `-` and `/`; or `ROOT` for all repositories";
+            findings.add(&at, "this cannot begin a repository's name", help);
+        }
+        if rule.upstream.is_empty() || rule.upstream.contains("://") {
+            let help = "write `upstream: registry-1.docker.io`: a host, without `https://`";
+            findings.add(&at, "nothing says which registry", help);
+        }
+        let is_secret =
+            |arn: &String| arn.starts_with("arn:") && arn.contains(":secret:ecr-pullthroughcache/");
+        if rule.credential.as_ref().is_some_and(|arn| !is_secret(arn)) {
+            let help =
+                "the ARN of a secret whose name begins with `ecr-pullthroughcache/`, as Amazon wants it";
+            findings.add(
+                &["registry", "pull_through", prefix, "credential"],
+                "this is no secret for it",
+                help,
+            );
+        }
+    }
+}
+
+fn replication(findings: &mut Findings<'_>, registry: &Registry) {
+    let own = format!(
+        "{}/{}",
+        registry.region.as_deref().unwrap_or_default(),
+        registry.account.as_deref().unwrap_or_default()
+    );
+    for (index, rule) in registry.replication.iter().enumerate() {
+        let at = index.to_string();
+        let at = ["registry", "replication", &at];
+        let place = rule.place(registry);
+        if rule.to.is_empty() {
+            findings.add(&at, "nothing says where to", "write `to: eu-west-1`");
+        } else if place == own {
+            findings.add(&at, "this is where the images are", "name another region, or another `account`");
+        }
+        if registry.replication[..index].iter().any(|other| other.place(registry) == place) {
+            findings.add(&at, format!("{place} is named twice"), "write all `repositories` in one of them");
+        }
+        if rule.repositories.iter().any(|prefix| prefix.len() < 2) {
+            findings.add(&at, "a repository's beginning has two letters or more", "write `[storefront/]`");
         }
     }
 }

@@ -88,6 +88,22 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "fargate_profiles.b: `role` runs the pods",
         ),
         ("cluster: {node_groups: {a: {}}}", "cluster.node_groups: only `eks` has this"),
+        ("cluster: {addons: {a: {}}}", "cluster.addons: only `eks` has this"),
+        ("cluster: {access: {a: {}}}", "cluster.access: only `eks` has this"),
+        (
+            "cluster: {kind: eks, name: a, access: {arn:aws:sts::1:assumed-role/a/b: {}}}",
+            "this is no role or user of IAM",
+        ),
+        (
+            "cluster: {kind: eks, name: a, access: {arn:aws:iam::1:role/a: {groups: [system:masters]}}}",
+            "Amazon keeps the group system:masters for itself",
+        ),
+        ("registry: {kind: oci, pull_through: {a: {}}}", "registry.pull_through: only `ecr` has this"),
+        ("registry: {kind: ecr, pull_through: {a: {}}}", "this cannot begin a repository's name"),
+        (
+            "registry: {kind: ecr, region: a, account: b, replication: [{to: a}]}",
+            "registry.replication.0: this is where the images are",
+        ),
         ("cluster: {context: prod}", "cluster.context: only a Kubernetes cluster has this"),
         (
             "cluster: {runtime: systemd}\nservices: {web: {volumes: {/data: /a}}}",

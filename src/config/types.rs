@@ -149,6 +149,47 @@ pub struct Registry {
     /// `ecr`: tags of the repositories.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Text>,
+    /// `ecr`: other registries whose images are fetched through this one and kept, by the prefix of their repositories
+    /// here.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub pull_through: BTreeMap<String, PullThrough>,
+    /// `ecr`: where images are copied to when they are pushed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replication: Vec<Replication>,
+}
+
+/// Another registry whose images are fetched through this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PullThrough {
+    /// Its address: `registry-1.docker.io`, `quay.io`. Another one means another rule.
+    pub upstream: String,
+    /// The secret of Secrets Manager that has the user and the password, by its ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// Where images are copied to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replication {
+    /// The region.
+    pub to: String,
+    /// The account's number; the registry's own without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The beginnings of the repositories' names; those of the environment without it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+}
+
+impl Replication {
+    /// The region and the account, as one text.
+    #[must_use]
+    pub fn place(&self, registry: &Registry) -> String {
+        let account = self.account.as_ref().or(registry.account.as_ref());
+        format!("{}/{}", self.to, account.map_or("", String::as_str))
+    }
 }
 
 impl Registry {
@@ -240,6 +281,12 @@ pub struct Cluster {
     /// `eks`: Fargate profiles by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fargate_profiles: BTreeMap<String, FargateProfile>,
+    /// `eks`: addons by name: `vpc-cni`, `coredns`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub addons: BTreeMap<String, Addon>,
+    /// `eks`: who may do what inside of the cluster, by the ARN of the role or user.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub access: BTreeMap<String, AccessEntry>,
 }
 
 impl Cluster {
@@ -354,6 +401,74 @@ pub struct NodeGroup {
     pub min: u16,
     /// How many at the most.
     pub max: u16,
+}
+
+/// An addon of an EKS cluster. A key that is not given is left as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Addon {
+    /// Its version, as Amazon writes it: `v1.19.0-eksbuild.1`. Amazon's default when it is made without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Text>,
+    /// Its own configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<serde_json::Value>,
+    /// The role of its pods; that of the machines without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Whether what it installed stays in the cluster when it leaves the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preserve: Option<bool>,
+}
+
+/// What a role or user may do inside of an EKS cluster. A key that is not given is left as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessEntry {
+    /// Amazon's policies: `AmazonEKSClusterAdminPolicy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<AccessPolicy>>,
+    /// The groups of Kubernetes that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<String>>,
+}
+
+/// A policy for inside of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AccessPolicy {
+    /// In the whole cluster.
+    Everywhere(String),
+    /// In some namespaces.
+    Within(PolicyWithin),
+}
+
+/// A policy that holds in some namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyWithin {
+    /// Its name: `AmazonEKSEditPolicy`.
+    pub policy: String,
+    /// The namespaces.
+    pub namespaces: Vec<String>,
+}
+
+impl AccessPolicy {
+    /// Its name without Amazon's prefix.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let (Self::Everywhere(name) | Self::Within(PolicyWithin { policy: name, .. })) = self;
+        name.rsplit(":cluster-access-policy/").next().unwrap_or(name).to_owned()
+    }
+
+    /// The namespaces in which it holds; all of them when there are none.
+    #[must_use]
+    pub fn namespaces(&self) -> &[String] {
+        match self {
+            Self::Everywhere(_) => &[],
+            Self::Within(within) => &within.namespaces,
+        }
+    }
 }
 
 /// A Fargate profile.

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::config::types::{ClusterKind, EksCluster, Registry, RegistryKind, RegistryRetention};
+use crate::config::types::{
+    AccessEntry, Addon, ClusterKind, EksCluster, Registry, RegistryKind, RegistryRetention,
+};
 use crate::config::{Environment, Project};
 use crate::desired::{DesiredError, repository};
 use crate::model::EnvironmentName;
@@ -23,6 +25,7 @@ pub(super) fn resources(
         }
         resources.sort_by(|a, b| a.key.cmp(&b.key));
         resources.dedup_by(|a, b| a.key == b.key);
+        of_registry(&configuration.registry, &mut resources);
     }
     let cluster = &configuration.cluster;
     if cluster.kind != ClusterKind::Eks {
@@ -55,7 +58,60 @@ pub(super) fn resources(
         ]);
         add(ResourceKind::FargateProfile, name, settings);
     }
+    for (principal, entry) in &cluster.access {
+        add(ResourceKind::AccessEntry, principal, access_settings(entry));
+    }
+    for (name, addon) in &cluster.addons {
+        add(ResourceKind::Addon, name, addon_settings(addon));
+    }
     Ok(resources)
+}
+
+/// What a registry has as a whole.
+fn of_registry(registry: &Registry, resources: &mut Vec<Resource>) {
+    let repositories: Vec<String> = resources.iter().map(|resource| resource.key.name.clone()).collect();
+    let mut add = |kind: ResourceKind, name: String, settings: Settings| {
+        resources.push(Resource { key: ResourceKey { kind, name }, settings });
+    };
+    for (prefix, rule) in &registry.pull_through {
+        let mut settings = settings([("upstream", json!(rule.upstream))]);
+        if let Some(credential) = &rule.credential {
+            settings.insert("credential".to_owned(), json!(credential));
+        }
+        add(ResourceKind::PullThrough, prefix.clone(), settings);
+    }
+    for rule in &registry.replication {
+        let of = if rule.repositories.is_empty() { &repositories } else { &rule.repositories };
+        add(ResourceKind::Replication, rule.place(registry), settings([("repositories", sorted(of))]));
+    }
+}
+
+fn access_settings(entry: &AccessEntry) -> Settings {
+    let mut settings = Settings::new();
+    if let Some(groups) = &entry.groups {
+        settings.insert("groups".to_owned(), sorted(groups));
+    }
+    if let Some(policies) = &entry.policies {
+        let policies = policies.iter().map(|policy| (policy.name(), sorted(policy.namespaces())));
+        settings.insert("policies".to_owned(), policies.collect());
+    }
+    settings
+}
+
+fn addon_settings(addon: &Addon) -> Settings {
+    let mut settings = Settings::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            settings.insert(name.to_owned(), value);
+        }
+    };
+    set("version", addon.version.as_ref().map(|version| json!(version.0)));
+    // As it is when there is none.
+    let plain = |value: Value| if value == json!({}) { Value::Null } else { value };
+    set("configuration", addon.configuration.clone().map(plain));
+    set("role", addon.role.clone().map(Value::from));
+    set("preserve", addon.preserve.map(Value::from));
+    settings
 }
 
 fn settings<const N: usize>(pairs: [(&str, Value); N]) -> Settings {

@@ -3,6 +3,7 @@
 //! Plain data only: no I/O, no clients, no clock. Uses nothing else of the project, and everything
 //! else uses it. Start with [`release`] and [`slot`] for the nouns, then [`plan`] for what is done to them.
 
+pub mod access;
 pub mod address;
 pub mod branch;
 pub mod build;

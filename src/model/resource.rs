@@ -18,26 +18,53 @@ pub type Settings = BTreeMap<String, Value>;
 pub enum ResourceKind {
     /// A registry's repository.
     Repository,
+    /// Another registry whose images are fetched through this one.
+    PullThrough,
+    /// Where a registry's images are copied to.
+    Replication,
     /// A Kubernetes cluster.
     Cluster,
     /// Machines of a cluster.
     NodeGroup,
     /// Which pods of a cluster run on Fargate.
     FargateProfile,
+    /// What the provider installs in a cluster.
+    Addon,
+    /// What one of the provider's identities may do inside of a cluster.
+    AccessEntry,
 }
 
 impl ResourceKind {
-    const ALL: [Self; 4] = [Self::Repository, Self::Cluster, Self::NodeGroup, Self::FargateProfile];
+    const ALL: [Self; 8] = [
+        Self::Repository,
+        Self::PullThrough,
+        Self::Replication,
+        Self::Cluster,
+        Self::NodeGroup,
+        Self::FargateProfile,
+        Self::Addon,
+        Self::AccessEntry,
+    ];
 
     /// As it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Repository => "repository",
+            Self::PullThrough => "pull_through",
+            Self::Replication => "replication",
             Self::Cluster => "cluster",
             Self::NodeGroup => "node_group",
             Self::FargateProfile => "fargate_profile",
+            Self::Addon => "addon",
+            Self::AccessEntry => "access_entry",
         }
+    }
+
+    /// Whether it belongs to a cluster, or is one.
+    #[must_use]
+    pub const fn is_of_cluster(self) -> bool {
+        !matches!(self, Self::Repository | Self::PullThrough | Self::Replication)
     }
 
     /// The settings that cannot be changed: another value means another resource.
@@ -45,6 +72,8 @@ impl ResourceKind {
     pub fn is_fixed(self, setting: &str) -> bool {
         match self {
             Self::Repository => setting == "kms_key",
+            Self::PullThrough => setting == "upstream",
+            Self::Replication | Self::Addon | Self::AccessEntry => false,
             Self::Cluster => matches!(setting, "role" | "subnets"),
             Self::NodeGroup => matches!(setting, "role" | "subnets" | "instance_types" | "disk_size"),
             Self::FargateProfile => matches!(setting, "namespaces" | "subnets" | "role"),
@@ -125,6 +154,9 @@ pub struct ResourceFacts {
     pub settings: Option<Settings>,
     /// Whether it was asked for; a resource of the environment's that was not is one that left the configuration.
     pub wanted: bool,
+    /// Whether it is what lets whoever runs this into the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_callers: bool,
     /// What a reader should know of it besides, in words.
     pub notes: Vec<String>,
     /// The images of a repository.
@@ -135,7 +167,7 @@ impl ResourceFacts {
     /// A resource that is not there.
     #[must_use]
     pub const fn absent(key: ResourceKey) -> Self {
-        Self { key, settings: None, wanted: true, notes: Vec::new(), images: Vec::new() }
+        Self { key, settings: None, wanted: true, is_callers: false, notes: Vec::new(), images: Vec::new() }
     }
 
     /// Over the settings as they are now; none when it is not there.

@@ -64,6 +64,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     if matches!(wanted, Wanted::Apply { .. } | Wanted::Carry(_)) {
         crate::policy::may_take(&observed)?;
         crate::policy::may_remake(&desired.resources, &observed.resources)?;
+        crate::policy::may_enter(&desired.resources, &observed.resources)?;
         images::survive_their_lifecycle(session, &desired, &observed).await?;
     }
     let mut plan = match wanted {

@@ -22,18 +22,26 @@ pub(super) struct Made {
 pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) -> Made {
     let mut made = Made::default();
     let mut fargate: Vec<StepId> = Vec::new();
+    let mut copies: Vec<StepId> = Vec::new();
     for facts in &observed.resources {
         draft.notes.extend(facts.notes.iter().map(|text| format!("{}: {text}", facts.key)));
     }
     // Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
+    // Replication is one document.
     for facts in observed.resources.iter().filter(|facts| !facts.wanted) {
         let address = Address::Resource(facts.key.clone());
         let new = Proposal::new(address, Action::Withdraw, "not in the configuration any more")
             .expecting(facts.fingerprint())
-            .after(&fargate);
+            .after(match facts.key.kind {
+                ResourceKind::FargateProfile => &fargate,
+                ResourceKind::Replication => &copies,
+                _ => &[],
+            });
         let step = draft.add(new);
-        if facts.key.kind == ResourceKind::FargateProfile {
-            fargate = vec![step];
+        match facts.key.kind {
+            ResourceKind::FargateProfile => fargate = vec![step],
+            ResourceKind::Replication => copies = vec![step],
+            _ => {}
         }
     }
     for resource in wanted {
@@ -55,9 +63,12 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
         };
         let kind = resource.key.kind;
         let needs = match kind {
-            ResourceKind::Repository | ResourceKind::Cluster => Vec::new(),
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Cluster => Vec::new(),
+            ResourceKind::Replication => copies.clone(),
             ResourceKind::FargateProfile => [&cluster_of(&made), &fargate[..]].concat(),
-            ResourceKind::NodeGroup => cluster_of(&made),
+            ResourceKind::NodeGroup | ResourceKind::AccessEntry => cluster_of(&made),
+            // Its pods need something to run on.
+            ResourceKind::Addon => made.cluster.clone(),
         };
         let new = Proposal::new(address.clone(), provision(resource.clone(), replace), reason)
             .changing(changes)
@@ -71,7 +82,12 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
             None => draft.add(new),
         };
         match kind {
-            ResourceKind::Repository => made.repositories.push(step),
+            ResourceKind::Repository | ResourceKind::PullThrough => made.repositories.push(step),
+            // What was pushed before is not copied.
+            ResourceKind::Replication => {
+                copies = vec![step];
+                made.repositories.push(step);
+            }
             ResourceKind::FargateProfile => {
                 fargate = vec![step];
                 made.cluster.push(step);
@@ -170,6 +186,34 @@ mod tests {
         let wanted: Vec<_> =
             wanted.into_iter().map(|(a, needs, reason)| (a.to_owned(), needs, reason.to_owned())).collect();
         assert_eq!(steps, wanted);
+    }
+
+    #[test]
+    fn addons_wait_for_machines_and_what_is_one_document_is_written_in_turn() {
+        let wanted = [
+            resource("repository.shop/web", json!({})),
+            resource("replication.eu-west-1/1", json!({"repositories": ["shop/web"]})),
+            resource("replication.eu-west-2/1", json!({"repositories": ["shop/web"]})),
+            resource("cluster.shop", json!({})),
+            resource("node_group.workers", json!({})),
+            resource("access_entry.arn:aws:iam::1:role/a", json!({})),
+            resource("addon.coredns", json!({})),
+        ];
+        let mut found: Vec<_> =
+            wanted.iter().map(|resource| facts(&resource.key.to_string(), None, true)).collect();
+        found.push(facts("replication.us-east-1/1", Some(json!({})), false));
+        let needs: Vec<_> = steps(&wanted, found).into_iter().map(|(a, needs, _)| (a, needs)).collect();
+        let expected = [
+            ("replication.us-east-1/1", vec![]),
+            ("repository.shop/web", vec![]),
+            ("replication.eu-west-1/1", vec![1]),
+            ("replication.eu-west-2/1", vec![3]),
+            ("cluster.shop", vec![]),
+            ("node_group.workers", vec![5]),
+            ("access_entry.arn:aws:iam::1:role/a", vec![5]),
+            ("addon.coredns", vec![5, 6, 7]),
+        ];
+        assert_eq!(needs, expected.map(|(address, needs)| (address.to_owned(), needs)));
     }
 
     #[test]

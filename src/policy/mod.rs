@@ -1,11 +1,13 @@
 //! Branch and promotion rules: pure functions from rules and facts to a verdict.
 
+mod access;
 pub mod lifecycle;
 mod owners;
 mod remake;
 
 use globset::Glob;
 
+pub use access::may_enter;
 pub use owners::may_take;
 pub use remake::may_remake;
 

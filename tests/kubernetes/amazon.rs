@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cluster::{Admin, admin};
+use crate::pretend::Pretend;
 use crate::said::Said;
 
 /// A project on Amazon.
@@ -17,6 +18,8 @@ struct Cloud {
     folder: TempDir,
     /// Sets this test's names apart from others'.
     name: String,
+    /// Who runs it: variables besides the endpoint.
+    who: Vec<(String, String)>,
 }
 
 impl Cloud {
@@ -32,7 +35,20 @@ impl Cloud {
         };
         let folder = tempfile::Builder::new().prefix("aws").tempdir().expect("a folder");
         let name = format!("a{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        Some(Self { admin, endpoint, folder, name })
+        let who = [
+            ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "canary-secret-key-5e1d"),
+        ];
+        let who = who.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Some(Self { admin, endpoint, folder, name, who })
+    }
+
+    /// What moto lacks, in front of it. Tokens are signed for moto itself, which the control plane asks.
+    fn pretend(&mut self) -> Pretend {
+        let pretend = Pretend::start(self.endpoint.trim_start_matches("http://"));
+        self.who.push(("AWS_ENDPOINT_URL_STS".to_owned(), self.endpoint.clone()));
+        self.endpoint = format!("http://{}", pretend.address);
+        pretend
     }
 
     fn path(&self) -> &Path {
@@ -61,8 +77,7 @@ impl Cloud {
             .current_dir(self.path())
             .env("NO_COLOR", "1")
             .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "canary-secret-key-5e1d")
+            .envs(self.who.iter().cloned())
             .env_remove("KUBECONFIG")
             .env_remove("BRANCH_NAME");
         command
@@ -175,10 +190,10 @@ fn from_an_empty_account_to_live_in_one_apply() {
     cloud.apply().code(0);
     cloud.plan().code(0).says("No changes");
 
-    // What this endpoint does not have is said, and nothing else is touched.
+    // What this endpoint does not know is said, and nothing else is touched.
     let newer = changed.replace("1.33", "1.35");
     cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", &newer);
-    cloud.apply().code(1).says("this endpoint does not have UpdateClusterVersion");
+    cloud.apply().code(1).says("the endpoint does not know UpdateClusterVersion");
     cloud.configure("", &changed);
     cloud.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0).says("the infrastructure stays");
 }
@@ -307,6 +322,258 @@ fn every_way_to_be_refused_by_amazon_says_what_to_do() {
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", cloud.path());
     Said::from(&command.output().expect("shipit starts")).code(1).says("aws sso login");
+}
+
+#[test]
+fn what_an_endpoint_does_not_know_is_said() {
+    let Some(cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("", "  addons: {coredns: {}}\n");
+    cloud.plan().code(1).says("the endpoint does not know DescribeAddon").says("AWS_ENDPOINT_URL");
+    cloud.configure("", "  access: {\"arn:aws:iam::123456789012:role/a\": {groups: [a]}}\n");
+    cloud.plan().code(1).says("the endpoint does not know DescribeAccessEntry");
+    cloud.configure("  pull_through: {hub: {upstream: quay.io}}\n", "");
+    cloud.plan().code(1).says("the endpoint does not know DescribePullThroughCacheRules");
+}
+
+#[test]
+fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_others() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let pretend = cloud.pretend();
+    cloud.put("app/a.txt", "v1");
+    let others = json!({"destinations": [{"region": "us-east-1", "registryId": "999999999999"}]});
+    pretend.known().replication.push(others.clone());
+    let secret = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ecr-pullthroughcache/hub";
+    let through = |upstream: &str| {
+        format!("  pull_through: {{hub: {{upstream: {upstream}, credential: \"{secret}\"}}}}\n")
+    };
+    let copies = "  replication: [{to: eu-west-1}, {to: eu-west-2, account: \"210987654321\"}, {to: us-west-2, repositories: [shop/]}]\n";
+    cloud.configure(&format!("{}{copies}", through("registry-1.docker.io")), CLUSTER);
+    cloud
+        .plan()
+        .code(2)
+        .says("+ pull_through.hub")
+        .says("+ replication.eu-west-1/123456789012")
+        .says("rules that others made stay as they are: everything to us-east-1/999999999999");
+    cloud.apply().code(0).says("blue is active");
+    cloud.plan().code(0).says("No changes");
+    let mark = format!("shipit.dev/{}/staging", cloud.name);
+    {
+        let known = pretend.known();
+        assert_eq!(known.replication[0], others);
+        // Three places, two sets of repositories: two rules.
+        assert_eq!(known.replication.len(), 3, "{:?}", known.replication);
+        assert!(known.replication[1].to_string().contains(&mark), "{:?}", known.replication);
+        assert_eq!(known.pull_through["hub"]["upstreamRegistryUrl"], "registry-1.docker.io");
+    }
+    // Somebody changes both by hand.
+    {
+        let mut known = pretend.known();
+        known.pull_through.get_mut("hub").expect("a rule")["credentialArn"] = Value::Null;
+        known.replication.truncate(2);
+    }
+    cloud.plan().code(2).says("~ pull_through.hub").says("replication.").says("Plan: 1 new, 1 change,");
+    cloud.apply().code(0);
+    assert_eq!(pretend.known().pull_through["hub"]["credentialArn"], secret);
+    assert_eq!(pretend.known().replication.len(), 3);
+    // Another upstream is another rule; where nothing is copied any more, the rule goes, and others' stay.
+    cloud.configure(&through("quay.io"), CLUSTER);
+    cloud
+        .plan()
+        .code(2)
+        .says("is made anew: upstream cannot be changed")
+        .says("- replication.eu-west-2/210987654321");
+    cloud.apply().code(0);
+    assert_eq!(pretend.known().pull_through["hub"]["upstreamRegistryUrl"], "quay.io");
+    assert_eq!(pretend.known().replication, [others]);
+    // A rule that left the configuration stays: nobody knows who needs it.
+    cloud.configure("", CLUSTER);
+    cloud.plan().code(0).says("No changes");
+}
+
+const TEAM: &str = "arn:aws:iam::123456789012:role/team";
+
+#[test]
+fn addons_and_who_may_come_in_are_part_of_the_plan() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let pretend = cloud.pretend();
+    cloud.put("app/a.txt", "v1");
+    let access = format!(
+        "  access: {{\"{TEAM}\": {{policies: [AmazonEKSViewPolicy, {{policy: AmazonEKSEditPolicy, namespaces: [b, a]}}], groups: [team]}}}}\n"
+    );
+    let addons = "  addons: {vpc-cni: {version: v1.19.0-eksbuild.1, configuration: {env: {A: \"1\"}}}, coredns: {preserve: true}}\n";
+    cloud.configure("", &format!("{CLUSTER}{access}{addons}"));
+    cloud
+        .plan()
+        .code(2)
+        .says("+ addon.vpc-cni            is not there")
+        .says(&format!("+ access_entry.{TEAM}"));
+    cloud.apply().code(0).says("addon.vpc-cni is CREATING").says("blue is active");
+    cloud.plan().code(0).says("No changes");
+    let edit = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy";
+    {
+        let mut known = pretend.known();
+        let (entry, policies) = known.entries.get_mut(TEAM).expect("an entry");
+        assert_eq!(entry["kubernetesGroups"], json!(["team"]));
+        assert_eq!(policies[edit], json!({"type": "namespace", "namespaces": ["a", "b"]}));
+        // Somebody changes both by hand.
+        policies.remove(edit);
+        policies.insert(
+            "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAdminPolicy".to_owned(),
+            json!({"type": "cluster"}),
+        );
+        known.addons.get_mut("vpc-cni").expect("an addon")["addonVersion"] = json!("v1.18.0-eksbuild.1");
+    }
+    cloud.plan().code(2).says("- v1.18.0-eksbuild.1").says("AmazonEKSAdminPolicy").says("Plan: 2 changes");
+    cloud.apply().code(0);
+    cloud.plan().code(0).says("No changes");
+    {
+        let known = pretend.known();
+        assert_eq!(known.addons["vpc-cni"]["addonVersion"], "v1.19.0-eksbuild.1");
+        assert_eq!(known.addons["vpc-cni"]["configurationValues"], "{\"env\":{\"A\":\"1\"}}");
+        assert_eq!(known.entries[TEAM].1.len(), 2);
+    }
+    // What somebody else has made stays; what this environment made goes when it is not wanted any more.
+    pretend.known().addons.insert(
+        "kube-proxy".to_owned(),
+        json!({"addonName": "kube-proxy", "status": "ACTIVE", "addonVersion": "v1"}),
+    );
+    cloud.configure("", &format!("{CLUSTER}  addons: {{vpc-cni: {{}}}}\n"));
+    cloud.plan().code(2).says("- addon.coredns").says(&format!("- access_entry.{TEAM}")).says("2 removals");
+    cloud.apply().code(0);
+    {
+        let known = pretend.known();
+        assert_eq!(known.addons.keys().collect::<Vec<_>>(), ["kube-proxy", "vpc-cni"]);
+        assert!(known.entries.is_empty());
+        assert!(
+            known.calls.iter().any(|call| call.contains("addons/coredns?preserve=true")),
+            "{:?}",
+            known.calls
+        );
+    }
+    // What an addon lacks is said.
+    cloud.configure("", &format!("{CLUSTER}  addons: {{adot: {{configuration: {{wrong: true}}}}}}\n"));
+    cloud
+        .apply()
+        .code(1)
+        .says("CREATE_FAILED: ConfigurationConflict: somebody else has put it there (DaemonSet/aws-node)");
+    cloud.plan().says("note: addon.adot: it is CREATE_FAILED");
+}
+
+/// The credentials of a session of a role.
+fn session(cloud: &Cloud, endpoint: &str, role: &str) -> Vec<(String, String)> {
+    let url =
+        format!("{endpoint}/?Action=AssumeRole&Version=2011-06-15&RoleSessionName=run-7&RoleArn={role}");
+    let scope = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/sts/aws4_request, SignedHeaders=host, \
+                 Signature=-";
+    let output = Command::new("curl").args(["--silent", "--fail", "--header", scope, &url]).output();
+    let text = String::from_utf8(output.expect("curl starts").stdout).expect("text");
+    let between = |name: &str| {
+        let (_, rest) =
+            text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {text}"));
+        rest.split_once('<').expect("an end").0.to_owned()
+    };
+    let named = |name: &str, value: String| (name.to_owned(), value);
+    let mut who = cloud.who.clone();
+    who.extend([
+        named("AWS_ACCESS_KEY_ID", between("AccessKeyId")),
+        named("AWS_SECRET_ACCESS_KEY", between("SecretAccessKey")),
+        named("AWS_SESSION_TOKEN", between("SessionToken")),
+    ]);
+    who
+}
+
+#[test]
+fn nobody_takes_their_own_access_away() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let moto = cloud.endpoint.clone();
+    let pretend = cloud.pretend();
+    cloud.put("app/a.txt", "v1");
+    let me = "arn:aws:iam::123456789012:role/teams/deployer";
+    let other = cloud.who.clone();
+    let deployer = session(&cloud, &moto, "arn:aws:iam::123456789012:role/deployer");
+    cloud.who.clone_from(&deployer);
+    let access = |policy: &str| format!("{CLUSTER}  access: {{\"{me}\": {{policies: [{policy}]}}}}\n");
+    // Who makes a cluster may do everything in it, until an entry says less.
+    cloud.configure("", &access("AmazonEKSViewPolicy"));
+    cloud.plan().code(6).says("is your own, and would take the place of how you come in now");
+    cloud.configure("", &access("AmazonEKSClusterAdminPolicy"));
+    cloud.apply().code(0).says("blue is active");
+    cloud.plan().code(0).says("No changes");
+    cloud.configure("", &access("AmazonEKSViewPolicy"));
+    cloud.plan().code(6).says("is your own, and would give").says("AmazonEKSClusterAdminPolicy");
+    cloud.configure("", CLUSTER);
+    cloud.plan().code(6).says("would be deleted: you would lose access to the cluster");
+    // Somebody else may; and their plan is not carried out by the one it locks out.
+    cloud.who = other;
+    cloud.run(&["plan", "--env", "staging", "--out", "p.json"]).code(0).says("- access_entry.");
+    cloud.who = deployer;
+    cloud.run(&["apply", "p.json"]).code(1).says("it is your own, and you would lose access to the cluster");
+    assert_eq!(pretend.known().entries.len(), 1);
+}
+
+#[test]
+fn a_cluster_is_upgraded_one_minor_version_at_a_time() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let pretend = cloud.pretend();
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("", CLUSTER);
+    cloud.apply().code(0).says("blue is active");
+    cloud.configure("", &CLUSTER.replace("1.33", "1.35"));
+    cloud.plan().code(2).says("- 1.33").says("+ 1.35");
+    cloud.apply().code(0).says("upgrading to 1.34").says("upgrading to 1.35").says("is UPDATING");
+    cloud.plan().code(0).says("No changes");
+    assert_eq!(pretend.known().version.as_deref(), Some("1.35"));
+    cloud.configure("", CLUSTER);
+    cloud.apply().code(1).says("there is no way from one to the other");
+}
+
+#[test]
+fn credentials_come_from_a_web_identity_and_from_the_machine() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    cloud.put("app/a.txt", "v1");
+    cloud.configure("", "");
+    let pretend = Pretend::start(cloud.endpoint.trim_start_matches("http://"));
+    cloud.endpoint = format!("http://{}", pretend.address);
+    let named = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let home = cloud.path().display().to_string();
+    let nothing = [("HOME", home.as_str()), ("AWS_MAX_ATTEMPTS", "1")];
+    // A pod's: a token in a file, and the role it is for.
+    cloud.put("token", "canary-secret-key-web");
+    let token = cloud.path().join("token").display().to_string();
+    let role = "arn:aws:iam::123456789012:role/web";
+    let web = [("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str()), ("AWS_ROLE_ARN", role)];
+    let off = ("AWS_EC2_METADATA_DISABLED", "true");
+    cloud.who = named(&[&nothing[..], &web[..], &[off]].concat());
+    let doctor = |cloud: &Cloud| cloud.run(&["doctor", "--env", "staging"]);
+    doctor(&cloud).says("Amazon knows this identity: arn:aws:sts::123456789012:assumed-role/web/");
+    // One that has ended, and one that is not there.
+    pretend.known().web_identity = Some("ExpiredTokenException");
+    cloud.plan().code(1).says("expired").says("help:");
+    pretend.known().web_identity = None;
+    std::fs::remove_file(&token).expect("removed");
+    cloud.plan().code(1).says(&token).says("help:");
+
+    // The machine's role.
+    let service = cloud.endpoint.clone();
+    cloud.who = named(&[&nothing[..], &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.as_str())]].concat());
+    cloud.plan().code(1).says("no credentials were found");
+    pretend.known().machine =
+        Some(json!({"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "AKIAIOSFODNN7EXAMPLE",
+        "SecretAccessKey": "canary-secret-key-5e1d", "Token": "t", "Expiration": "2099-01-01T00:00:00Z",
+        "LastUpdated": "2026-01-01T00:00:00Z"}));
+    doctor(&cloud).says("Amazon knows this identity: arn:aws:sts::123456789012:");
+
+    // A session of SSO that nobody logged in to.
+    cloud.put(
+        ".aws/config",
+        "[profile shop]\nsso_session = corp\nsso_account_id = 123456789012\nsso_role_name = dev\n\
+         [sso-session corp]\nsso_region = eu-central-1\nsso_start_url = https://corp.example.com/start\n",
+    );
+    cloud.who = named(&[&nothing[..], &[off, ("AWS_PROFILE", "shop")]].concat());
+    cloud.plan().code(1).says("aws sso login");
 }
 
 /// Every file below a folder that has this in it.

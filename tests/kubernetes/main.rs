@@ -22,5 +22,6 @@ mod import;
 mod kills;
 mod node;
 mod objects;
+mod pretend;
 mod rendered;
 mod traffic;

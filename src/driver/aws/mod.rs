@@ -1,12 +1,14 @@
 //! Amazon Web Services: repositories of ECR, clusters of EKS, and how to log in to both.
 //!
 //! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity, the machine's own
-//! role. [`repository`] and [`eks`] read and write resources as settings; [`provider`] puts them behind the port;
+//! role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and write resources as settings; [`provider`] puts them behind the port;
 //! [`login`] and [`token`] log in to the registry and to the cluster. Start with [`provider`].
 
 pub mod eks;
 pub mod login;
 pub mod provider;
+mod pull_through;
+mod replication;
 mod repository;
 pub mod token;
 
@@ -15,9 +17,10 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ecr::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 
+use crate::model::chain;
 use crate::port::provider::ProviderError;
 
 /// One region, with credentials. Nothing is asked before it is needed.
@@ -56,6 +59,10 @@ impl Aws {
         aws_sdk_ecr::Client::new(self.config().await)
     }
 
+    async fn sts(&self) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::new(self.config().await)
+    }
+
     async fn eks(&self) -> aws_sdk_eks::Client {
         aws_sdk_eks::Client::new(self.config().await)
     }
@@ -67,54 +74,67 @@ fn domain(region: &str) -> &'static str {
 }
 
 /// The error's code, when the service gave one: `AccessDeniedException`.
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
     error.code().unwrap_or_default()
 }
 
 /// Whether an endpoint does not have an operation at all, as those that stand in for Amazon's.
-fn is_unsupported<E: ProvideErrorMetadata>(
-    error: &SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,
-) -> bool {
-    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-    matches!(status, 404 | 405 | 500 | 501) && matches!(code(error), "" | "404" | "500" | "NotImplemented")
+fn is_unsupported<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    matches!(status(error), 404 | 405 | 500 | 501)
+        && matches!(code(error), "" | "404" | "500" | "NotImplemented")
+}
+
+fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    matches!(code(error), "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation")
+}
+
+fn status<E>(error: &SdkError<E>) -> u16 {
+    error.raw_response().map_or(0, |response| response.status().as_u16())
 }
 
 /// What went wrong, in words, and what to do: `action` is the permission that it needs.
-fn failed<E, R>(action: &str, what: impl Into<String>, error: &SdkError<E, R>) -> ProviderError
+fn failed<E>(action: &str, what: impl Into<String>, error: &SdkError<E>) -> ProviderError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     let (reason, help) = explained(action, error);
     ProviderError::Failed { what: what.into(), reason, help }
 }
 
-fn explained<E, R>(action: &str, error: &SdkError<E, R>) -> (String, String)
+fn explained<E>(action: &str, error: &SdkError<E>) -> (String, String)
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
     let message = error.message().unwrap_or_default();
+    if is_unsupported(error) {
+        let operation = action.split(':').next_back().unwrap_or(action);
+        let status = status(error);
+        let reason =
+            format!("the endpoint does not know {operation} (HTTP {status}, and no answer of Amazon's)");
+        let help = "AWS_ENDPOINT_URL names something that stands in for Amazon: take what needs this out of the \
+                    configuration, or use another endpoint; behind a proxy, look at the proxy";
+        return (reason, help.to_owned());
+    }
     let (code, status) = (code(error), matches!(error, SdkError::ServiceError(_)));
-    let whole = DisplayErrorContext(error).to_string();
+    let whole = chain(error);
     let help = match code {
         "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
-            format!("allow `{action}` to this identity; docs/reference/aws-policy.json has all that shipit needs")
+            format!(
+                "allow `{action}` to this identity; docs/reference/aws-policy.json has all that shipit needs"
+            )
         }
         "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
             "the credentials have expired: log in again (`aws sso login`), or renew the variables".to_owned()
         }
         "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidSignatureException" => {
-            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock".to_owned()
+            "the credentials are not known there: look at AWS_PROFILE and AWS_ACCESS_KEY_ID, and at the clock"
+                .to_owned()
         }
         "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
             "Amazon asks for fewer requests: try again in a minute".to_owned()
         }
         "OptInRequired" => "the account has not opted in to this region".to_owned(),
-        _ if whole.contains("credentials") || whole.contains("Credentials") => {
-            "no credentials were found: set AWS_PROFILE, or log in with `aws sso login`, or give the machine a role"
-                .to_owned()
-        }
+        _ if whole.contains("credentials") || whole.contains("Credentials") => without_credentials(),
         _ if whole.contains("region") && !status => {
             "write `region:` in the configuration, or set AWS_REGION".to_owned()
         }
@@ -130,4 +150,22 @@ where
         (code, message) => format!("{code}: {message}"),
     };
     (reason, help)
+}
+
+/// What to do when there are no credentials: it depends on where they should come from.
+fn without_credentials() -> String {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(file) = set("AWS_WEB_IDENTITY_TOKEN_FILE") {
+        return format!(
+            "they come from AWS_WEB_IDENTITY_TOKEN_FILE ({file}) and AWS_ROLE_ARN: look whether the token is there and has \
+             not ended, and whether the role trusts who gave it"
+        );
+    }
+    match set("AWS_PROFILE") {
+        Some(profile) => format!(
+            "they come from the profile {profile}: log in with `aws sso login --profile {profile}`, or look at ~/.aws/config"
+        ),
+        None => "no credentials were found: set AWS_PROFILE, or log in with `aws sso login`, or give the machine a role"
+            .to_owned(),
+    }
 }

@@ -7,8 +7,9 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::aws::eks::{Eks, Waiting};
-use crate::driver::aws::{Aws, explained, repository};
-use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind};
+use crate::driver::aws::{Aws, explained, pull_through, replication, repository};
+use crate::model::access::is_kept;
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
 use crate::model::{Address, Digest, Fingerprint};
 use crate::port::engine::{Examined, Scope};
 use crate::port::provider::{Findings, ProviderError};
@@ -33,22 +34,28 @@ impl AwsProvider {
     }
 
     /// One resource, and nothing else.
-    async fn one(&self, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
+    async fn one(&self, scope: &Scope, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
         match (key.kind, self.eks()) {
             (ResourceKind::Repository, _) => repository::look(&self.registry, key, false).await,
+            (ResourceKind::PullThrough, _) => pull_through::look(&self.registry, key).await,
+            (ResourceKind::Replication, _) => {
+                let found = replication::look(&self.registry, scope, &[key]).await?;
+                Ok(found.into_iter().find(|facts| facts.key == *key).unwrap_or_else(|| absent(key)))
+            }
             (_, Some(eks)) => eks.facts(key.clone()).await,
-            (_, None) => Ok(ResourceFacts::absent(key.clone())),
+            (_, None) => Ok(absent(key)),
         }
     }
 
     /// Holds a resource against what the plan saw. One that is as it should be already is a run's that was killed.
     async fn expect(
         &self,
+        scope: &Scope,
         key: &ResourceKey,
         expects: Option<&Fingerprint>,
         done: impl Fn(&ResourceFacts) -> bool + Send,
     ) -> Result<ResourceFacts, ProviderError> {
-        let found = self.one(key).await?;
+        let found = self.one(scope, key).await?;
         if found.fingerprint().as_ref() == expects || done(&found) {
             return Ok(found);
         }
@@ -56,23 +63,54 @@ impl AwsProvider {
     }
 }
 
+fn absent(key: &ResourceKey) -> ResourceFacts {
+    ResourceFacts::absent(key.clone())
+}
+
+/// Who runs this may be another than who drew the plan: nobody takes their own access away.
+fn keeps_access(found: &ResourceFacts, then: Option<&Settings>) -> Result<(), ProviderError> {
+    if !found.is_callers || is_kept(found.settings.as_ref(), then) {
+        return Ok(());
+    }
+    Err(ProviderError::Failed {
+        what: format!("changing {}", found.key),
+        reason: "it is your own, and you would lose access to the cluster".to_owned(),
+        help: "run this as somebody else who has `AmazonEKSClusterAdminPolicy`".to_owned(),
+    })
+}
+
 #[async_trait]
 impl Provider for AwsProvider {
     async fn look(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
-        let (repositories, rest): (Vec<&Resource>, Vec<&Resource>) =
-            wanted.iter().partition(|resource| resource.key.kind == ResourceKind::Repository);
-        let repositories = repositories.into_iter().map(|resource| {
+        let of = |kind| wanted.iter().filter(move |resource| resource.key.kind == kind);
+        let repositories = of(ResourceKind::Repository).map(|resource| {
             repository::look(&self.registry, &resource.key, resource.settings.contains_key("lifecycle"))
         });
-        let rest: Vec<Resource> = rest.into_iter().cloned().collect();
+        let upstreams =
+            of(ResourceKind::PullThrough).map(|resource| pull_through::look(&self.registry, &resource.key));
+        let places: Vec<&ResourceKey> = of(ResourceKind::Replication).map(|resource| &resource.key).collect();
+        let copies = async {
+            // An environment without repositories has none to be copied.
+            if of(ResourceKind::Repository).next().is_none() && places.is_empty() {
+                return Ok(Vec::new());
+            }
+            replication::look(&self.registry, scope, &places).await
+        };
+        let rest: Vec<Resource> =
+            wanted.iter().filter(|resource| resource.key.kind.is_of_cluster()).cloned().collect();
         let cluster = async {
             match self.eks() {
                 Some(eks) => eks.look(scope, &rest).await,
                 None => Ok(Vec::new()),
             }
         };
-        let (mut found, cluster) = tokio::try_join!(try_join_all(repositories), cluster)?;
-        found.extend(cluster);
+        let (mut found, upstreams, copies, cluster) = tokio::try_join!(
+            try_join_all(repositories),
+            try_join_all(upstreams),
+            Box::pin(copies),
+            Box::pin(cluster)
+        )?;
+        found.extend(upstreams.into_iter().chain(copies).chain(cluster));
         Ok(found)
     }
 
@@ -93,7 +131,18 @@ impl Provider for AwsProvider {
             // The first half of a replacement: what was there is gone.
             (replace && settings.is_none()) || (settings.is_some() && resource.settings.iter().all(same))
         };
-        let found = self.expect(&resource.key, expects.as_ref(), as_wanted).await?;
+        let found = self.expect(scope, &resource.key, expects.as_ref(), as_wanted).await?;
+        keeps_access(&found, Some(&resource.settings))?;
+        let now = found.settings.as_ref();
+        match resource.key.kind {
+            ResourceKind::PullThrough => {
+                return pull_through::provision(&self.registry, resource, now, replace).await;
+            }
+            ResourceKind::Replication => {
+                return replication::provision(&self.registry, scope, resource).await;
+            }
+            _ => {}
+        }
         if resource.key.kind == ResourceKind::Repository {
             if replace && found.settings.is_some() {
                 return Err(ProviderError::Failed {
@@ -103,7 +152,7 @@ impl Provider for AwsProvider {
                         .to_owned(),
                 });
             }
-            return repository::provision(&self.registry, resource, found.settings.as_ref()).await;
+            return repository::provision(&self.registry, resource, now).await;
         }
         match self.eks() {
             Some(eks) => eks.provision(scope, resource, replace, Waiting { progress, cancel }).await,
@@ -113,13 +162,19 @@ impl Provider for AwsProvider {
 
     async fn withdraw(
         &self,
-        _: &Scope,
+        scope: &Scope,
         key: &ResourceKey,
         expects: Option<Fingerprint>,
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), ProviderError> {
-        self.expect(key, expects.as_ref(), |found| found.settings.is_none()).await?;
+        let found = self.expect(scope, key, expects.as_ref(), |found| found.settings.is_none()).await?;
+        keeps_access(&found, None)?;
+        match key.kind {
+            ResourceKind::PullThrough => return pull_through::withdraw(&self.registry, key).await,
+            ResourceKind::Replication => return replication::withdraw(&self.registry, scope, key).await,
+            _ => {}
+        }
         match self.eks() {
             Some(eks) => eks.withdraw(key, Waiting { progress, cancel }).await,
             None => Ok(()),
@@ -132,8 +187,7 @@ impl Provider for AwsProvider {
 
     async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError> {
         let mut all = Vec::new();
-        let config = self.registry.config().await;
-        let caller = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
+        let caller = self.registry.sts().await.get_caller_identity().send().await;
         all.push(match caller {
             Ok(caller) => {
                 let who = caller.arn().unwrap_or("somebody").to_owned();
@@ -153,6 +207,10 @@ impl Provider for AwsProvider {
                 (ResourceKind::Repository, _) => {
                     repository::look(&self.registry, &resource.key, true).await.map(drop)
                 }
+                (ResourceKind::PullThrough, _) => {
+                    pull_through::look(&self.registry, &resource.key).await.map(drop)
+                }
+                (ResourceKind::Replication, _) => replication::reads(&self.registry).await,
                 (_, Some(eks)) => eks.reads(&resource.key).await,
                 (_, None) => Ok(()),
             };

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::driver::aws::{Aws, code, domain, explained};
+use crate::driver::aws::{Aws, code, domain, explained, without_credentials};
 use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
 use crate::model::chain;
 use crate::port::engine::EngineError;
@@ -47,11 +47,9 @@ impl EksLogin {
 
     async fn sign(&self) -> Result<String, EngineError> {
         let config = self.aws.config().await;
-        let help = "set AWS_PROFILE, or log in with `aws sso login`, or give the machine a role";
-        let provider =
-            config.credentials_provider().ok_or_else(|| self.unreachable("no credentials", help))?;
-        let credentials =
-            provider.provide_credentials().await.map_err(|error| self.unreachable(chain(&error), help))?;
+        let without = |reason: String| self.unreachable(reason, without_credentials());
+        let provider = config.credentials_provider().ok_or_else(|| without("no credentials".to_owned()))?;
+        let credentials = provider.provide_credentials().await.map_err(|error| without(chain(&error)))?;
         let region = config.region().map_or("us-east-1", |region| region.as_ref()).to_owned();
         // As the SDKs have it: the service's own variable goes before the one for all.
         let own = std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|url| !url.is_empty());

@@ -1,12 +1,15 @@
 //! The cluster itself: its version, its network, what it logs.
 
 use aws_sdk_eks::operation::update_cluster_config::builders::UpdateClusterConfigFluentBuilder;
-use aws_sdk_eks::types::{LogSetup, LogType, Logging, VpcConfigRequest, VpcConfigResponse};
+use aws_sdk_eks::types::{
+    AuthenticationMode, CreateAccessConfigRequest, LogSetup, LogType, Logging, VpcConfigRequest,
+    VpcConfigResponse,
+};
 use serde_json::{Value, json};
 
 use crate::driver::aws::eks::wait::{Refused, Waiting, sent};
 use crate::driver::aws::eks::{Eks, Seen, all_tags, own_tags, refused, sorted, text, texts};
-use crate::driver::aws::{code, failed, is_unsupported};
+use crate::driver::aws::{code, failed};
 use crate::model::resource::{Resource, ResourceKey, Settings};
 use crate::port::engine::Scope;
 use crate::port::provider::ProviderError;
@@ -45,12 +48,17 @@ impl Eks<'_> {
             status: cluster.status().map_or_else(String::new, |status| status.as_str().to_owned()),
             marks: cluster.tags().cloned().unwrap_or_default(),
             arn: cluster.arn().unwrap_or_default().to_owned(),
+            issues: Vec::new(),
         }))
     }
 
     pub(super) async fn create_cluster(&self, scope: &Scope, wanted: &Resource) -> Result<(), Refused> {
         let settings = &wanted.settings;
         let version = settings.get("version").and_then(Value::as_str).map(str::to_owned);
+        let access = CreateAccessConfigRequest::builder()
+            .authentication_mode(AuthenticationMode::ApiAndConfigMap)
+            .bootstrap_cluster_creator_admin_permissions(true)
+            .build();
         let client = self.aws.eks().await;
         let request = client
             .create_cluster()
@@ -59,6 +67,8 @@ impl Eks<'_> {
             .role_arn(text(settings.get("role")))
             .resources_vpc_config(vpc(settings, true))
             .set_logging(settings.get("logging").map(logging))
+            // Who makes the cluster may do everything in it, by an access entry.
+            .access_config(access)
             .set_tags(Some(all_tags(scope, settings)));
         sent("eks:CreateCluster", &format!("making {}", wanted.key), request.send().await).map(drop)
     }
@@ -100,7 +110,7 @@ impl Eks<'_> {
         let request = change(self.aws.eks().await.update_cluster_config().name(&key.name));
         let send = || async { sent("eks:UpdateClusterConfig", &what, request.clone().send().await) };
         waiting.while_busy(&what, send).await?;
-        self.until_there(key, waiting).await
+        self.until_there(key, waiting).await.map(drop)
     }
 
     /// Upgrades one minor version at a time, as Amazon asks.
@@ -118,15 +128,10 @@ impl Eks<'_> {
         let client = self.aws.eks().await;
         for version in versions {
             (waiting.progress)(&format!("upgrading to {version}"));
-            let sent = client.update_cluster_version().name(&wanted.key.name).version(&version).send().await;
-            match sent {
-                Ok(_) => self.until_there(&wanted.key, waiting).await?,
-                Err(error) if is_unsupported(&error) => {
-                    let reason = "this endpoint does not have UpdateClusterVersion";
-                    return Err(refused(what, reason, "upgrade it by hand, and write the new version"));
-                }
-                Err(error) => return Err(failed("eks:UpdateClusterVersion", what, &error)),
-            }
+            let request = client.update_cluster_version().name(&wanted.key.name).version(&version);
+            let send = || async { sent("eks:UpdateClusterVersion", &what, request.clone().send().await) };
+            waiting.while_busy(&what, send).await?;
+            self.until_there(&wanted.key, waiting).await?;
         }
         Ok(())
     }

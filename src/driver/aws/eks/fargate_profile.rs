@@ -35,6 +35,7 @@ impl Eks<'_> {
             status: profile.status().map_or_else(String::new, |status| status.as_str().to_owned()),
             marks: profile.tags().cloned().unwrap_or_default(),
             arn: profile.fargate_profile_arn().unwrap_or_default().to_owned(),
+            issues: Vec::new(),
         }))
     }
 

@@ -4,6 +4,8 @@
 //! What takes minutes at Amazon is waited for here, and said. A run that is killed or stopped leaves it going on; the
 //! next one finds it and waits on.
 
+mod access_entry;
+mod addon;
 mod cluster;
 mod fargate_profile;
 mod node_group;
@@ -11,12 +13,13 @@ mod wait;
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws_sdk_eks::error::{ProvideErrorMetadata, SdkError};
 use serde_json::{Value, json};
 
 pub(super) use wait::Waiting;
 
 use crate::driver::aws::eks::wait::Refused;
-use crate::driver::aws::{Aws, code, failed};
+use crate::driver::aws::{Aws, code, failed, is_denied, is_unsupported};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
 use crate::port::engine::Scope;
 use crate::port::provider::ProviderError;
@@ -67,17 +70,27 @@ fn refused(what: impl Into<String>, reason: impl Into<String>, help: &str) -> Pr
     ProviderError::Failed { what: what.into(), reason: reason.into(), help: help.to_owned() }
 }
 
-/// One thing of EKS as it is now: its settings, its status in Amazon's words, its tags and its name at Amazon.
+/// One thing of EKS as it is now: its settings, its status in Amazon's words and what it lacks, its tags and its
+/// name at Amazon.
 struct Seen {
     settings: Settings,
     status: String,
     marks: HashMap<String, String>,
     arn: String,
+    issues: Vec<String>,
 }
 
 impl Seen {
     fn differs(&self, wanted: &Resource, setting: &str) -> bool {
         wanted.settings.get(setting).is_some_and(|value| self.settings.get(setting) != Some(value))
+    }
+
+    /// Its status, and what it lacks.
+    fn words(&self) -> String {
+        match &self.issues[..] {
+            [] => self.status.clone(),
+            issues => format!("{}: {}", self.status, issues.join("; ")),
+        }
     }
 
     fn is_ours(&self, scope: &Scope) -> bool {
@@ -99,10 +112,18 @@ impl Eks<'_> {
     ) -> Result<Vec<ResourceFacts>, ProviderError> {
         let each = wanted.iter().map(|resource| self.facts(resource.key.clone()));
         let mut found = futures_util::future::try_join_all(each).await?;
-        let is_missing =
-            |facts: &ResourceFacts| facts.key.kind == ResourceKind::Cluster && facts.settings.is_none();
-        if !found.iter().any(is_missing) {
+        let is_there = match found.iter().find(|facts| facts.key.kind == ResourceKind::Cluster) {
+            Some(cluster) => cluster.settings.is_some(),
+            None => self.see_cluster(self.cluster).await?.is_some(),
+        };
+        if is_there {
             found.extend(Box::pin(self.strays(scope, wanted)).await?);
+        }
+        if found.iter().any(|facts| facts.key.kind == ResourceKind::AccessEntry) {
+            let caller = self.caller().await?;
+            for facts in found.iter_mut().filter(|facts| facts.key.kind == ResourceKind::AccessEntry) {
+                facts.is_callers = access_entry::is_same(&facts.key.name, &caller);
+            }
         }
         Ok(found)
     }
@@ -115,7 +136,19 @@ impl Eks<'_> {
     /// One resource that is wanted.
     pub async fn facts(&self, key: ResourceKey) -> Result<ResourceFacts, ProviderError> {
         let seen = self.see(&key).await?;
-        Ok(facts(key, seen))
+        let mut facts = facts(key, seen);
+        if facts.key.kind == ResourceKind::AccessEntry {
+            facts.is_callers = access_entry::is_same(&facts.key.name, &self.caller().await?);
+        }
+        Ok(facts)
+    }
+
+    /// Who runs this, as Amazon knows them.
+    async fn caller(&self) -> Result<String, ProviderError> {
+        let answer = self.aws.sts().await.get_caller_identity().send().await;
+        let answer =
+            answer.map_err(|error| failed("sts:GetCallerIdentity", "asking who runs this", &error))?;
+        Ok(answer.arn().unwrap_or_default().to_owned())
     }
 
     async fn see(&self, key: &ResourceKey) -> Result<Option<Seen>, ProviderError> {
@@ -123,16 +156,26 @@ impl Eks<'_> {
             ResourceKind::Cluster => self.see_cluster(&key.name).await,
             ResourceKind::NodeGroup => self.see_group(&key.name).await,
             ResourceKind::FargateProfile => self.see_profile(&key.name).await,
-            ResourceKind::Repository => Ok(None),
+            ResourceKind::Addon => self.see_addon(&key.name).await,
+            ResourceKind::AccessEntry => self.see_entry(&key.name).await,
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => Ok(None),
         }
     }
 
-    /// Fargate profiles and groups that this environment made and that are not wanted any more.
+    /// What this environment made in the cluster and is not wanted any more.
     async fn strays(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
-        let (profiles, groups) = tokio::try_join!(self.profiles(), self.groups())?;
+        let has = |kind| wanted.iter().any(|resource| resource.key.kind == kind);
+        let (profiles, groups, addons, entries) = tokio::try_join!(
+            self.profiles(),
+            self.groups(),
+            self.addons(has(ResourceKind::Addon)),
+            self.entries(has(ResourceKind::AccessEntry)),
+        )?;
         let named = |kind, names: Vec<String>| names.into_iter().map(move |name| ResourceKey { kind, name });
         let mut keys: Vec<ResourceKey> = named(ResourceKind::FargateProfile, profiles)
             .chain(named(ResourceKind::NodeGroup, groups))
+            .chain(named(ResourceKind::Addon, addons))
+            .chain(named(ResourceKind::AccessEntry, entries))
             .collect();
         keys.retain(|key| !wanted.iter().any(|resource| resource.key == *key));
         let seen = futures_util::future::try_join_all(keys.iter().map(|key| self.see(key))).await?;
@@ -156,15 +199,28 @@ impl Eks<'_> {
         self.listed("eks:ListNodegroups", names)
     }
 
-    /// The names of a listing; a cluster that is not there has nothing.
-    fn listed<E, R>(
+    async fn addons(&self, wanted: bool) -> Result<Vec<String>, ProviderError> {
+        let client = self.aws.eks().await;
+        let pages = client.list_addons().cluster_name(self.cluster).into_paginator();
+        let names: Result<Vec<String>, _> = pages.items().send().collect().await;
+        self.listed("eks:ListAddons", or_none(names, wanted))
+    }
+
+    async fn entries(&self, wanted: bool) -> Result<Vec<String>, ProviderError> {
+        let client = self.aws.eks().await;
+        let pages = client.list_access_entries().cluster_name(self.cluster).into_paginator();
+        let names: Result<Vec<String>, _> = pages.items().send().collect().await;
+        self.listed("eks:ListAccessEntries", or_none(names, wanted))
+    }
+
+    /// The names of a listing; a cluster that went away meanwhile has nothing.
+    fn listed<E>(
         &self,
         action: &str,
-        names: Result<Vec<String>, aws_sdk_eks::error::SdkError<E, R>>,
+        names: Result<Vec<String>, SdkError<E>>,
     ) -> Result<Vec<String>, ProviderError>
     where
-        E: aws_sdk_eks::error::ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         match names {
             Err(error) if code(&error) == "ResourceNotFoundException" => Ok(Vec::new()),
@@ -194,7 +250,12 @@ impl Eks<'_> {
                 (waiting.progress)(&format!("making {key}; Amazon takes its time"));
                 let what = format!("making {key}");
                 waiting.while_busy(&what, || self.create(scope, wanted)).await?;
-                self.until_there(key, waiting).await
+                let seen = self.until_there(key, waiting).await?;
+                // An entry is made without its policies.
+                if key.kind == ResourceKind::AccessEntry {
+                    self.update_entry(wanted, &seen, waiting).await?;
+                }
+                Ok(())
             }
             Some(seen) => self.update(scope, wanted, &seen, waiting).await,
         }
@@ -210,7 +271,12 @@ impl Eks<'_> {
         let deleted = match key.kind {
             ResourceKind::FargateProfile => self.delete_profile(&key.name).await,
             ResourceKind::NodeGroup => self.delete_group(&key.name).await,
-            ResourceKind::Cluster | ResourceKind::Repository => {
+            ResourceKind::Addon => self.delete_addon(&key.name).await,
+            ResourceKind::AccessEntry => self.delete_entry(key).await,
+            ResourceKind::Cluster
+            | ResourceKind::Repository
+            | ResourceKind::PullThrough
+            | ResourceKind::Replication => {
                 let help = "delete it by hand, if that is what you want";
                 let reason = "shipit does not delete what holds everything else";
                 let error = refused(format!("deleting {key}"), reason, help);
@@ -228,7 +294,9 @@ impl Eks<'_> {
             ResourceKind::Cluster => self.create_cluster(scope, wanted).await,
             ResourceKind::NodeGroup => self.create_group(scope, wanted).await,
             ResourceKind::FargateProfile => self.create_profile(scope, wanted).await,
-            ResourceKind::Repository => Ok(()),
+            ResourceKind::Addon => self.create_addon(scope, wanted).await,
+            ResourceKind::AccessEntry => self.create_entry(scope, wanted).await,
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => Ok(()),
         };
         match created {
             // A run that was killed has made it; its settings were looked at already.
@@ -250,7 +318,12 @@ impl Eks<'_> {
         match wanted.key.kind {
             ResourceKind::Cluster => self.update_cluster(scope, wanted, seen, waiting).await,
             ResourceKind::NodeGroup => self.update_group(wanted, seen, waiting).await,
-            ResourceKind::FargateProfile | ResourceKind::Repository => Ok(()),
+            ResourceKind::Addon => self.update_addon(wanted, seen, waiting).await,
+            ResourceKind::AccessEntry => self.update_entry(wanted, seen, waiting).await,
+            ResourceKind::FargateProfile
+            | ResourceKind::Repository
+            | ResourceKind::PullThrough
+            | ResourceKind::Replication => Ok(()),
         }
     }
 
@@ -271,12 +344,23 @@ impl Eks<'_> {
     }
 }
 
+/// Who may not list a kind of resource, and wants none of it, has never made one.
+fn or_none<E: ProvideErrorMetadata>(
+    names: Result<Vec<String>, SdkError<E>>,
+    wanted: bool,
+) -> Result<Vec<String>, SdkError<E>> {
+    match names {
+        Err(error) if !wanted && (is_denied(&error) || is_unsupported(&error)) => Ok(Vec::new()),
+        names => names,
+    }
+}
+
 /// What is being deleted is not there any more.
 fn facts(key: ResourceKey, seen: Option<Seen>) -> ResourceFacts {
     let mut facts = ResourceFacts::absent(key);
     if let Some(seen) = seen.filter(|seen| seen.status != "DELETING") {
-        if seen.status.ends_with("FAILED") {
-            facts.notes.push(format!("it is {} at Amazon", seen.status));
+        if seen.status.ends_with("FAILED") || seen.status == "DEGRADED" {
+            facts.notes.push(format!("it is {} at Amazon", seen.words()));
         }
         facts.settings = Some(seen.settings);
     }

@@ -35,6 +35,7 @@ impl Eks<'_> {
             status: group.status().map_or_else(String::new, |status| status.as_str().to_owned()),
             marks: group.tags().cloned().unwrap_or_default(),
             arn: group.nodegroup_arn().unwrap_or_default().to_owned(),
+            issues: Vec::new(),
         }))
     }
 
@@ -69,7 +70,7 @@ impl Eks<'_> {
         let what = format!("changing {}", wanted.key);
         let send = || async { sent("eks:UpdateNodegroupConfig", &what, request.clone().send().await) };
         waiting.while_busy(&what, send).await?;
-        self.until_there(&wanted.key, waiting).await
+        self.until_there(&wanted.key, waiting).await.map(drop)
     }
 
     pub(super) async fn delete_group(&self, name: &str) -> Result<(), Refused> {

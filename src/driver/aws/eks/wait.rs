@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use aws_sdk_eks::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::aws::eks::{Eks, Seen, refused};
+use crate::driver::aws::eks::{Eks, Seen, addon, refused};
 use crate::driver::aws::{code, failed};
-use crate::model::resource::ResourceKey;
+use crate::model::resource::{ResourceKey, ResourceKind};
 use crate::port::Progress;
 use crate::port::provider::ProviderError;
 
 /// How long Amazon may take for one thing.
 const PATIENCE: Duration = Duration::from_mins(40);
-/// How often it is asked how far it is.
+/// How often it is asked how far it is; more often in the beginning.
 const POLL: Duration = Duration::from_secs(10);
 /// How often what is refused because something else is under way is tried again.
 const BUSY: usize = 60;
@@ -26,10 +27,10 @@ pub(in crate::driver::aws) struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    async fn pause(&self) -> Result<(), ProviderError> {
+    async fn pause(&self, about: Duration) -> Result<(), ProviderError> {
         let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
         tokio::select! {
-            () = tokio::time::sleep(POLL * (384 + random) / 512) => Ok(()),
+            () = tokio::time::sleep(about * (384 + random) / 512) => Ok(()),
             () = self.cancel.cancelled() => Err(ProviderError::Cancelled),
         }
     }
@@ -44,17 +45,17 @@ impl Waiting<'_> {
             match send().await {
                 Err(refused) if refused.code == "ResourceInUseException" => {
                     (self.progress)("another change of the cluster is under way; waiting for it");
-                    self.pause().await?;
+                    self.pause(POLL).await?;
                 }
                 other => return other.map_err(|refused| refused.error),
             }
         }
-        Err(too_long(what))
+        Err(ProviderError::Timeout { what: what.to_owned(), minutes: POLL.as_secs() * BUSY as u64 / 60 })
     }
 }
 
-fn too_long(what: &str) -> ProviderError {
-    ProviderError::Timeout { what: what.to_owned(), minutes: PATIENCE.as_secs() / 60 }
+const fn patience(kind: ResourceKind) -> Duration {
+    if matches!(kind, ResourceKind::Addon) { addon::PATIENCE } else { PATIENCE }
 }
 
 /// A request that Amazon refused, by its code.
@@ -64,14 +65,9 @@ pub(super) struct Refused {
 }
 
 /// Keeps the code of what is refused: `action` is the permission that it needs.
-pub(super) fn sent<T, E, R>(
-    action: &str,
-    what: &str,
-    answer: Result<T, aws_sdk_eks::error::SdkError<E, R>>,
-) -> Result<T, Refused>
+pub(super) fn sent<T, E>(action: &str, what: &str, answer: Result<T, SdkError<E>>) -> Result<T, Refused>
 where
-    E: aws_sdk_eks::error::ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
+    E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     answer.map_err(|error| Refused { code: code(&error).to_owned(), error: failed(action, what, &error) })
 }
@@ -100,25 +96,33 @@ impl Eks<'_> {
         seen: Option<&Seen>,
         waiting: Waiting<'_>,
     ) -> Result<(), ProviderError> {
-        if begun.elapsed() > PATIENCE {
-            return Err(too_long(&key.to_string()));
+        let (limit, status) = (patience(key.kind), seen.map_or_else(|| "not there".to_owned(), Seen::words));
+        if begun.elapsed() > limit {
+            let what = format!("{key}, which is {status},");
+            return Err(ProviderError::Timeout { what, minutes: limit.as_secs() / 60 });
         }
-        let status = seen.map_or("not there", |seen| seen.status.as_str());
         (waiting.progress)(&format!("{key} is {status} ({} s)", begun.elapsed().as_secs()));
-        waiting.pause().await
+        waiting.pause((begun.elapsed() / 2).clamp(Duration::from_secs(1), POLL)).await
     }
 
     pub(super) async fn until_there(
         &self,
         key: &ResourceKey,
         waiting: Waiting<'_>,
-    ) -> Result<(), ProviderError> {
-        match self.settled(key, waiting).await? {
-            Some(seen) if seen.status == "ACTIVE" => Ok(()),
-            seen => {
-                let status = seen.map_or_else(|| "not there".to_owned(), |seen| seen.status);
-                let help = "look at it in Amazon's console: it says why";
-                Err(refused(key.to_string(), format!("it is {status}"), help))
+    ) -> Result<Seen, ProviderError> {
+        let begun = Instant::now();
+        loop {
+            match self.settled(key, waiting).await? {
+                Some(seen) if seen.status == "ACTIVE" => return Ok(seen),
+                // An addon whose pods find no place yet.
+                Some(seen) if seen.status == "DEGRADED" => {
+                    Self::wait(key, &begun, Some(&seen), waiting).await?;
+                }
+                seen => {
+                    let status = seen.as_ref().map_or_else(|| "not there".to_owned(), Seen::words);
+                    let help = "look at it in Amazon's console: it says why";
+                    return Err(refused(key.to_string(), format!("it is {status}"), help));
+                }
             }
         }
     }
@@ -132,7 +136,7 @@ impl Eks<'_> {
         while let Some(seen) = self.see(key).await? {
             if seen.status.ends_with("FAILED") {
                 let help = "look at it in Amazon's console";
-                return Err(refused(key.to_string(), format!("it is {}", seen.status), help));
+                return Err(refused(key.to_string(), format!("it is {}", seen.words()), help));
             }
             Self::wait(key, &begun, Some(&seen), waiting).await?;
         }
