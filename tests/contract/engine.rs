@@ -89,7 +89,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             here = Some(Arc::clone(&started));
             Box::new(started)
         }
-        "container" => {
+        "container" | "rootless" => {
             let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
             assert!(is_root || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "containers need root");
             if !is_root {
@@ -102,7 +102,8 @@ async fn stage(kind: &str) -> Option<Stage> {
             contained = Some(ContainerKind::Own);
             images = [busybox(folder.path(), "v1").await, busybox(folder.path(), "v2").await];
             // The process beside a container is this program's own: the agent has to be one, too.
-            agent = Some(start(&directory).await);
+            let owner = if kind == "container" { Owner::Root } else { Owner::Nobody };
+            agent = Some(start(&directory, owner).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
         "agent" | "systemd" => {
@@ -112,7 +113,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(started)
         }
         _ => {
-            agent = Some(start(&directory).await);
+            agent = Some(start(&directory, Owner::Root).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
@@ -141,8 +142,31 @@ async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
     tokio::task::spawn_blocking(move || drop(cluster)).await.expect("taken away");
 }
 
-async fn start(directory: &Directory) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
+/// Whose the agent is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Root,
+    Nobody,
+}
+
+/// A program that nobody may start, too, with all that is in the folder around the agent's.
+fn as_nobody(directory: &Directory) -> Command {
+    let folder = directory.path().parent().expect("a folder");
+    let program = folder.join("shipit");
+    std::fs::copy(env!("CARGO_BIN_EXE_shipit"), &program).expect("a copy");
+    let theirs =
+        Command::new("chown").args(["-R", "65534:65534"]).arg(folder).status().expect("chown starts");
+    assert!(theirs.success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    command
+}
+
+async fn start(directory: &Directory, owner: Owner) -> Child {
+    let mut command = match owner {
+        Owner::Root => Command::new(env!("CARGO_BIN_EXE_shipit")),
+        Owner::Nobody => as_nobody(directory),
+    };
     command.args(["agent", "run", "--agent-directory"]).arg(directory.path()).stderr(Stdio::null());
     let child = command.spawn().expect("it starts");
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -189,6 +213,7 @@ macro_rules! suite {
         mod systemd { $(#[tokio::test(flavor = "multi_thread")] async fn $story() {
             if super::is_here(stringify!($story)) { super::tell("systemd", async |stage| super::$story(stage).await).await; }
         })* }
+        mod rootless { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("rootless", async |stage| super::$story(stage).await).await; })* }
         mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("socket", async |stage| super::$story(stage).await).await; })* }
     };
 }

@@ -334,6 +334,22 @@ fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
     let pid = init(&containers(&nobody.world).remove(0));
     assert_eq!(status_of(pid, "Uid").split_whitespace().next(), Some("700122"));
     assert_eq!(status_of(pid, "Gid").split_whitespace().next(), Some("700044"));
+    // What such a user leaves is not the agent's own, and goes all the same when the process beside is killed.
+    nobody.world.build.clear();
+    let leaves = "mkdir -p /left/behind && chmod 700 /left && chown -R 5:5 /left && exec \"$0\"";
+    let program = crate::support::storefront().display().to_string();
+    nobody.world.service.insert("command".to_owned(), format!("[/bin/sh, -c, {leaves:?}, {program}]"));
+    nobody.apply().code(0);
+    let bundle = containers(&nobody.world)
+        .into_iter()
+        .find(|bundle| bundle.join("upper/left").exists())
+        .expect("it is left behind");
+    let left = std::fs::metadata(bundle.join("upper/left")).expect("a folder");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&left), 700_004);
+    let parent = status_of(init(&bundle), "PPid").parse().expect("a pid");
+    signal(parent, Signal::KILL);
+    until("it is taken away", || !bundle.exists());
+    nobody.world.service.remove("command");
     // Nobody has the user 1234.
     nobody.world.build = vec!["user: \"1234:45\"".to_owned()];
     nobody.world.service.insert("health".to_owned(), "{failures: 1}".to_owned());
