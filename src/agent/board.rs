@@ -12,7 +12,7 @@ use crate::agent::Directory;
 use crate::agent::record::{ProcessRecord, Processes, Record};
 use crate::agent::router::{Router, Table};
 use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
-use crate::model::{ServiceName, Slot};
+use crate::model::{Digest, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// Which instance. The generation tells a rolling replacement from what it replaces.
@@ -52,6 +52,22 @@ pub struct Board {
 struct Inner {
     record: Record,
     entries: BTreeMap<Key, Entry>,
+}
+
+impl Entry {
+    /// One that nothing is known of yet.
+    fn new(index: u16) -> Self {
+        let facts = Instance {
+            index,
+            pid: None,
+            port: None,
+            health: HealthState::Starting,
+            restarts: 0,
+            last_exit: None,
+            since: Timestamp::now(),
+        };
+        Self { facts, serving: Serving::Yes, process: None }
+    }
 }
 
 impl Board {
@@ -112,19 +128,7 @@ impl Board {
     /// Changes an instance's entry, making one if there is none.
     pub(super) fn set(&self, key: &Key, change: impl FnOnce(&mut Entry)) {
         let mut inner = self.lock();
-        let entry = inner.entries.entry(key.clone()).or_insert_with(|| Entry {
-            facts: Instance {
-                index: key.index,
-                pid: None,
-                port: None,
-                health: HealthState::Starting,
-                restarts: 0,
-                last_exit: None,
-                since: Timestamp::now(),
-            },
-            serving: Serving::Yes,
-            process: None,
-        });
+        let entry = inner.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.index));
         let (health, process) = (entry.facts.health, entry.process.clone());
         change(entry);
         if entry.facts.health != health {
@@ -135,6 +139,22 @@ impl Board {
             self.save_processes(&inner);
         }
         self.publish(&inner);
+    }
+
+    /// Puts on the board what an earlier agent wrote down, all at once: whatever is written down from now on has it.
+    pub(super) fn expect(&self, instances: impl IntoIterator<Item = (Key, Option<ProcessRecord>)>) {
+        let mut inner = self.lock();
+        for (key, process) in instances {
+            let entry = Entry { process, ..Entry::new(key.index) };
+            inner.entries.insert(key, entry);
+        }
+    }
+
+    /// The images whose files a process may be reading.
+    pub(super) fn images(&self) -> Vec<Digest> {
+        let inner = self.lock();
+        let processes = inner.entries.values().filter_map(|entry| entry.process.as_ref());
+        processes.filter_map(|process| process.image.clone()).collect()
     }
 
     /// Forgets an instance that has ended.

@@ -12,11 +12,11 @@ use tokio::sync::MutexGuard;
 use crate::agent::board::{Board, Key, Serving};
 use crate::agent::health::Prober;
 use crate::agent::instance::{Making, Supervised};
-use crate::agent::record::{Processes, Record, SlotRecord};
+use crate::agent::record::{Record, SlotRecord};
 use crate::agent::rootfs;
 use crate::agent::router::{LogFile, Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
-use crate::agent::{Directory, logs, proxy};
+use crate::agent::{Directory, logs, proxy, resume};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
@@ -47,7 +47,7 @@ pub struct Agent {
 /// One environment: its board, and what is done to it, one thing at a time.
 pub(super) struct Environment {
     pub board: Arc<Board>,
-    work: tokio::sync::Mutex<Work>,
+    pub work: tokio::sync::Mutex<Work>,
 }
 
 /// What only the one who changes an environment may touch.
@@ -78,9 +78,9 @@ impl Agent {
         });
         let records = Record::load_all(&agent.directory)
             .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
-        agent.remove_strays(&records).await;
+        resume::remove_strays(&agent, &records).await;
         for record in records {
-            agent.resume(record).await?;
+            resume::resume(&agent, record).await?;
         }
         agent.sweep().await;
         Ok(agent)
@@ -116,48 +116,7 @@ impl Agent {
         }
     }
 
-    async fn resume(self: &Arc<Self>, record: Record) -> Result<(), EngineError> {
-        let scope = record.scope.clone();
-        let environment = self.insert(record.clone());
-        let mut work = environment.work.lock().await;
-        let mut processes = Processes::load(&self.directory, &scope);
-        for (slot, there) in &record.slots {
-            for (service, workload) in there.workloads.iter().filter(|(_, workload)| workload.running) {
-                // An image that cannot be read any more keeps this service down, and nothing else.
-                let Ok(making) = self.making(&scope, there, service, BTreeMap::new()) else { continue };
-                work.generation += 1;
-                for index in 0..workload.spec.replicas {
-                    let key =
-                        Key { slot: *slot, service: service.clone(), generation: work.generation, index };
-                    let mine = |p: &crate::agent::record::ProcessRecord| {
-                        p.slot == *slot && p.service == *service && p.index == index
-                    };
-                    let found = processes.iter().position(mine).map(|at| processes.swap_remove(at));
-                    let supervised =
-                        Supervised::begin(making.clone(), key.clone(), environment.board.clone(), found);
-                    work.instances.insert(key, supervised);
-                }
-            }
-            if let Some(until) = there.stops_at {
-                self.stop_later(&scope, *slot, until);
-            }
-        }
-        drop(work);
-        // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
-        if let Err(error) = proxy::lead(&record.routes, record.active).await {
-            tracing::error!(%error, "the proxy could not be led to the active slot");
-        }
-        for (service, route) in &record.routes {
-            let key = RouteKey { scope: scope.clone(), service: service.clone() };
-            if let Err(error) = self.router.open(key, route).await {
-                // The other listeners are worth having; this one is tried again by the next apply.
-                tracing::error!(%error, "a listener could not be opened again");
-            }
-        }
-        Ok(())
-    }
-
-    fn insert(&self, record: Record) -> Arc<Environment> {
+    pub(super) fn insert(&self, record: Record) -> Arc<Environment> {
         let mut environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
         let scope = record.scope.clone();
         let entry = environments.entry(scope).or_insert_with(|| {
@@ -264,7 +223,7 @@ impl Agent {
     }
 
     /// Stops a slot at a time, unless it is active by then or the time was changed.
-    fn stop_later(self: &Arc<Self>, scope: &Scope, slot: Slot, until: Timestamp) {
+    pub(super) fn stop_later(self: &Arc<Self>, scope: &Scope, slot: Slot, until: Timestamp) {
         let (agent, scope) = (Arc::downgrade(self), scope.clone());
         tokio::spawn(async move {
             let pause = until.duration_since(Timestamp::now());
@@ -304,11 +263,13 @@ impl Agent {
         &self.runtimes
     }
 
-    /// The images that slots refer to.
+    /// The images that slots refer to, and those that run.
     fn used(&self) -> Vec<Digest> {
         let mut used: Vec<Digest> = Vec::new();
         for scope in self.scopes() {
-            let record = self.environment(&scope).board.record();
+            let board = Arc::clone(&self.environment(&scope).board);
+            let record = board.record();
+            used.extend(board.images());
             let workloads = record.slots.values().flat_map(|there| there.workloads.values());
             used.extend(workloads.filter_map(|workload| workload.spec.image.value().cloned()));
         }
@@ -326,19 +287,6 @@ impl Agent {
 
     fn uses_docker(&self) -> bool {
         self.scopes().iter().any(|scope| is_dockers(&self.environment(scope).board.record()))
-    }
-
-    /// Takes containers and units away that a dead agent left and that nobody knows: one that was made and not yet written down.
-    /// A machine whose services are no containers is not asked.
-    async fn remove_strays(&self, records: &[Record]) {
-        let processes = records.iter().flat_map(|record| Processes::load(&self.directory, &record.scope));
-        let known: Vec<String> = processes.filter_map(|process| process.container).collect();
-        let agent = self.directory.path().display().to_string();
-        self.runtimes.container.remove_strays(&agent, &known).await;
-        self.runtimes.systemd.remove_strays(&agent, &known).await;
-        if records.iter().any(is_dockers) {
-            self.runtimes.docker.remove_strays(&agent, &known).await;
-        }
     }
 
     /// Why a slot cannot become ready any more; none while it still can.
@@ -378,7 +326,7 @@ impl Agent {
 }
 
 /// Whether the Docker Engine has to be asked for anything.
-fn is_dockers(record: &Record) -> bool {
+pub(super) fn is_dockers(record: &Record) -> bool {
     let mut workloads = record.slots.values().flat_map(|there| there.workloads.values());
     workloads.any(|workload| {
         workload.spec.container.as_ref().is_some_and(|container| container.by == ContainerKind::Docker)

@@ -16,6 +16,7 @@ use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::{Enclosure, Launch, Running, Runtime, docker};
 use crate::agent::{Directory, logs};
+use crate::model::Fingerprint;
 use crate::model::facts::HealthState;
 use crate::model::release::Label;
 use crate::model::secret::{SecretRef, SecretValue};
@@ -147,11 +148,12 @@ impl Instance {
             if let Some(process) =
                 self.making.runtime.adopt(&self.making.directory, &record, &self.log()).await
             {
-                self.was_ready = true;
+                self.was_ready = record.ready;
                 let launch = self.launch(record.port, record.container.clone(), Missing::LeaveOut)?;
-                // It took traffic before, and goes on doing so until it is seen to be otherwise.
-                self.note(process.as_ref(), record.port, HealthState::Ready);
-                return Ok((process, launch, HealthState::Ready));
+                // What took traffic before goes on doing so until it is seen to be otherwise.
+                let health = if record.ready { HealthState::Ready } else { HealthState::Starting };
+                self.note(process.as_ref(), record.port, health, Some(record));
+                return Ok((process, launch, health));
             }
         }
         let port =
@@ -160,11 +162,23 @@ impl Instance {
         let process = self.making.runtime.start(&launch).await.map_err(|error| {
             format!("`{}` cannot be started: {error}", launch.command.first().map_or("", String::as_str))
         })?;
-        self.note(process.as_ref(), port, HealthState::Starting);
+        self.note(process.as_ref(), port, HealthState::Starting, None);
         Ok((process, launch, HealthState::Starting))
     }
 
-    fn note(&self, process: &dyn Running, port: Option<u16>, health: HealthState) {
+    /// Puts a process that runs on the board; one that was taken back stays what it was started as.
+    fn note(
+        &self,
+        process: &dyn Running,
+        port: Option<u16>,
+        health: HealthState,
+        found: Option<ProcessRecord>,
+    ) {
+        let workload = &self.making.workload;
+        let (spec, image) = match found {
+            Some(found) => (found.spec, found.image),
+            None => (Some(Fingerprint::of_json(workload)), workload.image.value().cloned()),
+        };
         let record = ProcessRecord {
             slot: self.key.slot,
             service: self.key.service.clone(),
@@ -174,6 +188,9 @@ impl Instance {
             boot: boot(),
             port,
             restarts: self.restarts,
+            ready: health == HealthState::Ready,
+            spec,
+            image,
             container: process.container(),
         };
         self.board.set(&self.key, |entry| {
@@ -186,7 +203,12 @@ impl Instance {
     }
 
     fn health(&self, health: HealthState) {
-        self.board.set(&self.key, |entry| entry.facts.health = health);
+        self.board.set(&self.key, |entry| {
+            entry.facts.health = health;
+            if let Some(process) = entry.process.as_mut().filter(|_| health == HealthState::Ready) {
+                process.ready = true;
+            }
+        });
     }
 
     /// Asks how it is until it ends, or must be ended.

@@ -8,7 +8,7 @@
 //!     runtime    how a process is started, found again and ended
 //!     rootfs     an image's files, unpacked and verified
 //!     proxy      nginx in front of the slots, and etcd told of a switch (publish)
-//!     record     what is written down, so that the next agent goes on where this one was
+//!     record     what is written down, so that the next agent goes on where this one was (resume)
 //! router    listeners and the reverse proxy
 //! ```
 //!
@@ -25,6 +25,7 @@ mod place;
 mod proxy;
 mod publish;
 pub mod record;
+mod resume;
 mod rootfs;
 pub mod router;
 pub mod runtime;

@@ -12,7 +12,7 @@ use crate::files;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{ServiceName, Slot};
+use crate::model::{Digest, Fingerprint, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// One environment. Never holds a secret's value.
@@ -79,9 +79,23 @@ pub struct ProcessRecord {
     pub port: Option<u16>,
     /// How often it was started again.
     pub restarts: u32,
+    /// Whether it was ever ready: then it may have traffic.
+    #[serde(default = "yes")]
+    pub ready: bool,
+    /// What it was started as: while one release replaces another in place, processes of both stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<Fingerprint>,
+    /// Its image, whose files it may be reading.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
     /// The name of its container or unit, if it runs in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+}
+
+/// Agents before this was written down took everything back as ready.
+const fn yes() -> bool {
+    true
 }
 
 impl Record {

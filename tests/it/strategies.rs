@@ -1,7 +1,9 @@
 //! The other ways to replace a release: instance by instance, and the old one first.
 
-use crate::support::World;
+use rustix::process::Signal;
+
 use crate::support::http::Load;
+use crate::support::{World, finish, signal, until};
 
 fn world(strategy: &str) -> World {
     let mut world = World::new();
@@ -47,6 +49,35 @@ fn a_rolling_release_that_does_not_start_is_taken_back() {
     world.env.clear();
     world.apply().code(0);
     assert_eq!(world.get(), "v2");
+}
+
+#[test]
+fn a_rolling_replacement_that_loses_its_agent_is_finished_by_the_next() {
+    let mut world = world("rolling");
+    let instances = |world: &World| -> Vec<u64> {
+        let status = world.status();
+        let all = status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"].as_array().cloned();
+        all.unwrap_or_default().iter().filter_map(|instance| instance["pid"].as_u64()).collect()
+    };
+    let old = instances(&world);
+    world.message("v2");
+    world.env.insert("START_DELAY_MS".to_owned(), "8000".to_owned());
+    let run = world.start_apply();
+    until("the new instances start beside the old ones", || instances(&world).len() == 6);
+    signal(world.agent_pid().expect("it runs"), Signal::KILL);
+    finish(run).code(1);
+    // The next command starts another agent: what served goes on serving, and is not taken for the new release.
+    let all = instances(&world);
+    assert_eq!((world.get().as_str(), all.len()), ("v1", 6));
+    assert!(old.iter().all(|pid| all.contains(pid)), "{old:?} are among {all:?}");
+    until("the new release is ready and the old one gone", || instances(&world).len() == 3);
+    assert!(!instances(&world).iter().any(|pid| old.contains(pid)));
+    assert_eq!(world.get(), "v2");
+    // One that has ended and that nobody has waited for yet has no command line.
+    let runs = |pid: &u64| !std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty();
+    assert!(!old.iter().any(runs), "nothing is left over");
+    world.apply().code(0);
+    assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2));
 }
 
 #[test]
