@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::front::{Behind, Front};
 
 /// How a request is spoiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,46 +42,20 @@ const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
 pub struct Proxy {
     pub address: SocketAddr,
     seen: Arc<AtomicUsize>,
-    stop: tokio_util::sync::CancellationToken,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _front: Front,
 }
 
 impl Proxy {
     /// In front of `target` (`127.0.0.1:5000`); the request with this number, from 1, is spoiled.
     pub fn start(target: &str, spoiled: usize, fault: Fault) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("set");
-        let address = listener.local_addr().expect("an address");
-        let (seen, stop) = (Arc::new(AtomicUsize::new(0)), tokio_util::sync::CancellationToken::new());
-        let (count, token, target) = (Arc::clone(&seen), stop.clone(), target.to_owned());
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let client: Client<_, Full<Bytes>> =
-                    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-                loop {
-                    let accepted = tokio::select! {
-                        accepted = listener.accept() => accepted,
-                        () = token.cancelled() => return,
-                    };
-                    let Ok((socket, _)) = accepted else { continue };
-                    let (client, count, target) = (client.clone(), Arc::clone(&count), target.clone());
-                    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-                        let fault = (number == spoiled).then_some(fault);
-                        pass(client.clone(), target.clone(), request, fault)
-                    });
-                    tokio::spawn(async move {
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(socket), service)
-                            .await;
-                    });
-                }
-            });
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (count, target) = (Arc::clone(&seen), target.to_owned());
+        let front = Front::start(move |behind, request| {
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            let fault = (number == spoiled).then_some(fault);
+            pass(behind, target.clone(), request, fault)
         });
-        Self { address, seen, stop, thread: Some(thread) }
+        Self { address: front.address, seen, _front: front }
     }
 
     /// How many requests came.
@@ -90,15 +64,8 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
-    }
-}
-
 async fn pass(
-    client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
+    client: Behind,
     target: String,
     request: Request<Incoming>,
     fault: Option<Fault>,

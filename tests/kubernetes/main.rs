@@ -18,6 +18,7 @@ mod drift;
 mod failures;
 mod faults;
 mod first_light;
+mod front;
 mod import;
 mod kills;
 mod node;

@@ -9,10 +9,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+
+use crate::front::{Behind, Front};
 
 /// What the played services know. Tests change it as somebody else would.
 #[derive(Default)]
@@ -38,45 +37,17 @@ pub struct Known {
 pub struct Pretend {
     pub address: SocketAddr,
     known: Arc<Mutex<Known>>,
-    stop: tokio_util::sync::CancellationToken,
-    thread: Option<std::thread::JoinHandle<()>>,
+    _front: Front,
 }
 
 impl Pretend {
     /// In front of moto at `target` (`127.0.0.1:5000`).
     pub fn start(target: &str) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("set");
-        let address = listener.local_addr().expect("an address");
-        let (known, stop) =
-            (Arc::new(Mutex::new(Known::default())), tokio_util::sync::CancellationToken::new());
-        let (shared, token, target) = (Arc::clone(&known), stop.clone(), target.to_owned());
-        let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let client: Client<_, Full<Bytes>> =
-                    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-                loop {
-                    let accepted = tokio::select! {
-                        accepted = listener.accept() => accepted,
-                        () = token.cancelled() => return,
-                    };
-                    let Ok((socket, _)) = accepted else { continue };
-                    let (client, known, target) = (client.clone(), Arc::clone(&shared), target.clone());
-                    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                        serve(client.clone(), target.clone(), Arc::clone(&known), request)
-                    });
-                    tokio::spawn(async move {
-                        let _ = hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(socket), service)
-                            .await;
-                    });
-                }
-            });
-        });
-        Self { address, known, stop, thread: Some(thread) }
+        let known = Arc::new(Mutex::new(Known::default()));
+        let (shared, target) = (Arc::clone(&known), target.to_owned());
+        let front =
+            Front::start(move |moto, request| serve(moto, target.clone(), Arc::clone(&shared), request));
+        Self { address: front.address, known, _front: front }
     }
 
     pub fn known(&self) -> MutexGuard<'_, Known> {
@@ -84,15 +55,8 @@ impl Pretend {
     }
 }
 
-impl Drop for Pretend {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
-    }
-}
-
 async fn serve(
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Behind,
     target: String,
     known: Arc<Mutex<Known>>,
     request: Request<Incoming>,
