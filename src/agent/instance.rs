@@ -33,6 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// How often a log is looked at for its size.
 const LOOK_AT_LOG: Duration = Duration::from_secs(10);
 
+/// How long what was killed may take to end.
+const KILLED: Duration = Duration::from_secs(10);
+
 /// How long a worker without any health check must stay up to count as ready.
 const STAYS_UP: Duration = Duration::from_secs(1);
 
@@ -274,7 +277,10 @@ impl Instance {
         let grace = self.making.workload.stop_grace.get();
         if tokio::time::timeout(grace, process.wait()).await.is_err() {
             process.kill();
-            process.wait().await;
+            // Who runs it may not be there any more to say so: the next agent removes what is left then.
+            if tokio::time::timeout(KILLED, process.wait()).await.is_err() {
+                tracing::error!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, "an instance was killed and did not end");
+            }
         } else {
             // What it started and left behind.
             process.kill();

@@ -32,7 +32,7 @@ fn folder() -> String {
 }
 
 /// The containers of a world, by what `docker ps` shows of them.
-fn containers(world: &World, format: &str) -> Vec<String> {
+pub fn containers(world: &World, format: &str) -> Vec<String> {
     let mine = format!("label=shipit.dev/agent={}", world.agent_folder().display());
     let output = Command::new("docker").args(["ps", "--all", "--filter", &mine, "--format", format]).output();
     let output = output.expect("docker starts");

@@ -25,6 +25,7 @@ mod registry;
 mod rollback;
 mod schema;
 mod secrets;
+mod spoiled;
 mod strategies;
 mod supply;
 mod systemd;

@@ -94,6 +94,27 @@ impl DockerRuntime {
         self.engine.get_or_try_init(|| connect).await
     }
 
+    /// Makes a container and starts it.
+    async fn begin(&self, docker: &Docker, name: &str, launch: &Launch) -> io::Result<Box<dyn Running>> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let made = docker.create_container(Some(options), body(launch)).await;
+        made.map_err(|error| failed("making the container", &error))?;
+        let begun = docker.start_container(name, None::<StartContainerOptions>).await;
+        begun.map_err(|error| failed("starting the container", &error))?;
+        match self.running(name, &launch.log, 0).await? {
+            Some(running) => Ok(running),
+            // It has ended already; how, and its last words, are told as of any other.
+            None => Ok(Box::new(DockerContainer {
+                docker: docker.clone(),
+                name: name.to_owned(),
+                pid: 0,
+                ticks: 0,
+                log: Some(follow(docker.clone(), name.to_owned(), &launch.log, 0)?),
+                ended: None,
+            })),
+        }
+    }
+
     /// Takes a container that runs back.
     async fn running(&self, name: &str, log: &Path, since: i64) -> io::Result<Option<Box<dyn Running>>> {
         let docker = self.engine().await?;
@@ -272,26 +293,12 @@ impl Runtime for DockerRuntime {
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
         let docker = self.engine().await?;
         let name = launch.contained.as_ref().map(|contained| contained.name.clone()).unwrap_or_default();
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let made = docker.create_container(Some(options), body(launch)).await;
-        made.map_err(|error| failed("making the container", &error))?;
-        let begun = docker.start_container(&name, None::<StartContainerOptions>).await;
-        if let Err(error) = begun {
+        let begun = self.begin(docker, &name, launch).await;
+        if begun.is_err() {
+            // The engine may have done what it did not answer: another try has another name.
             remove(docker, &name).await;
-            return Err(failed("starting the container", &error));
         }
-        match self.running(&name, &launch.log, 0).await? {
-            Some(running) => Ok(running),
-            // It has ended already; how, and its last words, are told as of any other.
-            None => Ok(Box::new(DockerContainer {
-                docker: docker.clone(),
-                name: name.clone(),
-                pid: 0,
-                ticks: 0,
-                log: Some(follow(docker.clone(), name, &launch.log, 0)?),
-                ended: None,
-            })),
-        }
+        begun
     }
 
     async fn adopt(&self, _: &Directory, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
