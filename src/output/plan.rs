@@ -231,6 +231,7 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
     let back = match (back, from) {
         (0, _) => String::new(),
         (_, None) => "; the way back is off".to_owned(),
+        _ if plan.reverse.len() == 1 => "; the way back is 1 switch".to_owned(),
         _ => format!("; the way back is 1 switch, {} steps in all", plan.reverse.len()),
     };
     format!("{} → {}{before}{after}{back}", side(from), side(to))
