@@ -118,9 +118,14 @@ impl Remote {
             user_agent: concat!("shipit/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         };
-        let client = Client::try_from(config).map_err(|error| failed(what(), &error))?;
-        let wire = Wire::new(&format!("{scheme}://{origin}"), certificates);
-        Ok((client, wire.map_err(|error| failed(what(), &error))?))
+        // Each reads the machine's authorities, which takes longer than many a request: side by side.
+        let (client, wire) = std::thread::scope(|scope| {
+            let wire = scope.spawn(|| Wire::new(&format!("{scheme}://{origin}"), certificates));
+            let client = Client::try_from(config);
+            (client, wire.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let failed = |error| failed(what(), &error);
+        Ok((client.map_err(failed)?, wire.map_err(failed)?))
     }
 
     /// A connection whose login still holds.
