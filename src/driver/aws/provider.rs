@@ -134,29 +134,20 @@ impl Provider for AwsProvider {
         let found = self.expect(scope, &resource.key, expects.as_ref(), as_wanted).await?;
         keeps_access(&found, Some(&resource.settings))?;
         let now = found.settings.as_ref();
-        match resource.key.kind {
-            ResourceKind::PullThrough => {
-                return pull_through::provision(&self.registry, resource, now, replace).await;
+        match (resource.key.kind, self.eks()) {
+            (ResourceKind::Repository, _) if replace && now.is_some() => Err(ProviderError::Failed {
+                what: format!("making {} anew", resource.key),
+                reason: "its images would be lost".to_owned(),
+                help: "give the new one another name with `registry.repository`, or delete it by hand"
+                    .to_owned(),
+            }),
+            (ResourceKind::Repository, _) => repository::provision(&self.registry, resource, now).await,
+            (ResourceKind::PullThrough, _) => {
+                pull_through::provision(&self.registry, resource, now, replace).await
             }
-            ResourceKind::Replication => {
-                return replication::provision(&self.registry, scope, resource).await;
-            }
-            _ => {}
-        }
-        if resource.key.kind == ResourceKind::Repository {
-            if replace && found.settings.is_some() {
-                return Err(ProviderError::Failed {
-                    what: format!("making {} anew", resource.key),
-                    reason: "its images would be lost".to_owned(),
-                    help: "give the new one another name with `registry.repository`, or delete it by hand"
-                        .to_owned(),
-                });
-            }
-            return repository::provision(&self.registry, resource, now).await;
-        }
-        match self.eks() {
-            Some(eks) => eks.provision(scope, resource, replace, Waiting { progress, cancel }).await,
-            None => Ok(()),
+            (ResourceKind::Replication, _) => replication::provision(&self.registry, scope, resource).await,
+            (_, Some(eks)) => eks.provision(scope, resource, replace, Waiting { progress, cancel }).await,
+            (_, None) => Ok(()),
         }
     }
 
@@ -170,14 +161,11 @@ impl Provider for AwsProvider {
     ) -> Result<(), ProviderError> {
         let found = self.expect(scope, key, expects.as_ref(), |found| found.settings.is_none()).await?;
         keeps_access(&found, None)?;
-        match key.kind {
-            ResourceKind::PullThrough => return pull_through::withdraw(&self.registry, key).await,
-            ResourceKind::Replication => return replication::withdraw(&self.registry, scope, key).await,
-            _ => {}
-        }
-        match self.eks() {
-            Some(eks) => eks.withdraw(key, Waiting { progress, cancel }).await,
-            None => Ok(()),
+        match (key.kind, self.eks()) {
+            (ResourceKind::PullThrough, _) => pull_through::withdraw(&self.registry, key).await,
+            (ResourceKind::Replication, _) => replication::withdraw(&self.registry, scope, key).await,
+            (_, Some(eks)) => eks.withdraw(key, Waiting { progress, cancel }).await,
+            (_, None) => Ok(()),
         }
     }
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::aws::eks::{Eks, Seen, addon, refused};
 use crate::driver::aws::{code, failed};
 use crate::model::resource::{ResourceKey, ResourceKind};
-use crate::port::Progress;
 use crate::port::provider::ProviderError;
+use crate::port::{Progress, pause};
 
 /// How long Amazon may take for one thing.
 const PATIENCE: Duration = Duration::from_mins(40);
@@ -28,9 +28,8 @@ pub(in crate::driver::aws) struct Waiting<'a> {
 
 impl Waiting<'_> {
     async fn pause(&self, about: Duration) -> Result<(), ProviderError> {
-        let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
         tokio::select! {
-            () = tokio::time::sleep(about * (384 + random) / 512) => Ok(()),
+            () = tokio::time::sleep(pause::between(about * 3 / 4, about * 5 / 4)) => Ok(()),
             () = self.cancel.cancelled() => Err(ProviderError::Cancelled),
         }
     }
