@@ -19,10 +19,10 @@ use std::process::{Command, Stdio};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid};
-use tokio::io::unix::AsyncFd;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agent::runtime::process;
 use crate::agent::userns;
 use crate::files::process::started;
 use crate::model::chain;
@@ -121,10 +121,9 @@ fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
 fn wait(pid: Pid) -> Result<u8, Reason> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(said("waiting for it"))?;
-    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(said("waiting for it"))?;
     runtime.block_on(async {
-        #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
-        let ended = AsyncFd::new(descriptor).map_err(said("waiting for it"))?;
+        let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
+        let ended = ended.ok_or("waiting for it: its end cannot be seen")?;
         let mut term = signal(SignalKind::terminate()).map_err(said("waiting for it"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(said("waiting for it"))?;
         loop {

@@ -80,7 +80,7 @@ pub(super) fn adopt(record: &ProcessRecord) -> Option<Box<dyn Running>> {
 }
 
 /// A descriptor that becomes readable when a process has ended (`pidfd_open(2)`).
-pub(super) fn descriptor(pid: u32) -> Option<AsyncFd<OwnedFd>> {
+pub(in crate::agent) fn descriptor(pid: u32) -> Option<AsyncFd<OwnedFd>> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
     // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
