@@ -1,8 +1,9 @@
 //! Amazon Web Services: repositories of ECR, clusters of EKS, and how to log in to both.
 //!
 //! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity, the machine's own
-//! role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and write resources as settings; [`provider`] puts them behind the port;
-//! [`login`] and [`token`] log in to the registry and to the cluster. Start with [`provider`].
+//! role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and write resources as settings;
+//! [`provider`] puts them behind the port; [`login`] and [`token`] log in to the registry and to the cluster. Start with
+//! [`provider`].
 
 pub mod eks;
 pub mod login;

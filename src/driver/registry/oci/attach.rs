@@ -4,8 +4,8 @@
 use oci_client::{Reference, RegistryOperation};
 use serde_json::{Value, json};
 
-use crate::driver::registry::oci::Oci;
 use crate::driver::registry::oci::remote::{Connection, MANIFEST, absent, retry};
+use crate::driver::registry::oci::{Oci, has, list_tag, referrers};
 use crate::model::{Digest, ServiceName};
 use crate::port::registry::{INDEX, RegistryError};
 
@@ -42,11 +42,11 @@ pub(super) async fn attach(
 }
 
 async fn send(open: &Connection, image: &Reference, bytes: &[u8]) -> Result<(), RegistryError> {
-    let digest = Digest::of(bytes).to_string();
-    let there = retry(|| format!("looking for {digest}"), || open.client.blob_exists(image, &digest)).await?;
-    if there {
+    let digest = Digest::of(bytes);
+    if has(open, image, &digest).await? {
         return Ok(());
     }
+    let digest = digest.to_string();
     let push = || open.client.push_blob(image, bytes.to_vec(), &digest);
     retry(|| format!("pushing {digest} to {}", image.repository()), push).await.map(drop)
 }
@@ -62,12 +62,11 @@ async fn list(
 ) -> Result<(), RegistryError> {
     let image = oci.image(service, subject);
     let digest = Digest::of(artifact);
-    let ask = || open.client.pull_referrers(&image, None);
-    let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
-    if listed.manifests.iter().any(|entry| entry.digest == digest.to_string()) {
+    let listed = referrers(open, &image).await?;
+    if listed.iter().any(|entry| entry.digest == digest.to_string()) {
         return Ok(());
     }
-    let tag = oci.tagged(service, &subject.to_string().replace(':', "-"));
+    let tag = oci.tagged(service, &list_tag(subject));
     let there = absent(oci.remote.manifest(&tag).await)?.flatten();
     let there: Value = there.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let mut entries = there["manifests"].as_array().cloned().unwrap_or_default();

@@ -211,9 +211,8 @@ impl Repository {
 
     async fn referrers(&self, digest: &Digest) -> Result<Vec<String>, RegistryError> {
         let image = self.name(digest.as_str());
-        let ask = || self.open.client.pull_referrers(&image, None);
-        let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
-        Ok(listed.manifests.into_iter().map(|entry| entry.digest).collect())
+        let listed = super::referrers(&self.open, &image).await?;
+        Ok(listed.into_iter().map(|entry| entry.digest).collect())
     }
 
     /// Takes an image away with what goes with it, in such an order that what is left after a kill is found again; gives

@@ -23,7 +23,7 @@ pub(super) async fn bring(
     let from = registry.image(service, image);
     let missing = || RegistryError::Missing { what: format!("image {from}"), place: registry.place() };
     let document = registry.remote.must(&from).await?;
-    let found = registry.remote.base(&from, &[]).await?.ok_or_else(missing)?;
+    let found = registry.remote.images(&from, (document.clone(), image.clone()), &[]).await?;
     let own = found.images.into_values().next().ok_or_else(missing)?;
     let (manifest, index) = if own.digest == *image {
         (document, None)

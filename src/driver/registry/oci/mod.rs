@@ -1,9 +1,10 @@
 //! A registry that speaks the OCI distribution protocol: Harbor, Docker's own, and others.
 //!
 //! A blob that is there is not sent again; a base image's layers are mounted from their repository where that is
-//! possible, and fetched from another registry where it is not. What breaks on the way goes on where it broke (`upload`). The manifest goes after its blobs and the tags after
-//! the manifest, so that a push that dies on the way leaves nothing that a reader could take for an image. [`remote`]
-//! speaks to registries, `credentials` reads what `docker login` wrote. Start with [`Oci`].
+//! possible, and fetched from another registry where it is not. What breaks on the way goes on where it broke
+//! (`upload`). The manifest goes after its blobs and the tags after the manifest, so that a push that dies on the way
+//! leaves nothing that a reader could take for an image. [`remote`] speaks to registries, `credentials` reads what
+//! `docker login` wrote. Start with [`Oci`].
 
 mod attach;
 mod collect;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use oci_client::manifest::ImageIndexEntry;
 use oci_client::{Reference, RegistryOperation};
 use serde_json::Value;
 
@@ -198,6 +200,19 @@ impl Oci {
         let (service, tag) = text.split_once(':')?;
         Some(self.tagged(&service.parse().ok()?, tag))
     }
+}
+
+/// The tag that lists what is attached to an image, where the registry does not (distribution-spec, "Referrers Tag
+/// Schema").
+fn list_tag(image: &Digest) -> String {
+    image.to_string().replace(':', "-")
+}
+
+/// What is attached to an image.
+async fn referrers(open: &Connection, image: &Reference) -> Result<Vec<ImageIndexEntry>, RegistryError> {
+    let ask = || open.client.pull_referrers(image, None);
+    let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
+    Ok(listed.manifests)
 }
 
 async fn has(open: &Connection, image: &Reference, blob: &Digest) -> Result<bool, RegistryError> {

@@ -162,9 +162,8 @@ impl Remote {
         image: &Reference,
     ) -> Result<Option<(Vec<u8>, Digest)>, RegistryError> {
         let open = self.open(image, RegistryOperation::Pull).await?;
-        let pull = || open.client.pull_manifest_raw(image, &open.auth, &MANIFESTS);
-        let pulled = retry(|| format!("reading {image}"), pull).await;
-        let Some((bytes, _)) = absent(pulled)? else { return Ok(None) };
+        let read = retry(|| format!("reading {image}"), || open.wire.manifest(image)).await?;
+        let Some(bytes) = read else { return Ok(None) };
         let digest = Digest::of(&bytes);
         match image.digest() {
             Some(wanted) if wanted != digest.to_string() => Err(RegistryError::Corrupt {
@@ -172,7 +171,7 @@ impl Remote {
                 found: digest,
                 place: image.registry().to_owned(),
             }),
-            _ => Ok(Some((bytes.to_vec(), digest))),
+            _ => Ok(Some((bytes, digest))),
         }
     }
 
@@ -190,11 +189,21 @@ impl Remote {
         image: &Reference,
         platforms: &[Platform],
     ) -> Result<Option<BaseImages>, RegistryError> {
-        let Some((bytes, digest)) = self.manifest(image).await? else { return Ok(None) };
+        let Some(document) = self.manifest(image).await? else { return Ok(None) };
+        self.images(image, document, platforms).await.map(Some)
+    }
+
+    /// The images for these platforms, or for this machine's own, that a manifest or an index stands for.
+    pub(super) async fn images(
+        &self,
+        image: &Reference,
+        (bytes, digest): (Vec<u8>, Digest),
+        platforms: &[Platform],
+    ) -> Result<BaseImages, RegistryError> {
         let index = read(image, &bytes)?;
         if !index["manifests"].is_array() {
             let only = self.base_image(image, digest, &index).await?;
-            return Ok(Some(BaseImages::alone(only, platforms)));
+            return Ok(BaseImages::alone(only, platforms));
         }
         let place = || image.registry().to_owned();
         let mut images = BTreeMap::new();
@@ -208,7 +217,7 @@ impl Remote {
         }
         let what = || format!("an image {} for {}", image.whole(), Platform::own());
         let missing = || RegistryError::Missing { what: what(), place: place() };
-        BaseImages::of_index(digest, images, platforms).map(Some).ok_or_else(missing)
+        BaseImages::of_index(digest, images, platforms).ok_or_else(missing)
     }
 
     /// One image, by its manifest.

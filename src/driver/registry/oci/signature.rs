@@ -1,16 +1,14 @@
 //! What may be an image's signature: the payloads under cosign's tag, and the artifacts among the referrers. Whether it
 //! is one, is judged elsewhere.
 
-use futures_util::TryStreamExt as _;
 use oci_client::RegistryOperation;
-use oci_client::manifest::OciDescriptor;
 use serde_json::Value;
 
-use crate::driver::registry::oci::Oci;
 use crate::driver::registry::oci::remote::{absent, blob, retry};
+use crate::driver::registry::oci::{Oci, list_tag};
 use crate::model::signature::{ANNOTATION, ARTIFACT, BUNDLE, Form, Found, PAYLOAD};
 use crate::model::{Digest, ServiceName};
-use crate::port::registry::{Blob, RegistryError};
+use crate::port::registry::RegistryError;
 
 /// The largest payload or bundle that is read.
 const LIMIT: u64 = 256 << 10;
@@ -22,7 +20,7 @@ pub(super) async fn find(
     service: &ServiceName,
     image: &Digest,
 ) -> Result<Vec<Found>, RegistryError> {
-    let tag = format!("{}.sig", image.to_string().replace(':', "-"));
+    let tag = format!("{}.sig", list_tag(image));
     let tagged = absent(oci.remote.manifest(&oci.tagged(service, &tag)).await)?.flatten();
     let mut found = Vec::new();
     if let Some((manifest, _)) = tagged {
@@ -41,9 +39,7 @@ pub(super) async fn find(
 async fn referrers(oci: &Oci, service: &ServiceName, image: &Digest) -> Result<Vec<Digest>, RegistryError> {
     let name = oci.image(service, image);
     let open = oci.remote.open(&name, RegistryOperation::Pull).await?;
-    let ask = || open.client.pull_referrers(&name, None);
-    let listed = absent(retry(|| format!("asking what refers to {name}"), ask).await)?;
-    let entries = listed.into_iter().flat_map(|index| index.manifests);
+    let entries = absent(super::referrers(&open, &name).await)?.into_iter().flatten();
     let signs = |kind: &str| kind == ARTIFACT || kind.starts_with(BUNDLE);
     let artifacts = entries.filter(|entry| entry.artifact_type.as_deref().is_some_and(signs));
     Ok(artifacts.filter_map(|entry| entry.digest.parse().ok()).take(MOST).collect())
@@ -83,35 +79,14 @@ async fn bytes(
     if blob.size > LIMIT {
         return Ok(Err(format!("it is larger than {} KiB", LIMIT >> 10)));
     }
-    let Some(bytes) = absent(fetch(oci, service, &blob).await)? else {
+    let from = oci.image(service, &blob.digest);
+    let open = oci.remote.open(&from, RegistryOperation::Pull).await?;
+    let read = retry(|| format!("reading {from}"), || open.wire.blob(&from, blob.size)).await;
+    let Some(bytes) = absent(read)? else {
         return Ok(Err(format!("{} is not there", blob.digest)));
     };
     if Digest::of(&bytes) != blob.digest {
         return Ok(Err(format!("{} is corrupt", blob.digest)));
     }
     Ok(Ok(bytes))
-}
-
-/// No more of it than it should have.
-async fn fetch(oci: &Oci, service: &ServiceName, blob: &Blob) -> Result<Vec<u8>, RegistryError> {
-    let from = oci.image(service, &blob.digest);
-    let open = oci.remote.open(&from, RegistryOperation::Pull).await?;
-    let descriptor = OciDescriptor {
-        media_type: blob.media_type.clone(),
-        digest: blob.digest.to_string(),
-        size: i64::try_from(blob.size).unwrap_or(i64::MAX),
-        ..OciDescriptor::default()
-    };
-    let pull = || async {
-        let mut stream = open.client.pull_blob_stream(&from, &descriptor).await?;
-        let mut bytes = Vec::new();
-        while let Some(part) = stream.try_next().await? {
-            if (bytes.len() + part.len()) as u64 > blob.size {
-                break;
-            }
-            bytes.extend_from_slice(&part);
-        }
-        Ok(bytes)
-    };
-    retry(|| format!("reading {from}"), pull).await
 }

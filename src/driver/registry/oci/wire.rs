@@ -99,6 +99,13 @@ impl Wire {
         limited(taken(answer).await?, MANIFEST_LIMIT).await.map(Some)
     }
 
+    /// A small blob's bytes, by its digest; no more of it than it should have.
+    pub async fn blob(&self, blob: &Reference, size: u64) -> Result<Vec<u8>, OciDistributionError> {
+        let name = blob.digest().unwrap_or_default();
+        let answer = send(self.about(Method::GET, blob, &format!("blobs/{name}"))?).await?;
+        limited(taken(answer).await?, usize::try_from(size).unwrap_or(usize::MAX)).await
+    }
+
     /// Puts a manifest under a tag or its digest.
     pub async fn put(
         &self,
