@@ -1,8 +1,17 @@
 //! Images that nobody needs: what a collection finds, and what it took away.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::model::Digest;
+
+/// What is younger than this stays: somebody may be about to use it.
+pub const YOUNG: Duration = Duration::from_hours(1);
+/// The annotation that names the image on which another was built (image-spec, `annotations.md`).
+pub const BASE: &str = "org.opencontainers.image.base.digest";
+/// The annotation that says when an image was made.
+pub const CREATED: &str = "org.opencontainers.image.created";
 
 /// An image that nobody needs.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

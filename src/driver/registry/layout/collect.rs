@@ -3,27 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
 use crate::driver::registry::layout::index::Index;
 use crate::driver::registry::layout::{blobs, children, document, index, io, named};
 use crate::model::Digest;
-use crate::model::garbage::{Collect, Collected, Unneeded};
+use crate::model::garbage::{BASE, CREATED, Collect, Collected, Unneeded, YOUNG};
 use crate::port::registry::RegistryError;
 
-/// What is younger than this stays: somebody may be about to use it.
-const YOUNG: Duration = Duration::from_hours(1);
-
-/// The annotation that names the image on which another was built (image-spec, `annotations.md`).
-const BASE: &str = "org.opencontainers.image.base.digest";
-
-/// The annotation that says when an image was made.
-const CREATED: &str = "org.opencontainers.image.created";
-
-/// Finds, and takes away if it shall, every image but those in `keep`, the young ones, and those that they were built on; then every
-/// blob that no image left uses. An image that somebody tagged by hand, without a `src-` tag, is theirs and stays.
+/// Finds, and takes away if it shall, every image but those in `keep`, the young ones, and those that they were built
+/// on; then every blob that no image left uses. An image that somebody tagged by hand, without a `src-` tag, is theirs
+/// and stays.
 pub(super) fn collect(
     folder: &Path,
     keep: &BTreeSet<Digest>,
@@ -38,12 +30,18 @@ pub(super) fn collect(
         images = gone.iter().map(|digest| told(folder, index, digest)).collect();
         index.retain(|digest| !gone.contains(digest));
     };
-    let mut left = index::read(folder)?;
-    match how {
-        Collect::Report => take(&mut left),
-        Collect::TakeAway => index::change(folder, take)?,
-    }
-    Ok(Collected { images, ..sweep(folder, left, keep, how)? })
+    let left = match how {
+        Collect::Report => {
+            let mut left = index::read(folder)?;
+            take(&mut left);
+            Some(left)
+        }
+        Collect::TakeAway => {
+            index::change(folder, take)?;
+            None
+        }
+    };
+    Ok(Collected { images, ..sweep(folder, left, keep)? })
 }
 
 fn unneeded(folder: &Path, index: &Index, keep: &BTreeSet<Digest>) -> BTreeSet<Digest> {
@@ -88,16 +86,12 @@ fn annotation(folder: &Path, digest: &Digest, name: &str) -> Option<String> {
     whole["annotations"][name].as_str().map(str::to_owned)
 }
 
-/// The blobs that no image uses of those that are left.
-fn sweep(
-    folder: &Path,
-    left: Index,
-    keep: &BTreeSet<Digest>,
-    how: Collect,
-) -> Result<Collected, RegistryError> {
+/// The blobs that no image uses: told, of the images that would be left; taken away, of those that the folder has.
+fn sweep(folder: &Path, left: Option<Index>, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
     let _guard = index::lock(folder)?;
     let mut used: BTreeSet<Digest> = BTreeSet::new();
-    let index = if how == Collect::TakeAway { index::read(folder)? } else { left };
+    let is_told = left.is_some();
+    let index = left.map_or_else(|| index::read(folder), Ok)?;
     let listed = index.images().map(|(digest, _)| digest);
     let needed = keep.iter().filter(|digest| blobs::path(folder, digest).exists()).cloned();
     for digest in listed.chain(needed) {
@@ -120,7 +114,7 @@ fn sweep(
             continue;
         }
         let size = entry.metadata().map_or(0, |meta| meta.len());
-        if how == Collect::Report || fs::remove_file(entry.path()).is_ok() {
+        if is_told || fs::remove_file(entry.path()).is_ok() {
             collected.blobs += 1;
             collected.bytes += size;
         }

@@ -6,17 +6,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::driver::registry::oci::list_tag;
 use crate::model::Digest;
-
-/// What is younger than this stays: somebody may be about to use it.
-const YOUNG: SignedDuration = SignedDuration::from_hours(1);
-/// Annotations of the image specification, `annotations.md`.
-const BASE: &str = "org.opencontainers.image.base.digest";
-const CREATED: &str = "org.opencontainers.image.created";
+use crate::model::garbage::{BASE, CREATED, YOUNG};
 
 /// What a tag, or something that is needed, names.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +54,7 @@ impl Named {
 
     /// Whether it lists what is attached to this one.
     pub fn lists(&self, digest: &Digest) -> bool {
-        let prefix = format!("sha256-{}", digest.hex());
+        let prefix = list_tag(digest);
         self.is_list() && self.tags.iter().all(|tag| tag.starts_with(&prefix))
     }
 
@@ -96,10 +93,13 @@ pub(super) fn unneeded(
     let own = images.iter().filter(|(_, image)| image.is_nobodys());
     let mut own: Vec<_> = own.filter_map(|(digest, image)| Some((image.created()?, digest))).collect();
     own.sort_by_key(|(created, _)| Reverse(*created));
+    // One from the future has no age, and is young.
+    let is_old =
+        |created: Timestamp| Duration::try_from(now.duration_since(created)).is_ok_and(|age| age > YOUNG);
     let old = own
         .into_iter()
         .skip(newest)
-        .filter(|(created, digest)| !needed.contains(*digest) && now.duration_since(*created) > YOUNG);
+        .filter(|(created, digest)| !needed.contains(*digest) && is_old(*created));
     let mut gone: BTreeSet<Digest> = old.map(|(_, digest)| digest.clone()).collect();
     loop {
         let left = images.iter().filter(|(digest, _)| !gone.contains(*digest));
