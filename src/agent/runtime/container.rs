@@ -1,9 +1,11 @@
 //! The runtime `container`: namespaces, cgroups and overlayfs without a daemon, made by libcontainer in a process beside
 //! each instance ([`contain`](crate::agent::contain)). The network is the machine's own: each instance gets a free port.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -48,8 +50,20 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Tries it, for what a kernel allows without root cannot be read anywhere.
+/// Tries it, for what a kernel allows without root cannot be read anywhere. What has worked once in a folder is not
+/// tried again by this process; what has not may have been allowed meanwhile.
 fn probe(directory: &Directory) -> Result<(), String> {
+    static WORKS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let works = || WORKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if works().contains(directory.path()) {
+        return Ok(());
+    }
+    try_out(directory)?;
+    works().insert(directory.path().to_path_buf());
+    Ok(())
+}
+
+fn try_out(directory: &Directory) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     directory.prepare().map_err(text)?;
     let mut process = std::process::Command::new(std::env::current_exe().map_err(text)?)
