@@ -73,14 +73,7 @@ async fn stage(kind: &str) -> Option<Stage> {
         }
         "fake" => Box::new(FakeEngine::default()),
         "docker" => {
-            let answers =
-                Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
-            assert!(answers || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "Docker does not answer");
-            if !answers {
-                #[allow(clippy::print_stderr)]
-                {
-                    eprintln!("SKIPPED: Docker does not answer");
-                }
+            if !crate::parts::docker_answers() {
                 return None;
             }
             contained = Some(ContainerKind::Docker);
@@ -90,13 +83,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(started)
         }
         "container" | "rootless" => {
-            let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
-            assert!(is_root || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "containers need root");
-            if !is_root {
-                #[allow(clippy::print_stderr)]
-                {
-                    eprintln!("SKIPPED: containers need root");
-                }
+            if !crate::parts::is_root() {
                 return None;
             }
             contained = Some(ContainerKind::Own);

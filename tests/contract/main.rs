@@ -6,6 +6,9 @@ mod builder;
 mod cluster;
 mod dockerfile;
 mod engine;
+#[allow(clippy::print_stderr)] // a test says what it skips
+#[path = "../it/support/parts.rs"]
+mod parts;
 mod platforms;
 mod registry;
 mod store;

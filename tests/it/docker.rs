@@ -2,18 +2,12 @@
 
 use std::process::Command;
 
-use crate::support::World;
 use crate::support::http::Load;
+use crate::support::{World, docker_answers};
 
 /// A world whose instances are containers; none without Docker.
 pub fn world() -> Option<World> {
-    let answers = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
-    assert!(answers || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "Docker does not answer");
-    if !answers {
-        #[allow(clippy::print_stderr)]
-        {
-            eprintln!("SKIPPED: Docker does not answer");
-        }
+    if !docker_answers() {
         return None;
     }
     let mut world = World::new();

@@ -2,6 +2,7 @@
 //! by side without meeting.
 
 pub mod http;
+mod parts;
 mod said;
 pub mod tls;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use parts::{docker_answers, has, is_root};
 pub use said::Said;
 
 /// How long anything may take before a test gives up on it.
@@ -331,14 +333,4 @@ pub fn finish(child: Child) -> Said {
 pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("small")).expect("a pid");
     rustix::process::kill_process(pid, signal).expect("it lives");
-}
-
-/// Whether a real part that this test needs is there. Missing is a failure in `./test`, a loud skip elsewhere.
-pub fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    assert!(found || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "{program} is not there");
-    if !found {
-        eprintln!("SKIPPED: {program} is not there");
-    }
-    found
 }
