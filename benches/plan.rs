@@ -38,7 +38,11 @@ fn images(names: impl Iterator<Item = ServiceName>) -> BTreeMap<ServiceName, Ima
         let hash = ContentHash::of(name.as_str().as_bytes());
         let found = Some(Digest::of(name.as_str().as_bytes()));
         ImageFacts {
-            inputs: Inputs { hash, files: BTreeMap::new(), bases: BTreeMap::new() },
+            inputs: Inputs {
+                hash,
+                files: BTreeMap::new(),
+                bases: BTreeMap::new(),
+            },
             found,
             changed_files: None,
             rebuild: false,
@@ -57,24 +61,50 @@ fn no_op_plan(criterion: &mut Criterion) {
         let environment: EnvironmentName = "staging".parse().expect("a name");
         let project = config::load(folder.path()).expect("valid");
         let source = Source::default();
-        let desired = resolve(&project, &environment, &source, &Sources::default()).expect("resolved");
+        let desired =
+            resolve(&project, &environment, &source, &Sources::default()).expect("resolved");
         let images = images(desired.services.keys().cloned());
         let empty = State::empty(project.name.clone(), environment.clone());
-        let first =
-            plan::apply(&desired, &Observed { images: images.clone(), ..Observed::default() }, &empty);
-        let facts = plan::simulate(&first, &first.steps, &Facts::default(), Timestamp::UNIX_EPOCH);
+        let first = plan::apply(
+            &desired,
+            &Observed {
+                images: images.clone(),
+                ..Observed::default()
+            },
+            &empty,
+        );
+        let facts = plan::simulate(
+            &first,
+            &first.steps,
+            &Facts::default(),
+            Timestamp::UNIX_EPOCH,
+        );
         let workloads = first.target.as_ref().expect("a target").workloads.clone();
-        let actor = Actor { user: String::new(), host: String::new(), run: String::new() };
+        let actor = Actor {
+            user: String::new(),
+            host: String::new(),
+            run: String::new(),
+        };
         let now = Timestamp::UNIX_EPOCH;
-        let ended =
-            Ended { plan: &first, end: &End::Done, workloads: &workloads, probe: None, actor: &actor, now };
+        let ended = Ended {
+            plan: &first,
+            end: &End::Done,
+            workloads: &workloads,
+            probe: None,
+            actor: &actor,
+            now,
+        };
         let state = record(&empty, &ended);
-        let observed = Observed { facts, images, ..Observed::default() };
+        let observed = Observed {
+            facts,
+            images,
+            ..Observed::default()
+        };
         group.bench_function(BenchmarkId::new("services", services), |bencher| {
             bencher.iter(|| {
                 let project = config::load(folder.path()).expect("valid");
-                let desired =
-                    resolve(&project, &environment, &source, &Sources::default()).expect("resolved");
+                let desired = resolve(&project, &environment, &source, &Sources::default())
+                    .expect("resolved");
                 let plan = plan::apply(&desired, &observed, &state);
                 assert!(plan.is_empty() && plan::verify(&plan).is_empty());
                 black_box(plan)

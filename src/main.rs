@@ -9,7 +9,9 @@ use shipit::output::Exit;
 
 /// Lines are wrapped for a person at a terminal; in a log they stay whole, so that they can be searched.
 fn report_handler() -> miette::MietteHandler {
-    miette::MietteHandlerOpts::new().wrap_lines(std::io::stderr().is_terminal()).build()
+    miette::MietteHandlerOpts::new()
+        .wrap_lines(std::io::stderr().is_terminal())
+        .build()
 }
 
 fn main() -> ExitCode {
@@ -18,13 +20,21 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
         }
     };
     if let Some(code) = cli::direct(&cli) {
         return code.into();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             anstream::eprintln!("shipit cannot start its runtime: {error}");

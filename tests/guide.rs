@@ -17,7 +17,10 @@ fn steps(chapter: &str) -> Vec<Step> {
         let block = block.split("```").next().unwrap_or_default();
         for line in block.lines() {
             match (line.strip_prefix("$ "), steps.last_mut()) {
-                (Some(command), _) => steps.push(Step { command: command.to_owned(), expected: Vec::new() }),
+                (Some(command), _) => steps.push(Step {
+                    command: command.to_owned(),
+                    expected: Vec::new(),
+                }),
                 (None, Some(step)) => step.expected.push(line.trim_end().to_owned()),
                 (None, None) => panic!("a block starts with `$ `"),
             }
@@ -30,7 +33,9 @@ fn fits(expected: &str, line: &str) -> bool {
     let mut rest = line;
     let parts: Vec<&str> = expected.split("[..]").collect();
     for (index, part) in parts.iter().enumerate() {
-        let Some(at) = rest.find(part) else { return false };
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
         if index == 0 && at != 0 {
             return false;
         }
@@ -71,19 +76,31 @@ struct Stop(PathBuf);
 impl Drop for Stop {
     fn drop(&mut self) {
         let stop = ["agent", "stop", "--services", "--agent-directory"];
-        let _ = Command::new(env!("CARGO_BIN_EXE_shipit")).args(stop).arg(&self.0).output();
+        let _ = Command::new(env!("CARGO_BIN_EXE_shipit"))
+            .args(stop)
+            .arg(&self.0)
+            .output();
     }
 }
 
 #[test]
 fn the_first_chapter_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = tempfile::Builder::new().prefix("g").tempdir().expect("a folder");
+    let folder = tempfile::Builder::new()
+        .prefix("g")
+        .tempdir()
+        .expect("a folder");
     let (project, agent) = (folder.path().join("hello"), folder.path().join("a"));
     copy(&root.join("examples/hello"), &project);
     let _stop = Stop(agent.clone());
-    let program = Path::new(env!("CARGO_BIN_EXE_shipit")).parent().expect("a folder");
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let program = Path::new(env!("CARGO_BIN_EXE_shipit"))
+        .parent()
+        .expect("a folder");
+    let path = format!(
+        "{}:{}",
+        program.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     let chapter = fs::read_to_string(root.join("docs/guide/first-steps.md")).expect("the chapter");
     let steps = steps(&chapter);
     assert!(steps.len() > 10, "the chapter has its commands");
@@ -103,9 +120,17 @@ fn the_first_chapter_does_what_it_says() {
         let lines: Vec<&str> = stdout.lines().map(str::trim_end).collect();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "$ {command}\n{stdout}\n{said}");
-        let expected: Vec<String> = expected.into_iter().rev().skip_while(String::is_empty).collect();
+        let expected: Vec<String> = expected
+            .into_iter()
+            .rev()
+            .skip_while(String::is_empty)
+            .collect();
         let expected: Vec<String> = expected.into_iter().rev().collect();
-        let lines: Vec<&str> = lines.into_iter().rev().skip_while(|line| line.is_empty()).collect();
+        let lines: Vec<&str> = lines
+            .into_iter()
+            .rev()
+            .skip_while(|line| line.is_empty())
+            .collect();
         let lines: Vec<&str> = lines.into_iter().rev().collect();
         assert!(
             matches(&expected, &lines),

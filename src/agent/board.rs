@@ -66,7 +66,11 @@ impl Entry {
             last_exit: None,
             since: Timestamp::now(),
         };
-        Self { facts, serving: Serving::Yes, process: None }
+        Self {
+            facts,
+            serving: Serving::Yes,
+            process: None,
+        }
     }
 }
 
@@ -75,8 +79,17 @@ impl Board {
     #[must_use]
     pub fn new(directory: Directory, router: Router, record: Record) -> Self {
         let scope = record.scope.clone();
-        let inner = Mutex::new(Inner { record, entries: BTreeMap::new() });
-        Self { scope, directory, router, inner, changed: Notify::new() }
+        let inner = Mutex::new(Inner {
+            record,
+            entries: BTreeMap::new(),
+        });
+        Self {
+            scope,
+            directory,
+            router,
+            inner,
+            changed: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -109,7 +122,10 @@ impl Board {
     ) -> std::io::Result<Result<(), Slot>> {
         let mut inner = self.lock();
         if let Some(slot) = to
-            && !facts_of(&inner).slots.get(&slot).is_some_and(SlotFacts::is_ready)
+            && !facts_of(&inner)
+                .slots
+                .get(&slot)
+                .is_some_and(SlotFacts::is_ready)
         {
             return Ok(Err(slot));
         }
@@ -128,7 +144,10 @@ impl Board {
     /// Changes an instance's entry, making one if there is none.
     pub(super) fn set(&self, key: &Key, change: impl FnOnce(&mut Entry)) {
         let mut inner = self.lock();
-        let entry = inner.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.index));
+        let entry = inner
+            .entries
+            .entry(key.clone())
+            .or_insert_with(|| Entry::new(key.index));
         let (health, process) = (entry.facts.health, entry.process.clone());
         change(entry);
         if entry.facts.health != health {
@@ -145,7 +164,10 @@ impl Board {
     pub(super) fn expect(&self, instances: impl IntoIterator<Item = (Key, Option<ProcessRecord>)>) {
         let mut inner = self.lock();
         for (key, process) in instances {
-            let entry = Entry { process, ..Entry::new(key.index) };
+            let entry = Entry {
+                process,
+                ..Entry::new(key.index)
+            };
             inner.entries.insert(key, entry);
         }
     }
@@ -153,8 +175,13 @@ impl Board {
     /// The images whose files a process may be reading.
     pub(super) fn images(&self) -> Vec<Digest> {
         let inner = self.lock();
-        let processes = inner.entries.values().filter_map(|entry| entry.process.as_ref());
-        processes.filter_map(|process| process.image.clone()).collect()
+        let processes = inner
+            .entries
+            .values()
+            .filter_map(|entry| entry.process.as_ref());
+        processes
+            .filter_map(|process| process.image.clone())
+            .collect()
     }
 
     /// Forgets an instance that has ended.
@@ -168,8 +195,11 @@ impl Board {
 
     /// A disk that does not take this costs a restarted process at the next agent's start, no more.
     fn save_processes(&self, inner: &Inner) {
-        let processes: Vec<ProcessRecord> =
-            inner.entries.values().filter_map(|entry| entry.process.clone()).collect();
+        let processes: Vec<ProcessRecord> = inner
+            .entries
+            .values()
+            .filter_map(|entry| entry.process.clone())
+            .collect();
         if let Err(error) = Processes::save(&self.directory, &self.scope, &processes) {
             tracing::warn!(%error, scope = %self.scope, "the processes could not be written down");
         }
@@ -178,9 +208,14 @@ impl Board {
     fn publish(&self, inner: &Inner) {
         let mut table = Table::default();
         for (key, entry) in &inner.entries {
-            let Some(address) = address(entry) else { continue };
-            let side =
-                if inner.record.active == Some(key.slot) { &mut table.live } else { &mut table.preview };
+            let Some(address) = address(entry) else {
+                continue;
+            };
+            let side = if inner.record.active == Some(key.slot) {
+                &mut table.live
+            } else {
+                &mut table.preview
+            };
             side.entry(key.service.clone()).or_default().push(address);
             let own = table.slots.entry(key.slot).or_default();
             own.entry(key.service.clone()).or_default().push(address);
@@ -209,13 +244,18 @@ impl Board {
 
     /// One instance's state.
     pub(super) fn instance(&self, key: &Key) -> Option<Instance> {
-        self.lock().entries.get(key).map(|entry| entry.facts.clone())
+        self.lock()
+            .entries
+            .get(key)
+            .map(|entry| entry.facts.clone())
     }
 
     /// Where these instances listen.
     pub(super) fn addresses(&self, keys: &[Key]) -> Vec<SocketAddr> {
         let inner = self.lock();
-        let ports = keys.iter().filter_map(|key| inner.entries.get(key)?.facts.port);
+        let ports = keys
+            .iter()
+            .filter_map(|key| inner.entries.get(key)?.facts.port);
         ports.map(local).collect()
     }
 }
@@ -234,7 +274,10 @@ fn facts_of(inner: &Inner) -> Facts {
     let record = &inner.record;
     let slots = record.slots.iter().map(|(slot, there)| {
         let workloads = there.workloads.iter().map(|(name, workload)| {
-            let mine = inner.entries.iter().filter(|(key, _)| key.slot == *slot && key.service == *name);
+            let mine = inner
+                .entries
+                .iter()
+                .filter(|(key, _)| key.slot == *slot && key.service == *name);
             let instances = mine.map(|(_, entry)| entry.facts.clone()).collect();
             let facts = WorkloadFacts {
                 spec: workload.spec.clone(),

@@ -36,7 +36,10 @@ fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Reason + '_ {
 
 /// The container's name, which is its folder's.
 fn name(bundle: &Path) -> String {
-    bundle.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    bundle
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn state(bundle: &Path) -> PathBuf {
@@ -64,7 +67,8 @@ fn make(bundle: &Path) -> Result<Pid, Reason> {
             "it runs as the user {user}:{group}, and without root there is only what `newuidmap` and /etc/subuid give"
         ));
     }
-    let files = fs::read_to_string(bundle.join("layer")).map_err(said("reading the image's place"))?;
+    let files =
+        fs::read_to_string(bundle.join("layer")).map_err(said("reading the image's place"))?;
     for folder in ["upper", "work", "rootfs", "state"] {
         fs::create_dir_all(bundle.join(folder)).map_err(said("making its folders"))?;
     }
@@ -75,10 +79,17 @@ fn make(bundle: &Path) -> Result<Pid, Reason> {
         .with_detach(true)
         .build()
         .map_err(|error| chain(&error))?;
-    let pid = container.pid().map(libcontainer_pid).and_then(Pid::from_raw).ok_or("it has no process")?;
+    let pid = container
+        .pid()
+        .map(libcontainer_pid)
+        .and_then(Pid::from_raw)
+        .ok_or("it has no process")?;
     let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
-    fs::write(bundle.join("init"), format!("{} {since}", pid.as_raw_nonzero()))
-        .map_err(said("writing its process down"))?;
+    fs::write(
+        bundle.join("init"),
+        format!("{} {since}", pid.as_raw_nonzero()),
+    )
+    .map_err(said("writing its process down"))?;
     container.start().map_err(|error| chain(&error))?;
     Ok(pid)
 }
@@ -86,22 +97,37 @@ fn make(bundle: &Path) -> Result<Pid, Reason> {
 /// An image's files with a container's own changes over them.
 fn overlay(files: &str, bundle: &Path) -> Result<(), Reason> {
     let path = |name: &str| bundle.join(name).display().to_string();
-    let mut options = format!("lowerdir={files},upperdir={},workdir={}", path("upper"), path("work"));
+    let mut options = format!(
+        "lowerdir={files},upperdir={},workdir={}",
+        path("upper"),
+        path("work")
+    );
     if userns::is_inside() {
         // What is deleted is written down in attributes that a user may set.
         options.push_str(",userxattr");
     }
     let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
-    mount("overlay", bundle.join("rootfs"), "overlay", flags, options.as_c_str())
-        .map_err(said("mounting its files (overlayfs)"))
+    mount(
+        "overlay",
+        bundle.join("rootfs"),
+        "overlay",
+        flags,
+        options.as_c_str(),
+    )
+    .map_err(said("mounting its files (overlayfs)"))
 }
 
 /// The user and group of a container's service.
 fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
     let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
-    let what: serde_json::Value = serde_json::from_slice(&text).map_err(said("reading what it is"))?;
-    let id = |name: &str| what["process"]["user"][name].as_u64().and_then(|id| u32::try_from(id).ok());
+    let what: serde_json::Value =
+        serde_json::from_slice(&text).map_err(said("reading what it is"))?;
+    let id = |name: &str| {
+        what["process"]["user"][name]
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+    };
     Ok((id("uid").unwrap_or(0), id("gid").unwrap_or(0)))
 }
 
@@ -119,7 +145,9 @@ fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
 }
 
 fn wait(pid: Pid) -> Result<u8, Reason> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(said("waiting for it"))?;
     runtime.block_on(async {
         let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
@@ -134,15 +162,18 @@ fn wait(pid: Pid) -> Result<u8, Reason> {
             }
         }
     })?;
-    let status =
-        waitpid(Some(pid), WaitOptions::empty()).map_err(said("waiting for it"))?.map(|(_, status)| status);
+    let status = waitpid(Some(pid), WaitOptions::empty())
+        .map_err(said("waiting for it"))?
+        .map(|(_, status)| status);
     Ok(code(status))
 }
 
 /// As a shell tells it.
 fn code(status: Option<WaitStatus>) -> u8 {
     let code = status.and_then(|status| {
-        status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+        status
+            .exit_status()
+            .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
     });
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
 }
@@ -188,31 +219,46 @@ pub fn probe(folder: &Path) -> Result<u8, Reason> {
     let is_first = std::process::id() == 1;
     if is_first {
         let mounted = mount("proc", folder, "proc", MountFlags::NOSUID, None);
-        return mounted.map(|()| 0).map_err(said("mounting /proc in a namespace"));
+        return mounted
+            .map(|()| 0)
+            .map_err(said("mounting /proc in a namespace"));
     }
     if !is_root() {
         return Err(userns::enter());
     }
-    let place =
-        tempfile::Builder::new().prefix("probe-").tempdir_in(folder).map_err(said("making a folder"))?;
+    let place = tempfile::Builder::new()
+        .prefix("probe-")
+        .tempdir_in(folder)
+        .map_err(said("making a folder"))?;
     for folder in ["files", "upper", "work", "rootfs", "proc"] {
         fs::create_dir(place.path().join(folder)).map_err(said("making a folder"))?;
     }
-    overlay(&place.path().join("files").display().to_string(), place.path())?;
+    overlay(
+        &place.path().join("files").display().to_string(),
+        place.path(),
+    )?;
     userns::new_pids()?;
     let program = std::env::current_exe().map_err(said("finding this program"))?;
-    let first =
-        Command::new(program).args(["agent", "contain-probe"]).arg(place.path().join("proc")).status();
+    let first = Command::new(program)
+        .args(["agent", "contain-probe"])
+        .arg(place.path().join("proc"))
+        .status();
     for folder in ["rootfs", "proc"] {
         let _ = unmount(place.path().join(folder), UnmountFlags::DETACH);
     }
     let status = first.map_err(said("starting a process in a namespace"))?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1))
 }
 
 /// Ends a container at once, and with its first process all others in it.
 pub fn kill(bundle: &Path) {
-    if let Some(pid) = first(bundle).and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+    if let Some(pid) = first(bundle)
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw)
+    {
         let _ = kill_process(pid, Signal::KILL);
     }
 }

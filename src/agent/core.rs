@@ -24,7 +24,9 @@ use crate::model::secret::SecretValue;
 use crate::model::workload::ContainerKind;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
-use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope};
+use crate::port::engine::{
+    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
+};
 
 /// How many of a log's last lines a failure shows.
 const LAST_LINES: usize = 20;
@@ -68,7 +70,10 @@ impl Agent {
         inherited: Vec<std::net::TcpListener>,
     ) -> Result<Arc<Self>, EngineError> {
         let access_log = Some(LogFile::at(directory.access_log()));
-        let router = Router::new(Options { access_log, inherited });
+        let router = Router::new(Options {
+            access_log,
+            inherited,
+        });
         let agent = Arc::new(Self {
             directory,
             router,
@@ -101,7 +106,10 @@ impl Agent {
     /// The environments that it knows.
     #[must_use]
     pub fn scopes(&self) -> Vec<Scope> {
-        let environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        let environments = self
+            .environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut scopes: Vec<Scope> = environments.keys().cloned().collect();
         scopes.sort();
         scopes
@@ -117,11 +125,21 @@ impl Agent {
     }
 
     pub(super) fn insert(&self, record: Record) -> Arc<Environment> {
-        let mut environments = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut environments = self
+            .environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let scope = record.scope.clone();
         let entry = environments.entry(scope).or_insert_with(|| {
-            let board = Arc::new(Board::new(self.directory.clone(), self.router.clone(), record));
-            Arc::new(Environment { board, work: tokio::sync::Mutex::default() })
+            let board = Arc::new(Board::new(
+                self.directory.clone(),
+                self.router.clone(),
+                record,
+            ));
+            Arc::new(Environment {
+                board,
+                work: tokio::sync::Mutex::default(),
+            })
         });
         Arc::clone(entry)
     }
@@ -137,12 +155,23 @@ impl Agent {
         service: &ServiceName,
         secrets: BTreeMap<String, SecretValue>,
     ) -> Result<Making, EngineError> {
-        let missing = || failed("starting a service", &format!("{service} is not in the slot"));
-        let workload = there.workloads.get(service).ok_or_else(missing)?.spec.clone();
+        let missing = || {
+            failed(
+                "starting a service",
+                &format!("{service} is not in the slot"),
+            )
+        };
+        let workload = there
+            .workloads
+            .get(service)
+            .ok_or_else(missing)?
+            .spec
+            .clone();
         let digest = workload.image.value().ok_or_else(missing)?;
         let runtime = self.runtimes.of(&workload);
-        let image =
-            runtime.meta(&self.directory, digest).map_err(|error| failed("reading the image", &error))?;
+        let image = runtime
+            .meta(&self.directory, digest)
+            .map_err(|error| failed("reading the image", &error))?;
         Ok(Making {
             directory: self.directory.clone(),
             scope: scope.clone(),
@@ -169,7 +198,10 @@ impl Agent {
         let work = environment.work.lock().await;
         let record = environment.board.record();
         let is_empty = record.slots.is_empty() && record.routes.is_empty();
-        if let Some(owner) = record.lineage.filter(|owner| *owner != permit.lineage && !is_empty) {
+        if let Some(owner) = record
+            .lineage
+            .filter(|owner| *owner != permit.lineage && !is_empty)
+        {
             return Err(EngineError::Foreign {
                 scope: permit.scope.clone(),
                 owner,
@@ -178,7 +210,11 @@ impl Agent {
         }
         if permit.fence < record.fence {
             let (fence, seen) = (permit.fence, record.fence);
-            return Err(EngineError::Fenced { scope: permit.scope.clone(), fence, seen });
+            return Err(EngineError::Fenced {
+                scope: permit.scope.clone(),
+                fence,
+                seen,
+            });
         }
         self.write(environment, |record| {
             record.lineage = Some(permit.lineage.clone());
@@ -195,7 +231,10 @@ impl Agent {
         environment: &Environment,
         change: impl FnOnce(&mut Record),
     ) -> Result<(), EngineError> {
-        environment.board.write(change).map_err(|error| failed("writing the environment down", &error))
+        environment
+            .board
+            .write(change)
+            .map_err(|error| failed("writing the environment down", &error))
     }
 
     /// Takes instances out of traffic, waits for their requests, and stops them.
@@ -207,10 +246,17 @@ impl Agent {
         drain: Duration,
     ) {
         for key in keys {
-            environment.board.set(key, |entry| entry.serving = Serving::No);
+            environment
+                .board
+                .set(key, |entry| entry.serving = Serving::No);
         }
-        self.router.drained(&environment.board.addresses(keys), drain).await;
-        let gone: Vec<Supervised> = keys.iter().filter_map(|key| work.instances.remove(key)).collect();
+        self.router
+            .drained(&environment.board.addresses(keys), drain)
+            .await;
+        let gone: Vec<Supervised> = keys
+            .iter()
+            .filter_map(|key| work.instances.remove(key))
+            .collect();
         futures_util::future::join_all(gone.into_iter().map(Supervised::stop)).await;
         for key in keys {
             environment.board.drop_entry(key);
@@ -219,7 +265,10 @@ impl Agent {
 
     pub(super) fn drain(environment: &Environment, service: &ServiceName) -> Duration {
         let record = environment.board.record();
-        record.routes.get(service).map_or(DRAIN, |route| route.limits.drain.get())
+        record
+            .routes
+            .get(service)
+            .map_or(DRAIN, |route| route.limits.drain.get())
     }
 
     /// Stops a slot at a time, unless it is active by then or the time was changed.
@@ -238,7 +287,10 @@ impl Agent {
         let environment = self.environment(scope);
         let mut work = environment.work.lock().await;
         let record = environment.board.record();
-        let due = record.slots.get(&slot).is_some_and(|there| there.stops_at == Some(until));
+        let due = record
+            .slots
+            .get(&slot)
+            .is_some_and(|there| there.stops_at == Some(until));
         if !due || record.active == Some(slot) {
             return;
         }
@@ -254,7 +306,12 @@ impl Agent {
             tracing::error!(%error, %scope, %slot, "a kept slot could not be stopped");
             return;
         }
-        let keys: Vec<Key> = work.instances.keys().filter(|key| key.slot == slot).cloned().collect();
+        let keys: Vec<Key> = work
+            .instances
+            .keys()
+            .filter(|key| key.slot == slot)
+            .cloned()
+            .collect();
         self.retire(&environment, &mut work, &keys, DRAIN).await;
     }
 
@@ -270,7 +327,10 @@ impl Agent {
             let board = Arc::clone(&self.environment(&scope).board);
             let record = board.record();
             used.extend(board.images());
-            let workloads = record.slots.values().flat_map(|there| there.workloads.values());
+            let workloads = record
+                .slots
+                .values()
+                .flat_map(|there| there.workloads.values());
             used.extend(workloads.filter_map(|workload| workload.spec.image.value().cloned()));
         }
         used
@@ -286,20 +346,33 @@ impl Agent {
     }
 
     fn uses_docker(&self) -> bool {
-        self.scopes().iter().any(|scope| is_dockers(&self.environment(scope).board.record()))
+        self.scopes()
+            .iter()
+            .any(|scope| is_dockers(&self.environment(scope).board.record()))
     }
 
     /// Why a slot cannot become ready any more; none while it still can.
     pub(super) fn hopeless(&self, scope: &Scope, slot: Slot, facts: &Facts) -> Option<NotReady> {
         let there = facts.slots.get(&slot)?;
         for (service, workload) in &there.workloads {
-            let failed = workload.instances.iter().find(|instance| instance.health == HealthState::Failed);
+            let failed = workload
+                .instances
+                .iter()
+                .find(|instance| instance.health == HealthState::Failed);
             if let Some(instance) = failed {
                 let why = instance.last_exit.clone().unwrap_or_default();
                 let reason = format!("{service}.{} failed: {why}", instance.index);
-                let log =
-                    self.directory.instance_log(scope, slot, there.label.number, service, instance.index);
-                return Some(NotReady { reason, log: logs::tail(&log, LAST_LINES) });
+                let log = self.directory.instance_log(
+                    scope,
+                    slot,
+                    there.label.number,
+                    service,
+                    instance.index,
+                );
+                return Some(NotReady {
+                    reason,
+                    log: logs::tail(&log, LAST_LINES),
+                });
             }
         }
         None
@@ -311,41 +384,79 @@ impl Agent {
             return hopeless;
         }
         let Some(there) = facts.slots.get(&slot) else {
-            return NotReady { reason: "it is empty".to_owned(), log: Vec::new() };
+            return NotReady {
+                reason: "it is empty".to_owned(),
+                log: Vec::new(),
+            };
         };
-        let unready = there.workloads.iter().find(|(_, workload)| workload.health() != HealthState::Ready);
+        let unready = there
+            .workloads
+            .iter()
+            .find(|(_, workload)| workload.health() != HealthState::Ready);
         let Some((service, workload)) = unready else {
-            return NotReady { reason: "it holds no service".to_owned(), log: Vec::new() };
+            return NotReady {
+                reason: "it holds no service".to_owned(),
+                log: Vec::new(),
+            };
         };
-        let log = self.directory.instance_log(scope, slot, there.label.number, service, 0);
-        let exit = workload.instances.iter().find_map(|instance| instance.last_exit.clone());
+        let log = self
+            .directory
+            .instance_log(scope, slot, there.label.number, service, 0);
+        let exit = workload
+            .instances
+            .iter()
+            .find_map(|instance| instance.last_exit.clone());
         let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
         let reason = format!("{service} is {}{exit}", workload.health().word());
-        NotReady { reason, log: logs::tail(&log, LAST_LINES) }
+        NotReady {
+            reason,
+            log: logs::tail(&log, LAST_LINES),
+        }
     }
 }
 
 /// Whether the Docker Engine has to be asked for anything.
 pub(super) fn is_dockers(record: &Record) -> bool {
-    let mut workloads = record.slots.values().flat_map(|there| there.workloads.values());
+    let mut workloads = record
+        .slots
+        .values()
+        .flat_map(|there| there.workloads.values());
     workloads.any(|workload| {
-        workload.spec.container.as_ref().is_some_and(|container| container.by == ContainerKind::Docker)
+        workload
+            .spec
+            .container
+            .as_ref()
+            .is_some_and(|container| container.by == ContainerKind::Docker)
     })
 }
 
 pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError {
-    EngineError::Failed { what: what.to_owned(), reason: reason.to_string() }
+    EngineError::Failed {
+        what: what.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 pub(super) fn moved(address: Address, record: &Record) -> EngineError {
-    EngineError::Moved { address, by: record.changed_by.clone(), at: record.changed_at }
+    EngineError::Moved {
+        address,
+        by: record.changed_by.clone(),
+        at: record.changed_at,
+    }
 }
 
 #[async_trait]
 impl Engine for Arc<Agent> {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
-        let known = self.environments.lock().unwrap_or_else(PoisonError::into_inner).get(scope).cloned();
-        Ok(known.map(|environment| environment.board.facts()).unwrap_or_default())
+        let known = self
+            .environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(scope)
+            .cloned();
+        Ok(known
+            .map(|environment| environment.board.facts())
+            .unwrap_or_default())
     }
 
     async fn route(
@@ -362,16 +473,28 @@ impl Engine for Arc<Agent> {
         if there != Some(route) && there.map(Fingerprint::of_json) != expects {
             return Err(moved(Address::Route(route.service.clone()), &before));
         }
-        let key = RouteKey { scope: permit.scope.clone(), service: route.service.clone() };
-        self.router.open(key, route).await.map_err(|error| EngineError::Refused {
-            reason: error.to_string(),
-            help: "stop what has the address, or set other ones under `traffic.listeners`".to_owned(),
-        })?;
+        let key = RouteKey {
+            scope: permit.scope.clone(),
+            service: route.service.clone(),
+        };
+        self.router
+            .open(key, route)
+            .await
+            .map_err(|error| EngineError::Refused {
+                reason: error.to_string(),
+                help: "stop what has the address, or set other ones under `traffic.listeners`"
+                    .to_owned(),
+            })?;
         let one = BTreeMap::from([(route.service.clone(), route.clone())]);
-        proxy::lead(&one, record.active).await.map_err(|reason| EngineError::Refused {
-            reason: format!("the proxy in front of {} stays as it was: {reason}", route.service),
-            help: "look at `traffic` in the configuration".to_owned(),
-        })?;
+        proxy::lead(&one, record.active)
+            .await
+            .map_err(|reason| EngineError::Refused {
+                reason: format!(
+                    "the proxy in front of {} stays as it was: {reason}",
+                    route.service
+                ),
+                help: "look at `traffic` in the configuration".to_owned(),
+            })?;
         self.write(&environment, |record| {
             record.routes.insert(route.service.clone(), route.clone());
         })
@@ -386,7 +509,10 @@ impl Engine for Arc<Agent> {
         self.write(&environment, |record| {
             record.routes.remove(service);
         })?;
-        let key = RouteKey { scope: permit.scope.clone(), service: service.clone() };
+        let key = RouteKey {
+            scope: permit.scope.clone(),
+            service: service.clone(),
+        };
         self.router.close(&key).await;
         Ok(())
     }
@@ -427,8 +553,11 @@ impl Engine for Arc<Agent> {
             if let Some(hopeless) = self.hopeless(scope, slot, facts) {
                 return Some(Err(hopeless));
             }
-            let words: Vec<String> =
-                there.workloads.iter().map(|(name, w)| format!("{name} {}", w.health().word())).collect();
+            let words: Vec<String> = there
+                .workloads
+                .iter()
+                .map(|(name, w)| format!("{name} {}", w.health().word()))
+                .collect();
             let words = words.join(", ");
             if words != said {
                 progress(&words);
@@ -437,7 +566,10 @@ impl Engine for Arc<Agent> {
             None
         });
         if !board.facts().slots.contains_key(&slot) {
-            let not_ready = NotReady { reason: "it is empty".to_owned(), log: Vec::new() };
+            let not_ready = NotReady {
+                reason: "it is empty".to_owned(),
+                log: Vec::new(),
+            };
             return Err(EngineError::NotReady { slot, not_ready });
         }
         match tokio::time::timeout(within.get(), wait).await {
@@ -451,7 +583,12 @@ impl Engine for Arc<Agent> {
         }
     }
 
-    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let before = environment.board.record();
         let _work = self.enter(&environment, permit).await?;
@@ -464,7 +601,12 @@ impl Engine for Arc<Agent> {
         }
         let routes = environment.board.record().routes;
         let is_ready = |slot: Slot| {
-            environment.board.facts().slots.get(&slot).is_some_and(crate::model::facts::SlotFacts::is_ready)
+            environment
+                .board
+                .facts()
+                .slots
+                .get(&slot)
+                .is_some_and(crate::model::facts::SlotFacts::is_ready)
         };
         // What stands in front is led there while the slot is seen ready; the record follows, and is what counts.
         if to.is_none_or(is_ready)
@@ -524,25 +666,41 @@ impl Engine for Arc<Agent> {
         let facts = self.observe(scope).await?;
         let mut past = Vec::new();
         let mut followers = Vec::new();
-        for (slot, there) in facts.slots.iter().filter(|(slot, _)| query.slot.is_none_or(|s| s == **slot)) {
-            let wanted =
-                there.workloads.iter().filter(|(name, _)| query.service.as_ref().is_none_or(|s| s == *name));
+        for (slot, there) in facts
+            .slots
+            .iter()
+            .filter(|(slot, _)| query.slot.is_none_or(|s| s == **slot))
+        {
+            let wanted = there
+                .workloads
+                .iter()
+                .filter(|(name, _)| query.service.as_ref().is_none_or(|s| s == *name));
             for (service, workload) in wanted {
                 for instance in 0..workload.spec.replicas {
-                    let path =
-                        self.directory.instance_log(scope, *slot, there.label.number, service, instance);
-                    let line =
-                        LogLine { slot: *slot, service: service.clone(), instance, text: String::new() };
+                    let path = self.directory.instance_log(
+                        scope,
+                        *slot,
+                        there.label.number,
+                        service,
+                        instance,
+                    );
+                    let line = LogLine {
+                        slot: *slot,
+                        service: service.clone(),
+                        instance,
+                        text: String::new(),
+                    };
                     if query.follow
                         && let Ok(follower) = logs::Follower::open(&path)
                     {
                         followers.push((line.clone(), follower));
                     }
-                    past.extend(
-                        logs::tail(&path, query.tail)
-                            .into_iter()
-                            .map(|text| Ok(LogLine { text, ..line.clone() })),
-                    );
+                    past.extend(logs::tail(&path, query.tail).into_iter().map(|text| {
+                        Ok(LogLine {
+                            text,
+                            ..line.clone()
+                        })
+                    }));
                 }
             }
         }
@@ -555,7 +713,12 @@ impl Engine for Arc<Agent> {
             let mut lines = Vec::new();
             for (line, follower) in &mut followers {
                 let texts = follower.read().unwrap_or_default();
-                lines.extend(texts.into_iter().map(|text| Ok(LogLine { text, ..line.clone() })));
+                lines.extend(texts.into_iter().map(|text| {
+                    Ok(LogLine {
+                        text,
+                        ..line.clone()
+                    })
+                }));
             }
             Some((stream::iter(lines), followers))
         });

@@ -19,7 +19,11 @@ pub(super) struct Prober(Client<HttpConnector, Empty<Bytes>>);
 
 impl Default for Prober {
     fn default() -> Self {
-        Self(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new()))
+        Self(
+            Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(HttpConnector::new()),
+        )
     }
 }
 
@@ -42,7 +46,9 @@ impl Prober {
             }
         };
         let late = |_| format!("no answer within {}", health.timeout);
-        tokio::time::timeout(health.timeout.get(), ask).await.map_err(late)?
+        tokio::time::timeout(health.timeout.get(), ask)
+            .await
+            .map_err(late)?
     }
 
     async fn get(&self, address: SocketAddr, path: &str) -> Result<(), String> {
@@ -50,7 +56,11 @@ impl Prober {
             .header("user-agent", "shipit-health")
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
-        let response = self.0.request(request).await.map_err(|error| innermost(&error))?;
+        let response = self
+            .0
+            .request(request)
+            .await
+            .map_err(|error| innermost(&error))?;
         let status = response.status();
         if status.is_success() || status.is_redirection() {
             Ok(())
@@ -65,5 +75,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 async fn connect(address: SocketAddr) -> Result<(), String> {
-    TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
+    TcpStream::connect(address)
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
 }

@@ -60,10 +60,22 @@ pub(super) struct Supervised {
 
 impl Supervised {
     /// Starts an instance, or takes back one that runs.
-    pub fn begin(making: Making, key: Key, board: Arc<Board>, found: Option<ProcessRecord>) -> Self {
+    pub fn begin(
+        making: Making,
+        key: Key,
+        board: Arc<Board>,
+        found: Option<ProcessRecord>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let instance =
-            Instance { making, key, board, stop: stop.clone(), restarts: 0, failures: 0, was_ready: false };
+        let instance = Instance {
+            making,
+            key,
+            board,
+            stop: stop.clone(),
+            restarts: 0,
+            failures: 0,
+            was_ready: false,
+        };
         let task = tokio::spawn(instance.live(found));
         Self { stop, task }
     }
@@ -148,22 +160,38 @@ impl Instance {
     ) -> Result<(Box<dyn Running>, Launch, HealthState), String> {
         if let Some(record) = found {
             self.restarts = record.restarts;
-            if let Some(process) =
-                self.making.runtime.adopt(&self.making.directory, &record, &self.log()).await
+            if let Some(process) = self
+                .making
+                .runtime
+                .adopt(&self.making.directory, &record, &self.log())
+                .await
             {
                 self.was_ready = record.ready;
-                let launch = self.launch(record.port, record.container.clone(), Missing::LeaveOut)?;
+                let launch =
+                    self.launch(record.port, record.container.clone(), Missing::LeaveOut)?;
                 // What took traffic before goes on doing so until it is seen to be otherwise.
-                let health = if record.ready { HealthState::Ready } else { HealthState::Starting };
+                let health = if record.ready {
+                    HealthState::Ready
+                } else {
+                    HealthState::Starting
+                };
                 self.note(process.as_ref(), record.port, health, Some(record));
                 return Ok((process, launch, health));
             }
         }
-        let port =
-            self.making.workload.port.map(|_| free_port()).transpose().map_err(|error| error.to_string())?;
+        let port = self
+            .making
+            .workload
+            .port
+            .map(|_| free_port())
+            .transpose()
+            .map_err(|error| error.to_string())?;
         let launch = self.launch(port, None, Missing::Refuse)?;
         let process = self.making.runtime.start(&launch).await.map_err(|error| {
-            format!("`{}` cannot be started: {error}", launch.command.first().map_or("", String::as_str))
+            format!(
+                "`{}` cannot be started: {error}",
+                launch.command.first().map_or("", String::as_str)
+            )
         })?;
         self.note(process.as_ref(), port, HealthState::Starting, None);
         Ok((process, launch, HealthState::Starting))
@@ -180,7 +208,10 @@ impl Instance {
         let workload = &self.making.workload;
         let (spec, image) = match found {
             Some(found) => (found.spec, found.image),
-            None => (Some(Fingerprint::of_json(workload)), workload.image.value().cloned()),
+            None => (
+                Some(Fingerprint::of_json(workload)),
+                workload.image.value().cloned(),
+            ),
         };
         let record = ProcessRecord {
             slot: self.key.slot,
@@ -208,27 +239,47 @@ impl Instance {
     fn health(&self, health: HealthState) {
         self.board.set(&self.key, |entry| {
             entry.facts.health = health;
-            if let Some(process) = entry.process.as_mut().filter(|_| health == HealthState::Ready) {
+            if let Some(process) = entry
+                .process
+                .as_mut()
+                .filter(|_| health == HealthState::Ready)
+            {
                 process.ready = true;
             }
         });
     }
 
     /// Asks how it is until it ends, or must be ended.
-    async fn watch(&self, mut process: Box<dyn Running>, launch: &Launch, at_first: HealthState) -> End {
+    async fn watch(
+        &self,
+        mut process: Box<dyn Running>,
+        launch: &Launch,
+        at_first: HealthState,
+    ) -> End {
         let rules = self.making.workload.health.clone();
-        let address = self.board.instance(&self.key).and_then(|facts| facts.port).map(local);
+        let address = self
+            .board
+            .instance(&self.key)
+            .and_then(|facts| facts.port)
+            .map(local);
         let nothing_to_ask = rules.path.is_none() && rules.run.is_none() && address.is_none();
         let begun = Instant::now();
         let mut is_ready = at_first == HealthState::Ready;
         let mut bad_answers = 0;
         let mut looked_at_log = Instant::now();
         // A new instance is asked often, so that a quick one is ready quickly.
-        let mut pause = if is_ready { rules.interval.get() } else { Duration::from_millis(20) };
+        let mut pause = if is_ready {
+            rules.interval.get()
+        } else {
+            Duration::from_millis(20)
+        };
         loop {
             let ask = async {
                 tokio::time::sleep(pause).await;
-                self.making.prober.ask(&rules, address, launch, self.making.runtime.as_ref()).await
+                self.making
+                    .prober
+                    .ask(&rules, address, launch, self.making.runtime.as_ref())
+                    .await
             };
             let answer = tokio::select! {
                 reason = process.wait() => {
@@ -259,12 +310,17 @@ impl Instance {
                     if bad_answers >= rules.failures.max(1) {
                         self.health(HealthState::Unhealthy);
                         self.end(process.as_mut()).await;
-                        return End::AfterReady(format!("ended because it was unhealthy: {reason}"));
+                        return End::AfterReady(format!(
+                            "ended because it was unhealthy: {reason}"
+                        ));
                     }
                 }
                 Err(reason) if begun.elapsed() > rules.start_within.get() => {
                     self.end(process.as_mut()).await;
-                    return End::TooLate(format!("not ready within {}: {reason}", rules.start_within));
+                    return End::TooLate(format!(
+                        "not ready within {}: {reason}",
+                        rules.start_within
+                    ));
                 }
                 Err(_) => pause = (pause * 2).min(rules.interval.get()),
             }
@@ -289,7 +345,11 @@ impl Instance {
 
     /// Rests before the next start; for good after a last failure. False when it was told to stop.
     async fn rest(&mut self, reason: String, last: bool) -> bool {
-        let health = if last { HealthState::Failed } else { HealthState::BackingOff };
+        let health = if last {
+            HealthState::Failed
+        } else {
+            HealthState::BackingOff
+        };
         tracing::info!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance ended");
         self.board.set(&self.key, |entry| {
             entry.facts.health = health;
@@ -310,8 +370,20 @@ impl Instance {
     }
 
     /// What the runtime must know. Secrets from files are read again at each start.
-    fn launch(&self, port: Option<u16>, name: Option<String>, missing: Missing) -> Result<Launch, String> {
-        let Making { directory, scope, label, workload, image, .. } = &self.making;
+    fn launch(
+        &self,
+        port: Option<u16>,
+        name: Option<String>,
+        missing: Missing,
+    ) -> Result<Launch, String> {
+        let Making {
+            directory,
+            scope,
+            label,
+            workload,
+            image,
+            ..
+        } = &self.making;
         let digest = workload.image.value().ok_or("its image is not known")?;
         let contained = workload.container.as_ref().map(|spec| Enclosure {
             name: name.unwrap_or_else(|| self.unique_name(spec.by)),
@@ -319,7 +391,9 @@ impl Instance {
             image: docker::local_name(digest),
             labels: self.labels(),
             agent: directory.path().display().to_string(),
-            port: port.zip(workload.port).filter(|_| spec.by == ContainerKind::Docker),
+            port: port
+                .zip(workload.port)
+                .filter(|_| spec.by == ContainerKind::Docker),
             grace: workload.stop_grace.get(),
             spec: spec.clone(),
         });
@@ -327,7 +401,11 @@ impl Instance {
         let own_network = by == Some(ContainerKind::Docker);
         // A container has an environment of its own: what its image says is filled in by the runtime.
         let own_files = matches!(by, Some(ContainerKind::Docker | ContainerKind::Own));
-        let mut env = if own_files { BTreeMap::new() } else { clean_environment() };
+        let mut env = if own_files {
+            BTreeMap::new()
+        } else {
+            clean_environment()
+        };
         env.extend(image.env.clone());
         for (name, value) in &workload.env {
             let value = match value {
@@ -353,8 +431,11 @@ impl Instance {
             ("COMMIT", label.commit.clone().unwrap_or_default()),
         ];
         env.extend(about.map(|(name, value)| (format!("SHIPIT_{name}"), value)));
-        let command =
-            if workload.command.is_empty() { image.command.clone() } else { workload.command.clone() };
+        let command = if workload.command.is_empty() {
+            image.command.clone()
+        } else {
+            workload.command.clone()
+        };
         Ok(Launch {
             rootfs: rootfs::files(directory, digest),
             command,
@@ -367,15 +448,30 @@ impl Instance {
     }
 
     fn log(&self) -> PathBuf {
-        let Making { directory, scope, label, .. } = &self.making;
-        directory.instance_log(scope, self.key.slot, label.number, &self.key.service, self.key.index)
+        let Making {
+            directory,
+            scope,
+            label,
+            ..
+        } = &self.making;
+        directory.instance_log(
+            scope,
+            self.key.slot,
+            label.number,
+            &self.key.service,
+            self.key.index,
+        )
     }
 
     /// A name that no other container or unit has.
     fn unique_name(&self, by: ContainerKind) -> String {
         let (scope, key) = (&self.making.scope, &self.key);
         let random = uuid::Uuid::new_v4().simple().to_string();
-        let kind = if by == ContainerKind::Systemd { ".service" } else { "" };
+        let kind = if by == ContainerKind::Systemd {
+            ".service"
+        } else {
+            ""
+        };
         format!(
             "shipit-{}-{}-{}-{}-{}-{}{kind}",
             scope.project,
@@ -389,7 +485,10 @@ impl Instance {
 
     fn description(&self) -> String {
         let (Making { scope, label, .. }, key) = (&self.making, &self.key);
-        format!("shipit: {scope}, {}.{} of release {} in {}", key.service, key.index, label.number, key.slot)
+        format!(
+            "shipit: {scope}, {}.{} of release {} in {}",
+            key.service, key.index, label.number, key.slot
+        )
     }
 
     /// What objects of a cluster carry, too.
@@ -404,7 +503,10 @@ impl Instance {
             ("shipit.dev/slot", self.key.slot.to_string()),
             ("shipit.dev/release", label.number.to_string()),
         ];
-        labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        labels
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     fn secret(&self, name: &str, from: &SecretRef) -> Result<String, String> {
@@ -413,7 +515,11 @@ impl Instance {
         {
             return Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned());
         }
-        let held = self.making.secrets.get(name).map(|value| value.expose().to_owned());
+        let held = self
+            .making
+            .secrets
+            .get(name)
+            .map(|value| value.expose().to_owned());
         held.ok_or_else(|| {
             format!("the secret `{name}` is not held since the agent was restarted; `shipit apply` brings it again")
         })
@@ -437,6 +543,8 @@ fn free_port() -> std::io::Result<u16> {
 
 /// Doubles with each restart, up to a limit, with a quarter of jitter.
 fn backoff(restarts: u32) -> Duration {
-    let pause = PAUSE.saturating_mul(1 << restarts.min(10)).min(LONGEST_PAUSE);
+    let pause = PAUSE
+        .saturating_mul(1 << restarts.min(10))
+        .min(LONGEST_PAUSE);
     pause::between(pause, pause * 5 / 4)
 }

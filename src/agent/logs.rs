@@ -42,7 +42,10 @@ pub fn tail(path: &Path, lines: usize) -> Vec<String> {
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().collect();
-    all.iter().skip(all.len().saturating_sub(lines)).map(|line| line.chars().take(LINE).collect()).collect()
+    all.iter()
+        .skip(all.len().saturating_sub(lines))
+        .map(|line| line.chars().take(LINE).collect())
+        .collect()
 }
 
 /// A log that is read as it grows.
@@ -57,7 +60,11 @@ impl Follower {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let at = file.metadata()?.len();
-        Ok(Self { file, at, rest: Vec::new() })
+        Ok(Self {
+            file,
+            at,
+            rest: Vec::new(),
+        })
     }
 
     /// The whole lines that came since the last call.
@@ -70,18 +77,26 @@ impl Follower {
         let mut bytes = Vec::new();
         self.at += (&mut self.file).take(TAIL).read_to_end(&mut bytes)? as u64;
         self.rest.extend_from_slice(&bytes);
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(Vec::new()) };
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(Vec::new());
+        };
         let whole: Vec<u8> = self.rest.drain(..=end).collect();
         let text = String::from_utf8_lossy(&whole);
-        Ok(text.lines().map(|line| line.chars().take(LINE).collect()).collect())
+        Ok(text
+            .lines()
+            .map(|line| line.chars().take(LINE).collect())
+            .collect())
     }
 }
 
 /// Takes the logs of the oldest releases away.
 pub(super) fn forget_oldest(slot: &Path) {
-    let Ok(entries) = fs::read_dir(slot) else { return };
-    let mut releases: Vec<u64> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    let Ok(entries) = fs::read_dir(slot) else {
+        return;
+    };
+    let mut releases: Vec<u64> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
     releases.sort_unstable();
     for release in releases.iter().rev().skip(RELEASES) {
         let _ = fs::remove_dir_all(slot.join(release.to_string()));

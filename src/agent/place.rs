@@ -28,14 +28,24 @@ pub(super) async fn place(
     let mut work = agent.enter(&environment, permit).await?;
     let record = environment.board.record();
     let (slot, service) = (placement.slot, placement.workload.service.clone());
-    let wanted = WorkloadRecord { spec: placement.workload.clone(), running: placement.running };
-    let there = record.slots.get(&slot).and_then(|there| there.workloads.get(&service)).cloned();
+    let wanted = WorkloadRecord {
+        spec: placement.workload.clone(),
+        running: placement.running,
+    };
+    let there = record
+        .slots
+        .get(&slot)
+        .and_then(|there| there.workloads.get(&service))
+        .cloned();
     if there.as_ref() == Some(&wanted) && !is_down(&environment, slot, &service) {
         let secrets = (!placement.secrets.is_empty()).then(|| placement.secrets.clone());
-        work.secrets.extend(secrets.map(|secrets| ((slot, service), secrets)));
+        work.secrets
+            .extend(secrets.map(|secrets| ((slot, service), secrets)));
         return relabel(agent, &environment, &placement);
     }
-    let fingerprint = there.as_ref().map(|there| Fingerprint::of_json(&(&there.spec, there.running)));
+    let fingerprint = there
+        .as_ref()
+        .map(|there| Fingerprint::of_json(&(&there.spec, there.running)));
     if there.as_ref() != Some(&wanted) && fingerprint != placement.expects {
         return Err(moved(Address::Workload(slot, service), &before));
     }
@@ -47,7 +57,13 @@ pub(super) async fn place(
     }
     fetch(agent, &placement, progress).await?;
     logs::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
-    let mut swap = Swap { agent, permit, environment: &environment, work: &mut work, placement };
+    let mut swap = Swap {
+        agent,
+        permit,
+        environment: &environment,
+        work: &mut work,
+        placement,
+    };
     let placed = match swap.placement.mode {
         PlaceMode::Fresh => swap.fresh(&record).await,
         PlaceMode::Rolling => swap.rolling(there.as_ref(), progress).await,
@@ -60,12 +76,19 @@ pub(super) async fn place(
 
 fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {
     let facts = environment.board.facts();
-    let workload = facts.slots.get(&slot).and_then(|there| there.workloads.get(service));
+    let workload = facts
+        .slots
+        .get(&slot)
+        .and_then(|there| there.workloads.get(service));
     workload.is_some_and(|workload| workload.health().is_down())
 }
 
 /// The same workload under another release's number: nothing is restarted.
-fn relabel(agent: &Agent, environment: &Environment, placement: &Placement) -> Result<(), EngineError> {
+fn relabel(
+    agent: &Agent,
+    environment: &Environment,
+    placement: &Placement,
+) -> Result<(), EngineError> {
     let (slot, label) = (placement.slot, placement.label.clone());
     agent.write(environment, |record| {
         if let Some(there) = record.slots.get_mut(&slot) {
@@ -75,15 +98,28 @@ fn relabel(agent: &Agent, environment: &Environment, placement: &Placement) -> R
 }
 
 /// Every blob is read and verified before anything is stopped or started.
-async fn fetch(agent: &Agent, placement: &Placement, progress: Progress<'_>) -> Result<(), EngineError> {
-    let digest = placement.workload.image.value().cloned().ok_or_else(|| EngineError::Refused {
-        reason: format!("the image of {} is not known", placement.workload.service),
-        help: "this is a fault of shipit; please report it".to_owned(),
-    })?;
+async fn fetch(
+    agent: &Agent,
+    placement: &Placement,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let digest = placement
+        .workload
+        .image
+        .value()
+        .cloned()
+        .ok_or_else(|| EngineError::Refused {
+            reason: format!("the image of {} is not known", placement.workload.service),
+            help: "this is a fault of shipit; please report it".to_owned(),
+        })?;
     progress(&format!("fetching {}", digest.short()));
     let runtime = agent.runtimes().of(&placement.workload);
-    let fetched = runtime.prepare(agent.folder(), &placement.pull, &digest).await;
-    fetched.map(drop).map_err(|error| failed("fetching the image", &error))
+    let fetched = runtime
+        .prepare(agent.folder(), &placement.pull, &digest)
+        .await;
+    fetched
+        .map(drop)
+        .map_err(|error| failed("fetching the image", &error))
 }
 
 /// One placement under way.
@@ -108,14 +144,24 @@ impl Swap<'_> {
     /// Nobody uses the slot: what is there goes, the new comes.
     async fn fresh(&mut self, record: &Record) -> Result<(), EngineError> {
         let slot = self.placement.slot;
-        let other_release = record.slots.get(&slot).is_some_and(|there| there.label != self.placement.label);
+        let other_release = record
+            .slots
+            .get(&slot)
+            .is_some_and(|there| there.label != self.placement.label);
         let gone: Vec<Key> = if other_release {
-            self.work.instances.keys().filter(|key| key.slot == slot).cloned().collect()
+            self.work
+                .instances
+                .keys()
+                .filter(|key| key.slot == slot)
+                .cloned()
+                .collect()
         } else {
             self.keys()
         };
         let drain = Agent::drain(self.environment, self.service());
-        self.agent.retire(self.environment, self.work, &gone, drain).await;
+        self.agent
+            .retire(self.environment, self.work, &gone, drain)
+            .await;
         if other_release {
             self.agent.write(self.environment, |record| {
                 record.slots.remove(&slot);
@@ -134,24 +180,35 @@ impl Swap<'_> {
     ) -> Result<(), EngineError> {
         let old = self.keys();
         let (slot, service) = (self.placement.slot, self.service().clone());
-        let (previous, drain) = (self.environment.board.record(), Agent::drain(self.environment, &service));
+        let (previous, drain) = (
+            self.environment.board.record(),
+            Agent::drain(self.environment, &service),
+        );
         self.write_down()?;
         let mut waiting = old.clone();
         let new = self.begin(Serving::No)?;
         for (at, key) in new.iter().enumerate() {
             if let Err(not_ready) = self.await_ready(key).await {
-                self.agent.retire(self.environment, self.work, &new, drain).await;
+                self.agent
+                    .retire(self.environment, self.work, &new, drain)
+                    .await;
                 self.go_back(&previous, there, &old)?;
                 return Err(EngineError::NotReady { slot, not_ready });
             }
-            self.environment.board.set(key, |entry| entry.serving = Serving::Yes);
+            self.environment
+                .board
+                .set(key, |entry| entry.serving = Serving::Yes);
             progress(&format!("{service}.{at} is replaced"));
             if !waiting.is_empty() {
                 let first = waiting.remove(0);
-                self.agent.retire(self.environment, self.work, &[first], drain).await;
+                self.agent
+                    .retire(self.environment, self.work, &[first], drain)
+                    .await;
             }
         }
-        self.agent.retire(self.environment, self.work, &waiting, drain).await;
+        self.agent
+            .retire(self.environment, self.work, &waiting, drain)
+            .await;
         Ok(())
     }
 
@@ -161,20 +218,33 @@ impl Swap<'_> {
         let previous = self.environment.board.record();
         let drain = Agent::drain(self.environment, self.service());
         self.write_down()?;
-        self.agent.retire(self.environment, self.work, &old, drain).await;
+        self.agent
+            .retire(self.environment, self.work, &old, drain)
+            .await;
         let new = self.begin(Serving::Yes)?;
         for key in &new {
             if let Err(not_ready) = self.await_ready(key).await {
-                self.agent.retire(self.environment, self.work, &new, drain).await;
+                self.agent
+                    .retire(self.environment, self.work, &new, drain)
+                    .await;
                 self.go_back(&previous, there, &[])?;
-                return Err(EngineError::NotReady { slot: self.placement.slot, not_ready });
+                return Err(EngineError::NotReady {
+                    slot: self.placement.slot,
+                    not_ready,
+                });
             }
         }
         Ok(())
     }
 
     fn write_down(&self) -> Result<(), EngineError> {
-        let Placement { slot, label, workload, running, .. } = self.placement.clone();
+        let Placement {
+            slot,
+            label,
+            workload,
+            running,
+            ..
+        } = self.placement.clone();
         self.agent.write(self.environment, |record| {
             let there = record.slots.entry(slot).or_insert_with(|| SlotRecord {
                 label: label.clone(),
@@ -184,7 +254,13 @@ impl Swap<'_> {
             });
             there.label = label;
             there.stops_at = None;
-            there.workloads.insert(workload.service.clone(), WorkloadRecord { spec: workload, running });
+            there.workloads.insert(
+                workload.service.clone(),
+                WorkloadRecord {
+                    spec: workload,
+                    running,
+                },
+            );
         })
     }
 
@@ -199,10 +275,19 @@ impl Swap<'_> {
         let record = self.environment.board.record();
         let missing = || failed("starting a service", &format!("{service} is not in {slot}"));
         let there = record.slots.get(&slot).ok_or_else(missing)?;
-        let secrets = self.work.secrets.get(&(slot, service.clone())).cloned().unwrap_or_default();
-        let making = self.agent.making(&self.permit.scope, there, &service, secrets)?;
+        let secrets = self
+            .work
+            .secrets
+            .get(&(slot, service.clone()))
+            .cloned()
+            .unwrap_or_default();
+        let making = self
+            .agent
+            .making(&self.permit.scope, there, &service, secrets)?;
         let replicas = making.workload.replicas;
-        Ok((0..replicas).map(|index| self.start(&making, index, serving)).collect())
+        Ok((0..replicas)
+            .map(|index| self.start(&making, index, serving))
+            .collect())
     }
 
     fn start(&mut self, making: &Making, index: u16, serving: Serving) -> Key {
@@ -210,9 +295,21 @@ impl Swap<'_> {
             self.work.generation += 1;
         }
         let generation = self.work.generation;
-        let key = Key { slot: self.placement.slot, service: self.service().clone(), generation, index };
-        self.environment.board.set(&key, |entry| entry.serving = serving);
-        let supervised = Supervised::begin(making.clone(), key.clone(), self.environment.board.clone(), None);
+        let key = Key {
+            slot: self.placement.slot,
+            service: self.service().clone(),
+            generation,
+            index,
+        };
+        self.environment
+            .board
+            .set(&key, |entry| entry.serving = serving);
+        let supervised = Supervised::begin(
+            making.clone(),
+            key.clone(),
+            self.environment.board.clone(),
+            None,
+        );
         self.work.instances.insert(key.clone(), supervised);
         key
     }
@@ -229,10 +326,18 @@ impl Swap<'_> {
         ended.await.map_err(|why| {
             let release = self.placement.label.number;
             let directory = self.agent.folder();
-            let log =
-                directory.instance_log(&self.permit.scope, key.slot, release, &workload.service, key.index);
+            let log = directory.instance_log(
+                &self.permit.scope,
+                key.slot,
+                release,
+                &workload.service,
+                key.index,
+            );
             let reason = format!("{}.{} failed: {why}", workload.service, key.index);
-            NotReady { reason, log: logs::tail(&log, 20) }
+            NotReady {
+                reason,
+                log: logs::tail(&log, 20),
+            }
         })
     }
 
@@ -251,28 +356,56 @@ impl Swap<'_> {
                 None => record.slots.remove(&slot),
             };
         })?;
-        let Some(there) = there.filter(|there| there.running) else { return Ok(()) };
+        let Some(there) = there.filter(|there| there.running) else {
+            return Ok(());
+        };
         let record = self.environment.board.record();
-        let Some(slot_record) = record.slots.get(&slot) else { return Ok(()) };
+        let Some(slot_record) = record.slots.get(&slot) else {
+            return Ok(());
+        };
         let service = self.service().clone();
-        let secrets = self.work.secrets.get(&(slot, service.clone())).cloned().unwrap_or_default();
-        let making = self.agent.making(&self.permit.scope, slot_record, &service, secrets)?;
-        let standing: Vec<u16> =
-            old.iter().filter(|key| self.work.instances.contains_key(*key)).map(|key| key.index).collect();
+        let secrets = self
+            .work
+            .secrets
+            .get(&(slot, service.clone()))
+            .cloned()
+            .unwrap_or_default();
+        let making = self
+            .agent
+            .making(&self.permit.scope, slot_record, &service, secrets)?;
+        let standing: Vec<u16> = old
+            .iter()
+            .filter(|key| self.work.instances.contains_key(*key))
+            .map(|key| key.index)
+            .collect();
         self.work.generation += 1;
         for index in (0..there.spec.replicas).filter(|index| !standing.contains(index)) {
             let generation = self.work.generation;
-            let key = Key { slot, service: service.clone(), generation, index };
-            let supervised =
-                Supervised::begin(making.clone(), key.clone(), self.environment.board.clone(), None);
+            let key = Key {
+                slot,
+                service: service.clone(),
+                generation,
+                index,
+            };
+            let supervised = Supervised::begin(
+                making.clone(),
+                key.clone(),
+                self.environment.board.clone(),
+                None,
+            );
             self.work.instances.insert(key, supervised);
         }
         Ok(())
     }
 }
 
-fn board_health(board: &crate::agent::board::Board, key: &Key) -> Option<(HealthState, Option<String>)> {
-    board.instance(key).map(|instance| (instance.health, instance.last_exit))
+fn board_health(
+    board: &crate::agent::board::Board,
+    key: &Key,
+) -> Option<(HealthState, Option<String>)> {
+    board
+        .instance(key)
+        .map(|instance| (instance.health, instance.last_exit))
 }
 
 /// Takes a workload out of its slot.
@@ -287,7 +420,11 @@ pub(super) async fn remove(
     let before = environment.board.record();
     let mut work = agent.enter(&environment, permit).await?;
     let record = environment.board.record();
-    let Some(there) = record.slots.get(&slot).and_then(|there| there.workloads.get(service)) else {
+    let Some(there) = record
+        .slots
+        .get(&slot)
+        .and_then(|there| there.workloads.get(service))
+    else {
         return Ok(());
     };
     if Some(Fingerprint::of_json(&(&there.spec, there.running))) != expects {
@@ -299,8 +436,12 @@ pub(super) async fn remove(
             help: "promote the other slot, or take its listeners away first".to_owned(),
         });
     }
-    let keys: Vec<Key> =
-        work.instances.keys().filter(|key| key.slot == slot && key.service == *service).cloned().collect();
+    let keys: Vec<Key> = work
+        .instances
+        .keys()
+        .filter(|key| key.slot == slot && key.service == *service)
+        .cloned()
+        .collect();
     let drain = Agent::drain(&environment, service);
     agent.retire(&environment, &mut work, &keys, drain).await;
     work.secrets.remove(&(slot, service.clone()));

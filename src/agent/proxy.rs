@@ -66,7 +66,11 @@ pub(super) async fn lead(routes: &Routes, to: Option<Slot>) -> Result<(), String
             run(command, &["-s", "reload"]).await?;
         }
         for route in routes.values() {
-            if let Some(proxy) = route.proxy.as_deref().filter(|proxy| touched.contains(proxy)) {
+            if let Some(proxy) = route
+                .proxy
+                .as_deref()
+                .filter(|proxy| touched.contains(proxy))
+            {
                 in_force(route, proxy, to).await?;
             }
         }
@@ -93,7 +97,10 @@ pub(super) async fn remove(route: &Route) {
 }
 
 fn publications(routes: &Routes) -> Vec<&Publication> {
-    let mut all: Vec<&Publication> = routes.values().filter_map(|route| route.publish.as_ref()).collect();
+    let mut all: Vec<&Publication> = routes
+        .values()
+        .filter_map(|route| route.publish.as_ref())
+        .collect();
     all.sort();
     all.dedup();
     all
@@ -112,10 +119,16 @@ fn restore(before: &[(PathBuf, Option<Vec<u8>>)]) {
 }
 
 async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
-    let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
+    let Some((program, arguments)) = command.split_first() else {
+        return Err("no command".to_owned());
+    };
     let shown = format!("{} {}", command.join(" "), options.join(" "));
-    let output =
-        Command::new(program).args(arguments).args(options).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = Command::new(program)
+        .args(arguments)
+        .args(options)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(COMMAND, output)
         .await
         .map_err(|_| format!("`{shown}` did not end within {} s", COMMAND.as_secs()))?
@@ -124,7 +137,11 @@ async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     Err(format!("`{shown}`: {}", said.join("; ")))
 }
 
@@ -139,26 +156,44 @@ async fn in_force(route: &Route, proxy: &Proxy, to: Option<Slot>) -> Result<(), 
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http::<Full<Bytes>>();
+    let client = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build_http::<Full<Bytes>>();
     let deadline = Instant::now() + IN_FORCE;
     let mut in_a_row = 0;
     loop {
         let request = Request::get(format!("http://{address}{MARK}")).header("host", "localhost");
-        let request = request.body(Full::default()).map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full::default())
+            .map_err(|error| error.to_string())?;
         let ask = async {
-            let answer = client.request(request).await.map_err(|error| error.to_string())?;
-            let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+            let answer = client
+                .request(request)
+                .await
+                .map_err(|error| error.to_string())?;
+            let body = answer
+                .into_body()
+                .collect()
+                .await
+                .map_err(|error| error.to_string())?
+                .to_bytes();
             Ok::<_, String>(String::from_utf8_lossy(&body).trim().to_owned())
         };
         let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
         let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
-        in_a_row = if answer.as_deref() == Ok(wanted) { in_a_row + 1 } else { 0 };
+        in_a_row = if answer.as_deref() == Ok(wanted) {
+            in_a_row + 1
+        } else {
+            0
+        };
         if in_a_row == IN_A_ROW {
             return Ok(());
         }
         if Instant::now() > deadline {
             let said = answer.unwrap_or_else(|error| error);
-            return Err(format!("the proxy on {address} does not lead to {wanted}: it says `{said}`"));
+            return Err(format!(
+                "the proxy on {address} does not lead to {wanted}: it says `{said}`"
+            ));
         }
         tokio::time::sleep(PAUSE).await;
     }

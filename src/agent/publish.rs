@@ -30,8 +30,12 @@ const LIMIT: usize = 64 << 10;
 
 /// Writes the slot into its key.
 pub(super) async fn publish(publication: &Publication, to: Option<Slot>) -> Result<(), String> {
-    let cannot = |reason: String| format!("the key {} could not be written: {reason}", publication.key);
-    let etcd = Etcd { client: client(publication.ca.as_deref()).map_err(cannot)?, publication };
+    let cannot =
+        |reason: String| format!("the key {} could not be written: {reason}", publication.key);
+    let etcd = Etcd {
+        client: client(publication.ca.as_deref()).map_err(cannot)?,
+        publication,
+    };
     let mut last = String::new();
     for attempt in 0..TRIES {
         for endpoint in &publication.endpoints {
@@ -53,9 +57,12 @@ fn client(ca: Option<&Path>) -> Result<Https, String> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let builder = HttpsConnectorBuilder::new();
     let builder = match ca {
-        None => builder.with_provider_and_native_roots(provider).map_err(|error| error.to_string())?,
+        None => builder
+            .with_provider_and_native_roots(provider)
+            .map_err(|error| error.to_string())?,
         Some(path) => {
-            let unreadable = |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
+            let unreadable =
+                |reason: &dyn std::fmt::Display| format!("{}: {reason}", path.display());
             let mut roots = rustls::RootCertStore::empty();
             let found = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))?;
             for certificate in found {
@@ -66,7 +73,9 @@ fn client(ca: Option<&Path>) -> Result<Https, String> {
                 return Err(unreadable(&"there is no certificate in it"));
             }
             let config = rustls::ClientConfig::builder_with_provider(provider.into());
-            let config = config.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+            let config = config
+                .with_safe_default_protocol_versions()
+                .map_err(|error| error.to_string())?;
             builder.with_tls_config(config.with_root_certificates(roots).with_no_client_auth())
         }
     };
@@ -81,14 +90,19 @@ struct Etcd<'a> {
 impl Etcd<'_> {
     async fn put(&self, endpoint: &str, value: &str) -> Result<(), String> {
         let token = self.token(endpoint).await?;
-        let body = json!({"key": STANDARD.encode(&self.publication.key), "value": STANDARD.encode(value)});
-        self.ask(endpoint, "/v3/kv/put", token.as_deref(), &body).await.map(drop)
+        let body =
+            json!({"key": STANDARD.encode(&self.publication.key), "value": STANDARD.encode(value)});
+        self.ask(endpoint, "/v3/kv/put", token.as_deref(), &body)
+            .await
+            .map(drop)
     }
 
     /// A token for the user that is named; none where nobody is. The password is read each time: it may be changed
     /// while the agent runs.
     async fn token(&self, endpoint: &str) -> Result<Option<String>, String> {
-        let Some(login) = &self.publication.login else { return Ok(None) };
+        let Some(login) = &self.publication.login else {
+            return Ok(None);
+        };
         let file = login.password_file.display();
         let password = std::fs::read_to_string(&login.password_file);
         let password = password.map_err(|error| format!("{file}: {error}"))?;
@@ -96,7 +110,9 @@ impl Etcd<'_> {
             return Err(format!("{file} is too large for a password"));
         }
         let body = json!({"name": login.user, "password": password.trim_end_matches(['\r', '\n'])});
-        let answer = self.ask(endpoint, "/v3/auth/authenticate", None, &body).await?;
+        let answer = self
+            .ask(endpoint, "/v3/auth/authenticate", None, &body)
+            .await?;
         let token = answer["token"].as_str().ok_or("it gave no token")?;
         Ok(Some(token.to_owned()))
     }
@@ -113,19 +129,31 @@ impl Etcd<'_> {
         if let Some(token) = token {
             request = request.header("authorization", token);
         }
-        let request = request.body(Full::from(body.to_string())).map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full::from(body.to_string()))
+            .map_err(|error| error.to_string())?;
         let ask = async {
-            let answer = self.client.request(request).await.map_err(|error| chain(&error))?;
+            let answer = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| chain(&error))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), LIMIT).collect().await;
-            let body: Value = serde_json::from_slice(&body.map_err(|error| error.to_string())?.to_bytes())
-                .unwrap_or_default();
+            let body: Value =
+                serde_json::from_slice(&body.map_err(|error| error.to_string())?.to_bytes())
+                    .unwrap_or_default();
             if status.is_success() {
                 return Ok(body);
             }
-            let said = body["message"].as_str().or(body["error"].as_str()).unwrap_or_default();
+            let said = body["message"]
+                .as_str()
+                .or(body["error"].as_str())
+                .unwrap_or_default();
             Err(format!("it answered {status}: {said}"))
         };
-        tokio::time::timeout(ANSWER, ask).await.map_err(|_| "no answer".to_owned())?
+        tokio::time::timeout(ANSWER, ask)
+            .await
+            .map_err(|_| "no answer".to_owned())?
     }
 }

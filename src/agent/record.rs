@@ -116,13 +116,19 @@ impl Record {
     }
 
     fn folder(directory: &Directory, scope: &Scope) -> PathBuf {
-        directory.records().join(scope.project.as_str()).join(scope.environment.as_str())
+        directory
+            .records()
+            .join(scope.project.as_str())
+            .join(scope.environment.as_str())
     }
 
     /// Writes it down; returns when the disk has it.
     pub fn save(&self, directory: &Directory) -> io::Result<()> {
         let bytes = serde_json::to_vec_pretty(self)?;
-        files::replace(&Self::folder(directory, &self.scope).join("record.json"), &bytes)
+        files::replace(
+            &Self::folder(directory, &self.scope).join("record.json"),
+            &bytes,
+        )
     }
 
     /// Every environment that is written down.
@@ -135,7 +141,8 @@ impl Record {
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     other => other?,
                 };
-                let damaged = |error| io::Error::other(format!("{} cannot be read: {error}", path.display()));
+                let damaged =
+                    |error| io::Error::other(format!("{} cannot be read: {error}", path.display()));
                 records.push(serde_json::from_slice(&bytes).map_err(damaged)?);
             }
         }
@@ -147,9 +154,11 @@ fn folders(path: &std::path::Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
-        Ok(entries) => {
-            Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|p| p.is_dir()).collect())
-        }
+        Ok(entries) => Ok(entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|p| p.is_dir())
+            .collect()),
     }
 }
 
@@ -163,8 +172,15 @@ impl Processes {
     }
 
     /// Writes them down.
-    pub fn save(directory: &Directory, scope: &Scope, processes: &[ProcessRecord]) -> io::Result<()> {
-        files::replace(&Self::path(directory, scope), &serde_json::to_vec_pretty(processes)?)
+    pub fn save(
+        directory: &Directory,
+        scope: &Scope,
+        processes: &[ProcessRecord],
+    ) -> io::Result<()> {
+        files::replace(
+            &Self::path(directory, scope),
+            &serde_json::to_vec_pretty(processes)?,
+        )
     }
 
     /// Those that were written down; none when that cannot be read, for then they are started again.
@@ -178,5 +194,8 @@ impl Processes {
 /// This boot's id: a pid and a start time mean something only within it.
 #[must_use]
 pub fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }

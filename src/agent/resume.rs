@@ -21,9 +21,16 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
     let mut processes = Processes::load(agent.folder(), &scope);
     let mut services = Vec::new();
     for (slot, there) in &record.slots {
-        for service in there.workloads.iter().filter(|(_, it)| it.running).map(|(service, _)| service) {
+        for service in there
+            .workloads
+            .iter()
+            .filter(|(_, it)| it.running)
+            .map(|(service, _)| service)
+        {
             // An image that cannot be read any more keeps this service down, and nothing else.
-            let Ok(making) = agent.making(&scope, there, service, BTreeMap::new()) else { continue };
+            let Ok(making) = agent.making(&scope, there, service, BTreeMap::new()) else {
+                continue;
+            };
             let mine = |p: &mut ProcessRecord| p.slot == *slot && p.service == *service;
             let mine = processes.extract_if(.., mine).collect();
             services.push(sort_out(&mut work.generation, making, *slot, mine));
@@ -32,9 +39,12 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
             agent.stop_later(&scope, *slot, until);
         }
     }
-    environment
-        .board
-        .expect(services.iter().flat_map(|service| service.old.iter().chain(&service.new)).cloned());
+    environment.board.expect(
+        services
+            .iter()
+            .flat_map(|service| service.old.iter().chain(&service.new))
+            .cloned(),
+    );
     for service in services {
         take_back(agent, &environment, &mut work, service);
     }
@@ -44,7 +54,10 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
         tracing::error!(%error, "the proxy could not be led to the active slot");
     }
     for (service, route) in &record.routes {
-        let key = RouteKey { scope: scope.clone(), service: service.clone() };
+        let key = RouteKey {
+            scope: scope.clone(),
+            service: service.clone(),
+        };
         if let Err(error) = agent.router().open(key, route).await {
             // The other listeners are worth having; this one is tried again by the next apply.
             tracing::error!(%error, "a listener could not be opened again");
@@ -61,11 +74,21 @@ struct Service {
     old: Vec<(Key, Option<ProcessRecord>)>,
 }
 
-fn sort_out(generation: &mut u64, making: Making, slot: Slot, mut found: Vec<ProcessRecord>) -> Service {
+fn sort_out(
+    generation: &mut u64,
+    making: Making,
+    slot: Slot,
+    mut found: Vec<ProcessRecord>,
+) -> Service {
     let spec = Fingerprint::of_json(&making.workload);
     let key = |index: u16, generation: u64| {
         let service = making.workload.service.clone();
-        Key { slot, service, generation, index }
+        Key {
+            slot,
+            service,
+            generation,
+            index,
+        }
     };
     let is_old = |p: &mut ProcessRecord| p.spec.as_ref().is_some_and(|its| *its != spec);
     let mut old = Vec::new();
@@ -78,16 +101,28 @@ fn sort_out(generation: &mut u64, making: Making, slot: Slot, mut found: Vec<Pro
         let at = found.iter().position(|process| process.index == index);
         (key(index, *generation), at.map(|at| found.swap_remove(at)))
     });
-    Service { new: new.collect(), old, making }
+    Service {
+        new: new.collect(),
+        old,
+        making,
+    }
 }
 
 /// Takes back what runs of a service, and starts what is missing. What is old serves until the new instances do.
-fn take_back(agent: &Arc<Agent>, environment: &Arc<Environment>, work: &mut Work, service: Service) {
+fn take_back(
+    agent: &Arc<Agent>,
+    environment: &Arc<Environment>,
+    work: &mut Work,
+    service: Service,
+) {
     let Service { making, new, old } = service;
     let mut begin = |instances: Vec<(Key, Option<ProcessRecord>)>| -> Vec<Key> {
         let begun = instances.into_iter().map(|(key, found)| {
             let board = Arc::clone(&environment.board);
-            work.instances.insert(key.clone(), Supervised::begin(making.clone(), key.clone(), board, found));
+            work.instances.insert(
+                key.clone(),
+                Supervised::begin(making.clone(), key.clone(), board, found),
+            );
             key
         });
         begun.collect()
@@ -112,7 +147,9 @@ fn retire_later(
         let health = |key: &Key| board.instance(key).map(|instance| instance.health);
         let are_ready = board.wait(|_| {
             let now: Vec<Option<HealthState>> = new.iter().map(health).collect();
-            let failed = now.iter().any(|state| state.is_none_or(|state| state == HealthState::Failed));
+            let failed = now
+                .iter()
+                .any(|state| state.is_none_or(|state| state == HealthState::Failed));
             let ready = now.iter().all(|state| *state == Some(HealthState::Ready));
             (ready || failed).then_some(ready)
         });
@@ -129,9 +166,14 @@ fn retire_later(
 /// Takes containers and units away that a dead agent left and that nobody knows: one that was made and not yet written
 /// down. A machine whose services are no containers is not asked.
 pub(super) async fn remove_strays(agent: &Agent, records: &[Record]) {
-    let processes = records.iter().flat_map(|record| Processes::load(agent.folder(), &record.scope));
+    let processes = records
+        .iter()
+        .flat_map(|record| Processes::load(agent.folder(), &record.scope));
     let known: Vec<String> = processes.filter_map(|process| process.container).collect();
-    let (runtimes, folder) = (agent.runtimes(), agent.folder().path().display().to_string());
+    let (runtimes, folder) = (
+        agent.runtimes(),
+        agent.folder().path().display().to_string(),
+    );
     runtimes.container.remove_strays(&folder, &known).await;
     runtimes.systemd.remove_strays(&folder, &known).await;
     if records.iter().any(is_dockers) {

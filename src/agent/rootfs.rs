@@ -35,7 +35,11 @@ pub(super) type Reason = String;
 
 /// Verifies and unpacks an image, unless it is there. Everything is read and verified before the folder gets its
 /// name, so that what is there is whole.
-pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Result<ImageMeta, Reason> {
+pub(super) fn fetch(
+    directory: &Directory,
+    pull: &Pull,
+    image: &Digest,
+) -> Result<ImageMeta, Reason> {
     if let Ok(meta) = read_meta(directory, image) {
         return Ok(meta);
     }
@@ -50,7 +54,8 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
     for layer in manifest.layers() {
         verify(layout, &digest(layer)?)?;
     }
-    fs::create_dir_all(directory.images()).map_err(|error| said("making", &directory.images(), &error))?;
+    fs::create_dir_all(directory.images())
+        .map_err(|error| said("making", &directory.images(), &error))?;
     let beside = tempfile::Builder::new()
         .prefix(".unpacking-")
         .tempdir_in(directory.images())
@@ -73,23 +78,31 @@ pub(super) fn fetch(directory: &Directory, pull: &Pull, image: &Digest) -> Resul
 pub(super) fn archive(layout: &Path, image: &Digest, to: &mut File) -> Result<Digest, Reason> {
     let manifest = manifest(layout, image)?;
     let config = digest(manifest.config())?;
-    let layers: Vec<Digest> = manifest.layers().iter().map(digest).collect::<Result<_, _>>()?;
+    let layers: Vec<Digest> = manifest
+        .layers()
+        .iter()
+        .map(digest)
+        .collect::<Result<_, _>>()?;
     let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let names: Vec<String> = layers.iter().map(name).collect();
-    let listed =
-        serde_json::json!([{"Config": name(&config), "RepoTags": null, "Layers": names}]).to_string();
+    let listed = serde_json::json!([{"Config": name(&config), "RepoTags": null, "Layers": names}])
+        .to_string();
     let mut tar = tar::Builder::new(io::BufWriter::new(to));
     let broken = |error: io::Error| format!("packing the image: {error}");
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(listed.len() as u64);
-    tar.append_data(&mut header, "manifest.json", listed.as_bytes()).map_err(broken)?;
+    tar.append_data(&mut header, "manifest.json", listed.as_bytes())
+        .map_err(broken)?;
     let once: std::collections::BTreeSet<&Digest> = layers.iter().chain([&config]).collect();
     for digest in once {
         verify(layout, digest)?;
-        tar.append_file(name(digest), &mut blob(layout, digest)?).map_err(broken)?;
+        tar.append_file(name(digest), &mut blob(layout, digest)?)
+            .map_err(broken)?;
     }
-    tar.into_inner().and_then(|mut file| io::Write::flush(&mut file)).map_err(broken)?;
+    tar.into_inner()
+        .and_then(|mut file| io::Write::flush(&mut file))
+        .map_err(broken)?;
     Ok(config)
 }
 
@@ -107,7 +120,9 @@ pub(super) fn read_meta(directory: &Directory, image: &Digest) -> Result<ImageMe
 
 /// Takes unpacked images away that nobody refers to.
 pub(super) fn sweep(directory: &Directory, used: &[Digest]) {
-    let Ok(entries) = fs::read_dir(directory.images()) else { return };
+    let Ok(entries) = fs::read_dir(directory.images()) else {
+        return;
+    };
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_used = used.iter().any(|digest| digest.hex() == name);
@@ -135,7 +150,8 @@ fn settle(from: &Path, to: &Path) -> Result<(), Reason> {
 
 fn digest(descriptor: &Descriptor) -> Result<Digest, Reason> {
     let text = descriptor.digest().to_string();
-    text.parse().map_err(|_| format!("{text} is not a digest that is understood"))
+    text.parse()
+        .map_err(|_| format!("{text} is not a digest that is understood"))
 }
 
 fn blob(layout: &Path, digest: &Digest) -> Result<File, Reason> {
@@ -147,12 +163,16 @@ fn expect(digest: &Digest, found: &Digest) -> Result<(), Reason> {
     if digest == found {
         return Ok(());
     }
-    Err(format!("the image is corrupt: a blob should have the digest {digest} and has {found}"))
+    Err(format!(
+        "the image is corrupt: a blob should have the digest {digest} and has {found}"
+    ))
 }
 
 fn document<T: serde::de::DeserializeOwned>(layout: &Path, digest: &Digest) -> Result<T, Reason> {
     let mut bytes = Vec::new();
-    let read = blob(layout, digest)?.take(DOCUMENT_LIMIT).read_to_end(&mut bytes);
+    let read = blob(layout, digest)?
+        .take(DOCUMENT_LIMIT)
+        .read_to_end(&mut bytes);
     read.map_err(|error| format!("{digest}: {error}"))?;
     expect(digest, &Digest::of(&bytes))?;
     serde_json::from_slice(&bytes).map_err(|error| format!("{digest}: {error}"))
@@ -165,14 +185,19 @@ fn manifest(layout: &Path, image: &Digest) -> Result<ImageManifest, Reason> {
         return document(layout, image);
     }
     let own = Platform::own();
-    let there: Vec<String> = platform::images(&index).map(|(platform, _)| platform.to_string()).collect();
+    let there: Vec<String> = platform::images(&index)
+        .map(|(platform, _)| platform.to_string())
+        .collect();
     let missing = || {
         let there = there.join(", ");
         format!(
             "the image is not made for {own}, which this machine is, only for {there}: add it under `build.platforms`"
         )
     };
-    document(layout, &own.choose(platform::images(&index)).ok_or_else(missing)?)
+    document(
+        layout,
+        &own.choose(platform::images(&index)).ok_or_else(missing)?,
+    )
 }
 
 fn verify(layout: &Path, digest: &Digest) -> Result<(), Reason> {
@@ -180,7 +205,10 @@ fn verify(layout: &Path, digest: &Digest) -> Result<(), Reason> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
-        match file.read(&mut buffer).map_err(|error| format!("{digest}: {error}"))? {
+        match file
+            .read(&mut buffer)
+            .map_err(|error| format!("{digest}: {error}"))?
+        {
             0 => return expect(digest, &Digest::from_sha256(hasher)),
             count => hasher.update(&buffer[..count]),
         }
@@ -196,7 +224,11 @@ fn unpack(layout: &Path, layer: &Descriptor, into: &Path) -> Result<(), Reason> 
     let reader: Box<dyn Read> = match media_type.rsplit(['.', '+']).next() {
         Some("gzip") => Box::new(GzDecoder::new(file)),
         Some("tar") => Box::new(file),
-        _ => return Err(format!("layers of the type {media_type} are not understood")),
+        _ => {
+            return Err(format!(
+                "layers of the type {media_type} are not understood"
+            ));
+        }
     };
     let mut archive = tar::Archive::new(reader);
     archive.set_preserve_mtime(false);
@@ -206,7 +238,10 @@ fn unpack(layout: &Path, layer: &Descriptor, into: &Path) -> Result<(), Reason> 
         let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?.into_owned();
         if !is_inside(&path) {
-            return Err(format!("a layer names {}, which is outside of the image", path.display()));
+            return Err(format!(
+                "a layer names {}, which is outside of the image",
+                path.display()
+            ));
         }
         if !white_out(into, &path).map_err(broken)? {
             // Refuses to write through links that lead out of the folder.
@@ -217,17 +252,29 @@ fn unpack(layout: &Path, layer: &Descriptor, into: &Path) -> Result<(), Reason> 
 }
 
 fn is_inside(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir | Component::RootDir))
+    path.components().all(|part| {
+        matches!(
+            part,
+            Component::Normal(_) | Component::CurDir | Component::RootDir
+        )
+    })
 }
 
 fn white_out(into: &Path, path: &Path) -> io::Result<bool> {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(false) };
-    let Some(hidden) = name.strip_prefix(".wh.") else { return Ok(false) };
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Ok(false);
+    };
+    let Some(hidden) = name.strip_prefix(".wh.") else {
+        return Ok(false);
+    };
     let parent = path.parent().unwrap_or(Path::new(""));
     let folder = into.join(parent.strip_prefix("/").unwrap_or(parent));
     if hidden == ".wh..opq" {
-        for entry in fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok) {
+        for entry in fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+        {
             remove(&entry.path())?;
         }
     } else {
@@ -238,7 +285,11 @@ fn white_out(into: &Path, path: &Path) -> io::Result<bool> {
 
 fn remove(path: &Path) -> io::Result<()> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if is_folder {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
@@ -247,7 +298,10 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn meta(config: &ImageConfiguration) -> ImageMeta {
     let Some(config) = config.config() else {
-        return ImageMeta { workdir: "/".into(), ..ImageMeta::default() };
+        return ImageMeta {
+            workdir: "/".into(),
+            ..ImageMeta::default()
+        };
     };
     let words = |words: &Option<Vec<String>>| words.clone().unwrap_or_default();
     let command = [words(config.entrypoint()), words(config.cmd())].concat();
@@ -256,6 +310,16 @@ fn meta(config: &ImageConfiguration) -> ImageMeta {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let workdir = config.working_dir().as_deref().filter(|path| !path.is_empty()).unwrap_or("/").into();
-    ImageMeta { command, env, workdir, user: config.user().clone() }
+    let workdir = config
+        .working_dir()
+        .as_deref()
+        .filter(|path| !path.is_empty())
+        .unwrap_or("/")
+        .into();
+    ImageMeta {
+        command,
+        env,
+        workdir,
+        user: config.user().clone(),
+    }
 }

@@ -38,20 +38,32 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
     let failed = |what: &'static str| {
-        move |error: io::Error| EngineError::Failed { what: what.to_owned(), reason: error.to_string() }
+        move |error: io::Error| EngineError::Failed {
+            what: what.to_owned(),
+            reason: error.to_string(),
+        }
     };
-    directory.prepare().map_err(failed("making the agent's folder"))?;
+    directory
+        .prepare()
+        .map_err(failed("making the agent's folder"))?;
     let _lock = lock(&directory).map_err(failed("taking the agent's lock"))?;
     let agent = Agent::start(directory.clone(), inherited).await?;
     let socket = listen(&directory).map_err(failed("opening the agent's socket"))?;
     tracing::info!(directory = %directory.path().display(), "the agent is up");
-    let server = Server { agent: Arc::clone(&agent), started: Timestamp::now(), stop: stop.clone() };
+    let server = Server {
+        agent: Arc::clone(&agent),
+        started: Timestamp::now(),
+        stop: stop.clone(),
+    };
     let service = AgentServer::new(server)
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
     let serving = tonic::transport::Server::builder()
         .add_service(service)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(socket), stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(
+            UnixListenerStream::new(socket),
+            stop.clone().cancelled_owned(),
+        );
     tokio::select! {
         result = serving => result.map_err(|error| failed("serving")(io::Error::other(error)))?,
         // A client that follows logs would keep the server up for ever.
@@ -65,7 +77,12 @@ pub async fn serve(
 
 /// Only one agent per folder. The lock goes with the process, however it ends.
 fn lock(directory: &Directory) -> io::Result<fs::File> {
-    let taken = || io::Error::new(io::ErrorKind::AlreadyExists, "another agent runs in this folder");
+    let taken = || {
+        io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "another agent runs in this folder",
+        )
+    };
     files::try_lock(&directory.lock())?.ok_or_else(taken)
 }
 
@@ -92,11 +109,15 @@ type Answer<T> = Result<Response<T>, Status>;
 type Lines<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn done(result: Result<(), EngineError>) -> Answer<v1::Done> {
-    result.map(|()| Response::new(v1::Done {})).map_err(Into::into)
+    result
+        .map(|()| Response::new(v1::Done {}))
+        .map_err(Into::into)
 }
 
 /// Runs a call that says how far it is. It goes on when its client goes away: half a placement helps nobody.
-fn with_progress<F>(work: impl FnOnce(Box<dyn Fn(&str) + Send + Sync>) -> F) -> Response<Lines<v1::Progress>>
+fn with_progress<F>(
+    work: impl FnOnce(Box<dyn Fn(&str) + Send + Sync>) -> F,
+) -> Response<Lines<v1::Progress>>
 where
     F: Future<Output = Result<(), EngineError>> + Send + 'static,
 {
@@ -104,7 +125,9 @@ where
     let lines = sender.clone();
     let say = Box::new(move |line: &str| {
         // A reader that is slow misses lines, and not the result.
-        let _ = lines.try_send(Ok(v1::Progress { line: line.to_owned() }));
+        let _ = lines.try_send(Ok(v1::Progress {
+            line: line.to_owned(),
+        }));
     });
     let work = work(say);
     tokio::spawn(async move {
@@ -129,21 +152,34 @@ impl Contract for Server {
     }
 
     async fn observe(&self, request: Request<v1::ObserveRequest>) -> Answer<v1::ObserveReply> {
-        let facts = self.agent.observe(&request.into_inner().scope.try_into()?).await?;
-        Ok(Response::new(v1::ObserveReply { facts_json: encode(&facts) }))
+        let facts = self
+            .agent
+            .observe(&request.into_inner().scope.try_into()?)
+            .await?;
+        Ok(Response::new(v1::ObserveReply {
+            facts_json: encode(&facts),
+        }))
     }
 
     async fn route(&self, request: Request<v1::RouteRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let route = decode("route", &request.route_json)?;
         let expects = fingerprint(request.expects.as_ref())?;
-        done(self.agent.route(&request.permit.try_into()?, &route, expects).await)
+        done(
+            self.agent
+                .route(&request.permit.try_into()?, &route, expects)
+                .await,
+        )
     }
 
     async fn unroute(&self, request: Request<v1::UnrouteRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let service = parse("service", &request.service)?;
-        done(self.agent.unroute(&request.permit.try_into()?, &service).await)
+        done(
+            self.agent
+                .unroute(&request.permit.try_into()?, &service)
+                .await,
+        )
     }
 
     type PlaceStream = Lines<v1::Progress>;
@@ -166,14 +202,23 @@ impl Contract for Server {
             expects: fingerprint(request.expects.as_ref())?,
         };
         let agent = Arc::clone(&self.agent);
-        Ok(with_progress(|say| async move { agent.place(&permit, placement, say.as_ref()).await }))
+        Ok(with_progress(|say| async move {
+            agent.place(&permit, placement, say.as_ref()).await
+        }))
     }
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
-        let (slot, service) = (parse("slot", &request.slot)?, parse("service", &request.service)?);
+        let (slot, service) = (
+            parse("slot", &request.slot)?,
+            parse("service", &request.service)?,
+        );
         let expects = fingerprint(request.expects.as_ref())?;
-        done(self.agent.remove(&request.permit.try_into()?, slot, &service, expects).await)
+        done(
+            self.agent
+                .remove(&request.permit.try_into()?, slot, &service, expects)
+                .await,
+        )
     }
 
     type ReadyStream = Lines<v1::Progress>;
@@ -183,26 +228,45 @@ impl Contract for Server {
         let (scope, slot) = (request.scope.try_into()?, parse("slot", &request.slot)?);
         let within = Period::from_millis(request.within_millis);
         let agent = Arc::clone(&self.agent);
-        Ok(with_progress(|say| async move { agent.ready(&scope, slot, within, say.as_ref()).await }))
+        Ok(with_progress(|say| async move {
+            agent.ready(&scope, slot, within, say.as_ref()).await
+        }))
     }
 
     async fn switch(&self, request: Request<v1::SwitchRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let (from, to) = (slot(request.from.as_ref())?, slot(request.to.as_ref())?);
-        done(self.agent.switch(&request.permit.try_into()?, from, to).await)
+        done(
+            self.agent
+                .switch(&request.permit.try_into()?, from, to)
+                .await,
+        )
     }
 
     async fn keep(&self, request: Request<v1::KeepRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
-        let (slot, until) = (parse("slot", &request.slot)?, parse("until", &request.until)?);
-        done(self.agent.keep(&request.permit.try_into()?, slot, until).await)
+        let (slot, until) = (
+            parse("slot", &request.slot)?,
+            parse("until", &request.until)?,
+        );
+        done(
+            self.agent
+                .keep(&request.permit.try_into()?, slot, until)
+                .await,
+        )
     }
 
     async fn urls(&self, request: Request<v1::UrlsRequest>) -> Answer<v1::UrlsReply> {
         let request = request.into_inner();
-        let role = if request.role == "active" { Role::Active } else { Role::Preview };
+        let role = if request.role == "active" {
+            Role::Active
+        } else {
+            Role::Preview
+        };
         let urls = self.agent.urls(&request.scope.try_into()?, role).await?;
-        Ok(Response::new(v1::UrlsReply { urls_json: encode(&urls) }))
+        Ok(Response::new(v1::UrlsReply {
+            urls_json: encode(&urls),
+        }))
     }
 
     type LogsStream = Lines<v1::LogLine>;
@@ -211,7 +275,11 @@ impl Contract for Server {
         let request = request.into_inner();
         let query = LogQuery {
             slot: slot(request.slot.as_ref())?,
-            service: request.service.as_ref().map(|name| parse("service", name)).transpose()?,
+            service: request
+                .service
+                .as_ref()
+                .map(|name| parse("service", name))
+                .transpose()?,
             tail: usize::try_from(request.tail).unwrap_or(usize::MAX),
             follow: request.follow,
         };

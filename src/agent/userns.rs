@@ -32,7 +32,9 @@ pub fn has(user: u32, group: u32) -> bool {
     let maps = |file: &str, id: u32| {
         let text = fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
         text.lines().any(|line| {
-            let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
+            let mut numbers = line
+                .split_whitespace()
+                .map(|number| number.parse::<u64>().unwrap_or(0));
             let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
             (first..first + count).contains(&u64::from(id))
         })
@@ -43,7 +45,10 @@ pub fn has(user: u32, group: u32) -> bool {
 /// Starts this program again, with the same arguments, as root of a new namespace. Returns only when it cannot.
 pub fn enter() -> Reason {
     let made = || {
-        let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let (user, group) = (
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        );
         // It has to be there before, as only from outside it may write the map.
         let helper = mapper(user, group);
         unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP)?;
@@ -58,9 +63,13 @@ pub fn enter() -> Reason {
 /// Starts this program again, with the same arguments, as root of a process' namespace. Returns only when it cannot.
 pub fn join(pid: u32) -> Reason {
     let joined = || {
-        let link = fs::File::open(format!("/proc/{pid}/ns/user")).map_err(said("finding its users"))?;
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&link), Some(LinkNameSpaceType::User))
-            .map_err(said("becoming one of its users"))?;
+        let link =
+            fs::File::open(format!("/proc/{pid}/ns/user")).map_err(said("finding its users"))?;
+        move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&link),
+            Some(LinkNameSpaceType::User),
+        )
+        .map_err(said("becoming one of its users"))?;
         unshare(UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP)?;
         alone()
     };
@@ -73,7 +82,10 @@ pub fn new_pids() -> Result<(), Reason> {
 }
 
 fn unshare(flags: UnshareFlags) -> Result<(), Reason> {
-    #[expect(deprecated, reason = "its successor is unsafe for descriptors, of which there are none here")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for descriptors, of which there are none here"
+    )]
     let unshared = rustix::thread::unshare(flags);
     unshared.map_err(said("the kernel does not allow user namespaces"))
 }
@@ -84,15 +96,23 @@ fn again() -> Reason {
         Ok(program) => program,
         Err(error) => return said("finding this program")(error),
     };
-    said("starting this program again")(Command::new(program).args(std::env::args_os().skip(1)).exec())
+    said("starting this program again")(
+        Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .exec(),
+    )
 }
 
 /// Mounts are this process' own from here on, and of the control groups there is only what is its own.
 fn alone() -> Result<(), Reason> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(said("mounting in a namespace"))?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .map_err(said("mounting in a namespace"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, None).map_err(said("mounting its control group"))
+    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, None)
+        .map_err(said("mounting its control group"))
 }
 
 /// The ids that a file gives to a user: the first, and how many.
@@ -119,19 +139,35 @@ fn mapper(user: u32, group: u32) -> Option<Child> {
     let script = "read -r _ && newuidmap \"$1\" 0 \"$2\" 1 1 \"$3\" \"$4\" && newgidmap \"$1\" 0 \"$5\" 1 1 \"$6\" \"$7\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", &std::process::id().to_string()]);
-    command.args([&user.to_string(), &users.0, &users.1, &group.to_string(), &groups.0, &groups.1]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+    command.args([
+        &user.to_string(),
+        &users.0,
+        &users.1,
+        &group.to_string(),
+        &groups.0,
+        &groups.1,
+    ]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()
 }
 
 fn mapped(mut helper: Child) -> bool {
-    let told = helper.stdin.take().is_some_and(|mut stdin| stdin.write_all(b"\n").is_ok());
+    let told = helper
+        .stdin
+        .take()
+        .is_some_and(|mut stdin| stdin.write_all(b"\n").is_ok());
     helper.wait().is_ok_and(|status| told && status.success())
 }
 
 /// One user alone: whoever runs this is root inside.
 fn map_one(user: u32, group: u32) -> Result<(), Reason> {
     let missing = |file: &str| fs::read_to_string(file).is_ok_and(|map| map.trim().is_empty());
-    let write = |file: &str, text: String| fs::write(Path::new(file), text).map_err(said("mapping users"));
+    let write =
+        |file: &str, text: String| fs::write(Path::new(file), text).map_err(said("mapping users"));
     if missing("/proc/self/uid_map") {
         write("/proc/self/uid_map", format!("0 {user} 1"))?;
     }

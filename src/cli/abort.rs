@@ -23,5 +23,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         ));
         return Ok(Exit::Done);
     }
-    with_options(&args.run, None, async |options| run(&session, &Wanted::Abort, options).await).await
+    with_options(&args.run, None, async |options| {
+        run(&session, &Wanted::Abort, options).await
+    })
+    .await
 }

@@ -29,19 +29,38 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let plan = args.plan.as_deref().map(read).transpose()?;
     let environment = plan.as_ref().map(|plan| plan.environment.to_string());
-    let cx = Cx { env: cx.env.clone().or(environment), ..cx.clone() };
+    let cx = Cx {
+        env: cx.env.clone().or(environment),
+        ..cx.clone()
+    };
     let session = cx.session().await?;
-    approve_and_run(&session, &Wanted::Apply { rebuild: args.rebuild }, &args.run, plan).await
+    approve_and_run(
+        &session,
+        &Wanted::Apply {
+            rebuild: args.rebuild,
+        },
+        &args.run,
+        plan,
+    )
+    .await
 }
 
 fn read(path: &Path) -> Result<Plan, Failure> {
     let failed = |reason: String| {
         let help = "make one with `shipit plan --out FILE`";
-        Failure::say(Exit::Failed, format!("the plan file {}: {reason}", path.display()), help)
+        Failure::say(
+            Exit::Failed,
+            format!("the plan file {}: {reason}", path.display()),
+            help,
+        )
     };
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| failed(error.to_string()))?
+        .len();
     if size > LIMIT {
-        return Err(failed(format!("it has {size} bytes, more than any plan has")));
+        return Err(failed(format!(
+            "it has {size} bytes, more than any plan has"
+        )));
     }
     let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;

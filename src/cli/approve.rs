@@ -42,7 +42,10 @@ pub(super) async fn approve_and_run(
     args: &RunArgs,
     plan: Option<Plan>,
 ) -> Result<Exit, Failure> {
-    with_options(args, plan, async |options| run(session, wanted, options).await).await
+    with_options(args, plan, async |options| {
+        run(session, wanted, options).await
+    })
+    .await
 }
 
 /// Calls a use case with the options that the arguments mean.
@@ -67,7 +70,9 @@ pub(super) async fn with_options(
     };
     let result = call(options).await?;
     if args.output == Format::Json {
-        shown.show(&Event::Ended { outcome: result.clone() });
+        shown.show(&Event::Ended {
+            outcome: result.clone(),
+        });
     } else {
         print(&outcome::human(&result));
     }
@@ -90,7 +95,10 @@ fn approve(plan: &Plan, args: &RunArgs, approved_before: bool) -> Result<(), Err
                 .to_owned(),
         });
     }
-    let asked = dialoguer::Confirm::new().with_prompt("Carry this plan out?").default(false).interact();
+    let asked = dialoguer::Confirm::new()
+        .with_prompt("Carry this plan out?")
+        .default(false)
+        .interact();
     match asked {
         Ok(true) => Ok(()),
         _ => Err(Error::NotApproved {

@@ -11,10 +11,15 @@ pub struct Args {}
 pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     let verdict = may_deploy(&session).await?;
-    let branch = session.source.branch.clone().unwrap_or_else(|| "this checkout".to_owned());
-    let rule = verdict
-        .rule
-        .map_or_else(|| "no rule speaks of it".to_owned(), |rule| format!("by the rule `{}`", rule.pattern));
+    let branch = session
+        .source
+        .branch
+        .clone()
+        .unwrap_or_else(|| "this checkout".to_owned());
+    let rule = verdict.rule.map_or_else(
+        || "no rule speaks of it".to_owned(),
+        |rule| format!("by the rule `{}`", rule.pattern),
+    );
     print(&format!(
         "{branch} may deploy to {}: {rule}, {} commits looked at.\n",
         session.environment, verdict.commits

@@ -15,6 +15,11 @@ pub struct Args {
 
 #[allow(clippy::unnecessary_wraps)] // every command has the same form
 pub(super) fn exec(_: &Cx, args: &Args) -> Result<Exit, Failure> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "shipit", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "shipit",
+        &mut std::io::stdout(),
+    );
     Ok(Exit::Done)
 }

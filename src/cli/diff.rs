@@ -15,5 +15,9 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let text = diff(&cx.session().await?).await?;
     print(&text);
-    Ok(if args.detailed_exitcode && !text.is_empty() { Exit::Changes } else { Exit::Done })
+    Ok(if args.detailed_exitcode && !text.is_empty() {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
 }

@@ -19,7 +19,10 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let found = examine(&session).await?;
     let faults = found.iter().filter(|one| one.fault.is_some()).count();
     if args.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&found).unwrap_or_default()));
+        print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&found).unwrap_or_default()
+        ));
     } else {
         let mut text = String::new();
         for one in &found {
@@ -42,5 +45,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         };
         print(&text);
     }
-    Ok(if faults == 0 { Exit::Done } else { Exit::Failed })
+    Ok(if faults == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }

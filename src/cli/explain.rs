@@ -30,21 +30,37 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
         Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
-        Error::Stale { .. } => (Exit::Stale, "make a new plan with `shipit plan --out FILE`".to_owned()),
-        Error::Faulty(_) => (Exit::Failed, "make a new plan with `shipit plan`".to_owned()),
+        Error::Stale { .. } => (
+            Exit::Stale,
+            "make a new plan with `shipit plan --out FILE`".to_owned(),
+        ),
+        Error::Faulty(_) => (
+            Exit::Failed,
+            "make a new plan with `shipit plan`".to_owned(),
+        ),
         Error::Plan(error) => (Exit::Failed, plan(error)),
         Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
             (Exit::Failed, registry(error))
         }
         Error::Observe(ObserveError::Provider(error)) => match error {
             ProviderError::Failed { help, .. } => (Exit::Failed, help.clone()),
-            ProviderError::Moved { .. } => (Exit::Stale, "look at a new plan with `shipit plan`".to_owned()),
-            _ => (Exit::Failed, "run the command again: it goes on where it was".to_owned()),
+            ProviderError::Moved { .. } => (
+                Exit::Stale,
+                "look at a new plan with `shipit plan`".to_owned(),
+            ),
+            _ => (
+                Exit::Failed,
+                "run the command again: it goes on where it was".to_owned(),
+            ),
         },
-        Error::Observe(_) => {
-            (Exit::Failed, "look at `build:` in shipit.yaml: context, inputs and copy".to_owned())
-        }
-        Error::Scm(_) => (Exit::Failed, "look at the Git repository in the project's folder".to_owned()),
+        Error::Observe(_) => (
+            Exit::Failed,
+            "look at `build:` in shipit.yaml: context, inputs and copy".to_owned(),
+        ),
+        Error::Scm(_) => (
+            Exit::Failed,
+            "look at the Git repository in the project's folder".to_owned(),
+        ),
         Error::Config(_) | Error::Engine(_) | Error::Store(_) => (Exit::Failed, String::new()),
     }
 }
@@ -54,11 +70,13 @@ fn plan(error: &PlanError) -> String {
         PlanError::EmptySlot { .. } => {
             "`shipit apply` places a release; `shipit status` shows the slots".to_owned()
         }
-        PlanError::UnreadySlot { slot, .. } => format!("`shipit logs --slot {slot}` shows what it writes"),
-        PlanError::NoPreview { .. } => "`shipit apply` replaces the release in place".to_owned(),
-        PlanError::NoPrevious { .. } | PlanError::NoSuchRelease { .. } | PlanError::NeverLive { .. } => {
-            "`shipit history` shows the releases".to_owned()
+        PlanError::UnreadySlot { slot, .. } => {
+            format!("`shipit logs --slot {slot}` shows what it writes")
         }
+        PlanError::NoPreview { .. } => "`shipit apply` replaces the release in place".to_owned(),
+        PlanError::NoPrevious { .. }
+        | PlanError::NoSuchRelease { .. }
+        | PlanError::NeverLive { .. } => "`shipit history` shows the releases".to_owned(),
         PlanError::NothingWaiting { .. } => "`shipit status` shows what stands where".to_owned(),
     }
 }
@@ -66,9 +84,12 @@ fn plan(error: &PlanError) -> String {
 fn registry(error: &RegistryError) -> String {
     match error {
         RegistryError::Corrupt { .. } => {
-            "nothing was started; remove the corrupt file and apply again: the image is built anew".to_owned()
+            "nothing was started; remove the corrupt file and apply again: the image is built anew"
+                .to_owned()
         }
-        RegistryError::Missing { .. } => "apply again to build it anew, or bring it there".to_owned(),
+        RegistryError::Missing { .. } => {
+            "apply again to build it anew, or bring it there".to_owned()
+        }
         RegistryError::Malformed { .. } => {
             "move the file away; images are built anew as they are needed".to_owned()
         }
@@ -88,24 +109,33 @@ fn engine(error: &EngineError) -> Failure {
             (Exit::Failed, help.clone())
         }
         EngineError::Moved { by, .. } => {
-            let by = by.as_ref().map(|actor| format!("it was changed by {actor}; ")).unwrap_or_default();
-            (Exit::Stale, format!("{by}look at a new plan with `shipit plan`"))
+            let by = by
+                .as_ref()
+                .map(|actor| format!("it was changed by {actor}; "))
+                .unwrap_or_default();
+            (
+                Exit::Stale,
+                format!("{by}look at a new plan with `shipit plan`"),
+            )
         }
-        EngineError::Fenced { .. } => {
-            (Exit::Locked, "wait for the other run, then run the command again".to_owned())
-        }
+        EngineError::Fenced { .. } => (
+            Exit::Locked,
+            "wait for the other run, then run the command again".to_owned(),
+        ),
         EngineError::Foreign { scope, .. } => (
             Exit::Failed,
             format!(
                 "use the state folder that {scope} was made with, or take it away there with `shipit destroy`"
             ),
         ),
-        EngineError::NotReady { slot, .. } => {
-            (Exit::Failed, format!("`shipit logs --slot {slot}` shows what it writes"))
-        }
-        EngineError::Failed { .. } => {
-            (Exit::Failed, "run the command again: it goes on where it was".to_owned())
-        }
+        EngineError::NotReady { slot, .. } => (
+            Exit::Failed,
+            format!("`shipit logs --slot {slot}` shows what it writes"),
+        ),
+        EngineError::Failed { .. } => (
+            Exit::Failed,
+            "run the command again: it goes on where it was".to_owned(),
+        ),
     };
     Failure::say(exit, error.to_string(), help)
 }

@@ -10,6 +10,8 @@ pub struct Args {}
 
 pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    print(&plan::dot(&draw(&session, &Wanted::Apply { rebuild: false }).await?));
+    print(&plan::dot(
+        &draw(&session, &Wanted::Apply { rebuild: false }).await?,
+    ));
     Ok(Exit::Done)
 }

@@ -15,7 +15,10 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let releases = history(&cx.session().await?).await?;
     print(&match args.output {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&releases).unwrap_or_default()),
+        Format::Json => format!(
+            "{}\n",
+            serde_json::to_string_pretty(&releases).unwrap_or_default()
+        ),
         _ => view::table(&releases),
     });
     Ok(Exit::Done)

@@ -44,24 +44,43 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     }
     let taken = garbage(&session, Collect::TakeAway, wait).await?;
     show(args, &taken, Collect::TakeAway);
-    Ok(if taken.refused.is_some() { Exit::Failed } else { Exit::Done })
+    Ok(if taken.refused.is_some() {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }
 
 fn show(args: &Args, found: &Collected, how: Collect) {
     print(&match args.output {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(found).unwrap_or_default()),
+        Format::Json => format!(
+            "{}\n",
+            serde_json::to_string_pretty(found).unwrap_or_default()
+        ),
         _ => view::table(found, how),
     });
 }
 
 fn ask() -> Result<(), Error> {
-    let refused =
-        |what: &str, help: &str| Error::NotApproved { what: what.to_owned(), help: help.to_owned() };
+    let refused = |what: &str, help: &str| Error::NotApproved {
+        what: what.to_owned(),
+        help: help.to_owned(),
+    };
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(refused("nobody is here to say yes; nothing was taken away", "give --auto-approve"));
+        return Err(refused(
+            "nobody is here to say yes; nothing was taken away",
+            "give --auto-approve",
+        ));
     }
-    match dialoguer::Confirm::new().with_prompt("Take these images away?").default(false).interact() {
+    match dialoguer::Confirm::new()
+        .with_prompt("Take these images away?")
+        .default(false)
+        .interact()
+    {
         Ok(true) => Ok(()),
-        _ => Err(refused("nothing was taken away", "run the command again when they may go")),
+        _ => Err(refused(
+            "nothing was taken away",
+            "run the command again when they may go",
+        )),
     }
 }

@@ -36,7 +36,11 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let found = look(&cx.directory).await?;
     let answers = answers(&found, args)?;
-    let overwrite = if args.force { Overwrite::Yes } else { Overwrite::No };
+    let overwrite = if args.force {
+        Overwrite::Yes
+    } else {
+        Overwrite::No
+    };
     for path in write(&cx.directory, &found, &answers, overwrite)? {
         print(&format!("wrote {}\n", path.display()));
     }
@@ -61,7 +65,11 @@ where
 {
     match given {
         Some(given) => Ok(given),
-        None if ask => Input::new().with_prompt(prompt).default(otherwise).interact_text().map_err(unasked),
+        None if ask => Input::new()
+            .with_prompt(prompt)
+            .default(otherwise)
+            .interact_text()
+            .map_err(unasked),
         None => Ok(otherwise),
     }
 }

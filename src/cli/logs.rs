@@ -30,8 +30,12 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    let query =
-        LogQuery { slot: args.slot, service: args.service.clone(), tail: args.tail, follow: args.follow };
+    let query = LogQuery {
+        slot: args.slot,
+        service: args.service.clone(),
+        tail: args.tail,
+        follow: args.follow,
+    };
     let mut lines = logs(&session, query).await?;
     loop {
         tokio::select! {

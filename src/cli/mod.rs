@@ -41,7 +41,13 @@ use crate::output::{Exit, Failure};
 #[command(name = "shipit", version, about, max_term_width = 100)]
 pub struct Cli {
     /// The folder with `shipit.yaml`.
-    #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".")]
+    #[arg(
+        short = 'C',
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "."
+    )]
     pub directory: PathBuf,
 
     /// The environment; without it the current branch's, or the only one.
@@ -130,7 +136,10 @@ pub fn direct(cli: &Cli) -> Option<u8> {
 
 /// Runs one command.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let cx = Cx { directory: cli.directory, env: cli.env };
+    let cx = Cx {
+        directory: cli.directory,
+        env: cli.env,
+    };
     match cli.command {
         Command::Init(args) => init::exec(&cx, &args).await,
         Command::Validate(args) => validate::exec(&cx, &args),

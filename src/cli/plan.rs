@@ -29,10 +29,20 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    let drawn = draw(&session, &Wanted::Apply { rebuild: args.rebuild }).await?;
+    let drawn = draw(
+        &session,
+        &Wanted::Apply {
+            rebuild: args.rebuild,
+        },
+    )
+    .await?;
     if let Some(path) = &args.out {
         files::replace(path, plan::json(&drawn).as_bytes()).map_err(|error| {
-            Failure::say(Exit::Failed, format!("writing {}: {error}", path.display()), "name another file")
+            Failure::say(
+                Exit::Failed,
+                format!("writing {}: {error}", path.display()),
+                "name another file",
+            )
         })?;
     }
     print(&match args.output {
@@ -40,5 +50,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         Format::Json => format!("{}\n", plan::json(&drawn)),
         Format::Markdown => plan::markdown(&drawn),
     });
-    Ok(if args.detailed_exitcode && !drawn.is_empty() { Exit::Changes } else { Exit::Done })
+    Ok(if args.detailed_exitcode && !drawn.is_empty() {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
 }

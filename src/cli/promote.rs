@@ -35,10 +35,18 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         }
         Some(to) => {
             let from: EnvironmentName =
-                args.what.parse().map_err(|error: crate::model::name::NameError| {
-                    usage(error.to_string(), "name an environment")
-                })?;
-            (Cx { env: Some(to.clone()), ..cx.clone() }, Wanted::Carry(from))
+                args.what
+                    .parse()
+                    .map_err(|error: crate::model::name::NameError| {
+                        usage(error.to_string(), "name an environment")
+                    })?;
+            (
+                Cx {
+                    env: Some(to.clone()),
+                    ..cx.clone()
+                },
+                Wanted::Carry(from),
+            )
         }
     };
     let session = cx.session().await?;

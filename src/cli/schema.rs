@@ -14,7 +14,14 @@ pub struct Args {
 
 #[allow(clippy::unnecessary_wraps)] // every command has the same form
 pub(super) fn exec(_: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let schema = if args.environment { environment_schema() } else { schema() };
-    print(&format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default()));
+    let schema = if args.environment {
+        environment_schema()
+    } else {
+        schema()
+    };
+    print(&format!(
+        "{}\n",
+        serde_json::to_string_pretty(&schema).unwrap_or_default()
+    ));
     Ok(Exit::Done)
 }

@@ -13,12 +13,16 @@ pub(super) struct Signals {
 
 /// Listens from now on.
 pub(super) fn listen() -> Signals {
-    let signals = Signals { interrupted: CancellationToken::new(), killed: CancellationToken::new() };
+    let signals = Signals {
+        interrupted: CancellationToken::new(),
+        killed: CancellationToken::new(),
+    };
     let (once, twice) = (signals.interrupted.clone(), signals.killed.clone());
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::terminate()),
+        ) else {
             return;
         };
         for token in [once, twice] {

@@ -31,8 +31,14 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         What::Accept => state::accept(&session).await?,
     };
     match args.command {
-        What::Show => print(&format!("{}\n", serde_json::to_string_pretty(&state).unwrap_or_default())),
-        _ => print(&format!("The state of {} is at serial {} now.\n", state.environment, state.serial)),
+        What::Show => print(&format!(
+            "{}\n",
+            serde_json::to_string_pretty(&state).unwrap_or_default()
+        )),
+        _ => print(&format!(
+            "The state of {} is at serial {} now.\n",
+            state.environment, state.serial
+        )),
     }
     Ok(Exit::Done)
 }

@@ -28,7 +28,10 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     loop {
         let status = status(&session).await?;
         let text = match args.output {
-            Format::Json => format!("{}\n", serde_json::to_string_pretty(&status).unwrap_or_default()),
+            Format::Json => format!(
+                "{}\n",
+                serde_json::to_string_pretty(&status).unwrap_or_default()
+            ),
             _ => view::human(&status, Timestamp::now()),
         };
         if !args.watch {

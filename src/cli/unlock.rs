@@ -12,7 +12,10 @@ pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     print(&match unlock(&session).await? {
         Some(holder) => {
-            format!("The lock was taken from {}, who held it for `{}`.\n", holder.actor, holder.command)
+            format!(
+                "The lock was taken from {}, who held it for `{}`.\n",
+                holder.actor, holder.command
+            )
         }
         None => format!("Nobody holds the lock of {}.\n", session.environment),
     });

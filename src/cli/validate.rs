@@ -16,12 +16,22 @@ pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     match (config::load(&cx.directory), args.output) {
         (Ok(_), Format::Json) => print("[]\n"),
         (Ok(project), _) => {
-            let names: Vec<&str> =
-                project.environments.keys().map(crate::model::EnvironmentName::as_str).collect();
-            print(&format!("{} is valid. Environments: {}.\n", project.name, names.join(", ")));
+            let names: Vec<&str> = project
+                .environments
+                .keys()
+                .map(crate::model::EnvironmentName::as_str)
+                .collect();
+            print(&format!(
+                "{} is valid. Environments: {}.\n",
+                project.name,
+                names.join(", ")
+            ));
         }
         (Err(error), Format::Json) => {
-            print(&format!("{}\n", serde_json::to_string_pretty(&error.faults).unwrap_or_default()));
+            print(&format!(
+                "{}\n",
+                serde_json::to_string_pretty(&error.faults).unwrap_or_default()
+            ));
             return Ok(Exit::Failed);
         }
         (Err(error), _) => return Err(Failure::new(Exit::Failed, error)),

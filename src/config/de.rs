@@ -41,7 +41,10 @@ pub(super) enum Kind {
 
 impl Error {
     fn of(kind: Kind) -> Self {
-        Self { path: Vec::new(), kind }
+        Self {
+            path: Vec::new(),
+            kind,
+        }
     }
 
     fn below(mut self, name: &str) -> Self {
@@ -65,7 +68,9 @@ impl fmt::Display for Error {
             Kind::UnknownField { field, .. } => write!(f, "unknown key `{field}`"),
             Kind::UnknownVariant { variant, .. } => write!(f, "unknown value `{variant}`"),
             Kind::MissingField(field) => write!(f, "the key `{field}` is missing"),
-            Kind::WrongType { found, expected } => write!(f, "this is {found}, and {expected} is needed"),
+            Kind::WrongType { found, expected } => {
+                write!(f, "this is {found}, and {expected} is needed")
+            }
             Kind::Other(message) => f.write_str(message),
         }
     }
@@ -79,15 +84,24 @@ impl serde::de::Error for Error {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
-        Self::of(Kind::WrongType { found: words(found), expected: needed(&expected.to_string()) })
+        Self::of(Kind::WrongType {
+            found: words(found),
+            expected: needed(&expected.to_string()),
+        })
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::of(Kind::UnknownField { field: field.to_owned(), expected: expected.to_vec() })
+        Self::of(Kind::UnknownField {
+            field: field.to_owned(),
+            expected: expected.to_vec(),
+        })
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::of(Kind::UnknownVariant { variant: variant.to_owned(), expected: expected.to_vec() })
+        Self::of(Kind::UnknownVariant {
+            variant: variant.to_owned(),
+            expected: expected.to_vec(),
+        })
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -134,8 +148,13 @@ impl<'de> Deserializer<'de> for &'de Node {
             },
             Value::Float(value, _) => visitor.visit_f64(*value),
             Value::String(value) => visitor.visit_borrowed_str(value),
-            Value::List(items) => visitor.visit_seq(Items { items: items.iter().enumerate() }),
-            Value::Map(entries) => visitor.visit_map(Entries { entries: entries.iter(), current: None }),
+            Value::List(items) => visitor.visit_seq(Items {
+                items: items.iter().enumerate(),
+            }),
+            Value::Map(entries) => visitor.visit_map(Entries {
+                entries: entries.iter(),
+                current: None,
+            }),
         }
     }
 
@@ -171,15 +190,23 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.value {
-            Value::String(variant) => visitor.visit_enum(Variant { name: variant, node: None }),
+            Value::String(variant) => visitor.visit_enum(Variant {
+                name: variant,
+                node: None,
+            }),
             Value::Map(entries) => match entries.as_slice() {
-                [(key, node)] => visitor.visit_enum(Variant { name: &key.name, node: Some(node) }),
+                [(key, node)] => visitor.visit_enum(Variant {
+                    name: &key.name,
+                    node: Some(node),
+                }),
                 _ => Err(Error::of(Kind::Other(format!(
                     "one key is needed here, and there are {}",
                     entries.len()
                 )))),
             },
-            _ => Err(Error::of(Kind::Other("a name, or a map with one key, is needed here".to_owned()))),
+            _ => Err(Error::of(Kind::Other(
+                "a name, or a map with one key, is needed here".to_owned(),
+            ))),
         }
     }
 
@@ -196,9 +223,16 @@ struct Items<'de> {
 impl<'de> SeqAccess<'de> for Items<'de> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Some((index, item)) = self.items.next() else { return Ok(None) };
-        seed.deserialize(item).map(Some).map_err(|error| error.below(&index.to_string()))
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        let Some((index, item)) = self.items.next() else {
+            return Ok(None);
+        };
+        seed.deserialize(item)
+            .map(Some)
+            .map_err(|error| error.below(&index.to_string()))
     }
 }
 
@@ -210,22 +244,30 @@ struct Entries<'de> {
 impl<'de> MapAccess<'de> for Entries<'de> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         self.current = self.entries.next();
-        let Some((key, _)) = self.current else { return Ok(None) };
+        let Some((key, _)) = self.current else {
+            return Ok(None);
+        };
         let name: StrDeserializer<'de, Error> = key.name.as_str().into_deserializer();
-        seed.deserialize(name).map(Some).map_err(|error| match error.kind {
-            // The path of an unknown key already ends with it.
-            Kind::UnknownField { .. } => error,
-            _ => error.below(&key.name),
-        })
+        seed.deserialize(name)
+            .map(Some)
+            .map_err(|error| match error.kind {
+                // The path of an unknown key already ends with it.
+                Kind::UnknownField { .. } => error,
+                _ => error.below(&key.name),
+            })
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let Some((key, node)) = self.current else {
             return Err(Error::of(Kind::Other("a value without a key".to_owned())));
         };
-        seed.deserialize(node).map_err(|error| error.below(&key.name))
+        seed.deserialize(node)
+            .map_err(|error| error.below(&key.name))
     }
 }
 
@@ -250,13 +292,17 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
     fn unit_variant(self) -> Result<(), Error> {
         match self.node {
             None => Ok(()),
-            Some(_) => Err(Error::of(Kind::Other(format!("`{}` takes nothing", self.name)))),
+            Some(_) => Err(Error::of(Kind::Other(format!(
+                "`{}` takes nothing",
+                self.name
+            )))),
         }
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
         let missing = || Error::of(Kind::Other(format!("`{}` needs a value", self.name)));
-        seed.deserialize(self.node.ok_or_else(missing)?).map_err(|error| error.below(self.name))
+        seed.deserialize(self.node.ok_or_else(missing)?)
+            .map_err(|error| error.below(self.name))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
@@ -269,6 +315,9 @@ impl<'de> VariantAccess<'de> for Variant<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let missing = || Error::of(Kind::Other(format!("`{}` needs a value", self.name)));
-        self.node.ok_or_else(missing)?.deserialize_any(visitor).map_err(|error| error.below(self.name))
+        self.node
+            .ok_or_else(missing)?
+            .deserialize_any(visitor)
+            .map_err(|error| error.below(self.name))
     }
 }

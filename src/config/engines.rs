@@ -2,8 +2,8 @@
 
 use crate::config::suggest::suggest;
 use crate::config::types::{
-    AccessPolicy, Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish, Registry,
-    RegistryKind, Resources, Runtime, Service, StateKind, TrafficKind,
+    AccessPolicy, Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish,
+    Registry, RegistryKind, Resources, Runtime, Service, StateKind, TrafficKind,
 };
 use crate::config::validate::Findings;
 use crate::model::ServiceName;
@@ -23,7 +23,11 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
     for (name, secret) in &environment.secrets {
         if matches!(secret, SecretRef::Vault(_)) {
             let help = "`file` and `env` work today";
-            findings.add(&["secrets", name], "not supported yet by this version", help);
+            findings.add(
+                &["secrets", name],
+                "not supported yet by this version",
+                help,
+            );
         }
     }
 }
@@ -35,7 +39,10 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
             ("name", cluster.name.is_some()),
             ("region", cluster.region.is_some()),
             ("endpoint", cluster.endpoint.is_some()),
-            ("certificate_authority", cluster.certificate_authority.is_some()),
+            (
+                "certificate_authority",
+                cluster.certificate_authority.is_some(),
+            ),
             ("create", cluster.create.is_some()),
             ("node_groups", !cluster.node_groups.is_empty()),
             ("fargate_profiles", !cluster.fargate_profiles.is_empty()),
@@ -46,7 +53,11 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
         return;
     }
     if cluster.name.is_none() {
-        findings.add(&["cluster"], "nothing says which cluster", "write `name: CLUSTER`");
+        findings.add(
+            &["cluster"],
+            "nothing says which cluster",
+            "write `name: CLUSTER`",
+        );
     }
     let keys = [
         ("kubeconfig", cluster.kubeconfig.is_some()),
@@ -61,7 +72,10 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
     );
     for (name, profile) in &cluster.fargate_profiles {
         let faults = [
-            (profile.namespaces.is_empty(), "`namespaces` says whose pods it runs"),
+            (
+                profile.namespaces.is_empty(),
+                "`namespaces` says whose pods it runs",
+            ),
             (profile.role.is_none(), "`role` runs the pods"),
         ];
         for (_, message) in faults.iter().filter(|(fault, _)| *fault) {
@@ -71,7 +85,11 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
     for (name, group) in &cluster.node_groups {
         if group.role.is_empty() || group.subnets.is_empty() || group.max < group.min.max(1) {
             let help = "write `{role: ARN, subnets: […], min: 1, max: 3}`";
-            findings.add(&["cluster", "node_groups", name], "it needs a role, subnets, and `max`", help);
+            findings.add(
+                &["cluster", "node_groups", name],
+                "it needs a role, subnets, and `max`",
+                help,
+            );
         }
     }
     access(findings, environment);
@@ -79,7 +97,11 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
         && (wanted.role.is_empty() || wanted.subnets.is_empty())
     {
         let help = "write `create: {role: ARN, subnets: […]}`";
-        findings.add(&["cluster", "create"], "a cluster has a role and subnets", help);
+        findings.add(
+            &["cluster", "create"],
+            "a cluster has a role and subnets",
+            help,
+        );
     }
 }
 
@@ -91,7 +113,11 @@ fn access(findings: &mut Findings<'_>, environment: &Environment) {
             if who == "root" || who.starts_with("role/") || who.starts_with("user/"));
         if !is_principal {
             let help = "write `arn:aws:iam::123456789012:role/NAME`; a session is its role's";
-            findings.add(&["cluster", "access", principal], "this is no role or user of IAM", help);
+            findings.add(
+                &["cluster", "access", principal],
+                "this is no role or user of IAM",
+                help,
+            );
         }
         for group in entry.groups.iter().flatten() {
             let kept = ["system:", "eks:", "aws:", "amazon:", "iam:"];
@@ -103,7 +129,10 @@ fn access(findings: &mut Findings<'_>, environment: &Environment) {
         }
         let policies = entry.policies.as_deref().unwrap_or_default();
         for (index, policy) in policies.iter().enumerate() {
-            if policies[..index].iter().any(|other| other.name() == policy.name()) {
+            if policies[..index]
+                .iter()
+                .any(|other| other.name() == policy.name())
+            {
                 let message = format!("{} is named twice", policy.name());
                 let help = "write all of its namespaces in one";
                 findings.add(&["cluster", "access", principal, "policies"], message, help);
@@ -111,8 +140,10 @@ fn access(findings: &mut Findings<'_>, environment: &Environment) {
             if let AccessPolicy::Within(within) = policy
                 && within.namespaces.is_empty()
             {
-                let help =
-                    format!("name some, or write `{}` alone: then it holds in all of them", within.policy);
+                let help = format!(
+                    "name some, or write `{}` alone: then it holds in all of them",
+                    within.policy
+                );
                 let message = format!("{} holds in no namespace", within.policy);
                 findings.add(&["cluster", "access", principal, "policies"], message, help);
             }
@@ -137,8 +168,17 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
             refuse(findings, "traffic", &keys, "only `kind: nginx` has this");
         }
         TrafficKind::Nginx => {
-            for (name, service) in environment.services.iter().filter(|(_, service)| service.port.is_some()) {
-                let own = environment.traffic.listeners.get(name).copied().unwrap_or_default();
+            for (name, service) in environment
+                .services
+                .iter()
+                .filter(|(_, service)| service.port.is_some())
+            {
+                let own = environment
+                    .traffic
+                    .listeners
+                    .get(name)
+                    .copied()
+                    .unwrap_or_default();
                 if own.blue.is_none() || own.green.is_none() {
                     let help = format!(
                         "write `traffic: {{listeners: {{{name}: {{live: {}, blue: 9001, green: 9002}}}}}}`",
@@ -193,7 +233,10 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     for (name, service) in &environment.services {
         let keys = [
             ("manifests", service.manifests.is_some()),
-            ("resources", service.resources != Resources::default() && !contained && !systemd),
+            (
+                "resources",
+                service.resources != Resources::default() && !contained && !systemd,
+            ),
             ("autoscale", service.autoscale.is_some()),
             ("config", service.config.is_some()),
             ("user", service.user != crate::config::types::nonroot()),
@@ -201,19 +244,32 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
             findings.add(&["services", name.as_str(), key], only, TAKE_OUT);
         }
-        let odd = service.env.keys().filter(|variable| systemd && !is_shell_name(variable));
+        let odd = service
+            .env
+            .keys()
+            .filter(|variable| systemd && !is_shell_name(variable));
         for variable in odd {
             let path = ["services", name.as_str(), "env", variable];
-            findings.add(&path, "systemd passes no such variable on", "use letters, digits and _ only");
+            findings.add(
+                &path,
+                "systemd passes no such variable on",
+                "use letters, digits and _ only",
+            );
         }
         if !contained && !service.volumes.is_empty() {
-            findings.add(&["services", name.as_str(), "volumes"], "only containers have this", TAKE_OUT);
+            findings.add(
+                &["services", name.as_str(), "volumes"],
+                "only containers have this",
+                TAKE_OUT,
+            );
         }
         for (inside, from) in &service.volumes {
-            let plain = !from.is_empty() && !from.contains(':') && !inside.to_string_lossy().contains(':');
+            let plain =
+                !from.is_empty() && !from.contains(':') && !inside.to_string_lossy().contains(':');
             let is_folder = docker || from.starts_with('/');
             if !inside.is_absolute() || !plain || !is_folder {
-                let help = "write `/data: /srv/shop`, or with `docker` a volume: `/data: shop-data`";
+                let help =
+                    "write `/data: /srv/shop`, or with `docker` a volume: `/data: shop-data`";
                 let inside = inside.to_string_lossy();
                 let path = ["services", name.as_str(), "volumes", &inside];
                 findings.add(&path, "a path inside, and a volume or a folder", help);
@@ -231,32 +287,48 @@ fn publish(findings: &mut Findings<'_>, publish: &Publish) {
             findings.add(&path("user"), "a user of etcd has a password", help);
         }
         (None, Some(_)) => {
-            findings.add(&path("password_file"), "nothing says whose it is", "write `user: NAME`");
+            findings.add(
+                &path("password_file"),
+                "nothing says whose it is",
+                "write `user: NAME`",
+            );
         }
         _ => {}
     }
-    for (key, file) in [("password_file", &publish.password_file), ("ca", &publish.ca)] {
+    for (key, file) in [
+        ("password_file", &publish.password_file),
+        ("ca", &publish.ca),
+    ] {
         if file.as_ref().is_some_and(|file| !file.is_absolute()) {
             let help = "write an absolute path: the agent has no project's folder";
             findings.add(&path(key), "this is read on the agent's machine", help);
         }
     }
     let in_clear = |endpoint: &&String| {
-        let authority = endpoint.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let authority = endpoint
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'));
         authority.is_some_and(|authority| !crate::model::is_loopback(authority))
     };
     if publish.user.is_some()
         && let Some(endpoint) = publish.etcd.iter().find(in_clear)
     {
         let message = format!("the password would go in clear to {endpoint}");
-        findings.add(&path("etcd"), message, "write `https://`, and `ca` for an authority of your own");
+        findings.add(
+            &path("etcd"),
+            message,
+            "write `https://`, and `ca` for an authority of your own",
+        );
     }
 }
 
 /// What a variable may be called in a shell, and in a unit.
 fn is_shell_name(name: &str) -> bool {
     let is_letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
-    name.starts_with(is_letter) && name.chars().all(|letter| is_letter(letter) || letter.is_ascii_digit())
+    name.starts_with(is_letter)
+        && name
+            .chars()
+            .all(|letter| is_letter(letter) || letter.is_ascii_digit())
 }
 
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
@@ -272,11 +344,19 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     match traffic.kind {
         TrafficKind::Embedded | TrafficKind::Nginx => {
             let help = "write `traffic: {kind: service}`, or `ingress`, or `gateway`";
-            findings.add(&["traffic", "kind"], "a cluster has no router of shipit's own", help);
+            findings.add(
+                &["traffic", "kind"],
+                "a cluster has no router of shipit's own",
+                help,
+            );
         }
         TrafficKind::Gateway if traffic.gateway.is_none() => {
             let help = "write `traffic: {kind: gateway, gateway: {name: NAME}}`";
-            findings.add(&["traffic", "gateway"], "nothing says which Gateway takes the traffic", help);
+            findings.add(
+                &["traffic", "gateway"],
+                "nothing says which Gateway takes the traffic",
+                help,
+            );
         }
         _ => {}
     }
@@ -284,18 +364,39 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
         ("nginx", traffic.nginx.is_some()),
         ("publish", traffic.publish.is_some()),
         ("listeners", !traffic.listeners.is_empty()),
-        ("limits", traffic.limits != crate::model::route::Limits::default()),
+        (
+            "limits",
+            traffic.limits != crate::model::route::Limits::default(),
+        ),
     ];
     refuse(findings, "traffic", &keys, only);
     let keys = [
-        ("class", traffic.class.is_some() && traffic.kind != TrafficKind::Ingress),
-        ("tls_secret", traffic.tls_secret.is_some() && traffic.kind != TrafficKind::Ingress),
-        ("gateway", traffic.gateway.is_some() && traffic.kind != TrafficKind::Gateway),
+        (
+            "class",
+            traffic.class.is_some() && traffic.kind != TrafficKind::Ingress,
+        ),
+        (
+            "tls_secret",
+            traffic.tls_secret.is_some() && traffic.kind != TrafficKind::Ingress,
+        ),
+        (
+            "gateway",
+            traffic.gateway.is_some() && traffic.kind != TrafficKind::Gateway,
+        ),
     ];
-    refuse(findings, "traffic", &keys, "another kind of traffic has this");
+    refuse(
+        findings,
+        "traffic",
+        &keys,
+        "another kind of traffic has this",
+    );
     if environment.registry.kind == RegistryKind::Layout {
         let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
-        findings.add(&["registry", "kind"], "the nodes of a cluster cannot read a folder", help);
+        findings.add(
+            &["registry", "kind"],
+            "the nodes of a cluster cannot read a folder",
+            help,
+        );
     }
     rendered(findings, &["manifests"], environment.manifests.as_ref());
     for (name, service) in &environment.services {
@@ -303,7 +404,12 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-fn on_cluster(findings: &mut Findings<'_>, environment: &Environment, name: &ServiceName, service: &Service) {
+fn on_cluster(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    name: &ServiceName,
+    service: &Service,
+) {
     let at = |key: &'static str| ["services", name.as_str(), key];
     rendered(findings, &at("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
@@ -313,36 +419,65 @@ fn on_cluster(findings: &mut Findings<'_>, environment: &Environment, name: &Ser
             ("resources", service.resources != Resources::default()),
         ];
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            findings.add(&at(key), "the service has manifests of its own, which say this", TAKE_OUT);
+            findings.add(
+                &at(key),
+                "the service has manifests of its own, which say this",
+                TAKE_OUT,
+            );
         }
     }
     if !service.volumes.is_empty() {
-        findings.add(&at("volumes"), "only the runtime `docker` has this", "use manifests of your own");
+        findings.add(
+            &at("volumes"),
+            "only the runtime `docker` has this",
+            "use manifests of your own",
+        );
     }
     if service.user == 0 {
-        findings.add(&at("user"), "a service does not run as root", "write another number, as 65532");
+        findings.add(
+            &at("user"),
+            "a service does not run as root",
+            "write another number, as 65532",
+        );
     }
     if let Some(scale) = &service.autoscale
         && (scale.min == 0 || scale.max < scale.min)
     {
         let help = "write `min` of 1 or more, and `max` not below it";
-        findings.add(&at("autoscale"), format!("{} to {} pods cannot be", scale.min, scale.max), help);
+        findings.add(
+            &at("autoscale"),
+            format!("{} to {} pods cannot be", scale.min, scale.max),
+            help,
+        );
     }
     for slot in crate::model::Slot::ALL {
         let base = name.as_str().strip_suffix(&format!("-{slot}"));
-        if let Some(base) =
-            base.filter(|base| environment.services.keys().any(|other| other.as_str() == *base))
-        {
+        if let Some(base) = base.filter(|base| {
+            environment
+                .services
+                .keys()
+                .any(|other| other.as_str() == *base)
+        }) {
             let message = format!("{base} has a Service of this name for its slot {slot}");
-            findings.add(&["services", name.as_str()], message, "give it another name");
+            findings.add(
+                &["services", name.as_str()],
+                message,
+                "give it another name",
+            );
         }
     }
 }
 
 fn rendered(findings: &mut Findings<'_>, path: &[&str], manifests: Option<&Manifests>) {
-    let Some(Manifests::Rendered(tool)) = manifests else { return };
+    let Some(Manifests::Rendered(tool)) = manifests else {
+        return;
+    };
     if tool.kustomize.is_some() == tool.helm.is_some() {
-        findings.add(path, "exactly one of `kustomize` and `helm` renders manifests", "name one of them");
+        findings.add(
+            path,
+            "exactly one of `kustomize` and `helm` renders manifests",
+            "name one of them",
+        );
     }
     if tool.values.is_some() && tool.helm.is_none() {
         findings.add(path, "`values` is for `helm`", TAKE_OUT);
@@ -382,31 +517,61 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
             );
         }
         RegistryKind::Oci => {
-            refuse(findings, "registry", &[("path", registry.path.is_some())], "only `layout` has this");
+            refuse(
+                findings,
+                "registry",
+                &[("path", registry.path.is_some())],
+                "only `layout` has this",
+            );
             refuse(findings, "registry", &ecr, "only `ecr` has this");
             if registry.endpoint.is_none() {
                 let help = "write `endpoint: registry.example.com`";
-                findings.add(&["registry", "endpoint"], "nothing says where images go", help);
+                findings.add(
+                    &["registry", "endpoint"],
+                    "nothing says where images go",
+                    help,
+                );
             }
             if let Some(retention) = &registry.retention {
                 let help = "write `retention: {tagged: 30}`: such a registry does not tell what has no tag";
                 if retention.untagged.is_some() {
-                    findings.add(&["registry", "retention", "untagged"], "only `ecr` has this", help);
+                    findings.add(
+                        &["registry", "retention", "untagged"],
+                        "only `ecr` has this",
+                        help,
+                    );
                 }
                 if retention.tagged.is_none() {
-                    findings.add(&["registry", "retention"], "nothing says how many images are kept", help);
+                    findings.add(
+                        &["registry", "retention"],
+                        "nothing says how many images are kept",
+                        help,
+                    );
                 }
             }
         }
         RegistryKind::Ecr => {
-            refuse(findings, "registry", &[("path", registry.path.is_some())], "only `layout` has this");
+            refuse(
+                findings,
+                "registry",
+                &[("path", registry.path.is_some())],
+                "only `layout` has this",
+            );
             if registry.region.is_none() || registry.account.is_none() {
                 let help = "write `region: eu-central-1` and `account: \"123456789012\"`";
-                findings.add(&["registry"], "nothing says in which region and account", help);
+                findings.add(
+                    &["registry"],
+                    "nothing says in which region and account",
+                    help,
+                );
             }
             if registry.retention.is_some() && registry.lifecycle_policy.is_some() {
                 let help = "keep one of them";
-                findings.add(&["registry", "retention"], "`lifecycle_policy` says this already", help);
+                findings.add(
+                    &["registry", "retention"],
+                    "`lifecycle_policy` says this already",
+                    help,
+                );
             }
             pull_through(findings, registry);
             replication(findings, registry);
@@ -419,8 +584,7 @@ fn pull_through(findings: &mut Findings<'_>, registry: &Registry) {
         let at = ["registry", "pull_through", prefix];
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
         if prefix != "ROOT" && (!(2..=30).contains(&prefix.len()) || !prefix.chars().all(fits)) {
-            let help =
-                "2 to 30 lower-case letters, digits, `.`, `_`, `-` and `/`; or `ROOT` for all repositories";
+            let help = "2 to 30 lower-case letters, digits, `.`, `_`, `-` and `/`; or `ROOT` for all repositories";
             findings.add(&at, "this cannot begin a repository's name", help);
         }
         if rule.upstream.is_empty() || rule.upstream.contains("://") {
@@ -430,8 +594,7 @@ fn pull_through(findings: &mut Findings<'_>, registry: &Registry) {
         let is_secret =
             |arn: &String| arn.starts_with("arn:") && arn.contains(":secret:ecr-pullthroughcache/");
         if rule.credential.as_ref().is_some_and(|arn| !is_secret(arn)) {
-            let help =
-                "the ARN of a secret whose name begins with `ecr-pullthroughcache/`, as Amazon wants it";
+            let help = "the ARN of a secret whose name begins with `ecr-pullthroughcache/`, as Amazon wants it";
             findings.add(
                 &["registry", "pull_through", prefix, "credential"],
                 "this is no secret for it",
@@ -454,13 +617,28 @@ fn replication(findings: &mut Findings<'_>, registry: &Registry) {
         if rule.to.is_empty() {
             findings.add(&at, "nothing says where to", "write `to: eu-west-1`");
         } else if place == own {
-            findings.add(&at, "this is where the images are", "name another region, or another `account`");
+            findings.add(
+                &at,
+                "this is where the images are",
+                "name another region, or another `account`",
+            );
         }
-        if registry.replication[..index].iter().any(|other| other.place(registry) == place) {
-            findings.add(&at, format!("{place} is named twice"), "write all `repositories` in one of them");
+        if registry.replication[..index]
+            .iter()
+            .any(|other| other.place(registry) == place)
+        {
+            findings.add(
+                &at,
+                format!("{place} is named twice"),
+                "write all `repositories` in one of them",
+            );
         }
         if rule.repositories.iter().any(|prefix| prefix.len() < 2) {
-            findings.add(&at, "a repository's beginning has two letters or more", "write `[storefront/]`");
+            findings.add(
+                &at,
+                "a repository's beginning has two letters or more",
+                "write `[storefront/]`",
+            );
         }
     }
 }
@@ -474,11 +652,19 @@ fn state(findings: &mut Findings<'_>, environment: &Environment) {
         StateKind::Kubernetes if environment.cluster.kind != ClusterKind::Host => {}
         StateKind::Kubernetes => {
             let help = "`local` keeps it in a folder";
-            findings.add(&["state", "kind"], "there is no cluster to keep the state in", help);
+            findings.add(
+                &["state", "kind"],
+                "there is no cluster to keep the state in",
+                help,
+            );
         }
         StateKind::S3 => {
             let help = "`local` and `kubernetes` are what works today";
-            findings.add(&["state", "kind"], "not supported yet by this version", help);
+            findings.add(
+                &["state", "kind"],
+                "not supported yet by this version",
+                help,
+            );
         }
     }
 }
@@ -488,7 +674,8 @@ fn state(findings: &mut Findings<'_>, environment: &Environment) {
 fn cache(findings: &mut Findings<'_>, name: &ServiceName, build: &Build) {
     let path = |key| ["services", name.as_str(), "build", key];
     if build.kind == BuildKind::Docker && build.cache_to.is_some() {
-        let message = "only the builder `buildah` has this: docker's images are what layers are taken from";
+        let message =
+            "only the builder `buildah` has this: docker's images are what layers are taken from";
         findings.add(&path("cache_to"), message, TAKE_OUT);
     }
     if build.kind != BuildKind::Buildah {
@@ -498,8 +685,13 @@ fn cache(findings: &mut Findings<'_>, name: &ServiceName, build: &Build) {
     for (key, place) in all.chain(build.cache_to.iter().map(|to| ("cache_to", to))) {
         let last = place.rsplit('/').next().unwrap_or_default();
         if !last.contains("{{") && last.contains([':', '@']) {
-            let message = format!("`{place}` names an image, and buildah keeps layers in a repository");
-            findings.add(&path(key), message, "write it without the tag: `registry.example.com/shop/cache`");
+            let message =
+                format!("`{place}` names an image, and buildah keeps layers in a repository");
+            findings.add(
+                &path(key),
+                message,
+                "write it without the tag: `registry.example.com/shop/cache`",
+            );
         }
     }
 }
@@ -530,14 +722,25 @@ pub(super) fn builder(
         ("cache_to", build.cache_to.is_some()),
     ];
     let (others, message) = match build.kind {
-        BuildKind::Pack => (&dockerfile[..], "only the builders `docker` and `buildah` have this"),
+        BuildKind::Pack => (
+            &dockerfile[..],
+            "only the builders `docker` and `buildah` have this",
+        ),
         BuildKind::Docker | BuildKind::Buildah => (&pack[..], "the Dockerfile says this"),
     };
     for (key, _) in others.iter().filter(|(_, given)| *given) {
-        findings.add(&["services", name.as_str(), "build", key], message, TAKE_OUT);
+        findings.add(
+            &["services", name.as_str(), "build", key],
+            message,
+            TAKE_OUT,
+        );
     }
     cache(findings, name, build);
-    for secret in build.secrets.iter().filter(|secret| !environment.secrets.contains_key(*secret)) {
+    for secret in build
+        .secrets
+        .iter()
+        .filter(|secret| !environment.secrets.contains_key(*secret))
+    {
         let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
         let message = format!("there is no secret `{secret}` in this environment");
         let path = ["services", name.as_str(), "build", "secrets"];

@@ -18,9 +18,14 @@ const LIMIT: u64 = 64 << 10;
 pub(super) fn read(root: &Path, environment: &mut Environment, tree: &Node) -> Vec<Problem> {
     collect(tree, |findings| {
         let promotion = &mut environment.promotion;
-        for (stage, checks) in [("before", &mut promotion.before), ("after", &mut promotion.after)] {
+        for (stage, checks) in [
+            ("before", &mut promotion.before),
+            ("after", &mut promotion.after),
+        ] {
             for (index, check) in checks.iter_mut().enumerate() {
-                let Check::Signature(check) = check else { continue };
+                let Check::Signature(check) = check else {
+                    continue;
+                };
                 for (number, key) in check.keys.iter_mut().enumerate() {
                     match text(&root.join(&key.file)) {
                         Ok(pem) => key.pem = pem,

@@ -61,7 +61,12 @@ impl Project {
 /// # Errors
 /// Everything that is wrong with them.
 pub fn load(root: &Path) -> Result<Project, ConfigError> {
-    let mut reading = Reading { root, files: Vec::new(), problems: Vec::new(), incomplete: Vec::new() };
+    let mut reading = Reading {
+        root,
+        files: Vec::new(),
+        problems: Vec::new(),
+        incomplete: Vec::new(),
+    };
     let Some(base) = reading.read("shipit.yaml")? else {
         return Err(ConfigError::absent(
             "shipit.yaml",
@@ -102,13 +107,21 @@ impl Reading<'_> {
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid =
-                String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+                String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()])
+                    .into_owned();
             let line = valid.lines().count().max(1);
-            ConfigError::absent(name, format!("line {line} is not UTF-8"), "save the file as UTF-8")
+            ConfigError::absent(
+                name,
+                format!("line {line} is not UTF-8"),
+                "save the file as UTF-8",
+            )
         })?;
         let file = self.files.len();
         let parsed = parse(&text, file);
-        self.files.push(File { name: name.to_owned(), text });
+        self.files.push(File {
+            name: name.to_owned(),
+            text,
+        });
         match parsed {
             Ok(node) => Ok(Some(node)),
             Err(problem) => {
@@ -123,43 +136,66 @@ impl Reading<'_> {
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml"))
+            .filter(|name| {
+                Path::new(name)
+                    .extension()
+                    .is_some_and(|e| e == "yaml" || e == "yml")
+            })
             .collect();
         names.sort();
         let mut overlays = Vec::new();
         for name in names {
             let file = format!("environments/{name}");
-            let Some(node) = self.read(&file)? else { continue };
-            let stem = Path::new(&name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let Some(node) = self.read(&file)? else {
+                continue;
+            };
+            let stem = Path::new(&name)
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .unwrap_or_default();
             match stem.parse() {
                 Ok(environment) => overlays.push((environment, node)),
                 Err(error) => self.problems.push(
-                    Problem::new(node.at, format!("the file's name is the environment's name: {error}"))
-                        .help("rename the file"),
+                    Problem::new(
+                        node.at,
+                        format!("the file's name is the environment's name: {error}"),
+                    )
+                    .help("rename the file"),
                 ),
             }
         }
         Ok(overlays)
     }
 
-    fn environments(&mut self, base: &Node, overlays: Vec<(EnvironmentName, Node)>) -> Option<Project> {
+    fn environments(
+        &mut self,
+        base: &Node,
+        overlays: Vec<(EnvironmentName, Node)>,
+    ) -> Option<Project> {
         // The base is looked at by itself too: it may have faults that every overlay hides.
         let whole = self.typed(base.clone())?;
         let mut environments = BTreeMap::new();
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
             let tree = base.clone().merge(overlay);
-            let Some(mut environment) = self.typed(tree.clone()) else { continue };
+            let Some(mut environment) = self.typed(tree.clone()) else {
+                continue;
+            };
             let mut found = validate(&environment, &tree);
             found.extend(keys::read(self.root, &mut environment, &tree));
             let is_whole = |problem: &Problem| {
-                !self.incomplete.iter().any(|map| !map.is_empty() && problem.path.starts_with(map))
+                !self
+                    .incomplete
+                    .iter()
+                    .any(|map| !map.is_empty() && problem.path.starts_with(map))
             };
-            self.problems.extend(found.into_iter().filter(is_whole).collect::<Vec<_>>());
+            self.problems
+                .extend(found.into_iter().filter(is_whole).collect::<Vec<_>>());
             environments.insert(name.clone(), environment);
             trees.insert(name, tree);
         }
-        self.problems.extend(across(&whole, base, &environments, &trees));
+        self.problems
+            .extend(across(&whole, base, &environments, &trees));
         Some(Project {
             root: self.root.to_path_buf(),
             name: whole.project.clone(),
@@ -189,7 +225,8 @@ impl Reading<'_> {
                     if !tree.prune(&at) {
                         break;
                     }
-                    self.incomplete.extend(at.split_last().map(|(_, map)| map.to_vec()));
+                    self.incomplete
+                        .extend(at.split_last().map(|(_, map)| map.to_vec()));
                 }
             }
         }
@@ -218,7 +255,11 @@ fn describe(error: &Error, tree: &Node) -> Problem {
         (Kind::UnknownField { .. }, Some((last, parents))) => parent(tree, parents, last),
         _ => tree.find(&path),
     };
-    let place = if path.is_empty() { String::new() } else { format!("{}: ", path.join(".")) };
+    let place = if path.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", path.join("."))
+    };
     let problem = Problem::new(at, format!("{place}{error}"));
     match &error.kind {
         Kind::UnknownField { field, expected } => problem.help(suggest(field, expected, "keys")),

@@ -42,7 +42,14 @@ pub(super) struct Key {
 impl Node {
     /// An empty map, for a file without anything in it.
     pub const fn empty(file: usize) -> Self {
-        Self { at: Place { file, line: 1, column: 1 }, value: Value::Map(Vec::new()) }
+        Self {
+            at: Place {
+                file,
+                line: 1,
+                column: 1,
+            },
+            value: Value::Map(Vec::new()),
+        }
     }
 
     /// The entry of a map.
@@ -55,13 +62,22 @@ impl Node {
 
     /// The deepest node on a path that is there, and whether the whole path is.
     pub fn find(&self, path: &[String]) -> Place {
-        let Some((first, rest)) = path.split_first() else { return self.at };
+        let Some((first, rest)) = path.split_first() else {
+            return self.at;
+        };
         match &self.value {
             Value::Map(_) => self.get(first).map_or(self.at, |(key, node)| {
-                if rest.is_empty() && matches!(node.value, Value::Map(_)) { key.at } else { node.find(rest) }
+                if rest.is_empty() && matches!(node.value, Value::Map(_)) {
+                    key.at
+                } else {
+                    node.find(rest)
+                }
             }),
             Value::List(items) => {
-                let item = first.parse::<usize>().ok().and_then(|index| items.get(index));
+                let item = first
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get(index));
                 item.map_or(self.at, |item| item.find(rest))
             }
             _ => self.at,
@@ -70,7 +86,9 @@ impl Node {
 
     /// Lays another tree over this one: maps merge, everything else is replaced, and `null` takes away.
     pub fn merge(self, over: Self) -> Self {
-        let (Value::Map(under), Value::Map(entries)) = (self.value, &over.value) else { return over };
+        let (Value::Map(under), Value::Map(entries)) = (self.value, &over.value) else {
+            return over;
+        };
         let mut merged: Vec<(Key, Self)> = under;
         for (key, node) in entries {
             let there = merged.iter().position(|(there, _)| there.name == key.name);
@@ -85,19 +103,28 @@ impl Node {
                 (None, _) => merged.push((key.clone(), node.clone())),
             }
         }
-        Self { at: over.at, value: Value::Map(merged) }
+        Self {
+            at: over.at,
+            value: Value::Map(merged),
+        }
     }
 
     /// Takes out the node at a path; true when it was there.
     pub fn prune(&mut self, path: &[String]) -> bool {
-        let Some((last, parents)) = path.split_last() else { return false };
+        let Some((last, parents)) = path.split_last() else {
+            return false;
+        };
         let mut node = self;
         for name in parents {
             let next = match &mut node.value {
-                Value::Map(entries) => {
-                    entries.iter_mut().find(|(key, _)| key.name == *name).map(|(_, node)| node)
-                }
-                Value::List(items) => name.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+                Value::Map(entries) => entries
+                    .iter_mut()
+                    .find(|(key, _)| key.name == *name)
+                    .map(|(_, node)| node),
+                Value::List(items) => name
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get_mut(index)),
                 _ => None,
             };
             match next {
@@ -125,18 +152,25 @@ impl Node {
 
 /// Reads a file's text. Aliases, depth and size are bounded, so that a small file cannot become a large one.
 pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
-    let start = Place { file, line: 1, column: 1 };
+    let start = Place {
+        file,
+        line: 1,
+        column: 1,
+    };
     if text.len() > FILE_LIMIT {
         return Err(Problem::new(
             start,
-            format!("the file has {} bytes; {FILE_LIMIT} is the most", text.len()),
+            format!(
+                "the file has {} bytes; {FILE_LIMIT} is the most",
+                text.len()
+            ),
         ));
     }
     if text.trim().is_empty() {
         return Ok(Node::empty(file));
     }
-    let raw: Spanned<Raw> =
-        serde_saphyr::from_str_with_options(text, options()).map_err(|error| explain(&error, text, file))?;
+    let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options())
+        .map_err(|error| explain(&error, text, file))?;
     let lines: Vec<&str> = text.lines().collect();
     Ok(convert(raw, file, &lines))
 }
@@ -156,14 +190,28 @@ fn options() -> Options {
 }
 
 fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
-    let place = error.location().map_or(Place { file, line: 1, column: 1 }, |location| Place {
-        file,
-        line: usize::try_from(location.line()).unwrap_or(1),
-        column: usize::try_from(location.column()).unwrap_or(1),
-    });
+    let place = error.location().map_or(
+        Place {
+            file,
+            line: 1,
+            column: 1,
+        },
+        |location| Place {
+            file,
+            line: usize::try_from(location.line()).unwrap_or(1),
+            column: usize::try_from(location.column()).unwrap_or(1),
+        },
+    );
     let message = error.to_string();
-    let message = message.lines().next().unwrap_or("this is not YAML").to_owned();
-    let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let message = message
+        .lines()
+        .next()
+        .unwrap_or("this is not YAML")
+        .to_owned();
+    let line = text
+        .lines()
+        .nth(place.line.saturating_sub(1))
+        .unwrap_or_default();
     let problem = Problem::new(place, message);
     if line.starts_with('\t') {
         return problem.help("YAML is indented with blanks, never with tabs");
@@ -218,7 +266,9 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Raw, E> {
-        i64::try_from(value).map(Raw::Integer).map_err(|_| E::custom("this number is too large"))
+        i64::try_from(value)
+            .map(Raw::Integer)
+            .map_err(|_| E::custom("this number is too large"))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
@@ -248,14 +298,22 @@ impl<'de> Visitor<'de> for RawVisitor {
 
 fn place<T>(spanned: &Spanned<T>, file: usize) -> Place {
     let number = |number: u64| usize::try_from(number).unwrap_or(1).max(1);
-    Place { file, line: number(spanned.referenced.line()), column: number(spanned.referenced.column()) }
+    Place {
+        file,
+        line: number(spanned.referenced.line()),
+        column: number(spanned.referenced.column()),
+    }
 }
 
 /// A number as it was written.
 fn written(at: Place, lines: &[&str]) -> String {
-    let line = lines.get(at.line.saturating_sub(1)).copied().unwrap_or_default();
+    let line = lines
+        .get(at.line.saturating_sub(1))
+        .copied()
+        .unwrap_or_default();
     let rest = line.chars().skip(at.column.saturating_sub(1));
-    rest.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_')).collect()
+    rest.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_'))
+        .collect()
 }
 
 fn convert(raw: Spanned<Raw>, file: usize, lines: &[&str]) -> Node {
@@ -266,12 +324,23 @@ fn convert(raw: Spanned<Raw>, file: usize, lines: &[&str]) -> Node {
         Raw::Integer(value) => Value::Integer(value, written(at, lines)),
         Raw::Float(value) => Value::Float(value, written(at, lines)),
         Raw::String(value) => Value::String(value),
-        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, file, lines)).collect()),
+        Raw::List(items) => Value::List(
+            items
+                .into_iter()
+                .map(|item| convert(item, file, lines))
+                .collect(),
+        ),
         Raw::Map(entries) => Value::Map(
             entries
                 .into_iter()
                 .map(|(key, node)| {
-                    (Key { at: place(&key, file), name: key.value }, convert(node, file, lines))
+                    (
+                        Key {
+                            at: place(&key, file),
+                            name: key.value,
+                        },
+                        convert(node, file, lines),
+                    )
                 })
                 .collect(),
         ),

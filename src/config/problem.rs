@@ -24,7 +24,12 @@ pub(super) struct Problem {
 
 impl Problem {
     pub fn new(at: Place, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), help: None, path: Vec::new() }
+        Self {
+            at,
+            message: message.into(),
+            help: None,
+            path: Vec::new(),
+        }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -60,7 +65,11 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.file, self.line, self.column, self.message
+        )
     }
 }
 
@@ -68,24 +77,41 @@ impl std::error::Error for Fault {}
 
 impl Fault {
     fn span(&self) -> SourceSpan {
-        let before: usize = self.source.split_inclusive('\n').take(self.line - 1).map(str::len).sum();
+        let before: usize = self
+            .source
+            .split_inclusive('\n')
+            .take(self.line - 1)
+            .map(str::len)
+            .sum();
         let line = self.source.lines().nth(self.line - 1).unwrap_or_default();
         let start: usize = line.chars().take(self.column - 1).map(char::len_utf8).sum();
-        let word = line[start..].split([':', ' ', ',', '}', ']']).next().map_or(0, str::len);
-        (before + start, word.max(1).min(line.len().saturating_sub(start).max(1))).into()
+        let word = line[start..]
+            .split([':', ' ', ',', '}', ']'])
+            .next()
+            .map_or(0, str::len);
+        (
+            before + start,
+            word.max(1).min(line.len().saturating_sub(start).max(1)),
+        )
+            .into()
     }
 }
 
 impl Diagnostic for Fault {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         if self.source.is_empty() {
             return None;
         }
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(Some("here".to_owned()), self.span()))))
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(
+            Some("here".to_owned()),
+            self.span(),
+        ))))
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
@@ -134,7 +160,9 @@ impl ConfigError {
                 source: file.map_or_else(String::new, |file| file.text.clone()),
             }
         };
-        Self { faults: problems.into_iter().map(fault).collect() }
+        Self {
+            faults: problems.into_iter().map(fault).collect(),
+        }
     }
 
     /// A configuration that is not there at all.
@@ -147,7 +175,9 @@ impl ConfigError {
             help: Some(help.to_owned()),
             source: String::new(),
         };
-        Self { faults: vec![fault] }
+        Self {
+            faults: vec![fault],
+        }
     }
 }
 
@@ -186,7 +216,8 @@ impl Diagnostic for ConfigError {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         (self.faults.len() > 1).then(|| {
-            Box::new(self.faults.iter().map(|fault| fault as &dyn Diagnostic)) as Box<dyn Iterator<Item = _>>
+            Box::new(self.faults.iter().map(|fault| fault as &dyn Diagnostic))
+                as Box<dyn Iterator<Item = _>>
         })
     }
 }

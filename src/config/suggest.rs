@@ -3,7 +3,11 @@
 /// How alike two words are, from 0 to 1. One slip of the finger makes them alike however short they are.
 fn likeness(word: &str, candidate: &str) -> f64 {
     let slip = word.len() > 1 && strsim::osa_distance(word, candidate) == 1;
-    if slip { 1.0 } else { strsim::jaro_winkler(word, candidate) }
+    if slip {
+        1.0
+    } else {
+        strsim::jaro_winkler(word, candidate)
+    }
 }
 
 /// What was probably meant, or all that there is.

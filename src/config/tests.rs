@@ -25,7 +25,11 @@ fn write(root: &Path, file: &str, text: &str) {
 /// The faults of a project, as `FILE:LINE:COLUMN: MESSAGE | HELP`.
 fn faults(shipit: &str, staging: &str) -> Vec<String> {
     let error = project(shipit, staging).expect_err("it has faults");
-    error.faults.iter().map(|fault| format!("{fault} | {}", fault.help.clone().unwrap_or_default())).collect()
+    error
+        .faults
+        .iter()
+        .map(|fault| format!("{fault} | {}", fault.help.clone().unwrap_or_default()))
+        .collect()
 }
 
 #[test]
@@ -38,7 +42,16 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
     assert_eq!(web.build.entrypoint, ["/b"], "lists are replaced");
     let without = super::tests::project(GOOD, "services: {web: {port: null}}").expect("valid");
     assert_eq!(
-        without.environments.values().next().expect("one").services.values().next().expect("one").port,
+        without
+            .environments
+            .values()
+            .next()
+            .expect("one")
+            .services
+            .values()
+            .next()
+            .expect("one")
+            .port,
         None
     );
 }
@@ -46,8 +59,7 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
 #[test]
 fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
     let shipit = GOOD.replace("port: 8080", "prot: 8080\n    replicas: many");
-    let staging =
-        "strategy: blue-green\npromotion: {keep_previous: 10}\nsecrets: {a: {vault: {path: x, key: y}}}\n";
+    let staging = "strategy: blue-green\npromotion: {keep_previous: 10}\nsecrets: {a: {vault: {path: x, key: y}}}\n";
     assert_eq!(
         faults(&shipit, staging),
         [
@@ -64,7 +76,8 @@ fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
 
 #[test]
 fn a_number_where_a_text_is_meant_keeps_its_digits() {
-    let overlay = "vars: {a: 1.30, b: 007, c: -5, ä: 1e3, d: 0x1F}\nservices: {web: {env: {V: 1.10}}}\n";
+    let overlay =
+        "vars: {a: 1.30, b: 007, c: -5, ä: 1e3, d: 0x1F}\nservices: {web: {env: {V: 1.10}}}\n";
     let project = project(GOOD, overlay).expect("valid");
     let staging = project.environments.values().next().expect("one");
     let vars: Vec<&str> = staging.vars.values().map(|text| text.0.as_str()).collect();
@@ -78,18 +91,42 @@ fn a_number_where_a_text_is_meant_keeps_its_digits() {
 #[test]
 fn what_no_driver_does_yet_is_refused_and_never_ignored() {
     let cases = [
-        ("cluster: {kind: kubernetes}", "traffic.kind: a cluster has no router"),
-        ("cluster: {kind: kubernetes}", "registry.kind: the nodes of a cluster cannot read a folder"),
-        ("cluster: {kind: kubernetes, directory: a}", "cluster.directory: only the host engine has this"),
-        ("cluster: {kind: eks}", "cluster: nothing says which cluster"),
-        ("cluster: {kind: eks, name: a, context: b}", "cluster.context: `eks` reads where the cluster is"),
+        (
+            "cluster: {kind: kubernetes}",
+            "traffic.kind: a cluster has no router",
+        ),
+        (
+            "cluster: {kind: kubernetes}",
+            "registry.kind: the nodes of a cluster cannot read a folder",
+        ),
+        (
+            "cluster: {kind: kubernetes, directory: a}",
+            "cluster.directory: only the host engine has this",
+        ),
+        (
+            "cluster: {kind: eks}",
+            "cluster: nothing says which cluster",
+        ),
+        (
+            "cluster: {kind: eks, name: a, context: b}",
+            "cluster.context: `eks` reads where the cluster is",
+        ),
         (
             "cluster: {kind: eks, name: a, fargate_profiles: {b: {}}}",
             "fargate_profiles.b: `role` runs the pods",
         ),
-        ("cluster: {node_groups: {a: {}}}", "cluster.node_groups: only `eks` has this"),
-        ("cluster: {addons: {a: {}}}", "cluster.addons: only `eks` has this"),
-        ("cluster: {access: {a: {}}}", "cluster.access: only `eks` has this"),
+        (
+            "cluster: {node_groups: {a: {}}}",
+            "cluster.node_groups: only `eks` has this",
+        ),
+        (
+            "cluster: {addons: {a: {}}}",
+            "cluster.addons: only `eks` has this",
+        ),
+        (
+            "cluster: {access: {a: {}}}",
+            "cluster.access: only `eks` has this",
+        ),
         (
             "cluster: {kind: eks, name: a, access: {arn:aws:sts::1:assumed-role/a/b: {}}}",
             "this is no role or user of IAM",
@@ -98,13 +135,22 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "cluster: {kind: eks, name: a, access: {arn:aws:iam::1:role/a: {groups: [system:masters]}}}",
             "Amazon keeps the group system:masters for itself",
         ),
-        ("registry: {kind: oci, pull_through: {a: {}}}", "registry.pull_through: only `ecr` has this"),
-        ("registry: {kind: ecr, pull_through: {a: {}}}", "this cannot begin a repository's name"),
+        (
+            "registry: {kind: oci, pull_through: {a: {}}}",
+            "registry.pull_through: only `ecr` has this",
+        ),
+        (
+            "registry: {kind: ecr, pull_through: {a: {}}}",
+            "this cannot begin a repository's name",
+        ),
         (
             "registry: {kind: ecr, region: a, account: b, replication: [{to: a}]}",
             "registry.replication.0: this is where the images are",
         ),
-        ("cluster: {context: prod}", "cluster.context: only a Kubernetes cluster has this"),
+        (
+            "cluster: {context: prod}",
+            "cluster.context: only a Kubernetes cluster has this",
+        ),
         (
             "cluster: {runtime: systemd}\nservices: {web: {volumes: {/data: /a}}}",
             "services.web.volumes: only containers have this",
@@ -113,12 +159,30 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "cluster: {runtime: systemd}\nservices: {web: {env: {a-b: c}}}",
             "services.web.env.a-b: systemd passes no such variable on",
         ),
-        ("cluster: {runtime: systemd, network: a}", "cluster.network: only `docker` has this"),
-        ("services: {web: {volumes: {/data: a}}}", "services.web.volumes: only containers have this"),
-        ("cluster: {runtime: docker}\nservices: {web: {volumes: {data: a}}}", "a path inside, and a volume"),
-        ("registry: {kind: ecr}", "registry: nothing says in which region and account"),
-        ("registry: {region: r}", "registry.region: the registry `layout` does not have this"),
-        ("registry: {kind: oci}", "registry.endpoint: nothing says where images go"),
+        (
+            "cluster: {runtime: systemd, network: a}",
+            "cluster.network: only `docker` has this",
+        ),
+        (
+            "services: {web: {volumes: {/data: a}}}",
+            "services.web.volumes: only containers have this",
+        ),
+        (
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {data: a}}}",
+            "a path inside, and a volume",
+        ),
+        (
+            "registry: {kind: ecr}",
+            "registry: nothing says in which region and account",
+        ),
+        (
+            "registry: {region: r}",
+            "registry.region: the registry `layout` does not have this",
+        ),
+        (
+            "registry: {kind: oci}",
+            "registry.endpoint: nothing says where images go",
+        ),
         (
             "registry: {kind: oci, retention: {untagged: 7d}}",
             "registry.retention: nothing says how many images",
@@ -131,15 +195,39 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "registry: {retention: {tagged: 3}}",
             "registry.retention: the registry `layout` does not have this",
         ),
-        ("state: {kind: kubernetes}", "state.kind: there is no cluster to keep the state in"),
+        (
+            "state: {kind: kubernetes}",
+            "state.kind: there is no cluster to keep the state in",
+        ),
         ("state: {kind: s3}", "state.kind: not supported yet"),
-        ("traffic: {kind: nginx}", "traffic.kind: nginx needs a port for each slot of web"),
-        ("traffic: {nginx: {}}", "traffic.nginx: only `kind: nginx` has this"),
-        ("slots: {blue: {namespace: a}}", "slots: the host engine has no namespaces"),
-        ("services: {web: {build: {kind: docker}}}", "build.copy: the Dockerfile says this"),
-        ("services: {web: {build: {user: app}}}", "build.user: `app` is not a user in numbers"),
-        ("services: {web: {build: {target: a}}}", "build.target: only the builders `docker` and `buildah`"),
-        ("services: {web: {build: {kind: docker, secrets: [a]}}}", "there is no secret `a`"),
+        (
+            "traffic: {kind: nginx}",
+            "traffic.kind: nginx needs a port for each slot of web",
+        ),
+        (
+            "traffic: {nginx: {}}",
+            "traffic.nginx: only `kind: nginx` has this",
+        ),
+        (
+            "slots: {blue: {namespace: a}}",
+            "slots: the host engine has no namespaces",
+        ),
+        (
+            "services: {web: {build: {kind: docker}}}",
+            "build.copy: the Dockerfile says this",
+        ),
+        (
+            "services: {web: {build: {user: app}}}",
+            "build.user: `app` is not a user in numbers",
+        ),
+        (
+            "services: {web: {build: {target: a}}}",
+            "build.target: only the builders `docker` and `buildah`",
+        ),
+        (
+            "services: {web: {build: {kind: docker, secrets: [a]}}}",
+            "there is no secret `a`",
+        ),
         (
             "services: {web: {build: {kind: docker, cache_to: r/a}}}",
             "build.cache_to: only the builder `buildah` has this",
@@ -166,11 +254,26 @@ fn what_is_named_must_be_there() {
             "services: {web: {env: {DB: {secret: databse}}}}\nsecrets: {database: {env: DB}}",
             "did you mean `database`?",
         ),
-        ("promotion: {before: [{http: {path: /, service: wbe}}]}", "did you mean `web`?"),
-        ("branches: {main: {environment: stagign}}", "did you mean `staging`?"),
-        ("branches: {main: {environment: staging, accepts: [mian]}}", "did you mean `main`?"),
-        ("traffic: {listeners: {wbe: {live: 1}}}", "did you mean `web`?"),
-        ("traffic: {listeners: {web: {live: 9000, preview: 9000}}}", "would be preview of web in staging"),
+        (
+            "promotion: {before: [{http: {path: /, service: wbe}}]}",
+            "did you mean `web`?",
+        ),
+        (
+            "branches: {main: {environment: stagign}}",
+            "did you mean `staging`?",
+        ),
+        (
+            "branches: {main: {environment: staging, accepts: [mian]}}",
+            "did you mean `main`?",
+        ),
+        (
+            "traffic: {listeners: {wbe: {live: 1}}}",
+            "did you mean `web`?",
+        ),
+        (
+            "traffic: {listeners: {web: {live: 9000, preview: 9000}}}",
+            "would be preview of web in staging",
+        ),
     ];
     for (overlay, expected) in cases {
         // Branches are the project's own.
@@ -187,11 +290,14 @@ fn what_is_named_must_be_there() {
 #[test]
 fn a_fault_is_shown_with_its_line_and_a_mark_under_the_word() {
     let error = project(&GOOD.replace("port", "prot"), "").expect_err("a fault");
-    let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor());
+    let handler =
+        miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor());
     let mut text = String::new();
     handler.render_report(&mut text, &error).expect("rendered");
     assert!(
-        text.contains("shipit.yaml:6:5") && text.contains("prot: 8080") && text.contains("did you mean"),
+        text.contains("shipit.yaml:6:5")
+            && text.contains("prot: 8080")
+            && text.contains("did you mean"),
         "{text}"
     );
 }
@@ -207,13 +313,19 @@ fn yaml_that_is_none_is_explained_at_its_place() {
         text
     };
     let cases = [
-        (GOOD.replace("project: shop", "project: shop\nproject: shop"), "3:1"),
+        (
+            GOOD.replace("project: shop", "project: shop\nproject: shop"),
+            "3:1",
+        ),
         (GOOD.replace("  web:", "\tweb:"), "tabs"),
         (bomb, "shipit.yaml:"),
         (GOOD.replace("    port", "   port"), "shipit.yaml:"),
         ("version: 1\n".repeat(200_000), "the file has"),
         (String::new(), "the key `version` is missing"),
-        (GOOD.replace("version: 1", "version: 2"), "version 2 is not known"),
+        (
+            GOOD.replace("version: 1", "version: 2"),
+            "version 2 is not known",
+        ),
     ];
     for (yaml, expected) in cases {
         let said = faults(&yaml, "").join("\n");
@@ -225,7 +337,13 @@ fn yaml_that_is_none_is_explained_at_its_place() {
 fn a_folder_without_a_configuration_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let error = load(folder.path()).expect_err("nothing there");
-    assert!(error.faults[0].help.as_ref().is_some_and(|help| help.contains("shipit init")), "{error:?}");
+    assert!(
+        error.faults[0]
+            .help
+            .as_ref()
+            .is_some_and(|help| help.contains("shipit init")),
+        "{error:?}"
+    );
 }
 
 proptest! {

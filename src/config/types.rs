@@ -293,7 +293,9 @@ impl Cluster {
     /// The agent's folder, if the configuration names one; relative to the project's.
     #[must_use]
     pub fn directory(&self, root: &Path) -> Option<PathBuf> {
-        self.directory.as_ref().map(|directory| root.join(directory))
+        self.directory
+            .as_ref()
+            .map(|directory| root.join(directory))
     }
 }
 
@@ -458,7 +460,10 @@ impl AccessPolicy {
     #[must_use]
     pub fn name(&self) -> String {
         let (Self::Everywhere(name) | Self::Within(PolicyWithin { policy: name, .. })) = self;
-        name.rsplit(":cluster-access-policy/").next().unwrap_or(name).to_owned()
+        name.rsplit(":cluster-access-policy/")
+            .next()
+            .unwrap_or(name)
+            .to_owned()
     }
 
     /// The namespaces in which it holds; all of them when there are none.
@@ -601,7 +606,12 @@ pub struct Resources {
 impl Default for Resources {
     fn default() -> Self {
         let text = |text: &str| Text(text.to_owned());
-        Self { cpu: text("50m"), memory: text("64Mi"), cpu_limit: None, memory_limit: None }
+        Self {
+            cpu: text("50m"),
+            memory: text("64Mi"),
+            cpu_limit: None,
+            memory_limit: None,
+        }
     }
 }
 
@@ -840,7 +850,8 @@ pub struct Nginx {
 impl Default for Nginx {
     fn default() -> Self {
         Self {
-            config: "/etc/nginx/conf.d/{{ project }}-{{ environment }}-{{ service }}.conf".to_owned(),
+            config: "/etc/nginx/conf.d/{{ project }}-{{ environment }}-{{ service }}.conf"
+                .to_owned(),
             template: None,
             command: vec!["nginx".to_owned()],
         }
@@ -1025,7 +1036,9 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_bytes(TextVisitor)? {
             EnvEntry::Text(text) => Ok(text),
-            EnvEntry::Secret(_) => Err(serde::de::Error::custom("a text is needed here, and no secret")),
+            EnvEntry::Secret(_) => Err(serde::de::Error::custom(
+                "a text is needed here, and no secret",
+            )),
         }
     }
 }

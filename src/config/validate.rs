@@ -20,55 +20,100 @@ pub(super) struct Findings<'a> {
 
 /// What is found to be wrong with a tree.
 pub(super) fn collect(tree: &Node, look: impl FnOnce(&mut Findings<'_>)) -> Vec<Problem> {
-    let mut findings = Findings { tree, problems: Vec::new() };
+    let mut findings = Findings {
+        tree,
+        problems: Vec::new(),
+    };
     look(&mut findings);
     findings.problems
 }
 
 impl Findings<'_> {
-    pub(super) fn add(&mut self, path: &[&str], message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        path: &[&str],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
         let at = self.tree.find(&path);
-        let problem = Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help);
+        let problem =
+            Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help);
         self.problems.push(Problem { path, ..problem });
     }
 }
 
 /// What is wrong with one environment.
 pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
-    let mut findings = Findings { tree, problems: Vec::new() };
+    let mut findings = Findings {
+        tree,
+        problems: Vec::new(),
+    };
     if environment.version != 1 {
         let message = format!("version {} is not known", environment.version);
         findings.add(&["version"], message, "this shipit reads version 1");
     }
     if environment.services.is_empty() {
-        findings.add(&["services"], "there is no service", "add one, or look at `shipit init`");
+        findings.add(
+            &["services"],
+            "there is no service",
+            "add one, or look at `shipit init`",
+        );
     }
     engines::check(&mut findings, environment);
     for (name, service) in &environment.services {
         check_service(&mut findings, environment, name, service);
     }
-    for (stage, checks) in
-        [("before", &environment.promotion.before), ("after", &environment.promotion.after)]
-    {
+    for (stage, checks) in [
+        ("before", &environment.promotion.before),
+        ("after", &environment.promotion.after),
+    ] {
         for (index, check) in checks.iter().enumerate() {
-            check_check(&mut findings, environment, &["promotion", stage, &index.to_string()], check);
+            check_check(
+                &mut findings,
+                environment,
+                &["promotion", stage, &index.to_string()],
+                check,
+            );
         }
     }
-    let listeners = environment.traffic.listeners.keys().map(|name| ("listeners", name));
-    let entries = environment.traffic.entries.keys().map(|name| ("entries", name));
+    let listeners = environment
+        .traffic
+        .listeners
+        .keys()
+        .map(|name| ("listeners", name));
+    let entries = environment
+        .traffic
+        .entries
+        .keys()
+        .map(|name| ("entries", name));
     for (key, name) in listeners.chain(entries) {
-        if environment.services.get(name).is_none_or(|service| service.port.is_none()) {
-            let help = suggest(name.as_str(), &with_ports(environment), "services with a port");
+        if environment
+            .services
+            .get(name)
+            .is_none_or(|service| service.port.is_none())
+        {
+            let help = suggest(
+                name.as_str(),
+                &with_ports(environment),
+                "services with a port",
+            );
             let path = ["traffic", key, name.as_str()];
-            findings.add(&path, format!("there is no service {name} with a port"), help);
+            findings.add(
+                &path,
+                format!("there is no service {name} with a port"),
+                help,
+            );
         }
     }
     findings.problems
 }
 
 fn with_ports(environment: &Environment) -> Vec<&str> {
-    let services = environment.services.iter().filter(|(_, service)| service.port.is_some());
+    let services = environment
+        .services
+        .iter()
+        .filter(|(_, service)| service.port.is_some());
     services.map(|(name, _)| name.as_str()).collect()
 }
 
@@ -83,39 +128,71 @@ fn check_service(
     let is_pack = service.build.kind == BuildKind::Pack;
     if is_pack && service.build.copy.is_empty() {
         let path = ["services", name.as_str(), "build"];
-        findings.add(&path, "nothing is copied into the image", "add `copy: {target/release/app: /app}`");
+        findings.add(
+            &path,
+            "nothing is copied into the image",
+            "add `copy: {target/release/app: /app}`",
+        );
     }
     if let Some(user) = &service.build.user {
-        let numbers =
-            user.0.split_once(':').map_or_else(|| vec![user.0.as_str()], |(uid, gid)| vec![uid, gid]);
+        let numbers = user
+            .0
+            .split_once(':')
+            .map_or_else(|| vec![user.0.as_str()], |(uid, gid)| vec![uid, gid]);
         if numbers.iter().any(|number| number.parse::<u32>().is_err()) {
             let path = ["services", name.as_str(), "build", "user"];
             let message = format!("`{}` is not a user in numbers", user.0);
-            findings.add(&path, message, "write `65532`, or `65532:65532`: the image has no list of names");
+            findings.add(
+                &path,
+                message,
+                "write `65532`, or `65532:65532`: the image has no list of names",
+            );
         }
     }
     for (from, to) in &service.build.copy {
-        let is_plain = to.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+        let is_plain = to
+            .components()
+            .all(|part| !matches!(part, std::path::Component::ParentDir));
         if !to.is_absolute() || !is_plain {
             let from = from.to_string_lossy();
             let path = ["services", name.as_str(), "build", "copy", &from];
             let message = format!("{} is not an absolute path in the image", to.display());
-            findings.add(&path, message, "a path in the image starts with `/` and has no `..`");
+            findings.add(
+                &path,
+                message,
+                "a path in the image starts with `/` and has no `..`",
+            );
         }
     }
     let unsaid = service.build.entrypoint.is_empty() && service.command.is_empty();
     if is_pack && unsaid && service.build.base == "scratch" {
         let path = ["services", name.as_str(), "build"];
-        findings.add(&path, "nothing says how the service is started", "add `entrypoint: [/app]`");
+        findings.add(
+            &path,
+            "nothing says how the service is started",
+            "add `entrypoint: [/app]`",
+        );
     }
     if service.replicas == 0 {
-        findings.add(&at("replicas"), "a service has one instance at the least", "write 1 or more");
+        findings.add(
+            &at("replicas"),
+            "a service has one instance at the least",
+            "write 1 or more",
+        );
     }
     if service.port == Some(0) {
-        findings.add(&at("port"), "0 is not a port", "write a number from 1 to 65535");
+        findings.add(
+            &at("port"),
+            "0 is not a port",
+            "write a number from 1 to 65535",
+        );
     }
     if service.health.path.is_some() && service.health.run.is_some() {
-        findings.add(&at("health"), "`path` and `run` are both given", "keep one of them");
+        findings.add(
+            &at("health"),
+            "`path` and `run` are both given",
+            "keep one of them",
+        );
     }
     if service.health.path.is_some() && service.port.is_none() {
         findings.add(
@@ -136,13 +213,22 @@ fn check_service(
     }
 }
 
-fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&str], check: &Check) {
+fn check_check(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    path: &[&str],
+    check: &Check,
+) {
     let service = match check {
         Check::Http(check) => &check.service,
         Check::Tcp(check) => &check.service,
         Check::Scan(_) => {
             if environment.registry.kind != RegistryKind::Ecr {
-                findings.add(path, "this registry scans no images", "`registry: {kind: ecr}` does");
+                findings.add(
+                    path,
+                    "this registry scans no images",
+                    "`registry: {kind: ecr}` does",
+                );
             }
             return;
         }
@@ -158,11 +244,17 @@ fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&
     match service {
         Some(name) if !ports.contains(&name.as_str()) => {
             let help = suggest(name.as_str(), &ports, "services with a port");
-            findings.add(path, format!("there is no service {name} with a port"), help);
+            findings.add(
+                path,
+                format!("there is no service {name} with a port"),
+                help,
+            );
         }
         None if ports.len() != 1 => {
-            let message =
-                format!("{} services have a port, so the check must say which one it asks", ports.len());
+            let message = format!(
+                "{} services have a port, so the check must say which one it asks",
+                ports.len()
+            );
             findings.add(path, message, "add `service: NAME`");
         }
         _ => {}
@@ -170,9 +262,18 @@ fn check_check(findings: &mut Findings<'_>, environment: &Environment, path: &[&
 }
 
 /// Where nobody would ask for a signature, none may be demanded.
-fn signature(findings: &mut Findings<'_>, environment: &Environment, path: &[&str], check: &SignatureCheck) {
+fn signature(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    path: &[&str],
+    check: &SignatureCheck,
+) {
     if check.keys.is_empty() {
-        findings.add(path, "there is no key", "write `signature: {keys: [cosign.pub]}`");
+        findings.add(
+            path,
+            "there is no key",
+            "write `signature: {keys: [cosign.pub]}`",
+        );
     }
     if environment.registry.kind == RegistryKind::Layout {
         let help = "`registry: {kind: oci}` and `{kind: ecr}` do";
@@ -184,7 +285,11 @@ fn signature(findings: &mut Findings<'_>, environment: &Environment, path: &[&st
     }
     if environment.strategy != Strategy::BlueGreen {
         let help = "write `strategy: blue_green`";
-        findings.add(path, "only a release beside the live one can wait for its signature", help);
+        findings.add(
+            path,
+            "only a release beside the live one can wait for its signature",
+            help,
+        );
     }
 }
 
@@ -195,7 +300,10 @@ pub(super) fn across(
     environments: &BTreeMap<EnvironmentName, Environment>,
     trees: &BTreeMap<EnvironmentName, Node>,
 ) -> Vec<Problem> {
-    let mut findings = Findings { tree: base_tree, problems: Vec::new() };
+    let mut findings = Findings {
+        tree: base_tree,
+        problems: Vec::new(),
+    };
     if environments.is_empty() {
         findings.add(
             &["project"],
@@ -212,7 +320,11 @@ pub(super) fn across(
             findings.add(&["branches", branch, "environment"], message, help);
         }
         if globset::Glob::new(branch).is_err() {
-            findings.add(&["branches", branch], "this is not a glob", "write a name, or `feature/*`");
+            findings.add(
+                &["branches", branch],
+                "this is not a glob",
+                "write a name, or `feature/*`",
+            );
         }
         for accepted in &rule.accepts {
             if !branches.contains(&accepted.as_str()) {
@@ -237,17 +349,28 @@ fn shared_listeners(
 ) -> Vec<Problem> {
     let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();
     let mut problems = Vec::new();
-    let on_host =
-        environments.iter().filter(|(_, configuration)| configuration.cluster.kind == ClusterKind::Host);
+    let on_host = environments
+        .iter()
+        .filter(|(_, configuration)| configuration.cluster.kind == ClusterKind::Host);
     for (environment, configuration) in on_host {
         for (service, definition) in &configuration.services {
-            let Some((live, preview)) = configuration.addresses(service, definition) else { continue };
+            let Some((live, preview)) = configuration.addresses(service, definition) else {
+                continue;
+            };
             let own = configuration.slot_addresses(service);
             let slots = own.iter().map(|(slot, address)| (slot.as_str(), *address));
-            for (side, address) in [("live", live), ("preview", preview)].into_iter().chain(slots) {
+            for (side, address) in [("live", live), ("preview", preview)]
+                .into_iter()
+                .chain(slots)
+            {
                 let owner = format!("{side} of {service} in {environment}");
-                let Some(other) = taken.insert(address, owner.clone()) else { continue };
-                let mut findings = Findings { tree: &trees[environment], problems: Vec::new() };
+                let Some(other) = taken.insert(address, owner.clone()) else {
+                    continue;
+                };
+                let mut findings = Findings {
+                    tree: &trees[environment],
+                    problems: Vec::new(),
+                };
                 let has_own = configuration.traffic.listeners.contains_key(service);
                 let path: &[&str] = if has_own {
                     &["traffic", "listeners", service.as_str(), side]
@@ -255,7 +378,9 @@ fn shared_listeners(
                     &["services", service.as_str(), "port"]
                 };
                 let message = format!("{address} would be {owner}, and is {other} already");
-                let help = format!("give {service} its own ports under `traffic.listeners` of {environment}");
+                let help = format!(
+                    "give {service} its own ports under `traffic.listeners` of {environment}"
+                );
                 findings.add(path, message, help);
                 problems.extend(findings.problems);
             }
@@ -267,11 +392,25 @@ fn shared_listeners(
 impl Environment {
     /// Where each slot of a service answers by itself: on this machine only.
     #[must_use]
-    pub fn slot_addresses(&self, name: &ServiceName) -> BTreeMap<crate::model::Slot, std::net::SocketAddr> {
-        let own = self.traffic.listeners.get(name).copied().unwrap_or_default();
-        let ports = [(crate::model::Slot::Blue, own.blue), (crate::model::Slot::Green, own.green)];
+    pub fn slot_addresses(
+        &self,
+        name: &ServiceName,
+    ) -> BTreeMap<crate::model::Slot, std::net::SocketAddr> {
+        let own = self
+            .traffic
+            .listeners
+            .get(name)
+            .copied()
+            .unwrap_or_default();
+        let ports = [
+            (crate::model::Slot::Blue, own.blue),
+            (crate::model::Slot::Green, own.green),
+        ];
         let at = |port: u16| (std::net::Ipv4Addr::LOCALHOST, port).into();
-        ports.into_iter().filter_map(|(slot, port)| Some((slot, at(port?)))).collect()
+        ports
+            .into_iter()
+            .filter_map(|(slot, port)| Some((slot, at(port?))))
+            .collect()
     }
 
     /// Where a service's live and preview listeners are; none for a worker.
@@ -282,7 +421,12 @@ impl Environment {
         service: &Service,
     ) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
         let port = service.port?;
-        let own = self.traffic.listeners.get(name).copied().unwrap_or_default();
+        let own = self
+            .traffic
+            .listeners
+            .get(name)
+            .copied()
+            .unwrap_or_default();
         let live = own.live.unwrap_or(port);
         let preview = own.preview.unwrap_or_else(|| live.saturating_add(1));
         let at = |port: u16| (self.traffic.address, port).into();

@@ -16,7 +16,10 @@ pub fn environment_for(
     branch: Option<&str>,
 ) -> Result<EnvironmentName, DesiredError> {
     if let Some(named) = named {
-        let known = project.environments.keys().find(|name| name.as_str() == named);
+        let known = project
+            .environments
+            .keys()
+            .find(|name| name.as_str() == named);
         return known.cloned().ok_or_else(|| unknown(project, named));
     }
     if let Some(environment) = branch.and_then(|branch| of_branch(project, branch)) {
@@ -37,22 +40,36 @@ pub fn environment_for(
 
 fn of_branch(project: &Project, branch: &str) -> Option<EnvironmentName> {
     let matches = |pattern: &str| {
-        pattern == branch || Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(branch))
+        pattern == branch
+            || Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(branch))
     };
     let rules = project.branch_rules();
-    rules.into_iter().find(|rule| matches(&rule.pattern)).map(|rule| rule.environment)
+    rules
+        .into_iter()
+        .find(|rule| matches(&rule.pattern))
+        .map(|rule| rule.environment)
 }
 
 fn unknown(project: &Project, named: &str) -> DesiredError {
-    let likely = project.environments.keys().find(|name| strsim::jaro_winkler(name.as_str(), named) > 0.8);
+    let likely = project
+        .environments
+        .keys()
+        .find(|name| strsim::jaro_winkler(name.as_str(), named) > 0.8);
     let help = match likely {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("the environments are: {}", list(project)),
     };
-    DesiredError { what: format!("{} has no environment `{named}`", project.name), help }
+    DesiredError {
+        what: format!("{} has no environment `{named}`", project.name),
+        help,
+    }
 }
 
 fn list(project: &Project) -> String {
-    let names: Vec<&str> = project.environments.keys().map(EnvironmentName::as_str).collect();
+    let names: Vec<&str> = project
+        .environments
+        .keys()
+        .map(EnvironmentName::as_str)
+        .collect();
     names.join(", ")
 }

@@ -20,8 +20,14 @@ pub(super) fn resources(
     if configuration.registry.kind == RegistryKind::Ecr {
         for service in configuration.services.keys() {
             let name = repository(project, environment, configuration, service)?;
-            let key = ResourceKey { kind: ResourceKind::Repository, name };
-            resources.push(Resource { key, settings: repository_settings(&configuration.registry) });
+            let key = ResourceKey {
+                kind: ResourceKind::Repository,
+                name,
+            };
+            resources.push(Resource {
+                key,
+                settings: repository_settings(&configuration.registry),
+            });
         }
         resources.sort_by(|a, b| a.key.cmp(&b.key));
         resources.dedup_by(|a, b| a.key == b.key);
@@ -32,7 +38,13 @@ pub(super) fn resources(
         return Ok(resources);
     }
     let mut add = |kind: ResourceKind, name: &str, settings: Settings| {
-        resources.push(Resource { key: ResourceKey { kind, name: name.to_owned() }, settings });
+        resources.push(Resource {
+            key: ResourceKey {
+                kind,
+                name: name.to_owned(),
+            },
+            settings,
+        });
     };
     if let (Some(name), Some(wanted)) = (&cluster.name, &cluster.create) {
         add(ResourceKind::Cluster, name, cluster_settings(wanted));
@@ -69,9 +81,15 @@ pub(super) fn resources(
 
 /// What a registry has as a whole.
 fn of_registry(registry: &Registry, resources: &mut Vec<Resource>) {
-    let repositories: Vec<String> = resources.iter().map(|resource| resource.key.name.clone()).collect();
+    let repositories: Vec<String> = resources
+        .iter()
+        .map(|resource| resource.key.name.clone())
+        .collect();
     let mut add = |kind: ResourceKind, name: String, settings: Settings| {
-        resources.push(Resource { key: ResourceKey { kind, name }, settings });
+        resources.push(Resource {
+            key: ResourceKey { kind, name },
+            settings,
+        });
     };
     for (prefix, rule) in &registry.pull_through {
         let mut settings = settings([("upstream", json!(rule.upstream))]);
@@ -81,8 +99,16 @@ fn of_registry(registry: &Registry, resources: &mut Vec<Resource>) {
         add(ResourceKind::PullThrough, prefix.clone(), settings);
     }
     for rule in &registry.replication {
-        let of = if rule.repositories.is_empty() { &repositories } else { &rule.repositories };
-        add(ResourceKind::Replication, rule.place(registry), settings([("repositories", sorted(of))]));
+        let of = if rule.repositories.is_empty() {
+            &repositories
+        } else {
+            &rule.repositories
+        };
+        add(
+            ResourceKind::Replication,
+            rule.place(registry),
+            settings([("repositories", sorted(of))]),
+        );
     }
 }
 
@@ -92,7 +118,9 @@ fn access_settings(entry: &AccessEntry) -> Settings {
         settings.insert("groups".to_owned(), sorted(groups));
     }
     if let Some(policies) = &entry.policies {
-        let policies = policies.iter().map(|policy| (policy.name(), sorted(policy.namespaces())));
+        let policies = policies
+            .iter()
+            .map(|policy| (policy.name(), sorted(policy.namespaces())));
         settings.insert("policies".to_owned(), policies.collect());
     }
     settings
@@ -105,9 +133,18 @@ fn addon_settings(addon: &Addon) -> Settings {
             settings.insert(name.to_owned(), value);
         }
     };
-    set("version", addon.version.as_ref().map(|version| json!(version.0)));
+    set(
+        "version",
+        addon.version.as_ref().map(|version| json!(version.0)),
+    );
     // As it is when there is none.
-    let plain = |value: Value| if value == json!({}) { Value::Null } else { value };
+    let plain = |value: Value| {
+        if value == json!({}) {
+            Value::Null
+        } else {
+            value
+        }
+    };
     set("configuration", addon.configuration.clone().map(plain));
     set("role", addon.role.clone().map(Value::from));
     set("preserve", addon.preserve.map(Value::from));
@@ -115,7 +152,10 @@ fn addon_settings(addon: &Addon) -> Settings {
 }
 
 fn settings<const N: usize>(pairs: [(&str, Value); N]) -> Settings {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn sorted(items: &[String]) -> Value {
@@ -125,7 +165,9 @@ fn sorted(items: &[String]) -> Value {
 }
 
 fn texts(map: &std::collections::BTreeMap<String, crate::config::types::Text>) -> Value {
-    map.iter().map(|(name, text)| (name.clone(), json!(text.0))).collect()
+    map.iter()
+        .map(|(name, text)| (name.clone(), json!(text.0)))
+        .collect()
 }
 
 fn repository_settings(registry: &Registry) -> Settings {
@@ -140,10 +182,16 @@ fn repository_settings(registry: &Registry) -> Settings {
     set("kms_key", registry.kms_key.clone().map(Value::from));
     set(
         "lifecycle",
-        registry.lifecycle_policy.clone().or_else(|| registry.retention.as_ref().and_then(lifecycle)),
+        registry
+            .lifecycle_policy
+            .clone()
+            .or_else(|| registry.retention.as_ref().and_then(lifecycle)),
     );
     set("policy", registry.policy.clone());
-    set("tags", (!registry.tags.is_empty()).then(|| texts(&registry.tags)));
+    set(
+        "tags",
+        (!registry.tags.is_empty()).then(|| texts(&registry.tags)),
+    );
     settings
 }
 
@@ -168,23 +216,38 @@ fn lifecycle(retention: &RegistryRetention) -> Option<Value> {
         let selection = json!({
             "tagStatus": "tagged", "tagPatternList": ["*"], "countType": "imageCountMoreThan", "countNumber": tagged
         });
-        rule(format!("the newest {tagged} tagged images are kept"), selection);
+        rule(
+            format!("the newest {tagged} tagged images are kept"),
+            selection,
+        );
     }
     (!rules.is_empty()).then(|| json!({ "rules": rules }))
 }
 
 fn cluster_settings(wanted: &EksCluster) -> Settings {
-    let mut settings = settings([("role", json!(wanted.role)), ("subnets", sorted(&wanted.subnets))]);
+    let mut settings = settings([
+        ("role", json!(wanted.role)),
+        ("subnets", sorted(&wanted.subnets)),
+    ]);
     let mut set = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             settings.insert(name.to_owned(), value);
         }
     };
-    set("version", wanted.version.as_ref().map(|version| json!(version.0)));
-    set("security_groups", (!wanted.security_groups.is_empty()).then(|| sorted(&wanted.security_groups)));
+    set(
+        "version",
+        wanted.version.as_ref().map(|version| json!(version.0)),
+    );
+    set(
+        "security_groups",
+        (!wanted.security_groups.is_empty()).then(|| sorted(&wanted.security_groups)),
+    );
     set("public_access", wanted.public_access.map(Value::from));
     set("private_access", wanted.private_access.map(Value::from));
     set("logging", wanted.logging.as_deref().map(sorted));
-    set("tags", (!wanted.tags.is_empty()).then(|| texts(&wanted.tags)));
+    set(
+        "tags",
+        (!wanted.tags.is_empty()).then(|| texts(&wanted.tags)),
+    );
     settings
 }

@@ -45,23 +45,44 @@ pub fn resolve(
     source: &Source,
     sources: &Sources,
 ) -> Result<Desired, DesiredError> {
-    let configuration = project.environments.get(environment).ok_or_else(|| DesiredError {
-        what: format!("{} has no environment {environment}", project.name),
-        help: format!("write environments/{environment}.yaml"),
-    })?;
+    let configuration = project
+        .environments
+        .get(environment)
+        .ok_or_else(|| DesiredError {
+            what: format!("{} has no environment {environment}", project.name),
+            help: format!("write environments/{environment}.yaml"),
+        })?;
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);
     let site = (configuration.cluster.kind != ClusterKind::Host).then(|| {
         let namespaces = namespaces(&project.name, environment, configuration)?;
         let (project, templates) = (&project.name, &templates);
-        Ok(Site { project, environment, configuration, templates, sources, namespaces })
+        Ok(Site {
+            project,
+            environment,
+            configuration,
+            templates,
+            sources,
+            namespaces,
+        })
     });
     let site = site.transpose()?;
     let mut services = BTreeMap::new();
     for (name, service) in &configuration.services {
-        let one = one(project, configuration, &templates, (site.as_ref(), sources), name, service)?;
+        let one = one(
+            project,
+            configuration,
+            &templates,
+            (site.as_ref(), sources),
+            name,
+            service,
+        )?;
         services.insert(name.clone(), one);
     }
-    let objects = site.as_ref().map(Site::own_objects).transpose()?.unwrap_or_default();
+    let objects = site
+        .as_ref()
+        .map(Site::own_objects)
+        .transpose()?
+        .unwrap_or_default();
     Ok(Desired {
         project: project.name.clone(),
         environment: environment.clone(),
@@ -126,7 +147,13 @@ fn one(
             site.route(name, service)?
         }
         None => match configuration.addresses(name, service) {
-            Some(addresses) => Some(host_route(configuration, templates, sources, name, addresses)?),
+            Some(addresses) => Some(host_route(
+                configuration,
+                templates,
+                sources,
+                name,
+                addresses,
+            )?),
             None => None,
         },
     };
@@ -135,7 +162,11 @@ fn one(
         BuildKind::Docker => dockerfile(Tool::Docker, project, configuration, templates, name)?,
         BuildKind::Buildah => dockerfile(Tool::Buildah, project, configuration, templates, name)?,
     };
-    Ok(DesiredService { build, workload, route })
+    Ok(DesiredService {
+        build,
+        workload,
+        route,
+    })
 }
 
 /// What nginx gets unless the project has a template of its own.
@@ -154,9 +185,17 @@ fn host_route(
     if let Some(publish) = &traffic.publish {
         let key = templates.render("traffic.publish.key", name, &publish.key)?;
         let login = publish.user.clone().zip(publish.password_file.clone());
-        let login = login.map(|(user, password_file)| Login { user, password_file });
+        let login = login.map(|(user, password_file)| Login {
+            user,
+            password_file,
+        });
         let (endpoints, ca) = (publish.etcd.clone(), publish.ca.clone());
-        route.publish = Some(Publication { endpoints, key, login, ca });
+        route.publish = Some(Publication {
+            endpoints,
+            key,
+            login,
+            ca,
+        });
     }
     if traffic.kind != TrafficKind::Nginx {
         return Ok(route);
@@ -166,21 +205,32 @@ fn host_route(
         None => NGINX,
         Some(path) => {
             let clean: std::path::PathBuf = path.components().collect();
-            sources.files.get(&clean).map(String::as_str).ok_or_else(|| DesiredError {
-                what: format!("traffic.nginx.template: there is no {}", path.display()),
-                help: "name a file of the project".to_owned(),
-            })?
+            sources
+                .files
+                .get(&clean)
+                .map(String::as_str)
+                .ok_or_else(|| DesiredError {
+                    what: format!("traffic.nginx.template: there is no {}", path.display()),
+                    help: "name a file of the project".to_owned(),
+                })?
         }
     };
-    let config: std::path::PathBuf = templates.render("traffic.nginx.config", name, &nginx.config)?.into();
+    let config: std::path::PathBuf = templates
+        .render("traffic.nginx.config", name, &nginx.config)?
+        .into();
     if !config.is_absolute() {
         return Err(DesiredError {
-            what: format!("traffic.nginx.config: {} is no absolute path", config.display()),
+            what: format!(
+                "traffic.nginx.config: {} is no absolute path",
+                config.display()
+            ),
             help: "write /etc/nginx/conf.d/{{ service }}.conf".to_owned(),
         });
     }
     let render = |slot: Option<Slot>| {
-        let upstream = slot.and_then(|slot| route.slots.get(&slot)).map(ToString::to_string);
+        let upstream = slot
+            .and_then(|slot| route.slots.get(&slot))
+            .map(ToString::to_string);
         templates.render_proxy(
             "traffic.nginx.template",
             name,
@@ -194,7 +244,12 @@ fn host_route(
         .map(|slot| Ok((slot, render(Some(slot))?)))
         .collect::<Result<_, DesiredError>>()?;
     let off = render(None)?;
-    route.proxy = Some(Box::new(Proxy { config, command: nginx.command, to, off }));
+    route.proxy = Some(Box::new(Proxy {
+        config,
+        command: nginx.command,
+        to,
+        off,
+    }));
     Ok(route)
 }
 
@@ -217,7 +272,11 @@ fn container(
     };
     let limits = &service.resources;
     let cpu = limits.cpu_limit.as_ref().map(|text| {
-        let whole = |text: &str| text.parse::<f64>().ok().filter(|cores| (0.001..10_000.0).contains(cores));
+        let whole = |text: &str| {
+            text.parse::<f64>()
+                .ok()
+                .filter(|cores| (0.001..10_000.0).contains(cores))
+        };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within its bounds
         let thousandths = |cores: f64| (cores * 1000.0).round() as u32;
         let cpu = text
@@ -228,8 +287,14 @@ fn container(
     });
     let memory = limits.memory_limit.as_ref().map(|text| {
         // As Kubernetes writes it, `64Mi`, or as everybody else does, `64MiB`.
-        let text = if text.0.ends_with('i') { format!("{}B", text.0) } else { text.0.clone() };
-        text.parse().map(ByteSize::bytes).map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
+        let text = if text.0.ends_with('i') {
+            format!("{}B", text.0)
+        } else {
+            text.0.clone()
+        };
+        text.parse()
+            .map(ByteSize::bytes)
+            .map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
     });
     Ok(Some(Container {
         by,
@@ -241,16 +306,26 @@ fn container(
 }
 
 /// A file is named absolutely: the agent reads it, and does not know the project's folder.
-fn secret(project: &Project, configuration: &Environment, name: &str) -> Result<EnvValue, DesiredError> {
-    let from = configuration.secrets.get(name).ok_or_else(|| DesiredError {
-        what: format!("there is no secret `{name}`"),
-        help: "add it under `secrets:` of the environment".to_owned(),
-    })?;
+fn secret(
+    project: &Project,
+    configuration: &Environment,
+    name: &str,
+) -> Result<EnvValue, DesiredError> {
+    let from = configuration
+        .secrets
+        .get(name)
+        .ok_or_else(|| DesiredError {
+            what: format!("there is no secret `{name}`"),
+            help: "add it under `secrets:` of the environment".to_owned(),
+        })?;
     let from = match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
         other => other.clone(),
     };
-    Ok(EnvValue::Secret { name: name.to_owned(), from })
+    Ok(EnvValue::Secret {
+        name: name.to_owned(),
+        from,
+    })
 }
 
 fn rendered(
@@ -281,13 +356,22 @@ fn dockerfile(
         }
     }
     let at = format!("services.{name}.build.cache_from");
-    let cache_from = build.cache_from.iter().map(|image| templates.render(&at, name, image));
+    let cache_from = build
+        .cache_from
+        .iter()
+        .map(|image| templates.render(&at, name, image));
     let at = format!("services.{name}.build.cache_to");
-    let cache_to = build.cache_to.as_ref().map(|image| templates.render(&at, name, image));
+    let cache_to = build
+        .cache_to
+        .as_ref()
+        .map(|image| templates.render(&at, name, image));
     Ok(BuildSpec::Dockerfile(DockerfileSpec {
         tool,
         context: clean(&build.context),
-        dockerfile: build.dockerfile.clone().unwrap_or_else(|| "Dockerfile".into()),
+        dockerfile: build
+            .dockerfile
+            .clone()
+            .unwrap_or_else(|| "Dockerfile".into()),
         target: build.target.clone(),
         args: rendered(templates, name, "args", &build.args)?,
         secrets,
@@ -302,11 +386,19 @@ fn dockerfile(
 
 /// In one order: another order of the same platforms is no other build.
 fn platforms(named: &[Platform]) -> Vec<Platform> {
-    named.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    named
+        .iter()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .cloned()
+        .collect()
 }
 
 fn leave_out(configuration: &Environment) -> Vec<std::path::PathBuf> {
-    vec![clean(configuration.state.path()), clean(configuration.registry.path())]
+    vec![
+        clean(configuration.state.path()),
+        clean(configuration.registry.path()),
+    ]
 }
 
 fn pack(
@@ -322,13 +414,25 @@ fn pack(
         context: clean(&build.context),
         inputs: build.inputs.clone(),
         leave_out: leave_out(configuration),
-        run: build.run.as_ref().map(crate::config::types::Command::vector).unwrap_or_default(),
+        run: build
+            .run
+            .as_ref()
+            .map(crate::config::types::Command::vector)
+            .unwrap_or_default(),
         copy: build.copy.clone(),
-        base: if build.base == "scratch" { Base::Scratch } else { Base::Image(build.base.clone()) },
+        base: if build.base == "scratch" {
+            Base::Scratch
+        } else {
+            Base::Image(build.base.clone())
+        },
         entrypoint: build.entrypoint.clone(),
         user: build.user.as_ref().map(|user| user.0.clone()),
         workdir: build.workdir.clone(),
-        env: build.env.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
+        env: build
+            .env
+            .iter()
+            .map(|(name, text)| (name.clone(), text.0.clone()))
+            .collect(),
         labels,
         port: service.port,
         platforms: platforms(&build.platforms),
@@ -348,7 +452,12 @@ pub fn repository(
     let Some(template) = &configuration.registry.repository else {
         return Ok(format!("{}/{service}", project.name));
     };
-    let templates = Templates::new(&project.name, environment, &Source::default(), &configuration.vars);
+    let templates = Templates::new(
+        &project.name,
+        environment,
+        &Source::default(),
+        &configuration.vars,
+    );
     templates.render("registry.repository", service, template)
 }
 

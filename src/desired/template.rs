@@ -36,7 +36,10 @@ impl Templates {
             environment: environment.to_string(),
             commit: source.commit.clone(),
             branch: source.branch.clone(),
-            vars: vars.iter().map(|(name, text)| (name.clone(), text.0.clone())).collect(),
+            vars: vars
+                .iter()
+                .map(|(name, text)| (name.clone(), text.0.clone()))
+                .collect(),
         }
     }
 
@@ -85,14 +88,22 @@ impl Templates {
             upstream => upstream,
             vars => &self.vars,
         };
-        self.jinja.render_str(text, known).map_err(|error| DesiredError {
-            what: format!("{at}: {error:#}"),
-            help: "it sees project, environment, service, slot, listen, upstream and vars".to_owned(),
-        })
+        self.jinja
+            .render_str(text, known)
+            .map_err(|error| DesiredError {
+                what: format!("{at}: {error:#}"),
+                help: "it sees project, environment, service, slot, listen, upstream and vars"
+                    .to_owned(),
+            })
     }
 
     /// Renders a text that stands at this place of the configuration.
-    pub fn render(&self, at: &str, service: &ServiceName, text: &str) -> Result<String, DesiredError> {
+    pub fn render(
+        &self,
+        at: &str,
+        service: &ServiceName,
+        text: &str,
+    ) -> Result<String, DesiredError> {
         if !text.contains("{{") && !text.contains("{%") {
             return Ok(text.to_owned());
         }

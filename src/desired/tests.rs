@@ -17,34 +17,64 @@ fn project(extra: &str, env: &str) -> Project {
     );
     fs::write(folder.path().join("shipit.yaml"), yaml).expect("a file");
     fs::create_dir(folder.path().join("environments")).expect("a folder");
-    fs::write(folder.path().join("environments/staging.yaml"), "vars: {greeting: hi}").expect("a file");
+    fs::write(
+        folder.path().join("environments/staging.yaml"),
+        "vars: {greeting: hi}",
+    )
+    .expect("a file");
     let production = "traffic: {listeners: {web: {live: 9080, preview: 9081}}}";
-    fs::write(folder.path().join("environments/production.yaml"), production).expect("a file");
+    fs::write(
+        folder.path().join("environments/production.yaml"),
+        production,
+    )
+    .expect("a file");
     load(folder.path()).expect("valid")
 }
 
-const BRANCHES: &str = "branches: {main: {environment: production}, \"feature/*\": {environment: staging}}";
+const BRANCHES: &str =
+    "branches: {main: {environment: production}, \"feature/*\": {environment: staging}}";
 
 fn meant(named: Option<&str>, branch: Option<&str>) -> Result<String, String> {
     let found = environment_for(&project(BRANCHES, ""), named, branch);
-    found.map(|name| name.to_string()).map_err(|error| format!("{error}: {}", error.help))
+    found
+        .map(|name| name.to_string())
+        .map_err(|error| format!("{error}: {}", error.help))
 }
 
 #[test]
 fn the_environment_is_the_one_that_was_named_or_the_branch_s() {
-    assert_eq!(meant(Some("staging"), Some("main")).as_deref(), Ok("staging"));
+    assert_eq!(
+        meant(Some("staging"), Some("main")).as_deref(),
+        Ok("staging")
+    );
     assert_eq!(meant(None, Some("main")).as_deref(), Ok("production"));
     assert_eq!(meant(None, Some("feature/cart")).as_deref(), Ok("staging"));
-    assert!(meant(Some("stagign"), None).expect_err("unknown").contains("did you mean `staging`?"));
-    assert!(meant(None, Some("other")).expect_err("no rule").contains("production, staging"));
+    assert!(
+        meant(Some("stagign"), None)
+            .expect_err("unknown")
+            .contains("did you mean `staging`?")
+    );
+    assert!(
+        meant(None, Some("other"))
+            .expect_err("no rule")
+            .contains("production, staging")
+    );
 }
 
 fn value(env: &str) -> Result<EnvValue, String> {
     let project = project("secrets: {db: {file: keys/db}}", env);
     let staging: EnvironmentName = "staging".parse().expect("a name");
-    let source = Source { branch: Some("main".to_owned()), ..Source::default() };
-    let desired = resolve(&project, &staging, &source, &super::cluster::Sources::default())
-        .map_err(|error| error.to_string())?;
+    let source = Source {
+        branch: Some("main".to_owned()),
+        ..Source::default()
+    };
+    let desired = resolve(
+        &project,
+        &staging,
+        &source,
+        &super::cluster::Sources::default(),
+    )
+    .map_err(|error| error.to_string())?;
     let web = desired.services.into_values().next().expect("one");
     Ok(web.workload.env.into_values().next().expect("one"))
 }
@@ -53,15 +83,29 @@ fn value(env: &str) -> Result<EnvValue, String> {
 fn templates_see_what_is_known_and_nothing_else() {
     let rendered =
         value("A: \"{{ vars.greeting }} from {{ service }} in {{ environment }} on {{ branch }}\"");
-    assert_eq!(rendered, Ok(EnvValue::Plain("hi from web in staging on main".to_owned())));
+    assert_eq!(
+        rendered,
+        Ok(EnvValue::Plain("hi from web in staging on main".to_owned()))
+    );
     let unknown = value("A: \"{{ colour }}\"").expect_err("undefined");
-    assert!(unknown.contains("services.web.env.A") && unknown.contains("undefined"), "{unknown}");
+    assert!(
+        unknown.contains("services.web.env.A") && unknown.contains("undefined"),
+        "{unknown}"
+    );
 }
 
 #[test]
 fn a_secret_stays_a_reference_and_its_file_is_named_absolutely() {
-    let Ok(EnvValue::Secret { name, from: SecretRef::File(path) }) = value("A: {secret: db}") else {
+    let Ok(EnvValue::Secret {
+        name,
+        from: SecretRef::File(path),
+    }) = value("A: {secret: db}")
+    else {
         panic!("a secret")
     };
-    assert!(name == "db" && path.is_absolute() && path.ends_with("keys/db"), "{}", path.display());
+    assert!(
+        name == "db" && path.is_absolute() && path.ends_with("keys/db"),
+        "{}",
+        path.display()
+    );
 }

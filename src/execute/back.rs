@@ -39,7 +39,11 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cau
             result = take_back(run, &step) => failures.extend(result.err()),
         }
     }
-    Ok(if failures.is_empty() { Back::Done } else { Back::Failed(failures.join("; ")) })
+    Ok(if failures.is_empty() {
+        Back::Done
+    } else {
+        Back::Failed(failures.join("; "))
+    })
 }
 
 /// On the way back a journal that cannot be written (a full disk) does not stop what saves live traffic.

@@ -15,24 +15,42 @@ const LARGEST: usize = 1 << 20;
 
 /// Gathers what the engine knows about the slot that a step was about, and keeps it beside the history.
 pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
-    let (Some(slot), Some(target)) = (slot_of(step), &run.plan().target) else { return };
-    let asked = run.job.ports.engine.diagnose(&run.job.permit.scope, slot, Some(target.release));
+    let (Some(slot), Some(target)) = (slot_of(step), &run.plan().target) else {
+        return;
+    };
+    let asked = run
+        .job
+        .ports
+        .engine
+        .diagnose(&run.job.permit.scope, slot, Some(target.release));
     let diagnosis = match tokio::time::timeout(DEADLINE, asked).await {
         Ok(Ok(Some(diagnosis))) => diagnosis,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return note(run, format!("what failed could not be looked at: {error}")),
-        Err(_) => return note(run, format!("what failed could not be looked at within {DEADLINE:?}")),
+        Err(_) => {
+            return note(
+                run,
+                format!("what failed could not be looked at within {DEADLINE:?}"),
+            );
+        }
     };
     let diagnosis = scrubbed(run, diagnosis, reason);
-    let kept =
-        run.job.ports.store.keep_failure(&run.plan().environment, target.release, &diagnosis.files).await;
+    let kept = run
+        .job
+        .ports
+        .store
+        .keep_failure(&run.plan().environment, target.release, &diagnosis.files)
+        .await;
     match kept {
         Ok(Some(place)) => {
             note(run, format!("likely cause: {}", diagnosis.cause));
             note(run, format!("logs, events and objects are kept in {place}"));
         }
         Ok(None) => note(run, format!("likely cause: {}", diagnosis.cause)),
-        Err(error) => note(run, format!("what is known about it could not be kept: {error}")),
+        Err(error) => note(
+            run,
+            format!("what is known about it could not be kept: {error}"),
+        ),
     }
 }
 
@@ -66,11 +84,17 @@ fn scrubbed(run: &Run, diagnosis: Diagnosis, reason: &str) -> Diagnosis {
         }
         text
     };
-    let mut files: std::collections::BTreeMap<String, String> =
-        diagnosis.files.into_iter().map(|(name, text)| (name, clean(text))).collect();
+    let mut files: std::collections::BTreeMap<String, String> = diagnosis
+        .files
+        .into_iter()
+        .map(|(name, text)| (name, clean(text)))
+        .collect();
     files
         .entry("summary.txt".to_owned())
         .or_default()
         .push_str(&clean(format!("what shipit said: {reason}\n")));
-    Diagnosis { cause: clean(diagnosis.cause), files }
+    Diagnosis {
+        cause: clean(diagnosis.cause),
+        files,
+    }
 }

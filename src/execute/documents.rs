@@ -30,8 +30,11 @@ pub(super) async fn attach(
         Pull::Repository(repository) => repository,
         Pull::Layout(folder) => folder.display().to_string(),
     };
-    let bases: BTreeMap<&str, &Digest> =
-        request.bases.iter().map(|(name, base)| (name.as_str(), &base.digest)).collect();
+    let bases: BTreeMap<&str, &Digest> = request
+        .bases
+        .iter()
+        .map(|(name, base)| (name.as_str(), &base.digest))
+        .collect();
     if registry.wants_provenance() {
         let statement = Statement {
             repository: &repository,
@@ -43,7 +46,14 @@ pub(super) async fn attach(
             run: &run.job.permit.actor.run,
         };
         let document = statement.json().to_string();
-        registry.attach(&request.service, &digest, provenance::ARTIFACT, document.as_bytes()).await?;
+        registry
+            .attach(
+                &request.service,
+                &digest,
+                provenance::ARTIFACT,
+                document.as_bytes(),
+            )
+            .await?;
         say("its provenance is attached");
     }
     if !registry.wants_sbom() {
@@ -52,11 +62,24 @@ pub(super) async fn attach(
     for image in &built.images {
         let digest = image.digest();
         let layers = layers(image, registry).await?;
-        let contents = run.job.ports.builder.contents(&request.spec, layers).await?;
-        let bill =
-            Bill { repository: &repository, image: &digest, bases: bases.clone(), contents: &contents };
-        let document = bill.json().map_err(|reason| BuildError::Invalid { reason })?;
-        registry.attach(&request.service, &digest, sbom::ARTIFACT, &document).await?;
+        let contents = run
+            .job
+            .ports
+            .builder
+            .contents(&request.spec, layers)
+            .await?;
+        let bill = Bill {
+            repository: &repository,
+            image: &digest,
+            bases: bases.clone(),
+            contents: &contents,
+        };
+        let document = bill
+            .json()
+            .map_err(|reason| BuildError::Invalid { reason })?;
+        registry
+            .attach(&request.service, &digest, sbom::ARTIFACT, &document)
+            .await?;
         say(&told(&contents));
     }
     Ok(())

@@ -47,19 +47,30 @@ struct Forward<'a> {
 impl<'a> Forward<'a> {
     fn new(run: &'a Arc<Run>) -> Self {
         let order = Order::new(&run.plan().steps);
-        Self { run, rollout: Rollout::default(), order, begun: Begun::new(), under_way: JoinSet::new() }
+        Self {
+            run,
+            rollout: Rollout::default(),
+            order,
+            begun: Begun::new(),
+            under_way: JoinSet::new(),
+        }
     }
 
     async fn begin_what_can(&mut self) {
         while self.rollout.may_begin()
-            && self.order.peek().is_some_and(|step| self.under_way.len() < width(step))
+            && self
+                .order
+                .peek()
+                .is_some_and(|step| self.under_way.len() < width(step))
         {
             // What came from outside is heard before anything is begun.
             if let Some(cause) = self.heard() {
                 self.stop(cause);
                 return;
             }
-            let Some(step) = self.order.next() else { return };
+            let Some(step) = self.order.next() else {
+                return;
+            };
             self.rollout.on(Event::Begins(Reach::of(&step.action)));
             self.begun.insert(step.id);
             if let Err(error) = log::intent(self.run, step, Direction::Forward).await {
@@ -70,7 +81,11 @@ impl<'a> Forward<'a> {
             let (run, step) = (Arc::clone(self.run), step.clone());
             self.under_way.spawn(async move {
                 let since = Instant::now();
-                (step.id, since, perform(&run, &step, Direction::Forward).await)
+                (
+                    step.id,
+                    since,
+                    perform(&run, &step, Direction::Forward).await,
+                )
             });
         }
     }
@@ -113,7 +128,9 @@ impl<'a> Forward<'a> {
         let (id, since, result) = match joined {
             Ok(ended) => ended,
             Err(panic) => {
-                return self.stop(Cause::Failed(format!("a step ended in a fault of shipit: {panic}")));
+                return self.stop(Cause::Failed(format!(
+                    "a step ended in a fault of shipit: {panic}"
+                )));
             }
         };
         let step = self.run.plan().step(id)?;

@@ -12,22 +12,52 @@ use crate::model::plan::Step;
 use crate::port::store::StoreError;
 
 async fn append(run: &Run, what: What) -> Result<(), StoreError> {
-    let entry = Entry { at: Timestamp::now(), what };
+    let entry = Entry {
+        at: Timestamp::now(),
+        what,
+    };
     let permit = &run.job.permit;
-    run.job.ports.store.append(&permit.scope.environment, &permit.actor.run, &entry).await
+    run.job
+        .ports
+        .store
+        .append(&permit.scope.environment, &permit.actor.run, &entry)
+        .await
 }
 
 pub(super) async fn began(run: &Run) -> Result<(), StoreError> {
     let plan = run.plan();
-    run.say(Event::Began { run: run.job.permit.actor.run.clone(), steps: plan.steps.len() });
+    run.say(Event::Began {
+        run: run.job.permit.actor.run.clone(),
+        steps: plan.steps.len(),
+    });
     let (actor, hash) = (run.job.permit.actor.clone(), plan.hash());
-    append(run, What::Began { actor, plan: Box::new(plan.clone()), hash }).await
+    append(
+        run,
+        What::Began {
+            actor,
+            plan: Box::new(plan.clone()),
+            hash,
+        },
+    )
+    .await
 }
 
 pub(super) async fn intent(run: &Run, step: &Step, back: Direction) -> Result<(), StoreError> {
-    append(run, What::Intent { step: step.id, back }).await?;
+    append(
+        run,
+        What::Intent {
+            step: step.id,
+            back,
+        },
+    )
+    .await?;
     let (address, title) = (step.address.clone(), step.action.title());
-    run.say(Event::StepBegan { step: step.id, direction: back, address, title });
+    run.say(Event::StepBegan {
+        step: step.id,
+        direction: back,
+        address,
+        title,
+    });
     Ok(())
 }
 
@@ -38,7 +68,15 @@ pub(super) async fn done(
     done: &Done,
     since: Instant,
 ) -> Result<(), StoreError> {
-    append(run, What::Done { step: step.id, back: direction, digest: done.digest.clone() }).await?;
+    append(
+        run,
+        What::Done {
+            step: step.id,
+            back: direction,
+            digest: done.digest.clone(),
+        },
+    )
+    .await?;
     run.say(Event::StepDone {
         step: step.id,
         direction,
@@ -52,7 +90,15 @@ pub(super) async fn done(
 /// A failure is said to the reader whether or not the disk takes it.
 pub(super) async fn failed(run: &Run, step: &Step, direction: Direction, error: &StepError) {
     let reason = error.reason();
-    let _ = append(run, What::Failed { step: step.id, back: direction, reason: reason.clone() }).await;
+    let _ = append(
+        run,
+        What::Failed {
+            step: step.id,
+            back: direction,
+            reason: reason.clone(),
+        },
+    )
+    .await;
     run.say(Event::StepFailed {
         step: step.id,
         direction,

@@ -80,7 +80,11 @@ pub async fn execute(job: Job) -> Finished {
     let end = forward::carry_out(&run).await;
     run.soft.cancel();
     let probe = run.probe.stop().await;
-    Finished { end, workloads: run.target_workloads(), probe }
+    Finished {
+        end,
+        workloads: run.target_workloads(),
+        probe,
+    }
 }
 
 /// What the steps of one run share.
@@ -128,7 +132,10 @@ impl Run {
     }
 
     fn secret_values(&self) -> Vec<SecretValue> {
-        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The workload with its image filled in, if the image is known by now.
@@ -138,13 +145,22 @@ impl Run {
         }
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = built.get(&workload.service)?.clone();
-        Some(Workload { image: Known::Value(digest), ..workload.clone() })
+        Some(Workload {
+            image: Known::Value(digest),
+            ..workload.clone()
+        })
     }
 
     fn target_workloads(&self) -> BTreeMap<ServiceName, Workload> {
-        let Some(target) = &self.plan().target else { return BTreeMap::new() };
+        let Some(target) = &self.plan().target else {
+            return BTreeMap::new();
+        };
         let known = |workload: &Workload| self.known(workload).unwrap_or_else(|| workload.clone());
-        target.workloads.iter().map(|(name, workload)| (name.clone(), known(workload))).collect()
+        target
+            .workloads
+            .iter()
+            .map(|(name, workload)| (name.clone(), known(workload)))
+            .collect()
     }
 
     /// What the engine keeps beside the target's workloads. Every image must be known.

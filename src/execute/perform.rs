@@ -37,7 +37,10 @@ pub(super) struct Done {
 
 impl Done {
     fn say(result: impl Into<String>) -> Self {
-        Self { result: result.into(), digest: None }
+        Self {
+            result: result.into(),
+            digest: None,
+        }
     }
 }
 
@@ -61,7 +64,11 @@ pub(super) enum StepError {
     Check(#[from] CheckFailed),
     /// The prober saw requests fail.
     #[error("{failures} of {requests} requests failed while traffic was switched")]
-    Lost { failures: u64, requests: u64, examples: Vec<String> },
+    Lost {
+        failures: u64,
+        requests: u64,
+        examples: Vec<String>,
+    },
     /// The plan cannot be carried out as it stands.
     #[error("{0}")]
     Plan(String),
@@ -76,7 +83,9 @@ impl StepError {
     pub fn detail(&self) -> Vec<String> {
         match self {
             Self::Engine(EngineError::NotReady { not_ready, .. }) => not_ready.log.clone(),
-            Self::Engine(EngineError::Refused { help, .. } | EngineError::Unreachable { help, .. }) => {
+            Self::Engine(
+                EngineError::Refused { help, .. } | EngineError::Unreachable { help, .. },
+            ) => {
                 vec![format!("help: {help}")]
             }
             Self::Build(BuildError::Command { log, .. }) => log.clone(),
@@ -92,10 +101,11 @@ impl StepError {
     /// What it means for the rollout.
     pub fn cause(&self, address: &Address) -> Cause {
         match self {
-            Self::Engine(EngineError::Moved { by, at, .. }) => Cause::Stale(moved(address, by.as_ref(), *at)),
-            Self::Build(BuildError::InputsMoved { .. }) | Self::Provider(ProviderError::Moved { .. }) => {
-                Cause::Stale(self.reason())
+            Self::Engine(EngineError::Moved { by, at, .. }) => {
+                Cause::Stale(moved(address, by.as_ref(), *at))
             }
+            Self::Build(BuildError::InputsMoved { .. })
+            | Self::Provider(ProviderError::Moved { .. }) => Cause::Stale(self.reason()),
             Self::Engine(EngineError::Fenced { .. }) => Cause::LockLost,
             _ => Cause::Failed(format!("{address}: {}", self.reason())),
         }
@@ -108,13 +118,19 @@ pub(super) fn moved(
     by: Option<&crate::model::release::Actor>,
     at: Option<Timestamp>,
 ) -> String {
-    let by = by.map(|actor| format!(", changed by {actor}")).unwrap_or_default();
+    let by = by
+        .map(|actor| format!(", changed by {actor}"))
+        .unwrap_or_default();
     let at = at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
     format!("{address} is not what the plan saw{by}{at}")
 }
 
 /// Does one step.
-pub(super) async fn perform(run: &Arc<Run>, step: &Step, direction: Direction) -> Result<Done, StepError> {
+pub(super) async fn perform(
+    run: &Arc<Run>,
+    step: &Step,
+    direction: Direction,
+) -> Result<Done, StepError> {
     if Reach::of(&step.action) == Reach::Live && direction == Direction::Forward {
         run.probe.start_before(run).await;
     }
@@ -123,37 +139,68 @@ pub(super) async fn perform(run: &Arc<Run>, step: &Step, direction: Direction) -
             build(run, step, service, spec, inputs).await
         }
         (Action::Apply { manifest, replace }, Address::Object(key)) => {
-            let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+            let say = |line: &str| {
+                run.say(Event::StepSaid {
+                    step: step.id,
+                    line: line.to_owned(),
+                })
+            };
             let expects = match direction {
                 Direction::Forward => step.expects.clone(),
                 Direction::Back => object_fingerprint(run, manifest).await?,
             };
-            run.job.ports.engine.apply(&run.job.permit, manifest, *replace, expects, &say).await?;
+            run.job
+                .ports
+                .engine
+                .apply(&run.job.permit, manifest, *replace, expects, &say)
+                .await?;
             Ok(Done::say(format!("{} applied", key.short())))
         }
         (Action::Delete, Address::Object(key)) => {
-            run.job.ports.engine.delete(&run.job.permit, key, step.expects.clone()).await?;
+            run.job
+                .ports
+                .engine
+                .delete(&run.job.permit, key, step.expects.clone())
+                .await?;
             Ok(Done::say(format!("{} deleted", key.short())))
         }
         (Action::Provision { resource, replace }, Address::Resource(key)) => {
-            let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+            let say = |line: &str| {
+                run.say(Event::StepSaid {
+                    step: step.id,
+                    line: line.to_owned(),
+                })
+            };
             let expects = match direction {
                 Direction::Forward => step.expects.clone(),
                 Direction::Back => resource_fingerprint(run, resource).await?,
             };
             let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
-            provider.provision(scope, resource, *replace, expects, &say, &run.soft).await?;
+            provider
+                .provision(scope, resource, *replace, expects, &say, &run.soft)
+                .await?;
             Ok(Done::say(format!("{key} is as it should be")))
         }
         (Action::Withdraw, Address::Resource(key)) => {
-            let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+            let say = |line: &str| {
+                run.say(Event::StepSaid {
+                    step: step.id,
+                    line: line.to_owned(),
+                })
+            };
             let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
-            provider.withdraw(scope, key, step.expects.clone(), &say, &run.soft).await?;
+            provider
+                .withdraw(scope, key, step.expects.clone(), &say, &run.soft)
+                .await?;
             Ok(Done::say(format!("{key} is gone")))
         }
         (Action::Route { route }, _) => listen(run, step, direction, route).await,
         (Action::Unroute, Address::Route(service)) => {
-            run.job.ports.engine.unroute(&run.job.permit, service).await?;
+            run.job
+                .ports
+                .engine
+                .unroute(&run.job.permit, service)
+                .await?;
             Ok(Done::say("closed"))
         }
         (Action::Place { workload, .. }, Address::Workload(slot, _)) => {
@@ -167,13 +214,20 @@ pub(super) async fn perform(run: &Arc<Run>, step: &Step, direction: Direction) -
         (Action::Check { stage, checks }, _) => check(run, step, *stage, checks).await,
         (Action::Switch { from, to }, _) => switch(run, direction, *from, *to).await,
         (Action::Keep { keep }, Address::Slot(slot)) => {
-            let until = Timestamp::now().checked_add(keep.get()).unwrap_or(Timestamp::MAX);
-            run.job.ports.engine.keep(&run.job.permit, *slot, until).await?;
+            let until = Timestamp::now()
+                .checked_add(keep.get())
+                .unwrap_or(Timestamp::MAX);
+            run.job
+                .ports
+                .engine
+                .keep(&run.job.permit, *slot, until)
+                .await?;
             Ok(Done::say(format!("until {until:.0}")))
         }
-        (action, address) => {
-            Err(StepError::Plan(format!("`{}` cannot be done to {address}", action.title())))
-        }
+        (action, address) => Err(StepError::Plan(format!(
+            "`{}` cannot be done to {address}",
+            action.title()
+        ))),
     }
 }
 
@@ -201,7 +255,12 @@ async fn build(
     inputs: &ContentHash,
 ) -> Result<Done, StepError> {
     let ports = &run.job.ports;
-    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let say = |line: &str| {
+        run.say(Event::StepSaid {
+            step: step.id,
+            line: line.to_owned(),
+        })
+    };
     let names = ports.builder.bases(&run.job.root, spec).await?;
     let bases = bases(&names, spec, ports.registry.as_ref()).await?;
     let mut secrets = BTreeMap::new();
@@ -238,7 +297,10 @@ async fn build(
         registry.push(service, &image, &tags, &say).await?
     };
     run.remember(service, digest.clone());
-    Ok(Done { result: digest.to_string(), digest: Some(digest) })
+    Ok(Done {
+        result: digest.to_string(),
+        digest: Some(digest),
+    })
 }
 
 /// The labels of an image: how it is found again by its inputs, and by people.
@@ -249,27 +311,49 @@ fn tags(run: &Run, inputs: &ContentHash) -> Vec<String> {
         tags.push(run.plan().environment.to_string());
     }
     if let (Some(branch), Some(_)) = (&source.branch, &source.commit) {
-        let branch: String =
-            branch.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let branch: String = branch
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         tags.push(format!("{branch}-{}", source.short().trim_end_matches('+')));
     }
     tags
 }
 
-async fn listen(run: &Run, step: &Step, direction: Direction, route: &Route) -> Result<Done, StepError> {
+async fn listen(
+    run: &Run,
+    step: &Step,
+    direction: Direction,
+    route: &Route,
+) -> Result<Done, StepError> {
     let expects = match direction {
         Direction::Forward => step.expects.clone(),
         Direction::Back => facts(run).await?.route_fingerprint(&route.service),
     };
-    run.job.ports.engine.route(&run.job.permit, route, expects).await?;
+    run.job
+        .ports
+        .engine
+        .route(&run.job.permit, route, expects)
+        .await?;
     Ok(Done::say(route.to_string()))
 }
 
 /// On the way back a resource is as this run left it.
-async fn resource_fingerprint(run: &Run, resource: &Resource) -> Result<Option<Fingerprint>, StepError> {
+async fn resource_fingerprint(
+    run: &Run,
+    resource: &Resource,
+) -> Result<Option<Fingerprint>, StepError> {
     let wanted = std::slice::from_ref(resource);
-    let found = run.job.ports.provider.look(&run.job.permit.scope, wanted).await?;
-    Ok(found.iter().find(|facts| facts.key == resource.key).and_then(ResourceFacts::fingerprint))
+    let found = run
+        .job
+        .ports
+        .provider
+        .look(&run.job.permit.scope, wanted)
+        .await?;
+    Ok(found
+        .iter()
+        .find(|facts| facts.key == resource.key)
+        .and_then(ResourceFacts::fingerprint))
 }
 
 /// On the way back an object is as this run left it.
@@ -278,8 +362,16 @@ async fn object_fingerprint(
     manifest: &crate::model::Manifest,
 ) -> Result<Option<Fingerprint>, StepError> {
     let wanted = std::slice::from_ref(manifest);
-    let found = run.job.ports.engine.compare(&run.job.permit.scope, wanted).await?;
-    Ok(found.into_iter().find(|object| object.key == manifest.key()).and_then(|object| object.fingerprint))
+    let found = run
+        .job
+        .ports
+        .engine
+        .compare(&run.job.permit.scope, wanted)
+        .await?;
+    Ok(found
+        .into_iter()
+        .find(|object| object.key == manifest.key())
+        .and_then(|object| object.fingerprint))
 }
 
 async fn facts(run: &Run) -> Result<Facts, StepError> {
@@ -308,25 +400,50 @@ async fn place(
     slot: Slot,
     workload: &Workload,
 ) -> Result<Done, StepError> {
-    let Action::Place { mode, running, label, .. } = &step.action else {
+    let Action::Place {
+        mode,
+        running,
+        label,
+        ..
+    } = &step.action
+    else {
         return Err(StepError::Plan("not a placement".to_owned()));
     };
-    let unbuilt = || StepError::Plan(format!("no step of this plan built the image of {}", workload.service));
+    let unbuilt = || {
+        StepError::Plan(format!(
+            "no step of this plan built the image of {}",
+            workload.service
+        ))
+    };
     let workload = run.known(workload).ok_or_else(unbuilt)?;
-    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let say = |line: &str| {
+        run.say(Event::StepSaid {
+            step: step.id,
+            line: line.to_owned(),
+        })
+    };
     let image = workload.image.value().ok_or_else(unbuilt)?;
     let placement = Placement {
         slot,
         label: the_label(run, label.as_ref())?,
         mode: *mode,
         running: *running,
-        pull: run.job.ports.registry.bring(&workload.service, image, &say).await?,
+        pull: run
+            .job
+            .ports
+            .registry
+            .bring(&workload.service, image, &say)
+            .await?,
         secrets: secrets(run, &workload).await?,
         expects: expected(run, step, direction, slot, &workload.service).await?,
         workload,
     };
     let count = placement.workload.replicas;
-    run.job.ports.engine.place(&run.job.permit, placement, &say).await?;
+    run.job
+        .ports
+        .engine
+        .place(&run.job.permit, placement, &say)
+        .await?;
     Ok(Done::say(match (*running, count) {
         (false, _) => "kept, stopped".to_owned(),
         (true, 1) => "1 instance".to_owned(),
@@ -341,7 +458,10 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
         .ok_or_else(|| StepError::Plan("the plan places a workload and has no target".to_owned()))
 }
 
-async fn secrets(run: &Run, workload: &Workload) -> Result<BTreeMap<String, SecretValue>, StepError> {
+async fn secrets(
+    run: &Run,
+    workload: &Workload,
+) -> Result<BTreeMap<String, SecretValue>, StepError> {
     let mut values = BTreeMap::new();
     for (name, from) in workload.secrets() {
         let value = run.job.ports.secrets.read(name, from).await?;
@@ -359,33 +479,73 @@ async fn remove(
     service: &ServiceName,
 ) -> Result<Done, StepError> {
     let expects = expected(run, step, direction, slot, service).await?;
-    run.job.ports.engine.remove(&run.job.permit, slot, service, expects).await?;
+    run.job
+        .ports
+        .engine
+        .remove(&run.job.permit, slot, service, expects)
+        .await?;
     Ok(Done::say("taken out"))
 }
 
-async fn empty(run: &Run, step: &Step, direction: Direction, slot: Slot) -> Result<Done, StepError> {
+async fn empty(
+    run: &Run,
+    step: &Step,
+    direction: Direction,
+    slot: Slot,
+) -> Result<Done, StepError> {
     let facts = facts(run).await?;
-    let Some(there) = facts.slots.get(&slot) else { return Ok(Done::say("was empty")) };
+    let Some(there) = facts.slots.get(&slot) else {
+        return Ok(Done::say("was empty"));
+    };
     if direction == Direction::Forward && facts.slot_fingerprint(slot) != step.expects {
         let (by, at) = (facts.changed_by, facts.changed_at);
-        return Err(EngineError::Moved { address: step.address.clone(), by, at }.into());
+        return Err(EngineError::Moved {
+            address: step.address.clone(),
+            by,
+            at,
+        }
+        .into());
     }
     for (service, workload) in &there.workloads {
         let expects = Some(workload.fingerprint());
-        run.job.ports.engine.remove(&run.job.permit, slot, service, expects).await?;
+        run.job
+            .ports
+            .engine
+            .remove(&run.job.permit, slot, service, expects)
+            .await?;
     }
-    Ok(Done::say(format!("release {} taken out", there.label.number)))
+    Ok(Done::say(format!(
+        "release {} taken out",
+        there.label.number
+    )))
 }
 
 async fn ready(run: &Arc<Run>, step: &Step, slot: Slot, within: Period) -> Result<Done, StepError> {
-    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let say = |line: &str| {
+        run.say(Event::StepSaid {
+            step: step.id,
+            line: line.to_owned(),
+        })
+    };
     let scope = &run.job.permit.scope;
-    let wait = async { Ok(run.job.ports.engine.ready(scope, slot, within, &say).await?) };
+    let wait = async {
+        Ok(run
+            .job
+            .ports
+            .engine
+            .ready(scope, slot, within, &say)
+            .await?)
+    };
     unless_stopped(run, Direction::Forward, wait).await?;
     Ok(Done::say(format!("{slot} is ready")))
 }
 
-async fn check(run: &Arc<Run>, step: &Step, stage: Stage, checks: &[Check]) -> Result<Done, StepError> {
+async fn check(
+    run: &Arc<Run>,
+    step: &Step,
+    stage: Stage,
+    checks: &[Check],
+) -> Result<Done, StepError> {
     let role = match stage {
         Stage::Before => Role::Preview,
         Stage::After => Role::Active,
@@ -411,14 +571,30 @@ fn held(checks: &[Check]) -> String {
     }
 }
 
-async fn hold_all(run: &Arc<Run>, step: &Step, role: Role, checks: &[Check]) -> Result<(), StepError> {
+async fn hold_all(
+    run: &Arc<Run>,
+    step: &Step,
+    role: Role,
+    checks: &[Check],
+) -> Result<(), StepError> {
     let target = check_target(run, role).await?;
-    let say = |line: &str| run.say(Event::StepSaid { step: step.id, line: line.to_owned() });
+    let say = |line: &str| {
+        run.say(Event::StepSaid {
+            step: step.id,
+            line: line.to_owned(),
+        })
+    };
     for check in checks {
         match check {
             Check::Scan(scan) => scanned(run, check, scan, &say).await?,
             Check::Signature(wanted) => signed(run, check, wanted, &say).await?,
-            _ => run.job.ports.checker.check(check, &target, &say, &run.soft).await?,
+            _ => {
+                run.job
+                    .ports
+                    .checker
+                    .check(check, &target, &say, &run.soft)
+                    .await?
+            }
         }
         say(&format!("✓ {check}"));
     }
@@ -432,18 +608,31 @@ async fn scanned(
     limits: &ScanCheck,
     say: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), StepError> {
-    let failed = |reason: String| CheckFailed { check: check.to_string(), reason, detail: Vec::new() };
-    let workloads = run.plan().target.iter().flat_map(|target| target.workloads.values());
+    let failed = |reason: String| CheckFailed {
+        check: check.to_string(),
+        reason,
+        detail: Vec::new(),
+    };
+    let workloads = run
+        .plan()
+        .target
+        .iter()
+        .flat_map(|target| target.workloads.values());
     let deadline = tokio::time::Instant::now() + limits.timeout.get();
     for workload in workloads {
         let service = &workload.service;
-        let Some(image) = run.known(workload).and_then(|workload| workload.image.value().cloned()) else {
+        let Some(image) = run
+            .known(workload)
+            .and_then(|workload| workload.image.value().cloned())
+        else {
             return Err(failed(format!("the image of {service} is not known")).into());
         };
         let Pull::Repository(reference) = run.job.ports.registry.pull(service) else {
             return Err(failed("this registry scans no images".to_owned()).into());
         };
-        let repository = reference.split_once('/').map_or(reference.as_str(), |(_, name)| name);
+        let repository = reference
+            .split_once('/')
+            .map_or(reference.as_str(), |(_, name)| name);
         let found = loop {
             match run.job.ports.provider.findings(repository, &image).await? {
                 Findings::Done(found) => break found,
@@ -452,7 +641,9 @@ async fn scanned(
                     return Err(failed(format!("{service}: there is no result: {reason}")).into());
                 }
                 Findings::Pending if tokio::time::Instant::now() > deadline => {
-                    return Err(failed(format!("{service}: not done within {}", limits.timeout)).into());
+                    return Err(
+                        failed(format!("{service}: not done within {}", limits.timeout)).into(),
+                    );
                 }
                 Findings::Pending => {
                     say(&format!("{service} is being scanned"));
@@ -461,22 +652,35 @@ async fn scanned(
             }
         };
         if let Some((severity, count, limit)) = limits.exceeded(&found) {
-            return Err(
-                failed(format!("{service} has {count} {severity} findings, and {limit} may be")).into()
-            );
+            return Err(failed(format!(
+                "{service} has {count} {severity} findings, and {limit} may be"
+            ))
+            .into());
         }
     }
     Ok(())
 }
 
 async fn check_target(run: &Run, role: Role) -> Result<CheckTarget, StepError> {
-    let urls = run.job.ports.engine.urls(&run.job.permit.scope, role).await?;
-    let mut env = BTreeMap::from([("SHIPIT_ENVIRONMENT".to_owned(), run.plan().environment.to_string())]);
+    let urls = run
+        .job
+        .ports
+        .engine
+        .urls(&run.job.permit.scope, role)
+        .await?;
+    let mut env = BTreeMap::from([(
+        "SHIPIT_ENVIRONMENT".to_owned(),
+        run.plan().environment.to_string(),
+    )]);
     if let Some(target) = &run.plan().target {
         env.insert("SHIPIT_SLOT".to_owned(), target.slot.to_string());
         env.insert("SHIPIT_RELEASE".to_owned(), target.release.to_string());
     }
-    Ok(CheckTarget { urls, root: run.job.root.clone(), env })
+    Ok(CheckTarget {
+        urls,
+        root: run.job.root.clone(),
+        env,
+    })
 }
 
 /// What the prober saw from before the switch until now.
@@ -489,13 +693,26 @@ async fn verdict(run: &Arc<Run>, checks: &[Check]) -> Result<Done, StepError> {
         Ok(())
     };
     unless_stopped(run, Direction::Forward, stay).await?;
-    let Some(report) = run.probe.stop().await else { return Ok(Done::say(held(checks))) };
-    run.say(Event::Probed { report: report.clone() });
+    let Some(report) = run.probe.stop().await else {
+        return Ok(Done::say(held(checks)));
+    };
+    run.say(Event::Probed {
+        report: report.clone(),
+    });
     if report.failures > 0 && probe_failure_reverts(run.plan()) {
         let (failures, requests, examples) = (report.failures, report.requests, report.examples);
-        return Err(StepError::Lost { failures, requests, examples });
+        return Err(StepError::Lost {
+            failures,
+            requests,
+            examples,
+        });
     }
-    Ok(Done::say(format!("{}, {} of {} requests failed", held(checks), report.failures, report.requests)))
+    Ok(Done::say(format!(
+        "{}, {} of {} requests failed",
+        held(checks),
+        report.failures,
+        report.requests
+    )))
 }
 
 async fn switch(
@@ -507,21 +724,35 @@ async fn switch(
     if direction == Direction::Forward {
         holds_the_target(run, to).await?;
     }
-    run.job.ports.engine.switch(&run.job.permit, from, to).await?;
+    run.job
+        .ports
+        .engine
+        .switch(&run.job.permit, from, to)
+        .await?;
     if direction == Direction::Forward {
         run.probe.start_after(run).await;
     }
-    Ok(Done::say(to.map_or_else(|| "off".to_owned(), |slot| format!("{slot} is active"))))
+    Ok(Done::say(to.map_or_else(
+        || "off".to_owned(),
+        |slot| format!("{slot} is active"),
+    )))
 }
 
 /// The slot must hold the release that the plan is about, and no other.
 async fn holds_the_target(run: &Run, to: Option<Slot>) -> Result<(), StepError> {
-    let (Some(slot), Some(target)) = (to, &run.plan().target) else { return Ok(()) };
+    let (Some(slot), Some(target)) = (to, &run.plan().target) else {
+        return Ok(());
+    };
     let facts = facts(run).await?;
     let there = facts.slots.get(&slot).map(|there| there.label.number);
     if there == Some(target.release) {
         return Ok(());
     }
     let (by, at) = (facts.changed_by, facts.changed_at);
-    Err(EngineError::Moved { address: Address::Slot(slot), by, at }.into())
+    Err(EngineError::Moved {
+        address: Address::Slot(slot),
+        by,
+        at,
+    }
+    .into())
 }

@@ -46,11 +46,20 @@ impl Session {
             return;
         }
         // Without URLs there is nothing to ask; the switch itself will say what is wrong with the engine.
-        let urls = run.job.ports.engine.urls(&run.job.permit.scope, Role::Active).await.unwrap_or_default();
+        let urls = run
+            .job
+            .ports
+            .engine
+            .urls(&run.job.permit.scope, Role::Active)
+            .await
+            .unwrap_or_default();
         let mut probes = self.probes.lock().await;
         for url in urls {
-            let (checker, target, stop) =
-                (run.job.ports.checker.clone(), target(run, url), self.stop.clone());
+            let (checker, target, stop) = (
+                run.job.ports.checker.clone(),
+                target(run, url),
+                self.stop.clone(),
+            );
             probes.spawn(async move { checker.probe(target, stop).await });
         }
     }
@@ -70,9 +79,17 @@ impl Session {
 
 fn target(run: &Run, url: Url) -> ProbeTarget {
     let probe = &run.plan().probe;
-    let workload = run.plan().target.as_ref().and_then(|target| target.workloads.get(&url.service));
+    let workload = run
+        .plan()
+        .target
+        .as_ref()
+        .and_then(|target| target.workloads.get(&url.service));
     let health = workload.and_then(|workload| workload.health.path.clone());
-    let path = probe.path.clone().or(health).unwrap_or_else(|| "/".to_owned());
+    let path = probe
+        .path
+        .clone()
+        .or(health)
+        .unwrap_or_else(|| "/".to_owned());
     ProbeTarget {
         service: url.service,
         url: format!("{}{path}", url.url.trim_end_matches('/')),

@@ -15,12 +15,23 @@ pub(super) async fn signed(
     wanted: &SignatureCheck,
     say: Progress<'_>,
 ) -> Result<(), StepError> {
-    let failed =
-        |reason: String, detail: Vec<String>| CheckFailed { check: check.to_string(), reason, detail };
+    let failed = |reason: String, detail: Vec<String>| CheckFailed {
+        check: check.to_string(),
+        reason,
+        detail,
+    };
     let registry = run.job.ports.registry.as_ref();
-    for workload in run.plan().target.iter().flat_map(|target| target.workloads.values()) {
+    for workload in run
+        .plan()
+        .target
+        .iter()
+        .flat_map(|target| target.workloads.values())
+    {
         let service = &workload.service;
-        let Some(image) = run.known(workload).and_then(|workload| workload.image.value().cloned()) else {
+        let Some(image) = run
+            .known(workload)
+            .and_then(|workload| workload.image.value().cloned())
+        else {
             return Err(failed(format!("the image of {service} is not known"), Vec::new()).into());
         };
         let found = registry.signatures(service, &image).await?;
@@ -33,7 +44,9 @@ pub(super) async fn signed(
                         "the image of {service} is not signed: what looks like a signature does not count"
                     ),
                     count => {
-                        format!("the image of {service} is not signed: none of {count} signatures counts")
+                        format!(
+                            "the image of {service} is not signed: none of {count} signatures counts"
+                        )
                     }
                 };
                 if let Pull::Repository(repository) = registry.pull(service) {

@@ -17,5 +17,8 @@ pub fn started(pid: u32) -> Option<u64> {
 /// This machine's name.
 #[must_use]
 pub fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }

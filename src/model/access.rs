@@ -18,9 +18,14 @@ impl Rights {
     fn of(settings: &Settings) -> Self {
         fn read<T: serde::de::DeserializeOwned + Default>(settings: &Settings, name: &str) -> T {
             let value = settings.get(name).cloned();
-            value.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+            value
+                .and_then(|value| serde_json::from_value(value).ok())
+                .unwrap_or_default()
         }
-        Self { groups: read(settings, "groups"), policies: read(settings, "policies") }
+        Self {
+            groups: read(settings, "groups"),
+            policies: read(settings, "policies"),
+        }
     }
 
     fn is_admin(&self) -> bool {
@@ -33,7 +38,8 @@ impl Rights {
                 there.is_empty() || (!namespaces.is_empty() && there.is_superset(namespaces))
             })
         };
-        self.is_admin() || (self.groups.is_superset(&other.groups) && other.policies.iter().all(holds))
+        self.is_admin()
+            || (self.groups.is_superset(&other.groups) && other.policies.iter().all(holds))
     }
 }
 
@@ -69,15 +75,33 @@ mod tests {
         let kept = |now: Value, then: Value| is_kept(Some(&settings(now)), Some(&settings(then)));
         let edit = json!({"policies": {"AmazonEKSEditPolicy": ["a", "b"]}, "groups": ["team"]});
         assert!(kept(edit.clone(), edit.clone()));
-        assert!(kept(edit.clone(), json!({"policies": {"AmazonEKSEditPolicy": ["a", "b", "c"]}})));
-        assert!(kept(edit.clone(), json!({"policies": {"AmazonEKSEditPolicy": []}})));
-        assert!(!kept(edit.clone(), json!({"policies": {"AmazonEKSEditPolicy": ["a"]}})));
-        assert!(!kept(edit.clone(), json!({"policies": {"AmazonEKSViewPolicy": []}})));
+        assert!(kept(
+            edit.clone(),
+            json!({"policies": {"AmazonEKSEditPolicy": ["a", "b", "c"]}})
+        ));
+        assert!(kept(
+            edit.clone(),
+            json!({"policies": {"AmazonEKSEditPolicy": []}})
+        ));
+        assert!(!kept(
+            edit.clone(),
+            json!({"policies": {"AmazonEKSEditPolicy": ["a"]}})
+        ));
+        assert!(!kept(
+            edit.clone(),
+            json!({"policies": {"AmazonEKSViewPolicy": []}})
+        ));
         assert!(!kept(edit.clone(), json!({"groups": []})));
         // Who has everything needs nothing else.
-        assert!(kept(edit, json!({"policies": {"AmazonEKSClusterAdminPolicy": []}, "groups": []})));
+        assert!(kept(
+            edit,
+            json!({"policies": {"AmazonEKSClusterAdminPolicy": []}, "groups": []})
+        ));
         let admin = json!({"policies": {"AmazonEKSClusterAdminPolicy": []}});
-        assert!(!kept(admin.clone(), json!({"policies": {"AmazonEKSClusterAdminPolicy": ["a"]}})));
+        assert!(!kept(
+            admin.clone(),
+            json!({"policies": {"AmazonEKSClusterAdminPolicy": ["a"]}})
+        ));
         assert!(!kept(admin, json!({"policies": {}})));
     }
 

@@ -7,7 +7,9 @@ use crate::model::resource::ResourceKey;
 use crate::model::{ObjectKey, ServiceName, Slot};
 
 /// A resource's address: `image.web`, `workload.green/web`, `slot.green`, `traffic.web`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub enum Address {
     /// A service's image for the build inputs of this plan.
@@ -104,7 +106,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().expect(text).to_string(), text);
         }
-        for bad in ["", "image.", "image.Web", "workload.red/web", "workload.green", "disk.a"] {
+        for bad in [
+            "",
+            "image.",
+            "image.Web",
+            "workload.red/web",
+            "workload.green",
+            "disk.a",
+        ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

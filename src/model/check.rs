@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use crate::model::Period;
 
 /// One check. Before the switch it is held against the preview slot, after it against live traffic.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
     /// An HTTP request must give the expected status.
@@ -24,7 +26,9 @@ pub enum Check {
 }
 
 /// What a registry's scan may have found. A scan that is not there, or that failed, does not hold: it is not "clean".
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct ScanCheck {
     /// How many critical findings.
@@ -56,13 +60,17 @@ impl ScanCheck {
         ];
         limits.into_iter().find_map(|(severity, limit)| {
             let count = found.get(severity).copied().unwrap_or(0);
-            limit.filter(|limit| count > *limit).map(|limit| (severity, count, limit))
+            limit
+                .filter(|limit| count > *limit)
+                .map(|limit| (severity, count, limit))
         })
     }
 }
 
 /// With which keys images must be signed. One signature by one of them is enough.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureCheck {
     /// The files of the public keys, relative to the project's folder: PEM; ECDSA P-256, Ed25519 or RSA.
@@ -70,7 +78,9 @@ pub struct SignatureCheck {
 }
 
 /// A public key's file. In a configuration it is the path alone; a plan has the key itself, too.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(from = "KeyForm")]
 #[schemars(with = "PathBuf")]
 pub struct KeyFile {
@@ -90,7 +100,10 @@ enum KeyForm {
 impl From<KeyForm> for KeyFile {
     fn from(form: KeyForm) -> Self {
         match form {
-            KeyForm::File(file) => Self { file, pem: String::new() },
+            KeyForm::File(file) => Self {
+                file,
+                pem: String::new(),
+            },
             KeyForm::Read { file, pem } => Self { file, pem },
         }
     }
@@ -101,7 +114,9 @@ const fn five_minutes() -> Period {
 }
 
 /// An HTTP GET and what it must answer.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct HttpCheck {
     /// The path, with its query.
@@ -124,7 +139,9 @@ pub struct HttpCheck {
 }
 
 /// A TCP connection that must be accepted.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct TcpCheck {
     /// Which service is asked; may be left out when only one has a port.
@@ -137,7 +154,9 @@ pub struct TcpCheck {
 
 /// A command that must exit with 0. It sees `SHIPIT_URL`, `SHIPIT_ENVIRONMENT`, `SHIPIT_SLOT` and
 /// `SHIPIT_RELEASE`, and `SHIPIT_URL_<SERVICE>` for each service with a port.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(from = "RunForm")]
 pub struct RunCheck {
     /// The argument vector.
@@ -163,7 +182,10 @@ enum RunForm {
 impl From<RunForm> for RunCheck {
     fn from(form: RunForm) -> Self {
         let (command, timeout) = match form {
-            RunForm::Line(line) => (line.split_whitespace().map(str::to_owned).collect(), one_minute()),
+            RunForm::Line(line) => (
+                line.split_whitespace().map(str::to_owned).collect(),
+                one_minute(),
+            ),
             RunForm::Vector(command) => (command, one_minute()),
             RunForm::Long { command, timeout } => (command, timeout),
         };
@@ -192,9 +214,17 @@ impl fmt::Display for Check {
             }
             Self::Tcp(_) => write!(f, "tcp connection"),
             Self::Run(check) => write!(f, "run {}", check.command.join(" ")),
-            Self::Scan(check) => write!(f, "scan: critical ≤ {}, high ≤ {}", check.critical, check.high),
+            Self::Scan(check) => write!(
+                f,
+                "scan: critical ≤ {}, high ≤ {}",
+                check.critical, check.high
+            ),
             Self::Signature(check) => {
-                let files: Vec<_> = check.keys.iter().map(|key| key.file.to_string_lossy()).collect();
+                let files: Vec<_> = check
+                    .keys
+                    .iter()
+                    .map(|key| key.file.to_string_lossy())
+                    .collect();
                 write!(f, "signed by {}", files.join(" or "))
             }
         }

@@ -19,7 +19,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn is_hex64(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 macro_rules! hash {
@@ -127,7 +130,10 @@ mod tests {
     fn the_hash_of_nothing_is_the_known_one() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").as_str(), empty);
-        assert_eq!(empty.parse::<Digest>().expect("valid").short(), "e3b0c44298fc");
+        assert_eq!(
+            empty.parse::<Digest>().expect("valid").short(),
+            "e3b0c44298fc"
+        );
     }
 
     #[test]

@@ -5,8 +5,14 @@ use std::net::IpAddr;
 /// Whether that is this very machine: what is sent there crosses no network, and may go without TLS.
 #[must_use]
 pub fn is_loopback(endpoint: &str) -> bool {
-    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let host = endpoint
+        .rsplit_once(':')
+        .map_or(endpoint, |(host, _)| host)
+        .trim_matches(['[', ']']);
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -15,12 +21,20 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_spoken_to_without_tls() {
-        for endpoint in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000", "localhost"] {
+        for endpoint in [
+            "localhost:5000",
+            "127.0.0.1:5000",
+            "[::1]:5000",
+            "localhost",
+        ] {
             assert!(is_loopback(endpoint), "{endpoint}");
         }
-        for endpoint in
-            ["registry.example.com", "localhost.example.com:5000", "10.0.0.1:5000", "127.0.0.1.example.com"]
-        {
+        for endpoint in [
+            "registry.example.com",
+            "localhost.example.com:5000",
+            "10.0.0.1:5000",
+            "127.0.0.1.example.com",
+        ] {
             assert!(!is_loopback(endpoint), "{endpoint}");
         }
     }

@@ -45,14 +45,22 @@ impl Facts {
     /// What a step on a workload is bound to; none when the slot has no such service.
     #[must_use]
     pub fn workload_fingerprint(&self, slot: Slot, service: &ServiceName) -> Option<Fingerprint> {
-        self.slots.get(&slot)?.workloads.get(service).map(WorkloadFacts::fingerprint)
+        self.slots
+            .get(&slot)?
+            .workloads
+            .get(service)
+            .map(WorkloadFacts::fingerprint)
     }
 
     /// What emptying a slot is bound to: the release in it and all of its workloads; none when it is empty.
     #[must_use]
     pub fn slot_fingerprint(&self, slot: Slot) -> Option<Fingerprint> {
         let slot = self.slots.get(&slot)?;
-        let workloads: Vec<_> = slot.workloads.iter().map(|(name, w)| (name, w.fingerprint())).collect();
+        let workloads: Vec<_> = slot
+            .workloads
+            .iter()
+            .map(|(name, w)| (name, w.fingerprint()))
+            .collect();
         Some(Fingerprint::of_json(&(&slot.label, workloads)))
     }
 
@@ -72,16 +80,31 @@ impl Facts {
     pub fn urls(&self, role: Role) -> Vec<Url> {
         let slot = match role {
             Role::Active => self.active,
-            Role::Preview => {
-                self.active.map_or_else(|| self.slots.keys().next().copied(), |slot| Some(slot.other()))
+            Role::Preview => self.active.map_or_else(
+                || self.slots.keys().next().copied(),
+                |slot| Some(slot.other()),
+            ),
+        };
+        let Some(slot) = slot.filter(|slot| self.slots.contains_key(slot)) else {
+            return Vec::new();
+        };
+        let url = |route: &Route| {
+            let address = if role == Role::Active {
+                route.live
+            } else {
+                route.preview
+            };
+            Url {
+                service: route.service.clone(),
+                slot,
+                url: format!("http://{address}"),
             }
         };
-        let Some(slot) = slot.filter(|slot| self.slots.contains_key(slot)) else { return Vec::new() };
-        let url = |route: &Route| {
-            let address = if role == Role::Active { route.live } else { route.preview };
-            Url { service: route.service.clone(), slot, url: format!("http://{address}") }
-        };
-        self.routes.values().filter(|route| route.objects.is_none()).map(url).collect()
+        self.routes
+            .values()
+            .filter(|route| route.objects.is_none())
+            .map(url)
+            .collect()
     }
 
     /// The release in the active slot.
@@ -109,7 +132,11 @@ impl SlotFacts {
     /// Whether every workload runs and every instance of it can take traffic.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.workloads.is_empty() && self.workloads.values().all(|w| w.health() == HealthState::Ready)
+        !self.workloads.is_empty()
+            && self
+                .workloads
+                .values()
+                .all(|w| w.health() == HealthState::Ready)
     }
 
     /// Whether its instances are meant to run.
@@ -195,7 +222,9 @@ pub struct Instance {
 }
 
 /// How an instance is. Ordered from best to worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
     /// It can take traffic.

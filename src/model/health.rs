@@ -4,7 +4,9 @@ use crate::model::Period;
 
 /// A health check. Without `path` and `run` it is a TCP connection to the service's port, and for a
 /// service without a port that the process stays up.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Health {
     /// An HTTP GET of this path must answer with a status of 200 to 399.

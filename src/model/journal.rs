@@ -97,7 +97,9 @@ impl Journal {
     /// Whether the run ended by itself, and was not killed.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.what, What::Ended { .. }))
+        self.entries
+            .iter()
+            .any(|entry| matches!(entry.what, What::Ended { .. }))
     }
 
     /// Whether this step is done.

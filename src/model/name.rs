@@ -41,11 +41,18 @@ fn check(kind: &'static str, value: &str) -> Result<(), NameError> {
     }
     let length = value.chars().count();
     if length > 63 {
-        return Err(NameError::TooLong { kind, value: value.to_owned(), length });
+        return Err(NameError::TooLong {
+            kind,
+            value: value.to_owned(),
+            length,
+        });
     }
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !value.chars().all(inner) || value.starts_with('-') || value.ends_with('-') {
-        return Err(NameError::NotALabel { kind, value: value.to_owned() });
+        return Err(NameError::NotALabel {
+            kind,
+            value: value.to_owned(),
+        });
     }
     Ok(())
 }
@@ -135,7 +142,10 @@ mod tests {
     fn anything_else_is_refused_with_its_reason() {
         let reason = |text: &str| text.parse::<ServiceName>().expect_err(text);
         assert!(matches!(reason(""), NameError::Empty { .. }));
-        assert!(matches!(reason(&"a".repeat(64)), NameError::TooLong { length: 64, .. }));
+        assert!(matches!(
+            reason(&"a".repeat(64)),
+            NameError::TooLong { length: 64, .. }
+        ));
         for bad in ["Web", "web_1", "-web", "web-", "wéb", "a.b", "a/b"] {
             assert!(matches!(reason(bad), NameError::NotALabel { .. }), "{bad}");
         }

@@ -38,7 +38,9 @@ pub mod mark {
 }
 
 /// Names one object of a cluster: `apps/v1/Deployment/shop-green/web`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectKey {
     /// `v1`, `apps/v1`.
@@ -55,13 +57,17 @@ impl ObjectKey {
     /// The group: empty for the core group.
     #[must_use]
     pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
+        self.api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
     }
 
     /// The version within the group.
     #[must_use]
     pub fn version(&self) -> &str {
-        self.api_version.split_once('/').map_or(&self.api_version, |(_, version)| version)
+        self.api_version
+            .split_once('/')
+            .map_or(&self.api_version, |(_, version)| version)
     }
 
     /// Kind and name, for a reader who knows the namespace: `Deployment/web`.
@@ -73,7 +79,12 @@ impl ObjectKey {
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { api_version, kind, namespace, name } = self;
+        let Self {
+            api_version,
+            kind,
+            namespace,
+            name,
+        } = self;
         match namespace {
             Some(namespace) => write!(f, "{api_version}/{kind}/{namespace}/{name}"),
             None => write!(f, "{api_version}/{kind}//{name}"),
@@ -94,7 +105,9 @@ impl FromStr for ObjectKey {
         let parts: Vec<&str> = text.split('/').collect();
         let (api_version, rest) = match parts[..] {
             [version, ref rest @ ..] if rest.len() == 3 => (version.to_owned(), rest),
-            [group, version, ref rest @ ..] if rest.len() == 3 => (format!("{group}/{version}"), rest),
+            [group, version, ref rest @ ..] if rest.len() == 3 => {
+                (format!("{group}/{version}"), rest)
+            }
             _ => return Err(ObjectKeyError(text.to_owned())),
         };
         if api_version.is_empty() || rest[0].is_empty() || rest[2].is_empty() {
@@ -138,7 +151,12 @@ impl TryFrom<Value> for Manifest {
         for path in ["/apiVersion", "/kind", "/metadata/name"] {
             match body.pointer(path) {
                 Some(Value::String(text)) if !text.is_empty() => {}
-                _ => return Err(ManifestError(format!("it has no `{}`", path[1..].replace('/', ".")))),
+                _ => {
+                    return Err(ManifestError(format!(
+                        "it has no `{}`",
+                        path[1..].replace('/', ".")
+                    )));
+                }
             }
         }
         Ok(Self(body))
@@ -164,7 +182,11 @@ impl Manifest {
     }
 
     fn text(&self, path: &str) -> String {
-        self.0.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        self.0
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// What names it.
@@ -173,7 +195,11 @@ impl Manifest {
         ObjectKey {
             api_version: self.text("/apiVersion"),
             kind: self.kind().to_owned(),
-            namespace: self.0.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned),
+            namespace: self
+                .0
+                .pointer("/metadata/namespace")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             name: self.name().to_owned(),
         }
     }
@@ -283,7 +309,9 @@ pub fn references(manifest: &Manifest) -> Vec<(String, String)> {
     let mut body = manifest.body().clone();
     if let Some(map) = body.as_object_mut() {
         for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
-            visit(key, value, &mut |kind, name| found.push((kind.to_owned(), name.clone())));
+            visit(key, value, &mut |kind, name| {
+                found.push((kind.to_owned(), name.clone()))
+            });
         }
     }
     found
@@ -309,20 +337,31 @@ fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) 
         }
         "scaleTargetRef" | "roleRef" | "targetRef" => by_kind(value, "", see),
         "subjects" | "targetRefs" => {
-            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "", see));
+            value
+                .as_array_mut()
+                .into_iter()
+                .flatten()
+                .for_each(|item| by_kind(item, "", see));
         }
         "backendRefs" => {
-            value.as_array_mut().into_iter().flatten().for_each(|item| by_kind(item, "Service", see));
+            value
+                .as_array_mut()
+                .into_iter()
+                .flatten()
+                .for_each(|item| by_kind(item, "Service", see));
         }
         "backendRef" => by_kind(value, "Service", see),
         _ => {}
     }
     match value {
-        Value::Object(map) => map.iter_mut().for_each(|(key, value)| visit(key, value, see)),
+        Value::Object(map) => map
+            .iter_mut()
+            .for_each(|(key, value)| visit(key, value, see)),
         Value::Array(items) => {
             for item in items {
                 if let Value::Object(map) = item {
-                    map.iter_mut().for_each(|(key, value)| visit(key, value, see));
+                    map.iter_mut()
+                        .for_each(|(key, value)| visit(key, value, see));
                 }
             }
         }
@@ -343,7 +382,11 @@ fn field(value: &mut Value, name: &str, kind: &str, see: &mut impl FnMut(&str, &
 }
 
 fn by_kind(value: &mut Value, default: &str, see: &mut impl FnMut(&str, &mut String)) {
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or(default).to_owned();
+    let kind = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or(default)
+        .to_owned();
     field(value, "name", &kind, see);
 }
 
@@ -460,7 +503,11 @@ mod tests {
 
     #[test]
     fn a_key_reads_back() {
-        for text in ["apps/v1/Deployment/shop/web", "v1/Namespace//shop", "v1/Secret/a/b"] {
+        for text in [
+            "apps/v1/Deployment/shop/web",
+            "v1/Namespace//shop",
+            "v1/Secret/a/b",
+        ] {
             assert_eq!(text.parse::<ObjectKey>().expect(text).to_string(), text);
         }
         for bad in ["", "v1/Pod/a", "a/b/c/d/e/f", "v1//a/b", "v1/Pod/a/"] {
@@ -482,15 +529,27 @@ mod tests {
         ];
         let names = Names::from([
             (("ConfigMap".to_owned(), "c".to_owned()), "c-1".to_owned()),
-            (("ServiceAccount".to_owned(), "s".to_owned()), "s-blue".to_owned()),
+            (
+                ("ServiceAccount".to_owned(), "s".to_owned()),
+                "s-blue".to_owned(),
+            ),
         ]);
         rename(&mut all, &names);
         assert_eq!(all[0].name(), "c-1");
         let spec = &all[1].body()["spec"]["template"]["spec"];
         assert_eq!(spec["serviceAccountName"], "s-blue");
-        assert_eq!(spec["containers"][0]["name"], "c", "a container's name refers to nothing");
-        assert_eq!(spec["containers"][0]["envFrom"][0]["configMapRef"]["name"], "c-1");
-        assert_eq!(spec["containers"][0]["env"][0]["valueFrom"]["configMapKeyRef"]["name"], "c-1");
+        assert_eq!(
+            spec["containers"][0]["name"], "c",
+            "a container's name refers to nothing"
+        );
+        assert_eq!(
+            spec["containers"][0]["envFrom"][0]["configMapRef"]["name"],
+            "c-1"
+        );
+        assert_eq!(
+            spec["containers"][0]["env"][0]["valueFrom"]["configMapKeyRef"]["name"],
+            "c-1"
+        );
         assert_eq!(spec["volumes"][0]["configMap"]["name"], "c-1");
         assert_eq!(spec["volumes"][0]["name"], "c");
         assert_eq!(spec["volumes"][1]["configMap"]["name"], "other");

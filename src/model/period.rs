@@ -25,7 +25,9 @@ pub struct Period(Duration);
 
 /// Why a text is not a period.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a duration: {reason} (write it with a unit, as `500ms`, `30s`, `10m`, `7d`)")]
+#[error(
+    "`{text}` is not a duration: {reason} (write it with a unit, as `500ms`, `30s`, `10m`, `7d`)"
+)]
 pub struct PeriodError {
     text: String,
     reason: String,
@@ -71,7 +73,10 @@ impl FromStr for Period {
     fn from_str(text: &str) -> Result<Self, PeriodError> {
         humantime::parse_duration(text)
             .map(Self)
-            .map_err(|error| PeriodError { text: text.to_owned(), reason: error.to_string() })
+            .map_err(|error| PeriodError {
+                text: text.to_owned(),
+                reason: error.to_string(),
+            })
     }
 }
 

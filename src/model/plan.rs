@@ -12,8 +12,8 @@ use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
 use crate::model::{
-    Address, ContentHash, EnvironmentName, Fingerprint, Manifest, Period, ProjectName, ReleaseNumber,
-    ServiceName, Slot,
+    Address, ContentHash, EnvironmentName, Fingerprint, Manifest, Period, ProjectName,
+    ReleaseNumber, ServiceName, Slot,
 };
 
 /// The version of the plan document. It goes up when a reader of the old one would misread the new one.
@@ -79,7 +79,9 @@ impl Plan {
     /// Whether any step moves live traffic.
     #[must_use]
     pub fn switches(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.action, Action::Switch { .. }))
+        self.steps
+            .iter()
+            .any(|step| matches!(step.action, Action::Switch { .. }))
     }
 }
 
@@ -135,7 +137,9 @@ pub struct Target {
 }
 
 /// A step's place in its plan, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct StepId(pub u32);
 
@@ -255,19 +259,30 @@ impl Action {
     pub fn title(&self) -> String {
         match self {
             Self::Build { .. } => "build".to_owned(),
-            Self::Apply { replace: true, .. } | Self::Provision { replace: true, .. } => "replace".to_owned(),
+            Self::Apply { replace: true, .. } | Self::Provision { replace: true, .. } => {
+                "replace".to_owned()
+            }
             Self::Apply { .. } => "apply".to_owned(),
             Self::Delete | Self::Withdraw => "delete".to_owned(),
             Self::Provision { .. } => "provision".to_owned(),
             Self::Route { .. } => "listen".to_owned(),
             Self::Unroute => "stop listening".to_owned(),
             Self::Place { running: false, .. } => "stop".to_owned(),
-            Self::Place { mode: PlaceMode::Fresh, .. } => "start".to_owned(),
+            Self::Place {
+                mode: PlaceMode::Fresh,
+                ..
+            } => "start".to_owned(),
             Self::Place { .. } => "replace".to_owned(),
             Self::Remove | Self::Empty => "take out".to_owned(),
             Self::Ready { .. } => "wait until ready".to_owned(),
-            Self::Check { stage: Stage::Before, checks } => format!("check before ({})", checks.len()),
-            Self::Check { stage: Stage::After, .. } => "verify".to_owned(),
+            Self::Check {
+                stage: Stage::Before,
+                checks,
+            } => format!("check before ({})", checks.len()),
+            Self::Check {
+                stage: Stage::After,
+                ..
+            } => "verify".to_owned(),
             Self::Switch { from, to } => format!("switch {} → {}", side(*from), side(*to)),
             Self::Keep { keep } => format!("keep warm for {keep}"),
         }

@@ -50,8 +50,9 @@ pub enum PlatformError {
 }
 
 /// The architectures that images are made for.
-const KNOWN: [&str; 9] =
-    ["amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"];
+const KNOWN: [&str; 9] = [
+    "amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le",
+];
 
 /// What the same architectures are called elsewhere.
 const ELSEWHERE: [(&str, &str); 8] = [
@@ -89,7 +90,11 @@ impl Platform {
             ("arm", None | Some("7")) => Some("v7"),
             (_, variant) => variant,
         };
-        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }
+        Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        }
     }
 
     /// The system.
@@ -123,19 +128,29 @@ impl Platform {
             .into_iter()
             .filter(|(there, _)| runs(there))
             // Of two that are alike the first one counts.
-            .reduce(|best, next| if next.0.variant > best.0.variant { next } else { best })
+            .reduce(|best, next| {
+                if next.0.variant > best.0.variant {
+                    next
+                } else {
+                    best
+                }
+            })
             .map(|(_, image)| image)
     }
 }
 
 /// The images of an index, by the platform that each is for.
 pub fn images(index: &Value) -> impl Iterator<Item = (Platform, Digest)> {
-    index["manifests"].as_array().into_iter().flatten().filter_map(|entry| {
-        let platform = &entry["platform"];
-        let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
-        let platform = Platform::new(os, architecture, platform["variant"].as_str());
-        Some((platform, entry["digest"].as_str()?.parse().ok()?))
-    })
+    index["manifests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let platform = &entry["platform"];
+            let (os, architecture) = (platform["os"].as_str()?, platform["architecture"].as_str()?);
+            let platform = Platform::new(os, architecture, platform["variant"].as_str());
+            Some((platform, entry["digest"].as_str()?.parse().ok()?))
+        })
 }
 
 impl FromStr for Platform {
@@ -144,12 +159,19 @@ impl FromStr for Platform {
         let mut parts = text.split('/');
         let (os, architecture, variant) = (parts.next(), parts.next(), parts.next());
         let plain = |part: &str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            !part.is_empty()
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         };
         let (Some(os), Some(architecture), None) = (os, architecture, parts.next()) else {
             return Err(PlatformError::Form(text.to_owned()));
         };
-        if ![Some(os), Some(architecture), variant].into_iter().flatten().all(plain) {
+        if ![Some(os), Some(architecture), variant]
+            .into_iter()
+            .flatten()
+            .all(plain)
+        {
             return Err(PlatformError::Form(text.to_owned()));
         }
         if os != "linux" {
@@ -161,7 +183,10 @@ impl FromStr for Platform {
                 || format!("one of {}", KNOWN.join(", ")),
                 |(_, name)| format!("write `linux/{name}`"),
             );
-            return Err(PlatformError::Architecture { given: architecture.to_owned(), help });
+            return Err(PlatformError::Architecture {
+                given: architecture.to_owned(),
+                help,
+            });
         }
         Ok(Self::new(os, architecture, variant))
     }
@@ -183,7 +208,9 @@ impl From<Platform> for String {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+        self.variant
+            .as_ref()
+            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }
 
@@ -208,8 +235,20 @@ mod tests {
     #[test]
     fn what_is_no_platform_is_told_what_to_write() {
         let said = |text: &str| text.parse::<Platform>().expect_err(text).to_string();
-        for text in ["", "linux", "amd64", "linux/", "linux/amd64/v2/x", "linux/a md", "/amd64"] {
-            assert!(said(text).contains("as `linux/amd64`"), "{text}: {}", said(text));
+        for text in [
+            "",
+            "linux",
+            "amd64",
+            "linux/",
+            "linux/amd64/v2/x",
+            "linux/a md",
+            "/amd64",
+        ] {
+            assert!(
+                said(text).contains("as `linux/amd64`"),
+                "{text}: {}",
+                said(text)
+            );
         }
         assert!(said("windows/amd64").contains("`linux`"));
         assert!(said("linux/aarch64").ends_with("write `linux/arm64`"));
@@ -219,13 +258,34 @@ mod tests {
     #[test]
     fn the_image_for_a_platform_is_its_own_or_one_of_an_older_variant() {
         let index = |names: &[&str]| -> Vec<(Platform, usize)> {
-            names.iter().enumerate().map(|(at, name)| (platform(name), at)).collect()
+            names
+                .iter()
+                .enumerate()
+                .map(|(at, name)| (platform(name), at))
+                .collect()
         };
-        assert_eq!(platform("linux/arm64").choose(index(&["linux/amd64", "linux/arm64"])), Some(1));
-        assert_eq!(platform("linux/arm/v7").choose(index(&["linux/arm/v5", "linux/arm/v6"])), Some(1));
-        assert_eq!(platform("linux/arm/v6").choose(index(&["linux/arm/v7", "linux/arm/v5"])), Some(1));
-        assert_eq!(platform("linux/amd64").choose(index(&["linux/amd64/v3"])), None, "it may not run that");
+        assert_eq!(
+            platform("linux/arm64").choose(index(&["linux/amd64", "linux/arm64"])),
+            Some(1)
+        );
+        assert_eq!(
+            platform("linux/arm/v7").choose(index(&["linux/arm/v5", "linux/arm/v6"])),
+            Some(1)
+        );
+        assert_eq!(
+            platform("linux/arm/v6").choose(index(&["linux/arm/v7", "linux/arm/v5"])),
+            Some(1)
+        );
+        assert_eq!(
+            platform("linux/amd64").choose(index(&["linux/amd64/v3"])),
+            None,
+            "it may not run that"
+        );
         let unknown = [(Platform::new("unknown", "unknown", None), 0)];
-        assert_eq!(platform("linux/amd64").choose(unknown), None, "an attestation is no image");
+        assert_eq!(
+            platform("linux/amd64").choose(unknown),
+            None,
+            "an attestation is no image"
+        );
     }
 }

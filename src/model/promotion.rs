@@ -50,7 +50,9 @@ pub enum Mode {
 }
 
 /// The rules of a promotion.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Promotion {
     /// Who switches traffic.
@@ -78,7 +80,9 @@ impl Default for Promotion {
 }
 
 /// The prober: what measures that a switch lost nothing.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Probe {
     /// Requests a second to each service with a port; 0 turns the prober off.
@@ -94,6 +98,11 @@ pub struct Probe {
 
 impl Default for Probe {
     fn default() -> Self {
-        Self { rate: 50, path: None, timeout: Period::from_secs(5), linger: Period::from_millis(500) }
+        Self {
+            rate: 50,
+            path: None,
+            timeout: Period::from_secs(5),
+            linger: Period::from_millis(500),
+        }
     }
 }

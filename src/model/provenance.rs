@@ -45,12 +45,17 @@ impl Statement<'_> {
         let mut dependencies: Vec<Value> = Vec::new();
         if let Some(commit) = &self.source.commit {
             let origin = self.source.origin.clone().unwrap_or_default();
-            let dirty = if self.source.dirty { json!({"uncommitted_changes": true}) } else { json!({}) };
+            let dirty = if self.source.dirty {
+                json!({"uncommitted_changes": true})
+            } else {
+                json!({})
+            };
             dependencies.push(json!({"uri": format!("git+{origin}"), "digest": {"gitCommit": commit}, "annotations": dirty}));
         }
         for (reference, digest) in &self.bases {
-            dependencies
-                .push(json!({"uri": format!("oci://{reference}"), "digest": {"sha256": digest.hex()}}));
+            dependencies.push(
+                json!({"uri": format!("oci://{reference}"), "digest": {"sha256": digest.hex()}}),
+            );
         }
         json!({
             "_type": "https://in-toto.io/Statement/v1",
@@ -86,7 +91,10 @@ mod tests {
             dockerfile: "Dockerfile".into(),
             target: None,
             args: BTreeMap::new(),
-            secrets: BTreeMap::from([("token".to_owned(), SecretRef::File("/run/secrets/token".into()))]),
+            secrets: BTreeMap::from([(
+                "token".to_owned(),
+                SecretRef::File("/run/secrets/token".into()),
+            )]),
             cache_from: Vec::new(),
             cache_to: None,
             labels: BTreeMap::new(),
@@ -95,7 +103,10 @@ mod tests {
             within: an_hour(),
         });
         let (image, base) = (Digest::of(b"image"), Digest::of(b"base"));
-        let source = Source { commit: Some("3f2c1ab".to_owned()), ..Source::default() };
+        let source = Source {
+            commit: Some("3f2c1ab".to_owned()),
+            ..Source::default()
+        };
         let statement = Statement {
             repository: "registry.example.com/shop/web",
             image: &image,
@@ -108,8 +119,14 @@ mod tests {
         let json = statement.json();
         assert_eq!(json["subject"][0]["digest"]["sha256"], image.hex());
         let built = &json["predicate"]["buildDefinition"];
-        assert_eq!(built["resolvedDependencies"][0]["digest"]["gitCommit"], "3f2c1ab");
-        assert_eq!(built["resolvedDependencies"][1]["digest"]["sha256"], base.hex());
+        assert_eq!(
+            built["resolvedDependencies"][0]["digest"]["gitCommit"],
+            "3f2c1ab"
+        );
+        assert_eq!(
+            built["resolvedDependencies"][1]["digest"]["sha256"],
+            base.hex()
+        );
         assert_eq!(built["externalParameters"]["secrets"], json!(["token"]));
         assert!(!json.to_string().contains("/run/secrets"), "{json}");
     }

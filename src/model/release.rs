@@ -11,7 +11,9 @@ use crate::model::workload::Workload;
 use crate::model::{ContentHash, EnvironmentName, ServiceName, Slot};
 
 /// A release's number: counts up from 1 in its environment and is never used twice for different content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct ReleaseNumber(pub u64);
 

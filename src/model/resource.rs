@@ -13,7 +13,9 @@ use crate::model::{ContentHash, Digest, Fingerprint};
 pub type Settings = BTreeMap<String, Value>;
 
 /// A kind of resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceKind {
     /// A registry's repository.
@@ -64,7 +66,10 @@ impl ResourceKind {
     /// Whether it belongs to a cluster, or is one.
     #[must_use]
     pub const fn is_of_cluster(self) -> bool {
-        !matches!(self, Self::Repository | Self::PullThrough | Self::Replication)
+        !matches!(
+            self,
+            Self::Repository | Self::PullThrough | Self::Replication
+        )
     }
 
     /// The settings that cannot be changed: another value means another resource.
@@ -75,7 +80,9 @@ impl ResourceKind {
             Self::PullThrough => setting == "upstream",
             Self::Replication | Self::Addon | Self::AccessEntry => false,
             Self::Cluster => matches!(setting, "role" | "subnets"),
-            Self::NodeGroup => matches!(setting, "role" | "subnets" | "instance_types" | "disk_size"),
+            Self::NodeGroup => {
+                matches!(setting, "role" | "subnets" | "instance_types" | "disk_size")
+            }
             Self::FargateProfile => matches!(setting, "namespaces" | "subnets" | "role"),
         }
     }
@@ -106,8 +113,13 @@ impl FromStr for ResourceKey {
     fn from_str(text: &str) -> Result<Self, ResourceKeyError> {
         let parse = || {
             let (kind, name) = text.split_once('.').filter(|(_, name)| !name.is_empty())?;
-            let kind = ResourceKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
-            Some(Self { kind, name: name.to_owned() })
+            let kind = ResourceKind::ALL
+                .into_iter()
+                .find(|known| known.as_str() == kind)?;
+            Some(Self {
+                kind,
+                name: name.to_owned(),
+            })
         };
         parse().ok_or_else(|| ResourceKeyError(text.to_owned()))
     }
@@ -121,7 +133,9 @@ impl serde::Serialize for ResourceKey {
 
 impl<'de> serde::Deserialize<'de> for ResourceKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -167,7 +181,14 @@ impl ResourceFacts {
     /// A resource that is not there.
     #[must_use]
     pub const fn absent(key: ResourceKey) -> Self {
-        Self { key, settings: None, wanted: true, is_callers: false, notes: Vec::new(), images: Vec::new() }
+        Self {
+            key,
+            settings: None,
+            wanted: true,
+            is_callers: false,
+            notes: Vec::new(),
+            images: Vec::new(),
+        }
     }
 
     /// Over the settings as they are now; none when it is not there.

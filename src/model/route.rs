@@ -52,7 +52,8 @@ impl Proxy {
     /// The file's text when `slot` has live traffic.
     #[must_use]
     pub fn text(&self, slot: Option<Slot>) -> &str {
-        slot.and_then(|slot| self.to.get(&slot)).unwrap_or(&self.off)
+        slot.and_then(|slot| self.to.get(&slot))
+            .unwrap_or(&self.off)
     }
 }
 
@@ -83,7 +84,12 @@ pub struct Login {
 impl Route {
     /// A way in without slots of its own, proxy or publication.
     #[must_use]
-    pub const fn plain(service: ServiceName, live: SocketAddr, preview: SocketAddr, limits: Limits) -> Self {
+    pub const fn plain(
+        service: ServiceName,
+        live: SocketAddr,
+        preview: SocketAddr,
+        limits: Limits,
+    ) -> Self {
         Self {
             service,
             live,
@@ -101,7 +107,10 @@ impl Route {
     pub fn of_objects(service: ServiceName, objects: ObjectsRoute) -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let objects = Some(Box::new(objects));
-        Self { objects, ..Self::plain(service, nowhere, nowhere, Limits::default()) }
+        Self {
+            objects,
+            ..Self::plain(service, nowhere, nowhere, Limits::default())
+        }
     }
 }
 
@@ -109,9 +118,15 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.objects {
             None => {
-                let by = if self.proxy.is_some() { " by nginx" } else { "" };
+                let by = if self.proxy.is_some() {
+                    " by nginx"
+                } else {
+                    ""
+                };
                 write!(f, "live on {}{by}, preview on {}", self.live, self.preview)?;
-                self.slots.iter().try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
+                self.slots
+                    .iter()
+                    .try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
             }
             Some(objects) => {
                 write!(f, "{}", objects.off.key().short())?;
@@ -150,12 +165,15 @@ impl ObjectsRoute {
     /// The live object when `slot` has its traffic.
     #[must_use]
     pub fn live(&self, slot: Option<Slot>) -> &Manifest {
-        slot.and_then(|slot| self.to.get(&slot)).unwrap_or(&self.off)
+        slot.and_then(|slot| self.to.get(&slot))
+            .unwrap_or(&self.off)
     }
 }
 
 /// What the router allows a client.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// The largest request body; a larger one is answered with 413.

@@ -86,12 +86,24 @@ impl Bill<'_> {
     /// What the format does not take, in words.
     pub fn json(&self) -> Result<Vec<u8>, String> {
         let contents = self.contents;
-        let mut components: Vec<Component> =
-            self.bases.iter().map(|(name, digest)| base(name, digest)).collect();
+        let mut components: Vec<Component> = self
+            .bases
+            .iter()
+            .map(|(name, digest)| base(name, digest))
+            .collect();
         components.extend(contents.system.as_ref().map(System::component));
-        components
-            .extend(contents.packages.iter().map(|package| package.component(contents.system.as_ref())));
-        components.extend(contents.files.iter().map(|(path, digest)| file(path, digest)));
+        components.extend(
+            contents
+                .packages
+                .iter()
+                .map(|package| package.component(contents.system.as_ref())),
+        );
+        components.extend(
+            contents
+                .files
+                .iter()
+                .map(|(path, digest)| file(path, digest)),
+        );
         let bom = Bom {
             version: 1,
             serial_number: None,
@@ -102,7 +114,8 @@ impl Bill<'_> {
             ..Bom::default()
         };
         let mut bytes = Vec::new();
-        bom.output_as_json_v1_5(&mut bytes).map_err(|error| error.to_string())?;
+        bom.output_as_json_v1_5(&mut bytes)
+            .map_err(|error| error.to_string())?;
         Ok(bytes)
     }
 
@@ -114,11 +127,21 @@ impl Bill<'_> {
             Some(IMAGE.to_owned()),
         );
         image.hashes = Some(hashes(self.image));
-        let gaps = self.contents.gaps.iter().map(|gap| Property::new("shipit:not-looked-into", gap));
-        let looked =
-            Property::new("shipit:looked-for", "packages of dpkg and apk, and files that `pack` copied in");
+        let gaps = self
+            .contents
+            .gaps
+            .iter()
+            .map(|gap| Property::new("shipit:not-looked-into", gap));
+        let looked = Property::new(
+            "shipit:looked-for",
+            "packages of dpkg and apk, and files that `pack` copied in",
+        );
         Metadata {
-            tools: Some(Tools::List(vec![Tool::new("shipit", "shipit", env!("CARGO_PKG_VERSION"))])),
+            tools: Some(Tools::List(vec![Tool::new(
+                "shipit",
+                "shipit",
+                env!("CARGO_PKG_VERSION"),
+            )])),
             component: Some(image),
             properties: Some(Properties(std::iter::once(looked).chain(gaps).collect())),
             ..Metadata::default()
@@ -127,8 +150,11 @@ impl Bill<'_> {
 
     /// Nobody knows whether a list is whole that packages and copied files make up.
     fn whole(&self) -> Composition {
-        let aggregate =
-            if self.contents.gaps.is_empty() { AggregateType::Unknown } else { AggregateType::Incomplete };
+        let aggregate = if self.contents.gaps.is_empty() {
+            AggregateType::Unknown
+        } else {
+            AggregateType::Incomplete
+        };
         let assemblies = Some(vec![BomReference::new(IMAGE)]);
         Composition {
             bom_ref: None,
@@ -145,18 +171,23 @@ impl Bill<'_> {
 const IMAGE: &str = "image";
 
 fn hashes(digest: &Digest) -> Hashes {
-    Hashes(vec![Hash { alg: HashAlgorithm::SHA_256, content: HashValue(digest.hex().to_owned()) }])
+    Hashes(vec![Hash {
+        alg: HashAlgorithm::SHA_256,
+        content: HashValue(digest.hex().to_owned()),
+    }])
 }
 
 fn base(reference: &str, digest: &Digest) -> Component {
     let named = Some(format!("base:{reference}"));
-    let mut component = Component::new(Classification::Container, reference, digest.as_str(), named);
+    let mut component =
+        Component::new(Classification::Container, reference, digest.as_str(), named);
     component.hashes = Some(hashes(digest));
     component
 }
 
 fn file(path: &str, digest: &Digest) -> Component {
-    let mut component = Component::new(Classification::File, path, "", Some(format!("file:{path}")));
+    let mut component =
+        Component::new(Classification::File, path, "", Some(format!("file:{path}")));
     component.version = None;
     component.hashes = Some(hashes(digest));
     component
@@ -166,7 +197,8 @@ impl System {
     fn component(&self) -> Component {
         let version = self.version.as_deref().unwrap_or_default();
         let named = Some("operating-system".to_owned());
-        let mut component = Component::new(Classification::OperatingSystem, &self.id, version, named);
+        let mut component =
+            Component::new(Classification::OperatingSystem, &self.id, version, named);
         component.version = component.version.filter(|_| self.version.is_some());
         component
     }
@@ -176,16 +208,23 @@ impl Package {
     fn component(&self, system: Option<&System>) -> Component {
         let url = self.url(system);
         let architecture = self.architecture.as_deref().unwrap_or_default();
-        let named = Some(format!("{}:{}@{}:{architecture}", self.manager.kind(), self.name, self.version));
-        let mut component = Component::new(Classification::Library, &self.name, &self.version, named);
+        let named = Some(format!(
+            "{}:{}@{}:{architecture}",
+            self.manager.kind(),
+            self.name,
+            self.version
+        ));
+        let mut component =
+            Component::new(Classification::Library, &self.name, &self.version, named);
         component.purl = url.and_then(|url| Purl::from_str(&url).ok());
         component
     }
 
     /// Its package URL (purl-spec), as scanners look it up.
     fn url(&self, system: Option<&System>) -> Option<String> {
-        let mut builder = GenericPurlBuilder::new(self.manager.kind().to_owned(), self.name.as_str())
-            .with_version(self.version.as_str());
+        let mut builder =
+            GenericPurlBuilder::new(self.manager.kind().to_owned(), self.name.as_str())
+                .with_version(self.version.as_str());
         let distribution = system.map(|system| match &system.version {
             Some(version) => format!("{}-{version}", system.id),
             None => system.id.clone(),
@@ -220,7 +259,9 @@ impl Manager {
     #[must_use]
     pub fn installed(self, database: &str) -> Vec<Package> {
         let entries = database.split("\n\n");
-        entries.filter_map(|entry| self.package(&fields(entry))).collect()
+        entries
+            .filter_map(|entry| self.package(&fields(entry)))
+            .collect()
     }
 
     fn package(self, fields: &BTreeMap<&str, &str>) -> Option<Package> {
@@ -229,10 +270,18 @@ impl Manager {
             Self::Apk => ("P", "V", "A", "o"),
         };
         // Debian keeps what was removed and still has its configuration; images without dpkg say nothing of it.
-        if fields.get("Status").is_some_and(|status| !status.ends_with(" installed")) {
+        if fields
+            .get("Status")
+            .is_some_and(|status| !status.ends_with(" installed"))
+        {
             return None;
         }
-        let of = |key: &str| fields.get(key).map(|text| (*text).to_owned()).filter(|text| !text.is_empty());
+        let of = |key: &str| {
+            fields
+                .get(key)
+                .map(|text| (*text).to_owned())
+                .filter(|text| !text.is_empty())
+        };
         let name = of(name)?;
         let source = of(source).map(|text| text.split(' ').next().unwrap_or_default().to_owned());
         Some(Package {
@@ -248,7 +297,10 @@ impl Manager {
 /// The fields of an entry; lines that go on another are left out.
 fn fields(entry: &str) -> BTreeMap<&str, &str> {
     let lines = entry.lines().filter(|line| !line.starts_with([' ', '\t']));
-    lines.filter_map(|line| line.split_once(':')).map(|(key, value)| (key, value.trim())).collect()
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key, value.trim()))
+        .collect()
 }
 
 impl System {
@@ -256,10 +308,15 @@ impl System {
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let of = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
             Some(line.trim().trim_matches(['"', '\'']).to_owned()).filter(|value| !value.is_empty())
         };
-        Some(Self { id: of("ID")?, version: of("VERSION_ID") })
+        Some(Self {
+            id: of("ID")?,
+            version: of("VERSION_ID"),
+        })
     }
 }
 
@@ -275,21 +332,34 @@ mod tests {
     #[test]
     fn databases_say_what_is_installed() {
         let packages = Manager::Dpkg.installed(STATUS);
-        let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+        let names: Vec<&str> = packages
+            .iter()
+            .map(|package| package.name.as_str())
+            .collect();
         assert_eq!(names, ["libc6", "tzdata"], "what was removed is not there");
         assert_eq!(packages[0].source.as_deref(), Some("glibc"));
         let apk = "C:Q1abc\nP:musl\nV:1.2.5-r9\nA:x86_64\no:musl\nF:lib\nR:ld.so\n\nP:libcrypto3\nV:3.5.0-r0\nA:x86_64\no:openssl\n";
         let packages = Manager::Apk.installed(apk);
         assert_eq!(packages.len(), 2);
-        assert_eq!((packages[0].source.clone(), packages[1].source.as_deref()), (None, Some("openssl")));
-        assert!(Manager::Dpkg.installed("no database at all\n\u{0}\n").is_empty());
+        assert_eq!(
+            (packages[0].source.clone(), packages[1].source.as_deref()),
+            (None, Some("openssl"))
+        );
+        assert!(
+            Manager::Dpkg
+                .installed("no database at all\n\u{0}\n")
+                .is_empty()
+        );
     }
 
     #[test]
     fn an_os_release_names_the_system() {
-        let debian =
-            System::read("PRETTY_NAME=\"Debian 13\"\nVERSION_ID=\"13\"\nID=debian\n").expect("a system");
-        assert_eq!((debian.id.as_str(), debian.version.as_deref()), ("debian", Some("13")));
+        let debian = System::read("PRETTY_NAME=\"Debian 13\"\nVERSION_ID=\"13\"\nID=debian\n")
+            .expect("a system");
+        assert_eq!(
+            (debian.id.as_str(), debian.version.as_deref()),
+            ("debian", Some("13"))
+        );
         assert_eq!(System::read("NAME=x\n"), None);
     }
 
@@ -297,7 +367,10 @@ mod tests {
     fn the_bill_is_valid_and_the_same_every_time() {
         let (image, base) = (Digest::of(b"image"), Digest::of(b"base"));
         let contents = Contents {
-            system: Some(System { id: "debian".to_owned(), version: Some("13".to_owned()) }),
+            system: Some(System {
+                id: "debian".to_owned(),
+                version: Some("13".to_owned()),
+            }),
             packages: Manager::Dpkg.installed(STATUS).into_iter().collect(),
             files: BTreeMap::from([("/app/message.txt".to_owned(), Digest::of(b"v1"))]),
             gaps: BTreeSet::from(["layer 1 is too large".to_owned()]),
@@ -327,6 +400,9 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said} is not in {text}");
         }
-        assert!(!text.contains("serialNumber") && !text.contains("timestamp"), "{text}");
+        assert!(
+            !text.contains("serialNumber") && !text.contains("timestamp"),
+            "{text}"
+        );
     }
 }

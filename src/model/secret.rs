@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Where a secret's value is read from, while applying and not before.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretRef {
     /// A file's content, without the last line end. The agent reads it again at each start of an instance.
@@ -16,7 +18,9 @@ pub enum SecretRef {
 }
 
 /// A field of a secret in Vault.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(deny_unknown_fields)]
 pub struct VaultRef {
     /// The secret's path, mount included: `secret/data/storefront`.

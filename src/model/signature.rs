@@ -5,7 +5,8 @@
 //! asked; certificates and transparency logs are not looked at.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,10 +38,17 @@ impl PublicKey {
     pub fn read(pem: &str) -> Result<Self, String> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "there is no `-----BEGIN PUBLIC KEY-----` in it".to_owned())?;
-        let algorithms: [&'static dyn VerificationAlgorithm; 3] =
-            [&ECDSA_P256_SHA256_ASN1, &ED25519, &RSA_PKCS1_2048_8192_SHA256];
-        let key = algorithms.into_iter().find_map(|kind| ParsedPublicKey::new(kind, der.as_ref()).ok());
-        key.map(Self).ok_or_else(|| "it is a key of another kind than ECDSA P-256, Ed25519 or RSA".to_owned())
+        let algorithms: [&'static dyn VerificationAlgorithm; 3] = [
+            &ECDSA_P256_SHA256_ASN1,
+            &ED25519,
+            &RSA_PKCS1_2048_8192_SHA256,
+        ];
+        let key = algorithms
+            .into_iter()
+            .find_map(|kind| ParsedPublicKey::new(kind, der.as_ref()).ok());
+        key.map(Self).ok_or_else(|| {
+            "it is a key of another kind than ECDSA P-256, Ed25519 or RSA".to_owned()
+        })
     }
 
     fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -72,9 +80,15 @@ pub enum Form {
 ///
 /// # Errors
 /// Why each of those that were found does not count.
-pub fn signer<'a>(found: &[Found], image: &Digest, keys: &'a [KeyFile]) -> Result<&'a KeyFile, Vec<String>> {
-    let keys: Vec<(&KeyFile, PublicKey)> =
-        keys.iter().filter_map(|key| Some((key, PublicKey::read(&key.pem).ok()?))).collect();
+pub fn signer<'a>(
+    found: &[Found],
+    image: &Digest,
+    keys: &'a [KeyFile],
+) -> Result<&'a KeyFile, Vec<String>> {
+    let keys: Vec<(&KeyFile, PublicKey)> = keys
+        .iter()
+        .filter_map(|key| Some((key, PublicKey::read(&key.pem).ok()?)))
+        .collect();
     let mut reasons = Vec::new();
     for one in found {
         match one.form.signer(image, &keys) {
@@ -92,7 +106,11 @@ pub fn command(repository: &str, image: &Digest) -> String {
 }
 
 impl Form {
-    fn signer<'a>(&self, image: &Digest, keys: &[(&'a KeyFile, PublicKey)]) -> Result<&'a KeyFile, String> {
+    fn signer<'a>(
+        &self,
+        image: &Digest,
+        keys: &[(&'a KeyFile, PublicKey)],
+    ) -> Result<&'a KeyFile, String> {
         match self {
             Self::Payload(payload, signature) => {
                 let key = by(keys, payload, &decode(signature)?)?;
@@ -102,9 +120,16 @@ impl Form {
                 let bundle = json(bundle)?;
                 let envelope = &bundle["dsseEnvelope"];
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                let (kind, payload) = (text(&envelope["payloadType"]), decode(&text(&envelope["payload"]))?);
+                let (kind, payload) = (
+                    text(&envelope["payloadType"]),
+                    decode(&text(&envelope["payload"]))?,
+                );
                 let message = authenticated(&kind, &payload);
-                let signatures = envelope["signatures"].as_array().into_iter().flatten().take(MOST);
+                let signatures = envelope["signatures"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .take(MOST);
                 let key = signatures
                     .filter_map(|signature| decode(&text(&signature["sig"])).ok())
                     .find_map(|signature| by(keys, &message, &signature).ok())
@@ -126,12 +151,16 @@ fn by<'a>(
     message: &[u8],
     signature: &[u8],
 ) -> Result<&'a KeyFile, String> {
-    let found = keys.iter().find(|(_, key)| key.has_signed(message, signature));
+    let found = keys
+        .iter()
+        .find(|(_, key)| key.has_signed(message, signature));
     found.map(|(file, _)| *file).ok_or_else(|| OTHER.to_owned())
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, String> {
-    STANDARD.decode(text.trim()).map_err(|_| "it is not in base64".to_owned())
+    STANDARD
+        .decode(text.trim())
+        .map_err(|_| "it is not in base64".to_owned())
 }
 
 fn json(bytes: &[u8]) -> Result<Value, String> {
@@ -178,7 +207,9 @@ mod tests {
 
     use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
     use aws_lc_rs::rand::SystemRandom;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+    };
     use serde_json::json;
 
     use super::*;
@@ -188,7 +219,10 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
             STANDARD.encode(der.as_ref())
         );
-        KeyFile { file: PathBuf::from("cosign.pub"), pem }
+        KeyFile {
+            file: PathBuf::from("cosign.pub"),
+            pem,
+        }
     }
 
     struct Signer(EcdsaKeyPair);
@@ -214,17 +248,25 @@ mod tests {
             let payload = statement.to_string();
             let signature = self.sign(&authenticated(kind, payload.as_bytes()));
             let envelope = json!({"payload": STANDARD.encode(&payload), "payloadType": kind, "signatures": [{"sig": signature}]});
-            found(Form::Bundle(json!({"dsseEnvelope": envelope}).to_string().into_bytes()))
+            found(Form::Bundle(
+                json!({"dsseEnvelope": envelope}).to_string().into_bytes(),
+            ))
         }
     }
 
     fn found(form: Form) -> Found {
-        Found { place: "there".to_owned(), form }
+        Found {
+            place: "there".to_owned(),
+            form,
+        }
     }
 
     fn payload(kind: &str, image: &Digest) -> Vec<u8> {
-        let critical = json!({"identity": {}, "image": {"docker-manifest-digest": image}, "type": kind});
-        json!({"critical": critical, "optional": null}).to_string().into_bytes()
+        let critical =
+            json!({"identity": {}, "image": {"docker-manifest-digest": image}, "type": kind});
+        json!({"critical": critical, "optional": null})
+            .to_string()
+            .into_bytes()
     }
 
     fn statement(kind: &str, image: &Digest) -> Value {
@@ -233,7 +275,9 @@ mod tests {
     }
 
     fn refused(found: Found, image: &Digest, keys: &[KeyFile]) -> String {
-        signer(&[found], image, keys).expect_err("refused").join("\n")
+        signer(&[found], image, keys)
+            .expect_err("refused")
+            .join("\n")
     }
 
     const IMAGE: &str = "cosign container image signature";
@@ -246,19 +290,39 @@ mod tests {
         let (image, other) = (Digest::of(b"image"), Digest::of(b"other"));
         let keys = [right.key()];
         let good = right.payload(&payload(IMAGE, &image));
-        assert_eq!(signer(std::slice::from_ref(&good), &image, &keys), Ok(&keys[0]));
-        assert!(refused(wrong.payload(&payload(IMAGE, &image)), &image, &keys).contains("one of the keys"));
-        assert!(refused(right.payload(&payload(IMAGE, &other)), &image, &keys).contains(other.as_str()));
-        assert!(refused(right.payload(&payload("atomic", &image)), &image, &keys).contains("not an image"));
+        assert_eq!(
+            signer(std::slice::from_ref(&good), &image, &keys),
+            Ok(&keys[0])
+        );
+        assert!(
+            refused(wrong.payload(&payload(IMAGE, &image)), &image, &keys)
+                .contains("one of the keys")
+        );
+        assert!(
+            refused(right.payload(&payload(IMAGE, &other)), &image, &keys).contains(other.as_str())
+        );
+        assert!(
+            refused(right.payload(&payload("atomic", &image)), &image, &keys)
+                .contains("not an image")
+        );
         assert!(refused(right.payload(b"{}"), &image, &keys).contains("not an image"));
         assert!(refused(right.payload(b"garbage"), &image, &keys).contains("cannot be read"));
         assert!(
-            refused(found(Form::Payload(payload(IMAGE, &image), "?".to_owned())), &image, &keys)
-                .contains("base64")
+            refused(
+                found(Form::Payload(payload(IMAGE, &image), "?".to_owned())),
+                &image,
+                &keys
+            )
+            .contains("base64")
         );
-        let Form::Payload(mut bytes, signature) = good.form.clone() else { panic!("a payload") };
+        let Form::Payload(mut bytes, signature) = good.form.clone() else {
+            panic!("a payload")
+        };
         bytes.push(b' ');
-        assert!(refused(found(Form::Payload(bytes, signature)), &image, &keys).contains("one of the keys"));
+        assert!(
+            refused(found(Form::Payload(bytes, signature)), &image, &keys)
+                .contains("one of the keys")
+        );
         // One that counts is enough, wherever it stands, and whichever key it was made with.
         let (several, both) = ([wrong.payload(b"{}"), good], [wrong.key(), right.key()]);
         assert_eq!(signer(&several, &image, &both), Ok(&both[1]));
@@ -274,22 +338,44 @@ mod tests {
         let good = right.bundle(STATEMENT, &statement(SIGNED, &image));
         assert_eq!(signer(&[good], &image, &keys), Ok(&keys[0]));
         assert!(
-            refused(wrong.bundle(STATEMENT, &statement(SIGNED, &image)), &image, &keys)
-                .contains("one of the keys")
+            refused(
+                wrong.bundle(STATEMENT, &statement(SIGNED, &image)),
+                &image,
+                &keys
+            )
+            .contains("one of the keys")
         );
         assert!(
-            refused(right.bundle(STATEMENT, &statement(SIGNED, &other)), &image, &keys)
-                .contains("another image")
+            refused(
+                right.bundle(STATEMENT, &statement(SIGNED, &other)),
+                &image,
+                &keys
+            )
+            .contains("another image")
         );
         let attested = statement("https://slsa.dev/provenance/v1", &image);
-        assert!(refused(right.bundle(STATEMENT, &attested), &image, &keys).contains("statement about"));
         assert!(
-            refused(right.bundle("text/plain", &statement(SIGNED, &image)), &image, &keys)
-                .contains("statement about")
+            refused(right.bundle(STATEMENT, &attested), &image, &keys).contains("statement about")
         );
-        for bundle in ["", "[]", "{\"messageSignature\": {}}", "{\"dsseEnvelope\": {\"payload\": \"e30=\"}}"]
-        {
-            refused(found(Form::Bundle(bundle.as_bytes().to_vec())), &image, &keys);
+        assert!(
+            refused(
+                right.bundle("text/plain", &statement(SIGNED, &image)),
+                &image,
+                &keys
+            )
+            .contains("statement about")
+        );
+        for bundle in [
+            "",
+            "[]",
+            "{\"messageSignature\": {}}",
+            "{\"dsseEnvelope\": {\"payload\": \"e30=\"}}",
+        ] {
+            refused(
+                found(Form::Bundle(bundle.as_bytes().to_vec())),
+                &image,
+                &keys,
+            );
         }
     }
 
@@ -299,13 +385,19 @@ mod tests {
         let image = "sha256:a253ea64eea393bdc0488fcd69f6ca87dbd36e85845b0594c0dd6fc06eb62402"
             .parse()
             .expect("a digest");
-        let keys =
-            [KeyFile { file: "cosign.pub".into(), pem: include_str!("signature/cosign.pub").to_owned() }];
+        let keys = [KeyFile {
+            file: "cosign.pub".into(),
+            pem: include_str!("signature/cosign.pub").to_owned(),
+        }];
         let payload = include_bytes!("signature/payload.json").to_vec();
         let signature = include_str!("signature/payload.sig").to_owned();
         let bundle = include_bytes!("signature/bundle.json").to_vec();
         for form in [Form::Payload(payload, signature), Form::Bundle(bundle)] {
-            assert_eq!(signer(&[found(form.clone())], &image, &keys), Ok(&keys[0]), "{form:?}");
+            assert_eq!(
+                signer(&[found(form.clone())], &image, &keys),
+                Ok(&keys[0]),
+                "{form:?}"
+            );
             refused(found(form.clone()), &Digest::of(b"another"), &keys);
             refused(found(form), &image, &[Signer::new().key()]);
         }
@@ -319,11 +411,22 @@ mod tests {
         let bytes = payload(IMAGE, &image);
         let signature = STANDARD.encode(key.sign(&bytes));
         let keys = [public];
-        assert_eq!(signer(&[found(Form::Payload(bytes, signature))], &image, &keys), Ok(&keys[0]));
+        assert_eq!(
+            signer(&[found(Form::Payload(bytes, signature))], &image, &keys),
+            Ok(&keys[0])
+        );
         let rsa = include_str!("signature/rsa.pub");
         PublicKey::read(rsa).expect("a key");
-        assert!(PublicKey::read("no key").expect_err("none").contains("BEGIN PUBLIC KEY"));
+        assert!(
+            PublicKey::read("no key")
+                .expect_err("none")
+                .contains("BEGIN PUBLIC KEY")
+        );
         let p384 = include_str!("signature/p384.pub");
-        assert!(PublicKey::read(p384).expect_err("another kind").contains("ECDSA P-256"));
+        assert!(
+            PublicKey::read(p384)
+                .expect_err("another kind")
+                .contains("ECDSA P-256")
+        );
     }
 }

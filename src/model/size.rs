@@ -23,7 +23,9 @@ pub struct ByteSize(u64);
 
 /// Why a text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a size: write a whole number and a unit (B, kB, MB, GB, KiB, MiB, GiB), as `10MiB`")]
+#[error(
+    "`{0}` is not a size: write a whole number and a unit (B, kB, MB, GB, KiB, MiB, GiB), as `10MiB`"
+)]
 pub struct SizeError(String);
 
 /// Largest first, so that showing picks the largest unit that divides evenly.
@@ -65,7 +67,10 @@ impl FromStr for ByteSize {
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| refused())?;
         let unit = unit.trim_start();
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refused)?;
+        let (_, factor) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(refused)?;
         number.checked_mul(*factor).map(Self).ok_or_else(refused)
     }
 }
@@ -86,7 +91,10 @@ impl From<ByteSize> for String {
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = |factor: &u64| self.0 != 0 && self.0.is_multiple_of(*factor);
-        let (unit, factor) = UNITS.iter().find(|(_, factor)| fits(factor)).unwrap_or(&("B", 1));
+        let (unit, factor) = UNITS
+            .iter()
+            .find(|(_, factor)| fits(factor))
+            .unwrap_or(&("B", 1));
         f.pad(&format!("{}{unit}", self.0 / factor))
     }
 }

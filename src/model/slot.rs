@@ -61,7 +61,10 @@ pub struct SlotError(String);
 impl std::str::FromStr for Slot {
     type Err = SlotError;
     fn from_str(text: &str) -> Result<Self, SlotError> {
-        Self::ALL.into_iter().find(|slot| slot.as_str() == text).ok_or_else(|| SlotError(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|slot| slot.as_str() == text)
+            .ok_or_else(|| SlotError(text.to_owned()))
     }
 }
 

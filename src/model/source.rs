@@ -19,9 +19,15 @@ impl Source {
     /// Seven digits of the commit, with `+` when files differ from it.
     #[must_use]
     pub fn short(&self) -> String {
-        let Some(commit) = &self.commit else { return "no commit".to_owned() };
+        let Some(commit) = &self.commit else {
+            return "no commit".to_owned();
+        };
         let short: String = commit.chars().take(7).collect();
-        if self.dirty { format!("{short}+") } else { short }
+        if self.dirty {
+            format!("{short}+")
+        } else {
+            short
+        }
     }
 }
 

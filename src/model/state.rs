@@ -29,19 +29,31 @@ impl State {
     /// The state of an environment that nothing was ever done to.
     #[must_use]
     pub const fn empty(project: ProjectName, environment: EnvironmentName) -> Self {
-        Self { format: FORMAT, project, environment, lineage: None, serial: 0, releases: Vec::new() }
+        Self {
+            format: FORMAT,
+            project,
+            environment,
+            lineage: None,
+            serial: 0,
+            releases: Vec::new(),
+        }
     }
 
     /// The release with this number.
     #[must_use]
     pub fn release(&self, number: ReleaseNumber) -> Option<&Release> {
-        self.releases.iter().find(|release| release.number == number)
+        self.releases
+            .iter()
+            .find(|release| release.number == number)
     }
 
     /// The release that has live traffic, as far as the state knows.
     #[must_use]
     pub fn live(&self) -> Option<&Release> {
-        self.releases.iter().rev().find(|release| release.status == Status::Live)
+        self.releases
+            .iter()
+            .rev()
+            .find(|release| release.status == Status::Live)
     }
 
     /// The release that had live traffic last before `number`: where `rollback` goes.
@@ -55,11 +67,12 @@ impl State {
 
     /// Every image that the newest `keep` releases use.
     pub fn images(&self, keep: usize) -> impl Iterator<Item = &Digest> {
-        self.releases
-            .iter()
-            .rev()
-            .take(keep)
-            .flat_map(|release| release.workloads.values().filter_map(|workload| workload.image.value()))
+        self.releases.iter().rev().take(keep).flat_map(|release| {
+            release
+                .workloads
+                .values()
+                .filter_map(|workload| workload.image.value())
+        })
     }
 }
 

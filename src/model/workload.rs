@@ -101,7 +101,13 @@ impl Workload {
             EnvValue::Secret { name, from } => Some((name.as_str(), from)),
             EnvValue::Plain(_) => None,
         });
-        variables.chain(self.secrets.iter().map(|(name, from)| (name.as_str(), from))).collect()
+        variables
+            .chain(
+                self.secrets
+                    .iter()
+                    .map(|(name, from)| (name.as_str(), from)),
+            )
+            .collect()
     }
 }
 

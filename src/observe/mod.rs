@@ -38,18 +38,36 @@ pub enum ObserveError {
 }
 
 /// Looks at everything that a plan is made from.
-pub async fn observe(desired: &Desired, ports: &Ports, root: &Path) -> Result<Observed, ObserveError> {
-    let scope = Scope { project: desired.project.clone(), environment: desired.environment.clone() };
+pub async fn observe(
+    desired: &Desired,
+    ports: &Ports,
+    root: &Path,
+) -> Result<Observed, ObserveError> {
+    let scope = Scope {
+        project: desired.project.clone(),
+        environment: desired.environment.clone(),
+    };
     let there = async { Ok(ports.engine.survey(&scope, &desired.objects).await?) };
-    let unknown =
-        desired.services.iter().filter(|(_, service)| matches!(service.workload.image, Known::After(_)));
+    let unknown = desired
+        .services
+        .iter()
+        .filter(|(_, service)| matches!(service.workload.image, Known::After(_)));
     let images = unknown.map(|(name, service)| async move {
-        Ok::<_, ObserveError>((name.clone(), image(name, &service.build, ports, root).await?))
+        Ok::<_, ObserveError>((
+            name.clone(),
+            image(name, &service.build, ports, root).await?,
+        ))
     });
     let resources = async { Ok(ports.provider.look(&scope, &desired.resources).await?) };
-    let ((facts, objects), resources, images) = tokio::try_join!(there, resources, try_join_all(images))?;
+    let ((facts, objects), resources, images) =
+        tokio::try_join!(there, resources, try_join_all(images))?;
     let images = images.into_iter().collect::<BTreeMap<_, _>>();
-    Ok(Observed { facts, images, objects, resources })
+    Ok(Observed {
+        facts,
+        images,
+        objects,
+        resources,
+    })
 }
 
 async fn image(
@@ -58,10 +76,22 @@ async fn image(
     ports: &Ports,
     root: &Path,
 ) -> Result<ImageFacts, ObserveError> {
-    let failed = |source| ObserveError::Inputs { service: service.clone(), source };
+    let failed = |source| ObserveError::Inputs {
+        service: service.clone(),
+        source,
+    };
     let names = ports.builder.bases(root, spec).await.map_err(failed)?;
     let bases = bases(&names, spec, ports.registry.as_ref()).await?;
-    let inputs = ports.builder.inputs(root, spec, &bases).await.map_err(failed)?;
+    let inputs = ports
+        .builder
+        .inputs(root, spec, &bases)
+        .await
+        .map_err(failed)?;
     let found = ports.registry.find(service, &inputs.hash).await?;
-    Ok(ImageFacts { inputs, found, changed_files: None, rebuild: false })
+    Ok(ImageFacts {
+        inputs,
+        found,
+        changed_files: None,
+        rebuild: false,
+    })
 }

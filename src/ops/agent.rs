@@ -26,7 +26,11 @@ pub enum Stopping {
 
 impl From<bool> for Stopping {
     fn from(services: bool) -> Self {
-        if services { Self::Services } else { Self::Agent }
+        if services {
+            Self::Services
+        } else {
+            Self::Agent
+        }
     }
 }
 
@@ -45,41 +49,66 @@ pub async fn run(directory: Option<PathBuf>, stop: CancellationToken) -> Result<
 /// Listening sockets that systemd opened for us.
 fn inherited() -> Vec<std::net::TcpListener> {
     let mut descriptors = ListenFd::from_env();
-    (0..descriptors.len()).filter_map(|index| descriptors.take_tcp_listener(index).ok().flatten()).collect()
+    (0..descriptors.len())
+        .filter_map(|index| descriptors.take_tcp_listener(index).ok().flatten())
+        .collect()
 }
 
 /// What the agent has, in words.
 pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
     let directory = Directory::find(directory);
     let Some(mut client) = connect_any(&directory).await? else {
-        return Ok(format!("No agent runs in {}. `shipit apply` starts one.\n", directory.path().display()));
+        return Ok(format!(
+            "No agent runs in {}. `shipit apply` starts one.\n",
+            directory.path().display()
+        ));
     };
-    let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
+    let info = client
+        .info(v1::InfoRequest {})
+        .await
+        .map_err(EngineError::from)?
+        .into_inner();
     let mut text = format!(
         "shipit agent {}, pid {}, since {}, in {}\n",
         info.version, info.pid, info.started, info.directory
     );
     for (scope, facts) in environments(&mut client, info.scopes).await? {
-        let active =
-            facts.active.map_or_else(|| "nothing live".to_owned(), |slot| format!("{slot} is active"));
-        let instances: usize =
-            facts.slots.values().flat_map(|s| s.workloads.values()).map(|w| w.instances.len()).sum();
+        let active = facts.active.map_or_else(
+            || "nothing live".to_owned(),
+            |slot| format!("{slot} is active"),
+        );
+        let instances: usize = facts
+            .slots
+            .values()
+            .flat_map(|s| s.workloads.values())
+            .map(|w| w.instances.len())
+            .sum();
         let listeners = facts.routes.len() * 2;
-        let _ = writeln!(text, "  {scope}: {active}, {instances} instances, {listeners} listeners");
+        let _ = writeln!(
+            text,
+            "  {scope}: {active}, {instances} instances, {listeners} listeners"
+        );
     }
     Ok(text)
 }
 
 type Client = v1::agent_client::AgentClient<tonic::transport::Channel>;
 
-async fn environments(client: &mut Client, scopes: Vec<v1::Scope>) -> Result<Vec<(String, Facts)>, Error> {
+async fn environments(
+    client: &mut Client,
+    scopes: Vec<v1::Scope>,
+) -> Result<Vec<(String, Facts)>, Error> {
     let mut environments = Vec::new();
     for scope in scopes {
         let name = format!("{}/{}", scope.project, scope.environment);
-        let reply =
-            client.observe(v1::ObserveRequest { scope: Some(scope) }).await.map_err(EngineError::from)?;
-        environments
-            .push((name, decode("facts", &reply.into_inner().facts_json).map_err(EngineError::from)?));
+        let reply = client
+            .observe(v1::ObserveRequest { scope: Some(scope) })
+            .await
+            .map_err(EngineError::from)?;
+        environments.push((
+            name,
+            decode("facts", &reply.into_inner().facts_json).map_err(EngineError::from)?,
+        ));
     }
     Ok(environments)
 }
@@ -87,9 +116,17 @@ async fn environments(client: &mut Client, scopes: Vec<v1::Scope>) -> Result<Vec
 /// Stops the agent; says what stands then.
 pub async fn stop(directory: Option<PathBuf>, stopping: Stopping) -> Result<String, Error> {
     let directory = Directory::find(directory);
-    let Some(mut client) = connect_any(&directory).await? else { return Ok("No agent runs.\n".to_owned()) };
-    let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
-    let message = v1::ShutdownRequest { stop_services: stopping == Stopping::Services };
+    let Some(mut client) = connect_any(&directory).await? else {
+        return Ok("No agent runs.\n".to_owned());
+    };
+    let info = client
+        .info(v1::InfoRequest {})
+        .await
+        .map_err(EngineError::from)?
+        .into_inner();
+    let message = v1::ShutdownRequest {
+        stop_services: stopping == Stopping::Services,
+    };
     client.shutdown(message).await.map_err(EngineError::from)?;
     gone(info.pid).await;
     Ok(match stopping {
@@ -114,7 +151,10 @@ async fn gone(pid: u32) {
 #[must_use]
 pub fn logs(directory: Option<PathBuf>, tail: usize) -> String {
     let lines = log_files::tail(&Directory::find(directory).log(), tail);
-    lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect()
+    lines
+        .into_iter()
+        .flat_map(|line| [line, "\n".to_owned()])
+        .collect()
 }
 
 /// The systemd units for the listeners that the agent has now.
@@ -122,9 +162,18 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
     let directory = Directory::find(directory);
     let mut listeners = Vec::new();
     if let Ok(mut client) = connect(&directory, Starting::Never).await {
-        let info = client.info(v1::InfoRequest {}).await.map_err(EngineError::from)?.into_inner();
+        let info = client
+            .info(v1::InfoRequest {})
+            .await
+            .map_err(EngineError::from)?
+            .into_inner();
         for (_, facts) in environments(&mut client, info.scopes).await? {
-            listeners.extend(facts.routes.values().flat_map(|route| [route.live, route.preview]));
+            listeners.extend(
+                facts
+                    .routes
+                    .values()
+                    .flat_map(|route| [route.live, route.preview]),
+            );
         }
     }
     listeners.sort();

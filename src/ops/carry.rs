@@ -21,26 +21,33 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
     let release = live(session, from).await?;
     let mut desired = desired::resolve(&session.project, to, &release.source, &session.sources)?;
     for (name, service) in &mut desired.services {
-        let image =
-            release.workloads.get(name).and_then(|workload| workload.image.value()).ok_or_else(|| {
-                Error::Usage {
-                    what: format!(
-                        "release {} of {from} has no service {name}, which {to} wants",
-                        release.number
-                    ),
-                    help: format!("apply {from} with {name} first"),
-                }
+        let image = release
+            .workloads
+            .get(name)
+            .and_then(|workload| workload.image.value())
+            .ok_or_else(|| Error::Usage {
+                what: format!(
+                    "release {} of {from} has no service {name}, which {to} wants",
+                    release.number
+                ),
+                help: format!("apply {from} with {name} first"),
             })?;
         service.workload.image = Known::Value(image.clone());
     }
-    desired.carried_from = Some(Carried { environment: from.clone(), release: release.number });
+    desired.carried_from = Some(Carried {
+        environment: from.clone(),
+        release: release.number,
+    });
     Ok(desired)
 }
 
 async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Error> {
     let state = session.ports.store.load(from).await?;
-    state.as_ref().and_then(|state| state.live().cloned()).ok_or_else(|| Error::Usage {
-        what: format!("{from} has no live release to carry on"),
-        help: format!("`shipit apply --env {from}` makes one"),
-    })
+    state
+        .as_ref()
+        .and_then(|state| state.live().cloned())
+        .ok_or_else(|| Error::Usage {
+            what: format!("{from} has no live release to carry on"),
+            help: format!("`shipit apply --env {from}` makes one"),
+        })
 }

@@ -16,15 +16,30 @@ pub async fn diff(session: &Session) -> Result<String, Error> {
     let live: BTreeMap<ServiceName, Workload> = observed
         .facts
         .live()
-        .map(|(_, there)| there.workloads.iter().map(|(name, w)| (name.clone(), w.spec.clone())).collect())
+        .map(|(_, there)| {
+            there
+                .workloads
+                .iter()
+                .map(|(name, w)| (name.clone(), w.spec.clone()))
+                .collect()
+        })
         .unwrap_or_default();
     let wanted: BTreeMap<ServiceName, Workload> = desired
         .services
         .iter()
         .map(|(name, service)| {
-            let found = observed.images.get(name).and_then(|image| image.found.clone());
+            let found = observed
+                .images
+                .get(name)
+                .and_then(|image| image.found.clone());
             let image = found.map_or_else(|| service.workload.image.clone(), Known::Value);
-            (name.clone(), Workload { image, ..service.workload.clone() })
+            (
+                name.clone(),
+                Workload {
+                    image,
+                    ..service.workload.clone()
+                },
+            )
         })
         .collect();
     Ok(unified(&yaml(&live), &yaml(&wanted)))
@@ -40,5 +55,8 @@ fn yaml(workloads: &BTreeMap<ServiceName, Workload>) -> String {
 /// A unified diff of two texts.
 #[must_use]
 pub fn unified(before: &str, after: &str) -> String {
-    TextDiff::from_lines(before, after).unified_diff().header("live", "wanted").to_string()
+    TextDiff::from_lines(before, after)
+        .unified_diff()
+        .header("live", "wanted")
+        .to_string()
 }

@@ -15,7 +15,10 @@ use crate::proto::Directory;
 pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let desired = session.desired()?;
     let ports = &session.ports;
-    let mut found = vec![well(format!("{} → {} is valid", session.project.name, session.environment))];
+    let mut found = vec![well(format!(
+        "{} → {} is valid",
+        session.project.name, session.environment
+    ))];
     let environment = session.configuration()?;
     if environment.cluster.kind == ClusterKind::Host {
         found.extend(instances(session, environment).await);
@@ -23,14 +26,25 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     if !desired.resources.is_empty() {
         let provider = ports.provider.examine(&desired.resources).await;
         found.extend(
-            provider.unwrap_or_else(|error| vec![ill("the provider answers".to_owned(), &error, "")]),
+            provider
+                .unwrap_or_else(|error| vec![ill("the provider answers".to_owned(), &error, "")]),
         );
     }
-    let engine = ports.engine.examine(&session.scope(), &objects(&desired)).await;
+    let engine = ports
+        .engine
+        .examine(&session.scope(), &objects(&desired))
+        .await;
     found.extend(engine.unwrap_or_else(|error| vec![engine_fault(&error)]));
     let asked = desired.services.keys().map(|service| async move {
-        let what = format!("the registry {} answers for {service}", ports.registry.place());
-        match ports.registry.find(service, &ContentHash::of(b"doctor")).await {
+        let what = format!(
+            "the registry {} answers for {service}",
+            ports.registry.place()
+        );
+        match ports
+            .registry
+            .find(service, &ContentHash::of(b"doctor"))
+            .await
+        {
             Ok(_) => well(what),
             Err(error) => ill(what, &error, "look at `registry:` and at the credentials"),
         }
@@ -39,7 +53,11 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     let what = "the state can be read".to_owned();
     found.push(match session.state().await {
         Ok(_) => well(what),
-        Err(error) => ill(what, &error, "`shipit state restore` goes back to the one before"),
+        Err(error) => ill(
+            what,
+            &error,
+            "`shipit state restore` goes back to the one before",
+        ),
     });
     for service in desired.services.values() {
         for (name, from) in service.workload.secrets() {
@@ -65,14 +83,24 @@ async fn instances(session: &Session, environment: &Environment) -> Vec<Examined
     match runtime {
         Runtime::Systemd if !systemd::lingers().await => {
             let what = "units go on when you log out".to_owned();
-            found.push(ill(what, &"lingering is off", "`loginctl enable-linger` switches it on"));
+            found.push(ill(
+                what,
+                &"lingering is off",
+                "`loginctl enable-linger` switches it on",
+            ));
         }
         Runtime::Container if !container::has_limits() => {
-            found.push(well("limits of containers are not possible here: they need root".to_owned()));
+            found.push(well(
+                "limits of containers are not possible here: they need root".to_owned(),
+            ));
         }
         Runtime::Process => {
             let reason = container::why_not(&directory());
-            let told = |reason| well(format!("containers without a daemon are not possible here: {reason}"));
+            let told = |reason| {
+                well(format!(
+                    "containers without a daemon are not possible here: {reason}"
+                ))
+            };
             found.extend(reason.map(told));
         }
         _ => {}
@@ -96,7 +124,11 @@ pub(super) fn objects(desired: &Desired) -> Vec<Manifest> {
     let mut all = desired.objects.clone();
     for service in desired.services.values() {
         all.extend(service.workload.objects.values().flatten().cloned());
-        if let Some(route) = service.route.as_ref().and_then(|route| route.objects.as_ref()) {
+        if let Some(route) = service
+            .route
+            .as_ref()
+            .and_then(|route| route.objects.as_ref())
+        {
             all.extend(route.fixed.iter().cloned());
             all.push(route.off.clone());
         }
@@ -105,11 +137,19 @@ pub(super) fn objects(desired: &Desired) -> Vec<Manifest> {
 }
 
 fn well(what: String) -> Examined {
-    Examined { what, fault: None, help: None }
+    Examined {
+        what,
+        fault: None,
+        help: None,
+    }
 }
 
 fn ill(what: String, fault: &dyn std::fmt::Display, help: &str) -> Examined {
-    Examined { what, fault: Some(fault.to_string()), help: Some(help.to_owned()) }
+    Examined {
+        what,
+        fault: Some(fault.to_string()),
+        help: Some(help.to_owned()),
+    }
 }
 
 fn engine_fault(error: &EngineError) -> Examined {

@@ -78,7 +78,8 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     if !matches!(wanted, Wanted::Rollback(_)) {
         plan.no_way_back = preflight::way_back(session, &plan, facts).await?;
     }
-    plan.notes.extend(preflight::unsigned(session, &plan).await?);
+    plan.notes
+        .extend(preflight::unsigned(session, &plan).await?);
     Ok(plan)
 }
 
@@ -101,7 +102,11 @@ async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<O
             Wanted::Destroy => engine.survey(&session.scope(), &[]).await?,
             _ => (engine.observe(&session.scope()).await?, Vec::new()),
         };
-        return Ok(Observed { facts, objects, ..Observed::default() });
+        return Ok(Observed {
+            facts,
+            objects,
+            ..Observed::default()
+        });
     };
     let mut observed = observe(desired, &session.ports, &session.root).await?;
     count_changes(session, desired, &mut observed).await;
@@ -115,10 +120,18 @@ async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<O
 
 /// How much changed since the live release: a help for the reader, and no reason to fail.
 async fn count_changes(session: &Session, desired: &Desired, observed: &mut Observed) {
-    let Some(commit) = observed.facts.live().and_then(|(_, there)| there.label.commit.clone()) else {
+    let Some(commit) = observed
+        .facts
+        .live()
+        .and_then(|(_, there)| there.label.commit.clone())
+    else {
         return;
     };
-    for (name, image) in observed.images.iter_mut().filter(|(_, image)| image.found.is_none()) {
+    for (name, image) in observed
+        .images
+        .iter_mut()
+        .filter(|(_, image)| image.found.is_none())
+    {
         let context = desired.services[name].build.context();
         image.changed_files = session.scm.changed_files(&commit, context).await.ok();
     }

@@ -25,14 +25,23 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
         .steps
         .iter()
         .filter_map(|step| match &step.action {
-            Action::Place { workload, running: true, .. } => {
-                workload.image.value().map(|image| (&workload.service, image))
-            }
+            Action::Place {
+                workload,
+                running: true,
+                ..
+            } => workload
+                .image
+                .value()
+                .map(|image| (&workload.service, image)),
             _ => None,
         })
         .collect();
-    try_join_all(needed.into_iter().map(|(service, image)| session.ports.registry.verify(service, image)))
-        .await?;
+    try_join_all(
+        needed
+            .into_iter()
+            .map(|(service, image)| session.ports.registry.verify(service, image)),
+    )
+    .await?;
     Ok(())
 }
 
@@ -44,7 +53,10 @@ pub async fn survive_their_lifecycle(
     observed: &Observed,
 ) -> Result<(), Error> {
     let policy_of = |facts: &ResourceFacts| {
-        let wanted = desired.resources.iter().find(|resource| resource.key == facts.key)?;
+        let wanted = desired
+            .resources
+            .iter()
+            .find(|resource| resource.key == facts.key)?;
         wanted.settings.get("lifecycle").cloned()
     };
     let repositories: Vec<_> = observed
@@ -58,13 +70,24 @@ pub async fn survive_their_lifecycle(
     }
     let mut needed: BTreeMap<Digest, String> = BTreeMap::new();
     for environment in session.ports.store.environments().await? {
-        let Some(state) = session.ports.store.load(&environment).await? else { continue };
+        let Some(state) = session.ports.store.load(&environment).await? else {
+            continue;
+        };
         let live = state.live();
         let previous = live.and_then(|live| state.previous_good(live.number));
-        let waiting = state.releases.iter().find(|release| release.status == Status::Waiting);
-        let all = [(previous, "the way back"), (waiting, "waiting for its promotion"), (live, "live")];
+        let waiting = state
+            .releases
+            .iter()
+            .find(|release| release.status == Status::Waiting);
+        let all = [
+            (previous, "the way back"),
+            (waiting, "waiting for its promotion"),
+            (live, "live"),
+        ];
         for (release, role) in all {
-            let images = release.iter().flat_map(|release| release.workloads.values());
+            let images = release
+                .iter()
+                .flat_map(|release| release.workloads.values());
             for image in images.filter_map(|workload| workload.image.value()) {
                 needed.insert(image.clone(), format!("is {role} in {environment}"));
             }
@@ -89,7 +112,11 @@ pub fn are_collected(session: &Session) -> Result<bool, Error> {
 }
 
 /// Finds the images that nobody needs; with [`Collect::TakeAway`], under the environment's lock, takes them away.
-pub async fn garbage(session: &Session, how: Collect, lock_wait: Duration) -> Result<Collected, Error> {
+pub async fn garbage(
+    session: &Session,
+    how: Collect,
+    lock_wait: Duration,
+) -> Result<Collected, Error> {
     if session.configuration()?.registry.kind == RegistryKind::Ecr {
         return Err(Error::Usage {
             what: "in ECR the lifecycle policy of a repository takes images away".to_owned(),
@@ -102,7 +129,9 @@ pub async fn garbage(session: &Session, how: Collect, lock_wait: Duration) -> Re
     }
     let (environment, store) = (&session.environment, &session.ports.store);
     let fence = session.ports.engine.observe(&session.scope()).await?.fence;
-    let lease = store.lock(environment, &actor(), "images --collect", fence, lock_wait).await?;
+    let lease = store
+        .lock(environment, &actor(), "images --collect", fence, lock_wait)
+        .await?;
     let result = collect(session, how).await;
     let _ = lease.release().await;
     result
@@ -114,9 +143,16 @@ pub async fn garbage(session: &Session, how: Collect, lock_wait: Duration) -> Re
 pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
     let (needed, other) = needed(session).await?;
     let other = other.filter(|_| how == Collect::TakeAway);
-    let how = if other.is_some() { Collect::Report } else { how };
+    let how = if other.is_some() {
+        Collect::Report
+    } else {
+        how
+    };
     let found = session.ports.registry.collect(&needed, how).await?;
-    Ok(Collected { refused: found.refused.or(other), ..found })
+    Ok(Collected {
+        refused: found.refused.or(other),
+        ..found
+    })
 }
 
 /// Takes the images away that were brought to this machine and that nothing here needs any more; they are still where
@@ -140,11 +176,17 @@ async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>),
         if environment != session.environment
             && let Some(holder) = session.ports.store.holder(&environment).await?
         {
-            under_way = Some(format!("`{}` is under way for {environment}", holder.command));
+            under_way = Some(format!(
+                "`{}` is under way for {environment}",
+                holder.command
+            ));
         }
     }
     let facts = session.ports.engine.observe(&session.scope()).await?;
-    let placed = facts.slots.values().flat_map(|slot| slot.workloads.values());
+    let placed = facts
+        .slots
+        .values()
+        .flat_map(|slot| slot.workloads.values());
     needed.extend(placed.filter_map(|workload| workload.spec.image.value().cloned()));
     Ok((needed, under_way))
 }
@@ -153,6 +195,13 @@ async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>),
 fn kept(state: &State, keep: usize) -> Vec<Digest> {
     let live = state.live();
     let previous = live.and_then(|live| state.previous_good(live.number));
-    let always = live.into_iter().chain(previous).flat_map(|release| release.workloads.values());
-    state.images(keep).cloned().chain(always.filter_map(|workload| workload.image.value().cloned())).collect()
+    let always = live
+        .into_iter()
+        .chain(previous)
+        .flat_map(|release| release.workloads.values());
+    state
+        .images(keep)
+        .cloned()
+        .chain(always.filter_map(|workload| workload.image.value().cloned()))
+        .collect()
 }

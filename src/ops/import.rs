@@ -19,19 +19,40 @@ pub struct Candidate {
 
 /// The objects of the configuration that are there and belong to others.
 pub async fn candidates(session: &Session) -> Result<Vec<Candidate>, Error> {
-    Ok(foreign(session).await?.into_iter().map(|(candidate, _)| candidate).collect())
+    Ok(foreign(session)
+        .await?
+        .into_iter()
+        .map(|(candidate, _)| candidate)
+        .collect())
 }
 
 async fn foreign(session: &Session) -> Result<Vec<(Candidate, Manifest)>, Error> {
     // A Secret of a slot is named by its values, and never another's.
-    let wanted: Vec<Manifest> =
-        doctor::objects(&session.desired()?).into_iter().filter(|object| object.kind() != "Secret").collect();
-    let found = session.ports.engine.compare(&session.scope(), &wanted).await?;
-    let of = |key: &ObjectKey| wanted.iter().find(|manifest| manifest.key() == *key).cloned();
+    let wanted: Vec<Manifest> = doctor::objects(&session.desired()?)
+        .into_iter()
+        .filter(|object| object.kind() != "Secret")
+        .collect();
+    let found = session
+        .ports
+        .engine
+        .compare(&session.scope(), &wanted)
+        .await?;
+    let of = |key: &ObjectKey| {
+        wanted
+            .iter()
+            .find(|manifest| manifest.key() == *key)
+            .cloned()
+    };
     let foreign = found.into_iter().filter_map(|object| match object.state {
         ObjectState::Foreign { manager } => {
             let manifest = of(&object.key)?;
-            Some((Candidate { key: object.key, manager }, manifest))
+            Some((
+                Candidate {
+                    key: object.key,
+                    manager,
+                },
+                manifest,
+            ))
         }
         _ => None,
     });
@@ -40,15 +61,25 @@ async fn foreign(session: &Session) -> Result<Vec<(Candidate, Manifest)>, Error>
 
 /// Takes objects over: those that `wanted` names as `KIND/NAME`, or all. What they say stays as it is; the next plan
 /// shows what the configuration would change. Gives each with the managers that it was taken from.
-pub async fn import(session: &Session, wanted: &[String]) -> Result<Vec<(ObjectKey, Vec<String>)>, Error> {
+pub async fn import(
+    session: &Session,
+    wanted: &[String],
+) -> Result<Vec<(ObjectKey, Vec<String>)>, Error> {
     let foreign = foreign(session).await?;
-    let names: Vec<String> = foreign.iter().map(|(candidate, _)| candidate.key.short()).collect();
+    let names: Vec<String> = foreign
+        .iter()
+        .map(|(candidate, _)| candidate.key.short())
+        .collect();
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
         return Err(Error::Usage {
             what: format!("{unknown} is not there, or belongs to shipit already"),
             help: format!(
                 "what can be imported: {}",
-                if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+                if names.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    names.join(", ")
+                }
             ),
         });
     }
@@ -57,7 +88,9 @@ pub async fn import(session: &Session, wanted: &[String]) -> Result<Vec<(ObjectK
     let facts = engine.observe(&session.scope()).await?;
     let store = &session.ports.store;
     let wait = Duration::from_secs(10);
-    let lease = store.lock(&session.environment, &actor, "import", facts.fence, wait).await?;
+    let lease = store
+        .lock(&session.environment, &actor, "import", facts.fence, wait)
+        .await?;
     let state = session.state().await?;
     let lineage = state.lineage.or(facts.lineage);
     let permit = Permit {

@@ -56,13 +56,21 @@ pub async fn look(root: &Path) -> Result<Found, Error> {
     let mut branches: Vec<String> = git.branches().await.unwrap_or_default();
     branches.extend(git.source().await?.branch);
     let folder = std::path::absolute(root).unwrap_or_default();
-    let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let name = folder
+        .file_name()
+        .map(|name| name.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
     let fallback = || {
-        "app".parse().map_err(|error: crate::model::name::NameError| Error::Usage {
-            what: error.to_string(),
-            help: String::new(),
-        })
+        "app"
+            .parse()
+            .map_err(|error: crate::model::name::NameError| Error::Usage {
+                what: error.to_string(),
+                help: String::new(),
+            })
     };
     let project = match name.trim_matches('-').parse() {
         Ok(project) => project,
@@ -79,28 +87,44 @@ pub async fn look(root: &Path) -> Result<Found, Error> {
 fn kind(root: &Path) -> Kind {
     if let Ok(manifest) = fs::read_to_string(root.join("Cargo.toml")) {
         let package = manifest.split("[package]").nth(1).unwrap_or_default();
-        let name = package.lines().find_map(|line| line.trim().strip_prefix("name")?.split('"').nth(1));
+        let name = package
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("name")?.split('"').nth(1));
         return Kind::Cargo(name.unwrap_or("app").to_owned());
     }
     let package = fs::read(root.join("package.json")).ok();
-    let Some(package) = package.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+    let Some(package) =
+        package.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
     else {
         return Kind::Plain;
     };
     let build = package.pointer("/scripts/build").is_some();
-    let main = package.get("main").and_then(serde_json::Value::as_str).unwrap_or("index.js").to_owned();
+    let main = package
+        .get("main")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or("index.js")
+        .to_owned();
     Kind::Npm { build, main }
 }
 
 /// The branches that deploy by their usual names.
 fn deploying(branches: &[String]) -> Vec<(String, EnvironmentName)> {
-    let usual =
-        [("develop", "develop"), ("staging", "staging"), ("main", "production"), ("master", "production")];
-    let there =
-        |branch: &str| branches.iter().any(|name| name == branch || name.ends_with(&format!("/{branch}")));
+    let usual = [
+        ("develop", "develop"),
+        ("staging", "staging"),
+        ("main", "production"),
+        ("master", "production"),
+    ];
+    let there = |branch: &str| {
+        branches
+            .iter()
+            .any(|name| name == branch || name.ends_with(&format!("/{branch}")))
+    };
     let mut found: Vec<(String, EnvironmentName)> = Vec::new();
     for (branch, environment) in usual.into_iter().filter(|(branch, _)| there(branch)) {
-        let Ok(environment) = environment.parse::<EnvironmentName>() else { continue };
+        let Ok(environment) = environment.parse::<EnvironmentName>() else {
+            continue;
+        };
         if found.iter().all(|(_, taken)| *taken != environment) {
             found.push((branch.to_owned(), environment));
         }
@@ -109,9 +133,17 @@ fn deploying(branches: &[String]) -> Vec<(String, EnvironmentName)> {
 }
 
 /// Writes the configuration. Files that are there are left alone unless `force` says otherwise.
-pub fn write(root: &Path, found: &Found, answers: &Answers, force: Overwrite) -> Result<Vec<PathBuf>, Error> {
-    let mut environments: Vec<EnvironmentName> =
-        found.branches.iter().map(|(_, name)| name.clone()).collect();
+pub fn write(
+    root: &Path,
+    found: &Found,
+    answers: &Answers,
+    force: Overwrite,
+) -> Result<Vec<PathBuf>, Error> {
+    let mut environments: Vec<EnvironmentName> = found
+        .branches
+        .iter()
+        .map(|(_, name)| name.clone())
+        .collect();
     if environments.is_empty() {
         environments.extend("production".parse());
     }
@@ -153,18 +185,33 @@ const STATE_README: &str = "The state of this project's environments: history, j
 
 fn put(root: &Path, path: &Path, text: &str) -> Result<(), Error> {
     files::replace(&root.join(path), text.as_bytes()).map_err(|source| {
-        crate::port::store::StoreError::Io { what: format!("writing {}", path.display()), source }.into()
+        crate::port::store::StoreError::Io {
+            what: format!("writing {}", path.display()),
+            source,
+        }
+        .into()
     })
 }
 
 fn ignore_state(root: &Path) -> Result<bool, Error> {
     let path = root.join(".gitignore");
     let text = fs::read_to_string(&path).unwrap_or_default();
-    if text.lines().any(|line| line.trim_matches('/').starts_with("state")) {
+    if text
+        .lines()
+        .any(|line| line.trim_matches('/').starts_with("state"))
+    {
         return Ok(false);
     }
-    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    put(root, Path::new(".gitignore"), &format!("{text}{gap}/state/*\n!/state/README.md\n"))?;
+    let gap = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    put(
+        root,
+        Path::new(".gitignore"),
+        &format!("{text}{gap}/state/*\n!/state/README.md\n"),
+    )?;
     Ok(true)
 }
 
@@ -212,7 +259,11 @@ fn build(found: &Found) -> String {
 
 fn environment_file(environment: &EnvironmentName, answers: &Answers, index: usize) -> String {
     let live = usize::from(answers.port) + index * 10;
-    let mode = if environment.as_str() == "production" { "manual" } else { "auto" };
+    let mode = if environment.as_str() == "production" {
+        "manual"
+    } else {
+        "auto"
+    };
     format!(
         "# The environment {environment}. Anything of shipit.yaml may be overridden here.\n\
          promotion:\n  mode: {mode}                  # auto: apply switches traffic; manual: shipit promote does\n\

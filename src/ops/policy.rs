@@ -22,11 +22,17 @@ pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
     let rules = session.project.branch_rules();
     let branch = session.source.branch.as_deref();
     let Some(rule) = policy::may_deploy(&rules, &session.environment, branch)?.cloned() else {
-        return Ok(Verdict { rule: None, commits: 0 });
+        return Ok(Verdict {
+            rule: None,
+            commits: 0,
+        });
     };
     let arrivals = arrivals(session, &rule).await?;
     policy::came_by_merge(&rule, &arrivals)?;
-    Ok(Verdict { rule: Some(rule), commits: arrivals.len() })
+    Ok(Verdict {
+        rule: Some(rule),
+        commits: arrivals.len(),
+    })
 }
 
 /// Where each commit since the last live release came from.
@@ -35,12 +41,18 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
         return Ok(Vec::new());
     };
     let state = session.state().await?;
-    let since = state.live().and_then(|release| release.source.commit.clone());
+    let since = state
+        .live()
+        .and_then(|release| release.source.commit.clone());
     if since.as_ref() == Some(tip) {
         return Ok(Vec::new());
     }
     let mut arrivals = Vec::new();
-    for commit in session.scm.first_parents(tip, since.as_deref(), LIMIT).await? {
+    for commit in session
+        .scm
+        .first_parents(tip, since.as_deref(), LIMIT)
+        .await?
+    {
         let brought = commit.parents.get(1).unwrap_or(&commit.id).clone();
         let came_from = session.scm.containing(&brought, &rule.accepts).await?;
         arrivals.push(Arrival { commit, came_from });

@@ -15,7 +15,9 @@ use crate::port::engine::{EngineError, Pull};
 /// Fails when this machine cannot start instances as the environment asks for.
 pub fn can_start(session: &Session) -> Result<(), Error> {
     let environment = session.configuration()?;
-    let Some(Lack { reason, help }) = lack(&session.root, environment) else { return Ok(()) };
+    let Some(Lack { reason, help }) = lack(&session.root, environment) else {
+        return Ok(());
+    };
     let what = format!(
         "{} cannot be started by the runtime `{}`",
         session.environment,
@@ -27,19 +29,32 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is missing, a quota that
 /// is too small. Empty when it could, and for a plan that switches nothing.
 pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<Vec<String>, Error> {
-    let Some(slot) = leaves(plan) else { return Ok(Vec::new()) };
-    let Some(there) = facts.slots.get(&slot) else { return Ok(Vec::new()) };
+    let Some(slot) = leaves(plan) else {
+        return Ok(Vec::new());
+    };
+    let Some(there) = facts.slots.get(&slot) else {
+        return Ok(Vec::new());
+    };
     let registry = &session.ports.registry;
-    let images = there.workloads.iter().map(|(service, workload)| async move {
-        // An engine that has unpacked the image does not need the registry for it any more.
-        let Pull::Repository(_) = registry.pull(service) else { return None };
-        let image = workload.spec.image.value()?;
-        let fault = registry.verify(service, image).await.err()?;
-        Some(format!("the image of {service} in {slot} cannot be pulled again: {fault}"))
-    });
+    let images = there
+        .workloads
+        .iter()
+        .map(|(service, workload)| async move {
+            // An engine that has unpacked the image does not need the registry for it any more.
+            let Pull::Repository(_) = registry.pull(service) else {
+                return None;
+            };
+            let image = workload.spec.image.value()?;
+            let fault = registry.verify(service, image).await.err()?;
+            Some(format!(
+                "the image of {service} in {slot} cannot be pulled again: {fault}"
+            ))
+        });
     let scope = session.scope();
-    let (images, engine) =
-        tokio::join!(futures_util::future::join_all(images), session.ports.engine.way_back(&scope, slot));
+    let (images, engine) = tokio::join!(
+        futures_util::future::join_all(images),
+        session.ports.engine.way_back(&scope, slot)
+    );
     Ok(images.into_iter().flatten().chain(engine?).collect())
 }
 
@@ -47,17 +62,30 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
 pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
     let registry = &session.ports.registry;
     let mut notes = Vec::new();
-    for check in plan.steps.iter().filter_map(|step| signatures(&step.action)).flatten() {
-        for workload in plan.target.iter().flat_map(|target| target.workloads.values()) {
-            let (service, Some(image)) = (&workload.service, workload.image.value()) else { continue };
+    for check in plan
+        .steps
+        .iter()
+        .filter_map(|step| signatures(&step.action))
+        .flatten()
+    {
+        for workload in plan
+            .target
+            .iter()
+            .flat_map(|target| target.workloads.values())
+        {
+            let (service, Some(image)) = (&workload.service, workload.image.value()) else {
+                continue;
+            };
             let found = registry.signatures(service, image).await?;
             let (Err(_), Pull::Repository(repository)) =
                 (signer(&found, image, &check.keys), registry.pull(service))
             else {
                 continue;
             };
-            notes
-                .push(format!("{service} is not signed yet, and must be: `{}`", command(&repository, image)));
+            notes.push(format!(
+                "{service} is not signed yet, and must be: `{}`",
+                command(&repository, image)
+            ));
         }
     }
     Ok(notes)
@@ -65,7 +93,9 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
 
 /// The signatures that a step asks for.
 fn signatures(action: &Action) -> Option<impl Iterator<Item = &SignatureCheck>> {
-    let Action::Check { checks, .. } = action else { return None };
+    let Action::Check { checks, .. } = action else {
+        return None;
+    };
     Some(checks.iter().filter_map(|check| match check {
         Check::Signature(check) => Some(check),
         _ => None,
@@ -75,7 +105,10 @@ fn signatures(action: &Action) -> Option<impl Iterator<Item = &SignatureCheck>> 
 /// The slot that loses its traffic.
 fn leaves(plan: &Plan) -> Option<Slot> {
     plan.steps.iter().find_map(|step| match step.action {
-        Action::Switch { from: Some(from), to: Some(_) } => Some(from),
+        Action::Switch {
+            from: Some(from),
+            to: Some(_),
+        } => Some(from),
         _ => None,
     })
 }

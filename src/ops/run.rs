@@ -41,12 +41,20 @@ pub struct Options<'a> {
 }
 
 /// Draws or takes a plan, has it approved, and carries it out.
-pub async fn run(session: &Session, wanted: &Wanted, options: Options<'_>) -> Result<Outcome, Error> {
+pub async fn run(
+    session: &Session,
+    wanted: &Wanted,
+    options: Options<'_>,
+) -> Result<Outcome, Error> {
     let actor = actor();
     let environment = &session.environment;
     let fence = session.ports.engine.observe(&session.scope()).await?.fence;
     let words = wanted.words();
-    let lease = session.ports.store.lock(environment, &actor, &words, fence, options.lock_wait).await?;
+    let lease = session
+        .ports
+        .store
+        .lock(environment, &actor, &words, fence, options.lock_wait)
+        .await?;
     let result = locked(session, wanted, options, &actor, lease.as_ref()).await;
     // The result counts; a lock that cannot be given back is taken over from a dead holder.
     let _ = lease.release().await;
@@ -64,7 +72,12 @@ async fn locked(
     // What has come due is done before a plan is drawn. One that was drawn before is for the world as it was.
     if let (None, Some(lineage)) = (&options.plan, &state.lineage) {
         let (scope, fence) = (session.scope(), lease.fence());
-        let permit = Permit { scope, lineage: lineage.clone(), fence, actor: actor.clone() };
+        let permit = Permit {
+            scope,
+            lineage: lineage.clone(),
+            fence,
+            actor: actor.clone(),
+        };
         tidy(session, &permit, &options.sink).await?;
     }
     let plan = match options.plan {
@@ -80,7 +93,10 @@ async fn locked(
     }
     if !plan.no_way_back.is_empty() && !options.no_way_back {
         return Err(crate::policy::Refusal {
-            what: format!("there would be no way back: {}", plan.no_way_back.join("; ")),
+            what: format!(
+                "there would be no way back: {}",
+                plan.no_way_back.join("; ")
+            ),
             help: "put that right, or say --no-way-back".to_owned(),
         }
         .into());
@@ -89,7 +105,10 @@ async fn locked(
     if plan.is_empty() {
         return outcome(session, Ending::NoChanges, &plan, &state, None).await;
     }
-    let lineage = state.lineage.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let lineage = state
+        .lineage
+        .clone()
+        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let permit = Permit {
         scope: session.scope(),
         lineage: lineage.clone(),
@@ -106,8 +125,20 @@ async fn locked(
         sink: options.sink.clone(),
     };
     let finished = execute::execute(job).await;
-    let state = State { lineage: Some(lineage), ..state };
-    write_down(session, &plan, &finished, actor, lease, &state, &options.sink).await
+    let state = State {
+        lineage: Some(lineage),
+        ..state
+    };
+    write_down(
+        session,
+        &plan,
+        &finished,
+        actor,
+        lease,
+        &state,
+        &options.sink,
+    )
+    .await
 }
 
 /// Does what has come due since the last run, on an engine that does nothing by itself.
@@ -126,14 +157,20 @@ async fn known_state(session: &Session, actor: &Actor) -> Result<State, Error> {
     }
     let facts = session.ports.engine.observe(&session.scope()).await?;
     let adopted = adopt(&state, &facts, actor, Timestamp::now());
-    Ok(State { lineage: facts.lineage, ..adopted })
+    Ok(State {
+        lineage: facts.lineage,
+        ..adopted
+    })
 }
 
 /// A plan from a file is for one state and one world only.
 async fn still_true(session: &Session, plan: &Plan, state: &State) -> Result<(), Error> {
     let other = |what: String| Err(Error::Stale { reason: what });
     if plan.project != session.project.name || plan.environment != session.environment {
-        return other(format!("it was made for {} → {}", plan.project, plan.environment));
+        return other(format!(
+            "it was made for {} → {}",
+            plan.project, plan.environment
+        ));
     }
     if plan.state.serial != state.serial {
         return other(format!(
@@ -143,8 +180,13 @@ async fn still_true(session: &Session, plan: &Plan, state: &State) -> Result<(),
     }
     let facts = session.ports.engine.observe(&session.scope()).await?;
     let moved = plan::stale(plan, &facts);
-    let Some(first) = moved.first() else { return Ok(()) };
-    let by = facts.changed_by.map(|actor| format!(", changed by {actor}")).unwrap_or_default();
+    let Some(first) = moved.first() else {
+        return Ok(());
+    };
+    let by = facts
+        .changed_by
+        .map(|actor| format!(", changed by {actor}"))
+        .unwrap_or_default();
     other(format!("{first} is not what the plan saw{by}"))
 }
 
@@ -155,7 +197,11 @@ fn stops(lease: &dyn Lease, interrupted: CancellationToken, killed: Cancellation
         abort.cancelled().await;
         token.cancel();
     });
-    Stops { interrupted, killed, lock_lost: lease.lost() }
+    Stops {
+        interrupted,
+        killed,
+        lock_lost: lease.lost(),
+    }
 }
 
 async fn write_down(
@@ -178,13 +224,30 @@ async fn write_down(
     };
     let ending = ending(&finished.end);
     // What was cut off is not written down: its journal stays open, and the next run finds out what stands.
-    let open = matches!(finished.end, End::LockLost | End::Interrupted(Traffic::Unknown) | End::Stuck { .. });
-    let next = if open { state.clone() } else { record(state, &ended) };
+    let open = matches!(
+        finished.end,
+        End::LockLost | End::Interrupted(Traffic::Unknown) | End::Stuck { .. }
+    );
+    let next = if open {
+        state.clone()
+    } else {
+        record(state, &ended)
+    };
     if !open {
         session.ports.store.save(lease, &next).await?;
         let release = plan.target.as_ref().map(|target| target.release);
-        let entry = Entry { at: now, what: What::Ended { ending: ending.clone(), release } };
-        session.ports.store.append(&session.environment, &actor.run, &entry).await?;
+        let entry = Entry {
+            at: now,
+            what: What::Ended {
+                ending: ending.clone(),
+                release,
+            },
+        };
+        session
+            .ports
+            .store
+            .append(&session.environment, &actor.run, &entry)
+            .await?;
     }
     if finished.end == End::Done && plan.intent != Intent::Destroy {
         collect(session, sink).await;
@@ -196,14 +259,20 @@ async fn write_down(
 async fn collect(session: &Session, sink: &Sink) {
     let say = |text: String| sink(crate::model::event::Event::Note { text });
     if let Err(error) = images::tidy(session).await {
-        say(format!("old copies of images are still on this machine: {error}"));
+        say(format!(
+            "old copies of images are still on this machine: {error}"
+        ));
     }
     if !images::are_collected(session).unwrap_or(false) {
         return;
     }
     let text = match images::collect(session, Collect::TakeAway).await {
         Ok(collected) if collected.images.is_empty() => return,
-        Ok(Collected { refused: Some(reason), images, .. }) => {
+        Ok(Collected {
+            refused: Some(reason),
+            images,
+            ..
+        }) => {
             format!("{} old images were not taken away: {reason}", images.len())
         }
         Ok(collected) => format!("{} old images were taken away", collected.images.len()),
@@ -234,18 +303,40 @@ async fn outcome(
     probe: Option<crate::model::outcome::ProbeReport>,
 ) -> Result<Outcome, Error> {
     let facts = session.ports.engine.observe(&session.scope()).await?;
-    let waiting = Slot::ALL.into_iter().filter(|slot| facts.active != Some(*slot)).find(|slot| {
-        let number = facts.slots.get(slot).map(|there| there.label.number);
-        let release = number.and_then(|number| state.release(number));
-        release.is_some_and(|release| release.status == Status::Waiting)
-    });
-    let mut urls = session.ports.engine.urls(&session.scope(), Role::Active).await.unwrap_or_default();
+    let waiting = Slot::ALL
+        .into_iter()
+        .filter(|slot| facts.active != Some(*slot))
+        .find(|slot| {
+            let number = facts.slots.get(slot).map(|there| there.label.number);
+            let release = number.and_then(|number| state.release(number));
+            release.is_some_and(|release| release.status == Status::Waiting)
+        });
+    let mut urls = session
+        .ports
+        .engine
+        .urls(&session.scope(), Role::Active)
+        .await
+        .unwrap_or_default();
     if waiting.is_some() {
-        urls.extend(session.ports.engine.urls(&session.scope(), Role::Preview).await.unwrap_or_default());
+        urls.extend(
+            session
+                .ports
+                .engine
+                .urls(&session.scope(), Role::Preview)
+                .await
+                .unwrap_or_default(),
+        );
     }
     let release = match ending {
         Ending::NoChanges => facts.live().map(|(_, there)| there.label.number),
         _ => plan.target.as_ref().map(|target| target.release),
     };
-    Ok(Outcome { ending, release, active: facts.active, waiting, urls, probe })
+    Ok(Outcome {
+        ending,
+        release,
+        active: facts.active,
+        waiting,
+        urls,
+        probe,
+    })
 }

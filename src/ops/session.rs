@@ -47,11 +47,20 @@ impl Session {
         choose_runtimes(&root, &mut project);
         let scm = Git::new(root.clone());
         let source = scm.source().await?;
-        let environment = desired::environment_for(&project, environment, source.branch.as_deref())?;
+        let environment =
+            desired::environment_for(&project, environment, source.branch.as_deref())?;
         let configuration = of(&project, &environment)?;
         let ports = wiring::ports(&root, &project, &environment, configuration)?;
         let sources = sources::read(&root, &project, &environment, configuration, &source).await?;
-        Ok(Self { root, project, environment, source, ports, scm, sources })
+        Ok(Self {
+            root,
+            project,
+            environment,
+            source,
+            ports,
+            scm,
+            sources,
+        })
     }
 
     /// The environment's configuration.
@@ -62,18 +71,27 @@ impl Session {
     /// The environment on its engine.
     #[must_use]
     pub fn scope(&self) -> Scope {
-        Scope { project: self.project.name.clone(), environment: self.environment.clone() }
+        Scope {
+            project: self.project.name.clone(),
+            environment: self.environment.clone(),
+        }
     }
 
     /// What should be true, built from what is in the folder now.
     pub fn desired(&self) -> Result<Desired, Error> {
-        Ok(desired::resolve(&self.project, &self.environment, &self.source, &self.sources)?)
+        Ok(desired::resolve(
+            &self.project,
+            &self.environment,
+            &self.source,
+            &self.sources,
+        )?)
     }
 
     /// The environment's state; an empty one before the first run.
     pub async fn state(&self) -> Result<State, Error> {
         let state = self.ports.store.load(&self.environment).await?;
-        Ok(state.unwrap_or_else(|| State::empty(self.project.name.clone(), self.environment.clone())))
+        Ok(state
+            .unwrap_or_else(|| State::empty(self.project.name.clone(), self.environment.clone())))
     }
 }
 
@@ -83,7 +101,11 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
         let cluster = &mut environment.cluster;
         if cluster.kind == ClusterKind::Host && cluster.runtime == Runtime::Auto {
             let can = container::why_not(&Directory::find(cluster.directory(root))).is_none();
-            cluster.runtime = if can { Runtime::Container } else { Runtime::Process };
+            cluster.runtime = if can {
+                Runtime::Container
+            } else {
+                Runtime::Process
+            };
         }
     }
 }
@@ -101,27 +123,37 @@ pub(super) fn lack(root: &Path, environment: &Environment) -> Option<Lack> {
     };
     match cluster.runtime {
         Runtime::Systemd => systemd::lack(),
-        Runtime::Container => container::why_not(&Directory::find(cluster.directory(root))).map(no_container),
+        Runtime::Container => {
+            container::why_not(&Directory::find(cluster.directory(root))).map(no_container)
+        }
         Runtime::Process | Runtime::Docker | Runtime::Auto => None,
     }
 }
 
 fn of<'a>(project: &'a Project, environment: &EnvironmentName) -> Result<&'a Environment, Error> {
-    project.environments.get(environment).ok_or_else(|| Error::Usage {
-        what: format!("{} has no environment {environment}", project.name),
-        help: format!("write environments/{environment}.yaml, or name another with --env"),
-    })
+    project
+        .environments
+        .get(environment)
+        .ok_or_else(|| Error::Usage {
+            what: format!("{} has no environment {environment}", project.name),
+            help: format!("write environments/{environment}.yaml, or name another with --env"),
+        })
 }
 
 /// Who runs this, in a new run.
 #[must_use]
 pub fn actor() -> Actor {
-    let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let user = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
     let random = uuid::Uuid::new_v4().simple().to_string();
     Actor {
         user: user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw())),
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         run: format!("{time}-{}", &random[..6]),
     }
 }

@@ -27,25 +27,59 @@ pub async fn read(
     source: &Source,
 ) -> Result<Sources, Error> {
     if configuration.cluster.kind == ClusterKind::Host {
-        let template = configuration.traffic.nginx.as_ref().and_then(|nginx| nginx.template.as_ref());
-        let globs: Vec<String> = template.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-        let files = if globs.is_empty() { BTreeMap::new() } else { files(root, &globs)? };
-        return Ok(Sources { files, rendered: BTreeMap::new() });
+        let template = configuration
+            .traffic
+            .nginx
+            .as_ref()
+            .and_then(|nginx| nginx.template.as_ref());
+        let globs: Vec<String> = template
+            .iter()
+            .map(|path| path.to_string_lossy().into_owned())
+            .collect();
+        let files = if globs.is_empty() {
+            BTreeMap::new()
+        } else {
+            files(root, &globs)?
+        };
+        return Ok(Sources {
+            files,
+            rendered: BTreeMap::new(),
+        });
     }
     let globs = globs(configuration);
-    let files = if globs.is_empty() { BTreeMap::new() } else { files(root, &globs)? };
-    let mut sources = Sources { files, rendered: BTreeMap::new() };
+    let files = if globs.is_empty() {
+        BTreeMap::new()
+    } else {
+        files(root, &globs)?
+    };
+    let mut sources = Sources {
+        files,
+        rendered: BTreeMap::new(),
+    };
     // One after the other: each may need all of the machine.
     for (place, tool) in tools(project, environment, configuration, source)? {
         let recipe = match tool {
-            Tool::Kustomize { folder } => Recipe::Kustomize { folder: folder.into() },
-            Tool::Helm { chart, values, name, namespace, set } => {
-                Recipe::Helm { chart, values: values.map(PathBuf::from), name, namespace, set }
-            }
+            Tool::Kustomize { folder } => Recipe::Kustomize {
+                folder: folder.into(),
+            },
+            Tool::Helm {
+                chart,
+                values,
+                name,
+                namespace,
+                set,
+            } => Recipe::Helm {
+                chart,
+                values: values.map(PathBuf::from),
+                name,
+                namespace,
+                set,
+            },
         };
-        let text = render(root, &recipe)
-            .await
-            .map_err(|error| DesiredError { what: error.to_string(), help: error.help })?;
+        let text = render(root, &recipe).await.map_err(|error| DesiredError {
+            what: error.to_string(),
+            help: error.help,
+        })?;
         sources.rendered.insert(place, text);
     }
     Ok(sources)
@@ -53,16 +87,28 @@ pub async fn read(
 
 /// The files that one of these globs means, by their path below the project's folder.
 fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Error> {
-    let wrong = |what: String, help: &str| DesiredError { what, help: help.to_owned() };
+    let wrong = |what: String, help: &str| DesiredError {
+        what,
+        help: help.to_owned(),
+    };
     let mut set = globset::GlobSetBuilder::new();
     for glob in globs {
         let clean = glob.trim_start_matches("./");
-        let glob = globset::GlobBuilder::new(clean).literal_separator(true).build();
-        set.add(glob.map_err(|error| wrong(error.to_string(), "write a path, or `deploy/*.yaml`"))?);
+        let glob = globset::GlobBuilder::new(clean)
+            .literal_separator(true)
+            .build();
+        set.add(
+            glob.map_err(|error| wrong(error.to_string(), "write a path, or `deploy/*.yaml`"))?,
+        );
     }
-    let set = set.build().map_err(|error| wrong(error.to_string(), "write fewer globs"))?;
+    let set = set
+        .build()
+        .map_err(|error| wrong(error.to_string(), "write fewer globs"))?;
     let mut files = BTreeMap::new();
-    let mut starts: Vec<PathBuf> = globs.iter().map(|glob| root.join(beginning(glob))).collect();
+    let mut starts: Vec<PathBuf> = globs
+        .iter()
+        .map(|glob| root.join(beginning(glob)))
+        .collect();
     starts.sort();
     starts.dedup();
     for start in starts.iter().filter(|start| start.exists()) {
@@ -71,14 +117,18 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
             .filter_entry(|entry| entry.file_name() != ".git")
             .build();
         for entry in walk.flatten() {
-            let Ok(path) = entry.path().strip_prefix(root) else { continue };
+            let Ok(path) = entry.path().strip_prefix(root) else {
+                continue;
+            };
             if !set.is_match(path) || entry.path().is_dir() || files.contains_key(path) {
                 continue;
             }
             let size = entry.metadata().map_or(0, |meta| meta.len());
             if size > LARGEST || files.len() == MOST {
-                let what =
-                    format!("{}: too large, or one file too many ({MOST} at the most)", path.display());
+                let what = format!(
+                    "{}: too large, or one file too many ({MOST} at the most)",
+                    path.display()
+                );
                 return Err(wrong(what, "name the right files").into());
             }
             let text = std::fs::read_to_string(entry.path()).map_err(|error| {
@@ -96,9 +146,12 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
 /// The folder in which all files of a glob are: what comes before its first sign.
 fn beginning(glob: &str) -> PathBuf {
     let clean = Path::new(glob.trim_start_matches("./"));
-    let plain = clean
-        .components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']));
+    let plain = clean.components().take_while(|part| {
+        !part
+            .as_os_str()
+            .to_string_lossy()
+            .contains(['*', '?', '[', '{'])
+    });
     plain.collect()
 }
 
@@ -108,7 +161,11 @@ mod tests {
 
     #[test]
     fn a_glob_begins_in_a_folder() {
-        for (glob, folder) in [("deploy/*.yaml", "deploy"), ("./a/b/c.yaml", "a/b/c.yaml"), ("**/x", "")] {
+        for (glob, folder) in [
+            ("deploy/*.yaml", "deploy"),
+            ("./a/b/c.yaml", "a/b/c.yaml"),
+            ("**/x", ""),
+        ] {
             assert_eq!(beginning(glob), Path::new(folder), "{glob}");
         }
     }

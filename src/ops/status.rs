@@ -22,7 +22,11 @@ pub async fn status(session: &Session) -> Result<Status, Error> {
             ));
         }
     }
-    let journal = session.ports.store.last_journal(&session.environment).await?;
+    let journal = session
+        .ports
+        .store
+        .last_journal(&session.environment)
+        .await?;
     if lock.is_none() && journal.is_some_and(|journal| !journal.has_ended()) {
         notes.push("the last run was cut off: `shipit apply` goes on where it was".to_owned());
     }

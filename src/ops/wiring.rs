@@ -62,13 +62,20 @@ impl Amazon {
         let (here, there) = (&environment.registry.region, &environment.cluster.region);
         let registry = Arc::new(Aws::new(here.clone().or_else(|| there.clone())));
         let same = there.is_none() || here == there;
-        let cluster = if same { Arc::clone(&registry) } else { Arc::new(Aws::new(there.clone())) };
+        let cluster = if same {
+            Arc::clone(&registry)
+        } else {
+            Arc::new(Aws::new(there.clone()))
+        };
         Self { registry, cluster }
     }
 
     fn provider(&self, environment: &Environment) -> Arc<dyn Provider> {
         let cluster = &environment.cluster;
-        let eks = cluster.name.clone().filter(|_| cluster.kind == ClusterKind::Eks);
+        let eks = cluster
+            .name
+            .clone()
+            .filter(|_| cluster.kind == ClusterKind::Eks);
         if eks.is_none() && environment.registry.kind != RegistryKind::Ecr {
             return Arc::new(NoProvider);
         }
@@ -77,14 +84,30 @@ impl Amazon {
     }
 
     /// Who knows where the cluster is, when Amazon does.
-    fn login(&self, root: &Path, environment: &Environment) -> Result<Option<Arc<dyn ClusterLogin>>, Error> {
+    fn login(
+        &self,
+        root: &Path,
+        environment: &Environment,
+    ) -> Result<Option<Arc<dyn ClusterLogin>>, Error> {
         let cluster = &environment.cluster;
-        let Some(name) = cluster.name.clone().filter(|_| cluster.kind == ClusterKind::Eks) else {
+        let Some(name) = cluster
+            .name
+            .clone()
+            .filter(|_| cluster.kind == ClusterKind::Eks)
+        else {
             return Ok(None);
         };
-        let ca = cluster.certificate_authority.as_ref().map(|path| read(&root.join(path))).transpose()?;
+        let ca = cluster
+            .certificate_authority
+            .as_ref()
+            .map(|path| read(&root.join(path)))
+            .transpose()?;
         let instead = cluster.endpoint.clone().map(|url| ClusterPlace { url, ca });
-        Ok(Some(Arc::new(EksLogin::new(Arc::clone(&self.cluster), name, instead))))
+        Ok(Some(Arc::new(EksLogin::new(
+            Arc::clone(&self.cluster),
+            name,
+            instead,
+        ))))
     }
 }
 
@@ -114,7 +137,11 @@ fn engine(
             Conflicts::TakeOver => Conflict::TakeOver,
             Conflicts::Leave => Conflict::Leave,
         },
-        rules: cluster.ready.iter().map(|(kind, rule)| (kind.clone(), ready_rule(rule))).collect(),
+        rules: cluster
+            .ready
+            .iter()
+            .map(|(kind, rule)| (kind.clone(), ready_rule(rule)))
+            .collect(),
         within: environment.ready_within,
     };
     Ok(Arc::new(KubernetesEngine::new(settings)))
@@ -142,7 +169,10 @@ fn registry(
     }
     let mut repositories = BTreeMap::new();
     for service in environment.services.keys() {
-        repositories.insert(service.clone(), desired::repository(project, name, environment, service)?);
+        repositories.insert(
+            service.clone(),
+            desired::repository(project, name, environment, service)?,
+        );
     }
     let (region, account) = (registry.region.as_deref(), registry.account.as_deref());
     let amazons = || login::address(region.unwrap_or_default(), account.unwrap_or_default());
@@ -153,14 +183,26 @@ fn registry(
         plain_http: registry.plain_http,
     };
     let login: Arc<dyn Login> = match registry.kind {
-        RegistryKind::Ecr => Arc::new(EcrLogin::new(Arc::clone(&amazon.registry), endpoint.clone())),
+        RegistryKind::Ecr => Arc::new(EcrLogin::new(
+            Arc::clone(&amazon.registry),
+            endpoint.clone(),
+        )),
         _ => Arc::new(DockerLogin),
     };
     let moves_tags = registry.immutable_tags != Some(true);
-    let newest = registry.retention.as_ref().and_then(|retention| retention.tagged);
+    let newest = registry
+        .retention
+        .as_ref()
+        .and_then(|retention| retention.tagged);
     let newest = newest.map_or(environment.retention.releases, |newest| newest as usize);
     let (provenance, sbom) = (registry.provenance, registry.sbom);
-    let place = Place { endpoint, repositories, moves_tags, provenance, sbom };
+    let place = Place {
+        endpoint,
+        repositories,
+        moves_tags,
+        provenance,
+        sbom,
+    };
     let oci = Oci::new(place, Remote::new(login, trust)).keeping(newest);
     let cluster = &environment.cluster;
     // Docker and a cluster speak to registries themselves.
@@ -190,7 +232,11 @@ fn store(
     )))
 }
 
-fn connection(root: &Path, environment: &Environment, amazon: &Amazon) -> Result<Connection, Error> {
+fn connection(
+    root: &Path,
+    environment: &Environment,
+    amazon: &Amazon,
+) -> Result<Connection, Error> {
     let cluster = &environment.cluster;
     Ok(Connection {
         login: amazon.login(root, environment)?,

@@ -58,7 +58,9 @@ impl View {
             }),
             _ => Inner::Lines,
         };
-        Self { inner: Mutex::new(inner) }
+        Self {
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Shows one event.
@@ -83,7 +85,12 @@ impl View {
 impl Live {
     fn show(&mut self, event: &Event) {
         match event {
-            Event::StepBegan { step, direction, address, title } => {
+            Event::StepBegan {
+                step,
+                direction,
+                address,
+                title,
+            } => {
                 let name = title_of(*direction, address, title);
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_style(
@@ -93,19 +100,34 @@ impl Live {
                 bar.set_message(name.clone());
                 bar.enable_steady_tick(Duration::from_millis(100));
                 let step = (*direction == Direction::Back, *step);
-                self.steps.insert(step, Step { bar, name, rows: BTreeMap::new() });
+                self.steps.insert(
+                    step,
+                    Step {
+                        bar,
+                        name,
+                        rows: BTreeMap::new(),
+                    },
+                );
                 return;
             }
             Event::StepSaid { step, line } => {
                 // A step goes forward or back, and not both at a time.
-                let under_way =
-                    if self.steps.contains_key(&(true, *step)) { (true, *step) } else { (false, *step) };
+                let under_way = if self.steps.contains_key(&(true, *step)) {
+                    (true, *step)
+                } else {
+                    (false, *step)
+                };
                 if let Some(step) = self.steps.get_mut(&under_way) {
                     step.say(&self.bars, line);
                 }
                 return;
             }
-            Event::StepDone { step, direction, .. } | Event::StepFailed { step, direction, .. } => {
+            Event::StepDone {
+                step, direction, ..
+            }
+            | Event::StepFailed {
+                step, direction, ..
+            } => {
                 if let Some(step) = self.steps.remove(&(*direction == Direction::Back, *step)) {
                     step.rows.values().for_each(ProgressBar::finish_and_clear);
                     step.bar.finish_and_clear();
@@ -125,7 +147,8 @@ impl Step {
     fn say(&mut self, bars: &MultiProgress, line: &str) {
         let Some((what, how)) = waits_for(line) else {
             let short: String = line.chars().take(80).collect();
-            self.bar.set_message(format!("{} {}", self.name, paint(DIM, short)));
+            self.bar
+                .set_message(format!("{} {}", self.name, paint(DIM, short)));
             return;
         };
         if how == READY {
@@ -134,8 +157,12 @@ impl Step {
                 bars.remove(&row);
             }
         } else if self.rows.len() < ROWS || self.rows.contains_key(what) {
-            let above =
-                self.rows.range(..what.to_owned()).next_back().map_or(&self.bar, |(_, row)| row).clone();
+            let above = self
+                .rows
+                .range(..what.to_owned())
+                .next_back()
+                .map_or(&self.bar, |(_, row)| row)
+                .clone();
             let row = self.rows.entry(what.to_owned()).or_insert_with(|| {
                 let row = bars.insert_after(&above, ProgressBar::new_spinner());
                 row.set_style(
@@ -153,13 +180,18 @@ impl Step {
 /// are ready`.
 fn waits_for(line: &str) -> Option<(&str, &str)> {
     let (what, how) = line.split_once(": ")?;
-    let is_object =
-        what.contains('/') && what.starts_with(char::is_uppercase) && !what.contains(char::is_whitespace);
+    let is_object = what.contains('/')
+        && what.starts_with(char::is_uppercase)
+        && !what.contains(char::is_whitespace);
     is_object.then_some((what, how))
 }
 
 fn title_of(direction: Direction, address: &Address, title: &str) -> String {
-    let arrow = if direction == Direction::Back { "↩ " } else { "" };
+    let arrow = if direction == Direction::Back {
+        "↩ "
+    } else {
+        ""
+    };
     format!("{arrow}{address}: {title}")
 }
 
@@ -168,17 +200,41 @@ fn words(event: &Event) -> Vec<String> {
     match event {
         Event::StepBegan { .. } | Event::Ended { .. } | Event::Began { .. } => Vec::new(),
         Event::StepSaid { line, .. } => vec![format!("      {}", paint(DIM, line))],
-        Event::StepDone { direction, address, result, millis, .. } => {
-            let sign = if *direction == Direction::Back { "↩" } else { "✓" };
+        Event::StepDone {
+            direction,
+            address,
+            result,
+            millis,
+            ..
+        } => {
+            let sign = if *direction == Direction::Back {
+                "↩"
+            } else {
+                "✓"
+            };
             let took = paint(DIM, format!("({})", seconds(*millis)));
-            vec![format!("  {} {address:<24} {result} {took}", paint(NEW, sign))]
+            vec![format!(
+                "  {} {address:<24} {result} {took}",
+                paint(NEW, sign)
+            )]
         }
-        Event::StepFailed { address, reason, detail, .. } => {
+        Event::StepFailed {
+            address,
+            reason,
+            detail,
+            ..
+        } => {
             let mut lines = vec![format!("  {} {address:<24} {reason}", paint(GONE, "✗"))];
-            lines.extend(detail.iter().map(|line| format!("      {} {line}", paint(DIM, "│"))));
+            lines.extend(
+                detail
+                    .iter()
+                    .map(|line| format!("      {} {line}", paint(DIM, "│"))),
+            );
             lines
         }
-        Event::GoingBack { reason } => vec![format!("  {} going back: {reason}", paint(CHANGED, "↩"))],
+        Event::GoingBack { reason } => {
+            vec![format!("  {} going back: {reason}", paint(CHANGED, "↩"))]
+        }
         Event::Probed { report } => vec![format!("    {}", measured(report))],
         Event::Note { text } => vec![format!("  {} {text}", paint(CHANGED, "note:"))],
     }
@@ -199,28 +255,64 @@ mod tests {
     #[test]
     fn what_a_step_waits_for_has_a_row_until_it_is_ready() {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-        let mut live = Live { bars, steps: BTreeMap::new() };
+        let mut live = Live {
+            bars,
+            steps: BTreeMap::new(),
+        };
         let (step, address, direction) = (StepId(3), Address::Traffic, Direction::Forward);
         let title = "wait".to_owned();
-        live.show(&Event::StepBegan { step, direction, address: address.clone(), title });
+        live.show(&Event::StepBegan {
+            step,
+            direction,
+            address: address.clone(),
+            title,
+        });
         let rows = |live: &mut Live, line: &str| -> Vec<String> {
-            live.show(&Event::StepSaid { step, line: line.to_owned() });
-            live.steps[&(false, step)].rows.values().map(ProgressBar::message).collect()
+            live.show(&Event::StepSaid {
+                step,
+                line: line.to_owned(),
+            });
+            live.steps[&(false, step)]
+                .rows
+                .values()
+                .map(ProgressBar::message)
+                .collect()
         };
         let lines = [
             ("Deployment/web: 0 of 2 pods are ready", vec!["0 of 2"]),
-            ("Deployment/api: is not there yet", vec!["is not there", "0 of 2"]),
-            ("Deployment/web: 1 of 2 pods are ready", vec!["is not there", "1 of 2"]),
+            (
+                "Deployment/api: is not there yet",
+                vec!["is not there", "0 of 2"],
+            ),
+            (
+                "Deployment/web: 1 of 2 pods are ready",
+                vec!["is not there", "1 of 2"],
+            ),
             ("note: no object", vec!["is not there", "1 of 2"]),
             ("Deployment/api: ready", vec!["1 of 2"]),
         ];
         for (line, wanted) in lines {
             let shown = rows(&mut live, line);
             assert_eq!(shown.len(), wanted.len(), "after `{line}`: {shown:?}");
-            assert!(shown.iter().zip(&wanted).all(|(row, part)| row.contains(part)), "{shown:?}");
+            assert!(
+                shown
+                    .iter()
+                    .zip(&wanted)
+                    .all(|(row, part)| row.contains(part)),
+                "{shown:?}"
+            );
         }
         let row = live.steps[&(false, step)].rows["Deployment/web"].clone();
-        live.show(&Event::StepDone { step, direction, address, result: "ready".to_owned(), millis: 1 });
-        assert!(row.is_finished() && live.steps.is_empty(), "the rows go with their step");
+        live.show(&Event::StepDone {
+            step,
+            direction,
+            address,
+            result: "ready".to_owned(),
+            millis: 1,
+        });
+        assert!(
+            row.is_finished() && live.steps.is_empty(),
+            "the rows go with their step"
+        );
     }
 }

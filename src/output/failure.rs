@@ -63,12 +63,18 @@ pub struct Failure {
 impl Failure {
     /// From an error that explains itself.
     pub fn new(exit: Exit, error: impl Diagnostic + Send + Sync + 'static) -> Self {
-        Self { exit, report: miette::Report::new(error) }
+        Self {
+            exit,
+            report: miette::Report::new(error),
+        }
     }
 
     /// From words: what happened, and what to do about it.
     #[must_use]
     pub fn say(exit: Exit, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit, report: miette::Report::new(miette::MietteDiagnostic::new(what).with_help(help)) }
+        Self {
+            exit,
+            report: miette::Report::new(miette::MietteDiagnostic::new(what).with_help(help)),
+        }
     }
 }

@@ -20,28 +20,47 @@ pub fn table(collected: &Collected, how: Collect) -> String {
         table.add_row([
             image.repository.clone().unwrap_or_default(),
             image.digest.short().to_owned(),
-            image.created.map(|created| format!("{created:.0}")).unwrap_or_default(),
+            image
+                .created
+                .map(|created| format!("{created:.0}"))
+                .unwrap_or_default(),
             tags(image),
         ]);
     }
-    let what = format!("{count} that nobody needs: {} blobs, {}", collected.blobs, size(collected.bytes));
+    let what = format!(
+        "{count} that nobody needs: {} blobs, {}",
+        collected.blobs,
+        size(collected.bytes)
+    );
     let end = match (&collected.refused, how) {
         (Some(reason), _) => format!("{what}. Nothing more was taken away: {reason}."),
         (None, Collect::Report) => format!("{what}. `shipit images --collect` takes them away."),
         (None, Collect::TakeAway) => format!("{what}. They were taken away."),
     };
-    if collected.images.is_empty() { format!("{end}\n") } else { format!("{}\n{end}\n", trimmed(&table)) }
+    if collected.images.is_empty() {
+        format!("{end}\n")
+    } else {
+        format!("{}\n{end}\n", trimmed(&table))
+    }
 }
 
 /// The tags that say something to a person.
 fn tags(image: &Unneeded) -> String {
-    let said = image.tags.iter().map(String::as_str).filter(|tag| !tag.starts_with("src-"));
+    let said = image
+        .tags
+        .iter()
+        .map(String::as_str)
+        .filter(|tag| !tag.starts_with("src-"));
     said.collect::<Vec<_>>().join(", ")
 }
 
 #[allow(clippy::cast_precision_loss)] // one digit is shown
 fn size(bytes: u64) -> String {
-    let (unit, factor) = if bytes < 1 << 20 { ("KiB", 1 << 10) } else { ("MiB", 1 << 20) };
+    let (unit, factor) = if bytes < 1 << 20 {
+        ("KiB", 1 << 10)
+    } else {
+        ("MiB", 1 << 20)
+    };
     format!("{:.1} {unit}", bytes as f64 / f64::from(factor))
 }
 
@@ -54,15 +73,26 @@ mod tests {
         let image = Unneeded {
             digest: Digest::of(b"x"),
             repository: Some("shop/web".to_owned()),
-            tags: vec![format!("src-{}", Digest::of(b"i").hex()), "main-3f2c1ab".to_owned()],
+            tags: vec![
+                format!("src-{}", Digest::of(b"i").hex()),
+                "main-3f2c1ab".to_owned(),
+            ],
             created: Some("2026-01-02T03:04:05Z".parse().expect("a time")),
         };
-        Collected { images: vec![image], blobs: 3, bytes: 5 << 19, refused: None }
+        Collected {
+            images: vec![image],
+            blobs: 3,
+            bytes: 5 << 19,
+            refused: None,
+        }
     }
 
     #[test]
     fn it_says_what_nobody_needs_and_what_was_done() {
-        assert_eq!(table(&Collected::default(), Collect::Report), "No image but those that are needed.\n");
+        assert_eq!(
+            table(&Collected::default(), Collect::Report),
+            "No image but those that are needed.\n"
+        );
         let told = table(&found(), Collect::Report);
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(
@@ -75,15 +105,27 @@ mod tests {
             ],
             "{told}"
         );
-        let little = table(&Collected { bytes: 700, ..found() }, Collect::Report);
+        let little = table(
+            &Collected {
+                bytes: 700,
+                ..found()
+            },
+            Collect::Report,
+        );
         assert!(little.contains("3 blobs, 0.7 KiB."), "{little}");
         let taken = table(&found(), Collect::TakeAway);
         assert!(
             taken.ends_with("1 image that nobody needs: 3 blobs, 2.5 MiB. They were taken away.\n"),
             "{taken}"
         );
-        let refused = Collected { refused: Some("r.example.com lets nobody".to_owned()), ..found() };
+        let refused = Collected {
+            refused: Some("r.example.com lets nobody".to_owned()),
+            ..found()
+        };
         let refused = table(&refused, Collect::TakeAway);
-        assert!(refused.ends_with("Nothing more was taken away: r.example.com lets nobody.\n"), "{refused}");
+        assert!(
+            refused.ends_with("Nothing more was taken away: r.example.com lets nobody.\n"),
+            "{refused}"
+        );
     }
 }

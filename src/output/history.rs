@@ -12,7 +12,9 @@ pub fn table(releases: &[Release]) -> String {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["RELEASE", "STATUS", "SLOT", "COMMIT", "BRANCH", "MADE", "BY", "NOTE"]);
+    table.set_header([
+        "RELEASE", "STATUS", "SLOT", "COMMIT", "BRANCH", "MADE", "BY", "NOTE",
+    ]);
     for release in releases.iter().rev() {
         table.add_row([
             release.number.to_string(),
@@ -30,20 +32,29 @@ pub fn table(releases: &[Release]) -> String {
 
 /// The table without blanks at the ends of its lines.
 pub(super) fn trimmed(table: &Table) -> String {
-    table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect()
+    table
+        .lines()
+        .flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()])
+        .collect()
 }
 
 fn note(release: &Release) -> String {
     let mut notes = Vec::new();
     if let Some(from) = &release.carried_from {
-        notes.push(format!("from {} release {}", from.environment, from.release));
+        notes.push(format!(
+            "from {} release {}",
+            from.environment, from.release
+        ));
     }
     match &release.status {
         Status::Failed { reason } | Status::Reverted { reason } => notes.push(reason.clone()),
         _ => {}
     }
     if let Some(probe) = &release.probe {
-        notes.push(format!("{} of {} probes failed", probe.failures, probe.requests));
+        notes.push(format!(
+            "{} of {} probes failed",
+            probe.failures, probe.requests
+        ));
     }
     notes.join("; ")
 }

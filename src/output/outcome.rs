@@ -9,9 +9,14 @@ use crate::output::paint::{BOLD, CHANGED, GONE, NEW, paint};
 #[must_use]
 pub fn human(outcome: &Outcome) -> String {
     let mut text = String::new();
-    let release = outcome.release.map(|release| format!("release {release}")).unwrap_or_default();
-    let active =
-        outcome.active.map_or_else(|| "nothing is live".to_owned(), |slot| format!("{slot} is active"));
+    let release = outcome
+        .release
+        .map(|release| format!("release {release}"))
+        .unwrap_or_default();
+    let active = outcome.active.map_or_else(
+        || "nothing is live".to_owned(),
+        |slot| format!("{slot} is active"),
+    );
     let _ = match &outcome.ending {
         Ending::Done => match (outcome.waiting, &outcome.release) {
             (Some(slot), _) => writeln!(
@@ -25,10 +30,18 @@ pub fn human(outcome: &Outcome) -> String {
         },
         Ending::NoChanges => writeln!(text, "{}", paint(BOLD, "No changes.")),
         Ending::Failed { reason } => {
-            writeln!(text, "{} {reason}\nLive traffic was not touched; {active}.", paint(GONE, "Failed:"))
+            writeln!(
+                text,
+                "{} {reason}\nLive traffic was not touched; {active}.",
+                paint(GONE, "Failed:")
+            )
         }
         Ending::Reverted { reason } => {
-            writeln!(text, "{} {reason}\nTraffic was moved back; {active}.", paint(GONE, "Reverted:"))
+            writeln!(
+                text,
+                "{} {reason}\nTraffic was moved back; {active}.",
+                paint(GONE, "Reverted:")
+            )
         }
         Ending::Stuck { reason, back } => writeln!(
             text,
@@ -47,7 +60,11 @@ pub fn human(outcome: &Outcome) -> String {
             paint(GONE, "Lock lost:")
         ),
         Ending::Killed => {
-            writeln!(text, "{} run the same command again to go on.", paint(CHANGED, "Stopped at once:"))
+            writeln!(
+                text,
+                "{} run the same command again to go on.",
+                paint(CHANGED, "Stopped at once:")
+            )
         }
         Ending::Interrupted { reverted: true } => {
             writeln!(
@@ -66,7 +83,13 @@ pub fn human(outcome: &Outcome) -> String {
         let _ = writeln!(text, "{}", measured(probe));
     }
     for url in &outcome.urls {
-        let _ = writeln!(text, "  {} {} ({})", url.service, paint(BOLD, &url.url), url.slot);
+        let _ = writeln!(
+            text,
+            "  {} {} ({})",
+            url.service,
+            paint(BOLD, &url.url),
+            url.slot
+        );
     }
     text
 }
@@ -78,5 +101,8 @@ pub fn measured(probe: &ProbeReport) -> String {
     let tenths = probe.slowest_micros % 1000 / 100;
     let verdict = format!("{} of {} requests failed", probe.failures, probe.requests);
     let style = if probe.failures == 0 { NEW } else { GONE };
-    format!("Probed while switching: {}, slowest {millis}.{tenths} ms", paint(style, verdict))
+    format!(
+        "Probed while switching: {}, slowest {millis}.{tenths} ms",
+        paint(style, verdict)
+    )
 }

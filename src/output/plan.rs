@@ -33,7 +33,12 @@ pub fn human(plan: &Plan) -> String {
     let mut text = format!("{}\n", header(plan));
     for section in sections(plan) {
         if !section.lines.is_empty() {
-            let _ = write!(text, "\n  {}\n{}", paint(BOLD, &section.title), section.lines.concat());
+            let _ = write!(
+                text,
+                "\n  {}\n{}",
+                paint(BOLD, &section.title),
+                section.lines.concat()
+            );
         }
     }
     for reason in &plan.no_way_back {
@@ -47,7 +52,11 @@ pub fn human(plan: &Plan) -> String {
 }
 
 fn header(plan: &Plan) -> String {
-    let mut parts = vec![format!("{} → {}", paint(BOLD, &plan.project), paint(BOLD, &plan.environment))];
+    let mut parts = vec![format!(
+        "{} → {}",
+        paint(BOLD, &plan.project),
+        paint(BOLD, &plan.environment)
+    )];
     parts.extend(what(plan));
     let active = plan.active.as_ref().map_or_else(
         || "nothing is live yet".to_owned(),
@@ -55,7 +64,11 @@ fn header(plan: &Plan) -> String {
     );
     parts.push(match &plan.target {
         Some(target) => {
-            format!("release {} into {} ({active})", target.release, paint(slot_style(), target.slot))
+            format!(
+                "release {} into {} ({active})",
+                target.release,
+                paint(slot_style(), target.slot)
+            )
         }
         None => active,
     });
@@ -69,13 +82,21 @@ const fn slot_style() -> Style {
 fn what(plan: &Plan) -> Option<String> {
     let commit = || {
         plan.source.commit.as_ref()?;
-        let branch = plan.source.branch.as_ref().map(|branch| format!(" ({branch})")).unwrap_or_default();
+        let branch = plan
+            .source
+            .branch
+            .as_ref()
+            .map(|branch| format!(" ({branch})"))
+            .unwrap_or_default();
         Some(format!("commit {}{branch}", plan.source.short()))
     };
     match &plan.intent {
         Intent::Apply => commit(),
         Intent::Promote(slot) => Some(format!("promote {slot}")),
-        Intent::Carry(from) => Some(format!("carry on {} release {}", from.environment, from.release)),
+        Intent::Carry(from) => Some(format!(
+            "carry on {} release {}",
+            from.environment, from.release
+        )),
         Intent::Rollback(release) => Some(format!("roll back to release {release}")),
         Intent::Abort => Some("abort".to_owned()),
         Intent::Destroy => Some("destroy".to_owned()),
@@ -90,15 +111,23 @@ struct Section {
 fn sections(plan: &Plan) -> Vec<Section> {
     let slot_title = |slot: Slot| format!("services in {slot}");
     vec![
-        section(plan, "infrastructure".to_owned(), |address| matches!(address, Address::Resource(_))),
-        section(plan, "images".to_owned(), |address| matches!(address, Address::Image(_))),
+        section(plan, "infrastructure".to_owned(), |address| {
+            matches!(address, Address::Resource(_))
+        }),
+        section(plan, "images".to_owned(), |address| {
+            matches!(address, Address::Image(_))
+        }),
         section(plan, "objects of the environment".to_owned(), |address| {
             matches!(address, Address::Object(_))
         }),
-        section(plan, "listeners".to_owned(), |address| matches!(address, Address::Route(_))),
+        section(plan, "listeners".to_owned(), |address| {
+            matches!(address, Address::Route(_))
+        }),
         section(plan, slot_title(Slot::Blue), in_slot(Slot::Blue)),
         section(plan, slot_title(Slot::Green), in_slot(Slot::Green)),
-        section(plan, "traffic".to_owned(), |address| *address == Address::Traffic),
+        section(plan, "traffic".to_owned(), |address| {
+            *address == Address::Traffic
+        }),
     ]
 }
 
@@ -110,13 +139,24 @@ fn in_slot(slot: Slot) -> impl Fn(&Address) -> bool {
 }
 
 fn section(plan: &Plan, title: String, belongs: impl Fn(&Address) -> bool) -> Section {
-    let mut lines: Vec<String> =
-        plan.steps.iter().filter(|step| belongs(&step.address)).filter_map(|step| line(plan, step)).collect();
-    let same: Vec<_> = plan.unchanged.iter().filter(|same| belongs(&same.address)).collect();
+    let mut lines: Vec<String> = plan
+        .steps
+        .iter()
+        .filter(|step| belongs(&step.address))
+        .filter_map(|step| line(plan, step))
+        .collect();
+    let same: Vec<_> = plan
+        .unchanged
+        .iter()
+        .filter(|same| belongs(&same.address))
+        .collect();
     match same[..] {
         [] => {}
         [one] => lines.push(row(DIM, "=", &name(&one.address), &one.reason)),
-        ref many => lines.push(format!("  {}\n", paint(DIM, format!("= {} unchanged", many.len())))),
+        ref many => lines.push(format!(
+            "  {}\n",
+            paint(DIM, format!("= {} unchanged", many.len()))
+        )),
     }
     Section { title, lines }
 }
@@ -140,27 +180,48 @@ fn name(address: &Address) -> String {
 /// What a build is for, where that is said.
 fn platforms(platforms: &[Platform]) -> String {
     let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
-    if names.is_empty() { String::new() } else { format!(" for {}", names.join(", ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" for {}", names.join(", "))
+    }
 }
 
 fn line(plan: &Plan, step: &Step) -> Option<String> {
     let name = name(&step.address);
     Some(match &step.action {
-        Action::Build { spec, .. } => {
-            row(NEW, "+", &name, &format!("build{}: {}", platforms(spec.platforms()), step.reason))
-        }
+        Action::Build { spec, .. } => row(
+            NEW,
+            "+",
+            &name,
+            &format!("build{}: {}", platforms(spec.platforms()), step.reason),
+        ),
         Action::Apply { .. } if step.expects.is_none() => row(NEW, "+", &name, &step.reason),
         Action::Apply { replace: true, .. } => row(GONE, "±", &name, &step.reason),
-        Action::Route { .. } if !step.changes.is_empty() => changed(&name, &step.changes, &step.reason),
+        Action::Route { .. } if !step.changes.is_empty() => {
+            changed(&name, &step.changes, &step.reason)
+        }
         Action::Route { route } => {
-            let sign = if step.expects.is_some() { (CHANGED, "~") } else { (NEW, "+") };
+            let sign = if step.expects.is_some() {
+                (CHANGED, "~")
+            } else {
+                (NEW, "+")
+            };
             row(sign.0, sign.1, &name, &route.to_string())
         }
         Action::Provision { .. } if step.expects.is_none() => {
-            format!("{}{}", row(NEW, "+", &name, &step.reason), fields(&step.changes))
+            format!(
+                "{}{}",
+                row(NEW, "+", &name, &step.reason),
+                fields(&step.changes)
+            )
         }
         Action::Provision { replace: true, .. } => {
-            format!("{}{}", row(GONE, "±", &name, &step.reason), fields(&step.changes))
+            format!(
+                "{}{}",
+                row(GONE, "±", &name, &step.reason),
+                fields(&step.changes)
+            )
         }
         Action::Unroute | Action::Withdraw | Action::Remove | Action::Empty | Action::Delete => {
             row(GONE, "-", &name, &step.reason)
@@ -170,23 +231,46 @@ fn line(plan: &Plan, step: &Step) -> Option<String> {
             changed(&name, &step.changes, &step.reason)
         }
         Action::Switch { from, to } => row(MOVED, "⇄", &services(plan), &switch(plan, *from, *to)),
-        Action::Check { stage: Stage::After, checks } if !plan.switches() => {
-            row(MOVED, "?", &services(plan), &format!("verified{}", list(checks)))
-        }
-        Action::Keep { keep } => row(DIM, "·", &name, &format!("stays warm for {keep}: {}", step.reason)),
+        Action::Check {
+            stage: Stage::After,
+            checks,
+        } if !plan.switches() => row(
+            MOVED,
+            "?",
+            &services(plan),
+            &format!("verified{}", list(checks)),
+        ),
+        Action::Keep { keep } => row(
+            DIM,
+            "·",
+            &name,
+            &format!("stays warm for {keep}: {}", step.reason),
+        ),
         Action::Ready { .. } | Action::Check { .. } => return None,
     })
 }
 
 fn changed(name: &str, changes: &[Change], reason: &str) -> String {
-    let count = if changes.len() == 1 { "1 field".to_owned() } else { format!("{} fields", changes.len()) };
-    format!("{}{}", row(CHANGED, "~", name, &format!("{count} ({reason})")), fields(changes))
+    let count = if changes.len() == 1 {
+        "1 field".to_owned()
+    } else {
+        format!("{} fields", changes.len())
+    };
+    format!(
+        "{}{}",
+        row(CHANGED, "~", name, &format!("{count} ({reason})")),
+        fields(changes)
+    )
 }
 
 fn fields(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
-        let origin = change.origin.as_ref().map(|origin| format!("  ({origin})")).unwrap_or_default();
+        let origin = change
+            .origin
+            .as_ref()
+            .map(|origin| format!("  ({origin})"))
+            .unwrap_or_default();
         let _ = writeln!(text, "      {}{}", change.field, paint(DIM, origin));
         if let Some(before) = &change.before {
             let _ = writeln!(text, "        {}", paint(GONE, format!("- {before}")));
@@ -200,9 +284,15 @@ fn fields(changes: &[Change]) -> String {
 
 /// The services that a switch concerns: those with listeners.
 fn services(plan: &Plan) -> String {
-    let Some(target) = &plan.target else { return "all services".to_owned() };
-    let names: Vec<_> =
-        target.workloads.values().filter(|w| w.port.is_some()).map(|w| w.service.to_string()).collect();
+    let Some(target) = &plan.target else {
+        return "all services".to_owned();
+    };
+    let names: Vec<_> = target
+        .workloads
+        .values()
+        .filter(|w| w.port.is_some())
+        .map(|w| w.service.to_string())
+        .collect();
     match names.len() {
         0 => "no listeners".to_owned(),
         1..=3 => names.join(", "),
@@ -214,7 +304,10 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
     let side = |slot: Option<Slot>| slot.map_or("off", Slot::as_str);
     let checks = |stage: Stage| -> &[Check] {
         let found = plan.steps.iter().find_map(|step| match &step.action {
-            Action::Check { stage: there, checks } if *there == stage => Some(checks.as_slice()),
+            Action::Check {
+                stage: there,
+                checks,
+            } if *there == stage => Some(checks.as_slice()),
             _ => None,
         });
         found.unwrap_or_default()
@@ -227,44 +320,70 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
         [] => String::new(),
         checks => format!(", then{}", list(checks)),
     };
-    let back = plan.reverse.iter().filter(|step| matches!(step.action, Action::Switch { .. })).count();
+    let back = plan
+        .reverse
+        .iter()
+        .filter(|step| matches!(step.action, Action::Switch { .. }))
+        .count();
     let back = match (back, from) {
         (0, _) => String::new(),
         (_, None) => "; the way back is off".to_owned(),
         _ if plan.reverse.len() == 1 => "; the way back is 1 switch".to_owned(),
-        _ => format!("; the way back is 1 switch, {} steps in all", plan.reverse.len()),
+        _ => format!(
+            "; the way back is 1 switch, {} steps in all",
+            plan.reverse.len()
+        ),
     };
     format!("{} → {}{before}{after}{back}", side(from), side(to))
 }
 
 fn list(checks: &[Check]) -> String {
     let words: Vec<String> = checks.iter().map(ToString::to_string).collect();
-    if words.is_empty() { String::new() } else { format!(" {}", words.join(", ")) }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", words.join(", "))
+    }
 }
 
 /// The last line: how much there is to do.
 #[must_use]
 pub fn summary(plan: &Plan) -> String {
     if plan.is_empty() {
-        return format!("No changes: {} resources are as they should be.", plan.unchanged.len());
+        return format!(
+            "No changes: {} resources are as they should be.",
+            plan.unchanged.len()
+        );
     }
     let count = |matches: fn(&Step) -> bool| plan.steps.iter().filter(|step| matches(step)).count();
     let counts = [
-        (count(|step| matches!(step.action, Action::Build { .. })), "build", "builds"),
+        (
+            count(|step| matches!(step.action, Action::Build { .. })),
+            "build",
+            "builds",
+        ),
         (count(is_new), "new", "new"),
         (count(is_change), "change", "changes"),
         (
             count(|step| {
                 matches!(
                     step.action,
-                    Action::Unroute | Action::Remove | Action::Empty | Action::Delete | Action::Withdraw
+                    Action::Unroute
+                        | Action::Remove
+                        | Action::Empty
+                        | Action::Delete
+                        | Action::Withdraw
                 )
             }),
             "removal",
             "removals",
         ),
         (plan.unchanged.len(), "unchanged", "unchanged"),
-        (count(|step| matches!(step.action, Action::Switch { .. })), "switch", "switches"),
+        (
+            count(|step| matches!(step.action, Action::Switch { .. })),
+            "switch",
+            "switches",
+        ),
     ];
     let words: Vec<String> = counts
         .into_iter()
@@ -277,7 +396,9 @@ pub fn summary(plan: &Plan) -> String {
 fn is_new(step: &Step) -> bool {
     match &step.action {
         Action::Place { .. } => step.changes.is_empty(),
-        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => step.expects.is_none(),
+        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => {
+            step.expects.is_none()
+        }
         _ => false,
     }
 }
@@ -285,7 +406,9 @@ fn is_new(step: &Step) -> bool {
 fn is_change(step: &Step) -> bool {
     match &step.action {
         Action::Place { .. } => !step.changes.is_empty(),
-        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => step.expects.is_some(),
+        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => {
+            step.expects.is_some()
+        }
         _ => false,
     }
 }
@@ -308,5 +431,8 @@ pub fn dot(plan: &Plan) -> String {
 /// Whether a workload's image is still to be built, for a reader.
 #[must_use]
 pub fn image(image: &Known<crate::model::Digest>) -> String {
-    image.value().map_or_else(|| "(known after build)".to_owned(), |digest| digest.short().to_owned())
+    image.value().map_or_else(
+        || "(known after build)".to_owned(),
+        |digest| digest.short().to_owned(),
+    )
 }

@@ -35,7 +35,11 @@ pub struct Status {
 /// The status for a person.
 #[must_use]
 pub fn human(status: &Status, now: Timestamp) -> String {
-    let mut text = format!("{} → {}\n\n", paint(BOLD, &status.project), paint(BOLD, &status.environment));
+    let mut text = format!(
+        "{} → {}\n\n",
+        paint(BOLD, &status.project),
+        paint(BOLD, &status.environment)
+    );
     if status.facts.slots.is_empty() {
         text.push_str("Nothing runs here yet. `shipit apply` makes the first release.\n");
     } else {
@@ -50,19 +54,39 @@ pub fn human(status: &Status, now: Timestamp) -> String {
 fn table(status: &Status, now: Timestamp) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["SLOT", "ROLE", "RELEASE", "COMMIT", "SERVICE", "HEALTH", "SINCE", "URL"]);
+    table.set_header([
+        "SLOT", "ROLE", "RELEASE", "COMMIT", "SERVICE", "HEALTH", "SINCE", "URL",
+    ]);
     for (slot, there) in &status.facts.slots {
-        let role = if status.facts.active == Some(*slot) { Role::Active } else { Role::Preview };
+        let role = if status.facts.active == Some(*slot) {
+            Role::Active
+        } else {
+            Role::Preview
+        };
         for (index, (service, workload)) in there.workloads.iter().enumerate() {
             let first = |text: String| if index == 0 { text } else { String::new() };
-            let ready = workload.instances.iter().filter(|i| i.health == HealthState::Ready);
+            let ready = workload
+                .instances
+                .iter()
+                .filter(|i| i.health == HealthState::Ready);
             let health = if workload.running {
-                format!("{} {}/{}", workload.health().word(), ready.count(), workload.spec.replicas)
+                format!(
+                    "{} {}/{}",
+                    workload.health().word(),
+                    ready.count(),
+                    workload.spec.replicas
+                )
             } else {
                 "stopped".to_owned()
             };
-            let urls = if role == Role::Active { &status.live } else { &status.preview };
-            let url = urls.iter().find(|url| url.service == *service && workload.running);
+            let urls = if role == Role::Active {
+                &status.live
+            } else {
+                &status.preview
+            };
+            let url = urls
+                .iter()
+                .find(|url| url.service == *service && workload.running);
             table.add_row([
                 first(slot.to_string()),
                 first(role.to_string()),
@@ -79,7 +103,11 @@ fn table(status: &Status, now: Timestamp) -> String {
 }
 
 fn commit(there: &SlotFacts) -> String {
-    there.label.commit.as_ref().map_or_else(|| "-".to_owned(), |commit| commit.chars().take(7).collect())
+    there
+        .label
+        .commit
+        .as_ref()
+        .map_or_else(|| "-".to_owned(), |commit| commit.chars().take(7).collect())
 }
 
 fn since(there: &SlotFacts, changed: Option<Timestamp>, now: Timestamp) -> String {

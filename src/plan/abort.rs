@@ -27,13 +27,19 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
         .filter(|slot| facts.active != Some(*slot) && !was_live(*slot))
         .find_map(|slot| facts.slots.get(&slot).map(|there| (slot, there)));
     let Some((slot, there)) = waiting else {
-        return Err(PlanError::NothingWaiting { environment: desired.environment.clone() });
+        return Err(PlanError::NothingWaiting {
+            environment: desired.environment.clone(),
+        });
     };
     let mut draft = Draft::default();
     let reason = format!("release {} is given up", there.label.number);
-    let new =
-        Proposal::new(Address::Slot(slot), Action::Empty, reason).expecting(facts.slot_fingerprint(slot));
+    let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
+        .expecting(facts.slot_fingerprint(slot));
     draft.add_with_undos(new, restore(slot, there));
     let target = target(slot, there, state);
-    Ok(draft.finish(&Subject::new(desired, facts, state), Intent::Abort, Some(target)))
+    Ok(draft.finish(
+        &Subject::new(desired, facts, state),
+        Intent::Abort,
+        Some(target),
+    ))
 }

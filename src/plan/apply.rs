@@ -24,30 +24,56 @@ type Workloads = BTreeMap<ServiceName, Workload>;
 #[must_use]
 pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
     let workloads = with_images(desired, observed);
-    let mut apply = Apply { desired, observed, state, workloads, draft: Draft::default() };
+    let mut apply = Apply {
+        desired,
+        observed,
+        state,
+        workloads,
+        draft: Draft::default(),
+    };
     let made = resources::make(&mut apply.draft, &desired.resources, observed);
     let target = match apply.standing() {
         Standing::Active(slot) => apply.settle(slot),
         Standing::Preview(slot) => apply.bring_up(slot),
         Standing::Nowhere => Some(apply.release()),
     };
-    apply.draft.all_wait(&made.repositories, |address| matches!(address, Address::Image(_)));
-    apply
-        .draft
-        .all_wait(&made.cluster, |address| !matches!(address, Address::Image(_) | Address::Resource(_)));
-    let intent = desired.carried_from.clone().map_or(Intent::Apply, Intent::Carry);
-    apply.draft.finish(&Subject::new(desired, &observed.facts, state), intent, target)
+    apply.draft.all_wait(&made.repositories, |address| {
+        matches!(address, Address::Image(_))
+    });
+    apply.draft.all_wait(&made.cluster, |address| {
+        !matches!(address, Address::Image(_) | Address::Resource(_))
+    });
+    let intent = desired
+        .carried_from
+        .clone()
+        .map_or(Intent::Apply, Intent::Carry);
+    apply.draft.finish(
+        &Subject::new(desired, &observed.facts, state),
+        intent,
+        target,
+    )
 }
 
 /// The desired workloads, with the images that are there already.
 fn with_images(desired: &Desired, observed: &Observed) -> Workloads {
     let image = |name: &ServiceName, service: &DesiredService| {
-        let found = observed.images.get(name).and_then(|image| image.found.clone());
+        let found = observed
+            .images
+            .get(name)
+            .and_then(|image| image.found.clone());
         found.map_or_else(|| service.workload.image.clone(), Known::Value)
     };
     let services = desired.services.iter();
     services
-        .map(|(name, s)| (name.clone(), Workload { image: image(name, s), ..s.workload.clone() }))
+        .map(|(name, s)| {
+            (
+                name.clone(),
+                Workload {
+                    image: image(name, s),
+                    ..s.workload.clone()
+                },
+            )
+        })
         .collect()
 }
 
@@ -72,7 +98,9 @@ impl Apply<'_> {
         let same = |slot: &SlotFacts| {
             slot.workloads.len() == self.workloads.len()
                 && self.workloads.iter().all(|(name, workload)| {
-                    slot.workloads.get(name).is_some_and(|there| there.spec == *workload)
+                    slot.workloads
+                        .get(name)
+                        .is_some_and(|there| there.spec == *workload)
                 })
         };
         if let Some((slot, _)) = facts.live().filter(|(_, there)| same(there)) {
@@ -81,12 +109,20 @@ impl Apply<'_> {
         if self.desired.strategy != Strategy::BlueGreen && facts.active.is_some() {
             return Standing::Nowhere;
         }
-        let preview = facts.slots.iter().find(|(slot, there)| Some(**slot) != facts.active && same(there));
+        let preview = facts
+            .slots
+            .iter()
+            .find(|(slot, there)| Some(**slot) != facts.active && same(there));
         // A release that was superseded is brought back by a new release, so that the history reads forward.
         let was_live = |there: &SlotFacts| {
-            self.state.release(there.label.number).is_some_and(|release| {
-                matches!(release.status, Status::Superseded | Status::Reverted { .. } | Status::Failed { .. })
-            })
+            self.state
+                .release(there.label.number)
+                .is_some_and(|release| {
+                    matches!(
+                        release.status,
+                        Status::Superseded | Status::Reverted { .. } | Status::Failed { .. }
+                    )
+                })
         };
         match preview {
             Some((slot, there)) if !was_live(there) => Standing::Preview(*slot),
@@ -103,24 +139,32 @@ impl Apply<'_> {
         let number = facts.label.number;
         for (name, there) in &facts.workloads {
             if there.drift.is_empty() {
-                self.draft.same(Address::Workload(slot, name.clone()), "runs as it should");
+                self.draft
+                    .same(Address::Workload(slot, name.clone()), "runs as it should");
             }
         }
         let unroute = self.unroute(&routes);
         objects::prune(&mut self.draft, &self.observed.objects, &routes);
-        let recorded = self.state.release(number).is_some_and(|release| release.status == Status::Live);
+        let recorded = self
+            .state
+            .release(number)
+            .is_some_and(|release| release.status == Status::Live);
         if recorded {
             if facts.workloads.values().any(is_amiss) {
                 return Some(self.revive(slot, &routes));
             }
             if !facts.is_ready() {
-                self.draft.notes.push(format!("release {number} is live in {slot} and not healthy now"));
+                self.draft.notes.push(format!(
+                    "release {number} is live in {slot} and not healthy now"
+                ));
             }
             let _ = unroute;
             return None;
         }
-        let reason = format!("release {number} got live traffic and its run ended before this was checked");
-        let verify = Proposal::new(Address::Traffic, self.checks(Stage::After), reason).after(&routes);
+        let reason =
+            format!("release {number} got live traffic and its run ended before this was checked");
+        let verify =
+            Proposal::new(Address::Traffic, self.checks(Stage::After), reason).after(&routes);
         let way_back = self.way_back(slot);
         let verified = match way_back {
             Some(undo) => self.draft.add_with_undo(verify, undo),
@@ -135,7 +179,11 @@ impl Apply<'_> {
     fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
         let there = self.observed.facts.slots[&slot].clone();
         let mut before = routes.to_vec();
-        for (name, old) in there.workloads.iter().filter(|(_, workload)| is_amiss(workload)) {
+        for (name, old) in there
+            .workloads
+            .iter()
+            .filter(|(_, workload)| is_amiss(workload))
+        {
             let address = Address::Workload(slot, name.clone());
             let again = place(old.spec.clone(), PlaceMode::Rolling);
             let reason = match old.drift.first() {
@@ -152,12 +200,22 @@ impl Apply<'_> {
                 .expecting(Some(old.fingerprint()))
                 .after(&before);
             let back = as_it_was(old, PlaceMode::Rolling, &there);
-            before = vec![self.draft.add_with_undo(new, Proposal::new(address, back, "as it was"))];
+            before = vec![
+                self.draft
+                    .add_with_undo(new, Proposal::new(address, back, "as it was")),
+            ];
         }
-        let ready = Action::Ready { within: self.desired.ready_within };
-        let ready = Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before);
+        let ready = Action::Ready {
+            within: self.desired.ready_within,
+        };
+        let ready =
+            Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before);
         let ready = self.draft.add(ready);
-        let verify = Proposal::new(Address::Traffic, self.checks(Stage::After), "must hold on live traffic");
+        let verify = Proposal::new(
+            Address::Traffic,
+            self.checks(Stage::After),
+            "must hold on live traffic",
+        );
         self.draft.add(verify.after(&[ready]));
         self.target(slot, there.label.number)
     }
@@ -165,10 +223,19 @@ impl Apply<'_> {
     /// What moves traffic away from a release that nobody saw verified, when something ready is there.
     fn way_back(&self, slot: Slot) -> Option<Proposal> {
         let facts = &self.observed.facts;
-        let other = facts.slots.get(&slot.other()).filter(|there| there.is_running())?;
+        let other = facts
+            .slots
+            .get(&slot.other())
+            .filter(|there| there.is_running())?;
         let reason = format!("release {} has live traffic again", other.label.number);
-        let action = Action::Switch { from: Some(slot), to: Some(slot.other()) };
-        Some(Proposal::new(Address::Traffic, action, reason).expecting(Some(facts.traffic_fingerprint())))
+        let action = Action::Switch {
+            from: Some(slot),
+            to: Some(slot.other()),
+        };
+        Some(
+            Proposal::new(Address::Traffic, action, reason)
+                .expecting(Some(facts.traffic_fingerprint())),
+        )
     }
 
     /// The preview slot holds the desired release already: a promotion is due, or a run died before it.
@@ -176,16 +243,27 @@ impl Apply<'_> {
         self.images();
         let there = self.observed.facts.slots.get(&slot)?;
         let number = there.label.number;
-        let waits = self.state.release(number).is_some_and(|release| release.status == Status::Waiting);
+        let waits = self
+            .state
+            .release(number)
+            .is_some_and(|release| release.status == Status::Waiting);
         if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
             let needs = self.objects();
             let routes = self.routes(&needs);
-            objects::prune(&mut self.draft, &self.observed.objects, &[needs, routes].concat());
+            objects::prune(
+                &mut self.draft,
+                &self.observed.objects,
+                &[needs, routes].concat(),
+            );
             for name in self.workloads.keys() {
-                self.draft.same(Address::Workload(slot, name.clone()), "waits for its promotion");
+                self.draft.same(
+                    Address::Workload(slot, name.clone()),
+                    "waits for its promotion",
+                );
             }
-            let next =
-                format!("release {number} waits in {slot}: `shipit promote {slot}` gives it live traffic");
+            let next = format!(
+                "release {number} waits in {slot}: `shipit promote {slot}` gives it live traffic"
+            );
             self.draft.notes.push(next);
             return None;
         }
@@ -193,15 +271,22 @@ impl Apply<'_> {
         needs.extend(self.routes(&needs.clone()));
         for (name, workload) in there.workloads.clone() {
             if workload.running && workload.drift.is_empty() {
-                self.draft.same(Address::Workload(slot, name), format!("release {number} is placed already"));
+                self.draft.same(
+                    Address::Workload(slot, name),
+                    format!("release {number} is placed already"),
+                );
                 continue;
             }
             let address = Address::Workload(slot, name.clone());
             let fingerprint = Some(workload.fingerprint());
             let place = place(workload.spec.clone(), PlaceMode::Fresh);
             let back = as_it_was(&workload, PlaceMode::Fresh, there);
-            let new = Proposal::new(address.clone(), place, "stopped; starts again").expecting(fingerprint);
-            needs.push(self.draft.add_with_undo(new, Proposal::new(address, back, "stopped, as it was")));
+            let new = Proposal::new(address.clone(), place, "stopped; starts again")
+                .expecting(fingerprint);
+            needs.push(
+                self.draft
+                    .add_with_undo(new, Proposal::new(address, back, "stopped, as it was")),
+            );
         }
         self.promote(slot, &needs);
         Some(self.target(slot, number))
@@ -235,15 +320,34 @@ impl Apply<'_> {
     }
 
     fn next_number(&self) -> ReleaseNumber {
-        let recorded = self.state.releases.iter().map(|release| release.number).max();
-        let placed = self.observed.facts.slots.values().map(|slot| slot.label.number).max();
-        recorded.max(placed).map_or(ReleaseNumber::FIRST, ReleaseNumber::next)
+        let recorded = self
+            .state
+            .releases
+            .iter()
+            .map(|release| release.number)
+            .max();
+        let placed = self
+            .observed
+            .facts
+            .slots
+            .values()
+            .map(|slot| slot.label.number)
+            .max();
+        recorded
+            .max(placed)
+            .map_or(ReleaseNumber::FIRST, ReleaseNumber::next)
     }
 
     fn target(&self, slot: Slot, release: ReleaseNumber) -> Target {
         let new = self.state.release(release).is_none();
         let source = self.desired.source.clone();
-        Target { slot, release, new, source, workloads: self.workloads.clone() }
+        Target {
+            slot,
+            release,
+            new,
+            source,
+            workloads: self.workloads.clone(),
+        }
     }
 
     /// Builds what is not there; says why for each image.
@@ -256,18 +360,32 @@ impl Apply<'_> {
                 continue;
             };
             if image.found.is_some() {
-                self.draft.same(address, format!("inputs {} are built already", image.inputs.hash.short()));
+                self.draft.same(
+                    address,
+                    format!("inputs {} are built already", image.inputs.hash.short()),
+                );
                 continue;
             }
             let reason = match image.changed_files {
-                _ if image.rebuild => "asked for, though it was built from the same inputs before".to_owned(),
+                _ if image.rebuild => {
+                    "asked for, though it was built from the same inputs before".to_owned()
+                }
                 Some(1) => "1 file changed since the live release".to_owned(),
                 Some(0) => "the build's own description changed".to_owned(),
                 Some(files) => format!("{files} files changed since the live release"),
-                None => format!("no image was built from these {} input files", image.inputs.files.len()),
+                None => format!(
+                    "no image was built from these {} input files",
+                    image.inputs.files.len()
+                ),
             };
-            let action = Action::Build { spec: service.build.clone(), inputs: image.inputs.hash.clone() };
-            builds.insert(name.clone(), self.draft.add(Proposal::new(address, action, reason)));
+            let action = Action::Build {
+                spec: service.build.clone(),
+                inputs: image.inputs.hash.clone(),
+            };
+            builds.insert(
+                name.clone(),
+                self.draft.add(Proposal::new(address, action, reason)),
+            );
         }
         builds
     }
@@ -275,7 +393,12 @@ impl Apply<'_> {
     fn carried(&self) -> String {
         self.desired.carried_from.as_ref().map_or_else(
             || "known".to_owned(),
-            |from| format!("carried on from {} release {}", from.environment, from.release),
+            |from| {
+                format!(
+                    "carried on from {} release {}",
+                    from.environment, from.release
+                )
+            },
         )
     }
 
@@ -283,7 +406,9 @@ impl Apply<'_> {
     fn routes(&mut self, needs: &[StepId]) -> Vec<StepId> {
         let mut steps = Vec::new();
         for (name, service) in &self.desired.services {
-            let Some(route) = &service.route else { continue };
+            let Some(route) = &service.route else {
+                continue;
+            };
             let address = Address::Route(name.clone());
             let there = self.observed.facts.routes.get(name);
             let drift = self.observed.facts.route_drift.get(name);
@@ -297,14 +422,23 @@ impl Apply<'_> {
                 (None, _) => "there are no listeners yet".to_owned(),
             };
             let changes = drift.map(|drift| drifted(drift)).unwrap_or_default();
-            let undo = there.map_or(Action::Unroute, |there| Action::Route { route: there.clone() });
-            let new = Proposal::new(address.clone(), Action::Route { route: route.clone() }, reason)
-                .changing(changes)
-                .expecting(self.observed.facts.route_fingerprint(name))
-                .after(needs);
-            steps.push(
-                self.draft.add_with_undo(new, Proposal::new(address, undo, "the listeners as they were")),
-            );
+            let undo = there.map_or(Action::Unroute, |there| Action::Route {
+                route: there.clone(),
+            });
+            let new = Proposal::new(
+                address.clone(),
+                Action::Route {
+                    route: route.clone(),
+                },
+                reason,
+            )
+            .changing(changes)
+            .expecting(self.observed.facts.route_fingerprint(name))
+            .after(needs);
+            steps.push(self.draft.add_with_undo(
+                new,
+                Proposal::new(address, undo, "the listeners as they were"),
+            ));
         }
         steps
     }
@@ -317,18 +451,29 @@ impl Apply<'_> {
             .routes
             .iter()
             .filter(|(name, _)| {
-                self.desired.services.get(*name).is_none_or(|service| service.route.is_none())
+                self.desired
+                    .services
+                    .get(*name)
+                    .is_none_or(|service| service.route.is_none())
             })
             .map(|(name, route)| (name.clone(), route.clone()))
             .collect();
         gone.into_iter()
             .map(|(name, route)| {
                 let address = Address::Route(name);
-                let new = Proposal::new(address.clone(), Action::Unroute, "nothing listens there any more")
-                    .after(needs);
+                let new = Proposal::new(
+                    address.clone(),
+                    Action::Unroute,
+                    "nothing listens there any more",
+                )
+                .after(needs);
                 self.draft.add_with_undo(
                     new,
-                    Proposal::new(address, Action::Route { route }, "the listeners as they were"),
+                    Proposal::new(
+                        address,
+                        Action::Route { route },
+                        "the listeners as they were",
+                    ),
                 )
             })
             .collect()
@@ -342,10 +487,17 @@ impl Apply<'_> {
         // failing build costs nothing.
         before.extend(builds.values());
         before.extend(self.empty(slot, builds));
-        let live = self.observed.facts.live().map(|(slot, facts)| (slot, facts.clone()));
+        let live = self
+            .observed
+            .facts
+            .live()
+            .map(|(slot, facts)| (slot, facts.clone()));
         let mut placed = Vec::new();
         for (name, workload) in self.workloads.clone() {
-            let old = live.as_ref().and_then(|(_, facts)| facts.workloads.get(&name)).map(|old| &old.spec);
+            let old = live
+                .as_ref()
+                .and_then(|(_, facts)| facts.workloads.get(&name))
+                .map(|old| &old.spec);
             let changes = workload_changes(old, &workload);
             let reason = match (&live, old) {
                 (None, _) => "the first release".to_owned(),
@@ -369,7 +521,10 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         let there = facts.slots.get(&slot)?;
         let needs: Vec<StepId> = builds.values().copied().collect();
-        let reason = format!("makes room; release {} stays in the history", there.label.number);
+        let reason = format!(
+            "makes room; release {} stays in the history",
+            there.label.number
+        );
         let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
             .expecting(facts.slot_fingerprint(slot))
             .after(&needs);
@@ -380,8 +535,11 @@ impl Apply<'_> {
     fn promote(&mut self, slot: Slot, placed: &[StepId]) {
         let promotion = &self.desired.promotion;
         let within = self.desired.ready_within;
-        let ready =
-            Proposal::new(Address::Slot(slot), Action::Ready { within }, "only a ready slot gets traffic");
+        let ready = Proposal::new(
+            Address::Slot(slot),
+            Action::Ready { within },
+            "only a ready slot gets traffic",
+        );
         let mut last = self.draft.add(ready.after(placed));
         let checks = self.checks(Stage::Before);
         if !matches!(&checks, Action::Check { checks, .. } if checks.is_empty()) {
@@ -391,12 +549,24 @@ impl Apply<'_> {
         if promotion.mode == Mode::Manual {
             let note = "promotion is manual: the release will wait beside the live one";
             self.draft.notes.push(note.to_owned());
-            if promotion.before.iter().any(|check| matches!(check, Check::Signature(_))) {
-                self.draft.notes.push("its images must be signed when it is promoted".to_owned());
+            if promotion
+                .before
+                .iter()
+                .any(|check| matches!(check, Check::Signature(_)))
+            {
+                self.draft
+                    .notes
+                    .push("its images must be signed when it is promoted".to_owned());
             }
             return;
         }
-        let verified = promote::switch(&mut self.draft, self.desired, &self.observed.facts, slot, last);
+        let verified = promote::switch(
+            &mut self.draft,
+            self.desired,
+            &self.observed.facts,
+            slot,
+            last,
+        );
         self.unroute(&[verified]);
         objects::prune(&mut self.draft, &self.observed.objects, &[verified]);
     }
@@ -406,31 +576,53 @@ impl Apply<'_> {
         let mut before = self.objects();
         before.extend(self.routes(&before.clone()));
         before.extend(builds.values());
-        let Some(there) = self.observed.facts.slots.get(&slot).cloned() else { return };
+        let Some(there) = self.observed.facts.slots.get(&slot).cloned() else {
+            return;
+        };
         if mode == PlaceMode::Recreate {
-            self.draft.notes.push("recreate: requests are held while nothing runs".to_owned());
+            self.draft
+                .notes
+                .push("recreate: requests are held while nothing runs".to_owned());
         }
         for (name, workload) in self.workloads.clone() {
             let address = Address::Workload(slot, name.clone());
             let old = there.workloads.get(&name);
             let changes = workload_changes(old.map(|old| &old.spec), &workload);
-            let reason = if changes.is_empty() { "as it is; carries the new number" } else { "differs" };
+            let reason = if changes.is_empty() {
+                "as it is; carries the new number"
+            } else {
+                "differs"
+            };
             let new = Proposal::new(address.clone(), place(workload, mode), reason)
                 .changing(changes)
                 .expecting(old.map(WorkloadFacts::fingerprint))
                 .after(&before);
             let undo = old.map_or_else(
                 || added_back(slot, name, mode, &there),
-                |old| vec![Proposal::new(address, as_it_was(old, mode, &there), "as it was")],
+                |old| {
+                    vec![Proposal::new(
+                        address,
+                        as_it_was(old, mode, &there),
+                        "as it was",
+                    )]
+                },
             );
             let step = self.draft.add_with_undos(new, undo);
             // One service after the other, so that only one is below its strength at a time.
             before = vec![step];
         }
         let within = self.desired.ready_within;
-        let ready = Proposal::new(Address::Slot(slot), Action::Ready { within }, "all of it must be ready");
+        let ready = Proposal::new(
+            Address::Slot(slot),
+            Action::Ready { within },
+            "all of it must be ready",
+        );
         let ready = self.draft.add(ready.after(&before));
-        let verify = Proposal::new(Address::Traffic, self.checks(Stage::After), "must hold on live traffic");
+        let verify = Proposal::new(
+            Address::Traffic,
+            self.checks(Stage::After),
+            "must hold on live traffic",
+        );
         let verified = self.draft.add(verify.after(&[ready]));
         let unrouted = self.unroute(&[verified]);
         self.remove_gone(slot, &there, verified, &unrouted);
@@ -438,16 +630,30 @@ impl Apply<'_> {
     }
 
     /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
-    fn remove_gone(&mut self, slot: Slot, there: &SlotFacts, verified: StepId, unrouted: &[StepId]) {
-        let gone = there.workloads.iter().filter(|(name, _)| !self.workloads.contains_key(*name));
+    fn remove_gone(
+        &mut self,
+        slot: Slot,
+        there: &SlotFacts,
+        verified: StepId,
+        unrouted: &[StepId],
+    ) {
+        let gone = there
+            .workloads
+            .iter()
+            .filter(|(name, _)| !self.workloads.contains_key(*name));
         for (name, old) in gone {
             let address = Address::Workload(slot, name.clone());
             let back = as_it_was(old, PlaceMode::Rolling, there);
-            let new = Proposal::new(address.clone(), Action::Remove, "not in the configuration any more")
-                .expecting(Some(old.fingerprint()))
-                .after(&[verified])
-                .after(unrouted);
-            self.draft.add_with_undo(new, Proposal::new(address, back, "as it was"));
+            let new = Proposal::new(
+                address.clone(),
+                Action::Remove,
+                "not in the configuration any more",
+            )
+            .expecting(Some(old.fingerprint()))
+            .after(&[verified])
+            .after(unrouted);
+            self.draft
+                .add_with_undo(new, Proposal::new(address, back, "as it was"));
         }
     }
 
@@ -494,13 +700,19 @@ fn drifted(drift: &[Drift]) -> Vec<Change> {
                 origin: Some("is not there".to_owned()),
             }];
         }
-        let named =
-            |change: &Change| Change { field: format!("{object} {}", change.field), ..change.clone() };
+        let named = |change: &Change| Change {
+            field: format!("{object} {}", change.field),
+            ..change.clone()
+        };
         drift.changes.iter().map(named).collect::<Vec<_>>()
     };
     drift.iter().flat_map(of).collect()
 }
 
 fn names(drift: &[Drift]) -> String {
-    drift.iter().map(|drift| drift.key.short()).collect::<Vec<_>>().join(", ")
+    drift
+        .iter()
+        .map(|drift| drift.key.short())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -16,19 +16,33 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
     let mut draft = Draft::default();
     let mut before = Vec::new();
     if let Some(active) = facts.active {
-        let off = Action::Switch { from: Some(active), to: None };
-        let back = Action::Switch { from: None, to: Some(active) };
+        let off = Action::Switch {
+            from: Some(active),
+            to: None,
+        };
+        let back = Action::Switch {
+            from: None,
+            to: Some(active),
+        };
         let new = Proposal::new(Address::Traffic, off, "nothing answers after this")
             .expecting(Some(facts.traffic_fingerprint()));
-        before
-            .push(draft.add_with_undo(new, Proposal::new(Address::Traffic, back, "live traffic as it was")));
+        before.push(draft.add_with_undo(
+            new,
+            Proposal::new(Address::Traffic, back, "live traffic as it was"),
+        ));
     }
     let mut done = before.clone();
     for (name, route) in &facts.routes {
         let address = Address::Route(name.clone());
-        let new = Proposal::new(address.clone(), Action::Unroute, "the environment goes").after(&before);
-        let back = Action::Route { route: route.clone() };
-        done.push(draft.add_with_undo(new, Proposal::new(address, back, "the listeners as they were")));
+        let new =
+            Proposal::new(address.clone(), Action::Unroute, "the environment goes").after(&before);
+        let back = Action::Route {
+            route: route.clone(),
+        };
+        done.push(draft.add_with_undo(
+            new,
+            Proposal::new(address, back, "the listeners as they were"),
+        ));
     }
     for (slot, there) in &facts.slots {
         let reason = format!("release {} is stopped and taken out", there.label.number);
@@ -39,8 +53,14 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
     }
     objects::prune(&mut draft, found, &done);
     if !desired.resources.is_empty() {
-        let names: Vec<String> = desired.resources.iter().map(|resource| resource.key.to_string()).collect();
-        draft.notes.push(format!("the infrastructure stays: {}", names.join(", ")));
+        let names: Vec<String> = desired
+            .resources
+            .iter()
+            .map(|resource| resource.key.to_string())
+            .collect();
+        draft
+            .notes
+            .push(format!("the infrastructure stays: {}", names.join(", ")));
     }
     let mut plan = draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None);
     // That nothing answers any more is what was asked for.

@@ -10,7 +10,9 @@ use crate::model::workload::{EnvValue, Known, Workload};
 /// The fields in which `after` differs from `before`, in order of their names.
 #[must_use]
 pub fn workload_changes(before: Option<&Workload>, after: &Workload) -> Vec<Change> {
-    let Some(before) = before else { return Vec::new() };
+    let Some(before) = before else {
+        return Vec::new();
+    };
     let (before, after) = (fields(before), fields(after));
     let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     names

@@ -51,7 +51,14 @@ pub(super) struct Proposal {
 
 impl Proposal {
     pub fn new(address: Address, action: Action, reason: impl Into<String>) -> Self {
-        Self { address, action, reason: reason.into(), changes: Vec::new(), expects: None, needs: Vec::new() }
+        Self {
+            address,
+            action,
+            reason: reason.into(),
+            changes: Vec::new(),
+            expects: None,
+            needs: Vec::new(),
+        }
     }
 
     pub fn after(mut self, needs: &[StepId]) -> Self {
@@ -122,14 +129,18 @@ impl Draft {
     /// Lets every step that acts on such an address wait for these.
     pub fn all_wait(&mut self, needs: &[StepId], which: impl Fn(&Address) -> bool) {
         for step in self.steps.iter_mut().filter(|step| which(&step.address)) {
-            step.needs.extend(needs.iter().filter(|need| **need != step.id));
+            step.needs
+                .extend(needs.iter().filter(|need| **need != step.id));
             step.needs.sort_unstable();
             step.needs.dedup();
         }
     }
 
     pub fn same(&mut self, address: Address, reason: impl Into<String>) {
-        self.unchanged.push(Unchanged { address, reason: reason.into() });
+        self.unchanged.push(Unchanged {
+            address,
+            reason: reason.into(),
+        });
     }
 
     pub fn finish(self, subject: &Subject<'_>, intent: Intent, target: Option<Target>) -> Plan {
@@ -139,11 +150,17 @@ impl Draft {
             project: subject.project.clone(),
             environment: subject.environment.clone(),
             source: subject.source.clone(),
-            state: StateRef { lineage: subject.state.lineage.clone(), serial: subject.state.serial },
+            state: StateRef {
+                lineage: subject.state.lineage.clone(),
+                serial: subject.state.serial,
+            },
             strategy: subject.strategy,
             mode: subject.mode,
             probe: subject.probe.clone(),
-            active: subject.facts.live().map(|(slot, facts)| Placed { slot, release: facts.label.number }),
+            active: subject.facts.live().map(|(slot, facts)| Placed {
+                slot,
+                release: facts.label.number,
+            }),
             target,
             reverse: reverse(self.undo),
             steps: self.steps,
@@ -157,8 +174,10 @@ impl Draft {
 /// The last step is taken back first, and one after the other: the way back is for safety, not for speed.
 fn reverse(undo: BTreeMap<StepId, Vec<Proposal>>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    let flat =
-        undo.into_iter().rev().flat_map(|(undoes, news)| news.into_iter().map(move |new| (undoes, new)));
+    let flat = undo
+        .into_iter()
+        .rev()
+        .flat_map(|(undoes, news)| news.into_iter().map(move |new| (undoes, new)));
     for (number, (undoes, new)) in (1..).zip(flat) {
         let before: Vec<StepId> = steps.last().map(|step| step.id).into_iter().collect();
         steps.push(new.after(&before).number(StepId(number), Some(undoes)));

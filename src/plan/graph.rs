@@ -20,13 +20,22 @@ pub fn waves(steps: &[Step]) -> Result<Vec<Vec<StepId>>, Vec<StepId>> {
         }
     }
     let known: BTreeSet<u32> = steps.iter().map(|step| step.id.0).collect();
-    let missing: Vec<StepId> = graph.nodes().filter(|id| !known.contains(id)).map(StepId).collect();
+    let missing: Vec<StepId> = graph
+        .nodes()
+        .filter(|id| !known.contains(id))
+        .map(StepId)
+        .collect();
     if !missing.is_empty() {
         return Err(missing);
     }
     let mut waves = Vec::new();
     while graph.node_count() > 0 {
-        let free = |id: &u32| graph.neighbors_directed(*id, Direction::Incoming).next().is_none();
+        let free = |id: &u32| {
+            graph
+                .neighbors_directed(*id, Direction::Incoming)
+                .next()
+                .is_none()
+        };
         let mut wave: Vec<u32> = graph.nodes().filter(free).collect();
         if wave.is_empty() {
             return Err(graph.nodes().map(StepId).collect());

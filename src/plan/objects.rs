@@ -15,7 +15,9 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
     let mut steps = Steps::default();
     for manifest in &desired.objects {
         let key = manifest.key();
-        let Some(object) = facts.get(&key) else { continue };
+        let Some(object) = facts.get(&key) else {
+            continue;
+        };
         let reason = match &object.state {
             ObjectState::Same => {
                 draft.same(Address::Object(key), "is as it was applied");
@@ -30,7 +32,10 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
         let replace = matches!(object.state, ObjectState::Replace { .. });
         let needs = steps.needed_by(manifest);
         let address = Address::Object(key);
-        let apply = |manifest: &Manifest| Action::Apply { manifest: Box::new(manifest.clone()), replace };
+        let apply = |manifest: &Manifest| Action::Apply {
+            manifest: Box::new(manifest.clone()),
+            replace,
+        };
         let new = Proposal::new(address.clone(), apply(manifest), reason)
             .changing(object.changes.clone())
             .expecting(object.fingerprint.clone())
@@ -53,7 +58,10 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
 }
 
 fn origin(object: &ObjectFacts) -> String {
-    let drift = object.changes.iter().find_map(|change| change.origin.clone());
+    let drift = object
+        .changes
+        .iter()
+        .find_map(|change| change.origin.clone());
     drift.unwrap_or_else(|| "differs".to_owned())
 }
 
@@ -98,7 +106,10 @@ impl Steps {
             needs.extend(self.by_key.get(&wanted));
             needs.extend(self.grants.get(&wanted).into_iter().flatten());
         }
-        needs.extend(self.definitions.get(&(key.group().to_owned(), key.kind.clone())));
+        needs.extend(
+            self.definitions
+                .get(&(key.group().to_owned(), key.kind.clone())),
+        );
         needs.sort_unstable();
         needs.dedup();
         needs
@@ -106,16 +117,24 @@ impl Steps {
 }
 
 fn namespace_of(key: &ObjectKey) -> Option<Named> {
-    key.namespace.clone().map(|name| ("Namespace".to_owned(), None, name))
+    key.namespace
+        .clone()
+        .map(|name| ("Namespace".to_owned(), None, name))
 }
 
 /// What a manifest refers to, in its own namespace or in none.
 fn referred(manifest: &Manifest) -> impl Iterator<Item = Named> {
     let namespace = manifest.key().namespace;
-    references(manifest).into_iter().flat_map(move |(kind, name)| {
-        let whole = (kind.clone(), None, name.clone());
-        namespace.clone().map(|namespace| (kind, Some(namespace), name)).into_iter().chain([whole])
-    })
+    references(manifest)
+        .into_iter()
+        .flat_map(move |(kind, name)| {
+            let whole = (kind.clone(), None, name.clone());
+            namespace
+                .clone()
+                .map(|namespace| (kind, Some(namespace), name))
+                .into_iter()
+                .chain([whole])
+        })
 }
 
 /// The group and kind that a definition defines.
@@ -124,14 +143,24 @@ fn defined(manifest: &Manifest) -> Option<(String, String)> {
         return None;
     }
     let spec = &manifest.body()["spec"];
-    Some((spec["group"].as_str()?.to_owned(), spec["names"]["kind"].as_str()?.to_owned()))
+    Some((
+        spec["group"].as_str()?.to_owned(),
+        spec["names"]["kind"].as_str()?.to_owned(),
+    ))
 }
 
 /// Deletes what is one of ours and not desired any more, the last made first.
 pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) {
-    let mut gone: Vec<&ObjectFacts> =
-        found.iter().filter(|object| object.state == ObjectState::Gone).collect();
-    gone.sort_by_key(|object| (std::cmp::Reverse(rank(&object.key.kind)), object.key.clone()));
+    let mut gone: Vec<&ObjectFacts> = found
+        .iter()
+        .filter(|object| object.state == ObjectState::Gone)
+        .collect();
+    gone.sort_by_key(|object| {
+        (
+            std::cmp::Reverse(rank(&object.key.kind)),
+            object.key.clone(),
+        )
+    });
     let mut held: BTreeMap<Named, Vec<StepId>> = BTreeMap::new();
     let mut of_kind: BTreeMap<(String, String), Vec<StepId>> = BTreeMap::new();
     for object in gone {
@@ -139,21 +168,35 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) 
         let address = Address::Object(key.clone());
         let own = (key.kind.clone(), key.namespace.clone(), key.name.clone());
         let mut holders = held.get(&own).cloned().unwrap_or_default();
-        let instances = object.before.as_ref().and_then(defined).and_then(|kind| of_kind.get(&kind));
+        let instances = object
+            .before
+            .as_ref()
+            .and_then(defined)
+            .and_then(|kind| of_kind.get(&kind));
         holders.extend(instances.into_iter().flatten());
-        let new = Proposal::new(address.clone(), Action::Delete, "not in the configuration any more")
-            .expecting(object.fingerprint.clone())
-            .after(needs)
-            .after(&holders);
+        let new = Proposal::new(
+            address.clone(),
+            Action::Delete,
+            "not in the configuration any more",
+        )
+        .expecting(object.fingerprint.clone())
+        .after(needs)
+        .after(&holders);
         let step = match &object.before {
             Some(manifest) => {
                 let manifest = Box::new(manifest.clone());
-                let back = Action::Apply { manifest, replace: false };
+                let back = Action::Apply {
+                    manifest,
+                    replace: false,
+                };
                 draft.add_with_undo(new, Proposal::new(address, back, "as it was"))
             }
             None => draft.add(new),
         };
-        of_kind.entry((key.group().to_owned(), key.kind.clone())).or_default().push(step);
+        of_kind
+            .entry((key.group().to_owned(), key.kind.clone()))
+            .or_default()
+            .push(step);
         let referred = object.before.iter().flat_map(referred);
         for holder in namespace_of(key).into_iter().chain(referred) {
             held.entry(holder).or_default().push(step);

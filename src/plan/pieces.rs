@@ -22,7 +22,12 @@ pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
 /// Places a workload as it stands in its slot now.
 pub(super) fn as_it_was(old: &WorkloadFacts, mode: PlaceMode, there: &SlotFacts) -> Action {
     let label = Some(there.label.clone());
-    Action::Place { workload: old.spec.clone(), mode, label, running: old.running }
+    Action::Place {
+        workload: old.spec.clone(),
+        mode,
+        label,
+        running: old.running,
+    }
 }
 
 /// What takes a service out again that was added to a live slot. Adding it gave the slot the new release's
@@ -33,15 +38,28 @@ pub(super) fn added_back(
     mode: PlaceMode,
     there: &SlotFacts,
 ) -> Vec<Proposal> {
-    let remove = Proposal::new(Address::Workload(slot, added), Action::Remove, "taken out again");
+    let remove = Proposal::new(
+        Address::Workload(slot, added),
+        Action::Remove,
+        "taken out again",
+    );
     let relabel = there.workloads.iter().next().map(|(name, old)| {
         let address = Address::Workload(slot, name.clone());
-        Proposal::new(address, as_it_was(old, mode, there), "carries its old number again")
+        Proposal::new(
+            address,
+            as_it_was(old, mode, there),
+            "carries its old number again",
+        )
     });
     std::iter::once(remove).chain(relabel).collect()
 }
 
 /// Places a workload of the plan's target, running.
 pub(super) const fn place(workload: Workload, mode: PlaceMode) -> Action {
-    Action::Place { workload, mode, label: None, running: true }
+    Action::Place {
+        workload,
+        mode,
+        label: None,
+        running: true,
+    }
 }

@@ -18,57 +18,91 @@ use crate::plan::pieces::{as_it_was, place};
 ///
 /// # Errors
 /// When the slot is empty or cannot take traffic, or when the strategy has no preview slot.
-pub fn promote(desired: &Desired, facts: &Facts, state: &State, slot: Slot) -> Result<Plan, PlanError> {
+pub fn promote(
+    desired: &Desired,
+    facts: &Facts,
+    state: &State,
+    slot: Slot,
+) -> Result<Plan, PlanError> {
     let environment = &desired.environment;
     let subject = Subject::new(desired, facts, state);
     let mut draft = Draft::default();
     if facts.active == Some(slot) {
         if let Some(there) = facts.slots.get(&slot) {
-            draft.notes.push(format!("{slot} is active already: it has release {}", there.label.number));
+            draft.notes.push(format!(
+                "{slot} is active already: it has release {}",
+                there.label.number
+            ));
         }
         draft.same(Address::Traffic, format!("{slot} has live traffic"));
         return Ok(draft.finish(&subject, Intent::Promote(slot), None));
     }
     if desired.strategy != Strategy::BlueGreen && facts.active.is_some() {
         let strategy = format!("{:?}", desired.strategy).to_lowercase();
-        return Err(PlanError::NoPreview { environment: environment.clone(), strategy });
+        return Err(PlanError::NoPreview {
+            environment: environment.clone(),
+            strategy,
+        });
     }
-    let there = facts
-        .slots
-        .get(&slot)
-        .ok_or_else(|| PlanError::EmptySlot { slot, environment: environment.clone() })?;
+    let there = facts.slots.get(&slot).ok_or_else(|| PlanError::EmptySlot {
+        slot,
+        environment: environment.clone(),
+    })?;
     if let Some(reason) = cannot_take_traffic(there) {
-        return Err(PlanError::UnreadySlot { slot, environment: environment.clone(), reason });
+        return Err(PlanError::UnreadySlot {
+            slot,
+            environment: environment.clone(),
+            reason,
+        });
     }
     let started = start(&mut draft, slot, there);
     let within = desired.ready_within;
-    let ready =
-        Proposal::new(Address::Slot(slot), Action::Ready { within }, "only a ready slot gets traffic");
+    let ready = Proposal::new(
+        Address::Slot(slot),
+        Action::Ready { within },
+        "only a ready slot gets traffic",
+    );
     let mut last = draft.add(ready.after(&started));
     if !desired.promotion.before.is_empty() {
-        let action = Action::Check { stage: Stage::Before, checks: desired.promotion.before.clone() };
+        let action = Action::Check {
+            stage: Stage::Before,
+            checks: desired.promotion.before.clone(),
+        };
         let check = Proposal::new(Address::Slot(slot), action, "must hold before the switch");
         last = draft.add(check.after(&[last]));
     }
     switch(&mut draft, desired, facts, slot, last);
-    Ok(draft.finish(&subject, Intent::Promote(slot), Some(target(slot, there, state))))
+    Ok(draft.finish(
+        &subject,
+        Intent::Promote(slot),
+        Some(target(slot, there, state)),
+    ))
 }
 
 /// The first service that is past hope, in words.
 fn cannot_take_traffic(there: &SlotFacts) -> Option<String> {
-    there.workloads.iter().find_map(|(name, workload)| match workload.health() {
-        state @ (HealthState::Failed | HealthState::BackingOff | HealthState::Unhealthy) => {
-            let exit = workload.instances.iter().find_map(|instance| instance.last_exit.clone());
-            let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
-            Some(format!("{name} is {}{exit}", state.word()))
-        }
-        _ => None,
-    })
+    there
+        .workloads
+        .iter()
+        .find_map(|(name, workload)| match workload.health() {
+            state @ (HealthState::Failed | HealthState::BackingOff | HealthState::Unhealthy) => {
+                let exit = workload
+                    .instances
+                    .iter()
+                    .find_map(|instance| instance.last_exit.clone());
+                let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
+                Some(format!("{name} is {}{exit}", state.word()))
+            }
+            _ => None,
+        })
 }
 
 /// Starts what is kept but stopped.
 pub(super) fn start(draft: &mut Draft, slot: Slot, there: &SlotFacts) -> Vec<StepId> {
-    let stopped = there.workloads.iter().filter(|(_, workload)| !workload.running);
+    let stopped = there
+        .workloads
+        .iter()
+        .filter(|(_, workload)| !workload.running);
     stopped
         .map(|(name, workload)| {
             let address = Address::Workload(slot, name.clone());
@@ -95,9 +129,18 @@ pub(super) fn target(slot: Slot, there: &SlotFacts, state: &State) -> Target {
         },
         |release| release.source.clone(),
     );
-    let workloads: BTreeMap<_, _> =
-        there.workloads.iter().map(|(name, workload)| (name.clone(), workload.spec.clone())).collect();
-    Target { slot, release: there.label.number, new: recorded.is_none(), source, workloads }
+    let workloads: BTreeMap<_, _> = there
+        .workloads
+        .iter()
+        .map(|(name, workload)| (name.clone(), workload.spec.clone()))
+        .collect();
+    Target {
+        slot,
+        release: there.label.number,
+        new: recorded.is_none(),
+        source,
+        workloads,
+    }
 }
 
 /// The switch, what verifies it, and how long the old slot is kept. Returns the step that verifies.
@@ -114,24 +157,50 @@ pub(super) fn switch(
         || "the first release: there is no way back but off".to_owned(),
         |from| format!("{from} stays warm for {}", promotion.keep_previous),
     );
-    let action = Action::Switch { from, to: Some(slot) };
+    let action = Action::Switch {
+        from,
+        to: Some(slot),
+    };
     let switch = Proposal::new(Address::Traffic, action, reason)
         .expecting(Some(facts.traffic_fingerprint()))
         .after(&[ready]);
-    let back = Action::Switch { from: Some(slot), to: from };
-    let after_switch = Facts { active: Some(slot), ..Facts::default() }.traffic_fingerprint();
-    let undo = Proposal::new(Address::Traffic, back, "live traffic as it was").expecting(Some(after_switch));
+    let back = Action::Switch {
+        from: Some(slot),
+        to: from,
+    };
+    let after_switch = Facts {
+        active: Some(slot),
+        ..Facts::default()
+    }
+    .traffic_fingerprint();
+    let undo = Proposal::new(Address::Traffic, back, "live traffic as it was")
+        .expecting(Some(after_switch));
     let switched = draft.add_with_undo(switch, undo);
-    let checks = Action::Check { stage: Stage::After, checks: promotion.after.clone() };
-    let verify = Proposal::new(Address::Traffic, checks, "must hold on live traffic, or it moves back");
+    let checks = Action::Check {
+        stage: Stage::After,
+        checks: promotion.after.clone(),
+    };
+    let verify = Proposal::new(
+        Address::Traffic,
+        checks,
+        "must hold on live traffic, or it moves back",
+    );
     let verified = draft.add(verify.after(&[switched]));
-    keep(draft, facts, slot.other(), promotion.keep_previous, &[verified]);
+    keep(
+        draft,
+        facts,
+        slot.other(),
+        promotion.keep_previous,
+        &[verified],
+    );
     verified
 }
 
 /// Lets the old slot run on for a while.
 pub(super) fn keep(draft: &mut Draft, facts: &Facts, slot: Slot, keep: Period, needs: &[StepId]) {
-    let Some(there) = facts.slots.get(&slot).filter(|there| there.is_running()) else { return };
+    let Some(there) = facts.slots.get(&slot).filter(|there| there.is_running()) else {
+        return;
+    };
     let reason = format!("release {} is the way back", there.label.number);
     draft.add(Proposal::new(Address::Slot(slot), Action::Keep { keep }, reason).after(needs));
 }

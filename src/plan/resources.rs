@@ -24,19 +24,28 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
     let mut fargate: Vec<StepId> = Vec::new();
     let mut copies: Vec<StepId> = Vec::new();
     for facts in &observed.resources {
-        draft.notes.extend(facts.notes.iter().map(|text| format!("{}: {text}", facts.key)));
+        draft.notes.extend(
+            facts
+                .notes
+                .iter()
+                .map(|text| format!("{}: {text}", facts.key)),
+        );
     }
     // Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
     // Replication is one document.
     for facts in observed.resources.iter().filter(|facts| !facts.wanted) {
         let address = Address::Resource(facts.key.clone());
-        let new = Proposal::new(address, Action::Withdraw, "not in the configuration any more")
-            .expecting(facts.fingerprint())
-            .after(match facts.key.kind {
-                ResourceKind::FargateProfile => &fargate,
-                ResourceKind::Replication => &copies,
-                _ => &[],
-            });
+        let new = Proposal::new(
+            address,
+            Action::Withdraw,
+            "not in the configuration any more",
+        )
+        .expecting(facts.fingerprint())
+        .after(match facts.key.kind {
+            ResourceKind::FargateProfile => &fargate,
+            ResourceKind::Replication => &copies,
+            _ => &[],
+        });
         let step = draft.add(new);
         match facts.key.kind {
             ResourceKind::FargateProfile => fargate = vec![step],
@@ -45,14 +54,22 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
         }
     }
     for resource in wanted {
-        let Some(facts) = observed.resources.iter().find(|facts| facts.key == resource.key) else { continue };
+        let Some(facts) = observed
+            .resources
+            .iter()
+            .find(|facts| facts.key == resource.key)
+        else {
+            continue;
+        };
         let address = Address::Resource(resource.key.clone());
         let changes = changes(resource, facts);
         if facts.settings.is_some() && changes.is_empty() {
             draft.same(address, "is as it should be");
             continue;
         }
-        let fixed = changes.iter().find(|change| resource.key.kind.is_fixed(&change.field));
+        let fixed = changes
+            .iter()
+            .find(|change| resource.key.kind.is_fixed(&change.field));
         let replace = facts.settings.is_some() && fixed.is_some();
         let reason = match (&facts.settings, fixed) {
             (None, _) => "is not there".to_owned(),
@@ -63,17 +80,23 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
         };
         let kind = resource.key.kind;
         let needs = match kind {
-            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Cluster => Vec::new(),
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Cluster => {
+                Vec::new()
+            }
             ResourceKind::Replication => copies.clone(),
             ResourceKind::FargateProfile => [&cluster_of(&made), &fargate[..]].concat(),
             ResourceKind::NodeGroup | ResourceKind::AccessEntry => cluster_of(&made),
             // Its pods need something to run on.
             ResourceKind::Addon => made.cluster.clone(),
         };
-        let new = Proposal::new(address.clone(), provision(resource.clone(), replace), reason)
-            .changing(changes)
-            .expecting(facts.fingerprint())
-            .after(&needs);
+        let new = Proposal::new(
+            address.clone(),
+            provision(resource.clone(), replace),
+            reason,
+        )
+        .changing(changes)
+        .expecting(facts.fingerprint())
+        .after(&needs);
         let step = match before(resource, facts).filter(|_| !replace) {
             Some(before) => {
                 let back = Proposal::new(address, provision(before, false), "as it was");
@@ -103,12 +126,20 @@ fn cluster_of(made: &Made) -> Vec<StepId> {
 }
 
 fn provision(resource: Resource, replace: bool) -> Action {
-    Action::Provision { resource: Box::new(resource), replace }
+    Action::Provision {
+        resource: Box::new(resource),
+        replace,
+    }
 }
 
 /// The settings that differ from what is wanted.
 fn changes(resource: &Resource, facts: &ResourceFacts) -> Vec<Change> {
-    let now = |field: &str| facts.settings.as_ref().and_then(|settings| settings.get(field));
+    let now = |field: &str| {
+        facts
+            .settings
+            .as_ref()
+            .and_then(|settings| settings.get(field))
+    };
     let differs = |(field, value): &(&String, &Value)| now(field).unwrap_or(&Value::Null) != *value;
     let wanted = resource.settings.iter().filter(differs);
     let text = |value: &Value| (!value.is_null()).then(|| shown(value));
@@ -125,11 +156,16 @@ fn changes(resource: &Resource, facts: &ResourceFacts) -> Vec<Change> {
 /// The resource with the settings that it has now, of those that would be changed.
 fn before(resource: &Resource, facts: &ResourceFacts) -> Option<Resource> {
     let settings = facts.settings.as_ref()?;
-    let now = resource
-        .settings
-        .keys()
-        .map(|name| (name.clone(), settings.get(name).cloned().unwrap_or(Value::Null)));
-    Some(Resource { key: resource.key.clone(), settings: now.collect() })
+    let now = resource.settings.keys().map(|name| {
+        (
+            name.clone(),
+            settings.get(name).cloned().unwrap_or(Value::Null),
+        )
+    });
+    Some(Resource {
+        key: resource.key.clone(),
+        settings: now.collect(),
+    })
 }
 
 #[cfg(test)]
@@ -141,18 +177,28 @@ mod tests {
 
     fn resource(key: &str, settings: Value) -> Resource {
         let settings: Settings = serde_json::from_value(settings).expect("settings");
-        Resource { key: key.parse().expect("a key"), settings }
+        Resource {
+            key: key.parse().expect("a key"),
+            settings,
+        }
     }
 
     fn facts(key: &str, settings: Option<Value>, wanted: bool) -> ResourceFacts {
         let key: ResourceKey = key.parse().expect("a key");
         let settings = settings.map(|settings| serde_json::from_value(settings).expect("settings"));
-        ResourceFacts { settings, wanted, ..ResourceFacts::absent(key) }
+        ResourceFacts {
+            settings,
+            wanted,
+            ..ResourceFacts::absent(key)
+        }
     }
 
     fn steps(wanted: &[Resource], found: Vec<ResourceFacts>) -> Vec<(String, Vec<u32>, String)> {
         let mut draft = Draft::default();
-        let observed = Observed { resources: found, ..Observed::default() };
+        let observed = Observed {
+            resources: found,
+            ..Observed::default()
+        };
         make(&mut draft, wanted, &observed);
         let steps = draft.steps().iter();
         steps
@@ -173,18 +219,32 @@ mod tests {
         let found = vec![
             facts("cluster.shop", None, true),
             facts("fargate_profile.a", None, true),
-            facts("fargate_profile.b", Some(json!({"namespaces": ["other"]})), true),
+            facts(
+                "fargate_profile.b",
+                Some(json!({"namespaces": ["other"]})),
+                true,
+            ),
             facts("fargate_profile.old", Some(json!({})), false),
         ];
         let steps = steps(&wanted, found);
         let wanted = [
-            ("fargate_profile.old", vec![], "not in the configuration any more"),
+            (
+                "fargate_profile.old",
+                vec![],
+                "not in the configuration any more",
+            ),
             ("cluster.shop", vec![], "is not there"),
             ("fargate_profile.a", vec![2, 1], "is not there"),
-            ("fargate_profile.b", vec![2, 3], "is made anew: namespaces cannot be changed"),
+            (
+                "fargate_profile.b",
+                vec![2, 3],
+                "is made anew: namespaces cannot be changed",
+            ),
         ];
-        let wanted: Vec<_> =
-            wanted.into_iter().map(|(a, needs, reason)| (a.to_owned(), needs, reason.to_owned())).collect();
+        let wanted: Vec<_> = wanted
+            .into_iter()
+            .map(|(a, needs, reason)| (a.to_owned(), needs, reason.to_owned()))
+            .collect();
         assert_eq!(steps, wanted);
     }
 
@@ -192,17 +252,28 @@ mod tests {
     fn addons_wait_for_machines_and_what_is_one_document_is_written_in_turn() {
         let wanted = [
             resource("repository.shop/web", json!({})),
-            resource("replication.eu-west-1/1", json!({"repositories": ["shop/web"]})),
-            resource("replication.eu-west-2/1", json!({"repositories": ["shop/web"]})),
+            resource(
+                "replication.eu-west-1/1",
+                json!({"repositories": ["shop/web"]}),
+            ),
+            resource(
+                "replication.eu-west-2/1",
+                json!({"repositories": ["shop/web"]}),
+            ),
             resource("cluster.shop", json!({})),
             resource("node_group.workers", json!({})),
             resource("access_entry.arn:aws:iam::1:role/a", json!({})),
             resource("addon.coredns", json!({})),
         ];
-        let mut found: Vec<_> =
-            wanted.iter().map(|resource| facts(&resource.key.to_string(), None, true)).collect();
+        let mut found: Vec<_> = wanted
+            .iter()
+            .map(|resource| facts(&resource.key.to_string(), None, true))
+            .collect();
         found.push(facts("replication.us-east-1/1", Some(json!({})), false));
-        let needs: Vec<_> = steps(&wanted, found).into_iter().map(|(a, needs, _)| (a, needs)).collect();
+        let needs: Vec<_> = steps(&wanted, found)
+            .into_iter()
+            .map(|(a, needs, _)| (a, needs))
+            .collect();
         let expected = [
             ("replication.us-east-1/1", vec![]),
             ("repository.shop/web", vec![]),
@@ -213,16 +284,29 @@ mod tests {
             ("access_entry.arn:aws:iam::1:role/a", vec![5]),
             ("addon.coredns", vec![5, 6, 7]),
         ];
-        assert_eq!(needs, expected.map(|(address, needs)| (address.to_owned(), needs)));
+        assert_eq!(
+            needs,
+            expected.map(|(address, needs)| (address.to_owned(), needs))
+        );
     }
 
     #[test]
     fn only_what_is_wanted_is_compared() {
-        let wanted = [resource("repository.shop/web", json!({"immutable_tags": true}))];
-        let same =
-            facts("repository.shop/web", Some(json!({"immutable_tags": true, "tags": {"a": "b"}})), true);
+        let wanted = [resource(
+            "repository.shop/web",
+            json!({"immutable_tags": true}),
+        )];
+        let same = facts(
+            "repository.shop/web",
+            Some(json!({"immutable_tags": true, "tags": {"a": "b"}})),
+            true,
+        );
         assert!(steps(&wanted, vec![same]).is_empty());
-        let drifted = facts("repository.shop/web", Some(json!({"immutable_tags": false})), true);
+        let drifted = facts(
+            "repository.shop/web",
+            Some(json!({"immutable_tags": false})),
+            true,
+        );
         assert_eq!(steps(&wanted, vec![drifted]).len(), 1);
     }
 }

@@ -32,7 +32,10 @@ pub fn rollback(
     let intent = Intent::Rollback(release.number);
     let mut draft = Draft::default();
     if live_number == Some(release.number) {
-        draft.notes.push(format!("release {} has live traffic already", release.number));
+        draft.notes.push(format!(
+            "release {} has live traffic already",
+            release.number
+        ));
         draft.same(Address::Traffic, "nothing to go back from");
         return Ok(draft.finish(&subject, intent, None));
     }
@@ -66,11 +69,18 @@ fn find<'a>(
     let environment = || desired.environment.clone();
     let Some(number) = to else {
         let live = live.unwrap_or(ReleaseNumber(0));
-        return state.previous_good(live).ok_or_else(|| PlanError::NoPrevious { environment: environment() });
+        return state
+            .previous_good(live)
+            .ok_or_else(|| PlanError::NoPrevious {
+                environment: environment(),
+            });
     };
     let release = state
         .release(number)
-        .ok_or_else(|| PlanError::NoSuchRelease { environment: environment(), release: number })?;
+        .ok_or_else(|| PlanError::NoSuchRelease {
+            environment: environment(),
+            release: number,
+        })?;
     match &release.status {
         Status::Live | Status::Superseded => Ok(release),
         Status::Waiting => Err("still waits for its promotion".to_owned()),
@@ -78,7 +88,11 @@ fn find<'a>(
         Status::Reverted { reason } => Err(format!("was reverted ({reason})")),
         Status::Aborted => Err("was given up".to_owned()),
     }
-    .map_err(|word| PlanError::NeverLive { environment: environment(), release: number, word })
+    .map_err(|word| PlanError::NeverLive {
+        environment: environment(),
+        release: number,
+        word,
+    })
 }
 
 /// Brings the release up in the slot without traffic, and switches.
@@ -88,15 +102,20 @@ fn beside(draft: &mut Draft, desired: &Desired, facts: &Facts, release: &Release
         Some(there) if there.label.number == release.number => {
             let warm = promote::start(draft, slot, there);
             if warm.is_empty() {
-                draft.notes.push(format!("release {} is warm in {slot}", release.number));
+                draft
+                    .notes
+                    .push(format!("release {} is warm in {slot}", release.number));
             }
             warm
         }
         other => place_anew(draft, facts, release, slot, other),
     };
     let within = desired.ready_within;
-    let ready =
-        Proposal::new(Address::Slot(slot), Action::Ready { within }, "only a ready slot gets traffic");
+    let ready = Proposal::new(
+        Address::Slot(slot),
+        Action::Ready { within },
+        "only a ready slot gets traffic",
+    );
     let ready = draft.add(ready.after(&placed));
     let bare = without_checks(desired);
     promote::switch(draft, &bare, facts, slot, ready);
@@ -118,19 +137,32 @@ fn place_anew(
 ) -> Vec<StepId> {
     let room: Vec<StepId> = there
         .map(|there| {
-            let reason = format!("makes room; release {} stays in the history", there.label.number);
+            let reason = format!(
+                "makes room; release {} stays in the history",
+                there.label.number
+            );
             let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
                 .expecting(facts.slot_fingerprint(slot));
             draft.add_with_undos(new, restore(slot, there))
         })
         .into_iter()
         .collect();
-    let place_one = |(name, workload): (&crate::model::ServiceName, &crate::model::workload::Workload)| {
+    let place_one = |(name, workload): (
+        &crate::model::ServiceName,
+        &crate::model::workload::Workload,
+    )| {
         let address = Address::Workload(slot, name.clone());
         let reason = format!("release {} from the history", release.number);
-        let new =
-            Proposal::new(address.clone(), place(workload.clone(), PlaceMode::Fresh), reason).after(&room);
-        draft.add_with_undo(new, Proposal::new(address, Action::Remove, "taken out again"))
+        let new = Proposal::new(
+            address.clone(),
+            place(workload.clone(), PlaceMode::Fresh),
+            reason,
+        )
+        .after(&room);
+        draft.add_with_undo(
+            new,
+            Proposal::new(address, Action::Remove, "taken out again"),
+        )
     };
     let mut placed: Vec<StepId> = release.workloads.iter().map(place_one).collect();
     placed.extend(room.iter().copied());
@@ -145,14 +177,24 @@ fn in_place(
     release: &Release,
     (slot, there): (Slot, &SlotFacts),
 ) {
-    let mode = if desired.strategy == Strategy::Rolling { PlaceMode::Rolling } else { PlaceMode::Recreate };
+    let mode = if desired.strategy == Strategy::Rolling {
+        PlaceMode::Rolling
+    } else {
+        PlaceMode::Recreate
+    };
     let mut before: Vec<StepId> = Vec::new();
     for (name, workload) in &release.workloads {
         let address = Address::Workload(slot, name.clone());
         let old = there.workloads.get(name);
         let undo = old.map_or_else(
             || added_back(slot, name.clone(), mode, there),
-            |old| vec![Proposal::new(address.clone(), as_it_was(old, mode, there), "as it was")],
+            |old| {
+                vec![Proposal::new(
+                    address.clone(),
+                    as_it_was(old, mode, there),
+                    "as it was",
+                )]
+            },
         );
         let reason = format!("release {} from the history", release.number);
         let new = Proposal::new(address.clone(), place(workload.clone(), mode), reason)
@@ -161,11 +203,17 @@ fn in_place(
             .after(&before);
         before = vec![draft.add_with_undos(new, undo)];
     }
-    let ready = Action::Ready { within: desired.ready_within };
-    let ready =
-        draft.add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));
-    let verify = Action::Check { stage: Stage::After, checks: Vec::new() };
-    let verified = draft.add(Proposal::new(Address::Traffic, verify, "what the prober saw").after(&[ready]));
+    let ready = Action::Ready {
+        within: desired.ready_within,
+    };
+    let ready = draft
+        .add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));
+    let verify = Action::Check {
+        stage: Stage::After,
+        checks: Vec::new(),
+    };
+    let verified =
+        draft.add(Proposal::new(Address::Traffic, verify, "what the prober saw").after(&[ready]));
     take_out_the_rest(draft, facts, release, (slot, there), verified);
 }
 
@@ -177,14 +225,24 @@ fn take_out_the_rest(
     (slot, there): (Slot, &SlotFacts),
     verified: StepId,
 ) {
-    for (name, old) in there.workloads.iter().filter(|(name, _)| !release.workloads.contains_key(*name)) {
+    for (name, old) in there
+        .workloads
+        .iter()
+        .filter(|(name, _)| !release.workloads.contains_key(*name))
+    {
         let reason = format!("release {} had no {name}", release.number);
         let mut before = vec![verified];
         if let Some(route) = facts.routes.get(name) {
             let address = Address::Route(name.clone());
-            let back = Action::Route { route: route.clone() };
-            let new = Proposal::new(address.clone(), Action::Unroute, reason.clone()).after(&before);
-            before.push(draft.add_with_undo(new, Proposal::new(address, back, "the listeners as they were")));
+            let back = Action::Route {
+                route: route.clone(),
+            };
+            let new =
+                Proposal::new(address.clone(), Action::Unroute, reason.clone()).after(&before);
+            before.push(draft.add_with_undo(
+                new,
+                Proposal::new(address, back, "the listeners as they were"),
+            ));
         }
         let address = Address::Workload(slot, name.clone());
         let back = as_it_was(old, PlaceMode::Rolling, there);

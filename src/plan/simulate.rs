@@ -12,7 +12,11 @@ use crate::model::{Address, ContentHash, Digest, Slot};
 /// digest that its inputs' hash stands for.
 #[must_use]
 pub fn simulate(plan: &Plan, steps: &[Step], facts: &Facts, now: Timestamp) -> Facts {
-    let mut world = World { plan, facts: facts.clone(), now };
+    let mut world = World {
+        plan,
+        facts: facts.clone(),
+        now,
+    };
     for step in steps {
         world.carry_out(step);
     }
@@ -34,7 +38,15 @@ impl World<'_> {
             (Action::Unroute, Address::Route(service)) => {
                 self.facts.routes.remove(service);
             }
-            (Action::Place { workload, label, running, .. }, Address::Workload(slot, _)) => {
+            (
+                Action::Place {
+                    workload,
+                    label,
+                    running,
+                    ..
+                },
+                Address::Workload(slot, _),
+            ) => {
                 let label = label.clone().or_else(|| self.target_label());
                 if let Some(label) = label {
                     self.place(*slot, label, workload, *running);
@@ -74,14 +86,23 @@ impl World<'_> {
         let instances = (0..count).map(|index| ready(index, now)).collect();
         there.workloads.insert(
             spec.service.clone(),
-            WorkloadFacts { spec, running, instances, drift: Vec::new(), verdict: None },
+            WorkloadFacts {
+                spec,
+                running,
+                instances,
+                drift: Vec::new(),
+                verdict: None,
+            },
         );
     }
 
     fn target_label(&self) -> Option<Label> {
         let target = self.plan.target.as_ref()?;
-        let workloads: Vec<Workload> =
-            target.workloads.values().map(|workload| self.known(workload)).collect();
+        let workloads: Vec<Workload> = target
+            .workloads
+            .values()
+            .map(|workload| self.known(workload))
+            .collect();
         Some(Label {
             number: target.release,
             commit: target.source.commit.clone(),
@@ -91,13 +112,21 @@ impl World<'_> {
     }
 
     fn known(&self, workload: &Workload) -> Workload {
-        let Known::After(address) = &workload.image else { return workload.clone() };
+        let Known::After(address) = &workload.image else {
+            return workload.clone();
+        };
         let inputs = self.plan.steps.iter().find_map(|step| match &step.action {
             Action::Build { inputs, .. } if step.address == *address => Some(inputs),
             _ => None,
         });
-        let digest = inputs.map_or_else(|| Digest::of(b""), |inputs| Digest::of(inputs.as_str().as_bytes()));
-        Workload { image: Known::Value(digest), ..workload.clone() }
+        let digest = inputs.map_or_else(
+            || Digest::of(b""),
+            |inputs| Digest::of(inputs.as_str().as_bytes()),
+        );
+        Workload {
+            image: Known::Value(digest),
+            ..workload.clone()
+        }
     }
 }
 

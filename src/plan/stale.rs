@@ -29,7 +29,11 @@ pub fn stale(plan: &Plan, facts: &Facts) -> Vec<Address> {
 const fn binds(step: &Step) -> bool {
     matches!(
         step.action,
-        Action::Route { .. } | Action::Place { .. } | Action::Empty | Action::Switch { .. } | Action::Remove
+        Action::Route { .. }
+            | Action::Place { .. }
+            | Action::Empty
+            | Action::Switch { .. }
+            | Action::Remove
     )
 }
 

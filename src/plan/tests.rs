@@ -35,7 +35,12 @@ struct Wanted {
 impl Wanted {
     fn web(version: u8) -> Self {
         let services = BTreeMap::from([("web", version)]);
-        Self { services, log_level: 0, strategy: Rollout::BlueGreen, mode: Mode::Auto }
+        Self {
+            services,
+            log_level: 0,
+            strategy: Rollout::BlueGreen,
+            mode: Mode::Auto,
+        }
     }
 
     fn desired(&self) -> Desired {
@@ -47,10 +52,16 @@ impl Wanted {
             resources: Vec::new(),
             project: "shop".parse().expect("a name"),
             environment: "staging".parse().expect("a name"),
-            source: Source { commit: Some("3f2c1ab".to_owned()), ..Source::default() },
+            source: Source {
+                commit: Some("3f2c1ab".to_owned()),
+                ..Source::default()
+            },
             carried_from: None,
             strategy: self.strategy,
-            promotion: Promotion { mode: self.mode, ..Promotion::default() },
+            promotion: Promotion {
+                mode: self.mode,
+                ..Promotion::default()
+            },
             ready_within: Period::from_secs(60),
             objects: Vec::new(),
             services: services.collect(),
@@ -68,7 +79,10 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         command: Vec::new(),
-        env: BTreeMap::from([("LOG_LEVEL".to_owned(), EnvValue::Plain(log_level.to_string()))]),
+        env: BTreeMap::from([(
+            "LOG_LEVEL".to_owned(),
+            EnvValue::Plain(log_level.to_string()),
+        )]),
         port: route.as_ref().map(|route| route.live.port()),
         replicas: 2,
         health: Health::default(),
@@ -77,7 +91,11 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
         objects: BTreeMap::new(),
         secrets: BTreeMap::new(),
     };
-    DesiredService { build: BuildSpec::Pack(pack()), workload, route }
+    DesiredService {
+        build: BuildSpec::Pack(pack()),
+        workload,
+        route,
+    }
 }
 
 fn pack() -> PackSpec {
@@ -108,16 +126,35 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let state = State::empty("shop".parse().expect("a name"), "staging".parse().expect("a name"));
-        Self { facts: Facts::default(), state, built: BTreeMap::new() }
+        let state = State::empty(
+            "shop".parse().expect("a name"),
+            "staging".parse().expect("a name"),
+        );
+        Self {
+            facts: Facts::default(),
+            state,
+            built: BTreeMap::new(),
+        }
     }
 
     fn observed(&self, wanted: &Wanted) -> Observed {
         let images = wanted.services.iter().map(|(name, version)| {
             let hash = ContentHash::of(format!("{name} {version}").as_bytes());
             let found = self.built.get(&hash).cloned();
-            let inputs = Inputs { hash, files: BTreeMap::new(), bases: BTreeMap::new() };
-            (name.parse().expect("a name"), ImageFacts { inputs, found, changed_files: None, rebuild: false })
+            let inputs = Inputs {
+                hash,
+                files: BTreeMap::new(),
+                bases: BTreeMap::new(),
+            };
+            (
+                name.parse().expect("a name"),
+                ImageFacts {
+                    inputs,
+                    found,
+                    changed_files: None,
+                    rebuild: false,
+                },
+            )
         });
         Observed {
             facts: self.facts.clone(),
@@ -135,31 +172,56 @@ impl World {
     fn carry_out(&mut self, plan: &Plan) {
         for step in &plan.steps {
             if let Action::Build { inputs, .. } = &step.action {
-                self.built.insert(inputs.clone(), Digest::of(inputs.as_str().as_bytes()));
+                self.built
+                    .insert(inputs.clone(), Digest::of(inputs.as_str().as_bytes()));
             }
         }
-        let now = Timestamp::from_second(i64::try_from(self.state.serial).expect("small")).expect("in range");
+        let now = Timestamp::from_second(i64::try_from(self.state.serial).expect("small"))
+            .expect("in range");
         self.facts = simulate(plan, &in_order(&plan.steps), &self.facts, now);
         let workloads = plan
             .target
             .as_ref()
             .and_then(|target| self.facts.slots.get(&target.slot))
-            .map(|slot| slot.workloads.iter().map(|(name, w)| (name.clone(), w.spec.clone())).collect())
+            .map(|slot| {
+                slot.workloads
+                    .iter()
+                    .map(|(name, w)| (name.clone(), w.spec.clone()))
+                    .collect()
+            })
             .unwrap_or_default();
-        let actor = Actor { user: "u".to_owned(), host: "h".to_owned(), run: "r".to_owned() };
-        let end = Ended { plan, end: &End::Done, workloads: &workloads, probe: None, actor: &actor, now };
+        let actor = Actor {
+            user: "u".to_owned(),
+            host: "h".to_owned(),
+            run: "r".to_owned(),
+        };
+        let end = Ended {
+            plan,
+            end: &End::Done,
+            workloads: &workloads,
+            probe: None,
+            actor: &actor,
+            now,
+        };
         self.state = record(&self.state, &end);
     }
 
     fn live(&self) -> Option<(Slot, u64)> {
-        self.facts.live().map(|(slot, there)| (slot, there.label.number.0))
+        self.facts
+            .live()
+            .map(|(slot, there)| (slot, there.label.number.0))
     }
 }
 
 /// The steps in an order in which they may run.
 fn in_order(steps: &[Step]) -> Vec<Step> {
     let by_id: BTreeMap<StepId, &Step> = steps.iter().map(|step| (step.id, step)).collect();
-    waves(steps).expect("no cycle").into_iter().flatten().map(|id| by_id[&id].clone()).collect()
+    waves(steps)
+        .expect("no cycle")
+        .into_iter()
+        .flatten()
+        .map(|id| by_id[&id].clone())
+        .collect()
 }
 
 /// What the world is, without when it came to be so.
@@ -168,8 +230,11 @@ fn essence(facts: &Facts) -> impl PartialEq + std::fmt::Debug {
         .slots
         .iter()
         .map(|(slot, there)| {
-            let workloads: BTreeMap<_, _> =
-                there.workloads.iter().map(|(name, w)| (name.clone(), (w.spec.clone(), w.running))).collect();
+            let workloads: BTreeMap<_, _> = there
+                .workloads
+                .iter()
+                .map(|(name, w)| (name.clone(), (w.spec.clone(), w.running)))
+                .collect();
             (*slot, (there.label.clone(), workloads))
         })
         .collect();
@@ -198,7 +263,11 @@ fn the_first_release_goes_to_blue_and_has_only_off_as_its_way_back() {
             "check traffic"
         ]
     );
-    let back: Vec<_> = plan.reverse.iter().map(|step| step.address.to_string()).collect();
+    let back: Vec<_> = plan
+        .reverse
+        .iter()
+        .map(|step| step.address.to_string())
+        .collect();
     assert_eq!(back, ["traffic", "workload.blue/web", "route.web"]);
 }
 
@@ -220,22 +289,39 @@ fn a_code_change_goes_beside_the_live_release_and_keeps_it() {
     );
     world.carry_out(&plan);
     assert_eq!(world.live(), Some((Slot::Green, 2)));
-    assert_eq!(world.state.release(ReleaseNumber(1)).expect("kept").status, Status::Superseded);
+    assert_eq!(
+        world.state.release(ReleaseNumber(1)).expect("kept").status,
+        Status::Superseded
+    );
 }
 
 #[test]
 fn a_manual_promotion_ends_before_the_switch_and_promote_takes_it_from_there() {
     let mut world = World::new();
     world.carry_out(&world.apply(&Wanted::web(1)));
-    let manual = Wanted { mode: Mode::Manual, ..Wanted::web(2) };
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
     let plan = world.apply(&manual);
     assert!(!plan.switches());
     world.carry_out(&plan);
     assert_eq!(world.live(), Some((Slot::Blue, 1)));
-    assert!(world.apply(&manual).is_empty(), "a release that waits is not placed again");
+    assert!(
+        world.apply(&manual).is_empty(),
+        "a release that waits is not placed again"
+    );
 
     let plan = promote(&manual.desired(), &world.facts, &world.state, Slot::Green).expect("a plan");
-    assert_eq!(words(&plan), ["ready slot.green", "switch traffic", "check traffic", "keep slot.blue"]);
+    assert_eq!(
+        words(&plan),
+        [
+            "ready slot.green",
+            "switch traffic",
+            "check traffic",
+            "keep slot.blue"
+        ]
+    );
     world.carry_out(&plan);
     assert_eq!(world.live(), Some((Slot::Green, 2)));
 }
@@ -244,17 +330,32 @@ fn a_manual_promotion_ends_before_the_switch_and_promote_takes_it_from_there() {
 fn each_slot_that_cannot_be_promoted_has_its_own_answer() {
     let mut world = World::new();
     let wanted = Wanted::web(1);
-    let promote = |world: &World, slot| promote(&wanted.desired(), &world.facts, &world.state, slot);
-    assert!(promote(&world, Slot::Green).expect_err("empty").to_string().contains("holds no release"));
+    let promote =
+        |world: &World, slot| promote(&wanted.desired(), &world.facts, &world.state, slot);
+    assert!(
+        promote(&world, Slot::Green)
+            .expect_err("empty")
+            .to_string()
+            .contains("holds no release")
+    );
     world.carry_out(&world.apply(&wanted));
     let already = promote(&world, Slot::Blue).expect("a plan");
-    assert!(already.is_empty() && already.notes[0].contains("active already"), "{:?}", already.notes);
+    assert!(
+        already.is_empty() && already.notes[0].contains("active already"),
+        "{:?}",
+        already.notes
+    );
     world.carry_out(&world.apply(&Wanted::web(2)));
     let web: ServiceName = "web".parse().expect("a name");
     let blue = world.facts.slots.get_mut(&Slot::Blue).expect("there");
     blue.workloads.get_mut(&web).expect("there").instances[0].health =
         crate::model::facts::HealthState::Failed;
-    assert!(promote(&world, Slot::Blue).expect_err("unready").to_string().contains("web is failed"));
+    assert!(
+        promote(&world, Slot::Blue)
+            .expect_err("unready")
+            .to_string()
+            .contains("web is failed")
+    );
 }
 
 #[test]
@@ -265,11 +366,21 @@ fn rollback_goes_to_the_release_before_or_to_the_one_that_is_named() {
     }
     let desired = Wanted::web(3).desired();
     let plan = rollback(&desired, &world.facts, &world.state, None).expect("a plan");
-    assert_eq!(words(&plan), ["ready slot.green", "switch traffic", "check traffic", "keep slot.blue"]);
-    let plan = rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(1))).expect("a plan");
+    assert_eq!(
+        words(&plan),
+        [
+            "ready slot.green",
+            "switch traffic",
+            "check traffic",
+            "keep slot.blue"
+        ]
+    );
+    let plan =
+        rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(1))).expect("a plan");
     world.carry_out(&plan);
     assert_eq!(world.live().map(|(_, number)| number), Some(1));
-    let unknown = rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(9))).expect_err("none");
+    let unknown =
+        rollback(&desired, &world.facts, &world.state, Some(ReleaseNumber(9))).expect_err("none");
     assert!(unknown.to_string().contains("no release 9"), "{unknown}");
 }
 
@@ -295,22 +406,41 @@ fn an_edited_plan_is_caught() {
             step.needs.clear();
         }
     }
-    assert!(matches!(verify(&eager)[..], [super::Fault::UnreadySwitch(_), ..]));
+    assert!(matches!(
+        verify(&eager)[..],
+        [super::Fault::UnreadySwitch(_), ..]
+    ));
     let mut one_way = plan.clone();
     one_way.reverse.clear();
-    assert!(verify(&one_way).iter().any(|fault| matches!(fault, super::Fault::NoWayBack(_))));
+    assert!(
+        verify(&one_way)
+            .iter()
+            .any(|fault| matches!(fault, super::Fault::NoWayBack(_)))
+    );
     let mut circular = plan;
     circular.steps[0].needs.push(StepId(6));
-    assert!(matches!(verify(&circular)[..], [super::Fault::Order(_), ..]));
+    assert!(matches!(
+        verify(&circular)[..],
+        [super::Fault::Order(_), ..]
+    ));
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
     let name = prop_oneof![Just("api"), Just("web"), Just("worker")];
-    let strategy =
-        prop_oneof![4 => Just(Rollout::BlueGreen), 1 => Just(Rollout::Rolling), 1 => Just(Rollout::Recreate)];
+    let strategy = prop_oneof![4 => Just(Rollout::BlueGreen), 1 => Just(Rollout::Rolling), 1 => Just(Rollout::Recreate)];
     let mode = prop_oneof![3 => Just(Mode::Auto), 1 => Just(Mode::Manual)];
-    (proptest::collection::btree_map(name, 0..4u8, 1..=3), 0..2u8, strategy, mode)
-        .prop_map(|(services, log_level, strategy, mode)| Wanted { services, log_level, strategy, mode })
+    (
+        proptest::collection::btree_map(name, 0..4u8, 1..=3),
+        0..2u8,
+        strategy,
+        mode,
+    )
+        .prop_map(|(services, log_level, strategy, mode)| Wanted {
+            services,
+            log_level,
+            strategy,
+            mode,
+        })
 }
 
 /// One command of a random history.
@@ -375,16 +505,31 @@ proptest! {
 
 /// Rules 1 and 4: at every moment live traffic is on a slot whose workloads all run, and a slot is emptied
 /// only while another has the traffic.
-fn live_traffic_is_always_on_something_ready(plan: &Plan, facts: &Facts) -> Result<(), TestCaseError> {
+fn live_traffic_is_always_on_something_ready(
+    plan: &Plan,
+    facts: &Facts,
+) -> Result<(), TestCaseError> {
     let mut facts = facts.clone();
     for step in in_order(&plan.steps) {
         if let Action::Switch { to: Some(to), .. } = step.action {
-            prop_assert!(facts.slots.get(&to).is_some_and(SlotFacts::is_ready), "switch to an unready {to}");
+            prop_assert!(
+                facts.slots.get(&to).is_some_and(SlotFacts::is_ready),
+                "switch to an unready {to}"
+            );
         }
-        facts = simulate(plan, std::slice::from_ref(&step), &facts, Timestamp::UNIX_EPOCH);
+        facts = simulate(
+            plan,
+            std::slice::from_ref(&step),
+            &facts,
+            Timestamp::UNIX_EPOCH,
+        );
         if let Some(active) = facts.active {
             let ready = facts.slots.get(&active).is_some_and(SlotFacts::is_ready);
-            prop_assert!(ready, "after {} live traffic is on an unready {active}", step.address);
+            prop_assert!(
+                ready,
+                "after {} live traffic is on an unready {active}",
+                step.address
+            );
         }
     }
     Ok(())
@@ -395,16 +540,29 @@ fn live_traffic_is_always_on_something_ready(plan: &Plan, facts: &Facts) -> Resu
 fn every_image_is_known_before_a_service_is_placed(plan: &Plan) -> Result<(), TestCaseError> {
     let builds = |step: &&Step| matches!(step.action, Action::Build { .. });
     let builds: Vec<&Step> = plan.steps.iter().filter(builds).collect();
-    for placed in plan.steps.iter().filter(|step| matches!(step.action, Action::Place { .. })) {
+    for placed in plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::Place { .. }))
+    {
         let mut needed = placed.needs.clone();
         let mut at = 0;
         while let Some(need) = needed.get(at).copied() {
-            needed
-                .extend(plan.steps.iter().filter(|step| step.id == need).flat_map(|step| step.needs.clone()));
+            needed.extend(
+                plan.steps
+                    .iter()
+                    .filter(|step| step.id == need)
+                    .flat_map(|step| step.needs.clone()),
+            );
             at += 1;
         }
         for build in &builds {
-            prop_assert!(needed.contains(&build.id), "{} before {}", placed.address, build.address);
+            prop_assert!(
+                needed.contains(&build.id),
+                "{} before {}",
+                placed.address,
+                build.address
+            );
         }
     }
     Ok(())
@@ -423,7 +581,13 @@ fn the_way_back_restores_the_world(plan: &Plan, before: &Facts) -> Result<(), Te
             .cloned()
             .collect();
         let restored = simulate(plan, &back, &there, Timestamp::UNIX_EPOCH);
-        prop_assert_eq!(essence(&restored), essence(before), "after {} of {:?}", begun, words(plan));
+        prop_assert_eq!(
+            essence(&restored),
+            essence(before),
+            "after {} of {:?}",
+            begun,
+            words(plan)
+        );
     }
     Ok(())
 }

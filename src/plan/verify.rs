@@ -61,7 +61,11 @@ pub fn verify(plan: &Plan) -> Vec<Fault> {
 
 fn duplicates(steps: &[Step]) -> Vec<Fault> {
     let mut seen = BTreeSet::new();
-    steps.iter().filter(|step| !seen.insert(step.id)).map(|step| Fault::Twice(step.id)).collect()
+    steps
+        .iter()
+        .filter(|step| !seen.insert(step.id))
+        .map(|step| Fault::Twice(step.id))
+        .collect()
 }
 
 /// For each step the kinds of step that are certainly done before it: which slots were seen ready, and
@@ -117,7 +121,14 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
     let in_place = plan.strategy != Strategy::BlueGreen;
     let slot = match (&step.action, &step.address) {
         (Action::Remove, _) if in_place => None,
-        (Action::Place { mode: PlaceMode::Fresh, .. } | Action::Remove, Address::Workload(slot, _))
+        (
+            Action::Place {
+                mode: PlaceMode::Fresh,
+                ..
+            }
+            | Action::Remove,
+            Address::Workload(slot, _),
+        )
         | (Action::Empty | Action::Keep { .. }, Address::Slot(slot)) => Some(*slot),
         _ => None,
     };

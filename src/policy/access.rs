@@ -14,22 +14,33 @@ pub fn may_enter(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Ref
         if wanted.is_none() && facts.wanted {
             continue;
         }
-        let (now, then) = (facts.settings.as_ref(), wanted.map(|resource| &resource.settings));
+        let (now, then) = (
+            facts.settings.as_ref(),
+            wanted.map(|resource| &resource.settings),
+        );
         if is_kept(now, then) {
             continue;
         }
         let policies = |settings: Option<&crate::model::resource::Settings>| {
-            settings.and_then(|settings| settings.get("policies")).map_or_else(|| "nothing".to_owned(), shown)
+            settings
+                .and_then(|settings| settings.get("policies"))
+                .map_or_else(|| "nothing".to_owned(), shown)
         };
         let change = match (now, then) {
             (Some(_), None) => "would be deleted".to_owned(),
             (None, then) => {
-                format!("would take the place of how you come in now, and give {}", policies(then))
+                format!(
+                    "would take the place of how you come in now, and give {}",
+                    policies(then)
+                )
             }
             (now, then) => format!("would give {} instead of {}", policies(then), policies(now)),
         };
         return Err(Refusal {
-            what: format!("{} is your own, and {change}: you would lose access to the cluster", facts.key),
+            what: format!(
+                "{} is your own, and {change}: you would lose access to the cluster",
+                facts.key
+            ),
             help: format!(
                 "give it `policies: [{ADMIN}]` under `cluster.access`, or run this as somebody else who has that"
             ),
@@ -49,8 +60,13 @@ mod tests {
     fn asked(now: Option<Value>, then: Option<Value>, is_callers: bool) -> Result<(), Refusal> {
         let settings = |value: Value| serde_json::from_value(value).expect("settings");
         let key: crate::model::resource::ResourceKey = KEY.parse().expect("a key");
-        let wanted: Vec<Resource> =
-            then.into_iter().map(|then| Resource { key: key.clone(), settings: settings(then) }).collect();
+        let wanted: Vec<Resource> = then
+            .into_iter()
+            .map(|then| Resource {
+                key: key.clone(),
+                settings: settings(then),
+            })
+            .collect();
         let facts = ResourceFacts {
             settings: now.map(settings),
             wanted: !wanted.is_empty(),
@@ -68,7 +84,10 @@ mod tests {
         asked(view(), admin(), true).expect("more");
         asked(admin(), admin(), true).expect("the same");
         let refused = asked(admin(), view(), true).expect_err("weaker");
-        assert!(refused.what.contains("is your own, and would give"), "{refused}");
+        assert!(
+            refused.what.contains("is your own, and would give"),
+            "{refused}"
+        );
         let refused = asked(admin(), None, true).expect_err("deleted");
         assert!(refused.what.contains("would be deleted"), "{refused}");
         let refused = asked(None, view(), true).expect_err("instead of what is unseen");

@@ -17,7 +17,11 @@ use crate::policy::Refusal;
 
 /// The images that a policy would expire at a time.
 #[must_use]
-pub fn expired<'a>(policy: &Value, images: &'a [StoredImage], now: Timestamp) -> BTreeSet<&'a Digest> {
+pub fn expired<'a>(
+    policy: &Value,
+    images: &'a [StoredImage],
+    now: Timestamp,
+) -> BTreeSet<&'a Digest> {
     let mut rules: Vec<&Value> = policy["rules"].as_array().into_iter().flatten().collect();
     rules.sort_by_key(|rule| rule["rulePriority"].as_u64().unwrap_or(u64::MAX));
     let mut newest: Vec<&StoredImage> = images.iter().collect();
@@ -27,18 +31,23 @@ pub fn expired<'a>(policy: &Value, images: &'a [StoredImage], now: Timestamp) ->
     let mut taken: BTreeSet<&Digest> = BTreeSet::new();
     for rule in rules {
         let selection = &rule["selection"];
-        let matching: Vec<&StoredImage> =
-            newest.iter().copied().filter(|image| selects(selection, image)).collect();
+        let matching: Vec<&StoredImage> = newest
+            .iter()
+            .copied()
+            .filter(|image| selects(selection, image))
+            .collect();
         let number = selection["countNumber"].as_u64().unwrap_or(u64::MAX);
         let gone =
-            matching.iter().enumerate().filter(|(place, image)| match selection["countType"].as_str() {
-                Some("imageCountMoreThan") => *place as u64 >= number,
-                Some("sinceImagePushed") => {
-                    let days = i64::try_from(number).unwrap_or(i64::MAX / 86_400);
-                    now.duration_since(image.pushed_at)
-                        >= SignedDuration::from_secs(days.saturating_mul(86_400))
+            matching.iter().enumerate().filter(|(place, image)| {
+                match selection["countType"].as_str() {
+                    Some("imageCountMoreThan") => *place as u64 >= number,
+                    Some("sinceImagePushed") => {
+                        let days = i64::try_from(number).unwrap_or(i64::MAX / 86_400);
+                        now.duration_since(image.pushed_at)
+                            >= SignedDuration::from_secs(days.saturating_mul(86_400))
+                    }
+                    _ => false,
                 }
-                _ => false,
             });
         for (_, image) in gone {
             if !taken.contains(&image.digest) {
@@ -53,7 +62,9 @@ pub fn expired<'a>(policy: &Value, images: &'a [StoredImage], now: Timestamp) ->
 fn selects(selection: &Value, image: &StoredImage) -> bool {
     let list = |key: &str| -> Vec<String> {
         let items = selection[key].as_array().into_iter().flatten();
-        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        items
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect()
     };
     match selection["tagStatus"].as_str() {
         Some("untagged") => image.tags.is_empty(),
@@ -66,7 +77,9 @@ fn selects(selection: &Value, image: &StoredImage) -> bool {
             // Every pattern has to be met, by one tag or by several.
             !image.tags.is_empty()
                 && patterns.iter().all(by_pattern)
-                && prefixes.iter().all(|prefix| image.tags.iter().any(|tag| tag.starts_with(prefix)))
+                && prefixes
+                    .iter()
+                    .all(|prefix| image.tags.iter().any(|tag| tag.starts_with(prefix)))
         }
         _ => true,
     }
@@ -84,7 +97,10 @@ pub fn keeps_what_is_needed(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let expired = expired(policy, images, now);
-    match expired.iter().find_map(|digest| needed.get(*digest).map(|why| (digest, why))) {
+    match expired
+        .iter()
+        .find_map(|digest| needed.get(*digest).map(|why| (digest, why)))
+    {
         None => Ok(()),
         Some((digest, why)) => Err(Refusal {
             what: format!(
@@ -122,11 +138,19 @@ mod tests {
 
     #[test]
     fn the_rules_are_ecr_s() {
-        let images = [image(1, &["a"], 0), image(2, &["a-1"], 1), image(3, &["b"], 2), image(4, &[], 10)];
+        let images = [
+            image(1, &["a"], 0),
+            image(2, &["a-1"], 1),
+            image(3, &["b"], 2),
+            image(4, &[], 10),
+        ];
         let gone = |rules: &[Value]| -> Vec<usize> {
             let policy = json!({ "rules": rules });
             let expired = expired(&policy, &images, now());
-            (0..images.len()).filter(|at| expired.contains(&images[*at].digest)).map(|at| at + 1).collect()
+            (0..images.len())
+                .filter(|at| expired.contains(&images[*at].digest))
+                .map(|at| at + 1)
+                .collect()
         };
         let untagged = rule(
             1,
@@ -138,7 +162,10 @@ mod tests {
             &json!({"tagStatus": "tagged", "tagPatternList": ["*"], "countType": "imageCountMoreThan", "countNumber": 2}),
         );
         assert_eq!(gone(&[two.clone(), untagged.clone()]), [3, 4]);
-        let any = rule(3, &json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}));
+        let any = rule(
+            3,
+            &json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}),
+        );
         // The two rules before it have all images: the third reaches none.
         assert_eq!(gone(&[any, two, untagged]), [3, 4]);
         let prefix = rule(
@@ -169,11 +196,15 @@ mod tests {
     #[test]
     fn a_policy_that_would_take_the_live_image_is_refused() {
         let images = [image(1, &["a"], 0), image(2, &["b"], 1)];
-        let needed = BTreeMap::from([(images[1].digest.clone(), "is live in production".to_owned())]);
+        let needed =
+            BTreeMap::from([(images[1].digest.clone(), "is live in production".to_owned())]);
         let policy = |number: u64| json!({"rules": [rule(1, &json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": number}))]});
         keeps_what_is_needed("shop/web", &policy(2), &images, &needed, now()).expect("kept");
-        let refused =
-            keeps_what_is_needed("shop/web", &policy(1), &images, &needed, now()).expect_err("refused");
-        assert!(refused.what.contains("which is live in production"), "{refused:?}");
+        let refused = keeps_what_is_needed("shop/web", &policy(1), &images, &needed, now())
+            .expect_err("refused");
+        assert!(
+            refused.what.contains("which is live in production"),
+            "{refused:?}"
+        );
     }
 }

@@ -14,24 +14,42 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
         .objects
         .iter()
         .filter_map(|object| match &object.state {
-            ObjectState::Foreign { manager } => Some(format!("{} belongs to {manager}", object.key)),
+            ObjectState::Foreign { manager } => {
+                Some(format!("{} belongs to {manager}", object.key))
+            }
             _ => None,
         })
         .collect();
     if !foreign.is_empty() {
         return Err(Refusal {
-            what: format!("what is there already is not taken over by the way: {}", foreign.join("; ")),
+            what: format!(
+                "what is there already is not taken over by the way: {}",
+                foreign.join("; ")
+            ),
             help: "`shipit import` takes it over; or take it out of the configuration".to_owned(),
         });
     }
     let facts = &observed.facts;
-    let live = facts.live().map(|(_, slot)| slot.workloads.values()).into_iter().flatten();
-    let drifts = live.flat_map(|workload| &workload.drift).chain(facts.route_drift.values().flatten());
-    let objects = observed.objects.iter().map(|object| (&object.key, &object.conflicts));
+    let live = facts
+        .live()
+        .map(|(_, slot)| slot.workloads.values())
+        .into_iter()
+        .flatten();
+    let drifts = live
+        .flat_map(|workload| &workload.drift)
+        .chain(facts.route_drift.values().flatten());
+    let objects = observed
+        .objects
+        .iter()
+        .map(|object| (&object.key, &object.conflicts));
     let conflicts: Vec<String> = drifts
         .map(|drift| (&drift.key, &drift.conflicts))
         .chain(objects)
-        .flat_map(|(key, fields)| fields.iter().map(move |field| format!("{} {field}", key.short())))
+        .flat_map(|(key, fields)| {
+            fields
+                .iter()
+                .map(move |field| format!("{} {field}", key.short()))
+        })
         .collect();
     if conflicts.is_empty() {
         return Ok(());
@@ -59,10 +77,26 @@ mod tests {
             before: None,
             conflicts: conflicts.iter().map(|text| (*text).to_owned()).collect(),
         };
-        let observed = |object| Observed { objects: vec![object], ..Observed::default() };
-        assert_eq!(may_take(&observed(object(ObjectState::Differs, &[]))), Ok(()));
-        let foreign = object(ObjectState::Foreign { manager: "helm".to_owned() }, &[]);
-        assert!(may_take(&observed(foreign)).expect_err("refused").what.contains("belongs to helm"));
+        let observed = |object| Observed {
+            objects: vec![object],
+            ..Observed::default()
+        };
+        assert_eq!(
+            may_take(&observed(object(ObjectState::Differs, &[]))),
+            Ok(())
+        );
+        let foreign = object(
+            ObjectState::Foreign {
+                manager: "helm".to_owned(),
+            },
+            &[],
+        );
+        assert!(
+            may_take(&observed(foreign))
+                .expect_err("refused")
+                .what
+                .contains("belongs to helm")
+        );
         let conflict = object(ObjectState::Differs, &[".data.a: kubectl-edit"]);
         assert!(
             may_take(&observed(conflict))

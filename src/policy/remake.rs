@@ -14,20 +14,25 @@ pub fn may_remake(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Re
             continue;
         }
         let facts = found.iter().find(|facts| facts.key == resource.key);
-        let Some(settings) = facts.and_then(|facts| facts.settings.as_ref()) else { continue };
+        let Some(settings) = facts.and_then(|facts| facts.settings.as_ref()) else {
+            continue;
+        };
         let differs = resource.settings.iter().find(|(name, value)| {
             kind.is_fixed(name) && settings.get(*name).is_none_or(|there| there != *value)
         });
         if let Some((name, value)) = differs {
-            let there = settings.get(name).map_or_else(|| "not set".to_owned(), shown);
+            let there = settings
+                .get(name)
+                .map_or_else(|| "not set".to_owned(), shown);
             return Err(Refusal {
                 what: format!(
                     "{}: {name} is {there} and cannot become {}: it would have to be made anew, with all that is in it",
                     resource.key,
                     shown(value)
                 ),
-                help: "write it as it is; or make another one beside it by hand, under another name"
-                    .to_owned(),
+                help:
+                    "write it as it is; or make another one beside it by hand, under another name"
+                        .to_owned(),
             });
         }
     }
@@ -44,17 +49,26 @@ mod tests {
     #[test]
     fn a_cluster_is_not_made_anew_and_a_fargate_profile_may_be() {
         let settings = |value: &str| -> Settings { [("role".to_owned(), json!(value))].into() };
-        let resource =
-            |key: &str, value: &str| Resource { key: key.parse().expect("a key"), settings: settings(value) };
+        let resource = |key: &str, value: &str| Resource {
+            key: key.parse().expect("a key"),
+            settings: settings(value),
+        };
         let facts = |key: &str, value: Option<&str>| ResourceFacts {
             settings: value.map(settings),
             ..ResourceFacts::absent(key.parse().expect("a key"))
         };
-        let asked = |key: &str, there: Option<&str>| may_remake(&[resource(key, "b")], &[facts(key, there)]);
+        let asked = |key: &str, there: Option<&str>| {
+            may_remake(&[resource(key, "b")], &[facts(key, there)])
+        };
         asked("cluster.shop", None).expect("made for the first time");
         asked("cluster.shop", Some("b")).expect("the same");
         asked("fargate_profile.apps", Some("a")).expect("made anew");
         let refused = asked("cluster.shop", Some("a")).expect_err("refused");
-        assert!(refused.what.starts_with("cluster.shop: role is a and cannot become b"), "{refused:?}");
+        assert!(
+            refused
+                .what
+                .starts_with("cluster.shop: role is a and cannot become b"),
+            "{refused:?}"
+        );
     }
 }

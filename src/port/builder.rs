@@ -110,7 +110,12 @@ pub trait Builder: Send + Sync {
     async fn bases(&self, root: &Path, spec: &BuildSpec) -> Result<Vec<String>, BuildError>;
 
     /// What a build depends on: reads and hashes the files. `bases` are the base images that are there now.
-    async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError>;
+    async fn inputs(
+        &self,
+        root: &Path,
+        spec: &BuildSpec,
+        bases: &Bases,
+    ) -> Result<Inputs, BuildError>;
 
     /// Builds, for each platform that the specification names. The same inputs and commit give the same digest on any machine, as far as the command does.
     /// When `cancel` is called off the command is stopped, with all of its children.
@@ -124,7 +129,13 @@ pub trait Builder: Send + Sync {
     /// What is in an image of this specification: read from its layers, lowest first, as far as they have files.
     async fn contents(&self, spec: &BuildSpec, layers: Vec<Blob>) -> Result<Contents, BuildError> {
         let _ = spec;
-        let gaps = layers.iter().map(|layer| format!("layer {}", layer.digest)).collect();
-        Ok(Contents { gaps, ..Contents::default() })
+        let gaps = layers
+            .iter()
+            .map(|layer| format!("layer {}", layer.digest))
+            .collect();
+        Ok(Contents {
+            gaps,
+            ..Contents::default()
+        })
     }
 }

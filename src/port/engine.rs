@@ -20,13 +20,15 @@ use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{
-    Address, EnvironmentName, Fingerprint, Manifest, ObjectKey, Period, ProjectName, ReleaseNumber, Role,
-    ServiceName, Slot,
+    Address, EnvironmentName, Fingerprint, Manifest, ObjectKey, Period, ProjectName, ReleaseNumber,
+    Role, ServiceName, Slot,
 };
 use crate::port::Progress;
 
 /// Which environment of which project.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Scope {
     /// The project.
     pub project: ProjectName,
@@ -164,7 +166,9 @@ pub enum EngineError {
         at: Option<Timestamp>,
     },
     /// A newer run holds the environment.
-    #[error("run with fence {fence} has lost {scope}: a run with fence {seen} has acted there since")]
+    #[error(
+        "run with fence {fence} has lost {scope}: a run with fence {seen} has acted there since"
+    )]
     Fenced {
         /// Which environment.
         scope: Scope,
@@ -221,7 +225,10 @@ pub trait Engine: Send + Sync {
         scope: &Scope,
         wanted: &[Manifest],
     ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
-        Ok((self.observe(scope).await?, self.compare(scope, wanted).await?))
+        Ok((
+            self.observe(scope).await?,
+            self.compare(scope, wanted).await?,
+        ))
     }
 
     /// Sets up or changes a service's listeners. `expects`: the fingerprint of the route that must be there now.
@@ -269,14 +276,23 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::NotReady`] when the slot is not ready at that moment, and with [`EngineError::Moved`]
     /// when the active slot is neither `from` nor already `to`. The slot that was active drains and stays up
     /// until [`Engine::keep`] says otherwise; a pending stop of `to` is called off.
-    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError>;
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError>;
 
     /// Lets a slot without live traffic run on until `until`, then stops it; it stays startable.
     async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError>;
 
     /// Holds objects that belong to no slot against what is there; those of ours that are there and not wanted
     /// are [`crate::model::object::ObjectState::Gone`]. An engine without objects has nothing to say.
-    async fn compare(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<ObjectFacts>, EngineError> {
+    async fn compare(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<ObjectFacts>, EngineError> {
         let _ = (scope, wanted);
         Ok(Vec::new())
     }
@@ -308,7 +324,11 @@ pub trait Engine: Send + Sync {
 
     /// Takes an object over that is there and was not made by shipit, with the fields that other tools' own ways of
     /// applying claimed for it. Gives the managers that it was taken from.
-    async fn adopt(&self, permit: &Permit, manifest: &Manifest) -> Result<Vec<String>, EngineError> {
+    async fn adopt(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, EngineError> {
         let _ = permit;
         Err(no_objects(&manifest.key()))
     }
@@ -338,10 +358,18 @@ pub trait Engine: Send + Sync {
     }
 
     /// Whether it can be reached, and may do what a plan for these objects would ask of it.
-    async fn examine(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<Examined>, EngineError> {
+    async fn examine(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<Examined>, EngineError> {
         let _ = wanted;
         self.observe(scope).await?;
-        Ok(vec![Examined { what: "the engine answers".to_owned(), fault: None, help: None }])
+        Ok(vec![Examined {
+            what: "the engine answers".to_owned(),
+            fault: None,
+            help: None,
+        }])
     }
 
     /// Where services answer: through the live listener, or through the preview one.

@@ -16,8 +16,12 @@ mod tests {
     #[test]
     fn a_pause_is_within_its_bounds_and_not_always_the_same() {
         let (least, most) = (Duration::from_millis(500), Duration::from_secs(1));
-        let pauses: std::collections::BTreeSet<Duration> = (0..200).map(|_| between(least, most)).collect();
-        assert!(pauses.iter().all(|pause| (least..most).contains(pause)), "{pauses:?}");
+        let pauses: std::collections::BTreeSet<Duration> =
+            (0..200).map(|_| between(least, most)).collect();
+        assert!(
+            pauses.iter().all(|pause| (least..most).contains(pause)),
+            "{pauses:?}"
+        );
         assert!(pauses.len() > 10, "{pauses:?}");
         assert_eq!(between(least, least), least);
     }

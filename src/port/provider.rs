@@ -55,7 +55,11 @@ pub enum Findings {
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// How each wanted resource is now, and which others are there that this environment made.
-    async fn look(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError>;
+    async fn look(
+        &self,
+        scope: &Scope,
+        wanted: &[Resource],
+    ) -> Result<Vec<ResourceFacts>, ProviderError>;
 
     /// Makes a resource, or makes its settings what they should be; with `replace` what is there goes first. Done when
     /// the resource can be used. Whoever calls it again after a kill finds what was begun and goes on.
@@ -85,7 +89,9 @@ pub trait Provider: Send + Sync {
     /// What the scan of an image found; one that was never begun is begun.
     async fn findings(&self, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
         let _ = (repository, image);
-        Ok(Findings::Unavailable("this registry scans no images".to_owned()))
+        Ok(Findings::Unavailable(
+            "this registry scans no images".to_owned(),
+        ))
     }
 }
 
@@ -95,7 +101,11 @@ pub struct NoProvider;
 
 #[async_trait]
 impl Provider for NoProvider {
-    async fn look(&self, _: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
+    async fn look(
+        &self,
+        _: &Scope,
+        wanted: &[Resource],
+    ) -> Result<Vec<ResourceFacts>, ProviderError> {
         match wanted.first() {
             None => Ok(Vec::new()),
             Some(resource) => Err(nobody(&resource.key)),

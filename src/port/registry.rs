@@ -55,7 +55,10 @@ impl Built {
 
 impl From<BuiltImage> for Built {
     fn from(image: BuiltImage) -> Self {
-        Self { images: vec![image], index: None }
+        Self {
+            images: vec![image],
+            index: None,
+        }
     }
 }
 
@@ -112,9 +115,20 @@ impl BaseImages {
     #[must_use]
     pub fn alone(image: BaseImage, platforms: &[Platform]) -> Self {
         let digest = image.digest.clone();
-        let platform = if platforms.is_empty() { Some(Platform::own()) } else { image.platform() };
-        let wanted = platform.filter(|platform| platforms.is_empty() || platforms.contains(platform));
-        Self { digest, images: wanted.map(|platform| (platform, image)).into_iter().collect() }
+        let platform = if platforms.is_empty() {
+            Some(Platform::own())
+        } else {
+            image.platform()
+        };
+        let wanted =
+            platform.filter(|platform| platforms.is_empty() || platforms.contains(platform));
+        Self {
+            digest,
+            images: wanted
+                .map(|platform| (platform, image))
+                .into_iter()
+                .collect(),
+        }
     }
 
     /// From an index with those of its images that were asked for; none when it has none for this machine, and no
@@ -125,7 +139,11 @@ impl BaseImages {
         images: BTreeMap<Platform, BaseImage>,
         platforms: &[Platform],
     ) -> Option<Self> {
-        let digest = if platforms.is_empty() { images.values().next()?.digest.clone() } else { index };
+        let digest = if platforms.is_empty() {
+            images.values().next()?.digest.clone()
+        } else {
+            index
+        };
         Some(Self { digest, images })
     }
 }
@@ -133,7 +151,11 @@ impl BaseImages {
 /// The images that are asked for: of the platforms that are named, or of this machine.
 #[must_use]
 pub fn asked(platforms: &[Platform]) -> Vec<Platform> {
-    if platforms.is_empty() { vec![Platform::own()] } else { platforms.to_vec() }
+    if platforms.is_empty() {
+        vec![Platform::own()]
+    } else {
+        platforms.to_vec()
+    }
 }
 
 impl BaseImage {
@@ -147,7 +169,11 @@ impl BaseImage {
             variant: Option<String>,
         }
         let says: Says = serde_json::from_slice(&self.config).ok()?;
-        Some(Platform::new(&says.os, &says.architecture, says.variant.as_deref()))
+        Some(Platform::new(
+            &says.os,
+            &says.architecture,
+            says.variant.as_deref(),
+        ))
     }
 }
 
@@ -235,8 +261,12 @@ pub trait Registry: Send + Sync {
     ) -> Result<Digest, RegistryError>;
 
     /// Labels an image that is there. An existing tag moves.
-    async fn tag(&self, service: &ServiceName, digest: &Digest, tags: &[String])
-    -> Result<(), RegistryError>;
+    async fn tag(
+        &self,
+        service: &ServiceName,
+        digest: &Digest,
+        tags: &[String],
+    ) -> Result<(), RegistryError>;
 
     /// An image by tag (`web:staging`) or digest, for a build on top of it for these platforms, or for this machine's
     /// own without any; none when it is not there.
@@ -252,7 +282,11 @@ pub trait Registry: Send + Sync {
     /// Finds what nobody needs, and takes it away if it shall: every image of shipit's making but those in `keep`,
     /// those that they are built on, and those younger than an hour (somebody may be about to use them); and every
     /// blob that no image left uses.
-    async fn collect(&self, keep: &BTreeSet<Digest>, how: Collect) -> Result<Collected, RegistryError>;
+    async fn collect(
+        &self,
+        keep: &BTreeSet<Digest>,
+        how: Collect,
+    ) -> Result<Collected, RegistryError>;
 
     /// Whether images are brought to this machine before they are started.
     fn keeps_copies(&self) -> bool {
@@ -278,7 +312,10 @@ pub trait Registry: Send + Sync {
     /// Fetches a layer of a base image that was asked for before into a file, and holds it against its digest.
     async fn fetch(&self, layer: &Blob, to: &Path) -> Result<(), RegistryError> {
         let _ = to;
-        Err(RegistryError::Missing { what: format!("layer {}", layer.digest), place: self.place() })
+        Err(RegistryError::Missing {
+            what: format!("layer {}", layer.digest),
+            place: self.place(),
+        })
     }
 
     /// Attaches a document to an image that is there: an artifact whose subject it is.
@@ -294,11 +331,22 @@ pub trait Registry: Send + Sync {
     }
 
     /// What may be an image's signature. Whether it is one, is not looked at.
-    async fn signatures(&self, service: &ServiceName, image: &Digest) -> Result<Vec<Found>, RegistryError> {
+    async fn signatures(
+        &self,
+        service: &ServiceName,
+        image: &Digest,
+    ) -> Result<Vec<Found>, RegistryError> {
         let _ = image;
-        let (what, reason) = (format!("looking for signatures of {service}"), "this registry keeps none");
+        let (what, reason) = (
+            format!("looking for signatures of {service}"),
+            "this registry keeps none",
+        );
         let help = "`registry: {kind: oci}` and `{kind: ecr}` do".to_owned();
-        Err(RegistryError::Remote { what, reason: reason.to_owned(), help })
+        Err(RegistryError::Remote {
+            what,
+            reason: reason.to_owned(),
+            help,
+        })
     }
 
     /// Whether a tag may be moved to another image.
@@ -333,15 +381,22 @@ const MOST_FETCHED: u64 = 1 << 30;
 
 /// An image's layers, with the files of those that its base has brought. One that is too large to be fetched, or that no
 /// registry is known to have, stays without.
-pub async fn layers(image: &BuiltImage, registry: &dyn Registry) -> Result<Vec<Blob>, RegistryError> {
+pub async fn layers(
+    image: &BuiltImage,
+    registry: &dyn Registry,
+) -> Result<Vec<Blob>, RegistryError> {
     let mut layers = image.layers.clone();
-    let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else { return Ok(layers) };
+    let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else {
+        return Ok(layers);
+    };
     let mut left = MOST_FETCHED;
     for layer in layers.iter_mut().rev().filter(|layer| layer.file.is_none()) {
         let file = folder.join(format!("fetched-{}", layer.digest.hex()));
         // The push has fetched it when the image's own registry lacked it.
         if !file.exists() {
-            let Some(rest) = left.checked_sub(layer.size) else { continue };
+            let Some(rest) = left.checked_sub(layer.size) else {
+                continue;
+            };
             left = rest;
             match registry.fetch(layer, &file).await {
                 Err(RegistryError::Missing { .. }) => continue,

@@ -104,11 +104,16 @@ pub trait StateStore: Send + Sync {
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError>;
 
     /// Takes the lock away from its holder, whoever that is: their run stops before its next effect.
-    async fn break_lock(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError>;
+    async fn break_lock(&self, environment: &EnvironmentName)
+    -> Result<Option<Holder>, StoreError>;
 
     /// Appends to the run's journal and waits until the disk has it.
-    async fn append(&self, environment: &EnvironmentName, run: &str, entry: &Entry)
-    -> Result<(), StoreError>;
+    async fn append(
+        &self,
+        environment: &EnvironmentName,
+        run: &str,
+        entry: &Entry,
+    ) -> Result<(), StoreError>;
 
     /// Keeps what is known about a release's failure: file name → text. Gives where that is; none for a store that
     /// keeps no files.
@@ -123,7 +128,10 @@ pub trait StateStore: Send + Sync {
     }
 
     /// The newest journal, torn last line left out; none before the first run.
-    async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError>;
+    async fn last_journal(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Journal>, StoreError>;
 
     /// The environments that have a state here.
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError>;

@@ -21,8 +21,12 @@ pub fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Status
 }
 
 /// A text that must be a name, a slot or a fingerprint.
-pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, Status> {
-    text.parse().map_err(|error| invalid(format!("{what}: {error}")))
+pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(
+    what: &str,
+    text: &str,
+) -> Result<T, Status> {
+    text.parse()
+        .map_err(|error| invalid(format!("{what}: {error}")))
 }
 
 fn invalid(reason: String) -> Status {
@@ -41,7 +45,10 @@ pub fn fingerprint(text: Option<&String>) -> Result<Option<Fingerprint>, Status>
 
 impl From<&Scope> for v1::Scope {
     fn from(scope: &Scope) -> Self {
-        Self { project: scope.project.to_string(), environment: scope.environment.to_string() }
+        Self {
+            project: scope.project.to_string(),
+            environment: scope.environment.to_string(),
+        }
     }
 }
 
@@ -78,7 +85,11 @@ impl TryFrom<Option<v1::Permit>> for Permit {
             scope: permit.scope.try_into()?,
             lineage: permit.lineage,
             fence: permit.fence,
-            actor: Actor { user: permit.user, host: permit.host, run: permit.run },
+            actor: Actor {
+                user: permit.user,
+                host: permit.host,
+                run: permit.run,
+            },
         })
     }
 }
@@ -106,8 +117,9 @@ impl From<Status> for EngineError {
         Self::Unreachable {
             what: "asking the agent".to_owned(),
             reason: status.message().to_owned(),
-            help: "look at `shipit agent logs`, then run the command again: it goes on where it was"
-                .to_owned(),
+            help:
+                "look at `shipit agent logs`, then run the command again: it goes on where it was"
+                    .to_owned(),
         }
     }
 }

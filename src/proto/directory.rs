@@ -19,14 +19,19 @@ impl Directory {
     /// `~/.local/state/shipit`.
     #[must_use]
     pub fn find(named: Option<PathBuf>) -> Self {
-        let variable =
-            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let path = named.or_else(|| variable(VARIABLE)).unwrap_or_else(|| {
             if rustix::process::geteuid().is_root() {
                 return PathBuf::from("/var/lib/shipit");
             }
             let home = || variable("HOME").unwrap_or_default().join(".local/state");
-            variable("XDG_STATE_HOME").unwrap_or_else(home).join("shipit")
+            variable("XDG_STATE_HOME")
+                .unwrap_or_else(home)
+                .join("shipit")
         });
         Self(std::path::absolute(&path).unwrap_or(path))
     }
@@ -39,7 +44,10 @@ impl Directory {
 
     /// Makes the folder, for its owner only.
     pub fn prepare(&self) -> io::Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
     }
 
     /// Where the agent listens.
@@ -99,7 +107,11 @@ impl Directory {
     /// The logs of what stands in a slot, or stood there.
     #[must_use]
     pub fn slot_logs(&self, scope: &Scope, slot: Slot) -> PathBuf {
-        self.0.join("logs").join(scope.project.as_str()).join(scope.environment.as_str()).join(slot.as_str())
+        self.0
+            .join("logs")
+            .join(scope.project.as_str())
+            .join(scope.environment.as_str())
+            .join(slot.as_str())
     }
 
     /// One instance's log.
@@ -112,6 +124,8 @@ impl Directory {
         service: &ServiceName,
         index: u16,
     ) -> PathBuf {
-        self.slot_logs(scope, slot).join(release.to_string()).join(format!("{service}.{index}.log"))
+        self.slot_logs(scope, slot)
+            .join(release.to_string())
+            .join(format!("{service}.{index}.log"))
     }
 }

@@ -27,8 +27,14 @@ impl Reach {
     pub const fn of(action: &Action) -> Self {
         match action {
             Action::Switch { .. }
-            | Action::Place { mode: PlaceMode::Rolling | PlaceMode::Recreate, .. }
-            | Action::Check { stage: Stage::After, .. } => Self::Live,
+            | Action::Place {
+                mode: PlaceMode::Rolling | PlaceMode::Recreate,
+                ..
+            }
+            | Action::Check {
+                stage: Stage::After,
+                ..
+            } => Self::Live,
             _ => Self::Beside,
         }
     }
@@ -143,7 +149,10 @@ pub struct Rollout {
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { phase: Phase::Forward, reach: Reach::Beside }
+        Self {
+            phase: Phase::Forward,
+            reach: Reach::Beside,
+        }
     }
 }
 
@@ -169,11 +178,13 @@ impl Rollout {
             }
             (Phase::Forward, Event::Idle) => self.end(End::Done),
             (Phase::Over, _) => Decision::Halt,
-            (_, Event::Stops(Cause::Killed)) => self.end(End::Interrupted(if self.touched_live() {
-                Traffic::Unknown
-            } else {
-                Traffic::Untouched
-            })),
+            (_, Event::Stops(Cause::Killed)) => {
+                self.end(End::Interrupted(if self.touched_live() {
+                    Traffic::Unknown
+                } else {
+                    Traffic::Untouched
+                }))
+            }
             (_, Event::Stops(Cause::LockLost)) => self.end(End::LockLost),
             (Phase::Forward, Event::Stops(cause)) => {
                 self.phase = Phase::Draining(cause);

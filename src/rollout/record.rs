@@ -58,9 +58,15 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
         End::Done => Status::Waiting,
         // What failed before its switch still stands where it stood, if it stood there before this run.
         End::Failed(_) if !target.new => return,
-        End::Failed(reason) => Status::Failed { reason: reason.clone() },
-        End::Reverted(reason) => Status::Reverted { reason: reason.clone() },
-        End::Interrupted(Traffic::MovedBack) => Status::Reverted { reason: "interrupted".to_owned() },
+        End::Failed(reason) => Status::Failed {
+            reason: reason.clone(),
+        },
+        End::Reverted(reason) => Status::Reverted {
+            reason: reason.clone(),
+        },
+        End::Interrupted(Traffic::MovedBack) => Status::Reverted {
+            reason: "interrupted".to_owned(),
+        },
         // The next run finds out what stands, and goes on there.
         End::Interrupted(_) | End::Stuck { .. } | End::Stale(_) | End::LockLost => return,
     };
@@ -74,20 +80,29 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
 
 /// Whether the plan ends with live traffic on its target.
 fn goes_live(plan: &Plan) -> bool {
-    let verifies = |action: &Action| matches!(action, Action::Check { stage, .. } if *stage == Stage::After);
+    let verifies =
+        |action: &Action| matches!(action, Action::Check { stage, .. } if *stage == Stage::After);
     plan.steps.iter().any(|step| verifies(&step.action))
 }
 
 #[allow(clippy::needless_pass_by_value)] // a status is given by name
 fn step_down(state: &mut State, from: Status, to: &Status) {
-    for release in state.releases.iter_mut().filter(|release| release.status == from) {
+    for release in state
+        .releases
+        .iter_mut()
+        .filter(|release| release.status == from)
+    {
         release.status = to.clone();
     }
 }
 
 fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
     let live_since = matches!(status, Status::Live | Status::Reverted { .. }).then_some(run.now);
-    if let Some(release) = state.releases.iter_mut().find(|release| release.number == target.release) {
+    if let Some(release) = state
+        .releases
+        .iter_mut()
+        .find(|release| release.number == target.release)
+    {
         release.status = status;
         release.slot = target.slot;
         release.live_since = live_since.or(release.live_since);
@@ -136,8 +151,11 @@ pub fn adopt(state: &State, facts: &Facts, actor: &Actor, now: Timestamp) -> Sta
 }
 
 fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timestamp) -> Release {
-    let workloads: BTreeMap<_, _> =
-        there.workloads.iter().map(|(name, workload)| (name.clone(), workload.spec.clone())).collect();
+    let workloads: BTreeMap<_, _> = there
+        .workloads
+        .iter()
+        .map(|(name, workload)| (name.clone(), workload.spec.clone()))
+        .collect();
     Release {
         number: there.label.number,
         source: Source {
@@ -151,7 +169,11 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         created_at: there.placed_at,
         created_by: actor.clone(),
         slot,
-        status: if live { Status::Live } else { Status::Superseded },
+        status: if live {
+            Status::Live
+        } else {
+            Status::Superseded
+        },
         live_since: live.then_some(now),
         probe: None,
     }

@@ -14,7 +14,10 @@ fn a_failure_beside_the_live_release_takes_back_what_was_done_and_is_a_failure()
     assert_eq!(rollout.on(Event::Begins(Reach::Beside)), Decision::GoOn);
     assert_eq!(rollout.on(failed()), Decision::Drain);
     assert_eq!(rollout.on(Event::Idle), Decision::GoBack);
-    assert_eq!(rollout.on(Event::WentBack(Back::Done)), Decision::End(End::Failed("it broke".to_owned())));
+    assert_eq!(
+        rollout.on(Event::WentBack(Back::Done)),
+        Decision::End(End::Failed("it broke".to_owned()))
+    );
 }
 
 #[test]
@@ -23,7 +26,10 @@ fn a_failure_once_a_switch_was_begun_is_a_reversion() {
     rollout.on(Event::Begins(Reach::Live));
     rollout.on(failed());
     assert_eq!(rollout.on(Event::Idle), Decision::GoBack);
-    assert_eq!(rollout.on(Event::WentBack(Back::Done)), Decision::End(End::Reverted("it broke".to_owned())));
+    assert_eq!(
+        rollout.on(Event::WentBack(Back::Done)),
+        Decision::End(End::Reverted("it broke".to_owned()))
+    );
 }
 
 #[test]
@@ -31,13 +37,19 @@ fn an_interrupt_leaves_what_stands_beside_and_takes_back_what_is_live() {
     let mut beside = Rollout::default();
     beside.on(Event::Begins(Reach::Beside));
     assert_eq!(beside.on(Event::Stops(Cause::Interrupted)), Decision::Drain);
-    assert_eq!(beside.on(Event::Idle), Decision::End(End::Interrupted(Traffic::Untouched)));
+    assert_eq!(
+        beside.on(Event::Idle),
+        Decision::End(End::Interrupted(Traffic::Untouched))
+    );
 
     let mut live = Rollout::default();
     live.on(Event::Begins(Reach::Live));
     live.on(Event::Stops(Cause::Interrupted));
     assert_eq!(live.on(Event::Idle), Decision::GoBack);
-    assert_eq!(live.on(Event::WentBack(Back::Done)), Decision::End(End::Interrupted(Traffic::MovedBack)));
+    assert_eq!(
+        live.on(Event::WentBack(Back::Done)),
+        Decision::End(End::Interrupted(Traffic::MovedBack))
+    );
 }
 
 #[test]
@@ -46,7 +58,10 @@ fn a_lost_lock_ends_everything_even_the_way_back() {
     rollout.on(Event::Begins(Reach::Live));
     rollout.on(failed());
     rollout.on(Event::Idle);
-    assert_eq!(rollout.on(Event::Stops(Cause::LockLost)), Decision::End(End::LockLost));
+    assert_eq!(
+        rollout.on(Event::Stops(Cause::LockLost)),
+        Decision::End(End::LockLost)
+    );
     assert_eq!(rollout.on(Event::WentBack(Back::Done)), Decision::Halt);
 }
 

@@ -21,7 +21,10 @@ pub fn admin() -> Option<Admin> {
     let kubeconfig = std::env::var_os("SHIPIT_TEST_KUBECONFIG").map(PathBuf::from);
     let registry = std::env::var("SHIPIT_TEST_REGISTRY").ok();
     if let (Some(kubeconfig), Some(registry)) = (kubeconfig, registry) {
-        return Some(Admin { kubeconfig, registry });
+        return Some(Admin {
+            kubeconfig,
+            registry,
+        });
     }
     assert!(
         std::env::var_os("SHIPIT_TEST_REAL").is_none(),
@@ -51,7 +54,8 @@ fn client(kubeconfig: &Path, runtime: &tokio::runtime::Runtime) -> kube::Client 
     runtime.block_on(async {
         let file = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
         let config =
-            kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await;
+            kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await;
         kube::Client::try_from(config.expect("usable")).expect("a client")
     })
 }
@@ -60,26 +64,50 @@ impl Cluster {
     /// A namespace with the account and its Role; the kubeconfig is written into `folder`.
     pub fn open(folder: &Path) -> Option<Self> {
         let admin = admin()?;
-        let namespace = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let namespace = format!(
+            "t{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         Some(Self::at(admin, folder, &namespace))
     }
 
     /// The same, on a cluster and in a namespace that are named.
     pub fn at(admin: Admin, folder: &Path, namespace: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
         let runtime = runtime.expect("a runtime");
         let client = client(&admin.kubeconfig, &runtime);
         let kubeconfig = folder.join("kubeconfig");
         let made = std::sync::Mutex::default();
         let namespace = namespace.to_owned();
-        let cluster = Self { admin, namespace, kubeconfig, runtime, client, made };
+        let cluster = Self {
+            admin,
+            namespace,
+            kubeconfig,
+            runtime,
+            client,
+            made,
+        };
         cluster.namespace(&cluster.namespace);
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "shipit"}});
-        cluster.post(&format!("/api/v1/namespaces/{}/serviceaccounts", cluster.namespace), &account);
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "shipit"}});
+        cluster.post(
+            &format!("/api/v1/namespaces/{}/serviceaccounts", cluster.namespace),
+            &account,
+        );
         cluster.allow(&cluster.namespace);
         let token = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}});
-        let path = format!("/api/v1/namespaces/{}/serviceaccounts/shipit/token", cluster.namespace);
-        let token = cluster.post(&path, &token)["status"]["token"].as_str().expect("a token").to_owned();
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/shipit/token",
+            cluster.namespace
+        );
+        let token = cluster.post(&path, &token)["status"]["token"]
+            .as_str()
+            .expect("a token")
+            .to_owned();
         let text = std::fs::read_to_string(&cluster.admin.kubeconfig).expect("a kubeconfig");
         let mut config: Value = serde_saphyr::from_str(&text).expect("yaml");
         config["users"][0]["user"] = json!({"token": token});
@@ -90,15 +118,15 @@ impl Cluster {
     /// Makes a namespace, under the restricted Pod Security Standard.
     pub fn namespace(&self, name: &str) {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-        let body =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         self.post("/api/v1/namespaces", &body);
         self.made.lock().expect("whole").push(name.to_owned());
     }
 
     /// Gives the account the documented Role in a namespace.
     pub fn allow(&self, namespace: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/kubernetes-role.yaml");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/kubernetes-role.yaml");
         let text = std::fs::read_to_string(path).expect("the Role");
         let role: Value = serde_saphyr::from_str(&text).expect("yaml");
         self.role(namespace, &role);
@@ -122,9 +150,22 @@ impl Cluster {
     }
 
     /// The same; none when nobody answers.
-    fn try_ask(&self, method: Method, path: &str, kind: &str, body: &Value) -> Option<(bool, Value)> {
-        let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).expect("json") };
-        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+    fn try_ask(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: &Value,
+    ) -> Option<(bool, Value)> {
+        let bytes = if body.is_null() {
+            Vec::new()
+        } else {
+            serde_json::to_vec(body).expect("json")
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", kind);
         let request = request.body(bytes).expect("a request");
         let asked = async {
             use http_body_util::BodyExt as _;
@@ -135,7 +176,10 @@ impl Cluster {
         };
         // On a thread of its own, so that a test with a runtime may ask, too.
         std::thread::scope(|threads| {
-            threads.spawn(|| self.runtime.block_on(asked)).join().expect("an answer")
+            threads
+                .spawn(|| self.runtime.block_on(asked))
+                .join()
+                .expect("an answer")
         })
     }
 
@@ -150,7 +194,8 @@ impl Cluster {
     #[track_caller]
     pub fn patch(&self, path: &str, manager: &str, body: &Value) -> Value {
         let path = format!("{path}?fieldManager={manager}");
-        let (is_well, answer) = self.ask(Method::PATCH, &path, "application/merge-patch+json", body);
+        let (is_well, answer) =
+            self.ask(Method::PATCH, &path, "application/merge-patch+json", body);
         assert!(is_well, "{path}: {answer}");
         answer
     }
@@ -169,7 +214,11 @@ impl Cluster {
 
     /// The path of a kind's objects in the test's namespace.
     pub fn of(&self, group: &str, plural: &str) -> String {
-        let root = if group == "v1" { "/api".to_owned() } else { "/apis".to_owned() };
+        let root = if group == "v1" {
+            "/api".to_owned()
+        } else {
+            "/apis".to_owned()
+        };
         format!("{root}/{group}/namespaces/{}/{plural}", self.namespace)
     }
 
@@ -184,7 +233,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for name in self.made.lock().map(|made| made.clone()).unwrap_or_default() {
+        for name in self
+            .made
+            .lock()
+            .map(|made| made.clone())
+            .unwrap_or_default()
+        {
             self.try_ask(
                 Method::DELETE,
                 &format!("/api/v1/namespaces/{name}"),

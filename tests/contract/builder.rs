@@ -19,7 +19,10 @@ use crate::support::{pack, request};
 type Files = BTreeMap<String, (Vec<u8>, bool)>;
 
 fn whole() -> PackSpec {
-    PackSpec { copy: BTreeMap::from([(".".into(), "/app".into())]), ..pack("/app/x") }
+    PackSpec {
+        copy: BTreeMap::from([(".".into(), "/app".into())]),
+        ..pack("/app/x")
+    }
 }
 
 fn write(root: &Path, files: &Files, backwards: bool, mode: u32) {
@@ -38,15 +41,27 @@ fn write(root: &Path, files: &Files, backwards: bool, mode: u32) {
 
 async fn digest(root: &Path, spec: PackSpec) -> Digest {
     let request = request(root, spec).await;
-    Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built").digest()
+    Pack.build(&request, &|_| {}, &CancellationToken::new())
+        .await
+        .expect("built")
+        .digest()
 }
 
 fn files() -> impl Strategy<Value = Files> {
-    let file = (proptest::collection::vec(any::<u8>(), 0..200), any::<bool>());
-    proptest::collection::btree_map("[a-c]{1,2}(/[a-c]{1,3}x)?", file, 1..8)
-        .prop_filter("a file is no folder", |files| {
-            files.keys().all(|path| !files.keys().any(|other| other.starts_with(&format!("{path}/"))))
-        })
+    let file = (
+        proptest::collection::vec(any::<u8>(), 0..200),
+        any::<bool>(),
+    );
+    proptest::collection::btree_map("[a-c]{1,2}(/[a-c]{1,3}x)?", file, 1..8).prop_filter(
+        "a file is no folder",
+        |files| {
+            files.keys().all(|path| {
+                !files
+                    .keys()
+                    .any(|other| other.starts_with(&format!("{path}/")))
+            })
+        },
+    )
 }
 
 proptest! {
@@ -72,11 +87,21 @@ proptest! {
 #[tokio::test]
 async fn inputs_that_moved_since_the_plan_are_not_built() {
     let root = tempfile::tempdir().expect("a folder");
-    write(root.path(), &BTreeMap::from([("a".to_owned(), (vec![1], false))]), false, 0o644);
+    write(
+        root.path(),
+        &BTreeMap::from([("a".to_owned(), (vec![1], false))]),
+        false,
+        0o644,
+    );
     let request = request(root.path(), whole()).await;
     fs::write(root.path().join("app/a"), [2]).expect("a file");
-    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await;
-    assert!(matches!(built, Err(BuildError::InputsMoved { .. })), "{built:?}");
+    let built = Pack
+        .build(&request, &|_| {}, &CancellationToken::new())
+        .await;
+    assert!(
+        matches!(built, Err(BuildError::InputsMoved { .. })),
+        "{built:?}"
+    );
 }
 
 #[tokio::test]
@@ -90,10 +115,15 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
         (".git/HEAD".to_owned(), file("z")),
     ]);
     write(root.path(), &files, false, 0o644);
-    let built = |spec: PackSpec| PackSpec { run: vec!["make".to_owned()], ..spec };
+    let built = |spec: PackSpec| PackSpec {
+        run: vec!["make".to_owned()],
+        ..spec
+    };
     let names = |spec: PackSpec| async {
-        let inputs =
-            Pack.inputs(root.path(), &BuildSpec::Pack(spec), &BTreeMap::new()).await.expect("inputs");
+        let inputs = Pack
+            .inputs(root.path(), &BuildSpec::Pack(spec), &BTreeMap::new())
+            .await
+            .expect("inputs");
         inputs.files.into_keys().collect::<Vec<_>>()
     };
     assert_eq!(names(built(whole())).await, [".gitignore", "main"]);
@@ -102,8 +132,18 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
         [".gitignore", "main", "out/made"],
         "without a command all is packed as it is"
     );
-    assert_eq!(names(PackSpec { inputs: vec!["out/**".to_owned()], ..whole() }).await, ["out/made"]);
-    let spec = BuildSpec::Pack(PackSpec { inputs: vec!["nothing/**".to_owned()], ..whole() });
+    assert_eq!(
+        names(PackSpec {
+            inputs: vec!["out/**".to_owned()],
+            ..whole()
+        })
+        .await,
+        ["out/made"]
+    );
+    let spec = BuildSpec::Pack(PackSpec {
+        inputs: vec!["nothing/**".to_owned()],
+        ..whole()
+    });
     let none = Pack.inputs(root.path(), &spec, &BTreeMap::new()).await;
     assert!(matches!(none, Err(BuildError::Invalid { .. })), "{none:?}");
 }
@@ -111,8 +151,17 @@ async fn what_git_ignores_is_no_input_unless_it_is_named() {
 #[tokio::test]
 async fn shipit_s_own_folders_are_neither_inputs_nor_packed() {
     let root = tempfile::tempdir().expect("a folder");
-    write(root.path(), &BTreeMap::from([("a".to_owned(), (vec![1], false))]), false, 0o644);
-    let spec = PackSpec { context: ".".into(), leave_out: vec!["state".into()], ..whole() };
+    write(
+        root.path(),
+        &BTreeMap::from([("a".to_owned(), (vec![1], false))]),
+        false,
+        0o644,
+    );
+    let spec = PackSpec {
+        context: ".".into(),
+        leave_out: vec!["state".into()],
+        ..whole()
+    };
     let before = digest(root.path(), spec.clone()).await;
     fs::create_dir_all(root.path().join("state/registry")).expect("a folder");
     fs::write(root.path().join("state/registry/blob"), "an image").expect("a file");
@@ -122,11 +171,21 @@ async fn shipit_s_own_folders_are_neither_inputs_nor_packed() {
 #[tokio::test]
 async fn a_path_that_leaves_the_image_is_refused() {
     let root = tempfile::tempdir().expect("a folder");
-    write(root.path(), &BTreeMap::from([("a".to_owned(), (vec![1], false))]), false, 0o644);
+    write(
+        root.path(),
+        &BTreeMap::from([("a".to_owned(), (vec![1], false))]),
+        false,
+        0o644,
+    );
     for to in ["/../etc/passwd", "relative", "/app/./a"] {
-        let spec = PackSpec { copy: BTreeMap::from([("a".into(), to.into())]), ..pack("/app/x") };
+        let spec = PackSpec {
+            copy: BTreeMap::from([("a".into(), to.into())]),
+            ..pack("/app/x")
+        };
         let request = request(root.path(), spec).await;
-        let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await;
+        let built = Pack
+            .build(&request, &|_| {}, &CancellationToken::new())
+            .await;
         let refused = matches!(built, Err(BuildError::Copy { .. }));
         // `.` vanishes from a path by itself.
         assert_eq!(refused, !to.contains("/./"), "{to}: {built:?}");
@@ -136,7 +195,12 @@ async fn a_path_that_leaves_the_image_is_refused() {
 #[tokio::test]
 async fn a_build_that_is_called_off_ends_with_all_that_it_started() {
     let root = tempfile::tempdir().expect("a folder");
-    write(root.path(), &BTreeMap::from([("a".to_owned(), (vec![1], false))]), false, 0o644);
+    write(
+        root.path(),
+        &BTreeMap::from([("a".to_owned(), (vec![1], false))]),
+        false,
+        0o644,
+    );
     let command = "sleep 300 & echo $! > ../child; echo started; wait";
     let run = vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()];
     let request = request(root.path(), PackSpec { run, ..whole() }).await;
@@ -151,7 +215,8 @@ async fn a_build_that_is_called_off_ends_with_all_that_it_started() {
     assert!(matches!(built, Err(BuildError::Cancelled)), "{built:?}");
     let child = fs::read_to_string(root.path().join("child")).expect("a pid");
     let gone = || {
-        fs::read_to_string(format!("/proc/{}/stat", child.trim())).map_or(true, |stat| stat.contains(") Z "))
+        fs::read_to_string(format!("/proc/{}/stat", child.trim()))
+            .map_or(true, |stat| stat.contains(") Z "))
     };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while !gone() {

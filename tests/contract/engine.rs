@@ -51,7 +51,10 @@ impl Drop for Stage {
 }
 
 async fn stage(kind: &str) -> Option<Stage> {
-    let folder = tempfile::Builder::new().prefix("c").tempdir().expect("a folder");
+    let folder = tempfile::Builder::new()
+        .prefix("c")
+        .tempdir()
+        .expect("a folder");
     let (layout, first) = image(folder.path(), "v1").await;
     let (_, second) = image(folder.path(), "v2").await;
     let directory = Directory::find(Some(folder.path().join("a")));
@@ -64,7 +67,9 @@ async fn stage(kind: &str) -> Option<Stage> {
         "kubernetes" => {
             // It has a runtime of its own, which must not be made within this one.
             let path = folder.path().to_owned();
-            let opened = tokio::task::spawn_blocking(move || Cluster::open(&path)).await.expect("opened");
+            let opened = tokio::task::spawn_blocking(move || Cluster::open(&path))
+                .await
+                .expect("opened");
             let opened = opened?;
             let engine = kubernetes(&opened);
             pull = Pull::Repository(format!("{}/shop/web", opened.admin.registry));
@@ -77,7 +82,10 @@ async fn stage(kind: &str) -> Option<Stage> {
                 return None;
             }
             contained = Some(ContainerKind::Docker);
-            images = [busybox(folder.path(), "v1").await, busybox(folder.path(), "v2").await];
+            images = [
+                busybox(folder.path(), "v1").await,
+                busybox(folder.path(), "v2").await,
+            ];
             let started = Agent::start(directory, Vec::new()).await.expect("an agent");
             here = Some(Arc::clone(&started));
             Box::new(started)
@@ -87,9 +95,16 @@ async fn stage(kind: &str) -> Option<Stage> {
                 return None;
             }
             contained = Some(ContainerKind::Own);
-            images = [busybox(folder.path(), "v1").await, busybox(folder.path(), "v2").await];
+            images = [
+                busybox(folder.path(), "v1").await,
+                busybox(folder.path(), "v2").await,
+            ];
             // The process beside a container is this program's own: the agent has to be one, too.
-            let owner = if kind == "container" { Owner::Root } else { Owner::Nobody };
+            let owner = if kind == "container" {
+                Owner::Root
+            } else {
+                Owner::Nobody
+            };
             agent = Some(start(&directory, owner).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
@@ -104,14 +119,29 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
-    Some(Stage { engine, pull, images, contained, agent, here, cluster, folder })
+    Some(Stage {
+        engine,
+        pull,
+        images,
+        contained,
+        agent,
+        here,
+        cluster,
+        folder,
+    })
 }
 
 fn kubernetes(cluster: &Cluster) -> KubernetesEngine {
     let home = cluster.namespace.clone();
     KubernetesEngine::new(Settings {
-        connection: Connection { kubeconfig: Some(cluster.kubeconfig.clone()), ..Connection::default() },
-        namespaces: Namespaces { slots: Slot::ALL.map(|slot| (slot, home.clone())).into(), home },
+        connection: Connection {
+            kubeconfig: Some(cluster.kubeconfig.clone()),
+            ..Connection::default()
+        },
+        namespaces: Namespaces {
+            slots: Slot::ALL.map(|slot| (slot, home.clone())).into(),
+            home,
+        },
         conflict: Conflict::Stop,
         rules: BTreeMap::new(),
         within: Period::from_secs(60),
@@ -120,13 +150,17 @@ fn kubernetes(cluster: &Cluster) -> KubernetesEngine {
 
 /// Tells a story, and stops what it started.
 async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
-    let Some(mut stage) = stage(kind).await else { return };
+    let Some(mut stage) = stage(kind).await else {
+        return;
+    };
     story(&stage).await;
     if let Some(agent) = &stage.here {
         agent.stop_services().await;
     }
     let cluster = stage.cluster.take();
-    tokio::task::spawn_blocking(move || drop(cluster)).await.expect("taken away");
+    tokio::task::spawn_blocking(move || drop(cluster))
+        .await
+        .expect("taken away");
 }
 
 /// Whose the agent is.
@@ -141,11 +175,16 @@ fn as_nobody(directory: &Directory) -> Command {
     let folder = directory.path().parent().expect("a folder");
     let program = folder.join("shipit");
     std::fs::copy(env!("CARGO_BIN_EXE_shipit"), &program).expect("a copy");
-    let theirs =
-        Command::new("chown").args(["-R", "65534:65534"]).arg(folder).status().expect("chown starts");
+    let theirs = Command::new("chown")
+        .args(["-R", "65534:65534"])
+        .arg(folder)
+        .status()
+        .expect("chown starts");
     assert!(theirs.success());
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    command
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(program);
     command
 }
 
@@ -154,7 +193,10 @@ async fn start(directory: &Directory, owner: Owner) -> Child {
         Owner::Root => Command::new(env!("CARGO_BIN_EXE_shipit")),
         Owner::Nobody => as_nobody(directory),
     };
-    command.args(["agent", "run", "--agent-directory"]).arg(directory.path()).stderr(Stdio::null());
+    command
+        .args(["agent", "run", "--agent-directory"])
+        .arg(directory.path())
+        .stderr(Stdio::null());
     let child = command.spawn().expect("it starts");
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     while connect(directory, Starting::Never).await.is_err() {
@@ -170,23 +212,34 @@ fn is_here(story: &str) -> bool {
         return true;
     }
     let Some(folder) = std::env::var_os("SHIPIT_TEST_SYSTEMD") else {
-        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_SYSTEMD names no machine");
+        assert!(
+            std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+            "SHIPIT_TEST_SYSTEMD names no machine"
+        );
         #[allow(clippy::print_stderr)]
         {
             eprintln!("SKIPPED: SHIPIT_TEST_SYSTEMD names no machine");
         }
         return false;
     };
-    let name = std::fs::read_to_string(std::path::Path::new(&folder).join("name")).expect("its name");
+    let name =
+        std::fs::read_to_string(std::path::Path::new(&folder).join("name")).expect("its name");
     let output = Command::new("docker")
         .args(["exec", "--env", "SHIPIT_TEST_INSIDE=1", name.trim()])
         .arg(std::env::current_exe().expect("this program"))
-        .args(["--exact", &format!("engine::systemd::{story}"), "--nocapture"])
+        .args([
+            "--exact",
+            &format!("engine::systemd::{story}"),
+            "--nocapture",
+        ])
         .output()
         .expect("docker starts");
     let said = String::from_utf8_lossy(&output.stdout);
     let both = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && said.contains("1 passed"), "{both}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{both}"
+    );
     false
 }
 
@@ -223,20 +276,46 @@ impl Stage {
     fn workload(&self, image: usize, env: &str) -> Workload {
         let plain = workload(&self.images[image], env);
         if self.contained == Some(ContainerKind::Systemd) {
-            let unit = Container { by: ContainerKind::Systemd, ..Container::default() };
-            return Workload { container: Some(unit), ..plain };
+            let unit = Container {
+                by: ContainerKind::Systemd,
+                ..Container::default()
+            };
+            return Workload {
+                container: Some(unit),
+                ..plain
+            };
         }
         if let Some(by) = self.contained {
             // A program that hears no SIGTERM as the first of its container.
-            let container = Some(Container { by, ..Container::default() });
+            let container = Some(Container {
+                by,
+                ..Container::default()
+            });
             // One with a port of its own is told which.
-            let shell = ["/bin/busybox", "sh", "-c", "exec /bin/busybox httpd -f -p 127.0.0.1:$PORT -h /app"];
-            let command =
-                if by == ContainerKind::Own { shell.map(str::to_owned).to_vec() } else { Vec::new() };
-            return Workload { container, command, stop_grace: Period::from_millis(100), ..plain };
+            let shell = [
+                "/bin/busybox",
+                "sh",
+                "-c",
+                "exec /bin/busybox httpd -f -p 127.0.0.1:$PORT -h /app",
+            ];
+            let command = if by == ContainerKind::Own {
+                shell.map(str::to_owned).to_vec()
+            } else {
+                Vec::new()
+            };
+            return Workload {
+                container,
+                command,
+                stop_grace: Period::from_millis(100),
+                ..plain
+            };
         }
-        let Some(cluster) = &self.cluster else { return plain };
-        let objects = Slot::ALL.map(|slot| (slot, vec![deployment(cluster, slot, env)])).into();
+        let Some(cluster) = &self.cluster else {
+            return plain;
+        };
+        let objects = Slot::ALL
+            .map(|slot| (slot, vec![deployment(cluster, slot, env)]))
+            .into();
         Workload { objects, ..plain }
     }
 
@@ -248,13 +327,21 @@ impl Stage {
         self.engine.observe(&scope()).await.expect("facts")
     }
 
-    async fn place(&self, permit: &Permit, slot: Slot, number: u64, image: usize) -> Result<(), EngineError> {
+    async fn place(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        number: u64,
+        image: usize,
+    ) -> Result<(), EngineError> {
         let placement = placement(slot, number, self.workload(image, "x"), &self.pull);
         self.engine.place(permit, placement, &|_| {}).await
     }
 
     async fn ready(&self, slot: Slot) -> Result<(), EngineError> {
-        self.engine.ready(&scope(), slot, Period::from_secs(20), &|_| {}).await
+        self.engine
+            .ready(&scope(), slot, Period::from_secs(20), &|_| {})
+            .await
     }
 
     /// Release 1 in blue, with live traffic.
@@ -262,7 +349,10 @@ impl Stage {
         let permit = permit("l", 1);
         self.place(&permit, Slot::Blue, 1, 0).await.expect("placed");
         self.ready(Slot::Blue).await.expect("ready");
-        self.engine.switch(&permit, None, Some(Slot::Blue)).await.expect("switched");
+        self.engine
+            .switch(&permit, None, Some(Slot::Blue))
+            .await
+            .expect("switched");
         permit
     }
 }
@@ -303,7 +393,9 @@ fn way_in(cluster: &Cluster) -> Route {
         let mut all = labels(slot.unwrap_or(Slot::Blue));
         let mut selector = all.clone();
         all["shipit.dev/active"] = slot.map_or("off", Slot::as_str).into();
-        all.as_object_mut().expect("labels").remove("shipit.dev/slot");
+        all.as_object_mut()
+            .expect("labels")
+            .remove("shipit.dev/slot");
         selector["shipit.dev/slot"] = slot.map_or("off", Slot::as_str).into();
         service("web".to_owned(), all, selector)
     };
@@ -311,7 +403,9 @@ fn way_in(cluster: &Cluster) -> Route {
         fixed: Slot::ALL.map(own).into(),
         off: live(None),
         to: Slot::ALL.map(|slot| (slot, live(Some(slot)))).into(),
-        targets: Slot::ALL.map(|slot| (slot, format!("{}/web-{slot}", cluster.namespace))).into(),
+        targets: Slot::ALL
+            .map(|slot| (slot, format!("{}/web-{slot}", cluster.namespace)))
+            .into(),
         port: 8080,
         live_url: None,
         slot_urls: BTreeMap::new(),
@@ -327,7 +421,14 @@ fn route() -> Route {
 
 async fn an_unknown_environment_is_empty(stage: &Stage) {
     assert_eq!(stage.facts().await, Facts::default());
-    assert!(stage.engine.urls(&scope(), Role::Active).await.expect("urls").is_empty());
+    assert!(
+        stage
+            .engine
+            .urls(&scope(), Role::Active)
+            .await
+            .expect("urls")
+            .is_empty()
+    );
 }
 
 async fn a_release_is_placed_becomes_ready_and_gets_traffic(stage: &Stage) {
@@ -343,74 +444,167 @@ async fn a_release_is_placed_becomes_ready_and_gets_traffic(stage: &Stage) {
 async fn what_is_so_already_succeeds_and_changes_nothing(stage: &Stage) {
     let permit = stage.live().await;
     let before = stage.facts().await;
-    stage.place(&permit, Slot::Blue, 1, 0).await.expect("it is there");
-    stage.engine.switch(&permit, None, Some(Slot::Blue)).await.expect("it is so");
-    stage.engine.switch(&permit, Some(Slot::Green), Some(Slot::Blue)).await.expect("it is so");
-    stage.engine.remove(&permit, Slot::Green, &web(), None).await.expect("it is not there");
-    stage.engine.unroute(&permit, &web()).await.expect("it is not there");
+    stage
+        .place(&permit, Slot::Blue, 1, 0)
+        .await
+        .expect("it is there");
+    stage
+        .engine
+        .switch(&permit, None, Some(Slot::Blue))
+        .await
+        .expect("it is so");
+    stage
+        .engine
+        .switch(&permit, Some(Slot::Green), Some(Slot::Blue))
+        .await
+        .expect("it is so");
+    stage
+        .engine
+        .remove(&permit, Slot::Green, &web(), None)
+        .await
+        .expect("it is not there");
+    stage
+        .engine
+        .unroute(&permit, &web())
+        .await
+        .expect("it is not there");
     let after = stage.facts().await;
     assert_eq!(after.slots, before.slots);
-    assert_eq!((after.active, after.switched_at), (before.active, before.switched_at));
+    assert_eq!(
+        (after.active, after.switched_at),
+        (before.active, before.switched_at)
+    );
 }
 
 async fn an_unready_slot_gets_no_traffic(stage: &Stage) {
     let permit = stage.live().await;
-    let to_green = stage.engine.switch(&permit, Some(Slot::Blue), Some(Slot::Green)).await;
-    assert!(matches!(to_green, Err(EngineError::NotReady { slot: Slot::Green, .. })), "{to_green:?}");
-    assert!(matches!(stage.ready(Slot::Green).await, Err(EngineError::NotReady { .. })));
+    let to_green = stage
+        .engine
+        .switch(&permit, Some(Slot::Blue), Some(Slot::Green))
+        .await;
+    assert!(
+        matches!(
+            to_green,
+            Err(EngineError::NotReady {
+                slot: Slot::Green,
+                ..
+            })
+        ),
+        "{to_green:?}"
+    );
+    assert!(matches!(
+        stage.ready(Slot::Green).await,
+        Err(EngineError::NotReady { .. })
+    ));
     assert_eq!(stage.facts().await.active, Some(Slot::Blue));
 }
 
 async fn what_the_plan_did_not_see_is_not_touched(stage: &Stage) {
     let permit = stage.live().await;
-    stage.place(&permit, Slot::Green, 2, 1).await.expect("placed");
+    stage
+        .place(&permit, Slot::Green, 2, 1)
+        .await
+        .expect("placed");
     let again = stage.place(&permit, Slot::Green, 3, 0).await;
-    assert!(matches!(again, Err(EngineError::Moved { by: Some(_), .. })), "{again:?}");
-    let removed = stage.engine.remove(&permit, Slot::Green, &web(), None).await;
-    assert!(matches!(removed, Err(EngineError::Moved { .. })), "{removed:?}");
+    assert!(
+        matches!(again, Err(EngineError::Moved { by: Some(_), .. })),
+        "{again:?}"
+    );
+    let removed = stage
+        .engine
+        .remove(&permit, Slot::Green, &web(), None)
+        .await;
+    assert!(
+        matches!(removed, Err(EngineError::Moved { .. })),
+        "{removed:?}"
+    );
     let switched = stage.engine.switch(&permit, None, Some(Slot::Green)).await;
-    assert!(matches!(switched, Err(EngineError::Moved { .. })), "{switched:?}");
+    assert!(
+        matches!(switched, Err(EngineError::Moved { .. })),
+        "{switched:?}"
+    );
     assert_eq!(stage.facts().await.slots[&Slot::Green].label, label(2));
 }
 
 async fn a_run_that_was_overtaken_has_no_effect(stage: &Stage) {
     stage.live().await;
     let newer = permit("l", 5);
-    stage.place(&newer, Slot::Green, 2, 1).await.expect("placed");
-    let overtaken = stage.engine.switch(&permit("l", 4), Some(Slot::Blue), Some(Slot::Green)).await;
-    assert!(matches!(overtaken, Err(EngineError::Fenced { fence: 4, seen: 5, .. })), "{overtaken:?}");
+    stage
+        .place(&newer, Slot::Green, 2, 1)
+        .await
+        .expect("placed");
+    let overtaken = stage
+        .engine
+        .switch(&permit("l", 4), Some(Slot::Blue), Some(Slot::Green))
+        .await;
+    assert!(
+        matches!(
+            overtaken,
+            Err(EngineError::Fenced {
+                fence: 4,
+                seen: 5,
+                ..
+            })
+        ),
+        "{overtaken:?}"
+    );
     assert_eq!(stage.facts().await.active, Some(Slot::Blue));
 }
 
 async fn another_lineage_is_refused(stage: &Stage) {
     stage.live().await;
     let foreign = stage.place(&permit("other", 9), Slot::Green, 2, 1).await;
-    assert!(matches!(foreign, Err(EngineError::Foreign { .. })), "{foreign:?}");
+    assert!(
+        matches!(foreign, Err(EngineError::Foreign { .. })),
+        "{foreign:?}"
+    );
     assert!(!stage.facts().await.slots.contains_key(&Slot::Green));
 }
 
 async fn live_traffic_is_protected(stage: &Stage) {
     let permit = stage.live().await;
-    stage.engine.route(&permit, &stage.route(), None).await.expect("routed");
+    stage
+        .engine
+        .route(&permit, &stage.route(), None)
+        .await
+        .expect("routed");
     let facts = stage.facts().await;
     let fingerprint = facts.workload_fingerprint(Slot::Blue, &web());
-    let removed = stage.engine.remove(&permit, Slot::Blue, &web(), fingerprint.clone()).await;
-    assert!(matches!(removed, Err(EngineError::Refused { .. })), "{removed:?}");
+    let removed = stage
+        .engine
+        .remove(&permit, Slot::Blue, &web(), fingerprint.clone())
+        .await;
+    assert!(
+        matches!(removed, Err(EngineError::Refused { .. })),
+        "{removed:?}"
+    );
     let mut fresh = placement(Slot::Blue, 2, stage.workload(1, "y"), &stage.pull);
     fresh.expects = fingerprint;
     let placed = stage.engine.place(&permit, fresh, &|_| {}).await;
-    assert!(matches!(placed, Err(EngineError::Refused { .. })), "{placed:?}");
-    let kept = stage.engine.keep(&permit, Slot::Blue, Timestamp::now()).await;
+    assert!(
+        matches!(placed, Err(EngineError::Refused { .. })),
+        "{placed:?}"
+    );
+    let kept = stage
+        .engine
+        .keep(&permit, Slot::Blue, Timestamp::now())
+        .await;
     assert!(matches!(kept, Err(EngineError::Refused { .. })), "{kept:?}");
     assert_eq!(stage.facts().await.slots, facts.slots);
 }
 
 async fn the_same_workload_under_another_number_is_not_restarted(stage: &Stage) {
     let permit = stage.live().await;
-    let before = stage.facts().await.slots[&Slot::Blue].workloads[&web()].instances.clone();
+    let before = stage.facts().await.slots[&Slot::Blue].workloads[&web()]
+        .instances
+        .clone();
     let mut again = placement(Slot::Blue, 2, stage.workload(0, "x"), &stage.pull);
     again.mode = PlaceMode::Rolling;
-    stage.engine.place(&permit, again, &|_| {}).await.expect("placed");
+    stage
+        .engine
+        .place(&permit, again, &|_| {})
+        .await
+        .expect("placed");
     let there = stage.facts().await.slots[&Slot::Blue].clone();
     assert_eq!(there.label, label(2));
     assert_eq!(there.workloads[&web()].instances, before);
@@ -418,35 +612,70 @@ async fn the_same_workload_under_another_number_is_not_restarted(stage: &Stage) 
 
 async fn a_kept_slot_is_stopped_in_its_time(stage: &Stage) {
     let permit = stage.live().await;
-    stage.place(&permit, Slot::Green, 2, 1).await.expect("placed");
+    stage
+        .place(&permit, Slot::Green, 2, 1)
+        .await
+        .expect("placed");
     stage.ready(Slot::Green).await.expect("ready");
-    stage.engine.switch(&permit, Some(Slot::Blue), Some(Slot::Green)).await.expect("switched");
+    stage
+        .engine
+        .switch(&permit, Some(Slot::Blue), Some(Slot::Green))
+        .await
+        .expect("switched");
     let until = Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    stage.engine.keep(&permit, Slot::Blue, until).await.expect("kept");
+    stage
+        .engine
+        .keep(&permit, Slot::Blue, until)
+        .await
+        .expect("kept");
     let there = stage.facts().await.slots[&Slot::Blue].clone();
     assert_eq!(there.stops_at, Some(until));
     assert!(there.is_running(), "it stays warm until then");
-    stage.engine.switch(&permit, Some(Slot::Green), Some(Slot::Blue)).await.expect("switched back");
-    assert_eq!(stage.facts().await.slots[&Slot::Blue].stops_at, None, "traffic calls the stop off");
+    stage
+        .engine
+        .switch(&permit, Some(Slot::Green), Some(Slot::Blue))
+        .await
+        .expect("switched back");
+    assert_eq!(
+        stage.facts().await.slots[&Slot::Blue].stops_at,
+        None,
+        "traffic calls the stop off"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_is_started_again_has_the_same_processes() {
-    let folder = tempfile::Builder::new().prefix("c").tempdir().expect("a folder");
+    let folder = tempfile::Builder::new()
+        .prefix("c")
+        .tempdir()
+        .expect("a folder");
     let (layout, image) = image(folder.path(), "v1").await;
     let directory = Directory::find(Some(folder.path().join("a")));
     directory.prepare().expect("made");
     let permit = permit("l", 1);
     let pid = |facts: Facts| facts.slots[&Slot::Blue].workloads[&web()].instances[0].pid;
-    let agent: Arc<Agent> = Agent::start(directory.clone(), Vec::new()).await.expect("an agent");
+    let agent: Arc<Agent> = Agent::start(directory.clone(), Vec::new())
+        .await
+        .expect("an agent");
     let placed = placement(Slot::Blue, 1, workload(&image, "x"), &layout.pull(&web()));
     agent.place(&permit, placed, &|_| {}).await.expect("placed");
-    agent.ready(&scope(), Slot::Blue, Period::from_secs(20), &|_| {}).await.expect("ready");
-    agent.switch(&permit, None, Some(Slot::Blue)).await.expect("switched");
+    agent
+        .ready(&scope(), Slot::Blue, Period::from_secs(20), &|_| {})
+        .await
+        .expect("ready");
+    agent
+        .switch(&permit, None, Some(Slot::Blue))
+        .await
+        .expect("switched");
     let before = pid(agent.observe(&scope()).await.expect("facts"));
     drop(agent);
-    let agent = Agent::start(directory, Vec::new()).await.expect("another agent");
-    agent.ready(&scope(), Slot::Blue, Period::from_secs(20), &|_| {}).await.expect("ready");
+    let agent = Agent::start(directory, Vec::new())
+        .await
+        .expect("another agent");
+    agent
+        .ready(&scope(), Slot::Blue, Period::from_secs(20), &|_| {})
+        .await
+        .expect("ready");
     let facts = agent.observe(&scope()).await.expect("facts");
     assert_eq!(facts.active, Some(Slot::Blue));
     assert_eq!((pid(facts), before.is_some()), (before, true));

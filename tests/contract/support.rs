@@ -18,7 +18,10 @@ use shipit::port::{Builder as _, Registry as _};
 use tokio_util::sync::CancellationToken;
 
 pub fn scope() -> Scope {
-    Scope { project: "shop".parse().expect("a name"), environment: "staging".parse().expect("a name") }
+    Scope {
+        project: "shop".parse().expect("a name"),
+        environment: "staging".parse().expect("a name"),
+    }
 }
 
 pub fn web() -> ServiceName {
@@ -26,16 +29,30 @@ pub fn web() -> ServiceName {
 }
 
 pub fn actor(run: &str) -> Actor {
-    Actor { user: "kim".to_owned(), host: "here".to_owned(), run: run.to_owned() }
+    Actor {
+        user: "kim".to_owned(),
+        host: "here".to_owned(),
+        run: run.to_owned(),
+    }
 }
 
 pub fn permit(lineage: &str, fence: u64) -> Permit {
-    Permit { scope: scope(), lineage: lineage.to_owned(), fence, actor: actor("run-1") }
+    Permit {
+        scope: scope(),
+        lineage: lineage.to_owned(),
+        fence,
+        actor: actor("run-1"),
+    }
 }
 
 pub fn label(number: u64) -> Label {
     let config = ContentHash::of(&number.to_be_bytes());
-    Label { number: ReleaseNumber(number), commit: None, branch: None, config }
+    Label {
+        number: ReleaseNumber(number),
+        commit: None,
+        branch: None,
+        config,
+    }
 }
 
 pub fn workload(image: &Digest, env: &str) -> Workload {
@@ -47,7 +64,11 @@ pub fn workload(image: &Digest, env: &str) -> Workload {
         env: BTreeMap::from([("NAME".to_owned(), EnvValue::Plain(env.to_owned()))]),
         port: Some(8080),
         replicas: 1,
-        health: Health { interval: Period::from_millis(50), failures: 2, ..Health::default() },
+        health: Health {
+            interval: Period::from_millis(50),
+            failures: 2,
+            ..Health::default()
+        },
         stop_grace: Period::from_secs(5),
         container: None,
         objects: BTreeMap::new(),
@@ -89,7 +110,10 @@ pub fn pack(entrypoint: &str) -> PackSpec {
 
 pub async fn request(root: &Path, spec: PackSpec) -> BuildRequest {
     let spec = BuildSpec::Pack(spec);
-    let inputs = Pack.inputs(root, &spec, &BTreeMap::new()).await.expect("inputs");
+    let inputs = Pack
+        .inputs(root, &spec, &BTreeMap::new())
+        .await
+        .expect("inputs");
     BuildRequest {
         title: "shop web".to_owned(),
         service: web(),
@@ -110,12 +134,20 @@ pub async fn request(root: &Path, spec: PackSpec) -> BuildRequest {
 pub async fn image(root: &Path, message: &str) -> (Layout, Digest) {
     std::fs::create_dir_all(root.join("app")).expect("a folder");
     std::fs::write(root.join("app/message.txt"), message).expect("a file");
-    let program =
-        Path::new(env!("CARGO_BIN_EXE_shipit")).parent().expect("a folder").join("examples/storefront");
+    let program = Path::new(env!("CARGO_BIN_EXE_shipit"))
+        .parent()
+        .expect("a folder")
+        .join("examples/storefront");
     let request = request(root, pack(&program.display().to_string())).await;
-    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let built = Pack
+        .build(&request, &|_| {}, &CancellationToken::new())
+        .await
+        .expect("built");
     let layout = Layout::new(root.join("registry"));
-    let digest = layout.push(&web(), &built, &["t".to_owned()], &|_| {}).await.expect("pushed");
+    let digest = layout
+        .push(&web(), &built, &["t".to_owned()], &|_| {})
+        .await
+        .expect("pushed");
     (layout, digest)
 }
 
@@ -126,9 +158,17 @@ pub async fn busybox(root: &Path, message: &str) -> Digest {
     std::fs::copy("/bin/busybox", root.join("app/busybox")).expect("busybox-static is there");
     let mut spec = pack("/bin/busybox");
     spec.copy.insert("busybox".into(), "/bin/busybox".into());
-    spec.entrypoint = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/app"].map(str::to_owned).to_vec();
+    spec.entrypoint = ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/app"]
+        .map(str::to_owned)
+        .to_vec();
     let request = request(root, spec).await;
-    let built = Pack.build(&request, &|_| {}, &CancellationToken::new()).await.expect("built");
+    let built = Pack
+        .build(&request, &|_| {}, &CancellationToken::new())
+        .await
+        .expect("built");
     let layout = Layout::new(root.join("registry"));
-    layout.push(&web(), &built, &["b".to_owned()], &|_| {}).await.expect("pushed")
+    layout
+        .push(&web(), &built, &["b".to_owned()], &|_| {})
+        .await
+        .expect("pushed")
 }

@@ -67,15 +67,29 @@ fn a_restart_of_the_agent_refuses_no_connection() {
     assert_eq!(world.get(), "v1");
     let agent = world.agent_pid().expect("it runs");
     signal(agent, Signal::KILL);
-    until("the agent is gone", || !std::path::Path::new(&format!("/proc/{agent}/exe")).exists());
+    until("the agent is gone", || {
+        !std::path::Path::new(&format!("/proc/{agent}/exe")).exists()
+    });
     // Nobody accepts now. The connection is made all the same, and answered by the next agent.
     let mut stream = TcpStream::connect(world.live_address()).expect("the socket is held");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
-    write!(stream, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("written");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("set");
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .expect("written");
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
-    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("v1"), "{text}");
-    world.run(&["agent", "unit"]).code(0).says(&format!("ListenStream={}", world.live_address()));
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.ends_with("v1"),
+        "{text}"
+    );
+    world
+        .run(&["agent", "unit"])
+        .code(0)
+        .says(&format!("ListenStream={}", world.live_address()));
     drop(holder.stdin.take());
     holder.wait().expect("it ends");
 }

@@ -26,14 +26,24 @@ fn world(repository: &str, kind: &str, cache: &str) -> World {
         ),
     );
     let address = world.live_address().replace(":8080", "");
-    world.put("environments/staging.yaml", &format!("traffic: {{address: {address}}}\n"));
+    world.put(
+        "environments/staging.yaml",
+        &format!("traffic: {{address: {address}}}\n"),
+    );
     world
 }
 
 /// What an apply says whose build runs with these variables; the agent's own engine is the tests'.
 fn build(world: &World, variables: &[(&str, &str)]) -> String {
     let output = Command::new(crate::support::shipit())
-        .args(["apply", "--env", "staging", "--auto-approve", "--output", "json"])
+        .args([
+            "apply",
+            "--env",
+            "staging",
+            "--auto-approve",
+            "--output",
+            "json",
+        ])
         .current_dir(world.path())
         .env("SHIPIT_AGENT_DIR", world.agent_folder())
         .envs(variables.iter().copied())
@@ -47,7 +57,10 @@ fn build(world: &World, variables: &[(&str, &str)]) -> String {
 
 fn repository() -> Option<String> {
     let there = std::env::var("SHIPIT_TEST_REGISTRY").is_ok();
-    assert!(there || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "no registry");
+    assert!(
+        there || std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+        "no registry"
+    );
     if !there {
         eprintln!("SKIPPED: SHIPIT_TEST_REGISTRY names no registry");
     }
@@ -56,17 +69,27 @@ fn repository() -> Option<String> {
 
 #[test]
 fn buildah_keeps_its_layers_in_a_repository_and_takes_them_from_there() {
-    let Some(repository) = repository() else { return };
+    let Some(repository) = repository() else {
+        return;
+    };
     if !has("buildah") || crate::docker::world().is_none() {
         return;
     }
-    let place = format!("{}/{repository}-layers", std::env::var("SHIPIT_TEST_REGISTRY").expect("an address"));
-    let world = world(&repository, "buildah", &format!("cache_from: [\"{place}\"], cache_to: \"{place}\""));
+    let place = format!(
+        "{}/{repository}-layers",
+        std::env::var("SHIPIT_TEST_REGISTRY").expect("an address")
+    );
+    let world = world(
+        &repository,
+        "buildah",
+        &format!("cache_from: [\"{place}\"], cache_to: \"{place}\""),
+    );
     // Storages of their own: machines that know nothing of each other.
     let storage = |name: &str| {
         let folder = world.file(name).display().to_string();
-        let text =
-            format!("[storage]\ndriver = \"vfs\"\ngraphroot = \"{folder}/g\"\nrunroot = \"{folder}/r\"\n");
+        let text = format!(
+            "[storage]\ndriver = \"vfs\"\ngraphroot = \"{folder}/g\"\nrunroot = \"{folder}/r\"\n"
+        );
         let file = format!("{name}.conf");
         world.put(&file, &text);
         world.file(&file).display().to_string()
@@ -83,19 +106,32 @@ fn buildah_keeps_its_layers_in_a_repository_and_takes_them_from_there() {
 
 #[test]
 fn docker_looks_for_layers_in_an_image_that_tells_of_its_own() {
-    let Some(repository) = repository() else { return };
+    let Some(repository) = repository() else {
+        return;
+    };
     if crate::docker::world().is_none() {
         return;
     }
-    let image =
-        format!("{}/{repository}:staging", std::env::var("SHIPIT_TEST_REGISTRY").expect("an address"));
+    let image = format!(
+        "{}/{repository}:staging",
+        std::env::var("SHIPIT_TEST_REGISTRY").expect("an address")
+    );
     let world = world(&repository, "docker", &format!("cache_from: [\"{image}\"]"));
     let looked = format!("importing cache manifest from {image}");
     let said = build(&world, &[]);
-    assert!(said.contains(&looked) && said.contains("exporting cache"), "{said}");
+    assert!(
+        said.contains(&looked) && said.contains("exporting cache"),
+        "{said}"
+    );
     // What was pushed is an image that BuildKit takes layers from: it tells of them in its configuration.
     let pushed = Command::new("skopeo")
-        .args(["inspect", "--config", "--raw", "--tls-verify=false", &format!("docker://{image}")])
+        .args([
+            "inspect",
+            "--config",
+            "--raw",
+            "--tls-verify=false",
+            &format!("docker://{image}"),
+        ])
         .output()
         .expect("skopeo starts");
     let config: serde_json::Value = serde_json::from_slice(&pushed.stdout).expect("JSON");

@@ -7,31 +7,52 @@ fn two_environments(branches: &str) -> World {
     world.project.push(branches.to_owned());
     world.configure();
     let staging = world.read("environments/staging.yaml");
-    let production = format!("{staging}\nservices: {{web: {{port: 9080, env: {{STAGE: production}}}}}}\n");
+    let production =
+        format!("{staging}\nservices: {{web: {{port: 9080, env: {{STAGE: production}}}}}}\n");
     world.put("environments/production.yaml", &production);
     world
 }
 
-const BRANCHES: &str =
-    "branches:\n  main: {environment: staging}\n  release: {environment: production, accepts: [main]}\n";
+const BRANCHES: &str = "branches:\n  main: {environment: staging}\n  release: {environment: production, accepts: [main]}\n";
 
 #[test]
 fn production_gets_the_digests_that_staging_has_and_builds_nothing() {
     let world = two_environments(BRANCHES);
     world.apply().code(0);
     let carry = ["promote", "staging", "--to", "production", "--auto-approve"];
-    let said = world.run(&carry).code(0).says("carried on from staging release 1");
+    let said = world
+        .run(&carry)
+        .code(0)
+        .says("carried on from staging release 1");
     assert!(!said.stdout.contains("build:"), "{}", said.stdout);
     let address = world.live_address().replace(":8080", ":9080");
-    assert_eq!(crate::support::http::get(&address, "/").expect("an answer").body, "v1");
-    assert_eq!(crate::support::http::get(&address, "/env?STAGE").expect("an answer").body, "production");
+    assert_eq!(
+        crate::support::http::get(&address, "/")
+            .expect("an answer")
+            .body,
+        "v1"
+    );
+    assert_eq!(
+        crate::support::http::get(&address, "/env?STAGE")
+            .expect("an answer")
+            .body,
+        "production"
+    );
     let image = |environment: &str| {
-        let said = world.run(&["history", "--env", environment, "--output", "json"]).code(0);
+        let said = world
+            .run(&["history", "--env", environment, "--output", "json"])
+            .code(0);
         let releases: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
-        releases[0]["workloads"]["web"]["image"]["value"].as_str().expect("a digest").to_owned()
+        releases[0]["workloads"]["web"]["image"]["value"]
+            .as_str()
+            .expect("a digest")
+            .to_owned()
     };
     assert_eq!(image("staging"), image("production"));
-    world.run(&["history", "--env", "production"]).code(0).says("from staging release 1");
+    world
+        .run(&["history", "--env", "production"])
+        .code(0)
+        .says("from staging release 1");
     world.run(&carry).code(0).says("No changes");
 }
 
@@ -47,12 +68,19 @@ fn what_the_rules_do_not_accept_is_refused() {
     world.git(&["add", "."]);
     world.git(&["commit", "--quiet", "-m", "first"]);
     let apply = ["apply", "--env", "production", "--auto-approve"];
-    world.run(&apply).code(6).says("branch main does not deploy to production, which takes release");
+    world
+        .run(&apply)
+        .code(6)
+        .says("branch main does not deploy to production, which takes release");
     world.git(&["checkout", "--quiet", "-b", "release"]);
     world.put("app/other.txt", "a direct commit");
     world.git(&["add", "."]);
     world.git(&["commit", "--quiet", "-m", "quick fix"]);
-    world.run(&apply).code(6).says("quick fix").says("was made on release directly");
+    world
+        .run(&apply)
+        .code(6)
+        .says("quick fix")
+        .says("was made on release directly");
     world.run(&["check", "--env", "production"]).code(6);
 }
 
@@ -60,5 +88,8 @@ fn what_the_rules_do_not_accept_is_refused() {
 fn an_environment_without_a_live_release_has_nothing_to_carry_on() {
     let world = two_environments(BRANCHES);
     let carry = ["promote", "staging", "--to", "production", "--auto-approve"];
-    world.run(&carry).code(64).says("staging has no live release to carry on");
+    world
+        .run(&carry)
+        .code(64)
+        .says("staging has no live release to carry on");
 }

@@ -13,7 +13,11 @@ pub fn world() -> Option<World> {
     }
     let mut world = World::new();
     world.project = vec!["cluster: {runtime: container}".to_owned()];
-    let folder = crate::support::storefront().parent().expect("a folder").display().to_string();
+    let folder = crate::support::storefront()
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string();
     // The tests' own service, with the libraries of this machine beside it.
     world.service.insert(
         "volumes".to_owned(),
@@ -25,25 +29,36 @@ pub fn world() -> Option<World> {
 /// The folders of a world's containers.
 fn containers(world: &World) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(world.agent_folder().join("containers"));
-    entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
 }
 
 /// The first process of a container.
 fn init(bundle: &std::path::Path) -> u32 {
     let text = std::fs::read_to_string(bundle.join("init")).expect("it is written down");
-    text.split(' ').next().expect("a number").parse().expect("a number")
+    text.split(' ')
+        .next()
+        .expect("a number")
+        .parse()
+        .expect("a number")
 }
 
 /// The process beside the container of the slot blue.
 fn beside(world: &World) -> u32 {
     let status = world.status();
     let pid = &status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"];
-    pid.as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid")
+    pid.as_u64()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .expect("a pid")
 }
 
 fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 fn mounts(world: &World) -> usize {
@@ -62,21 +77,40 @@ fn a_container_has_its_own_world_and_nothing_of_it_stays() {
     assert_eq!(world.get(), "v1");
     let bundle = containers(&world).remove(0);
     let pid = init(&bundle);
-    let namespace =
-        |pid: &str, kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace");
+    let namespace = |pid: &str, kind: &str| {
+        std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace")
+    };
     for kind in ["pid", "mnt", "ipc", "uts"] {
-        assert_ne!(namespace(&pid.to_string(), kind), namespace("self", kind), "{kind}");
+        assert_ne!(
+            namespace(&pid.to_string(), kind),
+            namespace("self", kind),
+            "{kind}"
+        );
     }
-    assert_eq!(namespace(&pid.to_string(), "net"), namespace("self", "net"), "the machine's network");
+    assert_eq!(
+        namespace(&pid.to_string(), "net"),
+        namespace("self", "net"),
+        "the machine's network"
+    );
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
-    assert!(status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")), "{status}");
+    assert!(
+        status
+            .lines()
+            .any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")),
+        "{status}"
+    );
     world.message("v2");
     world.apply().code(0);
     assert_eq!(world.get(), "v2");
-    world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+    world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("0 of ");
     assert_eq!(world.get(), "v1");
-    world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
     until("its folders are gone", || containers(&world).is_empty());
     assert_eq!(mounts(&world), 0);
     assert!(!alive(pid));
@@ -91,9 +125,16 @@ fn containers_outlive_their_agent_and_what_nobody_knows_is_removed() {
     // What an agent left that died between making a container and writing it down.
     let stray = world.agent_folder().join("containers/shipit-stray");
     std::fs::create_dir_all(&stray).expect("a folder");
-    world.run(&["status", "--env", "staging"]).code(0).says("ready 1/1");
+    world
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says("ready 1/1");
     assert_eq!(world.get(), "v1");
-    assert_eq!(init(&containers(&world).remove(0)), before, "the same container");
+    assert_eq!(
+        init(&containers(&world).remove(0)),
+        before,
+        "the same container"
+    );
     assert!(!stray.exists());
     // The process beside it is killed: nobody would see its end. It is started again, and the old one does not go on.
     signal(beside(&world), Signal::KILL);
@@ -103,7 +144,8 @@ fn containers_outlive_their_agent_and_what_nobody_knows_is_removed() {
     });
     until("the old one has ended", || !alive(before));
     until("it answers", || {
-        crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+        crate::support::http::get(&world.live_address(), "/")
+            .is_ok_and(|answer| answer.body == "v1")
     });
 }
 
@@ -115,7 +157,10 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
                   interval: 100ms, start_within: 10s}";
     world.build.push("user: \"1234:1234\"".to_owned());
     world.service.insert("health".to_owned(), inside.to_owned());
-    world.service.insert("resources".to_owned(), "{memory_limit: 256Mi, cpu_limit: 500m}".to_owned());
+    world.service.insert(
+        "resources".to_owned(),
+        "{memory_limit: 256Mi, cpu_limit: 500m}".to_owned(),
+    );
     world.apply().code(0);
     let pid = init(&containers(&world).remove(0));
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its groups");
@@ -125,10 +170,18 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
         let (controllers, path) = rest.split_once(':')?;
         let v1 = format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes");
         let v2 = format!("/sys/fs/cgroup{path}/memory.max");
-        let file = if controllers.contains("memory") { v1 } else { v2 };
+        let file = if controllers.contains("memory") {
+            v1
+        } else {
+            v2
+        };
         std::fs::read_to_string(file).ok()
     });
-    assert_eq!(limit.as_deref().map(str::trim), Some("268435456"), "{groups}");
+    assert_eq!(
+        limit.as_deref().map(str::trim),
+        Some("268435456"),
+        "{groups}"
+    );
 }
 
 #[test]
@@ -144,7 +197,8 @@ fn what_nobody_waits_for_any_more_is_taken_away_by_the_next_agent() {
     assert!(alive(before), "the container itself goes on");
     world.run(&["status", "--env", "staging"]).code(0);
     until("it answers", || {
-        crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+        crate::support::http::get(&world.live_address(), "/")
+            .is_ok_and(|answer| answer.body == "v1")
     });
     assert_ne!(containers(&world), [bundle]);
     assert_eq!((containers(&world).len(), mounts(&world)), (1, 1));
@@ -154,7 +208,10 @@ fn what_nobody_waits_for_any_more_is_taken_away_by_the_next_agent() {
 #[test]
 fn images_come_from_any_registry() {
     let Ok(endpoint) = std::env::var("SHIPIT_TEST_REGISTRY") else {
-        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_REGISTRY is not set");
+        assert!(
+            std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+            "SHIPIT_TEST_REGISTRY is not set"
+        );
         eprintln!("SKIPPED: no registry");
         return;
     };
@@ -179,13 +236,17 @@ fn images_come_from_any_registry() {
         };
         assert_ne!(digest("blue"), digest("green"), "{runtime}");
         // A blob on this machine that is not what its digest says is brought again.
-        for blob in std::fs::read_dir(world.agent_folder().join("layout/blobs/sha256")).expect("blobs") {
+        for blob in
+            std::fs::read_dir(world.agent_folder().join("layout/blobs/sha256")).expect("blobs")
+        {
             std::fs::write(blob.expect("a blob").path(), "spoiled").expect("a file");
         }
         world.message("v3");
         world.apply().code(0);
         assert_eq!(world.get(), "v3", "{runtime}");
-        world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0);
+        world
+            .run(&["rollback", "--env", "staging", "--auto-approve"])
+            .code(0);
         assert_eq!(world.get(), "v2", "{runtime}");
     }
 }
@@ -208,9 +269,17 @@ impl Nobody {
         let programs = world.file("programs");
         std::fs::create_dir(&programs).expect("a folder");
         for program in [crate::support::shipit(), crate::support::storefront()] {
-            std::fs::copy(&program, programs.join(program.file_name().expect("a name"))).expect("a copy");
+            std::fs::copy(
+                &program,
+                programs.join(program.file_name().expect("a name")),
+            )
+            .expect("a copy");
         }
-        let inside = crate::support::storefront().parent().expect("a folder").display().to_string();
+        let inside = crate::support::storefront()
+            .parent()
+            .expect("a folder")
+            .display()
+            .to_string();
         world.service.insert(
             "volumes".to_owned(),
             format!(
@@ -220,7 +289,9 @@ impl Nobody {
         );
         std::os::unix::fs::chown(world.path(), Some(NOBODY), Some(NOBODY)).expect("it is theirs");
         let id = NOBODY.to_string();
-        let before = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(str::to_owned).into();
+        let before = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]
+            .map(str::to_owned)
+            .into();
         Some(Self { world, before })
     }
 
@@ -228,9 +299,23 @@ impl Nobody {
     fn with_many_users(mut self) -> Self {
         self.world.put("ids", "nobody:700000:1000\n");
         let ids = self.world.file("ids").display().to_string();
-        let script = "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && exec \"$@\"";
-        let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, &ids];
-        self.before = unshare.map(str::to_owned).into_iter().chain(self.before).collect();
+        let script =
+            "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && exec \"$@\"";
+        let unshare = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            &ids,
+        ];
+        self.before = unshare
+            .map(str::to_owned)
+            .into_iter()
+            .chain(self.before)
+            .collect();
         self
     }
 
@@ -261,17 +346,27 @@ impl Nobody {
 /// A line of a process' status: `Uid`.
 fn status_of(pid: u32, name: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect("a line");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{name}:")))
+        .expect("a line");
     line.trim().to_owned()
 }
 
 #[test]
 fn containers_need_no_root() {
-    let Some(mut nobody) = Nobody::new("container") else { return };
+    let Some(mut nobody) = Nobody::new("container") else {
+        return;
+    };
     let inside = "{run: [/bin/sh, -c, \"grep -q storefront /proc/1/cmdline && test $(id -u) = 0\"], \
                   interval: 100ms, start_within: 10s}";
-    nobody.world.service.insert("health".to_owned(), inside.to_owned());
-    nobody.run(&["doctor", "--env", "staging"]).says("limits of containers are not possible here");
+    nobody
+        .world
+        .service
+        .insert("health".to_owned(), inside.to_owned());
+    nobody
+        .run(&["doctor", "--env", "staging"])
+        .says("limits of containers are not possible here");
     nobody.apply().code(0);
     let world = &nobody.world;
     assert_eq!(world.get(), "v1");
@@ -279,46 +374,85 @@ fn containers_need_no_root() {
     let namespace =
         |pid: &str, kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("one");
     for kind in ["user", "pid", "mnt", "ipc", "uts", "cgroup"] {
-        assert_ne!(namespace(&first.to_string(), kind), namespace("self", kind), "{kind}");
+        assert_ne!(
+            namespace(&first.to_string(), kind),
+            namespace("self", kind),
+            "{kind}"
+        );
     }
-    assert_eq!(status_of(first, "Uid").split_whitespace().next(), Some("65534"), "nobody all the same");
+    assert_eq!(
+        status_of(first, "Uid").split_whitespace().next(),
+        Some("65534"),
+        "nobody all the same"
+    );
     assert_eq!(status_of(first, "NoNewPrivs"), "1");
     assert_eq!(mounts(world), 0, "the machine sees none of its mounts");
 
     // It outlives its agent.
-    let status = |nobody: &Nobody| nobody.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+    let status = |nobody: &Nobody| {
+        nobody
+            .run(&["status", "--env", "staging", "--output", "json"])
+            .code(0)
+    };
     signal(world.agent_pid().expect("an agent"), Signal::KILL);
-    nobody.run(&["status", "--env", "staging"]).code(0).says("ready 1/1");
-    assert_eq!(init(&containers(world).remove(0)), first, "the same container");
+    nobody
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says("ready 1/1");
+    assert_eq!(
+        init(&containers(world).remove(0)),
+        first,
+        "the same container"
+    );
     // The process beside it is killed: it is started again, and the old one does not go on.
-    let facts: serde_json::Value = serde_json::from_str(&status(&nobody).stdout).expect("a document");
+    let facts: serde_json::Value =
+        serde_json::from_str(&status(&nobody).stdout).expect("a document");
     let beside = &facts["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"];
-    signal(beside.as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid"), Signal::KILL);
+    signal(
+        beside
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .expect("a pid"),
+        Signal::KILL,
+    );
     until("it is started again", || {
         let now = containers(world);
         now.len() == 1 && now[0].join("init").exists() && init(&now[0]) != first
     });
     until("the old one has ended", || !alive(first));
     until("it answers", || {
-        crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+        crate::support::http::get(&world.live_address(), "/")
+            .is_ok_and(|answer| answer.body == "v1")
     });
 
     world.message("v2");
     nobody.apply().code(0);
     assert_eq!(nobody.world.get(), "v2");
-    nobody.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+    nobody
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("0 of ");
     assert_eq!(nobody.world.get(), "v1");
     let lines = nobody.run(&["logs", "--env", "staging"]).code(0).stdout;
     assert!(lines.contains("storefront listens on"), "{lines}");
-    let last = containers(&nobody.world).iter().map(|bundle| init(bundle)).collect::<Vec<_>>();
-    nobody.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
-    until("its folders are gone", || containers(&nobody.world).is_empty());
+    let last = containers(&nobody.world)
+        .iter()
+        .map(|bundle| init(bundle))
+        .collect::<Vec<_>>();
+    nobody
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+    until("its folders are gone", || {
+        containers(&nobody.world).is_empty()
+    });
     assert!(last.into_iter().all(|pid| !alive(pid)));
 }
 
 #[test]
 fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
-    let Some(mut nobody) = Nobody::new("container").map(Nobody::with_many_users) else { return };
+    let Some(mut nobody) = Nobody::new("container").map(Nobody::with_many_users) else {
+        return;
+    };
     if !crate::support::has("newuidmap") {
         return;
     }
@@ -326,13 +460,22 @@ fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
     nobody.apply().code(0);
     assert_eq!(nobody.world.get(), "v1");
     let pid = init(&containers(&nobody.world).remove(0));
-    assert_eq!(status_of(pid, "Uid").split_whitespace().next(), Some("700122"));
-    assert_eq!(status_of(pid, "Gid").split_whitespace().next(), Some("700044"));
+    assert_eq!(
+        status_of(pid, "Uid").split_whitespace().next(),
+        Some("700122")
+    );
+    assert_eq!(
+        status_of(pid, "Gid").split_whitespace().next(),
+        Some("700044")
+    );
     // What such a user leaves is not the agent's own, and goes all the same when the process beside is killed.
     nobody.world.build.clear();
     let leaves = "mkdir -p /left/behind && chmod 700 /left && chown -R 5:5 /left && exec \"$0\"";
     let program = crate::support::storefront().display().to_string();
-    nobody.world.service.insert("command".to_owned(), format!("[/bin/sh, -c, {leaves:?}, {program}]"));
+    nobody.world.service.insert(
+        "command".to_owned(),
+        format!("[/bin/sh, -c, {leaves:?}, {program}]"),
+    );
     nobody.apply().code(0);
     let bundle = containers(&nobody.world)
         .into_iter()
@@ -346,26 +489,60 @@ fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
     nobody.world.service.remove("command");
     // Nobody has the user 1234.
     nobody.world.build = vec!["user: \"1234:45\"".to_owned()];
-    nobody.world.service.insert("health".to_owned(), "{failures: 1}".to_owned());
+    nobody
+        .world
+        .service
+        .insert("health".to_owned(), "{failures: 1}".to_owned());
     nobody.apply().code(1).says("/etc/subuid");
-    nobody.world.service.insert("resources".to_owned(), "{memory_limit: 256Mi}".to_owned());
-    nobody.apply().code(1).says("limits of containers need root");
+    nobody
+        .world
+        .service
+        .insert("resources".to_owned(), "{memory_limit: 256Mi}".to_owned());
+    nobody
+        .apply()
+        .code(1)
+        .says("limits of containers need root");
     assert_eq!(nobody.world.get(), "v1");
-    nobody.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
-    until("its folders are gone", || containers(&nobody.world).is_empty());
+    nobody
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+    until("its folders are gone", || {
+        containers(&nobody.world).is_empty()
+    });
 }
 
 #[test]
 fn auto_is_a_container_where_one_can_be_made_without_root() {
-    let Some(mut nobody) = Nobody::new("auto") else { return };
+    let Some(mut nobody) = Nobody::new("auto") else {
+        return;
+    };
     nobody.world.service.remove("volumes");
-    nobody.run(&["doctor", "--env", "staging"]).says("runtime `container`");
+    nobody
+        .run(&["doctor", "--env", "staging"])
+        .says("runtime `container`");
     // Inside of another container a part of /proc is covered, and no other may be mounted without root.
     let script = "mount --bind /dev/null /proc/version && exec \"$@\"";
-    let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"];
-    nobody.before = unshare.map(str::to_owned).into_iter().chain(nobody.before).collect();
-    let doctor = nobody.run(&["doctor", "--env", "staging"]).says("runtime `process`");
-    let doctor = doctor.says("containers without a daemon are not possible here").says("mounting /proc");
+    let unshare = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ];
+    nobody.before = unshare
+        .map(str::to_owned)
+        .into_iter()
+        .chain(nobody.before)
+        .collect();
+    let doctor = nobody
+        .run(&["doctor", "--env", "staging"])
+        .says("runtime `process`");
+    let doctor = doctor
+        .says("containers without a daemon are not possible here")
+        .says("mounting /proc");
     assert_eq!(doctor.code, Some(0), "it is no fault");
     nobody.world.project = vec!["cluster: {runtime: container}".to_owned()];
     // The agent that the first look has started is not inside.

@@ -12,15 +12,28 @@ fn a_hand_edited_state_is_noticed_and_can_be_accepted_or_restored() {
     world.message("v2");
     world.apply().code(0);
     let good = world.read("state/staging/state.json");
-    world.put("state/staging/state.json", &good.replace("\"number\": 2", "\"number\": 7"));
-    world.apply().code(1).says("edited by hand, or torn").says("shipit state restore");
+    world.put(
+        "state/staging/state.json",
+        &good.replace("\"number\": 2", "\"number\": 7"),
+    );
+    world
+        .apply()
+        .code(1)
+        .says("edited by hand, or torn")
+        .says("shipit state restore");
     world.run(&["state", "accept", "--env", "staging"]).code(0);
-    world.run(&["history", "--env", "staging"]).code(0).says("7");
+    world
+        .run(&["history", "--env", "staging"])
+        .code(0)
+        .says("7");
     world.put("state/staging/state.json", &good[..good.len() / 2]);
     world.apply().code(1).says("is not a state document");
     world.run(&["state", "restore", "--env", "staging"]).code(0);
     assert_eq!(world.history(), [(1, "live".to_owned())]);
-    assert!(world.file("state/staging/state.damaged.json").exists(), "nothing is lost");
+    assert!(
+        world.file("state/staging/state.damaged.json").exists(),
+        "nothing is lost"
+    );
     assert_eq!(world.get(), "v2", "traffic does not depend on it");
 }
 
@@ -46,22 +59,41 @@ fn a_corrupt_image_is_found_before_anything_starts() {
     world.apply().code(0);
     let blobs = world.file("state/registry/blobs/sha256");
     let image = {
-        let said = world.run(&["history", "--env", "staging", "--output", "json"]).code(0);
+        let said = world
+            .run(&["history", "--env", "staging", "--output", "json"])
+            .code(0);
         let releases: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
-        releases[0]["workloads"]["web"]["image"]["value"].as_str().expect("a digest").to_owned()
+        releases[0]["workloads"]["web"]["image"]["value"]
+            .as_str()
+            .expect("a digest")
+            .to_owned()
     };
     let manifest = fs::read(blobs.join(image.trim_start_matches("sha256:"))).expect("a manifest");
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("a document");
-    let layer =
-        manifest["layers"][0]["digest"].as_str().expect("a digest").trim_start_matches("sha256:").to_owned();
+    let layer = manifest["layers"][0]["digest"]
+        .as_str()
+        .expect("a digest")
+        .trim_start_matches("sha256:")
+        .to_owned();
     let path = blobs.join(layer);
     let mut bytes = fs::read(&path).expect("a layer");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, bytes).expect("written");
     let before = world.status()["facts"].clone();
-    let rollback = ["rollback", "--to", "1", "--env", "staging", "--auto-approve"];
-    world.run(&rollback).code(1).says("is corrupt").says("nothing was started");
+    let rollback = [
+        "rollback",
+        "--to",
+        "1",
+        "--env",
+        "staging",
+        "--auto-approve",
+    ];
+    world
+        .run(&rollback)
+        .code(1)
+        .says("is corrupt")
+        .says("nothing was started");
     assert_eq!(world.status()["facts"]["slots"], before["slots"]);
     assert_eq!(world.get(), "v3");
 }
@@ -84,7 +116,11 @@ fn a_port_that_is_taken_is_named_with_who_has_it() {
 fn a_folder_that_cannot_be_written_is_named() {
     let world = World::new();
     world.put("state", "a file where a folder should be");
-    world.apply().code(1).says("state").says("run the command again");
+    world
+        .apply()
+        .code(1)
+        .says("state")
+        .says("run the command again");
     fs::remove_file(world.file("state")).expect("removed");
     world.apply().code(0);
 }
@@ -93,7 +129,11 @@ fn a_folder_that_cannot_be_written_is_named() {
 fn an_agent_folder_that_cannot_be_made_is_named() {
     let world = World::new();
     world.put("a", "a file where a folder should be");
-    world.apply().code(1).says("starting an agent in").says("SHIPIT_AGENT_DIR");
+    world
+        .apply()
+        .code(1)
+        .says("starting an agent in")
+        .says("SHIPIT_AGENT_DIR");
     fs::remove_file(world.file("a")).expect("removed");
 }
 
@@ -104,14 +144,23 @@ fn a_full_disk_loses_nothing_and_the_next_run_goes_on() {
     let aside = world.file("aside");
     fs::rename(&state, &aside).expect("moved");
     fs::create_dir(&state).expect("made");
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=128k", "tmpfs"]).arg(&state).output();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=128k", "tmpfs"])
+        .arg(&state)
+        .output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "a tmpfs can be mounted");
+        assert!(
+            std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+            "a tmpfs can be mounted"
+        );
         eprintln!("SKIPPED: no tmpfs can be mounted");
         return;
     }
-    let copied = Command::new("cp").arg("-a").arg(format!("{}/.", aside.display())).arg(&state).output();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(format!("{}/.", aside.display()))
+        .arg(&state)
+        .output();
     let filled = fs::write(state.join("ballast"), vec![0; 1 << 20]).is_err();
     world.message("v2");
     let said = world.apply();

@@ -15,22 +15,35 @@ pub fn world() -> Option<World> {
     // The tests' own service, with the libraries of this machine beside it.
     world.service.insert(
         "volumes".to_owned(),
-        format!("{{{}: {}, /lib: /lib, /lib64: /lib64, /usr/lib: /usr/lib}}", folder(), folder()),
+        format!(
+            "{{{}: {}, /lib: /lib, /lib64: /lib64, /usr/lib: /usr/lib}}",
+            folder(),
+            folder()
+        ),
     );
     world.env.insert("HOST".to_owned(), "0.0.0.0".to_owned());
     Some(world)
 }
 
 fn folder() -> String {
-    crate::support::storefront().parent().expect("a folder").display().to_string()
+    crate::support::storefront()
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string()
 }
 
 /// The containers of a world, by what `docker ps` shows of them.
 pub fn containers(world: &World, format: &str) -> Vec<String> {
     let mine = format!("label=shipit.dev/agent={}", world.agent_folder().display());
-    let output = Command::new("docker").args(["ps", "--all", "--filter", &mine, "--format", format]).output();
+    let output = Command::new("docker")
+        .args(["ps", "--all", "--filter", &mine, "--format", format])
+        .output();
     let output = output.expect("docker starts");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -43,7 +56,10 @@ fn fifty_promotions_under_load_lose_no_request() {
     let load = Load::start(&world.live_address(), 32, 1000);
     for turn in 0..50 {
         let slot = if turn % 2 == 0 { "blue" } else { "green" };
-        world.run(&["promote", slot, "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+        world
+            .run(&["promote", slot, "--env", "staging", "--auto-approve"])
+            .code(0)
+            .says("0 of ");
     }
     let seen = load.stop();
     assert!(
@@ -54,8 +70,13 @@ fn fifty_promotions_under_load_lose_no_request() {
         seen.failures.iter().take(3).collect::<Vec<_>>()
     );
     assert!(seen.requests > 1000, "the load was on: {}", seen.requests);
-    world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
-    assert!(containers(&world, "{{.Names}}").is_empty(), "nothing is left");
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+    assert!(
+        containers(&world, "{{.Names}}").is_empty(),
+        "nothing is left"
+    );
 }
 
 #[test]
@@ -64,38 +85,68 @@ fn containers_outlive_their_agent_and_strays_are_removed() {
     world.apply().code(0);
     let before = containers(&world, "{{.ID}}");
     assert_eq!(before.len(), 1);
-    let labels = containers(&world, "{{.Label \"shipit.dev/slot\"}} {{.Label \"shipit.dev/release\"}}");
+    let labels = containers(
+        &world,
+        "{{.Label \"shipit.dev/slot\"}} {{.Label \"shipit.dev/release\"}}",
+    );
     assert_eq!(labels, ["blue 1"]);
     // An agent that died between making a container and writing it down.
     let mine = format!("shipit.dev/agent={}", world.agent_folder().display());
     let image = containers(&world, "{{.Image}}").remove(0);
-    let stray =
-        Command::new("docker").args(["create", "--label", &mine, &image]).output().expect("docker starts");
-    assert!(stray.status.success(), "{}", String::from_utf8_lossy(&stray.stderr));
+    let stray = Command::new("docker")
+        .args(["create", "--label", &mine, &image])
+        .output()
+        .expect("docker starts");
+    assert!(
+        stray.status.success(),
+        "{}",
+        String::from_utf8_lossy(&stray.stderr)
+    );
     let pid = world.agent_pid().expect("an agent").to_string();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill starts").success());
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &pid])
+            .status()
+            .expect("kill starts")
+            .success()
+    );
     world.run(&["status", "--env", "staging"]).code(0);
     assert_eq!(world.get(), "v1");
-    assert_eq!(containers(&world, "{{.ID}}"), before, "the same container, and the stray is gone");
+    assert_eq!(
+        containers(&world, "{{.ID}}"),
+        before,
+        "the same container, and the stray is gone"
+    );
     // One that somebody kills is started again, and its last words are in the log.
-    Command::new("docker").args(["kill", &before[0]]).output().expect("docker starts");
+    Command::new("docker")
+        .args(["kill", &before[0]])
+        .output()
+        .expect("docker starts");
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     while containers(&world, "{{.ID}}") == before || containers(&world, "{{.ID}}").is_empty() {
         assert!(std::time::Instant::now() < deadline, "it is started again");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    world.run(&["logs", "--env", "staging"]).code(0).says("storefront listens");
+    world
+        .run(&["logs", "--env", "staging"])
+        .code(0)
+        .says("storefront listens");
 }
 
 #[test]
 fn what_a_container_may_use_is_what_it_gets() {
     let Some(mut world) = world() else { return };
-    world.service.insert("resources".to_owned(), "{cpu_limit: 500m, memory_limit: 64Mi}".to_owned());
+    world.service.insert(
+        "resources".to_owned(),
+        "{cpu_limit: 500m, memory_limit: 64Mi}".to_owned(),
+    );
     world.apply().code(0);
     let name = containers(&world, "{{.Names}}").remove(0);
     let format = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.SecurityOpt}}";
-    let seen =
-        Command::new("docker").args(["inspect", "--format", format, &name]).output().expect("docker starts");
+    let seen = Command::new("docker")
+        .args(["inspect", "--format", format, &name])
+        .output()
+        .expect("docker starts");
     let seen = String::from_utf8_lossy(&seen.stdout).trim().to_owned();
     assert_eq!(seen, "67108864 500000000 [no-new-privileges]");
 }
@@ -106,7 +157,10 @@ fn a_health_command_runs_inside_and_a_failure_is_told() {
     let inside = "{run: [/lib64/ld-linux-x86-64.so.2, --version]}";
     world.service.insert("health".to_owned(), inside.to_owned());
     world.apply().code(0);
-    world.service.insert("health".to_owned(), "{run: [/no/such/program], start_within: 500ms}".to_owned());
+    world.service.insert(
+        "health".to_owned(),
+        "{run: [/no/such/program], start_within: 500ms}".to_owned(),
+    );
     world.apply().code(1).says("/no/such/program");
 }
 
@@ -114,17 +168,30 @@ fn a_health_command_runs_inside_and_a_failure_is_told() {
 fn the_example_of_one_docker_host_runs() {
     let Some(world) = world() else { return };
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/docker-host");
-    let copied = Command::new("cp").arg("-r").arg(format!("{}/.", from.display())).arg(world.path()).status();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(format!("{}/.", from.display()))
+        .arg(world.path())
+        .status();
     assert!(copied.expect("cp starts").success());
     // A base image that only Docker itself has: there is no outside registry to pull from.
-    world.put("base/Dockerfile", "FROM scratch\nCOPY busybox /bin/busybox\n");
+    world.put(
+        "base/Dockerfile",
+        "FROM scratch\nCOPY busybox /bin/busybox\n",
+    );
     std::fs::copy("/bin/busybox", world.file("base/busybox")).expect("busybox-static is there");
     let tag = "localhost:1/shipit-tests/busybox:1";
     let mut built = Command::new("docker");
-    built.args(["build", "--quiet", "--tag", tag, "base"]).current_dir(world.path());
+    built
+        .args(["build", "--quiet", "--tag", tag, "base"])
+        .current_dir(world.path());
     assert!(built.output().expect("docker starts").status.success());
-    let file = world.read("shipit.yaml").replace("docker.io/library/busybox:1.36", "shipit-tests-busybox:1");
-    let renamed = Command::new("docker").args(["tag", tag, "shipit-tests-busybox:1"]).status();
+    let file = world
+        .read("shipit.yaml")
+        .replace("docker.io/library/busybox:1.36", "shipit-tests-busybox:1");
+    let renamed = Command::new("docker")
+        .args(["tag", tag, "shipit-tests-busybox:1"])
+        .status();
     assert!(renamed.expect("docker starts").success());
     world.put("shipit.yaml", &file);
     let address = world.live_address().replace(":8080", "");
@@ -140,8 +207,11 @@ fn the_example_of_one_docker_host_runs() {
             .env("NO_COLOR", "1")
             .output()
             .expect("shipit starts");
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.status.success(), "{text}");
         text
     };

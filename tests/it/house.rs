@@ -24,19 +24,31 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         (
             "ops",
             vec![
-                "agent", "config", "desired", "driver", "execute", "files", "model", "observe", "output",
-                "plan", "policy", "port", "proto", "rollout",
+                "agent", "config", "desired", "driver", "execute", "files", "model", "observe",
+                "output", "plan", "policy", "port", "proto", "rollout",
             ],
         ),
-        ("cli", vec!["config", "files", "model", "observe", "ops", "output", "plan", "port"]),
+        (
+            "cli",
+            vec![
+                "config", "files", "model", "observe", "ops", "output", "plan", "port",
+            ],
+        ),
     ])
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder").filter_map(Result::ok) {
+    for entry in fs::read_dir(folder)
+        .expect("a folder")
+        .filter_map(Result::ok)
+    {
         if entry.path().is_dir() {
             sources(&entry.path(), found);
-        } else if entry.path().extension().is_some_and(|extension| extension == "rs") {
+        } else if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "rs")
+        {
             found.push(entry.path());
         }
     }
@@ -51,10 +63,18 @@ fn the_rooms_use_only_what_they_may() {
     let mut wrong = BTreeSet::new();
     for file in files {
         let inside = file.strip_prefix(&root).expect("below").to_owned();
-        let top: String =
-            inside.components().next().expect("a name").as_os_str().to_string_lossy().into_owned();
+        let top: String = inside
+            .components()
+            .next()
+            .expect("a name")
+            .as_os_str()
+            .to_string_lossy()
+            .into_owned();
         let Some(may) = allowed.get(top.as_str()) else {
-            assert!(top == "lib.rs" || top == "main.rs", "{top} is a new room: say here what it may use");
+            assert!(
+                top == "lib.rs" || top == "main.rs",
+                "{top} is a new room: say here what it may use"
+            );
             continue;
         };
         if inside.ends_with("tests.rs") {
@@ -62,7 +82,10 @@ fn the_rooms_use_only_what_they_may() {
         }
         let text = fs::read_to_string(&file).expect("text");
         for used in text.split("crate::").skip(1) {
-            let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let used: String = used
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             let is_room = allowed.contains_key(used.as_str());
             if is_room && used != top && !may.contains(&used.as_str()) {
                 wrong.insert(format!("{} uses {used}", inside.display()));
@@ -79,8 +102,15 @@ fn only_the_wiring_names_a_driver() {
     sources(&root, &mut files);
     // The agent's commands speak to the agent itself, `init` and `session` to Git: both are wiring of their own.
     let may = ["wiring.rs", "session.rs", "init.rs", "agent.rs"];
-    let names_one = |file: &&PathBuf| fs::read_to_string(file).expect("text").contains("crate::driver");
-    let wrong: Vec<_> =
-        files.iter().filter(names_one).filter(|file| !may.iter().any(|name| file.ends_with(name))).collect();
+    let names_one = |file: &&PathBuf| {
+        fs::read_to_string(file)
+            .expect("text")
+            .contains("crate::driver")
+    };
+    let wrong: Vec<_> = files
+        .iter()
+        .filter(names_one)
+        .filter(|file| !may.iter().any(|name| file.ends_with(name)))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

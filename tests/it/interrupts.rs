@@ -13,11 +13,18 @@ fn while_building_the_build_is_stopped_with_its_children() {
         "inputs: [message.txt]".to_owned(),
     ];
     let run = world.start_apply();
-    until("it builds", || world.file("pid").exists() && !world.read("pid").trim().is_empty());
+    until("it builds", || {
+        world.file("pid").exists() && !world.read("pid").trim().is_empty()
+    });
     signal(run.id(), Signal::INT);
-    finish(run).code(130).says("Interrupted").says("run the same command again");
+    finish(run)
+        .code(130)
+        .says("Interrupted")
+        .says("run the same command again");
     let pid = world.read("pid").trim().to_owned();
-    until("the build has ended", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    until("the build has ended", || {
+        !std::path::Path::new(&format!("/proc/{pid}")).exists()
+    });
     assert_eq!(world.get(), "v1");
     world.build.clear();
     world.apply().code(0).says("Done: release 2");
@@ -27,14 +34,25 @@ fn while_building_the_build_is_stopped_with_its_children() {
 fn while_waiting_for_the_new_release_what_stands_stays_and_the_next_run_goes_on() {
     let mut world = World::live();
     world.message("v2");
-    world.env.insert("START_DELAY_MS".to_owned(), "\"1500\"".to_owned());
+    world
+        .env
+        .insert("START_DELAY_MS".to_owned(), "\"1500\"".to_owned());
     let run = world.start_apply();
-    until("green is placed", || !world.status()["facts"]["slots"]["green"].is_null());
+    until("green is placed", || {
+        !world.status()["facts"]["slots"]["green"].is_null()
+    });
     signal(run.id(), Signal::INT);
     finish(run).code(130).says("What was prepared stays");
     assert_eq!(world.get(), "v1");
-    world.run(&["status", "--env", "staging"]).code(0).says("green");
-    world.apply().code(0).says("release 2 is placed already").says("Done: release 2");
+    world
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says("green");
+    world
+        .apply()
+        .code(0)
+        .says("release 2 is placed already")
+        .says("Done: release 2");
     assert_eq!(world.get(), "v2");
 }
 
@@ -46,7 +64,9 @@ fn after_the_switch_traffic_is_moved_back() {
     let run = world.start_apply();
     until("traffic has moved", || world.get() == "v2");
     signal(run.id(), Signal::INT);
-    finish(run).code(130).says("traffic had moved and was moved back; blue is active");
+    finish(run)
+        .code(130)
+        .says("traffic had moved and was moved back; blue is active");
     assert_eq!(world.get(), "v1");
 }
 
@@ -69,7 +89,8 @@ fn twice_stops_at_once_and_the_next_run_goes_on() {
     let mut world = World::live();
     world.message("v2");
     world.put("slow.sh", "trap '' INT TERM; echo x > checking; sleep 300");
-    world.staging = vec!["promotion: {after: [{run: {command: [sh, slow.sh], timeout: 5m}}]}".to_owned()];
+    world.staging =
+        vec!["promotion: {after: [{run: {command: [sh, slow.sh], timeout: 5m}}]}".to_owned()];
     let run = world.start_apply();
     until("it checks", || world.file("checking").exists());
     signal(run.id(), Signal::INT);

@@ -22,11 +22,22 @@ fn a_run_that_is_killed_at_any_journal_line_comes_to_the_same_end() {
             }
         };
         let answer = world.get();
-        assert!(answer == "v1" || answer == "v2", "killed at line {line}: {answer}");
+        assert!(
+            answer == "v1" || answer == "v2",
+            "killed at line {line}: {answer}"
+        );
         world.apply().code(0);
-        assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2), "killed at line {line}");
+        assert_eq!(
+            (world.get(), world.live_release()),
+            ("v2".to_owned(), 2),
+            "killed at line {line}"
+        );
         let history = world.history();
-        assert_eq!(history, [(1, "superseded".to_owned()), (2, "live".to_owned())], "killed at line {line}");
+        assert_eq!(
+            history,
+            [(1, "superseded".to_owned()), (2, "live".to_owned())],
+            "killed at line {line}"
+        );
         world.apply().code(0).says("No changes");
         if ended {
             assert!(line > 8, "the run had only {line} lines");
@@ -53,11 +64,15 @@ fn an_agent_that_is_killed_under_load_takes_its_processes_back() {
     let load = Load::start(&world.live_address(), 4, 200);
     until("the load is up", || load.count() > 50);
     signal(agent, Signal::KILL);
-    until("the agent is gone", || get(&world.live_address(), "/").is_err());
+    until("the agent is gone", || {
+        get(&world.live_address(), "/").is_err()
+    });
     // The next command starts another agent.
     assert_eq!(pid(&world), service, "the process was not started again");
     assert_ne!(world.agent_pid(), Some(agent));
-    until("it serves again", || get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1"));
+    until("it serves again", || {
+        get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+    });
     let before = load.count();
     until("the load goes on", || load.count() > before + 50);
     load.stop();
@@ -70,13 +85,19 @@ fn an_agent_that_is_killed_under_load_takes_its_processes_back() {
 #[test]
 fn a_process_that_died_while_no_agent_ran_is_started_again() {
     let world = World::live();
-    let service = world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"]
-        .as_u64()
-        .expect("a pid");
-    world.run(&["agent", "stop"]).code(0).says("The services run on");
+    let service =
+        world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"]
+            .as_u64()
+            .expect("a pid");
+    world
+        .run(&["agent", "stop"])
+        .code(0)
+        .says("The services run on");
     signal(u32::try_from(service).expect("a pid"), Signal::KILL);
     world.run(&["status", "--env", "staging"]).code(0);
-    until("it serves again", || get(&world.live_address(), "/").is_ok_and(|answer| answer.status == 200));
+    until("it serves again", || {
+        get(&world.live_address(), "/").is_ok_and(|answer| answer.status == 200)
+    });
 }
 
 #[test]
@@ -85,7 +106,9 @@ fn an_agent_that_is_killed_in_the_middle_of_an_apply_does_not_spoil_it() {
     world.message("v2");
     world.staging = vec!["promotion: {before: [{http: {path: /, for: 60s}}]}".to_owned()];
     let run = world.start_apply();
-    until("green is ready", || get(&world.preview_address(), "/").is_ok_and(|answer| answer.body == "v2"));
+    until("green is ready", || {
+        get(&world.preview_address(), "/").is_ok_and(|answer| answer.body == "v2")
+    });
     signal(world.agent_pid().expect("it runs"), Signal::KILL);
     let said = finish(run);
     assert_ne!(said.code, Some(0), "{said:?}");

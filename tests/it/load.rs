@@ -9,8 +9,10 @@ use crate::support::http::Load;
 
 #[test]
 fn promotions_under_load_lose_no_request() {
-    let promotions: u32 =
-        std::env::var("SHIPIT_TEST_PROMOTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let promotions: u32 = std::env::var("SHIPIT_TEST_PROMOTIONS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20);
     let world = World::live();
     world.message("v2");
     world.apply().code(0);
@@ -18,7 +20,10 @@ fn promotions_under_load_lose_no_request() {
     let socket = WebSocketLoad::start(&world.live_address());
     for turn in 0..promotions {
         let slot = if turn % 2 == 0 { "blue" } else { "green" };
-        world.run(&["promote", slot, "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+        world
+            .run(&["promote", slot, "--env", "staging", "--auto-approve"])
+            .code(0)
+            .says("0 of ");
     }
     let (seen, echoes) = (load.stop(), socket.stop());
     assert!(
@@ -28,9 +33,19 @@ fn promotions_under_load_lose_no_request() {
         seen.requests,
         seen.failures.iter().take(3).collect::<Vec<_>>()
     );
-    assert!(seen.requests > u64::from(promotions) * 20, "the load was on: {}", seen.requests);
-    assert!(echoes > u64::from(promotions), "the WebSocket was on: {echoes}");
-    eprintln!("{promotions} promotions, {} requests, {echoes} echoes, 0 failures", seen.requests);
+    assert!(
+        seen.requests > u64::from(promotions) * 20,
+        "the load was on: {}",
+        seen.requests
+    );
+    assert!(
+        echoes > u64::from(promotions),
+        "the WebSocket was on: {echoes}"
+    );
+    eprintln!(
+        "{promotions} promotions, {} requests, {echoes} echoes, 0 failures",
+        seen.requests
+    );
 }
 
 /// One WebSocket that goes through all promotions: its slot stays warm, so nothing may close it.
@@ -44,13 +59,20 @@ impl WebSocketLoad {
         let stop = tokio_util::sync::CancellationToken::new();
         let (token, url) = (stop.clone(), format!("ws://{address}/ws"));
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async move {
-                let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a WebSocket");
+                let (mut socket, _) = tokio_tungstenite::connect_async(url)
+                    .await
+                    .expect("a WebSocket");
                 let mut echoes = 0;
                 while !token.is_cancelled() {
-                    socket.send(Message::text(echoes.to_string())).await.expect("it is open");
+                    socket
+                        .send(Message::text(echoes.to_string()))
+                        .await
+                        .expect("it is open");
                     let answer = socket.next().await.expect("an echo").expect("an echo");
                     assert_eq!(answer.into_text().expect("text"), echoes.to_string());
                     echoes += 1;

@@ -22,14 +22,21 @@ impl Front {
         std::fs::create_dir_all(&folder).expect("a folder");
         let at = folder.display().to_string();
         let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = kinds.map(|kind| format!("{kind}_temp_path {at}/{kind};")).join(" ");
+        let temporary = kinds
+            .map(|kind| format!("{kind}_temp_path {at}/{kind};"))
+            .join(" ");
         let text = format!(
             "daemon off; worker_processes 2; pid {at}/pid; error_log {at}/error.log;\nevents {{ worker_connections 1024; }}\n\
              http {{ access_log off; {temporary} include {at}/*.site; }}\n"
         );
         world.put("nginx/nginx.conf", &text);
         let nginx = Command::new("nginx")
-            .args(["-c", &format!("{at}/nginx.conf"), "-e", &format!("{at}/error.log")])
+            .args([
+                "-c",
+                &format!("{at}/nginx.conf"),
+                "-e",
+                &format!("{at}/error.log"),
+            ])
             .stdin(Stdio::null())
             .spawn()
             .expect("nginx starts");
@@ -73,33 +80,50 @@ fn promotions_through_nginx_under_load() {
     let load = Load::start(&world.live_address(), 16, 500);
     for turn in 0..20 {
         let slot = if turn % 2 == 0 { "blue" } else { "green" };
-        world.run(&["promote", slot, "--env", "staging", "--auto-approve"]).code(0);
+        world
+            .run(&["promote", slot, "--env", "staging", "--auto-approve"])
+            .code(0);
         assert_eq!(world.get(), if slot == "blue" { "v1" } else { "v2" });
     }
     let seen = load.stop();
     // nginx closes idle kept connections when it is reloaded, and a request that is on its way then is lost: that is
     // nginx's own. What is more than that would be ours.
-    eprintln!("20 promotions through nginx: {} of {} requests failed", seen.failures.len(), seen.requests);
+    eprintln!(
+        "20 promotions through nginx: {} of {} requests failed",
+        seen.failures.len(),
+        seen.requests
+    );
     assert!(seen.requests > 500, "the load was on: {}", seen.requests);
     assert!(
         seen.failures.len() as u64 * 50 < seen.requests,
         "{:?}",
         seen.failures.iter().take(5).collect::<Vec<_>>()
     );
-    world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
     assert!(!front.site().exists(), "the file went with the listeners");
 }
 
 #[test]
 fn a_configuration_that_nginx_refuses_changes_nothing() {
-    let Some(mut front) = Front::new() else { return };
+    let Some(mut front) = Front::new() else {
+        return;
+    };
     front.world.apply().code(0);
     let before = std::fs::read_to_string(front.site()).expect("a file");
-    front.world.put("broken.conf", "server { listen {{ listen }}; no_such_directive {{ slot }}; }\n");
-    let broken = front.world.staging[1].replace("nginx: {config", "nginx: {template: broken.conf, config");
+    front.world.put(
+        "broken.conf",
+        "server { listen {{ listen }}; no_such_directive {{ slot }}; }\n",
+    );
+    let broken =
+        front.world.staging[1].replace("nginx: {config", "nginx: {template: broken.conf, config");
     let good = std::mem::replace(&mut front.world.staging[1], broken);
     front.world.apply().code(1).says("no_such_directive");
-    assert_eq!(std::fs::read_to_string(front.site()).expect("a file"), before);
+    assert_eq!(
+        std::fs::read_to_string(front.site()).expect("a file"),
+        before
+    );
     assert_eq!(front.world.get(), "v1");
     // A template of one's own that nginx takes.
     front.world.put("own.conf", "server { listen {{ listen }}; location / { {% if upstream %}proxy_pass http://{{ upstream }};{% endif %} } }\n");
@@ -116,15 +140,26 @@ fn what_a_killed_agent_left_half_done_is_put_right_by_the_next() {
     world.message("v2");
     world.apply().code(0);
     let live = std::fs::read_to_string(front.site()).expect("a file");
-    world.run(&["promote", "blue", "--env", "staging", "--auto-approve"]).code(0);
+    world
+        .run(&["promote", "blue", "--env", "staging", "--auto-approve"])
+        .code(0);
     let right = std::fs::read_to_string(front.site()).expect("a file");
     assert_ne!(live, right);
     // The agent dies after nginx was led to green, and before that was written down.
     let pid = world.agent_pid().expect("an agent").to_string();
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill starts").success());
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &pid])
+            .status()
+            .expect("kill starts")
+            .success()
+    );
     std::fs::write(front.site(), live).expect("written");
     world.run(&["status", "--env", "staging"]).code(0);
-    assert_eq!(std::fs::read_to_string(front.site()).expect("a file"), right);
+    assert_eq!(
+        std::fs::read_to_string(front.site()).expect("a file"),
+        right
+    );
     until("nginx leads where the record says", || world.get() == "v1");
 }
 
@@ -145,23 +180,47 @@ impl Drop for Etcd {
 impl Etcd {
     fn start(world: &World, tls: Option<&tls::Certificate>) -> Self {
         let (client, peer) = (free_port(), free_port());
-        let url = format!("{}://127.0.0.1:{client}", if tls.is_some() { "https" } else { "http" });
+        let url = format!(
+            "{}://127.0.0.1:{client}",
+            if tls.is_some() { "https" } else { "http" }
+        );
         let peer = format!("http://127.0.0.1:{peer}");
         let mut command = Command::new("etcd");
         command
-            .args(["--data-dir", &world.path().join("etcd").display().to_string()])
+            .args([
+                "--data-dir",
+                &world.path().join("etcd").display().to_string(),
+            ])
             .args(["--unsafe-no-fsync", "--log-level", "error"])
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args([
+                "--listen-client-urls",
+                &url,
+                "--advertise-client-urls",
+                &url,
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
             .args(["--initial-cluster", &format!("default={peer}")])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut curl = vec!["--silent".to_owned(), "--show-error".to_owned()];
         if let Some(tls) = tls {
-            command.arg("--cert-file").arg(&tls.chain).arg("--key-file").arg(&tls.key);
+            command
+                .arg("--cert-file")
+                .arg(&tls.chain)
+                .arg("--key-file")
+                .arg(&tls.key);
             curl.extend(["--cacert".to_owned(), tls.authority.display().to_string()]);
         }
-        let etcd = Self { process: command.spawn().expect("etcd starts"), url, curl };
+        let etcd = Self {
+            process: command.spawn().expect("etcd starts"),
+            url,
+            curl,
+        };
         until("etcd answers", || etcd.ask("/health", None, "{}").is_some());
         etcd
     }
@@ -176,7 +235,10 @@ impl Etcd {
         if let Some(token) = token {
             curl.args(["--header", &format!("authorization: {token}")]);
         }
-        let output = curl.arg(format!("{}{path}", self.url)).output().expect("curl starts");
+        let output = curl
+            .arg(format!("{}{path}", self.url))
+            .output()
+            .expect("curl starts");
         serde_json::from_slice(&output.stdout).ok()
     }
 
@@ -195,16 +257,25 @@ impl Etcd {
 
 /// What `traffic.publish` says besides the members.
 fn publish(front: &mut Front, etcd: &Etcd, more: &str) {
-    let line =
-        front.world.staging[1].split(", publish:").next().expect("a line").trim_end_matches('}').to_owned();
+    let line = front.world.staging[1]
+        .split(", publish:")
+        .next()
+        .expect("a line")
+        .trim_end_matches('}')
+        .to_owned();
     let key = "key: \"/{{ project }}/live\"";
     // One brace for nginx, one for traffic, as it was.
-    front.world.staging[1] = format!("{line}}}, publish: {{etcd: [\"{}\"], {key}{more}}}}}", etcd.url);
+    front.world.staging[1] = format!(
+        "{line}}}, publish: {{etcd: [\"{}\"], {key}{more}}}}}",
+        etcd.url
+    );
 }
 
 #[test]
 fn etcd_is_told_which_slot_is_live() {
-    let Some(mut front) = Front::new() else { return };
+    let Some(mut front) = Front::new() else {
+        return;
+    };
     if !has("etcd") {
         return;
     }
@@ -228,7 +299,9 @@ fn etcd_is_told_which_slot_is_live() {
 
 #[test]
 fn an_etcd_with_tls_asks_for_a_user_and_a_password() {
-    let Some(mut front) = Front::new() else { return };
+    let Some(mut front) = Front::new() else {
+        return;
+    };
     if !has("etcd") || !has("openssl") {
         return;
     }
@@ -239,32 +312,62 @@ fn an_etcd_with_tls_asks_for_a_user_and_a_password() {
         ("user/add", r#"{"name": "root", "password": "r00t"}"#),
         ("user/grant", r#"{"user": "root", "role": "root"}"#),
         ("role/add", r#"{"name": "live"}"#),
-        ("role/grant", r#"{"name": "live", "perm": {"permType": "WRITE", "key": "L3Nob3AvbGl2ZQ=="}}"#),
+        (
+            "role/grant",
+            r#"{"name": "live", "perm": {"permType": "WRITE", "key": "L3Nob3AvbGl2ZQ=="}}"#,
+        ),
         ("user/add", r#"{"name": "shipit", "password": "letmein"}"#),
         ("user/grant", r#"{"user": "shipit", "role": "live"}"#),
         ("enable", "{}"),
     ];
     for (call, body) in calls {
-        let answer = etcd.ask(&format!("/v3/auth/{call}"), None, body).expect("an answer");
+        let answer = etcd
+            .ask(&format!("/v3/auth/{call}"), None, body)
+            .expect("an answer");
         assert!(answer["error"].is_null(), "{call}: {answer}");
     }
-    let root = etcd.ask("/v3/auth/authenticate", None, r#"{"name": "root", "password": "r00t"}"#);
-    let root = root.expect("an answer")["token"].as_str().expect("a token").to_owned();
+    let root = etcd.ask(
+        "/v3/auth/authenticate",
+        None,
+        r#"{"name": "root", "password": "r00t"}"#,
+    );
+    let root = root.expect("an answer")["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     front.world.put("etcd-password", "wrong\n");
     let file = front.world.file("etcd-password");
-    let login =
-        format!(", ca: {}, user: shipit, password_file: {}", certificate.authority.display(), file.display());
+    let login = format!(
+        ", ca: {}, user: shipit, password_file: {}",
+        certificate.authority.display(),
+        file.display()
+    );
     publish(&mut front, &etcd, &login);
-    front.world.apply().code(1).says("/shop/live could not be written").says("authentication failed");
+    front
+        .world
+        .apply()
+        .code(1)
+        .says("/shop/live could not be written")
+        .says("authentication failed");
     front.world.put("etcd-password", "letmein\n");
     front.world.apply().code(0);
     assert_eq!(etcd.live(Some(&root)).as_deref(), Some("blue"));
     // Without the authority it is nobody's certificate.
     publish(&mut front, &etcd, &login.replace("ca: /", "ca: /no/"));
     front.world.message("v2");
-    front.world.apply().code(1).says("/shop/live could not be written").says("No such file");
+    front
+        .world
+        .apply()
+        .code(1)
+        .says("/shop/live could not be written")
+        .says("No such file");
     let mut grep = Command::new("grep");
-    grep.args(["-rl", "--exclude-dir=etcd", "letmein"]).arg(front.world.path());
+    grep.args(["-rl", "--exclude-dir=etcd", "letmein"])
+        .arg(front.world.path());
     let found = grep.output().expect("grep starts").stdout;
-    assert_eq!(String::from_utf8_lossy(&found).trim(), file.display().to_string(), "only the file has it");
+    assert_eq!(
+        String::from_utf8_lossy(&found).trim(),
+        file.display().to_string(),
+        "only the file has it"
+    );
 }

@@ -18,5 +18,8 @@ fn the_generated_code_is_current() {
         std::fs::write(&checked_in, &fresh).expect("the file can be written");
     }
     let current = std::fs::read_to_string(&checked_in).unwrap_or_default();
-    assert!(current == fresh, "proto/ has changed: UPDATE=1 cargo test --test it proto");
+    assert!(
+        current == fresh,
+        "proto/ has changed: UPDATE=1 cargo test --test it proto"
+    );
 }

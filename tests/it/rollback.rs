@@ -9,19 +9,48 @@ fn rollback_goes_back_one_release_or_to_the_one_that_is_named() {
         world.message(message);
         world.apply().code(0);
     }
-    world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0).says("release 2 is warm in green");
+    world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("release 2 is warm in green");
     assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2));
-    let to_first = ["rollback", "--to", "1", "--env", "staging", "--auto-approve"];
-    world.run(&to_first).code(0).says("release 1 from the history");
+    let to_first = [
+        "rollback",
+        "--to",
+        "1",
+        "--env",
+        "staging",
+        "--auto-approve",
+    ];
+    world
+        .run(&to_first)
+        .code(0)
+        .says("release 1 from the history");
     assert_eq!((world.get(), world.live_release()), ("v1".to_owned(), 1));
-    world.run(&["rollback", "--to", "9", "--env", "staging", "--auto-approve"]).code(1).says("no release 9");
-    world.run(&to_first).code(0).says("has live traffic already");
+    world
+        .run(&[
+            "rollback",
+            "--to",
+            "9",
+            "--env",
+            "staging",
+            "--auto-approve",
+        ])
+        .code(1)
+        .says("no release 9");
+    world
+        .run(&to_first)
+        .code(0)
+        .says("has live traffic already");
 }
 
 #[test]
 fn without_an_earlier_release_there_is_nowhere_to_go() {
     let world = World::live();
-    world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(1).says("no earlier release");
+    world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(1)
+        .says("no earlier release");
 }
 
 #[test]
@@ -33,16 +62,29 @@ fn a_previous_release_that_was_stopped_is_started_again() {
     crate::support::until("blue is stopped", || {
         world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["running"] == false
     });
-    world.run(&["status", "--env", "staging"]).code(0).says("stopped");
-    world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0).says("stopped; starts again");
+    world
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says("stopped");
+    world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("stopped; starts again");
     assert_eq!(world.get(), "v1");
 }
 
 #[test]
 fn destroy_takes_everything_away_and_apply_brings_it_back() {
     let world = World::live();
-    world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0).says("nothing is live");
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("nothing is live");
     assert!(crate::support::http::get(&world.live_address(), "/").is_err());
-    world.apply().code(0).says("are built already").says("release 2 into blue");
+    world
+        .apply()
+        .code(0)
+        .says("are built already")
+        .says("release 2 into blue");
     assert_eq!(world.get(), "v1");
 }

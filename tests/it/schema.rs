@@ -6,15 +6,23 @@ use std::process::Command;
 use crate::support::{World, shipit};
 
 fn current(file: &str, arguments: &[&str]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference").join(file);
-    let output = Command::new(shipit()).args(arguments).output().expect("shipit starts");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs/reference")
+        .join(file);
+    let output = Command::new(shipit())
+        .args(arguments)
+        .output()
+        .expect("shipit starts");
     let fresh = String::from_utf8(output.stdout).expect("text");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(&path, &fresh).expect("written");
     }
     let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(checked_in == fresh, "the types have changed: UPDATE=1 cargo test --test it schema");
+    assert!(
+        checked_in == fresh,
+        "the types have changed: UPDATE=1 cargo test --test it schema"
+    );
 }
 
 #[test]
@@ -42,9 +50,19 @@ fn what_init_writes_validates_and_plans_at_once() {
         world.put("fresh/Dockerfile", "FROM scratch\n");
         let init = ["-C", "fresh", "init", "--yes", "--port", "18080"];
         world.run(&init).code(0).says("wrote shipit.yaml");
-        assert!(world.read("fresh/shipit.yaml").contains(expected), "{}", world.read("fresh/shipit.yaml"));
-        world.run(&["-C", "fresh", "validate"]).code(0).says("is valid");
-        world.run(&["-C", "fresh", "plan"]).code(0).says("Plan: 1 build");
+        assert!(
+            world.read("fresh/shipit.yaml").contains(expected),
+            "{}",
+            world.read("fresh/shipit.yaml")
+        );
+        world
+            .run(&["-C", "fresh", "validate"])
+            .code(0)
+            .says("is valid");
+        world
+            .run(&["-C", "fresh", "plan"])
+            .code(0)
+            .says("Plan: 1 build");
         world.run(&init).code(64).says("is there already");
         assert!(world.read("fresh/.gitignore").contains("/state/*"));
     }
@@ -54,17 +72,27 @@ fn what_init_writes_validates_and_plans_at_once() {
 fn all_faults_are_said_at_once_with_their_places() {
     let world = World::new();
     world.configure();
-    let yaml = world.read("shipit.yaml").replace("port: 8080", "prot: 8080\n    replicas: many");
+    let yaml = world
+        .read("shipit.yaml")
+        .replace("port: 8080", "prot: 8080\n    replicas: many");
     world.put("bad/shipit.yaml", &yaml);
     world.put(
         "bad/environments/staging.yaml",
         "strategy: blue-green\npromotion: {keep_previous: 10}\nstate: {kind: s3}\n",
     );
-    let said = world.run(&["-C", "bad", "validate", "--output", "json"]).code(1);
+    let said = world
+        .run(&["-C", "bad", "validate", "--output", "json"])
+        .code(1);
     let faults: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("a document");
     let places: Vec<String> = faults
         .iter()
-        .map(|fault| format!("{}:{}", fault["file"].as_str().expect("a file"), fault["line"]))
+        .map(|fault| {
+            format!(
+                "{}:{}",
+                fault["file"].as_str().expect("a file"),
+                fault["line"]
+            )
+        })
         .collect();
     assert_eq!(
         places,

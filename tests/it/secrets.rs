@@ -11,7 +11,11 @@ const CANARY: &str = "canary-7f3a9c51";
 
 /// Every file below a folder that has the canary in it.
 fn leaks(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+    for entry in fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
         let path = entry.path();
         if path.is_dir() {
             leaks(&path, found);
@@ -34,16 +38,34 @@ fn argv_has_it() -> Vec<String> {
 #[test]
 fn no_plan_state_log_or_argument_has_a_secret_s_value() {
     let mut world = World::new();
-    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
-    world.staging.push("secrets: {token: {env: SHOP_TOKEN}}".to_owned());
-    world.apply().code(1).says("secret `token`: the variable SHOP_TOKEN is not set");
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world
+        .staging
+        .push("secrets: {token: {env: SHOP_TOKEN}}".to_owned());
+    world
+        .apply()
+        .code(1)
+        .says("secret `token`: the variable SHOP_TOKEN is not set");
     let told = |arguments: &[&str]| {
-        let output = world.command(arguments).env("SHOP_TOKEN", CANARY).output().expect("shipit starts");
+        let output = world
+            .command(arguments)
+            .env("SHOP_TOKEN", CANARY)
+            .output()
+            .expect("shipit starts");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     let mut said = told(&["plan", "--env", "staging", "--out", "p.json"]);
     assert!(said.contains("Plan:"), "{said}");
-    said += &told(&["apply", "--env", "staging", "--auto-approve", "--output", "json"]);
+    said += &told(&[
+        "apply",
+        "--env",
+        "staging",
+        "--auto-approve",
+        "--output",
+        "json",
+    ]);
     assert_eq!(world.get_path("/env?TOKEN"), CANARY, "the service has it");
     for command in ["status", "history"] {
         said += &told(&[command, "--env", "staging", "--output", "json"]);
@@ -61,19 +83,36 @@ fn no_plan_state_log_or_argument_has_a_secret_s_value() {
 #[test]
 fn a_service_with_a_secret_survives_the_agent_and_apply_brings_the_secret_again() {
     let mut world = World::new();
-    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
-    world.staging.push("secrets: {token: {env: SHOP_TOKEN}}".to_owned());
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world
+        .staging
+        .push("secrets: {token: {env: SHOP_TOKEN}}".to_owned());
     let apply = |world: &World| {
         let arguments = ["apply", "--env", "staging", "--auto-approve"];
-        let output = world.command(&arguments).env("SHOP_TOKEN", "one").output().expect("shipit starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = world
+            .command(&arguments)
+            .env("SHOP_TOKEN", "one")
+            .output()
+            .expect("shipit starts");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
     apply(&world);
     world.run(&["agent", "stop"]).code(0);
-    let instance =
-        |world: &World| world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0].clone();
+    let instance = |world: &World| {
+        world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0].clone()
+    };
     let pid = instance(&world)["pid"].as_u64().expect("it runs on");
-    assert_eq!(world.get_path("/env?TOKEN"), "one", "it is routed to as before");
+    assert_eq!(
+        world.get_path("/env?TOKEN"),
+        "one",
+        "it is routed to as before"
+    );
     signal(u32::try_from(pid).expect("a pid"), Signal::KILL);
     until("it is down for want of its secret", || {
         instance(&world)["last_exit"]
@@ -88,14 +127,23 @@ fn a_service_with_a_secret_survives_the_agent_and_apply_brings_the_secret_again(
 fn a_secret_from_a_file_is_read_again_at_each_start() {
     let mut world = World::new();
     world.put("token", "first\n");
-    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
-    world.staging.push("secrets: {token: {file: token}}".to_owned());
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world
+        .staging
+        .push("secrets: {token: {file: token}}".to_owned());
     world.apply().code(0);
     assert_eq!(world.get_path("/env?TOKEN"), "first");
     world.put("token", "second\n");
     world.run(&["agent", "stop"]).code(0);
-    let pid = || world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"].as_u64();
-    signal(u32::try_from(pid().expect("a pid")).expect("a pid"), Signal::KILL);
+    let pid = || {
+        world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0]["pid"].as_u64()
+    };
+    signal(
+        u32::try_from(pid().expect("a pid")).expect("a pid"),
+        Signal::KILL,
+    );
     until("it has the new one", || {
         crate::support::http::get(&world.live_address(), "/env?TOKEN")
             .is_ok_and(|answer| answer.body == "second")

@@ -31,7 +31,12 @@ enum Fault {
     Broken,
 }
 
-const FAULTS: [Fault; 4] = [Fault::Lost, Fault::AnswerLost, Fault::Truncated, Fault::Broken];
+const FAULTS: [Fault; 4] = [
+    Fault::Lost,
+    Fault::AnswerLost,
+    Fault::Truncated,
+    Fault::Broken,
+];
 
 /// A socket in front of the engine's own.
 struct Proxy {
@@ -51,8 +56,10 @@ impl Proxy {
         let (seen, stop) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
         let (count, token) = (Arc::clone(&seen), stop.clone());
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async move {
                 let listener = tokio::net::UnixListener::from_std(listener).expect("a listener");
                 loop {
@@ -74,7 +81,12 @@ impl Proxy {
                 }
             });
         });
-        Self { socket, seen, stop, thread: Some(thread) }
+        Self {
+            socket,
+            seen,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     fn host(&self) -> String {
@@ -92,7 +104,11 @@ impl Drop for Proxy {
 /// Where the engine itself listens.
 fn engine() -> PathBuf {
     let host = std::env::var("DOCKER_HOST").unwrap_or_default();
-    Path::new(host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock")).to_path_buf()
+    Path::new(
+        host.strip_prefix("unix://")
+            .unwrap_or("/var/run/docker.sock"),
+    )
+    .to_path_buf()
 }
 
 async fn pass(request: Request<Incoming>, fault: Option<Fault>) -> Answer {
@@ -102,7 +118,9 @@ async fn pass(request: Request<Incoming>, fault: Option<Fault>) -> Answer {
         Some(Fault::Broken) => {
             let said = Full::new(Bytes::from_static(br#"{"message": "spoiled"}"#));
             let answer = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR);
-            return Ok(answer.body(said.map_err(|never| match never {}).boxed()).expect("an answer"));
+            return Ok(answer
+                .body(said.map_err(|never| match never {}).boxed())
+                .expect("an answer"));
         }
         _ => {}
     }
@@ -112,7 +130,10 @@ async fn pass(request: Request<Incoming>, fault: Option<Fault>) -> Answer {
     tokio::spawn(async move {
         let _ = connection.await;
     });
-    let answer = sender.send_request(request).await.map_err(std::io::Error::other)?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(std::io::Error::other)?;
     if fault == Some(Fault::AnswerLost) {
         return Err(spoiled());
     }
@@ -126,7 +147,10 @@ async fn pass(request: Request<Incoming>, fault: Option<Fault>) -> Answer {
         Ok(Frame::data(part.slice(..part.len() / 2)))
     });
     let broken = first.chain(futures_util::stream::iter([Err(spoiled())]));
-    Ok(Response::from_parts(head, BoxBody::new(StreamBody::new(broken))))
+    Ok(Response::from_parts(
+        head,
+        BoxBody::new(StreamBody::new(broken)),
+    ))
 }
 
 #[test]
@@ -136,7 +160,12 @@ fn any_request_to_docker_may_fail_in_any_way() {
         let proxy = Proxy::start(world.path().join("docker.sock"), number, fault);
         let apply = || {
             let mut command = world.command(&["apply", "--env", "staging", "--auto-approve"]);
-            Said::from(&command.env("DOCKER_HOST", proxy.host()).output().expect("shipit starts"))
+            Said::from(
+                &command
+                    .env("DOCKER_HOST", proxy.host())
+                    .output()
+                    .expect("shipit starts"),
+            )
         };
         let said = apply();
         let seen = proxy.seen.load(Ordering::SeqCst);
@@ -148,35 +177,62 @@ fn any_request_to_docker_may_fail_in_any_way() {
     again.code(0).says("No changes");
     assert!(requests > 3, "{requests} requests");
     drop((first, proxy));
-    let cases: Vec<(usize, Fault)> =
-        FAULTS.iter().flat_map(|fault| (1..=requests).map(|number| (number, *fault))).collect();
+    let cases: Vec<(usize, Fault)> = FAULTS
+        .iter()
+        .flat_map(|fault| (1..=requests).map(|number| (number, *fault)))
+        .collect();
     // A few of all the cases, others each time; SHIPIT_TEST_FAULTS tries every one.
     let all = std::env::var_os("SHIPIT_TEST_FAULTS").is_some();
-    let (start, step) = (std::process::id() as usize, if all { 1 } else { cases.len() / 8 });
+    let (start, step) = (
+        std::process::id() as usize,
+        if all { 1 } else { cases.len() / 8 },
+    );
     let (mut held, mut failed) = (0, 0);
     for at in (0..cases.len()).step_by(step.max(1)) {
         let (number, fault) = cases[(at + start) % cases.len()];
         let world = world().expect("it is there");
         let (proxy, said, _, again) = run(&world, number, fault);
-        let what = format!("{fault:?} at request {number} of {requests}\n{}\n{}", said.stdout, said.stderr);
+        let what = format!(
+            "{fault:?} at request {number} of {requests}\n{}\n{}",
+            said.stdout, said.stderr
+        );
         match said.code {
             Some(0) => held += 1,
             Some(1 | 3) => {
                 failed += 1;
-                assert!(said.stdout.contains("Failed: ") || said.stderr.contains("help:"), "{what}");
+                assert!(
+                    said.stdout.contains("Failed: ") || said.stderr.contains("help:"),
+                    "{what}"
+                );
             }
             _ => panic!("{what}"),
         }
         assert!(!said.stderr.contains("panicked"), "{what}");
-        assert_eq!(again.code, Some(0), "{what}\n--- again\n{}\n{}", again.stdout, again.stderr);
+        assert_eq!(
+            again.code,
+            Some(0),
+            "{what}\n--- again\n{}\n{}",
+            again.stdout,
+            again.stderr
+        );
         assert_eq!(world.get(), "v1", "{what}");
         let left = containers(&world, "{{.Names}} {{.State}}");
-        let running = left.iter().filter(|line| line.ends_with(" running")).count();
+        let running = left
+            .iter()
+            .filter(|line| line.ends_with(" running"))
+            .count();
         assert_eq!(running, 1, "{what}\n{left:?}");
-        world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
-        assert!(containers(&world, "{{.Names}}").is_empty(), "nothing is left: {what}");
+        world
+            .run(&["destroy", "--env", "staging", "--auto-approve"])
+            .code(0);
+        assert!(
+            containers(&world, "{{.Names}}").is_empty(),
+            "nothing is left: {what}"
+        );
         // The world's agent asks Docker through it to the last.
         drop((world, proxy));
     }
-    eprintln!("{held} runs went on all the same, {failed} failed and came to the same end when run again");
+    eprintln!(
+        "{held} runs went on all the same, {failed} failed and came to the same end when run again"
+    );
 }

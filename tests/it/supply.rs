@@ -19,7 +19,10 @@ impl Shop {
     fn new(registry: &str) -> Option<Self> {
         let mut world = crate::docker::world()?;
         let endpoint = std::env::var("SHIPIT_TEST_REGISTRY").ok();
-        assert!(endpoint.is_some() || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "there is no registry");
+        assert!(
+            endpoint.is_some() || std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+            "there is no registry"
+        );
         let Some(endpoint) = endpoint else {
             #[allow(clippy::print_stderr)]
             {
@@ -32,14 +35,19 @@ impl Shop {
         world.project.push(format!(
             "registry: {{kind: oci, endpoint: \"{endpoint}\", repository: {repository}, {registry}}}"
         ));
-        Some(Self { world, endpoint, name })
+        Some(Self {
+            world,
+            endpoint,
+            name,
+        })
     }
 
     fn get(&self, path: &str) -> Vec<u8> {
-        let accept =
-            "accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let accept = "accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
         let url = format!("http://{}/v2/{}/web/{path}", self.endpoint, self.name);
-        let output = Command::new("curl").args(["--silent", "--fail", "--header", accept, &url]).output();
+        let output = Command::new("curl")
+            .args(["--silent", "--fail", "--header", accept, &url])
+            .output();
         output.expect("curl starts").stdout
     }
 
@@ -54,15 +62,23 @@ impl Shop {
 
     /// The documents of this kind that refer to an image.
     fn attached(&self, image: &Digest, kind: &str) -> Vec<Vec<u8>> {
-        let index = self.json(&format!("manifests/{}", image.to_string().replace(':', "-")));
+        let index = self.json(&format!(
+            "manifests/{}",
+            image.to_string().replace(':', "-")
+        ));
         let entries = index["manifests"].as_array().expect("entries").iter();
         entries
             .filter(|entry| entry["artifactType"] == kind)
             .map(|entry| {
-                let artifact =
-                    self.json(&format!("manifests/{}", entry["digest"].as_str().expect("a digest")));
+                let artifact = self.json(&format!(
+                    "manifests/{}",
+                    entry["digest"].as_str().expect("a digest")
+                ));
                 assert_eq!(artifact["subject"]["digest"], image.to_string());
-                self.get(&format!("blobs/{}", artifact["layers"][0]["digest"].as_str().expect("a digest")))
+                self.get(&format!(
+                    "blobs/{}",
+                    artifact["layers"][0]["digest"].as_str().expect("a digest")
+                ))
             })
             .collect()
     }
@@ -78,9 +94,10 @@ impl Shop {
 
     /// A base image with the package database of this very machine.
     fn debian(&self) -> String {
-        for (from, to) in
-            [("/var/lib/dpkg/status", "base/status"), ("/usr/lib/os-release", "base/os-release")]
-        {
+        for (from, to) in [
+            ("/var/lib/dpkg/status", "base/status"),
+            ("/usr/lib/os-release", "base/os-release"),
+        ] {
             self.world.put(to, "");
             std::fs::copy(from, self.world.file(to)).expect("this is a Debian");
         }
@@ -89,10 +106,20 @@ impl Shop {
             "FROM scratch\nCOPY status /var/lib/dpkg/status\nCOPY os-release /usr/lib/os-release\n",
         );
         let base = format!("{}/{}/base:1", self.endpoint, self.name);
-        for arguments in [&["build", "--quiet", "--tag", &base, "base"][..], &["push", "--quiet", &base]] {
-            let done = Command::new("docker").args(arguments).current_dir(self.world.path()).output();
+        for arguments in [
+            &["build", "--quiet", "--tag", &base, "base"][..],
+            &["push", "--quiet", &base],
+        ] {
+            let done = Command::new("docker")
+                .args(arguments)
+                .current_dir(self.world.path())
+                .output();
             let done = done.expect("docker starts");
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            assert!(
+                done.status.success(),
+                "{}",
+                String::from_utf8_lossy(&done.stderr)
+            );
         }
         base
     }
@@ -103,37 +130,58 @@ fn components(bom: &Bom) -> &[Component] {
 }
 
 fn urls(bom: &Bom) -> Vec<String> {
-    components(bom).iter().filter_map(|component| Some(component.purl.as_ref()?.to_string())).collect()
+    components(bom)
+        .iter()
+        .filter_map(|component| Some(component.purl.as_ref()?.to_string()))
+        .collect()
 }
 
 /// The version of a package of this machine.
 fn installed(package: &str) -> String {
-    let output = Command::new("dpkg-query").args(["--show", "--showformat", "${Version}", package]).output();
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${Version}", package])
+        .output();
     String::from_utf8(output.expect("dpkg-query starts").stdout).expect("text")
 }
 
 #[test]
 fn what_is_in_an_image_is_listed_whichever_built_it() {
-    let Some(mut shop) = Shop::new("sbom: true") else { return };
+    let Some(mut shop) = Shop::new("sbom: true") else {
+        return;
+    };
     let base = shop.debian();
     shop.world.build.push(format!("base: \"{base}\""));
     shop.world.apply().code(0).says("what is in it is attached");
     let (packed, bill) = (shop.image(), shop.bill(&shop.image()));
     let dpkg = format!("pkg:deb/debian/dpkg@{}?", installed("dpkg"));
-    assert!(urls(&bill).iter().any(|url| url.starts_with(&dpkg)), "{dpkg}: {:?}", urls(&bill));
-    let file =
-        components(&bill).iter().find(|component| *component.name == *"/app/message.txt").expect("the file");
+    assert!(
+        urls(&bill).iter().any(|url| url.starts_with(&dpkg)),
+        "{dpkg}: {:?}",
+        urls(&bill)
+    );
+    let file = components(&bill)
+        .iter()
+        .find(|component| *component.name == *"/app/message.txt")
+        .expect("the file");
     let hashes = file.hashes.as_ref().expect("a hash");
     assert_eq!(hashes.0[0].content.0, Digest::of(b"v1").hex());
-    assert!(components(&bill).iter().any(|component| *component.name == *base), "its base");
+    assert!(
+        components(&bill)
+            .iter()
+            .any(|component| *component.name == *base),
+        "its base"
+    );
 
     // The same once more gives the same document, which is not attached twice.
-    shop.world.run(&["apply", "--env", "staging", "--auto-approve", "--rebuild"]).code(0);
+    shop.world
+        .run(&["apply", "--env", "staging", "--auto-approve", "--rebuild"])
+        .code(0);
     assert_eq!(shop.image(), packed);
     shop.bill(&packed);
 
     // A Dockerfile on the same base, which brings a package of its own.
-    shop.world.put("app/installed", "P:musl\nV:1.2.5-r9\nA:x86_64\no:musl\n");
+    shop.world
+        .put("app/installed", "P:musl\nV:1.2.5-r9\nA:x86_64\no:musl\n");
     shop.world.put(
         "app/Dockerfile",
         &format!(
@@ -149,17 +197,35 @@ fn what_is_in_an_image_is_listed_whichever_built_it() {
         .lines()
         .skip_while(|line| line.starts_with("      "))
         .fold(String::new(), |text, line| text + line + "\n");
-    let mut command = shop.world.command(&["apply", "--env", "staging", "--auto-approve"]);
-    shop.world.put("shipit.yaml", &format!("{before}    build: {{kind: docker, context: app}}\n{after}"));
+    let mut command = shop
+        .world
+        .command(&["apply", "--env", "staging", "--auto-approve"]);
+    shop.world.put(
+        "shipit.yaml",
+        &format!("{before}    build: {{kind: docker, context: app}}\n{after}"),
+    );
     let output = command.output().expect("shipit starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_ne!(shop.image(), packed);
     let bill = shop.bill(&shop.image());
     let urls = urls(&bill);
-    assert!(urls.iter().any(|url| url.starts_with(&dpkg)), "what the base brings is there: {urls:?}");
-    assert!(urls.iter().any(|url| url.starts_with("pkg:apk/debian/musl@1.2.5-r9?")), "{urls:?}");
     assert!(
-        !components(&bill).iter().any(|component| component.name.starts_with("/app/")),
+        urls.iter().any(|url| url.starts_with(&dpkg)),
+        "what the base brings is there: {urls:?}"
+    );
+    assert!(
+        urls.iter()
+            .any(|url| url.starts_with("pkg:apk/debian/musl@1.2.5-r9?")),
+        "{urls:?}"
+    );
+    assert!(
+        !components(&bill)
+            .iter()
+            .any(|component| component.name.starts_with("/app/")),
         "nobody knows who made them"
     );
 }
@@ -172,16 +238,31 @@ struct Keys<'a> {
 
 impl Keys<'_> {
     fn openssl(&self, arguments: &[&str]) {
-        let done = Command::new("openssl").args(arguments).current_dir(self.shop.world.path()).output();
+        let done = Command::new("openssl")
+            .args(arguments)
+            .current_dir(self.shop.world.path())
+            .output();
         let done = done.expect("openssl starts");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
 
     /// The signature of these bytes, in base64.
     fn sign(&self, payload: &[u8]) -> String {
         std::fs::write(self.shop.world.file("payload"), payload).expect("a file");
         let key = format!("{}.key", self.name);
-        self.openssl(&["dgst", "-sha256", "-sign", &key, "-out", "signature", "payload"]);
+        self.openssl(&[
+            "dgst",
+            "-sha256",
+            "-sign",
+            &key,
+            "-out",
+            "signature",
+            "payload",
+        ]);
         self.openssl(&["base64", "-A", "-in", "signature", "-out", "signature.txt"]);
         self.shop.world.read("signature.txt")
     }
@@ -191,14 +272,24 @@ impl Keys<'_> {
 fn payload(image: &Digest) -> Vec<u8> {
     let critical = serde_json::json!({"identity": {"docker-reference": "shop"}, "type": "cosign container image signature",
         "image": {"docker-manifest-digest": image}});
-    serde_json::json!({"critical": critical, "optional": null}).to_string().into_bytes()
+    serde_json::json!({"critical": critical, "optional": null})
+        .to_string()
+        .into_bytes()
 }
 
 impl Shop {
     fn keys(&self, name: &'static str) -> Keys<'_> {
         let keys = Keys { shop: self, name };
         let (private, public) = (format!("{name}.key"), format!("{name}.pub"));
-        keys.openssl(&["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", &private]);
+        keys.openssl(&[
+            "ecparam",
+            "-genkey",
+            "-name",
+            "prime256v1",
+            "-noout",
+            "-out",
+            &private,
+        ]);
         keys.openssl(&["ec", "-in", &private, "-pubout", "-out", &public]);
         keys
     }
@@ -212,25 +303,50 @@ impl Shop {
         };
         let header = format!("content-type: {kind}");
         let sent = Command::new("curl")
-            .args(["--silent", "--show-error", "--fail", "--request", method, "--header", &header])
+            .args([
+                "--silent",
+                "--show-error",
+                "--fail",
+                "--request",
+                method,
+                "--header",
+                &header,
+            ])
             .args(["--data-binary", "@body", &url])
             .current_dir(self.world.path())
             .output()
             .expect("curl starts");
-        assert!(sent.status.success(), "{url}: {}", String::from_utf8_lossy(&sent.stderr));
+        assert!(
+            sent.status.success(),
+            "{url}: {}",
+            String::from_utf8_lossy(&sent.stderr)
+        );
     }
 
     fn upload(&self, bytes: &[u8]) {
-        let url = format!("http://{}/v2/{}/web/blobs/uploads/", self.endpoint, self.name);
-        let output = Command::new("curl").args(["--silent", "--include", "--request", "POST", &url]).output();
+        let url = format!(
+            "http://{}/v2/{}/web/blobs/uploads/",
+            self.endpoint, self.name
+        );
+        let output = Command::new("curl")
+            .args(["--silent", "--include", "--request", "POST", &url])
+            .output();
         let output = String::from_utf8(output.expect("curl starts").stdout).expect("text");
-        let place = output
-            .lines()
-            .find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("location")));
+        let place = output.lines().find_map(|line| {
+            line.split_once(": ")
+                .filter(|(name, _)| name.eq_ignore_ascii_case("location"))
+        });
         let place = place.expect("a place").1.trim().to_owned();
-        let place = if place.starts_with('/') { format!("http://{}{place}", self.endpoint) } else { place };
-        let to =
-            format!("{place}{}digest={}", if place.contains('?') { '&' } else { '?' }, Digest::of(bytes));
+        let place = if place.starts_with('/') {
+            format!("http://{}{place}", self.endpoint)
+        } else {
+            place
+        };
+        let to = format!(
+            "{place}{}digest={}",
+            if place.contains('?') { '&' } else { '?' },
+            Digest::of(bytes)
+        );
         self.send("PUT", &to, "application/octet-stream", bytes);
     }
 
@@ -244,7 +360,12 @@ impl Shop {
             "layers": [layer]});
         let document = document.to_string().into_bytes();
         let digest = Digest::of(&document);
-        self.send("PUT", &format!("manifests/{}", tag.unwrap_or(digest.as_str())), manifest, &document);
+        self.send(
+            "PUT",
+            &format!("manifests/{}", tag.unwrap_or(digest.as_str())),
+            manifest,
+            &document,
+        );
         digest
     }
 
@@ -262,13 +383,15 @@ impl Shop {
         let statement = serde_json::json!({"_type": "https://in-toto.io/Statement/v1",
             "predicateType": "https://sigstore.dev/cosign/sign/v1", "subject": [{"digest": {"sha256": image.hex()}}]});
         let (kind, text) = ("application/vnd.in-toto+json", statement.to_string());
-        let signature = keys.sign(format!("DSSEv1 {} {kind} {} {text}", kind.len(), text.len()).as_bytes());
+        let signature =
+            keys.sign(format!("DSSEv1 {} {kind} {} {text}", kind.len(), text.len()).as_bytes());
         std::fs::write(self.world.file("statement"), &text).expect("a file");
         keys.openssl(&["base64", "-A", "-in", "statement", "-out", "statement.txt"]);
         let envelope = serde_json::json!({"payload": self.world.read("statement.txt"), "payloadType": kind,
             "signatures": [{"sig": signature}]});
         let media_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
-        let bundle = serde_json::json!({"mediaType": media_type, "dsseEnvelope": envelope}).to_string();
+        let bundle =
+            serde_json::json!({"mediaType": media_type, "dsseEnvelope": envelope}).to_string();
         let layer = serde_json::json!({"mediaType": media_type, "size": bundle.len(), "digest": Digest::of(bundle.as_bytes())});
         let artifact = self.artifact(None, media_type, &layer, bundle.as_bytes());
         // This registry lists no referrers itself: the tag that the specification gives for that does.
@@ -286,12 +409,21 @@ impl Shop {
 
 #[test]
 fn an_image_gets_traffic_when_it_is_signed_and_not_before() {
-    let Some(mut shop) = Shop::new("provenance: true") else { return };
-    shop.world.staging =
-        vec!["promotion: {before: [{signature: {keys: [cosign.pub]}}], probe: {linger: 50ms}}".to_owned()];
+    let Some(mut shop) = Shop::new("provenance: true") else {
+        return;
+    };
+    shop.world.staging = vec![
+        "promotion: {before: [{signature: {keys: [cosign.pub]}}], probe: {linger: 50ms}}"
+            .to_owned(),
+    ];
     let (right, wrong) = (shop.keys("cosign"), shop.keys("other"));
     let refused = |reason: &str| {
-        shop.world.apply().code(1).says(reason).says("cosign sign --key").says("signed by cosign.pub");
+        shop.world
+            .apply()
+            .code(1)
+            .says(reason)
+            .says("cosign sign --key")
+            .says("signed by cosign.pub");
     };
     refused("the image of web is not signed");
     let image = shop.image();
@@ -310,56 +442,89 @@ fn an_image_gets_traffic_when_it_is_signed_and_not_before() {
     shop.sign(&image, &large, &right.sign(&large));
     refused("it is larger than 256 KiB");
     let live = crate::support::http::get(&shop.world.live_address(), "/");
-    assert!(!live.is_ok_and(|answer| answer.body == "v1"), "nothing of it got traffic");
+    assert!(
+        !live.is_ok_and(|answer| answer.body == "v1"),
+        "nothing of it got traffic"
+    );
     shop.sign(&image, &payload(&image), &right.sign(&payload(&image)));
     assert!(!plan().stdout.contains("not signed"));
-    shop.world.apply().code(0).says("web is signed by cosign.pub").says("is active");
+    shop.world
+        .apply()
+        .code(0)
+        .says("web is signed by cosign.pub")
+        .says("is active");
     assert_eq!(shop.world.get(), "v1");
     assert_eq!(shop.image(), image, "it was built once");
 }
 
 #[test]
 fn a_release_that_waits_is_signed_while_it_waits() {
-    let Some(mut shop) = Shop::new("sbom: true") else { return };
+    let Some(mut shop) = Shop::new("sbom: true") else {
+        return;
+    };
     shop.world.staging = vec![
         "promotion: {mode: manual, before: [{signature: {keys: [cosign.pub]}}], probe: {linger: 50ms}}"
             .to_owned(),
     ];
     let right = shop.keys("cosign");
-    shop.world.apply().code(0).says("must be signed when it is promoted").says("waits in blue");
+    shop.world
+        .apply()
+        .code(0)
+        .says("must be signed when it is promoted")
+        .says("waits in blue");
     let promote = ["promote", "blue", "--env", "staging", "--auto-approve"];
-    shop.world.run(&promote).code(1).says("the image of web is not signed");
+    shop.world
+        .run(&promote)
+        .code(1)
+        .says("the image of web is not signed");
     shop.sign_with_bundle(&shop.image(), &right);
-    shop.world.run(&promote).code(0).says("web is signed by cosign.pub");
+    shop.world
+        .run(&promote)
+        .code(0)
+        .says("web is signed by cosign.pub");
     assert_eq!(shop.world.get(), "v1");
     // With another key, what the first one has signed does not count any more.
     let right = shop.keys("cosign");
     shop.world.message("v2");
     shop.world.apply().code(0).says("waits in green");
     let promote = ["promote", "green", "--env", "staging", "--auto-approve"];
-    shop.world.run(&promote).code(1).says("the image of web is not signed");
+    shop.world
+        .run(&promote)
+        .code(1)
+        .says("the image of web is not signed");
     assert_eq!(shop.world.get(), "v1");
     shop.sign_with_bundle(&shop.image(), &right);
     shop.world.run(&promote).code(0);
     assert_eq!(shop.world.get(), "v2");
     // A rollback asks for nothing: what it goes back to had its promotion.
-    shop.world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0);
+    shop.world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0);
     assert_eq!(shop.world.get(), "v1");
 }
 
 #[test]
 fn a_key_that_cannot_be_used_is_told_with_its_place() {
     let mut world = World::new();
-    world.staging =
-        vec!["promotion:\n  before:\n    - signature: {keys: [missing.pub, shipit.yaml]}\n".to_owned()];
+    world.staging = vec![
+        "promotion:\n  before:\n    - signature: {keys: [missing.pub, shipit.yaml]}\n".to_owned(),
+    ];
     world.project.push("cluster: {runtime: docker}".to_owned());
-    world.project.push("registry: {kind: oci, endpoint: \"127.0.0.1:9\"}".to_owned());
+    world
+        .project
+        .push("registry: {kind: oci, endpoint: \"127.0.0.1:9\"}".to_owned());
     let said = world.run(&["validate"]).code(1);
     said.says("missing.pub: No such file")
         .says("staging.yaml:3:26")
         .says("shipit.yaml: there is no `-----BEGIN PUBLIC KEY-----`");
-    world.staging = vec!["strategy: rolling\npromotion: {after: [{signature: {keys: []}}]}\n".to_owned()];
+    world.staging =
+        vec!["strategy: rolling\npromotion: {after: [{signature: {keys: []}}]}\n".to_owned()];
     world.project.pop();
-    let said = world.run(&["validate"]).code(1).says("there is no key").says("too late after the switch");
-    said.says("this registry keeps no signatures").says("can wait for its signature");
+    let said = world
+        .run(&["validate"])
+        .code(1)
+        .says("there is no key")
+        .says("too late after the switch");
+    said.says("this registry keeps no signatures")
+        .says("can wait for its signature");
 }

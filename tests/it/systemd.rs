@@ -14,11 +14,17 @@ fn world(user: &'static str) -> Option<(World, Machine)> {
         "SHIPIT_TEST_SYSTEMD names no machine"
     );
     let Some(folder) = folder else {
-        eprintln!("SKIPPED: SHIPIT_TEST_SYSTEMD names no machine (`tests/systemd/up FOLDER` starts one)");
+        eprintln!(
+            "SKIPPED: SHIPIT_TEST_SYSTEMD names no machine (`tests/systemd/up FOLDER` starts one)"
+        );
         return None;
     };
     let name = std::fs::read_to_string(Path::new(&folder).join("name")).expect("its name");
-    let machine = Machine { name: name.trim().to_owned(), folder: folder.into(), user };
+    let machine = Machine {
+        name: name.trim().to_owned(),
+        folder: folder.into(),
+        user,
+    };
     let mut world = World::on(machine.clone());
     world.project = vec!["cluster: {runtime: systemd}".to_owned()];
     Some((world, machine))
@@ -27,23 +33,39 @@ fn world(user: &'static str) -> Option<(World, Machine)> {
 /// What a shell on the machine says.
 fn shell(machine: &Machine, script: &str) -> String {
     let env = [("XDG_RUNTIME_DIR", "/run/user/1000".to_owned())];
-    let env = if machine.user == "root" { &env[..0] } else { &env[..] };
-    let output =
-        machine.command("sh", Path::new("/"), env).args(["-c", script]).output().expect("docker starts");
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim().to_owned()
+    let env = if machine.user == "root" {
+        &env[..0]
+    } else {
+        &env[..]
+    };
+    let output = machine
+        .command("sh", Path::new("/"), env)
+        .args(["-c", script])
+        .output()
+        .expect("docker starts");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        .trim()
+        .to_owned()
 }
 
 fn systemctl(machine: &Machine, arguments: &str) -> String {
     let whose = if machine.user == "root" { "" } else { "--user" };
-    shell(machine, &format!("systemctl {whose} --no-pager {arguments}"))
+    shell(
+        machine,
+        &format!("systemctl {whose} --no-pager {arguments}"),
+    )
 }
 
 /// The units of a world, by the folder that they work in.
 fn units(world: &World, machine: &Machine) -> Vec<String> {
-    let shown = systemctl(machine, "show --all --property=Id,WorkingDirectory 'shipit-*'");
+    let shown = systemctl(
+        machine,
+        "show --all --property=Id,WorkingDirectory 'shipit-*'",
+    );
     let folder = format!("WorkingDirectory={}", world.agent_folder().display());
     let mine = shown.split("\n\n").filter(|unit| unit.contains(&folder));
-    mine.filter_map(|unit| Some(unit.split_once("Id=")?.1.lines().next()?.to_owned())).collect()
+    mine.filter_map(|unit| Some(unit.split_once("Id=")?.1.lines().next()?.to_owned()))
+        .collect()
 }
 
 fn property(machine: &Machine, unit: &str, name: &str) -> String {
@@ -52,16 +74,29 @@ fn property(machine: &Machine, unit: &str, name: &str) -> String {
 
 #[test]
 fn two_releases_run_as_units_and_nothing_of_them_stays() {
-    let Some((mut world, machine)) = world("root") else { return };
-    world.service.insert("resources".to_owned(), "{cpu_limit: 500m, memory_limit: 256Mi}".to_owned());
-    world.service.insert("stop_grace".to_owned(), "7s".to_owned());
+    let Some((mut world, machine)) = world("root") else {
+        return;
+    };
+    world.service.insert(
+        "resources".to_owned(),
+        "{cpu_limit: 500m, memory_limit: 256Mi}".to_owned(),
+    );
+    world
+        .service
+        .insert("stop_grace".to_owned(), "7s".to_owned());
     world.apply().code(0);
     assert_eq!(world.get(), "v1");
     let first = units(&world, &machine);
     assert_eq!(first.len(), 1, "{first:?}");
-    assert!(first[0].starts_with("shipit-shop-staging-blue-web-0-"), "{first:?}");
+    assert!(
+        first[0].starts_with("shipit-shop-staging-blue-web-0-"),
+        "{first:?}"
+    );
     for (name, value) in [
-        ("Description", "shipit: shop/staging, web.0 of release 1 in blue"),
+        (
+            "Description",
+            "shipit: shop/staging, web.0 of release 1 in blue",
+        ),
         ("CPUQuotaPerSecUSec", "500ms"),
         ("MemoryMax", "268435456"),
         ("NoNewPrivileges", "yes"),
@@ -71,29 +106,48 @@ fn two_releases_run_as_units_and_nothing_of_them_stays() {
     ] {
         assert_eq!(property(&machine, &first[0], name), value, "{name}");
     }
-    world.run(&["logs", "--env", "staging"]).code(0).says("storefront listens");
+    world
+        .run(&["logs", "--env", "staging"])
+        .code(0)
+        .says("storefront listens");
     world.message("v2");
     world.apply().code(0).says("0 of ");
     assert_eq!(world.get(), "v2");
-    world.run(&["rollback", "--env", "staging", "--auto-approve"]).code(0).says("0 of ");
+    world
+        .run(&["rollback", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("0 of ");
     assert_eq!(world.get(), "v1");
-    world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+    world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
     assert_eq!(units(&world, &machine), Vec::<String>::new());
-    let left = std::fs::read_dir(world.agent_folder().join("units")).expect("a folder").count();
+    let left = std::fs::read_dir(world.agent_folder().join("units"))
+        .expect("a folder")
+        .count();
     assert_eq!(left, 0);
 }
 
 #[test]
 fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
     for user in ["root", "kim"] {
-        let Some((world, machine)) = world(user) else { return };
+        let Some((world, machine)) = world(user) else {
+            return;
+        };
         world.apply().code(0);
         let before = units(&world, &machine);
         let pid = property(&machine, &before[0], "MainPID");
-        shell(&machine, &format!("kill -KILL {}", world.agent_pid().expect("an agent")));
+        shell(
+            &machine,
+            &format!("kill -KILL {}", world.agent_pid().expect("an agent")),
+        );
         // What an agent left that died between starting a unit and writing it down.
         let folder = world.agent_folder();
-        let run = if user == "root" { "systemd-run" } else { "systemd-run --user" };
+        let run = if user == "root" {
+            "systemd-run"
+        } else {
+            "systemd-run --user"
+        };
         let made = shell(
             &machine,
             &format!(
@@ -106,8 +160,16 @@ fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
         assert_eq!(units(&world, &machine).len(), 2);
         world.run(&["status", "--env", "staging"]).code(0);
         assert_eq!(world.get(), "v1");
-        assert_eq!(units(&world, &machine), before, "the same unit, and the stray is gone");
-        assert_eq!(property(&machine, &before[0], "MainPID"), pid, "the same process");
+        assert_eq!(
+            units(&world, &machine),
+            before,
+            "the same unit, and the stray is gone"
+        );
+        assert_eq!(
+            property(&machine, &before[0], "MainPID"),
+            pid,
+            "the same process"
+        );
         // One that somebody kills is started again, by the agent, as another unit.
         shell(&machine, &format!("kill -KILL {pid}"));
         until("it is started again", || {
@@ -115,22 +177,30 @@ fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
             now.len() == 1 && now != before
         });
         until("it answers", || {
-            crate::support::http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+            crate::support::http::get(&world.live_address(), "/")
+                .is_ok_and(|answer| answer.body == "v1")
         });
         let status = world.status();
         let instance = &status["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0];
         assert_eq!(instance["last_exit"], "signal 9 (SIGKILL)");
-        world.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
+        world
+            .run(&["destroy", "--env", "staging", "--auto-approve"])
+            .code(0);
         assert_eq!(units(&world, &machine), Vec::<String>::new());
     }
 }
 
 #[test]
 fn a_unit_that_ended_while_no_agent_was_there_is_started_anew() {
-    let Some((world, machine)) = world("root") else { return };
+    let Some((world, machine)) = world("root") else {
+        return;
+    };
     world.apply().code(0);
     let before = units(&world, &machine);
-    shell(&machine, &format!("kill -KILL {}", world.agent_pid().expect("an agent")));
+    shell(
+        &machine,
+        &format!("kill -KILL {}", world.agent_pid().expect("an agent")),
+    );
     systemctl(&machine, &format!("kill --signal=KILL {}", before[0]));
     world.run(&["status", "--env", "staging"]).code(0);
     until("another runs", || {
@@ -141,20 +211,35 @@ fn a_unit_that_ended_while_no_agent_was_there_is_started_anew() {
 
 #[test]
 fn what_systemd_would_read_otherwise_arrives_as_it_was_written() {
-    let Some((mut world, machine)) = world("root") else { return };
-    world.env.insert("TOKEN".to_owned(), "{secret: token}".to_owned());
-    world.env.insert("ODD".to_owned(), r#"'a "b" \ `c` $HOME %h é'"#.to_owned());
-    world.put("token", &format!("{CANARY} \"q\" \\ $HOME %n\nsecond line\n"));
-    world.staging.push("secrets: {token: {file: token}}".to_owned());
+    let Some((mut world, machine)) = world("root") else {
+        return;
+    };
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world
+        .env
+        .insert("ODD".to_owned(), r#"'a "b" \ `c` $HOME %h é'"#.to_owned());
+    world.put(
+        "token",
+        &format!("{CANARY} \"q\" \\ $HOME %n\nsecond line\n"),
+    );
+    world
+        .staging
+        .push("secrets: {token: {file: token}}".to_owned());
     let program = crate::support::storefront().display().to_string();
     let script = format!("'echo \"said $ODD $0 $1 5%n\"; exec {program}'");
-    world
-        .service
-        .insert("command".to_owned(), format!("[/bin/sh, -c, {script}, '$$ %h ${{HOME}}', '$HOME']"));
+    world.service.insert(
+        "command".to_owned(),
+        format!("[/bin/sh, -c, {script}, '$$ %h ${{HOME}}', '$HOME']"),
+    );
     world.apply().code(0);
     let said = r#"said a "b" \ `c` $HOME %h é $$ %h ${HOME} $HOME 5%n"#;
     world.run(&["logs", "--env", "staging"]).code(0).says(said);
-    assert_eq!(world.get_path("/env?TOKEN"), format!("{CANARY} \"q\" \\ $HOME %n\nsecond line"));
+    assert_eq!(
+        world.get_path("/env?TOKEN"),
+        format!("{CANARY} \"q\" \\ $HOME %n\nsecond line")
+    );
     let unit = units(&world, &machine).remove(0);
     // Nowhere but in the process: not in what systemd shows of the unit and has written of it, nor in an argument.
     for place in [
@@ -171,25 +256,37 @@ fn what_systemd_would_read_otherwise_arrives_as_it_was_written() {
 
 #[test]
 fn a_start_that_fails_is_told_and_leaves_nothing() {
-    let Some((mut world, machine)) = world("root") else { return };
+    let Some((mut world, machine)) = world("root") else {
+        return;
+    };
     world.service.insert(
         "health".to_owned(),
         "{run: [test, -e, message.txt], interval: 100ms, start_within: 500ms}".to_owned(),
     );
     world.apply().code(1).says("ended with exit code 1");
-    world
-        .service
-        .insert("health".to_owned(), "{run: [test, -e, app/message.txt], interval: 100ms}".to_owned());
+    world.service.insert(
+        "health".to_owned(),
+        "{run: [test, -e, app/message.txt], interval: 100ms}".to_owned(),
+    );
     world.apply().code(0);
-    world.service.insert("health".to_owned(), "{path: /healthz, interval: 100ms}".to_owned());
+    world.service.insert(
+        "health".to_owned(),
+        "{path: /healthz, interval: 100ms}".to_owned(),
+    );
     for (command, why) in [
         ("[/no/such/program]", "/no/such/program"),
         ("[sh, -c, exit 7]", "exit code 7"),
         ("[/etc/passwd]", "it cannot be executed"),
     ] {
-        world.service.insert("command".to_owned(), command.to_owned());
+        world
+            .service
+            .insert("command".to_owned(), command.to_owned());
         world.apply().code(1).says(why);
-        assert_eq!(units(&world, &machine).len(), 1, "only the one of release 1");
+        assert_eq!(
+            units(&world, &machine).len(),
+            1,
+            "only the one of release 1"
+        );
     }
     assert_eq!(world.get(), "v1");
 }
@@ -203,8 +300,17 @@ fn a_machine_without_systemd_is_told_so_before_anything_is_done() {
     let mut world = World::new();
     world.project = vec!["cluster: {runtime: systemd}".to_owned()];
     world.run(&["validate"]).code(0);
-    for command in [&["plan", "--env", "staging"][..], &["apply", "--env", "staging", "--auto-approve"]] {
-        world.run(command).code(1).says("this machine is not run by systemd").says("runtime: auto");
+    for command in [
+        &["plan", "--env", "staging"][..],
+        &["apply", "--env", "staging", "--auto-approve"],
+    ] {
+        world
+            .run(command)
+            .code(1)
+            .says("this machine is not run by systemd")
+            .says("runtime: auto");
     }
-    world.run(&["doctor", "--env", "staging"]).says("this machine is not run by systemd");
+    world
+        .run(&["doctor", "--env", "staging"])
+        .says("this machine is not run by systemd");
 }

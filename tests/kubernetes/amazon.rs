@@ -26,27 +26,42 @@ impl Cloud {
     fn new() -> Option<Self> {
         let admin = admin()?;
         let Ok(endpoint) = std::env::var("SHIPIT_TEST_AWS") else {
-            assert!(std::env::var_os("SHIPIT_TEST_REAL").is_none(), "SHIPIT_TEST_AWS is not set");
+            assert!(
+                std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+                "SHIPIT_TEST_AWS is not set"
+            );
             #[allow(clippy::print_stderr)]
             {
                 eprintln!("SKIPPED: no moto; `tests/aws/up FOLDER` starts one");
             }
             return None;
         };
-        let folder = tempfile::Builder::new().prefix("aws").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("aws")
+            .tempdir()
+            .expect("a folder");
         let name = format!("a{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let who = [
             ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
             ("AWS_SECRET_ACCESS_KEY", "canary-secret-key-5e1d"),
         ];
-        let who = who.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Some(Self { admin, endpoint, folder, name, who })
+        let who = who
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec();
+        Some(Self {
+            admin,
+            endpoint,
+            folder,
+            name,
+            who,
+        })
     }
 
     /// What moto lacks, in front of it. Tokens are signed for moto itself, which the control plane asks.
     fn pretend(&mut self) -> Pretend {
         let pretend = Pretend::start(self.endpoint.trim_start_matches("http://"));
-        self.who.push(("AWS_ENDPOINT_URL_STS".to_owned(), self.endpoint.clone()));
+        self.who
+            .push(("AWS_ENDPOINT_URL_STS".to_owned(), self.endpoint.clone()));
         self.endpoint = format!("http://{}", pretend.address);
         pretend
     }
@@ -86,7 +101,10 @@ impl Cloud {
     fn run(&self, arguments: &[&str]) -> Said {
         let said = Said::from(&self.command(arguments).output().expect("shipit starts"));
         for text in [&said.stdout, &said.stderr] {
-            assert!(!text.contains("canary-secret-key") && !text.contains("k8s-aws-v1."), "{text}");
+            assert!(
+                !text.contains("canary-secret-key") && !text.contains("k8s-aws-v1."),
+                "{text}"
+            );
         }
         said
     }
@@ -118,13 +136,21 @@ impl Cloud {
     fn pushed(&self) -> (String, String) {
         let ask = |path: &str, header: &str| {
             let url = format!("http://{}/v2/{}/web/{path}", self.admin.registry, self.name);
-            let output = Command::new("curl").args(["--silent", "--fail", "--header", header, &url]).output();
+            let output = Command::new("curl")
+                .args(["--silent", "--fail", "--header", header, &url])
+                .output();
             output.expect("curl starts").stdout
         };
         let tags: Value = serde_json::from_slice(&ask("tags/list", "a: b")).expect("JSON");
         let tag = tags["tags"][0].as_str().expect("a tag").to_owned();
-        let manifest = ask(&format!("manifests/{tag}"), "accept: application/vnd.oci.image.manifest.v1+json");
-        (shipit::model::Digest::of(&manifest).to_string(), String::from_utf8(manifest).expect("text"))
+        let manifest = ask(
+            &format!("manifests/{tag}"),
+            "accept: application/vnd.oci.image.manifest.v1+json",
+        );
+        (
+            shipit::model::Digest::of(&manifest).to_string(),
+            String::from_utf8(manifest).expect("text"),
+        )
     }
 
     /// Asks Amazon directly, as somebody else would.
@@ -133,12 +159,28 @@ impl Cloud {
         let scope = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/ecr/aws4_request, SignedHeaders=host, \
                      Signature=-";
         let output = Command::new("curl")
-            .args(["--silent", "--fail-with-body", "--header", &target, "--header", scope])
-            .args(["--header", "content-type: application/x-amz-json-1.1", "--data", &body.to_string()])
+            .args([
+                "--silent",
+                "--fail-with-body",
+                "--header",
+                &target,
+                "--header",
+                scope,
+            ])
+            .args([
+                "--header",
+                "content-type: application/x-amz-json-1.1",
+                "--data",
+                &body.to_string(),
+            ])
             .arg(&self.endpoint)
             .output()
             .expect("curl starts");
-        assert!(output.status.success(), "{operation}: {}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{operation}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 }
@@ -152,7 +194,10 @@ const CLUSTER: &str = "  create: {version: \"1.33\", role: \"arn:aws:iam::123456
 fn from_an_empty_account_to_live_in_one_apply() {
     let Some(cloud) = Cloud::new() else { return };
     cloud.put("app/a.txt", "v1");
-    cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", CLUSTER);
+    cloud.configure(
+        "  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n",
+        CLUSTER,
+    );
     cloud
         .plan()
         .code(2)
@@ -160,10 +205,15 @@ fn from_an_empty_account_to_live_in_one_apply() {
         .says("Plan: 1 build, 7 new, 1 switch.");
     cloud.apply().code(0).says("blue is active");
     cloud.plan().code(0).says("No changes");
-    let facts = cloud.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+    let facts = cloud
+        .run(&["status", "--env", "staging", "--output", "json"])
+        .code(0);
     let facts: Value = serde_json::from_str(&facts.stdout).expect("JSON");
     assert_eq!(facts["facts"]["active"], "blue");
-    cloud.run(&["doctor", "--env", "staging"]).code(0).says("Amazon knows this identity");
+    cloud
+        .run(&["doctor", "--env", "staging"])
+        .code(0)
+        .says("Amazon knows this identity");
 
     // Somebody changes a repository by hand: it is shown field by field, and set back.
     let name = format!("{}/web", cloud.name);
@@ -171,17 +221,35 @@ fn from_an_empty_account_to_live_in_one_apply() {
         "PutImageTagMutability",
         &serde_json::json!({"repositoryName": name, "imageTagMutability": "MUTABLE"}),
     );
-    cloud.ecr("DeleteLifecyclePolicy", &serde_json::json!({"repositoryName": name}));
-    cloud.plan().code(2).says("immutable_tags").says("lifecycle").says("Plan: 1 change,");
+    cloud.ecr(
+        "DeleteLifecyclePolicy",
+        &serde_json::json!({"repositoryName": name}),
+    );
+    cloud
+        .plan()
+        .code(2)
+        .says("immutable_tags")
+        .says("lifecycle")
+        .says("Plan: 1 change,");
     cloud.apply().code(0);
-    let set = cloud.ecr("DescribeRepositories", &serde_json::json!({"repositoryNames": [name]}));
+    let set = cloud.ecr(
+        "DescribeRepositories",
+        &serde_json::json!({"repositoryNames": [name]}),
+    );
     assert_eq!(set["repositories"][0]["imageTagMutability"], "IMMUTABLE");
     cloud.plan().code(0).says("No changes");
 
     // What cannot be changed is made anew, and what left the configuration goes; one after the other.
     let changed = CLUSTER.replace("[\"a*\"]", "[\"a*\", \"b*\"]");
-    let changed = changed.split("    jobs:").next().expect("a part").to_owned();
-    cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", &changed);
+    let changed = changed
+        .split("    jobs:")
+        .next()
+        .expect("a part")
+        .to_owned();
+    cloud.configure(
+        "  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n",
+        &changed,
+    );
     cloud
         .plan()
         .code(2)
@@ -192,10 +260,19 @@ fn from_an_empty_account_to_live_in_one_apply() {
 
     // What this endpoint does not know is said, and nothing else is touched.
     let newer = changed.replace("1.33", "1.35");
-    cloud.configure("  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n", &newer);
-    cloud.apply().code(1).says("the endpoint does not know UpdateClusterVersion");
+    cloud.configure(
+        "  immutable_tags: true\n  retention: {tagged: 30, untagged: 7d}\n",
+        &newer,
+    );
+    cloud
+        .apply()
+        .code(1)
+        .says("the endpoint does not know UpdateClusterVersion");
     cloud.configure("", &changed);
-    cloud.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0).says("the infrastructure stays");
+    cloud
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0)
+        .says("the infrastructure stays");
 }
 
 #[test]
@@ -205,13 +282,26 @@ fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
     cloud.configure("  retention: {tagged: 30}\n", CLUSTER);
     cloud.apply().code(0).says("blue is active");
     // moto has no registry behind it: what was pushed is told to it.
-    let status = cloud.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+    let status = cloud
+        .run(&["status", "--env", "staging", "--output", "json"])
+        .code(0);
     let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
-    let live = status["facts"]["slots"]["blue"]["workloads"]["web"]["spec"]["image"]["value"].clone();
-    let live = live.as_str().map_or_else(|| panic!("no image in {status}"), str::to_owned);
+    let live =
+        status["facts"]["slots"]["blue"]["workloads"]["web"]["spec"]["image"]["value"].clone();
+    let live = live
+        .as_str()
+        .map_or_else(|| panic!("no image in {status}"), str::to_owned);
     let manifest = Command::new("curl")
-        .args(["--silent", "--fail", "--header", "accept: application/vnd.oci.image.manifest.v1+json"])
-        .arg(format!("http://{}/v2/{}/web/manifests/{live}", cloud.admin.registry, cloud.name))
+        .args([
+            "--silent",
+            "--fail",
+            "--header",
+            "accept: application/vnd.oci.image.manifest.v1+json",
+        ])
+        .arg(format!(
+            "http://{}/v2/{}/web/manifests/{live}",
+            cloud.admin.registry, cloud.name
+        ))
         .output()
         .expect("curl starts");
     let name = format!("{}/web", cloud.name);
@@ -220,11 +310,22 @@ fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
             "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json"});
         cloud.ecr("PutImage", &body)
     };
-    let stored = put(&String::from_utf8(manifest.stdout).expect("text"), "src-live", &live);
-    assert_eq!(stored["image"]["imageId"]["imageDigest"].as_str(), Some(live.as_str()));
+    let stored = put(
+        &String::from_utf8(manifest.stdout).expect("text"),
+        "src-live",
+        &live,
+    );
+    assert_eq!(
+        stored["image"]["imageId"]["imageDigest"].as_str(),
+        Some(live.as_str())
+    );
     // moto's clock has seconds, and the rule counts the newest.
-    let second =
-        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+    let second = || {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("a time")
+            .as_secs()
+    };
     let pushed = second();
     crate::site::until("the clock goes on", || second() > pushed);
     put(
@@ -233,7 +334,11 @@ fn a_lifecycle_policy_that_would_take_the_live_image_is_refused() {
         &format!("sha256:{}", "b".repeat(64)),
     );
     cloud.configure("  retention: {tagged: 1}\n", CLUSTER);
-    cloud.plan().code(6).says("would expire").says("which is live in staging");
+    cloud
+        .plan()
+        .code(6)
+        .says("would expire")
+        .says("which is live in staging");
     cloud.configure("  retention: {tagged: 2}\n", CLUSTER);
     cloud.plan().code(2).says("lifecycle");
 }
@@ -251,20 +356,42 @@ fn a_cluster_s_settings_and_its_machines_are_changed_in_place() {
     };
     cloud.configure("", &cluster("", 3));
     // Digits stay as they are written: 1.30 is not 1.3.
-    cloud.plan().code(2).says("+ 1.30").says("node_group.workers");
+    cloud
+        .plan()
+        .code(2)
+        .says("+ 1.30")
+        .says("node_group.workers");
     cloud.apply().code(0).says("blue is active");
     cloud.plan().code(0).says("No changes");
-    cloud.configure("", &cluster(", logging: [api, audit], tags: {team: shop}", 5));
-    cloud.plan().code(2).says("+ api, audit").says("- 3").says("+ 5").says("Plan: 2 changes");
+    cloud.configure(
+        "",
+        &cluster(", logging: [api, audit], tags: {team: shop}", 5),
+    );
+    cloud
+        .plan()
+        .code(2)
+        .says("+ api, audit")
+        .says("- 3")
+        .says("+ 5")
+        .says("Plan: 2 changes");
     cloud.apply().code(0);
     cloud.plan().code(0).says("No changes");
     // Machines with another role are other machines.
     let other = cluster(", logging: [api, audit]", 5).replace("m7i.large", "m7i.xlarge");
     cloud.configure("", &other);
-    cloud.plan().code(2).says("± node_group.workers       is made anew: instance_types cannot be changed");
+    cloud
+        .plan()
+        .code(2)
+        .says("± node_group.workers       is made anew: instance_types cannot be changed");
     // Another cluster would have nothing in it.
-    cloud.configure("", &cluster("", 5).replace("subnet-2, subnet-1]", "subnet-3]"));
-    cloud.plan().code(6).says("subnets is subnet-1, subnet-2 and cannot become subnet-3");
+    cloud.configure(
+        "",
+        &cluster("", 5).replace("subnet-2, subnet-1]", "subnet-3]"),
+    );
+    cloud
+        .plan()
+        .code(6)
+        .says("subnets is subnet-1, subnet-2 and cannot become subnet-3");
 }
 
 #[test]
@@ -273,11 +400,18 @@ fn what_a_scan_found_decides_and_no_result_is_not_clean() {
     cloud.put("app/a.txt", "v1");
     cloud.configure("  scan_on_push: true\n", CLUSTER);
     let gate = |scan: &str| {
-        cloud.put("environments/staging.yaml", &format!("promotion: {{before: [{{scan: {scan}}}]}}\n"));
+        cloud.put(
+            "environments/staging.yaml",
+            &format!("promotion: {{before: [{{scan: {scan}}}]}}\n"),
+        );
     };
     gate("{}");
     // moto has no registry behind it, and does not know the image.
-    cloud.apply().code(1).says("there is no result").says("does not have the image");
+    cloud
+        .apply()
+        .code(1)
+        .says("there is no result")
+        .says("does not have the image");
     let manifest = cloud.pushed();
     let body = serde_json::json!({"repositoryName": format!("{}/web", cloud.name), "imageManifest": manifest.1,
         "imageTag": "x", "imageDigest": manifest.0,
@@ -293,11 +427,17 @@ fn what_a_scan_found_decides_and_no_result_is_not_clean() {
 fn an_image_that_nobody_signed_gets_no_traffic() {
     let Some(cloud) = Cloud::new() else { return };
     cloud.put("app/a.txt", "v1");
-    cloud.put("cosign.pub", include_str!("../../src/model/signature/rsa.pub"));
+    cloud.put(
+        "cosign.pub",
+        include_str!("../../src/model/signature/rsa.pub"),
+    );
     cloud.configure("  provenance: true\n  sbom: true\n", CLUSTER);
     let gate = "promotion: {before: [{signature: {keys: [cosign.pub]}}]}\n";
     cloud.put("environments/staging.yaml", gate);
-    let repository = format!("cosign sign --key KEY {}/{}/web@", cloud.admin.registry, cloud.name);
+    let repository = format!(
+        "cosign sign --key KEY {}/{}/web@",
+        cloud.admin.registry, cloud.name
+    );
     cloud
         .apply()
         .code(1)
@@ -317,11 +457,19 @@ fn every_way_to_be_refused_by_amazon_says_what_to_do() {
         let mut command = cloud.command(&["plan", "--env", "staging"]);
         Said::from(&command.env(name, value).output().expect("shipit starts"))
     };
-    with("AWS_ENDPOINT_URL", "http://127.0.0.1:9").code(1).says("AWS_ENDPOINT_URL and the proxy");
+    with("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        .code(1)
+        .says("AWS_ENDPOINT_URL and the proxy");
     let mut command = cloud.command(&["plan", "--env", "staging"]);
-    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
-    command.env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", cloud.path());
-    Said::from(&command.output().expect("shipit starts")).code(1).says("aws sso login");
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    command
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HOME", cloud.path());
+    Said::from(&command.output().expect("shipit starts"))
+        .code(1)
+        .says("aws sso login");
 }
 
 #[test]
@@ -329,16 +477,31 @@ fn what_an_endpoint_does_not_know_is_said() {
     let Some(cloud) = Cloud::new() else { return };
     cloud.put("app/a.txt", "v1");
     cloud.configure("", "  addons: {coredns: {}}\n");
-    cloud.plan().code(1).says("the endpoint does not know DescribeAddon").says("AWS_ENDPOINT_URL");
-    cloud.configure("", "  access: {\"arn:aws:iam::123456789012:role/a\": {groups: [a]}}\n");
-    cloud.plan().code(1).says("the endpoint does not know DescribeAccessEntry");
+    cloud
+        .plan()
+        .code(1)
+        .says("the endpoint does not know DescribeAddon")
+        .says("AWS_ENDPOINT_URL");
+    cloud.configure(
+        "",
+        "  access: {\"arn:aws:iam::123456789012:role/a\": {groups: [a]}}\n",
+    );
+    cloud
+        .plan()
+        .code(1)
+        .says("the endpoint does not know DescribeAccessEntry");
     cloud.configure("  pull_through: {hub: {upstream: quay.io}}\n", "");
-    cloud.plan().code(1).says("the endpoint does not know DescribePullThroughCacheRules");
+    cloud
+        .plan()
+        .code(1)
+        .says("the endpoint does not know DescribePullThroughCacheRules");
 }
 
 #[test]
 fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_others() {
-    let Some(mut cloud) = Cloud::new() else { return };
+    let Some(mut cloud) = Cloud::new() else {
+        return;
+    };
     let pretend = cloud.pretend();
     cloud.put("app/a.txt", "v1");
     let others = json!({"destinations": [{"region": "us-east-1", "registryId": "999999999999"}]});
@@ -348,7 +511,10 @@ fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_ot
         format!("  pull_through: {{hub: {{upstream: {upstream}, credential: \"{secret}\"}}}}\n")
     };
     let copies = "  replication: [{to: eu-west-1}, {to: eu-west-2, account: \"210987654321\"}, {to: us-west-2, repositories: [shop/]}]\n";
-    cloud.configure(&format!("{}{copies}", through("registry-1.docker.io")), CLUSTER);
+    cloud.configure(
+        &format!("{}{copies}", through("registry-1.docker.io")),
+        CLUSTER,
+    );
     cloud
         .plan()
         .code(2)
@@ -363,8 +529,15 @@ fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_ot
         assert_eq!(known.replication[0], others);
         // Three places, two sets of repositories: two rules.
         assert_eq!(known.replication.len(), 3, "{:?}", known.replication);
-        assert!(known.replication[1].to_string().contains(&mark), "{:?}", known.replication);
-        assert_eq!(known.pull_through["hub"]["upstreamRegistryUrl"], "registry-1.docker.io");
+        assert!(
+            known.replication[1].to_string().contains(&mark),
+            "{:?}",
+            known.replication
+        );
+        assert_eq!(
+            known.pull_through["hub"]["upstreamRegistryUrl"],
+            "registry-1.docker.io"
+        );
     }
     // Somebody changes both by hand.
     {
@@ -372,7 +545,12 @@ fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_ot
         known.pull_through.get_mut("hub").expect("a rule")["credentialArn"] = Value::Null;
         known.replication.truncate(2);
     }
-    cloud.plan().code(2).says("~ pull_through.hub").says("replication.").says("Plan: 1 new, 1 change,");
+    cloud
+        .plan()
+        .code(2)
+        .says("~ pull_through.hub")
+        .says("replication.")
+        .says("Plan: 1 new, 1 change,");
     cloud.apply().code(0);
     assert_eq!(pretend.known().pull_through["hub"]["credentialArn"], secret);
     assert_eq!(pretend.known().replication.len(), 3);
@@ -384,7 +562,10 @@ fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_ot
         .says("is made anew: upstream cannot be changed")
         .says("- replication.eu-west-2/210987654321");
     cloud.apply().code(0);
-    assert_eq!(pretend.known().pull_through["hub"]["upstreamRegistryUrl"], "quay.io");
+    assert_eq!(
+        pretend.known().pull_through["hub"]["upstreamRegistryUrl"],
+        "quay.io"
+    );
     assert_eq!(pretend.known().replication, [others]);
     // A rule that left the configuration stays: nobody knows who needs it.
     cloud.configure("", CLUSTER);
@@ -395,7 +576,9 @@ const TEAM: &str = "arn:aws:iam::123456789012:role/team";
 
 #[test]
 fn addons_and_who_may_come_in_are_part_of_the_plan() {
-    let Some(mut cloud) = Cloud::new() else { return };
+    let Some(mut cloud) = Cloud::new() else {
+        return;
+    };
     let pretend = cloud.pretend();
     cloud.put("app/a.txt", "v1");
     let access = format!(
@@ -408,29 +591,48 @@ fn addons_and_who_may_come_in_are_part_of_the_plan() {
         .code(2)
         .says("+ addon.vpc-cni            is not there")
         .says(&format!("+ access_entry.{TEAM}"));
-    cloud.apply().code(0).says("addon.vpc-cni is CREATING").says("blue is active");
+    cloud
+        .apply()
+        .code(0)
+        .says("addon.vpc-cni is CREATING")
+        .says("blue is active");
     cloud.plan().code(0).says("No changes");
     let edit = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy";
     {
         let mut known = pretend.known();
         let (entry, policies) = known.entries.get_mut(TEAM).expect("an entry");
         assert_eq!(entry["kubernetesGroups"], json!(["team"]));
-        assert_eq!(policies[edit], json!({"type": "namespace", "namespaces": ["a", "b"]}));
+        assert_eq!(
+            policies[edit],
+            json!({"type": "namespace", "namespaces": ["a", "b"]})
+        );
         // Somebody changes both by hand.
         policies.remove(edit);
         policies.insert(
             "arn:aws:eks::aws:cluster-access-policy/AmazonEKSAdminPolicy".to_owned(),
             json!({"type": "cluster"}),
         );
-        known.addons.get_mut("vpc-cni").expect("an addon")["addonVersion"] = json!("v1.18.0-eksbuild.1");
+        known.addons.get_mut("vpc-cni").expect("an addon")["addonVersion"] =
+            json!("v1.18.0-eksbuild.1");
     }
-    cloud.plan().code(2).says("- v1.18.0-eksbuild.1").says("AmazonEKSAdminPolicy").says("Plan: 2 changes");
+    cloud
+        .plan()
+        .code(2)
+        .says("- v1.18.0-eksbuild.1")
+        .says("AmazonEKSAdminPolicy")
+        .says("Plan: 2 changes");
     cloud.apply().code(0);
     cloud.plan().code(0).says("No changes");
     {
         let known = pretend.known();
-        assert_eq!(known.addons["vpc-cni"]["addonVersion"], "v1.19.0-eksbuild.1");
-        assert_eq!(known.addons["vpc-cni"]["configurationValues"], "{\"env\":{\"A\":\"1\"}}");
+        assert_eq!(
+            known.addons["vpc-cni"]["addonVersion"],
+            "v1.19.0-eksbuild.1"
+        );
+        assert_eq!(
+            known.addons["vpc-cni"]["configurationValues"],
+            "{\"env\":{\"A\":\"1\"}}"
+        );
         assert_eq!(known.entries[TEAM].1.len(), 2);
     }
     // What somebody else has made stays; what this environment made goes when it is not wanted any more.
@@ -439,38 +641,55 @@ fn addons_and_who_may_come_in_are_part_of_the_plan() {
         json!({"addonName": "kube-proxy", "status": "ACTIVE", "addonVersion": "v1"}),
     );
     cloud.configure("", &format!("{CLUSTER}  addons: {{vpc-cni: {{}}}}\n"));
-    cloud.plan().code(2).says("- addon.coredns").says(&format!("- access_entry.{TEAM}")).says("2 removals");
+    cloud
+        .plan()
+        .code(2)
+        .says("- addon.coredns")
+        .says(&format!("- access_entry.{TEAM}"))
+        .says("2 removals");
     cloud.apply().code(0);
     {
         let known = pretend.known();
-        assert_eq!(known.addons.keys().collect::<Vec<_>>(), ["kube-proxy", "vpc-cni"]);
+        assert_eq!(
+            known.addons.keys().collect::<Vec<_>>(),
+            ["kube-proxy", "vpc-cni"]
+        );
         assert!(known.entries.is_empty());
         assert!(
-            known.calls.iter().any(|call| call.contains("addons/coredns?preserve=true")),
+            known
+                .calls
+                .iter()
+                .any(|call| call.contains("addons/coredns?preserve=true")),
             "{:?}",
             known.calls
         );
     }
     // What an addon lacks is said.
-    cloud.configure("", &format!("{CLUSTER}  addons: {{adot: {{configuration: {{wrong: true}}}}}}\n"));
-    cloud
-        .apply()
-        .code(1)
-        .says("CREATE_FAILED: ConfigurationConflict: somebody else has put it there (DaemonSet/aws-node)");
+    cloud.configure(
+        "",
+        &format!("{CLUSTER}  addons: {{adot: {{configuration: {{wrong: true}}}}}}\n"),
+    );
+    cloud.apply().code(1).says(
+        "CREATE_FAILED: ConfigurationConflict: somebody else has put it there (DaemonSet/aws-node)",
+    );
     cloud.plan().says("note: addon.adot: it is CREATE_FAILED");
 }
 
 /// The credentials of a session of a role.
 fn session(cloud: &Cloud, endpoint: &str, role: &str) -> Vec<(String, String)> {
-    let url =
-        format!("{endpoint}/?Action=AssumeRole&Version=2011-06-15&RoleSessionName=run-7&RoleArn={role}");
+    let url = format!(
+        "{endpoint}/?Action=AssumeRole&Version=2011-06-15&RoleSessionName=run-7&RoleArn={role}"
+    );
     let scope = "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/eu-central-1/sts/aws4_request, SignedHeaders=host, \
                  Signature=-";
-    let output = Command::new("curl").args(["--silent", "--fail", "--header", scope, &url]).output();
+    let output = Command::new("curl")
+        .args(["--silent", "--fail", "--header", scope, &url])
+        .output();
     let text = String::from_utf8(output.expect("curl starts").stdout).expect("text");
     let between = |name: &str| {
-        let (_, rest) =
-            text.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {text}"));
+        let (_, rest) = text
+            .split_once(&format!("<{name}>"))
+            .unwrap_or_else(|| panic!("no {name} in {text}"));
         rest.split_once('<').expect("an end").0.to_owned()
     };
     let named = |name: &str, value: String| (name.to_owned(), value);
@@ -485,7 +704,9 @@ fn session(cloud: &Cloud, endpoint: &str, role: &str) -> Vec<(String, String)> {
 
 #[test]
 fn nobody_takes_their_own_access_away() {
-    let Some(mut cloud) = Cloud::new() else { return };
+    let Some(mut cloud) = Cloud::new() else {
+        return;
+    };
     let moto = cloud.endpoint.clone();
     let pretend = cloud.pretend();
     cloud.put("app/a.txt", "v1");
@@ -493,50 +714,82 @@ fn nobody_takes_their_own_access_away() {
     let other = cloud.who.clone();
     let deployer = session(&cloud, &moto, "arn:aws:iam::123456789012:role/deployer");
     cloud.who.clone_from(&deployer);
-    let access = |policy: &str| format!("{CLUSTER}  access: {{\"{me}\": {{policies: [{policy}]}}}}\n");
+    let access =
+        |policy: &str| format!("{CLUSTER}  access: {{\"{me}\": {{policies: [{policy}]}}}}\n");
     // Who makes a cluster may do everything in it, until an entry says less.
     cloud.configure("", &access("AmazonEKSViewPolicy"));
-    cloud.plan().code(6).says("is your own, and would take the place of how you come in now");
+    cloud
+        .plan()
+        .code(6)
+        .says("is your own, and would take the place of how you come in now");
     cloud.configure("", &access("AmazonEKSClusterAdminPolicy"));
     cloud.apply().code(0).says("blue is active");
     cloud.plan().code(0).says("No changes");
     cloud.configure("", &access("AmazonEKSViewPolicy"));
-    cloud.plan().code(6).says("is your own, and would give").says("AmazonEKSClusterAdminPolicy");
+    cloud
+        .plan()
+        .code(6)
+        .says("is your own, and would give")
+        .says("AmazonEKSClusterAdminPolicy");
     cloud.configure("", CLUSTER);
-    cloud.plan().code(6).says("would be deleted: you would lose access to the cluster");
+    cloud
+        .plan()
+        .code(6)
+        .says("would be deleted: you would lose access to the cluster");
     // Somebody else may; and their plan is not carried out by the one it locks out.
     cloud.who = other;
-    cloud.run(&["plan", "--env", "staging", "--out", "p.json"]).code(0).says("- access_entry.");
+    cloud
+        .run(&["plan", "--env", "staging", "--out", "p.json"])
+        .code(0)
+        .says("- access_entry.");
     cloud.who = deployer;
-    cloud.run(&["apply", "p.json"]).code(1).says("it is your own, and you would lose access to the cluster");
+    cloud
+        .run(&["apply", "p.json"])
+        .code(1)
+        .says("it is your own, and you would lose access to the cluster");
     assert_eq!(pretend.known().entries.len(), 1);
 }
 
 #[test]
 fn a_cluster_is_upgraded_one_minor_version_at_a_time() {
-    let Some(mut cloud) = Cloud::new() else { return };
+    let Some(mut cloud) = Cloud::new() else {
+        return;
+    };
     let pretend = cloud.pretend();
     cloud.put("app/a.txt", "v1");
     cloud.configure("", CLUSTER);
     cloud.apply().code(0).says("blue is active");
     cloud.configure("", &CLUSTER.replace("1.33", "1.35"));
     cloud.plan().code(2).says("- 1.33").says("+ 1.35");
-    cloud.apply().code(0).says("upgrading to 1.34").says("upgrading to 1.35").says("is UPDATING");
+    cloud
+        .apply()
+        .code(0)
+        .says("upgrading to 1.34")
+        .says("upgrading to 1.35")
+        .says("is UPDATING");
     cloud.plan().code(0).says("No changes");
     assert_eq!(pretend.known().version.as_deref(), Some("1.35"));
     cloud.configure("", CLUSTER);
-    cloud.apply().code(1).says("there is no way from one to the other");
+    cloud
+        .apply()
+        .code(1)
+        .says("there is no way from one to the other");
 }
 
 #[test]
 fn credentials_come_from_a_web_identity_and_from_the_machine() {
-    let Some(mut cloud) = Cloud::new() else { return };
+    let Some(mut cloud) = Cloud::new() else {
+        return;
+    };
     cloud.put("app/a.txt", "v1");
     cloud.configure("", "");
     let pretend = Pretend::start(cloud.endpoint.trim_start_matches("http://"));
     cloud.endpoint = format!("http://{}", pretend.address);
     let named = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     };
     let home = cloud.path().display().to_string();
     let nothing = [("HOME", home.as_str()), ("AWS_MAX_ATTEMPTS", "1")];
@@ -544,7 +797,10 @@ fn credentials_come_from_a_web_identity_and_from_the_machine() {
     cloud.put("token", "canary-secret-key-web");
     let token = cloud.path().join("token").display().to_string();
     let role = "arn:aws:iam::123456789012:role/web";
-    let web = [("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str()), ("AWS_ROLE_ARN", role)];
+    let web = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.as_str()),
+        ("AWS_ROLE_ARN", role),
+    ];
     let off = ("AWS_EC2_METADATA_DISABLED", "true");
     cloud.who = named(&[&nothing[..], &web[..], &[off]].concat());
     let doctor = |cloud: &Cloud| cloud.run(&["doctor", "--env", "staging"]);
@@ -558,12 +814,19 @@ fn credentials_come_from_a_web_identity_and_from_the_machine() {
 
     // The machine's role.
     let service = cloud.endpoint.clone();
-    cloud.who = named(&[&nothing[..], &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.as_str())]].concat());
+    cloud.who = named(
+        &[
+            &nothing[..],
+            &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.as_str())],
+        ]
+        .concat(),
+    );
     cloud.plan().code(1).says("no credentials were found");
-    pretend.known().machine =
-        Some(json!({"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "AKIAIOSFODNN7EXAMPLE",
+    pretend.known().machine = Some(
+        json!({"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "AKIAIOSFODNN7EXAMPLE",
         "SecretAccessKey": "canary-secret-key-5e1d", "Token": "t", "Expiration": "2099-01-01T00:00:00Z",
-        "LastUpdated": "2026-01-01T00:00:00Z"}));
+        "LastUpdated": "2026-01-01T00:00:00Z"}),
+    );
     doctor(&cloud).says("Amazon knows this identity: arn:aws:sts::123456789012:");
 
     // A session of SSO that nobody logged in to.
@@ -578,13 +841,19 @@ fn credentials_come_from_a_web_identity_and_from_the_machine() {
 
 /// Every file below a folder that has this in it.
 fn leaks(folder: &Path, canary: &str, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+    for entry in std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
         let path = entry.path();
         if path.is_dir() {
             leaks(&path, canary, found);
-        } else if std::fs::read(&path)
-            .is_ok_and(|bytes| bytes.windows(canary.len()).any(|part| part == canary.as_bytes()))
-        {
+        } else if std::fs::read(&path).is_ok_and(|bytes| {
+            bytes
+                .windows(canary.len())
+                .any(|part| part == canary.as_bytes())
+        }) {
             found.push(path);
         }
     }
@@ -602,8 +871,19 @@ fn no_credential_and_no_token_is_written_down_or_given_to_a_child() {
         "context: app, run: {shell: \"cat /proc/[0-9]*/cmdline | tr '\\\\000' ' ' > ../argv\"},",
     );
     std::fs::write(&file, text).expect("written");
-    cloud.run(&["plan", "--env", "staging", "--out", "p.json"]).code(0);
-    cloud.run(&["apply", "--env", "staging", "--auto-approve", "--output", "json"]).code(0);
+    cloud
+        .run(&["plan", "--env", "staging", "--out", "p.json"])
+        .code(0);
+    cloud
+        .run(&[
+            "apply",
+            "--env",
+            "staging",
+            "--auto-approve",
+            "--output",
+            "json",
+        ])
+        .code(0);
     let argv = std::fs::read_to_string(cloud.path().join("argv")).expect("what ran");
     assert!(argv.contains("shipit") || argv.contains("apply"), "{argv}");
     for canary in ["canary-secret-key-5e1d", "k8s-aws-v1."] {
@@ -627,13 +907,21 @@ fn git(folder: &Path, arguments: &[&str]) {
         .current_dir(folder)
         .output()
         .expect("git starts");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The example with three branches, on the tests' own parts.
 fn example(cloud: &Cloud) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/eks-fargate");
-    let copied = Command::new("cp").arg("-r").arg(format!("{}/.", from.display())).arg(cloud.path()).status();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(format!("{}/.", from.display()))
+        .arg(cloud.path())
+        .status();
     assert!(copied.expect("cp starts").success());
     let (server, ca) = cloud.control_plane();
     let (name, to) = (&cloud.name, &cloud.admin.registry);
@@ -641,27 +929,54 @@ fn example(cloud: &Cloud) {
     let text = std::fs::read_to_string(&file).expect("a file");
     let text = text
         .replace("project: storefront", &format!("project: {name}"))
-        .replace("storefront/{{ service }}", &format!("{name}/{{{{ service }}}}"))
+        .replace(
+            "storefront/{{ service }}",
+            &format!("{name}/{{{{ service }}}}"),
+        )
         .replace("kind: ecr\n", &format!("kind: ecr\n  endpoint: {to}\n"))
         .replace(
             "name: storefront\n",
             &format!("name: {name}\n  endpoint: {server}\n  certificate_authority: {ca}\n"),
         )
-        .replace("docker.io/library/busybox:1.36", &format!("{to}/{name}/base:1"));
+        .replace(
+            "docker.io/library/busybox:1.36",
+            &format!("{to}/{name}/base:1"),
+        );
     std::fs::write(&file, text).expect("written");
     let file = cloud.path().join("environments/production.yaml");
-    let text = std::fs::read_to_string(&file).expect("a file").replace("storefront-", &format!("{name}-"));
+    let text = std::fs::read_to_string(&file)
+        .expect("a file")
+        .replace("storefront-", &format!("{name}-"));
     std::fs::write(&file, text).expect("written");
     // A base image of the tests' own: there is no outside registry to pull from.
-    let base = cloud.path().join("../").canonicalize().expect("a folder").join(format!("{name}-base"));
+    let base = cloud
+        .path()
+        .join("../")
+        .canonicalize()
+        .expect("a folder")
+        .join(format!("{name}-base"));
     std::fs::create_dir_all(&base).expect("a folder");
     std::fs::copy("/bin/busybox", base.join("busybox")).expect("busybox-static is there");
-    std::fs::write(base.join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\n").expect("written");
+    std::fs::write(
+        base.join("Dockerfile"),
+        "FROM scratch\nCOPY busybox /bin/busybox\n",
+    )
+    .expect("written");
     let tag = format!("{to}/{name}/base:1");
-    for arguments in [vec!["build", "--quiet", "--tag", &tag, "."], vec!["push", "--quiet", &tag]] {
-        let output =
-            Command::new("docker").args(&arguments).current_dir(&base).output().expect("docker starts");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    for arguments in [
+        vec!["build", "--quiet", "--tag", &tag, "."],
+        vec!["push", "--quiet", &tag],
+    ] {
+        let output = Command::new("docker")
+            .args(&arguments)
+            .current_dir(&base)
+            .output()
+            .expect("docker starts");
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     std::fs::remove_dir_all(base).expect("removed");
 }
@@ -673,8 +988,18 @@ fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
     let root = cloud.path().to_owned();
     std::fs::write(root.join(".gitignore"), "/state/\n").expect("written");
     let run = |arguments: &[&str]| {
-        let path = format!("{}:{}", tools().display(), std::env::var("PATH").expect("a path"));
-        Said::from(&cloud.command(arguments).env("PATH", path).output().expect("shipit starts"))
+        let path = format!(
+            "{}:{}",
+            tools().display(),
+            std::env::var("PATH").expect("a path")
+        );
+        Said::from(
+            &cloud
+                .command(arguments)
+                .env("PATH", path)
+                .output()
+                .expect("shipit starts"),
+        )
     };
     git(&root, &["init", "--quiet", "--initial-branch", "master"]);
     git(&root, &["add", "."]);
@@ -682,41 +1007,106 @@ fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
     git(&root, &["branch", "staging"]);
     git(&root, &["checkout", "--quiet", "-b", "develop"]);
     // From nothing to live: the repository, the cluster, its profile, the image, the pods.
-    run(&["apply", "--auto-approve"]).code(0).says("develop").says("release 1; blue is active");
+    run(&["apply", "--auto-approve"])
+        .code(0)
+        .says("develop")
+        .says("release 1; blue is active");
 
     // A commit on develop goes live there; what was merged from it goes live on staging, with the same image.
     std::fs::write(root.join("app/index.html"), "<h1>two</h1>\n").expect("written");
     git(&root, &["commit", "--quiet", "--all", "--message", "two"]);
-    run(&["apply", "--auto-approve"]).code(0).says("release 2; green is active");
+    run(&["apply", "--auto-approve"])
+        .code(0)
+        .says("release 2; green is active");
     git(&root, &["checkout", "--quiet", "staging"]);
-    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge develop", "develop"]);
-    run(&["apply", "--auto-approve"]).code(0).says("are built already").says("release 1; blue is active");
+    git(
+        &root,
+        &[
+            "merge",
+            "--quiet",
+            "--no-ff",
+            "--message",
+            "merge develop",
+            "develop",
+        ],
+    );
+    run(&["apply", "--auto-approve"])
+        .code(0)
+        .says("are built already")
+        .says("release 1; blue is active");
 
     // Nobody commits on staging itself.
     std::fs::write(root.join("app/index.html"), "<h1>by hand</h1>\n").expect("written");
-    git(&root, &["commit", "--quiet", "--all", "--message", "by hand"]);
+    git(
+        &root,
+        &["commit", "--quiet", "--all", "--message", "by hand"],
+    );
     run(&["apply", "--auto-approve"]).code(6);
     git(&root, &["reset", "--quiet", "--hard", "HEAD~1"]);
 
     // The same image on to production, where it waits for its word; and back.
     git(&root, &["checkout", "--quiet", "master"]);
-    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge staging", "staging"]);
-    run(&["promote", "staging", "--to", "production", "--auto-approve"]).code(0).says("waits");
-    run(&["promote", "blue", "--env", "production", "--auto-approve"]).code(0).says("blue is active");
+    git(
+        &root,
+        &[
+            "merge",
+            "--quiet",
+            "--no-ff",
+            "--message",
+            "merge staging",
+            "staging",
+        ],
+    );
+    run(&["promote", "staging", "--to", "production", "--auto-approve"])
+        .code(0)
+        .says("waits");
+    run(&["promote", "blue", "--env", "production", "--auto-approve"])
+        .code(0)
+        .says("blue is active");
     git(&root, &["checkout", "--quiet", "develop"]);
     std::fs::write(root.join("app/index.html"), "<h1>three</h1>\n").expect("written");
     git(&root, &["commit", "--quiet", "--all", "--message", "three"]);
     run(&["apply", "--auto-approve"]).code(0).says("release 3");
     git(&root, &["checkout", "--quiet", "staging"]);
-    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge develop", "develop"]);
-    run(&["apply", "--auto-approve"]).code(0).says("release 2; green is active");
+    git(
+        &root,
+        &[
+            "merge",
+            "--quiet",
+            "--no-ff",
+            "--message",
+            "merge develop",
+            "develop",
+        ],
+    );
+    run(&["apply", "--auto-approve"])
+        .code(0)
+        .says("release 2; green is active");
     git(&root, &["checkout", "--quiet", "master"]);
-    git(&root, &["merge", "--quiet", "--no-ff", "--message", "merge staging", "staging"]);
-    run(&["promote", "staging", "--to", "production", "--auto-approve"]).code(0).says("waits");
-    run(&["promote", "green", "--env", "production", "--auto-approve"]).code(0).says("green is active");
-    run(&["rollback", "--env", "production", "--auto-approve"]).code(0).says("blue is active");
+    git(
+        &root,
+        &[
+            "merge",
+            "--quiet",
+            "--no-ff",
+            "--message",
+            "merge staging",
+            "staging",
+        ],
+    );
+    run(&["promote", "staging", "--to", "production", "--auto-approve"])
+        .code(0)
+        .says("waits");
+    run(&["promote", "green", "--env", "production", "--auto-approve"])
+        .code(0)
+        .says("green is active");
+    run(&["rollback", "--env", "production", "--auto-approve"])
+        .code(0)
+        .says("blue is active");
     for environment in ["develop", "staging", "production"] {
-        run(&["destroy", "--env", environment, "--auto-approve"]).code(0).says("nothing is live");
+        run(&["destroy", "--env", environment, "--auto-approve"])
+            .code(0)
+            .says("nothing is live");
     }
 }
 
@@ -729,10 +1119,17 @@ fn any_request_may_fail_in_any_way() {
     let only = std::env::var("SHIPIT_TEST_FAULTS").ok();
     // How many requests an undisturbed run sends.
     let run = |cloud: &Cloud, amazon: (usize, Fault), registry: (usize, Fault)| {
-        let aws = Proxy::start(cloud.endpoint.trim_start_matches("http://"), amazon.0, amazon.1);
+        let aws = Proxy::start(
+            cloud.endpoint.trim_start_matches("http://"),
+            amazon.0,
+            amazon.1,
+        );
         let images = Proxy::start(&cloud.admin.registry, registry.0, registry.1);
         cloud.put("app/a.txt", "v1");
-        cloud.configure("  immutable_tags: true\n  retention: {tagged: 30}\n", CLUSTER);
+        cloud.configure(
+            "  immutable_tags: true\n  retention: {tagged: 30}\n",
+            CLUSTER,
+        );
         let file = cloud.path().join("shipit.yaml");
         let text = std::fs::read_to_string(&file).expect("a file");
         let through = text.replace(
@@ -758,7 +1155,10 @@ fn any_request_may_fail_in_any_way() {
     let (said, (amazon, registry), again) = run(&first, never, never);
     said.code(0);
     again.code(0).says("No changes");
-    assert!(amazon > 10 && registry > 5, "{amazon} and {registry} requests");
+    assert!(
+        amazon > 10 && registry > 5,
+        "{amazon} and {registry} requests"
+    );
     let mut cases = Vec::new();
     for fault in FAULTS {
         cases.extend((1..=amazon).map(|number| ((number, fault), never)));
@@ -774,12 +1174,18 @@ fn any_request_may_fail_in_any_way() {
     }
     let start = std::process::id() as usize;
     let step = if only.is_some() { 1 } else { cases.len() / 20 };
-    let chosen: Vec<_> = (0..cases.len()).step_by(step).map(|at| cases[(at + start) % cases.len()]).collect();
+    let chosen: Vec<_> = (0..cases.len())
+        .step_by(step)
+        .map(|at| cases[(at + start) % cases.len()])
+        .collect();
     let (mut held, mut failed) = (0, 0);
     for (amazon, registry) in chosen {
         let cloud = Cloud::new().expect("it is there");
         let (said, _, again) = run(&cloud, amazon, registry);
-        let what = format!("Amazon {amazon:?}, registry {registry:?}\n{}\n{}", said.stdout, said.stderr);
+        let what = format!(
+            "Amazon {amazon:?}, registry {registry:?}\n{}\n{}",
+            said.stdout, said.stderr
+        );
         match said.code {
             Some(0) => held += 1,
             Some(1) => {
@@ -789,12 +1195,22 @@ fn any_request_may_fail_in_any_way() {
             _ => panic!("{what}"),
         }
         assert!(!said.stderr.contains("panicked"), "{what}");
-        assert_eq!(again.code, Some(0), "{what}\n--- again\n{}\n{}", again.stdout, again.stderr);
-        let status = cloud.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+        assert_eq!(
+            again.code,
+            Some(0),
+            "{what}\n--- again\n{}\n{}",
+            again.stdout,
+            again.stderr
+        );
+        let status = cloud
+            .run(&["status", "--env", "staging", "--output", "json"])
+            .code(0);
         let status: Value = serde_json::from_str(&status.stdout).expect("JSON");
         assert_eq!(status["facts"]["active"], "blue", "{what}");
         let slots = status["facts"]["slots"].as_object().expect("slots");
         assert_eq!(slots.keys().collect::<Vec<_>>(), ["blue"], "{what}");
     }
-    eprintln!("{held} runs went on all the same, {failed} failed and came to the same end when run again");
+    eprintln!(
+        "{held} runs went on all the same, {failed} failed and came to the same end when run again"
+    );
 }

@@ -72,7 +72,11 @@ fn kinds() -> Vec<(&'static str, &'static str, Value)> {
             json!({"kind": "Service", "spec": {"selector": {"app": "a"},
             "ports": [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "more", "port": 81}]}}),
         ),
-        ("v1", "serviceaccounts", json!({"kind": "ServiceAccount", "automountServiceAccountToken": false})),
+        (
+            "v1",
+            "serviceaccounts",
+            json!({"kind": "ServiceAccount", "automountServiceAccountToken": false}),
+        ),
         (
             "apps/v1",
             "deployments",
@@ -165,13 +169,18 @@ fn mutate(body: &mut Value, dice: &mut Dice) -> String {
     let value = body.pointer_mut(&at).expect("a place");
     match (how, &mut *value) {
         (0, _) => {
-            body["metadata"]["labels"][format!("l{}", dice.roll(3))] = format!("v{}", dice.roll(3)).into();
+            body["metadata"]["labels"][format!("l{}", dice.roll(3))] =
+                format!("v{}", dice.roll(3)).into();
             return "a label".to_owned();
         }
         (1, _) => {
             let (parent, key) = at.rsplit_once('/').expect("below");
             let key = key.replace("~1", "/").replace("~0", "~");
-            let parent = if parent.is_empty() { body } else { body.pointer_mut(parent).expect("a place") };
+            let parent = if parent.is_empty() {
+                body
+            } else {
+                body.pointer_mut(parent).expect("a place")
+            };
             match parent {
                 Value::Object(map) => {
                     map.remove(&key);
@@ -228,9 +237,14 @@ fn plain(mut object: Value) -> Value {
 #[test]
 fn nothing_is_called_unchanged_that_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(cluster) = Cluster::open(folder.path()) else { return };
+    let Some(cluster) = Cluster::open(folder.path()) else {
+        return;
+    };
     let number = |name: &str, default: u64| {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
     };
     let wanted = usize::try_from(number("SHIPIT_TEST_MUTATIONS", 2000)).expect("a count");
     let seed = number("SHIPIT_TEST_SEED", u64::from(std::process::id()));
@@ -250,18 +264,32 @@ fn nothing_is_called_unchanged_that_is_not() {
         within: Period::from_secs(30),
     });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let scope =
-        Scope { project: "shop".parse().expect("a name"), environment: "staging".parse().expect("a name") };
+    let scope = Scope {
+        project: "shop".parse().expect("a name"),
+        environment: "staging".parse().expect("a name"),
+    };
     // What the set is called, the first object tells.
-    let first =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first", "namespace": home}});
+    let first = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first", "namespace": home}});
     let first = Manifest::try_from(first).expect("a manifest");
-    let actor = Actor { user: "t".to_owned(), host: "t".to_owned(), run: "t".to_owned() };
-    let permit = Permit { scope: scope.clone(), lineage: "l".to_owned(), fence: 1, actor };
-    runtime.block_on(engine.apply(&permit, &first, false, None, &|_| {})).expect("applied");
+    let actor = Actor {
+        user: "t".to_owned(),
+        host: "t".to_owned(),
+        run: "t".to_owned(),
+    };
+    let permit = Permit {
+        scope: scope.clone(),
+        lineage: "l".to_owned(),
+        fence: 1,
+        actor,
+    };
+    runtime
+        .block_on(engine.apply(&permit, &first, false, None, &|_| {}))
+        .expect("applied");
     let there = cluster.get(&format!("{}/first", cluster.of("v1", "configmaps")));
-    let set =
-        there["metadata"]["labels"]["applyset.kubernetes.io/part-of"].as_str().expect("a set").to_owned();
+    let set = there["metadata"]["labels"]["applyset.kubernetes.io/part-of"]
+        .as_str()
+        .expect("a set")
+        .to_owned();
     let (mut compared, mut changed, mut false_changed, mut round) = (0, 0, 0, 0);
     while compared < wanted {
         round += 1;
@@ -277,15 +305,24 @@ fn nothing_is_called_unchanged_that_is_not() {
                 Manifest::try_from(body).expect("a manifest")
             })
             .collect();
-        let found = runtime.block_on(engine.compare(&scope, &manifests)).expect("compared");
-        let states: BTreeMap<_, _> = found.into_iter().map(|object| (object.key.clone(), object)).collect();
+        let found = runtime
+            .block_on(engine.compare(&scope, &manifests))
+            .expect("compared");
+        let states: BTreeMap<_, _> = found
+            .into_iter()
+            .map(|object| (object.key.clone(), object))
+            .collect();
         for (case, manifest) in cases.iter().zip(&manifests) {
             let key = manifest.key();
             let path = format!("{}/{}", cluster.of(case.group, case.plural), key.name);
             let live = cluster.get(&path);
             let dry = format!("{path}?fieldManager=shipit&force=true&dryRun=All");
-            let (is_well, result) =
-                cluster.ask(Method::PATCH, &dry, "application/apply-patch+yaml", &case.wanted);
+            let (is_well, result) = cluster.ask(
+                Method::PATCH,
+                &dry,
+                "application/apply-patch+yaml",
+                &case.wanted,
+            );
             let is_changed = !is_well || plain(live) != plain(result);
             let says_changed = states[&key].state != ObjectState::Same;
             assert!(
@@ -299,10 +336,18 @@ fn nothing_is_called_unchanged_that_is_not() {
             false_changed += usize::from(says_changed && !is_changed);
         }
         for (group, plural, _) in kinds() {
-            cluster.ask(Method::DELETE, &cluster.of(group, plural), "application/json", &Value::Null);
+            cluster.ask(
+                Method::DELETE,
+                &cluster.of(group, plural),
+                "application/json",
+                &Value::Null,
+            );
         }
     }
-    assert!(changed * 5 > compared && changed * 20 < compared * 19, "{changed} of {compared} say little");
+    assert!(
+        changed * 5 > compared && changed * 20 < compared * 19,
+        "{changed} of {compared} say little"
+    );
     assert!(
         false_changed * 200 <= compared,
         "seed {seed}: {false_changed} of {compared} are called changed and are not"
@@ -327,7 +372,9 @@ fn cases(cluster: &Cluster, set: &str, dice: &mut Dice, round: usize) -> Vec<Cas
         let path = format!("{}/{name}", cluster.of(group, plural));
         let apply = |body: &Value, more: &str| {
             let path = format!("{path}?{more}");
-            cluster.ask(Method::PATCH, &path, "application/apply-patch+yaml", body).0
+            cluster
+                .ask(Method::PATCH, &path, "application/apply-patch+yaml", body)
+                .0
         };
         // Not everything can be: the server has a say.
         if !apply(&wanted, "fieldManager=shipit&force=true") {
@@ -352,7 +399,12 @@ fn cases(cluster: &Cluster, set: &str, dice: &mut Dice, round: usize) -> Vec<Cas
         if !apply(&wanted, "fieldManager=shipit&force=true&dryRun=All") {
             continue;
         }
-        cases.push(Case { group, plural, wanted, what });
+        cases.push(Case {
+            group,
+            plural,
+            wanted,
+            what,
+        });
     }
     cases
 }

@@ -32,8 +32,14 @@ pub enum Fault {
 }
 
 /// What any API may do.
-pub const FAULTS: [Fault; 6] =
-    [Fault::Lost, Fault::AnswerLost, Fault::Truncated, Fault::TooMany, Fault::Broken, Fault::Slow];
+pub const FAULTS: [Fault; 6] = [
+    Fault::Lost,
+    Fault::AnswerLost,
+    Fault::Truncated,
+    Fault::TooMany,
+    Fault::Broken,
+    Fault::Slow,
+];
 
 /// How long a slow answer takes.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(2);
@@ -55,7 +61,11 @@ impl Proxy {
             let fault = (number == spoiled).then_some(fault);
             pass(behind, target.clone(), request, fault)
         });
-        Self { address: front.address, seen, _front: front }
+        Self {
+            address: front.address,
+            seen,
+            _front: front,
+        }
     }
 
     /// How many requests came.
@@ -73,7 +83,11 @@ async fn pass(
     let lost = || std::io::Error::other("spoiled");
     let whole = |bytes: Bytes| Full::new(bytes).map_err(|never| match never {}).boxed();
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
     match fault {
         Some(Fault::Lost) => return Err(lost()),
         Some(Fault::TooMany | Fault::Broken) => {
@@ -82,26 +96,45 @@ async fn pass(
             } else {
                 StatusCode::INTERNAL_SERVER_ERROR
             };
-            let answer = Response::builder().status(status).header("retry-after", "0");
-            return Ok(answer.body(whole(Bytes::from_static(b"spoiled"))).expect("an answer"));
+            let answer = Response::builder()
+                .status(status)
+                .header("retry-after", "0");
+            return Ok(answer
+                .body(whole(Bytes::from_static(b"spoiled")))
+                .expect("an answer"));
         }
         _ => {}
     }
-    let mut to = Request::builder().method(head.method).uri(format!("http://{target}{}", head.uri));
-    for (name, value) in head.headers.iter().filter(|(name, _)| *name != "connection") {
+    let mut to = Request::builder()
+        .method(head.method)
+        .uri(format!("http://{target}{}", head.uri));
+    for (name, value) in head
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "connection")
+    {
         to = to.header(name, value);
     }
-    let answer =
-        client.request(to.body(Full::new(body)).expect("a request")).await.map_err(std::io::Error::other)?;
+    let answer = client
+        .request(to.body(Full::new(body)).expect("a request"))
+        .await
+        .map_err(std::io::Error::other)?;
     let (mut head, body) = answer.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
     match fault {
         Some(Fault::AnswerLost) => Err(lost()),
         Some(Fault::Truncated) if body.len() > 1 => {
             head.headers.insert("content-length", body.len().into());
             let half = Ok(hyper::body::Frame::data(body.slice(..body.len() / 2)));
             let parts = futures_util::stream::iter([half, Err(lost())]);
-            Ok(Response::from_parts(head, http_body_util::StreamBody::new(parts).boxed()))
+            Ok(Response::from_parts(
+                head,
+                http_body_util::StreamBody::new(parts).boxed(),
+            ))
         }
         Some(Fault::Slow) => {
             tokio::time::sleep(SLOW).await;
@@ -109,9 +142,14 @@ async fn pass(
         }
         Some(Fault::Wrong) => {
             if let Some(digest) = head.headers.get_mut("docker-content-digest") {
-                *digest = format!("sha256:{}", "0".repeat(64)).parse().expect("a value");
+                *digest = format!("sha256:{}", "0".repeat(64))
+                    .parse()
+                    .expect("a value");
             }
-            let wrong: Vec<u8> = body.iter().map(|byte| if *byte == b'2' { b'3' } else { *byte }).collect();
+            let wrong: Vec<u8> = body
+                .iter()
+                .map(|byte| if *byte == b'2' { b'3' } else { *byte })
+                .collect();
             Ok(Response::from_parts(head, whole(wrong.into())))
         }
         _ => Ok(Response::from_parts(head, whole(body))),

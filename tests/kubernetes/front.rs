@@ -22,10 +22,14 @@ pub struct Front {
 
 impl Front {
     /// A server that answers so.
-    pub fn start<B, F>(answer: impl Fn(Behind, Request<Incoming>) -> F + Clone + Send + 'static) -> Self
+    pub fn start<B, F>(
+        answer: impl Fn(Behind, Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<Response<B>, std::io::Error>> + Send + 'static,
-        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+            + Send
+            + 'static,
     {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("set");
@@ -33,11 +37,15 @@ impl Front {
         let stop = tokio_util::sync::CancellationToken::new();
         let token = stop.clone();
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-                let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+                let client = Client::builder(TokioExecutor::new())
+                    .pool_max_idle_per_host(0)
+                    .build_http();
                 loop {
                     let accepted = tokio::select! {
                         accepted = listener.accept() => accepted,
@@ -45,7 +53,8 @@ impl Front {
                     };
                     let Ok((socket, _)) = accepted else { continue };
                     let (client, answer) = (client.clone(), answer.clone());
-                    let service = hyper::service::service_fn(move |request| answer(client.clone(), request));
+                    let service =
+                        hyper::service::service_fn(move |request| answer(client.clone(), request));
                     let served = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(socket), service);
                     tokio::spawn(async move {
@@ -54,7 +63,11 @@ impl Front {
                 }
             });
         });
-        Self { address, stop, thread: Some(thread) }
+        Self {
+            address,
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ fn an_apply_that_is_killed_at_each_step_is_finished_by_the_next_one() {
             std::fs::read_dir(site.path().join("state/staging/journal")).map_or(0, Iterator::count);
         let mut run = site.start_apply();
         let is_new = || {
-            std::fs::read_dir(site.path().join("state/staging/journal")).map_or(0, Iterator::count) > journals
+            std::fs::read_dir(site.path().join("state/staging/journal")).map_or(0, Iterator::count)
+                > journals
         };
         let mut ended = false;
         until("the step comes", || {
@@ -37,16 +38,30 @@ fn state_in_the_cluster_outlives_its_run() {
     let Some(mut site) = Site::new() else { return };
     site.staging.push("state: {kind: kubernetes}".to_owned());
     site.apply().code(0);
-    assert!(!site.path().join("state/staging").exists(), "nothing is kept in the folder");
+    assert!(
+        !site.path().join("state/staging").exists(),
+        "nothing is kept in the folder"
+    );
     site.message("v2");
     let mut run = site.start_apply();
-    let leases = format!("{}/shipit-state-shop-staging", site.cluster.of("coordination.k8s.io/v1", "leases"));
-    let held = || site.cluster.get(&leases)["metadata"]["annotations"].get("shipit.dev/holder").is_some();
-    until("the lock is held", || held() || matches!(run.try_wait(), Ok(Some(_))));
+    let leases = format!(
+        "{}/shipit-state-shop-staging",
+        site.cluster.of("coordination.k8s.io/v1", "leases")
+    );
+    let held = || {
+        site.cluster.get(&leases)["metadata"]["annotations"]
+            .get("shipit.dev/holder")
+            .is_some()
+    };
+    until("the lock is held", || {
+        held() || matches!(run.try_wait(), Ok(Some(_)))
+    });
     let _ = run.kill();
     let _ = run.wait();
     site.apply().code(0);
     site.plan().code(0).says("No changes");
-    site.run(&["history", "--env", "staging"]).code(0).says("superseded");
+    site.run(&["history", "--env", "staging"])
+        .code(0)
+        .says("superseded");
     assert!(!held(), "the lock was given back");
 }

@@ -45,9 +45,14 @@ impl Pretend {
     pub fn start(target: &str) -> Self {
         let known = Arc::new(Mutex::new(Known::default()));
         let (shared, target) = (Arc::clone(&known), target.to_owned());
-        let front =
-            Front::start(move |moto, request| serve(moto, target.clone(), Arc::clone(&shared), request));
-        Self { address: front.address, known, _front: front }
+        let front = Front::start(move |moto, request| {
+            serve(moto, target.clone(), Arc::clone(&shared), request)
+        });
+        Self {
+            address: front.address,
+            known,
+            _front: front,
+        }
     }
 
     pub fn known(&self) -> MutexGuard<'_, Known> {
@@ -62,31 +67,68 @@ async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let action = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-    let action = action.and_then(|target| target.split('.').nth(1)).unwrap_or_default().to_owned();
+    let body = body
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
+    let action = head
+        .headers
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok());
+    let action = action
+        .and_then(|target| target.split('.').nth(1))
+        .unwrap_or_default()
+        .to_owned();
     let path = decoded(head.uri.path());
-    let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let query = head
+        .uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
     let own = {
         let mut known = known.lock().expect("nobody panicked");
-        known.calls.push(format!("{} {path}{query}{action}", head.method));
+        known
+            .calls
+            .push(format!("{} {path}{query}{action}", head.method));
         known.answer(&head.method, &path, &action, &body)
     };
     if let Some((status, kind, value)) = own {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let answer = Response::builder().status(status).header("x-amzn-errortype", kind);
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let answer = Response::builder()
+            .status(status)
+            .header("x-amzn-errortype", kind);
         let answer = answer.header("x-aws-ec2-metadata-token-ttl-seconds", "21600");
-        return Ok(answer.body(Full::new(Bytes::from(text))).expect("an answer"));
+        return Ok(answer
+            .body(Full::new(Bytes::from(text)))
+            .expect("an answer"));
     }
-    let mut to = Request::builder().method(head.method.clone()).uri(format!("http://{target}{}", head.uri));
-    for (name, value) in head.headers.iter().filter(|(name, _)| *name != "connection") {
+    let mut to = Request::builder()
+        .method(head.method.clone())
+        .uri(format!("http://{target}{}", head.uri));
+    for (name, value) in head
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "connection")
+    {
         to = to.header(name, value);
     }
-    let answer =
-        client.request(to.body(Full::new(body)).expect("a request")).await.map_err(std::io::Error::other)?;
+    let answer = client
+        .request(to.body(Full::new(body)).expect("a request"))
+        .await
+        .map_err(std::io::Error::other)?;
     let (mut head_back, body) = answer.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let body = known.lock().expect("nobody panicked").rewritten(&head.method, &path, body);
+    let body = body
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
+    let body = known
+        .lock()
+        .expect("nobody panicked")
+        .rewritten(&head.method, &path, body);
     head_back.headers.remove("content-length");
     Ok(Response::from_parts(head_back, Full::new(body)))
 }
@@ -100,7 +142,11 @@ fn decoded(path: &str) -> String {
             plain.push(byte);
             continue;
         }
-        let mut digit = || char::from(bytes.next().unwrap_or(b'0')).to_digit(16).unwrap_or(0);
+        let mut digit = || {
+            char::from(bytes.next().unwrap_or(b'0'))
+                .to_digit(16)
+                .unwrap_or(0)
+        };
         plain.push(u8::try_from(digit() * 16 + digit()).unwrap_or(b'?'));
     }
     String::from_utf8(plain).expect("text")
@@ -115,7 +161,11 @@ fn well(value: Value) -> Answer {
 
 #[allow(clippy::unnecessary_wraps)]
 fn missing(kind: &'static str) -> Answer {
-    Some((404, kind, json!({"message": "it is not there", "__type": kind})))
+    Some((
+        404,
+        kind,
+        json!({"message": "it is not there", "__type": kind}),
+    ))
 }
 
 impl Known {
@@ -142,7 +192,8 @@ impl Known {
                 well(json!({}))
             }
             ("", _) => {
-                let asks = String::from_utf8_lossy(body).contains("Action=AssumeRoleWithWebIdentity");
+                let asks =
+                    String::from_utf8_lossy(body).contains("Action=AssumeRoleWithWebIdentity");
                 let kind = self.web_identity.filter(|_| asks)?;
                 let text = format!(
                     "<ErrorResponse><Error><Type>Sender</Type><Code>{kind}</Code><Message>Token expired</Message></Error></ErrorResponse>"
@@ -155,11 +206,19 @@ impl Known {
 
     /// A cluster of moto's, with the version that it has been given here.
     fn rewritten(&mut self, method: &Method, path: &str, body: Bytes) -> Bytes {
-        let is_cluster = path.strip_prefix("/clusters/").is_some_and(|name| !name.contains('/'));
-        let Some(version) = self.version.clone().filter(|_| is_cluster && *method == Method::GET) else {
+        let is_cluster = path
+            .strip_prefix("/clusters/")
+            .is_some_and(|name| !name.contains('/'));
+        let Some(version) = self
+            .version
+            .clone()
+            .filter(|_| is_cluster && *method == Method::GET)
+        else {
             return body;
         };
-        let Ok(mut whole) = serde_json::from_slice::<Value>(&body) else { return body };
+        let Ok(mut whole) = serde_json::from_slice::<Value>(&body) else {
+            return body;
+        };
         whole["cluster"]["version"] = json!(version);
         if self.updating > 0 {
             self.updating -= 1;
@@ -169,8 +228,15 @@ impl Known {
     }
 
     fn metadata(&self, path: &str) -> (u16, &'static str, Value) {
-        let Some(role) = &self.machine else { return (404, "", json!("")) };
-        match path.trim_end_matches('/').rsplit('/').next().unwrap_or_default() {
+        let Some(role) = &self.machine else {
+            return (404, "", json!(""));
+        };
+        match path
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+        {
             "token" => (200, "", json!("a-token")),
             "security-credentials" => (200, "", json!("machine")),
             "machine" if !path.contains("extended") => (200, "", json!(role.to_string())),
@@ -180,12 +246,21 @@ impl Known {
 
     /// One minor version at a time, as Amazon has it.
     fn upgrade(&mut self, body: &Value) -> Answer {
-        let minor = |version: &str| version.split_once('.').and_then(|(_, minor)| minor.parse::<u32>().ok());
+        let minor = |version: &str| {
+            version
+                .split_once('.')
+                .and_then(|(_, minor)| minor.parse::<u32>().ok())
+        };
         let now = self.version.clone().unwrap_or_else(|| "1.33".to_owned());
         let goal = body["version"].as_str().unwrap_or_default().to_owned();
         if minor(&now).map(|minor| minor + 1) != minor(&goal) {
-            let message = format!("Unsupported Kubernetes minor version update from {now} to {goal}");
-            return Some((400, "InvalidParameterException", json!({"message": message})));
+            let message =
+                format!("Unsupported Kubernetes minor version update from {now} to {goal}");
+            return Some((
+                400,
+                "InvalidParameterException",
+                json!({"message": message}),
+            ));
         }
         (self.version, self.updating) = (Some(goal), 1);
         well(json!({"update": {"id": "1", "status": "InProgress"}}))
@@ -199,7 +274,9 @@ impl Known {
         if rest.is_empty() {
             let name = body["addonName"].as_str().expect("a name").to_owned();
             let mut addon = body.clone();
-            addon["addonArn"] = json!(format!("arn:aws:eks:eu-central-1:123456789012:addon/shop/{name}"));
+            addon["addonArn"] = json!(format!(
+                "arn:aws:eks:eu-central-1:123456789012:addon/shop/{name}"
+            ));
             addon["status"] = json!("CREATING");
             if addon["addonVersion"].is_null() {
                 addon["addonVersion"] = json!("v1.0.0-eksbuild.1");
@@ -207,7 +284,9 @@ impl Known {
             self.addons.insert(name, addon.clone());
             return well(json!({ "addon": addon }));
         }
-        let Some(addon) = self.addons.get_mut(name) else { return missing("ResourceNotFoundException") };
+        let Some(addon) = self.addons.get_mut(name) else {
+            return missing("ResourceNotFoundException");
+        };
         match *method {
             Method::DELETE => {
                 let addon = self.addons.remove(name);
@@ -222,8 +301,9 @@ impl Known {
             _ => {
                 let answer = json!({ "addon": addon });
                 // It is there the next time, unless it never will be.
-                let is_wrong =
-                    addon["configurationValues"].as_str().is_some_and(|text| text.contains("wrong"));
+                let is_wrong = addon["configurationValues"]
+                    .as_str()
+                    .is_some_and(|text| text.contains("wrong"));
                 if is_wrong {
                     addon["status"] = json!("CREATE_FAILED");
                     addon["health"] = json!({"issues": [{"code": "ConfigurationConflict",
@@ -241,8 +321,12 @@ impl Known {
             return well(json!({"accessEntries": self.entries.keys().collect::<Vec<_>>()}));
         }
         if rest.is_empty() {
-            let principal = body["principalArn"].as_str().expect("a principal").to_owned();
-            self.entries.insert(principal, (body.clone(), BTreeMap::new()));
+            let principal = body["principalArn"]
+                .as_str()
+                .expect("a principal")
+                .to_owned();
+            self.entries
+                .insert(principal, (body.clone(), BTreeMap::new()));
             return well(json!({ "accessEntry": body }));
         }
         let (principal, policy) = match rest.split_once("/access-policies") {
@@ -282,16 +366,25 @@ impl Known {
     }
 
     fn ecr(&mut self, action: &str, body: &Value) -> Answer {
-        let prefix = body["ecrRepositoryPrefix"].as_str().unwrap_or_default().to_owned();
+        let prefix = body["ecrRepositoryPrefix"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let none = || {
             let kind = "PullThroughCacheRuleNotFoundException";
-            Some((400, kind, json!({"__type": kind, "message": "it is not there"})))
+            Some((
+                400,
+                kind,
+                json!({"__type": kind, "message": "it is not there"}),
+            ))
         };
         match action {
             "DescribeRegistry" => well(json!({"registryId": "123456789012",
                 "replicationConfiguration": {"rules": self.replication}})),
             "PutReplicationConfiguration" => {
-                let rules = body["replicationConfiguration"]["rules"].as_array().expect("rules");
+                let rules = body["replicationConfiguration"]["rules"]
+                    .as_array()
+                    .expect("rules");
                 self.replication.clone_from(rules);
                 well(json!({}))
             }
@@ -300,7 +393,9 @@ impl Known {
                 well(body.clone())
             }
             "DescribePullThroughCacheRules" => {
-                let prefix = body["ecrRepositoryPrefixes"][0].as_str().unwrap_or_default();
+                let prefix = body["ecrRepositoryPrefixes"][0]
+                    .as_str()
+                    .unwrap_or_default();
                 match self.pull_through.get(prefix) {
                     Some(rule) => well(json!({"pullThroughCacheRules": [rule]})),
                     None => none(),

@@ -19,11 +19,18 @@ fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> Said {
     // Git is there, and nothing else: what these tests are about comes from `path`.
     let git = site.path().join("git-only");
     std::fs::create_dir_all(&git).expect("a folder");
-    let found = Command::new("sh").args(["-c", "command -v git"]).output().expect("sh starts");
+    let found = Command::new("sh")
+        .args(["-c", "command -v git"])
+        .output()
+        .expect("sh starts");
     let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     let _ = std::os::unix::fs::symlink(found, git.join("git"));
     let all = format!("{}:{}", path.display(), git.display());
-    let output = site.command(arguments).env("PATH", all).output().expect("shipit starts");
+    let output = site
+        .command(arguments)
+        .env("PATH", all)
+        .output()
+        .expect("shipit starts");
     Said::from(&output)
 }
 
@@ -42,24 +49,48 @@ fn kustomize_renders_the_overlay_of_the_environment() {
         "resources: [../../base]\nconfigMapGenerator: [{name: settings, behavior: merge, literals: [a=staging]}]\nreplicas: \
          [{name: web, count: 2}]\n",
     );
-    site.service =
-        [("manifests".to_owned(), "{kustomize: \"overlays/{{ environment }}\"}".to_owned())].into();
+    site.service = [(
+        "manifests".to_owned(),
+        "{kustomize: \"overlays/{{ environment }}\"}".to_owned(),
+    )]
+    .into();
     run(&site, &APPLY, &tools()).code(0);
     let there = site.cluster.get(&site.cluster.deployment("web-blue"));
     assert_eq!(there["spec"]["replicas"], 2);
     let container = &there["spec"]["template"]["spec"]["containers"][0];
-    assert!(container["image"].as_str().is_some_and(|image| image.contains("@sha256:")), "{container}");
-    let name = container["envFrom"][0]["configMapRef"]["name"].as_str().expect("a name");
-    let config = site.cluster.get(&format!("{}/{name}", site.cluster.of("v1", "configmaps")));
+    assert!(
+        container["image"]
+            .as_str()
+            .is_some_and(|image| image.contains("@sha256:")),
+        "{container}"
+    );
+    let name = container["envFrom"][0]["configMapRef"]["name"]
+        .as_str()
+        .expect("a name");
+    let config = site
+        .cluster
+        .get(&format!("{}/{name}", site.cluster.of("v1", "configmaps")));
     assert_eq!(config["data"]["a"], "staging");
-    run(&site, &["plan", "--env", "staging", "--detailed-exitcode"], &tools()).code(0).says("No changes");
+    run(
+        &site,
+        &["plan", "--env", "staging", "--detailed-exitcode"],
+        &tools(),
+    )
+    .code(0)
+    .says("No changes");
 }
 
 #[test]
 fn helm_renders_a_chart_that_sees_slot_and_image() {
     let Some(mut site) = Site::new() else { return };
-    site.put("chart/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n");
-    site.put("chart/templates/web.yaml", &deployment("{{ .Values.shipit.image }}"));
+    site.put(
+        "chart/Chart.yaml",
+        "apiVersion: v2\nname: web\nversion: 0.1.0\n",
+    );
+    site.put(
+        "chart/templates/web.yaml",
+        &deployment("{{ .Values.shipit.image }}"),
+    );
     site.put(
         "chart/templates/settings.yaml",
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {slot: '{{ .Values.shipit.slot }}', colour: \
@@ -70,13 +101,17 @@ fn helm_renders_a_chart_that_sees_slot_and_image() {
     site.service = [("manifests".to_owned(), manifests.to_owned())].into();
     run(&site, &APPLY, &tools()).code(0);
     let there = site.cluster.get(&site.cluster.deployment("web-blue"));
-    let name = &there["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"];
+    let name =
+        &there["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"];
     let config = site.cluster.get(&format!(
         "{}/{}",
         site.cluster.of("v1", "configmaps"),
         name.as_str().expect("a name")
     ));
-    assert_eq!(config["data"], serde_json::json!({"slot": "blue", "colour": "red"}));
+    assert_eq!(
+        config["data"],
+        serde_json::json!({"slot": "blue", "colour": "red"})
+    );
     let nowhere = tempfile::tempdir().expect("a folder");
     run(&site, &["plan", "--env", "staging"], nowhere.path())
         .code(64)
@@ -84,5 +119,8 @@ fn helm_renders_a_chart_that_sees_slot_and_image() {
         .says("install it");
     // What the tool says is quoted.
     site.put("chart/templates/bad.yaml", "{{ .Values.nothing.at.all }}\n");
-    run(&site, &["plan", "--env", "staging"], &tools()).code(64).says("helm ended with").says("nil pointer");
+    run(&site, &["plan", "--env", "staging"], &tools())
+        .code(64)
+        .says("helm ended with")
+        .says("nil pointer");
 }

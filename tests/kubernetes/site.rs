@@ -32,14 +32,20 @@ pub struct Site {
 impl Site {
     /// A project that nothing was done with yet; none without a cluster.
     pub fn new() -> Option<Self> {
-        let folder = tempfile::Builder::new().prefix("k").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("k")
+            .tempdir()
+            .expect("a folder");
         let cluster = Cluster::open(folder.path())?;
         Some(Self::on(cluster, folder))
     }
 
     /// On a cluster that is started for one test.
     pub fn at(admin: Admin) -> Self {
-        let folder = tempfile::Builder::new().prefix("k").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("k")
+            .tempdir()
+            .expect("a folder");
         let cluster = Cluster::at(admin, folder.path(), "shop");
         Self::on(cluster, folder)
     }
@@ -90,7 +96,11 @@ impl Site {
             "registry: {{kind: oci, endpoint: \"{}\", repository: \"{}/{{{{ service }}}}\"}}",
             self.cluster.admin.registry, self.cluster.namespace
         );
-        let _ = writeln!(text, "cluster:\n  kind: kubernetes\n  kubeconfig: {}", self.kubeconfig.display());
+        let _ = writeln!(
+            text,
+            "cluster:\n  kind: kubernetes\n  kubeconfig: {}",
+            self.kubeconfig.display()
+        );
         let _ = writeln!(text, "  namespace: {}", self.cluster.namespace);
         for (key, value) in &self.options {
             let _ = writeln!(text, "  {key}: {value}");
@@ -114,7 +124,10 @@ impl Site {
             }
         }
         self.put("shipit.yaml", &text);
-        self.put("environments/staging.yaml", &(self.staging.join("\n") + "\n"));
+        self.put(
+            "environments/staging.yaml",
+            &(self.staging.join("\n") + "\n"),
+        );
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -147,22 +160,34 @@ impl Site {
     }
 
     pub fn start_apply(&self) -> Child {
-        self.command(&["apply", "--env", "staging", "--auto-approve"]).spawn().expect("shipit starts")
+        self.command(&["apply", "--env", "staging", "--auto-approve"])
+            .spawn()
+            .expect("shipit starts")
     }
 
     pub fn status(&self) -> Value {
-        let said = self.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+        let said = self
+            .run(&["status", "--env", "staging", "--output", "json"])
+            .code(0);
         serde_json::from_str(&said.stdout).expect("a document")
     }
 
     pub fn active(&self) -> String {
-        self.status()["facts"]["active"].as_str().unwrap_or("off").to_owned()
+        self.status()["facts"]["active"]
+            .as_str()
+            .unwrap_or("off")
+            .to_owned()
     }
 
     pub fn live_release(&self) -> u64 {
         let status = self.status();
-        let active = status["facts"]["active"].as_str().expect("a slot").to_owned();
-        status["facts"]["slots"][&active]["label"]["number"].as_u64().expect("a number")
+        let active = status["facts"]["active"]
+            .as_str()
+            .expect("a slot")
+            .to_owned();
+        status["facts"]["slots"][&active]["label"]["number"]
+            .as_u64()
+            .expect("a number")
     }
 
     /// How many lines the newest journal has.

@@ -22,12 +22,20 @@ fn switched(site: &Site, path: &str) -> (Value, Value) {
 #[test]
 fn an_ingress_has_one_backend_at_a_time() {
     let Some(mut site) = Site::new() else { return };
-    site.traffic = "{kind: ingress, class: nginx, entries: {web: {host: shop.example.com}}}".to_owned();
-    let path = format!("{}/web", site.cluster.of("networking.k8s.io/v1", "ingresses"));
+    site.traffic =
+        "{kind: ingress, class: nginx, entries: {web: {host: shop.example.com}}}".to_owned();
+    let path = format!(
+        "{}/web",
+        site.cluster.of("networking.k8s.io/v1", "ingresses")
+    );
     let (first, second) = switched(&site, &path);
-    let backend =
-        |object: &Value| object["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"].clone();
-    assert_eq!((backend(&first), backend(&second)), (json!("web-blue"), json!("web-green")));
+    let backend = |object: &Value| {
+        object["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"].clone()
+    };
+    assert_eq!(
+        (backend(&first), backend(&second)),
+        (json!("web-blue"), json!("web-green"))
+    );
     assert_eq!(second["spec"]["ingressClassName"], "nginx");
 }
 
@@ -39,19 +47,33 @@ fn slots_may_be_in_namespaces_of_their_own() {
         site.cluster.namespace(name);
         site.cluster.allow(name);
     }
-    site.staging
-        .push(format!("slots: {{blue: {{namespace: {}}}, green: {{namespace: {}}}}}", names[0], names[1]));
+    site.staging.push(format!(
+        "slots: {{blue: {{namespace: {}}}, green: {{namespace: {}}}}}",
+        names[0], names[1]
+    ));
     site.traffic = "{kind: ingress, entries: {web: {host: shop.example.com}}}".to_owned();
-    let path = format!("{}/web", site.cluster.of("networking.k8s.io/v1", "ingresses"));
+    let path = format!(
+        "{}/web",
+        site.cluster.of("networking.k8s.io/v1", "ingresses")
+    );
     switched(&site, &path);
     for name in &names {
-        let there = site.cluster.get(&format!("/apis/apps/v1/namespaces/{name}/deployments/web"));
+        let there = site
+            .cluster
+            .get(&format!("/apis/apps/v1/namespaces/{name}/deployments/web"));
         assert_eq!(there["status"]["readyReplicas"], 1, "{name}");
     }
     let alias = site.cluster.get(&site.cluster.service("web-green"));
-    assert_eq!(alias["spec"]["externalName"], format!("web-green.{}.svc.cluster.local", names[1]));
-    site.run(&["destroy", "--env", "staging", "--auto-approve"]).code(0);
-    let left = site.cluster.get(&format!("/apis/apps/v1/namespaces/{}/deployments", names[0]));
+    assert_eq!(
+        alias["spec"]["externalName"],
+        format!("web-green.{}.svc.cluster.local", names[1])
+    );
+    site.run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+    let left = site.cluster.get(&format!(
+        "/apis/apps/v1/namespaces/{}/deployments",
+        names[0]
+    ));
     assert_eq!(left["items"].as_array().map(Vec::len), Some(0));
 }
 
@@ -62,8 +84,15 @@ fn a_live_object_that_somebody_changed_is_not_switched() {
     site.message("v2");
     site.apply().code(0);
     let path = site.cluster.service("web");
-    site.cluster.patch(&path, "kim", &json!({"spec": {"selector": {"shipit.dev/slot": "elsewhere"}}}));
+    site.cluster.patch(
+        &path,
+        "kim",
+        &json!({"spec": {"selector": {"shipit.dev/slot": "elsewhere"}}}),
+    );
     let said = site.run(&["promote", "green", "--env", "staging", "--auto-approve"]);
     assert_ne!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("kim") || said.stderr.contains("kim"), "{said:?}");
+    assert!(
+        said.stdout.contains("kim") || said.stderr.contains("kim"),
+        "{said:?}"
+    );
 }

@@ -35,6 +35,12 @@ fn main() {
 }
 
 fn greeting() -> String {
-    let about = |name: &str| std::env::var(format!("SHIPIT_{name}")).unwrap_or_else(|_| "?".to_owned());
-    format!("{GREETING}\nrelease {} in {} of {}\n", about("RELEASE"), about("SLOT"), about("ENVIRONMENT"))
+    let about =
+        |name: &str| std::env::var(format!("SHIPIT_{name}")).unwrap_or_else(|_| "?".to_owned());
+    format!(
+        "{GREETING}\nrelease {} in {} of {}\n",
+        about("RELEASE"),
+        about("SLOT"),
+        about("ENVIRONMENT")
+    )
 }

@@ -64,8 +64,12 @@ pub enum Refusal {
 impl Refusal {
     /// No instance of a route takes a connection.
     pub fn unreachable(key: &RouteKey, reason: Option<String>) -> Self {
-        let reason = reason.unwrap_or_else(|| format!("none within {} s", connect::DEADLINE.as_secs()));
-        Self::Unreachable { service: key.service.clone(), reason }
+        let reason =
+            reason.unwrap_or_else(|| format!("none within {} s", connect::DEADLINE.as_secs()));
+        Self::Unreachable {
+            service: key.service.clone(),
+            reason,
+        }
     }
 
     const fn status(&self) -> StatusCode {
@@ -87,7 +91,10 @@ impl Refusal {
         let mut response = Response::new(Download::text(format!("shipit router: {self}\n"), entry));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

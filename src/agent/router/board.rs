@@ -59,7 +59,11 @@ pub struct Board {
 impl Board {
     /// A board that leads nowhere yet.
     pub fn new() -> Self {
-        Self { table: ArcSwap::default(), changes: watch::Sender::new(()), turn: AtomicUsize::new(0) }
+        Self {
+            table: ArcSwap::default(),
+            changes: watch::Sender::new(()),
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// The switch: one assignment. Requests that wait for an instance look again.
@@ -111,10 +115,15 @@ impl Board {
     ) -> Result<Arc<Lease>, NoEndpoint> {
         loop {
             let table = self.table.load();
-            let endpoints = table.of(listener).get(service).filter(|endpoints| !endpoints.is_empty());
+            let endpoints = table
+                .of(listener)
+                .get(service)
+                .filter(|endpoints| !endpoints.is_empty());
             let endpoints = endpoints.ok_or(NoEndpoint::NoneReady)?;
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let lease = least_busy(endpoints, tried, turn).ok_or(NoEndpoint::AllTried)?.lease();
+            let lease = least_busy(endpoints, tried, turn)
+                .ok_or(NoEndpoint::AllTried)?
+                .lease();
             fence(Ordering::SeqCst);
             if Arc::ptr_eq(&table, &self.table.load()) {
                 return Ok(lease);
@@ -130,7 +139,10 @@ fn least_busy<'a>(
     turn: usize,
 ) -> Option<&'a Arc<Upstream>> {
     let (before, after) = endpoints.split_at(turn % endpoints.len());
-    let untried = after.iter().chain(before).filter(|endpoint| !tried.contains(&endpoint.address()));
+    let untried = after
+        .iter()
+        .chain(before)
+        .filter(|endpoint| !tried.contains(&endpoint.address()));
     untried.min_by_key(|endpoint| endpoint.in_flight())
 }
 
@@ -139,7 +151,9 @@ mod tests {
     use super::*;
 
     fn endpoints(count: u16) -> Vec<Arc<Upstream>> {
-        (1..=count).map(|port| Arc::new(Upstream::new(SocketAddr::from(([127, 0, 0, 1], port))))).collect()
+        (1..=count)
+            .map(|port| Arc::new(Upstream::new(SocketAddr::from(([127, 0, 0, 1], port)))))
+            .collect()
     }
 
     #[test]
@@ -166,20 +180,31 @@ mod tests {
         let board = Board::new();
         board.set(leads_to(&blue));
         let stopped = [const { AtomicBool::new(false) }; 2];
-        let (done, leases, wrong) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (done, leases, wrong) = (
+            AtomicBool::new(false),
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+        );
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
                     let lease = board.try_lease(Listener::Live, &service, &[]).unwrap();
                     let index = usize::from(lease.upstream().address().port()) - 1;
                     leases.fetch_add(1, Ordering::SeqCst);
-                    wrong.fetch_add(usize::from(stopped[index].load(Ordering::SeqCst)), Ordering::SeqCst);
+                    wrong.fetch_add(
+                        usize::from(stopped[index].load(Ordering::SeqCst)),
+                        Ordering::SeqCst,
+                    );
                 }
             });
             // Both must have had their share of the processor for this to prove anything.
             let enough = |round| round > 20_000 && leases.load(Ordering::SeqCst) > 200_000;
             for round in (0..).take_while(|round| !enough(*round)) {
-                let (old, new) = if round % 2 == 0 { (&blue, &green) } else { (&green, &blue) };
+                let (old, new) = if round % 2 == 0 {
+                    (&blue, &green)
+                } else {
+                    (&green, &blue)
+                };
                 board.set(leads_to(new));
                 while old.in_flight() > 0 {
                     std::thread::yield_now();
@@ -198,7 +223,10 @@ mod tests {
     fn what_was_tried_is_left_out() {
         let endpoints = endpoints(2);
         let tried = [endpoints[0].address(), endpoints[1].address()];
-        assert_eq!(least_busy(&endpoints, &tried[..1], 0).unwrap().address(), tried[1]);
+        assert_eq!(
+            least_busy(&endpoints, &tried[..1], 0).unwrap().address(),
+            tried[1]
+        );
         assert!(least_busy(&endpoints, &tried, 0).is_none());
     }
 }

@@ -36,7 +36,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Closing<'_, S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Closing<'_, S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

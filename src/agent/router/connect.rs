@@ -35,7 +35,10 @@ pub async fn connect(address: SocketAddr) -> Result<Sender, ConnectError> {
     let stream = connecting.await.map_err(|_| ConnectError::TooSlow)??;
     socket::tune(&stream);
     let mut builder = http1::Builder::new();
-    let (sender, connection) = builder.max_buf_size(LONGEST_HEAD).handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = builder
+        .max_buf_size(LONGEST_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await?;
     // How it ends is told to the request that is on it.
     tokio::spawn(async move { drop(connection.with_upgrades().await) });
     Ok(sender)

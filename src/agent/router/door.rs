@@ -37,9 +37,19 @@ impl Door {
         let front = Arc::new(ArcSwap::from_pointee(front));
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let hall = Hall { front: Arc::clone(&front), cut: cut.clone(), tasks: tasks.clone() };
+        let hall = Hall {
+            front: Arc::clone(&front),
+            cut: cut.clone(),
+            tasks: tasks.clone(),
+        };
         let accepting = tokio::spawn(accept(listener, hall, stop.clone()));
-        Self { front, stop, accepting, cut, tasks }
+        Self {
+            front,
+            stop,
+            accepting,
+            cut,
+            tasks,
+        }
     }
 
     /// What it stands for from the next request on.
@@ -78,7 +88,9 @@ struct Hall {
 
 async fn accept(listener: TcpListener, hall: Hall, stop: CancellationToken) -> GracefulShutdown {
     let graceful = GracefulShutdown::new();
-    let _ = stop.run_until_cancelled(accept_all(&listener, &hall, &graceful)).await;
+    let _ = stop
+        .run_until_cancelled(accept_all(&listener, &hall, &graceful))
+        .await;
     graceful
 }
 
@@ -86,9 +98,17 @@ async fn accept_all(listener: &TcpListener, hall: &Hall, graceful: &GracefulShut
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let (stream, client) = next(listener).await;
-        let Ok(local) = stream.local_addr() else { continue };
+        let Ok(local) = stream.local_addr() else {
+            continue;
+        };
         let (cut, tasks) = (hall.cut.clone(), hall.tasks.clone());
-        let peer = Peer { client, local, activity: Arc::default(), cut, tasks };
+        let peer = Peer {
+            client,
+            local,
+            activity: Arc::default(),
+            cut,
+            tasks,
+        };
         let serving = serve::serve(stream, peer, Arc::clone(&hall.front), graceful.watcher());
         hall.tasks.spawn(async move {
             serving.await;
@@ -114,5 +134,8 @@ async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }

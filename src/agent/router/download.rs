@@ -46,7 +46,11 @@ pub struct Download {
 impl Download {
     /// The router's own words.
     pub fn text(text: String, entry: Entry) -> Self {
-        let mut download = Self { source: Source::Text(Bytes::from(text)), entry, _serving: None };
+        let mut download = Self {
+            source: Source::Text(Bytes::from(text)),
+            entry,
+            _serving: None,
+        };
         download.finish_if_empty();
         download
     }
@@ -58,14 +62,21 @@ impl Download {
 
     /// An instance's response.
     pub fn proxied(incoming: Incoming, exchange: Exchange, entry: Entry) -> Self {
-        let mut download = Self { source: Source::Instance(incoming, Some(exchange)), entry, _serving: None };
+        let mut download = Self {
+            source: Source::Instance(incoming, Some(exchange)),
+            entry,
+            _serving: None,
+        };
         download.finish_if_empty();
         download
     }
 
     /// The client's request counts as being served until this body is done.
     pub fn during(self, request: Request) -> Self {
-        Self { _serving: Some(request), ..self }
+        Self {
+            _serving: Some(request),
+            ..self
+        }
     }
 
     fn finish_if_empty(&mut self) {
@@ -83,7 +94,10 @@ impl Download {
         self.entry.complete();
     }
 
-    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_source(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut self.source {
             Source::Text(text) if text.is_empty() => Poll::Ready(None),
             Source::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),

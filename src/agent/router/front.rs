@@ -24,7 +24,11 @@ pub struct Shared {
 impl Shared {
     /// Nothing routed yet.
     pub fn new(log: Option<LogFile>) -> Self {
-        Self { registry: Registry::default(), access: AccessLog::new(log), ids: Ids::new() }
+        Self {
+            registry: Registry::default(),
+            access: AccessLog::new(log),
+            ids: Ids::new(),
+        }
     }
 
     /// A request id that no other request has.
@@ -43,7 +47,10 @@ struct Ids {
 impl Ids {
     fn new() -> Self {
         let router = uuid::Uuid::new_v4().simple().to_string();
-        Self { router, count: AtomicU64::new(1) }
+        Self {
+            router,
+            count: AtomicU64::new(1),
+        }
     }
 
     fn next(&self) -> HeaderValue {

@@ -83,7 +83,12 @@ impl<S> HeadDeadline<S> {
     /// The stream, with this much time for each head; for the first one it counts from now.
     pub fn new(stream: S, within: Duration, activity: Arc<Activity>) -> Self {
         let phase = Phase::Preface(0, Box::pin(tokio::time::sleep(within)));
-        Self { stream, within, activity, phase }
+        Self {
+            stream,
+            within,
+            activity,
+            phase,
+        }
     }
 
     fn came(&mut self, bytes: &[u8]) {
@@ -94,7 +99,10 @@ impl<S> HeadDeadline<S> {
             Phase::Http1(Some(head)) if head.before == begun => Phase::Http1(Some(head)),
             Phase::Http1(_) if self.activity.is_idle() => {
                 let deadline = Box::pin(tokio::time::sleep(self.within));
-                Phase::Http1(Some(Head { deadline, before: begun }))
+                Phase::Http1(Some(Head {
+                    deadline,
+                    before: begun,
+                }))
             }
             Phase::Http1(_) => Phase::Http1(None),
             Phase::Http2 => Phase::Http2,
@@ -118,9 +126,16 @@ fn preface(seen: usize, bytes: &[u8], deadline: Pin<Box<Sleep>>) -> Phase {
     let rest = &PREFACE[seen..];
     let length = bytes.len().min(rest.len());
     if bytes[..length] != rest[..length] {
-        return Phase::Http1(Some(Head { deadline, before: 0 }));
+        return Phase::Http1(Some(Head {
+            deadline,
+            before: 0,
+        }));
     }
-    if length == rest.len() { Phase::Http2 } else { Phase::Preface(seen + length, deadline) }
+    if length == rest.len() {
+        Phase::Http2
+    } else {
+        Phase::Preface(seen + length, deadline)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for HeadDeadline<S> {
@@ -141,7 +156,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadDeadline<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for HeadDeadline<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 

@@ -46,21 +46,34 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    tokens(headers, header::CONNECTION).filter_map(|token| token.parse().ok()).collect()
+    tokens(headers, header::CONNECTION)
+        .filter_map(|token| token.parse().ok())
+        .collect()
 }
 
 /// The elements of a comma-separated header, over all of its lines.
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    let lines = headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
 }
 
 /// The protocol that the client wants to change to. HTTP/2 has no `Upgrade` (RFC 9113 §8.2.2), and a change
 /// to `h2c` would carry requests past this router.
 pub fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = tokens(headers, header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    let asked =
+        tokens(headers, header::CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
     let h2c = tokens(headers, header::UPGRADE).any(|token| token.eq_ignore_ascii_case("h2c"));
-    if version == Version::HTTP_11 && asked && !h2c { headers.get(header::UPGRADE).cloned() } else { None }
+    if version == Version::HTTP_11 && asked && !h2c {
+        headers.get(header::UPGRADE).cloned()
+    } else {
+        None
+    }
 }
 
 /// Marks a message as one that changes the protocol.
@@ -97,7 +110,10 @@ pub fn host(
         return Err(HostError::Several);
     }
     if let Some(authority) = uri.authority() {
-        let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host);
+        let host = authority
+            .as_str()
+            .rsplit_once('@')
+            .map_or(authority.as_str(), |(_, host)| host);
         return HeaderValue::from_str(host).map_err(|_| HostError::NotValid);
     }
     match first {
@@ -109,13 +125,20 @@ pub fn host(
 
 /// The target in the form that a server is asked with: path and query alone.
 pub fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query().map_or_else(Uri::default, |path| Uri::from(path.clone()))
+    uri.path_and_query()
+        .map_or_else(Uri::default, |path| Uri::from(path.clone()))
 }
 
 /// Rewrites a request's head for an instance, which is always asked in HTTP/1.1.
-pub fn towards_instance(parts: &mut request::Parts, host: HeaderValue, client: IpAddr, id: HeaderValue) {
+pub fn towards_instance(
+    parts: &mut request::Parts,
+    host: HeaderValue,
+    client: IpAddr,
+    id: HeaderValue,
+) {
     let protocol = upgrade(parts.version, &parts.headers);
-    let trailers = tokens(&parts.headers, header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    let trailers =
+        tokens(&parts.headers, header::TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     parts.uri = origin_form(&parts.uri);
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
@@ -138,7 +161,9 @@ pub fn towards_instance(parts: &mut request::Parts, host: HeaderValue, client: I
 /// HTTP/2 may send cookies in several lines, HTTP/1.1 in one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(_)) = (cookies.next(), cookies.next()) else { return };
+    let (Some(first), Some(_)) = (cookies.next(), cookies.next()) else {
+        return;
+    };
     let mut joined = first.as_bytes().to_vec();
     for cookie in headers.get_all(header::COOKIE).iter().skip(1) {
         joined.extend_from_slice(b"; ");
@@ -154,12 +179,18 @@ fn join_cookies(headers: &mut HeaderMap) {
 fn forwarded(headers: &mut HeaderMap, host: &HeaderValue, client: IpAddr) {
     let client = client.to_canonical();
     let so_far: Vec<_> = tokens(headers, FORWARDED_FOR).map(str::to_owned).collect();
-    let list = so_far.into_iter().chain([client.to_string()]).collect::<Vec<_>>().join(", ");
+    let list = so_far
+        .into_iter()
+        .chain([client.to_string()])
+        .collect::<Vec<_>>()
+        .join(", ");
     if let Ok(list) = HeaderValue::from_str(&list) {
         headers.insert(FORWARDED_FOR, list);
     }
-    for (name, value) in [(FORWARDED_PROTO, HeaderValue::from_static("http")), (FORWARDED_HOST, host.clone())]
-    {
+    for (name, value) in [
+        (FORWARDED_PROTO, HeaderValue::from_static("http")),
+        (FORWARDED_HOST, host.clone()),
+    ] {
         match headers.entry(name) {
             Entry::Occupied(_) if client.is_loopback() => {}
             Entry::Occupied(mut claim) => drop(claim.insert(value)),
@@ -181,18 +212,35 @@ mod tests {
 
     fn map(lines: &[(&str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&str, &str)| {
-            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            (
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            )
         };
         lines.iter().map(pair).collect()
     }
 
-    fn rewritten(uri: &str, version: Version, lines: &[(&str, &str)], client: &str) -> request::Parts {
-        let (mut parts, ()) =
-            http::Request::builder().uri(uri).version(version).body(()).unwrap().into_parts();
+    fn rewritten(
+        uri: &str,
+        version: Version,
+        lines: &[(&str, &str)],
+        client: &str,
+    ) -> request::Parts {
+        let (mut parts, ()) = http::Request::builder()
+            .uri(uri)
+            .version(version)
+            .body(())
+            .unwrap()
+            .into_parts();
         parts.headers = map(lines);
         let local = "10.0.0.1:80".parse().unwrap();
         let host = host(version, &parts.uri, &parts.headers, local).unwrap();
-        towards_instance(&mut parts, host, client.parse().unwrap(), HeaderValue::from_static("id"));
+        towards_instance(
+            &mut parts,
+            host,
+            client.parse().unwrap(),
+            HeaderValue::from_static("id"),
+        );
         parts
     }
 
@@ -215,22 +263,36 @@ mod tests {
             ("x-other", "stays"),
         ]);
         remove_hop_by_hop(&mut headers);
-        assert_eq!(headers, map(&[("host", "a"), ("content-length", "3"), ("x-other", "stays")]));
+        assert_eq!(
+            headers,
+            map(&[("host", "a"), ("content-length", "3"), ("x-other", "stays")])
+        );
     }
 
     #[test]
     fn an_upgrade_is_passed_on_but_not_to_h2c_and_not_from_http_2() {
         let asks = |protocol| map(&[("connection", "keep-alive, Upgrade"), ("upgrade", protocol)]);
-        assert_eq!(upgrade(Version::HTTP_11, &asks("websocket")).unwrap(), "websocket");
+        assert_eq!(
+            upgrade(Version::HTTP_11, &asks("websocket")).unwrap(),
+            "websocket"
+        );
         assert_eq!(upgrade(Version::HTTP_11, &asks("h2c")), None);
         assert_eq!(upgrade(Version::HTTP_2, &asks("websocket")), None);
-        assert_eq!(upgrade(Version::HTTP_11, &map(&[("upgrade", "websocket")])), None, "without Connection");
+        assert_eq!(
+            upgrade(Version::HTTP_11, &map(&[("upgrade", "websocket")])),
+            None,
+            "without Connection"
+        );
     }
 
     #[test]
     fn the_target_names_the_host_before_the_header_does() {
-        let parts =
-            rewritten("http://me:pw@shop.test:81/a?b=1", Version::HTTP_11, &[("host", "other")], "1.2.3.4");
+        let parts = rewritten(
+            "http://me:pw@shop.test:81/a?b=1",
+            Version::HTTP_11,
+            &[("host", "other")],
+            "1.2.3.4",
+        );
         assert_eq!(parts.headers[header::HOST], "shop.test:81");
         assert_eq!(parts.uri, "/a?b=1");
         let parts = rewritten("/", Version::HTTP_10, &[], "1.2.3.4");
@@ -240,9 +302,13 @@ mod tests {
     #[test]
     fn an_unclear_host_is_refused() {
         let local = "10.0.0.1:80".parse().unwrap();
-        let ask = |lines: &[(&str, &str)]| host(Version::HTTP_11, &Uri::default(), &map(lines), local);
+        let ask =
+            |lines: &[(&str, &str)]| host(Version::HTTP_11, &Uri::default(), &map(lines), local);
         assert_eq!(ask(&[]), Err(HostError::Missing));
-        assert_eq!(ask(&[("host", "a"), ("host", "b")]), Err(HostError::Several));
+        assert_eq!(
+            ask(&[("host", "a"), ("host", "b")]),
+            Err(HostError::Several)
+        );
     }
 
     #[test]
@@ -269,7 +335,12 @@ mod tests {
 
     #[test]
     fn trailers_and_cookies_are_said_as_http_1_says_them() {
-        let lines = [("te", "trailers"), ("cookie", "a=1"), ("cookie", "b=2"), ("expect", "100-continue")];
+        let lines = [
+            ("te", "trailers"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("expect", "100-continue"),
+        ];
         let headers = rewritten("http://shop.test/", Version::HTTP_2, &lines, "1.2.3.4").headers;
         assert_eq!(
             (&headers[header::TE], &headers[header::CONNECTION]),

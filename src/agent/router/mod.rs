@@ -97,7 +97,9 @@ impl Router {
     /// Waits until nothing is in flight to these endpoints: no request, no streaming body, no upgraded
     /// connection. False when that did not happen in time.
     pub async fn drained(&self, endpoints: &[SocketAddr], within: Duration) -> bool {
-        tokio::time::timeout(within, self.shared.registry.until_idle(endpoints)).await.is_ok()
+        tokio::time::timeout(within, self.shared.registry.until_idle(endpoints))
+            .await
+            .is_ok()
     }
 
     /// How many requests and upgraded connections an endpoint serves through this router right now.

@@ -76,10 +76,16 @@ impl Pool {
     /// Keeps a connection for later, and drops what was kept too long.
     pub fn put(&self, sender: Sender) {
         let mut idle = self.idle();
-        let old = idle.iter().take_while(|kept| kept.since.elapsed() > KEEP).count();
+        let old = idle
+            .iter()
+            .take_while(|kept| kept.since.elapsed() > KEEP)
+            .count();
         let excess = (idle.len() + 1).saturating_sub(MOST);
         idle.drain(..old.max(excess));
-        idle.push(Idle { sender, since: Instant::now() });
+        idle.push(Idle {
+            sender,
+            since: Instant::now(),
+        });
     }
 
     /// A panic elsewhere leaves the list whole: each change to it is one call.
@@ -97,8 +103,9 @@ mod tests {
     /// A connection that nobody answers on, and the task that keeps it alive.
     async fn connection() -> (Sender, tokio::task::JoinSet<()>) {
         let (near, far) = tokio::io::duplex(64);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
+            .await
+            .unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
             let _far = far;
@@ -111,7 +118,10 @@ mod tests {
     /// A pool with one connection that was used this long ago.
     async fn idle_for(age: Duration) -> (Pool, tokio::task::JoinSet<()>) {
         let (pool, (sender, tasks)) = (Pool::default(), connection().await);
-        pool.idle().push(Idle { sender, since: Instant::now().checked_sub(age).unwrap() });
+        pool.idle().push(Idle {
+            sender,
+            since: Instant::now().checked_sub(age).unwrap(),
+        });
         (pool, tasks)
     }
 
@@ -119,7 +129,10 @@ mod tests {
     async fn a_request_that_must_not_be_sent_twice_takes_only_a_connection_that_was_just_used() {
         let (pool, _tasks) = idle_for(Duration::from_secs(3)).await;
         assert!(pool.take(Reuse::Recent).is_none());
-        assert!(pool.take(Reuse::Any).is_some(), "it is still there for others");
+        assert!(
+            pool.take(Reuse::Any).is_some(),
+            "it is still there for others"
+        );
         let (pool, _tasks) = idle_for(Duration::ZERO).await;
         assert!(pool.take(Reuse::Never).is_none());
         assert!(pool.take(Reuse::Recent).is_some());

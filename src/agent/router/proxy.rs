@@ -26,7 +26,11 @@ use crate::agent::router::upstream::{Connection, Failure, Lease};
 const MOST_TRIES: usize = 3;
 
 /// Answers one request.
-pub async fn handle(front: Arc<Front>, peer: Peer, mut request: Request<Incoming>) -> Response<Download> {
+pub async fn handle(
+    front: Arc<Front>,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Response<Download> {
     let id = headers::request_id(request.headers()).cloned();
     let id = id.unwrap_or_else(|| front.shared.request_id());
     let mut entry = Entry::begin(&front, peer.client, &request, &id);
@@ -59,7 +63,12 @@ fn check(
     if upload.size_hint().lower() > front.limits.body.bytes() {
         return Err(Refusal::TooLarge(front.limits.body));
     }
-    Ok(headers::host(parts.version, &parts.uri, &parts.headers, peer.local)?)
+    Ok(headers::host(
+        parts.version,
+        &parts.uri,
+        &parts.headers,
+        peer.local,
+    )?)
 }
 
 /// What an instance answered.
@@ -84,13 +93,28 @@ impl<'a> Attempt<'a> {
         if upload.size_hint().exact().is_none() {
             // hyper would leave out the body of a GET that does not say this.
             parts.headers.remove(header::CONTENT_LENGTH);
-            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            parts.headers.insert(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            );
         }
         let replay = Replay::of(&parts, &upload);
-        let reuse = if replay.is_some() { Reuse::Any } else { Reuse::Recent };
+        let reuse = if replay.is_some() {
+            Reuse::Any
+        } else {
+            Reuse::Recent
+        };
         let progress = upload.progress();
         let request = Request::from_parts(parts, upload);
-        Self { front, request, progress, replay, reuse, tried: Vec::new(), reason: None }
+        Self {
+            front,
+            request,
+            progress,
+            replay,
+            reuse,
+            tried: Vec::new(),
+            reason: None,
+        }
     }
 
     async fn run(mut self, entry: &mut Entry) -> Result<Reply, Refusal> {
@@ -101,7 +125,10 @@ impl<'a> Attempt<'a> {
             let request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
             match self.send(&lease, request).await? {
                 Ok((response, sender)) => {
-                    return Ok(Reply { response, exchange: Exchange { lease, sender } });
+                    return Ok(Reply {
+                        response,
+                        exchange: Exchange { lease, sender },
+                    });
                 }
                 Err(failure) => self.recover(&lease, failure)?,
             }
@@ -109,13 +136,24 @@ impl<'a> Attempt<'a> {
     }
 
     async fn lease(&self) -> Result<Arc<Lease>, Refusal> {
-        let Front { key, listener, limits, board, .. } = self.front;
+        let Front {
+            key,
+            listener,
+            limits,
+            board,
+            ..
+        } = self.front;
         if self.tried.len() >= MOST_TRIES {
             return Err(Refusal::unreachable(key, self.reason.clone()));
         }
-        let leased = board.lease(*listener, &key.service, &self.tried, limits.hold.get()).await;
+        let leased = board
+            .lease(*listener, &key.service, &self.tried, limits.hold.get())
+            .await;
         leased.map_err(|error| match error {
-            NoEndpoint::NoneReady => Refusal::NoneReady { service: key.service.clone(), listener: *listener },
+            NoEndpoint::NoneReady => Refusal::NoneReady {
+                service: key.service.clone(),
+                listener: *listener,
+            },
             NoEndpoint::AllTried => Refusal::unreachable(key, self.reason.clone()),
         })
     }
@@ -134,7 +172,10 @@ impl<'a> Attempt<'a> {
             if let Ok(sent) = tokio::time::timeout_at(deadline, &mut sending).await {
                 return Ok(sent);
             }
-            let moved = self.progress.as_ref().map(|progress| progress.moved() + limit);
+            let moved = self
+                .progress
+                .as_ref()
+                .map(|progress| progress.moved() + limit);
             match moved.filter(|later| *later > deadline) {
                 Some(later) => deadline = later,
                 None => return Err(self.overdue()),
@@ -146,9 +187,10 @@ impl<'a> Attempt<'a> {
         let limits = &self.front.limits;
         match self.progress.as_ref().map(|progress| progress.standing()) {
             Some(Standing::Client) => Refusal::Stalled(limits.response_timeout),
-            _ => {
-                Refusal::TooSlow { service: self.front.key.service.clone(), within: limits.response_timeout }
-            }
+            _ => Refusal::TooSlow {
+                service: self.front.key.service.clone(),
+                within: limits.response_timeout,
+            },
         }
     }
 
@@ -162,7 +204,10 @@ impl<'a> Attempt<'a> {
                 self.reason = Some(reason);
                 Ok(())
             }
-            Failure::Lost { connection: Connection::Reused, error } if died(&error) => {
+            Failure::Lost {
+                connection: Connection::Reused,
+                error,
+            } if died(&error) => {
                 let replay = self.replay.take().ok_or_else(|| self.lost(&error))?;
                 self.request = replay.request();
                 self.reuse = Reuse::Never;
@@ -176,7 +221,10 @@ impl<'a> Attempt<'a> {
         match self.progress.as_ref().map(|progress| progress.standing()) {
             Some(Standing::TooLarge) => Refusal::TooLarge(self.front.limits.body),
             Some(Standing::Broken) => Refusal::Broken,
-            _ => Refusal::Invalid { service: self.front.key.service.clone(), reason: error.to_string() },
+            _ => Refusal::Invalid {
+                service: self.front.key.service.clone(),
+                reason: error.to_string(),
+            },
         }
     }
 }
@@ -193,12 +241,19 @@ fn pass_on(
     peer: &Peer,
     mut entry: Entry,
 ) -> Response<Download> {
-    let Reply { mut response, exchange } = reply;
+    let Reply {
+        mut response,
+        exchange,
+    } = reply;
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS {
         let Some((protocol, client)) = change else {
             let reason = "it changed the protocol without being asked".to_owned();
-            return Refusal::Invalid { service: front.key.service.clone(), reason }.response(entry);
+            return Refusal::Invalid {
+                service: front.key.service.clone(),
+                reason,
+            }
+            .response(entry);
         };
         return upgrade::join(response, protocol, client, exchange.lease, peer, entry);
     }

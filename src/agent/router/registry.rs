@@ -31,11 +31,21 @@ impl Registry {
     /// Replaces an environment's table.
     pub fn set(&self, scope: &Scope, table: Table) {
         let mut inner = self.inner();
-        inner.upstreams.retain(|_, upstream| upstream.strong_count() > 0);
+        inner
+            .upstreams
+            .retain(|_, upstream| upstream.strong_count() > 0);
         let leads_nowhere = table.live.is_empty() && table.preview.is_empty();
-        let slots = table.slots.into_iter().map(|(slot, services)| (slot, inner.resolve(services))).collect();
+        let slots = table
+            .slots
+            .into_iter()
+            .map(|(slot, services)| (slot, inner.resolve(services)))
+            .collect();
         let (live, preview) = (inner.resolve(table.live), inner.resolve(table.preview));
-        let resolved = Resolved { live, preview, slots };
+        let resolved = Resolved {
+            live,
+            preview,
+            slots,
+        };
         inner.board(scope).set(resolved);
         if leads_nowhere {
             inner.forget(scope);
@@ -44,12 +54,16 @@ impl Registry {
 
     /// How much is in flight to an address.
     pub fn in_flight(&self, address: SocketAddr) -> usize {
-        self.upstream(address).map_or(0, |upstream| upstream.in_flight())
+        self.upstream(address)
+            .map_or(0, |upstream| upstream.in_flight())
     }
 
     /// Waits until nothing is in flight to any of these, all at one time.
     pub async fn until_idle(&self, addresses: &[SocketAddr]) {
-        let upstreams: Vec<_> = addresses.iter().filter_map(|address| self.upstream(*address)).collect();
+        let upstreams: Vec<_> = addresses
+            .iter()
+            .filter_map(|address| self.upstream(*address))
+            .collect();
         while upstreams.iter().any(|upstream| upstream.in_flight() > 0) {
             for upstream in &upstreams {
                 upstream.until_idle().await;
@@ -68,25 +82,38 @@ impl Registry {
 
 impl Inner {
     fn board(&mut self, scope: &Scope) -> Arc<Board> {
-        let board = self.boards.entry(scope.clone()).or_insert_with(|| Arc::new(Board::new()));
+        let board = self
+            .boards
+            .entry(scope.clone())
+            .or_insert_with(|| Arc::new(Board::new()));
         Arc::clone(board)
     }
 
     /// A board that no listener uses and that leads nowhere is as good as none.
     fn forget(&mut self, scope: &Scope) {
-        if self.boards.get(scope).is_some_and(|board| Arc::strong_count(board) == 1) {
+        if self
+            .boards
+            .get(scope)
+            .is_some_and(|board| Arc::strong_count(board) == 1)
+        {
             self.boards.remove(scope);
         }
     }
 
     fn resolve(&mut self, services: BTreeMap<ServiceName, Vec<SocketAddr>>) -> Services {
-        services.into_iter().map(|(service, addresses)| (service, self.upstreams(&addresses))).collect()
+        services
+            .into_iter()
+            .map(|(service, addresses)| (service, self.upstreams(&addresses)))
+            .collect()
     }
 
     /// An address that is named twice is one endpoint.
     fn upstreams(&mut self, addresses: &[SocketAddr]) -> Vec<Arc<Upstream>> {
         let distinct: BTreeSet<_> = addresses.iter().copied().collect();
-        distinct.into_iter().map(|address| self.upstream(address)).collect()
+        distinct
+            .into_iter()
+            .map(|address| self.upstream(address))
+            .collect()
     }
 
     fn upstream(&mut self, address: SocketAddr) -> Arc<Upstream> {

@@ -42,7 +42,11 @@ mod tests {
     #[test]
     fn a_post_is_never_sent_twice() {
         let may = |method: Method| {
-            let (parts, ()) = Request::builder().method(method).body(()).unwrap().into_parts();
+            let (parts, ()) = Request::builder()
+                .method(method)
+                .body(())
+                .unwrap()
+                .into_parts();
             Replay::of(&parts, &Upload::empty()).is_some()
         };
         assert!(may(Method::GET) && may(Method::HEAD) && may(Method::DELETE));

@@ -33,14 +33,27 @@ pub struct Routes {
 impl Routes {
     /// None yet.
     pub fn new(inherited: Vec<TcpListener>) -> Self {
-        Self { inherited, open: Mutex::default(), cut: CancellationToken::new(), closing: TaskTracker::new() }
+        Self {
+            inherited,
+            open: Mutex::default(),
+            cut: CancellationToken::new(),
+            closing: TaskTracker::new(),
+        }
     }
 
     /// Opens a route or changes it. New addresses are bound before anything else happens; then every door
     /// leads to the new route; then the doors that it has no use for are closed.
-    pub async fn open(&self, shared: &Arc<Shared>, key: RouteKey, route: &Route) -> Result<(), RouteError> {
+    pub async fn open(
+        &self,
+        shared: &Arc<Shared>,
+        key: RouteKey,
+        route: &Route,
+    ) -> Result<(), RouteError> {
         if route.live == route.preview {
-            return Err(RouteError::SameAddress { address: route.live, route: key });
+            return Err(RouteError::SameAddress {
+                address: route.live,
+                route: key,
+            });
         }
         let mut open = self.open.lock().await;
         if self.closing.is_closed() {
@@ -51,10 +64,18 @@ impl Routes {
         if route.proxy.is_none() {
             wanted.push((route.live, Listener::Live));
         }
-        wanted.extend(route.slots.iter().map(|(slot, address)| (*address, Listener::Slot(*slot))));
+        wanted.extend(
+            route
+                .slots
+                .iter()
+                .map(|(slot, address)| (*address, Listener::Slot(*slot))),
+        );
         let mut bound = HashMap::new();
         for (address, listener) in wanted.clone() {
-            if !open.get(&key).is_some_and(|doors| doors.contains_key(&address)) {
+            if !open
+                .get(&key)
+                .is_some_and(|doors| doors.contains_key(&address))
+            {
                 bound.insert(address, self.bind(&open, address, listener, &key).await?);
             }
         }
@@ -69,7 +90,8 @@ impl Routes {
                 (None, None) => {}
             }
         }
-        let unused = doors.extract_if(|address, _| !wanted.iter().any(|(wanted, _)| wanted == address));
+        let unused =
+            doors.extract_if(|address, _| !wanted.iter().any(|(wanted, _)| wanted == address));
         for (_, door) in unused.collect::<Vec<_>>() {
             self.retire(door).await;
         }
@@ -88,10 +110,16 @@ impl Routes {
     pub async fn shutdown(&self, within: Duration) {
         let mut open = self.open.lock().await;
         self.closing.close();
-        for door in std::mem::take(&mut *open).into_values().flat_map(HashMap::into_values) {
+        for door in std::mem::take(&mut *open)
+            .into_values()
+            .flat_map(HashMap::into_values)
+        {
             self.retire(door).await;
         }
-        if tokio::time::timeout(within, self.closing.wait()).await.is_err() {
+        if tokio::time::timeout(within, self.closing.wait())
+            .await
+            .is_err()
+        {
             self.cut.cancel();
             let _ = tokio::time::timeout(CUT, self.closing.wait()).await;
         }
@@ -110,7 +138,12 @@ impl Routes {
     ) -> Result<tokio::net::TcpListener, RouteError> {
         if let Some((holder, _)) = open.iter().find(|(_, doors)| doors.contains_key(&address)) {
             let holder = Holder::Route(holder.clone());
-            return Err(RouteError::Taken { address, listener, route: key.clone(), holder });
+            return Err(RouteError::Taken {
+                address,
+                listener,
+                route: key.clone(),
+                holder,
+            });
         }
         listen(&self.inherited, address, listener, key).await
     }

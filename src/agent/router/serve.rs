@@ -57,7 +57,9 @@ pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, wa
         async move { Ok::<_, Infallible>(handled.await.map(|body| body.during(serving))) }
     });
     let builder = builder(head.max(LONGEST_IDLE));
-    let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
+    let connection = builder
+        .serve_connection_with_upgrades(io, service)
+        .into_owned();
     // A connection that ends with an error concerns its client alone, and the client knows.
     let _ = cut.run_until_cancelled(watcher.watch(connection)).await;
 }

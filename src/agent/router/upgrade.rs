@@ -47,7 +47,11 @@ pub fn join(
         }
         drop(lease);
     });
-    let protocol = parts.headers.get(header::UPGRADE).cloned().unwrap_or(protocol);
+    let protocol = parts
+        .headers
+        .get(header::UPGRADE)
+        .cloned()
+        .unwrap_or(protocol);
     headers::remove_hop_by_hop(&mut parts.headers);
     headers::set_upgrade(&mut parts.headers, protocol);
     Response::from_parts(parts, Download::empty(answer))

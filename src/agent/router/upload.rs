@@ -107,7 +107,11 @@ pub enum Client {
 impl Client {
     /// By the request's head.
     pub fn of(headers: &HeaderMap) -> Self {
-        if headers.contains_key(EXPECT) { Self::Waits } else { Self::Sends }
+        if headers.contains_key(EXPECT) {
+            Self::Waits
+        } else {
+            Self::Sends
+        }
     }
 }
 
@@ -118,12 +122,24 @@ impl Upload {
             return Self::empty();
         }
         let progress = Some(Arc::new(Progress::new()));
-        Self { incoming: Some(incoming), left: limit.bytes(), progress, lease: None, client }
+        Self {
+            incoming: Some(incoming),
+            left: limit.bytes(),
+            progress,
+            lease: None,
+            client,
+        }
     }
 
     /// No body.
     pub const fn empty() -> Self {
-        Self { incoming: None, left: 0, progress: None, lease: None, client: Client::Sends }
+        Self {
+            incoming: None,
+            left: 0,
+            progress: None,
+            lease: None,
+            client: Client::Sends,
+        }
     }
 
     /// Whether there is no body.
@@ -182,9 +198,15 @@ impl Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.client = Client::Sends;
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
         let polled = Pin::new(incoming).poll_frame(context);
-        self.stand(if polled.is_pending() { Standing::Client } else { Standing::Instance });
+        self.stand(if polled.is_pending() {
+            Standing::Client
+        } else {
+            Standing::Instance
+        });
         Poll::Ready(match ready!(polled) {
             Some(Ok(frame)) => Some(self.count(frame)),
             Some(Err(error)) => {
@@ -204,7 +226,9 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.incoming
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -225,7 +249,9 @@ fn linger(mut incoming: Incoming) {
         return;
     }
     // A runtime that ends drops its tasks, and their bodies, from outside of it.
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
     runtime.spawn(tokio::time::timeout(LINGER, async move {
         let mut left = LINGER_BYTES;
         while let Some(Ok(frame)) = incoming.frame().await {

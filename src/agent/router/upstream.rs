@@ -56,7 +56,12 @@ pub struct Upstream {
 impl Upstream {
     /// An instance without connections.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, in_flight: AtomicUsize::new(0), idle: Notify::new(), pool: Pool::default() }
+        Self {
+            address,
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+            pool: Pool::default(),
+        }
     }
 
     /// Where it listens.
@@ -73,7 +78,9 @@ impl Upstream {
     /// Counts one request in, until the lease and all its clones are gone.
     pub fn lease(self: &Arc<Self>) -> Arc<Lease> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Lease { upstream: Arc::clone(self) })
+        Arc::new(Lease {
+            upstream: Arc::clone(self),
+        })
     }
 
     /// Waits until nothing is in flight.
@@ -97,13 +104,18 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Sender), Failure> {
         while let Some(sender) = self.pool.take(reuse) {
             match exchange(sender, request, Connection::Reused).await {
-                Err(Failure::Unsent { request: unsent, .. }) => request = *unsent,
+                Err(Failure::Unsent {
+                    request: unsent, ..
+                }) => request = *unsent,
                 settled => return settled,
             }
         }
         match connect::connect(self.address).await {
             Ok(sender) => exchange(sender, request, Connection::Fresh).await,
-            Err(error) => Err(Failure::Unsent { request: Box::new(request), reason: error.to_string() }),
+            Err(error) => Err(Failure::Unsent {
+                request: Box::new(request),
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -133,10 +145,14 @@ async fn exchange(
     match sender.try_send_request(request).await {
         Ok(response) => Ok((response, sender)),
         Err(mut error) => Err(match error.take_message() {
-            Some(request) => {
-                Failure::Unsent { request: Box::new(request), reason: error.into_error().to_string() }
-            }
-            None => Failure::Lost { connection, error: error.into_error() },
+            Some(request) => Failure::Unsent {
+                request: Box::new(request),
+                reason: error.into_error().to_string(),
+            },
+            None => Failure::Lost {
+                connection,
+                error: error.into_error(),
+            },
         }),
     }
 }

@@ -36,8 +36,10 @@ pub fn why_not(directory: &Directory) -> Option<String> {
             .map(|reason| format!("without root it needs more of the kernel: {reason}"));
     }
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    (!known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay"))
-        .then(|| "the kernel has no overlayfs".to_owned())
+    (!known
+        .lines()
+        .any(|line| line.trim_start_matches("nodev").trim() == "overlay"))
+    .then(|| "the kernel has no overlayfs".to_owned())
 }
 
 /// Whether limits hold here: without root the machine's control groups are not ours.
@@ -100,17 +102,27 @@ async fn take_away(folder: PathBuf) {
 }
 
 fn of(launch: &Launch) -> io::Result<PathBuf> {
-    let contained = launch.contained.as_ref().ok_or_else(|| io::Error::other("no container"))?;
+    let contained = launch
+        .contained
+        .as_ref()
+        .ok_or_else(|| io::Error::other("no container"))?;
     Ok(bundle(Path::new(&contained.agent), &contained.name))
 }
 
 #[async_trait]
 impl Runtime for ContainerRuntime {
-    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
+    async fn prepare(
+        &self,
+        directory: &Directory,
+        pull: &Pull,
+        image: &Digest,
+    ) -> io::Result<ImageMeta> {
         let here = directory.clone();
         let looked = tokio::task::spawn_blocking(move || why_not(&here)).await;
         if let Some(reason) = looked.map_err(io::Error::other)? {
-            return Err(io::Error::other(format!("the runtime `container` cannot work here: {reason}")));
+            return Err(io::Error::other(format!(
+                "the runtime `container` cannot work here: {reason}"
+            )));
         }
         ProcessRuntime.prepare(directory, pull, image).await
     }
@@ -162,12 +174,18 @@ impl Runtime for ContainerRuntime {
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
         let folder = of(launch).map_err(|error| error.to_string())?;
         let mut process = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-        process.args(["agent", "contain-exec"]).arg(folder).arg("--").args(command);
+        process
+            .args(["agent", "contain-exec"])
+            .arg(folder)
+            .arg("--")
+            .args(command);
         process::succeeds(process, command.first().map_or("", String::as_str)).await
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {
-        let Ok(entries) = std::fs::read_dir(Path::new(agent).join("containers")) else { return };
+        let Ok(entries) = std::fs::read_dir(Path::new(agent).join("containers")) else {
+            return;
+        };
         for entry in entries.filter_map(Result::ok) {
             if !known.contains(&entry.file_name().to_string_lossy().into_owned()) {
                 contain::remove(&entry.path());
@@ -193,7 +211,9 @@ impl Running for OwnContainer {
     }
 
     fn container(&self) -> Option<String> {
-        self.folder.file_name().map(|name| name.to_string_lossy().into_owned())
+        self.folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
     }
 
     async fn wait(&mut self) -> String {
@@ -201,7 +221,9 @@ impl Running for OwnContainer {
         // The process beside it may have been killed, and not have come to it.
         take_away(self.folder.clone()).await;
         // What ended the container, the process beside it tells as a shell does.
-        let code = ended.strip_prefix("exit code ").and_then(|code| code.parse().ok());
+        let code = ended
+            .strip_prefix("exit code ")
+            .and_then(|code| code.parse().ok());
         code.map_or(ended, process::of_code)
     }
 
@@ -220,50 +242,100 @@ fn specification(launch: &Launch) -> io::Result<Value> {
     let contained = launch.contained.clone().unwrap_or_default();
     let spec = &contained.spec;
     if launch.command.is_empty() {
-        return Err(io::Error::other("neither the service nor its image has a command"));
+        return Err(io::Error::other(
+            "neither the service nor its image has a command",
+        ));
     }
-    let user = launch.user.as_deref().filter(|user| !user.is_empty()).unwrap_or("0:0");
+    let user = launch
+        .user
+        .as_deref()
+        .filter(|user| !user.is_empty())
+        .unwrap_or("0:0");
     let (uid, gid) = user.split_once(':').unwrap_or((user, user));
     let number = |text: &str| {
         let wrong = || io::Error::other(format!("user `{user}` must be given in numbers"));
         text.parse::<u32>().map_err(|_| wrong())
     };
     // What a service may need as root of its container, and no more: to listen below 1024 and to change its user.
-    let capabilities =
-        ["CAP_NET_BIND_SERVICE", "CAP_SETUID", "CAP_SETGID", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL"];
-    let mut env: Vec<String> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let capabilities = [
+        "CAP_NET_BIND_SERVICE",
+        "CAP_SETUID",
+        "CAP_SETGID",
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_KILL",
+    ];
+    let mut env: Vec<String> = launch
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     if !launch.env.contains_key("PATH") {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
     }
     let mount = |to: &str, kind: &str, from: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": from, "options": options});
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+            ],
         ),
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+        ),
     ];
     for file in ["/etc/resolv.conf", "/etc/hosts"] {
         if Path::new(file).exists() {
-            mounts.push(mount(file, "bind", file, &["rbind", "ro", "nosuid", "nodev", "noexec"]));
+            mounts.push(mount(
+                file,
+                "bind",
+                file,
+                &["rbind", "ro", "nosuid", "nodev", "noexec"],
+            ));
         }
     }
     for (inside, from) in &spec.volumes {
-        mounts.push(mount(&inside.display().to_string(), "bind", from, &["rbind", "nosuid", "nodev"]));
+        mounts.push(mount(
+            &inside.display().to_string(),
+            "bind",
+            from,
+            &["rbind", "nosuid", "nodev"],
+        ));
     }
     if (spec.memory.is_some() || spec.cpu.is_some()) && !has_limits() {
-        return Err(io::Error::other("limits of containers need root: take `resources` out"));
+        return Err(io::Error::other(
+            "limits of containers need root: take `resources` out",
+        ));
     }
     let mut resources = serde_json::Map::new();
     if let Some(memory) = spec.memory {
-        resources.insert("memory".to_owned(), json!({"limit": memory, "swap": memory}));
+        resources.insert(
+            "memory".to_owned(),
+            json!({"limit": memory, "swap": memory}),
+        );
     }
     if let Some(cpu) = spec.cpu {
-        resources.insert("cpu".to_owned(), json!({"period": 100_000, "quota": u64::from(cpu) * 100}));
+        resources.insert(
+            "cpu".to_owned(),
+            json!({"period": 100_000, "quota": u64::from(cpu) * 100}),
+        );
     }
     Ok(json!({
         "ociVersion": "1.0.2",

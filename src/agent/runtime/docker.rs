@@ -21,9 +21,9 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptions, StartContainerOptions, TagImageOptionsBuilder,
-    WaitContainerOptions,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions, StartContainerOptions,
+    TagImageOptionsBuilder, WaitContainerOptions,
 };
 use docker_credential::DockerCredential;
 use futures_util::StreamExt as _;
@@ -73,7 +73,13 @@ fn failed(what: &str, error: &Error) -> io::Error {
 }
 
 fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+    matches!(
+        error,
+        Error::DockerResponseServerError {
+            status_code: 404,
+            ..
+        }
+    )
 }
 
 /// The name by which an image is known to the engine from then on.
@@ -85,8 +91,9 @@ impl DockerRuntime {
     async fn engine(&self) -> io::Result<&Docker> {
         let connect = async {
             let help = "is it running, and may this user speak to it? DOCKER_HOST says where it is";
-            let lost =
-                |error: Error| io::Error::other(format!("Docker does not answer: {} ({help})", said(&error)));
+            let lost = |error: Error| {
+                io::Error::other(format!("Docker does not answer: {} ({help})", said(&error)))
+            };
             let docker = Docker::connect_with_defaults().map_err(lost)?;
             let docker = docker.with_timeout(Duration::from_secs(ANSWER));
             docker.negotiate_version().await.map_err(lost)
@@ -95,11 +102,18 @@ impl DockerRuntime {
     }
 
     /// Makes a container and starts it.
-    async fn begin(&self, docker: &Docker, name: &str, launch: &Launch) -> io::Result<Box<dyn Running>> {
+    async fn begin(
+        &self,
+        docker: &Docker,
+        name: &str,
+        launch: &Launch,
+    ) -> io::Result<Box<dyn Running>> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let made = docker.create_container(Some(options), body(launch)).await;
         made.map_err(|error| failed("making the container", &error))?;
-        let begun = docker.start_container(name, None::<StartContainerOptions>).await;
+        let begun = docker
+            .start_container(name, None::<StartContainerOptions>)
+            .await;
         begun.map_err(|error| failed("starting the container", &error))?;
         match self.running(name, &launch.log, 0).await? {
             Some(running) => Ok(running),
@@ -116,7 +130,12 @@ impl DockerRuntime {
     }
 
     /// Takes a container that runs back.
-    async fn running(&self, name: &str, log: &Path, since: i64) -> io::Result<Option<Box<dyn Running>>> {
+    async fn running(
+        &self,
+        name: &str,
+        log: &Path,
+        since: i64,
+    ) -> io::Result<Option<Box<dyn Running>>> {
         let docker = self.engine().await?;
         let found = match docker.inspect_container(name, None).await {
             Ok(found) => found,
@@ -127,7 +146,10 @@ impl DockerRuntime {
         if state.status != Some(ContainerStateStatusEnum::RUNNING) {
             return Ok(None);
         }
-        let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default();
+        let pid = state
+            .pid
+            .and_then(|pid| u32::try_from(pid).ok())
+            .unwrap_or_default();
         Ok(Some(Box::new(DockerContainer {
             docker: docker.clone(),
             name: name.to_owned(),
@@ -147,7 +169,10 @@ impl DockerRuntime {
     }
 
     async fn tag(&self, from: &str, image: &Digest) -> io::Result<()> {
-        let options = TagImageOptionsBuilder::default().repo(LOCAL).tag(image.hex()).build();
+        let options = TagImageOptionsBuilder::default()
+            .repo(LOCAL)
+            .tag(image.hex())
+            .build();
         let tagged = self.engine().await?.tag_image(from, Some(options)).await;
         tagged.map_err(|error| failed("naming the image", &error))
     }
@@ -155,8 +180,13 @@ impl DockerRuntime {
     async fn pull(&self, repository: &str, image: &Digest) -> io::Result<()> {
         let reference = format!("{repository}@{image}");
         let credentials = credentials(repository).await?;
-        let options = CreateImageOptionsBuilder::default().from_image(&reference).build();
-        let mut said = self.engine().await?.create_image(Some(options), None, credentials);
+        let options = CreateImageOptionsBuilder::default()
+            .from_image(&reference)
+            .build();
+        let mut said = self
+            .engine()
+            .await?
+            .create_image(Some(options), None, credentials);
         while let Some(line) = said.next().await {
             line.map_err(|error| failed(&format!("pulling {reference}"), &error))?;
         }
@@ -170,8 +200,8 @@ impl DockerRuntime {
         let packed = tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&folder)?;
             let mut file = tempfile::tempfile_in(&folder)?;
-            let config =
-                crate::agent::rootfs::archive(&layout, &wanted, &mut file).map_err(io::Error::other)?;
+            let config = crate::agent::rootfs::archive(&layout, &wanted, &mut file)
+                .map_err(io::Error::other)?;
             io::Seek::rewind(&mut file)?;
             Ok::<_, io::Error>((file, config))
         });
@@ -190,16 +220,18 @@ impl DockerRuntime {
 /// What `docker login` wrote for a repository's registry.
 async fn credentials(repository: &str) -> io::Result<Option<DockerCredentials>> {
     let registry = repository.split('/').next().unwrap_or_default().to_owned();
-    let found = tokio::task::spawn_blocking(move || docker_credential::get_credential(&registry)).await;
+    let found =
+        tokio::task::spawn_blocking(move || docker_credential::get_credential(&registry)).await;
     Ok(match found.map_err(io::Error::other)? {
         Ok(DockerCredential::UsernamePassword(username, password)) => Some(DockerCredentials {
             username: Some(username),
             password: Some(password),
             ..Default::default()
         }),
-        Ok(DockerCredential::IdentityToken(token)) => {
-            Some(DockerCredentials { identitytoken: Some(token), ..Default::default() })
-        }
+        Ok(DockerCredential::IdentityToken(token)) => Some(DockerCredentials {
+            identitytoken: Some(token),
+            ..Default::default()
+        }),
         Err(_) => None,
     })
 }
@@ -209,12 +241,19 @@ fn follow(docker: Docker, name: String, log: &Path, since: i64) -> io::Result<Jo
     if let Some(folder) = log.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)?;
     let since = i32::try_from(since).unwrap_or(0);
     Ok(tokio::spawn(async move {
         let mut file = tokio::fs::File::from_std(file);
-        let options =
-            LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).since(since).build();
+        let options = LogsOptionsBuilder::default()
+            .follow(true)
+            .stdout(true)
+            .stderr(true)
+            .since(since)
+            .build();
         let mut lines = docker.logs(&name, Some(options));
         while let Some(Ok(line)) = lines.next().await {
             if file.write_all(&line.into_bytes()).await.is_err() || file.flush().await.is_err() {
@@ -230,19 +269,28 @@ fn body(launch: &Launch) -> ContainerCreateBody {
     let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
     labels.insert(AGENT.to_owned(), contained.agent);
     let ports = contained.port.map(|(host, inside)| {
-        let binding =
-            PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host.to_string()) };
+        let binding = PortBinding {
+            host_ip: Some("127.0.0.1".to_owned()),
+            host_port: Some(host.to_string()),
+        };
         HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
     });
-    let exposed = contained.port.map(|(_, inside)| vec![format!("{inside}/tcp")]);
-    let binds: Vec<String> =
-        spec.volumes.iter().map(|(inside, from)| format!("{from}:{}", inside.display())).collect();
+    let exposed = contained
+        .port
+        .map(|(_, inside)| vec![format!("{inside}/tcp")]);
+    let binds: Vec<String> = spec
+        .volumes
+        .iter()
+        .map(|(inside, from)| format!("{from}:{}", inside.display()))
+        .collect();
     let memory = spec.memory.and_then(|bytes| i64::try_from(bytes).ok());
     let host = HostConfig {
         memory,
         // Without swap: a limit is a limit.
         memory_swap: memory,
-        nano_cpus: spec.cpu.map(|thousandths| i64::from(thousandths) * 1_000_000),
+        nano_cpus: spec
+            .cpu
+            .map(|thousandths| i64::from(thousandths) * 1_000_000),
         network_mode: spec.network.clone(),
         port_bindings: ports,
         binds: (!binds.is_empty()).then_some(binds),
@@ -259,7 +307,13 @@ fn body(launch: &Launch) -> ContainerCreateBody {
     let command = launch.command.clone();
     ContainerCreateBody {
         image: Some(contained.image),
-        env: Some(launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(
+            launch
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
         // What the service says takes the place of all that the image says.
         entrypoint: (!command.is_empty()).then_some(command),
         labels: Some(labels),
@@ -271,8 +325,16 @@ fn body(launch: &Launch) -> ContainerCreateBody {
 
 #[async_trait]
 impl Runtime for DockerRuntime {
-    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(image.clone(), Instant::now());
+    async fn prepare(
+        &self,
+        directory: &Directory,
+        pull: &Pull,
+        image: &Digest,
+    ) -> io::Result<ImageMeta> {
+        self.prepared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(image.clone(), Instant::now());
         if !self.has(image).await? {
             let fetch = async {
                 match pull {
@@ -292,7 +354,11 @@ impl Runtime for DockerRuntime {
 
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
         let docker = self.engine().await?;
-        let name = launch.contained.as_ref().map(|contained| contained.name.clone()).unwrap_or_default();
+        let name = launch
+            .contained
+            .as_ref()
+            .map(|contained| contained.name.clone())
+            .unwrap_or_default();
         let begun = self.begin(docker, &name, launch).await;
         if begun.is_err() {
             // The engine may have done what it did not answer: another try has another name.
@@ -301,28 +367,57 @@ impl Runtime for DockerRuntime {
         begun
     }
 
-    async fn adopt(&self, _: &Directory, record: &ProcessRecord, log: &Path) -> Option<Box<dyn Running>> {
+    async fn adopt(
+        &self,
+        _: &Directory,
+        record: &ProcessRecord,
+        log: &Path,
+    ) -> Option<Box<dyn Running>> {
         let name = record.container.as_ref()?;
         let modified = std::fs::metadata(log).and_then(|meta| meta.modified()).ok();
         let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-        let since = since.and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0);
+        let since = since
+            .and_then(|since| i64::try_from(since.as_secs()).ok())
+            .unwrap_or(0);
         self.running(name, log, since).await.ok().flatten()
     }
 
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
-        let name = launch.contained.as_ref().map(|contained| contained.name.clone()).unwrap_or_default();
+        let name = launch
+            .contained
+            .as_ref()
+            .map(|contained| contained.name.clone())
+            .unwrap_or_default();
         let docker = self.engine().await.map_err(|error| error.to_string())?;
-        let options = CreateExecOptions { cmd: Some(command.to_vec()), ..CreateExecOptions::default() };
-        let exec = docker.create_exec(&name, options).await.map_err(|error| said(&error))?;
-        let start = StartExecOptions { detach: true, ..StartExecOptions::default() };
-        docker.start_exec(&exec.id, Some(start)).await.map_err(|error| said(&error))?;
+        let options = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            ..CreateExecOptions::default()
+        };
+        let exec = docker
+            .create_exec(&name, options)
+            .await
+            .map_err(|error| said(&error))?;
+        let start = StartExecOptions {
+            detach: true,
+            ..StartExecOptions::default()
+        };
+        docker
+            .start_exec(&exec.id, Some(start))
+            .await
+            .map_err(|error| said(&error))?;
         loop {
-            let state = docker.inspect_exec(&exec.id).await.map_err(|error| said(&error))?;
+            let state = docker
+                .inspect_exec(&exec.id)
+                .await
+                .map_err(|error| said(&error))?;
             match (state.running, state.exit_code) {
                 (Some(false), Some(0)) => return Ok(()),
                 (Some(false), code) => {
                     let program = command.first().map_or("", String::as_str);
-                    return Err(format!("`{program}` ended with exit code {}", code.unwrap_or(-1)));
+                    return Err(format!(
+                        "`{program}` ended with exit code {}",
+                        code.unwrap_or(-1)
+                    ));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -330,13 +425,25 @@ impl Runtime for DockerRuntime {
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {
-        let Ok(docker) = self.engine().await else { return };
+        let Ok(docker) = self.engine().await else {
+            return;
+        };
         let filters = HashMap::from([("label", vec![format!("{AGENT}={agent}")])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for found in docker.list_containers(Some(options)).await.unwrap_or_default() {
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        for found in docker
+            .list_containers(Some(options))
+            .await
+            .unwrap_or_default()
+        {
             let names = found.names.unwrap_or_default();
-            let is_known =
-                names.iter().any(|name| known.iter().any(|known| name.trim_start_matches('/') == known));
+            let is_known = names.iter().any(|name| {
+                known
+                    .iter()
+                    .any(|known| name.trim_start_matches('/') == known)
+            });
             if let (false, Some(id)) = (is_known, found.id) {
                 remove(docker, &id).await;
             }
@@ -344,9 +451,13 @@ impl Runtime for DockerRuntime {
     }
 
     async fn sweep(&self, used: &[Digest]) {
-        let Ok(docker) = self.engine().await else { return };
+        let Ok(docker) = self.engine().await else {
+            return;
+        };
         let filters = HashMap::from([("reference", vec![LOCAL])]);
-        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let options = ListImagesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
         let images = docker.list_images(Some(options)).await.unwrap_or_default();
         let names = images.into_iter().flat_map(|image| image.repo_tags);
         let kept: Vec<String> = {
@@ -355,18 +466,26 @@ impl Runtime for DockerRuntime {
             used.iter().chain(prepared.keys()).map(local_name).collect()
         };
         // One image may have other names, too, which are somebody else's.
-        let ours = |name: &String| name.rsplit_once(':').is_some_and(|(repository, _)| repository == LOCAL);
+        let ours = |name: &String| {
+            name.rsplit_once(':')
+                .is_some_and(|(repository, _)| repository == LOCAL)
+        };
         for name in names.filter(ours) {
             if !kept.contains(&name) {
                 // Another agent's container may use it: then the engine refuses, and it stays.
-                let _ = docker.remove_image(&name, None::<RemoveImageOptions>, None).await;
+                let _ = docker
+                    .remove_image(&name, None::<RemoveImageOptions>, None)
+                    .await;
             }
         }
     }
 }
 
 async fn remove(docker: &Docker, name: &str) {
-    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    let options = RemoveContainerOptionsBuilder::default()
+        .force(true)
+        .v(true)
+        .build();
     let _ = docker.remove_container(name, Some(options)).await;
 }
 
@@ -384,7 +503,9 @@ impl DockerContainer {
     fn signal(&self, signal: &'static str) {
         let (docker, name) = (self.docker.clone(), self.name.clone());
         tokio::spawn(async move {
-            let options = KillContainerOptionsBuilder::default().signal(signal).build();
+            let options = KillContainerOptionsBuilder::default()
+                .signal(signal)
+                .build();
             // It may have ended meanwhile.
             let _ = docker.kill_container(&name, Some(options)).await;
         });
@@ -410,16 +531,27 @@ impl Running for DockerContainer {
             return ended.clone();
         }
         // The engine's own answer has no deadline: a service runs for months. A lost connection is made again.
-        let patient = self.docker.clone().with_timeout(Duration::from_hours(24 * 365));
+        let patient = self
+            .docker
+            .clone()
+            .with_timeout(Duration::from_hours(24 * 365));
         loop {
-            let answer = patient.wait_container(&self.name, None::<WaitContainerOptions>).next().await;
+            let answer = patient
+                .wait_container(&self.name, None::<WaitContainerOptions>)
+                .next()
+                .await;
             match answer {
                 Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => break,
                 Some(Err(error)) if is_gone(&error) => break,
                 _ => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         }
-        let state = self.docker.inspect_container(&self.name, None).await.ok().and_then(|found| found.state);
+        let state = self
+            .docker
+            .inspect_container(&self.name, None)
+            .await
+            .ok()
+            .and_then(|found| found.state);
         let state = state.unwrap_or_default();
         let reason = match (state.oom_killed, state.exit_code) {
             (Some(true), _) => "killed: it used more memory than it may".to_owned(),

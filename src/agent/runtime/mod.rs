@@ -93,7 +93,12 @@ pub trait Running: Send + Sync {
 #[async_trait]
 pub trait Runtime: Send + Sync {
     /// Fetches an image, unless it is there; every byte is held against its digest.
-    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta>;
+    async fn prepare(
+        &self,
+        directory: &Directory,
+        pull: &Pull,
+        image: &Digest,
+    ) -> io::Result<ImageMeta>;
 
     /// What an image that was fetched says about how it is started.
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String>;
@@ -143,11 +148,13 @@ impl Default for Runtimes {
 impl Runtimes {
     /// The one that a workload asks for.
     pub fn of(&self, workload: &Workload) -> Arc<dyn Runtime> {
-        Arc::clone(match workload.container.as_ref().map(|container| container.by) {
-            None => &self.process,
-            Some(ContainerKind::Docker) => &self.docker,
-            Some(ContainerKind::Own) => &self.container,
-            Some(ContainerKind::Systemd) => &self.systemd,
-        })
+        Arc::clone(
+            match workload.container.as_ref().map(|container| container.by) {
+                None => &self.process,
+                Some(ContainerKind::Docker) => &self.docker,
+                Some(ContainerKind::Own) => &self.container,
+                Some(ContainerKind::Systemd) => &self.systemd,
+            },
+        )
     }
 }

@@ -26,9 +26,15 @@ pub struct ProcessRuntime;
 
 #[async_trait]
 impl Runtime for ProcessRuntime {
-    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
+    async fn prepare(
+        &self,
+        directory: &Directory,
+        pull: &Pull,
+        image: &Digest,
+    ) -> io::Result<ImageMeta> {
         let (directory, pull, image) = (directory.clone(), pull.clone(), image.clone());
-        let fetched = tokio::task::spawn_blocking(move || rootfs::fetch(&directory, &pull, &image)).await;
+        let fetched =
+            tokio::task::spawn_blocking(move || rootfs::fetch(&directory, &pull, &image)).await;
         fetched.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
@@ -38,19 +44,36 @@ impl Runtime for ProcessRuntime {
 
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
         let child = command(launch)?.spawn()?;
-        let pid = child.id().ok_or_else(|| io::Error::other("it ended at once"))?;
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("it ended at once"))?;
         // A process that has ended already is only waiting to be reaped; its start time no longer matters.
-        Ok(Box::new(Started { child, pid, ticks: started(pid).unwrap_or_default() }))
+        Ok(Box::new(Started {
+            child,
+            pid,
+            ticks: started(pid).unwrap_or_default(),
+        }))
     }
 
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
-        let Some((program, arguments)) = command.split_first() else { return Err("no command".to_owned()) };
+        let Some((program, arguments)) = command.split_first() else {
+            return Err("no command".to_owned());
+        };
         let mut process = Command::new(program);
-        process.args(arguments).current_dir(&launch.rootfs).env_clear().envs(&launch.env);
+        process
+            .args(arguments)
+            .current_dir(&launch.rootfs)
+            .env_clear()
+            .envs(&launch.env);
         succeeds(process, program).await
     }
 
-    async fn adopt(&self, _: &Directory, record: &ProcessRecord, _: &Path) -> Option<Box<dyn Running>> {
+    async fn adopt(
+        &self,
+        _: &Directory,
+        record: &ProcessRecord,
+        _: &Path,
+    ) -> Option<Box<dyn Running>> {
         // A container's process is another runtime's.
         if record.container.is_some() {
             return None;
@@ -61,9 +84,20 @@ impl Runtime for ProcessRuntime {
 
 /// Runs a health command to its end; the error names the program that it is about.
 pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), String> {
-    process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let status = process.status().await.map_err(|error| format!("`{program}`: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("`{program}` ended with {}", describe(status))) }
+    process
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let status = process
+        .status()
+        .await
+        .map_err(|error| format!("`{program}`: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`{program}` ended with {}", describe(status)))
+    }
 }
 
 /// Takes a process back, if it is certainly the one that was written down.
@@ -76,7 +110,11 @@ pub(super) fn adopt(record: &ProcessRecord) -> Option<Box<dyn Running>> {
     if started(record.pid) != Some(record.started) {
         return None;
     }
-    Some(Box::new(Adopted { descriptor, pid: record.pid, ticks: record.started }))
+    Some(Box::new(Adopted {
+        descriptor,
+        pid: record.pid,
+        ticks: record.started,
+    }))
 }
 
 /// A descriptor that becomes readable when a process has ended (`pidfd_open(2)`).
@@ -84,21 +122,29 @@ pub(in crate::agent) fn descriptor(pid: u32) -> Option<AsyncFd<OwnedFd>> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
     // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
-    #[expect(deprecated, reason = "its successor is unsafe, and an owned descriptor is what it asks for")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, and an owned descriptor is what it asks for"
+    )]
     AsyncFd::new(descriptor).ok()
 }
 
 /// What is started: an absolute program is one of the image, a bare name is looked for on the machine's path.
 pub(super) fn program(launch: &Launch) -> io::Result<(PathBuf, &[String])> {
     let (program, arguments) = launch.command.split_first().ok_or_else(|| {
-        io::Error::new(ErrorKind::InvalidInput, "neither the service nor its image has a command")
+        io::Error::new(
+            ErrorKind::InvalidInput,
+            "neither the service nor its image has a command",
+        )
     })?;
     Ok((inside(&launch.rootfs, program), arguments))
 }
 
 /// The folder that it starts in.
 pub(super) fn workdir(launch: &Launch) -> PathBuf {
-    launch.rootfs.join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir))
+    launch
+        .rootfs
+        .join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir))
 }
 
 fn command(launch: &Launch) -> io::Result<Command> {
@@ -137,20 +183,25 @@ pub(super) fn open_log(path: &Path) -> io::Result<File> {
 
 /// The user and group to change to. Root starts the service as the image's user; anybody else only as themselves.
 pub(super) fn user(user: Option<&str>) -> io::Result<Option<(u32, u32)>> {
-    let Some(user) = user.filter(|user| !user.is_empty()) else { return Ok(None) };
+    let Some(user) = user.filter(|user| !user.is_empty()) else {
+        return Ok(None);
+    };
     let numbers = || {
         let (uid, gid) = user.split_once(':').unwrap_or((user, user));
         Some((uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?))
     };
     let invalid = |reason: String| io::Error::new(ErrorKind::InvalidInput, reason);
-    let (uid, gid) = numbers().ok_or_else(|| invalid(format!("user `{user}` must be given in numbers")))?;
+    let (uid, gid) =
+        numbers().ok_or_else(|| invalid(format!("user `{user}` must be given in numbers")))?;
     if rustix::process::geteuid().is_root() {
         return Ok(Some((uid, gid)));
     }
     if rustix::process::geteuid().as_raw() == uid {
         return Ok(None);
     }
-    Err(invalid(format!("the agent is not root and cannot start a process as user {uid}")))
+    Err(invalid(format!(
+        "the agent is not root and cannot start a process as user {uid}"
+    )))
 }
 
 fn group(pid: u32, signal: Signal) {

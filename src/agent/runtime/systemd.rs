@@ -58,13 +58,18 @@ pub fn lack() -> Option<Lack> {
     // As sd_booted(3) does.
     if !Path::new("/run/systemd/system").is_dir() {
         return Some(Lack {
-            reason: "this machine is not run by systemd (there is no /run/systemd/system)".to_owned(),
+            reason: "this machine is not run by systemd (there is no /run/systemd/system)"
+                .to_owned(),
             help: "write `cluster: {runtime: auto}`, which needs nothing, or `docker`".to_owned(),
         });
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
-    if let Some(program) = ["systemd-run", "systemctl"].iter().find(|program| !is_there(program)) {
+    let is_there =
+        |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    if let Some(program) = ["systemd-run", "systemctl"]
+        .iter()
+        .find(|program| !is_there(program))
+    {
         return Some(Lack {
             reason: format!("`{program}` is not on the PATH"),
             help: "it comes with systemd: install that package whole".to_owned(),
@@ -72,7 +77,10 @@ pub fn lack() -> Option<Lack> {
     }
     let own = runtime_folder().join("systemd/private");
     (!is_root() && !own.exists()).then(|| Lack {
-        reason: format!("this user's own systemd does not run (there is no {})", own.display()),
+        reason: format!(
+            "this user's own systemd does not run (there is no {})",
+            own.display()
+        ),
         help: "`loginctl enable-linger` starts it, and keeps it when you log out".to_owned(),
     })
 }
@@ -85,7 +93,9 @@ pub async fn lingers() -> bool {
     let mut command = Command::new("loginctl");
     command.args(["show-user", "--property=Linger", "--value"]);
     command.arg(rustix::process::geteuid().as_raw().to_string());
-    run(command).await.is_ok_and(|output| output.stdout.starts_with(b"yes"))
+    run(command)
+        .await
+        .is_ok_and(|output| output.stdout.starts_with(b"yes"))
 }
 
 fn is_root() -> bool {
@@ -102,15 +112,22 @@ fn runtime_folder() -> PathBuf {
 fn tool(program: &str) -> Command {
     let mut command = Command::new(program);
     if !is_root() {
-        command.arg("--user").env("XDG_RUNTIME_DIR", runtime_folder());
+        command
+            .arg("--user")
+            .env("XDG_RUNTIME_DIR", runtime_folder());
     }
     command
 }
 
 async fn run(mut command: Command) -> io::Result<Output> {
-    command.env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let late = |_| io::Error::other(format!("systemd did not answer within {ANSWER:?}"));
-    tokio::time::timeout(ANSWER, command.output()).await.map_err(late)?
+    tokio::time::timeout(ANSWER, command.output())
+        .await
+        .map_err(late)?
 }
 
 /// Tells systemd something about a unit that may be gone.
@@ -182,7 +199,12 @@ impl Seen {
 
 async fn look(unit: &str) -> io::Result<Seen> {
     let mut command = tool("systemctl");
-    command.args(["show", "--property=LoadState,MainPID,Result,ExecMainCode,ExecMainStatus"]).arg(unit);
+    command
+        .args([
+            "show",
+            "--property=LoadState,MainPID,Result,ExecMainCode,ExecMainStatus",
+        ])
+        .arg(unit);
     let output = run(command).await?;
     if !output.status.success() {
         return Err(io::Error::other(said(&output)));
@@ -192,7 +214,11 @@ async fn look(unit: &str) -> io::Result<Seen> {
 
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if text.is_empty() { format!("systemd gave no reason ({})", output.status) } else { text }
+    if text.is_empty() {
+        format!("systemd gave no reason ({})", output.status)
+    } else {
+        text
+    }
 }
 
 /// Where an agent has the folders of its units.
@@ -202,7 +228,9 @@ fn units(agent: &Path) -> PathBuf {
 
 /// Ends what is left of a unit, and takes it away: of the machine, then of the agent's folder.
 async fn collect(folder: &Path) {
-    let Some(unit) = folder.file_name().and_then(|name| name.to_str()) else { return };
+    let Some(unit) = folder.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
     if look(unit).await.is_ok_and(|seen| seen.loaded) {
         tell(&["kill", "--signal=SIGKILL"], unit).await;
         tell(&["stop"], unit).await;
@@ -216,7 +244,12 @@ async fn collect(folder: &Path) {
 
 #[async_trait]
 impl Runtime for SystemdRuntime {
-    async fn prepare(&self, directory: &Directory, pull: &Pull, image: &Digest) -> io::Result<ImageMeta> {
+    async fn prepare(
+        &self,
+        directory: &Directory,
+        pull: &Pull,
+        image: &Digest,
+    ) -> io::Result<ImageMeta> {
         if let Some(lack) = lack() {
             return Err(io::Error::other(format!("{} ({})", lack.reason, lack.help)));
         }
@@ -228,15 +261,25 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
-        let enclosure = launch.contained.as_ref().ok_or_else(|| io::Error::other("no unit"))?;
+        let enclosure = launch
+            .contained
+            .as_ref()
+            .ok_or_else(|| io::Error::other("no unit"))?;
         let unit = enclosure.name.clone();
         let folder = units(Path::new(&enclosure.agent)).join(&unit);
         let variables = variables(launch)?;
         // Opened here first, so that it is there and this user's.
         process::open_log(&launch.log)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         let secret = folder.join("env");
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&secret)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&secret)?;
         file.write_all(variables.as_bytes())?;
         let begun = begin(launch, enclosure, &secret).await;
         let _ = std::fs::remove_file(&secret);
@@ -245,7 +288,9 @@ impl Runtime for SystemdRuntime {
             && (!seen.has_run() || seen.obstacle().is_some())
         {
             collect(&folder).await;
-            return Err(io::Error::other(seen.obstacle().map_or(reason, str::to_owned)));
+            return Err(io::Error::other(
+                seen.obstacle().map_or(reason, str::to_owned),
+            ));
         }
         // One that has ended already is told of as any other.
         let found = Unit::found(&folder).await;
@@ -271,7 +316,9 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {
-        let Ok(entries) = std::fs::read_dir(units(Path::new(agent))) else { return };
+        let Ok(entries) = std::fs::read_dir(units(Path::new(agent))) else {
+            return;
+        };
         for entry in entries.filter_map(Result::ok) {
             if !known.contains(&entry.file_name().to_string_lossy().into_owned()) {
                 collect(&entry.path()).await;
@@ -290,7 +337,11 @@ async fn begin(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> Result<
         command.env("PATH", path);
     }
     let output = run(command).await.map_err(|error| error.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(said(&output)) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(said(&output))
+    }
 }
 
 /// What `systemd-run` is called with (`systemd.service(5)`, `systemd.exec(5)`, `systemd.resource-control(5)`).
@@ -302,7 +353,10 @@ fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Resul
         // Kept after its end, and started again by nobody but the agent.
         ("RemainAfterExit", "yes".into()),
         ("Restart", "no".into()),
-        ("TimeoutStopSec", format!("{}ms", enclosure.grace.as_millis()).into()),
+        (
+            "TimeoutStopSec",
+            format!("{}ms", enclosure.grace.as_millis()).into(),
+        ),
         ("NoNewPrivileges", "yes".into()),
         ("TasksMax", TASKS.to_string().into()),
         ("WorkingDirectory", process::workdir(launch).into()),
@@ -338,7 +392,10 @@ fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Resul
     arguments.push("--".into());
     arguments.push(program.into());
     // systemd puts variables into arguments, and `$$` is a `$` for it; `%` means nothing here.
-    arguments.extend(rest.iter().map(|argument| argument.replace('$', "$$").into()));
+    arguments.extend(
+        rest.iter()
+            .map(|argument| argument.replace('$', "$$").into()),
+    );
     Ok(arguments)
 }
 
@@ -347,7 +404,8 @@ fn variables(launch: &Launch) -> io::Result<String> {
     let mut text = String::new();
     for (name, value) in &launch.env {
         if !is_passed_on(name) {
-            let reason = format!("systemd passes no variable `{name}` on: a name has letters, digits and _");
+            let reason =
+                format!("systemd passes no variable `{name}` on: a name has letters, digits and _");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
         let _ = writeln!(text, "{name}={}", quoted(value));
@@ -358,7 +416,9 @@ fn variables(launch: &Launch) -> io::Result<String> {
 fn is_passed_on(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 /// In double quotes, where nothing but these four has a meaning.
@@ -396,15 +456,31 @@ impl Unit {
         // Looked at again: between the first look and the descriptor the pid may have gone to another.
         look(unit).await.ok().filter(|seen| seen.pid == pid)?;
         let descriptor = Some(descriptor);
-        Some(Self { pid, ticks, descriptor, ..Self::ended(folder.to_owned()) })
+        Some(Self {
+            pid,
+            ticks,
+            descriptor,
+            ..Self::ended(folder.to_owned())
+        })
     }
 
     const fn ended(folder: PathBuf) -> Self {
-        Self { folder, pid: 0, ticks: 0, descriptor: None, end: None, is_collected: false }
+        Self {
+            folder,
+            pid: 0,
+            ticks: 0,
+            descriptor: None,
+            end: None,
+            is_collected: false,
+        }
     }
 
     fn name(&self) -> String {
-        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// How it ended. systemd learns of an end at about the same time as the agent.
@@ -487,40 +563,69 @@ mod tests {
             end("LoadState=loaded\nResult=oom-kill\nExecMainCode=2\nExecMainStatus=9"),
             "killed: it used more memory than it may"
         );
-        assert_eq!(end("LoadState=not-found\nMainPID=0\nResult=success"), "its unit was stopped");
-        let never =
-            Seen::of("LoadState=loaded\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=203");
+        assert_eq!(
+            end("LoadState=not-found\nMainPID=0\nResult=success"),
+            "its unit was stopped"
+        );
+        let never = Seen::of(
+            "LoadState=loaded\nMainPID=0\nResult=exit-code\nExecMainCode=1\nExecMainStatus=203",
+        );
         assert_eq!(never.obstacle(), Some("it cannot be executed"));
     }
 
     #[test]
     fn variables_are_written_so_that_systemd_reads_the_same() {
         assert_eq!(quoted("plain"), "\"plain\"");
-        assert_eq!(quoted("a \"b\" \\ `c` $D %h\né"), "\"a \\\"b\\\" \\\\ \\`c\\` \\$D %h\né\"");
-        assert!(is_passed_on("_A1") && !is_passed_on("1A") && !is_passed_on("a-b") && !is_passed_on(""));
+        assert_eq!(
+            quoted("a \"b\" \\ `c` $D %h\né"),
+            "\"a \\\"b\\\" \\\\ \\`c\\` \\$D %h\né\""
+        );
+        assert!(
+            is_passed_on("_A1") && !is_passed_on("1A") && !is_passed_on("a-b") && !is_passed_on("")
+        );
     }
 
     #[test]
     fn no_argument_has_a_variables_value() {
         let launch = Launch {
             rootfs: "/agent/images/a/files".into(),
-            command: vec!["/bin/sh".to_owned(), "-c".to_owned(), "echo $HOME 5%".to_owned()],
+            command: vec![
+                "/bin/sh".to_owned(),
+                "-c".to_owned(),
+                "echo $HOME 5%".to_owned(),
+            ],
             workdir: "/".into(),
             env: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
             user: None,
             log: "/agent/logs/0.log".into(),
             contained: None,
         };
-        let spec = Container { cpu: Some(1505), memory: Some(64 << 20), ..Container::default() };
+        let spec = Container {
+            cpu: Some(1505),
+            memory: Some(64 << 20),
+            ..Container::default()
+        };
         let grace = Duration::from_millis(1500);
-        let enclosure = Enclosure { name: "shipit-a".to_owned(), grace, spec, ..Enclosure::default() };
-        let all = arguments(&launch, &enclosure, Path::new("/agent/units/shipit-a/env")).expect("arguments");
-        let all: Vec<String> = all.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let enclosure = Enclosure {
+            name: "shipit-a".to_owned(),
+            grace,
+            spec,
+            ..Enclosure::default()
+        };
+        let all = arguments(&launch, &enclosure, Path::new("/agent/units/shipit-a/env"))
+            .expect("arguments");
+        let all: Vec<String> = all
+            .into_iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         let text = all.join("\n");
         assert!(!text.contains("s3cret"), "{text}");
-        for wanted in
-            ["CPUQuota=150.5%", "MemoryMax=67108864", "TimeoutStopSec=1500ms", "append:/agent/logs/0.log"]
-        {
+        for wanted in [
+            "CPUQuota=150.5%",
+            "MemoryMax=67108864",
+            "TimeoutStopSec=1500ms",
+            "append:/agent/logs/0.log",
+        ] {
             assert!(text.contains(wanted), "{wanted} is not in {text}");
         }
         assert!(text.ends_with("--\n/bin/sh\n-c\necho $$HOME 5%"), "{text}");

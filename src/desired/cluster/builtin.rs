@@ -17,12 +17,15 @@ const LEAVE: u64 = 5;
 
 pub(super) fn namespace(name: &str) -> Manifest {
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-    manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
+    manifest(
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
+    )
 }
 
 /// Every body here names its kind and itself.
 pub(super) fn manifest(body: Value) -> Manifest {
-    Manifest::try_from(body).unwrap_or_else(|error| unreachable!("a manifest of shipit's own: {error}"))
+    Manifest::try_from(body)
+        .unwrap_or_else(|error| unreachable!("a manifest of shipit's own: {error}"))
 }
 
 pub(super) fn objects(
@@ -72,7 +75,11 @@ pub(super) fn objects(
         pod["volumes"] = volumes.into();
     }
     objects.push(deployment(site, service, workload, slot, &meta(""), &pod));
-    let many = service.autoscale.as_ref().map_or(workload.replicas, |scale| scale.min) > 1;
+    let many = service
+        .autoscale
+        .as_ref()
+        .map_or(workload.replicas, |scale| scale.min)
+        > 1;
     if many {
         objects.push(manifest(json!({
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta(""),
@@ -104,7 +111,9 @@ fn deployment(
 ) -> Manifest {
     let strategy = match site.configuration.strategy {
         Strategy::Recreate => json!({"type": "Recreate"}),
-        _ => json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}}),
+        _ => {
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}})
+        }
     };
     let mut spec = json!({
         "revisionHistoryLimit": 2,
@@ -135,7 +144,10 @@ fn container(service: &Service, workload: &Workload, slot: Slot, mounts: &[Value
     }
     let resources = &service.resources;
     let mut limits = Map::new();
-    for (what, limit) in [("cpu", &resources.cpu_limit), ("memory", &resources.memory_limit)] {
+    for (what, limit) in [
+        ("cpu", &resources.cpu_limit),
+        ("memory", &resources.memory_limit),
+    ] {
         if let Some(limit) = limit {
             limits.insert(what.to_owned(), limit.0.clone().into());
         }
@@ -220,12 +232,19 @@ fn config_data(
             });
         }
         for (path, text) in files {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let text = site.templates.render_in(&path.to_string_lossy(), Some(service), slot, text)?;
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let text =
+                site.templates
+                    .render_in(&path.to_string_lossy(), Some(service), slot, text)?;
             if data.insert(name.clone(), text.into()).is_some() {
                 return Err(DesiredError {
                     what: format!("services.{service}.config.files: two files are called {name}"),
-                    help: "all files of a service are in one folder of its pods: rename one".to_owned(),
+                    help: "all files of a service are in one folder of its pods: rename one"
+                        .to_owned(),
                 });
             }
         }

@@ -12,7 +12,10 @@ use crate::model::{ContentHash, Manifest, ObjectKey, ServiceName, Slot};
 pub(super) fn selector(site: &Site<'_>, service: &ServiceName, slot: Slot) -> Value {
     let mut map = Map::new();
     map.insert(label::PROJECT.to_owned(), site.project.as_str().into());
-    map.insert(label::ENVIRONMENT.to_owned(), site.environment.as_str().into());
+    map.insert(
+        label::ENVIRONMENT.to_owned(),
+        site.environment.as_str().into(),
+    );
     map.insert(label::SERVICE.to_owned(), service.as_str().into());
     map.insert(label::SLOT.to_owned(), slot.as_str().into());
     map.into()
@@ -43,14 +46,35 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
         let own = selector(site, service, slot);
         if let Some(template) = object.pod_template() {
             for (name, value) in own.as_object().into_iter().flatten() {
-                set(template, &["metadata", "labels", name], value.as_str().unwrap_or_default());
+                set(
+                    template,
+                    &["metadata", "labels", name],
+                    value.as_str().unwrap_or_default(),
+                );
             }
-            set(template, &["metadata", "labels", "app.kubernetes.io/name"], service.as_str());
-            set(template, &["metadata", "labels", "app.kubernetes.io/part-of"], site.project.as_str());
+            set(
+                template,
+                &["metadata", "labels", "app.kubernetes.io/name"],
+                service.as_str(),
+            );
+            set(
+                template,
+                &["metadata", "labels", "app.kubernetes.io/part-of"],
+                site.project.as_str(),
+            );
         }
         // The slot is part of what a controller selects, so that two of them in one namespace stay apart.
-        if matches!(object.kind(), "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") {
-            object.edit(|body| set(body, &["spec", "selector", "matchLabels", label::SLOT], slot.as_str()));
+        if matches!(
+            object.kind(),
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet"
+        ) {
+            object.edit(|body| {
+                set(
+                    body,
+                    &["spec", "selector", "matchLabels", label::SLOT],
+                    slot.as_str(),
+                )
+            });
         }
     }
     if !site.apart() {
@@ -66,7 +90,10 @@ fn suffix(slot: Slot, objects: &mut [Manifest]) {
         .iter()
         .filter(|object| !is_cluster_wide(object.kind()) && !object.name().ends_with(&ending))
         .map(|object| {
-            ((object.kind().to_owned(), object.name().to_owned()), format!("{}{ending}", object.name()))
+            (
+                (object.kind().to_owned(), object.name().to_owned()),
+                format!("{}{ending}", object.name()),
+            )
         })
         .collect();
     rename(objects, &names);
@@ -92,7 +119,11 @@ fn by_content(objects: &mut [Manifest]) {
 pub(super) fn shared(slots: &BTreeMap<Slot, Vec<Manifest>>) -> Option<ObjectKey> {
     let blue: std::collections::BTreeSet<ObjectKey> =
         slots.get(&Slot::Blue)?.iter().map(Manifest::key).collect();
-    slots.get(&Slot::Green)?.iter().map(Manifest::key).find(|key| blue.contains(key))
+    slots
+        .get(&Slot::Green)?
+        .iter()
+        .map(Manifest::key)
+        .find(|key| blue.contains(key))
 }
 
 /// The kinds that are in no namespace, of those that the API itself has.

@@ -40,11 +40,17 @@ impl Sources {
     /// The files that a glob means, by name.
     fn matching(&self, glob: &str) -> Vec<(&PathBuf, &String)> {
         let clean = glob.trim_start_matches("./");
-        let Ok(glob) = globset::GlobBuilder::new(clean).literal_separator(true).build() else {
+        let Ok(glob) = globset::GlobBuilder::new(clean)
+            .literal_separator(true)
+            .build()
+        else {
             return Vec::new();
         };
         let matcher = glob.compile_matcher();
-        self.files.iter().filter(|(path, _)| matcher.is_match(path)).collect()
+        self.files
+            .iter()
+            .filter(|(path, _)| matcher.is_match(path))
+            .collect()
     }
 }
 
@@ -69,10 +75,12 @@ pub fn namespaces(
 ) -> Result<Namespaces, DesiredError> {
     let render = |at: &str, text: &str| {
         let known = minijinja::context! { project => project.as_str(), environment => environment.as_str() };
-        minijinja::Environment::new().render_str(text, known).map_err(|error| DesiredError {
-            what: format!("{at}: the template `{text}` cannot be rendered: {error}"),
-            help: "a namespace's template sees project and environment".to_owned(),
-        })
+        minijinja::Environment::new()
+            .render_str(text, known)
+            .map_err(|error| DesiredError {
+                what: format!("{at}: the template `{text}` cannot be rendered: {error}"),
+                help: "a namespace's template sees project and environment".to_owned(),
+            })
     };
     let home = match &configuration.cluster.namespace {
         Some(text) => render("cluster.namespace", text)?,
@@ -80,7 +88,10 @@ pub fn namespaces(
     };
     let mut slots = BTreeMap::new();
     for slot in Slot::ALL {
-        let own = configuration.slots.get(&slot).and_then(|place| place.namespace.as_ref());
+        let own = configuration
+            .slots
+            .get(&slot)
+            .and_then(|place| place.namespace.as_ref());
         let namespace = match own {
             Some(text) => render(&format!("slots.{slot}.namespace"), text)?,
             None => home.clone(),
@@ -105,7 +116,9 @@ impl Site<'_> {
         let mut all = BTreeMap::new();
         for slot in Slot::ALL {
             let mut objects = match &service.manifests {
-                Some(manifests) => own::of_service(self, &workload.service, service, manifests, slot)?,
+                Some(manifests) => {
+                    own::of_service(self, &workload.service, service, manifests, slot)?
+                }
                 None => builtin::objects(self, service, workload, slot)?,
             };
             mark::mark(self, &workload.service, slot, &mut objects);
@@ -113,7 +126,10 @@ impl Site<'_> {
         }
         if let Some(key) = mark::shared(&all) {
             return Err(DesiredError {
-                what: format!("services.{}.manifests: {key} would be in both slots", workload.service),
+                what: format!(
+                    "services.{}.manifests: {key} would be in both slots",
+                    workload.service
+                ),
                 help: "what belongs to no slot is written under the environment's own `manifests:`"
                     .to_owned(),
             });
@@ -122,8 +138,15 @@ impl Site<'_> {
     }
 
     /// The way in of a service with a port.
-    pub fn route(&self, name: &ServiceName, service: &Service) -> Result<Option<Route>, DesiredError> {
-        service.port.map(|port| way_in::route(self, name, port)).transpose()
+    pub fn route(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+    ) -> Result<Option<Route>, DesiredError> {
+        service
+            .port
+            .map(|port| way_in::route(self, name, port))
+            .transpose()
     }
 
     /// The objects that belong to no slot, in the order in which they can be made.
@@ -144,7 +167,8 @@ impl Site<'_> {
         for object in &mut objects {
             mark::common(self, object);
         }
-        objects.sort_by_cached_key(|object| (crate::model::object::rank(object.kind()), object.key()));
+        objects
+            .sort_by_cached_key(|object| (crate::model::object::rank(object.kind()), object.key()));
         Ok(objects)
     }
 }
@@ -157,16 +181,25 @@ pub fn globs(configuration: &Environment) -> Vec<String> {
         _ => None,
     };
     let services = configuration.services.values();
-    let own = services.clone().filter_map(|service| of(&service.manifests));
-    let config =
-        services.filter_map(|service| service.config.as_ref()).flat_map(|config| config.files.clone());
-    own.chain(config).chain(of(&configuration.manifests)).collect()
+    let own = services
+        .clone()
+        .filter_map(|service| of(&service.manifests));
+    let config = services
+        .filter_map(|service| service.config.as_ref())
+        .flat_map(|config| config.files.clone());
+    own.chain(config)
+        .chain(of(&configuration.manifests))
+        .collect()
 }
 
 /// The secrets that a workload's objects name and its environment variables do not.
 pub(super) fn secrets(workload: &Workload) -> Vec<String> {
     let known = workload.secrets();
-    let objects = workload.objects.values().flatten().filter(|object| object.kind() == "Secret");
+    let objects = workload
+        .objects
+        .values()
+        .flatten()
+        .filter(|object| object.kind() == "Secret");
     let values = objects.flat_map(|object| object.body()["data"].as_object().into_iter().flatten());
     let mut names: Vec<String> = values
         .filter_map(|(_, value)| value.as_str()?.strip_prefix(SECRET).map(str::to_owned))
@@ -214,9 +247,17 @@ pub fn tools(
     let namespaces = namespaces(&project.name, environment, configuration)?;
     let mut all = Vec::new();
     for (name, service) in &configuration.services {
-        let Some(Manifests::Rendered(rendered)) = &service.manifests else { continue };
+        let Some(Manifests::Rendered(rendered)) = &service.manifests else {
+            continue;
+        };
         for slot in Slot::ALL {
-            let tool = tool(&templates, Some(name), slot, &namespaces.slots[&slot], rendered)?;
+            let tool = tool(
+                &templates,
+                Some(name),
+                slot,
+                &namespaces.slots[&slot],
+                rendered,
+            )?;
             all.push(((Some(name.clone()), slot), tool));
         }
     }
@@ -234,18 +275,36 @@ fn tool(
     namespace: &str,
     rendered: &Rendered,
 ) -> Result<Tool, DesiredError> {
-    let at = service.map_or_else(|| "manifests".to_owned(), |name| format!("services.{name}.manifests"));
-    let render = |key: &str, text: &str| templates.render_in(&format!("{at}.{key}"), service, slot, text);
+    let at = service.map_or_else(
+        || "manifests".to_owned(),
+        |name| format!("services.{name}.manifests"),
+    );
+    let render =
+        |key: &str, text: &str| templates.render_in(&format!("{at}.{key}"), service, slot, text);
     if let Some(folder) = &rendered.kustomize {
-        return Ok(Tool::Kustomize { folder: render("kustomize", folder)? });
+        return Ok(Tool::Kustomize {
+            folder: render("kustomize", folder)?,
+        });
     }
     let chart = render("helm", rendered.helm.as_deref().unwrap_or_default())?;
-    let values = rendered.values.as_deref().map(|values| render("values", values)).transpose()?;
-    let name = service.map_or("environment", ServiceName::as_str).to_owned();
+    let values = rendered
+        .values
+        .as_deref()
+        .map(|values| render("values", values))
+        .transpose()?;
+    let name = service
+        .map_or("environment", ServiceName::as_str)
+        .to_owned();
     let mut set = vec![("slot".to_owned(), slot.to_string())];
     if let Some(service) = service {
         set.push(("service".to_owned(), service.to_string()));
         set.push(("image".to_owned(), format!("{IMAGE}{service}")));
     }
-    Ok(Tool::Helm { chart, values, name, namespace: namespace.to_owned(), set })
+    Ok(Tool::Helm {
+        chart,
+        values,
+        name,
+        namespace: namespace.to_owned(),
+        set,
+    })
 }

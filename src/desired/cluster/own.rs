@@ -16,7 +16,13 @@ pub(super) fn of_service(
     manifests: &Manifests,
     slot: Slot,
 ) -> Result<Vec<Manifest>, DesiredError> {
-    let objects = documents(site, Some(name), manifests, slot, &format!("services.{name}.manifests"))?;
+    let objects = documents(
+        site,
+        Some(name),
+        manifests,
+        slot,
+        &format!("services.{name}.manifests"),
+    )?;
     let target = format!("{name}-{slot}");
     let mut strange: Option<String> = None;
     for object in &objects {
@@ -47,9 +53,10 @@ pub(super) fn of_service(
 /// A text that stands for the image of another service.
 fn other_image(value: &Value, own: &ServiceName) -> Option<String> {
     match value {
-        Value::String(text) => {
-            text.strip_prefix(IMAGE).filter(|name| *name != own.as_str()).map(|_| text.clone())
-        }
+        Value::String(text) => text
+            .strip_prefix(IMAGE)
+            .filter(|name| *name != own.as_str())
+            .map(|_| text.clone()),
         Value::Array(items) => items.iter().find_map(|item| other_image(item, own)),
         Value::Object(map) => map.values().find_map(|value| other_image(value, own)),
         _ => None,
@@ -57,7 +64,10 @@ fn other_image(value: &Value, own: &ServiceName) -> Option<String> {
 }
 
 /// The environment's own objects.
-pub(super) fn of_environment(site: &Site<'_>, manifests: &Manifests) -> Result<Vec<Manifest>, DesiredError> {
+pub(super) fn of_environment(
+    site: &Site<'_>,
+    manifests: &Manifests,
+) -> Result<Vec<Manifest>, DesiredError> {
     let mut objects = documents(site, None, manifests, Slot::Blue, "manifests")?;
     for object in &mut objects {
         if object.kind() == "Secret" && object.body().get("data").is_some() {
@@ -67,7 +77,9 @@ pub(super) fn of_environment(site: &Site<'_>, manifests: &Manifests) -> Result<V
                     .to_owned(),
             });
         }
-        if object.body()["metadata"].get("namespace").is_none() && !mark::is_cluster_wide(object.kind()) {
+        if object.body()["metadata"].get("namespace").is_none()
+            && !mark::is_cluster_wide(object.kind())
+        {
             let home = site.namespaces.home.clone();
             object.edit(|body| set(body, &["metadata", "namespace"], &home));
         }
@@ -100,10 +112,14 @@ fn documents(
         }
         Manifests::Rendered(_) => {
             let key = (service.cloned(), slot);
-            let text = site.sources.rendered.get(&key).ok_or_else(|| DesiredError {
-                what: format!("{at}: nothing was rendered"),
-                help: "look at the messages of kustomize or helm".to_owned(),
-            })?;
+            let text = site
+                .sources
+                .rendered
+                .get(&key)
+                .ok_or_else(|| DesiredError {
+                    what: format!("{at}: nothing was rendered"),
+                    help: "look at the messages of kustomize or helm".to_owned(),
+                })?;
             parse(at, text, &mut all)?;
         }
     }
@@ -134,8 +150,15 @@ fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredE
     let documents: Vec<Value> =
         serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
             let message = error.to_string();
-            let message = message.lines().next().unwrap_or("this is not YAML").to_owned();
-            let line = error.location().map(|place| format!("line {}: ", place.line())).unwrap_or_default();
+            let message = message
+                .lines()
+                .next()
+                .unwrap_or("this is not YAML")
+                .to_owned();
+            let line = error
+                .location()
+                .map(|place| format!("line {}: ", place.line()))
+                .unwrap_or_default();
             wrong(format!("{line}{message}"))
         })?;
     for document in documents {
@@ -156,11 +179,18 @@ fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredE
                 map.remove("status");
             }
             if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
-                for name in ["creationTimestamp", "resourceVersion", "uid", "managedFields", "generation"] {
+                for name in [
+                    "creationTimestamp",
+                    "resourceVersion",
+                    "uid",
+                    "managedFields",
+                    "generation",
+                ] {
                     meta.remove(name);
                 }
             }
-            let mut manifest = Manifest::try_from(item).map_err(|error| wrong(error.to_string()))?;
+            let mut manifest =
+                Manifest::try_from(item).map_err(|error| wrong(error.to_string()))?;
             if manifest.kind() == "Secret" {
                 secret(file, &mut manifest)?;
             }
@@ -174,7 +204,13 @@ fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredE
 fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
     let mut data = serde_json::Map::new();
     for part in ["data", "stringData"] {
-        for (key, value) in manifest.body().get(part).and_then(Value::as_object).into_iter().flatten() {
+        for (key, value) in manifest
+            .body()
+            .get(part)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             if !value.as_str().is_some_and(|text| text.starts_with(SECRET)) {
                 return Err(DesiredError {
                     what: format!("{file}: Secret/{} holds the value of `{key}`", manifest.name()),

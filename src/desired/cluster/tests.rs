@@ -33,28 +33,56 @@ fn desired(extra: &str, files: &[(&str, &str)]) -> Result<Desired, DesiredError>
     fs::write(folder.path().join("environments/staging.yaml"), extra).expect("a file");
     let project = load(folder.path()).expect("valid");
     let staging: EnvironmentName = "staging".parse().expect("a name");
-    let files = files.iter().map(|(path, text)| ((*path).into(), (*text).to_owned())).collect();
-    let sources = Sources { files, ..Sources::default() };
+    let files = files
+        .iter()
+        .map(|(path, text)| ((*path).into(), (*text).to_owned()))
+        .collect();
+    let sources = Sources {
+        files,
+        ..Sources::default()
+    };
     resolve(&project, &staging, &Source::default(), &sources)
 }
 
 fn objects(desired: &Desired, slot: Slot) -> Vec<Manifest> {
-    desired.services.values().next().expect("one").workload.objects[&slot].clone()
+    desired
+        .services
+        .values()
+        .next()
+        .expect("one")
+        .workload
+        .objects[&slot]
+        .clone()
 }
 
 fn one(objects: &[Manifest], kind: &str) -> Value {
-    let found: Vec<&Manifest> = objects.iter().filter(|object| object.kind() == kind).collect();
-    assert_eq!(found.len(), 1, "{kind}: {:?}", objects.iter().map(Manifest::key).collect::<Vec<_>>());
+    let found: Vec<&Manifest> = objects
+        .iter()
+        .filter(|object| object.kind() == kind)
+        .collect();
+    assert_eq!(
+        found.len(),
+        1,
+        "{kind}: {:?}",
+        objects.iter().map(Manifest::key).collect::<Vec<_>>()
+    );
     found[0].body().clone()
 }
 
 fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    value.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("{path} in {value:#}"))
+    value
+        .pointer(path)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("{path} in {value:#}"))
 }
 
 #[test]
 fn a_service_becomes_objects_with_names_of_their_slot() {
-    let desired = desired("services: {web: {replicas: 2, env: {DB: {secret: db}}}}", &[]).expect("resolved");
+    let desired = desired(
+        "services: {web: {replicas: 2, env: {DB: {secret: db}}}}",
+        &[],
+    )
+    .expect("resolved");
     for slot in Slot::ALL {
         let objects = objects(&desired, slot);
         let deployment = one(&objects, "Deployment");
@@ -66,14 +94,23 @@ fn a_service_becomes_objects_with_names_of_their_slot() {
             assert_eq!(&labels[name], value, "{name}");
         }
         assert_eq!(selected[label::SLOT], slot.as_str());
-        assert!(labels.get(label::RELEASE).is_none(), "a release that changes nothing restarts nothing");
+        assert!(
+            labels.get(label::RELEASE).is_none(),
+            "a release that changes nothing restarts nothing"
+        );
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(text(container, "/image"), "image://web");
         assert_eq!(text(container, "/readinessProbe/httpGet/path"), "/healthz");
         let secret = one(&objects, "Secret");
         let variables = container["env"].as_array().expect("variables");
-        let from = variables.iter().find(|variable| variable["name"] == "DB").expect("DB");
-        assert_eq!(from["valueFrom"]["secretKeyRef"]["name"], secret["metadata"]["name"]);
+        let from = variables
+            .iter()
+            .find(|variable| variable["name"] == "DB")
+            .expect("DB");
+        assert_eq!(
+            from["valueFrom"]["secretKeyRef"]["name"],
+            secret["metadata"]["name"]
+        );
         assert_eq!(text(&secret, "/data/db"), "secret://db");
         one(&objects, "PodDisruptionBudget");
         one(&objects, "ServiceAccount");
@@ -86,33 +123,54 @@ fn an_autoscaler_has_the_number_of_pods_to_itself() {
     let objects = objects(&desired, Slot::Blue);
     let scaler = one(&objects, "HorizontalPodAutoscaler");
     assert_eq!(text(&scaler, "/spec/scaleTargetRef/name"), "web-blue");
-    assert!(one(&objects, "Deployment")["spec"].get("replicas").is_none());
+    assert!(
+        one(&objects, "Deployment")["spec"]
+            .get("replicas")
+            .is_none()
+    );
 }
 
 #[test]
 fn slots_apart_keep_their_names() {
-    let extra =
-        "slots: {blue: {namespace: shop-blue}, green: {namespace: shop-green}}\ntraffic: {kind: ingress}";
+    let extra = "slots: {blue: {namespace: shop-blue}, green: {namespace: shop-green}}\ntraffic: {kind: ingress}";
     let desired = desired(extra, &[]).expect("resolved");
     for slot in Slot::ALL {
         let deployment = one(&objects(&desired, slot), "Deployment");
         assert_eq!(text(&deployment, "/metadata/name"), "web");
-        assert_eq!(text(&deployment, "/metadata/namespace"), format!("shop-{slot}"));
+        assert_eq!(
+            text(&deployment, "/metadata/namespace"),
+            format!("shop-{slot}")
+        );
     }
     let web = desired.services.values().next().expect("one");
-    let route = web.route.as_ref().and_then(|route| route.objects.clone()).expect("objects");
+    let route = web
+        .route
+        .as_ref()
+        .and_then(|route| route.objects.clone())
+        .expect("objects");
     let aliases: Vec<&str> = route
         .fixed
         .iter()
         .filter_map(|object| object.body().pointer("/spec/externalName")?.as_str())
         .collect();
-    assert_eq!(aliases, ["web-blue.shop-blue.svc.cluster.local", "web-green.shop-green.svc.cluster.local"]);
+    assert_eq!(
+        aliases,
+        [
+            "web-blue.shop-blue.svc.cluster.local",
+            "web-green.shop-green.svc.cluster.local"
+        ]
+    );
 }
 
 #[test]
 fn a_switch_changes_one_object_and_little_of_it() {
     for (extra, path, blue, green) in [
-        ("traffic: {kind: service}", "/spec/selector/shipit.dev~1slot", "blue", "green"),
+        (
+            "traffic: {kind: service}",
+            "/spec/selector/shipit.dev~1slot",
+            "blue",
+            "green",
+        ),
         (
             "traffic: {kind: ingress}",
             "/spec/rules/0/http/paths/0/backend/service/name",
@@ -122,9 +180,16 @@ fn a_switch_changes_one_object_and_little_of_it() {
     ] {
         let desired = desired(extra, &[]).expect("resolved");
         let web = desired.services.values().next().expect("one");
-        let route = web.route.as_ref().and_then(|route| route.objects.clone()).expect("objects");
+        let route = web
+            .route
+            .as_ref()
+            .and_then(|route| route.objects.clone())
+            .expect("objects");
         let (to_blue, to_green) = (route.live(Some(Slot::Blue)), route.live(Some(Slot::Green)));
-        assert_eq!((text(to_blue.body(), path), text(to_green.body(), path)), (blue, green));
+        assert_eq!(
+            (text(to_blue.body(), path), text(to_green.body(), path)),
+            (blue, green)
+        );
         assert_eq!(to_blue.key(), to_green.key());
         assert_eq!(to_blue.key(), route.off.key());
     }
@@ -132,16 +197,30 @@ fn a_switch_changes_one_object_and_little_of_it() {
 
 #[test]
 fn the_weights_of_a_gateway_s_route_are_all_or_nothing() {
-    let desired = desired("traffic: {kind: gateway, gateway: {name: edge}}", &[]).expect("resolved");
+    let desired =
+        desired("traffic: {kind: gateway, gateway: {name: edge}}", &[]).expect("resolved");
     let web = desired.services.values().next().expect("one");
-    let route = web.route.as_ref().and_then(|route| route.objects.clone()).expect("objects");
+    let route = web
+        .route
+        .as_ref()
+        .and_then(|route| route.objects.clone())
+        .expect("objects");
     let weights = |slot: Option<Slot>| -> Vec<u64> {
-        let backends =
-            route.live(slot).body()["spec"]["rules"][0]["backendRefs"].as_array().expect("a list").clone();
-        backends.iter().map(|backend| backend["weight"].as_u64().expect("a number")).collect()
+        let backends = route.live(slot).body()["spec"]["rules"][0]["backendRefs"]
+            .as_array()
+            .expect("a list")
+            .clone();
+        backends
+            .iter()
+            .map(|backend| backend["weight"].as_u64().expect("a number"))
+            .collect()
     };
     assert_eq!(
-        (weights(None), weights(Some(Slot::Blue)), weights(Some(Slot::Green))),
+        (
+            weights(None),
+            weights(Some(Slot::Blue)),
+            weights(Some(Slot::Green))
+        ),
         (vec![0, 0], vec![1, 0], vec![0, 1])
     );
 }
@@ -177,12 +256,19 @@ fn own_manifests_keep_the_configuration_of_their_slot() {
     let desired = desired(extra, &[("deploy/web.yaml", OWN)]).expect("resolved");
     let web = desired.services.values().next().expect("one");
     assert_eq!(web.workload.secrets.keys().collect::<Vec<_>>(), ["key"]);
-    let (blue, green) = (objects(&desired, Slot::Blue), objects(&desired, Slot::Green));
+    let (blue, green) = (
+        objects(&desired, Slot::Blue),
+        objects(&desired, Slot::Green),
+    );
     let config = one(&blue, "ConfigMap");
-    assert_eq!(text(&config, "/data/greeting"), "hello from blue in staging");
+    assert_eq!(
+        text(&config, "/data/greeting"),
+        "hello from blue in staging"
+    );
     let name = text(&config, "/metadata/name").to_owned();
     assert!(
-        name.starts_with("settings-blue-") && name != text(&one(&green, "ConfigMap"), "/metadata/name"),
+        name.starts_with("settings-blue-")
+            && name != text(&one(&green, "ConfigMap"), "/metadata/name"),
         "{name}"
     );
     let container = &one(&blue, "Deployment")["spec"]["template"]["spec"]["containers"][0];
@@ -200,8 +286,16 @@ fn what_cannot_be_is_said() {
             "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: {k: c2VjcmV0}",
             "holds the value of `k`",
         ),
-        (own, "apiVersion: v1\nmetadata: {name: a}", "it has no `kind`"),
-        (own, "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {l: '{{ colour }}'}}", "undefined"),
+        (
+            own,
+            "apiVersion: v1\nmetadata: {name: a}",
+            "it has no `kind`",
+        ),
+        (
+            own,
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {l: '{{ colour }}'}}",
+            "undefined",
+        ),
         (
             own,
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {image: image://other}",
@@ -212,8 +306,16 @@ fn what_cannot_be_is_said() {
             "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: a}",
             "would be in both slots",
         ),
-        (own, "apiVersion: v1\nkind: Service\nmetadata: {name: web}", "the way in that shipit makes"),
-        ("services: {web: {manifests: 'other/*.yaml'}}", "", "no file matches"),
+        (
+            own,
+            "apiVersion: v1\nkind: Service\nmetadata: {name: web}",
+            "the way in that shipit makes",
+        ),
+        (
+            "services: {web: {manifests: 'other/*.yaml'}}",
+            "",
+            "no file matches",
+        ),
         (
             "manifests: 'deploy/*.yaml'",
             "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: \"{{ secret('key') }}\"}",
@@ -235,13 +337,18 @@ fn the_environment_s_own_objects_come_in_the_order_in_which_they_can_be_made() {
     let desired = desired(extra, &[("all.yaml", text)]).expect("resolved");
     let kinds: Vec<&str> = desired.objects.iter().map(Manifest::kind).collect();
     assert_eq!(kinds, ["Namespace", "CustomResourceDefinition", "Widget"]);
-    assert_eq!(desired.objects[2].key().namespace.as_deref(), Some("shop-staging"));
+    assert_eq!(
+        desired.objects[2].key().namespace.as_deref(),
+        Some("shop-staging")
+    );
 }
 
 #[test]
 fn a_file_may_hold_thousands_of_objects() {
     let one = |number: usize| {
-        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}}}\ndata: {{a: b}}\n---\n")
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}}}\ndata: {{a: b}}\n---\n"
+        )
     };
     let text: String = (0..3000).map(one).collect();
     let desired = desired("manifests: all.yaml", &[("all.yaml", &text)]).expect("resolved");

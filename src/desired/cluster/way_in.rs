@@ -14,8 +14,16 @@ use crate::model::route::{ObjectsRoute, Route};
 use crate::model::{Manifest, ServiceName, Slot};
 
 pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Route, DesiredError> {
-    let way = Way { site, name, port, entry: entry(site, name)? };
-    let mut fixed: Vec<Manifest> = Slot::ALL.into_iter().map(|slot| way.slot_service(slot)).collect();
+    let way = Way {
+        site,
+        name,
+        port,
+        entry: entry(site, name)?,
+    };
+    let mut fixed: Vec<Manifest> = Slot::ALL
+        .into_iter()
+        .map(|slot| way.slot_service(slot))
+        .collect();
     let kind = site.configuration.traffic.kind;
     if site.apart() {
         match kind {
@@ -41,8 +49,14 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
     let slot_urls = way.slot_urls()?;
     let objects = ObjectsRoute {
         off: at(None),
-        to: Slot::ALL.into_iter().map(|slot| (slot, at(Some(slot)))).collect(),
-        targets: Slot::ALL.into_iter().map(|slot| (slot, way.target(slot))).collect(),
+        to: Slot::ALL
+            .into_iter()
+            .map(|slot| (slot, at(Some(slot))))
+            .collect(),
+        targets: Slot::ALL
+            .into_iter()
+            .map(|slot| (slot, way.target(slot)))
+            .collect(),
         fixed,
         port,
         live_url: way.live_url(),
@@ -53,10 +67,22 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
 
 /// A service's host and path, as templates are rendered.
 fn entry(site: &Site<'_>, name: &ServiceName) -> Result<Entry, DesiredError> {
-    let mut entry = site.configuration.traffic.entries.get(name).cloned().unwrap_or_default();
-    for (key, text) in [("host", &mut entry.host), ("path", &mut entry.path), ("url", &mut entry.url)] {
+    let mut entry = site
+        .configuration
+        .traffic
+        .entries
+        .get(name)
+        .cloned()
+        .unwrap_or_default();
+    for (key, text) in [
+        ("host", &mut entry.host),
+        ("path", &mut entry.path),
+        ("url", &mut entry.url),
+    ] {
         if let Some(text) = text {
-            *text = site.templates.render(&format!("traffic.entries.{name}.{key}"), name, text)?;
+            *text = site
+                .templates
+                .render(&format!("traffic.entries.{name}.{key}"), name, text)?;
         }
     }
     Ok(entry)
@@ -115,7 +141,11 @@ impl Way<'_> {
     }
 
     fn external(&self, slot: Slot) -> Value {
-        let host = format!("{}.{}.svc.cluster.local", self.slot_name(slot), self.namespace(slot));
+        let host = format!(
+            "{}.{}.svc.cluster.local",
+            self.slot_name(slot),
+            self.namespace(slot)
+        );
         json!({"type": "ExternalName", "externalName": host, "ports": self.ports()})
     }
 
@@ -149,7 +179,8 @@ impl Way<'_> {
     }
 
     fn ingress(&self, slot: Option<Slot>) -> Value {
-        let backend = slot.map_or_else(|| format!("{}-off", self.name), |slot| self.slot_name(slot));
+        let backend =
+            slot.map_or_else(|| format!("{}-off", self.name), |slot| self.slot_name(slot));
         let mut rule = json!({"http": {"paths": [{
             "path": self.entry.path.as_deref().unwrap_or("/"), "pathType": "Prefix",
             "backend": {"service": {"name": backend, "port": {"number": self.port}}},
@@ -173,7 +204,8 @@ impl Way<'_> {
     fn http_route(&self, slot: Option<Slot>) -> Value {
         let backend = |of: Slot| {
             let weight = u8::from(slot == Some(of));
-            let mut backend = json!({"name": self.slot_name(of), "port": self.port, "weight": weight});
+            let mut backend =
+                json!({"name": self.slot_name(of), "port": self.port, "weight": weight});
             if self.site.apart() {
                 backend["namespace"] = self.namespace(of).into();
             }
@@ -209,16 +241,38 @@ impl Way<'_> {
             return Some(url.clone());
         }
         let traffic = &self.site.configuration.traffic;
-        let host = self.entry.host.as_ref().filter(|_| traffic.kind != TrafficKind::Service)?;
-        let scheme = if traffic.tls_secret.is_some() { "https" } else { "http" };
-        let path = self.entry.path.as_deref().unwrap_or_default().trim_end_matches('/');
+        let host = self
+            .entry
+            .host
+            .as_ref()
+            .filter(|_| traffic.kind != TrafficKind::Service)?;
+        let scheme = if traffic.tls_secret.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let path = self
+            .entry
+            .path
+            .as_deref()
+            .unwrap_or_default()
+            .trim_end_matches('/');
         Some(format!("{scheme}://{host}{path}"))
     }
 
     fn slot_urls(&self) -> Result<BTreeMap<Slot, String>, DesiredError> {
-        let Some(template) = &self.entry.preview_url else { return Ok(BTreeMap::new()) };
+        let Some(template) = &self.entry.preview_url else {
+            return Ok(BTreeMap::new());
+        };
         let at = format!("traffic.entries.{}.preview_url", self.name);
-        let url = |slot| Ok((slot, self.site.templates.render_in(&at, Some(self.name), slot, template)?));
+        let url = |slot| {
+            Ok((
+                slot,
+                self.site
+                    .templates
+                    .render_in(&at, Some(self.name), slot, template)?,
+            ))
+        };
         Slot::ALL.into_iter().map(url).collect()
     }
 }

@@ -40,7 +40,10 @@ impl EcrLogin {
 
 #[async_trait]
 impl Login for EcrLogin {
-    async fn credentials(&self, registry: &str) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
+    async fn credentials(
+        &self,
+        registry: &str,
+    ) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
         if registry != self.endpoint {
             return DockerLogin.credentials(registry).await;
         }
@@ -49,28 +52,50 @@ impl Login for EcrLogin {
             reason,
             help,
         };
-        let answer = self.aws.ecr().await.get_authorization_token().send().await.map_err(|error| {
-            let (reason, help) = explained("ecr:GetAuthorizationToken", &error);
-            failed(reason, help)
-        })?;
+        let answer = self
+            .aws
+            .ecr()
+            .await
+            .get_authorization_token()
+            .send()
+            .await
+            .map_err(|error| {
+                let (reason, help) = explained("ecr:GetAuthorizationToken", &error);
+                failed(reason, help)
+            })?;
         let data = answer.authorization_data().first();
-        let token = data.and_then(|data| data.authorization_token()).unwrap_or_default();
-        let text = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let (user, password) = text.as_ref().and_then(|text| text.split_once(':')).ok_or_else(|| {
-            failed(
-                "the token has another form than Amazon's".to_owned(),
-                "look at AWS_ENDPOINT_URL".to_owned(),
-            )
-        })?;
+        let token = data
+            .and_then(|data| data.authorization_token())
+            .unwrap_or_default();
+        let text = STANDARD
+            .decode(token)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        let (user, password) = text
+            .as_ref()
+            .and_then(|text| text.split_once(':'))
+            .ok_or_else(|| {
+                failed(
+                    "the token has another form than Amazon's".to_owned(),
+                    "look at AWS_ENDPOINT_URL".to_owned(),
+                )
+            })?;
         let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
-        let ends = data.and_then(|data| data.expires_at()).and_then(|at| SystemTime::try_from(*at).ok());
-        Ok((auth, Some(Instant::now() + lifetime(ends, SystemTime::now()))))
+        let ends = data
+            .and_then(|data| data.expires_at())
+            .and_then(|at| SystemTime::try_from(*at).ok());
+        Ok((
+            auth,
+            Some(Instant::now() + lifetime(ends, SystemTime::now())),
+        ))
     }
 }
 
 /// How long a token may be used.
 fn lifetime(ends: Option<SystemTime>, now: SystemTime) -> Duration {
-    let left = ends.and_then(|ends| ends.duration_since(now).ok()).and_then(|left| left.checked_sub(MARGIN));
+    let left = ends
+        .and_then(|ends| ends.duration_since(now).ok())
+        .and_then(|left| left.checked_sub(MARGIN));
     left.unwrap_or(DOUBTFUL)
 }
 
@@ -80,15 +105,27 @@ mod tests {
 
     #[test]
     fn a_registry_in_china_has_another_domain() {
-        assert_eq!(address("eu-central-1", "123"), "123.dkr.ecr.eu-central-1.amazonaws.com");
-        assert_eq!(address("cn-north-1", "123"), "123.dkr.ecr.cn-north-1.amazonaws.com.cn");
+        assert_eq!(
+            address("eu-central-1", "123"),
+            "123.dkr.ecr.eu-central-1.amazonaws.com"
+        );
+        assert_eq!(
+            address("cn-north-1", "123"),
+            "123.dkr.ecr.cn-north-1.amazonaws.com.cn"
+        );
     }
 
     #[test]
     fn a_token_is_renewed_before_its_end_and_one_that_has_ended_makes_no_loop() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(100_000);
-        assert_eq!(lifetime(Some(now + Duration::from_hours(12)), now), Duration::from_mins(710));
-        assert_eq!(lifetime(Some(now - Duration::from_hours(90_000)), now), DOUBTFUL);
+        assert_eq!(
+            lifetime(Some(now + Duration::from_hours(12)), now),
+            Duration::from_mins(710)
+        );
+        assert_eq!(
+            lifetime(Some(now - Duration::from_hours(90_000)), now),
+            DOUBTFUL
+        );
         assert_eq!(lifetime(None, now), DOUBTFUL);
     }
 }

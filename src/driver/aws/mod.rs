@@ -35,7 +35,10 @@ impl Aws {
     /// A region; that of the environment without one.
     #[must_use]
     pub fn new(region: Option<String>) -> Self {
-        Self { region, config: OnceCell::new() }
+        Self {
+            region,
+            config: OnceCell::new(),
+        }
     }
 
     async fn config(&self) -> &SdkConfig {
@@ -71,7 +74,11 @@ impl Aws {
 
 /// The domain of a region's services.
 fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+    if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    }
 }
 
 /// The error's code, when the service gave one: `AccessDeniedException`.
@@ -86,11 +93,16 @@ fn is_unsupported<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 }
 
 fn is_denied<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    matches!(code(error), "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation")
+    matches!(
+        code(error),
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation"
+    )
 }
 
 fn status<E>(error: &SdkError<E>) -> u16 {
-    error.raw_response().map_or(0, |response| response.status().as_u16())
+    error
+        .raw_response()
+        .map_or(0, |response| response.status().as_u16())
 }
 
 /// What went wrong, in words, and what to do: `action` is the permission that it needs.
@@ -99,7 +111,11 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let (reason, help) = explained(action, error);
-    ProviderError::Failed { what: what.into(), reason, help }
+    ProviderError::Failed {
+        what: what.into(),
+        reason,
+        help,
+    }
 }
 
 fn explained<E>(action: &str, error: &SdkError<E>) -> (String, String)
@@ -110,8 +126,9 @@ where
     if is_unsupported(error) {
         let operation = action.split(':').next_back().unwrap_or(action);
         let status = status(error);
-        let reason =
-            format!("the endpoint does not know {operation} (HTTP {status}, and no answer of Amazon's)");
+        let reason = format!(
+            "the endpoint does not know {operation} (HTTP {status}, and no answer of Amazon's)"
+        );
         let help = "AWS_ENDPOINT_URL names something that stands in for Amazon: take what needs this out of the \
                     configuration, or use another endpoint; behind a proxy, look at the proxy";
         return (reason, help.to_owned());

@@ -30,7 +30,9 @@ impl AwsProvider {
     }
 
     fn eks(&self) -> Option<Eks<'_>> {
-        self.cluster.as_ref().map(|(aws, cluster)| Eks { aws, cluster })
+        self.cluster
+            .as_ref()
+            .map(|(aws, cluster)| Eks { aws, cluster })
     }
 
     /// One resource, and nothing else.
@@ -40,7 +42,10 @@ impl AwsProvider {
             (ResourceKind::PullThrough, _) => pull_through::look(&self.registry, key).await,
             (ResourceKind::Replication, _) => {
                 let found = replication::look(&self.registry, scope, &[key]).await?;
-                Ok(found.into_iter().find(|facts| facts.key == *key).unwrap_or_else(|| absent(key)))
+                Ok(found
+                    .into_iter()
+                    .find(|facts| facts.key == *key)
+                    .unwrap_or_else(|| absent(key)))
             }
             (_, Some(eks)) => eks.facts(key.clone()).await,
             (_, None) => Ok(absent(key)),
@@ -59,7 +64,9 @@ impl AwsProvider {
         if found.fingerprint().as_ref() == expects || done(&found) {
             return Ok(found);
         }
-        Err(ProviderError::Moved { address: Address::Resource(key.clone()) })
+        Err(ProviderError::Moved {
+            address: Address::Resource(key.clone()),
+        })
     }
 }
 
@@ -81,14 +88,28 @@ fn keeps_access(found: &ResourceFacts, then: Option<&Settings>) -> Result<(), Pr
 
 #[async_trait]
 impl Provider for AwsProvider {
-    async fn look(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
-        let of = |kind| wanted.iter().filter(move |resource| resource.key.kind == kind);
+    async fn look(
+        &self,
+        scope: &Scope,
+        wanted: &[Resource],
+    ) -> Result<Vec<ResourceFacts>, ProviderError> {
+        let of = |kind| {
+            wanted
+                .iter()
+                .filter(move |resource| resource.key.kind == kind)
+        };
         let repositories = of(ResourceKind::Repository).map(|resource| {
-            repository::look(&self.registry, &resource.key, resource.settings.contains_key("lifecycle"))
+            repository::look(
+                &self.registry,
+                &resource.key,
+                resource.settings.contains_key("lifecycle"),
+            )
         });
-        let upstreams =
-            of(ResourceKind::PullThrough).map(|resource| pull_through::look(&self.registry, &resource.key));
-        let places: Vec<&ResourceKey> = of(ResourceKind::Replication).map(|resource| &resource.key).collect();
+        let upstreams = of(ResourceKind::PullThrough)
+            .map(|resource| pull_through::look(&self.registry, &resource.key));
+        let places: Vec<&ResourceKey> = of(ResourceKind::Replication)
+            .map(|resource| &resource.key)
+            .collect();
         let copies = async {
             // An environment without repositories has none to be copied.
             if of(ResourceKind::Repository).next().is_none() && places.is_empty() {
@@ -96,8 +117,11 @@ impl Provider for AwsProvider {
             }
             replication::look(&self.registry, scope, &places).await
         };
-        let rest: Vec<Resource> =
-            wanted.iter().filter(|resource| resource.key.kind.is_of_cluster()).cloned().collect();
+        let rest: Vec<Resource> = wanted
+            .iter()
+            .filter(|resource| resource.key.kind.is_of_cluster())
+            .cloned()
+            .collect();
         let cluster = async {
             match self.eks() {
                 Some(eks) => eks.look(scope, &rest).await,
@@ -129,9 +153,12 @@ impl Provider for AwsProvider {
                 settings.and_then(|settings| settings.get(name)) == Some(value)
             };
             // The first half of a replacement: what was there is gone.
-            (replace && settings.is_none()) || (settings.is_some() && resource.settings.iter().all(same))
+            (replace && settings.is_none())
+                || (settings.is_some() && resource.settings.iter().all(same))
         };
-        let found = self.expect(scope, &resource.key, expects.as_ref(), as_wanted).await?;
+        let found = self
+            .expect(scope, &resource.key, expects.as_ref(), as_wanted)
+            .await?;
         keeps_access(&found, Some(&resource.settings))?;
         let now = found.settings.as_ref();
         match (resource.key.kind, self.eks()) {
@@ -159,11 +186,17 @@ impl Provider for AwsProvider {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), ProviderError> {
-        let found = self.expect(scope, key, expects.as_ref(), |found| found.settings.is_none()).await?;
+        let found = self
+            .expect(scope, key, expects.as_ref(), |found| {
+                found.settings.is_none()
+            })
+            .await?;
         keeps_access(&found, None)?;
         match (key.kind, self.eks()) {
             (ResourceKind::PullThrough, _) => pull_through::withdraw(&self.registry, key).await,
-            (ResourceKind::Replication, _) => replication::withdraw(&self.registry, scope, key).await,
+            (ResourceKind::Replication, _) => {
+                replication::withdraw(&self.registry, scope, key).await
+            }
             (_, Some(eks)) => eks.withdraw(key, Waiting { progress, cancel }).await,
             (_, None) => Ok(()),
         }
@@ -179,7 +212,11 @@ impl Provider for AwsProvider {
         all.push(match caller {
             Ok(caller) => {
                 let who = caller.arn().unwrap_or("somebody").to_owned();
-                Examined { what: format!("Amazon knows this identity: {who}"), fault: None, help: None }
+                Examined {
+                    what: format!("Amazon knows this identity: {who}"),
+                    fault: None,
+                    help: None,
+                }
             }
             Err(error) => {
                 let (reason, help) = explained("sts:GetCallerIdentity", &error);
@@ -193,22 +230,34 @@ impl Provider for AwsProvider {
         let reads = wanted.iter().map(|resource| async move {
             let read = match (resource.key.kind, self.eks()) {
                 (ResourceKind::Repository, _) => {
-                    repository::look(&self.registry, &resource.key, true).await.map(drop)
+                    repository::look(&self.registry, &resource.key, true)
+                        .await
+                        .map(drop)
                 }
-                (ResourceKind::PullThrough, _) => {
-                    pull_through::look(&self.registry, &resource.key).await.map(drop)
-                }
+                (ResourceKind::PullThrough, _) => pull_through::look(&self.registry, &resource.key)
+                    .await
+                    .map(drop),
                 (ResourceKind::Replication, _) => replication::reads(&self.registry).await,
                 (_, Some(eks)) => eks.reads(&resource.key).await,
                 (_, None) => Ok(()),
             };
             let what = format!("{} can be read", resource.key);
             match read {
-                Ok(()) => Examined { what, fault: None, help: None },
-                Err(ProviderError::Failed { reason, help, .. }) => {
-                    Examined { what, fault: Some(reason), help: Some(help) }
-                }
-                Err(other) => Examined { what, fault: Some(other.to_string()), help: None },
+                Ok(()) => Examined {
+                    what,
+                    fault: None,
+                    help: None,
+                },
+                Err(ProviderError::Failed { reason, help, .. }) => Examined {
+                    what,
+                    fault: Some(reason),
+                    help: Some(help),
+                },
+                Err(other) => Examined {
+                    what,
+                    fault: Some(other.to_string()),
+                    help: None,
+                },
             }
         });
         all.extend(futures_util::future::join_all(reads).await);

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ecr::error::BuildError;
 use aws_sdk_ecr::types::{
-    ReplicationConfiguration, ReplicationDestination, ReplicationRule, RepositoryFilter, RepositoryFilterType,
+    ReplicationConfiguration, ReplicationDestination, ReplicationRule, RepositoryFilter,
+    RepositoryFilterType,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +33,13 @@ fn mark(scope: &Scope) -> String {
 /// Whether the rules can be read.
 pub(super) async fn reads(aws: &Aws) -> Result<(), ProviderError> {
     let answer = aws.ecr().await.describe_registry().send().await;
-    answer.map(drop).map_err(|error| failed("ecr:DescribeRegistry", "reading the replication rules", &error))
+    answer.map(drop).map_err(|error| {
+        failed(
+            "ecr:DescribeRegistry",
+            "reading the replication rules",
+            &error,
+        )
+    })
 }
 
 /// How it is now for each destination that is wanted, and for those that this environment wanted before.
@@ -43,25 +50,45 @@ pub(super) async fn look(
 ) -> Result<Vec<ResourceFacts>, ProviderError> {
     let answer = aws.ecr().await.describe_registry().send().await;
     let rules = match answer {
-        Ok(answer) => answer.replication_configuration.map(|found| found.rules).unwrap_or_default(),
+        Ok(answer) => answer
+            .replication_configuration
+            .map(|found| found.rules)
+            .unwrap_or_default(),
         // Who may not read the rules has never made one.
-        Err(error) if wanted.is_empty() && (is_denied(&error) || is_unsupported(&error)) => Vec::new(),
-        Err(error) => return Err(failed("ecr:DescribeRegistry", "reading the replication rules", &error)),
+        Err(error) if wanted.is_empty() && (is_denied(&error) || is_unsupported(&error)) => {
+            Vec::new()
+        }
+        Err(error) => {
+            return Err(failed(
+                "ecr:DescribeRegistry",
+                "reading the replication rules",
+                &error,
+            ));
+        }
     };
     let (others, mut ours) = split(&rules, &mark(scope));
     let mut found = Vec::new();
     for key in wanted {
         let settings = ours.remove(&key.name).map(|prefixes| settings(&prefixes));
-        found.push(ResourceFacts { settings, ..ResourceFacts::absent((*key).clone()) });
+        found.push(ResourceFacts {
+            settings,
+            ..ResourceFacts::absent((*key).clone())
+        });
     }
     if let (Some(first), false) = (found.first_mut(), others.is_empty()) {
         let what: Vec<String> = others.iter().map(words).collect();
-        first.notes.push(format!("rules that others made stay as they are: {}", what.join("; ")));
+        first.notes.push(format!(
+            "rules that others made stay as they are: {}",
+            what.join("; ")
+        ));
     }
     found.extend(ours.into_iter().map(|(name, prefixes)| ResourceFacts {
         settings: Some(settings(&prefixes)),
         wanted: false,
-        ..ResourceFacts::absent(ResourceKey { kind: ResourceKind::Replication, name })
+        ..ResourceFacts::absent(ResourceKey {
+            kind: ResourceKind::Replication,
+            name,
+        })
     }));
     Ok(found)
 }
@@ -73,8 +100,16 @@ fn settings(prefixes: &[String]) -> Settings {
 /// A rule of somebody else's, for a reader.
 fn words(rule: &ReplicationRule) -> String {
     let to: Vec<String> = rule.destinations().iter().map(place).collect();
-    let of: Vec<&str> = rule.repository_filters().iter().map(RepositoryFilter::filter).collect();
-    let of = if of.is_empty() { "everything".to_owned() } else { of.join(", ") };
+    let of: Vec<&str> = rule
+        .repository_filters()
+        .iter()
+        .map(RepositoryFilter::filter)
+        .collect();
+    let of = if of.is_empty() {
+        "everything".to_owned()
+    } else {
+        of.join(", ")
+    };
     format!("{of} to {}", to.join(", "))
 }
 
@@ -84,20 +119,35 @@ fn place(to: &ReplicationDestination) -> String {
 
 /// Others' rules, and what those with this mark say.
 fn split(rules: &[ReplicationRule], mark: &str) -> (Vec<ReplicationRule>, Wanted) {
-    let is_ours =
-        |rule: &&ReplicationRule| rule.repository_filters().iter().any(|filter| filter.filter() == mark);
+    let is_ours = |rule: &&ReplicationRule| {
+        rule.repository_filters()
+            .iter()
+            .any(|filter| filter.filter() == mark)
+    };
     let mut ours = Wanted::new();
     for rule in rules.iter().filter(is_ours) {
-        let of = rule.repository_filters().iter().map(RepositoryFilter::filter);
+        let of = rule
+            .repository_filters()
+            .iter()
+            .map(RepositoryFilter::filter);
         let of: Vec<String> = of.filter(|of| *of != mark).map(str::to_owned).collect();
         for to in rule.destinations() {
-            ours.entry(place(to)).or_default().extend(of.iter().cloned());
+            ours.entry(place(to))
+                .or_default()
+                .extend(of.iter().cloned());
         }
     }
     for prefixes in ours.values_mut() {
         prefixes.sort();
     }
-    (rules.iter().filter(|rule| !is_ours(rule)).cloned().collect(), ours)
+    (
+        rules
+            .iter()
+            .filter(|rule| !is_ours(rule))
+            .cloned()
+            .collect(),
+        ours,
+    )
 }
 
 /// The rules of one environment: what goes to several places is one rule, for Amazon takes few.
@@ -108,27 +158,58 @@ fn rules(ours: &Wanted, mark: &str) -> Result<Vec<ReplicationRule>, BuildError> 
     }
     let rule = |(of, to): (&Vec<String>, Vec<&String>)| {
         let prefix = RepositoryFilterType::PrefixMatch;
-        let filter = |of: &str| RepositoryFilter::builder().filter(of).filter_type(prefix.clone()).build();
+        let filter = |of: &str| {
+            RepositoryFilter::builder()
+                .filter(of)
+                .filter_type(prefix.clone())
+                .build()
+        };
         let destination = |to: &String| {
             let (region, account) = to.split_once('/').unwrap_or((to, ""));
-            ReplicationDestination::builder().region(region).registry_id(account).build()
+            ReplicationDestination::builder()
+                .region(region)
+                .registry_id(account)
+                .build()
         };
-        let of: Vec<_> = of.iter().map(String::as_str).chain([mark]).map(filter).collect::<Result<_, _>>()?;
+        let of: Vec<_> = of
+            .iter()
+            .map(String::as_str)
+            .chain([mark])
+            .map(filter)
+            .collect::<Result<_, _>>()?;
         let to: Vec<_> = to.into_iter().map(destination).collect::<Result<_, _>>()?;
-        ReplicationRule::builder().set_destinations(Some(to)).set_repository_filters(Some(of)).build()
+        ReplicationRule::builder()
+            .set_destinations(Some(to))
+            .set_repository_filters(Some(of))
+            .build()
     };
     places.into_iter().map(rule).collect()
 }
 
 /// Makes the rule of one destination what it should be.
-pub(super) async fn provision(aws: &Aws, scope: &Scope, wanted: &Resource) -> Result<(), ProviderError> {
-    let prefixes = wanted.settings.get("repositories").and_then(Value::as_array).into_iter().flatten();
-    let prefixes = prefixes.filter_map(|prefix| prefix.as_str().map(str::to_owned)).collect();
+pub(super) async fn provision(
+    aws: &Aws,
+    scope: &Scope,
+    wanted: &Resource,
+) -> Result<(), ProviderError> {
+    let prefixes = wanted
+        .settings
+        .get("repositories")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let prefixes = prefixes
+        .filter_map(|prefix| prefix.as_str().map(str::to_owned))
+        .collect();
     write(aws, scope, &wanted.key, Some(prefixes)).await
 }
 
 /// Takes the rule of one destination away.
-pub(super) async fn withdraw(aws: &Aws, scope: &Scope, key: &ResourceKey) -> Result<(), ProviderError> {
+pub(super) async fn withdraw(
+    aws: &Aws,
+    scope: &Scope,
+    key: &ResourceKey,
+) -> Result<(), ProviderError> {
     write(aws, scope, key, None).await
 }
 
@@ -149,7 +230,10 @@ async fn write(
     for _ in 0..ATTEMPTS {
         let answer = client.describe_registry().send().await;
         let answer = answer.map_err(|error| failed("ecr:DescribeRegistry", &what, &error))?;
-        let now = answer.replication_configuration.map(|found| found.rules).unwrap_or_default();
+        let now = answer
+            .replication_configuration
+            .map(|found| found.rules)
+            .unwrap_or_default();
         let (mut all, mut ours) = split(&now, &mark);
         if ours.get(&key.name) == prefixes.as_ref() {
             return Ok(());
@@ -158,14 +242,28 @@ async fn write(
             Some(prefixes) => ours.insert(key.name.clone(), prefixes.clone()),
             None => ours.remove(&key.name),
         };
-        let invalid = |error: BuildError| failure(error.to_string(), "look at `registry.replication`");
+        let invalid =
+            |error: BuildError| failure(error.to_string(), "look at `registry.replication`");
         all.extend(rules(&ours, &mark).map_err(invalid)?);
         if all.len() > RULES {
-            let reason = format!("the account would have {} rules, and Amazon takes {RULES}", all.len());
-            return Err(failure(reason, "keep it in one environment, or take a rule of another's away"));
+            let reason = format!(
+                "the account would have {} rules, and Amazon takes {RULES}",
+                all.len()
+            );
+            return Err(failure(
+                reason,
+                "keep it in one environment, or take a rule of another's away",
+            ));
         }
-        let document = ReplicationConfiguration::builder().set_rules(Some(all)).build().map_err(invalid)?;
-        let sent = client.put_replication_configuration().replication_configuration(document).send().await;
+        let document = ReplicationConfiguration::builder()
+            .set_rules(Some(all))
+            .build()
+            .map_err(invalid)?;
+        let sent = client
+            .put_replication_configuration()
+            .replication_configuration(document)
+            .send()
+            .await;
         sent.map_err(|error| failed("ecr:PutReplicationConfiguration", &what, &error))?;
     }
     let reason = "somebody else writes the replication rules at the same time".to_owned();
@@ -180,7 +278,10 @@ mod tests {
 
     fn wanted(pairs: &[(&str, &[&str])]) -> Wanted {
         let texts = |of: &[&str]| of.iter().map(|text| (*text).to_owned()).collect();
-        pairs.iter().map(|(to, of)| ((*to).to_owned(), texts(of))).collect()
+        pairs
+            .iter()
+            .map(|(to, of)| ((*to).to_owned(), texts(of)))
+            .collect()
     }
 
     #[test]
@@ -190,8 +291,11 @@ mod tests {
             ("us-east-1/1", &["shop/"]),
             ("us-east-1/2", &["shop/web"]),
         ]);
-        let mut all =
-            rules(&wanted(&[("eu-west-1/1", &["other/"])]), "shipit.dev/shop/staging").expect("rules");
+        let mut all = rules(
+            &wanted(&[("eu-west-1/1", &["other/"])]),
+            "shipit.dev/shop/staging",
+        )
+        .expect("rules");
         let others = all.clone();
         all.extend(rules(&ours, MARK).expect("rules"));
         // What goes to two places is one rule.
@@ -201,9 +305,15 @@ mod tests {
 
     #[test]
     fn a_rule_without_prefixes_is_somebody_elses() {
-        let to =
-            ReplicationDestination::builder().region("eu-west-1").registry_id("1").build().expect("built");
-        let rule = ReplicationRule::builder().destinations(to).build().expect("built");
+        let to = ReplicationDestination::builder()
+            .region("eu-west-1")
+            .registry_id("1")
+            .build()
+            .expect("built");
+        let rule = ReplicationRule::builder()
+            .destinations(to)
+            .build()
+            .expect("built");
         let (others, ours) = split(std::slice::from_ref(&rule), MARK);
         assert!(ours.is_empty());
         assert_eq!(words(&others[0]), "everything to eu-west-1/1");

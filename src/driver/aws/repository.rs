@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use aws_sdk_ecr::types::{
-    EncryptionConfiguration, EncryptionType, ImageIdentifier, ImageScanningConfiguration, ImageTagMutability,
-    Repository, ScanStatus, Tag,
+    EncryptionConfiguration, EncryptionType, ImageIdentifier, ImageScanningConfiguration,
+    ImageTagMutability, Repository, ScanStatus, Tag,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -18,34 +18,62 @@ use crate::port::provider::{Findings, ProviderError};
 const MOST: usize = 10_000;
 
 /// What a repository is now. Images are looked at only for who has to know what a lifecycle policy would do.
-pub(super) async fn look(aws: &Aws, key: &ResourceKey, images: bool) -> Result<ResourceFacts, ProviderError> {
+pub(super) async fn look(
+    aws: &Aws,
+    key: &ResourceKey,
+    images: bool,
+) -> Result<ResourceFacts, ProviderError> {
     let client = aws.ecr().await;
     let name = &key.name;
     let what = || format!("reading repository {name}");
-    let described = client.describe_repositories().repository_names(name).send().await;
+    let described = client
+        .describe_repositories()
+        .repository_names(name)
+        .send()
+        .await;
     let found = match described {
         Ok(answer) => answer.repositories.unwrap_or_default().into_iter().next(),
         Err(error) if code(&error) == "RepositoryNotFoundException" => None,
         Err(error) => return Err(failed("ecr:DescribeRepositories", what(), &error)),
     };
-    let Some(repository) = found else { return Ok(ResourceFacts::absent(key.clone())) };
+    let Some(repository) = found else {
+        return Ok(ResourceFacts::absent(key.clone()));
+    };
     let mut settings = described_settings(&repository);
     let arn = repository.repository_arn().unwrap_or_default();
-    let (lifecycle, policy, tags, images) =
-        tokio::try_join!(lifecycle(&client, name), policy(&client, name), tags(&client, arn), async {
-            if images { stored(&client, name).await } else { Ok(Vec::new()) }
-        },)?;
+    let (lifecycle, policy, tags, images) = tokio::try_join!(
+        lifecycle(&client, name),
+        policy(&client, name),
+        tags(&client, arn),
+        async {
+            if images {
+                stored(&client, name).await
+            } else {
+                Ok(Vec::new())
+            }
+        },
+    )?;
     settings.insert("lifecycle".to_owned(), lifecycle);
     settings.insert("policy".to_owned(), policy);
     settings.insert("tags".to_owned(), tags);
-    Ok(ResourceFacts { settings: Some(settings), images, ..ResourceFacts::absent(key.clone()) })
+    Ok(ResourceFacts {
+        settings: Some(settings),
+        images,
+        ..ResourceFacts::absent(key.clone())
+    })
 }
 
 fn described_settings(repository: &Repository) -> Settings {
-    let immutable = matches!(repository.image_tag_mutability(), Some(ImageTagMutability::Immutable));
-    let scan =
-        repository.image_scanning_configuration().is_some_and(ImageScanningConfiguration::scan_on_push);
-    let key = repository.encryption_configuration().and_then(EncryptionConfiguration::kms_key);
+    let immutable = matches!(
+        repository.image_tag_mutability(),
+        Some(ImageTagMutability::Immutable)
+    );
+    let scan = repository
+        .image_scanning_configuration()
+        .is_some_and(ImageScanningConfiguration::scan_on_push);
+    let key = repository
+        .encryption_configuration()
+        .and_then(EncryptionConfiguration::kms_key);
     Settings::from([
         ("immutable_tags".to_owned(), json!(immutable)),
         ("scan_on_push".to_owned(), json!(scan)),
@@ -54,55 +82,109 @@ fn described_settings(repository: &Repository) -> Settings {
 }
 
 fn document(text: Option<&str>) -> Value {
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null)
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or(Value::Null)
 }
 
 async fn lifecycle(client: &aws_sdk_ecr::Client, name: &str) -> Result<Value, ProviderError> {
-    match client.get_lifecycle_policy().repository_name(name).send().await {
+    match client
+        .get_lifecycle_policy()
+        .repository_name(name)
+        .send()
+        .await
+    {
         Ok(answer) => Ok(document(answer.lifecycle_policy_text())),
         Err(error) if code(&error) == "LifecyclePolicyNotFoundException" => Ok(Value::Null),
-        Err(error) => {
-            Err(failed("ecr:GetLifecyclePolicy", format!("reading the lifecycle policy of {name}"), &error))
-        }
+        Err(error) => Err(failed(
+            "ecr:GetLifecyclePolicy",
+            format!("reading the lifecycle policy of {name}"),
+            &error,
+        )),
     }
 }
 
 async fn policy(client: &aws_sdk_ecr::Client, name: &str) -> Result<Value, ProviderError> {
-    match client.get_repository_policy().repository_name(name).send().await {
+    match client
+        .get_repository_policy()
+        .repository_name(name)
+        .send()
+        .await
+    {
         Ok(answer) => Ok(document(answer.policy_text())),
         Err(error) if code(&error) == "RepositoryPolicyNotFoundException" => Ok(Value::Null),
-        Err(error) => Err(failed("ecr:GetRepositoryPolicy", format!("reading the policy of {name}"), &error)),
+        Err(error) => Err(failed(
+            "ecr:GetRepositoryPolicy",
+            format!("reading the policy of {name}"),
+            &error,
+        )),
     }
 }
 
 /// The tags but Amazon's own.
 async fn tags(client: &aws_sdk_ecr::Client, arn: &str) -> Result<Value, ProviderError> {
-    let answer = client.list_tags_for_resource().resource_arn(arn).send().await;
-    let answer = answer
-        .map_err(|error| failed("ecr:ListTagsForResource", format!("reading the tags of {arn}"), &error))?;
-    let own = answer.tags().iter().filter(|tag| !tag.key().starts_with("aws:"));
-    Ok(own.map(|tag| (tag.key().to_owned(), json!(tag.value()))).collect())
+    let answer = client
+        .list_tags_for_resource()
+        .resource_arn(arn)
+        .send()
+        .await;
+    let answer = answer.map_err(|error| {
+        failed(
+            "ecr:ListTagsForResource",
+            format!("reading the tags of {arn}"),
+            &error,
+        )
+    })?;
+    let own = answer
+        .tags()
+        .iter()
+        .filter(|tag| !tag.key().starts_with("aws:"));
+    Ok(own
+        .map(|tag| (tag.key().to_owned(), json!(tag.value())))
+        .collect())
 }
 
-async fn stored(client: &aws_sdk_ecr::Client, name: &str) -> Result<Vec<StoredImage>, ProviderError> {
-    let mut pages = client.describe_images().repository_name(name).into_paginator().send();
+async fn stored(
+    client: &aws_sdk_ecr::Client,
+    name: &str,
+) -> Result<Vec<StoredImage>, ProviderError> {
+    let mut pages = client
+        .describe_images()
+        .repository_name(name)
+        .into_paginator()
+        .send();
     let mut images = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page
-            .map_err(|error| failed("ecr:DescribeImages", format!("reading the images of {name}"), &error))?;
+        let page = page.map_err(|error| {
+            failed(
+                "ecr:DescribeImages",
+                format!("reading the images of {name}"),
+                &error,
+            )
+        })?;
         for image in page.image_details() {
-            let at = image.image_pushed_at().map_or(0, aws_sdk_ecr::primitives::DateTime::secs);
-            let (Some(Ok(digest)), Ok(pushed_at)) =
-                (image.image_digest().map(str::parse), Timestamp::from_second(at))
-            else {
+            let at = image
+                .image_pushed_at()
+                .map_or(0, aws_sdk_ecr::primitives::DateTime::secs);
+            let (Some(Ok(digest)), Ok(pushed_at)) = (
+                image.image_digest().map(str::parse),
+                Timestamp::from_second(at),
+            ) else {
                 continue;
             };
-            images.push(StoredImage { digest, tags: image.image_tags().to_vec(), pushed_at });
+            images.push(StoredImage {
+                digest,
+                tags: image.image_tags().to_vec(),
+                pushed_at,
+            });
         }
         if images.len() > MOST {
             let reason = format!("it has more than {MOST} images");
             let help = "a lifecycle policy keeps a repository small".to_owned();
-            return Err(ProviderError::Failed { what: format!("reading repository {name}"), reason, help });
+            return Err(ProviderError::Failed {
+                what: format!("reading repository {name}"),
+                reason,
+                help,
+            });
         }
     }
     Ok(images)
@@ -121,11 +203,16 @@ pub(super) async fn provision(
         now
     } else {
         create(&client, wanted).await?;
-        made = look(aws, &wanted.key, false).await?.settings.unwrap_or_default();
+        made = look(aws, &wanted.key, false)
+            .await?
+            .settings
+            .unwrap_or_default();
         &made
     };
-    for (setting, value) in
-        wanted.settings.iter().filter(|(setting, value)| now.get(*setting) != Some(*value))
+    for (setting, value) in wanted
+        .settings
+        .iter()
+        .filter(|(setting, value)| now.get(*setting) != Some(*value))
     {
         set(&client, name, setting, value, now).await?;
     }
@@ -133,23 +220,37 @@ pub(super) async fn provision(
 }
 
 fn mutability(immutable: bool) -> ImageTagMutability {
-    if immutable { ImageTagMutability::Immutable } else { ImageTagMutability::Mutable }
+    if immutable {
+        ImageTagMutability::Immutable
+    } else {
+        ImageTagMutability::Mutable
+    }
 }
 
 fn scanning(on_push: bool) -> ImageScanningConfiguration {
-    ImageScanningConfiguration::builder().scan_on_push(on_push).build()
+    ImageScanningConfiguration::builder()
+        .scan_on_push(on_push)
+        .build()
 }
 
 async fn create(client: &aws_sdk_ecr::Client, wanted: &Resource) -> Result<(), ProviderError> {
     let name = &wanted.key.name;
-    let flag = |setting: &str| wanted.settings.get(setting).and_then(Value::as_bool).unwrap_or(false);
+    let flag = |setting: &str| {
+        wanted
+            .settings
+            .get(setting)
+            .and_then(Value::as_bool)
+            .unwrap_or(false)
+    };
     let mut request = client
         .create_repository()
         .repository_name(name)
         .image_tag_mutability(mutability(flag("immutable_tags")))
         .image_scanning_configuration(scanning(flag("scan_on_push")));
     if let Some(key) = wanted.settings.get("kms_key").and_then(Value::as_str) {
-        let encryption = EncryptionConfiguration::builder().encryption_type(EncryptionType::Kms).kms_key(key);
+        let encryption = EncryptionConfiguration::builder()
+            .encryption_type(EncryptionType::Kms)
+            .kms_key(key);
         let built = encryption.build().map_err(|error| invalid(name, &error))?;
         request = request.encryption_configuration(built);
     }
@@ -157,7 +258,11 @@ async fn create(client: &aws_sdk_ecr::Client, wanted: &Resource) -> Result<(), P
         Ok(_) => Ok(()),
         // Another run was faster, or this one was killed after it: what differs is set below.
         Err(error) if code(&error) == "RepositoryAlreadyExistsException" => Ok(()),
-        Err(error) => Err(failed("ecr:CreateRepository", format!("making repository {name}"), &error)),
+        Err(error) => Err(failed(
+            "ecr:CreateRepository",
+            format!("making repository {name}"),
+            &error,
+        )),
     }
 }
 
@@ -180,33 +285,54 @@ async fn set(
     match setting {
         "immutable_tags" => {
             let request = client.put_image_tag_mutability().repository_name(name);
-            let request = request.image_tag_mutability(mutability(value.as_bool().unwrap_or(false)));
+            let request =
+                request.image_tag_mutability(mutability(value.as_bool().unwrap_or(false)));
             let sent = request.send().await;
-            sent.map(drop).map_err(|error| failed("ecr:PutImageTagMutability", what, &error))
+            sent.map(drop)
+                .map_err(|error| failed("ecr:PutImageTagMutability", what, &error))
         }
         "scan_on_push" => {
-            let request = client.put_image_scanning_configuration().repository_name(name);
-            let request = request.image_scanning_configuration(scanning(value.as_bool().unwrap_or(false)));
+            let request = client
+                .put_image_scanning_configuration()
+                .repository_name(name);
+            let request =
+                request.image_scanning_configuration(scanning(value.as_bool().unwrap_or(false)));
             let sent = request.send().await;
-            sent.map(drop).map_err(|error| failed("ecr:PutImageScanningConfiguration", what, &error))
+            sent.map(drop)
+                .map_err(|error| failed("ecr:PutImageScanningConfiguration", what, &error))
         }
         "lifecycle" if value.is_null() => {
-            let sent = client.delete_lifecycle_policy().repository_name(name).send().await;
-            sent.map(drop).map_err(|error| failed("ecr:DeleteLifecyclePolicy", what, &error))
+            let sent = client
+                .delete_lifecycle_policy()
+                .repository_name(name)
+                .send()
+                .await;
+            sent.map(drop)
+                .map_err(|error| failed("ecr:DeleteLifecyclePolicy", what, &error))
         }
         "lifecycle" => {
             let request = client.put_lifecycle_policy().repository_name(name);
-            let sent = request.lifecycle_policy_text(value.to_string()).send().await;
-            sent.map(drop).map_err(|error| failed("ecr:PutLifecyclePolicy", what, &error))
+            let sent = request
+                .lifecycle_policy_text(value.to_string())
+                .send()
+                .await;
+            sent.map(drop)
+                .map_err(|error| failed("ecr:PutLifecyclePolicy", what, &error))
         }
         "policy" if value.is_null() => {
-            let sent = client.delete_repository_policy().repository_name(name).send().await;
-            sent.map(drop).map_err(|error| failed("ecr:DeleteRepositoryPolicy", what, &error))
+            let sent = client
+                .delete_repository_policy()
+                .repository_name(name)
+                .send()
+                .await;
+            sent.map(drop)
+                .map_err(|error| failed("ecr:DeleteRepositoryPolicy", what, &error))
         }
         "policy" => {
             let request = client.set_repository_policy().repository_name(name);
             let sent = request.policy_text(value.to_string()).send().await;
-            sent.map(drop).map_err(|error| failed("ecr:SetRepositoryPolicy", what, &error))
+            sent.map(drop)
+                .map_err(|error| failed("ecr:SetRepositoryPolicy", what, &error))
         }
         "tags" => set_tags(client, name, value, now.get("tags").unwrap_or(&Value::Null)).await,
         _ => Err(invalid(name, &format!("{setting} cannot be changed"))),
@@ -219,47 +345,103 @@ async fn set_tags(
     wanted: &Value,
     now: &Value,
 ) -> Result<(), ProviderError> {
-    let described = client.describe_repositories().repository_names(name).send().await;
-    let described =
-        described.map_err(|error| failed("ecr:DescribeRepositories", format!("reading {name}"), &error))?;
-    let arn = described.repositories().first().and_then(Repository::repository_arn).unwrap_or_default();
+    let described = client
+        .describe_repositories()
+        .repository_names(name)
+        .send()
+        .await;
+    let described = described.map_err(|error| {
+        failed(
+            "ecr:DescribeRepositories",
+            format!("reading {name}"),
+            &error,
+        )
+    })?;
+    let arn = described
+        .repositories()
+        .first()
+        .and_then(Repository::repository_arn)
+        .unwrap_or_default();
     let map = |value: &Value| -> HashMap<String, String> {
         serde_json::from_value(value.clone()).unwrap_or_default()
     };
     let (wanted, now) = (map(wanted), map(now));
-    let gone: Vec<String> = now.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+    let gone: Vec<String> = now
+        .keys()
+        .filter(|key| !wanted.contains_key(*key))
+        .cloned()
+        .collect();
     if !gone.is_empty() {
-        let sent = client.untag_resource().resource_arn(arn).set_tag_keys(Some(gone)).send().await;
-        sent.map_err(|error| failed("ecr:UntagResource", format!("removing tags of {name}"), &error))?;
+        let sent = client
+            .untag_resource()
+            .resource_arn(arn)
+            .set_tag_keys(Some(gone))
+            .send()
+            .await;
+        sent.map_err(|error| {
+            failed(
+                "ecr:UntagResource",
+                format!("removing tags of {name}"),
+                &error,
+            )
+        })?;
     }
     let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
-    let tags: Vec<Tag> =
-        wanted.iter().map(tag).collect::<Result<_, _>>().map_err(|error| invalid(name, &error))?;
-    let sent = client.tag_resource().resource_arn(arn).set_tags(Some(tags)).send().await;
-    sent.map(drop).map_err(|error| failed("ecr:TagResource", format!("tagging {name}"), &error))
+    let tags: Vec<Tag> = wanted
+        .iter()
+        .map(tag)
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(name, &error))?;
+    let sent = client
+        .tag_resource()
+        .resource_arn(arn)
+        .set_tags(Some(tags))
+        .send()
+        .await;
+    sent.map(drop)
+        .map_err(|error| failed("ecr:TagResource", format!("tagging {name}"), &error))
 }
 
 /// What the scan of an image found. One that was never begun is begun.
-pub(super) async fn findings(aws: &Aws, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
+pub(super) async fn findings(
+    aws: &Aws,
+    repository: &str,
+    image: &Digest,
+) -> Result<Findings, ProviderError> {
     let client = aws.ecr().await;
-    let id = ImageIdentifier::builder().image_digest(image.to_string()).build();
-    let asked =
-        client.describe_image_scan_findings().repository_name(repository).image_id(id.clone()).send().await;
+    let id = ImageIdentifier::builder()
+        .image_digest(image.to_string())
+        .build();
+    let asked = client
+        .describe_image_scan_findings()
+        .repository_name(repository)
+        .image_id(id.clone())
+        .send()
+        .await;
     let answer = match asked {
         Ok(answer) => answer,
         Err(error) if code(&error) == "ScanNotFoundException" => {
-            let begun = client.start_image_scan().repository_name(repository).image_id(id).send().await;
+            let begun = client
+                .start_image_scan()
+                .repository_name(repository)
+                .image_id(id)
+                .send()
+                .await;
             return match begun {
                 Ok(_) => Ok(Findings::Pending),
                 // Enhanced scanning begins by itself.
                 Err(error) if code(&error) == "ValidationException" => Ok(Findings::Pending),
-                Err(error) => {
-                    Err(failed("ecr:StartImageScan", format!("scanning {repository}@{image}"), &error))
-                }
+                Err(error) => Err(failed(
+                    "ecr:StartImageScan",
+                    format!("scanning {repository}@{image}"),
+                    &error,
+                )),
             };
         }
         Err(error) if code(&error) == "ImageNotFoundException" => {
-            return Ok(Findings::Unavailable(format!("{repository} does not have the image")));
+            return Ok(Findings::Unavailable(format!(
+                "{repository} does not have the image"
+            )));
         }
         Err(error) => {
             return Err(failed(
@@ -270,15 +452,22 @@ pub(super) async fn findings(aws: &Aws, repository: &str, image: &Digest) -> Res
         }
     };
     let status = answer.image_scan_status();
-    let why = status.and_then(|status| status.description()).unwrap_or_default();
+    let why = status
+        .and_then(|status| status.description())
+        .unwrap_or_default();
     Ok(match status.and_then(|status| status.status()) {
         Some(ScanStatus::Complete | ScanStatus::Active) => {
-            let counts = answer.image_scan_findings().and_then(|findings| findings.finding_severity_counts());
+            let counts = answer
+                .image_scan_findings()
+                .and_then(|findings| findings.finding_severity_counts());
             let counts = counts.into_iter().flatten();
             Findings::Done(
                 counts
                     .map(|(severity, count)| {
-                        (severity.as_str().to_lowercase(), u64::try_from(*count).unwrap_or(u64::MAX))
+                        (
+                            severity.as_str().to_lowercase(),
+                            u64::try_from(*count).unwrap_or(u64::MAX),
+                        )
                     })
                     .collect(),
             )

@@ -37,25 +37,48 @@ impl EksLogin {
     /// For the cluster of this name.
     #[must_use]
     pub fn new(aws: Arc<Aws>, cluster: String, instead: Option<ClusterPlace>) -> Self {
-        Self { aws, cluster, instead, token: Mutex::new(None) }
+        Self {
+            aws,
+            cluster,
+            instead,
+            token: Mutex::new(None),
+        }
     }
 
     fn unreachable(&self, reason: impl Into<String>, help: impl Into<String>) -> EngineError {
         let what = format!("logging in to cluster {}", self.cluster);
-        EngineError::Unreachable { what, reason: reason.into(), help: help.into() }
+        EngineError::Unreachable {
+            what,
+            reason: reason.into(),
+            help: help.into(),
+        }
     }
 
     async fn sign(&self) -> Result<String, EngineError> {
         let config = self.aws.config().await;
         let without = |reason: String| self.unreachable(reason, without_credentials());
-        let provider = config.credentials_provider().ok_or_else(|| without("no credentials".to_owned()))?;
-        let credentials = provider.provide_credentials().await.map_err(|error| without(chain(&error)))?;
-        let region = config.region().map_or("us-east-1", |region| region.as_ref()).to_owned();
+        let provider = config
+            .credentials_provider()
+            .ok_or_else(|| without("no credentials".to_owned()))?;
+        let credentials = provider
+            .provide_credentials()
+            .await
+            .map_err(|error| without(chain(&error)))?;
+        let region = config
+            .region()
+            .map_or("us-east-1", |region| region.as_ref())
+            .to_owned();
         // As the SDKs have it: the service's own variable goes before the one for all.
-        let own = std::env::var("AWS_ENDPOINT_URL_STS").ok().filter(|url| !url.is_empty());
-        let endpoint =
-            own.or_else(|| config.endpoint_url().map(str::to_owned)).unwrap_or_else(|| sts(&region));
-        let url = format!("{}/?Action=GetCallerIdentity&Version=2011-06-15", endpoint.trim_end_matches('/'));
+        let own = std::env::var("AWS_ENDPOINT_URL_STS")
+            .ok()
+            .filter(|url| !url.is_empty());
+        let endpoint = own
+            .or_else(|| config.endpoint_url().map(str::to_owned))
+            .unwrap_or_else(|| sts(&region));
+        let url = format!(
+            "{}/?Action=GetCallerIdentity&Version=2011-06-15",
+            endpoint.trim_end_matches('/')
+        );
         let wrong = |reason: String| self.unreachable(reason, "this is a fault of shipit's own");
         let mut settings = SigningSettings::default();
         settings.signature_location = SignatureLocation::QueryParams;
@@ -71,14 +94,25 @@ impl EksLogin {
             .map_err(|error| wrong(error.to_string()))?
             .into();
         let headers = [("x-k8s-aws-id", self.cluster.as_str())];
-        let request =
-            SignableRequest::new("GET", url.as_str(), headers.into_iter(), SignableBody::Bytes(&[]))
-                .map_err(|error| wrong(error.to_string()))?;
-        let (signed, _) = sign(request, &params).map_err(|error| wrong(error.to_string()))?.into_parts();
-        let mut request =
-            http::Request::builder().uri(&url).body(()).map_err(|error| wrong(error.to_string()))?;
+        let request = SignableRequest::new(
+            "GET",
+            url.as_str(),
+            headers.into_iter(),
+            SignableBody::Bytes(&[]),
+        )
+        .map_err(|error| wrong(error.to_string()))?;
+        let (signed, _) = sign(request, &params)
+            .map_err(|error| wrong(error.to_string()))?
+            .into_parts();
+        let mut request = http::Request::builder()
+            .uri(&url)
+            .body(())
+            .map_err(|error| wrong(error.to_string()))?;
         signed.apply_to_request_http1x(&mut request);
-        Ok(format!("k8s-aws-v1.{}", URL_SAFE_NO_PAD.encode(request.uri().to_string())))
+        Ok(format!(
+            "k8s-aws-v1.{}",
+            URL_SAFE_NO_PAD.encode(request.uri().to_string())
+        ))
     }
 }
 
@@ -90,7 +124,14 @@ fn sts(region: &str) -> String {
 #[async_trait]
 impl ClusterLogin for EksLogin {
     async fn place(&self) -> Result<Option<ClusterPlace>, EngineError> {
-        let answer = self.aws.eks().await.describe_cluster().name(&self.cluster).send().await;
+        let answer = self
+            .aws
+            .eks()
+            .await
+            .describe_cluster()
+            .name(&self.cluster)
+            .send()
+            .await;
         let cluster = match answer {
             Ok(answer) => answer.cluster,
             Err(error) if code(&error) == "ResourceNotFoundException" => return Ok(None),
@@ -99,14 +140,18 @@ impl ClusterLogin for EksLogin {
                 return Err(self.unreachable(reason, help));
             }
         };
-        let Some(cluster) = cluster else { return Ok(None) };
+        let Some(cluster) = cluster else {
+            return Ok(None);
+        };
         if let Some(instead) = &self.instead {
             return Ok(Some(instead.clone()));
         }
         // While it is made it has neither.
         let (Some(url), Some(ca)) = (
             cluster.endpoint().map(str::to_owned),
-            cluster.certificate_authority().and_then(aws_sdk_eks::types::Certificate::data),
+            cluster
+                .certificate_authority()
+                .and_then(aws_sdk_eks::types::Certificate::data),
         ) else {
             return Ok(None);
         };
@@ -121,7 +166,10 @@ impl ClusterLogin for EksLogin {
 
     async fn token(&self) -> Result<String, EngineError> {
         let mut token = self.token.lock().await;
-        if let Some((known, _)) = token.as_ref().filter(|(_, since)| since.elapsed() < LIFETIME) {
+        if let Some((known, _)) = token
+            .as_ref()
+            .filter(|(_, since)| since.elapsed() < LIFETIME)
+        {
             return Ok(known.clone());
         }
         let made = self.sign().await?;

@@ -25,7 +25,12 @@ const GRACE: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Variables that Cargo sets for the program it runs, and that would mislead a Cargo that this program runs.
-const LEAKS: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+const LEAKS: [&str; 4] = [
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_BIN_",
+    "CARGO_CRATE_",
+];
 
 /// A command to run.
 pub(super) struct Line<'a> {
@@ -53,7 +58,10 @@ pub(super) async fn run_with(
     cancel: &CancellationToken,
 ) -> Result<(), BuildError> {
     let words = line.vector.join(" ");
-    let start = |source| BuildError::Start { command: words.clone(), source };
+    let start = |source| BuildError::Start {
+        command: words.clone(),
+        source,
+    };
     progress(&format!("$ {words}"));
     let mut child = command(line, stdin).spawn().map_err(start)?;
     let mut lines = lines(&mut child);
@@ -81,7 +89,11 @@ pub(super) async fn run_with(
     if status.success() {
         return Ok(());
     }
-    Err(BuildError::Command { command: words, status: describe(status), log: last.into_iter().collect() })
+    Err(BuildError::Command {
+        command: words,
+        status: describe(status),
+        log: last.into_iter().collect(),
+    })
 }
 
 fn keep(last: &mut VecDeque<String>, line: String, progress: Progress<'_>) {
@@ -93,7 +105,10 @@ fn keep(last: &mut VecDeque<String>, line: String, progress: Progress<'_>) {
 }
 
 fn command(line: &Line<'_>, stdin: Stdio) -> Command {
-    let (program, arguments) = line.vector.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    let (program, arguments) = line
+        .vector
+        .split_first()
+        .map_or(("", &[][..]), |(first, rest)| (first, rest));
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -104,7 +119,10 @@ fn command(line: &Line<'_>, stdin: Stdio) -> Command {
         .process_group(0)
         .kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| LEAKS.iter().any(|leak| name.starts_with(leak))) {
+        if name
+            .to_str()
+            .is_some_and(|name| LEAKS.iter().any(|leak| name.starts_with(leak)))
+        {
             command.env_remove(name);
         }
     }
@@ -128,7 +146,11 @@ async fn forward(from: impl AsyncRead + Unpin, to: mpsc::Sender<String>) {
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
     while let Ok(1..) = reader.read_until(b'\n', &mut line).await {
-        let text = String::from_utf8_lossy(&line).trim_end().chars().take(2000).collect();
+        let text = String::from_utf8_lossy(&line)
+            .trim_end()
+            .chars()
+            .take(2000)
+            .collect();
         line.clear();
         if to.send(text).await.is_err() {
             return;
@@ -146,7 +168,10 @@ async fn stop(child: &mut Child) {
 }
 
 fn signal(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
     if let Some(pid) = pid {
         let _ = kill_process_group(pid, signal);
     }

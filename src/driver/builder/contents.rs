@@ -33,7 +33,10 @@ const RPM: [&str; 2] = ["var/lib/rpm/", "usr/lib/sysimage/rpm/"];
 
 /// Looks into the layers, lowest first. `copied` is the one whose files are named one by one.
 pub(super) fn read(layers: &[Blob], copied: Option<usize>) -> Contents {
-    let mut reading = Reading { left: MOST_BYTES, ..Reading::default() };
+    let mut reading = Reading {
+        left: MOST_BYTES,
+        ..Reading::default()
+    };
     for (number, layer) in layers.iter().enumerate().rev() {
         let Some(file) = &layer.file else {
             reading.gap(format!("layer {}: it was not fetched", layer.digest));
@@ -92,7 +95,14 @@ impl Reading {
         };
         let mut left = self.left;
         let mut above = Hidden::default();
-        let result = self.entries(Bounded { inner: plain, left: &mut left }, copied, &mut above);
+        let result = self.entries(
+            Bounded {
+                inner: plain,
+                left: &mut left,
+            },
+            copied,
+            &mut above,
+        );
         self.left = left;
         self.hidden.paths.extend(above.paths);
         self.hidden.folders.extend(above.folders);
@@ -106,11 +116,15 @@ impl Reading {
             let path = clean(&entry.path()?);
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
             if name == ".wh..wh..opq" {
-                above
-                    .folders
-                    .extend(Some(folder.to_owned()).filter(|folder| folder.is_empty() || matters(folder)));
+                above.folders.extend(
+                    Some(folder.to_owned()).filter(|folder| folder.is_empty() || matters(folder)),
+                );
             } else if let Some(gone) = name.strip_prefix(".wh.") {
-                let gone = if folder.is_empty() { gone.to_owned() } else { format!("{folder}/{gone}") };
+                let gone = if folder.is_empty() {
+                    gone.to_owned()
+                } else {
+                    format!("{folder}/{gone}")
+                };
                 above.paths.extend(Some(gone).filter(|gone| matters(gone)));
             } else if entry.header().entry_type().is_dir() {
                 // A folder adds to the one below.
@@ -130,7 +144,9 @@ impl Reading {
     /// A file that the build copied in. One that matters is read once more below, from what was read here.
     fn copied(&mut self, path: &str, entry: &mut impl Read) -> io::Result<()> {
         if self.files.len() == MOST_FILES {
-            self.gap(format!("only the first {MOST_FILES} files that were copied in are named"));
+            self.gap(format!(
+                "only the first {MOST_FILES} files that were copied in are named"
+            ));
             return Ok(());
         }
         let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
@@ -146,7 +162,8 @@ impl Reading {
                 }
             }
         }
-        self.files.insert(format!("/{path}"), Digest::from_sha256(hasher));
+        self.files
+            .insert(format!("/{path}"), Digest::from_sha256(hasher));
         match kept {
             Some(kept) => self.kept(path, &mut kept.as_slice()),
             None => Ok(()),
@@ -161,7 +178,9 @@ impl Reading {
             return Ok(());
         }
         if self.found.len() == MOST_PARTS {
-            self.gap(format!("only the first {MOST_PARTS} packages of {STATUS_FOLDER} are named"));
+            self.gap(format!(
+                "only the first {MOST_PARTS} packages of {STATUS_FOLDER} are named"
+            ));
             return Ok(());
         }
         let mut bytes = Vec::new();
@@ -175,15 +194,25 @@ impl Reading {
     }
 
     fn finish(self) -> Contents {
-        let text = |path: &str| self.found.get(path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        let parts = self.found.keys().filter(|path| path.starts_with(STATUS_FOLDER));
+        let text = |path: &str| {
+            self.found
+                .get(path)
+                .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let parts = self
+            .found
+            .keys()
+            .filter(|path| path.starts_with(STATUS_FOLDER));
         let debian = parts.map(String::as_str).chain([STATUS]).filter_map(text);
         let alpine = APK.into_iter().filter_map(text);
         let packages = debian
             .flat_map(|text| Manager::Dpkg.installed(&text))
             .chain(alpine.flat_map(|text| Manager::Apk.installed(&text)));
         Contents {
-            system: SYSTEM.into_iter().filter_map(text).find_map(|text| System::read(&text)),
+            system: SYSTEM
+                .into_iter()
+                .filter_map(text)
+                .find_map(|text| System::read(&text)),
             packages: packages.collect(),
             files: self.files,
             gaps: self.gaps,
@@ -202,17 +231,30 @@ fn clean(path: &Path) -> String {
 
 /// Whether a file is one of those that are read.
 fn counts(path: &str) -> bool {
-    let part = path.strip_prefix(STATUS_FOLDER).is_some_and(|rest| rest.starts_with('/'));
-    path == STATUS || APK.contains(&path) || SYSTEM.contains(&path) || (part && !path.ends_with(".md5sums"))
+    let part = path
+        .strip_prefix(STATUS_FOLDER)
+        .is_some_and(|rest| rest.starts_with('/'));
+    path == STATUS
+        || APK.contains(&path)
+        || SYSTEM.contains(&path)
+        || (part && !path.ends_with(".md5sums"))
 }
 
 /// Whether a path is one of those that are read, or what they lie in: all that has to be remembered.
 fn matters(path: &str) -> bool {
-    let above = |wanted: &str| wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+    let above = |wanted: &str| {
+        wanted
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     counts(path)
         || path.starts_with(STATUS_FOLDER)
         || RPM.iter().any(|folder| path.starts_with(folder))
-        || [STATUS, STATUS_FOLDER].into_iter().chain(APK).chain(SYSTEM).any(above)
+        || [STATUS, STATUS_FOLDER]
+            .into_iter()
+            .chain(APK)
+            .chain(SYSTEM)
+            .any(above)
 }
 
 /// A reader that ends with an error when too much comes out of it.
@@ -225,7 +267,8 @@ impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let left = self.left.checked_sub(count as u64);
-        *self.left = left.ok_or_else(|| io::Error::other(format!("more than {} GiB", MOST_BYTES >> 30)))?;
+        *self.left =
+            left.ok_or_else(|| io::Error::other(format!("more than {} GiB", MOST_BYTES >> 30)))?;
         Ok(count)
     }
 }
@@ -246,7 +289,8 @@ mod tests {
             if path.ends_with('/') {
                 header.set_entry_type(tar::EntryType::Directory);
             }
-            tar.append_data(&mut header, path, text.as_bytes()).expect("an entry");
+            tar.append_data(&mut header, path, text.as_bytes())
+                .expect("an entry");
         }
         let mut bytes = tar.into_inner().expect("a layer");
         if gzip {
@@ -258,15 +302,26 @@ mod tests {
         let file = folder.join(digest.hex());
         std::fs::write(&file, &bytes).expect("a file");
         let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
-        Blob { media_type, digest, size: bytes.len() as u64, file: Some(file) }
+        Blob {
+            media_type,
+            digest,
+            size: bytes.len() as u64,
+            file: Some(file),
+        }
     }
 
     fn dpkg(name: &str, version: &str) -> String {
-        format!("Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n")
+        format!(
+            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n"
+        )
     }
 
     fn names(contents: &Contents) -> Vec<String> {
-        contents.packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect()
+        contents
+            .packages
+            .iter()
+            .map(|package| format!("{} {}", package.name, package.version))
+            .collect()
     }
 
     #[test]
@@ -276,9 +331,16 @@ mod tests {
         let below = layer(
             folder.path(),
             true,
-            &[("./var/lib/dpkg/status", &old), ("usr/lib/os-release", "ID=debian\n")],
+            &[
+                ("./var/lib/dpkg/status", &old),
+                ("usr/lib/os-release", "ID=debian\n"),
+            ],
         );
-        let above = layer(folder.path(), false, &[("var/lib/dpkg/", ""), ("var/lib/dpkg/status", &new)]);
+        let above = layer(
+            folder.path(),
+            false,
+            &[("var/lib/dpkg/", ""), ("var/lib/dpkg/status", &new)],
+        );
         let contents = read(&[below, above], None);
         assert_eq!(names(&contents), ["libc6 2"]);
         assert_eq!(contents.system.expect("a system").id, "debian");
@@ -294,7 +356,10 @@ mod tests {
             ("var/lib/dpkg/status.d/libc6.md5sums", "ab  x"),
         ];
         let below = layer(folder.path(), true, &distroless);
-        assert_eq!(names(&read(std::slice::from_ref(&below), None)), ["libc6 1"]);
+        assert_eq!(
+            names(&read(std::slice::from_ref(&below), None)),
+            ["libc6 1"]
+        );
         for gone in [
             "var/lib/dpkg/status.d/.wh.libc6",
             "var/lib/.wh.dpkg",
@@ -303,15 +368,30 @@ mod tests {
             "var/lib",
         ] {
             let above = layer(folder.path(), true, &[(gone, "")]);
-            assert_eq!(names(&read(&[below.clone(), above], None)), [""; 0], "{gone}");
+            assert_eq!(
+                names(&read(&[below.clone(), above], None)),
+                [""; 0],
+                "{gone}"
+            );
         }
-        let above = layer(folder.path(), true, &[("var/lib/.wh.dpk", ""), ("var/.wh.lib2", "")]);
-        assert_eq!(names(&read(&[below.clone(), above], None)), ["libc6 1"], "others were taken away");
+        let above = layer(
+            folder.path(),
+            true,
+            &[("var/lib/.wh.dpk", ""), ("var/.wh.lib2", "")],
+        );
+        assert_eq!(
+            names(&read(&[below.clone(), above], None)),
+            ["libc6 1"],
+            "others were taken away"
+        );
         // What a layer takes away, it takes from those below it and not from itself.
         let both = layer(
             folder.path(),
             true,
-            &[(".wh.var", ""), ("var/lib/dpkg/status.d/zlib", &dpkg("zlib", "3"))],
+            &[
+                (".wh.var", ""),
+                ("var/lib/dpkg/status.d/zlib", &dpkg("zlib", "3")),
+            ],
         );
         assert_eq!(names(&read(&[below, both], None)), ["zlib 3"]);
     }
@@ -323,18 +403,29 @@ mod tests {
         let below = layer(
             folder.path(),
             true,
-            &[("bin/sh", "#!"), ("lib/apk/db/installed", apk), ("var/lib/rpm/rpmdb.sqlite", "")],
+            &[
+                ("bin/sh", "#!"),
+                ("lib/apk/db/installed", apk),
+                ("var/lib/rpm/rpmdb.sqlite", ""),
+            ],
         );
         let own = layer(
             folder.path(),
             true,
-            &[("app/message.txt", "v1"), ("var/lib/dpkg/status", &dpkg("own", "1"))],
+            &[
+                ("app/message.txt", "v1"),
+                ("var/lib/dpkg/status", &dpkg("own", "1")),
+            ],
         );
-        let missing = Blob { file: None, ..layer(folder.path(), true, &[("x", "x")]) };
+        let missing = Blob {
+            file: None,
+            ..layer(folder.path(), true, &[("x", "x")])
+        };
         let broken = layer(folder.path(), true, &[("y", "y")]);
         std::fs::write(broken.file.as_ref().expect("a file"), b"\x1f\x8bno gzip").expect("a file");
         let zstd = layer(folder.path(), false, &[("z", "z")]);
-        std::fs::write(zstd.file.as_ref().expect("a file"), b"\x28\xb5\x2f\xfd....").expect("a file");
+        std::fs::write(zstd.file.as_ref().expect("a file"), b"\x28\xb5\x2f\xfd....")
+            .expect("a file");
         let contents = read(&[below, missing, broken, zstd, own], Some(4));
         assert_eq!(names(&contents), ["musl 1.2.5", "own 1"]);
         let files: Vec<&String> = contents.files.keys().collect();

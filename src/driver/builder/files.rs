@@ -26,15 +26,22 @@ pub(super) fn collect(
 ) -> Result<Vec<PathBuf>, BuildError> {
     let mut paths = Vec::new();
     for entry in walk {
-        let entry =
-            entry.map_err(|error| BuildError::Invalid { reason: format!("reading the inputs: {error}") })?;
-        let is_input = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
-        let Ok(path) = entry.path().strip_prefix(context) else { continue };
+        let entry = entry.map_err(|error| BuildError::Invalid {
+            reason: format!("reading the inputs: {error}"),
+        })?;
+        let is_input = entry
+            .file_type()
+            .is_some_and(|kind| kind.is_file() || kind.is_symlink());
+        let Ok(path) = entry.path().strip_prefix(context) else {
+            continue;
+        };
         if is_input && counts(path) {
             paths.push(path.to_path_buf());
         }
         if paths.len() > MOST {
-            return Err(BuildError::Invalid { reason: format!("more than {MOST} input files; {help}") });
+            return Err(BuildError::Invalid {
+                reason: format!("more than {MOST} input files; {help}"),
+            });
         }
     }
     paths.sort();
@@ -48,7 +55,10 @@ pub(super) fn context(root: &Path, context: &Path) -> Result<PathBuf, BuildError
         return Ok(context);
     }
     let reason = "the build's context is not a folder".to_owned();
-    Err(BuildError::Copy { path: context, reason })
+    Err(BuildError::Copy {
+        path: context,
+        reason,
+    })
 }
 
 /// Folders of the project by their whole paths.
@@ -58,7 +68,9 @@ pub(super) fn below(root: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
 
 /// A path without `.` in it, so that equal paths compare equal.
 pub(super) fn clean(path: &Path) -> PathBuf {
-    path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+    path.components()
+        .filter(|part| !matches!(part, std::path::Component::CurDir))
+        .collect()
 }
 
 /// Hashes side by side: reading is what takes the time.
@@ -70,17 +82,27 @@ pub(super) fn hash_all(
     let part = paths.len().div_ceil(width).max(1);
     let hash_part = |part: &[PathBuf]| -> Result<Vec<_>, BuildError> {
         part.iter()
-            .map(|path| Ok((path.to_string_lossy().into_owned(), hash(&context.join(path))?)))
+            .map(|path| {
+                Ok((
+                    path.to_string_lossy().into_owned(),
+                    hash(&context.join(path))?,
+                ))
+            })
             .collect()
     };
     let parts: Vec<Result<Vec<(String, ContentHash)>, BuildError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = paths.chunks(part).map(|part| scope.spawn(move || hash_part(part))).collect();
+        let threads: Vec<_> = paths
+            .chunks(part)
+            .map(|part| scope.spawn(move || hash_part(part)))
+            .collect();
         threads
             .into_iter()
             .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(BuildError::Invalid { reason: "hashing failed".to_owned() }))
+                thread.join().unwrap_or_else(|_| {
+                    Err(BuildError::Invalid {
+                        reason: "hashing failed".to_owned(),
+                    })
+                })
             })
             .collect()
     });
@@ -101,7 +123,11 @@ fn hash(path: &Path) -> Result<ContentHash, BuildError> {
         hasher.update(target.to_string_lossy().as_bytes());
         return Ok(ContentHash::from_sha256(hasher));
     }
-    hasher.update(if meta.permissions().mode() & 0o111 == 0 { b"file\0" } else { b"exec\0" });
+    hasher.update(if meta.permissions().mode() & 0o111 == 0 {
+        b"file\0"
+    } else {
+        b"exec\0"
+    });
     let mut file = File::open(path).map_err(io("reading", path))?;
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -124,9 +150,15 @@ impl Source {
     pub fn of(path: &Path) -> Result<Self, BuildError> {
         let meta = fs::symlink_metadata(path).map_err(io("reading", path))?;
         if meta.is_symlink() {
-            return fs::read_link(path).map(Self::Link).map_err(io("reading", path));
+            return fs::read_link(path)
+                .map(Self::Link)
+                .map_err(io("reading", path));
         }
-        Ok(if meta.is_dir() { Self::Folder } else { Self::File(path.to_path_buf()) })
+        Ok(if meta.is_dir() {
+            Self::Folder
+        } else {
+            Self::File(path.to_path_buf())
+        })
     }
 }
 
@@ -150,7 +182,8 @@ pub(super) fn append(
             header.set_mode(0o755);
             let mut named = name.as_os_str().to_owned();
             named.push("/");
-            tar.append_data(&mut header, named, std::io::empty()).map_err(failed)
+            tar.append_data(&mut header, named, std::io::empty())
+                .map_err(failed)
         }
         Source::Link(target) => {
             header.set_entry_type(EntryType::Symlink);
@@ -161,7 +194,11 @@ pub(super) fn append(
             let file = File::open(path).map_err(io("reading", path))?;
             let meta = file.metadata().map_err(io("reading", path))?;
             header.set_entry_type(EntryType::Regular);
-            header.set_mode(if meta.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 });
+            header.set_mode(if meta.permissions().mode() & 0o111 == 0 {
+                0o644
+            } else {
+                0o755
+            });
             header.set_size(meta.len());
             tar.append_data(&mut header, name, file).map_err(failed)
         }

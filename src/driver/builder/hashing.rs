@@ -22,7 +22,11 @@ struct Hashing<W> {
 
 impl<W: Write> Hashing<W> {
     fn new(inner: W) -> Self {
-        Self { inner, hasher: Sha256::new(), size: 0 }
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            size: 0,
+        }
     }
 
     fn finish(self) -> (W, Digest, u64) {
@@ -60,8 +64,13 @@ impl LayerWriter {
     pub fn create(path: &Path) -> Result<Self, BuildError> {
         let file = File::create(path).map_err(io("making", path))?;
         let compressed = Hashing::new(BufWriter::new(file));
-        let gzip = GzBuilder::new().mtime(0).write(compressed, Compression::new(6));
-        Ok(Self { path: path.to_path_buf(), plain: Hashing::new(gzip) })
+        let gzip = GzBuilder::new()
+            .mtime(0)
+            .write(compressed, Compression::new(6));
+        Ok(Self {
+            path: path.to_path_buf(),
+            plain: Hashing::new(gzip),
+        })
     }
 
     pub fn finish(self) -> Result<Layer, BuildError> {
@@ -73,7 +82,15 @@ impl LayerWriter {
         };
         let (digest, size) = finish().map_err(io("writing", &self.path))?;
         let media_type = image::LAYER.to_owned();
-        Ok(Layer { blob: Blob { media_type, digest, size, file: Some(self.path) }, diff_id })
+        Ok(Layer {
+            blob: Blob {
+                media_type,
+                digest,
+                size,
+                file: Some(self.path),
+            },
+            diff_id,
+        })
     }
 }
 

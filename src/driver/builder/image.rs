@@ -39,7 +39,13 @@ pub(super) fn assemble(
         "annotations": annotations,
     });
     let manifest = canonical(&manifest);
-    Ok(BuiltImage { manifest, media_type: MANIFEST.to_owned(), config, layers, folder: Some(folder) })
+    Ok(BuiltImage {
+        manifest,
+        media_type: MANIFEST.to_owned(),
+        config,
+        layers,
+        folder: Some(folder),
+    })
 }
 
 /// All the images of a build: an index where platforms are named, and the one image itself where none is.
@@ -55,7 +61,10 @@ pub(super) fn whole(
         "annotations": annotations,
     });
     let index = (!request.spec.platforms().is_empty()).then(|| canonical(&index));
-    Built { images: images.into_iter().map(|(_, image)| image).collect(), index }
+    Built {
+        images: images.into_iter().map(|(_, image)| image).collect(),
+        index,
+    }
 }
 
 /// Says what an image, or an entry of an index, is for.
@@ -90,13 +99,17 @@ fn descriptor(blob: &Blob) -> Value {
 /// The commit's time: the same commit gives the same image whenever it is built.
 pub(super) fn created(request: &BuildRequest) -> String {
     let seconds = request.source.committed_at.unwrap_or(0);
-    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_second(seconds)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 /// There is a base, and not for this platform.
 pub(super) fn no_base_for(reference: &str, platform: &Platform) -> BuildError {
     let help = "take the platform out of `build.platforms`, or choose a base that is made for it";
-    BuildError::Invalid { reason: format!("the base image {reference} is not made for {platform}: {help}") }
+    BuildError::Invalid {
+        reason: format!("the base image {reference} is not made for {platform}: {help}"),
+    }
 }
 
 fn name(key: &str) -> String {
@@ -105,8 +118,10 @@ fn name(key: &str) -> String {
 
 /// What every image says of where it comes from.
 pub(super) fn annotations(request: &BuildRequest) -> BTreeMap<String, String> {
-    let mut annotations =
-        BTreeMap::from([(name("created"), created(request)), (name("title"), request.title.clone())]);
+    let mut annotations = BTreeMap::from([
+        (name("created"), created(request)),
+        (name("title"), request.title.clone()),
+    ]);
     if let Some(commit) = &request.source.commit {
         let dirty = if request.source.dirty { "-dirty" } else { "" };
         annotations.insert(name("revision"), format!("{commit}{dirty}"));
@@ -118,7 +133,11 @@ pub(super) fn annotations(request: &BuildRequest) -> BTreeMap<String, String> {
 }
 
 /// What it says of its base.
-pub(super) fn annotate_base(annotations: &mut BTreeMap<String, String>, reference: &str, digest: &Digest) {
+pub(super) fn annotate_base(
+    annotations: &mut BTreeMap<String, String>,
+    reference: &str,
+    digest: &Digest,
+) {
     annotations.insert(name("base.name"), reference.to_owned());
     annotations.insert(name("base.digest"), digest.to_string());
 }

@@ -41,7 +41,12 @@ impl Builder for Builders {
         builder(spec).bases(root, spec).await
     }
 
-    async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError> {
+    async fn inputs(
+        &self,
+        root: &Path,
+        spec: &BuildSpec,
+        bases: &Bases,
+    ) -> Result<Inputs, BuildError> {
         builder(spec).inputs(root, spec, bases).await
     }
 
@@ -51,7 +56,9 @@ impl Builder for Builders {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<Built, BuildError> {
-        builder(&request.spec).build(request, progress, cancel).await
+        builder(&request.spec)
+            .build(request, progress, cancel)
+            .await
     }
 
     /// `pack` puts what it copies into the uppermost layer.
@@ -71,18 +78,27 @@ fn unmoved(request: &BuildRequest, now: &Inputs) -> Result<(), BuildError> {
     if now.hash == request.expects {
         return Ok(());
     }
-    Err(BuildError::InputsMoved { service: request.service.clone() })
+    Err(BuildError::InputsMoved {
+        service: request.service.clone(),
+    })
 }
 
 fn misplaced() -> BuildError {
-    BuildError::Invalid { reason: "the build is for another builder".to_owned() }
+    BuildError::Invalid {
+        reason: "the build is for another builder".to_owned(),
+    }
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
 ) -> Result<T, BuildError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        let source = std::io::Error::other(panic.to_string());
-        Err(BuildError::Io { what: "building".to_owned(), source })
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| {
+            let source = std::io::Error::other(panic.to_string());
+            Err(BuildError::Io {
+                what: "building".to_owned(),
+                source,
+            })
+        })
 }

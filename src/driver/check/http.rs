@@ -36,16 +36,25 @@ impl Client {
     /// One GET, read to its end.
     pub async fn get(&self, url: &str, timeout: Duration) -> Result<(StatusCode, Bytes), String> {
         let request = Request::get(url)
-            .header(header::USER_AGENT, concat!("shipit/", env!("CARGO_PKG_VERSION")))
+            .header(
+                header::USER_AGENT,
+                concat!("shipit/", env!("CARGO_PKG_VERSION")),
+            )
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
         let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| root(&error))?;
+            let response = self
+                .0
+                .request(request)
+                .await
+                .map_err(|error| root(&error))?;
             let status = response.status();
             Ok((status, beginning(response.into_body()).await?))
         };
         let late = |_| format!("no answer within {} ms", timeout.as_millis());
-        tokio::time::timeout(timeout, exchange).await.map_err(late)?
+        tokio::time::timeout(timeout, exchange)
+            .await
+            .map_err(late)?
     }
 
     /// Whether the check holds, now or for as long as it says.
@@ -67,15 +76,24 @@ impl Client {
             .await
             .map_err(|error| Fault::say(format!("{url}: {error}")))?;
         let body = String::from_utf8_lossy(&body);
-        let detail = || body.lines().take(5).map(|line| line.chars().take(200).collect()).collect();
+        let detail = || {
+            body.lines()
+                .take(5)
+                .map(|line| line.chars().take(200).collect())
+                .collect()
+        };
         if status.as_u16() != check.expect {
             let reason = format!("{url} answered {}, not {}", status.as_u16(), check.expect);
-            return Err(Fault { reason, detail: detail() });
+            return Err(Fault {
+                reason,
+                detail: detail(),
+            });
         }
         match &check.contains {
-            Some(text) if !body.contains(text.as_str()) => {
-                Err(Fault { reason: format!("{url} does not contain `{text}`"), detail: detail() })
-            }
+            Some(text) if !body.contains(text.as_str()) => Err(Fault {
+                reason: format!("{url} does not contain `{text}`"),
+                detail: detail(),
+            }),
             _ => Ok(()),
         }
     }

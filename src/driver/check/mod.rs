@@ -32,12 +32,16 @@ impl Checker for Checks {
     ) -> Result<(), CheckFailed> {
         let hold = async {
             match check {
-                Check::Http(http) => self.client.hold(http, &url(target, http.service.as_ref())?).await,
+                Check::Http(http) => {
+                    self.client
+                        .hold(http, &url(target, http.service.as_ref())?)
+                        .await
+                }
                 Check::Tcp(tcp) => connect(tcp, &url(target, tcp.service.as_ref())?).await,
                 Check::Run(run) => run::run(run, target, progress).await,
-                Check::Scan(_) | Check::Signature(_) => {
-                    Err(Fault::say("the registry is asked for this, and not the services"))
-                }
+                Check::Scan(_) | Check::Signature(_) => Err(Fault::say(
+                    "the registry is asked for this, and not the services",
+                )),
             }
         };
         let result = tokio::select! {
@@ -64,7 +68,10 @@ struct Fault {
 
 impl Fault {
     fn say(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), detail: Vec::new() }
+        Self {
+            reason: reason.into(),
+            detail: Vec::new(),
+        }
     }
 }
 
@@ -75,14 +82,22 @@ fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Fa
         (None, [only]) => Some(only),
         (None, []) => None,
         (None, urls) => {
-            let names: Vec<&str> = urls.iter().map(|Url { service, .. }| service.as_str()).collect();
-            return Err(Fault::say(format!("say which `service` is meant: {}", names.join(", "))));
+            let names: Vec<&str> = urls
+                .iter()
+                .map(|Url { service, .. }| service.as_str())
+                .collect();
+            return Err(Fault::say(format!(
+                "say which `service` is meant: {}",
+                names.join(", ")
+            )));
         }
     };
-    found.map(|url| url.url.trim_end_matches('/').to_owned()).ok_or_else(|| match service {
-        Some(name) => Fault::say(format!("{name} has no listener")),
-        None => Fault::say("no service has a listener"),
-    })
+    found
+        .map(|url| url.url.trim_end_matches('/').to_owned())
+        .ok_or_else(|| match service {
+            Some(name) => Fault::say(format!("{name} has no listener")),
+            None => Fault::say("no service has a listener"),
+        })
 }
 
 async fn connect(check: &TcpCheck, url: &str) -> Result<(), Fault> {
@@ -91,6 +106,9 @@ async fn connect(check: &TcpCheck, url: &str) -> Result<(), Fault> {
     match tokio::time::timeout(check.timeout.get(), connection).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Fault::say(format!("{address}: {error}"))),
-        Err(_) => Err(Fault::say(format!("{address}: no connection within {}", check.timeout))),
+        Err(_) => Err(Fault::say(format!(
+            "{address}: no connection within {}",
+            check.timeout
+        ))),
     }
 }

@@ -13,7 +13,11 @@ use crate::port::checker::ProbeTarget;
 /// The most requests under way at once; more than that are left out and counted as nothing.
 const UNDER_WAY: usize = 512;
 
-pub(super) async fn probe(client: &Client, target: ProbeTarget, stop: CancellationToken) -> ProbeReport {
+pub(super) async fn probe(
+    client: &Client,
+    target: ProbeTarget,
+    stop: CancellationToken,
+) -> ProbeReport {
     let mut report = ProbeReport::default();
     let mut under_way: JoinSet<Answer> = JoinSet::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / target.rate.max(1));
@@ -47,15 +51,22 @@ async fn ask(client: Client, url: String, timeout: Duration) -> Answer {
     let failure = match client.get(&url, timeout).await {
         Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),
         Ok(_) => None,
-        Err(reason) => Some(format!("{url}: {reason} after {} ms", since.elapsed().as_millis())),
+        Err(reason) => Some(format!(
+            "{url}: {reason} after {} ms",
+            since.elapsed().as_millis()
+        )),
     };
-    Answer { took: since.elapsed(), failure }
+    Answer {
+        took: since.elapsed(),
+        failure,
+    }
 }
 
 fn count(report: &mut ProbeReport, answer: Answer) {
     report.requests += 1;
-    report.slowest_micros =
-        report.slowest_micros.max(u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX));
+    report.slowest_micros = report
+        .slowest_micros
+        .max(u64::try_from(answer.took.as_micros()).unwrap_or(u64::MAX));
     if let Some(failure) = answer.failure {
         report.failures += 1;
         if report.examples.len() < 10 {

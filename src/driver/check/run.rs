@@ -14,7 +14,11 @@ use crate::port::checker::CheckTarget;
 const LAST_LINES: usize = 20;
 
 /// Runs the command in the project's folder. Past its time the command ends with all that it started.
-pub(super) async fn run(check: &RunCheck, target: &CheckTarget, progress: Progress<'_>) -> Result<(), Fault> {
+pub(super) async fn run(
+    check: &RunCheck,
+    target: &CheckTarget,
+    progress: Progress<'_>,
+) -> Result<(), Fault> {
     let Some((program, arguments)) = check.command.split_first() else {
         return Err(Fault::say("there is no command"));
     };
@@ -29,8 +33,9 @@ pub(super) async fn run(check: &RunCheck, target: &CheckTarget, progress: Progre
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let child =
-        command.spawn().map_err(|error| Fault::say(format!("`{program}` cannot be started: {error}")))?;
+    let child = command
+        .spawn()
+        .map_err(|error| Fault::say(format!("`{program}` cannot be started: {error}")))?;
     let group = Group(child.id());
     let output = match tokio::time::timeout(check.timeout.get(), child.wait_with_output()).await {
         Ok(output) => output.map_err(|error| Fault::say(error.to_string()))?,
@@ -39,7 +44,10 @@ pub(super) async fn run(check: &RunCheck, target: &CheckTarget, progress: Progre
     group.leave();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<String> = text.lines().map(|line| line.chars().take(500).collect()).collect();
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().take(500).collect())
+        .collect();
     if output.status.success() {
         for line in &lines {
             progress(line);
@@ -47,13 +55,22 @@ pub(super) async fn run(check: &RunCheck, target: &CheckTarget, progress: Progre
         return Ok(());
     }
     let skip = lines.len().saturating_sub(LAST_LINES);
-    let code = output.status.code().map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-    Err(Fault { reason: format!("ended with {code}"), detail: lines.into_iter().skip(skip).collect() })
+    let code = output
+        .status
+        .code()
+        .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+    Err(Fault {
+        reason: format!("ended with {code}"),
+        detail: lines.into_iter().skip(skip).collect(),
+    })
 }
 
 /// `SHIPIT_URL` for the first service, `SHIPIT_URL_<SERVICE>` for each.
 fn urls(target: &CheckTarget) -> Vec<(String, String)> {
-    let first = target.urls.first().map(|url| ("SHIPIT_URL".to_owned(), url.url.clone()));
+    let first = target
+        .urls
+        .first()
+        .map(|url| ("SHIPIT_URL".to_owned(), url.url.clone()));
     let each = target.urls.iter().map(|url| {
         let name = url.service.as_str().to_uppercase().replace('-', "_");
         (format!("SHIPIT_URL_{name}"), url.url.clone())
@@ -72,7 +89,10 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let pid = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let pid = self
+            .0
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _ = kill_process_group(pid, Signal::KILL);
         }

@@ -21,8 +21,10 @@ fn server(status: u16) -> SocketAddr {
         for mut stream in listener.incoming().filter_map(Result::ok) {
             let mut buffer = [0; 1024];
             let _ = stream.read(&mut buffer);
-            let _ =
-                write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} X\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello"
+            );
         }
     });
     address
@@ -34,32 +36,52 @@ fn target(addresses: &[(&str, SocketAddr)]) -> CheckTarget {
         slot: Slot::Blue,
         url: format!("http://{address}"),
     });
-    CheckTarget { urls: urls.collect(), root: std::env::temp_dir(), env: BTreeMap::new() }
+    CheckTarget {
+        urls: urls.collect(),
+        root: std::env::temp_dir(),
+        env: BTreeMap::new(),
+    }
 }
 
 async fn check(json: &str, target: &CheckTarget) -> Result<(), String> {
     let check: Check = serde_json::from_str(json).expect("a check");
-    let held = Checks::default().check(&check, target, &|_| {}, &CancellationToken::new()).await;
+    let held = Checks::default()
+        .check(&check, target, &|_| {}, &CancellationToken::new())
+        .await;
     held.map_err(|failed| failed.reason)
 }
 
 #[tokio::test]
 async fn an_http_check_holds_for_the_right_status_and_text() {
     let there = target(&[("web", server(200))]);
-    assert_eq!(check(r#"{"http": {"path": "/", "contains": "hello"}}"#, &there).await, Ok(()));
-    let other =
-        check(r#"{"http": {"path": "/", "contains": "bye"}}"#, &there).await.expect_err("another text");
+    assert_eq!(
+        check(r#"{"http": {"path": "/", "contains": "hello"}}"#, &there).await,
+        Ok(())
+    );
+    let other = check(r#"{"http": {"path": "/", "contains": "bye"}}"#, &there)
+        .await
+        .expect_err("another text");
     assert!(other.contains("does not contain `bye`"), "{other}");
-    let sick = check(r#"{"http": {"path": "/"}}"#, &target(&[("web", server(500))])).await.expect_err("500");
+    let sick = check(
+        r#"{"http": {"path": "/"}}"#,
+        &target(&[("web", server(500))]),
+    )
+    .await
+    .expect_err("500");
     assert!(sick.contains("answered 500, not 200"), "{sick}");
 }
 
 #[tokio::test]
 async fn a_check_says_which_service_it_means_when_there_are_several() {
     let two = target(&[("web", server(200)), ("api", server(500))]);
-    let unclear = check(r#"{"http": {"path": "/"}}"#, &two).await.expect_err("unclear");
+    let unclear = check(r#"{"http": {"path": "/"}}"#, &two)
+        .await
+        .expect_err("unclear");
     assert!(unclear.contains("web, api"), "{unclear}");
-    assert_eq!(check(r#"{"http": {"path": "/", "service": "web"}}"#, &two).await, Ok(()));
+    assert_eq!(
+        check(r#"{"http": {"path": "/", "service": "web"}}"#, &two).await,
+        Ok(())
+    );
     assert!(check(r#"{"tcp": {"service": "db"}}"#, &two).await.is_err());
     assert_eq!(check(r#"{"tcp": {"service": "api"}}"#, &two).await, Ok(()));
 }
@@ -67,10 +89,23 @@ async fn a_check_says_which_service_it_means_when_there_are_several() {
 #[tokio::test]
 async fn a_command_sees_where_the_service_is_and_ends_at_its_time() {
     let there = target(&[("web", server(200))]);
-    assert_eq!(check(r#"{"run": ["sh", "-c", "test -n \"$SHIPIT_URL_WEB\""]}"#, &there).await, Ok(()));
-    let failed = check(r#"{"run": ["sh", "-c", "exit 7"]}"#, &there).await.expect_err("it failed");
+    assert_eq!(
+        check(
+            r#"{"run": ["sh", "-c", "test -n \"$SHIPIT_URL_WEB\""]}"#,
+            &there
+        )
+        .await,
+        Ok(())
+    );
+    let failed = check(r#"{"run": ["sh", "-c", "exit 7"]}"#, &there)
+        .await
+        .expect_err("it failed");
     assert_eq!(failed, "ended with exit code 7");
-    let late = check(r#"{"run": {"command": ["sleep", "300"], "timeout": "50ms"}}"#, &there).await;
+    let late = check(
+        r#"{"run": {"command": ["sleep", "300"], "timeout": "50ms"}}"#,
+        &there,
+    )
+    .await;
     assert_eq!(late.expect_err("late"), "not done within 50ms");
 }
 
@@ -94,5 +129,8 @@ async fn the_prober_counts_answers_and_failures() {
         }
     );
     assert!(good.requests > 5 && good.failures == 0, "{good:?}");
-    assert!(bad.failures == bad.requests && bad.requests > 5 && bad.examples[0].contains("503"), "{bad:?}");
+    assert!(
+        bad.failures == bad.requests && bad.requests > 5 && bad.examples[0].contains("503"),
+        "{bad:?}"
+    );
 }

@@ -51,12 +51,17 @@ pub enum Starting {
 
 /// A client of the agent in this folder, of whichever version: `Info`, `Observe` and `Shutdown` are the same in all. None
 /// when no agent runs.
-pub async fn connect_any(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
+pub async fn connect_any(
+    directory: &Directory,
+) -> Result<Option<AgentClient<Channel>>, EngineError> {
     reach(directory).await
 }
 
 /// A client of the agent in this folder.
-pub async fn connect(directory: &Directory, starting: Starting) -> Result<AgentClient<Channel>, EngineError> {
+pub async fn connect(
+    directory: &Directory,
+    starting: Starting,
+) -> Result<AgentClient<Channel>, EngineError> {
     if let Some(client) = attempt(directory).await? {
         return Ok(client);
     }
@@ -72,8 +77,13 @@ async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, 
     let deadline = Instant::now() + START;
     let (client, info) = loop {
         let asked = async {
-            let Some(mut client) = reach(directory).await? else { return Ok(None) };
-            let info = client.info(super::request(InfoRequest {}, super::SHORT)).await?.into_inner();
+            let Some(mut client) = reach(directory).await? else {
+                return Ok(None);
+            };
+            let info = client
+                .info(super::request(InfoRequest {}, super::SHORT))
+                .await?
+                .into_inner();
             Ok(Some((client, info)))
         };
         match asked.await {
@@ -132,7 +142,8 @@ async fn start(directory: &Directory) -> Result<AgentClient<Channel>, EngineErro
     let cannot = |error: io::Error| EngineError::Unreachable {
         what: format!("starting an agent in {}", directory.path().display()),
         reason: error.to_string(),
-        help: "name a folder that can be written with `cluster.directory` or SHIPIT_AGENT_DIR".to_owned(),
+        help: "name a folder that can be written with `cluster.directory` or SHIPIT_AGENT_DIR"
+            .to_owned(),
     };
     directory.prepare().map_err(cannot)?;
     let _lock = start_lock(directory).await.map_err(cannot)?;
@@ -174,7 +185,10 @@ async fn start_lock(directory: &Directory) -> io::Result<std::fs::File> {
 
 /// In a process group of its own, with a log of its own, and without what the caller had in its environment.
 fn spawn(directory: &Directory) -> io::Result<std::process::Child> {
-    let log = OpenOptions::new().create(true).append(true).open(directory.log())?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.log())?;
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["agent", "run", "--agent-directory"])
@@ -196,5 +210,9 @@ fn spawn(directory: &Directory) -> io::Result<std::process::Child> {
 fn last_words(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
-    lines.into_iter().rev().map(|line| ["\n  ", line].concat()).collect()
+    lines
+        .into_iter()
+        .rev()
+        .map(|line| ["\n  ", line].concat())
+        .collect()
 }

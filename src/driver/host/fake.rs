@@ -15,7 +15,9 @@ use crate::model::route::Route;
 use crate::model::workload::Workload;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
-use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope};
+use crate::port::engine::{
+    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
+};
 
 /// An engine in memory.
 #[derive(Debug, Default)]
@@ -27,11 +29,16 @@ pub struct FakeEngine {
 impl FakeEngine {
     /// From now on instances of this image fail.
     pub fn breaks(&self, image: Digest) {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(image);
+        self.broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(image);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Scope, Facts>> {
-        self.environments.lock().unwrap_or_else(PoisonError::into_inner)
+        self.environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes an environment under a permit.
@@ -43,9 +50,17 @@ impl FakeEngine {
         let mut environments = self.lock();
         let facts = environments.entry(permit.scope.clone()).or_default();
         let is_empty = facts.slots.is_empty() && facts.routes.is_empty();
-        if let Some(owner) = facts.lineage.clone().filter(|owner| *owner != permit.lineage && !is_empty) {
+        if let Some(owner) = facts
+            .lineage
+            .clone()
+            .filter(|owner| *owner != permit.lineage && !is_empty)
+        {
             let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
-            return Err(EngineError::Foreign { scope, owner, lineage });
+            return Err(EngineError::Foreign {
+                scope,
+                owner,
+                lineage,
+            });
         }
         if permit.fence < facts.fence {
             let (scope, fence, seen) = (permit.scope.clone(), permit.fence, facts.fence);
@@ -61,8 +76,15 @@ impl FakeEngine {
 
     fn instances(&self, workload: &Workload) -> Vec<Instance> {
         let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        let fails = workload.image.value().is_some_and(|image| broken.contains(image));
-        let health = if fails { HealthState::Failed } else { HealthState::Ready };
+        let fails = workload
+            .image
+            .value()
+            .is_some_and(|image| broken.contains(image));
+        let health = if fails {
+            HealthState::Failed
+        } else {
+            HealthState::Ready
+        };
         let instance = |index| Instance {
             index,
             pid: None,
@@ -77,18 +99,33 @@ impl FakeEngine {
 }
 
 fn moved(address: Address, before: &Facts) -> EngineError {
-    EngineError::Moved { address, by: before.changed_by.clone(), at: before.changed_at }
+    EngineError::Moved {
+        address,
+        by: before.changed_by.clone(),
+        at: before.changed_at,
+    }
 }
 
 fn not_ready(slot: Slot, facts: &Facts) -> EngineError {
     let reason = match facts.slots.get(&slot) {
         None => "it is empty".to_owned(),
         Some(there) => {
-            let unready = there.workloads.iter().find(|(_, w)| w.health() != HealthState::Ready);
-            unready.map_or_else(String::new, |(name, w)| format!("{name} is {}", w.health().word()))
+            let unready = there
+                .workloads
+                .iter()
+                .find(|(_, w)| w.health() != HealthState::Ready);
+            unready.map_or_else(String::new, |(name, w)| {
+                format!("{name} is {}", w.health().word())
+            })
         }
     };
-    EngineError::NotReady { slot, not_ready: NotReady { reason, log: Vec::new() } }
+    EngineError::NotReady {
+        slot,
+        not_ready: NotReady {
+            reason,
+            log: Vec::new(),
+        },
+    }
 }
 
 #[async_trait]
@@ -120,8 +157,17 @@ impl Engine for FakeEngine {
         })
     }
 
-    async fn place(&self, permit: &Permit, placement: Placement, _: Progress<'_>) -> Result<(), EngineError> {
-        let instances = if placement.running { self.instances(&placement.workload) } else { Vec::new() };
+    async fn place(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        _: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let instances = if placement.running {
+            self.instances(&placement.workload)
+        } else {
+            Vec::new()
+        };
         let (slot, service) = (placement.slot, placement.workload.service.clone());
         self.change(permit, |facts, before| {
             let wanted = WorkloadFacts {
@@ -131,19 +177,32 @@ impl Engine for FakeEngine {
                 drift: Vec::new(),
                 verdict: None,
             };
-            let there = facts.slots.get(&slot).and_then(|there| there.workloads.get(&service));
+            let there = facts
+                .slots
+                .get(&slot)
+                .and_then(|there| there.workloads.get(&service));
             let same = there.is_some_and(|there| there.fingerprint() == wanted.fingerprint());
             if !same && there.map(WorkloadFacts::fingerprint) != placement.expects {
                 return Err(moved(Address::Workload(slot, service), before));
             }
             if !same && placement.mode == PlaceMode::Fresh && facts.active == Some(slot) {
-                let reason = format!("{slot} has live traffic: {service} cannot be placed into it afresh");
-                return Err(EngineError::Refused { reason, help: String::new() });
+                let reason =
+                    format!("{slot} has live traffic: {service} cannot be placed into it afresh");
+                return Err(EngineError::Refused {
+                    reason,
+                    help: String::new(),
+                });
             }
             let in_place = placement.mode != PlaceMode::Fresh;
             if in_place && !same && wanted.health() == HealthState::Failed {
                 let reason = format!("{service} is failed");
-                return Err(EngineError::NotReady { slot, not_ready: NotReady { reason, log: Vec::new() } });
+                return Err(EngineError::NotReady {
+                    slot,
+                    not_ready: NotReady {
+                        reason,
+                        log: Vec::new(),
+                    },
+                });
             }
             let fresh = || SlotFacts {
                 label: placement.label.clone(),
@@ -172,13 +231,19 @@ impl Engine for FakeEngine {
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
         self.change(permit, |facts, before| {
-            let Some(fingerprint) = facts.workload_fingerprint(slot, service) else { return Ok(()) };
+            let Some(fingerprint) = facts.workload_fingerprint(slot, service) else {
+                return Ok(());
+            };
             if Some(fingerprint) != expects {
                 return Err(moved(Address::Workload(slot, service.clone()), before));
             }
             if facts.active == Some(slot) && facts.routes.contains_key(service) {
-                let reason = format!("{service} in {slot} has live traffic and cannot be taken out");
-                return Err(EngineError::Refused { reason, help: String::new() });
+                let reason =
+                    format!("{service} in {slot} has live traffic and cannot be taken out");
+                return Err(EngineError::Refused {
+                    reason,
+                    help: String::new(),
+                });
             }
             if let Some(there) = facts.slots.get_mut(&slot) {
                 there.workloads.remove(service);
@@ -190,7 +255,13 @@ impl Engine for FakeEngine {
         })
     }
 
-    async fn ready(&self, scope: &Scope, slot: Slot, _: Period, _: Progress<'_>) -> Result<(), EngineError> {
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        _: Period,
+        _: Progress<'_>,
+    ) -> Result<(), EngineError> {
         let facts = self.observe(scope).await?;
         if facts.slots.get(&slot).is_some_and(SlotFacts::is_ready) {
             Ok(())
@@ -199,7 +270,12 @@ impl Engine for FakeEngine {
         }
     }
 
-    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError> {
         self.change(permit, |facts, before| {
             if facts.active == to {
                 return Ok(());
@@ -225,7 +301,10 @@ impl Engine for FakeEngine {
         self.change(permit, |facts, _| {
             if facts.active == Some(slot) {
                 let reason = format!("{slot} has live traffic and cannot be stopped");
-                return Err(EngineError::Refused { reason, help: String::new() });
+                return Err(EngineError::Refused {
+                    reason,
+                    help: String::new(),
+                });
             }
             if let Some(there) = facts.slots.get_mut(&slot) {
                 there.stops_at = Some(until);

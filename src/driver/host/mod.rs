@@ -46,11 +46,17 @@ impl HostEngine {
     /// The agent in this folder, or in the user's own.
     #[must_use]
     pub fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory: Directory::find(directory), client: Arc::default() }
+        Self {
+            directory: Directory::find(directory),
+            client: Arc::default(),
+        }
     }
 
     async fn client(&self) -> Result<AgentClient<Channel>, EngineError> {
-        let client = self.client.get_or_try_init(|| connect(&self.directory, Starting::IfNeeded)).await?;
+        let client = self
+            .client
+            .get_or_try_init(|| connect(&self.directory, Starting::IfNeeded))
+            .await?;
         Ok(client.clone())
     }
 }
@@ -76,8 +82,14 @@ async fn follow(
 #[async_trait]
 impl Engine for HostEngine {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
-        let message = v1::ObserveRequest { scope: Some(scope.into()) };
-        let reply = self.client().await?.observe(request(message, SHORT)).await?;
+        let message = v1::ObserveRequest {
+            scope: Some(scope.into()),
+        };
+        let reply = self
+            .client()
+            .await?
+            .observe(request(message, SHORT))
+            .await?;
         Ok(decode("facts", &reply.into_inner().facts_json)?)
     }
 
@@ -97,8 +109,14 @@ impl Engine for HostEngine {
     }
 
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
-        let message = v1::UnrouteRequest { permit: Some(permit.into()), service: service.to_string() };
-        self.client().await?.unroute(request(message, SHORT)).await?;
+        let message = v1::UnrouteRequest {
+            permit: Some(permit.into()),
+            service: service.to_string(),
+        };
+        self.client()
+            .await?
+            .unroute(request(message, SHORT))
+            .await?;
         Ok(())
     }
 
@@ -123,7 +141,11 @@ impl Engine for HostEngine {
                 .collect(),
             expects: placement.expects.map(Into::into),
         };
-        follow(self.client().await?.place(request(message, LONG)).await, progress).await
+        follow(
+            self.client().await?.place(request(message, LONG)).await,
+            progress,
+        )
+        .await
     }
 
     async fn remove(
@@ -156,10 +178,19 @@ impl Engine for HostEngine {
             within_millis: within.as_millis(),
         };
         let limit = within.get().saturating_add(SHORT);
-        follow(self.client().await?.ready(request(message, limit)).await, progress).await
+        follow(
+            self.client().await?.ready(request(message, limit)).await,
+            progress,
+        )
+        .await
     }
 
-    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError> {
         let message = v1::SwitchRequest {
             permit: Some(permit.into()),
             from: from.map(|slot| slot.to_string()),
@@ -170,14 +201,20 @@ impl Engine for HostEngine {
     }
 
     async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
-        let message =
-            v1::KeepRequest { permit: Some(permit.into()), slot: slot.to_string(), until: until.to_string() };
+        let message = v1::KeepRequest {
+            permit: Some(permit.into()),
+            slot: slot.to_string(),
+            until: until.to_string(),
+        };
         self.client().await?.keep(request(message, SHORT)).await?;
         Ok(())
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
-        let message = v1::UrlsRequest { scope: Some(scope.into()), role: role.to_string() };
+        let message = v1::UrlsRequest {
+            scope: Some(scope.into()),
+            role: role.to_string(),
+        };
         let reply = self.client().await?.urls(request(message, SHORT)).await?;
         Ok(decode("urls", &reply.into_inner().urls_json)?)
     }
@@ -195,8 +232,15 @@ impl Engine for HostEngine {
             follow: query.follow,
         };
         // A followed log has no end, and so no limit.
-        let lines = self.client().await?.logs(Request::new(message)).await?.into_inner();
-        Ok(lines.map(|line| log_line(line?).map_err(Into::into)).boxed())
+        let lines = self
+            .client()
+            .await?
+            .logs(Request::new(message))
+            .await?
+            .into_inner();
+        Ok(lines
+            .map(|line| log_line(line?).map_err(Into::into))
+            .boxed())
     }
 }
 

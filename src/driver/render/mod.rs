@@ -57,7 +57,13 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
         Recipe::Kustomize { folder } => {
             let what = format!("kustomize {}", folder.display());
             let folder = folder.to_string_lossy().into_owned();
-            let own = run(root, &what, "kustomize", &["build".to_owned(), folder.clone()]).await?;
+            let own = run(
+                root,
+                &what,
+                "kustomize",
+                &["build".to_owned(), folder.clone()],
+            )
+            .await?;
             let found = match own {
                 Some(text) => Some(text),
                 None => run(root, &what, "kubectl", &["kustomize".to_owned(), folder]).await?,
@@ -68,30 +74,48 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
                 help: "install one of them where shipit runs, or write plain manifests".to_owned(),
             })
         }
-        Recipe::Helm { chart, values, name, namespace, set } => {
+        Recipe::Helm {
+            chart,
+            values,
+            name,
+            namespace,
+            set,
+        } => {
             let what = format!("helm {chart}");
-            let mut args = ["template", name, chart, "--namespace", namespace].map(str::to_owned).to_vec();
+            let mut args = ["template", name, chart, "--namespace", namespace]
+                .map(str::to_owned)
+                .to_vec();
             if let Some(values) = values {
                 args.extend(["--values".to_owned(), values.to_string_lossy().into_owned()]);
             }
             for (key, value) in set {
                 args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
             }
-            run(root, &what, "helm", &args).await?.ok_or_else(|| RenderError {
-                what,
-                reason: "helm is not in PATH".to_owned(),
-                help: "install it where shipit runs, or write plain manifests".to_owned(),
-            })
+            run(root, &what, "helm", &args)
+                .await?
+                .ok_or_else(|| RenderError {
+                    what,
+                    reason: "helm is not in PATH".to_owned(),
+                    help: "install it where shipit runs, or write plain manifests".to_owned(),
+                })
         }
     }
 }
 
 /// What a program writes; none when there is no such program.
-async fn run(root: &Path, what: &str, program: &str, args: &[String]) -> Result<Option<String>, RenderError> {
+async fn run(
+    root: &Path,
+    what: &str,
+    program: &str,
+    args: &[String],
+) -> Result<Option<String>, RenderError> {
     let failed = |reason: String| RenderError {
         what: what.to_owned(),
         reason,
-        help: format!("`{program} {}` in the project's folder shows the same", args.join(" ")),
+        help: format!(
+            "`{program} {}` in the project's folder shows the same",
+            args.join(" ")
+        ),
     };
     let spawned = Command::new(program)
         .args(args)
@@ -113,21 +137,34 @@ async fn run(root: &Path, what: &str, program: &str, args: &[String]) -> Result<
     let mut out = out.take(LIMIT + 1);
     let mut err = err.take(64 << 10);
     let work = async {
-        let (read, heard, ended) =
-            tokio::join!(out.read_to_string(&mut text), err.read_to_end(&mut said), child.wait());
+        let (read, heard, ended) = tokio::join!(
+            out.read_to_string(&mut text),
+            err.read_to_end(&mut said),
+            child.wait()
+        );
         read.and(heard).and(ended)
     };
     let ended = tokio::time::timeout(DEADLINE, work).await;
     let status = match ended {
-        Err(_) => return Err(failed(format!("{program} has not ended within {DEADLINE:?}"))),
+        Err(_) => {
+            return Err(failed(format!(
+                "{program} has not ended within {DEADLINE:?}"
+            )));
+        }
         Ok(ended) => ended.map_err(|error| failed(format!("{program}: {error}")))?,
     };
     if !status.success() {
         let said = String::from_utf8_lossy(&said);
-        return Err(failed(format!("{program} ended with {status}: {}", said.trim())));
+        return Err(failed(format!(
+            "{program} ended with {status}: {}",
+            said.trim()
+        )));
     }
     if text.len() as u64 > LIMIT {
-        return Err(failed(format!("{program} wrote more than {} MiB", LIMIT >> 20)));
+        return Err(failed(format!(
+            "{program} wrote more than {} MiB",
+            LIMIT >> 20
+        )));
     }
     Ok(Some(text))
 }
@@ -139,10 +176,17 @@ mod tests {
     #[tokio::test]
     async fn a_tool_that_is_not_there_is_said_so_and_one_that_fails_is_quoted() {
         let root = std::env::temp_dir();
-        assert_eq!(run(&root, "x", "no-such-program-here", &[]).await.ok(), Some(None));
-        let failed = run(&root, "x", "ls", &["/no/such/folder".to_owned()]).await.expect_err("fails");
+        assert_eq!(
+            run(&root, "x", "no-such-program-here", &[]).await.ok(),
+            Some(None)
+        );
+        let failed = run(&root, "x", "ls", &["/no/such/folder".to_owned()])
+            .await
+            .expect_err("fails");
         assert!(failed.reason.contains("/no/such/folder"), "{failed}");
-        let written = run(&root, "x", "echo", &["a: 1".to_owned()]).await.expect("runs");
+        let written = run(&root, "x", "echo", &["a: 1".to_owned()])
+            .await
+            .expect("runs");
         assert_eq!(written.as_deref(), Some("a: 1\n"));
     }
 }

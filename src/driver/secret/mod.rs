@@ -29,8 +29,11 @@ impl Secrets {
 #[async_trait]
 impl SecretSource for Secrets {
     async fn read(&self, name: &str, from: &SecretRef) -> Result<SecretValue, SecretError> {
-        let failed =
-            |reason: String, help: &str| SecretError { name: name.to_owned(), reason, help: help.to_owned() };
+        let failed = |reason: String, help: &str| SecretError {
+            name: name.to_owned(),
+            reason,
+            help: help.to_owned(),
+        };
         match from {
             SecretRef::File(path) => {
                 let path = self.root.join(path);
@@ -42,17 +45,30 @@ impl SecretSource for Secrets {
                 };
                 let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
                 let mut text = String::new();
-                file.take(LIMIT + 1).read_to_string(&mut text).await.map_err(unreadable)?;
+                file.take(LIMIT + 1)
+                    .read_to_string(&mut text)
+                    .await
+                    .map_err(unreadable)?;
                 if text.len() as u64 > LIMIT {
                     let reason = format!("{} has more than {LIMIT} bytes", path.display());
-                    return Err(failed(reason, "a secret is short; name another file under `secrets:`"));
+                    return Err(failed(
+                        reason,
+                        "a secret is short; name another file under `secrets:`",
+                    ));
                 }
                 let value = text.strip_suffix('\n').unwrap_or(&text);
-                Ok(SecretValue::new(value.strip_suffix('\r').unwrap_or(value).to_owned()))
+                Ok(SecretValue::new(
+                    value.strip_suffix('\r').unwrap_or(value).to_owned(),
+                ))
             }
-            SecretRef::Env(variable) => std::env::var(variable).map(SecretValue::new).map_err(|_| {
-                failed(format!("the variable {variable} is not set"), "set it for this command")
-            }),
+            SecretRef::Env(variable) => {
+                std::env::var(variable).map(SecretValue::new).map_err(|_| {
+                    failed(
+                        format!("the variable {variable} is not set"),
+                        "set it for this command",
+                    )
+                })
+            }
             SecretRef::Vault(_) => Err(failed(
                 "not supported yet by this version".to_owned(),
                 "use `file` or `env` under `secrets:`",

@@ -21,13 +21,19 @@ pub(in crate::driver) async fn keep(
     release: ReleaseNumber,
     files: &BTreeMap<String, String>,
 ) -> Result<Option<String>, StoreError> {
-    let folder = folder.join(environment.as_str()).join("failures").join(release.to_string());
+    let folder = folder
+        .join(environment.as_str())
+        .join("failures")
+        .join(release.to_string());
     let place = folder.display().to_string();
     let files = files.clone();
     let kept = tokio::task::spawn_blocking(move || write(&folder, &files)).await;
     kept.unwrap_or_else(|panic| {
         let source = std::io::Error::other(panic.to_string());
-        Err(StoreError::Io { what: "keeping a failure".to_owned(), source })
+        Err(StoreError::Io {
+            what: "keeping a failure".to_owned(),
+            source,
+        })
     })?;
     Ok(Some(place))
 }
@@ -40,17 +46,28 @@ fn write(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), StoreErr
         .tempdir_in(parent)
         .map_err(io("making a folder in", parent))?;
     for (name, text) in files {
-        let is_plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        let is_plain = Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if !is_plain {
             continue;
         }
         let path = beside.path().join(name);
         let own = path.parent().unwrap_or(beside.path());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(own).map_err(io("making", own))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(own)
+            .map_err(io("making", own))?;
         let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create_new(true).mode(0o600).open(&path).map_err(io("writing", &path))?;
-        file.write_all(text.as_bytes()).map_err(io("writing", &path))?;
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io("writing", &path))?;
+        file.write_all(text.as_bytes())
+            .map_err(io("writing", &path))?;
     }
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(io("taking away", folder))?;

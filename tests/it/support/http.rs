@@ -21,13 +21,24 @@ pub struct Answer {
 pub fn get(address: &str, path: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let (head, body) =
-        text.split_once("\r\n\r\n").ok_or_else(|| io::Error::other(format!("no head in {text:?}")))?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    Ok(Answer { status, body: body.to_owned() })
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| io::Error::other(format!("no head in {text:?}")))?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
+    Ok(Answer {
+        status,
+        body: body.to_owned(),
+    })
 }
 
 /// What a load saw.
@@ -47,17 +58,29 @@ pub struct Load {
 impl Load {
     /// `clients` connections, together at most `rate` requests a second.
     pub fn start(address: &str, clients: u32, rate: u32) -> Self {
-        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (address, stopped, counted) = (address.to_owned(), Arc::clone(&stop), Arc::clone(&count));
+        let (stop, count) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (address, stopped, counted) =
+            (address.to_owned(), Arc::clone(&stop), Arc::clone(&count));
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async move {
                 let pause = Duration::from_secs(1) * clients / rate;
                 let tasks: Vec<_> = (0..clients)
                     .map(|number| {
                         let base = format!("http://{address}");
-                        tokio::spawn(client(base, number, pause, Arc::clone(&stopped), Arc::clone(&counted)))
+                        tokio::spawn(client(
+                            base,
+                            number,
+                            pause,
+                            Arc::clone(&stopped),
+                            Arc::clone(&counted),
+                        ))
                     })
                     .collect();
                 let mut seen = Seen::default();
@@ -69,7 +92,11 @@ impl Load {
                 seen
             })
         });
-        Self { stop, count, thread }
+        Self {
+            stop,
+            count,
+            thread,
+        }
     }
 
     /// How many requests were answered until now.
@@ -91,7 +118,9 @@ async fn client(
     count: Arc<AtomicU64>,
 ) -> Seen {
     // A client of its own: its one connection is kept from request to request.
-    let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1).build_http::<Full<Bytes>>();
+    let client = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(1)
+        .build_http::<Full<Bytes>>();
     let mut seen = Seen::default();
     let mut turn = 0_u64;
     let mut ticks = tokio::time::interval(pause);
@@ -107,13 +136,23 @@ async fn client(
         };
         seen.requests += 1;
         let exchange = async {
-            let response =
-                client.request(request.expect("a request")).await.map_err(|error| format!("{error:?}"))?;
+            let response = client
+                .request(request.expect("a request"))
+                .await
+                .map_err(|error| format!("{error:?}"))?;
             let status = response.status();
-            let got =
-                response.into_body().collect().await.map_err(|error| format!("body: {error:?}"))?.to_bytes();
+            let got = response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|error| format!("body: {error:?}"))?
+                .to_bytes();
             let right = status.is_success() && (!posts || got == body);
-            if right { Ok(()) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&got))) }
+            if right {
+                Ok(())
+            } else {
+                Err(format!("{status}: {}", String::from_utf8_lossy(&got)))
+            }
         };
         match tokio::time::timeout(Duration::from_secs(20), exchange).await {
             Ok(Ok(())) => {

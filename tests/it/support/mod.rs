@@ -52,7 +52,9 @@ impl Machine {
     /// A program there.
     pub fn command(&self, program: &str, folder: &Path, env: &[(&str, String)]) -> Command {
         let mut command = Command::new("docker");
-        command.args(["exec", "--user", self.user, "--workdir"]).arg(folder);
+        command
+            .args(["exec", "--user", self.user, "--workdir"])
+            .arg(folder);
         for (name, value) in env {
             command.args(["--env", &format!("{name}={value}")]);
         }
@@ -67,8 +69,15 @@ pub fn shipit() -> PathBuf {
 
 /// The program of the service that the tests ship.
 pub fn storefront() -> PathBuf {
-    let program = shipit().parent().expect("a folder").join("examples/storefront");
-    assert!(program.exists(), "`cargo build --example storefront` makes {}", program.display());
+    let program = shipit()
+        .parent()
+        .expect("a folder")
+        .join("examples/storefront");
+    assert!(
+        program.exists(),
+        "`cargo build --example storefront` makes {}",
+        program.display()
+    );
     program
 }
 
@@ -76,18 +85,32 @@ pub fn storefront() -> PathBuf {
 fn address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let (pid, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    format!("127.{}.{}.{}", 1 + pid % 250, (pid / 250) % 250, next % 250 + 1)
+    format!(
+        "127.{}.{}.{}",
+        1 + pid % 250,
+        (pid / 250) % 250,
+        next % 250 + 1
+    )
 }
 
 impl World {
     /// A project that serves `v1`, and that nothing was done with yet.
     pub fn new() -> Self {
-        Self::within(tempfile::Builder::new().prefix("w").tempdir().expect("a folder"), None)
+        Self::within(
+            tempfile::Builder::new()
+                .prefix("w")
+                .tempdir()
+                .expect("a folder"),
+            None,
+        )
     }
 
     /// The same on another machine.
     pub fn on(machine: Machine) -> Self {
-        let folder = tempfile::Builder::new().prefix("w").tempdir_in(&machine.folder).expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("w")
+            .tempdir_in(&machine.folder)
+            .expect("a folder");
         if machine.user != "root" {
             std::os::unix::fs::chown(folder.path(), Some(1000), Some(1000)).expect("it is theirs");
         }
@@ -168,7 +191,10 @@ impl World {
             text,
             "services:\n  web:\n    port: 8080\n    build:\n      kind: pack\n      context: app"
         );
-        let _ = writeln!(text, "      copy: {{message.txt: /app/message.txt}}\n      workdir: /app");
+        let _ = writeln!(
+            text,
+            "      copy: {{message.txt: /app/message.txt}}\n      workdir: /app"
+        );
         let _ = writeln!(text, "      entrypoint: [{}]", program.display());
         for line in &self.build {
             let _ = writeln!(text, "      {line}");
@@ -197,8 +223,13 @@ impl World {
     /// A command that was not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.configure();
-        let env =
-            [("SHIPIT_AGENT_DIR", self.agent_folder().display().to_string()), ("NO_COLOR", "1".to_owned())];
+        let env = [
+            (
+                "SHIPIT_AGENT_DIR",
+                self.agent_folder().display().to_string(),
+            ),
+            ("NO_COLOR", "1".to_owned()),
+        ];
         let mut command = match &self.machine {
             Some(machine) => machine.command(&shipit().display().to_string(), self.path(), &env),
             None => Command::new(shipit()),
@@ -239,34 +270,51 @@ impl World {
     }
 
     pub fn get_path(&self, path: &str) -> String {
-        http::get(&self.live_address(), path).expect("an answer").body
+        http::get(&self.live_address(), path)
+            .expect("an answer")
+            .body
     }
 
     pub fn preview(&self) -> String {
-        http::get(&self.preview_address(), "/").expect("an answer").body
+        http::get(&self.preview_address(), "/")
+            .expect("an answer")
+            .body
     }
 
     /// The status as a document.
     pub fn status(&self) -> serde_json::Value {
-        let said = self.run(&["status", "--env", "staging", "--output", "json"]).code(0);
+        let said = self
+            .run(&["status", "--env", "staging", "--output", "json"])
+            .code(0);
         serde_json::from_str(&said.stdout).expect("a document")
     }
 
     /// The release number in the active slot.
     pub fn live_release(&self) -> u64 {
         let status = self.status();
-        let active = status["facts"]["active"].as_str().expect("a slot").to_owned();
-        status["facts"]["slots"][&active]["label"]["number"].as_u64().expect("a number")
+        let active = status["facts"]["active"]
+            .as_str()
+            .expect("a slot")
+            .to_owned();
+        status["facts"]["slots"][&active]["label"]["number"]
+            .as_u64()
+            .expect("a number")
     }
 
     pub fn history(&self) -> Vec<(u64, String)> {
-        let said = self.run(&["history", "--env", "staging", "--output", "json"]).code(0);
-        let releases: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("a document");
+        let said = self
+            .run(&["history", "--env", "staging", "--output", "json"])
+            .code(0);
+        let releases: Vec<serde_json::Value> =
+            serde_json::from_str(&said.stdout).expect("a document");
         releases
             .iter()
             .map(|release| {
                 let number = release["number"].as_u64().expect("a number");
-                (number, release["status"]["is"].as_str().expect("a word").to_owned())
+                (
+                    number,
+                    release["status"]["is"].as_str().expect("a word").to_owned(),
+                )
             })
             .collect()
     }
@@ -274,27 +322,50 @@ impl World {
     /// How many lines the newest journal has.
     pub fn journal_lines(&self) -> usize {
         let folder = self.file("state/staging/journal");
-        let mut names: Vec<PathBuf> =
-            fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
+        let mut names: Vec<PathBuf> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
         names.sort();
-        let text = names.last().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let text = names
+            .last()
+            .and_then(|path| fs::read_to_string(path).ok())
+            .unwrap_or_default();
         text.lines().count()
     }
 
     pub fn agent_pid(&self) -> Option<u32> {
         let said = self.run(&["agent", "status"]);
-        said.stdout.split("pid ").nth(1)?.split(',').next()?.parse().ok()
+        said.stdout
+            .split("pid ")
+            .nth(1)?
+            .split(',')
+            .next()?
+            .parse()
+            .ok()
     }
 
     /// Makes the folder a Git repository with one commit on `branch`.
     pub fn git(&self, arguments: &[&str]) -> String {
         let output = Command::new("git")
-            .args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.com",
+                "-c",
+                "init.defaultBranch=main",
+            ])
             .args(arguments)
             .current_dir(self.path())
             .output()
             .expect("git starts");
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }

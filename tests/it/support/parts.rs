@@ -3,7 +3,10 @@
 use std::process::Command;
 
 fn is_there(found: bool, lack: &str) -> bool {
-    assert!(found || std::env::var_os("SHIPIT_TEST_REAL").is_none(), "{lack}");
+    assert!(
+        found || std::env::var_os("SHIPIT_TEST_REAL").is_none(),
+        "{lack}"
+    );
     if !found {
         eprintln!("SKIPPED: {lack}");
     }
@@ -13,7 +16,10 @@ fn is_there(found: bool, lack: &str) -> bool {
 /// Whether a program is there.
 #[allow(dead_code)] // not every test binary asks for one
 pub fn has(program: &str) -> bool {
-    is_there(Command::new(program).arg("--version").output().is_ok(), &format!("{program} is not there"))
+    is_there(
+        Command::new(program).arg("--version").output().is_ok(),
+        &format!("{program} is not there"),
+    )
 }
 
 /// Whether this is root, which containers of shipit's own need for what is tested with them.
@@ -23,6 +29,9 @@ pub fn is_root() -> bool {
 
 /// Whether a Docker Engine answers.
 pub fn docker_answers() -> bool {
-    let answers = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
+    let answers = Command::new("docker")
+        .arg("info")
+        .output()
+        .is_ok_and(|output| output.status.success());
     is_there(answers, "Docker does not answer")
 }

@@ -22,7 +22,13 @@ impl Said {
     /// The same, after checking the exit code.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -30,7 +36,11 @@ impl Said {
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
         let has = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(has, "`{text}` is not in\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert!(
+            has,
+            "`{text}` is not in\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -39,7 +49,11 @@ impl Said {
     #[track_caller]
     pub fn says_not(self, text: &str) -> Self {
         let has = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(!has, "`{text}` is in\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        assert!(
+            !has,
+            "`{text}` is in\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 }

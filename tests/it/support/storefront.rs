@@ -35,7 +35,9 @@ fn millis(name: &str) -> Option<Duration> {
 
 #[tokio::main]
 async fn main() {
-    let mebibytes: usize = told("EAT_MIB").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mebibytes: usize = told("EAT_MIB")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let eaten: Vec<Vec<u8>> = (0..mebibytes).map(|_| vec![1; 1 << 20]).collect();
     println!("{} MiB eaten", std::hint::black_box(eaten).len());
     if let Some(reason) = told("FAIL_START") {
@@ -52,16 +54,22 @@ async fn main() {
             std::process::exit(4);
         });
     }
-    let port: u16 = told("PORT").and_then(|port| port.parse().ok()).expect("PORT");
-    let listener = TcpListener::bind((told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned()), port))
-        .await
-        .expect("the port is free");
+    let port: u16 = told("PORT")
+        .and_then(|port| port.parse().ok())
+        .expect("PORT");
+    let listener =
+        TcpListener::bind((told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned()), port))
+            .await
+            .expect("the port is free");
     println!("storefront listens on {port}: {}", message());
     serve(listener).await;
 }
 
 fn message() -> String {
-    std::fs::read_to_string("message.txt").unwrap_or_else(|_| "no message".to_owned()).trim().to_owned()
+    std::fs::read_to_string("message.txt")
+        .unwrap_or_else(|_| "no message".to_owned())
+        .trim()
+        .to_owned()
 }
 
 async fn serve(listener: TcpListener) {
@@ -104,14 +112,19 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
             Err(error) => text(StatusCode::BAD_REQUEST, error.to_string()),
         },
         (_, "/slow") => {
-            let wait = query.strip_prefix("ms=").and_then(|ms| ms.parse().ok()).unwrap_or(0);
+            let wait = query
+                .strip_prefix("ms=")
+                .and_then(|ms| ms.parse().ok())
+                .unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(wait)).await;
             text(StatusCode::OK, format!("{} after {wait} ms", message()))
         }
         (_, "/headers") => text(StatusCode::OK, headers(&request)),
         (_, "/env") => text(StatusCode::OK, told(&query).unwrap_or_default()),
         (_, "/ws") => web_socket(request),
-        (_, "/") if told("FAIL_ROOT").is_some() => text(StatusCode::INTERNAL_SERVER_ERROR, "broken".into()),
+        (_, "/") if told("FAIL_ROOT").is_some() => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "broken".into())
+        }
         (_, "/") => text(StatusCode::OK, message()),
         _ => text(StatusCode::NOT_FOUND, "not here".into()),
     })
@@ -128,15 +141,21 @@ fn headers(request: &Request<Incoming>) -> String {
 }
 
 fn web_socket(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let key = request.headers().get("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes()));
+    let key = request
+        .headers()
+        .get("sec-websocket-key")
+        .map(|key| derive_accept_key(key.as_bytes()));
     let mut response = Response::new(Full::default());
     let Some(accept) = key else {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return response;
     };
     tokio::spawn(async move {
-        let Ok(upgraded) = hyper::upgrade::on(&mut request).await else { return };
-        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+        let Ok(upgraded) = hyper::upgrade::on(&mut request).await else {
+            return;
+        };
+        let mut socket =
+            WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         while let Some(Ok(received)) = socket.next().await {
             if received.is_close() || socket.send(received).await.is_err() {
                 break;
@@ -144,10 +163,14 @@ fn web_socket(mut request: Request<Incoming>) -> Response<Full<Bytes>> {
         }
     });
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    for (name, value) in
-        [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", &accept)]
-    {
-        response.headers_mut().insert(name, value.parse().expect("a header"));
+    for (name, value) in [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-accept", &accept),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, value.parse().expect("a header"));
     }
     response
 }

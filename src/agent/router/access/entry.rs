@@ -61,7 +61,12 @@ struct Inner {
 
 impl Entry {
     /// Begins a line, if there is a log.
-    pub fn begin<B>(front: &Arc<Front>, client: SocketAddr, request: &Request<B>, id: &HeaderValue) -> Self {
+    pub fn begin<B>(
+        front: &Arc<Front>,
+        client: SocketAddr,
+        request: &Request<B>,
+        id: &HeaderValue,
+    ) -> Self {
         if !front.shared.access.is_on() {
             return Self { inner: None };
         }

@@ -19,7 +19,11 @@ impl LogFile {
     /// Three files of ten mebibytes.
     #[must_use]
     pub const fn at(path: PathBuf) -> Self {
-        Self { path, most_bytes: 10 << 20, files: 3 }
+        Self {
+            path,
+            most_bytes: 10 << 20,
+            files: 3,
+        }
     }
 }
 
@@ -33,7 +37,10 @@ pub struct Rotating {
 impl Rotating {
     /// Opened with the first line.
     pub const fn new(settings: LogFile) -> Self {
-        Self { settings, open: None }
+        Self {
+            settings,
+            open: None,
+        }
     }
 
     /// Adds a line; a full file is put aside first. After an error the next line opens the file again.
@@ -91,8 +98,14 @@ mod tests {
     fn a_full_file_is_put_aside_and_the_oldest_goes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let mut log = Rotating::new(LogFile { path: path.clone(), most_bytes: 10, files: 3 });
-        for line in ["one\n", "two\n", "three\n", "four\n", "five\n", "six\n", "seven\n", "eight\n"] {
+        let mut log = Rotating::new(LogFile {
+            path: path.clone(),
+            most_bytes: 10,
+            files: 3,
+        });
+        for line in [
+            "one\n", "two\n", "three\n", "four\n", "five\n", "six\n", "seven\n", "eight\n",
+        ] {
             log.write(line.as_bytes()).unwrap();
         }
         log.flush().unwrap();
@@ -107,10 +120,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         fs::write(&path, "old line\n").unwrap();
-        let mut log = Rotating::new(LogFile { path: path.clone(), most_bytes: 10, files: 2 });
+        let mut log = Rotating::new(LogFile {
+            path: path.clone(),
+            most_bytes: 10,
+            files: 2,
+        });
         log.write(b"new\n").unwrap();
         log.flush().unwrap();
-        assert_eq!(fs::read_to_string(path.with_added_extension("1")).unwrap(), "old line\n");
+        assert_eq!(
+            fs::read_to_string(path.with_added_extension("1")).unwrap(),
+            "old line\n"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
     }
 }

@@ -75,7 +75,11 @@ impl AccessLog {
 
 fn start(file: LogFile, dropped: Arc<AtomicU64>) -> Option<SyncSender<Message>> {
     let (sender, receiver) = sync_channel(QUEUE);
-    let writer = Writer { file: Rotating::new(file), dropped, reported: 0 };
+    let writer = Writer {
+        file: Rotating::new(file),
+        dropped,
+        reported: 0,
+    };
     let thread = std::thread::Builder::new().name("access-log".to_owned());
     match thread.spawn(move || writer.run(&receiver)) {
         Ok(_) => Some(sender),
@@ -128,7 +132,9 @@ impl Writer {
     fn line(&mut self, line: &Line) {
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > self.reported {
-            let report = Dropped { dropped: dropped - self.reported };
+            let report = Dropped {
+                dropped: dropped - self.reported,
+            };
             self.reported = dropped;
             self.json(&report);
         }
@@ -136,10 +142,12 @@ impl Writer {
     }
 
     fn json(&mut self, value: &impl serde::Serialize) {
-        let written = serde_json::to_vec(value).map_err(io::Error::other).and_then(|mut json| {
-            json.push(b'\n');
-            self.file.write(&json)
-        });
+        let written = serde_json::to_vec(value)
+            .map_err(io::Error::other)
+            .and_then(|mut json| {
+                json.push(b'\n');
+                self.file.write(&json)
+            });
         self.note(written);
     }
 

@@ -12,20 +12,34 @@ use crate::agent::router::{LogFile, Options};
 async fn each_request_is_one_line_without_its_query() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
-    let options = Options { access_log: Some(LogFile::at(path.clone())), ..Options::default() };
+    let options = Options {
+        access_log: Some(LogFile::at(path.clone())),
+        ..Options::default()
+    };
     let world = World::start(short_hold(), options).await;
     let instance = Instance::named("hello").await;
     world.live(&[instance.address]);
     let mut client = world.client().await;
     client.get("/cart?token=hidden").await;
     client.send(request(Method::HEAD, "/", text(""))).await;
-    Client::connect(world.route.preview).await.get("/soon").await;
+    Client::connect(world.route.preview)
+        .await
+        .get("/soon")
+        .await;
     world.router.shutdown(Duration::from_secs(20)).await;
 
     let log = std::fs::read_to_string(&path).unwrap();
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 3, "{log}");
-    let field = |name: &str| lines.iter().map(|line| line[name].clone()).collect::<Vec<_>>();
+    let field = |name: &str| {
+        lines
+            .iter()
+            .map(|line| line[name].clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(field("method"), ["GET", "HEAD", "GET"]);
     assert_eq!(field("path"), ["/cart", "/", "/soon"]);
     assert_eq!(field("status"), [200, 200, 503]);
@@ -35,10 +49,18 @@ async fn each_request_is_one_line_without_its_query() {
     let upstream = Value::from(instance.address.to_string());
     assert_eq!(field("upstream"), [upstream.clone(), upstream, Value::Null]);
     assert_eq!(
-        (&lines[0]["project"], &lines[0]["environment"], &lines[0]["service"]),
+        (
+            &lines[0]["project"],
+            &lines[0]["environment"],
+            &lines[0]["service"]
+        ),
         (&"shop".into(), &"production".into(), &"web".into())
     );
-    assert!(lines[0]["time"].is_string() && lines[0]["micros"].is_u64() && lines[0]["client"].is_string());
+    assert!(
+        lines[0]["time"].is_string()
+            && lines[0]["micros"].is_u64()
+            && lines[0]["client"].is_string()
+    );
     assert!(!log.contains("hidden"));
     assert_eq!(world.router.dropped_log_lines(), 0);
 }
@@ -47,7 +69,10 @@ async fn each_request_is_one_line_without_its_query() {
 async fn a_log_that_cannot_be_written_costs_lines_and_no_requests() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/access.log");
-    let options = Options { access_log: Some(LogFile::at(path)), ..Options::default() };
+    let options = Options {
+        access_log: Some(LogFile::at(path)),
+        ..Options::default()
+    };
     let world = World::start(short_hold(), options).await;
     let instance = Instance::named("hello").await;
     world.live(&[instance.address]);

@@ -15,9 +15,18 @@ async fn an_instance_sees_the_client_and_not_its_connection() {
     let has = |line: &str| seen.lines().any(|seen| seen == line);
     assert!(has("GET /a?b") && has("host: shop.test"), "{seen}");
     assert!(has("x-forwarded-for: 9.9.9.9, 127.0.0.1"), "{seen}");
-    assert!(has("x-forwarded-proto: http") && has("x-forwarded-host: shop.test"), "{seen}");
+    assert!(
+        has("x-forwarded-proto: http") && has("x-forwarded-host: shop.test"),
+        "{seen}"
+    );
     assert!(seen.contains("x-request-id: "), "{seen}");
-    for gone in ["x-mine", "keep-alive", "proxy-authorization", "\nte: ", "connection: close, x-mine"] {
+    for gone in [
+        "x-mine",
+        "keep-alive",
+        "proxy-authorization",
+        "\nte: ",
+        "connection: close, x-mine",
+    ] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
 }
@@ -29,7 +38,9 @@ async fn a_request_id_is_kept_or_made() {
     let id = async |line: &str| {
         let get = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{line}\r\n");
         let seen = raw(world.route.live, &get).await;
-        seen.lines().find_map(|line| line.strip_prefix("x-request-id: ").map(str::to_owned)).unwrap()
+        seen.lines()
+            .find_map(|line| line.strip_prefix("x-request-id: ").map(str::to_owned))
+            .unwrap()
     };
     assert_eq!(id("x-request-id: mine\r\n").await, "mine");
     let (one, two) = (id("").await, id("").await);

@@ -22,7 +22,10 @@ async fn http_1_and_http_2_reach_the_instance() {
 #[tokio::test]
 async fn live_and_preview_lead_to_their_own_instances() {
     let world = World::new().await;
-    let (blue, green) = (Instance::named("blue").await, Instance::named("green").await);
+    let (blue, green) = (
+        Instance::named("blue").await,
+        Instance::named("green").await,
+    );
     world.switch(&[blue.address], &[green.address]);
     assert_eq!(world.get("/").await.text, "blue");
     let mut preview = super::support::Client::connect(world.route.preview).await;
@@ -35,8 +38,15 @@ async fn a_head_has_the_length_and_no_body() {
     world.live(&[instance.address]);
     let mut client = world.client().await;
     let head = client.send(request(Method::HEAD, "/", text(""))).await;
-    assert_eq!((head.text.as_str(), &head.headers["content-length"]), ("", &HeaderValue::from(5)));
-    assert_eq!(client.get("/").await.text, "12345", "the connection is in step");
+    assert_eq!(
+        (head.text.as_str(), &head.headers["content-length"]),
+        ("", &HeaderValue::from(5))
+    );
+    assert_eq!(
+        client.get("/").await.text,
+        "12345",
+        "the connection is in step"
+    );
 }
 
 #[tokio::test]
@@ -49,7 +59,10 @@ async fn an_http_1_0_client_gets_an_answer_that_ends_with_the_connection() {
     .await;
     world.live(&[instance.address]);
     let answer = raw(world.route.live, "GET / HTTP/1.0\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\nab"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\nab"),
+        "{answer}"
+    );
     assert!(!answer.contains("chunked"), "{answer}");
 }
 
@@ -66,19 +79,31 @@ async fn trailers_pass_both_ways() {
         let sent = request.into_body().collect().await.unwrap();
         let trailers = sent.trailers().cloned().unwrap_or_default();
         let mut response = Response::new(with_trailer(sent.to_bytes(), trailers));
-        response.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
+        response
+            .headers_mut()
+            .insert("trailer", HeaderValue::from_static("x-sum"));
         response
     })
     .await;
     world.live(&[instance.address]);
-    let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), HeaderValue::from_static("7"))]);
+    let trailers =
+        HeaderMap::from_iter([("x-sum".parse().unwrap(), HeaderValue::from_static("7"))]);
     let mut request = request(Method::POST, "/", with_trailer("data".into(), trailers));
-    request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
-    request.headers_mut().insert("trailer", HeaderValue::from_static("x-sum"));
+    request
+        .headers_mut()
+        .insert("te", HeaderValue::from_static("trailers"));
+    request
+        .headers_mut()
+        .insert("trailer", HeaderValue::from_static("x-sum"));
     let mut client = world.client().await;
     let response = client.try_send(request).await.unwrap();
     let received = soon(response.into_body().collect()).await.unwrap();
-    assert_eq!(received.trailers().map(|trailers| trailers["x-sum"].clone()), Some("7".parse().unwrap()));
+    assert_eq!(
+        received
+            .trailers()
+            .map(|trailers| trailers["x-sum"].clone()),
+        Some("7".parse().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -95,22 +120,45 @@ async fn what_could_be_read_in_two_ways_reaches_no_instance_in_two_ways() {
     let (world, instance) = (World::new().await, Instance::mirror().await);
     world.live(&[instance.address]);
     let send = async |head: &str, body: &str| {
-        raw(world.route.live, &format!("POST / HTTP/1.1\r\n{head}connection: close\r\n\r\n{body}")).await
+        raw(
+            world.route.live,
+            &format!("POST / HTTP/1.1\r\n{head}connection: close\r\n\r\n{body}"),
+        )
+        .await
     };
-    let both = send("host: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n").await;
-    assert!(both.starts_with("HTTP/1.1 400") || !both.contains("content-length: 4"), "{both}");
-    let lengths = send("host: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n", "aaaaa").await;
+    let both = send(
+        "host: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n",
+        "0\r\n\r\n",
+    )
+    .await;
+    assert!(
+        both.starts_with("HTTP/1.1 400") || !both.contains("content-length: 4"),
+        "{both}"
+    );
+    let lengths = send(
+        "host: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n",
+        "aaaaa",
+    )
+    .await;
     assert!(lengths.starts_with("HTTP/1.1 400"), "{lengths}");
     assert!(send("", "").await.starts_with("HTTP/1.1 400"), "no host");
-    assert!(send("host: a\r\nhost: b\r\n", "").await.starts_with("HTTP/1.1 400"), "two hosts");
+    assert!(
+        send("host: a\r\nhost: b\r\n", "")
+            .await
+            .starts_with("HTTP/1.1 400"),
+        "two hosts"
+    );
 }
 
 #[tokio::test]
 async fn a_connect_is_refused() {
     let (world, instance) = (World::new().await, Instance::named("never").await);
     world.live(&[instance.address]);
-    let answer =
-        raw(world.route.live, "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\nconnection: close\r\n\r\n").await;
+    let answer = raw(
+        world.route.live,
+        "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\nconnection: close\r\n\r\n",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     assert_eq!(instance.requests(), 0);
 }
@@ -121,7 +169,10 @@ async fn a_client_that_expects_to_be_told_is_told_to_go_on() {
     world.live(&[instance.address]);
     let post = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nhi";
     let answer = raw(world.route.live, post).await;
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
+        "{answer}"
+    );
     assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
 }
 
@@ -129,7 +180,12 @@ async fn a_client_that_expects_to_be_told_is_told_to_go_on() {
 async fn an_answer_of_another_version_is_given_in_the_clients() {
     let (world, instance) = (World::new().await, Instance::named("a").await);
     world.live(&[instance.address]);
-    let response = world.client().await.try_send(request(Method::GET, "/", text(""))).await.unwrap();
+    let response = world
+        .client()
+        .await
+        .try_send(request(Method::GET, "/", text("")))
+        .await
+        .unwrap();
     assert_eq!(response.version(), Version::HTTP_11);
     let answer = Answer::of(response).await;
     assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "a"));
@@ -146,5 +202,8 @@ async fn a_response_with_two_lengths_is_passed_on_with_one() {
     .await;
     world.live(&[instance.address]);
     let answer = world.get("/").await;
-    assert_eq!((answer.text.as_str(), answer.headers.get("content-length")), ("ok", None));
+    assert_eq!(
+        (answer.text.as_str(), answer.headers.get("content-length")),
+        ("ok", None)
+    );
 }

@@ -6,14 +6,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::{
-    Instance, RawInstance, World, free_port, piecewise, raw, read_head, request, short_head, short_hold,
-    short_response, soon, text,
+    Instance, RawInstance, World, free_port, piecewise, raw, read_head, request, short_head,
+    short_hold, short_response, soon, text,
 };
 use crate::model::route::Limits;
 use crate::model::{ByteSize, Period};
 
 fn small() -> Limits {
-    Limits { body: ByteSize::from_bytes(10), ..Limits::default() }
+    Limits {
+        body: ByteSize::from_bytes(10),
+        ..Limits::default()
+    }
 }
 
 #[tokio::test]
@@ -21,10 +24,21 @@ async fn a_body_that_says_it_is_too_large_is_refused_at_once() {
     let (world, instance) = (World::with(small()).await, Instance::echo().await);
     world.live(&[instance.address]);
     let mut client = world.client().await;
-    assert_eq!(client.send(request(Method::POST, "/", text("0123456789"))).await.text, "0123456789");
-    let refused = client.send(request(Method::POST, "/", text("0123456789a"))).await;
+    assert_eq!(
+        client
+            .send(request(Method::POST, "/", text("0123456789")))
+            .await
+            .text,
+        "0123456789"
+    );
+    let refused = client
+        .send(request(Method::POST, "/", text("0123456789a")))
+        .await;
     assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(refused.text, "shipit router: the request's body is larger than 10B\n");
+    assert_eq!(
+        refused.text,
+        "shipit router: the request's body is larger than 10B\n"
+    );
     assert_eq!(instance.requests(), 1);
 }
 
@@ -63,14 +77,20 @@ async fn without_an_instance_a_request_is_held_and_then_refused() {
         (refused.status, &refused.headers["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
     );
-    assert_eq!(refused.text, "shipit router: no instance behind the live listener of web is ready\n");
+    assert_eq!(
+        refused.text,
+        "shipit router: no instance behind the live listener of web is ready\n"
+    );
 }
 
 #[tokio::test]
 async fn a_refused_upload_still_gets_its_answer() {
     let world = World::with(short_hold()).await;
     let body = "a".repeat(8 << 20);
-    let head = format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}", body.len());
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}",
+        body.len()
+    );
     let refused = raw(world.route.live, &format!("{head}\r\n\r\n{body}")).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
 }
@@ -83,7 +103,9 @@ async fn an_instance_that_takes_no_connection_is_said_to() {
     let refused = world.get("/").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
     assert!(
-        refused.text.starts_with("shipit router: no instance of web takes a connection: "),
+        refused
+            .text
+            .starts_with("shipit router: no instance of web takes a connection: "),
         "{}",
         refused.text
     );
@@ -100,7 +122,11 @@ async fn what_an_instance_says_wrong_is_a_bad_gateway() {
     world.live(&[instance.address]);
     let refused = world.get("/").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
-    assert!(refused.text.contains("gave no valid response"), "{}", refused.text);
+    assert!(
+        refused.text.contains("gave no valid response"),
+        "{}",
+        refused.text
+    );
 }
 
 #[tokio::test]
@@ -110,7 +136,10 @@ async fn an_instance_that_does_not_answer_is_given_up() {
     world.live(&[instance.address]);
     let refused = world.get("/").await;
     assert_eq!(refused.status, StatusCode::GATEWAY_TIMEOUT);
-    assert_eq!(refused.text, "shipit router: the instance of web gave no response within 50ms\n");
+    assert_eq!(
+        refused.text,
+        "shipit router: the instance of web gave no response within 50ms\n"
+    );
     assert_eq!(world.router.in_flight(instance.address), 0);
 }
 
@@ -120,7 +149,11 @@ async fn a_client_that_stops_sending_is_given_up() {
     world.live(&[instance.address]);
     let (pieces, body) = piecewise();
     pieces.send(Bytes::from_static(b"begun")).await.unwrap();
-    let refused = world.client().await.send(request(Method::POST, "/", body)).await;
+    let refused = world
+        .client()
+        .await
+        .send(request(Method::POST, "/", body))
+        .await;
     assert_eq!(refused.status, StatusCode::REQUEST_TIMEOUT);
     drop(pieces);
 }
@@ -147,7 +180,10 @@ async fn a_client_that_stays_silent_is_closed() {
         stream.write_all(begin.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
         let closed = soon(stream.read_to_end(&mut rest)).await;
-        assert!(closed.is_ok() && !rest.starts_with(b"HTTP/1.1 200"), "{begin:?}: {closed:?}");
+        assert!(
+            closed.is_ok() && !rest.starts_with(b"HTTP/1.1 200"),
+            "{begin:?}: {closed:?}"
+        );
     }
 }
 
@@ -158,14 +194,21 @@ async fn changed_limits_hold_for_the_next_request_on_an_open_connection() {
     let mut client = world.client().await;
     assert_eq!(client.get("/").await.status, StatusCode::OK);
     world.route.limits.body = ByteSize::from_bytes(1);
-    world.router.open(super::support::key("web"), &world.route).await.unwrap();
+    world
+        .router
+        .open(super::support::key("web"), &world.route)
+        .await
+        .unwrap();
     let refused = client.send(request(Method::POST, "/", text("ab"))).await;
     assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
 async fn a_long_upload_is_no_slow_instance() {
-    let limits = Limits { response_timeout: Period::from_secs(1), ..Limits::default() };
+    let limits = Limits {
+        response_timeout: Period::from_secs(1),
+        ..Limits::default()
+    };
     let (world, instance) = (World::with(limits).await, Instance::echo().await);
     world.live(&[instance.address]);
     let (pieces, body) = piecewise();
@@ -176,7 +219,15 @@ async fn a_long_upload_is_no_slow_instance() {
             pieces.send(Bytes::from_static(b"a")).await.unwrap();
         }
     });
-    assert_eq!(world.client().await.send(request(Method::POST, "/", body)).await.text, "a".repeat(12));
+    assert_eq!(
+        world
+            .client()
+            .await
+            .send(request(Method::POST, "/", body))
+            .await
+            .text,
+        "a".repeat(12)
+    );
     sending.await.unwrap();
 }
 
@@ -188,14 +239,25 @@ async fn a_second_head_has_its_deadline_too_and_an_idle_client_has_none_of_it() 
     assert_eq!(client.get("/").await.text, "a");
     // Another client falls idle after it, and is then closed by the deadline of its second head.
     let mut other = TcpStream::connect(world.route.live).await.unwrap();
-    other.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    assert!(soon(read_head(&mut other)).await.starts_with("HTTP/1.1 200"));
+    other
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(
+        soon(read_head(&mut other))
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
     assert_eq!(other.read_u8().await.unwrap(), b'a');
     other.write_all(b"GET / HTT").await.unwrap();
     let mut rest = Vec::new();
     soon(other.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"");
-    assert_eq!(client.get("/").await.text, "a", "idle for longer than a head may take");
+    assert_eq!(
+        client.get("/").await.text,
+        "a",
+        "idle for longer than a head may take"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +265,11 @@ async fn a_head_that_is_too_long_is_refused() {
     let (world, instance) = (World::new().await, Instance::named("never").await);
     world.live(&[instance.address]);
     let lines: String = std::iter::repeat_n("x: y\r\n", 200).collect();
-    let many = raw(world.route.live, &format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}\r\n")).await;
+    let many = raw(
+        world.route.live,
+        &format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}\r\n"),
+    )
+    .await;
     assert!(many.starts_with("HTTP/1.1 431"), "{many}");
     assert_eq!(instance.requests(), 0);
 }

@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::support::{Client, Instance, RawInstance, World, free_port, read_head, request, soon, text};
+use super::support::{
+    Client, Instance, RawInstance, World, free_port, read_head, request, soon, text,
+};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -20,7 +22,16 @@ async fn a_connection_to_an_instance_serves_one_request_after_the_other() {
     world.live(&[instance.address]);
     for _ in 0..20 {
         let body = text(vec![b'a'; 100_000]);
-        assert_eq!(world.client().await.send(request(Method::POST, "/", body)).await.text.len(), 100_000);
+        assert_eq!(
+            world
+                .client()
+                .await
+                .send(request(Method::POST, "/", body))
+                .await
+                .text
+                .len(),
+            100_000
+        );
     }
     assert_eq!((instance.connections(), instance.requests()), (1, 20));
 }
@@ -58,9 +69,17 @@ async fn a_post_whose_kept_connection_dies_is_not_sent_again() {
     let instance = hangs_up(Arc::clone(&received)).await;
     world.live(&[instance.address]);
     assert_eq!(world.get("/").await.text, "ok");
-    let lost = world.client().await.send(request(Method::POST, "/", text(""))).await;
+    let lost = world
+        .client()
+        .await
+        .send(request(Method::POST, "/", text("")))
+        .await;
     assert_eq!(lost.status, StatusCode::BAD_GATEWAY);
-    assert_eq!(received.load(Ordering::SeqCst), 2, "the router cannot know whether it was processed");
+    assert_eq!(
+        received.load(Ordering::SeqCst),
+        2,
+        "the router cannot know whether it was processed"
+    );
 }
 
 #[tokio::test]
@@ -88,7 +107,9 @@ async fn an_instance_that_takes_no_connection_is_passed_over_even_for_a_post() {
         if request.uri().path() == "/slow" {
             return std::future::pending().await;
         }
-        Response::new(text(request.into_body().collect().await.unwrap().to_bytes()))
+        Response::new(text(
+            request.into_body().collect().await.unwrap().to_bytes(),
+        ))
     })
     .await;
     world.live(&[instance.address]);
@@ -103,8 +124,15 @@ async fn an_instance_that_takes_no_connection_is_passed_over_even_for_a_post() {
     // The dead one has nothing in flight, so it is always the first choice.
     world.live(&[free_port().1, instance.address]);
     for _ in 0..5 {
-        let answer = world.client().await.send(request(Method::POST, "/", text("whole"))).await;
-        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "whole"));
+        let answer = world
+            .client()
+            .await
+            .send(request(Method::POST, "/", text("whole")))
+            .await;
+        assert_eq!(
+            (answer.status, answer.text.as_str()),
+            (StatusCode::OK, "whole")
+        );
     }
 }
 
@@ -115,7 +143,9 @@ async fn close_after(mut stream: TcpStream, requests: usize) {
         if head.is_empty() {
             return;
         }
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
         stream.read_exact(&mut body).await.unwrap();
         stream.write_all(OK).await.unwrap();
@@ -134,7 +164,10 @@ async fn no_get_fails_while_the_instance_closes_connections_under_load() {
             let mut client = Client::connect(live).await;
             for _ in 0..100 {
                 let answer = client.get("/").await;
-                assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "ok"));
+                assert_eq!(
+                    (answer.status, answer.text.as_str()),
+                    (StatusCode::OK, "ok")
+                );
             }
         });
     }
@@ -146,7 +179,10 @@ async fn no_get_fails_while_the_instance_closes_connections_under_load() {
 #[tokio::test]
 async fn a_post_finds_a_connection_that_was_closed_while_idle_and_takes_a_new_one() {
     let world = World::new().await;
-    let (close, closed) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (close, closed) = (
+        Arc::new(tokio::sync::Notify::new()),
+        Arc::new(tokio::sync::Notify::new()),
+    );
     let gate = (Arc::clone(&close), Arc::clone(&closed));
     let instance = RawInstance::serving(move |number, mut stream| {
         let (close, closed) = gate.clone();
@@ -169,7 +205,13 @@ async fn a_post_finds_a_connection_that_was_closed_while_idle_and_takes_a_new_on
     assert_eq!(client.get("/").await.text, "ok");
     close.notify_one();
     soon(closed.notified()).await;
-    assert_eq!(client.send(request(Method::POST, "/", text("paid"))).await.text, "ok");
+    assert_eq!(
+        client
+            .send(request(Method::POST, "/", text("paid")))
+            .await
+            .text,
+        "ok"
+    );
 }
 
 #[tokio::test]

@@ -33,17 +33,25 @@ pub fn text(text: impl Into<Bytes>) -> AnyBody {
 
 /// Fails the test instead of hanging it.
 pub async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it should have happened long ago")
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it should have happened long ago")
 }
 
 /// The environment of all tests.
 pub fn scope() -> Scope {
-    Scope { project: "shop".parse().unwrap(), environment: "production".parse().unwrap() }
+    Scope {
+        project: "shop".parse().unwrap(),
+        environment: "production".parse().unwrap(),
+    }
 }
 
 /// A route's key.
 pub fn key(service: &str) -> RouteKey {
-    RouteKey { scope: scope(), service: service.parse().unwrap() }
+    RouteKey {
+        scope: scope(),
+        service: service.parse().unwrap(),
+    }
 }
 
 /// A listener on a free port, and its address.
@@ -87,9 +95,16 @@ impl World {
 
     /// Sends live and preview traffic to these instances.
     pub fn switch(&self, live: &[SocketAddr], preview: &[SocketAddr]) {
-        let services = |instances: &[SocketAddr]| [("web".parse().unwrap(), instances.to_vec())].into();
-        self.router
-            .set(&scope(), Table { live: services(live), preview: services(preview), ..Table::default() });
+        let services =
+            |instances: &[SocketAddr]| [("web".parse().unwrap(), instances.to_vec())].into();
+        self.router.set(
+            &scope(),
+            Table {
+                live: services(live),
+                preview: services(preview),
+                ..Table::default()
+            },
+        );
     }
 
     /// A client's connection to the live listener.
@@ -108,17 +123,26 @@ const SHORT: Period = Period::from_millis(50);
 
 /// Holds no request for long.
 pub fn short_hold() -> Limits {
-    Limits { hold: SHORT, ..Limits::default() }
+    Limits {
+        hold: SHORT,
+        ..Limits::default()
+    }
 }
 
 /// Gives an instance little time.
 pub fn short_response() -> Limits {
-    Limits { response_timeout: SHORT, ..Limits::default() }
+    Limits {
+        response_timeout: SHORT,
+        ..Limits::default()
+    }
 }
 
 /// Gives a client little time.
 pub fn short_head() -> Limits {
-    Limits { header_timeout: SHORT, ..Limits::default() }
+    Limits {
+        header_timeout: SHORT,
+        ..Limits::default()
+    }
 }
 
 /// An instance.
@@ -152,11 +176,18 @@ impl Instance {
                     async move { Ok::<_, Infallible>(handled.await) }
                 });
                 let server = hyper::server::conn::http1::Builder::new();
-                let connection = server.serve_connection(TokioIo::new(stream), service).with_upgrades();
+                let connection = server
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades();
                 open.spawn(async move { drop(connection.await) });
             }
         });
-        Self { address, connections, requests, _tasks: tasks }
+        Self {
+            address,
+            connections,
+            requests,
+            _tasks: tasks,
+        }
     }
 
     /// Answers each request with its name, after it has read the body.
@@ -171,7 +202,11 @@ impl Instance {
     /// Answers each request with its body.
     pub async fn echo() -> Self {
         Self::serving(|request: Request<Incoming>| async move {
-            let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            let body = request
+                .into_body()
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes);
             Response::new(text(body.unwrap_or_default()))
         })
         .await
@@ -181,9 +216,10 @@ impl Instance {
     pub async fn mirror() -> Self {
         Self::serving(|request: Request<Incoming>| async move {
             let mut lines = vec![format!("{} {}", request.method(), request.uri())];
-            let header = |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
-                format!("{name}: {}", value.to_str().unwrap())
-            };
+            let header =
+                |(name, value): (&hyper::header::HeaderName, &hyper::header::HeaderValue)| {
+                    format!("{name}: {}", value.to_str().unwrap())
+                };
             lines.extend(request.headers().iter().map(header));
             Response::new(text(lines.join("\n")))
         })
@@ -225,7 +261,10 @@ impl RawInstance {
                 count += 1;
             }
         });
-        Self { address, _tasks: tasks }
+        Self {
+            address,
+            _tasks: tasks,
+        }
     }
 }
 
@@ -261,7 +300,11 @@ impl Answer {
     pub async fn of<B: Body<Error: std::fmt::Debug>>(response: Response<B>) -> Self {
         let (parts, body) = response.into_parts();
         let body = soon(body.collect()).await.expect("a whole body").to_bytes();
-        Self { status: parts.status, headers: parts.headers, text: String::from_utf8(body.to_vec()).unwrap() }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).unwrap(),
+        }
     }
 }
 
@@ -275,14 +318,22 @@ impl Client {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { drop(connection.with_upgrades().await) });
-        Self { sender, _connection: tasks }
+        Self {
+            sender,
+            _connection: tasks,
+        }
     }
 
     /// Sends a request, on the one connection that there is.
-    pub async fn try_send(&mut self, request: Request<AnyBody>) -> hyper::Result<Response<Incoming>> {
+    pub async fn try_send(
+        &mut self,
+        request: Request<AnyBody>,
+    ) -> hyper::Result<Response<Incoming>> {
         soon(self.sender.ready()).await?;
         soon(self.sender.send_request(request)).await
     }
@@ -300,13 +351,19 @@ impl Client {
 
 /// A request to `shop.test`.
 pub fn request(method: Method, path: &str, body: AnyBody) -> Request<AnyBody> {
-    Request::builder().method(method).uri(path).header("host", "shop.test").body(body).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "shop.test")
+        .body(body)
+        .unwrap()
 }
 
 /// A request over HTTP/2 without TLS.
 pub async fn over_http_2(address: SocketAddr, request: Request<AnyBody>) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(connection.await) });
@@ -316,12 +373,17 @@ pub async fn over_http_2(address: SocketAddr, request: Request<AnyBody>) -> Answ
 /// A body that is sent piece by piece, by the test.
 pub fn piecewise() -> (tokio::sync::mpsc::Sender<Bytes>, AnyBody) {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let frames =
-        futures_util::stream::unfold(receiver, |mut receiver: tokio::sync::mpsc::Receiver<Bytes>| async {
+    let frames = futures_util::stream::unfold(
+        receiver,
+        |mut receiver: tokio::sync::mpsc::Receiver<Bytes>| async {
             let frame = hyper::body::Frame::data(receiver.recv().await?);
             Some((Ok::<_, Infallible>(frame), receiver))
-        });
-    (sender, BodyExt::boxed(SyncBody(http_body_util::StreamBody::new(Box::pin(frames)))))
+        },
+    );
+    (
+        sender,
+        BodyExt::boxed(SyncBody(http_body_util::StreamBody::new(Box::pin(frames)))),
+    )
 }
 
 /// `BoxBody` asks for `Sync`; nobody polls a body from two threads.

@@ -17,7 +17,10 @@ use crate::model::route::Limits;
 #[tokio::test]
 async fn a_kept_connection_reaches_the_new_instance_after_a_switch() {
     let world = World::new().await;
-    let (blue, green) = (Instance::named("blue").await, Instance::named("green").await);
+    let (blue, green) = (
+        Instance::named("blue").await,
+        Instance::named("green").await,
+    );
     let mut client = world.client().await;
     world.live(&[blue.address]);
     assert_eq!(client.get("/").await.text, "blue");
@@ -28,7 +31,10 @@ async fn a_kept_connection_reaches_the_new_instance_after_a_switch() {
 
 #[tokio::test]
 async fn a_held_request_goes_on_as_soon_as_an_instance_is_ready() {
-    let limits = Limits { hold: Period::from_secs(20), ..Limits::default() };
+    let limits = Limits {
+        hold: Period::from_secs(20),
+        ..Limits::default()
+    };
     let (world, instance) = (World::with(limits).await, Instance::named("blue").await);
     let mut client = world.client().await;
     let held = tokio::spawn(async move { client.get("/").await.text });
@@ -66,7 +72,12 @@ async fn a_request_in_flight_finishes_on_the_old_instance_and_is_counted() {
     world.live(&[new.address]);
     assert_eq!(world.get("/").await.text, "new");
     assert_eq!(world.router.in_flight(old.address), 1);
-    assert!(!world.router.drained(&[old.address], Duration::from_millis(20)).await);
+    assert!(
+        !world
+            .router
+            .drained(&[old.address], Duration::from_millis(20))
+            .await
+    );
     let drained = {
         let (router, old) = (world.router.clone(), old.address);
         async move { router.drained(&[old], Duration::from_secs(20)).await }
@@ -93,20 +104,30 @@ async fn a_body_that_still_streams_is_in_flight() {
                 }
                 Some((Ok(Frame::data(Bytes::from_static(b"first"))), (1, ended)))
             });
-            Response::new(BodyExt::boxed(StreamBody::new(SyncStream(Box::pin(frames)))))
+            Response::new(BodyExt::boxed(StreamBody::new(SyncStream(Box::pin(
+                frames,
+            )))))
         }
     })
     .await;
     world.live(&[old.address]);
     let mut client = world.client().await;
-    let mut response = client.try_send(request(Method::GET, "/", text(""))).await.unwrap();
+    let mut response = client
+        .try_send(request(Method::GET, "/", text("")))
+        .await
+        .unwrap();
     let first = soon(response.frame()).await.unwrap().unwrap();
     assert_eq!(first.data_ref().unwrap(), "first");
     world.live(&[]);
     assert_eq!(world.router.in_flight(old.address), 1);
     end.send(()).unwrap();
     assert_eq!(Answer::of(response).await.text, "");
-    assert!(world.router.drained(&[old.address], Duration::from_secs(20)).await);
+    assert!(
+        world
+            .router
+            .drained(&[old.address], Duration::from_secs(20))
+            .await
+    );
 }
 
 /// `BoxBody` asks for `Sync`; nobody polls a stream from two threads.
@@ -134,20 +155,37 @@ async fn an_upload_that_the_instance_answered_early_is_in_flight_until_it_ends()
     let (pieces, body) = piecewise();
     let mut client = world.client().await;
     pieces.send(Bytes::from_static(b"begun")).await.unwrap();
-    assert_eq!(client.send(request(Method::POST, "/", body)).await.text, "early");
+    assert_eq!(
+        client.send(request(Method::POST, "/", body)).await.text,
+        "early"
+    );
     assert_eq!(world.router.in_flight(instance.address), 1);
     drop(pieces);
-    assert!(world.router.drained(&[instance.address], Duration::from_secs(20)).await);
+    assert!(
+        world
+            .router
+            .drained(&[instance.address], Duration::from_secs(20))
+            .await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_upload_fails_across_fifty_switches_and_no_drained_instance_is_asked() {
-    let world = World::with(Limits { hold: Period::from_secs(20), ..Limits::default() }).await;
+    let world = World::with(Limits {
+        hold: Period::from_secs(20),
+        ..Limits::default()
+    })
+    .await;
     let done = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..8)
         .map(|number| {
-            tokio::spawn(upload_until(world.route.live, Arc::clone(&done), Arc::clone(&answered), number))
+            tokio::spawn(upload_until(
+                world.route.live,
+                Arc::clone(&done),
+                Arc::clone(&answered),
+                number,
+            ))
         })
         .collect();
     let mut live = Instance::echo().await;
@@ -157,7 +195,12 @@ async fn no_upload_fails_across_fifty_switches_and_no_drained_instance_is_asked(
         let next = Instance::echo().await;
         world.live(&[next.address]);
         let old = std::mem::replace(&mut live, next);
-        assert!(world.router.drained(&[old.address], Duration::from_secs(20)).await);
+        assert!(
+            world
+                .router
+                .drained(&[old.address], Duration::from_secs(20))
+                .await
+        );
         // Its connections end with it: a request that comes now would fail.
         drop(old);
         soon(async {
@@ -187,12 +230,18 @@ async fn upload_until(
         let (pieces, body) = piecewise();
         let sending = tokio::spawn(async move {
             for piece in 0..4 {
-                pieces.send(Bytes::from(format!("{number}-{round}-{piece};"))).await.unwrap();
+                pieces
+                    .send(Bytes::from(format!("{number}-{round}-{piece};")))
+                    .await
+                    .unwrap();
             }
         });
         let answer = client.send(request(Method::POST, "/", body)).await;
         sending.await.unwrap();
-        let sent = (0..4).map(|piece| format!("{number}-{round}-{piece};")).collect::<Vec<_>>().concat();
+        let sent = (0..4)
+            .map(|piece| format!("{number}-{round}-{piece};"))
+            .collect::<Vec<_>>()
+            .concat();
         assert_eq!((answer.status, answer.text), (StatusCode::OK, sent));
         answered.fetch_add(1, Ordering::SeqCst);
         round += 1;
@@ -209,7 +258,10 @@ async fn idle_connections_to_an_instance_end_when_it_leaves_the_table() {
         async move {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
             super::support::read_head(&mut stream).await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap();
             assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
             told.notify_one();
         }
@@ -245,8 +297,18 @@ async fn a_shutdown_lets_requests_finish_and_takes_no_new_ones() {
     go.notify_one();
     assert_eq!(soon(slow).await.unwrap(), "finished");
     soon(shutdown).await.unwrap();
-    let refused = world.router.open(key("web"), &world.route).await.unwrap_err();
-    assert!(matches!(refused, crate::agent::router::RouteError::ShuttingDown { .. }), "{refused}");
+    let refused = world
+        .router
+        .open(key("web"), &world.route)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            crate::agent::router::RouteError::ShuttingDown { .. }
+        ),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -255,8 +317,12 @@ async fn a_shutdown_cuts_what_does_not_end() {
     let instance = Instance::serving(|_| std::future::pending::<Response<_>>()).await;
     world.live(&[instance.address]);
     let mut client = world.client().await;
-    let stuck =
-        tokio::spawn(async move { client.try_send(request(Method::GET, "/", text(""))).await.is_err() });
+    let stuck = tokio::spawn(async move {
+        client
+            .try_send(request(Method::GET, "/", text("")))
+            .await
+            .is_err()
+    });
     soon(async {
         while world.router.in_flight(instance.address) == 0 {
             tokio::task::yield_now().await;
@@ -265,5 +331,10 @@ async fn a_shutdown_cuts_what_does_not_end() {
     .await;
     soon(world.router.shutdown(Duration::from_millis(20))).await;
     assert!(soon(stuck).await.unwrap());
-    assert!(world.router.drained(&[instance.address], Duration::from_secs(20)).await);
+    assert!(
+        world
+            .router
+            .drained(&[instance.address], Duration::from_secs(20))
+            .await
+    );
 }

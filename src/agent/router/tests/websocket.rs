@@ -38,12 +38,23 @@ type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
 
 async fn open(world: &World) -> Result<Socket, tungstenite::Error> {
     let stream = TcpStream::connect(world.route.live).await.unwrap();
-    soon(tokio_tungstenite::client_async("ws://shop.test/chat", stream)).await.map(|(socket, _)| socket)
+    soon(tokio_tungstenite::client_async(
+        "ws://shop.test/chat",
+        stream,
+    ))
+    .await
+    .map(|(socket, _)| socket)
 }
 
 async fn say(socket: &mut Socket, text: &str) -> String {
     socket.send(Message::text(text)).await.unwrap();
-    soon(socket.next()).await.unwrap().unwrap().into_text().unwrap().to_string()
+    soon(socket.next())
+        .await
+        .unwrap()
+        .unwrap()
+        .into_text()
+        .unwrap()
+        .to_string()
 }
 
 #[tokio::test]
@@ -57,9 +68,19 @@ async fn a_websocket_survives_a_switch_and_is_in_flight_until_it_ends() {
     assert_eq!(world.get("/").await.text, "new");
     assert_eq!(say(&mut socket, "after").await, "after");
     assert_eq!(world.router.in_flight(instance), 1);
-    assert!(!world.router.drained(&[instance], Duration::from_millis(20)).await);
+    assert!(
+        !world
+            .router
+            .drained(&[instance], Duration::from_millis(20))
+            .await
+    );
     drop(socket);
-    assert!(world.router.drained(&[instance], Duration::from_secs(20)).await);
+    assert!(
+        world
+            .router
+            .drained(&[instance], Duration::from_secs(20))
+            .await
+    );
 }
 
 #[tokio::test]
@@ -71,14 +92,21 @@ async fn an_instance_that_stops_ends_its_websockets() {
     assert_eq!(say(&mut socket, "hello").await, "hello");
     drop(tasks);
     assert!(!matches!(soon(socket.next()).await, Some(Ok(_))));
-    assert!(world.router.drained(&[instance], Duration::from_secs(20)).await);
+    assert!(
+        world
+            .router
+            .drained(&[instance], Duration::from_secs(20))
+            .await
+    );
 }
 
 #[tokio::test]
 async fn an_instance_may_decline_to_upgrade() {
     let (world, instance) = (World::new().await, Instance::named("plain").await);
     world.live(&[instance.address]);
-    let Err(tungstenite::Error::Http(response)) = open(&world).await else { panic!("an HTTP response") };
+    let Err(tungstenite::Error::Http(response)) = open(&world).await else {
+        panic!("an HTTP response")
+    };
     assert_eq!(response.status(), StatusCode::OK);
 }
 
@@ -90,21 +118,32 @@ async fn nobody_gets_past_the_router_by_h2c() {
                http2-settings: AAMAAABkAAQAAP__\r\n\r\n";
     let seen = raw(world.route.live, get).await;
     assert!(
-        seen.starts_with("HTTP/1.1 200") && !seen.contains("h2c") && !seen.contains("http2-settings"),
+        seen.starts_with("HTTP/1.1 200")
+            && !seen.contains("h2c")
+            && !seen.contains("http2-settings"),
         "{seen}"
     );
 }
 
 #[tokio::test]
 async fn a_closed_route_cuts_its_websockets_after_the_time_to_drain() {
-    let world = World::with(Limits { drain: Period::from_millis(50), ..Limits::default() }).await;
+    let world = World::with(Limits {
+        drain: Period::from_millis(50),
+        ..Limits::default()
+    })
+    .await;
     let (instance, _tasks) = echo().await;
     world.live(&[instance]);
     let mut socket = open(&world).await.unwrap();
     assert_eq!(say(&mut socket, "hello").await, "hello");
     world.router.close(&key("web")).await;
     assert!(!matches!(soon(socket.next()).await, Some(Ok(_))));
-    assert!(world.router.drained(&[instance], Duration::from_secs(20)).await);
+    assert!(
+        world
+            .router
+            .drained(&[instance], Duration::from_secs(20))
+            .await
+    );
 }
 
 #[tokio::test]
@@ -117,5 +156,9 @@ async fn the_deadline_of_a_head_is_none_for_a_websocket() {
     let mut silent = TcpStream::connect(world.route.live).await.unwrap();
     let mut nothing = Vec::new();
     soon(silent.read_to_end(&mut nothing)).await.unwrap();
-    assert_eq!(say(&mut socket, "still there").await, "still there", "after a younger deadline is over");
+    assert_eq!(
+        say(&mut socket, "still there").await,
+        "still there",
+        "after a younger deadline is over"
+    );
 }

@@ -32,7 +32,9 @@ fn whole(policy: &str, principal: &str) -> String {
 /// The policies of an entry, each with the namespaces in which it holds; all of them without.
 fn policies(settings: &Settings) -> BTreeMap<String, Vec<String>> {
     let policies = settings.get("policies").cloned();
-    policies.and_then(|policies| serde_json::from_value(policies).ok()).unwrap_or_default()
+    policies
+        .and_then(|policies| serde_json::from_value(policies).ok())
+        .unwrap_or_default()
 }
 
 /// Whether an entry's principal is the one that a caller's session belongs to. A session's name has no path, and
@@ -46,7 +48,9 @@ pub(super) fn is_same(principal: &str, caller: &str) -> bool {
     let (Some((account, name)), Some((callers, who))) = (parts(principal), parts(caller)) else {
         return principal == caller;
     };
-    let role = who.strip_prefix("assumed-role/").and_then(|who| who.split('/').next());
+    let role = who
+        .strip_prefix("assumed-role/")
+        .and_then(|who| who.split('/').next());
     match role {
         Some(role) => {
             account == callers && name.starts_with("role/") && name.rsplit('/').next() == Some(role)
@@ -59,20 +63,29 @@ impl Eks<'_> {
     pub(super) async fn see_entry(&self, principal: &str) -> Result<Option<Seen>, ProviderError> {
         let client = self.aws.eks().await;
         let what = || format!("reading the access entry of {principal}");
-        let asked = client.describe_access_entry().cluster_name(self.cluster).principal_arn(principal);
+        let asked = client
+            .describe_access_entry()
+            .cluster_name(self.cluster)
+            .principal_arn(principal);
         let found = match asked.send().await {
             Ok(answer) => answer.access_entry,
             Err(error) if code(&error) == "ResourceNotFoundException" => None,
             Err(error) => return Err(failed("eks:DescribeAccessEntry", what(), &error)),
         };
         let Some(entry) = found else { return Ok(None) };
-        let pages = client.list_associated_access_policies().cluster_name(self.cluster);
+        let pages = client
+            .list_associated_access_policies()
+            .cluster_name(self.cluster);
         let mut pages = pages.principal_arn(principal).into_paginator().send();
         let mut policies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("eks:ListAssociatedAccessPolicies", what(), &error))?;
+            let page =
+                page.map_err(|error| failed("eks:ListAssociatedAccessPolicies", what(), &error))?;
             for policy in page.associated_access_policies() {
-                let scope = policy.access_scope().map(AccessScope::namespaces).unwrap_or_default();
+                let scope = policy
+                    .access_scope()
+                    .map(AccessScope::namespaces)
+                    .unwrap_or_default();
                 let name = short(policy.policy_arn().unwrap_or_default());
                 policies.insert(name.to_owned(), scope.iter().cloned().collect());
             }
@@ -90,7 +103,11 @@ impl Eks<'_> {
         }))
     }
 
-    pub(super) async fn create_entry(&self, scope: &Scope, wanted: &Resource) -> Result<(), Refused> {
+    pub(super) async fn create_entry(
+        &self,
+        scope: &Scope,
+        wanted: &Resource,
+    ) -> Result<(), Refused> {
         let client = self.aws.eks().await;
         let groups = texts(wanted.settings.get("groups"));
         let request = client
@@ -101,7 +118,10 @@ impl Eks<'_> {
             .set_tags(Some(all_tags(scope, &Settings::new())));
         let what = format!("making {}", wanted.key);
         let mut answer = sent("eks:CreateAccessEntry", &what, request.send().await).map(drop);
-        if let Err(Refused { error: ProviderError::Failed { help, .. }, code }) = &mut answer
+        if let Err(Refused {
+            error: ProviderError::Failed { help, .. },
+            code,
+        }) = &mut answer
             && code == "InvalidRequestException"
         {
             "if the cluster takes no access entries: `aws eks update-cluster-config --access-config \
@@ -122,32 +142,63 @@ impl Eks<'_> {
         let what = format!("changing {}", wanted.key);
         let principal = &wanted.key.name;
         if seen.differs(wanted, "groups") {
-            let request = client.update_access_entry().cluster_name(self.cluster).principal_arn(principal);
+            let request = client
+                .update_access_entry()
+                .cluster_name(self.cluster)
+                .principal_arn(principal);
             let request = request.set_kubernetes_groups(Some(texts(wanted.settings.get("groups"))));
-            let send = || async { sent("eks:UpdateAccessEntry", &what, request.clone().send().await) };
+            let send =
+                || async { sent("eks:UpdateAccessEntry", &what, request.clone().send().await) };
             waiting.while_busy(&what, send).await?;
         }
         if !seen.differs(wanted, "policies") {
             return Ok(());
         }
         let (now, goal) = (policies(&seen.settings), policies(&wanted.settings));
-        for (policy, namespaces) in goal.iter().filter(|(policy, of)| now.get(*policy) != Some(*of)) {
-            let kind =
-                if namespaces.is_empty() { AccessScopeType::Cluster } else { AccessScopeType::Namespace };
+        for (policy, namespaces) in goal
+            .iter()
+            .filter(|(policy, of)| now.get(*policy) != Some(*of))
+        {
+            let kind = if namespaces.is_empty() {
+                AccessScopeType::Cluster
+            } else {
+                AccessScopeType::Namespace
+            };
             let within = (!namespaces.is_empty()).then(|| namespaces.clone());
             let request = client
                 .associate_access_policy()
                 .cluster_name(self.cluster)
                 .principal_arn(principal)
                 .policy_arn(whole(policy, principal))
-                .access_scope(AccessScope::builder().r#type(kind).set_namespaces(within).build());
-            let send = || async { sent("eks:AssociateAccessPolicy", &what, request.clone().send().await) };
+                .access_scope(
+                    AccessScope::builder()
+                        .r#type(kind)
+                        .set_namespaces(within)
+                        .build(),
+                );
+            let send = || async {
+                sent(
+                    "eks:AssociateAccessPolicy",
+                    &what,
+                    request.clone().send().await,
+                )
+            };
             waiting.while_busy(&what, send).await?;
         }
         for policy in now.keys().filter(|policy| !goal.contains_key(*policy)) {
-            let request = client.disassociate_access_policy().cluster_name(self.cluster);
-            let request = request.principal_arn(principal).policy_arn(whole(policy, principal));
-            let send = || async { sent("eks:DisassociateAccessPolicy", &what, request.clone().send().await) };
+            let request = client
+                .disassociate_access_policy()
+                .cluster_name(self.cluster);
+            let request = request
+                .principal_arn(principal)
+                .policy_arn(whole(policy, principal));
+            let send = || async {
+                sent(
+                    "eks:DisassociateAccessPolicy",
+                    &what,
+                    request.clone().send().await,
+                )
+            };
             waiting.while_busy(&what, send).await?;
         }
         Ok(())
@@ -155,8 +206,16 @@ impl Eks<'_> {
 
     pub(super) async fn delete_entry(&self, key: &ResourceKey) -> Result<(), Refused> {
         let client = self.aws.eks().await;
-        let request = client.delete_access_entry().cluster_name(self.cluster).principal_arn(&key.name);
-        sent("eks:DeleteAccessEntry", &format!("deleting {key}"), request.send().await).map(drop)
+        let request = client
+            .delete_access_entry()
+            .cluster_name(self.cluster)
+            .principal_arn(&key.name);
+        sent(
+            "eks:DeleteAccessEntry",
+            &format!("deleting {key}"),
+            request.send().await,
+        )
+        .map(drop)
     }
 }
 
@@ -168,8 +227,14 @@ mod tests {
     fn a_session_is_its_role_s_whatever_the_path() {
         let session = "arn:aws:sts::123456789012:assumed-role/deployer/run-7";
         assert!(is_same("arn:aws:iam::123456789012:role/deployer", session));
-        assert!(is_same("arn:aws:iam::123456789012:role/teams/shop/deployer", session));
-        assert!(!is_same("arn:aws:iam::123456789012:role/deployer2", session));
+        assert!(is_same(
+            "arn:aws:iam::123456789012:role/teams/shop/deployer",
+            session
+        ));
+        assert!(!is_same(
+            "arn:aws:iam::123456789012:role/deployer2",
+            session
+        ));
         assert!(!is_same("arn:aws:iam::999999999999:role/deployer", session));
         assert!(!is_same("arn:aws:iam::123456789012:user/deployer", session));
         let user = "arn:aws:iam::123456789012:user/ann";
@@ -179,7 +244,10 @@ mod tests {
     #[test]
     fn amazon_s_policies_have_short_names() {
         let whole_name = whole("AmazonEKSViewPolicy", "arn:aws-cn:iam::1:role/a");
-        assert_eq!(whole_name, "arn:aws-cn:eks::aws:cluster-access-policy/AmazonEKSViewPolicy");
+        assert_eq!(
+            whole_name,
+            "arn:aws-cn:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
+        );
         assert_eq!(short(&whole_name), "AmazonEKSViewPolicy");
     }
 }

@@ -16,21 +16,42 @@ use crate::port::provider::ProviderError;
 
 impl Eks<'_> {
     pub(super) async fn see_cluster(&self, name: &str) -> Result<Option<Seen>, ProviderError> {
-        let answer = self.aws.eks().await.describe_cluster().name(name).send().await;
+        let answer = self
+            .aws
+            .eks()
+            .await
+            .describe_cluster()
+            .name(name)
+            .send()
+            .await;
         let found = match answer {
             Ok(answer) => answer.cluster,
             Err(error) if code(&error) == "ResourceNotFoundException" => None,
             Err(error) => {
-                return Err(failed("eks:DescribeCluster", format!("reading cluster {name}"), &error));
+                return Err(failed(
+                    "eks:DescribeCluster",
+                    format!("reading cluster {name}"),
+                    &error,
+                ));
             }
         };
-        let Some(cluster) = found else { return Ok(None) };
+        let Some(cluster) = found else {
+            return Ok(None);
+        };
         let vpc = cluster.resources_vpc_config();
-        let logs = cluster.logging().map(Logging::cluster_logging).unwrap_or_default();
-        let on = logs.iter().filter(|setup| setup.enabled() == Some(true)).flat_map(LogSetup::types);
+        let logs = cluster
+            .logging()
+            .map(Logging::cluster_logging)
+            .unwrap_or_default();
+        let on = logs
+            .iter()
+            .filter(|setup| setup.enabled() == Some(true))
+            .flat_map(LogSetup::types);
         let on: Vec<String> = on.map(|kind| kind.as_str().to_owned()).collect();
         let subnets = vpc.map(VpcConfigResponse::subnet_ids).unwrap_or_default();
-        let groups = vpc.map(VpcConfigResponse::security_group_ids).unwrap_or_default();
+        let groups = vpc
+            .map(VpcConfigResponse::security_group_ids)
+            .unwrap_or_default();
         let public = vpc.is_some_and(VpcConfigResponse::endpoint_public_access);
         let private = vpc.is_some_and(VpcConfigResponse::endpoint_private_access);
         let settings = Settings::from([
@@ -45,16 +66,25 @@ impl Eks<'_> {
         ]);
         Ok(Some(Seen {
             settings,
-            status: cluster.status().map_or_else(String::new, |status| status.as_str().to_owned()),
+            status: cluster
+                .status()
+                .map_or_else(String::new, |status| status.as_str().to_owned()),
             marks: cluster.tags().cloned().unwrap_or_default(),
             arn: cluster.arn().unwrap_or_default().to_owned(),
             issues: Vec::new(),
         }))
     }
 
-    pub(super) async fn create_cluster(&self, scope: &Scope, wanted: &Resource) -> Result<(), Refused> {
+    pub(super) async fn create_cluster(
+        &self,
+        scope: &Scope,
+        wanted: &Resource,
+    ) -> Result<(), Refused> {
         let settings = &wanted.settings;
-        let version = settings.get("version").and_then(Value::as_str).map(str::to_owned);
+        let version = settings
+            .get("version")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         let access = CreateAccessConfigRequest::builder()
             .authentication_mode(AuthenticationMode::ApiAndConfigMap)
             .bootstrap_cluster_creator_admin_permissions(true)
@@ -70,7 +100,12 @@ impl Eks<'_> {
             // Who makes the cluster may do everything in it, by an access entry.
             .access_config(access)
             .set_tags(Some(all_tags(scope, settings)));
-        sent("eks:CreateCluster", &format!("making {}", wanted.key), request.send().await).map(drop)
+        sent(
+            "eks:CreateCluster",
+            &format!("making {}", wanted.key),
+            request.send().await,
+        )
+        .map(drop)
     }
 
     pub(super) async fn update_cluster(
@@ -81,14 +116,22 @@ impl Eks<'_> {
         waiting: Waiting<'_>,
     ) -> Result<(), ProviderError> {
         let differs = |name: &str| seen.differs(wanted, name);
-        if ["public_access", "private_access", "security_groups"].into_iter().any(differs) {
+        if ["public_access", "private_access", "security_groups"]
+            .into_iter()
+            .any(differs)
+        {
             let change = vpc(&wanted.settings, false);
-            self.configure(&wanted.key, waiting, |request| request.resources_vpc_config(change.clone()))
-                .await?;
+            self.configure(&wanted.key, waiting, |request| {
+                request.resources_vpc_config(change.clone())
+            })
+            .await?;
         }
         if differs("logging") {
             let change = wanted.settings.get("logging").map(logging);
-            self.configure(&wanted.key, waiting, |request| request.set_logging(change.clone())).await?;
+            self.configure(&wanted.key, waiting, |request| {
+                request.set_logging(change.clone())
+            })
+            .await?;
         }
         if differs("tags") {
             self.tag(scope, wanted, seen).await?;
@@ -108,7 +151,13 @@ impl Eks<'_> {
     ) -> Result<(), ProviderError> {
         let what = format!("changing {key}");
         let request = change(self.aws.eks().await.update_cluster_config().name(&key.name));
-        let send = || async { sent("eks:UpdateClusterConfig", &what, request.clone().send().await) };
+        let send = || async {
+            sent(
+                "eks:UpdateClusterConfig",
+                &what,
+                request.clone().send().await,
+            )
+        };
         waiting.while_busy(&what, send).await?;
         self.until_there(key, waiting).await.map(drop)
     }
@@ -120,7 +169,10 @@ impl Eks<'_> {
         seen: &Seen,
         waiting: Waiting<'_>,
     ) -> Result<(), ProviderError> {
-        let (now, goal) = (text(seen.settings.get("version")), text(wanted.settings.get("version")));
+        let (now, goal) = (
+            text(seen.settings.get("version")),
+            text(wanted.settings.get("version")),
+        );
         let what = format!("upgrading {} from {now} to {goal}", wanted.key);
         let help = "write the version as `\"1.36\"`; a cluster cannot go back to an older one";
         let versions = steps(&now, &goal)
@@ -128,8 +180,17 @@ impl Eks<'_> {
         let client = self.aws.eks().await;
         for version in versions {
             (waiting.progress)(&format!("upgrading to {version}"));
-            let request = client.update_cluster_version().name(&wanted.key.name).version(&version);
-            let send = || async { sent("eks:UpdateClusterVersion", &what, request.clone().send().await) };
+            let request = client
+                .update_cluster_version()
+                .name(&wanted.key.name)
+                .version(&version);
+            let send = || async {
+                sent(
+                    "eks:UpdateClusterVersion",
+                    &what,
+                    request.clone().send().await,
+                )
+            };
             waiting.while_busy(&what, send).await?;
             self.until_there(&wanted.key, waiting).await?;
         }
@@ -144,7 +205,11 @@ fn steps(from: &str, to: &str) -> Option<Vec<String>> {
         Some((major.parse().ok()?, minor.parse().ok()?))
     };
     let ((major, from), (goal, to)) = (parse(from)?, parse(to)?);
-    (major == goal && from < to).then(|| (from + 1..=to).map(|minor| format!("{major}.{minor}")).collect())
+    (major == goal && from < to).then(|| {
+        (from + 1..=to)
+            .map(|minor| format!("{major}.{minor}"))
+            .collect()
+    })
 }
 
 fn vpc(settings: &Settings, whole: bool) -> VpcConfigRequest {
@@ -159,15 +224,30 @@ fn vpc(settings: &Settings, whole: bool) -> VpcConfigRequest {
 }
 
 fn logging(wanted: &Value) -> Logging {
-    const ALL: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
+    const ALL: [&str; 5] = [
+        "api",
+        "audit",
+        "authenticator",
+        "controllerManager",
+        "scheduler",
+    ];
     let wanted = texts(Some(wanted));
     let setup = |on: bool| {
-        let kinds = ALL.into_iter().filter(|kind| wanted.iter().any(|name| name == kind) == on);
+        let kinds = ALL
+            .into_iter()
+            .filter(|kind| wanted.iter().any(|name| name == kind) == on);
         let kinds: Vec<LogType> = kinds.map(LogType::from).collect();
-        (!kinds.is_empty()).then(|| LogSetup::builder().set_types(Some(kinds)).enabled(on).build())
+        (!kinds.is_empty()).then(|| {
+            LogSetup::builder()
+                .set_types(Some(kinds))
+                .enabled(on)
+                .build()
+        })
     };
     Logging::builder()
-        .set_cluster_logging(Some([setup(true), setup(false)].into_iter().flatten().collect()))
+        .set_cluster_logging(Some(
+            [setup(true), setup(false)].into_iter().flatten().collect(),
+        ))
         .build()
 }
 
@@ -179,7 +259,11 @@ mod tests {
     fn an_upgrade_goes_one_minor_version_at_a_time_and_never_back() {
         assert_eq!(
             steps("1.33", "1.36"),
-            Some(vec!["1.34".to_owned(), "1.35".to_owned(), "1.36".to_owned()])
+            Some(vec![
+                "1.34".to_owned(),
+                "1.35".to_owned(),
+                "1.36".to_owned()
+            ])
         );
         assert_eq!(steps("1.36", "1.36"), None);
         assert_eq!(steps("1.36", "1.35"), None);
@@ -191,6 +275,9 @@ mod tests {
         let setups = logging(&json!(["api"])).cluster_logging.expect("setups");
         assert_eq!(setups.len(), 2);
         assert_eq!(setups[0].types(), [LogType::Api]);
-        assert_eq!((setups[1].enabled(), setups[1].types().len()), (Some(false), 4));
+        assert_eq!(
+            (setups[1].enabled(), setups[1].types().len()),
+            (Some(false), 4)
+        );
     }
 }

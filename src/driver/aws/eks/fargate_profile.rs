@@ -13,7 +13,10 @@ use crate::port::provider::ProviderError;
 impl Eks<'_> {
     pub(super) async fn see_profile(&self, name: &str) -> Result<Option<Seen>, ProviderError> {
         let client = self.aws.eks().await;
-        let request = client.describe_fargate_profile().cluster_name(self.cluster).fargate_profile_name(name);
+        let request = client
+            .describe_fargate_profile()
+            .cluster_name(self.cluster)
+            .fargate_profile_name(name);
         let found = match request.send().await {
             Ok(answer) => answer.fargate_profile,
             Err(error) if code(&error) == "ResourceNotFoundException" => None,
@@ -22,8 +25,13 @@ impl Eks<'_> {
                 return Err(failed("eks:DescribeFargateProfile", what, &error));
             }
         };
-        let Some(profile) = found else { return Ok(None) };
-        let namespaces = profile.selectors().iter().filter_map(FargateProfileSelector::namespace);
+        let Some(profile) = found else {
+            return Ok(None);
+        };
+        let namespaces = profile
+            .selectors()
+            .iter()
+            .filter_map(FargateProfileSelector::namespace);
         let namespaces: Vec<String> = namespaces.map(str::to_owned).collect();
         let settings = Settings::from([
             ("namespaces".to_owned(), sorted(&namespaces)),
@@ -32,16 +40,26 @@ impl Eks<'_> {
         ]);
         Ok(Some(Seen {
             settings,
-            status: profile.status().map_or_else(String::new, |status| status.as_str().to_owned()),
+            status: profile
+                .status()
+                .map_or_else(String::new, |status| status.as_str().to_owned()),
             marks: profile.tags().cloned().unwrap_or_default(),
             arn: profile.fargate_profile_arn().unwrap_or_default().to_owned(),
             issues: Vec::new(),
         }))
     }
 
-    pub(super) async fn create_profile(&self, scope: &Scope, wanted: &Resource) -> Result<(), Refused> {
+    pub(super) async fn create_profile(
+        &self,
+        scope: &Scope,
+        wanted: &Resource,
+    ) -> Result<(), Refused> {
         let settings = &wanted.settings;
-        let selector = |namespace: String| FargateProfileSelector::builder().namespace(namespace).build();
+        let selector = |namespace: String| {
+            FargateProfileSelector::builder()
+                .namespace(namespace)
+                .build()
+        };
         let subnets = texts(settings.get("subnets"));
         let client = self.aws.eks().await;
         let request = client
@@ -49,15 +67,28 @@ impl Eks<'_> {
             .cluster_name(self.cluster)
             .fargate_profile_name(&wanted.key.name)
             .pod_execution_role_arn(text(settings.get("role")))
-            .set_selectors(Some(texts(settings.get("namespaces")).into_iter().map(selector).collect()))
+            .set_selectors(Some(
+                texts(settings.get("namespaces"))
+                    .into_iter()
+                    .map(selector)
+                    .collect(),
+            ))
             .set_subnets((!subnets.is_empty()).then_some(subnets))
             .set_tags(Some(all_tags(scope, settings)));
-        sent("eks:CreateFargateProfile", &format!("making {}", wanted.key), request.send().await).map(drop)
+        sent(
+            "eks:CreateFargateProfile",
+            &format!("making {}", wanted.key),
+            request.send().await,
+        )
+        .map(drop)
     }
 
     pub(super) async fn delete_profile(&self, name: &str) -> Result<(), Refused> {
         let client = self.aws.eks().await;
-        let request = client.delete_fargate_profile().cluster_name(self.cluster).fargate_profile_name(name);
+        let request = client
+            .delete_fargate_profile()
+            .cluster_name(self.cluster)
+            .fargate_profile_name(name);
         let what = format!("deleting Fargate profile {name}");
         sent("eks:DeleteFargateProfile", &what, request.send().await).map(drop)
     }

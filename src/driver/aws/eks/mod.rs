@@ -28,7 +28,10 @@ use crate::port::provider::ProviderError;
 fn marks(scope: &Scope) -> [(String, String); 2] {
     [
         ("shipit.dev/project".to_owned(), scope.project.to_string()),
-        ("shipit.dev/environment".to_owned(), scope.environment.to_string()),
+        (
+            "shipit.dev/environment".to_owned(),
+            scope.environment.to_string(),
+        ),
     ]
 }
 
@@ -41,8 +44,10 @@ fn own_tags(tags: Option<&HashMap<String, String>>) -> Value {
 }
 
 fn all_tags(scope: &Scope, settings: &Settings) -> HashMap<String, String> {
-    let mut tags: HashMap<String, String> =
-        settings.get("tags").and_then(|tags| serde_json::from_value(tags.clone()).ok()).unwrap_or_default();
+    let mut tags: HashMap<String, String> = settings
+        .get("tags")
+        .and_then(|tags| serde_json::from_value(tags.clone()).ok())
+        .unwrap_or_default();
     tags.extend(marks(scope));
     tags
 }
@@ -55,7 +60,9 @@ fn sorted(items: &[String]) -> Value {
 
 fn texts(value: Option<&Value>) -> Vec<String> {
     let items = value.and_then(Value::as_array).into_iter().flatten();
-    items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    items
+        .filter_map(|item| item.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn text(value: Option<&Value>) -> String {
@@ -63,11 +70,18 @@ fn text(value: Option<&Value>) -> String {
 }
 
 fn number(value: Option<&Value>) -> i32 {
-    value.and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok()).unwrap_or(0)
+    value
+        .and_then(Value::as_i64)
+        .and_then(|number| i32::try_from(number).ok())
+        .unwrap_or(0)
 }
 
 fn refused(what: impl Into<String>, reason: impl Into<String>, help: &str) -> ProviderError {
-    ProviderError::Failed { what: what.into(), reason: reason.into(), help: help.to_owned() }
+    ProviderError::Failed {
+        what: what.into(),
+        reason: reason.into(),
+        help: help.to_owned(),
+    }
 }
 
 /// One thing of EKS as it is now: its settings, its status in Amazon's words and what it lacks, its tags and its
@@ -82,7 +96,10 @@ struct Seen {
 
 impl Seen {
     fn differs(&self, wanted: &Resource, setting: &str) -> bool {
-        wanted.settings.get(setting).is_some_and(|value| self.settings.get(setting) != Some(value))
+        wanted
+            .settings
+            .get(setting)
+            .is_some_and(|value| self.settings.get(setting) != Some(value))
     }
 
     /// Its status, and what it lacks.
@@ -94,7 +111,9 @@ impl Seen {
     }
 
     fn is_ours(&self, scope: &Scope) -> bool {
-        marks(scope).iter().all(|(key, value)| self.marks.get(key) == Some(value))
+        marks(scope)
+            .iter()
+            .all(|(key, value)| self.marks.get(key) == Some(value))
     }
 }
 
@@ -110,18 +129,29 @@ impl Eks<'_> {
         scope: &Scope,
         wanted: &[Resource],
     ) -> Result<Vec<ResourceFacts>, ProviderError> {
-        let each = wanted.iter().map(|resource| self.facts(resource.key.clone()));
+        let each = wanted
+            .iter()
+            .map(|resource| self.facts(resource.key.clone()));
         let mut found = futures_util::future::try_join_all(each).await?;
-        let is_there = match found.iter().find(|facts| facts.key.kind == ResourceKind::Cluster) {
+        let is_there = match found
+            .iter()
+            .find(|facts| facts.key.kind == ResourceKind::Cluster)
+        {
             Some(cluster) => cluster.settings.is_some(),
             None => self.see_cluster(self.cluster).await?.is_some(),
         };
         if is_there {
             found.extend(Box::pin(self.strays(scope, wanted)).await?);
         }
-        if found.iter().any(|facts| facts.key.kind == ResourceKind::AccessEntry) {
+        if found
+            .iter()
+            .any(|facts| facts.key.kind == ResourceKind::AccessEntry)
+        {
             let caller = self.caller().await?;
-            for facts in found.iter_mut().filter(|facts| facts.key.kind == ResourceKind::AccessEntry) {
+            for facts in found
+                .iter_mut()
+                .filter(|facts| facts.key.kind == ResourceKind::AccessEntry)
+            {
                 facts.is_callers = access_entry::is_same(&facts.key.name, &caller);
             }
         }
@@ -146,8 +176,8 @@ impl Eks<'_> {
     /// Who runs this, as Amazon knows them.
     async fn caller(&self) -> Result<String, ProviderError> {
         let answer = self.aws.sts().await.get_caller_identity().send().await;
-        let answer =
-            answer.map_err(|error| failed("sts:GetCallerIdentity", "asking who runs this", &error))?;
+        let answer = answer
+            .map_err(|error| failed("sts:GetCallerIdentity", "asking who runs this", &error))?;
         Ok(answer.arn().unwrap_or_default().to_owned())
     }
 
@@ -158,12 +188,18 @@ impl Eks<'_> {
             ResourceKind::FargateProfile => self.see_profile(&key.name).await,
             ResourceKind::Addon => self.see_addon(&key.name).await,
             ResourceKind::AccessEntry => self.see_entry(&key.name).await,
-            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => Ok(None),
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => {
+                Ok(None)
+            }
         }
     }
 
     /// What this environment made in the cluster and is not wanted any more.
-    async fn strays(&self, scope: &Scope, wanted: &[Resource]) -> Result<Vec<ResourceFacts>, ProviderError> {
+    async fn strays(
+        &self,
+        scope: &Scope,
+        wanted: &[Resource],
+    ) -> Result<Vec<ResourceFacts>, ProviderError> {
         let has = |kind| wanted.iter().any(|resource| resource.key.kind == kind);
         let (profiles, groups, addons, entries) = tokio::try_join!(
             self.profiles(),
@@ -171,7 +207,11 @@ impl Eks<'_> {
             self.addons(has(ResourceKind::Addon)),
             self.entries(has(ResourceKind::AccessEntry)),
         )?;
-        let named = |kind, names: Vec<String>| names.into_iter().map(move |name| ResourceKey { kind, name });
+        let named = |kind, names: Vec<String>| {
+            names
+                .into_iter()
+                .map(move |name| ResourceKey { kind, name })
+        };
         let mut keys: Vec<ResourceKey> = named(ResourceKind::FargateProfile, profiles)
             .chain(named(ResourceKind::NodeGroup, groups))
             .chain(named(ResourceKind::Addon, addons))
@@ -180,35 +220,53 @@ impl Eks<'_> {
         keys.retain(|key| !wanted.iter().any(|resource| resource.key == *key));
         let seen = futures_util::future::try_join_all(keys.iter().map(|key| self.see(key))).await?;
         let strays = keys.into_iter().zip(seen).filter(|(_, seen)| {
-            seen.as_ref().is_some_and(|seen| seen.is_ours(scope) && seen.status != "DELETING")
+            seen.as_ref()
+                .is_some_and(|seen| seen.is_ours(scope) && seen.status != "DELETING")
         });
-        Ok(strays.map(|(key, seen)| ResourceFacts { wanted: false, ..facts(key, seen) }).collect())
+        Ok(strays
+            .map(|(key, seen)| ResourceFacts {
+                wanted: false,
+                ..facts(key, seen)
+            })
+            .collect())
     }
 
     async fn profiles(&self) -> Result<Vec<String>, ProviderError> {
         let client = self.aws.eks().await;
-        let pages = client.list_fargate_profiles().cluster_name(self.cluster).into_paginator();
+        let pages = client
+            .list_fargate_profiles()
+            .cluster_name(self.cluster)
+            .into_paginator();
         let names: Result<Vec<String>, _> = pages.items().send().collect().await;
         self.listed("eks:ListFargateProfiles", names)
     }
 
     async fn groups(&self) -> Result<Vec<String>, ProviderError> {
         let client = self.aws.eks().await;
-        let pages = client.list_nodegroups().cluster_name(self.cluster).into_paginator();
+        let pages = client
+            .list_nodegroups()
+            .cluster_name(self.cluster)
+            .into_paginator();
         let names: Result<Vec<String>, _> = pages.items().send().collect().await;
         self.listed("eks:ListNodegroups", names)
     }
 
     async fn addons(&self, wanted: bool) -> Result<Vec<String>, ProviderError> {
         let client = self.aws.eks().await;
-        let pages = client.list_addons().cluster_name(self.cluster).into_paginator();
+        let pages = client
+            .list_addons()
+            .cluster_name(self.cluster)
+            .into_paginator();
         let names: Result<Vec<String>, _> = pages.items().send().collect().await;
         self.listed("eks:ListAddons", or_none(names, wanted))
     }
 
     async fn entries(&self, wanted: bool) -> Result<Vec<String>, ProviderError> {
         let client = self.aws.eks().await;
-        let pages = client.list_access_entries().cluster_name(self.cluster).into_paginator();
+        let pages = client
+            .list_access_entries()
+            .cluster_name(self.cluster)
+            .into_paginator();
         let names: Result<Vec<String>, _> = pages.items().send().collect().await;
         self.listed("eks:ListAccessEntries", or_none(names, wanted))
     }
@@ -225,7 +283,11 @@ impl Eks<'_> {
         match names {
             Err(error) if code(&error) == "ResourceNotFoundException" => Ok(Vec::new()),
             names => names.map_err(|error| {
-                failed(action, format!("listing what cluster {} has", self.cluster), &error)
+                failed(
+                    action,
+                    format!("listing what cluster {} has", self.cluster),
+                    &error,
+                )
             }),
         }
     }
@@ -240,7 +302,12 @@ impl Eks<'_> {
         let key = &wanted.key;
         let mut seen = self.settled(key, waiting).await?;
         // A run that was killed between the two halves has made the new one already.
-        let is_old = |seen: &Seen| wanted.settings.iter().any(|(name, _)| seen.differs(wanted, name));
+        let is_old = |seen: &Seen| {
+            wanted
+                .settings
+                .iter()
+                .any(|(name, _)| seen.differs(wanted, name))
+        };
         if replace && seen.as_ref().is_some_and(is_old) {
             self.withdraw(key, waiting).await?;
             seen = None;
@@ -249,7 +316,9 @@ impl Eks<'_> {
             None => {
                 (waiting.progress)(&format!("making {key}; Amazon takes its time"));
                 let what = format!("making {key}");
-                waiting.while_busy(&what, || self.create(scope, wanted)).await?;
+                waiting
+                    .while_busy(&what, || self.create(scope, wanted))
+                    .await?;
                 let seen = self.until_there(key, waiting).await?;
                 // An entry is made without its policies.
                 if key.kind == ResourceKind::AccessEntry {
@@ -261,7 +330,11 @@ impl Eks<'_> {
         }
     }
 
-    pub async fn withdraw(&self, key: &ResourceKey, waiting: Waiting<'_>) -> Result<(), ProviderError> {
+    pub async fn withdraw(
+        &self,
+        key: &ResourceKey,
+        waiting: Waiting<'_>,
+    ) -> Result<(), ProviderError> {
         let what = format!("deleting {key}");
         waiting.while_busy(&what, || self.delete(key)).await?;
         self.until_gone(key, waiting).await
@@ -280,7 +353,10 @@ impl Eks<'_> {
                 let help = "delete it by hand, if that is what you want";
                 let reason = "shipit does not delete what holds everything else";
                 let error = refused(format!("deleting {key}"), reason, help);
-                Err(Refused { code: String::new(), error })
+                Err(Refused {
+                    code: String::new(),
+                    error,
+                })
             }
         };
         match deleted {
@@ -296,14 +372,18 @@ impl Eks<'_> {
             ResourceKind::FargateProfile => self.create_profile(scope, wanted).await,
             ResourceKind::Addon => self.create_addon(scope, wanted).await,
             ResourceKind::AccessEntry => self.create_entry(scope, wanted).await,
-            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => Ok(()),
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => {
+                Ok(())
+            }
         };
         match created {
             // A run that was killed has made it; its settings were looked at already.
-            Err(refused) if refused.code == "ResourceInUseException" => match self.see(&wanted.key).await {
-                Ok(Some(_)) => Ok(()),
-                _ => Err(refused),
-            },
+            Err(refused) if refused.code == "ResourceInUseException" => {
+                match self.see(&wanted.key).await {
+                    Ok(Some(_)) => Ok(()),
+                    _ => Err(refused),
+                }
+            }
             other => other,
         }
     }
@@ -328,19 +408,42 @@ impl Eks<'_> {
     }
 
     /// Makes the tags what they should be.
-    async fn tag(&self, scope: &Scope, wanted: &Resource, seen: &Seen) -> Result<(), ProviderError> {
+    async fn tag(
+        &self,
+        scope: &Scope,
+        wanted: &Resource,
+        seen: &Seen,
+    ) -> Result<(), ProviderError> {
         let client = self.aws.eks().await;
         let what = format!("tagging {}", wanted.key);
         let tags = all_tags(scope, &wanted.settings);
-        let old = seen.settings.get("tags").and_then(Value::as_object).into_iter().flatten();
-        let gone: Vec<String> =
-            old.map(|(key, _)| key.clone()).filter(|key| !tags.contains_key(key)).collect();
+        let old = seen
+            .settings
+            .get("tags")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        let gone: Vec<String> = old
+            .map(|(key, _)| key.clone())
+            .filter(|key| !tags.contains_key(key))
+            .collect();
         if !gone.is_empty() {
-            let sent = client.untag_resource().resource_arn(&seen.arn).set_tag_keys(Some(gone)).send().await;
+            let sent = client
+                .untag_resource()
+                .resource_arn(&seen.arn)
+                .set_tag_keys(Some(gone))
+                .send()
+                .await;
             sent.map_err(|error| failed("eks:UntagResource", &what, &error))?;
         }
-        let sent = client.tag_resource().resource_arn(&seen.arn).set_tags(Some(tags)).send().await;
-        sent.map(drop).map_err(|error| failed("eks:TagResource", &what, &error))
+        let sent = client
+            .tag_resource()
+            .resource_arn(&seen.arn)
+            .set_tags(Some(tags))
+            .send()
+            .await;
+        sent.map(drop)
+            .map_err(|error| failed("eks:TagResource", &what, &error))
     }
 }
 
@@ -360,7 +463,9 @@ fn facts(key: ResourceKey, seen: Option<Seen>) -> ResourceFacts {
     let mut facts = ResourceFacts::absent(key);
     if let Some(seen) = seen.filter(|seen| seen.status != "DELETING") {
         if seen.status.ends_with("FAILED") || seen.status == "DEGRADED" {
-            facts.notes.push(format!("it is {} at Amazon", seen.words()));
+            facts
+                .notes
+                .push(format!("it is {} at Amazon", seen.words()));
         }
         facts.settings = Some(seen.settings);
     }

@@ -49,12 +49,19 @@ impl Waiting<'_> {
                 other => return other.map_err(|refused| refused.error),
             }
         }
-        Err(ProviderError::Timeout { what: what.to_owned(), minutes: POLL.as_secs() * BUSY as u64 / 60 })
+        Err(ProviderError::Timeout {
+            what: what.to_owned(),
+            minutes: POLL.as_secs() * BUSY as u64 / 60,
+        })
     }
 }
 
 const fn patience(kind: ResourceKind) -> Duration {
-    if matches!(kind, ResourceKind::Addon) { addon::PATIENCE } else { PATIENCE }
+    if matches!(kind, ResourceKind::Addon) {
+        addon::PATIENCE
+    } else {
+        PATIENCE
+    }
 }
 
 /// A request that Amazon refused, by its code.
@@ -64,11 +71,18 @@ pub(super) struct Refused {
 }
 
 /// Keeps the code of what is refused: `action` is the permission that it needs.
-pub(super) fn sent<T, E>(action: &str, what: &str, answer: Result<T, SdkError<E>>) -> Result<T, Refused>
+pub(super) fn sent<T, E>(
+    action: &str,
+    what: &str,
+    answer: Result<T, SdkError<E>>,
+) -> Result<T, Refused>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    answer.map_err(|error| Refused { code: code(&error).to_owned(), error: failed(action, what, &error) })
+    answer.map_err(|error| Refused {
+        code: code(&error).to_owned(),
+        error: failed(action, what, &error),
+    })
 }
 
 impl Eks<'_> {
@@ -95,13 +109,24 @@ impl Eks<'_> {
         seen: Option<&Seen>,
         waiting: Waiting<'_>,
     ) -> Result<(), ProviderError> {
-        let (limit, status) = (patience(key.kind), seen.map_or_else(|| "not there".to_owned(), Seen::words));
+        let (limit, status) = (
+            patience(key.kind),
+            seen.map_or_else(|| "not there".to_owned(), Seen::words),
+        );
         if begun.elapsed() > limit {
             let what = format!("{key}, which is {status},");
-            return Err(ProviderError::Timeout { what, minutes: limit.as_secs() / 60 });
+            return Err(ProviderError::Timeout {
+                what,
+                minutes: limit.as_secs() / 60,
+            });
         }
-        (waiting.progress)(&format!("{key} is {status} ({} s)", begun.elapsed().as_secs()));
-        waiting.pause((begun.elapsed() / 2).clamp(Duration::from_secs(1), POLL)).await
+        (waiting.progress)(&format!(
+            "{key} is {status} ({} s)",
+            begun.elapsed().as_secs()
+        ));
+        waiting
+            .pause((begun.elapsed() / 2).clamp(Duration::from_secs(1), POLL))
+            .await
     }
 
     pub(super) async fn until_there(
@@ -118,7 +143,9 @@ impl Eks<'_> {
                     Self::wait(key, &begun, Some(&seen), waiting).await?;
                 }
                 seen => {
-                    let status = seen.as_ref().map_or_else(|| "not there".to_owned(), Seen::words);
+                    let status = seen
+                        .as_ref()
+                        .map_or_else(|| "not there".to_owned(), Seen::words);
                     let help = "look at it in Amazon's console: it says why";
                     return Err(refused(key.to_string(), format!("it is {status}"), help));
                 }
@@ -135,7 +162,11 @@ impl Eks<'_> {
         while let Some(seen) = self.see(key).await? {
             if seen.status.ends_with("FAILED") {
                 let help = "look at it in Amazon's console";
-                return Err(refused(key.to_string(), format!("it is {}", seen.words()), help));
+                return Err(refused(
+                    key.to_string(),
+                    format!("it is {}", seen.words()),
+                    help,
+                ));
             }
             Self::wait(key, &begun, Some(&seen), waiting).await?;
         }

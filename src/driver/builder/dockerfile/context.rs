@@ -35,7 +35,12 @@ pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, B
                 && !(is_folder && !path.as_os_str().is_empty() && pruned.leaves_out_all(path))
         })
         .build();
-    collect(&context, walk, "leave the others out with `.dockerignore`", |path| !rules.leaves_out(path))
+    collect(
+        &context,
+        walk,
+        "leave the others out with `.dockerignore`",
+        |path| !rules.leaves_out(path),
+    )
 }
 
 /// `Dockerfile.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
@@ -69,7 +74,11 @@ pub(super) fn archive(
         if path == Path::new(&name) {
             continue;
         }
-        for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+        for folder in path
+            .ancestors()
+            .skip(1)
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             folders.insert(folder.to_path_buf());
         }
         let from = context.join(&path);
@@ -93,6 +102,12 @@ pub(super) fn archive(
 /// A Dockerfile outside of the context comes into it under a name of its own.
 fn name(dockerfile: &Path) -> String {
     let inside = clean(dockerfile);
-    let plain = inside.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if plain { inside.to_string_lossy().into_owned() } else { ".shipit.Dockerfile".to_owned() }
+    let plain = inside
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)));
+    if plain {
+        inside.to_string_lossy().into_owned()
+    } else {
+        ".shipit.Dockerfile".to_owned()
+    }
 }

@@ -41,15 +41,22 @@ impl Ignore {
             };
             let itself = glob(&pattern).map_err(invalid)?;
             let below = glob(&format!("{pattern}/**")).map_err(invalid)?;
-            rules.push(Rule { keep, itself, below });
+            rules.push(Rule {
+                keep,
+                itself,
+                below,
+            });
         }
         Ok(Self { rules })
     }
 
     /// Whether a path, relative to the context, is left out.
     pub fn leaves_out(&self, path: &Path) -> bool {
-        let last =
-            self.rules.iter().rev().find(|rule| rule.itself.is_match(path) || rule.below.is_match(path));
+        let last = self
+            .rules
+            .iter()
+            .rev()
+            .find(|rule| rule.itself.is_match(path) || rule.below.is_match(path));
         last.is_some_and(|rule| !rule.keep)
     }
 
@@ -74,7 +81,10 @@ fn clean(pattern: &str) -> String {
 }
 
 fn glob(pattern: &str) -> Result<GlobMatcher, globset::Error> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build()?;
+    let glob = GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()?;
     Ok(glob.compile_matcher())
 }
 
@@ -83,7 +93,9 @@ mod tests {
     use super::*;
 
     fn kept(text: &str, path: &str) -> bool {
-        !Ignore::parse(text, Path::new(".dockerignore")).expect("patterns").leaves_out(Path::new(path))
+        !Ignore::parse(text, Path::new(".dockerignore"))
+            .expect("patterns")
+            .leaves_out(Path::new(path))
     }
 
     #[test]
@@ -91,7 +103,10 @@ mod tests {
         assert!(!kept("*.md", "README.md"));
         assert!(kept("*.md", "docs/README.md"), "no folder between");
         assert!(!kept("**/*.md", "docs/a/README.md"));
-        assert!(!kept("**/*.md", "README.md"), "no folder at all is some folders");
+        assert!(
+            !kept("**/*.md", "README.md"),
+            "no folder at all is some folders"
+        );
         assert!(!kept("/node_modules/", "node_modules/a/b.js"));
         assert!(kept("node_modules", "web/node_modules/a.js"));
         assert!(!kept("*/temp*", "a/temporary/x"));
@@ -106,12 +121,17 @@ mod tests {
         assert!(!kept(text, "other"));
         assert!(kept(text, "README-all.md"));
         assert!(!kept(text, "README-secret.md"));
-        assert!(!kept("!app\n*", "app"), "an exception that comes first is none");
+        assert!(
+            !kept("!app\n*", "app"),
+            "an exception that comes first is none"
+        );
     }
 
     #[test]
     fn a_bad_pattern_is_named_with_its_line() {
-        let error = Ignore::parse("a\n[z", Path::new(".dockerignore")).expect_err("not closed").to_string();
+        let error = Ignore::parse("a\n[z", Path::new(".dockerignore"))
+            .expect_err("not closed")
+            .to_string();
         assert!(error.starts_with(".dockerignore:2:"), "{error}");
     }
 }

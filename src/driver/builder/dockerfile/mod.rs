@@ -50,9 +50,14 @@ fn dockerfile(spec: &BuildSpec) -> Result<&DockerfileSpec, BuildError> {
 
 fn read(root: &Path, spec: &DockerfileSpec) -> Result<Text, BuildError> {
     let path = root.join(&spec.context).join(&spec.dockerfile);
-    let size = std::fs::metadata(&path).map_err(io("reading", &path))?.len();
+    let size = std::fs::metadata(&path)
+        .map_err(io("reading", &path))?
+        .len();
     if size > LIMIT {
-        let reason = format!("{} has {size} bytes: no Dockerfile is that large", path.display());
+        let reason = format!(
+            "{} has {size} bytes: no Dockerfile is that large",
+            path.display()
+        );
         return Err(BuildError::Invalid { reason });
     }
     let text = std::fs::read_to_string(&path).map_err(io("reading", &path))?;
@@ -64,11 +69,20 @@ fn read(root: &Path, spec: &DockerfileSpec) -> Result<Text, BuildError> {
 impl Builder for Dockerfile {
     async fn bases(&self, root: &Path, spec: &BuildSpec) -> Result<Vec<String>, BuildError> {
         let text = read(root, dockerfile(spec)?)?;
-        let names: BTreeSet<String> = text.externals.into_iter().map(|external| external.name).collect();
+        let names: BTreeSet<String> = text
+            .externals
+            .into_iter()
+            .map(|external| external.name)
+            .collect();
         Ok(names.into_iter().collect())
     }
 
-    async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError> {
+    async fn inputs(
+        &self,
+        root: &Path,
+        spec: &BuildSpec,
+        bases: &Bases,
+    ) -> Result<Inputs, BuildError> {
         let spec = dockerfile(spec)?;
         inputs(root, spec, &read(root, spec)?, bases).await
     }
@@ -81,18 +95,35 @@ impl Builder for Dockerfile {
     ) -> Result<Built, BuildError> {
         let spec = dockerfile(&request.spec)?;
         let text = read(&request.root, spec)?;
-        unmoved(request, &inputs(&request.root, spec, &text, &request.bases).await?)?;
+        unmoved(
+            request,
+            &inputs(&request.root, spec, &text, &request.bases).await?,
+        )?;
         let sent = Sent::prepare(request, spec, &text).await?;
         let mut images = Vec::new();
         for platform in asked(&spec.platforms) {
             if !spec.platforms.is_empty() {
                 progress(&format!("for {platform}:"));
             }
-            let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
-            let built = build(request, spec, &sent, &platform, folder.path(), progress, cancel).await;
+            let folder =
+                tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
+            let built = build(
+                request,
+                spec,
+                &sent,
+                &platform,
+                folder.path(),
+                progress,
+                cancel,
+            )
+            .await;
             let id = built.map_err(|error| explained(error, &text, spec, &platform))?;
             let export = save(spec.tool, &id, folder.path());
-            let export = command::Line { vector: &export, folder: folder.path(), env: &BTreeMap::new() };
+            let export = command::Line {
+                vector: &export,
+                folder: folder.path(),
+                env: &BTreeMap::new(),
+            };
             command::run(&export, an_hour(), progress, cancel).await?;
             let (request, text, wanted) = (request.clone(), text.clone(), platform.clone());
             let image = blocking(move || finish(&request, &text, &wanted, folder)).await?;
@@ -113,7 +144,11 @@ struct Sent {
 }
 
 impl Sent {
-    async fn prepare(request: &BuildRequest, spec: &DockerfileSpec, text: &Text) -> Result<Self, BuildError> {
+    async fn prepare(
+        request: &BuildRequest,
+        spec: &DockerfileSpec,
+        text: &Text,
+    ) -> Result<Self, BuildError> {
         let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
         let pinned = text.pinned(&request.bases);
         let (root, spec) = (request.root.clone(), spec.clone());
@@ -161,7 +196,13 @@ async fn inputs(
         let files = hash_all(&root.join(&spec.context), &paths)?;
         let secrets: Vec<&String> = spec.secrets.keys().collect();
         let what = (
-            (spec.tool, &spec.dockerfile, &spec.target, &spec.args, &spec.labels),
+            (
+                spec.tool,
+                &spec.dockerfile,
+                &spec.target,
+                &spec.args,
+                &spec.labels,
+            ),
             (secrets, &whole, &digests, &files, std::env::consts::ARCH),
         );
         let hash = if spec.platforms.is_empty() {
@@ -169,26 +210,45 @@ async fn inputs(
         } else {
             ContentHash::of_json(&(what, &spec.platforms))
         };
-        Ok(Inputs { hash, files, bases: digests })
+        Ok(Inputs {
+            hash,
+            files,
+            bases: digests,
+        })
     })
     .await
 }
 
 /// Whether the image can be made for every platform that is named, as far as that is known beforehand.
-async fn for_platforms(spec: &DockerfileSpec, text: &Text, bases: &Bases) -> Result<(), BuildError> {
+async fn for_platforms(
+    spec: &DockerfileSpec,
+    text: &Text,
+    bases: &Bases,
+) -> Result<(), BuildError> {
     if spec.tool == Tool::Docker && !buildkit(spec).await? {
         return Err(needs_buildkit("`platforms`"));
     }
-    let Some((name, found)) = base(text, spec, bases) else { return Ok(()) };
-    let lacks = spec.platforms.iter().find(|platform| !found.images.contains_key(platform));
+    let Some((name, found)) = base(text, spec, bases) else {
+        return Ok(());
+    };
+    let lacks = spec
+        .platforms
+        .iter()
+        .find(|platform| !found.images.contains_key(platform));
     lacks.map_or(Ok(()), |platform| Err(image::no_base_for(name, platform)))
 }
 
 /// Where the image starts from, when that is an image that was found for the platform that is built for; and what it is
 /// called.
-fn base<'a>(text: &'a Text, spec: &DockerfileSpec, bases: &'a Bases) -> Option<(&'a str, &'a BaseImages)> {
+fn base<'a>(
+    text: &'a Text,
+    spec: &DockerfileSpec,
+    bases: &'a Bases,
+) -> Option<(&'a str, &'a BaseImages)> {
     let external = text.base(spec.target.as_deref())?;
-    bases.get(&external.name).map(|base| (external.name.as_str(), base))
+    bases
+        .get(&external.name)
+        .map(|base| (external.name.as_str(), base))
 }
 
 fn finish(
@@ -198,8 +258,15 @@ fn finish(
     folder: TempDir,
 ) -> Result<BuiltImage, BuildError> {
     let spec = dockerfile(&request.spec)?;
-    let bases = request.bases.values().filter_map(|base| base.images.get(platform));
-    let mut made = unpack::read(folder.path(), &bases.collect::<Vec<_>>(), &image::created(request))?;
+    let bases = request
+        .bases
+        .values()
+        .filter_map(|base| base.images.get(platform));
+    let mut made = unpack::read(
+        folder.path(),
+        &bases.collect::<Vec<_>>(),
+        &image::created(request),
+    )?;
     if !spec.platforms.is_empty() {
         // buildah takes cached layers of `FROM scratch` from a build for another platform, with what they say of it.
         if text.base(spec.target.as_deref()).is_none() {
@@ -241,14 +308,19 @@ async fn build(
     let secrets = Secrets::write(request)?;
     let mut vector = words(spec, sent, platform, folder);
     for (id, file) in &secrets.files {
-        vector.extend(["--secret".to_owned(), format!("id={id},src={}", file.display())]);
+        vector.extend([
+            "--secret".to_owned(),
+            format!("id={id},src={}", file.display()),
+        ]);
     }
     let mut stdin = Stdio::null();
     let mut env = BTreeMap::new();
     match spec.tool {
         Tool::Docker => {
             let archive = sent.archive();
-            stdin = std::fs::File::open(&archive).map_err(io("reading", &archive))?.into();
+            stdin = std::fs::File::open(&archive)
+                .map_err(io("reading", &archive))?
+                .into();
             vector.push("-".to_owned());
             let buildkit = buildkit(spec).await?;
             if !buildkit && !spec.secrets.is_empty() {
@@ -260,7 +332,11 @@ async fn build(
         }
         Tool::Buildah => vector.push(sent.context().display().to_string()),
     }
-    let line = command::Line { vector: &vector, folder, env: &env };
+    let line = command::Line {
+        vector: &vector,
+        folder,
+        env: &env,
+    };
     let progress = |line: &str| {
         if tells_something(line) {
             progress(line);
@@ -268,12 +344,17 @@ async fn build(
     };
     command::run_with(&line, stdin, spec.within, &progress, cancel).await?;
     let file = folder.join("id");
-    Ok(std::fs::read_to_string(&file).map_err(io("reading", &file))?.trim().to_owned())
+    Ok(std::fs::read_to_string(&file)
+        .map_err(io("reading", &file))?
+        .trim()
+        .to_owned())
 }
 
 /// BuildKit puts the hash of a step on a line of its own, and an empty line after each.
 fn tells_something(line: &str) -> bool {
-    let hash = line.strip_prefix('#').and_then(|rest| rest.split_once(" sha256:"));
+    let hash = line
+        .strip_prefix('#')
+        .and_then(|rest| rest.split_once(" sha256:"));
     let is_hash = hash.is_some_and(|(step, hash)| {
         step.chars().all(|c| c.is_ascii_digit()) && hash.chars().all(|c| c.is_ascii_hexdigit())
     });
@@ -287,7 +368,10 @@ fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path)
     match spec.tool {
         Tool::Docker => add("--file", sent.name.clone()),
         Tool::Buildah => {
-            add("--file", sent.context().join(&sent.name).display().to_string());
+            add(
+                "--file",
+                sent.context().join(&sent.name).display().to_string(),
+            );
             add("--timestamp", context::TIME.to_string());
         }
     }
@@ -322,67 +406,146 @@ fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path)
 /// Whether Docker's command can build by BuildKit: since version 23 that is a plugin, which may not be there.
 async fn buildkit(spec: &DockerfileSpec) -> Result<bool, BuildError> {
     let version = asked_of(spec.tool, &["version", "--format", "{{.Client.Version}}"]).await?;
-    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    let major: u32 = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .unwrap_or(0);
     Ok(major < 23 || asked_of(spec.tool, &["buildx", "version"]).await.is_ok())
 }
 
 fn needs_buildkit(what: &str) -> BuildError {
     let help = "Docker's plugin for it is not there: install `docker-buildx`";
-    BuildError::Invalid { reason: format!("{what} need BuildKit, and {help}") }
+    BuildError::Invalid {
+        reason: format!("{what} need BuildKit, and {help}"),
+    }
 }
 
 fn save(tool: Tool, id: &str, folder: &Path) -> Vec<String> {
     let file = folder.join(unpack::ARCHIVE).display().to_string();
     let words: Vec<String> = match tool {
-        Tool::Docker => vec!["docker".into(), "save".into(), "--output".into(), file, id.into()],
-        Tool::Buildah => vec!["buildah".into(), "push".into(), id.into(), format!("docker-archive:{file}")],
+        Tool::Docker => vec![
+            "docker".into(),
+            "save".into(),
+            "--output".into(),
+            file,
+            id.into(),
+        ],
+        Tool::Buildah => vec![
+            "buildah".into(),
+            "push".into(),
+            id.into(),
+            format!("docker-archive:{file}"),
+        ],
     };
     words
 }
 
 /// An image that no registry has may be one that the tool made itself.
 async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> {
-    let looked = || format!("neither in its registry, if that answers, nor with {}", tool.command());
-    let missing = || BuildError::NoBase { reference: name.to_owned(), looked: looked() };
+    let looked = || {
+        format!(
+            "neither in its registry, if that answers, nor with {}",
+            tool.command()
+        )
+    };
+    let missing = || BuildError::NoBase {
+        reference: name.to_owned(),
+        looked: looked(),
+    };
     let id = match tool {
         Tool::Docker => asked_of(tool, &["image", "inspect", "--format", "{{.Id}}", name]).await,
         Tool::Buildah => {
-            asked_of(tool, &["inspect", "--type", "image", "--format", "{{.FromImageID}}", name]).await
+            asked_of(
+                tool,
+                &[
+                    "inspect",
+                    "--type",
+                    "image",
+                    "--format",
+                    "{{.FromImageID}}",
+                    name,
+                ],
+            )
+            .await
         }
     };
     let id = id.map_err(|_| missing())?;
-    let id = if id.starts_with("sha256:") { id } else { format!("sha256:{id}") };
+    let id = if id.starts_with("sha256:") {
+        id
+    } else {
+        format!("sha256:{id}")
+    };
     id.parse().map_err(|_| missing())
 }
 
 /// What a tool answers to a question.
 async fn asked_of(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
     let shown = || format!("{} {}", tool.command(), words.join(" "));
-    let output = Command::new(tool.command()).args(words).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = Command::new(tool.command())
+        .args(words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
     let limit = std::time::Duration::from_secs(30);
-    let late = |_| BuildError::Invalid { reason: format!("`{}` gave no answer in {limit:?}", shown()) };
+    let late = |_| BuildError::Invalid {
+        reason: format!("`{}` gave no answer in {limit:?}", shown()),
+    };
     let output = tokio::time::timeout(limit, output).await.map_err(late)?;
-    let output = output.map_err(|source| BuildError::Start { command: shown(), source })?;
+    let output = output.map_err(|source| BuildError::Start {
+        command: shown(),
+        source,
+    })?;
     if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr).lines().map(str::to_owned).collect();
-        return Err(BuildError::Command { command: shown(), status: output.status.to_string(), log });
+        let log = String::from_utf8_lossy(&output.stderr)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        return Err(BuildError::Command {
+            command: shown(),
+            status: output.status.to_string(),
+            log,
+        });
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// With the Dockerfile's line, where the output tells it.
-fn explained(error: BuildError, text: &Text, spec: &DockerfileSpec, platform: &Platform) -> BuildError {
-    let BuildError::Command { command, status, mut log } = error else { return error };
-    if *platform != Platform::own() && log.iter().any(|line| FOREIGN.iter().any(|said| line.contains(said))) {
+fn explained(
+    error: BuildError,
+    text: &Text,
+    spec: &DockerfileSpec,
+    platform: &Platform,
+) -> BuildError {
+    let BuildError::Command {
+        command,
+        status,
+        mut log,
+    } = error
+    else {
+        return error;
+    };
+    if *platform != Platform::own()
+        && log
+            .iter()
+            .any(|line| FOREIGN.iter().any(|said| line.contains(said)))
+    {
         log.push(format!(
             "this machine does not run programs for {platform}: install `qemu-user-static` and `binfmt-support`, build on a \
              machine that does, or let a stage `FROM --platform=$BUILDPLATFORM` make the files"
         ));
     }
     if let Some((line, step)) = text.failed_step(&log) {
-        log.push(format!("{}:{line}: {step}", clean(&spec.context.join(&spec.dockerfile)).display()));
+        log.push(format!(
+            "{}:{line}: {step}",
+            clean(&spec.context.join(&spec.dockerfile)).display()
+        ));
     }
-    BuildError::Command { command, status, log }
+    BuildError::Command {
+        command,
+        status,
+        log,
+    }
 }
 
 /// Secrets in files of their own, for as long as the build lasts; in memory where the machine has a place for it.
@@ -394,20 +557,34 @@ struct Secrets {
 impl Secrets {
     fn write(request: &BuildRequest) -> Result<Self, BuildError> {
         if request.secrets.is_empty() {
-            return Ok(Self { files: BTreeMap::new(), _folder: None });
+            return Ok(Self {
+                files: BTreeMap::new(),
+                _folder: None,
+            });
         }
         let memory = Path::new("/dev/shm");
-        let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let made = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
         let folder = made.map_err(io("making a folder in", memory))?;
         let mut files = BTreeMap::new();
         for (number, (id, value)) in request.secrets.iter().enumerate() {
             let path = folder.path().join(number.to_string());
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
             file.and_then(|mut file| file.write_all(value.expose().as_bytes()))
                 .map_err(io("writing", &path))?;
             files.insert(id.clone(), path);
         }
-        Ok(Self { files, _folder: Some(folder) })
+        Ok(Self {
+            files,
+            _folder: Some(folder),
+        })
     }
 }
 
@@ -417,12 +594,19 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_build_are_its_steps_and_what_they_say() {
-        for line in
-            ["#4 [1/3] COPY a /a", "#4 CACHED", "#5 0.2 sha256:abc is what it says", "STEP 1/2: FROM scratch"]
-        {
+        for line in [
+            "#4 [1/3] COPY a /a",
+            "#4 CACHED",
+            "#5 0.2 sha256:abc is what it says",
+            "STEP 1/2: FROM scratch",
+        ] {
             assert!(tells_something(line), "{line}");
         }
-        for line in ["", "  ", "#4 sha256:c40d381007f78fc1e047e161269cce70377f0d43bc2714730b2e1d402e927d3c"] {
+        for line in [
+            "",
+            "  ",
+            "#4 sha256:c40d381007f78fc1e047e161269cce70377f0d43bc2714730b2e1d402e927d3c",
+        ] {
             assert!(!tells_something(line), "{line}");
         }
     }

@@ -33,9 +33,14 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub fn parse(text: &str, file: &Path, args: &BTreeMap<String, String>) -> Result<Self, BuildError> {
-        let invalid =
-            |reason: String| BuildError::Invalid { reason: format!("{}: {reason}", file.display()) };
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        args: &BTreeMap<String, String>,
+    ) -> Result<Self, BuildError> {
+        let invalid = |reason: String| BuildError::Invalid {
+            reason: format!("{}: {reason}", file.display()),
+        };
         let read = parse_dockerfile::parse(text).map_err(|error| invalid(error.to_string()))?;
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         let mut stages: Vec<String> = Vec::new();
@@ -45,7 +50,9 @@ impl Text {
         for instruction in &read.instructions {
             starts.push(start(instruction));
             let mut outside = |image: &str, span: Option<Range<usize>>, stage: Option<usize>| {
-                if image == "scratch" || stages.iter().any(|known| known.eq_ignore_ascii_case(image)) {
+                if image == "scratch"
+                    || stages.iter().any(|known| known.eq_ignore_ascii_case(image))
+                {
                     return Ok(());
                 }
                 let name: Reference = image.parse().map_err(|error| {
@@ -54,7 +61,11 @@ impl Text {
                         span.as_ref().map_or(0, |span| line(text, span.start))
                     ))
                 })?;
-                externals.push(External { name: name.whole(), span, stage });
+                externals.push(External {
+                    name: name.whole(),
+                    span,
+                    stage,
+                });
                 Ok(())
             };
             match instruction {
@@ -69,8 +80,10 @@ impl Text {
                     let image = expand(&from.image.value, &values);
                     if image.is_empty() {
                         let line = line(text, from.image.span.start);
-                        let reason =
-                            format!("line {line}: `{}` is nothing without a value", from.image.value);
+                        let reason = format!(
+                            "line {line}: `{}` is nothing without a value",
+                            from.image.value
+                        );
                         return Err(invalid(format!("{reason}; give it under `args:`")));
                     }
                     outside(&image, Some(from.image.span.clone()), Some(started.len()))?;
@@ -87,7 +100,10 @@ impl Text {
                 }
                 Instruction::Run(run) => {
                     for mount in run.options.iter().filter(|flag| flag.name.value == "mount") {
-                        let value = mount.value.as_ref().map_or("", |value| value.value.as_ref());
+                        let value = mount
+                            .value
+                            .as_ref()
+                            .map_or("", |value| value.value.as_ref());
                         let from = value.split(',').find_map(|part| part.strip_prefix("from="));
                         if let Some(from) = from.filter(|from| from.parse::<usize>().is_err()) {
                             outside(from, None, None)?;
@@ -98,22 +114,38 @@ impl Text {
             }
         }
         let ends = starts.iter().skip(1).copied().chain([text.len()]);
-        let steps = starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect();
-        Ok(Self { externals, stages: started, steps, whole: text.to_owned() })
+        let steps = starts
+            .iter()
+            .copied()
+            .zip(ends)
+            .map(|(start, end)| start..end)
+            .collect();
+        Ok(Self {
+            externals,
+            stages: started,
+            steps,
+            whole: text.to_owned(),
+        })
     }
 
     /// The image that a stage starts from, through the stages between; the last stage without a target.
     pub fn base(&self, target: Option<&str>) -> Option<&External> {
         let named = |wanted: &str| {
             let by_name = |(name, _): &(Option<String>, String)| {
-                name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(wanted))
+                name.as_ref()
+                    .is_some_and(|name| name.eq_ignore_ascii_case(wanted))
             };
             self.stages.iter().rposition(by_name)
         };
         let last = self.stages.len().checked_sub(1)?;
-        let mut at = target.map_or(Some(last), |target| named(target).or_else(|| target.parse().ok()))?;
+        let mut at = target.map_or(Some(last), |target| {
+            named(target).or_else(|| target.parse().ok())
+        })?;
         loop {
-            let external = self.externals.iter().find(|external| external.stage == Some(at));
+            let external = self
+                .externals
+                .iter()
+                .find(|external| external.stage == Some(at));
             if external.is_some() {
                 return external;
             }
@@ -129,7 +161,9 @@ impl Text {
         for external in self.externals.iter().rev() {
             if let (Some(span), Some(base)) = (&external.span, bases.get(&external.name)) {
                 let name: Option<Reference> = external.name.parse().ok();
-                let Some(name) = name.filter(|name| name.digest().is_none()) else { continue };
+                let Some(name) = name.filter(|name| name.digest().is_none()) else {
+                    continue;
+                };
                 let exact = format!("{}/{}@{}", name.registry(), name.repository(), base.digest);
                 pinned.replace_range(span.clone(), &exact);
             }
@@ -145,7 +179,12 @@ impl Text {
             let text = squeezed(&self.whole[(*span).clone()]);
             !wanted.is_empty() && text.starts_with(&wanted)
         })?;
-        let text = self.whole[found.clone()].lines().next().unwrap_or_default().trim().to_owned();
+        let text = self.whole[found.clone()]
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
         Some((line(&self.whole, found.start), text))
     }
 }
@@ -154,7 +193,10 @@ impl Text {
 /// ` > [2/3] RUN x:` (BuildKit).
 fn step(line: &str) -> Option<&str> {
     let line = line.trim();
-    if let Some(rest) = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP ")) {
+    if let Some(rest) = line
+        .strip_prefix("Step ")
+        .or_else(|| line.strip_prefix("STEP "))
+    {
         return rest.split_once(':').map(|(_, step)| step.trim());
     }
     let rest = line.strip_prefix("> [")?;
@@ -164,7 +206,9 @@ fn step(line: &str) -> Option<&str> {
 
 /// Without blanks and line continuations, which every tool writes in its own way.
 fn squeezed(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
     lines
         .flat_map(|line| line.trim_end().trim_end_matches('\\').chars())
         .filter(|c| !c.is_whitespace())
@@ -176,7 +220,11 @@ fn line(text: &str, at: usize) -> usize {
 }
 
 fn flag<'a>(flags: &'a [Flag<'_>], name: &str) -> Option<&'a UnescapedString<'a>> {
-    flags.iter().find(|flag| flag.name.value == name)?.value.as_ref()
+    flags
+        .iter()
+        .find(|flag| flag.name.value == name)?
+        .value
+        .as_ref()
 }
 
 fn start(instruction: &Instruction<'_>) -> usize {
@@ -213,7 +261,9 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
             out.push_str(&braced(&rest[1..=end], values));
             rest = &rest[end + 2..];
         } else {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len());
             out.push_str(values.get(&rest[..end]).map_or("", String::as_str));
             rest = &rest[end..];
         }
@@ -242,31 +292,57 @@ mod tests {
     const TEXT: &str = "ARG VERSION=12\nARG BASE=debian\nFROM ${BASE}:${VERSION} AS build\nRUN make \\\n    # why\n    all\nFROM build AS test\nRUN ./test\nFROM localhost:5000/runtime/static:1\nCOPY --from=build /a /a\nCOPY --from=busybox:1 /bin/sh /sh\nCOPY --from=0 /b /b\nFROM scratch\n";
 
     fn read(args: &[(&str, &str)]) -> Text {
-        let args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let args = args
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Text::parse(TEXT, Path::new("Dockerfile"), &args).expect("a Dockerfile")
     }
 
     #[test]
     fn the_images_of_registries_are_found_and_the_stages_are_not() {
         let names = |text: &Text| -> Vec<String> {
-            text.externals.iter().map(|external| external.name.clone()).collect()
+            text.externals
+                .iter()
+                .map(|external| external.name.clone())
+                .collect()
         };
-        let wanted =
-            ["docker.io/library/debian:12", "localhost:5000/runtime/static:1", "docker.io/library/busybox:1"];
+        let wanted = [
+            "docker.io/library/debian:12",
+            "localhost:5000/runtime/static:1",
+            "docker.io/library/busybox:1",
+        ];
         assert_eq!(names(&read(&[])), wanted);
-        assert_eq!(names(&read(&[("VERSION", "13")]))[0], "docker.io/library/debian:13");
+        assert_eq!(
+            names(&read(&[("VERSION", "13")]))[0],
+            "docker.io/library/debian:13"
+        );
     }
 
     #[test]
     fn images_are_pinned_on_their_own_lines() {
         let digest = Digest::of(b"x");
-        let base = BaseImages { digest: digest.clone(), images: BTreeMap::new() };
+        let base = BaseImages {
+            digest: digest.clone(),
+            images: BTreeMap::new(),
+        };
         let text = read(&[]);
-        let bases = text.externals.iter().map(|external| (external.name.clone(), base.clone())).collect();
+        let bases = text
+            .externals
+            .iter()
+            .map(|external| (external.name.clone(), base.clone()))
+            .collect();
         let pinned = text.pinned(&bases);
-        assert!(pinned.contains(&format!("FROM docker.io/library/debian@{digest} AS build\n")), "{pinned}");
         assert!(
-            pinned.contains(&format!("COPY --from=docker.io/library/busybox@{digest} /bin/sh")),
+            pinned.contains(&format!(
+                "FROM docker.io/library/debian@{digest} AS build\n"
+            )),
+            "{pinned}"
+        );
+        assert!(
+            pinned.contains(&format!(
+                "COPY --from=docker.io/library/busybox@{digest} /bin/sh"
+            )),
             "{pinned}"
         );
         assert!(pinned.contains("FROM build AS test\n"), "{pinned}");
@@ -276,25 +352,44 @@ mod tests {
     #[test]
     fn a_stage_s_base_is_found_through_the_stages_between() {
         let base = |text: &str, target: Option<&str>| {
-            let text = Text::parse(text, Path::new("Dockerfile"), &BTreeMap::new()).expect("a Dockerfile");
+            let text =
+                Text::parse(text, Path::new("Dockerfile"), &BTreeMap::new()).expect("a Dockerfile");
             text.base(target).map(|external| external.name.clone())
         };
         let text = "FROM golang AS build\nFROM alpine AS other\nFROM build\n";
-        assert_eq!(base(text, None).as_deref(), Some("docker.io/library/golang:latest"));
-        assert_eq!(base(text, Some("Other")).as_deref(), Some("docker.io/library/alpine:latest"));
-        assert_eq!(base(text, Some("1")).as_deref(), Some("docker.io/library/alpine:latest"));
+        assert_eq!(
+            base(text, None).as_deref(),
+            Some("docker.io/library/golang:latest")
+        );
+        assert_eq!(
+            base(text, Some("Other")).as_deref(),
+            Some("docker.io/library/alpine:latest")
+        );
+        assert_eq!(
+            base(text, Some("1")).as_deref(),
+            Some("docker.io/library/alpine:latest")
+        );
         assert_eq!(base(TEXT, None), None, "nothing");
-        assert_eq!(base("FROM a AS a\nFROM a\n", None).as_deref(), Some("docker.io/library/a:latest"));
+        assert_eq!(
+            base("FROM a AS a\nFROM a\n", None).as_deref(),
+            Some("docker.io/library/a:latest")
+        );
     }
 
     #[test]
     fn a_failed_step_is_found_in_the_words_of_every_tool() {
         let text = read(&[]);
-        for said in
-            ["Step 2/9 : RUN make     all", "STEP 2/9: RUN make all", " > [build 2/2] RUN make     all:"]
-        {
+        for said in [
+            "Step 2/9 : RUN make     all",
+            "STEP 2/9: RUN make all",
+            " > [build 2/2] RUN make     all:",
+        ] {
             let log = vec!["before".to_owned(), said.to_owned(), "make: no".to_owned()];
-            assert_eq!(text.failed_step(&log), Some((4, "RUN make \\".to_owned())), "{said}");
+            assert_eq!(
+                text.failed_step(&log),
+                Some((4, "RUN make \\".to_owned())),
+                "{said}"
+            );
         }
         assert_eq!(text.failed_step(&["nothing".to_owned()]), None);
     }

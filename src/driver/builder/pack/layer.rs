@@ -36,7 +36,9 @@ pub(super) fn pack(
 
 /// `uid:gid` of every file: that of the image's user, so that the service may read its own files.
 fn owner(spec: &PackSpec) -> (u64, u64) {
-    let Some(user) = &spec.user else { return (0, 0) };
+    let Some(user) = &spec.user else {
+        return (0, 0);
+    };
     let (uid, gid) = user.split_once(':').unwrap_or((user, user));
     (uid.parse().unwrap_or(0), gid.parse().unwrap_or(0))
 }
@@ -63,17 +65,33 @@ fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, Bu
 
 /// A path in the image, without its leading slash.
 fn inside(to: &Path) -> Result<PathBuf, BuildError> {
-    let refused = |reason: &str| Err(BuildError::Copy { path: to.to_path_buf(), reason: reason.to_owned() });
-    let Ok(relative) = to.strip_prefix("/") else { return refused("a path in the image starts with `/`") };
-    if relative.components().any(|part| !matches!(part, Component::Normal(_))) {
+    let refused = |reason: &str| {
+        Err(BuildError::Copy {
+            path: to.to_path_buf(),
+            reason: reason.to_owned(),
+        })
+    };
+    let Ok(relative) = to.strip_prefix("/") else {
+        return refused("a path in the image starts with `/`");
+    };
+    if relative
+        .components()
+        .any(|part| !matches!(part, Component::Normal(_)))
+    {
         return refused("a path in the image has no `.` and no `..`");
     }
     Ok(relative.to_path_buf())
 }
 
 fn add_parents(entries: &mut BTreeMap<PathBuf, Source>, target: &Path) {
-    for parent in target.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-        entries.entry(parent.to_path_buf()).or_insert(Source::Folder);
+    for parent in target
+        .ancestors()
+        .skip(1)
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        entries
+            .entry(parent.to_path_buf())
+            .or_insert(Source::Folder);
     }
 }
 
@@ -86,7 +104,10 @@ fn add(
     if left_out.contains(&clean(from)) {
         return Ok(());
     }
-    let copy = |reason: String| BuildError::Copy { path: from.to_path_buf(), reason };
+    let copy = |reason: String| BuildError::Copy {
+        path: from.to_path_buf(),
+        reason,
+    };
     let meta = fs::symlink_metadata(from).map_err(|error| match error.kind() {
         std_io::ErrorKind::NotFound => {
             copy("is not there; did the build's command make it elsewhere?".to_owned())
@@ -100,7 +121,12 @@ fn add(
         for entry in fs::read_dir(from).map_err(io("reading", from))? {
             let entry = entry.map_err(io("reading", from))?;
             if entry.file_name() != ".git" {
-                add(entries, &entry.path(), &to.join(entry.file_name()), left_out)?;
+                add(
+                    entries,
+                    &entry.path(),
+                    &to.join(entry.file_name()),
+                    left_out,
+                )?;
             }
         }
     } else if meta.is_symlink() {
@@ -109,7 +135,9 @@ fn add(
     } else if meta.is_file() {
         entries.insert(to.to_path_buf(), Source::File(from.to_path_buf()));
     } else {
-        return Err(copy("is neither a file, a folder nor a link, and cannot be in an image".to_owned()));
+        return Err(copy(
+            "is neither a file, a folder nor a link, and cannot be in an image".to_owned(),
+        ));
     }
     Ok(())
 }

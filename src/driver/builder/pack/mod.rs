@@ -38,14 +38,20 @@ fn pack(spec: &BuildSpec) -> Result<&PackSpec, BuildError> {
 
 /// What the base of a specification that has one names: it must be there for every platform.
 fn named<'a>(spec: &PackSpec, bases: &'a Bases) -> Result<Option<&'a BaseImages>, BuildError> {
-    let Base::Image(reference) = &spec.base else { return Ok(None) };
+    let Base::Image(reference) = &spec.base else {
+        return Ok(None);
+    };
     let missing = || BuildError::NoBase {
         reference: reference.clone(),
         looked: "its registry does not have it".to_owned(),
     };
     let found = bases.get(reference).ok_or_else(missing)?;
-    let lacks = asked(&spec.platforms).into_iter().find(|platform| !found.images.contains_key(platform));
-    lacks.map_or(Ok(Some(found)), |platform| Err(image::no_base_for(reference, &platform)))
+    let lacks = asked(&spec.platforms)
+        .into_iter()
+        .find(|platform| !found.images.contains_key(platform));
+    lacks.map_or(Ok(Some(found)), |platform| {
+        Err(image::no_base_for(reference, &platform))
+    })
 }
 
 #[async_trait]
@@ -57,7 +63,12 @@ impl Builder for Pack {
         })
     }
 
-    async fn inputs(&self, root: &Path, spec: &BuildSpec, bases: &Bases) -> Result<Inputs, BuildError> {
+    async fn inputs(
+        &self,
+        root: &Path,
+        spec: &BuildSpec,
+        bases: &Bases,
+    ) -> Result<Inputs, BuildError> {
         let spec = pack(spec)?.clone();
         let base = named(&spec, bases)?.map(|base| base.digest.clone());
         let root = root.to_path_buf();
@@ -70,7 +81,12 @@ impl Builder for Pack {
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<Built, BuildError> {
-        unmoved(request, &self.inputs(&request.root, &request.spec, &request.bases).await?)?;
+        unmoved(
+            request,
+            &self
+                .inputs(&request.root, &request.spec, &request.bases)
+                .await?,
+        )?;
         let spec = pack(&request.spec)?;
         let mut images = Vec::new();
         for platform in asked(&spec.platforms) {
@@ -98,8 +114,11 @@ async fn one(
 ) -> Result<BuiltImage, BuildError> {
     if !spec.run.is_empty() {
         let folder = request.root.join(&spec.context);
-        let command =
-            command::Line { vector: &spec.run, folder: &folder, env: &variables(request, platform) };
+        let command = command::Line {
+            vector: &spec.run,
+            folder: &folder,
+            env: &variables(request, platform),
+        };
         command::run(&command, spec.within, progress, cancel).await?;
     }
     let (request, spec, platform) = (request.clone(), spec.clone(), platform.clone());
@@ -122,7 +141,13 @@ fn variables(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, St
         ("TARGETARCH".to_owned(), platform.architecture().to_owned()),
         ("TARGETVARIANT".to_owned(), variant),
     ]);
-    env.extend(request.source.commit.clone().map(|commit| ("SHIPIT_COMMIT".to_owned(), commit)));
+    env.extend(
+        request
+            .source
+            .commit
+            .clone()
+            .map(|commit| ("SHIPIT_COMMIT".to_owned(), commit)),
+    );
     env
 }
 
@@ -153,10 +178,13 @@ fn config(
 ) -> Result<Value, BuildError> {
     let created = image::created(request);
     let mut config = base_config(platform, base)?;
-    let step = json!({"created": created, "created_by": format!("shipit pack {}", spec.run.join(" "))});
+    let step =
+        json!({"created": created, "created_by": format!("shipit pack {}", spec.run.join(" "))});
     config.insert("created".to_owned(), json!(created));
     push(&mut config, "history", step);
-    let rootfs = config.entry("rootfs").or_insert_with(|| json!({"type": "layers", "diff_ids": []}));
+    let rootfs = config
+        .entry("rootfs")
+        .or_insert_with(|| json!({"type": "layers", "diff_ids": []}));
     if let Some(rootfs) = rootfs.as_object_mut() {
         push(rootfs, "diff_ids", json!(layer.diff_id));
     }
@@ -167,14 +195,20 @@ fn config(
     Ok(Value::Object(config))
 }
 
-fn base_config(platform: &Platform, base: Option<&BaseImage>) -> Result<Map<String, Value>, BuildError> {
+fn base_config(
+    platform: &Platform,
+    base: Option<&BaseImage>,
+) -> Result<Map<String, Value>, BuildError> {
     let Some(base) = base else {
         let mut fresh = json!({});
         image::set_platform(&mut fresh, platform);
         return Ok(fresh.as_object().cloned().unwrap_or_default());
     };
     let invalid = || BuildError::Invalid {
-        reason: format!("the base image {} has no readable configuration", base.digest),
+        reason: format!(
+            "the base image {} has no readable configuration",
+            base.digest
+        ),
     };
     serde_json::from_slice::<Value>(&base.config)
         .ok()
@@ -214,11 +248,21 @@ fn fill(runtime: &mut Map<String, Value>, spec: &PackSpec) {
 /// The base's variables, with the specification's over them.
 fn environment(base: Option<&Value>, spec: &PackSpec) -> Vec<String> {
     let base = base.and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut lines: Vec<String> = base.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect();
+    let mut lines: Vec<String> = base
+        .iter()
+        .filter_map(|line| line.as_str().map(str::to_owned))
+        .collect();
     if !lines.iter().any(|line| line.starts_with("PATH=")) {
         lines.push(PATH.to_owned());
     }
-    lines.retain(|line| line.split_once('=').is_none_or(|(name, _)| !spec.env.contains_key(name)));
-    lines.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
+    lines.retain(|line| {
+        line.split_once('=')
+            .is_none_or(|(name, _)| !spec.env.contains_key(name))
+    });
+    lines.extend(
+        spec.env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}")),
+    );
     lines
 }

@@ -18,12 +18,20 @@ pub(super) fn must_run_on(
     spec: &PackSpec,
     entries: &BTreeMap<PathBuf, Source>,
 ) -> Result<(), BuildError> {
-    let Some(program) = spec.entrypoint.first() else { return Ok(()) };
-    let inside = Path::new(program).strip_prefix("/").unwrap_or(Path::new(program));
-    let Some(Source::File(path)) = entries.get(inside) else { return Ok(()) };
+    let Some(program) = spec.entrypoint.first() else {
+        return Ok(());
+    };
+    let inside = Path::new(program)
+        .strip_prefix("/")
+        .unwrap_or(Path::new(program));
+    let Some(Source::File(path)) = entries.get(inside) else {
+        return Ok(());
+    };
     let mut header = Vec::new();
     let file = File::open(path).map_err(io("reading", path))?;
-    file.take(20).read_to_end(&mut header).map_err(io("reading", path))?;
+    file.take(20)
+        .read_to_end(&mut header)
+        .map_err(io("reading", path))?;
     match architecture(&header) {
         Some(found) if found != platform.architecture() => Err(BuildError::Copy {
             path: path.clone(),
@@ -38,21 +46,29 @@ pub(super) fn must_run_on(
 /// The architecture in a program's header (ELF: `e_machine`, in the byte order that `EI_DATA` tells); none for what is
 /// no program, or one for something that is not known here.
 fn architecture(header: &[u8]) -> Option<&'static str> {
-    let [0x7f, b'E', b'L', b'F', _, order, .., first, second] = header else { return None };
+    let [0x7f, b'E', b'L', b'F', _, order, .., first, second] = header else {
+        return None;
+    };
     let machine = [*first, *second];
     let little = *order == 1;
-    Some(match if little { u16::from_le_bytes(machine) } else { u16::from_be_bytes(machine) } {
-        3 => "386",
-        8 if little => "mips64le",
-        21 if little => "ppc64le",
-        22 => "s390x",
-        40 => "arm",
-        62 => "amd64",
-        183 => "arm64",
-        243 => "riscv64",
-        258 => "loong64",
-        _ => return None,
-    })
+    Some(
+        match if little {
+            u16::from_le_bytes(machine)
+        } else {
+            u16::from_be_bytes(machine)
+        } {
+            3 => "386",
+            8 if little => "mips64le",
+            21 if little => "ppc64le",
+            22 => "s390x",
+            40 => "arm",
+            62 => "amd64",
+            183 => "arm64",
+            243 => "riscv64",
+            258 => "loong64",
+            _ => return None,
+        },
+    )
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ const OBJECT_LIMIT: usize = 8 << 20;
 const LINE_LIMIT: usize = 64 << 10;
 
 /// A kind as the server serves it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[allow(clippy::struct_field_names)] // it is the API's own word for this field
 pub(super) struct Kind {
     pub api_version: String,
@@ -122,7 +124,9 @@ impl Selector {
     fn query(&self) -> String {
         match self {
             Self::Labels(labels) => format!("labelSelector={}", encode(labels)),
-            Self::Name(name) => format!("fieldSelector={}", encode(&format!("metadata.name={name}"))),
+            Self::Name(name) => {
+                format!("fieldSelector={}", encode(&format!("metadata.name={name}")))
+            }
             Self::All => String::new(),
         }
     }
@@ -205,8 +209,11 @@ impl Api {
                 Again::Final(_) => (false, None),
                 Again::Later(_, after) => (true, *after),
             };
-            let patience =
-                if self.answered.load(Ordering::Relaxed) { PATIENCE } else { Duration::from_millis(1500) };
+            let patience = if self.answered.load(Ordering::Relaxed) {
+                PATIENCE
+            } else {
+                Duration::from_millis(1500)
+            };
             let pause = after.unwrap_or_else(|| backoff(attempt)).min(PATIENCE);
             if !again || begun.elapsed() + pause > patience {
                 return Err(fault.fault());
@@ -222,33 +229,54 @@ impl Api {
         body: Option<&(&str, Vec<u8>)>,
     ) -> Result<bytes::Bytes, Again> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::ACCEPT, "application/json");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, "application/json");
         let bytes = body.map_or_else(Vec::new, |(_, bytes)| bytes.clone());
         if let Some((kind, _)) = body {
             request = request.header(header::CONTENT_TYPE, *kind);
         }
-        let request =
-            request.body(bytes).map_err(|error| Again::Final(Fault::Malformed(error.to_string())))?;
+        let request = request
+            .body(bytes)
+            .map_err(|error| Again::Final(Fault::Malformed(error.to_string())))?;
         let answer = async {
-            let response = self.client.send(request.map(Into::into)).await.map_err(|error| lost(&error))?;
+            let response = self
+                .client
+                .send(request.map(Into::into))
+                .await
+                .map_err(|error| lost(&error))?;
             let (head, body) = response.into_parts();
             let limited = http_body_util::Limited::new(body, BODY_LIMIT);
             let bytes = limited.collect().await.map_err(|error| {
-                Again::Later(Fault::Unreachable { reason: format!("the answer was cut off: {error}") }, None)
+                Again::Later(
+                    Fault::Unreachable {
+                        reason: format!("the answer was cut off: {error}"),
+                    },
+                    None,
+                )
             })?;
             Ok((head, bytes.to_bytes()))
         };
         let late = || {
-            let reason = format!("{} has not answered within {} s", self.server, ANSWER.as_secs());
+            let reason = format!(
+                "{} has not answered within {} s",
+                self.server,
+                ANSWER.as_secs()
+            );
             Again::Later(Fault::Unreachable { reason }, None)
         };
-        let (head, bytes) = tokio::time::timeout(ANSWER, answer).await.map_err(|_| late())??;
+        let (head, bytes) = tokio::time::timeout(ANSWER, answer)
+            .await
+            .map_err(|_| late())??;
         if head.status.is_success() {
             return Ok(bytes);
         }
         let status = status(head.status, &bytes);
-        let after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let after = head
+            .headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let fault = Fault::Refused(Box::new(status));
         Err(match head.status.as_u16() {
             429 | 502 | 503 | 504 => Again::Later(fault, after.map(Duration::from_secs)),
@@ -264,7 +292,12 @@ impl Api {
             return Ok(Some(known));
         }
         let name = (api_version.to_owned(), kind.to_owned());
-        let known = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let known = self
+            .kinds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&name)
+            .cloned();
         if let Some(Some(known)) = known {
             return Ok(Some(known));
         }
@@ -298,22 +331,36 @@ impl Api {
 
     /// Asks anew which kinds there are: a definition was made.
     pub fn forget_kinds(&self) {
-        self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kinds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// A kind that every server has.
     pub async fn must(&self, (api_version, kind): (&str, &str)) -> Result<Kind, Fault> {
         let missing = || {
             let message = format!("the server has no kind {kind} in {api_version}");
-            Fault::Refused(Box::new(Status::failure(&message, "NotFound").with_code(404)))
+            Fault::Refused(Box::new(
+                Status::failure(&message, "NotFound").with_code(404),
+            ))
         };
         self.kind(api_version, kind).await?.ok_or_else(missing)
     }
 
     /// One object; none when it, or its kind, is not there.
     pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>, Fault> {
-        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else { return Ok(None) };
-        match self.call(Method::GET, &kind.path(key.namespace.as_deref(), Some(&key.name)), None).await {
+        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
+            return Ok(None);
+        };
+        match self
+            .call(
+                Method::GET,
+                &kind.path(key.namespace.as_deref(), Some(&key.name)),
+                None,
+            )
+            .await
+        {
             Err(fault) if fault.is(StatusCode::NOT_FOUND) => Ok(None),
             other => other.map(Some),
         }
@@ -333,7 +380,11 @@ impl Api {
                 "{}?{}&limit={PAGE}{}",
                 kind.path(namespace, None),
                 selector.query(),
-                if next.is_empty() { String::new() } else { format!("&continue={}", encode(&next)) }
+                if next.is_empty() {
+                    String::new()
+                } else {
+                    format!("&continue={}", encode(&next))
+                }
             );
             let mut page = self.call(Method::GET, &path, None).await?;
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
@@ -343,20 +394,32 @@ impl Api {
                     take(item);
                 }
             }
-            page["metadata"]["continue"].as_str().unwrap_or_default().clone_into(&mut next);
+            page["metadata"]["continue"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut next);
             if next.is_empty() {
-                return Ok(page["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned());
+                return Ok(page["metadata"]["resourceVersion"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned());
             }
         }
     }
 
     /// Applies an object server-side, and gives what came of it.
     pub async fn apply(&self, body: &Value, how: How) -> Result<Value, Fault> {
-        let text = |path: &str| body.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let text = |path: &str| {
+            body.pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let (api_version, name) = (text("/apiVersion"), text("/metadata/name"));
         let Some(kind) = self.kind(api_version, text("/kind")).await? else {
             let message = format!("the server has no kind {} in {api_version}", text("/kind"));
-            return Err(Fault::Refused(Box::new(Status::failure(&message, "NotFound").with_code(404))));
+            return Err(Fault::Refused(Box::new(
+                Status::failure(&message, "NotFound").with_code(404),
+            )));
         };
         let namespace = body.pointer("/metadata/namespace").and_then(Value::as_str);
         let path = format!(
@@ -365,7 +428,12 @@ impl Api {
             how.force,
             if how.dry_run { "&dryRun=All" } else { "" }
         );
-        self.call(Method::PATCH, &path, Some(("application/apply-patch+yaml", bytes(body)))).await
+        self.call(
+            Method::PATCH,
+            &path,
+            Some(("application/apply-patch+yaml", bytes(body))),
+        )
+        .await
     }
 
     /// A merge patch; `body` may carry a resource version as a guard.
@@ -381,42 +449,66 @@ impl Api {
             "{}{subresource}?fieldManager={manager}",
             kind.path(key.namespace.as_deref(), Some(&key.name))
         );
-        self.call(Method::PATCH, &path, Some(("application/merge-patch+json", bytes(body)))).await
+        self.call(
+            Method::PATCH,
+            &path,
+            Some(("application/merge-patch+json", bytes(body))),
+        )
+        .await
     }
 
     /// Creates an object; a conflict is for the caller.
     pub async fn create(&self, body: &Value) -> Result<Value, Fault> {
         let text = |path: &str| body.pointer(path).and_then(Value::as_str);
-        let (api_version, kind) =
-            (text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
+        let (api_version, kind) = (
+            text("/apiVersion").unwrap_or_default(),
+            text("/kind").unwrap_or_default(),
+        );
         let key = ObjectKey {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
             namespace: text("/metadata/namespace").map(str::to_owned),
             name: String::new(),
         };
-        let path = self.must_know(&key).await?.path(key.namespace.as_deref(), None);
+        let path = self
+            .must_know(&key)
+            .await?
+            .path(key.namespace.as_deref(), None);
         let path = format!("{path}?fieldManager={MANAGER}");
-        self.call(Method::POST, &path, Some(("application/json", bytes(body)))).await
+        self.call(Method::POST, &path, Some(("application/json", bytes(body))))
+            .await
     }
 
     /// Replaces an object as it stands; its resource version is the guard.
     pub async fn replace(&self, key: &ObjectKey, body: &Value) -> Result<Value, Fault> {
-        let path = self.must_know(key).await?.path(key.namespace.as_deref(), Some(&key.name));
+        let path = self
+            .must_know(key)
+            .await?
+            .path(key.namespace.as_deref(), Some(&key.name));
         let path = format!("{path}?fieldManager={MANAGER}");
-        self.call(Method::PUT, &path, Some(("application/json", bytes(body)))).await
+        self.call(Method::PUT, &path, Some(("application/json", bytes(body))))
+            .await
     }
 
     /// Deletes an object; one that is gone already is deleted.
     pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), Fault> {
-        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else { return Ok(()) };
+        let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
+            return Ok(());
+        };
         let mut options =
             json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
         if let Some(uid) = uid {
             options["preconditions"] = json!({"uid": uid});
         }
         let path = kind.path(key.namespace.as_deref(), Some(&key.name));
-        match self.call(Method::DELETE, &path, Some(("application/json", bytes(&options)))).await {
+        match self
+            .call(
+                Method::DELETE,
+                &path,
+                Some(("application/json", bytes(&options))),
+            )
+            .await
+        {
             Ok(_) => Ok(()),
             Err(fault) if fault.is(StatusCode::NOT_FOUND) => Ok(()),
             // Another object of that name took its place: the one that was meant is gone.
@@ -440,7 +532,9 @@ impl Api {
         );
         let lines = self.stream(&path, OBJECT_LIMIT).await?;
         Ok(lines.map(|line| {
-            let line = line.map_err(|error| Fault::Unreachable { reason: error.to_string() })?;
+            let line = line.map_err(|error| Fault::Unreachable {
+                reason: error.to_string(),
+            })?;
             serde_json::from_str(&line).map_err(|error| Fault::Malformed(error.to_string()))
         }))
     }
@@ -461,16 +555,28 @@ impl Api {
         use tokio_util::codec::{FramedRead, LinesCodec};
         use tokio_util::io::StreamReader;
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let request =
-            Request::get(path).body(Vec::new()).map_err(|error| Fault::Malformed(error.to_string()))?;
-        let response = self.client.send(request.map(Into::into)).await.map_err(|error| fault(&error))?;
+        let request = Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| Fault::Malformed(error.to_string()))?;
+        let response = self
+            .client
+            .send(request.map(Into::into))
+            .await
+            .map_err(|error| fault(&error))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
-            let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let bytes = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
             return Err(Fault::Refused(Box::new(status(head.status, &bytes))));
         }
         let stream = body.into_data_stream().map_err(std::io::Error::other);
-        let lines = FramedRead::new(StreamReader::new(stream), LinesCodec::new_with_max_length(limit));
+        let lines = FramedRead::new(
+            StreamReader::new(stream),
+            LinesCodec::new_with_max_length(limit),
+        );
         Ok(lines.map_err(std::io::Error::other))
     }
 
@@ -498,7 +604,11 @@ fn lost(error: &kube::Error) -> Again {
         other => {
             let reason = other.to_string();
             // A wrong certificate does not get better by asking again.
-            if reason.contains("certificate") { Again::Final(other) } else { Again::Later(other, None) }
+            if reason.contains("certificate") {
+                Again::Final(other)
+            } else {
+                Again::Later(other, None)
+            }
         }
     }
 }
@@ -506,7 +616,9 @@ fn lost(error: &kube::Error) -> Again {
 fn fault(error: &kube::Error) -> Fault {
     match error {
         kube::Error::Api(status) => Fault::Refused(status.clone()),
-        other => Fault::Unreachable { reason: chain(other) },
+        other => Fault::Unreachable {
+            reason: chain(other),
+        },
     }
 }
 
@@ -527,8 +639,14 @@ fn is_transient(fault: &Fault) -> bool {
 
 fn status(code: StatusCode, bytes: &[u8]) -> Status {
     serde_json::from_slice::<Status>(bytes).unwrap_or_else(|_| {
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).trim().to_owned();
-        let message = if text.is_empty() { code.to_string() } else { text };
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(300)])
+            .trim()
+            .to_owned();
+        let message = if text.is_empty() {
+            code.to_string()
+        } else {
+            text
+        };
         Status::failure(&message, "").with_code(code.as_u16())
     })
 }
@@ -559,7 +677,11 @@ pub(super) fn encode(text: &str) -> String {
 
 impl Kind {
     pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
-        let root = if self.api_version.contains('/') { "/apis" } else { "/api" };
+        let root = if self.api_version.contains('/') {
+            "/apis"
+        } else {
+            "/api"
+        };
         let mut path = format!("{root}/{}", self.api_version);
         if let Some(namespace) = namespace.filter(|_| self.namespaced) {
             path = format!("{path}/namespaces/{namespace}");
@@ -572,7 +694,9 @@ impl Kind {
     }
 
     pub fn group(&self) -> &str {
-        self.api_version.split_once('/').map_or("", |(group, _)| group)
+        self.api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
     }
 }
 
@@ -604,9 +728,13 @@ fn builtin(api_version: &str, kind: &str) -> Option<Kind> {
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => ("rolebindings", true),
         ("rbac.authorization.k8s.io/v1", "ClusterRole") => ("clusterroles", false),
         ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => ("clusterrolebindings", false),
-        ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => ("customresourcedefinitions", false),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition") => {
+            ("customresourcedefinitions", false)
+        }
         ("coordination.k8s.io/v1", "Lease") => ("leases", true),
-        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => ("selfsubjectaccessreviews", false),
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => {
+            ("selfsubjectaccessreviews", false)
+        }
         _ => return None,
     };
     Some(Kind {

@@ -23,24 +23,34 @@ pub enum Verdict {
 /// Holds an object that would be applied against the one that is there.
 #[must_use]
 pub fn compare(wanted: &Value, live: &Value) -> Verdict {
-    if live["metadata"].get("deletionTimestamp").is_some() || wanted["apiVersion"] != live["apiVersion"] {
+    if live["metadata"].get("deletionTimestamp").is_some()
+        || wanted["apiVersion"] != live["apiVersion"]
+    {
         return Verdict::Ask;
     }
-    let Some(owned) = owned(live) else { return Verdict::Ask };
+    let Some(owned) = owned(live) else {
+        return Verdict::Ask;
+    };
     if owned["apiVersion"] != wanted["apiVersion"] {
         return Verdict::Ask;
     }
     let (Some(wanted), Some(fields)) = (wanted.as_object(), owned["fieldsV1"].as_object()) else {
         return Verdict::Ask;
     };
-    if map(wanted, fields, live, Place::Top) { Verdict::Same } else { Verdict::Ask }
+    if map(wanted, fields, live, Place::Top) {
+        Verdict::Same
+    } else {
+        Verdict::Ask
+    }
 }
 
 /// Our entry in the server's record of who owns what.
 fn owned(live: &Value) -> Option<&Value> {
     let entries = live.pointer("/metadata/managedFields")?.as_array()?;
     entries.iter().find(|entry| {
-        entry["manager"] == MANAGER && entry["operation"] == "Apply" && entry.get("subresource").is_none()
+        entry["manager"] == MANAGER
+            && entry["operation"] == "Apply"
+            && entry.get("subresource").is_none()
     })
 }
 
@@ -72,7 +82,12 @@ impl Place {
     }
 }
 
-fn map(wanted: &Map<String, Value>, fields: &Map<String, Value>, live: &Value, place: Place) -> bool {
+fn map(
+    wanted: &Map<String, Value>,
+    fields: &Map<String, Value>,
+    live: &Value,
+    place: Place,
+) -> bool {
     let mut counted = 0;
     for (key, value) in wanted {
         if place.is_left_out(key) {
@@ -91,7 +106,9 @@ fn map(wanted: &Map<String, Value>, fields: &Map<String, Value>, live: &Value, p
             return false;
         };
         counted += 1;
-        let Some(there) = live.get(key) else { return false };
+        let Some(there) = live.get(key) else {
+            return false;
+        };
         if !one(value, inner, there, place.below(key)) {
             return false;
         }
@@ -102,7 +119,9 @@ fn map(wanted: &Map<String, Value>, fields: &Map<String, Value>, live: &Value, p
 }
 
 fn one(wanted: &Value, fields: &Value, live: &Value, place: Place) -> bool {
-    let Some(fields) = fields.as_object() else { return false };
+    let Some(fields) = fields.as_object() else {
+        return false;
+    };
     let is_leaf = fields.keys().all(|key| key == ".");
     match wanted {
         Value::Null => false,
@@ -116,7 +135,9 @@ fn one(wanted: &Value, fields: &Value, live: &Value, place: Place) -> bool {
 
 /// A list whose items are owned one by one: by key (`k:`) or by value (`v:`).
 fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Place) -> bool {
-    let Some(live) = live.as_array() else { return false };
+    let Some(live) = live.as_array() else {
+        return false;
+    };
     let entries: Vec<(&String, &Value)> = fields.iter().filter(|(key, _)| *key != ".").collect();
     if entries.len() != wanted.len() {
         return false;
@@ -130,13 +151,17 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
                 continue;
             }
             if let Some(key) = name.strip_prefix("k:") {
-                let Ok(Value::Object(key)) = serde_json::from_str(key) else { return false };
+                let Ok(Value::Object(key)) = serde_json::from_str(key) else {
+                    return false;
+                };
                 if has_key(item, &key) {
                     found = Some((index, *inner, Some(key)));
                     break;
                 }
             } else if let Some(value) = name.strip_prefix("v:") {
-                let Ok(value) = serde_json::from_str::<Value>(value) else { return false };
+                let Ok(value) = serde_json::from_str::<Value>(value) else {
+                    return false;
+                };
                 if value == *item {
                     found = Some((index, *inner, None));
                     break;
@@ -145,13 +170,17 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
                 return false;
             }
         }
-        let Some((index, inner, key)) = found else { return false };
+        let Some((index, inner, key)) = found else {
+            return false;
+        };
         used[index] = true;
         let position = match &key {
             Some(key) => live.iter().position(|there| is_item(there, key)),
             None => live.iter().position(|there| there == item),
         };
-        let Some(position) = position else { return false };
+        let Some(position) = position else {
+            return false;
+        };
         // The order is part of what is applied.
         if position < last {
             return false;
@@ -167,11 +196,13 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
 /// Whether an item of ours is the one that a key names. A part of the key that we leave to a default may be
 /// anything; two items that only differ there are told apart by their order, and by their values.
 fn has_key(item: &Value, key: &Map<String, Value>) -> bool {
-    key.iter().all(|(name, value)| item.get(name).is_none_or(|own| own == value))
+    key.iter()
+        .all(|(name, value)| item.get(name).is_none_or(|own| own == value))
 }
 
 fn is_item(there: &Value, key: &Map<String, Value>) -> bool {
-    key.iter().all(|(name, value)| there.get(name) == Some(value))
+    key.iter()
+        .all(|(name, value)| there.get(name) == Some(value))
 }
 
 fn same(wanted: &Value, live: &Value, place: Place) -> bool {
@@ -195,7 +226,9 @@ fn quantity(value: &Value) -> Option<i128> {
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let number: i128 = text.get(..end)?.parse().ok()?;
     let factor: i128 = match &text[end..] {
         "m" => 1,
@@ -233,13 +266,20 @@ pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
             value => value.cloned(),
         };
         let origin = match owner(&managers, name) {
-            Some((manager, time)) if manager != MANAGER => Some(format!("changed by {manager}{time}")),
+            Some((manager, time)) if manager != MANAGER => {
+                Some(format!("changed by {manager}{time}"))
+            }
             None if !wanted.contains_key(name) && will.is_some() => {
                 Some("set by the server or a webhook".to_owned())
             }
             _ => None,
         };
-        changes.push(Change { field: name.clone(), before: show(was), after: show(will), origin });
+        changes.push(Change {
+            field: name.clone(),
+            before: show(was),
+            after: show(will),
+            origin,
+        });
     }
     changes
 }
@@ -271,7 +311,11 @@ fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
         }
         Value::Object(map) => {
             for (key, value) in map {
-                let key = if key.contains('.') { format!("[{key}]") } else { format!(".{key}") };
+                let key = if key.contains('.') {
+                    format!("[{key}]")
+                } else {
+                    format!(".{key}")
+                };
                 flatten(&format!("{path}{key}"), value, out);
             }
         }
@@ -304,10 +348,15 @@ type Managers = Vec<(String, String, BTreeSet<String>)>;
 
 /// Who owns which path, with the time of their last change.
 fn managers(live: &Value) -> Managers {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = live
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
     let of = |entry: &Value| {
         let manager = entry["manager"].as_str().unwrap_or("somebody").to_owned();
-        let time = entry["time"].as_str().map(|time| format!(" at {time}")).unwrap_or_default();
+        let time = entry["time"]
+            .as_str()
+            .map(|time| format!(" at {time}"))
+            .unwrap_or_default();
         let mut paths = BTreeSet::new();
         own(&entry["fieldsV1"], "", live, &mut paths);
         (manager, time, paths)
@@ -317,7 +366,9 @@ fn managers(live: &Value) -> Managers {
 
 /// The paths of a record, written as [`flat`] writes them.
 fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeSet<String>) {
-    let Some(map) = fields.as_object() else { return };
+    let Some(map) = fields.as_object() else {
+        return;
+    };
     if map.keys().all(|key| key == ".") {
         out.insert(path.to_owned());
         return;
@@ -330,11 +381,14 @@ fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeSet<String>) {
                 _ => format!("{path}.{name}"),
             };
             own(inner, &next, &live[name], out);
-        } else if let Some(Value::Object(key)) =
-            key.strip_prefix("k:").and_then(|key| serde_json::from_str(key).ok())
+        } else if let Some(Value::Object(key)) = key
+            .strip_prefix("k:")
+            .and_then(|key| serde_json::from_str(key).ok())
         {
             let items = live.as_array().map(Vec::as_slice).unwrap_or_default();
-            let Some(index) = items.iter().position(|item| is_item(item, &key)) else { continue };
+            let Some(index) = items.iter().position(|item| is_item(item, &key)) else {
+                continue;
+            };
             let name = items[index]
                 .get("name")
                 .and_then(Value::as_str)
@@ -355,12 +409,16 @@ fn owner<'a>(managers: &'a Managers, field: &str) -> Option<(&'a str, &'a str)> 
     let holds = |paths: &BTreeSet<String>| {
         paths.iter().any(|path| {
             field == path
-                || field.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with(['.', '[']))
+                || field
+                    .strip_prefix(path.as_str())
+                    .is_some_and(|rest| rest.starts_with(['.', '[']))
         })
     };
     let found = managers.iter().filter(|(.., paths)| holds(paths));
     // Another manager tells more than ourselves.
-    let mut found: Vec<_> = found.map(|(manager, time, _)| (manager.as_str(), time.as_str())).collect();
+    let mut found: Vec<_> = found
+        .map(|(manager, time, _)| (manager.as_str(), time.as_str()))
+        .collect();
     found.sort_by_key(|(manager, _)| *manager == MANAGER);
     found.first().copied()
 }
@@ -387,7 +445,9 @@ fn extract(live: &Value, fields: &Map<String, Value>) -> Value {
         Value::Object(map) => {
             let mut out = Map::new();
             for (key, inner) in fields {
-                let Some(name) = key.strip_prefix("f:") else { continue };
+                let Some(name) = key.strip_prefix("f:") else {
+                    continue;
+                };
                 if let (Some(value), Some(inner)) = (map.get(name), inner.as_object()) {
                     out.insert(name.to_owned(), extract(value, inner));
                 }
@@ -398,10 +458,12 @@ fn extract(live: &Value, fields: &Map<String, Value>) -> Value {
             let mut out = Vec::new();
             for item in items {
                 for (key, inner) in fields {
-                    let by_key =
-                        key.strip_prefix("k:").and_then(|key| serde_json::from_str::<Value>(key).ok());
-                    let by_value =
-                        key.strip_prefix("v:").and_then(|value| serde_json::from_str::<Value>(value).ok());
+                    let by_key = key
+                        .strip_prefix("k:")
+                        .and_then(|key| serde_json::from_str::<Value>(key).ok());
+                    let by_value = key
+                        .strip_prefix("v:")
+                        .and_then(|value| serde_json::from_str::<Value>(value).ok());
                     if let (Some(Value::Object(key)), Some(inner)) = (&by_key, inner.as_object())
                         && is_item(item, key)
                     {
@@ -483,14 +545,24 @@ mod tests {
     fn every_other_case_is_asked() {
         type Edit = fn(&mut Value, &mut Value);
         let cases: Vec<(&str, Edit)> = vec![
-            ("another value", |wanted, _| wanted["spec"]["replicas"] = 3.into()),
-            ("a live value that moved", |_, live| live["spec"]["replicas"] = 3.into()),
-            ("a field more", |wanted, _| wanted["spec"]["paused"] = true.into()),
+            ("another value", |wanted, _| {
+                wanted["spec"]["replicas"] = 3.into()
+            }),
+            ("a live value that moved", |_, live| {
+                live["spec"]["replicas"] = 3.into()
+            }),
+            ("a field more", |wanted, _| {
+                wanted["spec"]["paused"] = true.into()
+            }),
             ("a field less", |wanted, _| {
-                wanted["spec"].as_object_mut().map(|map| map.remove("replicas"));
+                wanted["spec"]
+                    .as_object_mut()
+                    .map(|map| map.remove("replicas"));
             }),
             ("a label less", |wanted, _| {
-                wanted["metadata"].as_object_mut().map(|map| map.remove("labels"));
+                wanted["metadata"]
+                    .as_object_mut()
+                    .map(|map| map.remove("labels"));
             }),
             ("part of a list that is owned as a whole", |wanted, _| {
                 wanted["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["a"]);
@@ -502,8 +574,12 @@ mod tests {
             ("a container less at the server", |_, live| {
                 live["spec"]["template"]["spec"]["containers"] = json!([]);
             }),
-            ("nothing of ours", |_, live| live["metadata"]["managedFields"] = json!([])),
-            ("on its way out", |_, live| live["metadata"]["deletionTimestamp"] = "2026".into()),
+            ("nothing of ours", |_, live| {
+                live["metadata"]["managedFields"] = json!([])
+            }),
+            ("on its way out", |_, live| {
+                live["metadata"]["deletionTimestamp"] = "2026".into()
+            }),
         ];
         for (what, change) in cases {
             let (mut wanted, mut live) = (wanted(), live());
@@ -520,27 +596,43 @@ mod tests {
         result["spec"]["minReadySeconds"] = 1.into();
         let found = changes(&wanted(), &live(), &result);
         let origin = |field: &str| {
-            found.iter().find(|change| change.field == field).map(|change| change.origin.clone())
+            found
+                .iter()
+                .find(|change| change.field == field)
+                .map(|change| change.origin.clone())
         };
         assert_eq!(
             origin("spec.paused"),
-            Some(Some("changed by kubectl-edit at 2026-11-21T01:00:00Z".to_owned()))
+            Some(Some(
+                "changed by kubectl-edit at 2026-11-21T01:00:00Z".to_owned()
+            ))
         );
         assert_eq!(origin("spec.replicas"), Some(None));
-        assert_eq!(origin("spec.minReadySeconds"), Some(Some("set by the server or a webhook".to_owned())));
+        assert_eq!(
+            origin("spec.minReadySeconds"),
+            Some(Some("set by the server or a webhook".to_owned()))
+        );
         assert_eq!(found.len(), 3);
     }
 
     #[test]
     fn items_that_change_places_are_a_change() {
         let object = |names: &[&str]| {
-            let ports: Vec<Value> =
-                names.iter().map(|name| json!({"name": name, "port": name.len()})).collect();
+            let ports: Vec<Value> = names
+                .iter()
+                .map(|name| json!({"name": name, "port": name.len()}))
+                .collect();
             json!({"kind": "Service", "spec": {"ports": ports}})
         };
-        let found = changes(&object(&["a", "bc"]), &object(&["bc", "a"]), &object(&["a", "bc"]));
-        let shown: Vec<_> =
-            found.iter().map(|change| (change.field.as_str(), change.after.as_deref())).collect();
+        let found = changes(
+            &object(&["a", "bc"]),
+            &object(&["bc", "a"]),
+            &object(&["a", "bc"]),
+        );
+        let shown: Vec<_> = found
+            .iter()
+            .map(|change| (change.field.as_str(), change.after.as_deref()))
+            .collect();
         assert_eq!(shown, [("spec.ports[order]", Some("a, bc"))]);
     }
 
@@ -549,16 +641,24 @@ mod tests {
         let live = json!({"kind": "Secret", "data": {"a": "b2xk"}});
         let result = json!({"kind": "Secret", "data": {"a": "bmV3"}});
         let text = format!("{:?}", changes(&result, &live, &result));
-        assert!(text.contains("(changed)") && !text.contains("bmV3") && !text.contains("b2xk"), "{text}");
+        assert!(
+            text.contains("(changed)") && !text.contains("bmV3") && !text.contains("b2xk"),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_was_applied_can_be_read_back() {
         let mut applied = applied(&live()).expect("ours");
         // The port's key is complete in the record.
-        assert_eq!(applied["spec"]["template"]["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
-        applied["spec"]["template"]["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80}]);
-        applied["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "1000m".into();
+        assert_eq!(
+            applied["spec"]["template"]["spec"]["containers"][0]["ports"][0]["protocol"],
+            "TCP"
+        );
+        applied["spec"]["template"]["spec"]["containers"][0]["ports"] =
+            json!([{"containerPort": 80}]);
+        applied["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] =
+            "1000m".into();
         assert_eq!(applied, wanted());
     }
 }

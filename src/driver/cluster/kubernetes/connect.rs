@@ -74,7 +74,10 @@ fn refused(reason: impl Into<String>, help: impl Into<String>) -> EngineError {
 /// Makes a client. Nothing is asked of the server yet.
 pub(super) async fn connect(how: &Connection) -> Result<Connected, EngineError> {
     try_connect(how).await?.ok_or_else(|| {
-        let what = how.login.as_ref().map_or_else(String::new, |login| login.names());
+        let what = how
+            .login
+            .as_ref()
+            .map_or_else(String::new, |login| login.names());
         refused(
             format!("{what} is not there"),
             "`shipit apply` makes it, if `cluster.create` says what it should be",
@@ -96,19 +99,35 @@ pub(super) async fn try_connect(how: &Connection) -> Result<Option<Connected>, E
 
 fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
     let help = "look at the cluster's endpoint";
-    let url = place.url.parse().map_err(|_| refused(format!("`{}` is not an address", place.url), help))?;
+    let url = place
+        .url
+        .parse()
+        .map_err(|_| refused(format!("`{}` is not an address", place.url), help))?;
     let mut config = Config::new(url);
     if let Some(ca) = &place.ca {
         let certificates = rustls_pki_types::pem::PemObject::pem_slice_iter(ca);
-        let certificates: Result<Vec<rustls_pki_types::CertificateDer<'_>>, _> = certificates.collect();
-        let certificates = certificates
-            .map_err(|error| refused(format!("its certificate authority: {error}"), "it has to be PEM"))?;
-        config.root_cert = Some(certificates.iter().map(|certificate| certificate.to_vec()).collect());
+        let certificates: Result<Vec<rustls_pki_types::CertificateDer<'_>>, _> =
+            certificates.collect();
+        let certificates = certificates.map_err(|error| {
+            refused(
+                format!("its certificate authority: {error}"),
+                "it has to be PEM",
+            )
+        })?;
+        config.root_cert = Some(
+            certificates
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+        );
     }
     Ok(config)
 }
 
-fn client(mut config: Config, login: Option<Arc<dyn ClusterLogin>>) -> Result<Connected, EngineError> {
+fn client(
+    mut config: Config,
+    login: Option<Arc<dyn ClusterLogin>>,
+) -> Result<Connected, EngineError> {
     config.connect_timeout = Some(Duration::from_secs(5));
     let server = config.cluster_url.to_string();
     let wrong = |error: kube::Error| {
@@ -134,10 +153,18 @@ fn client(mut config: Config, login: Option<Arc<dyn ClusterLogin>>) -> Result<Co
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(wrong)?)
-        .option_layer(login.clone().map(|login| AsyncFilterLayer::new(Bearer(login))))
+        .option_layer(
+            login
+                .clone()
+                .map(|login| AsyncFilterLayer::new(Bearer(login))),
+        )
         .map_err(tower::BoxError::from)
         .service(http);
-    Ok(Connected { client: Client::new(service, config.default_namespace.clone()), login, server })
+    Ok(Connected {
+        client: Client::new(service, config.default_namespace.clone()),
+        login,
+        server,
+    })
 }
 
 /// Puts the token of the moment on a request.
@@ -154,7 +181,9 @@ impl<B: Send + 'static> AsyncPredicate<http::Request<B>> for Bearer {
             let token = login.token().await?;
             let mut value = http::HeaderValue::from_str(&format!("Bearer {token}"))?;
             value.set_sensitive(true);
-            request.headers_mut().insert(http::header::AUTHORIZATION, value);
+            request
+                .headers_mut()
+                .insert(http::header::AUTHORIZATION, value);
             Ok(request)
         })
     }
@@ -170,24 +199,45 @@ async fn configuration(how: &Connection) -> Result<Config, EngineError> {
         Some(file) => file,
         None if in_pod && how.context.is_none() => {
             return Config::incluster().map_err(|error| {
-                refused(error.to_string(), "the pod needs a service account whose token is mounted")
+                refused(
+                    error.to_string(),
+                    "the pod needs a service account whose token is mounted",
+                )
             });
         }
         None => Kubeconfig::read().map_err(|error| unreadable(&error))?,
     };
-    let known: Vec<String> = file.contexts.iter().map(|context| context.name.clone()).collect();
-    let name = how.context.clone().or_else(|| file.current_context.clone()).filter(|name| !name.is_empty());
+    let known: Vec<String> = file
+        .contexts
+        .iter()
+        .map(|context| context.name.clone())
+        .collect();
+    let name = how
+        .context
+        .clone()
+        .or_else(|| file.current_context.clone())
+        .filter(|name| !name.is_empty());
     let Some(name) = name else {
         let help = format!("name one under `cluster.context`: {}", known.join(", "));
         return Err(refused("the kubeconfig has no current context", help));
     };
     let Some(context) = file.contexts.iter().find(|context| context.name == name) else {
         let help = format!("its contexts are: {}", known.join(", "));
-        return Err(refused(format!("the kubeconfig has no context `{name}`"), help));
+        return Err(refused(
+            format!("the kubeconfig has no context `{name}`"),
+            help,
+        ));
     };
-    let user = context.context.as_ref().and_then(|context| context.user.clone()).unwrap_or_default();
-    let login =
-        file.auth_infos.iter().find(|login| login.name == user).and_then(|login| login.auth_info.as_ref());
+    let user = context
+        .context
+        .as_ref()
+        .and_then(|context| context.user.clone())
+        .unwrap_or_default();
+    let login = file
+        .auth_infos
+        .iter()
+        .find(|login| login.name == user)
+        .and_then(|login| login.auth_info.as_ref());
     if let Some(program) = login.and_then(|login| login.exec.as_ref())
         && !how.exec_plugins
     {
@@ -197,16 +247,26 @@ async fn configuration(how: &Connection) -> Result<Config, EngineError> {
             "write `cluster: {exec_plugins: true}` if you trust this kubeconfig as code",
         ));
     }
-    let options = KubeConfigOptions { context: Some(name), ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(file, &options).await.map_err(|error| unreadable(&error))
+    let options = KubeConfigOptions {
+        context: Some(name),
+        ..KubeConfigOptions::default()
+    };
+    Config::from_custom_kubeconfig(file, &options)
+        .await
+        .map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &KubeconfigError) -> EngineError {
     let help = match error {
         KubeconfigError::ReadConfig(_, path) => {
-            format!("write the kubeconfig to {}, or name another under `cluster.kubeconfig`", path.display())
+            format!(
+                "write the kubeconfig to {}, or name another under `cluster.kubeconfig`",
+                path.display()
+            )
         }
-        KubeconfigError::FindPath => "name one under `cluster.kubeconfig`, or set KUBECONFIG".to_owned(),
+        KubeconfigError::FindPath => {
+            "name one under `cluster.kubeconfig`, or set KUBECONFIG".to_owned()
+        }
         _ => "`kubectl config view` shows what is in it".to_owned(),
     };
     refused(chain(error), help)

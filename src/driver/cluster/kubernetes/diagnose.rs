@@ -29,22 +29,30 @@ pub(super) async fn last_lines(
     slot: Slot,
     service: Option<&ServiceName>,
 ) -> Vec<String> {
-    let Ok(pods) = slots::pods(engine, api, scope, slot).await else { return Vec::new() };
+    let Ok(pods) = slots::pods(engine, api, scope, slot).await else {
+        return Vec::new();
+    };
     let failing = pods.iter().filter(|pod| {
-        let is_own =
-            service.is_none_or(|service| pod["metadata"]["labels"][mark::SERVICE] == service.as_str());
+        let is_own = service
+            .is_none_or(|service| pod["metadata"]["labels"][mark::SERVICE] == service.as_str());
         is_own && pod["metadata"].get("deletionTimestamp").is_none() && !is_ready(pod)
     });
     let Some(pod) = failing.max_by_key(|pod| trouble(pod, Timestamp::now()).is_some()) else {
         return Vec::new();
     };
     let logs = of_pod(api, pod, SHOWN).await;
-    logs.into_values().next_back().map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+    logs.into_values()
+        .next_back()
+        .map(|text| text.lines().map(str::to_owned).collect())
+        .unwrap_or_default()
 }
 
 fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|one| one["type"] == "Ready" && one["status"] == "True")
+    })
 }
 
 /// Current and previous logs of every container, by file name. What a container wrote before it ended says more
@@ -61,13 +69,24 @@ async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String>
     let read = wanted.iter().map(|(container, previous)| async move {
         let path = logs::path(pod, container, tail, false, *previous);
         let lines: Vec<String> = match api.lines(&path).await {
-            Ok(lines) => lines.take(tail).filter_map(|line| async { line.ok() }).collect().await,
+            Ok(lines) => {
+                lines
+                    .take(tail)
+                    .filter_map(|line| async { line.ok() })
+                    .collect()
+                    .await
+            }
             // It has not been started before, or not yet.
             Err(fault) if matches!(fault.code(), 400 | 404) => return None,
             Err(fault) => vec![format!("(the log cannot be read: {fault})")],
         };
         let which = if *previous { "previous" } else { "current" };
-        (!lines.is_empty()).then(|| (format!("logs/{name}.{container}.{which}.log"), lines.join("\n") + "\n"))
+        (!lines.is_empty()).then(|| {
+            (
+                format!("logs/{name}.{container}.{which}.log"),
+                lines.join("\n") + "\n",
+            )
+        })
     });
     join_all(read).await.into_iter().flatten().collect()
 }
@@ -81,11 +100,19 @@ pub(super) async fn diagnose(
     let api = engine.api().await?;
     let failed = |fault: Fault| fault.while_(format!("gathering what is known about {slot}"));
     let (facts, _) = look::survey(engine, scope, None).await?;
-    let pods = slots::pods(engine, api, scope, slot).await.map_err(failed)?;
+    let pods = slots::pods(engine, api, scope, slot)
+        .await
+        .map_err(failed)?;
     let namespace = &engine.settings.namespaces.slots[&slot];
-    let events = events(api, namespace, &pods, scope, slot).await.unwrap_or_default();
+    let events = events(api, namespace, &pods, scope, slot)
+        .await
+        .unwrap_or_default();
     let mut files = BTreeMap::new();
-    let own: Vec<&Value> = pods.iter().filter(|pod| !is_ready(pod)).take(PODS).collect();
+    let own: Vec<&Value> = pods
+        .iter()
+        .filter(|pod| !is_ready(pod))
+        .take(PODS)
+        .collect();
     for logs in join_all(own.iter().map(|pod| of_pod(api, pod, KEPT))).await {
         files.extend(logs);
     }
@@ -94,10 +121,26 @@ pub(super) async fn diagnose(
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         files.insert(format!("objects/Pod-{name}.yaml"), yaml(pod));
     }
-    for (service, workload) in facts.slots.get(&slot).map(|there| &there.workloads).into_iter().flatten() {
-        for manifest in workload.spec.objects.get(&slot).into_iter().flatten().filter(|one| one.scales()) {
+    for (service, workload) in facts
+        .slots
+        .get(&slot)
+        .map(|there| &there.workloads)
+        .into_iter()
+        .flatten()
+    {
+        for manifest in workload
+            .spec
+            .objects
+            .get(&slot)
+            .into_iter()
+            .flatten()
+            .filter(|one| one.scales())
+        {
             if let Ok(Some(live)) = api.get(&manifest.key()).await {
-                files.insert(format!("objects/{}-{service}.yaml", manifest.kind()), yaml(&live));
+                files.insert(
+                    format!("objects/{}-{service}.yaml", manifest.kind()),
+                    yaml(&live),
+                );
             }
         }
     }
@@ -112,9 +155,21 @@ pub(super) async fn diagnose(
             .max_by_key(|one| one.health)
             .map(|one| one.reason.clone())
     };
-    let warning = || events.iter().rev().find(|event| event["type"] == "Warning").map(said);
-    let cause = by_pod.or_else(warning).or_else(by_workload).unwrap_or_else(|| "unknown".to_owned());
-    let number = release.map_or_else(|| slot.to_string(), |number| format!("release {number} in {slot}"));
+    let warning = || {
+        events
+            .iter()
+            .rev()
+            .find(|event| event["type"] == "Warning")
+            .map(said)
+    };
+    let cause = by_pod
+        .or_else(warning)
+        .or_else(by_workload)
+        .unwrap_or_else(|| "unknown".to_owned());
+    let number = release.map_or_else(
+        || slot.to_string(),
+        |number| format!("release {number} in {slot}"),
+    );
     files.insert("summary.txt".to_owned(), format!("{number}: {cause}\n"));
     Ok(Diagnosis { cause, files })
 }
@@ -128,8 +183,10 @@ async fn events(
     slot: Slot,
 ) -> Result<Vec<Value>, Fault> {
     let kind = api.must(("v1", "Event")).await?;
-    let names: Vec<String> =
-        pods.iter().filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    let names: Vec<String> = pods
+        .iter()
+        .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
+        .collect();
     let _ = scope;
     let mut events = Vec::new();
     let ending = format!("-{slot}");
@@ -153,7 +210,13 @@ fn time(event: &Value) -> &str {
 }
 
 fn said(event: &Value) -> String {
-    let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |path: &str| {
+        event
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     format!(
         "{}/{}: {}: {}",
         text("/involvedObject/kind"),

@@ -33,9 +33,19 @@ pub(super) async fn examine(
         .call(Method::GET, "/version", None)
         .await
         .map_err(|fault| fault.while_(format!("reaching {}", api.server)))?;
-    let text = version["gitVersion"].as_str().unwrap_or("an unknown version");
-    let mut all = vec![Examined { what: format!("{} answers: {text}", api.server), fault: None, help: None }];
-    all.push(Examined { what: "the server is 1.30 or newer".to_owned(), fault: age(&version), help: None });
+    let text = version["gitVersion"]
+        .as_str()
+        .unwrap_or("an unknown version");
+    let mut all = vec![Examined {
+        what: format!("{} answers: {text}", api.server),
+        fault: None,
+        help: None,
+    }];
+    all.push(Examined {
+        what: "the server is 1.30 or newer".to_owned(),
+        fault: age(&version),
+        help: None,
+    });
     let failed = |fault: Fault| fault.while_(format!("asking what is allowed in {scope}"));
     let permissions = permissions(engine, api, wanted).await.map_err(failed)?;
     let asked = permissions.iter().map(|permission| async move {
@@ -43,18 +53,29 @@ pub(super) async fn examine(
         Ok::<_, Fault>((permission, fault))
     });
     for (permission, fault) in try_join_all(asked).await.map_err(failed)? {
-        let place =
-            permission.namespace.as_ref().map_or_else(|| "all of the cluster".to_owned(), Clone::clone);
-        let group =
-            if permission.group.is_empty() { String::new() } else { format!(".{}", permission.group) };
+        let place = permission
+            .namespace
+            .as_ref()
+            .map_or_else(|| "all of the cluster".to_owned(), Clone::clone);
+        let group = if permission.group.is_empty() {
+            String::new()
+        } else {
+            format!(".{}", permission.group)
+        };
         let sub = if permission.subresource.is_empty() {
             String::new()
         } else {
             format!("/{}", permission.subresource)
         };
-        let what = format!("{} {}{sub}{group} in {place}", permission.verb, permission.resource);
+        let what = format!(
+            "{} {}{sub}{group} in {place}",
+            permission.verb, permission.resource
+        );
         let help = fault.as_ref().map(|_| {
-            format!("add the verb `{}` for `{}{sub}` to the Role", permission.verb, permission.resource)
+            format!(
+                "add the verb `{}` for `{}{sub}` to the Role",
+                permission.verb, permission.resource
+            )
         });
         all.push(Examined { what, fault, help });
     }
@@ -79,15 +100,16 @@ async fn permissions(
 ) -> Result<BTreeSet<Permission>, Fault> {
     let namespaces = &engine.settings.namespaces;
     let mut all = BTreeSet::new();
-    let mut add = |verb: &'static str, kind: &Kind, subresource: &'static str, namespace: Option<&str>| {
-        all.insert(Permission {
-            verb,
-            group: kind.group().to_owned(),
-            resource: kind.plural.clone(),
-            subresource,
-            namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
-        });
-    };
+    let mut add =
+        |verb: &'static str, kind: &Kind, subresource: &'static str, namespace: Option<&str>| {
+            all.insert(Permission {
+                verb,
+                group: kind.group().to_owned(),
+                resource: kind.plural.clone(),
+                subresource,
+                namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
+            });
+        };
     let record = [("v1", "ConfigMap"), ("v1", "Secret")];
     for name in record {
         let kind = api.must(name).await?;
@@ -111,7 +133,9 @@ async fn permissions(
     }
     for manifest in wanted {
         let key = manifest.key();
-        let Some(kind) = api.kind(&key.api_version, &key.kind).await? else { continue };
+        let Some(kind) = api.kind(&key.api_version, &key.kind).await? else {
+            continue;
+        };
         for verb in MADE {
             add(verb, &kind, "", key.namespace.as_deref());
         }
@@ -136,6 +160,8 @@ async fn ask(api: &Api, permission: &Permission) -> Result<Option<String>, Fault
     if answer["status"]["allowed"] == true {
         return Ok(None);
     }
-    let reason = answer["status"]["reason"].as_str().filter(|reason| !reason.is_empty());
+    let reason = answer["status"]["reason"]
+        .as_str()
+        .filter(|reason| !reason.is_empty());
     Ok(Some(reason.unwrap_or("not allowed").to_owned()))
 }

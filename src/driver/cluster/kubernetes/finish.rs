@@ -36,9 +36,18 @@ impl Key {
         for (to, from) in pad.iter_mut().zip(&self.0) {
             *to = *from;
         }
-        let inner = Sha256::new().chain_update(pad.map(|byte| byte ^ 0x36)).chain_update(bytes).finalize();
-        let outer = Sha256::new().chain_update(pad.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize();
-        outer.iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        let inner = Sha256::new()
+            .chain_update(pad.map(|byte| byte ^ 0x36))
+            .chain_update(bytes)
+            .finalize();
+        let outer = Sha256::new()
+            .chain_update(pad.map(|byte| byte ^ 0x5c))
+            .chain_update(inner)
+            .finalize();
+        outer
+            .iter()
+            .take(16)
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 }
 
@@ -50,21 +59,40 @@ pub(super) fn bind(
     secrets: &BTreeMap<String, SecretValue>,
     key: &Key,
 ) -> Bindings {
-    let values: BTreeMap<String, String> =
-        secrets.iter().map(|(name, value)| (name.clone(), key.hash(value.expose().as_bytes()))).collect();
+    let values: BTreeMap<String, String> = secrets
+        .iter()
+        .map(|(name, value)| (name.clone(), key.hash(value.expose().as_bytes())))
+        .collect();
     let mut names = BTreeMap::new();
-    for manifest in
-        workload.objects.get(&slot).into_iter().flatten().filter(|object| object.kind() == "Secret")
+    for manifest in workload
+        .objects
+        .get(&slot)
+        .into_iter()
+        .flatten()
+        .filter(|object| object.kind() == "Secret")
     {
         let mut all = String::new();
         for (name, value) in manifest.body()["data"].as_object().into_iter().flatten() {
-            let secret = value.as_str().and_then(|text| text.strip_prefix(SECRET)).unwrap_or_default();
-            all = format!("{all}{name}={};", values.get(secret).map_or("", String::as_str));
+            let secret = value
+                .as_str()
+                .and_then(|text| text.strip_prefix(SECRET))
+                .unwrap_or_default();
+            all = format!(
+                "{all}{name}={};",
+                values.get(secret).map_or("", String::as_str)
+            );
         }
         let hash = key.hash(all.as_bytes());
-        names.insert(manifest.name().to_owned(), format!("{}-{}", manifest.name(), &hash[..10]));
+        names.insert(
+            manifest.name().to_owned(),
+            format!("{}-{}", manifest.name(), &hash[..10]),
+        );
     }
-    Bindings { image, secrets: names, values }
+    Bindings {
+        image,
+        secrets: names,
+        values,
+    }
 }
 
 /// How a workload is finished.
@@ -98,7 +126,8 @@ pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
                 if text.starts_with(IMAGE) {
                     return Some(how.bindings.image.clone());
                 }
-                text.contains(RELEASE).then(|| text.replace(RELEASE, &number))
+                text.contains(RELEASE)
+                    .then(|| text.replace(RELEASE, &number))
             });
             if !how.running && scales {
                 body["spec"]["replicas"] = 0.into();
@@ -115,25 +144,40 @@ pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
 
 /// The workloads whose number of pods belongs to an autoscaler.
 pub(super) fn autoscaled(objects: &[Manifest]) -> Vec<String> {
-    let scalers = objects.iter().filter(|object| object.kind() == "HorizontalPodAutoscaler");
+    let scalers = objects
+        .iter()
+        .filter(|object| object.kind() == "HorizontalPodAutoscaler");
     scalers
-        .filter_map(|scaler| scaler.body().pointer("/spec/scaleTargetRef/name")?.as_str().map(str::to_owned))
+        .filter_map(|scaler| {
+            scaler
+                .body()
+                .pointer("/spec/scaleTargetRef/name")?
+                .as_str()
+                .map(str::to_owned)
+        })
         .collect()
 }
 
 fn fill(object: &mut Manifest, how: &Finish<'_>) {
     object.edit(|body| {
-        let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) else { return };
+        let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) else {
+            return;
+        };
         for value in data.values_mut() {
-            let name =
-                value.as_str().and_then(|text| text.strip_prefix(SECRET)).unwrap_or_default().to_owned();
+            let name = value
+                .as_str()
+                .and_then(|text| text.strip_prefix(SECRET))
+                .unwrap_or_default()
+                .to_owned();
             let secret = how.values.and_then(|values| values.get(&name));
             *value = match secret {
                 Some(secret) => BASE64_STANDARD.encode(secret.expose()).into(),
                 // Compared by its hash, never by its value.
-                None => {
-                    format!("{SECRET}{}", how.bindings.values.get(&name).map_or("", String::as_str)).into()
-                }
+                None => format!(
+                    "{SECRET}{}",
+                    how.bindings.values.get(&name).map_or("", String::as_str)
+                )
+                .into(),
             };
         }
     });
@@ -144,10 +188,16 @@ pub(super) fn hide(live: &mut Value, key: &Key) {
     if live["kind"] != "Secret" {
         return;
     }
-    for value in
-        live.get_mut("data").and_then(Value::as_object_mut).into_iter().flat_map(serde_json::Map::values_mut)
+    for value in live
+        .get_mut("data")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(serde_json::Map::values_mut)
     {
-        let bytes = value.as_str().and_then(|text| BASE64_STANDARD.decode(text).ok()).unwrap_or_default();
+        let bytes = value
+            .as_str()
+            .and_then(|text| BASE64_STANDARD.decode(text).ok())
+            .unwrap_or_default();
         *value = format!("{SECRET}{}", key.hash(&bytes)).into();
     }
 }

@@ -20,20 +20,42 @@ pub(super) async fn logs(
     let api = engine.api().await?;
     let failed = |fault: Fault| fault.while_(format!("reading the logs of {}", of_scope(scope)));
     let mut streams = Vec::new();
-    for slot in Slot::ALL.into_iter().filter(|slot| query.slot.is_none_or(|wanted| wanted == *slot)) {
-        let mut pods = slots::pods(engine, api, scope, slot).await.map_err(failed)?;
-        pods.sort_by_key(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+    for slot in Slot::ALL
+        .into_iter()
+        .filter(|slot| query.slot.is_none_or(|wanted| wanted == *slot))
+    {
+        let mut pods = slots::pods(engine, api, scope, slot)
+            .await
+            .map_err(failed)?;
+        pods.sort_by_key(|pod| {
+            pod["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        });
         let mut counts: BTreeMap<ServiceName, u16> = BTreeMap::new();
         for pod in &pods {
-            let label = pod["metadata"]["labels"][mark::SERVICE].as_str().unwrap_or_default();
-            let Ok(service) = label.parse::<ServiceName>() else { continue };
+            let label = pod["metadata"]["labels"][mark::SERVICE]
+                .as_str()
+                .unwrap_or_default();
+            let Ok(service) = label.parse::<ServiceName>() else {
+                continue;
+            };
             let instance = counts.entry(service.clone()).or_default();
             let index = *instance;
             *instance += 1;
-            if query.service.as_ref().is_some_and(|wanted| *wanted != service) {
+            if query
+                .service
+                .as_ref()
+                .is_some_and(|wanted| *wanted != service)
+            {
                 continue;
             }
-            streams.extend(of_pod(api, pod, slot, &service, index, &query).await.map_err(failed)?);
+            streams.extend(
+                of_pod(api, pod, slot, &service, index, &query)
+                    .await
+                    .map_err(failed)?,
+            );
         }
     }
     if query.follow {
@@ -53,7 +75,9 @@ async fn of_pod(
     query: &LogQuery,
 ) -> Result<Vec<Lines>, Fault> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    let names: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
+    let names: Vec<&str> = containers
+        .filter_map(|container| container["name"].as_str())
+        .collect();
     let many = names.len() > 1;
     let mut all = Vec::new();
     for name in names {
@@ -67,8 +91,17 @@ async fn of_pod(
         let (service, name) = (service.clone(), name.to_owned());
         let lines = lines.map(move |line| match line {
             Ok(text) => {
-                let text = if many { format!("[{name}] {text}") } else { text };
-                Ok(LogLine { slot, service: service.clone(), instance, text })
+                let text = if many {
+                    format!("[{name}] {text}")
+                } else {
+                    text
+                };
+                Ok(LogLine {
+                    slot,
+                    service: service.clone(),
+                    instance,
+                    text,
+                })
             }
             Err(error) => Err(EngineError::Failed {
                 what: format!("reading the logs of {service}"),
@@ -81,7 +114,13 @@ async fn of_pod(
 }
 
 /// The path of a container's log.
-pub(super) fn path(pod: &Value, container: &str, tail: usize, follow: bool, previous: bool) -> String {
+pub(super) fn path(
+    pod: &Value,
+    container: &str,
+    tail: usize,
+    follow: bool,
+    previous: bool,
+) -> String {
     let text = |name: &str| pod["metadata"][name].as_str().unwrap_or_default();
     format!(
         "/api/v1/namespaces/{}/pods/{}/log?container={container}&tailLines={tail}&follow={follow}&previous={previous}",

@@ -59,9 +59,14 @@ pub(super) async fn list(
 ) -> Result<Found, Fault> {
     let found = Mutex::new(Found::default());
     let places = kinds.iter().flat_map(|kind| {
-        let namespaces: Vec<Option<&str>> =
-            if kind.namespaced { namespaces.iter().map(|name| Some(*name)).collect() } else { vec![None] };
-        namespaces.into_iter().map(move |namespace| (kind, namespace))
+        let namespaces: Vec<Option<&str>> = if kind.namespaced {
+            namespaces.iter().map(|name| Some(*name)).collect()
+        } else {
+            vec![None]
+        };
+        namespaces
+            .into_iter()
+            .map(move |namespace| (kind, namespace))
     });
     let lists = places.map(|(kind, namespace)| {
         let found = &found;
@@ -75,15 +80,21 @@ pub(super) async fn list(
         }
     });
     try_join_all(lists).await?;
-    Ok(found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    Ok(found
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 fn sort_in(mut object: Value, settings: &Settings, expected: &Expected<'_>, found: &Mutex<Found>) {
     let Some(key) = key_of(&object) else { return };
     // What a controller made for another object of ours is that controller's.
-    let is_made = object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+    let is_made = object["metadata"]["ownerReferences"]
+        .as_array()
+        .is_some_and(|owners| !owners.is_empty());
     hide(&mut object, expected.key);
-    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut found = found
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(wanted) = expected.objects.get(&key) {
         let item = Item {
             ready: ready(&object, &settings.rules),
@@ -91,7 +102,10 @@ fn sort_in(mut object: Value, settings: &Settings, expected: &Expected<'_>, foun
         };
         found.known.insert(key, item);
     } else if expected.whole.contains(&key) {
-        let item = Item { ready: Ready::Yes, live: Some(object) };
+        let item = Item {
+            ready: Ready::Yes,
+            live: Some(object),
+        };
         found.known.insert(key, item);
     } else if expected.strangers && !is_made {
         found.strange.insert(key, object);
@@ -99,7 +113,12 @@ fn sort_in(mut object: Value, settings: &Settings, expected: &Expected<'_>, foun
 }
 
 pub(super) fn key_of(object: &Value) -> Option<ObjectKey> {
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(str::to_owned);
+    let text = |path: &str| {
+        object
+            .pointer(path)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     Some(ObjectKey {
         api_version: text("/apiVersion")?,
         kind: text("/kind")?,
@@ -113,17 +132,27 @@ pub(super) async fn slots(
     records: &Records<'_>,
     record: &Record,
 ) -> Result<BTreeMap<Slot, Workloads>, Fault> {
-    let slots = record
-        .slots
-        .iter()
-        .map(|(slot, there)| async move { Ok::<_, Fault>((*slot, records.workloads(*slot, there).await?)) });
+    let slots = record.slots.iter().map(|(slot, there)| async move {
+        Ok::<_, Fault>((*slot, records.workloads(*slot, there).await?))
+    });
     Ok(try_join_all(slots).await?.into_iter().collect())
 }
 
 /// The manifests of a workload as they were sent, with hashes for the secrets' values.
-pub(super) fn sent(placed: &Placed, slot: Slot, release: ReleaseNumber, set: &str) -> Vec<Manifest> {
-    let how =
-        Finish { slot, release, running: placed.running, bindings: &placed.bindings, values: None, set };
+pub(super) fn sent(
+    placed: &Placed,
+    slot: Slot,
+    release: ReleaseNumber,
+    set: &str,
+) -> Vec<Manifest> {
+    let how = Finish {
+        slot,
+        release,
+        running: placed.running,
+        bindings: &placed.bindings,
+        values: None,
+        set,
+    };
     finish(&placed.spec, &how)
 }
 
@@ -143,13 +172,18 @@ pub(super) async fn survey(
     wanted: Option<&[Manifest]>,
 ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
     let Some(api) = engine.try_api().await? else {
-        return Ok((Facts::default(), wanted.unwrap_or_default().iter().map(nothing_yet).collect()));
+        return Ok((
+            Facts::default(),
+            wanted.unwrap_or_default().iter().map(nothing_yet).collect(),
+        ));
     };
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
     let (look, mut missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
     let facts = facts(engine, api, &look).await.map_err(failed)?;
-    let Some(wanted) = wanted else { return Ok((facts, Vec::new())) };
+    let Some(wanted) = wanted else {
+        return Ok((facts, Vec::new()));
+    };
     let objects = objects(engine, api, &look, wanted, &mut missing).await?;
     Ok((facts, objects))
 }
@@ -182,8 +216,15 @@ async fn look(
     let record = &read.record;
     let namespaces = records.namespaces.all();
     let pods = pods(engine, api, records.scope, record);
-    let is_known = !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
-    let key = async { if is_known { records.key(false).await } else { Ok(Key(Vec::new())) } };
+    let is_known =
+        !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
+    let key = async {
+        if is_known {
+            records.key(false).await
+        } else {
+            Ok(Key(Vec::new()))
+        }
+    };
     let (slots, key, pods) = tokio::try_join!(slots(records, record), key, pods)?;
     let mut objects = BTreeMap::new();
     for (slot, workloads) in &slots {
@@ -195,7 +236,11 @@ async fn look(
         }
     }
     let mut whole = BTreeSet::new();
-    for route in record.routes.values().filter_map(|route| route.objects.as_ref()) {
+    for route in record
+        .routes
+        .values()
+        .filter_map(|route| route.objects.as_ref())
+    {
         for manifest in &route.fixed {
             objects.insert(manifest.key(), shared(manifest, &set).into());
         }
@@ -206,16 +251,41 @@ async fn look(
     }
     let mut kinds = record.kinds.clone();
     kinds.extend(wanted_kinds);
-    let expected = Expected { objects, whole, strangers: wanted.is_some(), key: &key };
+    let expected = Expected {
+        objects,
+        whole,
+        strangers: wanted.is_some(),
+        key: &key,
+    };
     let selector = Selector::Labels(format!("{}={set}", mark::PART_OF));
-    let found = list(api, &engine.settings, &kinds, &namespaces, &selector, &expected).await?;
-    Ok((Look { read, slots, found, pods, set }, missing))
+    let found = list(
+        api,
+        &engine.settings,
+        &kinds,
+        &namespaces,
+        &selector,
+        &expected,
+    )
+    .await?;
+    Ok((
+        Look {
+            read,
+            slots,
+            found,
+            pods,
+            set,
+        },
+        missing,
+    ))
 }
 
 /// The kinds of manifests, and those that the server does not know.
 async fn kinds_of(api: &Api, manifests: &[Manifest]) -> Result<(BTreeSet<Kind>, Unknown), Fault> {
-    let names: BTreeSet<(String, String)> =
-        manifests.iter().map(Manifest::key).map(|key| (key.api_version, key.kind)).collect();
+    let names: BTreeSet<(String, String)> = manifests
+        .iter()
+        .map(Manifest::key)
+        .map(|key| (key.api_version, key.kind))
+        .collect();
     let asked = names.into_iter().map(|name| async move {
         let kind = api.kind(&name.0, &name.1).await?;
         Ok::<_, Fault>((name, kind))
@@ -236,7 +306,13 @@ async fn kinds_of(api: &Api, manifests: &[Manifest]) -> Result<(BTreeSet<Kind>, 
 
 /// What the pods of an environment are found by.
 pub(super) fn of_scope(scope: &Scope) -> String {
-    format!("{}={},{}={}", mark::PROJECT, scope.project, mark::ENVIRONMENT, scope.environment)
+    format!(
+        "{}={},{}={}",
+        mark::PROJECT,
+        scope.project,
+        mark::ENVIRONMENT,
+        scope.environment
+    )
 }
 
 async fn pods(
@@ -245,8 +321,11 @@ async fn pods(
     scope: &Scope,
     record: &Record,
 ) -> Result<Vec<Value>, Fault> {
-    let mut namespaces: Vec<&String> =
-        record.slots.keys().map(|slot| &engine.settings.namespaces.slots[slot]).collect();
+    let mut namespaces: Vec<&String> = record
+        .slots
+        .keys()
+        .map(|slot| &engine.settings.namespaces.slots[slot])
+        .collect();
     namespaces.sort();
     namespaces.dedup();
     let selector = Selector::Labels(of_scope(scope));
@@ -255,7 +334,8 @@ async fn pods(
         async move {
             let mut pods = Vec::new();
             let kind = api.must(("v1", "Pod")).await?;
-            api.list(&kind, Some(namespace), selector, |pod| pods.push(pod)).await?;
+            api.list(&kind, Some(namespace), selector, |pod| pods.push(pod))
+                .await?;
             Ok::<_, Fault>(pods)
         }
     });
@@ -264,9 +344,15 @@ async fn pods(
 
 /// The slot whose traffic the live objects say it is: what counts when all of them agree; else what was written.
 pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
-    let said: BTreeSet<&str> =
-        live.iter().filter_map(|object| object["metadata"]["labels"][mark::ACTIVE].as_str()).collect();
-    let all = record.routes.values().filter(|route| route.objects.is_some()).count();
+    let said: BTreeSet<&str> = live
+        .iter()
+        .filter_map(|object| object["metadata"]["labels"][mark::ACTIVE].as_str())
+        .collect();
+    let all = record
+        .routes
+        .values()
+        .filter(|route| route.objects.is_some())
+        .count();
     match said.iter().collect::<Vec<_>>()[..] {
         [one] if live.len() == all && all > 0 => one.parse().ok(),
         _ => record.active,
@@ -275,14 +361,20 @@ pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
 
 async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Facts, Fault> {
     let record = &look.read.record;
-    let routes = record.routes.values().filter_map(|route| route.objects.as_ref());
-    let live: Vec<&Value> =
-        routes.filter_map(|route| look.found.known.get(&route.off.key())?.live.as_ref()).collect();
+    let routes = record
+        .routes
+        .values()
+        .filter_map(|route| route.objects.as_ref());
+    let live: Vec<&Value> = routes
+        .filter_map(|route| look.found.known.get(&route.off.key())?.live.as_ref())
+        .collect();
     let active = active(record, &live);
     let policy = engine.settings.conflict;
     let mut slots = BTreeMap::new();
     for (slot, workloads) in &look.slots {
-        let Some(there) = record.slots.get(slot) else { continue };
+        let Some(there) = record.slots.get(slot) else {
+            continue;
+        };
         let number = there.label.number;
         let all = workloads.iter().map(|(service, placed)| async move {
             let manifests = sent(placed, *slot, number, &look.set);
@@ -314,14 +406,24 @@ async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Fact
         switched_at: record.switched_at,
         slots,
         routes: record.routes.clone(),
-        route_drift: drifts.into_iter().filter(|(_, drift)| !drift.is_empty()).collect(),
+        route_drift: drifts
+            .into_iter()
+            .filter(|(_, drift)| !drift.is_empty())
+            .collect(),
     })
 }
 
 /// The objects of a way in as they are sent.
 pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
-    let Some(objects) = &route.objects else { return Vec::new() };
-    objects.fixed.iter().chain([objects.live(active)]).map(|manifest| shared(manifest, set)).collect()
+    let Some(objects) = &route.objects else {
+        return Vec::new();
+    };
+    objects
+        .fixed
+        .iter()
+        .chain([objects.live(active)])
+        .map(|manifest| shared(manifest, set))
+        .collect()
 }
 
 /// Those that must be as they were applied. Before the first switch the live object may still be what it was before
@@ -343,7 +445,12 @@ pub(super) fn pods_of<'a>(pods: &'a [Value], slot: Slot, service: &ServiceName) 
             && pod["metadata"].get("deletionTimestamp").is_none()
     };
     let mut own: Vec<&Value> = pods.iter().filter(is_own).collect();
-    own.sort_by_key(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+    own.sort_by_key(|pod| {
+        pod["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    });
     own
 }
 
@@ -357,22 +464,42 @@ pub(super) async fn workload(
     pods: &[&Value],
 ) -> Result<WorkloadFacts, Fault> {
     let drift = drift(api, policy, manifests, found).await?;
-    let instances = pods.iter().enumerate().map(|(index, pod)| instance(index, pod)).collect();
+    let instances = pods
+        .iter()
+        .enumerate()
+        .map(|(index, pod)| instance(index, pod))
+        .collect();
     let verdict = Some(verdict(manifests, found, pods));
-    Ok(WorkloadFacts { spec: placed.spec.clone(), running: placed.running, instances, drift, verdict })
+    Ok(WorkloadFacts {
+        spec: placed.spec.clone(),
+        running: placed.running,
+        instances,
+        drift,
+        verdict,
+    })
 }
 
 fn verdict(manifests: &[Manifest], found: &Found, pods: &[&Value]) -> Verdict {
-    let mut worst = Verdict { health: HealthState::Ready, reason: "all of it is ready".to_owned() };
+    let mut worst = Verdict {
+        health: HealthState::Ready,
+        reason: "all of it is ready".to_owned(),
+    };
     for manifest in manifests {
         let key = manifest.key();
         let state = found.known.get(&key).map(|item| &item.ready);
         let (health, reason) = match state {
             Some(Ready::Yes) => continue,
-            Some(Ready::Not(reason)) => (HealthState::Starting, format!("{}: {reason}", key.short())),
+            Some(Ready::Not(reason)) => {
+                (HealthState::Starting, format!("{}: {reason}", key.short()))
+            }
             // Nothing that shipit could do by starting it again: the cluster does that itself.
-            Some(Ready::Failed(reason)) => (HealthState::Unhealthy, format!("{}: {reason}", key.short())),
-            None => (HealthState::Unhealthy, format!("{} is not there", key.short())),
+            Some(Ready::Failed(reason)) => {
+                (HealthState::Unhealthy, format!("{}: {reason}", key.short()))
+            }
+            None => (
+                HealthState::Unhealthy,
+                format!("{} is not there", key.short()),
+            ),
         };
         if health > worst.health {
             worst = Verdict { health, reason };
@@ -381,7 +508,10 @@ fn verdict(manifests: &[Manifest], found: &Found, pods: &[&Value]) -> Verdict {
     if worst.health != HealthState::Ready
         && let Some(reason) = pods.iter().find_map(|pod| trouble(pod, Timestamp::now()))
     {
-        worst = Verdict { health: HealthState::Unhealthy, reason };
+        worst = Verdict {
+            health: HealthState::Unhealthy,
+            reason,
+        };
     }
     worst
 }
@@ -395,9 +525,18 @@ pub(super) async fn drift(
 ) -> Result<Vec<Drift>, Fault> {
     let all = manifests.iter().map(|manifest| async move {
         let key = manifest.key();
-        let gone = |key| Drift { key, missing: true, changes: Vec::new(), conflicts: Vec::new() };
-        let Some(item) = found.known.get(&key) else { return Ok::<_, Fault>(Some(gone(key))) };
-        let Some(live) = &item.live else { return Ok(None) };
+        let gone = |key| Drift {
+            key,
+            missing: true,
+            changes: Vec::new(),
+            conflicts: Vec::new(),
+        };
+        let Some(item) = found.known.get(&key) else {
+            return Ok::<_, Fault>(Some(gone(key)));
+        };
+        let Some(live) = &item.live else {
+            return Ok(None);
+        };
         if live["metadata"].get("deletionTimestamp").is_some() {
             return Ok(Some(gone(key)));
         }
@@ -410,13 +549,26 @@ pub(super) async fn drift(
             Ok(Decision::Replace(reason)) => {
                 let origin = Some(reason);
                 let field = "(made anew)".to_owned();
-                (vec![crate::model::plan::Change { field, before: None, after: None, origin }], Vec::new())
+                (
+                    vec![crate::model::plan::Change {
+                        field,
+                        before: None,
+                        after: None,
+                        origin,
+                    }],
+                    Vec::new(),
+                )
             }
             // It went away between the two looks.
             Err(fault) if fault.is(http::StatusCode::NOT_FOUND) => return Ok(Some(gone(key))),
             Err(fault) => return Err(fault),
         };
-        Ok(Some(Drift { key, missing: false, changes, conflicts }))
+        Ok(Some(Drift {
+            key,
+            missing: false,
+            changes,
+            conflicts,
+        }))
     });
     Ok(try_join_all(all).await?.into_iter().flatten().collect())
 }
@@ -433,7 +585,13 @@ fn shadow(wanted: &Value, live: &Value) -> Value {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => wanted
             .iter()
-            .map(|(key, value)| (key.clone(), live.get(key).map_or(Value::Null, |live| shadow(value, live))))
+            .map(|(key, value)| {
+                (
+                    key.clone(),
+                    live.get(key)
+                        .map_or(Value::Null, |live| shadow(value, live)),
+                )
+            })
             .collect::<serde_json::Map<_, _>>()
             .into(),
         (_, live) => live.clone(),
@@ -453,7 +611,12 @@ async fn objects(
         .filter(|manifest| manifest.kind() == "CustomResourceDefinition")
         .map(|manifest| {
             let spec = &manifest.body()["spec"];
-            let text = |path: &str| spec.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text = |path: &str| {
+                spec.pointer(path)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
             ((text("/group"), text("/names/kind")), manifest.key())
         })
         .collect();
@@ -476,7 +639,12 @@ async fn objects(
     });
     let mut objects: Vec<ObjectFacts> = try_join_all(all).await?;
     let mine: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
-    for (key, live) in look.found.strange.iter().filter(|(key, _)| !mine.contains(key)) {
+    for (key, live) in look
+        .found
+        .strange
+        .iter()
+        .filter(|(key, _)| !mine.contains(key))
+    {
         objects.push(ObjectFacts {
             key: key.clone(),
             state: ObjectState::Gone,
@@ -490,7 +658,14 @@ async fn objects(
 }
 
 fn plain(key: ObjectKey, state: ObjectState) -> ObjectFacts {
-    ObjectFacts { key, state, fingerprint: None, changes: Vec::new(), before: None, conflicts: Vec::new() }
+    ObjectFacts {
+        key,
+        state,
+        fingerprint: None,
+        changes: Vec::new(),
+        before: None,
+        conflicts: Vec::new(),
+    }
 }
 
 /// What was applied before, unless it holds a secret's value.
@@ -500,7 +675,10 @@ fn before(live: &Value) -> Option<Manifest> {
     }
     let mut body = applied(live)?;
     // The label is put on again when it is applied.
-    if let Some(labels) = body.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+    if let Some(labels) = body
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
         labels.remove(mark::PART_OF);
     }
     Manifest::try_from(body).ok()
@@ -515,8 +693,12 @@ async fn one(
     let key = manifest.key();
     let sent = shared(manifest, &look.set);
     let known = look.found.known.get(&key);
-    let Some(item) = known else { return unlisted(engine, api, &sent).await };
-    let Some(live) = &item.live else { return Ok(plain(key, ObjectState::Same)) };
+    let Some(item) = known else {
+        return unlisted(engine, api, &sent).await;
+    };
+    let Some(live) = &item.live else {
+        return Ok(plain(key, ObjectState::Same));
+    };
     against(engine, api, &sent, live).await
 }
 
@@ -527,20 +709,40 @@ async fn against(
     live: &Value,
 ) -> Result<ObjectFacts, Fault> {
     let key = sent.key();
-    let (state, changes, conflicts) = match decide(api, engine.settings.conflict, sent.body(), live).await? {
-        Decision::Same => return Ok(plain(key, ObjectState::Same)),
-        Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
-        Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
-    };
+    let (state, changes, conflicts) =
+        match decide(api, engine.settings.conflict, sent.body(), live).await? {
+            Decision::Same => return Ok(plain(key, ObjectState::Same)),
+            Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
+            Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
+        };
     let fingerprint = Some(fingerprint(live, Some(sent.body())));
-    Ok(ObjectFacts { key, state, fingerprint, changes, before: before(live), conflicts })
+    Ok(ObjectFacts {
+        key,
+        state,
+        fingerprint,
+        changes,
+        before: before(live),
+        conflicts,
+    })
 }
 
 /// An object without our label: it is not there, or it is somebody else's.
-async fn unlisted(engine: &KubernetesEngine, api: &Api, sent: &Manifest) -> Result<ObjectFacts, Fault> {
+async fn unlisted(
+    engine: &KubernetesEngine,
+    api: &Api,
+    sent: &Manifest,
+) -> Result<ObjectFacts, Fault> {
     let key = sent.key();
     let Some(live) = api.get(&key).await? else {
-        if let Err(fault) = api.apply(sent.body(), super::api::How { dry_run: true, force: false }).await
+        if let Err(fault) = api
+            .apply(
+                sent.body(),
+                super::api::How {
+                    dry_run: true,
+                    force: false,
+                },
+            )
+            .await
             && !fault.is(http::StatusCode::NOT_FOUND)
         {
             return Err(fault);
@@ -554,23 +756,41 @@ async fn unlisted(engine: &KubernetesEngine, api: &Api, sent: &Manifest) -> Resu
     if labels[mark::PART_OF] == sent.body()["metadata"]["labels"][mark::PART_OF] {
         return against(engine, api, sent, &live).await;
     }
-    Ok(plain(key, ObjectState::Foreign { manager: manager(&live) }))
+    Ok(plain(
+        key,
+        ObjectState::Foreign {
+            manager: manager(&live),
+        },
+    ))
 }
 
 /// Who manages an object that is not ours.
 pub(super) fn manager(live: &Value) -> String {
     let labels = &live["metadata"]["labels"];
     if let Some(project) = labels[mark::PROJECT].as_str() {
-        return format!("shipit, for {project}/{}", labels[mark::ENVIRONMENT].as_str().unwrap_or_default());
+        return format!(
+            "shipit, for {project}/{}",
+            labels[mark::ENVIRONMENT].as_str().unwrap_or_default()
+        );
     }
-    for name in
-        ["app.kubernetes.io/managed-by", "kustomize.toolkit.fluxcd.io/name", "argocd.argoproj.io/instance"]
-    {
+    for name in [
+        "app.kubernetes.io/managed-by",
+        "kustomize.toolkit.fluxcd.io/name",
+        "argocd.argoproj.io/instance",
+    ] {
         if let Some(tool) = labels[name].as_str() {
             return tool.to_owned();
         }
     }
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let first = entries.into_iter().flatten().find(|entry| entry.get("subresource").is_none());
-    first.and_then(|entry| entry["manager"].as_str()).unwrap_or("nobody that the server knows").to_owned()
+    let entries = live
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    let first = entries
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.get("subresource").is_none());
+    first
+        .and_then(|entry| entry["manager"].as_str())
+        .unwrap_or("nobody that the server knows")
+        .to_owned()
 }

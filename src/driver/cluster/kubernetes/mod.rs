@@ -37,7 +37,9 @@ use crate::model::facts::Facts;
 use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
-use crate::model::{Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot};
+use crate::model::{
+    Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
+};
 use crate::port::Progress;
 use crate::port::engine::{
     Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Scope,
@@ -85,7 +87,10 @@ impl KubernetesEngine {
     /// An engine for one environment. Nothing is asked of the cluster yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, api: OnceCell::new() }
+        Self {
+            settings,
+            api: OnceCell::new(),
+        }
     }
 
     async fn api(&self) -> Result<&Arc<Api>, EngineError> {
@@ -101,7 +106,9 @@ impl KubernetesEngine {
         if let Some(api) = self.api.get() {
             return Ok(Some(api));
         }
-        let Some(connected) = connect::try_connect(&self.settings.connection).await? else { return Ok(None) };
+        let Some(connected) = connect::try_connect(&self.settings.connection).await? else {
+            return Ok(None);
+        };
         let made = async { Ok::<_, EngineError>(Arc::new(Api::new(connected))) };
         self.api.get_or_try_init(|| made).await.map(Some)
     }
@@ -113,7 +120,11 @@ impl KubernetesEngine {
     }
 
     fn records<'a>(&'a self, api: &'a Api, scope: &'a Scope) -> Records<'a> {
-        Records { api, scope, namespaces: &self.settings.namespaces }
+        Records {
+            api,
+            scope,
+            namespaces: &self.settings.namespaces,
+        }
     }
 
     /// Shows a permit: reads the record, and writes into it whose run this is.
@@ -124,10 +135,17 @@ impl KubernetesEngine {
             let mut read = records.read().await.map_err(failed)?;
             let record = &mut read.record;
             let is_empty = record.slots.is_empty() && record.routes.is_empty();
-            if let Some(owner) = record.lineage.clone().filter(|owner| *owner != permit.lineage && !is_empty)
+            if let Some(owner) = record
+                .lineage
+                .clone()
+                .filter(|owner| *owner != permit.lineage && !is_empty)
             {
                 let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
-                return Err(EngineError::Foreign { scope, owner, lineage });
+                return Err(EngineError::Foreign {
+                    scope,
+                    owner,
+                    lineage,
+                });
             }
             if permit.fence < record.fence {
                 let (scope, fence, seen) = (permit.scope.clone(), permit.fence, record.fence);
@@ -148,7 +166,10 @@ impl KubernetesEngine {
             }
         }
         let what = format!("writing the record of {}", permit.scope);
-        Err(EngineError::Failed { what, reason: "somebody else writes it all the time".to_owned() })
+        Err(EngineError::Failed {
+            what,
+            reason: "somebody else writes it all the time".to_owned(),
+        })
     }
 
     /// Changes the record under a permit; what `change` says is done on the newest version of it.
@@ -168,13 +189,18 @@ impl KubernetesEngine {
             }
             read.record.changed_at = Some(Timestamp::now());
             let written = records.write(read).await;
-            if written.map_err(|fault| fault.while_(format!("writing the record of {}", permit.scope)))? {
+            if written
+                .map_err(|fault| fault.while_(format!("writing the record of {}", permit.scope)))?
+            {
                 return Ok(());
             }
             *read = self.enter(api, permit).await?;
         }
         let what = format!("writing the record of {}", permit.scope);
-        Err(EngineError::Failed { what, reason: "somebody else writes it all the time".to_owned() })
+        Err(EngineError::Failed {
+            what,
+            reason: "somebody else writes it all the time".to_owned(),
+        })
     }
 }
 
@@ -192,7 +218,11 @@ impl Engine for KubernetesEngine {
         look::survey(self, scope, Some(wanted)).await
     }
 
-    async fn compare(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<ObjectFacts>, EngineError> {
+    async fn compare(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<ObjectFacts>, EngineError> {
         Ok(look::survey(self, scope, Some(wanted)).await?.1)
     }
 
@@ -238,7 +268,12 @@ impl Engine for KubernetesEngine {
         wait::slot(self, scope, slot, None, within, progress).await
     }
 
-    async fn switch(&self, permit: &Permit, from: Option<Slot>, to: Option<Slot>) -> Result<(), EngineError> {
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError> {
         traffic::switch(self, permit, from, to).await
     }
 
@@ -266,7 +301,11 @@ impl Engine for KubernetesEngine {
         own::delete(self, permit, key, expects).await
     }
 
-    async fn adopt(&self, permit: &Permit, manifest: &Manifest) -> Result<Vec<String>, EngineError> {
+    async fn adopt(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, EngineError> {
         own::adopt(self, permit, manifest).await
     }
 
@@ -288,10 +327,16 @@ impl Engine for KubernetesEngine {
         slot: Slot,
         release: Option<ReleaseNumber>,
     ) -> Result<Option<Diagnosis>, EngineError> {
-        diagnose::diagnose(self, scope, slot, release).await.map(Some)
+        diagnose::diagnose(self, scope, slot, release)
+            .await
+            .map(Some)
     }
 
-    async fn examine(&self, scope: &Scope, wanted: &[Manifest]) -> Result<Vec<Examined>, EngineError> {
+    async fn examine(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<Examined>, EngineError> {
         doctor::examine(self, scope, wanted).await
     }
 

@@ -20,7 +20,11 @@ use crate::port::engine::{EngineError, Permit, Scope};
 
 fn moved(key: &ObjectKey, live: Option<&Value>) -> EngineError {
     let by = live.and_then(last_manager);
-    EngineError::Moved { address: Address::Object(key.clone()), by, at: None }
+    EngineError::Moved {
+        address: Address::Object(key.clone()),
+        by,
+        at: None,
+    }
 }
 
 /// Shows the permit. The home namespace is made before there is a place for the record; then there is nobody to
@@ -34,7 +38,8 @@ async fn enter(
     let home = &engine.settings.namespaces.home;
     if manifest.kind() == "Namespace" && manifest.name() == home {
         let there = api.get(&manifest.key()).await;
-        let there = there.map_err(|fault| fault.while_(format!("looking at {}", said(&manifest.key()))))?;
+        let there =
+            there.map_err(|fault| fault.while_(format!("looking at {}", said(&manifest.key()))))?;
         if there.is_none() {
             return Ok(None);
         }
@@ -56,8 +61,11 @@ pub(super) async fn apply(
     let key = object.key();
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
     let read = enter(engine, api, permit, manifest).await?;
-    let kind =
-        api.kind(&key.api_version, &key.kind).await.map_err(failed)?.ok_or_else(|| EngineError::Refused {
+    let kind = api
+        .kind(&key.api_version, &key.kind)
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| EngineError::Refused {
             reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
             help: "its CustomResourceDefinition must be there first".to_owned(),
         })?;
@@ -65,7 +73,11 @@ pub(super) async fn apply(
     if let Some(live) = &live {
         if live["metadata"]["labels"][mark::PART_OF] != set.as_str() && key.kind != "Namespace" {
             return Err(EngineError::Refused {
-                reason: format!("{} is there and belongs to {}", said(&key), look::manager(live)),
+                reason: format!(
+                    "{} is there and belongs to {}",
+                    said(&key),
+                    look::manager(live)
+                ),
                 help: "`shipit import` takes it over".to_owned(),
             });
         }
@@ -73,7 +85,9 @@ pub(super) async fn apply(
             return Ok(());
         }
     }
-    let current = live.as_ref().map(|live| fingerprint(live, Some(object.body())));
+    let current = live
+        .as_ref()
+        .map(|live| fingerprint(live, Some(object.body())));
     if current != expects {
         return Err(moved(&key, live.as_ref()));
     }
@@ -89,7 +103,9 @@ pub(super) async fn apply(
         send::delete(api, &key, live["metadata"]["uid"].as_str()).await?;
     }
     let policy = super::slots::policy(engine);
-    let applied = send::apply(api, policy, &object, None).await.map_err(|fault| refused(&key, fault))?;
+    let applied = send::apply(api, policy, &object, None)
+        .await
+        .map_err(|fault| refused(&key, fault))?;
     if key.kind == "CustomResourceDefinition" || key.kind == "APIService" {
         api.forget_kinds();
     }
@@ -100,7 +116,9 @@ pub(super) async fn apply(
         };
         engine.remember(api, permit, &mut read, change).await?;
     }
-    if !may_wait(key.group(), &key.kind, &engine.settings.rules) || key.kind == "PersistentVolumeClaim" {
+    if !may_wait(key.group(), &key.kind, &engine.settings.rules)
+        || key.kind == "PersistentVolumeClaim"
+    {
         return Ok(());
     }
     if ready(&applied, &engine.settings.rules) == Ready::Yes {
@@ -118,7 +136,10 @@ pub(super) async fn delete(
     let api = engine.api().await?;
     let read = engine.enter(api, permit).await?;
     let set = engine.records(api, &permit.scope).set();
-    let live = api.get(key).await.map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
+    let live = api
+        .get(key)
+        .await
+        .map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
     let Some(live) = live else { return Ok(()) };
     if live["metadata"]["labels"][mark::PART_OF] != set.as_str() {
         return Err(EngineError::Refused {
@@ -169,22 +190,33 @@ pub(super) async fn adopt(
     let set = engine.records(api, &permit.scope).set();
     let key = manifest.key();
     let failed = |fault: Fault| fault.while_(format!("importing {}", said(&key)));
-    let live = api.get(&key).await.map_err(failed)?.ok_or_else(|| EngineError::Refused {
-        reason: format!("{} is not there", said(&key)),
-        help: "`shipit apply` makes it".to_owned(),
-    })?;
+    let live = api
+        .get(&key)
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| EngineError::Refused {
+            reason: format!("{} is not there", said(&key)),
+            help: "`shipit apply` makes it".to_owned(),
+        })?;
     let labels = &live["metadata"]["labels"];
     if labels[mark::PART_OF] == set.as_str() {
         return Ok(Vec::new());
     }
     if labels.get(mark::PART_OF).is_some() {
         return Err(EngineError::Refused {
-            reason: format!("{} is part of another ApplySet, of {}", said(&key), look::manager(&live)),
+            reason: format!(
+                "{} is part of another ApplySet, of {}",
+                said(&key),
+                look::manager(&live)
+            ),
             help: "take it out there first".to_owned(),
         });
     }
     let taken = migrate(api, &key, &live).await.map_err(failed)?;
-    let kind = api.must((&key.api_version, &key.kind)).await.map_err(failed)?;
+    let kind = api
+        .must((&key.api_version, &key.kind))
+        .await
+        .map_err(failed)?;
     let change = |record: &mut Record| {
         record.kinds.insert(kind.clone());
     };
@@ -194,15 +226,21 @@ pub(super) async fn adopt(
         "metadata": {"name": key.name, "namespace": key.namespace}});
     let mut body = applied(&now).unwrap_or(plain);
     body["metadata"]["labels"][mark::PART_OF] = set.into();
-    let object = Manifest::try_from(body).map_err(|error| failed(Fault::Malformed(error.to_string())))?;
-    send::apply(api, super::Conflict::TakeOver, &object, None).await.map_err(|fault| refused(&key, fault))?;
+    let object =
+        Manifest::try_from(body).map_err(|error| failed(Fault::Malformed(error.to_string())))?;
+    send::apply(api, super::Conflict::TakeOver, &object, None)
+        .await
+        .map_err(|fault| refused(&key, fault))?;
     Ok(taken)
 }
 
 /// Gives what other tools' client-side applying claimed to shipit: their entries in the server's record take our
 /// name. The next apply then removes what they set and we do not want.
 async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>, Fault> {
-    let Some(entries) = live.pointer("/metadata/managedFields").and_then(Value::as_array) else {
+    let Some(entries) = live
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+    else {
         return Ok(Vec::new());
     };
     let is_client_side = |entry: &Value| {
@@ -219,12 +257,18 @@ async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>
         .filter_map(|entry| entry["manager"].as_str().map(str::to_owned))
         .collect();
     taken.dedup();
-    let Some(first) = entries.iter().find(|entry| is_client_side(entry)) else { return Ok(taken) };
+    let Some(first) = entries.iter().find(|entry| is_client_side(entry)) else {
+        return Ok(taken);
+    };
     let mut union = Value::Null;
     for entry in entries.iter().filter(|entry| is_client_side(entry)) {
         merge(&mut union, &entry["fieldsV1"]);
     }
-    let mut new: Vec<Value> = entries.iter().filter(|entry| !is_client_side(entry)).cloned().collect();
+    let mut new: Vec<Value> = entries
+        .iter()
+        .filter(|entry| !is_client_side(entry))
+        .cloned()
+        .collect();
     new.push(json!({
         "manager": MANAGER, "operation": "Apply", "apiVersion": first["apiVersion"], "time": first["time"],
         "fieldsType": "FieldsV1", "fieldsV1": union,
@@ -233,7 +277,8 @@ async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>
         "managedFields": new, "resourceVersion": live["metadata"]["resourceVersion"],
     }});
     // Without it kubectl would still believe that it applied the object.
-    body["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": null});
+    body["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/last-applied-configuration": null});
     match api.merge(key, "", &body, MANAGER).await {
         Ok(_) => Ok(taken),
         Err(fault) if fault.is(StatusCode::CONFLICT) => Err(Fault::Unreachable {

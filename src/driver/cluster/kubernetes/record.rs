@@ -81,7 +81,12 @@ impl Records<'_> {
 
     fn object(&self, kind: &str, name: String) -> ObjectKey {
         let namespace = Some(self.namespaces.home.clone());
-        ObjectKey { api_version: "v1".to_owned(), kind: kind.to_owned(), namespace, name }
+        ObjectKey {
+            api_version: "v1".to_owned(),
+            kind: kind.to_owned(),
+            namespace,
+            name,
+        }
     }
 
     fn parent(&self) -> ObjectKey {
@@ -91,7 +96,10 @@ impl Records<'_> {
     /// The `ApplySet`'s name: a hash of the parent's name, namespace, kind and group, as the KEP has it.
     pub fn set(&self) -> String {
         let id = format!("{}.{}.ConfigMap.", self.name(), self.namespaces.home);
-        format!("applyset-{}-v1", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(id.as_bytes())))
+        format!(
+            "applyset-{}-v1",
+            BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(id.as_bytes()))
+        )
     }
 
     fn labels(&self) -> Value {
@@ -104,11 +112,19 @@ impl Records<'_> {
     }
 
     pub async fn read(&self) -> Result<Read, Fault> {
-        let Some(object) = self.api.get(&self.parent()).await? else { return Ok(Read::default()) };
-        let text = object.pointer("/data/record").and_then(Value::as_str).unwrap_or("{}");
+        let Some(object) = self.api.get(&self.parent()).await? else {
+            return Ok(Read::default());
+        };
+        let text = object
+            .pointer("/data/record")
+            .and_then(Value::as_str)
+            .unwrap_or("{}");
         let record = serde_json::from_str(text)
             .map_err(|error| Fault::Malformed(format!("{}: {error}", self.parent())))?;
-        let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        let version = object
+            .pointer("/metadata/resourceVersion")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         Ok(Read { record, version })
     }
 
@@ -127,8 +143,12 @@ impl Records<'_> {
             })
             .collect();
         let groups: Vec<String> = groups.into_iter().collect();
-        let others: Vec<&str> =
-            self.namespaces.all().into_iter().filter(|name| *name != self.namespaces.home).collect();
+        let others: Vec<&str> = self
+            .namespaces
+            .all()
+            .into_iter()
+            .filter(|name| *name != self.namespaces.home)
+            .collect();
         let mut labels = self.labels();
         labels["applyset.kubernetes.io/id"] = self.set().into();
         let mut annotations = json!({
@@ -153,8 +173,10 @@ impl Records<'_> {
         };
         match written {
             Ok(object) => {
-                read.version =
-                    object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned);
+                read.version = object
+                    .pointer("/metadata/resourceVersion")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
                 Ok(true)
             }
             Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(false),
@@ -192,7 +214,10 @@ impl Records<'_> {
     /// What the hashes of secrets are keyed with; made when it is not there and `make` says so.
     pub async fn key(&self, make: bool) -> Result<Key, Fault> {
         let read = |object: &Value| {
-            let text = object.pointer("/data/key").and_then(Value::as_str).unwrap_or_default();
+            let text = object
+                .pointer("/data/key")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             Key(BASE64_STANDARD.decode(text).unwrap_or_default())
         };
         if let Some(object) = self.api.get(&self.key_object()).await? {
@@ -201,8 +226,10 @@ impl Records<'_> {
         if !make {
             return Ok(Key(Vec::new()));
         }
-        let random: Vec<u8> =
-            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|part| *part.as_bytes()).collect();
+        let random: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
+            .iter()
+            .flat_map(|part| *part.as_bytes())
+            .collect();
         let body = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "shipit.dev/key",
             "metadata": {"name": self.key_object().name, "namespace": self.namespaces.home, "labels": self.labels()},
@@ -224,7 +251,9 @@ impl Records<'_> {
             let key = self.chunk(slot, chunk);
             async move {
                 let object = self.api.get(&key).await?;
-                let text = object.as_ref().and_then(|object| object.pointer("/data/workloads")?.as_str());
+                let text = object
+                    .as_ref()
+                    .and_then(|object| object.pointer("/data/workloads")?.as_str());
                 let bytes = text.and_then(|text| BASE64_STANDARD.decode(text).ok());
                 bytes.ok_or_else(|| Fault::Malformed(format!("{key} is not there")))
             }
@@ -243,7 +272,9 @@ impl Records<'_> {
     pub async fn write_workloads(&self, slot: Slot, workloads: &Workloads) -> Result<usize, Fault> {
         let wrong = |error: std::io::Error| Fault::Malformed(error.to_string());
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        packer.write_all(&serde_json::to_vec(workloads).unwrap_or_default()).map_err(wrong)?;
+        packer
+            .write_all(&serde_json::to_vec(workloads).unwrap_or_default())
+            .map_err(wrong)?;
         let bytes = packer.finish().map_err(wrong)?;
         let chunks: Vec<&[u8]> = bytes.chunks(CHUNK).collect();
         let writes = chunks.iter().enumerate().map(|(number, chunk)| {

@@ -24,7 +24,10 @@ const GONE: Duration = Duration::from_mins(2);
 /// What the server says about an object that it would be given.
 pub(super) enum Decision {
     Same,
-    Differs { changes: Vec<Change>, conflicts: Vec<String> },
+    Differs {
+        changes: Vec<Change>,
+        conflicts: Vec<String>,
+    },
     Replace(String),
 }
 
@@ -40,28 +43,41 @@ pub(super) async fn decide(
     }
     let mut body = wanted.clone();
     let mut conflicts = Vec::new();
-    let mut how = How { dry_run: true, force: policy == Conflict::TakeOver };
+    let mut how = How {
+        dry_run: true,
+        force: policy == Conflict::TakeOver,
+    };
     for _ in 0..LEAVINGS {
         match api.apply(&body, how).await {
             Ok(result) if is_unchanged(live, &result) => return Ok(Decision::Same),
             Ok(result) => {
-                return Ok(Decision::Differs { changes: changes(&body, live, &result), conflicts });
+                return Ok(Decision::Differs {
+                    changes: changes(&body, live, &result),
+                    conflicts,
+                });
             }
             Err(fault) if is_conflict(&fault) => {
                 let found = fields(&fault);
                 if policy == Conflict::Leave {
-                    let taken = found.iter().filter(|(path, _)| take_out(&mut body, path)).count();
+                    let taken = found
+                        .iter()
+                        .filter(|(path, _)| take_out(&mut body, path))
+                        .count();
                     how.force = taken == 0;
                 } else {
-                    conflicts =
-                        found.into_iter().map(|(path, manager)| format!("{path}: {manager}")).collect();
+                    conflicts = found
+                        .into_iter()
+                        .map(|(path, manager)| format!("{path}: {manager}"))
+                        .collect();
                     how.force = true;
                 }
             }
             Err(fault) => return replacement(fault).map(Decision::Replace),
         }
     }
-    Err(Fault::Malformed("fields of other managers conflict again and again".to_owned()))
+    Err(Fault::Malformed(
+        "fields of other managers conflict again and again".to_owned(),
+    ))
 }
 
 /// A secret is never sent for a question: its values are held against each other by their keyed hashes.
@@ -82,7 +98,14 @@ fn secret(wanted: &Value, live: &Value) -> Decision {
         }
     }
     let changes = changes(wanted, live, &result);
-    if changes.is_empty() { Decision::Same } else { Decision::Differs { changes, conflicts: Vec::new() } }
+    if changes.is_empty() {
+        Decision::Same
+    } else {
+        Decision::Differs {
+            changes,
+            conflicts: Vec::new(),
+        }
+    }
 }
 
 /// Why an object has to be made anew, when that is what a refusal means.
@@ -101,31 +124,58 @@ pub(super) fn replacement(fault: Fault) -> Result<String, Fault> {
         return Err(fault);
     }
     let fields: Vec<String> = fault.status().map(cause_fields).unwrap_or_default();
-    let fields = if fields.is_empty() { "a field".to_owned() } else { fields.join(", ") };
+    let fields = if fields.is_empty() {
+        "a field".to_owned()
+    } else {
+        fields.join(", ")
+    };
     Ok(format!("{fields} cannot be changed"))
 }
 
 fn cause_fields(status: &Status) -> Vec<String> {
-    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-    let mut fields: Vec<String> =
-        causes.iter().map(|cause| cause.field.clone()).filter(|field| !field.is_empty()).collect();
+    let causes = status
+        .details
+        .as_ref()
+        .map(|details| details.causes.as_slice())
+        .unwrap_or_default();
+    let mut fields: Vec<String> = causes
+        .iter()
+        .map(|cause| cause.field.clone())
+        .filter(|field| !field.is_empty())
+        .collect();
     fields.dedup();
     fields
 }
 
 fn is_conflict(fault: &Fault) -> bool {
     let reason = |status: &Status| {
-        let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-        causes.iter().any(|cause| cause.reason == "FieldManagerConflict")
+        let causes = status
+            .details
+            .as_ref()
+            .map(|details| details.causes.as_slice())
+            .unwrap_or_default();
+        causes
+            .iter()
+            .any(|cause| cause.reason == "FieldManagerConflict")
     };
     fault.is(StatusCode::CONFLICT) && fault.status().is_some_and(reason)
 }
 
 /// The fields that conflict, and with whom.
 fn fields(fault: &Fault) -> Vec<(String, String)> {
-    let Some(status) = fault.status() else { return Vec::new() };
-    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-    let of = |message: &str| message.trim_start_matches("conflict with ").replace('"', "");
+    let Some(status) = fault.status() else {
+        return Vec::new();
+    };
+    let causes = status
+        .details
+        .as_ref()
+        .map(|details| details.causes.as_slice())
+        .unwrap_or_default();
+    let of = |message: &str| {
+        message
+            .trim_start_matches("conflict with ")
+            .replace('"', "")
+    };
     causes
         .iter()
         .filter(|cause| cause.reason == "FieldManagerConflict")
@@ -137,13 +187,17 @@ fn fields(fault: &Fault) -> Vec<(String, String)> {
 /// `.spec.template.spec.containers[name="web"].image`.
 pub(super) fn take_out(body: &mut Value, path: &str) -> bool {
     if let Some(rest) = path.strip_prefix('.') {
-        let Some(map) = body.as_object_mut() else { return false };
+        let Some(map) = body.as_object_mut() else {
+            return false;
+        };
         // A label's name has dots of its own: the longest key that fits is meant.
         let fits = |key: &&String| {
             rest.strip_prefix(key.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        let Some(key) = map.keys().filter(fits).max_by_key(|key| key.len()).cloned() else { return false };
+        let Some(key) = map.keys().filter(fits).max_by_key(|key| key.len()).cloned() else {
+            return false;
+        };
         let below = rest[key.len()..].to_owned();
         if below.is_empty() {
             return map.remove(&key).is_some();
@@ -153,15 +207,25 @@ pub(super) fn take_out(body: &mut Value, path: &str) -> bool {
     let Some((inside, below)) = path.strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
         return false;
     };
-    let Some(items) = body.as_array_mut() else { return false };
+    let Some(items) = body.as_array_mut() else {
+        return false;
+    };
     let fits = |item: &Value| {
         inside.split(',').all(|part| {
-            let Some((key, value)) = part.split_once('=') else { return false };
+            let Some((key, value)) = part.split_once('=') else {
+                return false;
+            };
             let value: Value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-            if key.is_empty() { *item == value } else { item.get(key).is_none_or(|own| *own == value) }
+            if key.is_empty() {
+                *item == value
+            } else {
+                item.get(key).is_none_or(|own| *own == value)
+            }
         })
     };
-    let Some(index) = items.iter().position(fits) else { return false };
+    let Some(index) = items.iter().position(fits) else {
+        return false;
+    };
     if below.is_empty() {
         items.remove(index);
         return true;
@@ -218,24 +282,38 @@ pub(super) async fn apply(
     if let Some(version) = version {
         body["metadata"]["resourceVersion"] = version.into();
     }
-    let mut how = How { dry_run: false, force: policy == Conflict::TakeOver };
+    let mut how = How {
+        dry_run: false,
+        force: policy == Conflict::TakeOver,
+    };
     for _ in 0..LEAVINGS {
         match api.apply(&body, how).await {
             Err(fault) if policy == Conflict::Leave && is_conflict(&fault) => {
                 let found = fields(&fault);
-                let taken = found.iter().filter(|(path, _)| take_out(&mut body, path)).count();
+                let taken = found
+                    .iter()
+                    .filter(|(path, _)| take_out(&mut body, path))
+                    .count();
                 how.force = taken == 0;
             }
             other => return other,
         }
     }
-    Err(Fault::Malformed("fields of other managers conflict again and again".to_owned()))
+    Err(Fault::Malformed(
+        "fields of other managers conflict again and again".to_owned(),
+    ))
 }
 
 /// Deletes an object and waits until it is gone. What keeps it is said, and never taken off.
-pub(super) async fn delete(api: &Api, key: &ObjectKey, uid: Option<&str>) -> Result<(), EngineError> {
+pub(super) async fn delete(
+    api: &Api,
+    key: &ObjectKey,
+    uid: Option<&str>,
+) -> Result<(), EngineError> {
     let what = || format!("deleting {}", said(key));
-    api.delete(key, uid).await.map_err(|fault| fault.while_(what()))?;
+    api.delete(key, uid)
+        .await
+        .map_err(|fault| fault.while_(what()))?;
     let begun = Instant::now();
     let mut pause = Duration::from_millis(20);
     loop {
@@ -252,7 +330,10 @@ pub(super) async fn delete(api: &Api, key: &ObjectKey, uid: Option<&str>) -> Res
                 .chain(there["spec"]["finalizers"].as_array().into_iter().flatten())
                 .filter_map(Value::as_str)
                 .collect();
-            return Err(EngineError::Failed { what: what(), reason: kept(&there, &finalizers) });
+            return Err(EngineError::Failed {
+                what: what(),
+                reason: kept(&there, &finalizers),
+            });
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
@@ -262,7 +343,10 @@ pub(super) async fn delete(api: &Api, key: &ObjectKey, uid: Option<&str>) -> Res
 /// Who must act before an object can go.
 fn kept(there: &Value, finalizers: &[&str]) -> String {
     if there["kind"] == "Namespace" {
-        let conditions = there["status"]["conditions"].as_array().into_iter().flatten();
+        let conditions = there["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten();
         let said: Vec<&str> = conditions
             .filter(|condition| condition["status"] == "True")
             .filter_map(|condition| condition["message"].as_str())
@@ -283,7 +367,8 @@ fn kept(there: &Value, finalizers: &[&str]) -> String {
 pub(super) fn is_unfilled(manifest: &Manifest) -> bool {
     manifest.kind() == "Secret"
         && manifest.body()["data"].as_object().is_some_and(|data| {
-            data.values().any(|value| value.as_str().is_some_and(|text| text.starts_with(SECRET)))
+            data.values()
+                .any(|value| value.as_str().is_some_and(|text| text.starts_with(SECRET)))
         })
 }
 
@@ -299,8 +384,14 @@ mod tests {
             "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "y"}], "finalizers": ["a", "b"]},
         });
         let cases = [
-            (".metadata.labels.app.kubernetes.io/name", "/metadata/labels/app.kubernetes.io~1name"),
-            (".spec.containers[name=\"b\"].image", "/spec/containers/1/image"),
+            (
+                ".metadata.labels.app.kubernetes.io/name",
+                "/metadata/labels/app.kubernetes.io~1name",
+            ),
+            (
+                ".spec.containers[name=\"b\"].image",
+                "/spec/containers/1/image",
+            ),
             (".spec.containers[name=\"b\"]", "/spec/containers/1"),
             (".spec.finalizers[=\"b\"]", "/spec/finalizers/1"),
         ];

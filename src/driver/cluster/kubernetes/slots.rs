@@ -36,7 +36,11 @@ pub(super) fn selector(scope: &Scope, slot: Slot, service: Option<&ServiceName>)
 }
 
 fn moved(address: Address, read: &Read) -> EngineError {
-    EngineError::Moved { address, by: read.record.changed_by.clone(), at: read.record.changed_at }
+    EngineError::Moved {
+        address,
+        by: read.record.changed_by.clone(),
+        at: read.record.changed_at,
+    }
 }
 
 /// One service in a slot: what was written down, and what is there.
@@ -64,7 +68,13 @@ impl<'a> Slots<'a> {
     ) -> Result<Slots<'a>, EngineError> {
         let api = engine.api().await?;
         let set = engine.records(api, &permit.scope).set();
-        Ok(Slots { engine, api, permit, slot, set })
+        Ok(Slots {
+            engine,
+            api,
+            permit,
+            slot,
+            set,
+        })
     }
 
     fn namespace(&self) -> &str {
@@ -90,16 +100,27 @@ impl<'a> Slots<'a> {
     ) -> Result<There, EngineError> {
         let failed = |fault: Fault| fault.while_(format!("looking at {service} in {}", self.slot));
         let placed = workloads.get(service).cloned();
-        let number = read.record.slots.get(&self.slot).map(|there| there.label.number);
+        let number = read
+            .record
+            .slots
+            .get(&self.slot)
+            .map(|there| there.label.number);
         let manifests = match (&placed, number) {
             (Some(placed), Some(number)) => sent(placed, self.slot, number, &self.set),
             _ => Vec::new(),
         };
-        let objects: BTreeMap<ObjectKey, Value> =
-            manifests.iter().map(|manifest| (manifest.key(), manifest.body().clone())).collect();
+        let objects: BTreeMap<ObjectKey, Value> = manifests
+            .iter()
+            .map(|manifest| (manifest.key(), manifest.body().clone()))
+            .collect();
         let records = self.engine.records(self.api, &self.permit.scope);
         let key = records.key(false).await.map_err(failed)?;
-        let expected = Expected { objects, whole: BTreeSet::new(), strangers: true, key: &key };
+        let expected = Expected {
+            objects,
+            whole: BTreeSet::new(),
+            strangers: true,
+            key: &key,
+        };
         let label = Selector::Labels(format!(
             "{}={},{}",
             mark::PART_OF,
@@ -108,9 +129,16 @@ impl<'a> Slots<'a> {
         ));
         let namespaces = [self.namespace()];
         let kinds = &read.record.kinds;
-        let found = list(self.api, &self.engine.settings, kinds, &namespaces, &label, &expected)
-            .await
-            .map_err(failed)?;
+        let found = list(
+            self.api,
+            &self.engine.settings,
+            kinds,
+            &namespaces,
+            &label,
+            &expected,
+        )
+        .await
+        .map_err(failed)?;
         // The slot's own Service has these labels, too, and belongs to the way in.
         let of_routes: BTreeSet<ObjectKey> = read
             .record
@@ -130,10 +158,18 @@ impl<'a> Slots<'a> {
             None => None,
             Some(placed) => {
                 let policy = self.engine.settings.conflict;
-                Some(workload(self.api, policy, placed, &manifests, &found, &[]).await.map_err(failed)?)
+                Some(
+                    workload(self.api, policy, placed, &manifests, &found, &[])
+                        .await
+                        .map_err(failed)?,
+                )
             }
         };
-        Ok(There { placed, facts, objects })
+        Ok(There {
+            placed,
+            facts,
+            objects,
+        })
     }
 
     /// Writes down what the slot holds from now on.
@@ -149,16 +185,32 @@ impl<'a> Slots<'a> {
             .write_workloads(self.slot, workloads)
             .await
             .map_err(|fault| fault.while_(format!("writing what stands in {}", self.slot)))?;
-        let before = read.record.slots.get(&self.slot).map_or(0, |there| there.chunks);
+        let before = read
+            .record
+            .slots
+            .get(&self.slot)
+            .map_or(0, |there| there.chunks);
         let now = Timestamp::now();
         let slot = self.slot;
         let change = |record: &mut super::record::Record| {
             let old = record.slots.get(&slot);
-            let placed_at = old.filter(|old| old.label == *label).map_or(now, |old| old.placed_at);
-            record.slots.insert(slot, SlotRecord { label: label.clone(), placed_at, stops_at: None, chunks });
+            let placed_at = old
+                .filter(|old| old.label == *label)
+                .map_or(now, |old| old.placed_at);
+            record.slots.insert(
+                slot,
+                SlotRecord {
+                    label: label.clone(),
+                    placed_at,
+                    stops_at: None,
+                    chunks,
+                },
+            );
             record.kinds.extend(kinds.iter().cloned());
         };
-        self.engine.remember(self.api, self.permit, read, change).await?;
+        self.engine
+            .remember(self.api, self.permit, read, change)
+            .await?;
         self.shrink(chunks, before).await
     }
 
@@ -177,10 +229,15 @@ impl<'a> Slots<'a> {
     ) -> Result<(), EngineError> {
         let mut ranks: BTreeMap<u8, Vec<&Manifest>> = BTreeMap::new();
         for manifest in manifests {
-            ranks.entry(rank(manifest.kind())).or_default().push(manifest);
+            ranks
+                .entry(rank(manifest.kind()))
+                .or_default()
+                .push(manifest);
         }
         for group in ranks.values() {
-            let all = group.iter().map(|manifest| self.apply_one(manifest, may_replace, progress));
+            let all = group
+                .iter()
+                .map(|manifest| self.apply_one(manifest, may_replace, progress));
             try_join_all(all).await?;
         }
         Ok(())
@@ -194,7 +251,9 @@ impl<'a> Slots<'a> {
     ) -> Result<(), EngineError> {
         let key = manifest.key();
         let policy = self.engine.settings.conflict;
-        let Err(fault) = send::apply(self.api, policy, manifest, None).await else { return Ok(()) };
+        let Err(fault) = send::apply(self.api, policy, manifest, None).await else {
+            return Ok(());
+        };
         let reason = replacement(fault).map_err(|fault| refused(&key, fault))?;
         if !may_replace {
             return Err(EngineError::Refused {
@@ -205,13 +264,22 @@ impl<'a> Slots<'a> {
         }
         progress(&format!("{} is made anew: {reason}", said(&key)));
         send::delete(self.api, &key, None).await?;
-        send::apply(self.api, policy, manifest, None).await.map(drop).map_err(|fault| refused(&key, fault))
+        send::apply(self.api, policy, manifest, None)
+            .await
+            .map(drop)
+            .map_err(|fault| refused(&key, fault))
     }
 
     /// Nothing of another owner's is taken over silently: the first time that a service comes into a slot, what has
     /// its objects' names already is looked at.
-    async fn refuse_foreign(&self, manifests: &[Manifest], there: &There) -> Result<(), EngineError> {
-        let new = manifests.iter().filter(|manifest| !there.objects.contains(&manifest.key()));
+    async fn refuse_foreign(
+        &self,
+        manifests: &[Manifest],
+        there: &There,
+    ) -> Result<(), EngineError> {
+        let new = manifests
+            .iter()
+            .filter(|manifest| !there.objects.contains(&manifest.key()));
         let asked = new.map(|manifest| async move {
             let key = manifest.key();
             let live = self
@@ -219,11 +287,17 @@ impl<'a> Slots<'a> {
                 .get(&key)
                 .await
                 .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
-            match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str()) {
+            match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str())
+            {
                 None => Ok(()),
                 Some(live) => Err(EngineError::Refused {
-                    reason: format!("{} is there and belongs to {}", said(&key), look::manager(&live)),
-                    help: "`shipit import` takes it over; or delete it, or name yours differently".to_owned(),
+                    reason: format!(
+                        "{} is there and belongs to {}",
+                        said(&key),
+                        look::manager(&live)
+                    ),
+                    help: "`shipit import` takes it over; or delete it, or name yours differently"
+                        .to_owned(),
                 }),
             }
         });
@@ -234,7 +308,10 @@ impl<'a> Slots<'a> {
     async fn sweep(&self, objects: impl IntoIterator<Item = ObjectKey>) -> Result<(), EngineError> {
         let mut ranks: BTreeMap<std::cmp::Reverse<u8>, Vec<ObjectKey>> = BTreeMap::new();
         for key in objects {
-            ranks.entry(std::cmp::Reverse(rank(&key.kind))).or_default().push(key);
+            ranks
+                .entry(std::cmp::Reverse(rank(&key.kind)))
+                .or_default()
+                .push(key);
         }
         for group in ranks.values() {
             try_join_all(group.iter().map(|key| send::delete(self.api, key, None))).await?;
@@ -245,8 +322,9 @@ impl<'a> Slots<'a> {
     /// Gives what an autoscaler owns as many pods as the other slot's has now, or none.
     async fn scale(&self, manifests: &[Manifest], number: Option<u64>) -> Result<(), EngineError> {
         let scaled = autoscaled(manifests);
-        let own =
-            manifests.iter().filter(|manifest| manifest.scales() && scaled.contains(&manifest.key().name));
+        let own = manifests
+            .iter()
+            .filter(|manifest| manifest.scales() && scaled.contains(&manifest.key().name));
         for manifest in own {
             let key = manifest.key();
             let failed = |fault: Fault| fault.while_(format!("scaling {}", said(&key)));
@@ -258,7 +336,10 @@ impl<'a> Slots<'a> {
                 continue;
             }
             let body = json!({"spec": {"replicas": wanted}});
-            self.api.merge(&key, "/scale", &body, SCALER).await.map_err(failed)?;
+            self.api
+                .merge(&key, "/scale", &body, SCALER)
+                .await
+                .map_err(failed)?;
         }
         Ok(())
     }
@@ -273,9 +354,15 @@ impl<'a> Slots<'a> {
             }
             _ => key.name.clone(),
         };
-        let there = ObjectKey { name, namespace: Some(namespaces.slots[&other].clone()), ..key.clone() };
+        let there = ObjectKey {
+            name,
+            namespace: Some(namespaces.slots[&other].clone()),
+            ..key.clone()
+        };
         let live = self.api.get(&there).await?;
-        Ok(live.and_then(|live| live["spec"]["replicas"].as_u64()).unwrap_or(0))
+        Ok(live
+            .and_then(|live| live["spec"]["replicas"].as_u64())
+            .unwrap_or(0))
     }
 }
 
@@ -292,20 +379,43 @@ pub(super) async fn place(
     let there = slots.there(&read, &workloads, service).await?;
     let active = super::traffic::active(engine, slots.api, &read).await?;
     let records = engine.records(slots.api, &permit.scope);
-    let key = records.key(true).await.map_err(|fault| fault.while_("making the key of secrets' hashes"))?;
+    let key = records
+        .key(true)
+        .await
+        .map_err(|fault| fault.while_("making the key of secrets' hashes"))?;
     let image = image(placement)?;
-    let bindings = bind(&placement.workload, placement.slot, image, &placement.secrets, &key);
-    let new = Placed { spec: placement.workload.clone(), running: placement.running, bindings };
-    let old = read.record.slots.get(&placement.slot).map(|there| there.label.clone());
+    let bindings = bind(
+        &placement.workload,
+        placement.slot,
+        image,
+        &placement.secrets,
+        &key,
+    );
+    let new = Placed {
+        spec: placement.workload.clone(),
+        running: placement.running,
+        bindings,
+    };
+    let old = read
+        .record
+        .slots
+        .get(&placement.slot)
+        .map(|there| there.label.clone());
     let is_same = there.placed.as_ref() == Some(&new)
-        && there.facts.as_ref().is_some_and(|facts| facts.drift.is_empty());
+        && there
+            .facts
+            .as_ref()
+            .is_some_and(|facts| facts.drift.is_empty());
     if is_same && old.as_ref() == Some(&placement.label) {
         return Ok(());
     }
     let current = there.facts.as_ref().map(WorkloadFacts::fingerprint);
     let is_bound = is_same || current == placement.expects;
     if !is_bound {
-        return Err(moved(Address::Workload(placement.slot, service.clone()), &read));
+        return Err(moved(
+            Address::Workload(placement.slot, service.clone()),
+            &read,
+        ));
     }
     if placement.mode == PlaceMode::Fresh
         && active == Some(placement.slot)
@@ -313,7 +423,10 @@ pub(super) async fn place(
         && !is_same
     {
         return Err(EngineError::Refused {
-            reason: format!("{} has live traffic: nothing is replaced there at once", placement.slot),
+            reason: format!(
+                "{} has live traffic: nothing is replaced there at once",
+                placement.slot
+            ),
             help: "place it in the other slot".to_owned(),
         });
     }
@@ -326,25 +439,38 @@ pub(super) async fn place(
         set: &slots.set,
     };
     let manifests = finish(&placement.workload, &how);
-    if let Some(secret) = manifests.iter().find(|manifest| send::is_unfilled(manifest)) {
+    if let Some(secret) = manifests
+        .iter()
+        .find(|manifest| send::is_unfilled(manifest))
+    {
         let what = format!("applying {}", said(&secret.key()));
-        return Err(EngineError::Failed { what, reason: "a secret that it names was not read".to_owned() });
+        return Err(EngineError::Failed {
+            what,
+            reason: "a secret that it names was not read".to_owned(),
+        });
     }
     let kinds = kinds(slots.api, &manifests).await?;
     if there.placed.is_none() {
         slots.refuse_foreign(&manifests, &there).await?;
     }
     let empties = placement.mode == PlaceMode::Fresh
-        && old.as_ref().is_some_and(|old| old.number != placement.label.number);
-    let others: Vec<ServiceName> =
-        workloads.keys().filter(|name| *name != service && empties).cloned().collect();
+        && old
+            .as_ref()
+            .is_some_and(|old| old.number != placement.label.number);
+    let others: Vec<ServiceName> = workloads
+        .keys()
+        .filter(|name| *name != service && empties)
+        .cloned()
+        .collect();
     for other in &others {
         let there = slots.there(&read, &workloads, other).await?;
         workloads.remove(other);
         slots.sweep(there.objects).await?;
     }
     workloads.insert(service.clone(), new);
-    slots.write(&mut read, &workloads, &placement.label, &kinds).await?;
+    slots
+        .write(&mut read, &workloads, &placement.label, &kinds)
+        .await?;
     let may_replace = placement.mode != PlaceMode::Rolling || active != Some(placement.slot);
     slots.apply(&manifests, may_replace, progress).await?;
     if placement.mode == PlaceMode::Fresh && placement.running {
@@ -354,16 +480,33 @@ pub(super) async fn place(
         slots.scale(&manifests, Some(0)).await?;
     }
     if placement.mode != PlaceMode::Fresh && placement.running {
-        wait::slot(engine, &permit.scope, placement.slot, Some(service), REPLACED, progress).await?;
+        wait::slot(
+            engine,
+            &permit.scope,
+            placement.slot,
+            Some(service),
+            REPLACED,
+            progress,
+        )
+        .await?;
     }
     let wanted: BTreeSet<ObjectKey> = manifests.iter().map(Manifest::key).collect();
-    slots.sweep(there.objects.into_iter().filter(|key| !wanted.contains(key))).await
+    slots
+        .sweep(
+            there
+                .objects
+                .into_iter()
+                .filter(|key| !wanted.contains(key)),
+        )
+        .await
 }
 
 /// The image as a node pulls it.
 fn image(placement: &Placement) -> Result<String, EngineError> {
-    let refuse =
-        |reason: &str, help: &str| EngineError::Refused { reason: reason.to_owned(), help: help.to_owned() };
+    let refuse = |reason: &str, help: &str| EngineError::Refused {
+        reason: reason.to_owned(),
+        help: help.to_owned(),
+    };
     let Pull::Repository(repository) = &placement.pull else {
         return Err(refuse(
             "the nodes of a cluster cannot read an image layout",
@@ -377,12 +520,15 @@ fn image(placement: &Placement) -> Result<String, EngineError> {
 }
 
 async fn kinds(api: &Api, manifests: &[Manifest]) -> Result<BTreeSet<Kind>, EngineError> {
-    let names: BTreeSet<(String, String)> =
-        manifests.iter().map(Manifest::key).map(|key| (key.api_version, key.kind)).collect();
+    let names: BTreeSet<(String, String)> = manifests
+        .iter()
+        .map(Manifest::key)
+        .map(|key| (key.api_version, key.kind))
+        .collect();
     let asked = names.iter().map(|(version, kind)| async move {
         let found = api.kind(version, kind).await;
-        let found =
-            found.map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))?;
+        let found = found
+            .map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))?;
         found.ok_or_else(|| EngineError::Refused {
             reason: format!("the server has no kind {kind} in {version}"),
             help: "add its CustomResourceDefinition to the environment's `manifests:`".to_owned(),
@@ -421,8 +567,17 @@ pub(super) async fn remove(
 }
 
 /// Writes down what is left of a slot.
-async fn forget(slots: &Slots<'_>, read: &mut Read, workloads: &Workloads) -> Result<(), EngineError> {
-    let Some(label) = read.record.slots.get(&slots.slot).map(|there| there.label.clone()) else {
+async fn forget(
+    slots: &Slots<'_>,
+    read: &mut Read,
+    workloads: &Workloads,
+) -> Result<(), EngineError> {
+    let Some(label) = read
+        .record
+        .slots
+        .get(&slots.slot)
+        .map(|there| there.label.clone())
+    else {
         return Ok(());
     };
     if !workloads.is_empty() {
@@ -433,7 +588,10 @@ async fn forget(slots: &Slots<'_>, read: &mut Read, workloads: &Workloads) -> Re
     let change = |record: &mut super::record::Record| {
         record.slots.remove(&slot);
     };
-    slots.engine.remember(slots.api, slots.permit, read, change).await?;
+    slots
+        .engine
+        .remember(slots.api, slots.permit, read, change)
+        .await?;
     slots.shrink(0, chunks).await?;
     super::own::clear_if_empty(slots.engine, slots.api, &slots.permit.scope, read).await
 }
@@ -458,11 +616,18 @@ pub(super) async fn keep(
         }
     };
     engine.remember(api, permit, &mut read, change).await?;
-    if until <= Timestamp::now() { stop(engine, permit, slot).await.map(drop) } else { Ok(()) }
+    if until <= Timestamp::now() {
+        stop(engine, permit, slot).await.map(drop)
+    } else {
+        Ok(())
+    }
 }
 
 /// Stops every slot whose time has come.
-pub(super) async fn tidy(engine: &KubernetesEngine, permit: &Permit) -> Result<Vec<String>, EngineError> {
+pub(super) async fn tidy(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+) -> Result<Vec<String>, EngineError> {
     let api = engine.api().await?;
     let records = engine.records(api, &permit.scope);
     let read = records
@@ -470,8 +635,13 @@ pub(super) async fn tidy(engine: &KubernetesEngine, permit: &Permit) -> Result<V
         .await
         .map_err(|fault| fault.while_(format!("reading the record of {}", permit.scope)))?;
     let due = |there: &&SlotRecord| there.stops_at.is_some_and(|at| at <= Timestamp::now());
-    let slots: Vec<Slot> =
-        read.record.slots.iter().filter(|(_, there)| due(there)).map(|(slot, _)| *slot).collect();
+    let slots: Vec<Slot> = read
+        .record
+        .slots
+        .iter()
+        .filter(|(_, there)| due(there))
+        .map(|(slot, _)| *slot)
+        .collect();
     let mut done = Vec::new();
     for slot in slots {
         done.extend(stop(engine, permit, slot).await?);
@@ -480,13 +650,24 @@ pub(super) async fn tidy(engine: &KubernetesEngine, permit: &Permit) -> Result<V
 }
 
 /// Scales a slot's workloads to none; their objects stay, and so does the way back.
-async fn stop(engine: &KubernetesEngine, permit: &Permit, slot: Slot) -> Result<Option<String>, EngineError> {
+async fn stop(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    slot: Slot,
+) -> Result<Option<String>, EngineError> {
     let slots = Slots::open(engine, permit, slot).await?;
     let mut read = engine.enter(slots.api, permit).await?;
     if super::traffic::active(engine, slots.api, &read).await? == Some(slot) {
         return Ok(None);
     }
-    let Some(label) = read.record.slots.get(&slot).map(|there| there.label.clone()) else { return Ok(None) };
+    let Some(label) = read
+        .record
+        .slots
+        .get(&slot)
+        .map(|there| there.label.clone())
+    else {
+        return Ok(None);
+    };
     let mut workloads = slots.workloads(&read).await?;
     if workloads.values().all(|placed| !placed.running) {
         return Ok(None);
@@ -494,16 +675,23 @@ async fn stop(engine: &KubernetesEngine, permit: &Permit, slot: Slot) -> Result<
     for placed in workloads.values_mut() {
         placed.running = false;
     }
-    slots.write(&mut read, &workloads, &label, &BTreeSet::new()).await?;
+    slots
+        .write(&mut read, &workloads, &label, &BTreeSet::new())
+        .await?;
     for placed in workloads.values() {
         // A Secret stays as it is: its values are not here, and they do not change.
-        let manifests: Vec<Manifest> =
-            sent(placed, slot, label.number, &slots.set).into_iter().filter(Manifest::scales).collect();
+        let manifests: Vec<Manifest> = sent(placed, slot, label.number, &slots.set)
+            .into_iter()
+            .filter(Manifest::scales)
+            .collect();
         slots.apply(&manifests, false, &|_| {}).await?;
         let all = sent(placed, slot, label.number, &slots.set);
         slots.scale(&all, Some(0)).await?;
     }
-    Ok(Some(format!("release {} in {slot} was kept long enough, and is scaled down", label.number)))
+    Ok(Some(format!(
+        "release {} in {slot} was kept long enough, and is scaled down",
+        label.number
+    )))
 }
 
 /// Why a slot's release could not be started again.
@@ -513,14 +701,20 @@ pub(super) async fn way_back(
     slot: Slot,
 ) -> Result<Vec<String>, EngineError> {
     let (facts, _) = look::survey(engine, scope, None).await?;
-    let Some(there) = facts.slots.get(&slot) else { return Ok(vec![format!("nothing is in {slot}")]) };
+    let Some(there) = facts.slots.get(&slot) else {
+        return Ok(vec![format!("nothing is in {slot}")]);
+    };
     let mut reasons = Vec::new();
     for workload in there.workloads.values() {
         for drift in workload.drift.iter().filter(|drift| drift.missing) {
             reasons.push(format!("{} is not there any more", said(&drift.key)));
         }
     }
-    let pods: usize = there.workloads.values().map(|workload| workload.instances.len()).sum();
+    let pods: usize = there
+        .workloads
+        .values()
+        .map(|workload| workload.instances.len())
+        .sum();
     let api = engine.api().await?;
     reasons.extend(quota(engine, api, slot, pods).await);
     Ok(reasons)
@@ -532,13 +726,18 @@ async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) ->
     let (own, other) = (&namespaces[&slot], &namespaces[&slot.other()]);
     let needed = if own == other { pods * 2 } else { pods };
     let mut reasons = Vec::new();
-    let Ok(kind) = api.must(("v1", "ResourceQuota")).await else { return reasons };
+    let Ok(kind) = api.must(("v1", "ResourceQuota")).await else {
+        return reasons;
+    };
     let take = |quota: Value| {
-        let hard = quota["status"]["hard"]["pods"].as_str().and_then(|text| text.parse::<usize>().ok());
+        let hard = quota["status"]["hard"]["pods"]
+            .as_str()
+            .and_then(|text| text.parse::<usize>().ok());
         if let Some(hard) = hard.filter(|hard| *hard < needed) {
             let name = quota["metadata"]["name"].as_str().unwrap_or_default();
-            reasons
-                .push(format!("the quota {name} in {own} allows {hard} pods, and both slots need {needed}"));
+            reasons.push(format!(
+                "the quota {name} in {own} allows {hard} pods, and both slots need {needed}"
+            ));
         }
     };
     let _ = api.list(&kind, Some(own), &Selector::All, take).await;
@@ -555,8 +754,13 @@ pub(super) async fn pods(
     let kind = api.must(("v1", "Pod")).await?;
     let mut pods = Vec::new();
     let namespace = &engine.settings.namespaces.slots[&slot];
-    api.list(&kind, Some(namespace), &Selector::Labels(selector(scope, slot, None)), |pod| pods.push(pod))
-        .await?;
+    api.list(
+        &kind,
+        Some(namespace),
+        &Selector::Labels(selector(scope, slot, None)),
+        |pod| pods.push(pod),
+    )
+    .await?;
     Ok(pods)
 }
 
@@ -568,10 +772,19 @@ pub(super) async fn is_ready(
     read: &Read,
     slot: Slot,
 ) -> Result<(), EngineError> {
-    let slots = Slots { engine, api, permit, slot, set: engine.records(api, &permit.scope).set() };
+    let slots = Slots {
+        engine,
+        api,
+        permit,
+        slot,
+        set: engine.records(api, &permit.scope).set(),
+    };
     let workloads = slots.workloads(read).await?;
     let not = |reason: String| {
-        let not_ready = crate::port::engine::NotReady { reason, log: Vec::new() };
+        let not_ready = crate::port::engine::NotReady {
+            reason,
+            log: Vec::new(),
+        };
         Err(EngineError::NotReady { slot, not_ready })
     };
     if workloads.is_empty() {
@@ -580,7 +793,9 @@ pub(super) async fn is_ready(
     let all = workloads.keys().map(|service| {
         let (slots, workloads) = (&slots, &workloads);
         async move {
-            let Some(facts) = slots.there(read, workloads, service).await?.facts else { return Ok(None) };
+            let Some(facts) = slots.there(read, workloads, service).await?.facts else {
+                return Ok(None);
+            };
             if facts.health() == HealthState::Ready {
                 return Ok::<_, EngineError>(None);
             }

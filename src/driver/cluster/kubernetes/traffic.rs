@@ -32,11 +32,18 @@ const FOLLOW: Duration = Duration::from_secs(30);
 const TRIES: usize = 8;
 
 fn moved(address: Address, read: &Read) -> EngineError {
-    EngineError::Moved { address, by: read.record.changed_by.clone(), at: read.record.changed_at }
+    EngineError::Moved {
+        address,
+        by: read.record.changed_by.clone(),
+        at: read.record.changed_at,
+    }
 }
 
 fn objects(record: &Record) -> impl Iterator<Item = (&ServiceName, &ObjectsRoute)> {
-    record.routes.iter().filter_map(|(service, route)| Some((service, route.objects.as_deref()?)))
+    record
+        .routes
+        .iter()
+        .filter_map(|(service, route)| Some((service, route.objects.as_deref()?)))
 }
 
 /// The live objects of all services, as they are now.
@@ -52,7 +59,9 @@ pub(super) async fn active(
     api: &Api,
     read: &Read,
 ) -> Result<Option<Slot>, EngineError> {
-    let live = live(api, &read.record).await.map_err(|fault| fault.while_("looking at live traffic"))?;
+    let live = live(api, &read.record)
+        .await
+        .map_err(|fault| fault.while_("looking at live traffic"))?;
     Ok(look::active(&read.record, &live.iter().collect::<Vec<_>>()))
 }
 
@@ -60,7 +69,9 @@ pub(super) async fn active(
 fn agree(record: &Record, live: &[Value], slot: Option<Slot>) -> bool {
     let wanted = slot.map_or("off", Slot::as_str);
     live.len() == objects(record).count()
-        && live.iter().all(|object| object["metadata"]["labels"][mark::ACTIVE] == wanted)
+        && live
+            .iter()
+            .all(|object| object["metadata"]["labels"][mark::ACTIVE] == wanted)
 }
 
 pub(super) async fn route(
@@ -78,13 +89,19 @@ pub(super) async fn route(
     let failed = |fault: Fault| fault.while_(format!("looking at the way in of {service}"));
     let drift = match &old {
         None => Vec::new(),
-        Some(old) => drift(engine, api, &read, old, active, &set).await.map_err(failed)?,
+        Some(old) => drift(engine, api, &read, old, active, &set)
+            .await
+            .map_err(failed)?,
     };
     if old.as_ref() == Some(route) && drift.is_empty() {
         return Ok(());
     }
     let current = old.as_ref().map(|old| {
-        if drift.is_empty() { Fingerprint::of_json(old) } else { Fingerprint::of_json(&(old, &drift)) }
+        if drift.is_empty() {
+            Fingerprint::of_json(old)
+        } else {
+            Fingerprint::of_json(&(old, &drift))
+        }
     });
     if current != expects {
         return Err(moved(Address::Route(service.clone()), &read));
@@ -121,7 +138,10 @@ pub(super) async fn route(
         }
     }
     let wanted: BTreeSet<ObjectKey> = manifests.iter().map(Manifest::key).collect();
-    let gone = old.iter().flat_map(|old| of_route(old, active, &set)).map(|manifest| manifest.key());
+    let gone = old
+        .iter()
+        .flat_map(|old| of_route(old, active, &set))
+        .map(|manifest| manifest.key());
     for key in gone.filter(|key| !wanted.contains(key)) {
         send::delete(api, &key, None).await?;
     }
@@ -137,13 +157,20 @@ async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, Fault> {
 async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<(), EngineError> {
     for manifest in manifests {
         let key = manifest.key();
-        let live =
-            api.get(&key).await.map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
+        let live = api
+            .get(&key)
+            .await
+            .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
         if let Some(live) = live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != set) {
             return Err(EngineError::Refused {
-                reason: format!("{} is there and belongs to {}", said(&key), look::manager(&live)),
-                help: "`shipit import` takes it over; or delete it, or name the service differently"
-                    .to_owned(),
+                reason: format!(
+                    "{} is there and belongs to {}",
+                    said(&key),
+                    look::manager(&live)
+                ),
+                help:
+                    "`shipit import` takes it over; or delete it, or name the service differently"
+                        .to_owned(),
             });
         }
     }
@@ -155,7 +182,8 @@ async fn kinds(api: &Api, manifests: &[Manifest]) -> Result<BTreeSet<Kind>, Engi
     for manifest in manifests {
         let key = manifest.key();
         let found = api.kind(&key.api_version, &key.kind).await;
-        let found = found.map_err(|fault| fault.while_(format!("asking for the kind {}", key.kind)))?;
+        let found =
+            found.map_err(|fault| fault.while_(format!("asking for the kind {}", key.kind)))?;
         kinds.insert(found.ok_or_else(|| EngineError::Refused {
             reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
             help: "install the Gateway API, or use another kind of traffic".to_owned(),
@@ -173,14 +201,44 @@ async fn drift(
     set: &str,
 ) -> Result<Vec<crate::model::object::Drift>, Fault> {
     let manifests = look::bound_of_route(route, active, set);
-    let objects = manifests.iter().map(|manifest| (manifest.key(), manifest.body().clone())).collect();
+    let objects = manifests
+        .iter()
+        .map(|manifest| (manifest.key(), manifest.body().clone()))
+        .collect();
     let key = Key(Vec::new());
-    let expected = Expected { objects, whole: BTreeSet::new(), strangers: false, key: &key };
-    let label = Selector::Labels(format!("{}={set},{}={}", mark::PART_OF, mark::SERVICE, route.service));
+    let expected = Expected {
+        objects,
+        whole: BTreeSet::new(),
+        strangers: false,
+        key: &key,
+    };
+    let label = Selector::Labels(format!(
+        "{}={set},{}={}",
+        mark::PART_OF,
+        mark::SERVICE,
+        route.service
+    ));
     let namespaces = engine.settings.namespaces.all();
-    let names: BTreeSet<String> = manifests.iter().map(|manifest| manifest.kind().to_owned()).collect();
-    let kinds = read.record.kinds.iter().filter(|kind| names.contains(&kind.kind)).cloned().collect();
-    let found = list(api, &engine.settings, &kinds, &namespaces, &label, &expected).await?;
+    let names: BTreeSet<String> = manifests
+        .iter()
+        .map(|manifest| manifest.kind().to_owned())
+        .collect();
+    let kinds = read
+        .record
+        .kinds
+        .iter()
+        .filter(|kind| names.contains(&kind.kind))
+        .cloned()
+        .collect();
+    let found = list(
+        api,
+        &engine.settings,
+        &kinds,
+        &namespaces,
+        &label,
+        &expected,
+    )
+    .await?;
     look::drift(api, slots::policy(engine), &manifests, &found).await
 }
 
@@ -191,7 +249,9 @@ pub(super) async fn unroute(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
-    let Some(route) = read.record.routes.get(service).cloned() else { return Ok(()) };
+    let Some(route) = read.record.routes.get(service).cloned() else {
+        return Ok(());
+    };
     let set = engine.records(api, &permit.scope).set();
     let mut manifests = of_route(&route, None, &set);
     manifests.sort_by_key(|manifest| std::cmp::Reverse(rank(manifest.kind())));
@@ -213,7 +273,9 @@ pub(super) async fn switch(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
-    let there = live(api, &read.record).await.map_err(|fault| fault.while_("looking at live traffic"))?;
+    let there = live(api, &read.record)
+        .await
+        .map_err(|fault| fault.while_("looking at live traffic"))?;
     let active = look::active(&read.record, &there.iter().collect::<Vec<_>>());
     let is_whole = agree(&read.record, &there, active);
     if active == to && is_whole && read.record.active == to {
@@ -227,12 +289,18 @@ pub(super) async fn switch(
         slots::is_ready(engine, api, permit, &read, slot).await?;
     }
     let set = engine.records(api, &permit.scope).set();
-    let wanted: Vec<Manifest> =
-        objects(&read.record).map(|(_, route)| shared(route.live(to), &set)).collect();
-    try_join_all(wanted.iter().map(|manifest| patch(engine, api, manifest, &there))).await?;
+    let wanted: Vec<Manifest> = objects(&read.record)
+        .map(|(_, route)| shared(route.live(to), &set))
+        .collect();
+    try_join_all(
+        wanted
+            .iter()
+            .map(|manifest| patch(engine, api, manifest, &there)),
+    )
+    .await?;
     if let Some(slot) = to {
-        let follows =
-            objects(&read.record).map(|(service, route)| follow(engine, api, permit, slot, service, route));
+        let follows = objects(&read.record)
+            .map(|(service, route)| follow(engine, api, permit, slot, service, route));
         try_join_all(follows).await?;
     }
     let now = Timestamp::now();
@@ -257,9 +325,14 @@ async fn patch(
 ) -> Result<(), EngineError> {
     let key = manifest.key();
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
-    let mut seen = there.iter().find(|object| look::key_of(object).as_ref() == Some(&key)).cloned();
+    let mut seen = there
+        .iter()
+        .find(|object| look::key_of(object).as_ref() == Some(&key))
+        .cloned();
     for _ in 0..TRIES {
-        let version = seen.as_ref().and_then(|object| object["metadata"]["resourceVersion"].as_str());
+        let version = seen
+            .as_ref()
+            .and_then(|object| object["metadata"]["resourceVersion"].as_str());
         match send::apply(api, slots::policy(engine), manifest, version).await {
             Ok(_) => return Ok(()),
             Err(fault)
@@ -267,7 +340,8 @@ async fn patch(
                     && fault.to_string().contains("the object has been modified") =>
             {
                 let now = api.get(&key).await.map_err(failed)?;
-                let spec = |object: &Option<Value>| object.as_ref().map(|object| object["spec"].clone());
+                let spec =
+                    |object: &Option<Value>| object.as_ref().map(|object| object["spec"].clone());
                 if spec(&now) != spec(&seen) {
                     let by = now.as_ref().and_then(last_manager);
                     return Err(EngineError::Moved {
@@ -280,20 +354,32 @@ async fn patch(
             }
             Err(fault) => {
                 let reason = send::replacement(fault).map_err(|fault| refused(&key, fault))?;
-                return Err(EngineError::Failed { what: format!("switching {}", said(&key)), reason });
+                return Err(EngineError::Failed {
+                    what: format!("switching {}", said(&key)),
+                    reason,
+                });
             }
         }
     }
     let what = format!("switching {}", said(&key));
-    Err(EngineError::Failed { what, reason: "somebody else changes it all the time".to_owned() })
+    Err(EngineError::Failed {
+        what,
+        reason: "somebody else changes it all the time".to_owned(),
+    })
 }
 
 /// Who changed an object last.
 pub(super) fn last_manager(live: &Value) -> Option<crate::model::release::Actor> {
     let entries = live.pointer("/metadata/managedFields")?.as_array()?;
-    let last = entries.iter().max_by_key(|entry| entry["time"].as_str().unwrap_or_default().to_owned())?;
+    let last = entries
+        .iter()
+        .max_by_key(|entry| entry["time"].as_str().unwrap_or_default().to_owned())?;
     let user = last["manager"].as_str()?.to_owned();
-    Some(crate::model::release::Actor { user, host: String::new(), run: String::new() })
+    Some(crate::model::release::Actor {
+        user,
+        host: String::new(),
+        run: String::new(),
+    })
 }
 
 /// Waits until what traffic reaches is the slot's ready pods, and nothing else.
@@ -316,28 +402,43 @@ async fn follow(
         (key.namespace.unwrap_or_default(), key.name)
     } else {
         let target = route.targets.get(&slot).cloned().unwrap_or_default();
-        target.split_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap_or_default()
+        target
+            .split_once('/')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap_or_default()
     };
     let failed = |fault: Fault| fault.while_(format!("looking at the endpoints of {name}"));
-    let pods = slots::pods(engine, api, &permit.scope, slot).await.map_err(failed)?;
+    let pods = slots::pods(engine, api, &permit.scope, slot)
+        .await
+        .map_err(failed)?;
     let own: BTreeSet<String> = look::pods_of(&pods, slot, service)
         .iter()
         .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
         .collect();
     let selector = Selector::Labels(format!("kubernetes.io/service-name={name}"));
     let holds = |slices: &BTreeMap<ObjectKey, Value>| {
-        let endpoints = slices.values().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+        let endpoints = slices
+            .values()
+            .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
         let ready: Vec<&str> = endpoints
             .filter(|endpoint| endpoint["conditions"]["ready"] != false)
             .map(|endpoint| endpoint["targetRef"]["name"].as_str().unwrap_or_default())
             .collect();
         !ready.is_empty() && ready.iter().all(|name| own.contains(*name))
     };
-    let kind = api.must(("discovery.k8s.io/v1", "EndpointSlice")).await.map_err(failed)?;
+    let kind = api
+        .must(("discovery.k8s.io/v1", "EndpointSlice"))
+        .await
+        .map_err(failed)?;
     let deadline = Instant::now() + FOLLOW;
     let places = [(kind, Some(namespace))];
-    let held =
-        wait::until(engine.api().await?, &places, &selector, deadline, |slices| holds(slices).then_some(()));
+    let held = wait::until(
+        engine.api().await?,
+        &places,
+        &selector,
+        deadline,
+        |slices| holds(slices).then_some(()),
+    );
     match held.await.map_err(failed)? {
         Some(()) => Ok(()),
         None => Err(EngineError::Failed {
@@ -366,7 +467,9 @@ pub(super) async fn urls(
             None => read.record.slots.keys().next().copied(),
         },
     };
-    let Some(slot) = slot.filter(|slot| read.record.slots.contains_key(slot)) else { return Ok(Vec::new()) };
+    let Some(slot) = slot.filter(|slot| read.record.slots.contains_key(slot)) else {
+        return Ok(Vec::new());
+    };
     let asked = objects(&read.record).map(|(service, route)| async move {
         let known = match role {
             Role::Active => route.live_url.clone(),
@@ -376,7 +479,11 @@ pub(super) async fn urls(
             Some(url) => Some(url),
             None => address(api, route, role, slot).await,
         };
-        url.map(|url| Url { service: service.clone(), slot, url })
+        url.map(|url| Url {
+            service: service.clone(),
+            slot,
+            url,
+        })
     });
     Ok(join_all(asked).await.into_iter().flatten().collect())
 }
@@ -385,7 +492,8 @@ pub(super) async fn urls(
 async fn address(api: &Api, route: &ObjectsRoute, role: Role, slot: Slot) -> Option<String> {
     let key = match role {
         Role::Active
-            if route.off.kind() == "Service" && route.off.body()["spec"].get("selector").is_some() =>
+            if route.off.kind() == "Service"
+                && route.off.body()["spec"].get("selector").is_some() =>
         {
             route.off.key()
         }

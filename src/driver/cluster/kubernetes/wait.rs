@@ -48,8 +48,14 @@ pub(super) async fn until<T>(
     // Dropped with this function: no watch outlives its wait.
     let mut watches = JoinSet::new();
     for (place, (kind, namespace)) in places.iter().enumerate() {
-        let watch =
-            follow(Arc::clone(api), place, kind.clone(), namespace.clone(), selector.clone(), say.clone());
+        let watch = follow(
+            Arc::clone(api),
+            place,
+            kind.clone(),
+            namespace.clone(),
+            selector.clone(),
+            say.clone(),
+        );
         watches.spawn(watch);
     }
     drop(say);
@@ -65,14 +71,20 @@ pub(super) async fn until<T>(
         match said {
             None => return Ok(None),
             Some(Said::Failed(fault)) => return Err(fault),
-            Some(Said::All { place, objects: all }) => {
+            Some(Said::All {
+                place,
+                objects: all,
+            }) => {
                 let (kind, namespace) = &places[place];
                 objects.retain(|key, _| {
                     key.kind != kind.kind
                         || key.api_version != kind.api_version
                         || key.namespace != *namespace
                 });
-                objects.extend(all.into_iter().filter_map(|object| Some((key_of(&object)?, object))));
+                objects.extend(
+                    all.into_iter()
+                        .filter_map(|object| Some((key_of(&object)?, object))),
+                );
                 listed.insert(place);
             }
             Some(Said::Is(object)) => {
@@ -106,7 +118,11 @@ async fn follow(
 ) {
     loop {
         let mut all = Vec::new();
-        let listed = api.list(&kind, namespace.as_deref(), &selector, |object| all.push(object)).await;
+        let listed = api
+            .list(&kind, namespace.as_deref(), &selector, |object| {
+                all.push(object)
+            })
+            .await;
         let mut since = match listed {
             Ok(version) => version,
             Err(fault) => {
@@ -114,11 +130,27 @@ async fn follow(
                 return;
             }
         };
-        if say.send(Said::All { place, objects: all }).await.is_err() {
+        if say
+            .send(Said::All {
+                place,
+                objects: all,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
         // A watch that ends in peace goes on where it was.
-        while watch(&api, &kind, namespace.as_deref(), &selector, &mut since, &say).await {}
+        while watch(
+            &api,
+            &kind,
+            namespace.as_deref(),
+            &selector,
+            &mut since,
+            &say,
+        )
+        .await
+        {}
         if say.is_closed() {
             return;
         }
@@ -135,11 +167,15 @@ async fn watch(
     since: &mut String,
     say: &mpsc::Sender<Said>,
 ) -> bool {
-    let Ok(events) = api.watch(kind, namespace, selector, since).await else { return false };
+    let Ok(events) = api.watch(kind, namespace, selector, since).await else {
+        return false;
+    };
     tokio::pin!(events);
     while let Some(event) = events.next().await {
         let said = match event {
-            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Said::Is(named(kind, object)),
+            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                Said::Is(named(kind, object))
+            }
             Ok(WatchEvent::Deleted(object)) => Said::Gone(named(kind, object)),
             Ok(WatchEvent::Bookmark(_)) => continue,
             Ok(WatchEvent::Error(_)) | Err(_) => return false,
@@ -181,10 +217,15 @@ pub(super) async fn slot(
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("waiting for {slot}"));
     let not = |reason: String, log: Vec<String>| {
-        Err(EngineError::NotReady { slot, not_ready: NotReady { reason, log } })
+        Err(EngineError::NotReady {
+            slot,
+            not_ready: NotReady { reason, log },
+        })
     };
     let read = records.read().await.map_err(failed)?;
-    let Some(there) = read.record.slots.get(&slot) else { return not("it is empty".to_owned(), Vec::new()) };
+    let Some(there) = read.record.slots.get(&slot) else {
+        return not("it is empty".to_owned(), Vec::new());
+    };
     let mut workloads = records.workloads(slot, there).await.map_err(failed)?;
     workloads.retain(|name, _| service.is_none_or(|service| service == name));
     if let Some((name, _)) = workloads.iter().find(|(_, placed)| !placed.running) {
@@ -192,8 +233,10 @@ pub(super) async fn slot(
     }
     let set = records.set();
     let services: Vec<&ServiceName> = workloads.keys().collect();
-    let manifests: Vec<Manifest> =
-        workloads.values().flat_map(|placed| sent(placed, slot, there.label.number, &set)).collect();
+    let manifests: Vec<Manifest> = workloads
+        .values()
+        .flat_map(|placed| sent(placed, slot, there.label.number, &set))
+        .collect();
     let keys: Vec<ObjectKey> = manifests
         .iter()
         .map(Manifest::key)
@@ -201,7 +244,10 @@ pub(super) async fn slot(
         .collect();
     let mut places = BTreeSet::new();
     for key in &keys {
-        let kind = api.must((&key.api_version, &key.kind)).await.map_err(failed)?;
+        let kind = api
+            .must((&key.api_version, &key.kind))
+            .await
+            .map_err(failed)?;
         places.insert((kind, key.namespace.clone()));
     }
     let namespace = Some(engine.settings.namespaces.slots[&slot].clone());
@@ -219,13 +265,19 @@ pub(super) async fn slot(
                 progress(&format!("{}: {line}", key.short()));
             }
         }
-        waits = open.iter().map(|(key, line)| format!("{}: {line}", key.short())).collect();
+        waits = open
+            .iter()
+            .map(|(key, line)| format!("{}: {line}", key.short()))
+            .collect();
         told = open;
         verdict
     };
     let deadline = Instant::now() + within.get();
     let selector = Selector::Labels(slots::selector(scope, slot, service));
-    match until(api, &places, &selector, deadline, check).await.map_err(failed)? {
+    match until(api, &places, &selector, deadline, check)
+        .await
+        .map_err(failed)?
+    {
         Some(Verdict::Ready) => Ok(()),
         Some(Verdict::Failed { reason }) => {
             let log = diagnose::last_lines(engine, api, scope, slot, service).await;
@@ -253,7 +305,9 @@ fn judge(
 ) -> (Option<Verdict>, BTreeMap<ObjectKey, String>) {
     let mut open = BTreeMap::new();
     for key in keys {
-        let state = objects.get(key).map(|object| ready(object, &engine.settings.rules));
+        let state = objects
+            .get(key)
+            .map(|object| ready(object, &engine.settings.rules));
         match state {
             Some(Ready::Yes) => {}
             Some(Ready::Failed(reason)) => {
@@ -273,11 +327,16 @@ fn judge(
     }
     // Pods of the release before may have their own trouble: it is why there is a new one.
     let since = objects.values().filter_map(applied_at).max();
-    let pods: Vec<Value> = objects.values().filter(|object| object["kind"] == "Pod").cloned().collect();
+    let pods: Vec<Value> = objects
+        .values()
+        .filter(|object| object["kind"] == "Pod")
+        .cloned()
+        .collect();
     for service in services {
         for pod in pods_of(&pods, slot, service) {
-            let made: Option<Timestamp> =
-                pod["metadata"]["creationTimestamp"].as_str().and_then(|time| time.parse().ok());
+            let made: Option<Timestamp> = pod["metadata"]["creationTimestamp"]
+                .as_str()
+                .and_then(|time| time.parse().ok());
             if made.is_some_and(|made| since.is_none_or(|since| made >= since))
                 && let Some(reason) = trouble(pod, Timestamp::now())
             {
@@ -299,7 +358,8 @@ fn applied_at(object: &Value) -> Option<Timestamp> {
     let own = entries
         .iter()
         .filter(|entry| entry["manager"] == super::api::MANAGER && entry["operation"] == "Apply");
-    own.filter_map(|entry| entry["time"].as_str()?.parse().ok()).max()
+    own.filter_map(|entry| entry["time"].as_str()?.parse().ok())
+        .max()
 }
 
 /// Waits until one object is ready.
@@ -311,7 +371,10 @@ pub(super) async fn object(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let failed = |fault: Fault| fault.while_(format!("waiting for {}", key.short()));
-    let kind = api.must((&key.api_version, &key.kind)).await.map_err(failed)?;
+    let kind = api
+        .must((&key.api_version, &key.kind))
+        .await
+        .map_err(failed)?;
     let mut last = String::new();
     let check = |objects: &BTreeMap<ObjectKey, Value>| {
         let state = objects.get(key).map_or_else(
@@ -332,11 +395,16 @@ pub(super) async fn object(
     };
     let places = [(kind, key.namespace.clone())];
     let selector = Selector::Name(key.name.clone());
-    let ended = until(api, &places, &selector, Instant::now() + within, check).await.map_err(failed)?;
+    let ended = until(api, &places, &selector, Instant::now() + within, check)
+        .await
+        .map_err(failed)?;
     let what = format!("waiting for {}", key.short());
     match ended {
         Some(Ok(())) => Ok(()),
         Some(Err(reason)) => Err(EngineError::Failed { what, reason }),
-        None => Err(EngineError::Failed { what, reason: format!("not ready within {within:?}: {last}") }),
+        None => Err(EngineError::Failed {
+            what,
+            reason: format!("not ready within {within:?}: {last}"),
+        }),
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn read(layout: &Path, digest: &Digest) -> Result<Vec<u8>, RegistryEr
     let path = path(layout, digest);
     let file = open(layout, digest)?;
     let mut bytes = Vec::new();
-    file.take(DOCUMENT_LIMIT).read_to_end(&mut bytes).map_err(io("reading", &path))?;
+    file.take(DOCUMENT_LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(io("reading", &path))?;
     expect(layout, digest, Digest::of(&bytes))?;
     Ok(bytes)
 }
@@ -37,9 +39,10 @@ pub(super) fn read(layout: &Path, digest: &Digest) -> Result<Vec<u8>, RegistryEr
 fn open(layout: &Path, digest: &Digest) -> Result<File, RegistryError> {
     let path = path(layout, digest);
     File::open(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => {
-            RegistryError::Missing { what: digest.to_string(), place: layout.display().to_string() }
-        }
+        ErrorKind::NotFound => RegistryError::Missing {
+            what: digest.to_string(),
+            place: layout.display().to_string(),
+        },
         _ => io("opening", &path)(error),
     })
 }
@@ -80,8 +83,10 @@ pub(super) fn store(layout: &Path, blob: &Blob) -> Result<(), RegistryError> {
     if is_there(layout, blob) && verify(layout, &blob.digest).is_ok() {
         return freshen(&path(layout, &blob.digest));
     }
-    let missing =
-        || RegistryError::Missing { what: blob.digest.to_string(), place: layout.display().to_string() };
+    let missing = || RegistryError::Missing {
+        what: blob.digest.to_string(),
+        place: layout.display().to_string(),
+    };
     let source = blob.file.as_ref().ok_or_else(missing)?;
     let bytes = File::open(source).map_err(io("opening", source))?;
     place(layout, &blob.digest, bytes)
@@ -90,7 +95,11 @@ pub(super) fn store(layout: &Path, blob: &Blob) -> Result<(), RegistryError> {
 /// A blob that is used again is young again, so that a collection that runs meanwhile lets it be.
 fn freshen(path: &Path) -> Result<(), RegistryError> {
     let touch = |file: File| file.set_modified(std::time::SystemTime::now());
-    File::options().append(true).open(path).and_then(touch).map_err(io("touching", path))
+    File::options()
+        .append(true)
+        .open(path)
+        .and_then(touch)
+        .map_err(io("touching", path))
 }
 
 /// Stores a document.
@@ -102,11 +111,19 @@ fn place(layout: &Path, digest: &Digest, mut from: impl Read) -> Result<(), Regi
     let (folder, target) = (folder(layout), path(layout, digest));
     let mut beside = tempfile::NamedTempFile::new_in(&folder).map_err(io("writing in", &folder))?;
     let mut hasher = Sha256::new();
-    let mut tee = Tee { file: beside.as_file_mut(), hasher: &mut hasher };
+    let mut tee = Tee {
+        file: beside.as_file_mut(),
+        hasher: &mut hasher,
+    };
     std_io::copy(&mut from, &mut tee).map_err(io("writing", &target))?;
     expect(layout, digest, Digest::from_sha256(hasher))?;
-    beside.as_file().sync_all().map_err(io("syncing", &target))?;
-    beside.persist(&target).map_err(|error| io("writing", &target)(error.error))?;
+    beside
+        .as_file()
+        .sync_all()
+        .map_err(io("syncing", &target))?;
+    beside
+        .persist(&target)
+        .map_err(|error| io("writing", &target)(error.error))?;
     files::sync_folder(&folder).map_err(io("syncing", &folder))
 }
 

@@ -27,7 +27,10 @@ pub(super) fn collect(
     let mut images = Vec::new();
     let mut take = |index: &mut Index| {
         let gone = unneeded(folder, index, keep);
-        images = gone.iter().map(|digest| told(folder, index, digest)).collect();
+        images = gone
+            .iter()
+            .map(|digest| told(folder, index, digest))
+            .collect();
         index.retain(|digest| !gone.contains(digest));
     };
     let left = match how {
@@ -41,7 +44,10 @@ pub(super) fn collect(
             None
         }
     };
-    Ok(Collected { images, ..sweep(folder, left, keep)? })
+    Ok(Collected {
+        images,
+        ..sweep(folder, left, keep)?
+    })
 }
 
 fn unneeded(folder: &Path, index: &Index, keep: &BTreeSet<Digest>) -> BTreeSet<Digest> {
@@ -51,20 +57,35 @@ fn unneeded(folder: &Path, index: &Index, keep: &BTreeSet<Digest>) -> BTreeSet<D
         .filter(|(_, tag)| tag.is_none_or(|tag| tag.contains(":src-")))
         .map(|(digest, _)| digest)
         .collect();
-    let stays = |digest: &Digest| keep.contains(digest) || !ours.contains(digest) || is_young(folder, digest);
+    let stays = |digest: &Digest| {
+        keep.contains(digest) || !ours.contains(digest) || is_young(folder, digest)
+    };
     let mut kept: BTreeSet<Digest> = all.iter().filter(|digest| stays(digest)).cloned().collect();
-    let bases: Vec<Digest> = kept.iter().filter_map(|digest| base(folder, digest)).collect();
+    let bases: Vec<Digest> = kept
+        .iter()
+        .filter_map(|digest| base(folder, digest))
+        .collect();
     kept.extend(bases);
     all.difference(&kept).cloned().collect()
 }
 
 fn told(folder: &Path, index: &Index, digest: &Digest) -> Unneeded {
-    let names = index.images().filter(|(image, _)| image == digest).filter_map(|(_, name)| name);
-    let (services, tags): (Vec<&str>, Vec<String>) =
-        names.filter_map(|name| name.split_once(':')).map(|(service, tag)| (service, tag.to_owned())).unzip();
+    let names = index
+        .images()
+        .filter(|(image, _)| image == digest)
+        .filter_map(|(_, name)| name);
+    let (services, tags): (Vec<&str>, Vec<String>) = names
+        .filter_map(|name| name.split_once(':'))
+        .map(|(service, tag)| (service, tag.to_owned()))
+        .unzip();
     let created = annotation(folder, digest, CREATED).and_then(|text| text.parse().ok());
     let repository = services.first().map(|service| (*service).to_owned());
-    Unneeded { digest: digest.clone(), repository, tags, created }
+    Unneeded {
+        digest: digest.clone(),
+        repository,
+        tags,
+        created,
+    }
 }
 
 fn is_young(folder: &Path, digest: &Digest) -> bool {
@@ -74,7 +95,9 @@ fn is_young(folder: &Path, digest: &Digest) -> bool {
 /// What cannot be dated counts as young: nothing is taken away on a guess.
 fn is_young_file(path: &Path) -> bool {
     let modified = fs::metadata(path).and_then(|meta| meta.modified());
-    modified.map_or(true, |time| SystemTime::now().duration_since(time).unwrap_or_default() < YOUNG)
+    modified.map_or(true, |time| {
+        SystemTime::now().duration_since(time).unwrap_or_default() < YOUNG
+    })
 }
 
 fn base(folder: &Path, digest: &Digest) -> Option<Digest> {
@@ -87,29 +110,46 @@ fn annotation(folder: &Path, digest: &Digest, name: &str) -> Option<String> {
 }
 
 /// The blobs that no image uses: told, of the images that would be left; taken away, of those that the folder has.
-fn sweep(folder: &Path, left: Option<Index>, keep: &BTreeSet<Digest>) -> Result<Collected, RegistryError> {
+fn sweep(
+    folder: &Path,
+    left: Option<Index>,
+    keep: &BTreeSet<Digest>,
+) -> Result<Collected, RegistryError> {
     let _guard = index::lock(folder)?;
     let mut used: BTreeSet<Digest> = BTreeSet::new();
     let is_told = left.is_some();
     let index = left.map_or_else(|| index::read(folder), Ok)?;
     let listed = index.images().map(|(digest, _)| digest);
-    let needed = keep.iter().filter(|digest| blobs::path(folder, digest).exists()).cloned();
+    let needed = keep
+        .iter()
+        .filter(|digest| blobs::path(folder, digest).exists())
+        .cloned();
     for digest in listed.chain(needed) {
         // An image that cannot be read may use any blob: then none is taken away. One of an index may never have come
         // here, and then uses none.
-        for image in
-            children(folder, &digest)?.into_iter().filter(|image| blobs::path(folder, image).exists())
+        for image in children(folder, &digest)?
+            .into_iter()
+            .filter(|image| blobs::path(folder, image).exists())
         {
-            used.extend(named(&document(folder, &image)?)?.into_iter().map(|blob| blob.digest));
+            used.extend(
+                named(&document(folder, &image)?)?
+                    .into_iter()
+                    .map(|blob| blob.digest),
+            );
             used.insert(image);
         }
         used.insert(digest);
     }
     let mut collected = Collected::default();
     let blobs = blobs::folder(folder);
-    for entry in fs::read_dir(&blobs).map_err(io("reading", &blobs))?.filter_map(Result::ok) {
+    for entry in fs::read_dir(&blobs)
+        .map_err(io("reading", &blobs))?
+        .filter_map(Result::ok)
+    {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_used = format!("sha256:{name}").parse().is_ok_and(|digest| used.contains(&digest));
+        let is_used = format!("sha256:{name}")
+            .parse()
+            .is_ok_and(|digest| used.contains(&digest));
         if is_used || is_young_file(&entry.path()) {
             continue;
         }

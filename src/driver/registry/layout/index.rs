@@ -36,28 +36,38 @@ impl Index {
     pub fn images(&self) -> impl Iterator<Item = (Digest, Option<&str>)> {
         let images = self.0.manifests().iter();
         images.filter_map(|descriptor| {
-            Some((descriptor.digest().to_string().parse().ok()?, tag_of(descriptor)))
+            Some((
+                descriptor.digest().to_string().parse().ok()?,
+                tag_of(descriptor),
+            ))
         })
     }
 
     /// Adds an image under these tags; a tag that named another image moves.
     pub fn add(&mut self, digest: &Digest, size: u64, media_type: &str, names: &[String]) {
         let mut manifests = self.0.manifests().clone();
-        manifests
-            .retain(|descriptor| !tag_of(descriptor).is_some_and(|tag| names.iter().any(|name| name == tag)));
+        manifests.retain(|descriptor| {
+            !tag_of(descriptor).is_some_and(|tag| names.iter().any(|name| name == tag))
+        });
         // An image that lost its last tag is still an image: a slot may use it. Collection decides about it.
         let mut left: Vec<Descriptor> = self.0.manifests().clone();
         left.retain(|old| !manifests.iter().any(|kept| kept.digest() == old.digest()));
         for mut descriptor in left {
-            if !manifests.iter().any(|kept| kept.digest() == descriptor.digest()) {
+            if !manifests
+                .iter()
+                .any(|kept| kept.digest() == descriptor.digest())
+            {
                 descriptor.set_annotations(None);
                 manifests.push(descriptor);
             }
         }
-        let Ok(oci_digest) = digest.as_str().parse::<oci_spec::image::Digest>() else { return };
+        let Ok(oci_digest) = digest.as_str().parse::<oci_spec::image::Digest>() else {
+            return;
+        };
         manifests.retain(|there| there.digest() != &oci_digest || tag_of(there).is_some());
         for name in names {
-            let mut descriptor = Descriptor::new(MediaType::from(media_type), size, oci_digest.clone());
+            let mut descriptor =
+                Descriptor::new(MediaType::from(media_type), size, oci_digest.clone());
             descriptor.set_annotations(Some(HashMap::from([(NAME.to_owned(), name.clone())])));
             manifests.push(descriptor);
         }
@@ -68,14 +78,22 @@ impl Index {
     pub fn retain(&mut self, keep: impl Fn(&Digest) -> bool) {
         let mut manifests = self.0.manifests().clone();
         manifests.retain(|descriptor| {
-            descriptor.digest().to_string().parse().map_or(true, |digest| keep(&digest))
+            descriptor
+                .digest()
+                .to_string()
+                .parse()
+                .map_or(true, |digest| keep(&digest))
         });
         self.0.set_manifests(manifests);
     }
 }
 
 fn tag_of(descriptor: &Descriptor) -> Option<&str> {
-    descriptor.annotations().as_ref()?.get(NAME).map(String::as_str)
+    descriptor
+        .annotations()
+        .as_ref()?
+        .get(NAME)
+        .map(String::as_str)
 }
 
 /// Makes the folder a layout, if it is not one yet.
@@ -84,7 +102,8 @@ pub(super) fn prepare(folder: &Path) -> Result<(), RegistryError> {
     fs::create_dir_all(&blobs).map_err(io("making", &blobs))?;
     let marker = folder.join("oci-layout");
     if !marker.exists() {
-        files::replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(io("writing", &marker))?;
+        files::replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)
+            .map_err(io("writing", &marker))?;
     }
     Ok(())
 }
@@ -103,7 +122,9 @@ pub(super) fn read(folder: &Path) -> Result<Index, RegistryError> {
         }
         _ => fs::read(&path).map_err(io("reading", &path))?,
     };
-    serde_json::from_slice(&bytes).map(Index).map_err(|error| malformed(error.to_string()))
+    serde_json::from_slice(&bytes)
+        .map(Index)
+        .map_err(|error| malformed(error.to_string()))
 }
 
 fn empty() -> Index {
@@ -136,7 +157,10 @@ pub(super) fn lock(folder: &Path) -> Result<File, RegistryError> {
             None if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(10)),
             None => {
                 let what = format!("taking the lock of {}", folder.display());
-                return Err(RegistryError::Timeout { what, seconds: PATIENCE.as_secs() });
+                return Err(RegistryError::Timeout {
+                    what,
+                    seconds: PATIENCE.as_secs(),
+                });
             }
         }
     }

@@ -51,10 +51,16 @@ impl Layout {
 
     /// The blobs of an image, with the files of those that neither the build nor the folder has fetched.
     async fn whole(&self, image: &BuiltImage) -> Result<Vec<Blob>, RegistryError> {
-        let mut blobs: Vec<Blob> = std::iter::once(&image.config).chain(&image.layers).cloned().collect();
-        let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else { return Ok(blobs) };
-        let missing =
-            blobs.iter_mut().filter(|blob| blob.file.is_none() && !blobs::is_there(&self.folder, blob));
+        let mut blobs: Vec<Blob> = std::iter::once(&image.config)
+            .chain(&image.layers)
+            .cloned()
+            .collect();
+        let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else {
+            return Ok(blobs);
+        };
+        let missing = blobs
+            .iter_mut()
+            .filter(|blob| blob.file.is_none() && !blobs::is_there(&self.folder, blob));
         let fetch = missing.map(|blob| async move {
             let to = folder.join(format!("fetched-{}", blob.digest.hex()));
             self.remote.fetch(blob, &to).await?;
@@ -70,10 +76,15 @@ impl Layout {
         work: impl FnOnce(&Path) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
         let folder = self.folder.clone();
-        tokio::task::spawn_blocking(move || work(&folder)).await.unwrap_or_else(|panic| {
-            let source = std::io::Error::other(panic.to_string());
-            Err(RegistryError::Io { what: "working on the image layout".to_owned(), source })
-        })
+        tokio::task::spawn_blocking(move || work(&folder))
+            .await
+            .unwrap_or_else(|panic| {
+                let source = std::io::Error::other(panic.to_string());
+                Err(RegistryError::Io {
+                    what: "working on the image layout".to_owned(),
+                    source,
+                })
+            })
     }
 }
 
@@ -87,7 +98,10 @@ fn tag(service: &ServiceName, tag: &str) -> String {
 }
 
 /// A manifest or an index, read and held against its digest.
-fn document<T: serde::de::DeserializeOwned>(folder: &Path, digest: &Digest) -> Result<T, RegistryError> {
+fn document<T: serde::de::DeserializeOwned>(
+    folder: &Path,
+    digest: &Digest,
+) -> Result<T, RegistryError> {
     let bytes = blobs::read(folder, digest)?;
     serde_json::from_slice(&bytes).map_err(|error| RegistryError::Malformed {
         what: format!("manifest {digest}"),
@@ -103,29 +117,49 @@ fn children(folder: &Path, digest: &Digest) -> Result<Vec<Digest>, RegistryError
         return Ok(vec![digest.clone()]);
     }
     let index: ImageIndex = document(folder, digest)?;
-    index.manifests().iter().map(|entry| Ok(blob(entry)?.digest)).collect()
+    index
+        .manifests()
+        .iter()
+        .map(|entry| Ok(blob(entry)?.digest))
+        .collect()
 }
 
 /// The images that a digest stands for, each of which has to be there.
 fn images(folder: &Path, digest: &Digest) -> Result<Vec<(Digest, ImageManifest)>, RegistryError> {
     let children = children(folder, digest)?.into_iter();
-    children.map(|child| document(folder, &child).map(|manifest| (child, manifest))).collect()
+    children
+        .map(|child| document(folder, &child).map(|manifest| (child, manifest)))
+        .collect()
 }
 
 /// The blobs of all the images that a digest stands for.
 fn all_blobs(folder: &Path, digest: &Digest) -> Result<Vec<Blob>, RegistryError> {
-    let blobs =
-        images(folder, digest)?.iter().map(|(_, manifest)| named(manifest)).collect::<Result<Vec<_>, _>>()?;
+    let blobs = images(folder, digest)?
+        .iter()
+        .map(|(_, manifest)| named(manifest))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(blobs.concat())
 }
 
 /// The images to build on that a digest stands for.
-fn base(folder: &Path, digest: &Digest, platforms: &[Platform]) -> Result<BaseImages, RegistryError> {
+fn base(
+    folder: &Path,
+    digest: &Digest,
+    platforms: &[Platform],
+) -> Result<BaseImages, RegistryError> {
     let image = |digest: &Digest| -> Result<BaseImage, RegistryError> {
         let manifest: ImageManifest = document(folder, digest)?;
         let config = blobs::read(folder, &blob(manifest.config())?.digest)?;
-        let layers = manifest.layers().iter().map(blob).collect::<Result<_, _>>()?;
-        Ok(BaseImage { digest: digest.clone(), config, layers })
+        let layers = manifest
+            .layers()
+            .iter()
+            .map(blob)
+            .collect::<Result<_, _>>()?;
+        Ok(BaseImage {
+            digest: digest.clone(),
+            config,
+            layers,
+        })
     };
     let index: Value = document(folder, digest)?;
     if !index["manifests"].is_array() {
@@ -146,7 +180,10 @@ fn base(folder: &Path, digest: &Digest, platforms: &[Platform]) -> Result<BaseIm
 
 /// The blobs that a manifest names: its configuration and its layers.
 fn named(manifest: &ImageManifest) -> Result<Vec<Blob>, RegistryError> {
-    std::iter::once(manifest.config()).chain(manifest.layers()).map(blob).collect()
+    std::iter::once(manifest.config())
+        .chain(manifest.layers())
+        .map(blob)
+        .collect()
 }
 
 fn blob(descriptor: &oci_spec::image::Descriptor) -> Result<Blob, RegistryError> {
@@ -157,7 +194,12 @@ fn blob(descriptor: &oci_spec::image::Descriptor) -> Result<Blob, RegistryError>
         reason: "only sha256 is understood".to_owned(),
     })?;
     let media_type = descriptor.media_type().to_string();
-    Ok(Blob { media_type, digest, size: descriptor.size(), file: None })
+    Ok(Blob {
+        media_type,
+        digest,
+        size: descriptor.size(),
+        file: None,
+    })
 }
 
 #[async_trait]
@@ -173,9 +215,13 @@ impl Registry for Layout {
     ) -> Result<Option<Digest>, RegistryError> {
         let name = tag(service, &inputs_tag(inputs));
         self.blocking(move |folder| {
-            let Some(digest) = index::read(folder)?.find(&name) else { return Ok(None) };
+            let Some(digest) = index::read(folder)?.find(&name) else {
+                return Ok(None);
+            };
             let whole = || -> Result<bool, RegistryError> {
-                Ok(all_blobs(folder, &digest)?.iter().all(|blob| blobs::is_there(folder, blob)))
+                Ok(all_blobs(folder, &digest)?
+                    .iter()
+                    .all(|blob| blobs::is_there(folder, blob)))
             };
             // A blob that is missing or corrupt means: build again. The push puts it right.
             Ok(whole().unwrap_or(false).then_some(digest))
@@ -192,7 +238,11 @@ impl Registry for Layout {
     ) -> Result<Digest, RegistryError> {
         for image in &built.images {
             let blobs = self.whole(image).await?;
-            let bytes: u64 = blobs.iter().filter(|blob| blob.file.is_some()).map(|blob| blob.size).sum();
+            let bytes: u64 = blobs
+                .iter()
+                .filter(|blob| blob.file.is_some())
+                .map(|blob| blob.size)
+                .sum();
             let manifest = image.manifest.clone();
             self.blocking(move |folder| {
                 index::prepare(folder)?;
@@ -202,7 +252,11 @@ impl Registry for Layout {
                 blobs::write(folder, &Digest::of(&manifest), &manifest)
             })
             .await?;
-            progress(&format!("pushed {} bytes in {} layers", bytes, image.layers.len()));
+            progress(&format!(
+                "pushed {} bytes in {} layers",
+                bytes,
+                image.layers.len()
+            ));
         }
         let digest = built.digest();
         let (document, media_type) = built.document();
@@ -211,7 +265,9 @@ impl Registry for Layout {
         let pushed = digest.clone();
         self.blocking(move |folder| {
             blobs::write(folder, &pushed, &document)?;
-            index::change(folder, |index| index.add(&pushed, document.len() as u64, &media_type, &names))
+            index::change(folder, |index| {
+                index.add(&pushed, document.len() as u64, &media_type, &names)
+            })
         })
         .await?;
         Ok(digest)
@@ -229,8 +285,12 @@ impl Registry for Layout {
             let size = blobs::read(folder, &digest)?.len() as u64;
             let whole: Value = document(folder, &digest)?;
             let media_type = oci_spec::image::MediaType::ImageManifest.to_string();
-            let media_type = whole["mediaType"].as_str().map_or(media_type, str::to_owned);
-            index::change(folder, |index| index.add(&digest, size, &media_type, &names))
+            let media_type = whole["mediaType"]
+                .as_str()
+                .map_or(media_type, str::to_owned);
+            index::change(folder, |index| {
+                index.add(&digest, size, &media_type, &names)
+            })
         })
         .await
     }
@@ -247,7 +307,9 @@ impl Registry for Layout {
                 Ok(_) => None,
                 Err(_) => index::read(folder)?.find(&name),
             };
-            digest.map(|digest| base(folder, &digest, &wanted)).transpose()
+            digest
+                .map(|digest| base(folder, &digest, &wanted))
+                .transpose()
         });
         if let Some(base) = found.await? {
             return Ok(Some(base));
@@ -263,14 +325,21 @@ impl Registry for Layout {
         let digest = digest.clone();
         self.blocking(move |folder| {
             let blobs = all_blobs(folder, &digest)?;
-            blobs.iter().try_for_each(|blob| blobs::verify(folder, &blob.digest))
+            blobs
+                .iter()
+                .try_for_each(|blob| blobs::verify(folder, &blob.digest))
         })
         .await
     }
 
-    async fn collect(&self, keep: &BTreeSet<Digest>, how: Collect) -> Result<Collected, RegistryError> {
+    async fn collect(
+        &self,
+        keep: &BTreeSet<Digest>,
+        how: Collect,
+    ) -> Result<Collected, RegistryError> {
         let keep = keep.clone();
-        self.blocking(move |folder| collect::collect(folder, &keep, how)).await
+        self.blocking(move |folder| collect::collect(folder, &keep, how))
+            .await
     }
 
     fn pull(&self, _: &ServiceName) -> Pull {

@@ -37,7 +37,8 @@ pub(super) async fn attach(
     });
     let artifact = artifact.to_string().into_bytes();
     let digest = Digest::of(&artifact);
-    oci.put(&open, &oci.image(service, &digest), &artifact, MANIFEST).await?;
+    oci.put(&open, &oci.image(service, &digest), &artifact, MANIFEST)
+        .await?;
     list(oci, &open, service, subject, &artifact, kind).await
 }
 
@@ -48,7 +49,12 @@ async fn send(open: &Connection, image: &Reference, bytes: &[u8]) -> Result<(), 
     }
     let digest = digest.to_string();
     let push = || open.client.push_blob(image, bytes.to_vec(), &digest);
-    retry(|| format!("pushing {digest} to {}", image.repository()), push).await.map(drop)
+    retry(
+        || format!("pushing {digest} to {}", image.repository()),
+        push,
+    )
+    .await
+    .map(drop)
 }
 
 /// Lists the artifact by tag, where the registry does not list it itself.
@@ -63,12 +69,17 @@ async fn list(
     let image = oci.image(service, subject);
     let digest = Digest::of(artifact);
     let listed = referrers(open, &image).await?;
-    if listed.iter().any(|entry| entry.digest == digest.to_string()) {
+    if listed
+        .iter()
+        .any(|entry| entry.digest == digest.to_string())
+    {
         return Ok(());
     }
     let tag = oci.tagged(service, &list_tag(subject));
     let there = absent(oci.remote.manifest(&tag).await)?.flatten();
-    let there: Value = there.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let there: Value = there
+        .and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
     let mut entries = there["manifests"].as_array().cloned().unwrap_or_default();
     entries
         .push(json!({"mediaType": MANIFEST, "digest": digest, "size": artifact.len(), "artifactType": kind}));

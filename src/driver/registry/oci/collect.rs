@@ -44,7 +44,11 @@ pub(super) async fn collect(
 ) -> Result<Collected, RegistryError> {
     let mut repositories = Vec::new();
     for name in oci.place.repositories.values().collect::<BTreeSet<_>>() {
-        let at = Reference::with_tag(oci.place.endpoint.clone(), name.clone(), "latest".to_owned());
+        let at = Reference::with_tag(
+            oci.place.endpoint.clone(),
+            name.clone(),
+            "latest".to_owned(),
+        );
         repositories.push(look(oci, at, needed, newest, how).await?);
     }
     let mut going = Vec::new();
@@ -54,7 +58,12 @@ pub(super) async fn collect(
         }
     }
     let (blobs, bytes) = freed(&repositories, &going);
-    let found = Collected { images: told(&repositories), blobs, bytes, refused: None };
+    let found = Collected {
+        images: told(&repositories),
+        blobs,
+        bytes,
+        refused: None,
+    };
     if how == Collect::Report {
         return Ok(found);
     }
@@ -72,14 +81,27 @@ type Parts = BTreeMap<Digest, Named>;
 
 /// How many blobs nothing uses that is left in any of the repositories (a registry keeps a blob once), and their bytes.
 fn freed(repositories: &[Repository], going: &[(&Repository, &Digest, Parts)]) -> (usize, u64) {
-    let goes =
-        |digest: &Digest| going.iter().any(|(_, gone, parts)| *gone == digest || parts.contains_key(digest));
-    let all = repositories.iter().flat_map(|repository| &repository.images);
-    let left = all.filter(|(digest, _)| !goes(digest)).flat_map(|(digest, image)| image.blobs(digest));
+    let goes = |digest: &Digest| {
+        going
+            .iter()
+            .any(|(_, gone, parts)| *gone == digest || parts.contains_key(digest))
+    };
+    let all = repositories
+        .iter()
+        .flat_map(|repository| &repository.images);
+    let left = all
+        .filter(|(digest, _)| !goes(digest))
+        .flat_map(|(digest, image)| image.blobs(digest));
     let left: BTreeSet<Digest> = left.map(|(blob, _)| blob).collect();
     let mut free: BTreeMap<Digest, u64> = BTreeMap::new();
     for (repository, digest, parts) in going {
-        free.extend(repository.images.get(*digest).iter().flat_map(|image| image.blobs(digest)));
+        free.extend(
+            repository
+                .images
+                .get(*digest)
+                .iter()
+                .flat_map(|image| image.blobs(digest)),
+        );
         free.extend(parts.iter().flat_map(|(digest, part)| part.blobs(digest)));
     }
     free.retain(|blob, _| !left.contains(blob));
@@ -109,23 +131,57 @@ async fn look(
     newest: usize,
     how: Collect,
 ) -> Result<Repository, RegistryError> {
-    let operation = if how == Collect::Report { RegistryOperation::Pull } else { RegistryOperation::Push };
+    let operation = if how == Collect::Report {
+        RegistryOperation::Pull
+    } else {
+        RegistryOperation::Push
+    };
     let open = oci.remote.open(&at, operation).await?;
-    let mut repository = Repository { open, at, images: BTreeMap::new(), gone: BTreeSet::new() };
+    let mut repository = Repository {
+        open,
+        at,
+        images: BTreeMap::new(),
+        gone: BTreeSet::new(),
+    };
     let tags = repository.tags().await?;
     for (tag, found) in repository.read(tags).await? {
-        let Some((digest, image)) = found else { continue };
-        repository.images.entry(digest).or_insert(image).tags.insert(tag);
+        let Some((digest, image)) = found else {
+            continue;
+        };
+        repository
+            .images
+            .entry(digest)
+            .or_insert(image)
+            .tags
+            .insert(tag);
     }
     // One that has lost its tags may still be a part of something, or have parts.
-    let untagged = needed.iter().filter(|digest| !repository.images.contains_key(*digest));
+    let untagged = needed
+        .iter()
+        .filter(|digest| !repository.images.contains_key(*digest));
     let untagged = untagged.map(ToString::to_string).collect();
-    repository.images.extend(repository.read(untagged).await?.into_iter().filter_map(|(_, found)| found));
+    repository.images.extend(
+        repository
+            .read(untagged)
+            .await?
+            .into_iter()
+            .filter_map(|(_, found)| found),
+    );
     repository.gone = unneeded(&repository.images, needed, newest, Timestamp::now());
     if how == Collect::TakeAway && !repository.gone.is_empty() {
         // Somebody may have named one while this was looking.
-        let names = repository.tags().await?.into_iter().filter(|tag| is_name(tag)).collect();
-        for (digest, _) in repository.read(names).await?.into_iter().filter_map(|(_, found)| found) {
+        let names = repository
+            .tags()
+            .await?
+            .into_iter()
+            .filter(|tag| is_name(tag))
+            .collect();
+        for (digest, _) in repository
+            .read(names)
+            .await?
+            .into_iter()
+            .filter_map(|(_, found)| found)
+        {
             repository.gone.remove(&digest);
         }
     }
@@ -134,7 +190,10 @@ async fn look(
 
 impl Repository {
     fn name(&self, name: &str) -> Reference {
-        let (registry, repository) = (self.at.registry().to_owned(), self.at.repository().to_owned());
+        let (registry, repository) = (
+            self.at.registry().to_owned(),
+            self.at.repository().to_owned(),
+        );
         match name.parse::<Digest>() {
             Ok(_) => Reference::with_digest(registry, repository, name.to_owned()),
             Err(_) => Reference::with_tag(registry, repository, name.to_owned()),
@@ -174,9 +233,13 @@ impl Repository {
             let Some(bytes) = retry(|| format!("reading {image}"), ask).await? else {
                 return Ok((name, None));
             };
-            let manifest: Value =
-                serde_json::from_slice(&bytes).map_err(|error| malformed(&image.to_string(), &error))?;
-            let found = Named { tags: BTreeSet::new(), manifest, size: bytes.len() as u64 };
+            let manifest: Value = serde_json::from_slice(&bytes)
+                .map_err(|error| malformed(&image.to_string(), &error))?;
+            let found = Named {
+                tags: BTreeSet::new(),
+                manifest,
+                size: bytes.len() as u64,
+            };
             Ok((name, Some((Digest::of(&bytes), found))))
         });
         read.buffer_unordered(AT_ONCE).try_collect().await
@@ -184,22 +247,41 @@ impl Repository {
 
     /// What goes with an image: the documents attached to it and to them, the tags that list these, and the parts of an
     /// index.
-    async fn parts(&self, image: &Digest, needed: &BTreeSet<Digest>) -> Result<Parts, RegistryError> {
-        let left =
-            self.images.iter().filter(|(digest, named)| !self.gone.contains(*digest) && !named.is_list());
-        let stays: BTreeSet<Digest> =
-            left.flat_map(|(digest, named)| named.refers_to().chain([digest.clone()])).collect();
+    async fn parts(
+        &self,
+        image: &Digest,
+        needed: &BTreeSet<Digest>,
+    ) -> Result<Parts, RegistryError> {
+        let left = self
+            .images
+            .iter()
+            .filter(|(digest, named)| !self.gone.contains(*digest) && !named.is_list());
+        let stays: BTreeSet<Digest> = left
+            .flat_map(|(digest, named)| named.refers_to().chain([digest.clone()]))
+            .collect();
         let (mut parts, mut next) = (Parts::new(), vec![image.clone()]);
         while let Some(digest) = next.pop() {
             let mut found = self.referrers(&digest).await?;
             let lists = self.images.iter().filter(|(_, named)| named.lists(&digest));
             found.extend(lists.map(|(list, _)| list.to_string()));
             found.extend(
-                self.images.get(&digest).into_iter().flat_map(Named::inside).map(|part| part.to_string()),
+                self.images
+                    .get(&digest)
+                    .into_iter()
+                    .flat_map(Named::inside)
+                    .map(|part| part.to_string()),
             );
-            for (digest, part) in self.read(found).await?.into_iter().filter_map(|(_, found)| found) {
+            for (digest, part) in self
+                .read(found)
+                .await?
+                .into_iter()
+                .filter_map(|(_, found)| found)
+            {
                 let known = digest == *image || parts.contains_key(&digest);
-                if !known && !stays.contains(&digest) && !needed.contains(&digest) && parts.len() < MOST_PARTS
+                if !known
+                    && !stays.contains(&digest)
+                    && !needed.contains(&digest)
+                    && parts.len() < MOST_PARTS
                 {
                     next.push(digest.clone());
                     parts.insert(digest, part);
@@ -217,12 +299,27 @@ impl Repository {
 
     /// Takes an image away with what goes with it, in such an order that what is left after a kill is found again; gives
     /// the reason when the registry does not let it.
-    async fn take_away(&self, image: &Digest, parts: &Parts) -> Result<Option<String>, RegistryError> {
-        let inside: BTreeSet<Digest> = self.images.get(image).into_iter().flat_map(Named::inside).collect();
-        let (inside, attached): (Vec<_>, Vec<_>) = parts.keys().partition(|part| inside.contains(*part));
+    async fn take_away(
+        &self,
+        image: &Digest,
+        parts: &Parts,
+    ) -> Result<Option<String>, RegistryError> {
+        let inside: BTreeSet<Digest> = self
+            .images
+            .get(image)
+            .into_iter()
+            .flat_map(Named::inside)
+            .collect();
+        let (inside, attached): (Vec<_>, Vec<_>) =
+            parts.keys().partition(|part| inside.contains(*part));
         let is_list = |part: &&Digest| self.images.get(*part).is_some_and(Named::is_list);
         let (lists, documents): (Vec<_>, Vec<_>) = attached.into_iter().partition(is_list);
-        for digest in documents.into_iter().chain(lists).chain([image]).chain(inside) {
+        for digest in documents
+            .into_iter()
+            .chain(lists)
+            .chain([image])
+            .chain(inside)
+        {
             let name = self.name(digest.as_str());
             let ask = || delete(&self.open.wire, &name);
             let refused = retry(|| format!("taking {name} away"), ask).await?;
@@ -249,11 +346,20 @@ async fn page(
         return Ok((Vec::new(), None));
     }
     let answer = taken(answer).await?;
-    let next = answer.headers().get(LINK).and_then(|link| link.to_str().ok());
-    let next = next.and_then(following).and_then(|link| answer.url().join(link).ok());
+    let next = answer
+        .headers()
+        .get(LINK)
+        .and_then(|link| link.to_str().ok());
+    let next = next
+        .and_then(following)
+        .and_then(|link| answer.url().join(link).ok());
     let list: Value = serde_json::from_slice(&limited(answer, LIST_LIMIT).await?)?;
     let tags = list["tags"].as_array().into_iter().flatten();
-    Ok((tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect(), next))
+    Ok((
+        tags.filter_map(|tag| tag.as_str().map(str::to_owned))
+            .collect(),
+        next,
+    ))
 }
 
 /// Where the next page is (RFC 8288).
@@ -275,11 +381,15 @@ async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, OciDis
         Err(
             OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::ServerError { code: 403, .. },
-        ) => Ok(Some(format!("{registry} does not let this login take images away"))),
+        ) => Ok(Some(format!(
+            "{registry} does not let this login take images away"
+        ))),
         Err(OciDistributionError::ServerError { code, message, .. })
             if [405, 501].contains(&code) || message.contains("UNSUPPORTED") =>
         {
-            Ok(Some(format!("{registry} lets nobody take images away: a retention rule of its own can")))
+            Ok(Some(format!(
+                "{registry} lets nobody take images away: a retention rule of its own can"
+            )))
         }
         Err(error) => Err(error),
     }

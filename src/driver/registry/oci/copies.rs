@@ -21,17 +21,31 @@ pub(super) async fn bring(
     progress: Progress<'_>,
 ) -> Result<(), RegistryError> {
     let from = registry.image(service, image);
-    let missing = || RegistryError::Missing { what: format!("image {from}"), place: registry.place() };
+    let missing = || RegistryError::Missing {
+        what: format!("image {from}"),
+        place: registry.place(),
+    };
     let document = registry.remote.must(&from).await?;
-    let found = registry.remote.images(&from, (document.clone(), image.clone()), &[]).await?;
+    let found = registry
+        .remote
+        .images(&from, (document.clone(), image.clone()), &[])
+        .await?;
     let own = found.images.into_values().next().ok_or_else(missing)?;
     let (manifest, index) = if own.digest == *image {
         (document, None)
     } else {
-        (registry.remote.must(&registry.image(service, &own.digest)).await?, Some(document))
+        (
+            registry
+                .remote
+                .must(&registry.image(service, &own.digest))
+                .await?,
+            Some(document),
+        )
     };
-    let folder = tempfile::tempdir()
-        .map_err(|source| RegistryError::Io { what: "making a folder for the image".to_owned(), source })?;
+    let folder = tempfile::tempdir().map_err(|source| RegistryError::Io {
+        what: "making a folder for the image".to_owned(),
+        source,
+    })?;
     let config = folder.path().join("config");
     let what = format!("writing {}", config.display());
     fs::write(&config, &own.config).map_err(|source| RegistryError::Io { what, source })?;
@@ -49,6 +63,21 @@ pub(super) async fn bring(
         manifest,
         folder: Some(folder),
     };
-    progress(&format!("bringing {} from {}", image.short(), from.registry()));
-    copies.push(service, &Built { images: vec![copy], index }, &[], &|_| {}).await.map(drop)
+    progress(&format!(
+        "bringing {} from {}",
+        image.short(),
+        from.registry()
+    ));
+    copies
+        .push(
+            service,
+            &Built {
+                images: vec![copy],
+                index,
+            },
+            &[],
+            &|_| {},
+        )
+        .await
+        .map(drop)
 }

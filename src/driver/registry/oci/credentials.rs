@@ -15,7 +15,9 @@ pub(super) async fn of(registry: &str) -> Result<RegistryAuth, RegistryError> {
         source: std::io::Error::other(reason),
     };
     match found.map_err(|panic| failed(panic.to_string()))? {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(RegistryAuth::Basic(user, password)),
+        Ok(DockerCredential::UsernamePassword(user, password)) => {
+            Ok(RegistryAuth::Basic(user, password))
+        }
         Ok(DockerCredential::IdentityToken(token)) => Ok(RegistryAuth::Bearer(token)),
         Err(
             CredentialRetrievalError::ConfigNotFound

@@ -26,7 +26,10 @@ pub(super) struct Named {
 impl Named {
     /// When it was made; none when nothing says so. Without a commit an image has the clock's first second.
     pub fn created(&self) -> Option<Timestamp> {
-        let created: Timestamp = self.manifest["annotations"][CREATED].as_str()?.parse().ok()?;
+        let created: Timestamp = self.manifest["annotations"][CREATED]
+            .as_str()?
+            .parse()
+            .ok()?;
         (created.as_second() > 0).then_some(created)
     }
 
@@ -43,7 +46,9 @@ impl Named {
 
     /// What it is an index of, and what it is built on.
     pub fn refers_to(&self) -> impl Iterator<Item = Digest> {
-        let base = self.manifest["annotations"][BASE].as_str().and_then(|base| base.parse().ok());
+        let base = self.manifest["annotations"][BASE]
+            .as_str()
+            .and_then(|base| base.parse().ok());
         self.inside().chain(base)
     }
 
@@ -62,7 +67,10 @@ impl Named {
     pub fn blobs(&self, digest: &Digest) -> Vec<(Digest, u64)> {
         let layers = self.manifest["layers"].as_array().into_iter().flatten();
         let named = layers.chain([&self.manifest["config"]]).filter_map(|blob| {
-            Some((blob["digest"].as_str()?.parse().ok()?, blob["size"].as_u64().unwrap_or(0)))
+            Some((
+                blob["digest"].as_str()?.parse().ok()?,
+                blob["size"].as_u64().unwrap_or(0),
+            ))
         });
         named.chain([(digest.clone(), self.size)]).collect()
     }
@@ -80,7 +88,10 @@ pub(super) fn is_name(tag: &str) -> bool {
             && text.bytes().all(|c| c.is_ascii_hexdigit())
             && !text.bytes().all(|c| c.is_ascii_digit())
     };
-    !is_inputs(tag) && !tag.rsplit_once('-').is_some_and(|(_, commit)| is_commit(commit))
+    !is_inputs(tag)
+        && !tag
+            .rsplit_once('-')
+            .is_some_and(|(_, commit)| is_commit(commit))
 }
 
 /// The images that nobody needs: neither named, needed, young, among the newest, nor part of one that stays.
@@ -91,11 +102,14 @@ pub(super) fn unneeded(
     now: Timestamp,
 ) -> BTreeSet<Digest> {
     let own = images.iter().filter(|(_, image)| image.is_nobodys());
-    let mut own: Vec<_> = own.filter_map(|(digest, image)| Some((image.created()?, digest))).collect();
+    let mut own: Vec<_> = own
+        .filter_map(|(digest, image)| Some((image.created()?, digest)))
+        .collect();
     own.sort_by_key(|(created, _)| Reverse(*created));
     // One from the future has no age, and is young.
-    let is_old =
-        |created: Timestamp| Duration::try_from(now.duration_since(created)).is_ok_and(|age| age > YOUNG);
+    let is_old = |created: Timestamp| {
+        Duration::try_from(now.duration_since(created)).is_ok_and(|age| age > YOUNG)
+    };
     let old = own
         .into_iter()
         .skip(newest)
@@ -125,9 +139,19 @@ mod tests {
     }
 
     fn own(name: &str, created: &str) -> (Digest, Named) {
-        let tags = [format!("src-{}", digest(name).hex()), "main-3f2c1ab".to_owned()];
+        let tags = [
+            format!("src-{}", digest(name).hex()),
+            "main-3f2c1ab".to_owned(),
+        ];
         let manifest = json!({"annotations": {CREATED: created}});
-        (digest(name), Named { tags: tags.into(), manifest, size: 10 })
+        (
+            digest(name),
+            Named {
+                tags: tags.into(),
+                manifest,
+                size: 10,
+            },
+        )
     }
 
     fn gone(images: &BTreeMap<Digest, Named>, needed: &[&str], newest: usize) -> BTreeSet<Digest> {
@@ -146,19 +170,35 @@ mod tests {
         ]);
         let all = ["old", "older", "oldest"].map(digest);
         assert_eq!(gone(&images, &[], 0), BTreeSet::from(all));
-        assert_eq!(gone(&images, &["older"], 2), BTreeSet::from([digest("oldest")]));
+        assert_eq!(
+            gone(&images, &["older"], 2),
+            BTreeSet::from([digest("oldest")])
+        );
     }
 
     #[test]
     fn what_somebody_has_named_stays() {
-        for name in ["staging", "v1.2", "latest", "release-20240101", "release-2024010", "keep-it"] {
+        for name in [
+            "staging",
+            "v1.2",
+            "latest",
+            "release-20240101",
+            "release-2024010",
+            "keep-it",
+        ] {
             let (digest, mut image) = own("old", "2024-01-01T00:00:00Z");
             image.tags.insert(name.to_owned());
-            assert!(gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(), "{name}");
+            assert!(
+                gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(),
+                "{name}"
+            );
         }
         let (digest, mut image) = own("old", "2024-01-01T00:00:00Z");
         image.tags = ["main-3f2c1ab".to_owned()].into();
-        assert!(gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(), "not shipit's");
+        assert!(
+            gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(),
+            "not shipit's"
+        );
     }
 
     #[test]
@@ -168,7 +208,11 @@ mod tests {
         let (middle, mut between) = own("middle", "2024-01-01T00:00:00Z");
         between.manifest["annotations"][BASE] = json!(digest("base"));
         let index = json!({"manifests": [{"digest": digest("part")}]});
-        let index = Named { tags: ["all".to_owned()].into(), manifest: index, size: 1 };
+        let index = Named {
+            tags: ["all".to_owned()].into(),
+            manifest: index,
+            size: 1,
+        };
         let images = BTreeMap::from([
             (top, image),
             (middle, between),
@@ -177,6 +221,9 @@ mod tests {
             (digest("index"), index),
         ]);
         assert!(gone(&images, &["top"], 0).is_empty());
-        assert_eq!(gone(&images, &[], 0), BTreeSet::from(["top", "middle", "base"].map(digest)));
+        assert_eq!(
+            gone(&images, &[], 0),
+            BTreeSet::from(["top", "middle", "base"].map(digest))
+        );
     }
 }

@@ -66,7 +66,12 @@ impl Oci {
     /// The registry at this place. Nothing is asked of it yet.
     #[must_use]
     pub fn new(place: Place, remote: Remote) -> Self {
-        Self { place, remote: Arc::new(remote), copies: None, newest: 0 }
+        Self {
+            place,
+            remote: Arc::new(remote),
+            copies: None,
+            newest: 0,
+        }
     }
 
     /// The same, with each image that is started brought to this folder first.
@@ -83,15 +88,27 @@ impl Oci {
     }
 
     fn repository(&self, service: &ServiceName) -> String {
-        self.place.repositories.get(service).cloned().unwrap_or_else(|| service.to_string())
+        self.place
+            .repositories
+            .get(service)
+            .cloned()
+            .unwrap_or_else(|| service.to_string())
     }
 
     fn tagged(&self, service: &ServiceName, tag: &str) -> Reference {
-        Reference::with_tag(self.place.endpoint.clone(), self.repository(service), tag.to_owned())
+        Reference::with_tag(
+            self.place.endpoint.clone(),
+            self.repository(service),
+            tag.to_owned(),
+        )
     }
 
     fn image(&self, service: &ServiceName, digest: &Digest) -> Reference {
-        Reference::with_digest(self.place.endpoint.clone(), self.repository(service), digest.to_string())
+        Reference::with_digest(
+            self.place.endpoint.clone(),
+            self.repository(service),
+            digest.to_string(),
+        )
     }
 
     /// Sends a blob that is not there; gives how many bytes were sent.
@@ -111,14 +128,22 @@ impl Oci {
         let file = if let Some(file) = &blob.file {
             file
         } else {
-            let home = self.remote.home(&blob.digest).filter(|home| home.registry() == image.registry());
+            let home = self
+                .remote
+                .home(&blob.digest)
+                .filter(|home| home.registry() == image.registry());
             if let Some(home) = home
                 && open.client.mount_blob(image, &home, &digest).await.is_ok()
             {
                 return Ok(0);
             }
-            let missing = || RegistryError::Missing { what: format!("layer {digest}"), place: self.place() };
-            fetched = folder.ok_or_else(missing)?.join(format!("fetched-{}", blob.digest.hex()));
+            let missing = || RegistryError::Missing {
+                what: format!("layer {digest}"),
+                place: self.place(),
+            };
+            fetched = folder
+                .ok_or_else(missing)?
+                .join(format!("fetched-{}", blob.digest.hex()));
             self.remote.fetch(blob, &fetched).await?;
             &fetched
         };
@@ -133,7 +158,11 @@ impl Oci {
         manifest: &[u8],
         media_type: &str,
     ) -> Result<(), RegistryError> {
-        retry(|| format!("pushing {image}"), || open.wire.put(image, manifest, media_type)).await
+        retry(
+            || format!("pushing {image}"),
+            || open.wire.put(image, manifest, media_type),
+        )
+        .await
     }
 
     /// A manifest or an index that must be there.
@@ -169,11 +198,15 @@ impl Oci {
         let pushes = tags.iter().map(|tag| {
             let (image, digest) = (self.tagged(service, tag), &digest);
             async move {
-                let Err(error) = self.put(open, &image, manifest, media_type).await else { return Ok(()) };
+                let Err(error) = self.put(open, &image, manifest, media_type).await else {
+                    return Ok(());
+                };
                 match self.digest(open, &image).await {
                     Ok(Some(there)) if there == *digest => Ok(()),
                     Ok(Some(there)) if error.to_string().to_lowercase().contains("immutable") => {
-                        progress(&format!("the tag {tag} cannot be moved and stays with {there}"));
+                        progress(&format!(
+                            "the tag {tag} cannot be moved and stays with {there}"
+                        ));
                         Ok(())
                     }
                     _ => Err(error),
@@ -184,11 +217,18 @@ impl Oci {
     }
 
     /// What a tag names; none when it is not there.
-    async fn digest(&self, open: &Connection, image: &Reference) -> Result<Option<Digest>, RegistryError> {
+    async fn digest(
+        &self,
+        open: &Connection,
+        image: &Reference,
+    ) -> Result<Option<Digest>, RegistryError> {
         let ask = || open.client.fetch_manifest_digest(image, &open.auth);
         let found = retry(|| format!("looking for {image}"), ask).await;
-        let parsed =
-            |digest: String| digest.parse().map_err(|_| malformed(&digest, &"only sha256 is understood"));
+        let parsed = |digest: String| {
+            digest
+                .parse()
+                .map_err(|_| malformed(&digest, &"only sha256 is understood"))
+        };
         absent(found)?.map(parsed).transpose()
     }
 
@@ -209,7 +249,10 @@ fn list_tag(image: &Digest) -> String {
 }
 
 /// What is attached to an image.
-async fn referrers(open: &Connection, image: &Reference) -> Result<Vec<ImageIndexEntry>, RegistryError> {
+async fn referrers(
+    open: &Connection,
+    image: &Reference,
+) -> Result<Vec<ImageIndexEntry>, RegistryError> {
     let ask = || open.client.pull_referrers(image, None);
     let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
     Ok(listed.manifests)
@@ -217,7 +260,11 @@ async fn referrers(open: &Connection, image: &Reference) -> Result<Vec<ImageInde
 
 async fn has(open: &Connection, image: &Reference, blob: &Digest) -> Result<bool, RegistryError> {
     let ask = || open.wire.has(image, blob);
-    retry(|| format!("looking for {blob} in {}", image.repository()), ask).await
+    retry(
+        || format!("looking for {blob} in {}", image.repository()),
+        ask,
+    )
+    .await
 }
 
 #[async_trait]
@@ -250,16 +297,23 @@ impl Registry for Oci {
             let to = self.image(service, &image.digest());
             let folder = image.folder.as_ref().map(tempfile::TempDir::path);
             let blobs = std::iter::once(&image.config).chain(&image.layers);
-            let sent = try_join_all(blobs.map(|blob| self.send(&open, &to, blob, folder, progress))).await?;
-            self.put(&open, &to, &image.manifest, &image.media_type).await?;
+            let sent =
+                try_join_all(blobs.map(|blob| self.send(&open, &to, blob, folder, progress)))
+                    .await?;
+            self.put(&open, &to, &image.manifest, &image.media_type)
+                .await?;
             let (sent, repository): (u64, _) = (sent.iter().sum(), to.repository());
-            progress(&format!("pushed {sent} bytes in {} layers to {repository}", image.layers.len()));
+            progress(&format!(
+                "pushed {sent} bytes in {} layers to {repository}",
+                image.layers.len()
+            ));
         }
         let (document, media_type) = built.document();
         if built.index.is_some() {
             self.put(&open, &to, document, media_type).await?;
         }
-        self.label(&open, service, (document, media_type), tags, progress).await?;
+        self.label(&open, service, (document, media_type), tags, progress)
+            .await?;
         Ok(digest)
     }
 
@@ -274,7 +328,8 @@ impl Registry for Oci {
         let open = self.remote.open(&image, RegistryOperation::Push).await?;
         let kind: Value = serde_json::from_slice(&manifest).unwrap_or_default();
         let kind = kind["mediaType"].as_str().unwrap_or(MANIFEST).to_owned();
-        self.label(&open, service, (&manifest, &kind), tags, &|_| {}).await
+        self.label(&open, service, (&manifest, &kind), tags, &|_| {})
+            .await
     }
 
     async fn base(
@@ -282,7 +337,9 @@ impl Registry for Oci {
         reference: &str,
         platforms: &[Platform],
     ) -> Result<Option<BaseImages>, RegistryError> {
-        let Some(image) = self.reference(reference) else { return Ok(None) };
+        let Some(image) = self.reference(reference) else {
+            return Ok(None);
+        };
         self.remote.base(&image, platforms).await
     }
 
@@ -322,7 +379,11 @@ impl Registry for Oci {
         attach::attach(self, service, image, kind, document).await
     }
 
-    async fn signatures(&self, service: &ServiceName, image: &Digest) -> Result<Vec<Found>, RegistryError> {
+    async fn signatures(
+        &self,
+        service: &ServiceName,
+        image: &Digest,
+    ) -> Result<Vec<Found>, RegistryError> {
         signature::find(self, service, image).await
     }
 
@@ -330,7 +391,11 @@ impl Registry for Oci {
         self.place.moves_tags
     }
 
-    async fn collect(&self, keep: &BTreeSet<Digest>, how: Collect) -> Result<Collected, RegistryError> {
+    async fn collect(
+        &self,
+        keep: &BTreeSet<Digest>,
+        how: Collect,
+    ) -> Result<Collected, RegistryError> {
         collect::collect(self, keep, self.newest, how).await
     }
 
@@ -346,7 +411,11 @@ impl Registry for Oci {
     }
 
     fn pull(&self, service: &ServiceName) -> Pull {
-        Pull::Repository(format!("{}/{}", self.place.endpoint, self.repository(service)))
+        Pull::Repository(format!(
+            "{}/{}",
+            self.place.endpoint,
+            self.repository(service)
+        ))
     }
 
     async fn bring(
@@ -355,7 +424,9 @@ impl Registry for Oci {
         image: &Digest,
         progress: Progress<'_>,
     ) -> Result<Pull, RegistryError> {
-        let Some(copies) = &self.copies else { return Ok(self.pull(service)) };
+        let Some(copies) = &self.copies else {
+            return Ok(self.pull(service));
+        };
         // One that is there and whole needs no network.
         if copies.verify(service, image).await.is_err() {
             copies::bring(self, copies, service, image, progress).await?;

@@ -39,7 +39,10 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 #[async_trait]
 pub trait Login: Send + Sync {
     /// The credentials for a registry, and until when they hold.
-    async fn credentials(&self, registry: &str) -> Result<(RegistryAuth, Option<Instant>), RegistryError>;
+    async fn credentials(
+        &self,
+        registry: &str,
+    ) -> Result<(RegistryAuth, Option<Instant>), RegistryError>;
 }
 
 /// Logs in with what `docker login` wrote, or with a credential helper.
@@ -48,7 +51,10 @@ pub struct DockerLogin;
 
 #[async_trait]
 impl Login for DockerLogin {
-    async fn credentials(&self, registry: &str) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
+    async fn credentials(
+        &self,
+        registry: &str,
+    ) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
         Ok((credentials::of(registry).await?, None))
     }
 }
@@ -91,7 +97,12 @@ impl Remote {
     /// Registries to log in to. Nothing is asked of them yet.
     #[must_use]
     pub fn new(login: Arc<dyn Login>, trust: Trust) -> Self {
-        Self { login, trust, connections: tokio::sync::Mutex::default(), layers: Mutex::default() }
+        Self {
+            login,
+            trust,
+            connections: tokio::sync::Mutex::default(),
+            layers: Mutex::default(),
+        }
     }
 
     fn clients(&self, registry: &str, origin: &str) -> Result<(Client, Wire), RegistryError> {
@@ -101,14 +112,23 @@ impl Remote {
         let (mut extra_root_certificates, mut certificates) = (Vec::new(), Vec::new());
         if let Some(ca) = self.trust.ca.as_ref().filter(|_| own) {
             let reading = format!("reading {}", ca.display());
-            let data = std::fs::read(ca).map_err(|source| RegistryError::Io { what: reading, source })?;
+            let data = std::fs::read(ca).map_err(|source| RegistryError::Io {
+                what: reading,
+                source,
+            })?;
             let bundle = reqwest::Certificate::from_pem_bundle(&data);
             certificates = bundle.map_err(|error| failed(what(), &error.into()))?;
-            extra_root_certificates.push(Certificate { encoding: CertificateEncoding::Pem, data });
+            extra_root_certificates.push(Certificate {
+                encoding: CertificateEncoding::Pem,
+                data,
+            });
         }
         let plain = plain && !(own && self.trust.ca.is_some());
-        let (protocol, scheme) =
-            if plain { (ClientProtocol::Http, "http") } else { (ClientProtocol::Https, "https") };
+        let (protocol, scheme) = if plain {
+            (ClientProtocol::Http, "http")
+        } else {
+            (ClientProtocol::Https, "https")
+        };
         let config = ClientConfig {
             protocol,
             use_monolithic_push: true,
@@ -122,7 +142,11 @@ impl Remote {
         let (client, wire) = std::thread::scope(|scope| {
             let wire = scope.spawn(|| Wire::new(&format!("{scheme}://{origin}"), certificates));
             let client = Client::try_from(config);
-            (client, wire.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            (
+                client,
+                wire.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
         });
         let failed = |error| failed(what(), &error);
         Ok((client.map_err(failed)?, wire.map_err(failed)?))
@@ -133,12 +157,19 @@ impl Remote {
         let registry = image.registry();
         let mut connections = self.connections.lock().await;
         let known = connections.get(registry);
-        if let Some(known) = known.filter(|known| known.until.is_none_or(|until| Instant::now() < until)) {
+        if let Some(known) =
+            known.filter(|known| known.until.is_none_or(|until| Instant::now() < until))
+        {
             return Ok(known.clone());
         }
         let (auth, until) = self.login.credentials(registry).await?;
         let (client, wire) = self.clients(registry, image.resolve_registry())?;
-        let made = Connection { client, wire, auth, until };
+        let made = Connection {
+            client,
+            wire,
+            auth,
+            until,
+        };
         connections.insert(registry.to_owned(), made.clone());
         Ok(made)
     }
@@ -151,8 +182,13 @@ impl Remote {
     ) -> Result<Connection, RegistryError> {
         let mut connection = self.connection(image).await?;
         let what = || format!("logging in to {}", image.registry());
-        let token = retry(what, || connection.client.auth(image, &connection.auth, operation)).await?;
-        connection.wire = connection.wire.logged_in(&connection.auth, token.as_deref());
+        let token = retry(what, || {
+            connection.client.auth(image, &connection.auth, operation)
+        })
+        .await?;
+        connection.wire = connection
+            .wire
+            .logged_in(&connection.auth, token.as_deref());
         Ok(connection)
     }
 
@@ -177,8 +213,10 @@ impl Remote {
 
     /// The manifest of an image that has to be there.
     pub(super) async fn must(&self, image: &Reference) -> Result<Vec<u8>, RegistryError> {
-        let missing =
-            || RegistryError::Missing { what: format!("image {image}"), place: image.registry().to_owned() };
+        let missing = || RegistryError::Missing {
+            what: format!("image {image}"),
+            place: image.registry().to_owned(),
+        };
         let (bytes, _) = self.manifest(image).await?.ok_or_else(missing)?;
         Ok(bytes)
     }
@@ -189,7 +227,9 @@ impl Remote {
         image: &Reference,
         platforms: &[Platform],
     ) -> Result<Option<BaseImages>, RegistryError> {
-        let Some(document) = self.manifest(image).await? else { return Ok(None) };
+        let Some(document) = self.manifest(image).await? else {
+            return Ok(None);
+        };
         self.images(image, document, platforms).await.map(Some)
     }
 
@@ -208,15 +248,22 @@ impl Remote {
         let place = || image.registry().to_owned();
         let mut images = BTreeMap::new();
         for platform in asked(platforms) {
-            let Some(child) = platform.choose(platform::images(&index)) else { continue };
+            let Some(child) = platform.choose(platform::images(&index)) else {
+                continue;
+            };
             let repository = image.repository().to_owned();
             let child = Reference::with_digest(place(), repository, child.to_string());
             let bytes = self.must(&child).await?;
-            let found = self.base_image(&child, Digest::of(&bytes), &read(&child, &bytes)?).await?;
+            let found = self
+                .base_image(&child, Digest::of(&bytes), &read(&child, &bytes)?)
+                .await?;
             images.insert(platform, found);
         }
         let what = || format!("an image {} for {}", image.whole(), Platform::own());
-        let missing = || RegistryError::Missing { what: what(), place: place() };
+        let missing = || RegistryError::Missing {
+            what: what(),
+            place: place(),
+        };
         BaseImages::of_index(digest, images, platforms).ok_or_else(missing)
     }
 
@@ -235,7 +282,9 @@ impl Remote {
         let open = self.open(image, RegistryOperation::Pull).await?;
         let pull = || async {
             let mut bytes = Vec::new();
-            open.client.pull_blob(image, config.digest.as_str(), &mut bytes).await?;
+            open.client
+                .pull_blob(image, config.digest.as_str(), &mut bytes)
+                .await?;
             Ok(bytes)
         };
         let bytes = retry(|| format!("reading the configuration of {name}"), pull).await?;
@@ -244,12 +293,20 @@ impl Remote {
         for layer in &layers {
             seen.insert(layer.digest.clone(), image.clone());
         }
-        Ok(BaseImage { digest, config: bytes, layers })
+        Ok(BaseImage {
+            digest,
+            config: bytes,
+            layers,
+        })
     }
 
     /// Where a base's layer is.
     pub(super) fn home(&self, layer: &Digest) -> Option<Reference> {
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner).get(layer).cloned()
+        self.layers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(layer)
+            .cloned()
     }
 
     /// Fetches a base's layer into a file, and holds it against its digest.
@@ -281,13 +338,20 @@ impl Remote {
             file.flush().await?;
             Ok((Digest::from_sha256(hasher), size))
         };
-        let (found, size) =
-            retry(|| format!("fetching {} from {}", layer.digest, from.whole()), pull).await?;
+        let (found, size) = retry(
+            || format!("fetching {} from {}", layer.digest, from.whole()),
+            pull,
+        )
+        .await?;
         if found == layer.digest && size == layer.size {
             return Ok(());
         }
         let (digest, place) = (layer.digest.clone(), from.whole());
-        Err(RegistryError::Corrupt { digest, found, place })
+        Err(RegistryError::Corrupt {
+            digest,
+            found,
+            place,
+        })
     }
 }
 
@@ -298,14 +362,29 @@ pub(super) fn read(image: &Reference, bytes: &[u8]) -> Result<Value, RegistryErr
 
 /// A manifest's layers.
 pub(super) fn blobs(manifest: &Value) -> Result<Vec<Blob>, RegistryError> {
-    manifest["layers"].as_array().into_iter().flatten().map(blob).collect()
+    manifest["layers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(blob)
+        .collect()
 }
 
 pub(super) fn blob(descriptor: &Value) -> Result<Blob, RegistryError> {
     let digest = descriptor["digest"].as_str().unwrap_or_default();
-    let digest = digest.parse().map_err(|_| malformed(digest, &"only sha256 is understood"))?;
-    let media_type = descriptor["mediaType"].as_str().unwrap_or_default().to_owned();
-    Ok(Blob { media_type, digest, size: descriptor["size"].as_u64().unwrap_or(0), file: None })
+    let digest = digest
+        .parse()
+        .map_err(|_| malformed(digest, &"only sha256 is understood"))?;
+    let media_type = descriptor["mediaType"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    Ok(Blob {
+        media_type,
+        digest,
+        size: descriptor["size"].as_u64().unwrap_or(0),
+        file: None,
+    })
 }
 
 /// Sends a request again while it may get better, with pauses that grow and differ.
@@ -347,12 +426,16 @@ fn is_absent(error: &OciDistributionError) -> bool {
     match error {
         OciDistributionError::ImageManifestNotFoundError(_)
         | OciDistributionError::ServerError { code: 404, .. } => true,
-        OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
-            matches!(
-                error.code,
-                OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound
-            )
-        }),
+        OciDistributionError::RegistryError { envelope, .. } => {
+            envelope.errors.iter().any(|error| {
+                matches!(
+                    error.code,
+                    OciErrorCode::ManifestUnknown
+                        | OciErrorCode::NameUnknown
+                        | OciErrorCode::NotFound
+                )
+            })
+        }
         _ => false,
     }
 }
@@ -368,13 +451,22 @@ pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, R
 
 pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryError {
     if is_absent(error) {
-        return RegistryError::Missing { what, place: "the registry".to_owned() };
+        return RegistryError::Missing {
+            what,
+            place: "the registry".to_owned(),
+        };
     }
     let text = match error {
-        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::AuthenticationFailure(_) => {
             let help =
-                "`docker login` (or `skopeo login`) writes the credentials that shipit reads".to_owned();
-            return RegistryError::Remote { what, reason: error.to_string(), help };
+                "`docker login` (or `skopeo login`) writes the credentials that shipit reads"
+                    .to_owned();
+            return RegistryError::Remote {
+                what,
+                reason: error.to_string(),
+                help,
+            };
         }
         OciDistributionError::RequestError(inner) => chain(inner),
         other => other.to_string(),
@@ -389,7 +481,11 @@ pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryErro
         }
         _ => "run the command again: what was pushed is not pushed again",
     };
-    RegistryError::Remote { what, reason: text, help: help.to_owned() }
+    RegistryError::Remote {
+        what,
+        reason: text,
+        help: help.to_owned(),
+    }
 }
 
 pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {

@@ -36,13 +36,22 @@ pub(super) async fn find(
 }
 
 /// The artifacts that may hold signatures, by the registry's own list or by the tag that stands for it.
-async fn referrers(oci: &Oci, service: &ServiceName, image: &Digest) -> Result<Vec<Digest>, RegistryError> {
+async fn referrers(
+    oci: &Oci,
+    service: &ServiceName,
+    image: &Digest,
+) -> Result<Vec<Digest>, RegistryError> {
     let name = oci.image(service, image);
     let open = oci.remote.open(&name, RegistryOperation::Pull).await?;
-    let entries = absent(super::referrers(&open, &name).await)?.into_iter().flatten();
+    let entries = absent(super::referrers(&open, &name).await)?
+        .into_iter()
+        .flatten();
     let signs = |kind: &str| kind == ARTIFACT || kind.starts_with(BUNDLE);
     let artifacts = entries.filter(|entry| entry.artifact_type.as_deref().is_some_and(signs));
-    Ok(artifacts.filter_map(|entry| entry.digest.parse().ok()).take(MOST).collect())
+    Ok(artifacts
+        .filter_map(|entry| entry.digest.parse().ok())
+        .take(MOST)
+        .collect())
 }
 
 /// The signatures in an artifact.
@@ -54,17 +63,25 @@ async fn read(
 ) -> Result<Vec<Found>, RegistryError> {
     let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
     let mut found = Vec::new();
-    for layer in manifest["layers"].as_array().into_iter().flatten().take(MOST) {
+    for layer in manifest["layers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(MOST)
+    {
         let kind = layer["mediaType"].as_str().unwrap_or_default();
         let signature = layer["annotations"][ANNOTATION].as_str().map(str::to_owned);
         let form = match signature {
-            Some(signature) if kind == PAYLOAD => {
-                bytes(oci, service, layer).await?.map(|payload| Form::Payload(payload, signature))
-            }
+            Some(signature) if kind == PAYLOAD => bytes(oci, service, layer)
+                .await?
+                .map(|payload| Form::Payload(payload, signature)),
             _ if kind.starts_with(BUNDLE) => bytes(oci, service, layer).await?.map(Form::Bundle),
             _ => Err("it is neither a payload with its signature nor a bundle".to_owned()),
         };
-        found.push(Found { place: place.to_owned(), form: form.unwrap_or_else(Form::Unreadable) });
+        found.push(Found {
+            place: place.to_owned(),
+            form: form.unwrap_or_else(Form::Unreadable),
+        });
     }
     Ok(found)
 }
@@ -75,13 +92,19 @@ async fn bytes(
     service: &ServiceName,
     layer: &Value,
 ) -> Result<Result<Vec<u8>, String>, RegistryError> {
-    let Ok(blob) = blob(layer) else { return Ok(Err("only sha256 is understood".to_owned())) };
+    let Ok(blob) = blob(layer) else {
+        return Ok(Err("only sha256 is understood".to_owned()));
+    };
     if blob.size > LIMIT {
         return Ok(Err(format!("it is larger than {} KiB", LIMIT >> 10)));
     }
     let from = oci.image(service, &blob.digest);
     let open = oci.remote.open(&from, RegistryOperation::Pull).await?;
-    let read = retry(|| format!("reading {from}"), || open.wire.blob(&from, blob.size)).await;
+    let read = retry(
+        || format!("reading {from}"),
+        || open.wire.blob(&from, blob.size),
+    )
+    .await;
     let Some(bytes) = absent(read)? else {
         return Ok(Err(format!("{} is not there", blob.digest)));
     };

@@ -38,14 +38,30 @@ pub(super) async fn upload(
     (blob, file): (&Blob, &Path),
     progress: Progress<'_>,
 ) -> Result<(), RegistryError> {
-    let mut upload = Upload { image, blob, file, session: None, furthest: 0, progress };
+    let mut upload = Upload {
+        image,
+        blob,
+        file,
+        session: None,
+        furthest: 0,
+        progress,
+    };
     let (mut open, mut attempt) = (open.clone(), 0);
     loop {
         let before = upload.furthest;
-        let Err(error) = upload.go_on(&open.wire).await else { return Ok(()) };
-        attempt = if upload.furthest >= before + FURTHER { 1 } else { attempt + 1 };
+        let Err(error) = upload.go_on(&open.wire).await else {
+            return Ok(());
+        };
+        attempt = if upload.furthest >= before + FURTHER {
+            1
+        } else {
+            attempt + 1
+        };
         if attempt >= TRIES || !may_get_better(&error) {
-            return Err(failed(format!("pushing {} to {}", blob.digest, image.repository()), &error));
+            return Err(failed(
+                format!("pushing {} to {}", blob.digest, image.repository()),
+                &error,
+            ));
         }
         tokio::time::sleep(backoff(attempt)).await;
         // What was sent may have outlived the login.
@@ -54,8 +70,7 @@ pub(super) async fn upload(
 }
 
 fn may_get_better(error: &OciDistributionError) -> bool {
-    let silent =
-        matches!(error, OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::TimedOut);
+    let silent = matches!(error, OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::TimedOut);
     silent || is_transient(error) || matches!(error, OciDistributionError::UnauthorizedError { .. })
 }
 
@@ -72,16 +87,24 @@ struct Upload<'a> {
 
 impl Upload<'_> {
     async fn go_on(&mut self, wire: &Wire) -> Result<(), OciDistributionError> {
-        let Some(session) = self.session.clone() else { return self.begin(wire).await };
+        let Some(session) = self.session.clone() else {
+            return self.begin(wire).await;
+        };
         let digest = &self.blob.digest;
         if let Some((session, has)) = reached(wire, session).await?
             && (1..=self.blob.size).contains(&has)
         {
-            (self.progress)(&format!("{digest} broke off; it goes on at byte {has} of {}", self.blob.size));
+            (self.progress)(&format!(
+                "{digest} broke off; it goes on at byte {has} of {}",
+                self.blob.size
+            ));
             self.furthest = self.furthest.max(has);
             self.session = Some(session.clone());
             match self.rest(wire, session, has).await {
-                Err(OciDistributionError::ServerError { code: 400..=428 | 430..=499, .. }) => {}
+                Err(OciDistributionError::ServerError {
+                    code: 400..=428 | 430..=499,
+                    ..
+                }) => {}
                 ended => return ended,
             }
         }
@@ -90,38 +113,58 @@ impl Upload<'_> {
         if wire.has(self.image, digest).await? {
             return Ok(());
         }
-        (self.progress)(&format!("{digest} broke off; the registry wants all of it again"));
+        (self.progress)(&format!(
+            "{digest} broke off; the registry wants all of it again"
+        ));
         self.begin(wire).await
     }
 
     /// A new session, and the whole blob in one request.
     async fn begin(&mut self, wire: &Wire) -> Result<(), OciDistributionError> {
-        let request = wire.about(Method::POST, self.image, "blobs/uploads/")?.header(CONTENT_LENGTH, 0);
+        let request = wire
+            .about(Method::POST, self.image, "blobs/uploads/")?
+            .header(CONTENT_LENGTH, 0);
         let session = location(&taken(send(request).await?).await?)?;
         self.session = Some(session.clone());
-        self.stream(wire.at(Method::PUT, self.last(session)), 0).await.map(drop)
+        self.stream(wire.at(Method::PUT, self.last(session)), 0)
+            .await
+            .map(drop)
     }
 
     /// What the registry does not have yet, and the end.
-    async fn rest(&mut self, wire: &Wire, mut session: Url, has: u64) -> Result<(), OciDistributionError> {
+    async fn rest(
+        &mut self,
+        wire: &Wire,
+        mut session: Url,
+        has: u64,
+    ) -> Result<(), OciDistributionError> {
         if has < self.blob.size {
             let range = format!("{has}-{}", self.blob.size - 1);
             let request = wire.at(Method::PATCH, session).header(CONTENT_RANGE, range);
             session = location(&self.stream(request, has).await?)?;
             self.session = Some(session.clone());
         }
-        let request = wire.at(Method::PUT, self.last(session)).timeout(SILENCE).header(CONTENT_LENGTH, 0);
+        let request = wire
+            .at(Method::PUT, self.last(session))
+            .timeout(SILENCE)
+            .header(CONTENT_LENGTH, 0);
         taken(send(request).await?).await.map(drop)
     }
 
     /// Where the request goes that ends the session.
     fn last(&self, mut session: Url) -> Url {
-        session.query_pairs_mut().append_pair("digest", self.blob.digest.as_str());
+        session
+            .query_pairs_mut()
+            .append_pair("digest", self.blob.digest.as_str());
         session
     }
 
     /// Sends the file's bytes from there on.
-    async fn stream(&self, request: RequestBuilder, from: u64) -> Result<Response, OciDistributionError> {
+    async fn stream(
+        &self,
+        request: RequestBuilder,
+        from: u64,
+    ) -> Result<Response, OciDistributionError> {
         let mut file = File::open(self.file).await?;
         file.seek(SeekFrom::Start(from)).await?;
         let (left, gone) = (self.blob.size - from, Arc::new(AtomicU64::new(0)));
@@ -145,8 +188,13 @@ async fn reached(wire: &Wire, session: Url) -> Result<Option<(Url, u64)>, OciDis
             _ => Ok(None),
         };
     }
-    let range = answer.headers().get(RANGE).and_then(|range| range.to_str().ok());
-    let Some(has) = range.and_then(end) else { return Ok(None) };
+    let range = answer
+        .headers()
+        .get(RANGE)
+        .and_then(|range| range.to_str().ok());
+    let Some(has) = range.and_then(end) else {
+        return Ok(None);
+    };
     Ok(Some((location(&answer).unwrap_or(session), has)))
 }
 
@@ -158,8 +206,14 @@ fn end(range: &str) -> Option<u64> {
 }
 
 fn location(answer: &Response) -> Result<Url, OciDistributionError> {
-    let said = answer.headers().get(LOCATION).ok_or(OciDistributionError::RegistryNoLocationError)?;
-    answer.url().join(said.to_str()?).map_err(|error| OciDistributionError::UrlParseError(error.to_string()))
+    let said = answer
+        .headers()
+        .get(LOCATION)
+        .ok_or(OciDistributionError::RegistryNoLocationError)?;
+    answer
+        .url()
+        .join(said.to_str()?)
+        .map_err(|error| OciDistributionError::UrlParseError(error.to_string()))
 }
 
 /// Waits for an answer as long as bytes go out: a large blob takes its time, a dead connection does not.
@@ -188,7 +242,11 @@ mod tests {
 
     #[test]
     fn a_range_says_how_many_bytes_are_there() {
-        for (range, bytes) in [("0-0", Some(0)), ("0-1023", Some(1024)), ("bytes=0-9", Some(10))] {
+        for (range, bytes) in [
+            ("0-0", Some(0)),
+            ("0-1023", Some(1024)),
+            ("bytes=0-9", Some(10)),
+        ] {
             assert_eq!(end(range), bytes, "{range}");
         }
         for range in ["", "7", "5-9", "0-x", "0--1"] {
@@ -204,8 +262,14 @@ mod tests {
             0..5 => std::task::Poll::Pending,
             _ => std::task::Poll::Ready("done"),
         });
-        assert_eq!(moving(slow, &gone, silence).await.expect("it moves"), "done");
+        assert_eq!(
+            moving(slow, &gone, silence).await.expect("it moves"),
+            "done"
+        );
         let dead = moving(std::future::pending::<()>(), &gone, silence).await;
-        assert_eq!(dead.expect_err("it does not").kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(
+            dead.expect_err("it does not").kind(),
+            std::io::ErrorKind::TimedOut
+        );
     }
 }

@@ -35,7 +35,10 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io("reading", &path)(error)),
         Ok(meta) if meta.len() > LIMIT => {
-            return Err(damaged(folder, format!("it has {} bytes, more than any state has", meta.len())));
+            return Err(damaged(
+                folder,
+                format!("it has {} bytes, more than any state has", meta.len()),
+            ));
         }
         Ok(_) => fs::read(&path).map_err(io("reading", &path))?,
     };
@@ -43,7 +46,10 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
         .map_err(|error| damaged(folder, format!("it is not a state document: {error}")))?;
     if document.state.format != FORMAT {
         let found = document.state.format;
-        return Err(damaged(folder, format!("it has format {found}, and this shipit reads {FORMAT}")));
+        return Err(damaged(
+            folder,
+            format!("it has format {found}, and this shipit reads {FORMAT}"),
+        ));
     }
     if ContentHash::of_json(&document.state) != document.checksum {
         return Err(damaged(
@@ -67,7 +73,11 @@ fn damaged(folder: &Path, reason: String) -> StoreError {
          may go, move the file away: what runs is found again"
             .to_owned()
     };
-    StoreError::Damaged { path: path.display().to_string(), reason, help }
+    StoreError::Damaged {
+        path: path.display().to_string(),
+        reason,
+        help,
+    }
 }
 
 /// Replaces the state. The serial must be the next one.
@@ -76,7 +86,11 @@ pub(super) fn write(folder: &Path, state: &State) -> Result<(), StoreError> {
     let found = there.as_ref().map_or(0, |state| state.serial);
     if state.serial != found + 1 {
         let expected = state.serial.saturating_sub(1);
-        return Err(StoreError::Moved { environment: state.environment.clone(), expected, found });
+        return Err(StoreError::Moved {
+            environment: state.environment.clone(),
+            expected,
+            found,
+        });
     }
     let path = path(folder);
     if there.is_some() {
@@ -92,7 +106,10 @@ fn keep_previous(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn encode(state: &State) -> Vec<u8> {
-    let document = Document { checksum: ContentHash::of_json(state), state: state.clone() };
+    let document = Document {
+        checksum: ContentHash::of_json(state),
+        state: state.clone(),
+    };
     let mut bytes = serde_json::to_vec_pretty(&document).unwrap_or_default();
     bytes.push(b'\n');
     bytes
@@ -100,7 +117,11 @@ fn encode(state: &State) -> Vec<u8> {
 
 /// Goes back to the state before the damaged one. The damaged file is kept beside it.
 pub(super) fn restore(folder: &Path) -> Result<State, StoreError> {
-    let (path, previous, aside) = (path(folder), previous(folder), folder.join("state.damaged.json"));
+    let (path, previous, aside) = (
+        path(folder),
+        previous(folder),
+        folder.join("state.damaged.json"),
+    );
     let bytes = fs::read(&previous).map_err(io("reading", &previous))?;
     fs::rename(&path, &aside).map_err(io("moving aside", &path))?;
     files::replace(&path, &bytes).map_err(io("writing", &path))?;

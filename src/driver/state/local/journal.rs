@@ -38,7 +38,11 @@ pub(super) fn append(folder: &Path, run: &str, entry: &Entry) -> Result<(), Stor
 fn open(journals: &Path, path: &Path) -> Result<(File, bool), StoreError> {
     fs::create_dir_all(journals).map_err(io("making", journals))?;
     let fresh = !path.exists();
-    let file = OpenOptions::new().create(true).append(true).open(path).map_err(io("opening", path))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(io("opening", path))?;
     Ok((file, fresh))
 }
 
@@ -51,10 +55,16 @@ fn forget_oldest(journals: &Path) {
 }
 
 fn names(journals: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(journals) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(journals) else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "jsonl"))
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
         .collect();
     names.sort_unstable();
     names
@@ -64,14 +74,18 @@ fn names(journals: &Path) -> Vec<String> {
 /// begun, because an effect waits for its intent to be on the disk.
 pub(super) fn last(folder: &Path) -> Result<Option<Journal>, StoreError> {
     let journals = folder_of(folder);
-    let Some(name) = names(&journals).pop() else { return Ok(None) };
+    let Some(name) = names(&journals).pop() else {
+        return Ok(None);
+    };
     let path = journals.join(&name);
     let text = match fs::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io("reading", &path))?,
     };
-    let entries =
-        text.split(|byte| *byte == b'\n').map_while(|line| serde_json::from_slice(line).ok()).collect();
+    let entries = text
+        .split(|byte| *byte == b'\n')
+        .map_while(|line| serde_json::from_slice(line).ok())
+        .collect();
     let run = name.trim_end_matches(".jsonl").to_owned();
     Ok(Some(Journal { run, entries }))
 }

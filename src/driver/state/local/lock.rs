@@ -55,7 +55,8 @@ fn read(folder: &Path) -> Result<LockFile, StoreError> {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| StoreError::Damaged {
             path: path.display().to_string(),
             reason: format!("it is not a lock: {error}"),
-            help: "make sure that no shipit runs for this environment, then remove the file".to_owned(),
+            help: "make sure that no shipit runs for this environment, then remove the file"
+                .to_owned(),
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(LockFile::default()),
         Err(error) => Err(io("reading", &path)(error)),
@@ -64,8 +65,8 @@ fn read(folder: &Path) -> Result<LockFile, StoreError> {
 
 fn write(folder: &Path, lock: &LockFile) -> Result<(), StoreError> {
     let path = path(folder);
-    let bytes =
-        serde_json::to_vec_pretty(lock).map_err(|error| io("writing", &path)(std_io::Error::other(error)))?;
+    let bytes = serde_json::to_vec_pretty(lock)
+        .map_err(|error| io("writing", &path)(std_io::Error::other(error)))?;
     files::replace(&path, &bytes).map_err(io("writing", &path))
 }
 
@@ -78,23 +79,36 @@ fn lives(holder: &Holder, now: Timestamp) -> bool {
 }
 
 pub(super) fn living_holder(folder: &Path) -> Result<Option<Holder>, StoreError> {
-    Ok(read(folder)?.holder.filter(|holder| lives(holder, Timestamp::now())))
+    Ok(read(folder)?
+        .holder
+        .filter(|holder| lives(holder, Timestamp::now())))
 }
 
 /// Whether the lock is still this fence's. Called under the guard.
-pub(super) fn still_held(folder: &Path, fence: u64, environment: &EnvironmentName) -> Result<(), StoreError> {
+pub(super) fn still_held(
+    folder: &Path,
+    fence: u64,
+    environment: &EnvironmentName,
+) -> Result<(), StoreError> {
     let reason = match read(folder)?.holder {
         Some(holder) if holder.fence == fence => return Ok(()),
         Some(holder) => format!("{} has it now, for `{}`", holder.actor, holder.command),
         None => "somebody took it away".to_owned(),
     };
-    Err(StoreError::Lost { environment: environment.clone(), reason })
+    Err(StoreError::Lost {
+        environment: environment.clone(),
+        reason,
+    })
 }
 
 pub(super) fn request_abort(folder: &Path) -> Result<bool, StoreError> {
     let _guard = guard(folder)?;
     let mut lock = read(folder)?;
-    let Some(holder) = lock.holder.as_ref().filter(|holder| lives(holder, Timestamp::now())) else {
+    let Some(holder) = lock
+        .holder
+        .as_ref()
+        .filter(|holder| lives(holder, Timestamp::now()))
+    else {
         return Ok(false);
     };
     lock.abort = Some(holder.fence);
@@ -159,7 +173,14 @@ impl Taker {
             heartbeat: now,
             fence,
         };
-        write(&self.folder, &LockFile { fence, holder: Some(holder), abort: None })?;
+        write(
+            &self.folder,
+            &LockFile {
+                fence,
+                holder: Some(holder),
+                abort: None,
+            },
+        )?;
         Ok(fence)
     }
 }
@@ -178,7 +199,13 @@ impl LocalLease {
         let (lost, abort) = (CancellationToken::new(), CancellationToken::new());
         let folder = taker.folder.clone();
         let heart = tokio::spawn(beat(taker, fence, lost.clone(), abort.clone()));
-        Self { folder, fence, lost, abort, heart }
+        Self {
+            folder,
+            fence,
+            lost,
+            abort,
+            heart,
+        }
     }
 }
 
@@ -235,7 +262,11 @@ impl Lease for LocalLease {
         blocking(move || {
             let _guard = guard(&folder)?;
             let mut lock = read(&folder)?;
-            if lock.holder.as_ref().is_some_and(|holder| holder.fence == fence) {
+            if lock
+                .holder
+                .as_ref()
+                .is_some_and(|holder| holder.fence == fence)
+            {
                 lock.holder = None;
                 write(&folder, &lock)?;
             }

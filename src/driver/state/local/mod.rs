@@ -51,12 +51,14 @@ impl LocalStore {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        Err(StoreError::Io {
-            what: "working on the state".to_owned(),
-            source: std::io::Error::other(panic.to_string()),
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| {
+            Err(StoreError::Io {
+                what: "working on the state".to_owned(),
+                source: std::io::Error::other(panic.to_string()),
+            })
         })
-    })
 }
 
 fn io(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
@@ -110,7 +112,10 @@ impl StateStore for LocalStore {
         blocking(move || lock::request_abort(&folder)).await
     }
 
-    async fn break_lock(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn break_lock(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Holder>, StoreError> {
         let folder = self.of(environment);
         blocking(move || lock::break_lock(&folder)).await
     }
@@ -135,7 +140,10 @@ impl StateStore for LocalStore {
         failure::keep(&self.folder, environment, release, files).await
     }
 
-    async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
+    async fn last_journal(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Journal>, StoreError> {
         let folder = self.of(environment);
         blocking(move || journal::last(&folder)).await
     }

@@ -21,7 +21,11 @@ pub(super) fn by_rule(object: &Value, rule: &Rule) -> Ready {
     if let Some((path, value)) = &rule.field {
         let pointer = format!("/{}", path.replace('.', "/"));
         let found = object.pointer(&pointer);
-        let text = found.map(|found| found.as_str().map_or_else(|| found.to_string(), str::to_owned));
+        let text = found.map(|found| {
+            found
+                .as_str()
+                .map_or_else(|| found.to_string(), str::to_owned)
+        });
         if text.as_deref() != Some(value) {
             let found = text.unwrap_or_else(|| "not there".to_owned());
             return Ready::Not(format!("{path} is {found}, and {value} is waited for"));
@@ -37,7 +41,11 @@ pub(super) fn ready(object: &Value) -> Ready {
         return Ready::Not("the change was not seen yet".to_owned());
     }
     if let Some(("True", reason, message)) = find(object, "Stalled") {
-        return Ready::Failed(format!("it is stalled: {reason} {message}").trim().to_owned());
+        return Ready::Failed(
+            format!("it is stalled: {reason} {message}")
+                .trim()
+                .to_owned(),
+        );
     }
     if let Some(("True", reason, _)) = find(object, "Reconciling") {
         return Ready::Not(format!("it is being reconciled: {reason}"));
@@ -46,7 +54,11 @@ pub(super) fn ready(object: &Value) -> Ready {
         match find(object, name) {
             Some(("True", ..)) => return Ready::Yes,
             Some((_, reason, message)) => {
-                return Ready::Not(format!("{name} is not true: {reason} {message}").trim().to_owned());
+                return Ready::Not(
+                    format!("{name} is not true: {reason} {message}")
+                        .trim()
+                        .to_owned(),
+                );
             }
             None => {}
         }

@@ -10,7 +10,10 @@ pub(super) fn ready(object: &Value) -> Ready {
     }
     let status = |name: &str| number(object, &format!("/status/{name}"));
     let wanted = status("desiredNumberScheduled");
-    let on_delete = object.pointer("/spec/updateStrategy/type").and_then(Value::as_str) == Some("OnDelete");
+    let on_delete = object
+        .pointer("/spec/updateStrategy/type")
+        .and_then(Value::as_str)
+        == Some("OnDelete");
     if !on_delete && status("updatedNumberScheduled") < wanted {
         return Ready::Not(format!(
             "{} of {wanted} nodes have this release",
@@ -18,7 +21,10 @@ pub(super) fn ready(object: &Value) -> Ready {
         ));
     }
     if status("numberAvailable") < wanted {
-        return Ready::Not(format!("{} of {wanted} pods are ready", status("numberAvailable")));
+        return Ready::Not(format!(
+            "{} of {wanted} pods are ready",
+            status("numberAvailable")
+        ));
     }
     Ready::Yes
 }

@@ -14,10 +14,16 @@ pub(super) fn ready(object: &Value) -> Ready {
     if let Some(("True", reason, message)) = find(object, "ReplicaFailure") {
         return Ready::Failed(super::pod::quota(reason, message));
     }
-    let wanted = object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let wanted = object
+        .pointer("/spec/replicas")
+        .and_then(Value::as_i64)
+        .unwrap_or(1);
     let status = |name: &str| number(object, &format!("/status/{name}"));
-    let (total, updated, available) =
-        (status("replicas"), status("updatedReplicas"), status("availableReplicas"));
+    let (total, updated, available) = (
+        status("replicas"),
+        status("updatedReplicas"),
+        status("availableReplicas"),
+    );
     if updated < wanted {
         return Ready::Not(format!("{updated} of {wanted} pods are of this release"));
     }

@@ -14,6 +14,12 @@ pub(super) fn ready(object: &Value) -> Ready {
     if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) {
         return Ready::Not("it is suspended".to_owned());
     }
-    let wanted = object.pointer("/spec/completions").and_then(Value::as_i64).unwrap_or(1);
-    Ready::Not(format!("{} of {wanted} runs are done", number(object, "/status/succeeded")))
+    let wanted = object
+        .pointer("/spec/completions")
+        .and_then(Value::as_i64)
+        .unwrap_or(1);
+    Ready::Not(format!(
+        "{} of {wanted} runs are done",
+        number(object, "/status/succeeded")
+    ))
 }

@@ -44,7 +44,11 @@ pub fn ready(object: &Value, rules: &BTreeMap<String, Rule>) -> Ready {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let name = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+    let name = if group.is_empty() {
+        kind.to_owned()
+    } else {
+        format!("{group}/{kind}")
+    };
     if let Some(rule) = rules.get(&name) {
         return custom::by_rule(object, rule);
     }
@@ -58,7 +62,9 @@ pub fn ready(object: &Value, rules: &BTreeMap<String, Rule>) -> Ready {
         ("", "PersistentVolumeClaim") => phase(object, "Bound"),
         ("", "Namespace") => phase(object, "Active"),
         ("networking.k8s.io", "Ingress") => Ready::Yes,
-        ("gateway.networking.k8s.io", "HTTPRoute" | "GRPCRoute" | "TLSRoute") => route::ready(object),
+        ("gateway.networking.k8s.io", "HTTPRoute" | "GRPCRoute" | "TLSRoute") => {
+            route::ready(object)
+        }
         ("gateway.networking.k8s.io", "Gateway") => condition(object, "Programmed"),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => condition(object, "Established"),
         ("apiregistration.k8s.io", "APIService") => condition(object, "Available"),
@@ -75,7 +81,11 @@ pub fn ready(object: &Value, rules: &BTreeMap<String, Rule>) -> Ready {
 /// Whether an object of this kind can be anything but ready.
 #[must_use]
 pub fn may_wait(group: &str, kind: &str, rules: &BTreeMap<String, Rule>) -> bool {
-    let name = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+    let name = if group.is_empty() {
+        kind.to_owned()
+    } else {
+        format!("{group}/{kind}")
+    };
     if rules.contains_key(&name) {
         return true;
     }
@@ -115,7 +125,9 @@ fn is_observed(object: &Value) -> bool {
 /// A condition's status, reason and message.
 fn find<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition["type"] == kind)?;
     let text = |name: &str| condition[name].as_str().unwrap_or_default();
     Some((text("status"), text("reason"), text("message")))
 }
@@ -123,9 +135,11 @@ fn find<'a>(object: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)
 fn condition(object: &Value, kind: &str) -> Ready {
     match find(object, kind) {
         Some(("True", ..)) => Ready::Yes,
-        Some((_, reason, message)) => {
-            Ready::Not(format!("{kind} is not true: {reason} {message}").trim().to_owned())
-        }
+        Some((_, reason, message)) => Ready::Not(
+            format!("{kind} is not true: {reason} {message}")
+                .trim()
+                .to_owned(),
+        ),
         None => Ready::Not(format!("{kind} is not said yet")),
     }
 }

@@ -37,7 +37,9 @@ pub fn trouble(pod: &Value, now: Timestamp) -> Option<String> {
         }
     }
     let statuses = ["initContainerStatuses", "containerStatuses"];
-    let mut all = statuses.iter().flat_map(|name| pod["status"][*name].as_array().into_iter().flatten());
+    let mut all = statuses
+        .iter()
+        .flat_map(|name| pod["status"][*name].as_array().into_iter().flatten());
     all.find_map(container_trouble)
 }
 
@@ -47,25 +49,37 @@ fn container_trouble(status: &Value) -> Option<String> {
     let waiting = &status["state"]["waiting"];
     let message = waiting["message"].as_str().unwrap_or_default();
     match waiting["reason"].as_str().unwrap_or_default() {
-        "ImagePullBackOff" => Some(format!("the image of {name} cannot be pulled: {}", pull(message))),
+        "ImagePullBackOff" => Some(format!(
+            "the image of {name} cannot be pulled: {}",
+            pull(message)
+        )),
         "ErrImageNeverPull" | "InvalidImageName" => Some(format!("the image of {name}: {message}")),
-        "ErrImagePull" if restarts >= PULLS => {
-            Some(format!("the image of {name} cannot be pulled: {}", pull(message)))
-        }
+        "ErrImagePull" if restarts >= PULLS => Some(format!(
+            "the image of {name} cannot be pulled: {}",
+            pull(message)
+        )),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
             Some(format!("{name} cannot be started: {message}"))
         }
-        "CrashLoopBackOff" if restarts >= CRASHES => {
-            Some(format!("{name} {}, {restarts} times", ended(&status["lastState"]["terminated"])))
-        }
+        "CrashLoopBackOff" if restarts >= CRASHES => Some(format!(
+            "{name} {}, {restarts} times",
+            ended(&status["lastState"]["terminated"])
+        )),
         _ => None,
     }
 }
 
 /// What the registry said, without what the kubelet says around it.
 fn pull(message: &str) -> String {
-    let short = message.rsplit("failed to resolve").next().unwrap_or(message);
-    short.trim_matches(['"', ' ', ':']).chars().take(300).collect()
+    let short = message
+        .rsplit("failed to resolve")
+        .next()
+        .unwrap_or(message);
+    short
+        .trim_matches(['"', ' ', ':'])
+        .chars()
+        .take(300)
+        .collect()
 }
 
 /// How a container ended, in words.
@@ -91,14 +105,19 @@ pub(super) fn quota(reason: &str, message: &str) -> String {
 
 fn condition_since(pod: &Value, kind: &str) -> Option<Timestamp> {
     let conditions = pod.pointer("/status/conditions")?.as_array()?;
-    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition["type"] == kind)?;
     condition["lastTransitionTime"].as_str()?.parse().ok()
 }
 
 /// A pod as an instance of its service.
 #[must_use]
 pub fn instance(index: usize, pod: &Value) -> Instance {
-    let status = pod.pointer("/status/containerStatuses/0").cloned().unwrap_or_default();
+    let status = pod
+        .pointer("/status/containerStatuses/0")
+        .cloned()
+        .unwrap_or_default();
     let restarts = status["restartCount"].as_u64().unwrap_or(0);
     let last = &status["lastState"]["terminated"];
     let is_ready = matches!(find(pod, "Ready"), Some(("True", ..)));
@@ -116,7 +135,9 @@ pub fn instance(index: usize, pod: &Value) -> Instance {
     } else {
         HealthState::Starting
     };
-    let created = pod.pointer("/metadata/creationTimestamp").and_then(|time| time.as_str()?.parse().ok());
+    let created = pod
+        .pointer("/metadata/creationTimestamp")
+        .and_then(|time| time.as_str()?.parse().ok());
     Instance {
         index: u16::try_from(index).unwrap_or(u16::MAX),
         pid: None,
@@ -124,6 +145,8 @@ pub fn instance(index: usize, pod: &Value) -> Instance {
         health,
         restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
         last_exit: last.is_object().then(|| ended(last)),
-        since: condition_since(pod, "Ready").or(created).unwrap_or(Timestamp::UNIX_EPOCH),
+        since: condition_since(pod, "Ready")
+            .or(created)
+            .unwrap_or(Timestamp::UNIX_EPOCH),
     }
 }

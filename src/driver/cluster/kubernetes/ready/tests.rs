@@ -9,13 +9,17 @@ fn is(object: &Value) -> Ready {
 
 #[track_caller]
 fn not(object: &Value, part: &str) {
-    let Ready::Not(reason) = is(object) else { panic!("{:?}", is(object)) };
+    let Ready::Not(reason) = is(object) else {
+        panic!("{:?}", is(object))
+    };
     assert!(reason.contains(part), "{reason}");
 }
 
 #[track_caller]
 fn failed(object: &Value, part: &str) {
-    let Ready::Failed(reason) = is(object) else { panic!("{:?}", is(object)) };
+    let Ready::Failed(reason) = is(object) else {
+        panic!("{:?}", is(object))
+    };
     assert!(reason.contains(part), "{reason}");
 }
 
@@ -31,7 +35,10 @@ fn a_deployment_is_ready_when_all_of_its_pods_are_new_and_available() {
     assert_eq!(is(&deployment(2, 2, [3, 3, 3, 3])), Ready::Yes);
     assert_eq!(is(&deployment(2, 2, [0, 0, 0, 0])), Ready::Yes);
     not(&deployment(2, 1, [3, 3, 3, 3]), "not seen");
-    not(&deployment(2, 2, [3, 3, 1, 3]), "1 of 3 pods are of this release");
+    not(
+        &deployment(2, 2, [3, 3, 1, 3]),
+        "1 of 3 pods are of this release",
+    );
     not(&deployment(2, 2, [3, 4, 3, 3]), "1 old pods");
     not(&deployment(2, 2, [3, 3, 3, 2]), "2 of 3 pods are ready");
 }
@@ -75,7 +82,10 @@ fn what_has_no_address_no_volume_and_no_gateway_waits() {
     };
     not(&service(json!([])), "no address");
     assert_eq!(is(&service(json!([{"ip": "1.2.3.4"}]))), Ready::Yes);
-    assert_eq!(is(&json!({"apiVersion": "v1", "kind": "Service", "spec": {}})), Ready::Yes);
+    assert_eq!(
+        is(&json!({"apiVersion": "v1", "kind": "Service", "spec": {}})),
+        Ready::Yes
+    );
     let claim = |phase: &str| json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "status": {"phase": phase}});
     not(&claim("Pending"), "Pending");
     assert_eq!(is(&claim("Bound")), Ready::Yes);
@@ -86,14 +96,19 @@ fn what_has_no_address_no_volume_and_no_gateway_waits() {
 
 #[test]
 fn a_custom_resource_says_it_itself_or_the_configuration_does() {
-    let mut object = json!({"apiVersion": "example.com/v1", "kind": "Thing", "status": {"phase": "Pending"}});
+    let mut object =
+        json!({"apiVersion": "example.com/v1", "kind": "Thing", "status": {"phase": "Pending"}});
     assert_eq!(is(&object), Ready::Yes, "it says nothing of itself");
-    let rule = Rule { field: Some(("status.phase".to_owned(), "Up".to_owned())), ..Rule::default() };
+    let rule = Rule {
+        field: Some(("status.phase".to_owned(), "Up".to_owned())),
+        ..Rule::default()
+    };
     let rules = BTreeMap::from([("example.com/Thing".to_owned(), rule)]);
     assert!(matches!(ready(&object, &rules), Ready::Not(reason) if reason.contains("Pending")));
     object["status"]["phase"] = "Up".into();
     assert_eq!(ready(&object, &rules), Ready::Yes);
-    object["status"] = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "R"}]});
+    object["status"] =
+        json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "R"}]});
     failed(&object, "stalled");
     object["status"] = json!({"conditions": [{"type": "Ready", "status": "False", "reason": "R"}]});
     not(&object, "Ready is not true");
@@ -122,8 +137,10 @@ fn a_pod_that_cannot_become_ready_is_known_by_its_reason() {
     );
     assert!(reason(&oom).contains("memory"));
     let unscheduled = |since: &str| {
-        with(json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": "0/1 nodes", "lastTransitionTime": since}]}))
+        with(
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/1 nodes", "lastTransitionTime": since}]}),
+        )
     };
     assert!(reason(&unscheduled("2026-11-21T00:00:00Z")).contains("no node takes it"));
     assert_eq!(reason(&unscheduled("2026-11-21T00:00:50Z")), "");

@@ -51,11 +51,19 @@ struct Place {
     labels: Value,
 }
 
-async fn place(store: &KubernetesStore, environment: &EnvironmentName) -> Result<Place, StoreError> {
+async fn place(
+    store: &KubernetesStore,
+    environment: &EnvironmentName,
+) -> Result<Place, StoreError> {
     let api = Arc::clone(store.api().await?);
     let key = store.object("Lease", store.name(environment));
     let labels = store.labels(environment, "lock");
-    Ok(Place { api, key, environment: environment.clone(), labels })
+    Ok(Place {
+        api,
+        key,
+        environment: environment.clone(),
+        labels,
+    })
 }
 
 fn lives(holder: &Holder, now: Timestamp) -> bool {
@@ -67,14 +75,22 @@ fn lives(holder: &Holder, now: Timestamp) -> bool {
 
 impl Place {
     async fn read(&self) -> Result<Lock, StoreError> {
-        let found = self.api.get(&self.key).await.map_err(failed("reading the lock"))?;
-        let Some(object) = found else { return Ok(Lock::default()) };
+        let found = self
+            .api
+            .get(&self.key)
+            .await
+            .map_err(failed("reading the lock"))?;
+        let Some(object) = found else {
+            return Ok(Lock::default());
+        };
         let note = |name: &str| object["metadata"]["annotations"][name].as_str();
         Ok(Lock {
             fence: note(FENCE).and_then(|text| text.parse().ok()).unwrap_or(0),
             holder: note(HOLDER).and_then(|text| serde_json::from_str(text).ok()),
             abort: note(ABORT).and_then(|text| text.parse().ok()),
-            version: object["metadata"]["resourceVersion"].as_str().map(str::to_owned),
+            version: object["metadata"]["resourceVersion"]
+                .as_str()
+                .map(str::to_owned),
         })
     }
 
@@ -128,13 +144,18 @@ impl Place {
     ) -> Result<Option<T>, StoreError> {
         for _ in 0..TRIES {
             let mut lock = self.read().await?;
-            let Some(result) = change(&mut lock)? else { return Ok(None) };
+            let Some(result) = change(&mut lock)? else {
+                return Ok(None);
+            };
             if self.write(&lock).await? {
                 return Ok(Some(result));
             }
         }
         let source = std::io::Error::other("somebody else writes it all the time");
-        Err(StoreError::Io { what: "writing the lock".to_owned(), source })
+        Err(StoreError::Io {
+            what: "writing the lock".to_owned(),
+            source,
+        })
     }
 
     fn lost(&self, lock: &Lock) -> StoreError {
@@ -142,7 +163,10 @@ impl Place {
             Some(holder) => format!("{} has it now, for `{}`", holder.actor, holder.command),
             None => "somebody took it away".to_owned(),
         };
-        StoreError::Lost { environment: self.environment.clone(), reason }
+        StoreError::Lost {
+            environment: self.environment.clone(),
+            reason,
+        }
     }
 }
 
@@ -153,7 +177,11 @@ pub(super) async fn still_held(
 ) -> Result<(), StoreError> {
     let place = place(store, environment).await?;
     let lock = place.read().await?;
-    if lock.holder.as_ref().is_some_and(|holder| holder.fence == fence) {
+    if lock
+        .holder
+        .as_ref()
+        .is_some_and(|holder| holder.fence == fence)
+    {
         Ok(())
     } else {
         Err(place.lost(&lock))
@@ -174,8 +202,11 @@ pub(super) async fn request_abort(
 ) -> Result<bool, StoreError> {
     let place = place(store, environment).await?;
     let asked = place.change(|lock| {
-        let fence =
-            lock.holder.as_ref().filter(|holder| lives(holder, Timestamp::now())).map(|holder| holder.fence);
+        let fence = lock
+            .holder
+            .as_ref()
+            .filter(|holder| lives(holder, Timestamp::now()))
+            .map(|holder| holder.fence);
         lock.abort = fence;
         Ok(fence)
     });
@@ -186,7 +217,10 @@ pub(super) async fn break_lock(
     store: &KubernetesStore,
     environment: &EnvironmentName,
 ) -> Result<Option<Holder>, StoreError> {
-    place(store, environment).await?.change(|lock| Ok(lock.holder.take())).await
+    place(store, environment)
+        .await?
+        .change(|lock| Ok(lock.holder.take()))
+        .await
 }
 
 pub(super) async fn take(
@@ -204,7 +238,10 @@ pub(super) async fn take(
             let now = Timestamp::now();
             if let Some(holder) = lock.holder.clone().filter(|holder| lives(holder, now)) {
                 let environment = environment.clone();
-                return Err(StoreError::Locked { environment, holder: Box::new(holder) });
+                return Err(StoreError::Locked {
+                    environment,
+                    holder: Box::new(holder),
+                });
             }
             let fence = lock.fence.max(fence_above) + 1;
             let pid = std::process::id();
@@ -244,7 +281,13 @@ impl Held {
     fn begin(place: Place, fence: u64) -> Self {
         let (lost, abort) = (CancellationToken::new(), CancellationToken::new());
         let heart = tokio::spawn(beat(place.clone(), fence, lost.clone(), abort.clone()));
-        Self { place, fence, lost, abort, heart }
+        Self {
+            place,
+            fence,
+            lost,
+            abort,
+            heart,
+        }
     }
 }
 
@@ -261,7 +304,8 @@ async fn beat(place: Place, fence: u64, lost: CancellationToken, abort: Cancella
             }
             Ok(Some(lock.abort == Some(fence)))
         });
-        let in_time = tokio::time::timeout(EXPIRY.saturating_sub(last_good.elapsed()), renewed).await;
+        let in_time =
+            tokio::time::timeout(EXPIRY.saturating_sub(last_good.elapsed()), renewed).await;
         match in_time {
             Ok(Ok(asked)) => {
                 last_good = tokio::time::Instant::now();
@@ -295,7 +339,10 @@ impl Lease for Held {
         self.heart.abort();
         let fence = self.fence;
         let given = self.place.change(|lock| {
-            let is_own = lock.holder.as_ref().is_some_and(|holder| holder.fence == fence);
+            let is_own = lock
+                .holder
+                .as_ref()
+                .is_some_and(|holder| holder.fence == fence);
             if is_own {
                 lock.holder = None;
             }

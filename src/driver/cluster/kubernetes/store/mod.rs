@@ -84,30 +84,51 @@ fn failed(what: impl Into<String>) -> impl FnOnce(Fault) -> StoreError {
     let what = what.into();
     |fault| {
         let text = match fault.while_("the cluster") {
-            EngineError::Unreachable { reason, help, .. } | EngineError::Refused { reason, help } => {
+            EngineError::Unreachable { reason, help, .. }
+            | EngineError::Refused { reason, help } => {
                 format!("{reason}; {help}")
             }
             other => other.to_string(),
         };
-        StoreError::Io { what, source: std::io::Error::other(text) }
+        StoreError::Io {
+            what,
+            source: std::io::Error::other(text),
+        }
     }
 }
 
 impl KubernetesStore {
     /// The store in a namespace, which must be there. Nothing is asked of the cluster yet.
     #[must_use]
-    pub fn new(connection: Connection, namespace: String, project: ProjectName, failures: PathBuf) -> Self {
+    pub fn new(
+        connection: Connection,
+        namespace: String,
+        project: ProjectName,
+        failures: PathBuf,
+    ) -> Self {
         let (api, counts) = (OnceCell::new(), Mutex::default());
-        Self { connection, namespace, project, failures, api, counts }
+        Self {
+            connection,
+            namespace,
+            project,
+            failures,
+            api,
+            counts,
+        }
     }
 
     async fn api(&self) -> Result<&Arc<Api>, StoreError> {
         let made = async {
-            connect(&self.connection).await.map(|connected| Arc::new(Api::new(connected))).map_err(|error| {
-                let (what, source) =
-                    ("reaching the state".to_owned(), std::io::Error::other(error.to_string()));
-                StoreError::Io { what, source }
-            })
+            connect(&self.connection)
+                .await
+                .map(|connected| Arc::new(Api::new(connected)))
+                .map_err(|error| {
+                    let (what, source) = (
+                        "reaching the state".to_owned(),
+                        std::io::Error::other(error.to_string()),
+                    );
+                    StoreError::Io { what, source }
+                })
         };
         self.api.get_or_try_init(|| made).await
     }
@@ -117,8 +138,18 @@ impl KubernetesStore {
     }
 
     fn object(&self, kind: &str, name: String) -> ObjectKey {
-        let api_version = if kind == "Lease" { "coordination.k8s.io/v1" } else { "v1" }.to_owned();
-        ObjectKey { api_version, kind: kind.to_owned(), namespace: Some(self.namespace.clone()), name }
+        let api_version = if kind == "Lease" {
+            "coordination.k8s.io/v1"
+        } else {
+            "v1"
+        }
+        .to_owned();
+        ObjectKey {
+            api_version,
+            kind: kind.to_owned(),
+            namespace: Some(self.namespace.clone()),
+            name,
+        }
     }
 
     fn labels(&self, environment: &EnvironmentName, part: &str) -> Value {
@@ -138,44 +169,85 @@ impl KubernetesStore {
     }
 
     /// The head and its resource version.
-    async fn head(&self, environment: &EnvironmentName) -> Result<Option<(Head, String)>, StoreError> {
+    async fn head(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<(Head, String)>, StoreError> {
         let key = self.object("ConfigMap", self.name(environment));
-        let found = self.api().await?.get(&key).await.map_err(failed("reading the state"))?;
+        let found = self
+            .api()
+            .await?
+            .get(&key)
+            .await
+            .map_err(failed("reading the state"))?;
         let Some(object) = found else { return Ok(None) };
-        let text = object.pointer("/data/head").and_then(Value::as_str).unwrap_or_default();
+        let text = object
+            .pointer("/data/head")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let head: Head = serde_json::from_str(text)
             .map_err(|error| self.damaged(&key, format!("it is not a state: {error}")))?;
         if head.format != FORMAT {
-            let reason = format!("it has format {}, and this shipit reads {FORMAT}", head.format);
+            let reason = format!(
+                "it has format {}, and this shipit reads {FORMAT}",
+                head.format
+            );
             return Err(self.damaged(&key, reason));
         }
-        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        let version = object["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         Ok(Some((head, version)))
     }
 
     async fn release(&self, stored: &Stored) -> Result<Release, StoreError> {
         let key = self.object("Secret", stored.secret.clone());
-        let found = self.api().await?.get(&key).await.map_err(failed("reading the history"))?;
-        let object = found.ok_or_else(|| self.damaged(&key, "the head names it, and it is not there"))?;
+        let found = self
+            .api()
+            .await?
+            .get(&key)
+            .await
+            .map_err(failed("reading the history"))?;
+        let object =
+            found.ok_or_else(|| self.damaged(&key, "the head names it, and it is not there"))?;
         let bytes = unpack(&object).map_err(|reason| self.damaged(&key, reason))?;
         serde_json::from_slice(&bytes).map_err(|error| self.damaged(&key, error.to_string()))
     }
 
-    async fn write_secret(&self, name: &str, labels: Value, document: &[u8]) -> Result<(), StoreError> {
+    async fn write_secret(
+        &self,
+        name: &str,
+        labels: Value,
+        document: &[u8],
+    ) -> Result<(), StoreError> {
         let what = || format!("writing {name}");
         let bytes = pack(document);
         if bytes.len() > LARGEST {
-            let source =
-                std::io::Error::other(format!("it has {} bytes, more than a Secret may hold", bytes.len()));
-            return Err(StoreError::Io { what: what(), source });
+            let source = std::io::Error::other(format!(
+                "it has {} bytes, more than a Secret may hold",
+                bytes.len()
+            ));
+            return Err(StoreError::Io {
+                what: what(),
+                source,
+            });
         }
         let body = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "shipit.dev/state",
             "metadata": {"name": name, "namespace": self.namespace, "labels": labels},
             "data": {"document": BASE64_STANDARD.encode(bytes)},
         });
-        let how = How { force: true, dry_run: false };
-        self.api().await?.apply(&body, how).await.map(drop).map_err(failed(what()))
+        let how = How {
+            force: true,
+            dry_run: false,
+        };
+        self.api()
+            .await?
+            .apply(&body, how)
+            .await
+            .map(drop)
+            .map_err(failed(what()))
     }
 
     /// Old journals go. That one cannot be removed is no reason to fail.
@@ -184,8 +256,15 @@ impl KubernetesStore {
         let runs: Vec<&String> = entries.keys().collect();
         for run in runs.iter().rev().skip(JOURNALS) {
             for object in &entries[*run] {
-                let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                let _ = self.api().await?.delete(&self.object("Secret", name), None).await;
+                let name = object["metadata"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                let _ = self
+                    .api()
+                    .await?
+                    .delete(&self.object("Secret", name), None)
+                    .await;
             }
         }
         Ok(())
@@ -199,17 +278,31 @@ impl KubernetesStore {
         let api = self.api().await?;
         let reading = || failed("reading the journal");
         let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
-        let labels =
-            format!("{}={},{}={environment},{PART}=journal", mark::PROJECT, self.project, mark::ENVIRONMENT);
+        let labels = format!(
+            "{}={},{}={environment},{PART}=journal",
+            mark::PROJECT,
+            self.project,
+            mark::ENVIRONMENT
+        );
         let selector = Selector::Labels(labels);
         let mut runs: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let take = |object: Value| {
-            let run = object["metadata"]["labels"][RUN].as_str().unwrap_or_default().to_owned();
+            let run = object["metadata"]["labels"][RUN]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             runs.entry(run).or_default().push(object);
         };
-        api.list(&kind, Some(&self.namespace), &selector, take).await.map_err(reading())?;
+        api.list(&kind, Some(&self.namespace), &selector, take)
+            .await
+            .map_err(reading())?;
         for entries in runs.values_mut() {
-            entries.sort_by_key(|object| object["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+            entries.sort_by_key(|object| {
+                object["metadata"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            });
         }
         Ok(runs)
     }
@@ -223,19 +316,29 @@ fn pack(document: &[u8]) -> Vec<u8> {
 }
 
 fn unpack(object: &Value) -> Result<Vec<u8>, String> {
-    let text = object.pointer("/data/document").and_then(Value::as_str).ok_or("it has no document")?;
-    let bytes = BASE64_STANDARD.decode(text).map_err(|error| error.to_string())?;
+    let text = object
+        .pointer("/data/document")
+        .and_then(Value::as_str)
+        .ok_or("it has no document")?;
+    let bytes = BASE64_STANDARD
+        .decode(text)
+        .map_err(|error| error.to_string())?;
     let mut document = Vec::new();
     let mut unpacker = flate2::read::GzDecoder::new(&bytes[..]).take(LIMIT);
-    unpacker.read_to_end(&mut document).map_err(|error| error.to_string())?;
+    unpacker
+        .read_to_end(&mut document)
+        .map_err(|error| error.to_string())?;
     Ok(document)
 }
 
 #[async_trait]
 impl StateStore for KubernetesStore {
     async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
-        let Some((head, _)) = self.head(environment).await? else { return Ok(None) };
-        let releases = try_join_all(head.releases.iter().map(|stored| self.release(stored))).await?;
+        let Some((head, _)) = self.head(environment).await? else {
+            return Ok(None);
+        };
+        let releases =
+            try_join_all(head.releases.iter().map(|stored| self.release(stored))).await?;
         let state = State {
             format: head.format,
             project: self.project.clone(),
@@ -246,7 +349,10 @@ impl StateStore for KubernetesStore {
         };
         if ContentHash::of_json(&state) != head.checksum {
             let key = self.object("ConfigMap", self.name(environment));
-            return Err(self.damaged(&key, "its content does not fit its checksum: it was edited by hand"));
+            return Err(self.damaged(
+                &key,
+                "its content does not fit its checksum: it was edited by hand",
+            ));
         }
         Ok(Some(state))
     }
@@ -259,23 +365,43 @@ impl StateStore for KubernetesStore {
         let found = there.as_ref().map_or(0, |(head, _)| head.serial);
         let moved = |found| {
             let expected = state.serial.saturating_sub(1);
-            StoreError::Moved { environment: environment.clone(), expected, found }
+            StoreError::Moved {
+                environment: environment.clone(),
+                expected,
+                found,
+            }
         };
         if state.serial != found + 1 {
             return Err(moved(found));
         }
-        let old = there.as_ref().map(|(head, _)| head.releases.clone()).unwrap_or_default();
+        let old = there
+            .as_ref()
+            .map(|(head, _)| head.releases.clone())
+            .unwrap_or_default();
         let writes = state.releases.iter().map(|release| {
             let old = &old;
             async move {
                 let hash = ContentHash::of_json(release);
-                if let Some(same) = old.iter().find(|one| one.number == release.number && one.hash == hash) {
+                if let Some(same) = old
+                    .iter()
+                    .find(|one| one.number == release.number && one.hash == hash)
+                {
                     return Ok(same.clone());
                 }
-                let name = format!("{}-r{}-s{}", self.name(environment), release.number, state.serial);
+                let name = format!(
+                    "{}-r{}-s{}",
+                    self.name(environment),
+                    release.number,
+                    state.serial
+                );
                 let document = serde_json::to_vec(release).unwrap_or_default();
-                self.write_secret(&name, self.labels(environment, "release"), &document).await?;
-                Ok::<_, StoreError>(Stored { number: release.number, secret: name, hash })
+                self.write_secret(&name, self.labels(environment, "release"), &document)
+                    .await?;
+                Ok::<_, StoreError>(Stored {
+                    number: release.number,
+                    secret: name,
+                    hash,
+                })
             }
         });
         let releases = try_join_all(writes).await?;
@@ -304,14 +430,19 @@ impl StateStore for KubernetesStore {
             Err(fault) if fault.is(StatusCode::CONFLICT) => {
                 // A request that was sent twice finds its own work.
                 let now = self.head(environment).await?;
-                if now.as_ref().is_none_or(|(now, _)| now.checksum != head.checksum) {
+                if now
+                    .as_ref()
+                    .is_none_or(|(now, _)| now.checksum != head.checksum)
+                {
                     return Err(moved(now.map_or(0, |(head, _)| head.serial)));
                 }
             }
             Err(fault) => return Err(failed("writing the state")(fault)),
         }
         for gone in old.iter().filter(|one| !releases.contains(one)) {
-            let _ = api.delete(&self.object("Secret", gone.secret.clone()), None).await;
+            let _ = api
+                .delete(&self.object("Secret", gone.secret.clone()), None)
+                .await;
         }
         Ok(())
     }
@@ -335,7 +466,10 @@ impl StateStore for KubernetesStore {
         lock::request_abort(self, environment).await
     }
 
-    async fn break_lock(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn break_lock(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Holder>, StoreError> {
         lock::break_lock(self, environment).await
     }
 
@@ -353,9 +487,22 @@ impl StateStore for KubernetesStore {
         };
         let mut labels = self.labels(environment, "journal");
         labels[RUN] = run.into();
-        let name = format!("{}-j-{}-{number:05}", self.name(environment), run.to_lowercase());
-        self.write_secret(&name, labels, &serde_json::to_vec(entry).unwrap_or_default()).await?;
-        if number == 1 { self.forget_oldest(environment).await } else { Ok(()) }
+        let name = format!(
+            "{}-j-{}-{number:05}",
+            self.name(environment),
+            run.to_lowercase()
+        );
+        self.write_secret(
+            &name,
+            labels,
+            &serde_json::to_vec(entry).unwrap_or_default(),
+        )
+        .await?;
+        if number == 1 {
+            self.forget_oldest(environment).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn keep_failure(
@@ -367,12 +514,17 @@ impl StateStore for KubernetesStore {
         failure::keep(&self.failures, environment, release, files).await
     }
 
-    async fn last_journal(&self, environment: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
+    async fn last_journal(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Journal>, StoreError> {
         let Some((run, objects)) = self.entries(environment).await?.into_iter().next_back() else {
             return Ok(None);
         };
-        let entries =
-            objects.iter().map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok()).collect();
+        let entries = objects
+            .iter()
+            .map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok())
+            .collect();
         Ok(Some(Journal { run, entries }))
     }
 
@@ -386,7 +538,9 @@ impl StateStore for KubernetesStore {
             let name = object["metadata"]["labels"][mark::ENVIRONMENT].as_str();
             names.extend(name.and_then(|name| name.parse().ok()));
         };
-        api.list(&kind, Some(&self.namespace), &selector, take).await.map_err(reading())?;
+        api.list(&kind, Some(&self.namespace), &selector, take)
+            .await
+            .map_err(reading())?;
         Ok(names)
     }
 }
