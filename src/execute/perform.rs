@@ -143,7 +143,7 @@ pub(super) async fn perform(
                 run.say(Event::StepSaid {
                     step: step.id,
                     line: line.to_owned(),
-                })
+                });
             };
             let expects = match direction {
                 Direction::Forward => step.expects.clone(),
@@ -169,7 +169,7 @@ pub(super) async fn perform(
                 run.say(Event::StepSaid {
                     step: step.id,
                     line: line.to_owned(),
-                })
+                });
             };
             let expects = match direction {
                 Direction::Forward => step.expects.clone(),
@@ -186,7 +186,7 @@ pub(super) async fn perform(
                 run.say(Event::StepSaid {
                     step: step.id,
                     line: line.to_owned(),
-                })
+                });
             };
             let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
             provider
@@ -259,7 +259,7 @@ async fn build(
         run.say(Event::StepSaid {
             step: step.id,
             line: line.to_owned(),
-        })
+        });
     };
     let names = ports.builder.bases(&run.job.root, spec).await?;
     let bases = bases(&names, spec, ports.registry.as_ref()).await?;
@@ -420,7 +420,7 @@ async fn place(
         run.say(Event::StepSaid {
             step: step.id,
             line: line.to_owned(),
-        })
+        });
     };
     let image = workload.image.value().ok_or_else(unbuilt)?;
     let placement = Placement {
@@ -525,7 +525,7 @@ async fn ready(run: &Arc<Run>, step: &Step, slot: Slot, within: Period) -> Resul
         run.say(Event::StepSaid {
             step: step.id,
             line: line.to_owned(),
-        })
+        });
     };
     let scope = &run.job.permit.scope;
     let wait = async {
@@ -582,7 +582,7 @@ async fn hold_all(
         run.say(Event::StepSaid {
             step: step.id,
             line: line.to_owned(),
-        })
+        });
     };
     for check in checks {
         match check {
@@ -593,7 +593,7 @@ async fn hold_all(
                     .ports
                     .checker
                     .check(check, &target, &say, &run.soft)
-                    .await?
+                    .await?;
             }
         }
         say(&format!("✓ {check}"));

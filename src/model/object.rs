@@ -310,7 +310,7 @@ pub fn references(manifest: &Manifest) -> Vec<(String, String)> {
     if let Some(map) = body.as_object_mut() {
         for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
             visit(key, value, &mut |kind, name| {
-                found.push((kind.to_owned(), name.clone()))
+                found.push((kind.to_owned(), name.clone()));
             });
         }
     }

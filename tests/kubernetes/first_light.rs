@@ -219,9 +219,9 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
         .filter_map(Result::ok)
     {
         if entry.path().is_dir() {
-            files.extend(walk(&entry.path()))
+            files.extend(walk(&entry.path()));
         } else {
-            files.push(entry.path())
+            files.push(entry.path());
         }
     }
     files

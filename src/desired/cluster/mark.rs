@@ -73,7 +73,7 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
                     body,
                     &["spec", "selector", "matchLabels", label::SLOT],
                     slot.as_str(),
-                )
+                );
             });
         }
     }

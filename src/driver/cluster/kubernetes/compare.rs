@@ -546,13 +546,13 @@ mod tests {
         type Edit = fn(&mut Value, &mut Value);
         let cases: Vec<(&str, Edit)> = vec![
             ("another value", |wanted, _| {
-                wanted["spec"]["replicas"] = 3.into()
+                wanted["spec"]["replicas"] = 3.into();
             }),
             ("a live value that moved", |_, live| {
-                live["spec"]["replicas"] = 3.into()
+                live["spec"]["replicas"] = 3.into();
             }),
             ("a field more", |wanted, _| {
-                wanted["spec"]["paused"] = true.into()
+                wanted["spec"]["paused"] = true.into();
             }),
             ("a field less", |wanted, _| {
                 wanted["spec"]
@@ -575,10 +575,10 @@ mod tests {
                 live["spec"]["template"]["spec"]["containers"] = json!([]);
             }),
             ("nothing of ours", |_, live| {
-                live["metadata"]["managedFields"] = json!([])
+                live["metadata"]["managedFields"] = json!([]);
             }),
             ("on its way out", |_, live| {
-                live["metadata"]["deletionTimestamp"] = "2026".into()
+                live["metadata"]["deletionTimestamp"] = "2026".into();
             }),
         ];
         for (what, change) in cases {

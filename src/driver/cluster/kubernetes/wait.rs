@@ -120,7 +120,7 @@ async fn follow(
         let mut all = Vec::new();
         let listed = api
             .list(&kind, namespace.as_deref(), &selector, |object| {
-                all.push(object)
+                all.push(object);
             })
             .await;
         let mut since = match listed {

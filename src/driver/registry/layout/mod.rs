@@ -266,7 +266,7 @@ impl Registry for Layout {
         self.blocking(move |folder| {
             blobs::write(folder, &pushed, &document)?;
             index::change(folder, |index| {
-                index.add(&pushed, document.len() as u64, &media_type, &names)
+                index.add(&pushed, document.len() as u64, &media_type, &names);
             })
         })
         .await?;
@@ -289,7 +289,7 @@ impl Registry for Layout {
                 .as_str()
                 .map_or(media_type, str::to_owned);
             index::change(folder, |index| {
-                index.add(&digest, size, &media_type, &names)
+                index.add(&digest, size, &media_type, &names);
             })
         })
         .await
