@@ -8,14 +8,14 @@ use crate::execute::{Begun, Run, log};
 use crate::model::event::Event;
 use crate::model::journal::Direction;
 use crate::model::plan::Step;
-use crate::rollout::{Back, Cause};
+use crate::rollout::{Back, CutOff};
 
 /// Takes back what was begun. A step that fails does not keep the ones after it from being tried: the one
 /// that moves traffic comes first, and each one that succeeds is a gain.
 ///
 /// # Errors
-/// What cut it off: a person who asked twice, or another run that has the lock.
-pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cause> {
+/// What cut it off: another run has the lock.
+pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, CutOff> {
     let steps: Vec<Step> = run
         .plan()
         .reverse
@@ -32,12 +32,7 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cau
     }
     let mut failures = Vec::new();
     for step in steps {
-        tokio::select! {
-            biased;
-            () = run.job.stops.lock_lost.cancelled() => return Err(Cause::LockLost),
-            () = run.job.stops.killed.cancelled() => return Err(Cause::Killed),
-            result = take_back(run, &step) => failures.extend(result.err()),
-        }
+        failures.extend(take_back(run, &step).await?);
     }
     Ok(if failures.is_empty() {
         Back::Done
@@ -46,18 +41,26 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cau
     })
 }
 
-/// On the way back a journal that cannot be written (a full disk) does not stop what saves live traffic.
-async fn take_back(run: &Arc<Run>, step: &Step) -> Result<(), String> {
+/// Why a step could not be taken back, if it could not. On the way back a journal that cannot be written (a full disk)
+/// does not stop what saves live traffic.
+async fn take_back(run: &Arc<Run>, step: &Step) -> Result<Option<String>, CutOff> {
     let since = Instant::now();
-    let _ = log::intent(run, step, Direction::Back).await;
+    if let Err(error) = log::intent(run, step, Direction::Back).await
+        && let Some(by) = error.cut_off()
+    {
+        return Err(by);
+    }
     match perform(run, step, Direction::Back).await {
         Ok(done) => {
             let _ = log::done(run, step, Direction::Back, &done, since).await;
-            Ok(())
+            Ok(None)
         }
         Err(error) => {
+            if let Some(by) = error.cut_off() {
+                return Err(by);
+            }
             log::failed(run, step, Direction::Back, &error).await;
-            Err(format!("{}: {}", step.address, error.reason()))
+            Ok(Some(format!("{}: {}", step.address, error.reason())))
         }
     }
 }

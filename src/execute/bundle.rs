@@ -35,9 +35,8 @@ pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
         }
     };
     let diagnosis = scrubbed(run, diagnosis, reason);
-    let kept = run
-        .job
-        .ports
+    let Ok(ports) = run.acting() else { return };
+    let kept = ports
         .store
         .keep_failure(&run.plan().environment, target.release, &diagnosis.files)
         .await;

@@ -46,7 +46,8 @@ pub(super) async fn attach(
             run: &run.job.permit.actor.run,
         };
         let document = statement.json().to_string();
-        registry
+        run.acting()?
+            .registry
             .attach(
                 &request.service,
                 &digest,
@@ -77,7 +78,8 @@ pub(super) async fn attach(
         let document = bill
             .json()
             .map_err(|reason| BuildError::Invalid { reason })?;
-        registry
+        run.acting()?
+            .registry
             .attach(&request.service, &digest, sbom::ARTIFACT, &document)
             .await?;
         say(&told(&contents));

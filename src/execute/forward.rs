@@ -2,35 +2,55 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 use crate::execute::perform::{Done, StepError, perform};
 use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::journal::Direction;
 use crate::model::plan::{Action, Step, StepId};
-use crate::rollout::{Cause, Decision, End, Event, Reach, Rollout, Traffic};
+use crate::rollout::{AtRest, Cause, CutOff, End, GoingBack, Reach, Rollout};
+
+/// How long steps that are dropped in the middle may take to be gone.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Carries out the plan's steps, and its reverse if need be.
 pub(super) async fn carry_out(run: &Arc<Run>) -> End {
-    if let Err(error) = log::began(run).await {
-        return End::Failed(error.to_string());
-    }
     let mut forward = Forward::new(run);
-    loop {
-        forward.begin_what_can().await;
-        if forward.under_way.is_empty() {
-            match forward.rollout.on(Event::Idle) {
-                Decision::End(end) => return end,
-                Decision::GoBack => return forward.go_back().await,
-                // Only reached when a step that was begun was refused: nothing is under way, so ask again.
-                _ => continue,
-            }
+    let stops = run.job.stops.clone();
+
+    // What cuts a run off is heard whatever is being waited for: a step, a journal, a server that does not answer.
+    let rested = tokio::select! {
+        biased;
+        by = stops.cut_off() => Err(by),
+        rested = forward.until_at_rest() => rested,
+    };
+
+    match rested {
+        Err(by) => {
+            // They are dropped, and with them the processes that they have started.
+            let _ = timeout(LEAVING, forward.under_way.shutdown()).await;
+            forward.rollout.cut_off(by)
         }
-        if let Some(end) = forward.wait().await {
-            return end;
-        }
+        Ok(()) => match forward.rollout.at_rest() {
+            AtRest::End(end) => end,
+            AtRest::GoBack(going) => go_back(run, &forward.begun, going).await,
+        },
+    }
+}
+
+async fn go_back(run: &Arc<Run>, begun: &Begun, going: GoingBack) -> End {
+    let stops = run.job.stops.clone();
+    let went = tokio::select! {
+        biased;
+        by = stops.cut_off() => Err(by),
+        went = back::carry_out(run, begun) => went,
+    };
+    match went {
+        Err(by) => going.cut_off(by),
+        Ok(back) => going.ended(back),
     }
 }
 
@@ -56,7 +76,29 @@ impl<'a> Forward<'a> {
         }
     }
 
-    async fn begin_what_can(&mut self) {
+    /// Begins steps and waits for them, until none is under way and none may begin. Each turn begins a step, waits for
+    /// one, or is the last.
+    async fn until_at_rest(&mut self) -> Result<(), CutOff> {
+        if let Err(error) = log::began(self.run).await {
+            self.stop(error.means()?);
+            return Ok(());
+        }
+        loop {
+            self.begin_what_can().await?;
+            if self.under_way.is_empty() {
+                break;
+            }
+            self.wait().await?;
+        }
+
+        if self.rollout.may_begin() && !self.order.is_done() {
+            let reason = "not every step could be begun: the plan's steps wait for each other";
+            self.stop(Cause::Failed(reason.to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn begin_what_can(&mut self) -> Result<(), CutOff> {
         while self.rollout.may_begin()
             && self
                 .order
@@ -64,104 +106,84 @@ impl<'a> Forward<'a> {
                 .is_some_and(|step| self.under_way.len() < width(step))
         {
             // What came from outside is heard before anything is begun.
-            if let Some(cause) = self.heard() {
-                self.stop(cause);
-                return;
+            if self.run.job.stops.interrupted.is_cancelled() {
+                self.stop(Cause::Interrupted);
+                break;
             }
             let Some(step) = self.order.next() else {
-                return;
+                break;
             };
-            self.rollout.on(Event::Begins(Reach::of(&step.action)));
-            self.begun.insert(step.id);
-            if let Err(error) = log::intent(self.run, step, Direction::Forward).await {
-                self.begun.remove(&step.id);
-                self.stop(Cause::Failed(error.to_string()));
-                return;
+            match log::intent(self.run, step, Direction::Forward).await {
+                Ok(()) => self.begin(step),
+                Err(error) => self.stop(error.means()?),
             }
-            let (run, step) = (Arc::clone(self.run), step.clone());
-            self.under_way.spawn(async move {
-                let since = Instant::now();
-                (
-                    step.id,
-                    since,
-                    perform(&run, &step, Direction::Forward).await,
-                )
-            });
         }
+        Ok(())
     }
 
-    fn heard(&self) -> Option<Cause> {
-        let stops = &self.run.job.stops;
-        if stops.lock_lost.is_cancelled() {
-            Some(Cause::LockLost)
-        } else if stops.killed.is_cancelled() {
-            Some(Cause::Killed)
-        } else if stops.interrupted.is_cancelled() {
-            Some(Cause::Interrupted)
-        } else {
-            None
-        }
+    /// Its intent is on the disk: from here on it counts as having had its effect.
+    fn begin(&mut self, step: &Step) {
+        self.rollout.begins(Reach::of(&step.action));
+        self.begun.insert(step.id);
+        let (run, step) = (Arc::clone(self.run), step.clone());
+        self.under_way.spawn(async move {
+            let since = Instant::now();
+            let result = perform(&run, &step, Direction::Forward).await;
+            (step.id, since, result)
+        });
     }
 
-    fn stop(&mut self, cause: Cause) -> Option<End> {
+    /// Nothing more begins, and what is under way is asked to come to its end.
+    fn stop(&mut self, cause: Cause) {
         self.run.soft.cancel();
-        match self.rollout.on(Event::Stops(cause)) {
-            Decision::End(end) => Some(end),
-            _ => None,
-        }
+        self.rollout.stops(cause);
     }
 
     /// Waits for the next thing to happen: a step ends, or somebody stops the run.
-    async fn wait(&mut self) -> Option<End> {
-        let stops = self.run.job.stops.clone();
+    async fn wait(&mut self) -> Result<(), CutOff> {
+        let interrupted = self.run.job.stops.interrupted.clone();
         let forward = self.rollout.may_begin();
         tokio::select! {
             biased;
-            () = stops.lock_lost.cancelled() => self.stop(Cause::LockLost),
-            () = stops.killed.cancelled() => self.stop(Cause::Killed),
             Some(joined) = self.under_way.join_next() => self.ended(joined).await,
-            () = stops.interrupted.cancelled(), if forward => self.stop(Cause::Interrupted),
+            () = interrupted.cancelled(), if forward => {
+                self.stop(Cause::Interrupted);
+                Ok(())
+            }
         }
     }
 
-    async fn ended(&mut self, joined: Result<Ended, tokio::task::JoinError>) -> Option<End> {
+    async fn ended(&mut self, joined: Result<Ended, JoinError>) -> Result<(), CutOff> {
         let (id, since, result) = match joined {
             Ok(ended) => ended,
             Err(panic) => {
-                return self.stop(Cause::Failed(format!(
-                    "a step ended in a fault of shipit: {panic}"
-                )));
+                let reason = format!("a step ended in a fault of shipit: {panic}");
+                self.stop(Cause::Failed(reason));
+                return Ok(());
             }
         };
-        let step = self.run.plan().step(id)?;
+        let Some(step) = self.run.plan().step(id) else {
+            return Ok(());
+        };
         match result {
             Ok(done) => {
                 self.order.done(id);
-                match log::done(self.run, step, Direction::Forward, &done, since).await {
-                    Ok(()) => None,
-                    Err(error) => self.stop(Cause::Failed(error.to_string())),
+                if let Err(error) =
+                    log::done(self.run, step, Direction::Forward, &done, since).await
+                {
+                    self.stop(error.means()?);
                 }
             }
             // A step that was told to stop has not failed.
-            Err(StepError::Stopped) => None,
+            Err(StepError::Stopped) if !self.rollout.may_begin() => {}
             Err(error) => {
+                let cause = error.means(&step.address)?;
                 log::failed(self.run, step, Direction::Forward, &error).await;
                 bundle::gather(self.run, step, &error.reason()).await;
-                let cause = error.cause(&step.address);
-                self.stop(cause)
+                self.stop(cause);
             }
         }
-    }
-
-    async fn go_back(mut self) -> End {
-        let event = match back::carry_out(self.run, &self.begun).await {
-            Ok(back) => Event::WentBack(back),
-            Err(cause) => Event::Stops(cause),
-        };
-        match self.rollout.on(event) {
-            Decision::End(end) => end,
-            _ => End::Interrupted(Traffic::Unknown),
-        }
+        Ok(())
     }
 }
 
@@ -181,6 +203,8 @@ struct Order<'a> {
     /// Who needs a step.
     needed_by: BTreeMap<StepId, Vec<StepId>>,
     free: VecDeque<StepId>,
+    /// How many are not done yet.
+    left: usize,
 }
 
 impl<'a> Order<'a> {
@@ -190,6 +214,7 @@ impl<'a> Order<'a> {
             open: BTreeMap::new(),
             needed_by: BTreeMap::new(),
             free: VecDeque::new(),
+            left: steps.len(),
         };
         for step in steps {
             let needs: BTreeSet<StepId> = step.needs.iter().copied().collect();
@@ -212,7 +237,12 @@ impl<'a> Order<'a> {
         self.free.pop_front().map(|id| self.steps[&id])
     }
 
+    const fn is_done(&self) -> bool {
+        self.left == 0
+    }
+
     fn done(&mut self, id: StepId) {
+        self.left = self.left.saturating_sub(1);
         for waiting in self.needed_by.remove(&id).unwrap_or_default() {
             let open = self.open.entry(waiting).or_insert(1);
             *open -= 1;

@@ -4,27 +4,57 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::execute::Run;
 use crate::execute::perform::{Done, StepError};
+use crate::execute::{LockLost, Run};
 use crate::model::event::Event;
 use crate::model::journal::{Direction, Entry, What};
 use crate::model::plan::Step;
 use crate::port::store::StoreError;
+use crate::rollout::{Cause, CutOff};
 
-async fn append(run: &Run, what: What) -> Result<(), StoreError> {
+/// Why an entry is not in the journal.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JournalError {
+    /// Another run has the lock.
+    #[error(transparent)]
+    LockLost(#[from] LockLost),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl JournalError {
+    /// Whether it ends the run where it stands.
+    pub const fn cut_off(&self) -> Option<CutOff> {
+        match self {
+            Self::LockLost(_) | Self::Store(StoreError::Lost { .. }) => Some(CutOff::LockLost),
+            Self::Store(_) => None,
+        }
+    }
+
+    /// What it means for the rollout.
+    pub fn means(&self) -> Result<Cause, CutOff> {
+        match self.cut_off() {
+            Some(by) => Err(by),
+            None => Ok(Cause::Failed(self.to_string())),
+        }
+    }
+}
+
+async fn append(run: &Run, what: What) -> Result<(), JournalError> {
     let entry = Entry {
         at: Timestamp::now(),
         what,
     };
     let permit = &run.job.permit;
-    run.job
-        .ports
+    run.acting()?
         .store
         .append(&permit.scope.environment, &permit.actor.run, &entry)
-        .await
+        .await?;
+    Ok(())
 }
 
-pub(super) async fn began(run: &Run) -> Result<(), StoreError> {
+pub(super) async fn began(run: &Run) -> Result<(), JournalError> {
     let plan = run.plan();
     run.say(Event::Began {
         run: run.job.permit.actor.run.clone(),
@@ -42,7 +72,7 @@ pub(super) async fn began(run: &Run) -> Result<(), StoreError> {
     .await
 }
 
-pub(super) async fn intent(run: &Run, step: &Step, back: Direction) -> Result<(), StoreError> {
+pub(super) async fn intent(run: &Run, step: &Step, back: Direction) -> Result<(), JournalError> {
     append(
         run,
         What::Intent {
@@ -67,7 +97,7 @@ pub(super) async fn done(
     direction: Direction,
     done: &Done,
     since: Instant,
-) -> Result<(), StoreError> {
+) -> Result<(), JournalError> {
     append(
         run,
         What::Done {

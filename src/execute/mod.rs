@@ -11,6 +11,8 @@ mod log;
 mod perform;
 mod probe;
 mod signed;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -27,8 +29,8 @@ use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
 use crate::port::Ports;
 use crate::port::engine::Permit;
-use crate::rollout::End;
 use crate::rollout::record::config_hash;
+use crate::rollout::{CutOff, End, Traffic};
 
 /// How many steps run side by side.
 const WIDTH: usize = 8;
@@ -46,6 +48,22 @@ pub struct Stops {
     /// The lock went to another run.
     pub lock_lost: CancellationToken,
 }
+
+impl Stops {
+    /// Waits for what ends the run where it stands.
+    async fn cut_off(&self) -> CutOff {
+        tokio::select! {
+            biased;
+            () = self.lock_lost.cancelled() => CutOff::LockLost,
+            () = self.killed.cancelled() => CutOff::Killed,
+        }
+    }
+}
+
+/// Another run has the lock: this one must do nothing more.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("another run has the lock")]
+struct LockLost;
 
 /// One run.
 pub struct Job {
@@ -79,7 +97,11 @@ pub async fn execute(job: Job) -> Finished {
     let run = Arc::new(Run::new(job));
     let end = forward::carry_out(&run).await;
     run.soft.cancel();
-    let probe = run.probe.stop().await;
+    let probe = match end {
+        // Whoever asked twice does not wait for requests that are on their way, and a lost lock ends all.
+        End::LockLost | End::Interrupted(Traffic::Unknown) => None,
+        _ => run.probe.stop().await,
+    };
     Finished {
         end,
         workloads: run.target_workloads(),
@@ -109,6 +131,14 @@ impl Run {
             soft,
             probe: probe::Session::default(),
         }
+    }
+
+    /// The ports for an effect: only as long as the lock is held. What only looks at the world needs no lock.
+    fn acting(&self) -> Result<&Ports, LockLost> {
+        if self.job.stops.lock_lost.is_cancelled() {
+            return Err(LockLost);
+        }
+        Ok(&self.job.ports)
     }
 
     fn plan(&self) -> &Plan {

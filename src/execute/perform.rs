@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::execute::signed::signed;
-use crate::execute::{Run, documents};
+use crate::execute::{LockLost, Run, documents};
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, ScanCheck, Stage};
 use crate::model::event::Event;
@@ -25,7 +25,7 @@ use crate::port::engine::{EngineError, Placement, Pull};
 use crate::port::provider::{Findings, ProviderError};
 use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
-use crate::rollout::{Cause, Reach, probe_failure_reverts};
+use crate::rollout::{Cause, CutOff, Reach, probe_failure_reverts};
 
 /// A step that is done.
 pub(super) struct Done {
@@ -48,8 +48,10 @@ impl Done {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     /// It was told to stop.
-    #[error("stopped")]
+    #[error("it stopped before it was done, and nobody had asked for that")]
     Stopped,
+    #[error(transparent)]
+    LockLost(#[from] LockLost),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -98,17 +100,27 @@ impl StepError {
         }
     }
 
-    /// What it means for the rollout.
-    pub fn cause(&self, address: &Address) -> Cause {
+    /// Whether it ends the run where it stands.
+    pub const fn cut_off(&self) -> Option<CutOff> {
         match self {
+            Self::LockLost(_) | Self::Engine(EngineError::Fenced { .. }) => Some(CutOff::LockLost),
+            _ => None,
+        }
+    }
+
+    /// What it means for the rollout.
+    pub fn means(&self, address: &Address) -> Result<Cause, CutOff> {
+        if let Some(by) = self.cut_off() {
+            return Err(by);
+        }
+        Ok(match self {
             Self::Engine(EngineError::Moved { by, at, .. }) => {
                 Cause::Stale(moved(address, by.as_ref(), *at))
             }
             Self::Build(BuildError::InputsMoved { .. })
             | Self::Provider(ProviderError::Moved { .. }) => Cause::Stale(self.reason()),
-            Self::Engine(EngineError::Fenced { .. }) => Cause::LockLost,
             _ => Cause::Failed(format!("{address}: {}", self.reason())),
-        }
+        })
     }
 }
 
@@ -149,16 +161,14 @@ pub(super) async fn perform(
                 Direction::Forward => step.expects.clone(),
                 Direction::Back => object_fingerprint(run, manifest).await?,
             };
-            run.job
-                .ports
+            run.acting()?
                 .engine
                 .apply(&run.job.permit, manifest, *replace, expects, &say)
                 .await?;
             Ok(Done::say(format!("{} applied", key.short())))
         }
         (Action::Delete, Address::Object(key)) => {
-            run.job
-                .ports
+            run.acting()?
                 .engine
                 .delete(&run.job.permit, key, step.expects.clone())
                 .await?;
@@ -175,7 +185,7 @@ pub(super) async fn perform(
                 Direction::Forward => step.expects.clone(),
                 Direction::Back => resource_fingerprint(run, resource).await?,
             };
-            let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
+            let (provider, scope) = (&run.acting()?.provider, &run.job.permit.scope);
             provider
                 .provision(scope, resource, *replace, expects, &say, &run.soft)
                 .await?;
@@ -188,7 +198,7 @@ pub(super) async fn perform(
                     line: line.to_owned(),
                 });
             };
-            let (provider, scope) = (&run.job.ports.provider, &run.job.permit.scope);
+            let (provider, scope) = (&run.acting()?.provider, &run.job.permit.scope);
             provider
                 .withdraw(scope, key, step.expects.clone(), &say, &run.soft)
                 .await?;
@@ -196,8 +206,7 @@ pub(super) async fn perform(
         }
         (Action::Route { route }, _) => listen(run, step, direction, route).await,
         (Action::Unroute, Address::Route(service)) => {
-            run.job
-                .ports
+            run.acting()?
                 .engine
                 .unroute(&run.job.permit, service)
                 .await?;
@@ -217,8 +226,7 @@ pub(super) async fn perform(
             let until = Timestamp::now()
                 .checked_add(keep.get())
                 .unwrap_or(Timestamp::MAX);
-            run.job
-                .ports
+            run.acting()?
                 .engine
                 .keep(&run.job.permit, *slot, until)
                 .await?;
@@ -281,21 +289,20 @@ async fn build(
         source: run.plan().source.clone(),
         expects: inputs.clone(),
     };
-    let image = match ports.builder.build(&request, &say, &run.soft).await {
+    let image = match run.acting()?.builder.build(&request, &say, &run.soft).await {
         Err(BuildError::Cancelled) => return Err(StepError::Stopped),
         other => other?,
     };
-    let tags = tags(run, inputs);
-    let registry = ports.registry.as_ref();
-    let digest = if documents::wanted(registry) {
-        // By its tags the image is found by the next run, which attaches nothing: they come last.
-        let digest = registry.push(service, &image, &[], &say).await?;
+
+    // By its tags the image is found by the next run, which attaches nothing: they come last. An upload may take its
+    // time, so that the lock is looked at again before anybody can see its result.
+    let registry = &run.acting()?.registry;
+    let digest = registry.push(service, &image, &[], &say).await?;
+    if documents::wanted(registry.as_ref()) {
         documents::attach(run, &request, &image, &say).await?;
-        registry.tag(service, &digest, &tags).await?;
-        digest
-    } else {
-        registry.push(service, &image, &tags, &say).await?
-    };
+    }
+    let registry = &run.acting()?.registry;
+    registry.tag(service, &digest, &tags(run, inputs)).await?;
     run.remember(service, digest.clone());
     Ok(Done {
         result: digest.to_string(),
@@ -330,8 +337,7 @@ async fn listen(
         Direction::Forward => step.expects.clone(),
         Direction::Back => facts(run).await?.route_fingerprint(&route.service),
     };
-    run.job
-        .ports
+    run.acting()?
         .engine
         .route(&run.job.permit, route, expects)
         .await?;
@@ -439,8 +445,7 @@ async fn place(
         workload,
     };
     let count = placement.workload.replicas;
-    run.job
-        .ports
+    run.acting()?
         .engine
         .place(&run.job.permit, placement, &say)
         .await?;
@@ -479,8 +484,7 @@ async fn remove(
     service: &ServiceName,
 ) -> Result<Done, StepError> {
     let expects = expected(run, step, direction, slot, service).await?;
-    run.job
-        .ports
+    run.acting()?
         .engine
         .remove(&run.job.permit, slot, service, expects)
         .await?;
@@ -508,8 +512,7 @@ async fn empty(
     }
     for (service, workload) in &there.workloads {
         let expects = Some(workload.fingerprint());
-        run.job
-            .ports
+        run.acting()?
             .engine
             .remove(&run.job.permit, slot, service, expects)
             .await?;
@@ -589,8 +592,7 @@ async fn hold_all(
             Check::Scan(scan) => scanned(run, check, scan, &say).await?,
             Check::Signature(wanted) => signed(run, check, wanted, &say).await?,
             _ => {
-                run.job
-                    .ports
+                run.acting()?
                     .checker
                     .check(check, &target, &say, &run.soft)
                     .await?;
@@ -634,7 +636,7 @@ async fn scanned(
             .split_once('/')
             .map_or(reference.as_str(), |(_, name)| name);
         let found = loop {
-            match run.job.ports.provider.findings(repository, &image).await? {
+            match run.acting()?.provider.findings(repository, &image).await? {
                 Findings::Done(found) => break found,
                 // What cannot be told is not "clean".
                 Findings::Unavailable(reason) => {
@@ -724,8 +726,7 @@ async fn switch(
     if direction == Direction::Forward {
         holds_the_target(run, to).await?;
     }
-    run.job
-        .ports
+    run.acting()?
         .engine
         .switch(&run.job.permit, from, to)
         .await?;

@@ -1,8 +1,9 @@
 //! The state machine of a rollout: what may be done next, and what a failure means at this point.
 //!
-//! Pure: events in, decisions out; no I/O and no clock. The executor feeds it each step's beginning and end
-//! and obeys its decisions. What matters is one question: may live traffic have been touched? It is answered
-//! from the intents, not from the results, because a step that was cut off may have had its effect.
+//! Pure: no I/O and no clock. The executor tells a [`Rollout`] what begins and what stops it, and asks it once
+//! nothing is under way: it is over, or it is a [`GoingBack`]. Each of the two is consumed by its end, so that an end
+//! cannot be overlooked. What matters is one question: may live traffic have been touched? It is answered from the
+//! intents, not from the results, because a step that was cut off may have had its effect.
 
 pub mod record;
 #[cfg(test)]
@@ -40,20 +41,8 @@ impl Reach {
     }
 }
 
-/// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
-    /// Steps are being carried out.
-    Forward,
-    /// No step begins any more; those under way may finish. Then the decision is due.
-    Draining(Cause),
-    /// The reverse plan is being carried out.
-    Back(Cause),
-    /// Nothing is done any more.
-    Over,
-}
-
-/// Why a rollout does not go on.
+/// Why a rollout does not go on: no step begins any more, those under way may finish, and then it is decided whether
+/// to go back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// A step failed.
@@ -62,23 +51,15 @@ pub enum Cause {
     Stale(String),
     /// A person asked.
     Interrupted,
+}
+
+/// What ends a run where it stands: nothing is waited for, and nothing is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutOff {
     /// The lock went to another run.
     LockLost,
     /// A person asked twice.
     Killed,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A step is about to act.
-    Begins(Reach),
-    /// Something went wrong, or somebody wants to stop.
-    Stops(Cause),
-    /// No step is under way any more.
-    Idle,
-    /// The reverse plan is done, or could not be done.
-    WentBack(Back),
 }
 
 /// How the way back went.
@@ -90,23 +71,9 @@ pub enum Back {
     Failed(String),
 }
 
-/// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Go on.
-    GoOn,
-    /// Begin nothing more; let what is under way finish or stop, then say [`Event::Idle`].
-    Drain,
-    /// Carry the reverse plan out, as far as its steps were begun.
-    GoBack,
-    /// Do nothing more at all, not even going back.
-    Halt,
-    /// It is over.
-    End(End),
-}
-
 /// How a rollout ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub enum End {
     /// Every step is done.
     Done,
@@ -140,18 +107,38 @@ pub enum Traffic {
     Unknown,
 }
 
-/// One rollout.
+/// One rollout on its way forward. What ends it consumes it, so that nobody can go on with one that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct Rollout {
-    phase: Phase,
     reach: Reach,
+    /// The first cause stands.
+    stopped: Option<Cause>,
+}
+
+/// What to do once no step is under way, and none may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum AtRest {
+    /// It is over.
+    End(End),
+    /// Carry the reverse plan out, as far as its steps were begun.
+    GoBack(GoingBack),
+}
+
+/// One rollout on its way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct GoingBack {
+    reach: Reach,
+    cause: Cause,
 }
 
 impl Default for Rollout {
     fn default() -> Self {
         Self {
-            phase: Phase::Forward,
             reach: Reach::Beside,
+            stopped: None,
         }
     }
 }
@@ -159,76 +146,68 @@ impl Default for Rollout {
 impl Rollout {
     /// Whether a step may begin.
     #[must_use]
-    pub fn may_begin(&self) -> bool {
-        self.phase == Phase::Forward
+    pub const fn may_begin(&self) -> bool {
+        self.stopped.is_none()
     }
 
-    /// Whether live traffic may have been touched.
-    #[must_use]
-    pub fn touched_live(&self) -> bool {
-        self.reach == Reach::Live
+    /// A step is about to act: from now on it counts as having had its effect.
+    pub fn begins(&mut self, reach: Reach) {
+        self.reach = self.reach.max(reach);
     }
 
-    /// What to do about an event.
-    pub fn on(&mut self, event: Event) -> Decision {
-        match (self.phase.clone(), event) {
-            (Phase::Forward, Event::Begins(reach)) => {
-                self.reach = self.reach.max(reach);
-                Decision::GoOn
-            }
-            (Phase::Forward, Event::Idle) => self.end(End::Done),
-            (Phase::Over, _) => Decision::Halt,
-            (_, Event::Stops(Cause::Killed)) => {
-                self.end(End::Interrupted(if self.touched_live() {
-                    Traffic::Unknown
-                } else {
-                    Traffic::Untouched
-                }))
-            }
-            (_, Event::Stops(Cause::LockLost)) => self.end(End::LockLost),
-            (Phase::Forward, Event::Stops(cause)) => {
-                self.phase = Phase::Draining(cause);
-                Decision::Drain
-            }
-            (Phase::Draining(cause), Event::Idle) => self.after_draining(cause),
-            (Phase::Back(cause), Event::WentBack(back)) => {
-                let end = self.after_going_back(cause, back);
-                self.end(end)
-            }
-            // The first cause stands; a step that begins now is a fault of the executor and is not let go on.
-            (Phase::Draining(_) | Phase::Back(_), _) => Decision::Drain,
-            (Phase::Forward, Event::WentBack(_)) => Decision::GoOn,
-        }
+    /// Something went wrong, or somebody wants to stop. Begin nothing more; let what is under way finish or stop.
+    pub fn stops(&mut self, cause: Cause) {
+        self.stopped.get_or_insert(cause);
     }
 
-    fn end(&mut self, end: End) -> Decision {
-        self.phase = Phase::Over;
-        Decision::End(end)
-    }
-
-    fn after_draining(&mut self, cause: Cause) -> Decision {
-        match (&cause, self.reach) {
+    /// No step is under way any more, and none may begin.
+    pub fn at_rest(self) -> AtRest {
+        match (self.stopped, self.reach) {
+            (None, _) => AtRest::End(End::Done),
             // Beside the live release nothing is lost by leaving things as they are: the next run goes on there.
-            (Cause::Interrupted, Reach::Beside) => self.end(End::Interrupted(Traffic::Untouched)),
-            (Cause::Stale(what), Reach::Beside) => self.end(End::Stale(what.clone())),
-            _ => {
-                self.phase = Phase::Back(cause);
-                Decision::GoBack
+            (Some(Cause::Interrupted), Reach::Beside) => {
+                AtRest::End(End::Interrupted(Traffic::Untouched))
             }
+            (Some(Cause::Stale(what)), Reach::Beside) => AtRest::End(End::Stale(what)),
+            (Some(cause), reach) => AtRest::GoBack(GoingBack { reach, cause }),
         }
     }
 
-    fn after_going_back(&self, cause: Cause, back: Back) -> End {
-        let reason = match cause {
-            Cause::Failed(reason) | Cause::Stale(reason) => reason,
-            Cause::Interrupted | Cause::Killed | Cause::LockLost => "interrupted".to_owned(),
+    /// Somebody ends it where it stands.
+    pub fn cut_off(self, by: CutOff) -> End {
+        end_where_it_stands(self.reach, by)
+    }
+}
+
+impl GoingBack {
+    /// The reverse plan is done, or could not be done.
+    pub fn ended(self, back: Back) -> End {
+        let (reason, back) = match (self.cause, back) {
+            (Cause::Interrupted, Back::Done) => return End::Interrupted(Traffic::MovedBack),
+            (Cause::Interrupted, Back::Failed(back)) => ("interrupted".to_owned(), Some(back)),
+            (Cause::Failed(reason) | Cause::Stale(reason), Back::Done) => (reason, None),
+            (Cause::Failed(reason) | Cause::Stale(reason), Back::Failed(back)) => {
+                (reason, Some(back))
+            }
         };
         match (back, self.reach) {
-            (Back::Failed(back), _) => End::Stuck { reason, back },
-            (Back::Done, _) if reason == "interrupted" => End::Interrupted(Traffic::MovedBack),
-            (Back::Done, Reach::Live) => End::Reverted(reason),
-            (Back::Done, Reach::Beside) => End::Failed(reason),
+            (Some(back), _) => End::Stuck { reason, back },
+            (None, Reach::Live) => End::Reverted(reason),
+            (None, Reach::Beside) => End::Failed(reason),
         }
+    }
+
+    /// Somebody ends it where it stands.
+    pub fn cut_off(self, by: CutOff) -> End {
+        end_where_it_stands(self.reach, by)
+    }
+}
+
+const fn end_where_it_stands(reach: Reach, by: CutOff) -> End {
+    match (by, reach) {
+        (CutOff::LockLost, _) => End::LockLost,
+        (CutOff::Killed, Reach::Live) => End::Interrupted(Traffic::Unknown),
+        (CutOff::Killed, Reach::Beside) => End::Interrupted(Traffic::Untouched),
     }
 }
 

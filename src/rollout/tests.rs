@@ -1,78 +1,58 @@
-//! Stories about single failures, and properties that hold for every sequence of events.
+//! Stories about single failures, and properties that hold for every order of causes.
 
 use proptest::prelude::*;
 
-use super::{Back, Cause, Decision, End, Event, Reach, Rollout, Traffic};
+use super::{AtRest, Back, Cause, CutOff, End, GoingBack, Reach, Rollout, Traffic};
 
-fn failed() -> Event {
-    Event::Stops(Cause::Failed("it broke".to_owned()))
+fn failed() -> Cause {
+    Cause::Failed("it broke".to_owned())
+}
+
+/// A rollout in which a step of this reach was begun, and which was stopped then.
+fn stopped(reach: Reach, cause: Cause) -> Rollout {
+    let mut rollout = Rollout::default();
+    rollout.begins(reach);
+    rollout.stops(cause);
+    rollout
+}
+
+fn back(rollout: Rollout) -> GoingBack {
+    match rollout.at_rest() {
+        AtRest::GoBack(going) => going,
+        AtRest::End(end) => panic!("it ended with {end:?} instead of going back"),
+    }
 }
 
 #[test]
 fn a_failure_beside_the_live_release_takes_back_what_was_done_and_is_a_failure() {
-    let mut rollout = Rollout::default();
-    assert_eq!(rollout.on(Event::Begins(Reach::Beside)), Decision::GoOn);
-    assert_eq!(rollout.on(failed()), Decision::Drain);
-    assert_eq!(rollout.on(Event::Idle), Decision::GoBack);
-    assert_eq!(
-        rollout.on(Event::WentBack(Back::Done)),
-        Decision::End(End::Failed("it broke".to_owned()))
-    );
+    let end = back(stopped(Reach::Beside, failed())).ended(Back::Done);
+    assert_eq!(end, End::Failed("it broke".to_owned()));
 }
 
 #[test]
 fn a_failure_once_a_switch_was_begun_is_a_reversion() {
-    let mut rollout = Rollout::default();
-    rollout.on(Event::Begins(Reach::Live));
-    rollout.on(failed());
-    assert_eq!(rollout.on(Event::Idle), Decision::GoBack);
-    assert_eq!(
-        rollout.on(Event::WentBack(Back::Done)),
-        Decision::End(End::Reverted("it broke".to_owned()))
-    );
+    let end = back(stopped(Reach::Live, failed())).ended(Back::Done);
+    assert_eq!(end, End::Reverted("it broke".to_owned()));
 }
 
 #[test]
 fn an_interrupt_leaves_what_stands_beside_and_takes_back_what_is_live() {
-    let mut beside = Rollout::default();
-    beside.on(Event::Begins(Reach::Beside));
-    assert_eq!(beside.on(Event::Stops(Cause::Interrupted)), Decision::Drain);
-    assert_eq!(
-        beside.on(Event::Idle),
-        Decision::End(End::Interrupted(Traffic::Untouched))
-    );
-
-    let mut live = Rollout::default();
-    live.on(Event::Begins(Reach::Live));
-    live.on(Event::Stops(Cause::Interrupted));
-    assert_eq!(live.on(Event::Idle), Decision::GoBack);
-    assert_eq!(
-        live.on(Event::WentBack(Back::Done)),
-        Decision::End(End::Interrupted(Traffic::MovedBack))
-    );
+    let beside = stopped(Reach::Beside, Cause::Interrupted).at_rest();
+    assert_eq!(beside, AtRest::End(End::Interrupted(Traffic::Untouched)));
+    let live = back(stopped(Reach::Live, Cause::Interrupted)).ended(Back::Done);
+    assert_eq!(live, End::Interrupted(Traffic::MovedBack));
 }
 
 #[test]
 fn a_lost_lock_ends_everything_even_the_way_back() {
-    let mut rollout = Rollout::default();
-    rollout.on(Event::Begins(Reach::Live));
-    rollout.on(failed());
-    rollout.on(Event::Idle);
-    assert_eq!(
-        rollout.on(Event::Stops(Cause::LockLost)),
-        Decision::End(End::LockLost)
-    );
-    assert_eq!(rollout.on(Event::WentBack(Back::Done)), Decision::Halt);
+    let end = back(stopped(Reach::Live, failed())).cut_off(CutOff::LockLost);
+    assert_eq!(end, End::LockLost);
 }
 
 #[test]
 fn a_second_interrupt_on_the_way_back_ends_it_at_once() {
-    let mut rollout = Rollout::default();
-    rollout.on(Event::Begins(Reach::Live));
-    rollout.on(Event::Stops(Cause::Interrupted));
-    rollout.on(Event::Idle);
-    let end = rollout.on(Event::Stops(Cause::Killed));
-    assert_eq!(end, Decision::End(End::Interrupted(Traffic::Unknown)));
+    let end = back(stopped(Reach::Live, Cause::Interrupted)).cut_off(CutOff::Killed);
+    assert_eq!(end, End::Interrupted(Traffic::Unknown));
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
@@ -80,50 +60,78 @@ fn cause() -> impl Strategy<Value = Cause> {
         Just(Cause::Failed("x".to_owned())),
         Just(Cause::Stale("x".to_owned())),
         Just(Cause::Interrupted),
-        Just(Cause::LockLost),
-        Just(Cause::Killed),
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+/// What is told to a rollout on its way forward.
+#[derive(Debug, Clone)]
+enum Told {
+    Begins(Reach),
+    Stops(Cause),
+}
+
+fn told() -> impl Strategy<Value = Told> {
     prop_oneof![
-        4 => Just(Event::Begins(Reach::Beside)),
-        2 => Just(Event::Begins(Reach::Live)),
-        2 => cause().prop_map(Event::Stops),
-        2 => Just(Event::Idle),
-        1 => Just(Event::WentBack(Back::Done)),
-        1 => Just(Event::WentBack(Back::Failed("y".to_owned()))),
+        4 => Just(Told::Begins(Reach::Beside)),
+        2 => Just(Told::Begins(Reach::Live)),
+        2 => cause().prop_map(Told::Stops),
     ]
+}
+
+fn cut_off() -> impl Strategy<Value = Option<CutOff>> {
+    let by = prop_oneof![Just(CutOff::LockLost), Just(CutOff::Killed)];
+    prop::option::weighted(0.3, by)
+}
+
+fn went_back() -> impl Strategy<Value = Back> {
+    prop_oneof![Just(Back::Done), Just(Back::Failed("y".to_owned()))]
 }
 
 proptest! {
     #[test]
-    fn no_sequence_of_events_breaks_the_rules(events in proptest::collection::vec(event(), 1..30)) {
+    fn no_order_of_causes_breaks_the_rules(
+        order in prop::collection::vec(told(), 0..30),
+        forward in cut_off(),
+        on_the_way_back in cut_off(),
+        went in went_back(),
+    ) {
         let mut rollout = Rollout::default();
-        let (mut live, mut stopped, mut over, mut back) = (false, false, false, false);
-        for event in events {
-            let began = matches!(event, Event::Begins(Reach::Live)) && rollout.may_begin();
-            let decision = rollout.on(event.clone());
-            live |= began;
-            stopped |= matches!(event, Event::Stops(_)) || over;
-            prop_assert!(!(over && decision != Decision::Halt), "nothing is decided after the end");
-            prop_assert!(!(stopped && rollout.may_begin()), "nothing begins after a stop");
-            if decision == Decision::GoBack {
-                prop_assert!(!back, "the way back is gone once");
-                back = true;
-            }
-            if let Decision::End(end) = decision {
-                over = true;
-                match end {
-                    End::Done => prop_assert!(!stopped),
-                    End::Failed(_) | End::Stale(_) => prop_assert!(!live),
-                    End::Reverted(_) => prop_assert!(live && back),
-                    End::Stuck { .. } => prop_assert!(back),
-                    End::Interrupted(Traffic::Untouched) => prop_assert!(!live),
-                    End::Interrupted(Traffic::MovedBack) => prop_assert!(back),
-                    End::Interrupted(Traffic::Unknown) => prop_assert!(live),
-                    End::LockLost => prop_assert!(stopped),
+        let mut live = false;
+        let mut first: Option<Cause> = None;
+        for told in order {
+            match told {
+                Told::Begins(reach) if rollout.may_begin() => {
+                    live |= reach == Reach::Live;
+                    rollout.begins(reach);
                 }
+                Told::Begins(_) => prop_assert!(first.is_some(), "only a stop keeps a step from beginning"),
+                Told::Stops(cause) => {
+                    first.get_or_insert(cause.clone());
+                    rollout.stops(cause);
+                    prop_assert!(!rollout.may_begin(), "nothing begins after a stop");
+                }
+            }
+        }
+
+        let (end, back) = match (forward, rollout.clone().at_rest(), on_the_way_back) {
+            (Some(by), _, _) => (rollout.cut_off(by), false),
+            (None, AtRest::End(end), _) => (end, false),
+            (None, AtRest::GoBack(going), Some(by)) => (going.cut_off(by), true),
+            (None, AtRest::GoBack(going), None) => (going.ended(went), true),
+        };
+
+        match end {
+            End::Done => prop_assert!(first.is_none()),
+            End::Failed(_) => prop_assert!(!live && back),
+            End::Stale(_) => prop_assert!(!live && !back),
+            End::Reverted(_) => prop_assert!(live && back),
+            End::Stuck { .. } => prop_assert!(back),
+            End::Interrupted(Traffic::Untouched) => prop_assert!(!live),
+            End::Interrupted(Traffic::MovedBack) => prop_assert!(live && back),
+            End::Interrupted(Traffic::Unknown) => prop_assert!(live),
+            End::LockLost => {
+                let by = if back { on_the_way_back } else { forward };
+                prop_assert_eq!(by, Some(CutOff::LockLost));
             }
         }
     }
