@@ -2,10 +2,14 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use shipit::cli::{self, Cli};
 use shipit::output::Exit;
+
+/// How long what is still under way may take to come to its end when the command is done.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Lines are wrapped for a person at a terminal; in a log they stay whole, so that they can be searched.
 fn report_handler() -> miette::MietteHandler {
@@ -41,7 +45,10 @@ fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    match runtime.block_on(cli::run(cli)) {
+    let result = runtime.block_on(cli::run(cli));
+    // What still blocks (a lock, a file of a network that is gone) keeps nobody from leaving.
+    runtime.shutdown_timeout(LEAVING);
+    match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
             anstream::eprintln!("{:?}", failure.report);

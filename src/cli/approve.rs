@@ -52,18 +52,19 @@ pub(super) async fn approve_and_run(
 pub(super) async fn with_options(
     args: &RunArgs,
     plan: Option<Plan>,
-    call: impl AsyncFnOnce(Options<'_>) -> Result<Outcome, Error>,
+    call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
 ) -> Result<Exit, Failure> {
     let signals = signals::listen();
     let shown = Arc::new(View::new(args.output));
     let sink = Arc::clone(&shown);
     let approved_before = plan.is_some();
-    let approve = |plan: &Plan| approve(plan, args, approved_before);
+    let (output, auto_approve) = (args.output, args.auto_approve);
+    let approve = move |plan: &Plan| approve(plan, output, auto_approve || approved_before);
     let options = Options {
         plan,
         no_way_back: args.no_way_back,
         lock_wait: args.lock_timeout.get(),
-        approve: &approve,
+        approve: Arc::new(approve),
         sink: Arc::new(move |event| sink.show(&event)),
         interrupted: signals.interrupted,
         killed: signals.killed,
@@ -79,13 +80,13 @@ pub(super) async fn with_options(
     Ok(explain::exit(&result.ending))
 }
 
-fn approve(plan: &Plan, args: &RunArgs, approved_before: bool) -> Result<(), Error> {
-    match args.output {
+fn approve(plan: &Plan, output: Format, approved: bool) -> Result<(), Error> {
+    match output {
         Format::Json => {}
         Format::Human => print(&format!("{}\n", view::human(plan))),
         Format::Markdown => print(&view::markdown(plan)),
     }
-    if plan.is_empty() || args.auto_approve || approved_before {
+    if plan.is_empty() || approved {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {

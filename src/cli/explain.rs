@@ -30,6 +30,10 @@ fn advice(error: &Error) -> (Exit, String) {
         Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
         Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),
+        Error::Interrupted => (
+            Exit::Interrupted,
+            "run the command again when it is time".to_owned(),
+        ),
         Error::Stale { .. } => (
             Exit::Stale,
             "make a new plan with `shipit plan --out FILE`".to_owned(),

@@ -1,7 +1,9 @@
-//! Ctrl-C and SIGTERM: once to stop cleanly, twice to stop now.
+//! Ctrl-C and SIGTERM: once to stop cleanly, twice to stop now, three times to end the process whatever it does.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::output::Exit;
 
 /// What the signals call off.
 pub(super) struct Signals {
@@ -25,16 +27,28 @@ pub(super) fn listen() -> Signals {
         ) else {
             return;
         };
-        for token in [once, twice] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+        for (token, next) in [
+            (once, "stopping; once more to stop at once"),
+            (
+                twice,
+                "stopping at once; once more to end this process where it stands",
+            ),
+        ] {
+            one_of(&mut interrupt, &mut terminate).await;
             if !token.is_cancelled() {
-                anstream::eprintln!("stopping; once more to stop at once");
+                anstream::eprintln!("{next}");
             }
             token.cancel();
         }
+        one_of(&mut interrupt, &mut terminate).await;
+        std::process::exit(Exit::Interrupted.code().into());
     });
     signals
+}
+
+async fn one_of(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }

@@ -57,6 +57,9 @@ pub enum Error {
         /// What to do instead.
         help: String,
     },
+    /// A person asked to stop before a plan was carried out.
+    #[error("interrupted before a plan was carried out")]
+    Interrupted,
     /// Nobody said yes.
     #[error("{what}")]
     NotApproved {

@@ -1,5 +1,6 @@
 //! Carrying a plan out under the lock, and writing down what came of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,8 +23,11 @@ use crate::port::store::Lease;
 use crate::rollout::record::{Ended, adopt, record};
 use crate::rollout::{End, Traffic};
 
+/// Says whether a plan is to be carried out. May ask a person, and take its time.
+pub type Approve = Arc<dyn Fn(&Plan) -> Result<(), Error> + Send + Sync>;
+
 /// How a run is made.
-pub struct Options<'a> {
+pub struct Options {
     /// A plan that somebody approved before; without it one is drawn and shown to `approve`.
     pub plan: Option<Plan>,
     /// Whether a plan may be carried out that has no way back.
@@ -31,7 +35,7 @@ pub struct Options<'a> {
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
     /// Says whether the plan is to be carried out.
-    pub approve: &'a (dyn Fn(&Plan) -> Result<(), Error> + Send + Sync),
+    pub approve: Approve,
     /// Where events go.
     pub sink: Sink,
     /// Called off when a person asks to stop.
@@ -41,57 +45,131 @@ pub struct Options<'a> {
 }
 
 /// Draws or takes a plan, has it approved, and carries it out.
-pub async fn run(
+pub async fn run(session: &Session, wanted: &Wanted, options: Options) -> Result<Outcome, Error> {
+    let actor = actor();
+    let taking = take_lock(session, wanted, &actor, options.lock_wait);
+    let lease = unless_interrupted(&options.interrupted, taking).await?;
+    // Large: it has all of a run in it.
+    let result = Box::pin(locked(session, wanted, options, &actor, lease.as_ref())).await;
+    // The result counts; a lock that cannot be given back is taken over from a dead holder.
+    let _ = lease.release().await;
+    result
+}
+
+async fn take_lock(
     session: &Session,
     wanted: &Wanted,
-    options: Options<'_>,
-) -> Result<Outcome, Error> {
-    let actor = actor();
+    actor: &Actor,
+    wait: Duration,
+) -> Result<Box<dyn Lease>, Error> {
     let environment = &session.environment;
     let fence = session.ports.engine.observe(&session.scope()).await?.fence;
     let words = wanted.words();
     let lease = session
         .ports
         .store
-        .lock(environment, &actor, &words, fence, options.lock_wait)
+        .lock(environment, actor, &words, fence, wait)
         .await?;
-    let result = locked(session, wanted, options, &actor, lease.as_ref()).await;
-    // The result counts; a lock that cannot be given back is taken over from a dead holder.
-    let _ = lease.release().await;
-    result
+    Ok(lease)
+}
+
+/// What is done before a plan is carried out leaves nothing behind: whoever asks to stop is obeyed at once.
+async fn unless_interrupted<T>(
+    interrupted: &CancellationToken,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(Error::Interrupted),
+        result = work => result,
+    }
 }
 
 async fn locked(
     session: &Session,
     wanted: &Wanted,
-    options: Options<'_>,
+    options: Options,
     actor: &Actor,
     lease: &dyn Lease,
 ) -> Result<Outcome, Error> {
-    let state = known_state(session, actor).await?;
-    // What has come due is done before a plan is drawn. One that was drawn before is for the world as it was.
-    if let (None, Some(lineage)) = (&options.plan, &state.lineage) {
-        let (scope, fence) = (session.scope(), lease.fence());
-        let permit = Permit {
-            scope,
-            lineage: lineage.clone(),
-            fence,
-            actor: actor.clone(),
-        };
-        tidy(session, &permit, &options.sink).await?;
+    let Options {
+        plan,
+        no_way_back,
+        approve,
+        sink,
+        interrupted,
+        killed,
+        ..
+    } = options;
+    let stops = stops(lease, interrupted.clone(), killed);
+    let prepared = unless_interrupted(&interrupted, async {
+        let state = known_state(session, actor).await?;
+        let plan = decide(session, wanted, plan, &state, (actor, lease.fence()), &sink).await?;
+        may_be_carried_out(&plan, no_way_back)?;
+        approved(approve, &plan).await?;
+        Ok((plan, state))
+    });
+    let (plan, state) = prepared.await?;
+    if plan.is_empty() {
+        return outcome(session, Ending::NoChanges, &plan, &state, None).await;
     }
-    let plan = match options.plan {
-        Some(plan) => {
-            still_true(session, &plan, &state).await?;
-            plan
-        }
-        None => draw_with(session, wanted, &state).await?,
+
+    let lineage = state
+        .lineage
+        .clone()
+        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let job = Job {
+        plan: plan.clone(),
+        ports: session.ports.clone(),
+        permit: permit(session, actor, lineage.clone(), lease.fence()),
+        root: session.root.clone(),
+        stops,
+        sink: sink.clone(),
     };
-    let faults = plan::verify(&plan);
+    let finished = execute::execute(job).await;
+    let state = State {
+        lineage: Some(lineage),
+        ..state
+    };
+    write_down(session, &plan, &finished, actor, lease, &state, &sink).await
+}
+
+fn permit(session: &Session, actor: &Actor, lineage: String, fence: u64) -> Permit {
+    Permit {
+        scope: session.scope(),
+        lineage,
+        fence,
+        actor: actor.clone(),
+    }
+}
+
+/// The plan that is to be carried out. What has come due is done before one is drawn; one that was drawn before is for
+/// the world as it was.
+async fn decide(
+    session: &Session,
+    wanted: &Wanted,
+    given: Option<Plan>,
+    state: &State,
+    (actor, fence): (&Actor, u64),
+    sink: &Sink,
+) -> Result<Plan, Error> {
+    if let Some(plan) = given {
+        still_true(session, &plan, state).await?;
+        return Ok(plan);
+    }
+    if let Some(lineage) = &state.lineage {
+        let permit = permit(session, actor, lineage.clone(), fence);
+        tidy(session, &permit, sink).await?;
+    }
+    draw_with(session, wanted, state).await
+}
+
+fn may_be_carried_out(plan: &Plan, no_way_back: bool) -> Result<(), Error> {
+    let faults = plan::verify(plan);
     if !faults.is_empty() {
         return Err(Error::Faulty(faults));
     }
-    if !plan.no_way_back.is_empty() && !options.no_way_back {
+    if !plan.no_way_back.is_empty() && !no_way_back {
         return Err(crate::policy::Refusal {
             what: format!(
                 "there would be no way back: {}",
@@ -101,44 +179,19 @@ async fn locked(
         }
         .into());
     }
-    (options.approve)(&plan)?;
-    if plan.is_empty() {
-        return outcome(session, Ending::NoChanges, &plan, &state, None).await;
-    }
-    let lineage = state
-        .lineage
-        .clone()
-        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let permit = Permit {
-        scope: session.scope(),
-        lineage: lineage.clone(),
-        fence: lease.fence(),
-        actor: actor.clone(),
-    };
-    let stops = stops(lease, options.interrupted, options.killed);
-    let job = Job {
-        plan: plan.clone(),
-        ports: session.ports.clone(),
-        permit,
-        root: session.root.clone(),
-        stops,
-        sink: options.sink.clone(),
-    };
-    let finished = execute::execute(job).await;
-    let state = State {
-        lineage: Some(lineage),
-        ..state
-    };
-    write_down(
-        session,
-        &plan,
-        &finished,
-        actor,
-        lease,
-        &state,
-        &options.sink,
-    )
-    .await
+    Ok(())
+}
+
+/// Whoever is asked may think for long: a signal is heard meanwhile.
+async fn approved(approve: Approve, plan: &Plan) -> Result<(), Error> {
+    let plan = plan.clone();
+    let asked = tokio::task::spawn_blocking(move || approve(&plan)).await;
+    asked.unwrap_or_else(|panic| {
+        Err(Error::NotApproved {
+            what: format!("the plan could not be shown: {panic}"),
+            help: "run the command again".to_owned(),
+        })
+    })
 }
 
 /// Does what has come due since the last run, on an engine that does nothing by itself.
