@@ -1,6 +1,8 @@
 //! Two runs never mix.
 
-use crate::support::{World, finish, until};
+use rustix::process::Signal;
+
+use crate::support::{World, finish, signal, until};
 
 /// A world whose next apply builds until a file is there.
 fn slow_build() -> World {
@@ -64,6 +66,70 @@ fn a_run_that_lost_its_lock_stops_before_its_next_effect() {
     world.put("go", "");
     world.apply().code(0);
     assert_eq!(world.get(), "v2");
+}
+
+/// A world whose next apply waits in a check before its switch until a file is there.
+fn slow_check() -> World {
+    let mut world = World::live();
+    world.message("v2");
+    world.put(
+        "gate.sh",
+        "touch checking; while [ ! -e go ]; do sleep 0.02; done",
+    );
+    world.staging = vec![
+        "promotion: {before: [{run: {command: [sh, gate.sh], timeout: 5m}}], probe: {linger: 50ms}}"
+            .to_owned(),
+    ];
+    world
+}
+
+#[test]
+fn a_run_that_was_stopped_while_another_took_over_ends_by_itself_and_changes_nothing() {
+    let world = slow_check();
+    let first = world.start_apply();
+    until("the first checks", || world.file("checking").exists());
+    signal(first.id(), Signal::STOP);
+    world.run(&["unlock", "--env", "staging"]).code(0);
+    world.put("go", "");
+    world.message("v3");
+    world.apply().code(0).says("Done");
+    let history = world.history();
+
+    signal(first.id(), Signal::CONT);
+
+    finish(first).code(4).says("another run has the lock");
+    assert_eq!(world.get(), "v3");
+    assert_eq!(world.history(), history);
+}
+
+#[test]
+fn a_signal_is_obeyed_while_a_lock_is_waited_for() {
+    let world = slow_build();
+    let first = world.start_apply();
+    until("the first builds", || world.file("building").exists());
+    let waiting = world.start(&[
+        "apply",
+        "--env",
+        "staging",
+        "--auto-approve",
+        "--lock-timeout",
+        "10m",
+    ]);
+    until("the second listens", || listens(waiting.id(), Signal::TERM));
+    signal(waiting.id(), Signal::TERM);
+    finish(waiting)
+        .code(130)
+        .says("interrupted before a plan was carried out");
+    world.put("go", "");
+    finish(first).code(0);
+}
+
+/// Whether a process has said what it does about a signal: see `proc_pid_status(5)`.
+fn listens(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.unwrap_or(0) & (1 << (signal.as_raw() - 1)) != 0
 }
 
 #[test]
