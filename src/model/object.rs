@@ -1,13 +1,14 @@
-//! Kubernetes objects as plain data: their keys, their manifests, and renaming with all references.
+//! Kubernetes objects as plain data: their manifests, and renaming with all references.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use crate::model::ContentHash;
+use crate::model::object_name::{
+    NameError, check_api_version, check_kind, check_name, check_namespace,
+};
 use crate::model::plan::Change;
+use crate::model::{ContentHash, ObjectKey, group_of};
 
 /// Stands in a manifest for the image of a service, until the image is known: `image://web`.
 pub const IMAGE: &str = "image://";
@@ -37,104 +38,6 @@ pub mod mark {
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
 }
 
-/// Names one object of a cluster: `apps/v1/Deployment/shop-green/web`.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(try_from = "String", into = "String")]
-pub struct ObjectKey {
-    /// `v1`, `apps/v1`.
-    pub api_version: String,
-    /// `Deployment`.
-    pub kind: String,
-    /// None for what belongs to no namespace.
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// The group: empty for the core group.
-    #[must_use]
-    pub fn group(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group)
-    }
-
-    /// The version within the group.
-    #[must_use]
-    pub fn version(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or(&self.api_version, |(_, version)| version)
-    }
-
-    /// Kind and name, for a reader who knows the namespace: `Deployment/web`.
-    #[must_use]
-    pub fn short(&self) -> String {
-        format!("{}/{}", self.kind, self.name)
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            api_version,
-            kind,
-            namespace,
-            name,
-        } = self;
-        match namespace {
-            Some(namespace) => write!(f, "{api_version}/{kind}/{namespace}/{name}"),
-            None => write!(f, "{api_version}/{kind}//{name}"),
-        }
-    }
-}
-
-/// Why a text is not an object's key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not an object: it is written `GROUP/VERSION/KIND/NAMESPACE/NAME`, with an empty namespace for none"
-)]
-pub struct ObjectKeyError(String);
-
-impl FromStr for ObjectKey {
-    type Err = ObjectKeyError;
-    fn from_str(text: &str) -> Result<Self, ObjectKeyError> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let (api_version, rest) = match parts[..] {
-            [version, ref rest @ ..] if rest.len() == 3 => (version.to_owned(), rest),
-            [group, version, ref rest @ ..] if rest.len() == 3 => {
-                (format!("{group}/{version}"), rest)
-            }
-            _ => return Err(ObjectKeyError(text.to_owned())),
-        };
-        if api_version.is_empty() || rest[0].is_empty() || rest[2].is_empty() {
-            return Err(ObjectKeyError(text.to_owned()));
-        }
-        Ok(Self {
-            api_version,
-            kind: rest[0].to_owned(),
-            namespace: (!rest[1].is_empty()).then(|| rest[1].to_owned()),
-            name: rest[2].to_owned(),
-        })
-    }
-}
-
-impl TryFrom<String> for ObjectKey {
-    type Error = ObjectKeyError;
-    fn try_from(text: String) -> Result<Self, ObjectKeyError> {
-        text.parse()
-    }
-}
-
-impl From<ObjectKey> for String {
-    fn from(key: ObjectKey) -> Self {
-        key.to_string()
-    }
-}
-
 /// An object as it should be: what is sent to the server, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
@@ -148,19 +51,32 @@ pub struct ManifestError(pub String);
 impl TryFrom<Value> for Manifest {
     type Error = ManifestError;
     fn try_from(body: Value) -> Result<Self, ManifestError> {
-        for path in ["/apiVersion", "/kind", "/metadata/name"] {
-            match body.pointer(path) {
-                Some(Value::String(text)) if !text.is_empty() => {}
-                _ => {
-                    return Err(ManifestError(format!(
-                        "it has no `{}`",
-                        path[1..].replace('/', ".")
-                    )));
-                }
-            }
+        let (api_version, kind) = (text(&body, "/apiVersion")?, text(&body, "/kind")?);
+        let name = text(&body, "/metadata/name")?;
+        let namespace = body.pointer("/metadata/namespace");
+
+        let wrong = |error: NameError| ManifestError(error.to_string());
+        check_api_version(api_version).map_err(wrong)?;
+        check_kind(kind).map_err(wrong)?;
+        // The release's number is not known yet; it is one digit or more.
+        let numbered = name.replace(RELEASE, "0");
+        check_name(group_of(api_version), kind, &numbered).map_err(wrong)?;
+        match namespace {
+            None | Some(Value::Null) => {}
+            Some(Value::String(namespace)) => check_namespace(namespace).map_err(wrong)?,
+            Some(_) => return Err(ManifestError("its namespace is not a text".to_owned())),
         }
         Ok(Self(body))
     }
+}
+
+/// A text that every object has.
+fn text<'a>(body: &'a Value, path: &str) -> Result<&'a str, ManifestError> {
+    let missing = || format!("it has no `{}`", path[1..].replace('/', "."));
+    let found = body.pointer(path).and_then(Value::as_str);
+    found
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| ManifestError(missing()))
 }
 
 impl From<Manifest> for Value {
@@ -500,20 +416,6 @@ pub struct Drift {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn a_key_reads_back() {
-        for text in [
-            "apps/v1/Deployment/shop/web",
-            "v1/Namespace//shop",
-            "v1/Secret/a/b",
-        ] {
-            assert_eq!(text.parse::<ObjectKey>().expect(text).to_string(), text);
-        }
-        for bad in ["", "v1/Pod/a", "a/b/c/d/e/f", "v1//a/b", "v1/Pod/a/"] {
-            assert!(bad.parse::<ObjectKey>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_rename_holds_for_every_reference() {
