@@ -111,6 +111,12 @@ async fn locked(
     });
     let (plan, state) = prepared.await?;
     if plan.is_empty() {
+        if plan.intent == Intent::Destroy {
+            let lineage = state.lineage.clone().unwrap_or_default();
+            let permit = permit(session, actor, lineage, lease.fence());
+            // A run that was killed at its very end may have left what the engine keeps for itself.
+            session.ports.engine.clear(&permit).await?;
+        }
         return outcome(session, Ending::NoChanges, &plan, &state, None).await;
     }
 

@@ -4,7 +4,7 @@
 //! succeeds. Every change is made under a [`Permit`]; an engine refuses a permit whose fencing number is
 //! lower than the highest it has seen, so that a run that lost its lock has no further effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::model::facts::Facts;
+use crate::model::kind::KindScopes;
 use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
 use crate::model::plan::PlaceMode;
@@ -297,6 +298,15 @@ pub trait Engine: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Where the objects of kinds are, by `apiVersion` and kind; a kind that is not known is left out.
+    async fn kind_scopes(
+        &self,
+        kinds: &BTreeSet<(String, String)>,
+    ) -> Result<KindScopes, EngineError> {
+        let _ = kinds;
+        Ok(KindScopes::default())
+    }
+
     /// Makes an object what it should be, and waits until it can be used. `expects`: the fingerprint of what must
     /// be there now; none: nothing.
     async fn apply(
@@ -338,6 +348,12 @@ pub trait Engine: Send + Sync {
     async fn tidy(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
         let _ = permit;
         Ok(Vec::new())
+    }
+
+    /// Takes away what the engine keeps for itself about an environment in which nothing is left.
+    async fn clear(&self, permit: &Permit) -> Result<(), EngineError> {
+        let _ = permit;
+        Ok(())
     }
 
     /// Why a release in a slot could not be started again as it stands, if traffic had to go back to it.

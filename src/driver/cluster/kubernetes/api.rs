@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::connect::{ClusterLogin, Connected};
-use crate::model::{ObjectKey, chain};
+use crate::model::{ObjectKey, chain, group_of};
 use crate::port::engine::EngineError;
 use crate::port::pause;
 
@@ -37,10 +37,9 @@ const BODY_LIMIT: usize = 800 << 20;
 const OBJECT_LIMIT: usize = 8 << 20;
 const LINE_LIMIT: usize = 64 << 10;
 
-/// A kind as the server serves it.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+/// A kind as the server serves it. As with an object's key, the version only says how it is asked for: a group's kind
+/// is one kind.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[allow(clippy::struct_field_names)] // it is the API's own word for this field
 pub(super) struct Kind {
     pub api_version: String,
@@ -301,10 +300,9 @@ impl Api {
         if let Some(Some(known)) = known {
             return Ok(Some(known));
         }
-        let path = if api_version.contains('/') {
-            format!("/apis/{api_version}")
-        } else {
-            format!("/api/{api_version}")
+        let path = match api_version.split_once('/') {
+            Some((group, version)) => format!("/apis/{}/{}", encode(group), encode(version)),
+            None => format!("/api/{}", encode(api_version)),
         };
         let list = match self.call(Method::GET, &path, None).await {
             Err(fault) if fault.is(StatusCode::NOT_FOUND) => return Ok(None),
@@ -327,6 +325,26 @@ impl Api {
             kinds.insert((api_version.to_owned(), name), Some(found));
         }
         Ok(kinds.get(&name).cloned().flatten())
+    }
+
+    /// A kind in whatever version the server prefers; none when it serves no such kind.
+    pub async fn serving(&self, group: &str, kind: &str) -> Result<Option<Kind>, Fault> {
+        if group.is_empty() {
+            return self.kind("v1", kind).await;
+        }
+        let path = format!("/apis/{}", encode(group));
+        let found = match self.call(Method::GET, &path, None).await {
+            Err(fault) if fault.is(StatusCode::NOT_FOUND) => return Ok(None),
+            other => other?,
+        };
+        let all = found["versions"].as_array().into_iter().flatten();
+        for version in [&found["preferredVersion"]].into_iter().chain(all) {
+            let name = version["groupVersion"].as_str().unwrap_or_default();
+            if let Some(kind) = self.kind(name, kind).await? {
+                return Ok(Some(kind));
+            }
+        }
+        Ok(None)
     }
 
     /// Asks anew which kinds there are: a definition was made.
@@ -526,9 +544,10 @@ impl Api {
         since: &str,
     ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, Fault>> + Send + use<>, Fault> {
         let path = format!(
-            "{}?watch=1&{}&resourceVersion={since}&timeoutSeconds=120",
+            "{}?watch=1&{}&resourceVersion={}&timeoutSeconds=120",
             kind.path(namespace, None),
-            selector.query()
+            selector.query(),
+            encode(since)
         );
         let lines = self.stream(&path, OBJECT_LIMIT).await?;
         Ok(lines.map(|line| {
@@ -661,7 +680,7 @@ fn bytes(body: &Value) -> Vec<u8> {
     serde_json::to_vec(body).unwrap_or_default()
 }
 
-/// A text as it may stand in a query.
+/// A text as it may stand in a query, or as one segment of a path.
 pub(super) fn encode(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
@@ -675,28 +694,51 @@ pub(super) fn encode(text: &str) -> String {
     out
 }
 
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Kind {}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kind {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.group(), &self.kind).cmp(&(other.group(), &other.kind))
+    }
+}
+
 impl Kind {
+    /// The path of an object, or of all objects of the kind. Every segment that comes from outside is encoded here.
     pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
         let root = if self.api_version.contains('/') {
             "/apis"
         } else {
             "/api"
         };
-        let mut path = format!("{root}/{}", self.api_version);
-        if let Some(namespace) = namespace.filter(|_| self.namespaced) {
-            path = format!("{path}/namespaces/{namespace}");
+        let mut path = root.to_owned();
+        let namespace = namespace.filter(|_| self.namespaced);
+        let namespace = namespace.into_iter().flat_map(|name| ["namespaces", name]);
+        let version = self.api_version.split('/');
+        for segment in version.chain(namespace).chain([&*self.plural]).chain(name) {
+            path = format!("{path}/{}", encode(segment));
         }
-        path = format!("{path}/{}", self.plural);
-        match name {
-            Some(name) => format!("{path}/{name}"),
-            None => path,
-        }
+        path
     }
 
     pub fn group(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group)
+        group_of(&self.api_version)
+    }
+
+    /// Whether an object is of this kind, in whatever version.
+    pub fn is_of(&self, key: &ObjectKey) -> bool {
+        self.group() == key.group() && self.kind == key.kind
     }
 }
 

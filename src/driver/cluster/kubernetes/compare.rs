@@ -45,7 +45,7 @@ pub fn compare(wanted: &Value, live: &Value) -> Verdict {
 }
 
 /// Our entry in the server's record of who owns what.
-fn owned(live: &Value) -> Option<&Value> {
+pub(super) fn owned(live: &Value) -> Option<&Value> {
     let entries = live.pointer("/metadata/managedFields")?.as_array()?;
     entries.iter().find(|entry| {
         entry["manager"] == MANAGER

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, encode};
 use crate::driver::cluster::kubernetes::look::of_scope;
 use crate::driver::cluster::kubernetes::{KubernetesEngine, slots};
 use crate::model::object::mark;
@@ -123,8 +123,9 @@ pub(super) fn path(
 ) -> String {
     let text = |name: &str| pod["metadata"][name].as_str().unwrap_or_default();
     format!(
-        "/api/v1/namespaces/{}/pods/{}/log?container={container}&tailLines={tail}&follow={follow}&previous={previous}",
-        text("namespace"),
-        text("name"),
+        "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines={tail}&follow={follow}&previous={previous}",
+        encode(text("namespace")),
+        encode(text("name")),
+        encode(container),
     )
 }

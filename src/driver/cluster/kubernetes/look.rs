@@ -1,131 +1,27 @@
-//! Looking at an environment: one LIST per kind and namespace, all of them side by side, each object held against
-//! what it should be as its page arrives. Only what cannot be told from the object itself is asked by a dry run.
+//! Looking at an environment: its record, its pods and its objects ([`list`]), and what each of them means. Only what
+//! cannot be told from an object itself is asked by a dry run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare};
-use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, hide, shared};
-use crate::driver::cluster::kubernetes::ready::{Ready, instance, ready, trouble};
+use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare, owned};
+use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
+use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
+use crate::driver::cluster::kubernetes::owner::manager;
+use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
 use crate::driver::cluster::kubernetes::record::{Placed, Read, Record, Records, Workloads};
 use crate::driver::cluster::kubernetes::send::{Decision, decide, said};
-use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, Settings};
+use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine};
 use crate::model::facts::{Facts, HealthState, SlotFacts, Verdict, WorkloadFacts};
 use crate::model::object::{Drift, ObjectFacts, ObjectState, mark};
+use crate::model::plan::Change;
 use crate::model::route::Route;
 use crate::model::{Fingerprint, Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::{EngineError, Scope};
-
-/// What one object turned out to be.
-#[derive(Debug, Clone)]
-pub(super) struct Item {
-    /// The object, unless it is certainly as it should be.
-    pub live: Option<Value>,
-    pub ready: Ready,
-}
-
-/// What was found.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// What is expected, and is there.
-    pub known: BTreeMap<ObjectKey, Item>,
-    /// What is ours and not expected.
-    pub strange: BTreeMap<ObjectKey, Value>,
-}
-
-/// What is held against the objects that come.
-pub(super) struct Expected<'a> {
-    pub objects: BTreeMap<ObjectKey, Value>,
-    /// Objects whose right content is only known once all of them are seen.
-    pub whole: BTreeSet<ObjectKey>,
-    /// Whether what is not expected is kept.
-    pub strangers: bool,
-    pub key: &'a Key,
-}
-
-/// Lists kinds by label, and holds each object against what is expected.
-pub(super) async fn list(
-    api: &Api,
-    settings: &Settings,
-    kinds: &BTreeSet<Kind>,
-    namespaces: &[&str],
-    selector: &Selector,
-    expected: &Expected<'_>,
-) -> Result<Found, Fault> {
-    let found = Mutex::new(Found::default());
-    let places = kinds.iter().flat_map(|kind| {
-        let namespaces: Vec<Option<&str>> = if kind.namespaced {
-            namespaces.iter().map(|name| Some(*name)).collect()
-        } else {
-            vec![None]
-        };
-        namespaces
-            .into_iter()
-            .map(move |namespace| (kind, namespace))
-    });
-    let lists = places.map(|(kind, namespace)| {
-        let found = &found;
-        async move {
-            let take = |object: Value| sort_in(object, settings, expected, found);
-            match api.list(kind, namespace, selector, take).await {
-                // A kind whose definition is gone has no objects.
-                Err(fault) if fault.is(http::StatusCode::NOT_FOUND) => Ok(()),
-                other => other.map(drop),
-            }
-        }
-    });
-    try_join_all(lists).await?;
-    Ok(found
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner))
-}
-
-fn sort_in(mut object: Value, settings: &Settings, expected: &Expected<'_>, found: &Mutex<Found>) {
-    let Some(key) = key_of(&object) else { return };
-    // What a controller made for another object of ours is that controller's.
-    let is_made = object["metadata"]["ownerReferences"]
-        .as_array()
-        .is_some_and(|owners| !owners.is_empty());
-    hide(&mut object, expected.key);
-    let mut found = found
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(wanted) = expected.objects.get(&key) {
-        let item = Item {
-            ready: ready(&object, &settings.rules),
-            live: (compare(wanted, &object) == Compared::Ask).then_some(object),
-        };
-        found.known.insert(key, item);
-    } else if expected.whole.contains(&key) {
-        let item = Item {
-            ready: Ready::Yes,
-            live: Some(object),
-        };
-        found.known.insert(key, item);
-    } else if expected.strangers && !is_made {
-        found.strange.insert(key, object);
-    }
-}
-
-pub(super) fn key_of(object: &Value) -> Option<ObjectKey> {
-    let text = |path: &str| {
-        object
-            .pointer(path)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    Some(ObjectKey {
-        api_version: text("/apiVersion")?,
-        kind: text("/kind")?,
-        namespace: text("/metadata/namespace"),
-        name: text("/metadata/name")?,
-    })
-}
 
 /// The slots of an environment as they were written down.
 pub(super) async fn slots(
@@ -214,7 +110,6 @@ async fn look(
     let (read, wanted_kinds) = tokio::join!(records.read(), wanted_kinds);
     let (read, (wanted_kinds, missing)) = (read?, wanted_kinds?);
     let record = &read.record;
-    let namespaces = records.namespaces.all();
     let pods = pods(engine, api, records.scope, record);
     let is_known =
         !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
@@ -249,24 +144,21 @@ async fn look(
     for manifest in wanted.unwrap_or_default() {
         objects.insert(manifest.key(), shared(manifest, &set).into());
     }
-    let mut kinds = record.kinds.clone();
-    kinds.extend(wanted_kinds);
+    let mut kinds = wanted_kinds;
+    kinds.extend(record.kinds.iter().cloned());
     let expected = Expected {
         objects,
         whole,
         strangers: wanted.is_some(),
         key: &key,
     };
-    let selector = Selector::Labels(format!("{}={set}", mark::PART_OF));
-    let found = list(
-        api,
-        &engine.settings,
-        &kinds,
-        &namespaces,
-        &selector,
-        &expected,
-    )
-    .await?;
+    let search = Search {
+        kinds: &kinds,
+        namespaces: records.namespaces.all(),
+        elsewhere: &record.elsewhere,
+        selector: Selector::Labels(format!("{}={set}", mark::PART_OF)),
+    };
+    let found = list(api, &engine.settings, &search, &expected).await?;
     Ok((
         Look {
             read,
@@ -550,7 +442,7 @@ pub(super) async fn drift(
                 let origin = Some(reason);
                 let field = "(made anew)".to_owned();
                 (
-                    vec![crate::model::plan::Change {
+                    vec![Change {
                         field,
                         before: None,
                         after: None,
@@ -711,7 +603,10 @@ async fn against(
     let key = sent.key();
     let (state, changes, conflicts) =
         match decide(api, engine.settings.conflict, sent.body(), live).await? {
-            Decision::Same => return Ok(plain(key, ObjectState::Same)),
+            Decision::Same => match unrecorded(sent, live) {
+                None => return Ok(plain(key, ObjectState::Same)),
+                Some(change) => (ObjectState::Differs, vec![change], Vec::new()),
+            },
             Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
             Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
         };
@@ -723,6 +618,20 @@ async fn against(
         changes,
         before: before(live),
         conflicts,
+    })
+}
+
+/// What applying would change although every field is as it should be: in which version, and whether at all, the
+/// server has it recorded that the fields are ours. By that record an object is known as ours.
+fn unrecorded(sent: &Manifest, live: &Value) -> Option<Change> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let before = owned(live).and_then(|entry| text(&entry["apiVersion"]));
+    let after = text(&sent.body()["apiVersion"]);
+    (before != after).then(|| Change {
+        field: "apiVersion".to_owned(),
+        before,
+        after,
+        origin: None,
     })
 }
 
@@ -762,35 +671,4 @@ async fn unlisted(
             manager: manager(&live),
         },
     ))
-}
-
-/// Who manages an object that is not ours.
-pub(super) fn manager(live: &Value) -> String {
-    let labels = &live["metadata"]["labels"];
-    if let Some(project) = labels[mark::PROJECT].as_str() {
-        return format!(
-            "shipit, for {project}/{}",
-            labels[mark::ENVIRONMENT].as_str().unwrap_or_default()
-        );
-    }
-    for name in [
-        "app.kubernetes.io/managed-by",
-        "kustomize.toolkit.fluxcd.io/name",
-        "argocd.argoproj.io/instance",
-    ] {
-        if let Some(tool) = labels[name].as_str() {
-            return tool.to_owned();
-        }
-    }
-    let entries = live
-        .pointer("/metadata/managedFields")
-        .and_then(Value::as_array);
-    let first = entries
-        .into_iter()
-        .flatten()
-        .find(|entry| entry.get("subresource").is_none());
-    first
-        .and_then(|entry| entry["manager"].as_str())
-        .unwrap_or("nobody that the server knows")
-        .to_owned()
 }

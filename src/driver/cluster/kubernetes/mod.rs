@@ -8,12 +8,15 @@
 mod api;
 pub mod compare;
 mod connect;
+mod definition;
 mod diagnose;
 mod doctor;
 mod finish;
+mod list;
 mod logs;
 mod look;
 mod own;
+mod owner;
 pub mod ready;
 mod record;
 mod send;
@@ -22,18 +25,20 @@ pub mod store;
 mod traffic;
 mod wait;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault};
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::record::{Read, Records};
 use crate::model::facts::Facts;
+use crate::model::kind::{GroupKind, KindScope, KindScopes};
 use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
@@ -78,6 +83,8 @@ pub struct Settings {
 pub struct KubernetesEngine {
     settings: Settings,
     api: OnceCell<Arc<Api>>,
+    /// The record as this process wrote it last: who writes next begins there, and not with what it read before.
+    newest: Mutex<Option<(Scope, Read)>>,
 }
 
 /// How often a record is read again when somebody else wrote it in between.
@@ -90,6 +97,7 @@ impl KubernetesEngine {
         Self {
             settings,
             api: OnceCell::new(),
+            newest: Mutex::default(),
         }
     }
 
@@ -181,10 +189,16 @@ impl KubernetesEngine {
         change: impl Fn(&mut record::Record),
     ) -> Result<(), EngineError> {
         let records = self.records(api, &permit.scope);
+        // One after the other: steps side by side would only undo each other's tries.
+        let mut newest = self.newest.lock().await;
+        if let Some((_, known)) = newest.take().filter(|(scope, _)| *scope == permit.scope) {
+            *read = known;
+        }
         for _ in 0..TRIES {
             let before = read.record.clone();
             change(&mut read.record);
             if read.record == before {
+                *newest = Some((permit.scope.clone(), read.clone()));
                 return Ok(());
             }
             read.record.changed_at = Some(Timestamp::now());
@@ -192,6 +206,7 @@ impl KubernetesEngine {
             if written
                 .map_err(|fault| fault.while_(format!("writing the record of {}", permit.scope)))?
             {
+                *newest = Some((permit.scope.clone(), read.clone()));
                 return Ok(());
             }
             *read = self.enter(api, permit).await?;
@@ -202,6 +217,34 @@ impl KubernetesEngine {
             reason: "somebody else writes it all the time".to_owned(),
         })
     }
+}
+
+/// Where the objects of kinds are, by the server's own account of what it serves.
+async fn kind_scopes(
+    api: &Api,
+    kinds: &BTreeSet<(String, String)>,
+) -> Result<KindScopes, EngineError> {
+    let asked = kinds.iter().map(|(version, kind)| async move {
+        let found = api.kind(version, kind).await;
+        found.map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))
+    });
+    let found = try_join_all(asked).await?;
+    let scopes = found.into_iter().flatten().map(|kind| {
+        let scope = if kind.namespaced {
+            KindScope::Namespaced
+        } else {
+            KindScope::Cluster
+        };
+        let group = kind.group().to_owned();
+        (
+            GroupKind {
+                group,
+                kind: kind.kind,
+            },
+            scope,
+        )
+    });
+    Ok(scopes.collect())
 }
 
 #[async_trait]
@@ -224,6 +267,17 @@ impl Engine for KubernetesEngine {
         wanted: &[Manifest],
     ) -> Result<Vec<ObjectFacts>, EngineError> {
         Ok(look::survey(self, scope, Some(wanted)).await?.1)
+    }
+
+    async fn kind_scopes(
+        &self,
+        kinds: &BTreeSet<(String, String)>,
+    ) -> Result<KindScopes, EngineError> {
+        // A cluster that is not there yet knows none.
+        match self.try_api().await? {
+            Some(api) => kind_scopes(api, kinds).await,
+            None => Ok(KindScopes::default()),
+        }
     }
 
     async fn route(
@@ -314,6 +368,13 @@ impl Engine for KubernetesEngine {
         match self.try_api().await? {
             Some(_) => slots::tidy(self, permit).await,
             None => Ok(Vec::new()),
+        }
+    }
+
+    async fn clear(&self, permit: &Permit) -> Result<(), EngineError> {
+        match self.try_api().await? {
+            Some(api) => own::clear(self, api, permit).await,
+            None => Ok(()),
         }
     }
 

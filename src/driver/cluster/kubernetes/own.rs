@@ -1,18 +1,21 @@
 //! The environment's own objects: those that belong to no slot.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
+use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready};
 use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::traffic::last_manager;
 use crate::driver::cluster::kubernetes::wait;
+use crate::driver::cluster::kubernetes::{KubernetesEngine, definition};
 use crate::model::object::mark;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey};
 use crate::port::Progress;
@@ -76,7 +79,7 @@ pub(super) async fn apply(
                 reason: format!(
                     "{} is there and belongs to {}",
                     said(&key),
-                    look::manager(live)
+                    owner::manager(live)
                 ),
                 help: "`shipit import` takes it over".to_owned(),
             });
@@ -91,11 +94,10 @@ pub(super) async fn apply(
     if current != expects {
         return Err(moved(&key, live.as_ref()));
     }
-    // Its kind first: what is made must be found again.
+    // Its kind and place first: what is made must be found again.
+    let (kinds, manifests) = (BTreeSet::from([kind]), [object.clone()]);
     if let Some(mut read) = read {
-        let change = |record: &mut Record| {
-            record.kinds.insert(kind.clone());
-        };
+        let change = |record: &mut Record| record.will_have(&kinds, &manifests);
         engine.remember(api, permit, &mut read, change).await?;
     }
     if replace && let Some(live) = &live {
@@ -106,14 +108,16 @@ pub(super) async fn apply(
     let applied = send::apply(api, policy, &object, None)
         .await
         .map_err(|fault| refused(&key, fault))?;
-    if key.kind == "CustomResourceDefinition" || key.kind == "APIService" {
-        api.forget_kinds();
+    match key.kind.as_str() {
+        "CustomResourceDefinition" => {
+            return definition::until_served(engine, &object, progress).await;
+        }
+        "APIService" => api.forget_kinds(),
+        _ => {}
     }
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         let mut read = engine.enter(api, permit).await?;
-        let change = |record: &mut Record| {
-            record.kinds.insert(kind.clone());
-        };
+        let change = |record: &mut Record| record.will_have(&kinds, &manifests);
         engine.remember(api, permit, &mut read, change).await?;
     }
     if !may_wait(key.group(), &key.kind, &engine.settings.rules)
@@ -141,9 +145,9 @@ pub(super) async fn delete(
         .await
         .map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
     let Some(live) = live else { return Ok(()) };
-    if live["metadata"]["labels"][mark::PART_OF] != set.as_str() {
+    if !belongs_to(&live, &set) {
         return Err(EngineError::Refused {
-            reason: format!("{} belongs to {}", said(key), look::manager(&live)),
+            reason: format!("{} belongs to {}", said(key), owner::manager(&live)),
             help: "what is not shipit's is deleted by whoever made it".to_owned(),
         });
     }
@@ -155,6 +159,23 @@ pub(super) async fn delete(
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         return Ok(());
     }
+    clear_if_empty(engine, api, &permit.scope, &read).await
+}
+
+/// Takes away what a run has left that was killed when nothing else was.
+pub(super) async fn clear(
+    engine: &KubernetesEngine,
+    api: &Api,
+    permit: &Permit,
+) -> Result<(), EngineError> {
+    let records = engine.records(api, &permit.scope);
+    let read = records.read().await;
+    let read =
+        read.map_err(|fault| fault.while_(format!("reading the record of {}", permit.scope)))?;
+    if read.version.is_none() {
+        return Ok(());
+    }
+    let read = engine.enter(api, permit).await?;
     clear_if_empty(engine, api, &permit.scope, &read).await
 }
 
@@ -173,7 +194,8 @@ pub(super) async fn clear_if_empty(
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
     let (_, objects) = look::survey(engine, scope, Some(&[])).await?;
     if objects.is_empty() {
-        records.clear(record).await.map_err(failed)?;
+        *engine.newest.lock().await = None;
+        records.clear().await.map_err(failed)?;
     }
     Ok(())
 }
@@ -207,7 +229,7 @@ pub(super) async fn adopt(
             reason: format!(
                 "{} is part of another ApplySet, of {}",
                 said(&key),
-                look::manager(&live)
+                owner::manager(&live)
             ),
             help: "take it out there first".to_owned(),
         });
@@ -217,9 +239,8 @@ pub(super) async fn adopt(
         .must((&key.api_version, &key.kind))
         .await
         .map_err(failed)?;
-    let change = |record: &mut Record| {
-        record.kinds.insert(kind.clone());
-    };
+    let (kinds, manifests) = (BTreeSet::from([kind]), [manifest.clone()]);
+    let change = |record: &mut Record| record.will_have(&kinds, &manifests);
     engine.remember(api, permit, &mut read, change).await?;
     let now = api.get(&key).await.map_err(failed)?.unwrap_or(live);
     let plain = json!({"apiVersion": key.api_version, "kind": key.kind,

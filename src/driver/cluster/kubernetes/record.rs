@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::finish::{Bindings, Key};
+use crate::driver::cluster::kubernetes::list::key_of;
 use crate::model::object::{Namespaces, mark};
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{ObjectKey, ServiceName, Slot};
+use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 /// The most that one Secret holds, below the server's limit of a mebibyte.
@@ -38,6 +39,42 @@ pub(super) struct Record {
     pub routes: BTreeMap<ServiceName, Route>,
     /// The kinds that objects of this environment have: what is listed to find them.
     pub kinds: BTreeSet<Kind>,
+    /// In which other namespaces than its home there may be objects of which kind.
+    #[serde(default)]
+    pub elsewhere: BTreeSet<Elsewhere>,
+}
+
+/// A namespace in which objects of a kind may be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub(super) struct Elsewhere {
+    pub group: String,
+    pub kind: String,
+    pub namespace: String,
+}
+
+impl Elsewhere {
+    pub fn is_of(&self, kind: &Kind) -> bool {
+        self.group == kind.group() && self.kind == kind.kind
+    }
+}
+
+impl Record {
+    /// Says which objects there will be, so that they are found again whatever happens next.
+    pub fn will_have(&mut self, kinds: &BTreeSet<Kind>, manifests: &[Manifest]) {
+        for kind in kinds {
+            self.kinds.replace(kind.clone());
+        }
+        for key in manifests.iter().map(Manifest::key) {
+            let Some(namespace) = key.namespace.clone() else {
+                continue;
+            };
+            self.elsewhere.insert(Elsewhere {
+                group: key.group().to_owned(),
+                kind: key.kind,
+                namespace,
+            });
+        }
+    }
 }
 
 /// What stands in a slot; its workloads are kept apart, for their size.
@@ -143,12 +180,15 @@ impl Records<'_> {
             })
             .collect();
         let groups: Vec<String> = groups.into_iter().collect();
-        let others: Vec<&str> = self
-            .namespaces
-            .all()
-            .into_iter()
-            .filter(|name| *name != self.namespaces.home)
-            .collect();
+        let mut others: BTreeSet<&str> = self.namespaces.all().into_iter().collect();
+        others.extend(
+            record
+                .elsewhere
+                .iter()
+                .map(|place| place.namespace.as_str()),
+        );
+        others.remove(self.namespaces.home.as_str());
+        let others: Vec<&str> = others.into_iter().collect();
         let mut labels = self.labels();
         labels["applyset.kubernetes.io/id"] = self.set().into();
         let mut annotations = json!({
@@ -180,18 +220,36 @@ impl Records<'_> {
                 Ok(true)
             }
             Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(false),
+            // It was there when it was read.
+            Err(fault) if fault.is(StatusCode::NOT_FOUND) && read.version.is_some() => Ok(false),
             Err(fault) => Err(fault),
         }
     }
 
-    /// Deletes everything that shipit keeps for itself here.
-    pub async fn clear(&self, record: &Record) -> Result<(), Fault> {
-        for (slot, there) in &record.slots {
-            for chunk in 0..there.chunks {
-                self.api.delete(&self.chunk(*slot, chunk), None).await?;
+    /// Deletes everything that shipit keeps for itself here. What a run that was killed in the middle has left is found
+    /// by its labels; the record itself goes last, so that the next run finds what this one did not come to.
+    pub async fn clear(&self) -> Result<(), Fault> {
+        let kind = self.api.must(("v1", "Secret")).await?;
+        let label = |name, value: &str| format!("{name}={value}");
+        let selector = Selector::Labels(
+            [
+                label(mark::PROJECT, self.scope.project.as_str()),
+                label(mark::ENVIRONMENT, self.scope.environment.as_str()),
+            ]
+            .join(","),
+        );
+        let mut own = Vec::new();
+        let take = |secret: Value| {
+            let kept = ["shipit.dev/slot", "shipit.dev/key"].iter();
+            if kept.into_iter().any(|kind| secret["type"] == *kind) {
+                own.extend(key_of(&secret));
             }
-        }
-        self.api.delete(&self.key_object(), None).await?;
+        };
+        let home = Some(self.namespaces.home.as_str());
+        self.api.list(&kind, home, &selector, take).await?;
+
+        let deleted = own.iter().map(|key| self.api.delete(key, None));
+        futures_util::future::try_join_all(deleted).await?;
         self.api.delete(&self.parent(), None).await
     }
 

@@ -1,6 +1,7 @@
 //! Workloads in their slots: placed, kept, stopped, taken out. What a slot should hold is written down before any
 //! object of it is touched, so that a run that is killed in between leaves drift, and nothing unknown.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
@@ -9,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
-use crate::driver::cluster::kubernetes::look::{self, Expected, list, sent, workload};
+use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
+use crate::driver::cluster::kubernetes::look::{self, sent, workload};
+use crate::driver::cluster::kubernetes::owner;
 use crate::driver::cluster::kubernetes::record::{Placed, Read, SlotRecord, Workloads};
 use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
@@ -47,8 +50,8 @@ fn moved(address: Address, read: &Read) -> EngineError {
 struct There {
     placed: Option<Placed>,
     facts: Option<WorkloadFacts>,
-    /// All objects that carry the slot's and the service's labels.
-    objects: BTreeSet<ObjectKey>,
+    /// All objects of ours that carry the slot's and the service's labels, with the server's own names of them.
+    objects: BTreeMap<ObjectKey, String>,
 }
 
 /// Where work in a slot happens.
@@ -121,24 +124,21 @@ impl<'a> Slots<'a> {
             strangers: true,
             key: &key,
         };
-        let label = Selector::Labels(format!(
+        let selector = Selector::Labels(format!(
             "{}={},{}",
             mark::PART_OF,
             self.set,
             selector(&self.permit.scope, self.slot, Some(service))
         ));
-        let namespaces = [self.namespace()];
-        let kinds = &read.record.kinds;
-        let found = list(
-            self.api,
-            &self.engine.settings,
-            kinds,
-            &namespaces,
-            &label,
-            &expected,
-        )
-        .await
-        .map_err(failed)?;
+        let search = Search {
+            kinds: &read.record.kinds,
+            namespaces: vec![self.namespace()],
+            elsewhere: &read.record.elsewhere,
+            selector,
+        };
+        let found = list(self.api, &self.engine.settings, &search, &expected)
+            .await
+            .map_err(failed)?;
         // The slot's own Service has these labels, too, and belongs to the way in.
         let of_routes: BTreeSet<ObjectKey> = read
             .record
@@ -148,11 +148,9 @@ impl<'a> Slots<'a> {
             .map(|manifest| manifest.key())
             .collect();
         let objects = found
-            .known
-            .keys()
-            .chain(found.strange.keys())
-            .filter(|key| !of_routes.contains(key))
-            .cloned()
+            .ours()
+            .filter(|(key, _)| !of_routes.contains(key))
+            .map(|(key, uid)| (key.clone(), uid.to_owned()))
             .collect();
         let facts = match &placed {
             None => None,
@@ -179,6 +177,7 @@ impl<'a> Slots<'a> {
         workloads: &Workloads,
         label: &crate::model::release::Label,
         kinds: &BTreeSet<Kind>,
+        manifests: &[Manifest],
     ) -> Result<(), EngineError> {
         let records = self.engine.records(self.api, &self.permit.scope);
         let chunks = records
@@ -206,7 +205,7 @@ impl<'a> Slots<'a> {
                     chunks,
                 },
             );
-            record.kinds.extend(kinds.iter().cloned());
+            record.will_have(kinds, manifests);
         };
         self.engine
             .remember(self.api, self.permit, read, change)
@@ -279,7 +278,7 @@ impl<'a> Slots<'a> {
     ) -> Result<(), EngineError> {
         let new = manifests
             .iter()
-            .filter(|manifest| !there.objects.contains(&manifest.key()));
+            .filter(|manifest| !there.objects.contains_key(&manifest.key()));
         let asked = new.map(|manifest| async move {
             let key = manifest.key();
             let live = self
@@ -294,7 +293,7 @@ impl<'a> Slots<'a> {
                     reason: format!(
                         "{} is there and belongs to {}",
                         said(&key),
-                        look::manager(&live)
+                        owner::manager(&live)
                     ),
                     help: "`shipit import` takes it over; or delete it, or name yours differently"
                         .to_owned(),
@@ -305,16 +304,20 @@ impl<'a> Slots<'a> {
     }
 
     /// Deletes objects of the service that are not wanted any more, the last made first.
-    async fn sweep(&self, objects: impl IntoIterator<Item = ObjectKey>) -> Result<(), EngineError> {
-        let mut ranks: BTreeMap<std::cmp::Reverse<u8>, Vec<ObjectKey>> = BTreeMap::new();
-        for key in objects {
-            ranks
-                .entry(std::cmp::Reverse(rank(&key.kind)))
-                .or_default()
-                .push(key);
+    async fn sweep(
+        &self,
+        objects: impl IntoIterator<Item = (ObjectKey, String)>,
+    ) -> Result<(), EngineError> {
+        let mut ranks: BTreeMap<Reverse<u8>, Vec<(ObjectKey, String)>> = BTreeMap::new();
+        for (key, uid) in objects {
+            let rank = Reverse(rank(&key.kind));
+            ranks.entry(rank).or_default().push((key, uid));
         }
         for group in ranks.values() {
-            try_join_all(group.iter().map(|key| send::delete(self.api, key, None))).await?;
+            let deleted = group
+                .iter()
+                .map(|(key, uid)| send::delete(self.api, key, Some(uid)));
+            try_join_all(deleted).await?;
         }
         Ok(())
     }
@@ -469,7 +472,7 @@ pub(super) async fn place(
     }
     workloads.insert(service.clone(), new);
     slots
-        .write(&mut read, &workloads, &placement.label, &kinds)
+        .write(&mut read, &workloads, &placement.label, &kinds, &manifests)
         .await?;
     let may_replace = placement.mode != PlaceMode::Rolling || active != Some(placement.slot);
     slots.apply(&manifests, may_replace, progress).await?;
@@ -496,7 +499,7 @@ pub(super) async fn place(
             there
                 .objects
                 .into_iter()
-                .filter(|key| !wanted.contains(key)),
+                .filter(|(key, _)| !wanted.contains(key)),
         )
         .await
 }
@@ -581,7 +584,9 @@ async fn forget(
         return Ok(());
     };
     if !workloads.is_empty() {
-        return slots.write(read, workloads, &label, &BTreeSet::new()).await;
+        return slots
+            .write(read, workloads, &label, &BTreeSet::new(), &[])
+            .await;
     }
     let slot = slots.slot;
     let chunks = read.record.slots.get(&slot).map_or(0, |there| there.chunks);
@@ -676,7 +681,7 @@ async fn stop(
         placed.running = false;
     }
     slots
-        .write(&mut read, &workloads, &label, &BTreeSet::new())
+        .write(&mut read, &workloads, &label, &BTreeSet::new(), &[])
         .await?;
     for placed in workloads.values() {
         // A Secret stays as it is: its values are not here, and they do not change.

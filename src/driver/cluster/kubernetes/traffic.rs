@@ -15,7 +15,9 @@ use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::finish::Key;
 use crate::driver::cluster::kubernetes::finish::shared;
-use crate::driver::cluster::kubernetes::look::{self, Expected, list, of_route};
+use crate::driver::cluster::kubernetes::list::{Expected, Search, key_of, list};
+use crate::driver::cluster::kubernetes::look::{self, of_route};
+use crate::driver::cluster::kubernetes::owner;
 use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::slots;
@@ -113,7 +115,7 @@ pub(super) async fn route(
     let kinds = kinds(api, &manifests).await?;
     let change = |record: &mut Record| {
         record.routes.insert(service.clone(), route.clone());
-        record.kinds.extend(kinds.iter().cloned());
+        record.will_have(&kinds, &manifests);
     };
     engine.remember(api, permit, &mut read, change).await?;
     let mut ordered: Vec<&Manifest> = manifests.iter().collect();
@@ -166,7 +168,7 @@ async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<
                 reason: format!(
                     "{} is there and belongs to {}",
                     said(&key),
-                    look::manager(&live)
+                    owner::manager(&live)
                 ),
                 help:
                     "`shipit import` takes it over; or delete it, or name the service differently"
@@ -212,33 +214,30 @@ async fn drift(
         strangers: false,
         key: &key,
     };
-    let label = Selector::Labels(format!(
+    let selector = Selector::Labels(format!(
         "{}={set},{}={}",
         mark::PART_OF,
         mark::SERVICE,
         route.service
     ));
-    let namespaces = engine.settings.namespaces.all();
     let names: BTreeSet<String> = manifests
         .iter()
         .map(|manifest| manifest.kind().to_owned())
         .collect();
-    let kinds = read
-        .record
+    let record = &read.record;
+    let kinds = record
         .kinds
         .iter()
         .filter(|kind| names.contains(&kind.kind))
         .cloned()
-        .collect();
-    let found = list(
-        api,
-        &engine.settings,
-        &kinds,
-        &namespaces,
-        &label,
-        &expected,
-    )
-    .await?;
+        .collect::<BTreeSet<Kind>>();
+    let search = Search {
+        kinds: &kinds,
+        namespaces: engine.settings.namespaces.all(),
+        elsewhere: &record.elsewhere,
+        selector,
+    };
+    let found = list(api, &engine.settings, &search, &expected).await?;
     look::drift(api, slots::policy(engine), &manifests, &found).await
 }
 
@@ -327,7 +326,7 @@ async fn patch(
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
     let mut seen = there
         .iter()
-        .find(|object| look::key_of(object).as_ref() == Some(&key))
+        .find(|object| key_of(object).as_ref() == Some(&key))
         .cloned();
     for _ in 0..TRIES {
         let version = seen

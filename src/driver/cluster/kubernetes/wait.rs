@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::look::{key_of, pods_of, sent};
+use crate::driver::cluster::kubernetes::list::key_of;
+use crate::driver::cluster::kubernetes::look::{pods_of, sent};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready, trouble};
 use crate::driver::cluster::kubernetes::{KubernetesEngine, diagnose, slots};
 use crate::model::{Manifest, ObjectKey, Period, ServiceName, Slot};
@@ -76,11 +77,7 @@ pub(super) async fn until<T>(
                 objects: all,
             }) => {
                 let (kind, namespace) = &places[place];
-                objects.retain(|key, _| {
-                    key.kind != kind.kind
-                        || key.api_version != kind.api_version
-                        || key.namespace != *namespace
-                });
+                objects.retain(|key, _| !kind.is_of(key) || key.namespace != *namespace);
                 objects.extend(
                     all.into_iter()
                         .filter_map(|object| Some((key_of(&object)?, object))),
