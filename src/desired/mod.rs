@@ -78,11 +78,14 @@ pub fn resolve(
         )?;
         services.insert(name.clone(), one);
     }
-    let objects = site
-        .as_ref()
-        .map(Site::own_objects)
-        .transpose()?
-        .unwrap_or_default();
+    let objects = match &site {
+        Some(site) => {
+            let objects = site.own_objects()?;
+            site.refuse_twins(&objects, &services)?;
+            objects
+        }
+        None => Vec::new(),
+    };
     Ok(Desired {
         project: project.name.clone(),
         environment: environment.clone(),

@@ -1,6 +1,5 @@
 //! `promote A --to B`: the same images in another environment, without a build.
 
-use crate::desired;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
 use crate::model::release::{Carried, Release};
@@ -19,7 +18,7 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
     }
     policy::may_carry(&session.project.branch_rules(), from, to)?;
     let release = live(session, from).await?;
-    let mut desired = desired::resolve(&session.project, to, &release.source, &session.sources)?;
+    let mut desired = session.resolve(&release.source).await?;
     for (name, service) in &mut desired.services {
         let image = release
             .workloads

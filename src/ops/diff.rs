@@ -11,7 +11,7 @@ use crate::ops::{Error, Session};
 
 /// The differences; empty when there are none.
 pub async fn diff(session: &Session) -> Result<String, Error> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     let observed = observe(&desired, &session.ports, &session.root).await?;
     let live: BTreeMap<ServiceName, Workload> = observed
         .facts

@@ -13,7 +13,7 @@ use crate::proto::Directory;
 
 /// Looks at everything that a plan and its run would use. Changes nothing.
 pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     let ports = &session.ports;
     let mut found = vec![well(format!(
         "{} → {} is valid",

@@ -88,9 +88,9 @@ async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
         Wanted::Carry(from) => carry::desired(session, from).await,
         Wanted::Apply { .. } => {
             policy::may_deploy(session).await?;
-            session.desired()
+            session.desired().await
         }
-        _ => session.desired(),
+        _ => session.desired().await,
     }
 }
 

@@ -28,7 +28,7 @@ pub async fn candidates(session: &Session) -> Result<Vec<Candidate>, Error> {
 
 async fn foreign(session: &Session) -> Result<Vec<(Candidate, Manifest)>, Error> {
     // A Secret of a slot is named by its values, and never another's.
-    let wanted: Vec<Manifest> = doctor::objects(&session.desired()?)
+    let wanted: Vec<Manifest> = doctor::objects(&session.desired().await?)
         .into_iter()
         .filter(|object| object.kind() != "Secret")
         .collect();

@@ -9,10 +9,11 @@ use crate::agent::runtime::{container, systemd};
 use crate::config::types::{ClusterKind, Runtime};
 use crate::config::{self, Environment, Project};
 use crate::desired;
-use crate::desired::cluster::Sources;
+use crate::desired::cluster::{self, Sources};
 use crate::driver::scm::git::Git;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
+use crate::model::kind::KindScopes;
 use crate::model::release::Actor;
 use crate::model::source::Source;
 use crate::model::state::State;
@@ -78,13 +79,40 @@ impl Session {
     }
 
     /// What should be true, built from what is in the folder now.
-    pub fn desired(&self) -> Result<Desired, Error> {
-        Ok(desired::resolve(
-            &self.project,
-            &self.environment,
-            &self.source,
-            &self.sources,
-        )?)
+    pub async fn desired(&self) -> Result<Desired, Error> {
+        self.resolve(&self.source).await
+    }
+
+    /// The same, built from a source. Whether an object is in a namespace is asked of the server that will have it,
+    /// unless the API has promised it or a definition beside it says so.
+    pub async fn resolve(&self, source: &Source) -> Result<Desired, Error> {
+        let first = self.resolve_with(source, &self.sources)?;
+        let defined = cluster::definitions(&first);
+        let unknown = cluster::unknown(&first, &defined);
+        let mut scopes = if unknown.is_empty() {
+            KindScopes::default()
+        } else {
+            self.ports.engine.kind_scopes(&unknown).await?
+        };
+        scopes.extend(defined);
+        if scopes == KindScopes::default() {
+            return Ok(first);
+        }
+        let mut sources = self.sources.clone();
+        sources.scopes = scopes;
+        self.resolve_with(source, &sources)
+    }
+
+    /// The same without asking anybody: a kind that only a server knows is taken to be in a namespace.
+    pub fn resolve_offline(&self) -> Result<Desired, Error> {
+        let mut sources = self.sources.clone();
+        sources.scopes = cluster::definitions(&self.resolve_with(&self.source, &sources)?);
+        self.resolve_with(&self.source, &sources)
+    }
+
+    fn resolve_with(&self, source: &Source, sources: &Sources) -> Result<Desired, Error> {
+        let (project, environment) = (&self.project, &self.environment);
+        Ok(desired::resolve(project, environment, source, sources)?)
     }
 
     /// The environment's state; an empty one before the first run.

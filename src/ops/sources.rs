@@ -43,7 +43,7 @@ pub async fn read(
         };
         return Ok(Sources {
             files,
-            rendered: BTreeMap::new(),
+            ..Sources::default()
         });
     }
     let globs = globs(configuration);
@@ -54,7 +54,7 @@ pub async fn read(
     };
     let mut sources = Sources {
         files,
-        rendered: BTreeMap::new(),
+        ..Sources::default()
     };
     // One after the other: each may need all of the machine.
     for (place, tool) in tools(project, environment, configuration, source)? {

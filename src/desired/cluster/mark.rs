@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::desired::cluster::Site;
+use crate::model::kind::KindScope;
 use crate::model::object::{Names, mark as label, rename, set};
 use crate::model::{ContentHash, Manifest, ObjectKey, ServiceName, Slot};
 
@@ -39,10 +40,7 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
         object.label("app.kubernetes.io/name", service.as_str());
         object.label(label::SERVICE, service.as_str());
         object.label(label::SLOT, slot.as_str());
-        if object.body()["metadata"].get("namespace").is_none() && !is_cluster_wide(object.kind()) {
-            let namespace = site.namespaces.slots[&slot].clone();
-            object.edit(|body| set(body, &["metadata", "namespace"], &namespace));
-        }
+        settle(site, object, &site.namespaces.slots[&slot]);
         let own = selector(site, service, slot);
         if let Some(template) = object.pod_template() {
             for (name, value) in own.as_object().into_iter().flatten() {
@@ -78,17 +76,20 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
         }
     }
     if !site.apart() {
-        suffix(slot, objects);
+        suffix(site, slot, objects);
     }
     by_content(objects);
 }
 
 /// Gives the objects names of the slot, unless they have them already.
-fn suffix(slot: Slot, objects: &mut [Manifest]) {
+fn suffix(site: &Site<'_>, slot: Slot, objects: &mut [Manifest]) {
     let ending = format!("-{slot}");
     let names: Names = objects
         .iter()
-        .filter(|object| !is_cluster_wide(object.kind()) && !object.name().ends_with(&ending))
+        .filter(|object| {
+            let scope = site.sources.scopes.of(object);
+            scope == KindScope::Namespaced && !object.name().ends_with(&ending)
+        })
         .map(|object| {
             (
                 (object.kind().to_owned(), object.name().to_owned()),
@@ -126,26 +127,18 @@ pub(super) fn shared(slots: &BTreeMap<Slot, Vec<Manifest>>) -> Option<ObjectKey>
         .find(|key| blue.contains(key))
 }
 
-/// The kinds that are in no namespace, of those that the API itself has.
-pub(super) fn is_cluster_wide(kind: &str) -> bool {
-    matches!(
-        kind,
-        "Namespace"
-            | "CustomResourceDefinition"
-            | "ClusterRole"
-            | "ClusterRoleBinding"
-            | "PersistentVolume"
-            | "StorageClass"
-            | "PriorityClass"
-            | "IngressClass"
-            | "GatewayClass"
-            | "RuntimeClass"
-            | "APIService"
-            | "ValidatingAdmissionPolicy"
-            | "ValidatingAdmissionPolicyBinding"
-            | "MutatingAdmissionPolicy"
-            | "MutatingAdmissionPolicyBinding"
-            | "ValidatingWebhookConfiguration"
-            | "MutatingWebhookConfiguration"
-    )
+/// Gives an object the namespace that the server will have it in: its own, else this one, and none for a kind whose
+/// objects are in none.
+pub(super) fn settle(site: &Site<'_>, object: &mut Manifest, namespace: &str) {
+    match site.sources.scopes.of(object) {
+        KindScope::Namespaced if object.key().namespace.is_some() => {}
+        KindScope::Namespaced => {
+            object.edit(|body| set(body, &["metadata", "namespace"], namespace));
+        }
+        KindScope::Cluster => object.edit(|body| {
+            if let Some(meta) = body["metadata"].as_object_mut() {
+                meta.remove("namespace");
+            }
+        }),
+    }
 }

@@ -9,15 +9,18 @@ mod mark;
 mod own;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod way_in;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::config::Project;
 use crate::config::types::{Environment, Manifests, Rendered, Service};
 use crate::desired::DesiredError;
 use crate::desired::template::Templates;
+use crate::model::desired::{Desired, DesiredService};
+use crate::model::kind::{KindScopes, unknown_kinds};
 use crate::model::object::{IMAGE, Namespaces, SECRET};
 use crate::model::route::Route;
 use crate::model::source::Source;
@@ -34,6 +37,8 @@ pub struct Sources {
     pub files: BTreeMap<PathBuf, String>,
     /// What `kustomize` or `helm` rendered, for a service in a slot, or for the environment.
     pub rendered: BTreeMap<Place, String>,
+    /// Where the objects of kinds are, as far as it is known.
+    pub scopes: KindScopes,
 }
 
 impl Sources {
@@ -149,6 +154,15 @@ impl Site<'_> {
             .transpose()
     }
 
+    /// Refuses an object that would be made twice.
+    pub fn refuse_twins(
+        &self,
+        own: &[Manifest],
+        services: &BTreeMap<ServiceName, DesiredService>,
+    ) -> Result<(), DesiredError> {
+        twins::refuse(self, own, services)
+    }
+
     /// The objects that belong to no slot, in the order in which they can be made.
     pub fn own_objects(&self) -> Result<Vec<Manifest>, DesiredError> {
         let mut objects = Vec::new();
@@ -190,6 +204,25 @@ pub fn globs(configuration: &Environment) -> Vec<String> {
     own.chain(config)
         .chain(of(&configuration.manifests))
         .collect()
+}
+
+/// Every object that a run may make from manifests.
+fn objects(desired: &Desired) -> impl Iterator<Item = &Manifest> {
+    let services = desired.services.values();
+    let own = services.flat_map(|service| service.workload.objects.values().flatten());
+    desired.objects.iter().chain(own)
+}
+
+/// What the definitions in a configuration say of the kinds that they define.
+#[must_use]
+pub fn definitions(desired: &Desired) -> KindScopes {
+    KindScopes::defined_by(objects(desired))
+}
+
+/// The `apiVersion` and kind of what only a server can tell the scope of.
+#[must_use]
+pub fn unknown(desired: &Desired, known: &KindScopes) -> BTreeSet<(String, String)> {
+    unknown_kinds(objects(desired), known)
 }
 
 /// The secrets that a workload's objects name and its environment variables do not.

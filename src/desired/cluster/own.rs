@@ -1,12 +1,15 @@
 //! The user's own manifests: template files, or what `kustomize` and `helm` rendered.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+use serde_saphyr::Spanned;
 
 use crate::config::types::{Manifests, Service};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, mark};
-use crate::model::object::{IMAGE, SECRET, set};
-use crate::model::{Manifest, ServiceName, Slot};
+use crate::model::object::{IMAGE, SECRET};
+use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 
 /// The objects of a service in a slot.
 pub(super) fn of_service(
@@ -16,13 +19,11 @@ pub(super) fn of_service(
     manifests: &Manifests,
     slot: Slot,
 ) -> Result<Vec<Manifest>, DesiredError> {
-    let objects = documents(
-        site,
-        Some(name),
-        manifests,
-        slot,
-        &format!("services.{name}.manifests"),
-    )?;
+    let at = format!("services.{name}.manifests");
+    let mut documents = documents(site, Some(name), manifests, slot, &at)?;
+    let namespace = &site.namespaces.slots[&slot];
+    refuse_twins(site, &mut documents, namespace)?;
+    let objects: Vec<Manifest> = manifests_of(documents);
     let target = format!("{name}-{slot}");
     let mut strange: Option<String> = None;
     for object in &objects {
@@ -68,8 +69,10 @@ pub(super) fn of_environment(
     site: &Site<'_>,
     manifests: &Manifests,
 ) -> Result<Vec<Manifest>, DesiredError> {
-    let mut objects = documents(site, None, manifests, Slot::Blue, "manifests")?;
-    for object in &mut objects {
+    let mut documents = documents(site, None, manifests, Slot::Blue, "manifests")?;
+    refuse_twins(site, &mut documents, &site.namespaces.home)?;
+    let objects = manifests_of(documents);
+    for object in &objects {
         if object.kind() == "Secret" && object.body().get("data").is_some() {
             return Err(DesiredError {
                 what: format!("manifests: Secret/{} belongs to no service", object.name()),
@@ -77,14 +80,41 @@ pub(super) fn of_environment(
                     .to_owned(),
             });
         }
-        if object.body()["metadata"].get("namespace").is_none()
-            && !mark::is_cluster_wide(object.kind())
-        {
-            let home = site.namespaces.home.clone();
-            object.edit(|body| set(body, &["metadata", "namespace"], &home));
-        }
     }
     Ok(objects)
+}
+
+/// A manifest, and where it is written.
+struct Document {
+    manifest: Manifest,
+    place: String,
+}
+
+fn manifests_of(documents: Vec<Document>) -> Vec<Manifest> {
+    let manifests = documents.into_iter().map(|document| document.manifest);
+    manifests.collect()
+}
+
+/// Gives every object its namespace, and refuses one that is written twice: the second would undo the first.
+fn refuse_twins(
+    site: &Site<'_>,
+    documents: &mut [Document],
+    namespace: &str,
+) -> Result<(), DesiredError> {
+    let mut places: BTreeMap<ObjectKey, &str> = BTreeMap::new();
+    for Document { manifest, place } in documents {
+        mark::settle(site, manifest, namespace);
+        let key = manifest.key();
+        let short = key.short();
+        if let Some(first) = places.insert(key, place) {
+            return Err(DesiredError {
+                what: format!("{place}: {short} is written here and at {first}"),
+                help: "an object is written once: take one away, or give it another name"
+                    .to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn documents(
@@ -93,7 +123,7 @@ fn documents(
     manifests: &Manifests,
     slot: Slot,
     at: &str,
-) -> Result<Vec<Manifest>, DesiredError> {
+) -> Result<Vec<Document>, DesiredError> {
     let mut all = Vec::new();
     match manifests {
         Manifests::Files(glob) => {
@@ -142,13 +172,13 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredError> {
-    let wrong = |reason: String| DesiredError {
-        what: format!("{file}: {reason}"),
+fn parse(file: &str, text: &str, all: &mut Vec<Document>) -> Result<(), DesiredError> {
+    let wrong = |place: &str, reason: &str| DesiredError {
+        what: format!("{place}: {reason}"),
         help: "`shipit render` shows what the templates make".to_owned(),
     };
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
+    let documents: Vec<Spanned<Value>> = serde_saphyr::from_multiple_with_options(text, options())
+        .map_err(|error| {
             let message = error.to_string();
             let message = message
                 .lines()
@@ -159,9 +189,19 @@ fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredE
                 .location()
                 .map(|place| format!("line {}: ", place.line()))
                 .unwrap_or_default();
-            wrong(format!("{line}{message}"))
+            wrong(file, &format!("{line}{message}"))
         })?;
-    for document in documents {
+    for (
+        index,
+        Spanned {
+            value: document,
+            referenced,
+            ..
+        },
+    ) in documents.into_iter().enumerate()
+    {
+        // A template's lines may be others than those of what it makes: the document's number is told as well.
+        let place = format!("{file}:{} (document {})", referenced.line(), index + 1);
         if document.is_null() {
             continue;
         }
@@ -190,11 +230,12 @@ fn parse(file: &str, text: &str, all: &mut Vec<Manifest>) -> Result<(), DesiredE
                 }
             }
             let mut manifest =
-                Manifest::try_from(item).map_err(|error| wrong(error.to_string()))?;
+                Manifest::try_from(item).map_err(|error| wrong(&place, &error.to_string()))?;
             if manifest.kind() == "Secret" {
                 secret(file, &mut manifest)?;
             }
-            all.push(manifest);
+            let place = place.clone();
+            all.push(Document { manifest, place });
         }
     }
     Ok(())

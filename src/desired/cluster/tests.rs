@@ -8,6 +8,7 @@ use super::Sources;
 use crate::config::load;
 use crate::desired::{DesiredError, resolve};
 use crate::model::desired::Desired;
+use crate::model::kind::KindScopes;
 use crate::model::object::mark as label;
 use crate::model::source::Source;
 use crate::model::{EnvironmentName, Manifest, Slot};
@@ -27,6 +28,14 @@ services:
 ";
 
 fn desired(extra: &str, files: &[(&str, &str)]) -> Result<Desired, DesiredError> {
+    with_scopes(extra, files, &KindScopes::default())
+}
+
+fn with_scopes(
+    extra: &str,
+    files: &[(&str, &str)],
+    scopes: &KindScopes,
+) -> Result<Desired, DesiredError> {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("shipit.yaml"), BASE).expect("a file");
     fs::create_dir(folder.path().join("environments")).expect("a folder");
@@ -39,6 +48,7 @@ fn desired(extra: &str, files: &[(&str, &str)]) -> Result<Desired, DesiredError>
         .collect();
     let sources = Sources {
         files,
+        scopes: scopes.clone(),
         ..Sources::default()
     };
     resolve(&project, &staging, &Source::default(), &sources)
@@ -353,4 +363,100 @@ fn a_file_may_hold_thousands_of_objects() {
     let text: String = (0..3000).map(one).collect();
     let desired = desired("manifests: all.yaml", &[("all.yaml", &text)]).expect("resolved");
     assert_eq!(desired.objects.len(), 3000);
+}
+
+const WIDGET: &str = "apiVersion: example.org/v1\nkind: Widget\nmetadata: {name: a}\n";
+
+/// The definition of [`WIDGET`]'s kind.
+fn definition(scope: &str) -> String {
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.example.org}}\n\
+         spec: {{group: example.org, scope: {scope}, names: {{kind: Widget, plural: widgets}}}}\n"
+    )
+}
+
+fn widget(text: &str, scopes: &KindScopes) -> Manifest {
+    let desired = with_scopes("manifests: own.yaml", &[("own.yaml", text)], scopes);
+    let objects = desired.expect("resolved").objects;
+    let mut widgets = objects
+        .into_iter()
+        .filter(|object| object.kind() == "Widget");
+    widgets.next().expect("a widget")
+}
+
+#[test]
+fn an_object_is_where_the_server_has_its_kind() {
+    let scopes = |scope: &str| {
+        let all = [serde_saphyr::from_str::<Value>(&definition(scope)).expect("yaml")];
+        let all = all.map(|body| Manifest::try_from(body).expect("a manifest"));
+        KindScopes::defined_by(&all)
+    };
+    let home = Some("shop-staging".to_owned());
+    assert_eq!(widget(WIDGET, &scopes("Namespaced")).key().namespace, home);
+    let nowhere = widget(WIDGET, &scopes("Cluster"));
+    assert_eq!(nowhere.key().namespace, None);
+    // What is written makes no difference to the server, and none to us.
+    let written = WIDGET.replace("name: a", "name: a, namespace: other");
+    assert_eq!(widget(&written, &scopes("Cluster")), nowhere);
+}
+
+#[test]
+fn an_object_that_is_written_twice_is_refused_with_both_places() {
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {a: one}\n";
+    let other = map.replace("name: d", "name: d, namespace: shop-staging");
+    let scaler = |version: &str| {
+        format!(
+            "apiVersion: autoscaling/{version}\nkind: HorizontalPodAutoscaler\nmetadata: {{name: h}}\n"
+        )
+    };
+    for (one, two) in [(map.to_owned(), other), (scaler("v1"), scaler("v2"))] {
+        let own = format!("{one}---\n{two}");
+        let error = desired("manifests: own.yaml", &[("own.yaml", &own)]).expect_err("twice");
+        assert!(error.what.contains("(document 2)"), "{error}");
+        assert!(
+            error.what.contains("written here and at own.yaml:1"),
+            "{error}"
+        );
+        let files = [("own/a.yaml", &*one), ("own/b.yaml", &*two)];
+        let error = desired("manifests: own/*.yaml", &files).expect_err("twice");
+        assert!(
+            error.what.contains("own/a.yaml:1") && error.what.contains("own/b.yaml:1"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_object_that_two_would_make_is_refused_with_both() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web-blue}\n";
+    let error = desired("manifests: own.yaml", &[("own.yaml", service)]).expect_err("twice");
+    assert!(
+        error.what.contains("Service/web-blue in shop-staging"),
+        "{error}"
+    );
+    assert!(error.what.contains("the way in of service web"), "{error}");
+    let record = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shipit-shop-staging}\n";
+    let error = desired("manifests: own.yaml", &[("own.yaml", record)]).expect_err("a record");
+    assert!(error.what.contains("shipit's own record"), "{error}");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {a: one}\n";
+    let twins = "services: {web: {manifests: own.yaml}, other: {manifests: own.yaml, build: {kind: pack, \
+                 copy: {a: /a}, entrypoint: [/a]}, port: 1, health: {path: /}}}";
+    let error = desired(twins, &[("own.yaml", map)]).expect_err("one is the other's");
+    assert!(error.what.contains("an object of service other"), "{error}");
+    assert!(error.what.contains("an object of service web"), "{error}");
+}
+
+#[test]
+fn a_name_that_would_leave_its_place_in_a_path_is_refused_where_it_is_written() {
+    for name in ["x/status", "a?b", "..", "a%2fb"] {
+        let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: '{name}'}}\n");
+        let error = desired("manifests: own.yaml", &[("own.yaml", &map)]).expect_err(name);
+        assert!(error.what.starts_with("own.yaml:1"), "{error}");
+        assert!(error.what.contains(name), "{error}");
+        let away = map.replace("name: '", "name: d, namespace: '");
+        desired("manifests: own.yaml", &[("own.yaml", &away)]).expect_err(name);
+    }
+    let role =
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'a:b'}\n";
+    desired("manifests: own.yaml", &[("own.yaml", role)]).expect("a name of its kind");
 }
