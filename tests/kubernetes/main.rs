@@ -19,6 +19,7 @@ mod failures;
 mod faults;
 mod first_light;
 mod front;
+mod identity;
 mod import;
 mod kills;
 mod node;
