@@ -22,6 +22,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agent::confined::Confined;
 use crate::agent::runtime::process;
 use crate::agent::userns;
 use crate::files::process::started;
@@ -55,12 +56,14 @@ pub fn run(bundle: &Path) -> Result<u8, Reason> {
     if !is_root() {
         return Err(userns::enter());
     }
-    let outcome = make(bundle).and_then(wait);
+    let outcome = Confined::from_stdin()
+        .and_then(|confined| make(bundle, confined))
+        .and_then(wait);
     remove(bundle);
     outcome
 }
 
-fn make(bundle: &Path) -> Result<Pid, Reason> {
+fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
     let (user, group) = runs_as(bundle)?;
     if !userns::has(user, group) {
         return Err(format!(
@@ -74,6 +77,7 @@ fn make(bundle: &Path) -> Result<Pid, Reason> {
     }
     overlay(&files, bundle)?;
     let mut container = builder(bundle)?
+        .with_executor(confined)
         .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
@@ -135,9 +139,12 @@ fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
 fn builder(bundle: &Path) -> Result<ContainerBuilder, Reason> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(said("becoming its parent"))?;
-    ContainerBuilder::new(name(bundle), SyscallType::default())
+    // Its own standard input has the environment in it, which is not for the container's other programs.
+    let nothing = fs::File::open("/dev/null").map_err(said("opening its standard input"))?;
+    let builder = ContainerBuilder::new(name(bundle), SyscallType::default())
         .with_root_path(state(bundle))
-        .map_err(|error| chain(&error))
+        .map_err(|error| chain(&error))?;
+    Ok(builder.with_stdin(nothing))
 }
 
 fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
@@ -278,6 +285,7 @@ pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
     }
     let (user, group) = runs_as(bundle)?;
     let pid = builder(bundle)?
+        .with_executor(Confined::from_stdin()?)
         .as_tenant()
         .with_user(Some(user))
         .with_group(Some(group))

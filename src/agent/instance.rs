@@ -437,6 +437,7 @@ impl Instance {
             workload.command.clone()
         };
         Ok(Launch {
+            input: None,
             rootfs: rootfs::files(directory, digest),
             command,
             workdir: image.workdir.clone(),

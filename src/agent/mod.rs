@@ -16,6 +16,7 @@
 //! agent takes them back.
 
 pub mod board;
+mod confined;
 pub mod contain;
 pub mod core;
 mod health;
@@ -29,6 +30,7 @@ mod resume;
 mod rootfs;
 pub mod router;
 pub mod runtime;
+mod seccomp;
 pub mod server;
 pub mod unit;
 mod userns;

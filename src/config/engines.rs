@@ -411,6 +411,13 @@ fn on_cluster(
     service: &Service,
 ) {
     let at = |key: &'static str| ["services", name.as_str(), key];
+    if service.resources.processes_limit.is_some() {
+        findings.add(
+            &["services", name.as_str(), "resources", "processes_limit"],
+            "a cluster limits the processes of its pods itself (the kubelet's `podPidsLimit`)",
+            TAKE_OUT,
+        );
+    }
     rendered(findings, &at("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
         let keys = [

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -601,6 +602,9 @@ pub struct Resources {
     /// The memory above which a pod is killed; unlimited without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<Text>,
+    /// The most processes and threads of an instance, on a host: 4096 in containers, systemd's own limit in units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes_limit: Option<NonZeroU32>,
 }
 
 impl Default for Resources {
@@ -611,6 +615,7 @@ impl Default for Resources {
             memory: text("64Mi"),
             cpu_limit: None,
             memory_limit: None,
+            processes_limit: None,
         }
     }
 }

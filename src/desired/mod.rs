@@ -303,6 +303,7 @@ fn container(
         by,
         cpu: cpu.transpose()?,
         memory: memory.transpose()?,
+        processes: limits.processes_limit.map(std::num::NonZeroU32::get),
         network: cluster.network.clone(),
         volumes: service.volumes.clone(),
     }))

@@ -85,6 +85,9 @@ pub struct Container {
     /// Bytes of memory; all without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// The most processes and threads; the runtime's own limit without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
     /// The network; the runtime's own without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,

@@ -163,24 +163,121 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
     );
     world.apply().code(0);
     let pid = init(&containers(&world).remove(0));
+    let memory = group_limit(pid, "memory", "memory.limit_in_bytes");
+    let memory = memory.or_else(|| group_limit(pid, "memory", "memory.max"));
+    assert_eq!(memory.as_deref(), Some("268435456"));
+}
+
+/// A limit of a control group, in either version of them.
+fn group_limit(pid: u32, controller: &str, file: &str) -> Option<String> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its groups");
-    assert!(groups.contains("/shipit/"), "{groups}");
-    let limit = groups.lines().find_map(|line| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        let v1 = format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes");
-        let v2 = format!("/sys/fs/cgroup{path}/memory.max");
-        let file = if controllers.contains("memory") {
-            v1
-        } else {
-            v2
+    groups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let folder = match controllers {
+            "" => format!("/sys/fs/cgroup{path}"),
+            _ if controllers.split(',').any(|name| name == controller) => {
+                format!("/sys/fs/cgroup/{controller}{path}")
+            }
+            _ => return None,
         };
-        std::fs::read_to_string(file).ok()
+        let text = std::fs::read_to_string(format!("{folder}/{file}")).ok()?;
+        Some(text.trim().to_owned())
+    })
+}
+
+#[test]
+fn a_container_asks_the_kernel_only_what_it_needs() {
+    let Some(mut world) = world() else { return };
+
+    // Each of them works for root outside: new namespaces in both ways, a mount, keys, another root.
+    let forbidden = [
+        "unshare --user true",
+        "unshare --mount true",
+        "unshare --map-root-user --net true",
+        "mount -t tmpfs none /tmp",
+        "python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(250, 0, -3, 1) < 0)'",
+        "chroot / true",
+    ];
+    let refused: Vec<String> = forbidden.iter().map(|call| format!("! {call}")).collect();
+    let script = format!(
+        "{} && echo $(id -u) && sh -c 'exit 0'",
+        refused.join(" && ")
+    );
+    let health = serde_json::json!({
+        "run": ["/bin/sh", "-c", script], "interval": "200ms", "start_within": "20s", "timeout": "10s",
     });
+    world
+        .service
+        .insert("health".to_owned(), health.to_string());
+    world.apply().code(0);
+
+    let pid = init(&containers(&world).remove(0));
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
+    assert!(status.contains("Seccomp:\t2"), "a filter: {status}");
     assert_eq!(
-        limit.as_deref().map(str::trim),
-        Some("268435456"),
-        "{groups}"
+        group_limit(pid, "pids", "pids.max").as_deref(),
+        Some("4096")
+    );
+}
+
+#[test]
+fn a_limit_of_processes_is_one() {
+    let Some(mut world) = world() else { return };
+    world
+        .service
+        .insert("resources".to_owned(), "{processes_limit: 77}".to_owned());
+    world.apply().code(0);
+    let pid = init(&containers(&world).remove(0));
+    assert_eq!(group_limit(pid, "pids", "pids.max").as_deref(), Some("77"));
+}
+
+#[test]
+fn a_secret_of_a_container_is_in_no_file_of_its_folder() {
+    let Some(mut world) = world() else { return };
+    let value = "canary-7f3a-of-a-container";
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world
+        .staging
+        .push("secrets: {token: {env: THE_TOKEN}}".to_owned());
+    // The command has it too, and only by its environment.
+    let length = value.len();
+    let health =
+        format!("{{run: [/bin/sh, -c, 'test ${{#TOKEN}} = {length}'], start_within: 20s}}");
+    world.service.insert("health".to_owned(), health);
+    let mut apply = world.command(&["apply", "--env", "staging", "--auto-approve"]);
+    let status = apply
+        .env("THE_TOKEN", value)
+        .status()
+        .expect("shipit starts");
+    assert!(status.success(), "{status}");
+
+    let bundle = containers(&world).remove(0);
+    let environ = std::fs::read(format!("/proc/{}/environ", init(&bundle))).expect("its variables");
+    assert!(
+        String::from_utf8_lossy(&environ).contains(value),
+        "the service has it"
+    );
+    let found = Command::new("grep")
+        .args([
+            "--recursive",
+            "--files-with-matches",
+            "--devices=skip",
+            value,
+        ])
+        .arg(world.agent_folder())
+        .output()
+        .expect("grep");
+    assert_eq!(
+        String::from_utf8_lossy(&found.stdout),
+        "",
+        "files with the secret"
+    );
+    let beside = std::fs::read(format!("/proc/{}/environ", beside(&world))).expect("its variables");
+    assert!(
+        !String::from_utf8_lossy(&beside).contains(value),
+        "the process beside it"
     );
 }
 

@@ -15,7 +15,7 @@ use tokio::process::Command;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::process::{self, ProcessRuntime};
-use crate::agent::runtime::{Launch, Running, Runtime};
+use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime};
 use crate::agent::{Directory, contain};
 use crate::model::Digest;
 use crate::port::engine::Pull;
@@ -134,7 +134,7 @@ impl Runtime for ContainerRuntime {
     async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
         let (folder, specification) = (of(launch)?, specification(launch)?.to_string());
         std::fs::DirBuilder::new().recursive(true).create(&folder)?;
-        // For its owner alone: the configuration has the variables in it.
+        // For its owner alone: the container's own changes are in it.
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         crate::files::replace(&folder.join("config.json"), specification.as_bytes())?;
         std::fs::write(folder.join("layer"), launch.rootfs.display().to_string())?;
@@ -148,6 +148,7 @@ impl Runtime for ContainerRuntime {
             ],
             workdir: "/".into(),
             env: [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into(),
+            input: Some(environment(launch)?),
             user: None,
             log: launch.log.clone(),
             contained: None,
@@ -174,11 +175,13 @@ impl Runtime for ContainerRuntime {
     async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
         let folder = of(launch).map_err(|error| error.to_string())?;
         let mut process = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
+        let environment = environment(launch).map_err(|error| error.to_string())?;
         process
             .args(["agent", "contain-exec"])
             .arg(folder)
             .arg("--")
-            .args(command);
+            .args(command)
+            .stdin(process::input(Some(&environment)).map_err(|error| error.to_string())?);
         process::succeeds(process, command.first().map_or("", String::as_str)).await
     }
 
@@ -237,6 +240,11 @@ impl Running for OwnContainer {
     }
 }
 
+/// The variables as the process beside the container reads them, on its standard input: they are in no file.
+fn environment(launch: &Launch) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(&launch.env)?)
+}
+
 /// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and `config-linux.md`).
 fn specification(launch: &Launch) -> io::Result<Value> {
     let contained = launch.contained.clone().unwrap_or_default();
@@ -265,14 +273,6 @@ fn specification(launch: &Launch) -> io::Result<Value> {
         "CAP_DAC_OVERRIDE",
         "CAP_KILL",
     ];
-    let mut env: Vec<String> = launch
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    if !launch.env.contains_key("PATH") {
-        env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-    }
     let mount = |to: &str, kind: &str, from: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": from, "options": options});
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -319,12 +319,17 @@ fn specification(launch: &Launch) -> io::Result<Value> {
             &["rbind", "nosuid", "nodev"],
         ));
     }
-    if (spec.memory.is_some() || spec.cpu.is_some()) && !has_limits() {
+    let limited = spec.memory.is_some() || spec.cpu.is_some() || spec.processes.is_some();
+    if limited && !has_limits() {
         return Err(io::Error::other(
             "limits of containers need root: take `resources` out",
         ));
     }
     let mut resources = serde_json::Map::new();
+    if has_limits() {
+        let most = spec.processes.unwrap_or(PROCESSES);
+        resources.insert("pids".to_owned(), json!({"limit": most}));
+    }
     if let Some(memory) = spec.memory {
         resources.insert(
             "memory".to_owned(),
@@ -341,7 +346,7 @@ fn specification(launch: &Launch) -> io::Result<Value> {
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false, "user": {"uid": number(uid)?, "gid": number(gid)?},
-            "args": launch.command, "env": env, "cwd": launch.workdir, "noNewPrivileges": true,
+            "args": launch.command, "cwd": launch.workdir, "noNewPrivileges": true,
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
         },
         "root": {"path": "rootfs", "readonly": false},

@@ -35,7 +35,7 @@ use tokio_util::io::ReaderStream;
 use crate::agent::Directory;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
-use crate::agent::runtime::{Launch, Running, Runtime, process};
+use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime, process};
 use crate::files::process::started;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
@@ -291,6 +291,7 @@ fn body(launch: &Launch) -> ContainerCreateBody {
         nano_cpus: spec
             .cpu
             .map(|thousandths| i64::from(thousandths) * 1_000_000),
+        pids_limit: Some(i64::from(spec.processes.unwrap_or(PROCESSES))),
         network_mode: spec.network.clone(),
         port_bindings: ports,
         binds: (!binds.is_empty()).then_some(binds),

@@ -25,6 +25,10 @@ use crate::model::Digest;
 use crate::model::workload::{Container, ContainerKind, Workload};
 use crate::port::engine::Pull;
 
+/// The most processes and threads in a container that the configuration does not limit: enough for large services, and a
+/// bound for one that starts processes without end.
+pub(super) const PROCESSES: u32 = 4096;
+
 /// Everything that a runtime must know to start one instance.
 #[derive(Clone)]
 pub struct Launch {
@@ -36,6 +40,8 @@ pub struct Launch {
     pub workdir: PathBuf,
     /// All of its environment, secrets included: never shown.
     pub env: BTreeMap<String, String>,
+    /// What it reads on its standard input; nothing without it. Never shown.
+    pub input: Option<Vec<u8>>,
     /// The image's user, if it names one.
     pub user: Option<String>,
     /// Where its output goes.

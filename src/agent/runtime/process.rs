@@ -1,13 +1,14 @@
 //! The runtime `process`: a process group of this machine, with the image's files as its working folder.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use async_trait::async_trait;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
@@ -65,6 +66,7 @@ impl Runtime for ProcessRuntime {
             .current_dir(&launch.rootfs)
             .env_clear()
             .envs(&launch.env);
+        process.stdin(Stdio::null());
         succeeds(process, program).await
     }
 
@@ -82,10 +84,9 @@ impl Runtime for ProcessRuntime {
     }
 }
 
-/// Runs a health command to its end; the error names the program that it is about.
+/// Runs a health command, which has its standard input, to its end; the error names the program that it is about.
 pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), String> {
     process
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
@@ -156,7 +157,7 @@ fn command(launch: &Launch) -> io::Result<Command> {
         .current_dir(workdir(launch))
         .env_clear()
         .envs(&launch.env)
-        .stdin(Stdio::null())
+        .stdin(input(launch.input.as_deref())?)
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
@@ -164,6 +165,17 @@ fn command(launch: &Launch) -> io::Result<Command> {
         command.uid(uid).gid(gid);
     }
     Ok(command)
+}
+
+/// Standard input with these bytes, held in memory: no file has them, and no process needs to write them.
+pub(super) fn input(bytes: Option<&[u8]>) -> io::Result<Stdio> {
+    let Some(bytes) = bytes else {
+        return Ok(Stdio::null());
+    };
+    let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(Stdio::from(file))
 }
 
 fn inside(rootfs: &Path, program: &str) -> PathBuf {

@@ -375,6 +375,9 @@ fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Resul
         // Without swap: a limit is a limit.
         properties.push(("MemorySwapMax", "0".into()));
     }
+    if let Some(processes) = enclosure.spec.processes {
+        properties.push(("TasksMax", processes.to_string().into()));
+    }
     if let Some((user, group)) = process::user(launch.user.as_deref())? {
         properties.push(("User", user.to_string().into()));
         properties.push(("Group", group.to_string().into()));
@@ -588,6 +591,7 @@ mod tests {
     #[test]
     fn no_argument_has_a_variables_value() {
         let launch = Launch {
+            input: None,
             rootfs: "/agent/images/a/files".into(),
             command: vec![
                 "/bin/sh".to_owned(),
