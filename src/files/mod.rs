@@ -1,17 +1,23 @@
 //! Files and processes of this machine: small things that several drivers and the agent need.
 //!
-//! Replacing files so that a reader sees the old content or the new one, and a power cut loses neither.
+//! Replacing files so that a reader sees the old content or the new one, and a power cut loses neither ([`replace`]);
+//! reading them without being held up or filled up by what is no file ([`read`]); locks that go with their process.
 
+mod lock;
 pub mod process;
+mod read;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 
-/// Replaces a file's content: written beside it, synced, renamed over it, the folder synced.
+pub use lock::{lock_within, try_lock};
+pub use read::{read, read_if_there, read_text};
+
+/// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only its owner can read it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
@@ -30,28 +36,22 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// A lock file's lock, for as long as the returned file lives. The kernel gives it up when the process ends, however
-/// that comes. None: somebody else has it.
-pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = open_lock(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+/// Makes a folder that only its owner can enter, unless it is there; one of ours that others can enter is closed to
+/// them.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
     }
-}
-
-/// The same, waiting for whoever has it. Only for locks that are held for moments.
-pub fn lock(path: &Path) -> io::Result<File> {
-    let file = open_lock(path)?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    Ok(file)
-}
-
-fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    let there = fs::metadata(path)?;
+    if !there.is_dir() {
+        return Err(io::Error::other("it is not a folder"));
+    }
+    if there.uid() == rustix::process::geteuid().as_raw() && there.mode() & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }

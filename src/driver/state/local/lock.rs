@@ -46,7 +46,7 @@ fn path(folder: &Path) -> PathBuf {
 pub(super) fn guard(folder: &Path) -> Result<File, StoreError> {
     fs::create_dir_all(folder).map_err(io("making", folder))?;
     let path = folder.join("lock.guard");
-    files::lock(&path).map_err(io("locking", &path))
+    files::lock_within(&path, Duration::from_secs(5)).map_err(io("locking", &path))
 }
 
 fn read(folder: &Path) -> Result<LockFile, StoreError> {
