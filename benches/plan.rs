@@ -84,6 +84,7 @@ fn no_op_plan(criterion: &mut Criterion) {
             user: String::new(),
             host: String::new(),
             run: String::new(),
+            ci: None,
         };
         let now = Timestamp::UNIX_EPOCH;
         let ended = Ended {

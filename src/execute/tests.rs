@@ -584,6 +584,7 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
                 user: "u".to_owned(),
                 host: "h".to_owned(),
                 run: "r".to_owned(),
+                ci: None,
             },
         },
         root: "/".into(),

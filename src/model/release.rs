@@ -44,12 +44,15 @@ impl std::str::FromStr for ReleaseNumber {
 /// Who did something, and in which run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Actor {
-    /// The user's name.
+    /// The user's name as the machine knows it, after the one that somebody goes by: `kim`, `kim (as root)`.
     pub user: String,
     /// The machine's name.
     pub host: String,
     /// The run's id.
     pub run: String,
+    /// The job of a build server that it is a part of, as that says itself; none outside of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci: Option<String>,
 }
 
 impl fmt::Display for Actor {
@@ -58,7 +61,9 @@ impl fmt::Display for Actor {
         if self.host.is_empty() && self.run.is_empty() {
             return f.pad(&self.user);
         }
-        write!(f, "{}@{} (run {})", self.user, self.host, self.run)
+        let ci = self.ci.iter().map(|job| format!(", {job}"));
+        let ci: String = ci.collect();
+        write!(f, "{}@{} (run {}{ci})", self.user, self.host, self.run)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::release::Status;
 use crate::model::resource::ResourceFacts;
 use crate::model::state::State;
 use crate::model::{Digest, ServiceName};
-use crate::ops::session::actor;
+use crate::ops::actor::actor;
 use crate::ops::{Error, Session};
 use crate::policy::lifecycle;
 

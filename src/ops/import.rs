@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::object::ObjectState;
 use crate::model::{Manifest, ObjectKey};
-use crate::ops::session::actor;
+use crate::ops::actor::actor;
 use crate::ops::{Error, Session, doctor};
 use crate::port::engine::Permit;
 

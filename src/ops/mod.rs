@@ -3,6 +3,7 @@
 //! Nothing here prints. Concrete drivers are named in [`wiring`] and nowhere else. Start with [`session`].
 
 pub mod abort;
+pub mod actor;
 pub mod agent;
 pub mod carry;
 pub mod diff;

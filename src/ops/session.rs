@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
 use crate::agent::runtime::systemd::Lack;
 use crate::agent::runtime::{container, systemd};
 use crate::config::types::{ClusterKind, Runtime};
@@ -14,7 +12,6 @@ use crate::driver::scm::git::Git;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
 use crate::model::kind::KindScopes;
-use crate::model::release::Actor;
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::ops::{Error, sources, wiring};
@@ -166,22 +163,4 @@ fn of<'a>(project: &'a Project, environment: &EnvironmentName) -> Result<&'a Env
             what: format!("{} has no environment {environment}", project.name),
             help: format!("write environments/{environment}.yaml, or name another with --env"),
         })
-}
-
-/// Who runs this, in a new run.
-#[must_use]
-pub fn actor() -> Actor {
-    let user = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    Actor {
-        user: user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw())),
-        host: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
-        run: format!("{time}-{}", &random[..6]),
-    }
 }

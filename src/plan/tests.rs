@@ -194,6 +194,7 @@ impl World {
             user: "u".to_owned(),
             host: "h".to_owned(),
             run: "r".to_owned(),
+            ci: None,
         };
         let end = Ended {
             plan,

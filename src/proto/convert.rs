@@ -89,6 +89,7 @@ impl TryFrom<Option<v1::Permit>> for Permit {
                 user: permit.user,
                 host: permit.host,
                 run: permit.run,
+                ci: None,
             },
         })
     }

@@ -33,6 +33,7 @@ pub fn actor(run: &str) -> Actor {
         user: "kim".to_owned(),
         host: "here".to_owned(),
         run: run.to_owned(),
+        ci: None,
     }
 }
 

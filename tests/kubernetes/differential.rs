@@ -275,6 +275,7 @@ fn nothing_is_called_unchanged_that_is_not() {
         user: "t".to_owned(),
         host: "t".to_owned(),
         run: "t".to_owned(),
+        ci: None,
     };
     let permit = Permit {
         scope: scope.clone(),

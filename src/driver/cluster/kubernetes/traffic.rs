@@ -378,6 +378,7 @@ pub(super) fn last_manager(live: &Value) -> Option<crate::model::release::Actor>
         user,
         host: String::new(),
         run: String::new(),
+        ci: None,
     })
 }
 
