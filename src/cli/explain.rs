@@ -122,7 +122,7 @@ fn engine(error: &EngineError) -> Failure {
                 format!("{by}look at a new plan with `shipit plan`"),
             )
         }
-        EngineError::Fenced { .. } => (
+        EngineError::Fenced { .. } | EngineError::LockLost => (
             Exit::Locked,
             "wait for the other run, then run the command again".to_owned(),
         ),

@@ -35,7 +35,9 @@ pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
         }
     };
     let diagnosis = scrubbed(run, diagnosis, reason);
-    let Ok(ports) = run.acting() else { return };
+    let Ok(ports) = run.acting().await else {
+        return;
+    };
     let kept = ports
         .store
         .keep_failure(&run.plan().environment, target.release, &diagnosis.files)

@@ -46,7 +46,8 @@ pub(super) async fn attach(
             run: &run.job.permit.actor.run,
         };
         let document = statement.json().to_string();
-        run.acting()?
+        run.acting()
+            .await?
             .registry
             .attach(
                 &request.service,
@@ -78,7 +79,8 @@ pub(super) async fn attach(
         let document = bill
             .json()
             .map_err(|reason| BuildError::Invalid { reason })?;
-        run.acting()?
+        run.acting()
+            .await?
             .registry
             .attach(&request.service, &digest, sbom::ARTIFACT, &document)
             .await?;

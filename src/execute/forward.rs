@@ -19,12 +19,11 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// Carries out the plan's steps, and its reverse if need be.
 pub(super) async fn carry_out(run: &Arc<Run>) -> End {
     let mut forward = Forward::new(run);
-    let stops = run.job.stops.clone();
 
     // What cuts a run off is heard whatever is being waited for: a step, a journal, a server that does not answer.
     let rested = tokio::select! {
         biased;
-        by = stops.cut_off() => Err(by),
+        by = run.cut_off() => Err(by),
         rested = forward.until_at_rest() => rested,
     };
 
@@ -42,10 +41,9 @@ pub(super) async fn carry_out(run: &Arc<Run>) -> End {
 }
 
 async fn go_back(run: &Arc<Run>, begun: &Begun, going: GoingBack) -> End {
-    let stops = run.job.stops.clone();
     let went = tokio::select! {
         biased;
-        by = stops.cut_off() => Err(by),
+        by = run.cut_off() => Err(by),
         went = back::carry_out(run, begun) => went,
     };
     match went {

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::execute::Run;
 use crate::execute::perform::{Done, StepError};
-use crate::execute::{LockLost, Run};
 use crate::model::event::Event;
 use crate::model::journal::{Direction, Entry, What};
 use crate::model::plan::Step;
+use crate::port::hold::LockLost;
 use crate::port::store::StoreError;
 use crate::rollout::{Cause, CutOff};
 
@@ -47,7 +48,8 @@ async fn append(run: &Run, what: What) -> Result<(), JournalError> {
         what,
     };
     let permit = &run.job.permit;
-    run.acting()?
+    run.acting()
+        .await?
         .store
         .append(&permit.scope.environment, &permit.actor.run, &entry)
         .await?;

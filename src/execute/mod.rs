@@ -29,6 +29,7 @@ use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
 use crate::port::Ports;
 use crate::port::engine::Permit;
+use crate::port::hold::LockLost;
 use crate::rollout::record::config_hash;
 use crate::rollout::{CutOff, End, Traffic};
 
@@ -45,25 +46,7 @@ pub struct Stops {
     pub interrupted: CancellationToken,
     /// Asked twice: stop now, and leave the rest to the next run.
     pub killed: CancellationToken,
-    /// The lock went to another run.
-    pub lock_lost: CancellationToken,
 }
-
-impl Stops {
-    /// Waits for what ends the run where it stands.
-    async fn cut_off(&self) -> CutOff {
-        tokio::select! {
-            biased;
-            () = self.lock_lost.cancelled() => CutOff::LockLost,
-            () = self.killed.cancelled() => CutOff::Killed,
-        }
-    }
-}
-
-/// Another run has the lock: this one must do nothing more.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("another run has the lock")]
-struct LockLost;
 
 /// One run.
 pub struct Job {
@@ -133,12 +116,21 @@ impl Run {
         }
     }
 
-    /// The ports for an effect: only as long as the lock is held. What only looks at the world needs no lock.
-    fn acting(&self) -> Result<&Ports, LockLost> {
-        if self.job.stops.lock_lost.is_cancelled() {
-            return Err(LockLost);
-        }
+    /// The ports for an effect: only as long as the lock is held, which is asked each time. What only looks at the world
+    /// needs no lock.
+    async fn acting(&self) -> Result<&Ports, LockLost> {
+        self.job.permit.hold.confirmed().await?;
         Ok(&self.job.ports)
+    }
+
+    /// Waits for what ends the run where it stands.
+    async fn cut_off(&self) -> CutOff {
+        let lost = self.job.permit.hold.lost();
+        tokio::select! {
+            biased;
+            () = lost.cancelled() => CutOff::LockLost,
+            () = self.job.stops.killed.cancelled() => CutOff::Killed,
+        }
     }
 
     fn plan(&self) -> &Plan {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::execute::signed::signed;
-use crate::execute::{LockLost, Run, documents};
+use crate::execute::{Run, documents};
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, ScanCheck, Stage};
 use crate::model::event::Event;
@@ -22,6 +22,7 @@ use crate::model::{Address, ContentHash, Digest, Fingerprint, Period, Role, Serv
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget};
 use crate::port::engine::{EngineError, Placement, Pull};
+use crate::port::hold::LockLost;
 use crate::port::provider::{Findings, ProviderError};
 use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
@@ -103,7 +104,9 @@ impl StepError {
     /// Whether it ends the run where it stands.
     pub const fn cut_off(&self) -> Option<CutOff> {
         match self {
-            Self::LockLost(_) | Self::Engine(EngineError::Fenced { .. }) => Some(CutOff::LockLost),
+            Self::LockLost(_)
+            | Self::Engine(EngineError::Fenced { .. } | EngineError::LockLost)
+            | Self::Provider(ProviderError::LockLost) => Some(CutOff::LockLost),
             _ => None,
         }
     }
@@ -161,14 +164,16 @@ pub(super) async fn perform(
                 Direction::Forward => step.expects.clone(),
                 Direction::Back => object_fingerprint(run, manifest).await?,
             };
-            run.acting()?
+            run.acting()
+                .await?
                 .engine
                 .apply(&run.job.permit, manifest, *replace, expects, &say)
                 .await?;
             Ok(Done::say(format!("{} applied", key.short())))
         }
         (Action::Delete, Address::Object(key)) => {
-            run.acting()?
+            run.acting()
+                .await?
                 .engine
                 .delete(&run.job.permit, key, step.expects.clone())
                 .await?;
@@ -185,9 +190,16 @@ pub(super) async fn perform(
                 Direction::Forward => step.expects.clone(),
                 Direction::Back => resource_fingerprint(run, resource).await?,
             };
-            let (provider, scope) = (&run.acting()?.provider, &run.job.permit.scope);
+            let provider = &run.acting().await?.provider;
             provider
-                .provision(scope, resource, *replace, expects, &say, &run.soft)
+                .provision(
+                    &run.job.permit,
+                    resource,
+                    *replace,
+                    expects,
+                    &say,
+                    &run.soft,
+                )
                 .await?;
             Ok(Done::say(format!("{key} is as it should be")))
         }
@@ -198,15 +210,16 @@ pub(super) async fn perform(
                     line: line.to_owned(),
                 });
             };
-            let (provider, scope) = (&run.acting()?.provider, &run.job.permit.scope);
+            let provider = &run.acting().await?.provider;
             provider
-                .withdraw(scope, key, step.expects.clone(), &say, &run.soft)
+                .withdraw(&run.job.permit, key, step.expects.clone(), &say, &run.soft)
                 .await?;
             Ok(Done::say(format!("{key} is gone")))
         }
         (Action::Route { route }, _) => listen(run, step, direction, route).await,
         (Action::Unroute, Address::Route(service)) => {
-            run.acting()?
+            run.acting()
+                .await?
                 .engine
                 .unroute(&run.job.permit, service)
                 .await?;
@@ -226,7 +239,8 @@ pub(super) async fn perform(
             let until = Timestamp::now()
                 .checked_add(keep.get())
                 .unwrap_or(Timestamp::MAX);
-            run.acting()?
+            run.acting()
+                .await?
                 .engine
                 .keep(&run.job.permit, *slot, until)
                 .await?;
@@ -289,19 +303,25 @@ async fn build(
         source: run.plan().source.clone(),
         expects: inputs.clone(),
     };
-    let image = match run.acting()?.builder.build(&request, &say, &run.soft).await {
+    let image = match run
+        .acting()
+        .await?
+        .builder
+        .build(&request, &say, &run.soft)
+        .await
+    {
         Err(BuildError::Cancelled) => return Err(StepError::Stopped),
         other => other?,
     };
 
     // By its tags the image is found by the next run, which attaches nothing: they come last. An upload may take its
     // time, so that the lock is looked at again before anybody can see its result.
-    let registry = &run.acting()?.registry;
+    let registry = &run.acting().await?.registry;
     let digest = registry.push(service, &image, &[], &say).await?;
     if documents::wanted(registry.as_ref()) {
         documents::attach(run, &request, &image, &say).await?;
     }
-    let registry = &run.acting()?.registry;
+    let registry = &run.acting().await?.registry;
     registry.tag(service, &digest, &tags(run, inputs)).await?;
     run.remember(service, digest.clone());
     Ok(Done {
@@ -337,7 +357,8 @@ async fn listen(
         Direction::Forward => step.expects.clone(),
         Direction::Back => facts(run).await?.route_fingerprint(&route.service),
     };
-    run.acting()?
+    run.acting()
+        .await?
         .engine
         .route(&run.job.permit, route, expects)
         .await?;
@@ -445,7 +466,8 @@ async fn place(
         workload,
     };
     let count = placement.workload.replicas;
-    run.acting()?
+    run.acting()
+        .await?
         .engine
         .place(&run.job.permit, placement, &say)
         .await?;
@@ -484,7 +506,8 @@ async fn remove(
     service: &ServiceName,
 ) -> Result<Done, StepError> {
     let expects = expected(run, step, direction, slot, service).await?;
-    run.acting()?
+    run.acting()
+        .await?
         .engine
         .remove(&run.job.permit, slot, service, expects)
         .await?;
@@ -512,7 +535,8 @@ async fn empty(
     }
     for (service, workload) in &there.workloads {
         let expects = Some(workload.fingerprint());
-        run.acting()?
+        run.acting()
+            .await?
             .engine
             .remove(&run.job.permit, slot, service, expects)
             .await?;
@@ -592,7 +616,8 @@ async fn hold_all(
             Check::Scan(scan) => scanned(run, check, scan, &say).await?,
             Check::Signature(wanted) => signed(run, check, wanted, &say).await?,
             _ => {
-                run.acting()?
+                run.acting()
+                    .await?
                     .checker
                     .check(check, &target, &say, &run.soft)
                     .await?;
@@ -636,7 +661,13 @@ async fn scanned(
             .split_once('/')
             .map_or(reference.as_str(), |(_, name)| name);
         let found = loop {
-            match run.acting()?.provider.findings(repository, &image).await? {
+            match run
+                .acting()
+                .await?
+                .provider
+                .findings(repository, &image)
+                .await?
+            {
                 Findings::Done(found) => break found,
                 // What cannot be told is not "clean".
                 Findings::Unavailable(reason) => {
@@ -726,7 +757,8 @@ async fn switch(
     if direction == Direction::Forward {
         holds_the_target(run, to).await?;
     }
-    run.acting()?
+    run.acting()
+        .await?
         .engine
         .switch(&run.job.permit, from, to)
         .await?;

@@ -41,6 +41,7 @@ use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
 use crate::port::engine::{
     Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Pull, Scope,
 };
+use crate::port::hold::Hold;
 use crate::port::provider::NoProvider;
 use crate::port::registry::{BaseImages, Bases, Built, RegistryError};
 use crate::port::secret::SecretError;
@@ -115,6 +116,7 @@ struct World {
     engine: FakeEngine,
     moments: Mutex<Moments>,
     stops: Stops,
+    hold: Hold,
 }
 
 /// Why a call does not succeed.
@@ -129,7 +131,7 @@ impl World {
     async fn pass(&self, what: &'static str, kind: Kind) -> Result<(), Refused> {
         let trigger = {
             let mut moments = self.moments();
-            if kind == Kind::Acts && self.stops.lock_lost.is_cancelled() {
+            if kind == Kind::Acts && self.hold.lost().is_cancelled() {
                 moments.after_the_loss.push(what);
             }
             let now = moments.passed;
@@ -148,7 +150,7 @@ impl World {
                 self.stops.interrupted.cancel();
                 self.stops.killed.cancel();
             }
-            Trigger::LockLost | Trigger::LockLostWhileItHangs => self.stops.lock_lost.cancel(),
+            Trigger::LockLost | Trigger::LockLostWhileItHangs => self.hold.lose(),
         }
         if trigger.hangs() {
             std::future::pending::<()>().await;
@@ -554,12 +556,13 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
     let stops = Stops {
         interrupted: CancellationToken::new(),
         killed: CancellationToken::new(),
-        lock_lost: CancellationToken::new(),
     };
+    let hold = Hold::none();
     let world = Arc::new(World {
         engine: FakeEngine::default(),
         moments: Mutex::default(),
         stops: stops.clone(),
+        hold: hold.clone(),
     });
     let scope = Scope {
         project: "shop".parse().expect("a name"),
@@ -586,6 +589,7 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
                 run: "r".to_owned(),
                 ci: None,
             },
+            hold: hold.clone(),
         },
         root: "/".into(),
         stops: stops.clone(),

@@ -18,6 +18,7 @@ pub mod garbage;
 pub mod health;
 pub mod journal;
 pub mod kind;
+pub mod lease;
 pub mod name;
 pub mod object;
 pub mod object_key;

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::model::lease::Process;
 use crate::model::release::{Actor, Release, Status};
 use crate::model::{Digest, EnvironmentName, ProjectName, ReleaseNumber};
 
@@ -83,14 +84,20 @@ pub struct Holder {
     pub actor: Actor,
     /// The process on its machine.
     pub pid: u32,
-    /// That process' start time in clock ticks since boot, so that a reused pid is not taken for it.
+    /// That process' start time in clock ticks since boot.
     pub pid_started: u64,
+    /// The process, told apart from every other; none in a record of a version that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
     /// The command, for a reader: `apply`, `promote green`.
     pub command: String,
     /// When the lock was taken.
     pub since: Timestamp,
-    /// When the holder last said that it lives.
+    /// When the holder last said that it lives, by its own clock.
     pub heartbeat: Timestamp,
+    /// How often it has said so: what a taker sees change.
+    #[serde(default)]
+    pub beats: u64,
     /// Counts up with each taking: a number below another's has lost.
     pub fence: u64,
 }

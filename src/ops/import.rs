@@ -98,6 +98,7 @@ pub async fn import(
         lineage: lineage.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         fence: lease.fence(),
         actor,
+        hold: lease.hold(),
     };
     let mut taken = Vec::new();
     let mut result = Ok(());

@@ -104,7 +104,7 @@ async fn locked(
     let stops = stops(lease, interrupted.clone(), killed);
     let prepared = unless_interrupted(&interrupted, async {
         let state = known_state(session, actor).await?;
-        let plan = decide(session, wanted, plan, &state, (actor, lease.fence()), &sink).await?;
+        let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
         may_be_carried_out(&plan, no_way_back)?;
         approved(approve, &plan).await?;
         Ok((plan, state))
@@ -113,7 +113,7 @@ async fn locked(
     if plan.is_empty() {
         if plan.intent == Intent::Destroy {
             let lineage = state.lineage.clone().unwrap_or_default();
-            let permit = permit(session, actor, lineage, lease.fence());
+            let permit = permit(session, actor, lineage, lease);
             // A run that was killed at its very end may have left what the engine keeps for itself.
             session.ports.engine.clear(&permit).await?;
         }
@@ -127,7 +127,7 @@ async fn locked(
     let job = Job {
         plan: plan.clone(),
         ports: session.ports.clone(),
-        permit: permit(session, actor, lineage.clone(), lease.fence()),
+        permit: permit(session, actor, lineage.clone(), lease),
         root: session.root.clone(),
         stops,
         sink: sink.clone(),
@@ -140,12 +140,13 @@ async fn locked(
     write_down(session, &plan, &finished, actor, lease, &state, &sink).await
 }
 
-fn permit(session: &Session, actor: &Actor, lineage: String, fence: u64) -> Permit {
+fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) -> Permit {
     Permit {
         scope: session.scope(),
         lineage,
-        fence,
+        fence: lease.fence(),
         actor: actor.clone(),
+        hold: lease.hold(),
     }
 }
 
@@ -156,7 +157,7 @@ async fn decide(
     wanted: &Wanted,
     given: Option<Plan>,
     state: &State,
-    (actor, fence): (&Actor, u64),
+    (actor, lease): (&Actor, &dyn Lease),
     sink: &Sink,
 ) -> Result<Plan, Error> {
     if let Some(plan) = given {
@@ -164,7 +165,7 @@ async fn decide(
         return Ok(plan);
     }
     if let Some(lineage) = &state.lineage {
-        let permit = permit(session, actor, lineage.clone(), fence);
+        let permit = permit(session, actor, lineage.clone(), lease);
         tidy(session, &permit, sink).await?;
     }
     draw_with(session, wanted, state).await
@@ -259,7 +260,6 @@ fn stops(lease: &dyn Lease, interrupted: CancellationToken, killed: Cancellation
     Stops {
         interrupted,
         killed,
-        lock_lost: lease.lost(),
     }
 }
 
@@ -293,6 +293,14 @@ async fn write_down(
         record(state, &ended)
     };
     if !open {
+        lease
+            .hold()
+            .confirmed()
+            .await
+            .map_err(|lost| StoreError::Lost {
+                environment: session.environment.clone(),
+                reason: lost.to_string(),
+            })?;
         session.ports.store.save(lease, &next).await?;
         let release = plan.target.as_ref().map(|target| target.release);
         let entry = Entry {

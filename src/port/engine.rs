@@ -25,6 +25,7 @@ use crate::model::{
     Role, ServiceName, Slot,
 };
 use crate::port::Progress;
+use crate::port::hold::{Hold, LockLost};
 
 /// Which environment of which project.
 #[derive(
@@ -44,7 +45,7 @@ impl std::fmt::Display for Scope {
 }
 
 /// The right to change one environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Permit {
     /// Which environment.
     pub scope: Scope,
@@ -166,6 +167,9 @@ pub enum EngineError {
         /// When.
         at: Option<Timestamp>,
     },
+    /// The lock went to another run.
+    #[error("another run has the lock")]
+    LockLost,
     /// A newer run holds the environment.
     #[error(
         "run with fence {fence} has lost {scope}: a run with fence {seen} has acted there since"
@@ -212,6 +216,12 @@ pub enum EngineError {
         /// Why it failed.
         reason: String,
     },
+}
+
+impl From<LockLost> for EngineError {
+    fn from(LockLost: LockLost) -> Self {
+        Self::LockLost
+    }
 }
 
 /// An engine.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub mod builder;
 pub mod checker;
 pub mod engine;
+pub mod hold;
 pub mod pause;
 pub mod provider;
 pub mod registry;

@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
 use crate::model::{Address, Digest, Fingerprint};
 use crate::port::Progress;
-use crate::port::engine::{Examined, Scope};
+use crate::port::engine::{Examined, Permit, Scope};
+use crate::port::hold::LockLost;
 
 /// Why a provider did not do what it was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,6 +39,15 @@ pub enum ProviderError {
     /// Somebody stopped the waiting. What was begun goes on at the provider, and the next run finds it.
     #[error("stopped while waiting; it goes on at the provider")]
     Cancelled,
+    /// The lock went to another run.
+    #[error("another run has the lock")]
+    LockLost,
+}
+
+impl From<LockLost> for ProviderError {
+    fn from(LockLost: LockLost) -> Self {
+        Self::LockLost
+    }
 }
 
 /// What a registry's scan of an image found.
@@ -62,10 +72,11 @@ pub trait Provider: Send + Sync {
     ) -> Result<Vec<ResourceFacts>, ProviderError>;
 
     /// Makes a resource, or makes its settings what they should be; with `replace` what is there goes first. Done when
-    /// the resource can be used. Whoever calls it again after a kill finds what was begun and goes on.
+    /// the resource can be used. Whoever calls it again after a kill finds what was begun and goes on. The lock is asked
+    /// for before each request that changes something ([`Permit::hold`]).
     async fn provision(
         &self,
-        scope: &Scope,
+        permit: &Permit,
         resource: &Resource,
         replace: bool,
         expects: Option<Fingerprint>,
@@ -76,7 +87,7 @@ pub trait Provider: Send + Sync {
     /// Takes a resource away. One that is not there is well.
     async fn withdraw(
         &self,
-        scope: &Scope,
+        permit: &Permit,
         key: &ResourceKey,
         expects: Option<Fingerprint>,
         progress: Progress<'_>,
@@ -114,7 +125,7 @@ impl Provider for NoProvider {
 
     async fn provision(
         &self,
-        _: &Scope,
+        _: &Permit,
         resource: &Resource,
         _: bool,
         _: Option<Fingerprint>,
@@ -126,7 +137,7 @@ impl Provider for NoProvider {
 
     async fn withdraw(
         &self,
-        _: &Scope,
+        _: &Permit,
         key: &ResourceKey,
         _: Option<Fingerprint>,
         _: Progress<'_>,

@@ -10,6 +10,7 @@ use crate::model::journal::{Entry, Journal};
 use crate::model::release::Actor;
 use crate::model::state::{Holder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
+use crate::port::hold::Hold;
 
 /// Why a store did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +67,13 @@ pub trait Lease: Send + Sync {
     /// Counts up with each taking of the lock.
     fn fence(&self) -> u64;
 
+    /// Whether the lock is still held: what acts under it asks before each effect.
+    fn hold(&self) -> Hold;
+
     /// Is called off when the lock is lost: the run must stop before its next effect.
-    fn lost(&self) -> CancellationToken;
+    fn lost(&self) -> CancellationToken {
+        self.hold().lost()
+    }
 
     /// Is called off when somebody asked for this run to be aborted.
     fn abort_requested(&self) -> CancellationToken;

@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use crate::model::release::Actor;
 use crate::model::{Fingerprint, Slot};
 use crate::port::engine::{EngineError, Permit, Scope};
+use crate::port::hold::Hold;
 use crate::proto::v1;
 
 /// A word of the model as it travels.
@@ -91,6 +92,8 @@ impl TryFrom<Option<v1::Permit>> for Permit {
                 run: permit.run,
                 ci: None,
             },
+            // The client holds the lock; what keeps an old one away here is the fence.
+            hold: Hold::none(),
         })
     }
 }
@@ -100,7 +103,9 @@ impl From<EngineError> for Status {
     fn from(error: EngineError) -> Self {
         let code = match &error {
             EngineError::Unreachable { .. } => Code::Unavailable,
-            EngineError::Moved { .. } | EngineError::Fenced { .. } => Code::Aborted,
+            EngineError::Moved { .. } | EngineError::Fenced { .. } | EngineError::LockLost => {
+                Code::Aborted
+            }
             EngineError::Foreign { .. } => Code::PermissionDenied,
             EngineError::NotReady { .. } | EngineError::Refused { .. } => Code::FailedPrecondition,
             EngineError::Failed { .. } => Code::Internal,

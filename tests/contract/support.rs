@@ -14,6 +14,7 @@ use shipit::model::workload::{Known, Workload};
 use shipit::model::{ContentHash, Digest, Period, ReleaseNumber, ServiceName, Slot};
 use shipit::port::builder::BuildRequest;
 use shipit::port::engine::{Permit, Placement, Pull, Scope};
+use shipit::port::hold::Hold;
 use shipit::port::{Builder as _, Registry as _};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,7 @@ pub fn permit(lineage: &str, fence: u64) -> Permit {
         lineage: lineage.to_owned(),
         fence,
         actor: actor("run-1"),
+        hold: Hold::none(),
     }
 }
 

@@ -282,6 +282,7 @@ fn nothing_is_called_unchanged_that_is_not() {
         lineage: "l".to_owned(),
         fence: 1,
         actor,
+        hold: shipit::port::hold::Hold::none(),
     };
     runtime
         .block_on(engine.apply(&permit, &first, false, None, &|_| {}))

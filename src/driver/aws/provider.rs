@@ -11,7 +11,7 @@ use crate::driver::aws::{Aws, explained, pull_through, replication, repository};
 use crate::model::access::is_kept;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
 use crate::model::{Address, Digest, Fingerprint};
-use crate::port::engine::{Examined, Scope};
+use crate::port::engine::{Examined, Permit, Scope};
 use crate::port::provider::{Findings, ProviderError};
 use crate::port::{Progress, Provider};
 
@@ -140,7 +140,7 @@ impl Provider for AwsProvider {
 
     async fn provision(
         &self,
-        scope: &Scope,
+        permit: &Permit,
         resource: &Resource,
         replace: bool,
         expects: Option<Fingerprint>,
@@ -156,10 +156,12 @@ impl Provider for AwsProvider {
             (replace && settings.is_none())
                 || (settings.is_some() && resource.settings.iter().all(same))
         };
+        let (scope, hold) = (&permit.scope, &permit.hold);
         let found = self
             .expect(scope, &resource.key, expects.as_ref(), as_wanted)
             .await?;
         keeps_access(&found, Some(&resource.settings))?;
+        hold.confirmed().await?;
         let now = found.settings.as_ref();
         match (resource.key.kind, self.eks()) {
             (ResourceKind::Repository, _) if replace && now.is_some() => Err(ProviderError::Failed {
@@ -173,31 +175,43 @@ impl Provider for AwsProvider {
                 pull_through::provision(&self.registry, resource, now, replace).await
             }
             (ResourceKind::Replication, _) => replication::provision(&self.registry, scope, resource).await,
-            (_, Some(eks)) => eks.provision(scope, resource, replace, Waiting { progress, cancel }).await,
+            (_, Some(eks)) => {
+                let waiting = Waiting { progress, cancel, hold };
+                eks.provision(scope, resource, replace, waiting).await
+            }
             (_, None) => Ok(()),
         }
     }
 
     async fn withdraw(
         &self,
-        scope: &Scope,
+        permit: &Permit,
         key: &ResourceKey,
         expects: Option<Fingerprint>,
         progress: Progress<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), ProviderError> {
+        let (scope, hold) = (&permit.scope, &permit.hold);
         let found = self
             .expect(scope, key, expects.as_ref(), |found| {
                 found.settings.is_none()
             })
             .await?;
         keeps_access(&found, None)?;
+        hold.confirmed().await?;
         match (key.kind, self.eks()) {
             (ResourceKind::PullThrough, _) => pull_through::withdraw(&self.registry, key).await,
             (ResourceKind::Replication, _) => {
                 replication::withdraw(&self.registry, scope, key).await
             }
-            (_, Some(eks)) => eks.withdraw(key, Waiting { progress, cancel }).await,
+            (_, Some(eks)) => {
+                let waiting = Waiting {
+                    progress,
+                    cancel,
+                    hold,
+                };
+                eks.withdraw(key, waiting).await
+            }
             (_, None) => Ok(()),
         }
     }

@@ -2,3 +2,4 @@
 
 pub(in crate::driver) mod failure;
 pub mod local;
+pub(in crate::driver) mod lock;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::driver::aws::eks::{Eks, Seen, addon, refused};
 use crate::driver::aws::{code, failed};
 use crate::model::resource::{ResourceKey, ResourceKind};
+use crate::port::hold::Hold;
 use crate::port::provider::ProviderError;
 use crate::port::{Progress, pause};
 
@@ -24,14 +25,17 @@ const BUSY: usize = 60;
 pub(in crate::driver::aws) struct Waiting<'a> {
     pub progress: Progress<'a>,
     pub cancel: &'a CancellationToken,
+    pub hold: &'a Hold,
 }
 
 impl Waiting<'_> {
+    /// What comes after a pause may change something: the lock must be held then, too.
     async fn pause(&self, about: Duration) -> Result<(), ProviderError> {
         tokio::select! {
-            () = tokio::time::sleep(pause::between(about * 3 / 4, about * 5 / 4)) => Ok(()),
-            () = self.cancel.cancelled() => Err(ProviderError::Cancelled),
+            () = tokio::time::sleep(pause::between(about * 3 / 4, about * 5 / 4)) => {}
+            () = self.cancel.cancelled() => return Err(ProviderError::Cancelled),
         }
+        Ok(self.hold.confirmed().await?)
     }
 
     /// Sends a change until Amazon is not at another one any more: it takes one of a cluster at a time.

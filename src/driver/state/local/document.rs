@@ -31,33 +31,33 @@ fn previous(folder: &Path) -> PathBuf {
 
 pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
     let path = path(folder);
-    let bytes = match fs::metadata(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io("reading", &path)(error)),
-        Ok(meta) if meta.len() > LIMIT => {
-            return Err(damaged(
-                folder,
-                format!("it has {} bytes, more than any state has", meta.len()),
-            ));
+    let bytes = match files::read_if_there(&path, LIMIT) {
+        Ok(None) => return Ok(None),
+        Ok(Some(bytes)) => bytes,
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(damaged(folder, error.to_string()));
         }
-        Ok(_) => fs::read(&path).map_err(io("reading", &path))?,
+        Err(error) => return Err(io("reading", &path)(error)),
     };
-    let document: Document = serde_json::from_slice(&bytes)
-        .map_err(|error| damaged(folder, format!("it is not a state document: {error}")))?;
+    decode(&bytes)
+        .map(Some)
+        .map_err(|reason| damaged(folder, reason))
+}
+
+/// The state that a document has, or what is wrong with it.
+fn decode(bytes: &[u8]) -> Result<State, String> {
+    let document: Document = serde_json::from_slice(bytes)
+        .map_err(|error| format!("it is not a state document: {error}"))?;
     if document.state.format != FORMAT {
         let found = document.state.format;
-        return Err(damaged(
-            folder,
-            format!("it has format {found}, and this shipit reads {FORMAT}"),
+        return Err(format!(
+            "it has format {found}, and this shipit reads {FORMAT}"
         ));
     }
     if ContentHash::of_json(&document.state) != document.checksum {
-        return Err(damaged(
-            folder,
-            "its content does not fit its checksum: it was edited by hand, or torn".into(),
-        ));
+        return Err("its content does not fit its checksum: it was edited by hand, or torn".into());
     }
-    Ok(Some(document.state))
+    Ok(document.state)
 }
 
 fn damaged(folder: &Path, reason: String) -> StoreError {
@@ -101,7 +101,7 @@ pub(super) fn write(folder: &Path, state: &State) -> Result<(), StoreError> {
 
 fn keep_previous(folder: &Path) -> Result<(), StoreError> {
     let previous = previous(folder);
-    let current = fs::read(path(folder)).map_err(io("reading", &path(folder)))?;
+    let current = files::read(&path(folder), LIMIT).map_err(io("reading", &path(folder)))?;
     files::replace(&previous, &current).map_err(io("writing", &previous))
 }
 
@@ -122,7 +122,7 @@ pub(super) fn restore(folder: &Path) -> Result<State, StoreError> {
         previous(folder),
         folder.join("state.damaged.json"),
     );
-    let bytes = fs::read(&previous).map_err(io("reading", &previous))?;
+    let bytes = files::read(&previous, LIMIT).map_err(io("reading", &previous))?;
     fs::rename(&path, &aside).map_err(io("moving aside", &path))?;
     files::replace(&path, &bytes).map_err(io("writing", &path))?;
     read(folder)?.ok_or_else(|| damaged(folder, "it is gone again".to_owned()))
@@ -131,7 +131,7 @@ pub(super) fn restore(folder: &Path) -> Result<State, StoreError> {
 /// Takes a hand-edited file as it is: writes its checksum anew.
 pub(super) fn accept(folder: &Path) -> Result<State, StoreError> {
     let path = path(folder);
-    let bytes = fs::read(&path).map_err(io("reading", &path))?;
+    let bytes = files::read(&path, LIMIT).map_err(io("reading", &path))?;
     let document: Document = serde_json::from_slice(&bytes)
         .map_err(|error| damaged(folder, format!("it is not a state document: {error}")))?;
     files::replace(&path, &encode(&document.state)).map_err(io("writing", &path))?;
@@ -150,4 +150,57 @@ pub(super) fn environments(folder: &Path) -> Result<Vec<EnvironmentName>, StoreE
         .collect();
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(serial: u64) -> (State, Vec<u8>) {
+        let state = State {
+            serial,
+            ..State::empty(
+                "shop".parse().expect("a name"),
+                "staging".parse().expect("a name"),
+            )
+        };
+        let bytes = encode(&state);
+        (state, bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_that_was_torn_or_changed_is_never_read_as_another(
+            serial in any::<u64>(),
+            cut in any::<prop::sample::Index>(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let (state, bytes) = written(serial);
+            prop_assert_eq!(decode(&bytes), Ok(state.clone()));
+            let torn = &bytes[..cut.index(bytes.len())];
+            prop_assert!(decode(torn).is_err() || torn.len() + 1 == bytes.len());
+            let mut changed = bytes.clone();
+            changed[at.index(bytes.len())] = byte;
+            // A blank may become another blank.
+            prop_assert!(decode(&changed).map_or(true, |read| read == state));
+        }
+
+        #[test]
+        fn a_hostile_state_is_refused_and_ends_nothing(
+            bytes in prop_oneof![
+                any::<Vec<u8>>(),
+                (1_usize..100_000).prop_map(|depth| vec![b'['; depth]),
+                (1_usize..10_000).prop_map(|depth| "{\"state\":".repeat(depth).into_bytes()),
+                (1_usize..100_000).prop_map(|digits| format!(
+                    "{{\"checksum\":\"sha256:0\",\"state\":{{\"format\":1,\"serial\":{}}}}}",
+                    "9".repeat(digits)
+                ).into_bytes()),
+            ],
+        ) {
+            prop_assert!(decode(&bytes).is_err());
+        }
+    }
 }

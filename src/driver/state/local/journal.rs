@@ -1,7 +1,8 @@
 //! Journals: one file per run, one JSON line per entry.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::driver::state::local::io;
@@ -11,6 +12,9 @@ use crate::port::store::StoreError;
 
 /// How many journals are kept.
 const KEPT: usize = 50;
+
+/// The largest journal that is read: its first line has a plan, and there are two lines for each step.
+const LIMIT: u64 = 128 << 20;
 
 fn folder_of(folder: &Path) -> PathBuf {
     folder.join("journal")
@@ -36,11 +40,13 @@ pub(super) fn append(folder: &Path, run: &str, entry: &Entry) -> Result<(), Stor
 }
 
 fn open(journals: &Path, path: &Path) -> Result<(File, bool), StoreError> {
-    fs::create_dir_all(journals).map_err(io("making", journals))?;
+    files::private_folder(journals).map_err(io("making", journals))?;
     let fresh = !path.exists();
+    // A plan may say more of a service than everybody should know.
     let file = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(path)
         .map_err(io("opening", path))?;
     Ok((file, fresh))
@@ -78,14 +84,75 @@ pub(super) fn last(folder: &Path) -> Result<Option<Journal>, StoreError> {
         return Ok(None);
     };
     let path = journals.join(&name);
-    let text = match fs::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(io("reading", &path))?,
+    let Some(text) = files::read_if_there(&path, LIMIT).map_err(io("reading", &path))? else {
+        return Ok(None);
     };
-    let entries = text
-        .split(|byte| *byte == b'\n')
-        .map_while(|line| serde_json::from_slice(line).ok())
-        .collect();
+    let entries = entries(&text);
     let run = name.trim_end_matches(".jsonl").to_owned();
     Ok(Some(Journal { run, entries }))
+}
+
+/// The entries up to the first line that is none.
+fn entries(text: &[u8]) -> Vec<Entry> {
+    text.split(|byte| *byte == b'\n')
+        .map_while(|line| serde_json::from_slice(line).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::journal::{Direction, What};
+    use crate::model::plan::StepId;
+
+    fn written(count: u32) -> (Vec<Entry>, Vec<u8>) {
+        let entry = |step| Entry {
+            at: Timestamp::UNIX_EPOCH,
+            what: What::Intent {
+                step: StepId(step),
+                back: Direction::Forward,
+            },
+        };
+        let all: Vec<Entry> = (0..count).map(entry).collect();
+        let mut text = Vec::new();
+        for entry in &all {
+            text.extend(serde_json::to_vec(entry).expect("json"));
+            text.push(b'\n');
+        }
+        (all, text)
+    }
+
+    proptest! {
+        #[test]
+        fn a_torn_journal_reads_as_a_beginning_of_what_was_written(count in 0_u32..8, cut in 0_usize..2_000) {
+            let (all, text) = written(count);
+            let cut = cut.min(text.len());
+            let read = entries(&text[..cut]);
+            prop_assert!(all.starts_with(&read));
+            let whole = text[..cut].split(|byte| *byte == b'\n').count() - 1;
+            prop_assert!(read.len() >= whole, "{} lines are whole", whole);
+        }
+
+        #[test]
+        fn a_hostile_journal_is_read_to_its_first_wrong_line_and_no_further(
+            count in 0_u32..4,
+            line in prop_oneof![
+                any::<Vec<u8>>(),
+                (1_usize..50_000).prop_map(|depth| vec![b'['; depth]),
+                (1_usize..50_000).prop_map(|digits| format!("{{\"at\":{}}}", "9".repeat(digits)).into_bytes()),
+                Just(br#"{"at":"1970-01-01T00:00:00Z","what":"intent","step":4294967296,"back":"forward"}"#.to_vec()),
+            ],
+        ) {
+            let line: Vec<u8> = line.into_iter().filter(|byte| *byte != b'\n').collect();
+            let (all, mut text) = written(count);
+            text.extend(&line);
+            text.push(b'\n');
+            text.extend(written(3).1);
+            let read = entries(&text);
+            prop_assert_eq!(read, all);
+        }
+    }
 }

@@ -9,11 +9,11 @@
 //! ```
 //!
 //! The lock's file is only ever read and written under an `flock` on `lock.guard`, held for microseconds, so
-//! that two takers cannot both win. Start with [`document`] for the format and [`lock`] for the lease.
+//! that two takers cannot both win. Start with [`document`] for the format and [`super::lock`] for the lease.
 
 mod document;
 mod journal;
-mod lock;
+mod lock_file;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::driver::state::failure;
+use crate::driver::state::local::lock_file::Folder;
+use crate::driver::state::{failure, lock};
 use crate::model::journal::{Entry, Journal};
 use crate::model::release::Actor;
 use crate::model::state::{Holder, State};
@@ -44,6 +45,13 @@ impl LocalStore {
 
     fn of(&self, environment: &EnvironmentName) -> PathBuf {
         self.folder.join(environment.as_str())
+    }
+
+    fn place(&self, environment: &EnvironmentName) -> Folder {
+        Folder {
+            path: self.of(environment),
+            environment: environment.clone(),
+        }
     }
 }
 
@@ -77,8 +85,8 @@ impl StateStore for LocalStore {
         let folder = self.of(&state.environment);
         let (fence, state) = (lease.fence(), state.clone());
         blocking(move || {
-            let _guard = lock::guard(&folder)?;
-            lock::still_held(&folder, fence, &state.environment)?;
+            let _guard = lock_file::guard(&folder)?;
+            lock::still_held(&lock_file::read(&folder)?, fence, &state.environment)?;
             document::write(&folder, &state)
         })
         .await
@@ -93,31 +101,26 @@ impl StateStore for LocalStore {
         wait: Duration,
     ) -> Result<Box<dyn Lease>, StoreError> {
         let taker = lock::Taker {
-            folder: self.of(environment),
-            environment: environment.clone(),
             actor: actor.clone(),
             command: command.to_owned(),
             fence_above,
         };
-        lock::take(taker, wait).await
+        lock::take(self.place(environment), taker, wait).await
     }
 
     async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
-        let folder = self.of(environment);
-        blocking(move || lock::living_holder(&folder)).await
+        lock::holder(&self.place(environment)).await
     }
 
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
-        let folder = self.of(environment);
-        blocking(move || lock::request_abort(&folder)).await
+        lock::request_abort(&self.place(environment)).await
     }
 
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Holder>, StoreError> {
-        let folder = self.of(environment);
-        blocking(move || lock::break_lock(&folder)).await
+        lock::break_lock(&self.place(environment)).await
     }
 
     async fn append(

@@ -29,6 +29,9 @@ use tokio::sync::OnceCell;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Selector};
 use crate::driver::cluster::kubernetes::connect::{Connection, connect};
 use crate::driver::state::failure;
+use crate::driver::state::lock::{
+    Place as _, Taker, break_lock, holder, request_abort, still_held, take,
+};
 use crate::model::journal::{Entry, Journal};
 use crate::model::object::mark;
 use crate::model::release::{Actor, Release};
@@ -360,7 +363,8 @@ impl StateStore for KubernetesStore {
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
         let environment = &state.environment;
         let api = self.api().await?;
-        lock::still_held(self, environment, lease.fence()).await?;
+        let current = lock::place(self, environment).await?.read().await?;
+        still_held(&current, lease.fence(), environment)?;
         let there = self.head(environment).await?;
         let found = there.as_ref().map_or(0, |(head, _)| head.serial);
         let moved = |found| {
@@ -455,22 +459,27 @@ impl StateStore for KubernetesStore {
         fence_above: u64,
         wait: Duration,
     ) -> Result<Box<dyn Lease>, StoreError> {
-        lock::take(self, environment, actor, command, fence_above, wait).await
+        let taker = Taker {
+            actor: actor.clone(),
+            command: command.to_owned(),
+            fence_above,
+        };
+        take(lock::place(self, environment).await?, taker, wait).await
     }
 
     async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
-        lock::living_holder(self, environment).await
+        holder(&lock::place(self, environment).await?).await
     }
 
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
-        lock::request_abort(self, environment).await
+        request_abort(&lock::place(self, environment).await?).await
     }
 
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Holder>, StoreError> {
-        lock::break_lock(self, environment).await
+        break_lock(&lock::place(self, environment).await?).await
     }
 
     async fn append(
