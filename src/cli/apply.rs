@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
-use crate::model::plan::{Intent, Plan};
+use crate::files;
 use crate::ops::draw::Wanted;
+use crate::ops::plan_file::{self, PlanFile};
 use crate::output::{Exit, Failure};
-
-/// The largest plan file that is read.
-const LIMIT: u64 = 64 << 20;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A plan that was made with `shipit plan --out`; it is carried out as it is, or not at all.
+    /// A plan that was made with `shipit plan --out`; it is carried out as it is, or not at all. It does not stand for an
+    /// approval: without a terminal --auto-approve is needed, too.
     #[arg(value_name = "PLANFILE")]
     plan: Option<PathBuf>,
 
@@ -28,7 +27,7 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let plan = args.plan.as_deref().map(read).transpose()?;
-    let environment = plan.as_ref().map(|plan| plan.environment.to_string());
+    let environment = plan.as_ref().map(|file| file.plan.environment.to_string());
     let cx = Cx {
         env: cx.env.clone().or(environment),
         ..cx.clone()
@@ -45,27 +44,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     .await
 }
 
-fn read(path: &Path) -> Result<Plan, Failure> {
-    let failed = |reason: String| {
-        let help = "make one with `shipit plan --out FILE`";
-        Failure::say(
-            Exit::Failed,
-            format!("the plan file {}: {reason}", path.display()),
-            help,
-        )
-    };
-    let size = std::fs::metadata(path)
-        .map_err(|error| failed(error.to_string()))?
-        .len();
-    if size > LIMIT {
-        return Err(failed(format!(
-            "it has {size} bytes, more than any plan has"
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
-    match plan.intent {
-        Intent::Apply => Ok(plan),
-        _ => Err(failed("it is not a plan of `apply`".to_owned())),
-    }
+fn read(path: &Path) -> Result<PlanFile, Failure> {
+    let bytes = files::read(path, plan_file::LIMIT).map_err(|error| error.to_string());
+    bytes
+        .and_then(|bytes| PlanFile::read(&bytes))
+        .map_err(|reason| {
+            let help = "nothing was changed; make one with `shipit plan --out FILE`";
+            let what = format!("the plan file {}: {reason}", path.display());
+            Failure::say(Exit::Failed, what, help)
+        })
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use crate::cli::{explain, print, signals};
 use crate::model::Period;
+use crate::model::approval::Approval;
 use crate::model::event::Event;
 use crate::model::outcome::Outcome;
 use crate::model::plan::Plan;
 use crate::ops::draw::Wanted;
+use crate::ops::plan_file::PlanFile;
 use crate::ops::run::{Options, run};
 use crate::ops::{Error, Session};
 use crate::output::events::View;
@@ -40,7 +42,7 @@ pub(super) async fn approve_and_run(
     session: &Session,
     wanted: &Wanted,
     args: &RunArgs,
-    plan: Option<Plan>,
+    plan: Option<PlanFile>,
 ) -> Result<Exit, Failure> {
     with_options(args, plan, async |options| {
         run(session, wanted, options).await
@@ -51,15 +53,14 @@ pub(super) async fn approve_and_run(
 /// Calls a use case with the options that the arguments mean.
 pub(super) async fn with_options(
     args: &RunArgs,
-    plan: Option<Plan>,
+    plan: Option<PlanFile>,
     call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
 ) -> Result<Exit, Failure> {
     let signals = signals::listen();
     let shown = Arc::new(View::new(args.output));
     let sink = Arc::clone(&shown);
-    let approved_before = plan.is_some();
     let (output, auto_approve) = (args.output, args.auto_approve);
-    let approve = move |plan: &Plan| approve(plan, output, auto_approve || approved_before);
+    let approve = move |plan: &Plan| approve(plan, output, auto_approve);
     let options = Options {
         plan,
         no_way_back: args.no_way_back,
@@ -80,19 +81,22 @@ pub(super) async fn with_options(
     Ok(explain::exit(&result.ending))
 }
 
-fn approve(plan: &Plan, output: Format, approved: bool) -> Result<(), Error> {
+fn approve(plan: &Plan, output: Format, auto_approve: bool) -> Result<Approval, Error> {
     match output {
         Format::Json => {}
         Format::Human => print(&format!("{}\n", view::human(plan))),
         Format::Markdown => print(&view::markdown(plan)),
     }
-    if plan.is_empty() || approved {
-        return Ok(());
+    if plan.is_empty() {
+        return Ok(Approval::NotNeeded);
+    }
+    if auto_approve {
+        return Ok(Approval::InAdvance);
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Error::NotApproved {
             what: "nobody is here to approve the plan; nothing was changed".to_owned(),
-            help: "give --auto-approve, or a plan file that was made with `shipit plan --out FILE`"
+            help: "look at it with `shipit plan`, then give --auto-approve; a plan file does not stand for an approval"
                 .to_owned(),
         });
     }
@@ -101,7 +105,7 @@ fn approve(plan: &Plan, output: Format, approved: bool) -> Result<(), Error> {
         .default(false)
         .interact();
     match asked {
-        Ok(true) => Ok(()),
+        Ok(true) => Ok(Approval::AtTerminal),
         _ => Err(Error::NotApproved {
             what: "the plan was not approved; nothing was changed".to_owned(),
             help: "run the command again when it is".to_owned(),

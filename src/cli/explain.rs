@@ -38,6 +38,10 @@ fn advice(error: &Error) -> (Exit, String) {
             Exit::Stale,
             "make a new plan with `shipit plan --out FILE`".to_owned(),
         ),
+        Error::PlanFile { .. } => (
+            Exit::Failed,
+            "nothing was changed; make a new one with `shipit plan --out FILE`".to_owned(),
+        ),
         Error::Faulty(_) => (
             Exit::Failed,
             "make a new plan with `shipit plan`".to_owned(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::cli::{Cx, print};
 use crate::files;
 use crate::ops::draw::{Wanted, draw};
+use crate::ops::plan_file::PlanFile;
 use crate::output::{Exit, Failure, Format, plan};
 
 /// The arguments.
@@ -37,7 +38,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     )
     .await?;
     if let Some(path) = &args.out {
-        files::replace(path, plan::json(&drawn).as_bytes()).map_err(|error| {
+        let file = PlanFile::new(&session, drawn.clone(), args.rebuild);
+        files::replace(path, file.text().as_bytes()).map_err(|error| {
             Failure::say(
                 Exit::Failed,
                 format!("writing {}: {error}", path.display()),

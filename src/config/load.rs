@@ -15,7 +15,7 @@ use crate::config::suggest::suggest;
 use crate::config::types::Environment;
 use crate::config::validate::{across, validate};
 use crate::model::branch::{BranchRule, DirectCommits};
-use crate::model::{EnvironmentName, ProjectName};
+use crate::model::{ContentHash, EnvironmentName, ProjectName};
 
 /// The most faults that are shown at once.
 const MOST: usize = 50;
@@ -31,6 +31,8 @@ pub struct Project {
     pub environments: BTreeMap<EnvironmentName, Environment>,
     /// What `shipit.yaml` says of branches.
     pub branches: BTreeMap<String, crate::config::types::Branch>,
+    /// The files that it was read from, by their path below the folder, with the hash of what they say.
+    pub files: BTreeMap<String, ContentHash>,
 }
 
 impl Project {
@@ -201,6 +203,7 @@ impl Reading<'_> {
             name: whole.project.clone(),
             environments,
             branches: whole.branches,
+            files: self.files.iter().map(File::hash).collect(),
         })
     }
 

@@ -4,6 +4,11 @@ use std::fmt;
 
 use miette::{Diagnostic, LabeledSpan, SourceSpan};
 
+use crate::model::ContentHash;
+
+/// The longest line that is shown with a fault in it.
+const LONGEST_LINE: usize = 2_000;
+
 /// A place in a file. The file is a number into the list of files that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
@@ -44,6 +49,13 @@ pub(super) struct File {
     /// Its path, relative to the project's folder.
     pub name: String,
     pub text: String,
+}
+
+impl File {
+    /// Its name, and the hash of what it says.
+    pub fn hash(&self) -> (String, ContentHash) {
+        (self.name.clone(), ContentHash::of(self.text.as_bytes()))
+    }
 }
 
 /// One fault, on its own: what a program reads.

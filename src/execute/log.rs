@@ -69,6 +69,7 @@ pub(super) async fn began(run: &Run) -> Result<(), JournalError> {
             actor,
             plan: Box::new(plan.clone()),
             hash,
+            approval: Some(run.job.approval),
         },
     )
     .await

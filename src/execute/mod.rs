@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::model::approval::Approval;
 use crate::model::event::Event;
 use crate::model::outcome::ProbeReport;
 use crate::model::plan::{Plan, StepId};
@@ -52,6 +53,8 @@ pub struct Stops {
 pub struct Job {
     /// What is carried out.
     pub plan: Plan,
+    /// Who said that it may be.
+    pub approval: Approval,
     /// The world.
     pub ports: Ports,
     /// The right to change the environment.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Finished, Job, Stops, execute};
 use crate::driver::host::fake::FakeEngine;
+use crate::model::approval::Approval;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec, an_hour};
 use crate::model::check::{Check, TcpCheck};
 use crate::model::desired::{Desired, DesiredService};
@@ -570,6 +571,7 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
     };
     let job = |plan: Plan| Job {
         plan,
+        approval: Approval::InAdvance,
         ports: Ports {
             engine: world.clone(),
             provider: Arc::new(NoProvider),

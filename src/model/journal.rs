@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::model::approval::Approval;
 use crate::model::outcome::Ending;
 use crate::model::plan::{Plan, StepId};
 use crate::model::release::Actor;
@@ -29,6 +30,9 @@ pub enum What {
         plan: Box<Plan>,
         /// The plan's hash.
         hash: ContentHash,
+        /// Who said that it may be carried out; none in a journal of a version that did not write it down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<Approval>,
     },
     /// A step is about to act.
     Intent {

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod address;
+pub mod approval;
 pub mod branch;
 pub mod build;
 pub mod chain;

@@ -1,14 +1,19 @@
 //! Drawing a plan: what is desired, what is there, and what the rules say.
 
+use jiff::Timestamp;
+
 use crate::model::desired::Desired;
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
+use crate::model::release::Actor;
 use crate::model::state::State;
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
+use crate::ops::actor::actor;
 use crate::ops::{Error, Session, carry, images, policy, preflight};
 use crate::plan;
 use crate::port::engine::EngineError;
+use crate::rollout::record::adopt;
 
 /// What somebody wants.
 #[derive(Debug, Clone)]
@@ -48,8 +53,22 @@ impl Wanted {
 
 /// Draws a plan. Changes nothing.
 pub async fn draw(session: &Session, wanted: &Wanted) -> Result<Plan, Error> {
-    let state = session.state().await?;
+    let state = known_state(session, &actor()).await?;
     draw_with(session, wanted, &state).await
+}
+
+/// The state, or what still stands in the slots when the state was lost.
+pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<State, Error> {
+    let state = session.state().await?;
+    if state.lineage.is_some() {
+        return Ok(state);
+    }
+    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let adopted = adopt(&state, &facts, actor, Timestamp::now());
+    Ok(State {
+        lineage: facts.lineage,
+        ..adopted
+    })
 }
 
 /// Draws a plan with a state that was read already.

@@ -34,6 +34,12 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// A plan file is none that can be applied here.
+    #[error("the plan file cannot be applied: {reason}")]
+    PlanFile {
+        /// Why.
+        reason: String,
+    },
     /// A rule forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),

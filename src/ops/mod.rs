@@ -16,6 +16,7 @@ pub mod import;
 pub mod init;
 pub mod lock;
 pub mod logs;
+pub mod plan_file;
 pub mod policy;
 pub mod preflight;
 pub mod run;

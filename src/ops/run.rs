@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::{self, Finished, Job, Sink, Stops};
+use crate::model::approval::Approval;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::journal::{Entry, What};
 use crate::model::outcome::{Ending, Outcome};
@@ -14,22 +15,23 @@ use crate::model::plan::{Intent, Plan};
 use crate::model::release::{Actor, Status};
 use crate::model::state::State;
 use crate::model::{Role, Slot};
-use crate::ops::draw::{Wanted, draw_with};
-use crate::ops::session::actor;
+use crate::ops::actor::actor;
+use crate::ops::draw::{Wanted, draw_with, known_state};
+use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::{Error, Session, images};
 use crate::plan;
 use crate::port::engine::Permit;
-use crate::port::store::Lease;
-use crate::rollout::record::{Ended, adopt, record};
+use crate::port::store::{Lease, StoreError};
+use crate::rollout::record::{Ended, record};
 use crate::rollout::{End, Traffic};
 
-/// Says whether a plan is to be carried out. May ask a person, and take its time.
-pub type Approve = Arc<dyn Fn(&Plan) -> Result<(), Error> + Send + Sync>;
+/// Says whether a plan is to be carried out, and by whose word. May ask a person, and take its time.
+pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approval, Error> + Send + Sync>;
 
 /// How a run is made.
 pub struct Options {
-    /// A plan that somebody approved before; without it one is drawn and shown to `approve`.
-    pub plan: Option<Plan>,
+    /// What the plan that is drawn has to be equal to.
+    pub plan: Option<PlanFile>,
     /// Whether a plan may be carried out that has no way back.
     pub no_way_back: bool,
     /// How long to wait for a lock that somebody else holds.
@@ -106,10 +108,10 @@ async fn locked(
         let state = known_state(session, actor).await?;
         let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
         may_be_carried_out(&plan, no_way_back)?;
-        approved(approve, &plan).await?;
-        Ok((plan, state))
+        let approval = approved(approve, &plan).await?;
+        Ok((plan, state, approval))
     });
-    let (plan, state) = prepared.await?;
+    let (plan, state, approval) = prepared.await?;
     if plan.is_empty() {
         if plan.intent == Intent::Destroy {
             let lineage = state.lineage.clone().unwrap_or_default();
@@ -126,6 +128,7 @@ async fn locked(
         .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let job = Job {
         plan: plan.clone(),
+        approval,
         ports: session.ports.clone(),
         permit: permit(session, actor, lineage.clone(), lease),
         root: session.root.clone(),
@@ -150,19 +153,18 @@ fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) 
     }
 }
 
-/// The plan that is to be carried out. What has come due is done before one is drawn; one that was drawn before is for
-/// the world as it was.
+/// The plan that is to be carried out. What has come due is done before one is drawn, unless it has to be equal to one
+/// that was drawn before: that is for the world as it was.
 async fn decide(
     session: &Session,
     wanted: &Wanted,
-    given: Option<Plan>,
+    given: Option<PlanFile>,
     state: &State,
     (actor, lease): (&Actor, &dyn Lease),
     sink: &Sink,
 ) -> Result<Plan, Error> {
-    if let Some(plan) = given {
-        still_true(session, &plan, state).await?;
-        return Ok(plan);
+    if let Some(file) = given {
+        return plan_file::draw_again(session, &file, state).await;
     }
     if let Some(lineage) = &state.lineage {
         let permit = permit(session, actor, lineage.clone(), lease);
@@ -190,7 +192,7 @@ fn may_be_carried_out(plan: &Plan, no_way_back: bool) -> Result<(), Error> {
 }
 
 /// Whoever is asked may think for long: a signal is heard meanwhile.
-async fn approved(approve: Approve, plan: &Plan) -> Result<(), Error> {
+async fn approved(approve: Approve, plan: &Plan) -> Result<Approval, Error> {
     let plan = plan.clone();
     let asked = tokio::task::spawn_blocking(move || approve(&plan)).await;
     asked.unwrap_or_else(|panic| {
@@ -207,47 +209,6 @@ async fn tidy(session: &Session, permit: &Permit, sink: &Sink) -> Result<(), Err
         sink(crate::model::event::Event::Note { text });
     }
     Ok(())
-}
-
-/// The state, or what still stands in the slots when the state was lost.
-async fn known_state(session: &Session, actor: &Actor) -> Result<State, Error> {
-    let state = session.state().await?;
-    if state.lineage.is_some() {
-        return Ok(state);
-    }
-    let facts = session.ports.engine.observe(&session.scope()).await?;
-    let adopted = adopt(&state, &facts, actor, Timestamp::now());
-    Ok(State {
-        lineage: facts.lineage,
-        ..adopted
-    })
-}
-
-/// A plan from a file is for one state and one world only.
-async fn still_true(session: &Session, plan: &Plan, state: &State) -> Result<(), Error> {
-    let other = |what: String| Err(Error::Stale { reason: what });
-    if plan.project != session.project.name || plan.environment != session.environment {
-        return other(format!(
-            "it was made for {} → {}",
-            plan.project, plan.environment
-        ));
-    }
-    if plan.state.serial != state.serial {
-        return other(format!(
-            "it was made at serial {} of the state, which is at {} now: somebody has applied since",
-            plan.state.serial, state.serial
-        ));
-    }
-    let facts = session.ports.engine.observe(&session.scope()).await?;
-    let moved = plan::stale(plan, &facts);
-    let Some(first) = moved.first() else {
-        return Ok(());
-    };
-    let by = facts
-        .changed_by
-        .map(|actor| format!(", changed by {actor}"))
-        .unwrap_or_default();
-    other(format!("{first} is not what the plan saw{by}"))
 }
 
 /// Asked to stop by a signal or by `shipit abort` is the same to a run.

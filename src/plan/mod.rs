@@ -15,6 +15,7 @@ mod pieces;
 mod promote;
 mod resources;
 mod rollback;
+mod same;
 mod simulate;
 mod stale;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use diff::workload_changes;
 pub use graph::waves;
 pub use promote::promote;
 pub use rollback::rollback;
+pub use same::{Difference, difference};
 pub use simulate::simulate;
 pub use stale::stale;
 pub use verify::{Fault, verify};

@@ -155,36 +155,6 @@ fn events_are_documents_one_a_line() {
 }
 
 #[test]
-fn a_plan_file_is_carried_out_as_it_is_or_not_at_all() {
-    let world = World::live();
-    world.message("v2");
-    world
-        .run(&["plan", "--env", "staging", "--out", "p.json"])
-        .code(0);
-    world
-        .run(&["apply", "p.json"])
-        .code(0)
-        .says("Done: release 2");
-    assert_eq!(world.get(), "v2");
-    world
-        .run(&["apply", "p.json"])
-        .code(5)
-        .says("the plan is stale")
-        .says("somebody has applied since");
-
-    world.message("v3");
-    world
-        .run(&["plan", "--env", "staging", "--out", "p.json"])
-        .code(0);
-    world.message("v4");
-    world
-        .run(&["apply", "p.json"])
-        .code(5)
-        .says("the build inputs of web changed");
-    assert_eq!(world.get(), "v2");
-}
-
-#[test]
 fn without_a_terminal_somebody_must_have_approved() {
     let world = World::new();
     world

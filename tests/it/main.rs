@@ -19,6 +19,7 @@ mod load;
 mod locks;
 mod manual;
 mod nginx;
+mod plan_files;
 mod platforms;
 mod proto;
 mod registry;

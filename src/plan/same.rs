@@ -1,0 +1,292 @@
+//! Whether a plan that was drawn before is the one that would be drawn now. What differs is either something that has
+//! moved since, or something that only the older plan says: then it was edited.
+
+use std::collections::BTreeMap;
+
+use crate::model::plan::{Action, Plan, Step, Target};
+use crate::model::workload::Workload;
+use crate::model::{Address, ServiceName};
+
+/// What differs first, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// The world, the source or the history has moved.
+    Moved(String),
+    /// Neither the configuration nor the world says this: the plan was edited, or made from another configuration.
+    Unfounded(String),
+}
+
+/// What differs first between a plan that was given and the one that was drawn now; none when they do the same. Words for
+/// readers do not count: those of the drawn plan are shown.
+#[must_use]
+pub fn difference(given: &Plan, drawn: &Plan) -> Option<Difference> {
+    source(given, drawn)
+        .or_else(|| rules(given, drawn))
+        .or_else(|| standing(given, drawn))
+        .or_else(|| target(given.target.as_ref(), drawn.target.as_ref()))
+        .or_else(|| steps("", &given.steps, &drawn.steps))
+        .or_else(|| steps("on the way back: ", &given.reverse, &drawn.reverse))
+}
+
+fn source(given: &Plan, drawn: &Plan) -> Option<Difference> {
+    (given.source != drawn.source).then(|| {
+        let place = |plan: &Plan| {
+            let branch = plan.source.branch.as_deref().unwrap_or("no branch");
+            format!("{} ({branch})", plan.source.short())
+        };
+        let (then, now) = (place(given), place(drawn));
+        Difference::Moved(if then == now {
+            format!("the checkout of {now} is not what it was")
+        } else {
+            format!("it was made from {then}, and this is {now}")
+        })
+    })
+}
+
+/// What comes from the configuration alone.
+fn rules(given: &Plan, drawn: &Plan) -> Option<Difference> {
+    let same = [
+        ("the command", given.intent == drawn.intent),
+        ("the strategy", given.strategy == drawn.strategy),
+        ("who switches traffic", given.mode == drawn.mode),
+        ("what measures the switch", given.probe == drawn.probe),
+    ];
+    first_wrong(&same).map(Difference::Unfounded)
+}
+
+fn first_wrong(same: &[(&str, bool)]) -> Option<String> {
+    same.iter()
+        .find(|(_, is_same)| !is_same)
+        .map(|(what, _)| (*what).to_owned())
+}
+
+fn standing(given: &Plan, drawn: &Plan) -> Option<Difference> {
+    (given.active != drawn.active).then(|| {
+        let live = |plan: &Plan| {
+            plan.active.as_ref().map_or_else(
+                || "nothing was live".to_owned(),
+                |placed| format!("release {} was live in {}", placed.release, placed.slot),
+            )
+        };
+        let (then, now) = (live(given), live(drawn).replace("was", "is"));
+        Difference::Moved(format!("{then} when it was made, and {now} now"))
+    })
+}
+
+fn target(given: Option<&Target>, drawn: Option<&Target>) -> Option<Difference> {
+    let (Some(given), Some(drawn)) = (given, drawn) else {
+        return (given.is_some() != drawn.is_some())
+            .then(|| Difference::Moved("what is to be placed".to_owned()));
+    };
+    let moved = [
+        ("the slot of the release", given.slot == drawn.slot),
+        ("the number of the release", given.release == drawn.release),
+        ("whether the release is new", given.new == drawn.new),
+        (
+            "what the release is made from",
+            given.source == drawn.source,
+        ),
+    ];
+    first_wrong(&moved)
+        .map(Difference::Moved)
+        .or_else(|| workloads(&given.workloads, &drawn.workloads))
+}
+
+fn workloads(
+    given: &BTreeMap<ServiceName, Workload>,
+    drawn: &BTreeMap<ServiceName, Workload>,
+) -> Option<Difference> {
+    if !given.keys().eq(drawn.keys()) {
+        return Some(Difference::Unfounded("which services there are".to_owned()));
+    }
+    drawn
+        .iter()
+        .find_map(|(name, drawn)| workload(given.get(name)?, drawn))
+}
+
+fn workload(given: &Workload, drawn: &Workload) -> Option<Difference> {
+    let name = &drawn.service;
+    let configured = [
+        ("the command", given.command == drawn.command),
+        ("the environment variables", given.env == drawn.env),
+        ("the secrets", given.secrets == drawn.secrets),
+    ];
+    if let Some(what) = first_wrong(&configured) {
+        return Some(Difference::Unfounded(format!("{what} of {name}")));
+    }
+    let but_for_the_image = Workload {
+        image: drawn.image.clone(),
+        ..given.clone()
+    };
+    if but_for_the_image != *drawn {
+        return Some(Difference::Unfounded(format!("what {name} is")));
+    }
+    (given.image != drawn.image).then(|| Difference::Moved(format!("the image of {name}")))
+}
+
+fn steps(place: &str, given: &[Step], drawn: &[Step]) -> Option<Difference> {
+    for (given, drawn) in given.iter().zip(drawn) {
+        if given.address != drawn.address || given.action.title() != drawn.action.title() {
+            return Some(Difference::Moved(format!(
+                "{place}`{} {}` would be `{} {}` now",
+                given.action.title(),
+                given.address,
+                drawn.action.title(),
+                drawn.address
+            )));
+        }
+        if let Some(difference) = step(given, drawn) {
+            return Some(match difference {
+                Difference::Moved(what) => Difference::Moved(format!("{place}{what}")),
+                Difference::Unfounded(what) => Difference::Unfounded(format!("{place}{what}")),
+            });
+        }
+    }
+    let longer = if given.len() > drawn.len() {
+        given
+    } else {
+        drawn
+    };
+    let extra = longer.get(given.len().min(drawn.len()))?;
+    let what = format!("{place}`{} {}`", extra.action.title(), extra.address);
+    Some(Difference::Moved(if given.len() > drawn.len() {
+        format!("{what} is not needed now")
+    } else {
+        format!("{what} is needed now, too")
+    }))
+}
+
+fn step(given: &Step, drawn: &Step) -> Option<Difference> {
+    let address = &drawn.address;
+    action(address, &given.action, &drawn.action)
+        .or_else(|| {
+            (given.expects != drawn.expects)
+                .then(|| Difference::Moved(format!("{address} is not what the plan saw")))
+        })
+        .or_else(|| {
+            let order = |step: &Step| (step.id, step.needs.clone(), step.undoes);
+            (order(given) != order(drawn))
+                .then(|| Difference::Unfounded(format!("when {address} comes")))
+        })
+}
+
+/// Two actions with the same words.
+fn action(address: &Address, given: &Action, drawn: &Action) -> Option<Difference> {
+    if given == drawn {
+        return None;
+    }
+    Some(match (given, drawn) {
+        (Action::Build { spec: given, .. }, Action::Build { spec: drawn, .. }) => {
+            if given == drawn {
+                let name = address.to_string();
+                let service = name.strip_prefix("image.").unwrap_or(&name);
+                Difference::Moved(format!(
+                    "the build inputs of {service} changed since the plan was made"
+                ))
+            } else {
+                Difference::Unfounded(format!("how {address} is built"))
+            }
+        }
+        (
+            Action::Place {
+                workload: given, ..
+            },
+            Action::Place {
+                workload: drawn, ..
+            },
+        ) => workload(given, drawn)
+            .unwrap_or_else(|| Difference::Moved(format!("how {address} is placed"))),
+        (Action::Check { stage, .. }, _) => {
+            Difference::Unfounded(format!("the checks {stage} the switch"))
+        }
+        (Action::Switch { .. }, _) => Difference::Moved("where live traffic is".to_owned()),
+        _ => Difference::Unfounded(format!("what {address} should be")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::plan::{FORMAT, Intent, StateRef, StepId};
+    use crate::model::promotion::{Mode, Probe, Strategy};
+    use crate::model::source::Source;
+    use crate::model::{Fingerprint, Period, Slot};
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        Plan {
+            format: FORMAT,
+            intent: Intent::Apply,
+            project: "shop".parse().expect("a name"),
+            environment: "staging".parse().expect("a name"),
+            source: Source {
+                commit: Some("3f2c1ab0".to_owned()),
+                branch: Some("staging".to_owned()),
+                ..Source::default()
+            },
+            state: StateRef {
+                lineage: None,
+                serial: 0,
+            },
+            strategy: Strategy::BlueGreen,
+            mode: Mode::Auto,
+            probe: Probe::default(),
+            active: None,
+            target: None,
+            steps,
+            reverse: Vec::new(),
+            unchanged: Vec::new(),
+            notes: Vec::new(),
+            no_way_back: Vec::new(),
+        }
+    }
+
+    fn ready(seconds: u64) -> Step {
+        Step {
+            id: StepId(1),
+            address: Address::Slot(Slot::Blue),
+            action: Action::Ready {
+                within: Period::from_secs(seconds),
+            },
+            reason: "because".to_owned(),
+            changes: Vec::new(),
+            expects: Some(Fingerprint::of(b"seen")),
+            needs: Vec::new(),
+            undoes: None,
+        }
+    }
+
+    #[test]
+    fn words_for_readers_make_no_difference() {
+        let (given, mut drawn) = (plan(vec![ready(1)]), plan(vec![ready(1)]));
+        drawn.steps[0].reason = "another".to_owned();
+        drawn.notes.push("a note".to_owned());
+        assert_eq!(difference(&given, &drawn), None);
+    }
+
+    #[test]
+    fn what_moved_is_told_from_what_only_the_file_says() {
+        let drawn = plan(vec![ready(1)]);
+        let mut moved = drawn.clone();
+        moved.steps[0].expects = None;
+        let what = "slot.blue is not what the plan saw".to_owned();
+        assert_eq!(difference(&moved, &drawn), Some(Difference::Moved(what)));
+
+        let edited = plan(vec![ready(2)]);
+        let what = "what slot.blue should be".to_owned();
+        assert_eq!(
+            difference(&edited, &drawn),
+            Some(Difference::Unfounded(what))
+        );
+
+        let mut elsewhere = drawn.clone();
+        elsewhere.source.branch = Some("evil".to_owned());
+        assert!(matches!(
+            difference(&elsewhere, &drawn),
+            Some(Difference::Moved(_))
+        ));
+
+        let shorter = plan(Vec::new());
+        let what = "`wait until ready slot.blue` is needed now, too".to_owned();
+        assert_eq!(difference(&shorter, &drawn), Some(Difference::Moved(what)));
+    }
+}
