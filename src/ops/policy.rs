@@ -1,12 +1,13 @@
 //! Holding the branch rules against the checkout.
 
 use crate::model::branch::{Arrival, BranchRule, DirectCommits};
+use crate::model::source::Commit;
 use crate::ops::{Error, Session};
 use crate::policy;
-use crate::port::scm::Scm as _;
+use crate::port::scm::{FirstParents, Scm as _};
 
-/// How many commits are looked at.
-const LIMIT: usize = 1000;
+/// The most commits that are looked at. A line that is longer is refused, and never looked at in part.
+const MOST: usize = 10_000;
 
 /// What was held against the rules, for a reader.
 #[derive(Debug, Clone)]
@@ -47,15 +48,32 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
     if since.as_ref() == Some(tip) {
         return Ok(Vec::new());
     }
-    let mut arrivals = Vec::new();
-    for commit in session
+    let line = session
         .scm
-        .first_parents(tip, since.as_deref(), LIMIT)
-        .await?
-    {
-        let brought = commit.parents.get(1).unwrap_or(&commit.id).clone();
-        let came_from = session.scm.containing(&brought, &rule.accepts).await?;
-        arrivals.push(Arrival { commit, came_from });
-    }
-    Ok(arrivals)
+        .first_parents(tip, since.as_deref(), MOST)
+        .await?;
+    let commits = match line {
+        FirstParents::Whole(commits) => commits,
+        FirstParents::Incomplete { reason, help } => {
+            let what = format!(
+                "{} takes only merges, and not every commit since its live release can be looked at: {reason}",
+                rule.pattern
+            );
+            return Err(policy::Refusal { what, help }.into());
+        }
+    };
+
+    let brought = |commit: &Commit| commit.parents.get(1).unwrap_or(&commit.id).clone();
+    let came_from = session
+        .scm
+        .containing(&commits.iter().map(brought).collect(), &rule.accepts)
+        .await?;
+    let arrival = |commit: Commit| Arrival {
+        came_from: came_from
+            .get(&brought(&commit))
+            .cloned()
+            .unwrap_or_default(),
+        commit,
+    };
+    Ok(commits.into_iter().map(arrival).collect())
 }

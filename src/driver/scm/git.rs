@@ -1,5 +1,6 @@
 //! Git, through its program: by argument vector, without prompts, and with a time limit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,10 +10,13 @@ use tokio::process::Command;
 
 use crate::model::source::{Commit, Source};
 use crate::port::Scm;
-use crate::port::scm::ScmError;
+use crate::port::scm::{FirstParents, ScmError};
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// What to do about a history that is not all there.
+const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, or `fetch-depth: 0` in the checkout of a build server";
 
 /// What is said where there is no Git.
 const NO_GIT: &str = "git is not installed";
@@ -180,41 +184,71 @@ impl Scm for Git {
         &self,
         tip: &str,
         since: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Commit>, ScmError> {
-        let count = format!("--max-count={}", if since.is_some() { limit } else { 1 });
-        let range = match since {
-            Some(since)
-                if self
-                    .ask(&["merge-base", "--is-ancestor", since, tip])
-                    .await
-                    .is_ok() =>
-            {
-                format!("{since}..{tip}")
-            }
-            _ => tip.to_owned(),
-        };
+        most: usize,
+    ) -> Result<FirstParents, ScmError> {
+        if let Some(since) = since
+            && self
+                .ask(&["cat-file", "-e", &format!("{since}^{{commit}}")])
+                .await
+                .is_err()
+        {
+            let short: String = since.chars().take(7).collect();
+            return Ok(FirstParents::Incomplete {
+                reason: format!("commit {short} of the live release is not in this checkout"),
+                help: WHOLE.to_owned(),
+            });
+        }
+        let range = since.map_or_else(|| tip.to_owned(), |since| format!("{since}..{tip}"));
+        let count = format!("--max-count={}", most.saturating_add(1));
         let format = "--format=%H%x1f%P%x1f%an%x1f%s";
         let log = self
             .ask(&["log", "--first-parent", &count, format, &range, "--"])
             .await?;
-        Ok(log.lines().filter_map(commit).collect())
+        let commits: Vec<Commit> = log.lines().filter_map(commit).collect();
+        if commits.len() > most {
+            return Ok(FirstParents::Incomplete {
+                reason: format!("there are more than {most} of them"),
+                help: "release more often; for a first release, allow direct commits with `direct_commits: true` once"
+                    .to_owned(),
+            });
+        }
+
+        // The first commit of a history has no parents, and nor has the one at which a shallow checkout is cut off.
+        let is_begun = commits.last().is_some_and(|last| last.parents.is_empty());
+        if is_begun && self.ask(&["rev-parse", "--is-shallow-repository"]).await? != "false" {
+            return Ok(FirstParents::Incomplete {
+                reason: "the history of this checkout is cut off (it is a shallow clone)"
+                    .to_owned(),
+                help: WHOLE.to_owned(),
+            });
+        }
+        Ok(FirstParents::Whole(commits))
     }
 
-    async fn containing(&self, commit: &str, branches: &[String]) -> Result<Vec<String>, ScmError> {
-        let mut found = Vec::new();
+    async fn containing(
+        &self,
+        commits: &BTreeSet<String>,
+        branches: &[String],
+    ) -> Result<BTreeMap<String, Vec<String>>, ScmError> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for branch in branches {
             for name in [
                 format!("refs/heads/{branch}"),
                 format!("refs/remotes/origin/{branch}"),
             ] {
                 if self
-                    .ask(&["merge-base", "--is-ancestor", commit, &name])
+                    .ask(&["show-ref", "--verify", "--quiet", &name])
                     .await
-                    .is_ok()
+                    .is_err()
                 {
-                    found.push(branch.clone());
-                    break;
+                    continue;
+                }
+                let all = self.ask(&["rev-list", &name, "--"]).await?;
+                for commit in all.lines().filter(|commit| commits.contains(*commit)) {
+                    let there = found.entry(commit.to_owned()).or_default();
+                    if !there.contains(branch) {
+                        there.push(branch.clone());
+                    }
                 }
             }
         }
@@ -260,5 +294,145 @@ mod tests {
             .await
             .expect("a source");
         assert_eq!((source.commit, source.dirty), (None, false));
+    }
+
+    /// A repository in which `master` takes merges from `develop` only, made by these words: a commit on a branch, a merge
+    /// of `develop` into `master`.
+    struct Repository(tempfile::TempDir);
+
+    impl Repository {
+        fn new() -> Self {
+            let repository = Self(tempfile::tempdir().expect("a folder"));
+            repository.git(&["init", "--quiet", "--initial-branch=master"]);
+            repository.git(&["commit", "--quiet", "--allow-empty", "--message", "first"]);
+            repository.git(&["branch", "develop"]);
+            repository
+        }
+
+        fn git(&self, arguments: &[&str]) -> String {
+            let output = std::process::Command::new("git")
+                .args([
+                    "-c",
+                    "user.name=t",
+                    "-c",
+                    "user.email=t@example.com",
+                    "-c",
+                    "commit.gpgsign=false",
+                ])
+                .args(arguments)
+                .current_dir(self.0.path())
+                .output()
+                .expect("git starts");
+            assert!(output.status.success(), "git {arguments:?}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+
+        fn commit(&self, branch: &str, message: &str) -> String {
+            if self.git(&["branch", "--list", branch]).is_empty() {
+                self.git(&["checkout", "--quiet", "-B", branch]);
+            } else {
+                self.git(&["checkout", "--quiet", branch]);
+            }
+            self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+            self.git(&["rev-parse", "HEAD"])
+        }
+
+        fn merge(&self) -> String {
+            self.git(&["checkout", "--quiet", "master"]);
+            self.git(&[
+                "merge",
+                "--quiet",
+                "--no-ff",
+                "--message",
+                "merged",
+                "develop",
+            ]);
+            self.git(&["rev-parse", "HEAD"])
+        }
+
+        async fn line(&self, since: Option<&str>, most: usize) -> FirstParents {
+            let tip = self.git(&["rev-parse", "master"]);
+            let git = Git::new(self.0.path().to_path_buf());
+            git.first_parents(&tip, since, most)
+                .await
+                .expect("an answer")
+        }
+
+        async fn subjects(&self, since: Option<&str>) -> Vec<String> {
+            match self.line(since, 100).await {
+                FirstParents::Whole(commits) => {
+                    commits.into_iter().map(|commit| commit.subject).collect()
+                }
+                incomplete @ FirstParents::Incomplete { .. } => panic!("{incomplete:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_whole_line_since_a_release_is_looked_at_and_before_the_first_all_of_it() {
+        let repository = Repository::new();
+        let released = repository.commit("master", "released");
+        repository.commit("master", "direct");
+        repository.commit("develop", "change");
+        repository.merge();
+        let since = repository.subjects(Some(&released)).await;
+        assert_eq!(since, ["merged", "direct"]);
+        let all = repository.subjects(None).await;
+        assert_eq!(all, ["merged", "direct", "released", "first"]);
+        // A release from elsewhere does not make the rest of the line known.
+        let elsewhere = repository.commit("other", "elsewhere");
+        repository.git(&["checkout", "--quiet", "master"]);
+        repository.commit("master", "later");
+        let since = repository.subjects(Some(&elsewhere)).await;
+        assert_eq!(since, ["later"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_cannot_be_looked_at_whole_is_said_to_be_so() {
+        let repository = Repository::new();
+        for message in ["one", "two", "three"] {
+            repository.commit("master", message);
+        }
+        let reason = |line: FirstParents| match line {
+            FirstParents::Incomplete { reason, .. } => reason,
+            FirstParents::Whole(commits) => panic!("{commits:?}"),
+        };
+        assert!(matches!(
+            repository.line(None, 4).await,
+            FirstParents::Whole(_)
+        ));
+        let many = reason(repository.line(None, 3).await);
+        assert_eq!(many, "there are more than 3 of them");
+        let unknown = reason(repository.line(Some(&"0".repeat(40)), 10).await);
+        assert!(unknown.contains("is not in this checkout"), "{unknown}");
+
+        let clone = Repository(tempfile::tempdir().expect("a folder"));
+        let from = format!("file://{}", repository.0.path().display());
+        clone.git(&[
+            "clone",
+            "--quiet",
+            "--depth=2",
+            "--branch=master",
+            &from,
+            ".",
+        ]);
+        let shallow = reason(clone.line(None, 10).await);
+        assert!(shallow.contains("shallow"), "{shallow}");
+    }
+
+    #[tokio::test]
+    async fn what_a_branch_contains_is_asked_for_all_commits_at_once() {
+        let repository = Repository::new();
+        let change = repository.commit("develop", "change");
+        let direct = repository.commit("master", "direct");
+        let git = Git::new(repository.0.path().to_path_buf());
+        let commits = BTreeSet::from([change.clone(), direct]);
+        let branches = ["develop".to_owned(), "nowhere".to_owned()];
+        let found = git
+            .containing(&commits, &branches)
+            .await
+            .expect("an answer");
+        let expected = BTreeMap::from([(change, vec!["develop".to_owned()])]);
+        assert_eq!(found, expected);
     }
 }
