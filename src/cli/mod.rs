@@ -26,6 +26,7 @@ mod schema;
 mod signals;
 mod state;
 mod status;
+mod templates;
 mod unlock;
 mod validate;
 
@@ -108,6 +109,9 @@ pub enum Command {
     Graph(graph::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
+    /// Render templates that come through the standard input: what shipit starts for itself.
+    #[command(hide = true)]
+    Templates,
 }
 
 /// What every command gets besides its own arguments.
@@ -130,7 +134,11 @@ impl Cx {
 pub fn direct(cli: &Cli) -> Option<u8> {
     match &cli.command {
         Command::Agent(args) => agent::direct(args),
-        _ => None,
+        Command::Templates => Some(templates::direct()),
+        _ => {
+            templates::isolate();
+            None
+        }
     }
 }
 
@@ -164,6 +172,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Schema(args) => schema::exec(&cx, &args),
         Command::Graph(args) => graph::exec(&cx, &args).await,
         Command::Completions(args) => completions::exec(&cx, &args),
+        Command::Templates => Ok(Exit::Done),
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod cluster;
 mod environment;
 mod infrastructure;
+pub mod render;
 mod template;
 #[cfg(test)]
 mod tests;

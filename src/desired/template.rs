@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment as Jinja, UndefinedBehavior, context};
+use serde_json::{Value, json};
 
 use crate::config::types::Text;
 use crate::desired::DesiredError;
-use crate::model::object::{IMAGE, RELEASE, SECRET};
+use crate::desired::render::{Fault, Request, render};
+use crate::model::object::{IMAGE, RELEASE};
 use crate::model::source::Source;
 use crate::model::{EnvironmentName, ProjectName, ServiceName, Slot};
 
 /// What templates see, and what renders them.
 pub(super) struct Templates {
-    jinja: Jinja<'static>,
     project: String,
     environment: String,
     commit: Option<String>,
@@ -27,11 +27,7 @@ impl Templates {
         source: &Source,
         vars: &BTreeMap<String, Text>,
     ) -> Self {
-        let mut jinja = Jinja::new();
-        jinja.set_undefined_behavior(UndefinedBehavior::Strict);
-        jinja.add_function("secret", |name: String| format!("{SECRET}{name}"));
         Self {
-            jinja,
             project: project.to_string(),
             environment: environment.to_string(),
             commit: source.commit.clone(),
@@ -51,19 +47,19 @@ impl Templates {
         slot: Slot,
         text: &str,
     ) -> Result<String, DesiredError> {
-        let known = context! {
-            project => &self.project,
-            environment => &self.environment,
-            service => service.map(ServiceName::as_str),
-            slot => slot.as_str(),
-            image => service.map(|service| format!("{IMAGE}{service}")),
-            release => RELEASE,
-            commit => &self.commit,
-            branch => &self.branch,
-            vars => &self.vars,
-        };
-        self.jinja.render_named_str(at, text, known).map_err(|error| DesiredError {
-            what: format!("{at}: {error}{}", error.line().map(|line| format!(", line {line}")).unwrap_or_default()),
+        let known = json!({
+            "project": self.project,
+            "environment": self.environment,
+            "service": service.map(ServiceName::as_str),
+            "slot": slot.as_str(),
+            "image": service.map(|service| format!("{IMAGE}{service}")),
+            "release": RELEASE,
+            "commit": self.commit,
+            "branch": self.branch,
+            "vars": self.vars,
+        });
+        rendered(at, text, known).map_err(|fault| DesiredError {
+            what: format!("{at}: {fault}{}", place(&fault)),
             help: "templates see project, environment, slot, service, image, release, commit, branch and vars, and \
                    secret('NAME')"
                 .to_owned(),
@@ -79,22 +75,20 @@ impl Templates {
         (listen, upstream): (&str, Option<&str>),
         text: &str,
     ) -> Result<String, DesiredError> {
-        let known = context! {
-            project => &self.project,
-            environment => &self.environment,
-            service => service.as_str(),
-            slot => slot.map_or("off", Slot::as_str),
-            listen => listen,
-            upstream => upstream,
-            vars => &self.vars,
-        };
-        self.jinja
-            .render_str(text, known)
-            .map_err(|error| DesiredError {
-                what: format!("{at}: {error:#}"),
-                help: "it sees project, environment, service, slot, listen, upstream and vars"
-                    .to_owned(),
-            })
+        let known = json!({
+            "project": self.project,
+            "environment": self.environment,
+            "service": service.as_str(),
+            "slot": slot.map_or("off", Slot::as_str),
+            "listen": listen,
+            "upstream": upstream,
+            "vars": self.vars,
+        });
+        rendered("<string>", text, known).map_err(|fault| DesiredError {
+            what: format!("{at}: {fault}{}", place(&fault)),
+            help: "it sees project, environment, service, slot, listen, upstream and vars"
+                .to_owned(),
+        })
     }
 
     /// Renders a text that stands at this place of the configuration.
@@ -107,19 +101,45 @@ impl Templates {
         if !text.contains("{{") && !text.contains("{%") {
             return Ok(text.to_owned());
         }
-        let known = context! {
-            project => &self.project,
-            environment => &self.environment,
-            service => service.as_str(),
-            commit => &self.commit,
-            branch => &self.branch,
-            vars => &self.vars,
-        };
-        self.jinja.render_str(text, known).map_err(|error| DesiredError {
-            what: format!("{at}: the template `{text}` cannot be rendered: {error}"),
+        let known = json!({
+            "project": self.project,
+            "environment": self.environment,
+            "service": service.as_str(),
+            "commit": self.commit,
+            "branch": self.branch,
+            "vars": self.vars,
+        });
+        rendered("<string>", text, known).map_err(|fault| DesiredError {
+            what: format!("{at}: the template {} cannot be rendered: {fault}", quoted(text)),
             help: "templates see project, environment, service, commit, branch and vars; slot, release and image \
                    are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE"
                 .to_owned(),
         })
+    }
+}
+
+fn rendered(name: &str, text: &str, known: Value) -> Result<String, Fault> {
+    render(&Request {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        known,
+    })
+}
+
+fn place(fault: &Fault) -> String {
+    fault
+        .line
+        .map(|line| format!(", line {line}"))
+        .unwrap_or_default()
+}
+
+/// A template in an error: one that is too long for a line is not repeated.
+fn quoted(text: &str) -> String {
+    const MOST: usize = 200;
+    let shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        format!("`{shown}…` ({} bytes)", text.len())
+    } else {
+        format!("`{shown}`")
     }
 }

@@ -24,6 +24,7 @@ pub mod session;
 mod sources;
 pub mod state;
 pub mod status;
+pub mod templates;
 pub mod wiring;
 
 pub use error::Error;
