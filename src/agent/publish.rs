@@ -104,11 +104,8 @@ impl Etcd<'_> {
             return Ok(None);
         };
         let file = login.password_file.display();
-        let password = std::fs::read_to_string(&login.password_file);
+        let password = crate::files::read_text(&login.password_file, LIMIT as u64);
         let password = password.map_err(|error| format!("{file}: {error}"))?;
-        if password.len() > LIMIT {
-            return Err(format!("{file} is too large for a password"));
-        }
         let body = json!({"name": login.user, "password": password.trim_end_matches(['\r', '\n'])});
         let answer = self
             .ask(endpoint, "/v3/auth/authenticate", None, &body)

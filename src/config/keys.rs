@@ -1,13 +1,12 @@
 //! The public keys that checks name: they are read with the configuration, so that a plan has the keys themselves.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::types::Environment;
 use crate::config::validate::collect;
+use crate::files;
 use crate::model::check::Check;
 use crate::model::signature::PublicKey;
 
@@ -45,8 +44,6 @@ pub(super) fn read(root: &Path, environment: &mut Environment, tree: &Node) -> V
 
 /// A key's text, when it is one.
 fn text(file: &Path) -> Result<String, String> {
-    let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(LIMIT).read_to_string(&mut text));
-    read.map_err(|error| error.to_string())?;
+    let text = files::read_text(file, LIMIT).map_err(|error| error.to_string())?;
     PublicKey::read(&text).map(|_| text)
 }

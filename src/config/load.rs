@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 
 use crate::config::de::{Error, Kind};
 use crate::config::keys;
-use crate::config::node::{Node, parse};
+use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Place, Problem};
 use crate::config::suggest::suggest;
 use crate::config::types::Environment;
 use crate::config::validate::{across, validate};
+use crate::files;
 use crate::model::branch::{BranchRule, DirectCommits};
 use crate::model::{ContentHash, EnvironmentName, ProjectName};
 
 /// The most faults that are shown at once.
 const MOST: usize = 50;
+
+/// The most environments of a project.
+const MOST_OVERLAYS: usize = 500;
 
 /// A project: its name, and each of its environments with everything that holds for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,12 +103,11 @@ impl Reading<'_> {
             ConfigError::absent(
                 name,
                 format!("{} cannot be read: {error}", path.display()),
-                "look at its permissions",
+                "it must be a file of one mebibyte at the most that you can read",
             )
         };
-        let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(unreadable)?,
+        let Some(bytes) = files::read_if_there(&path, FILE_LIMIT).map_err(unreadable)? else {
+            return Ok(None);
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid =
@@ -145,6 +147,16 @@ impl Reading<'_> {
             })
             .collect();
         names.sort();
+        if names.len() > MOST_OVERLAYS {
+            return Err(ConfigError::absent(
+                "environments",
+                format!(
+                    "there are {} environments; {MOST_OVERLAYS} are the most",
+                    names.len()
+                ),
+                "take away those that nobody needs",
+            ));
+        }
         let mut overlays = Vec::new();
         for name in names {
             let file = format!("environments/{name}");

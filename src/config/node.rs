@@ -1,5 +1,6 @@
 //! YAML as a tree in which every key and every value knows its file, line and column.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -9,7 +10,7 @@ use serde_saphyr::{Options, Spanned};
 use crate::config::problem::{Place, Problem};
 
 /// The largest file that is read.
-const FILE_LIMIT: usize = 1 << 20;
+pub(super) const FILE_LIMIT: u64 = 1 << 20;
 
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,23 +90,29 @@ impl Node {
         let (Value::Map(under), Value::Map(entries)) = (self.value, &over.value) else {
             return over;
         };
-        let mut merged: Vec<(Key, Self)> = under;
+        let mut merged: Vec<Option<(Key, Self)>> = under.into_iter().map(Some).collect();
+        let places = merged.iter().flatten().enumerate();
+        let places: HashMap<String, usize> = places
+            .map(|(index, (key, _))| (key.name.clone(), index))
+            .collect();
         for (key, node) in entries {
-            let there = merged.iter().position(|(there, _)| there.name == key.name);
-            match (there, &node.value) {
-                (Some(index), Value::Null) => {
-                    merged.remove(index);
-                }
+            match (places.get(&key.name), &node.value) {
+                (Some(index), Value::Null) => merged[*index] = None,
                 (Some(index), _) => {
-                    let (_, old) = merged.swap_remove(index);
-                    merged.push((key.clone(), old.merge(node.clone())));
+                    let old = merged[*index].take();
+                    let node = node.clone();
+                    let node = match old {
+                        Some((_, old)) => old.merge(node),
+                        None => node,
+                    };
+                    merged[*index] = Some((key.clone(), node));
                 }
-                (None, _) => merged.push((key.clone(), node.clone())),
+                (None, _) => merged.push(Some((key.clone(), node.clone()))),
             }
         }
         Self {
             at: over.at,
-            value: Value::Map(merged),
+            value: Value::Map(merged.into_iter().flatten().collect()),
         }
     }
 
@@ -157,7 +164,7 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
         line: 1,
         column: 1,
     };
-    if text.len() > FILE_LIMIT {
+    if text.len() as u64 > FILE_LIMIT {
         return Err(Problem::new(
             start,
             format!(
@@ -171,8 +178,8 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
     }
     let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options())
         .map_err(|error| explain(&error, text, file))?;
-    let lines: Vec<&str> = text.lines().collect();
-    Ok(convert(raw, file, &lines))
+    let mut written = Written::new(text);
+    Ok(convert(raw, file, &mut written))
 }
 
 fn options() -> Options {
@@ -305,29 +312,55 @@ fn place<T>(spanned: &Spanned<T>, file: usize) -> Place {
     }
 }
 
-/// A number as it was written.
-fn written(at: Place, lines: &[&str]) -> String {
-    let line = lines
-        .get(at.line.saturating_sub(1))
-        .copied()
-        .unwrap_or_default();
-    let rest = line.chars().skip(at.column.saturating_sub(1));
-    rest.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_'))
-        .collect()
+/// A file's text, to be looked into at growing places: a line may be as long as the file.
+struct Written<'a> {
+    lines: Vec<&'a str>,
+    /// The last place that was looked at: its line, its column, and what stands from there on.
+    at: (usize, usize, &'a str),
 }
 
-fn convert(raw: Spanned<Raw>, file: usize, lines: &[&str]) -> Node {
+impl<'a> Written<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            lines: text.lines().collect(),
+            at: (0, 0, ""),
+        }
+    }
+
+    /// A number as it was written.
+    fn number(&mut self, at: Place) -> String {
+        let (line, column, rest) = match self.at {
+            here if here.0 == at.line && here.1 <= at.column => here,
+            _ => {
+                let line = self.lines.get(at.line.saturating_sub(1));
+                (at.line, 1, line.copied().unwrap_or_default())
+            }
+        };
+        let ahead = at.column.saturating_sub(column);
+        let skipped = rest
+            .char_indices()
+            .nth(ahead)
+            .map_or(rest.len(), |(byte, _)| byte);
+        let rest = &rest[skipped..];
+        self.at = (line, at.column, rest);
+        rest.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '_'))
+            .collect()
+    }
+}
+
+fn convert(raw: Spanned<Raw>, file: usize, written: &mut Written<'_>) -> Node {
     let at = place(&raw, file);
     let value = match raw.value {
         Raw::Null => Value::Null,
         Raw::Bool(value) => Value::Bool(value),
-        Raw::Integer(value) => Value::Integer(value, written(at, lines)),
-        Raw::Float(value) => Value::Float(value, written(at, lines)),
+        Raw::Integer(value) => Value::Integer(value, written.number(at)),
+        Raw::Float(value) => Value::Float(value, written.number(at)),
         Raw::String(value) => Value::String(value),
         Raw::List(items) => Value::List(
             items
                 .into_iter()
-                .map(|item| convert(item, file, lines))
+                .map(|item| convert(item, file, written))
                 .collect(),
         ),
         Raw::Map(entries) => Value::Map(
@@ -339,7 +372,7 @@ fn convert(raw: Spanned<Raw>, file: usize, lines: &[&str]) -> Node {
                             at: place(&key, file),
                             name: key.value,
                         },
-                        convert(node, file, lines),
+                        convert(node, file, written),
                     )
                 })
                 .collect(),

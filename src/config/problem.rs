@@ -163,13 +163,19 @@ impl ConfigError {
         problems.dedup();
         let fault = |problem: Problem| {
             let file = files.get(problem.at.file);
+            let line =
+                file.and_then(|file| file.text.lines().nth(problem.at.line.saturating_sub(1)));
             Fault {
                 file: file.map_or_else(String::new, |file| file.name.clone()),
                 line: problem.at.line,
                 column: problem.at.column,
                 message: problem.message,
                 help: problem.help,
-                source: file.map_or_else(String::new, |file| file.text.clone()),
+                // Nobody reads a line of a megabyte, and it takes its time to be drawn.
+                source: match (file, line) {
+                    (Some(file), Some(line)) if line.len() <= LONGEST_LINE => file.text.clone(),
+                    _ => String::new(),
+                },
             }
         };
         Self {

@@ -320,7 +320,10 @@ fn yaml_that_is_none_is_explained_at_its_place() {
         (GOOD.replace("  web:", "\tweb:"), "tabs"),
         (bomb, "shipit.yaml:"),
         (GOOD.replace("    port", "   port"), "shipit.yaml:"),
-        ("version: 1\n".repeat(200_000), "the file has"),
+        (
+            "version: 1\n".repeat(200_000),
+            "it has more than 1048576 bytes",
+        ),
         (String::new(), "the key `version` is missing"),
         (
             GOOD.replace("version: 1", "version: 2"),

@@ -1,7 +1,6 @@
 //! `init`: a configuration for the project in a folder, from what is found there.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::driver::scm::git::Git;
@@ -9,6 +8,9 @@ use crate::files;
 use crate::model::{EnvironmentName, ProjectName, ServiceName};
 use crate::ops::Error;
 use crate::port::Scm as _;
+
+/// The largest file that is looked into.
+const LARGEST: u64 = 1 << 20;
 
 /// What kind of project it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,14 +87,14 @@ pub async fn look(root: &Path) -> Result<Found, Error> {
 }
 
 fn kind(root: &Path) -> Kind {
-    if let Ok(manifest) = fs::read_to_string(root.join("Cargo.toml")) {
+    if let Ok(manifest) = files::read_text(&root.join("Cargo.toml"), LARGEST) {
         let package = manifest.split("[package]").nth(1).unwrap_or_default();
         let name = package
             .lines()
             .find_map(|line| line.trim().strip_prefix("name")?.split('"').nth(1));
         return Kind::Cargo(name.unwrap_or("app").to_owned());
     }
-    let package = fs::read(root.join("package.json")).ok();
+    let package = files::read(&root.join("package.json"), LARGEST).ok();
     let Some(package) =
         package.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
     else {
@@ -195,7 +197,7 @@ fn put(root: &Path, path: &Path, text: &str) -> Result<(), Error> {
 
 fn ignore_state(root: &Path) -> Result<bool, Error> {
     let path = root.join(".gitignore");
-    let text = fs::read_to_string(&path).unwrap_or_default();
+    let text = files::read_text(&path, LARGEST).unwrap_or_default();
     if text
         .lines()
         .any(|line| line.trim_matches('/').starts_with("state"))

@@ -9,6 +9,7 @@ use crate::config::types::ClusterKind;
 use crate::config::{Environment, Project};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
+use crate::files::read_text;
 use crate::model::EnvironmentName;
 use crate::model::source::Source;
 use crate::ops::Error;
@@ -123,15 +124,11 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
             if !set.is_match(path) || entry.path().is_dir() || files.contains_key(path) {
                 continue;
             }
-            let size = entry.metadata().map_or(0, |meta| meta.len());
-            if size > LARGEST || files.len() == MOST {
-                let what = format!(
-                    "{}: too large, or one file too many ({MOST} at the most)",
-                    path.display()
-                );
+            if files.len() == MOST {
+                let what = format!("{}: one file too many ({MOST} at the most)", path.display());
                 return Err(wrong(what, "name the right files").into());
             }
-            let text = std::fs::read_to_string(entry.path()).map_err(|error| {
+            let text = read_text(entry.path(), LARGEST).map_err(|error| {
                 wrong(
                     format!("{}: {error}", path.display()),
                     "a manifest or a configuration file is a text in UTF-8",

@@ -23,6 +23,7 @@ use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{DockerLogin, Login, Remote, Trust};
 use crate::driver::registry::oci::{Oci, Place};
 use crate::driver::secret::Secrets;
+use crate::files;
 use crate::model::EnvironmentName;
 use crate::ops::Error;
 use crate::port::provider::NoProvider;
@@ -31,6 +32,9 @@ use crate::proto::Directory;
 
 pub use crate::driver::render::{Recipe, render};
 pub use crate::driver::state::local::LocalStore;
+
+/// The largest certificate authority that is read.
+const LARGEST: u64 = 1 << 20;
 
 /// The drivers for one environment.
 pub fn ports(
@@ -112,7 +116,7 @@ impl Amazon {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| Error::Usage {
+    files::read(path, LARGEST).map_err(|error| Error::Usage {
         what: format!("reading {}: {error}", path.display()),
         help: "name a file that is there under `cluster.certificate_authority`".to_owned(),
     })

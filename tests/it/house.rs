@@ -10,7 +10,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("model", vec![]),
         ("files", vec![]),
         ("port", vec!["model"]),
-        ("config", vec!["model"]),
+        ("config", vec!["files", "model"]),
         ("desired", vec!["config", "model"]),
         ("observe", vec!["port", "model"]),
         ("plan", vec!["model"]),

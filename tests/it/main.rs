@@ -12,6 +12,7 @@ mod containers;
 mod damage;
 mod docker;
 mod failures;
+mod hostile;
 mod house;
 mod interrupts;
 mod kills;

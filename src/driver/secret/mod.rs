@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use tokio::io::AsyncReadExt as _;
 
+use crate::files;
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::port::SecretSource;
 use crate::port::secret::SecretError;
@@ -40,22 +40,10 @@ impl SecretSource for Secrets {
                 let unreadable = |error: std::io::Error| {
                     failed(
                         format!("{}: {error}", path.display()),
-                        "write the file, or name another under `secrets:`",
+                        "write the file, which is short, or name another under `secrets:`",
                     )
                 };
-                let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
-                let mut text = String::new();
-                file.take(LIMIT + 1)
-                    .read_to_string(&mut text)
-                    .await
-                    .map_err(unreadable)?;
-                if text.len() as u64 > LIMIT {
-                    let reason = format!("{} has more than {LIMIT} bytes", path.display());
-                    return Err(failed(
-                        reason,
-                        "a secret is short; name another file under `secrets:`",
-                    ));
-                }
+                let text = files::read_text(&path, LIMIT).map_err(unreadable)?;
                 let value = text.strip_suffix('\n').unwrap_or(&text);
                 Ok(SecretValue::new(
                     value.strip_suffix('\r').unwrap_or(value).to_owned(),

@@ -48,7 +48,7 @@ fn rules(context: &Path, spec: &DockerfileSpec) -> Result<Ignore, BuildError> {
     let mut own = context.join(&spec.dockerfile).into_os_string();
     own.push(".dockerignore");
     for path in [PathBuf::from(own), context.join(".dockerignore")] {
-        match std::fs::read_to_string(&path) {
+        match crate::files::read_text(&path, super::LIMIT) {
             Ok(text) => return Ignore::parse(&text, &path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io("reading", &path)(error)),

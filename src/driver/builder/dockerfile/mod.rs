@@ -50,17 +50,7 @@ fn dockerfile(spec: &BuildSpec) -> Result<&DockerfileSpec, BuildError> {
 
 fn read(root: &Path, spec: &DockerfileSpec) -> Result<Text, BuildError> {
     let path = root.join(&spec.context).join(&spec.dockerfile);
-    let size = std::fs::metadata(&path)
-        .map_err(io("reading", &path))?
-        .len();
-    if size > LIMIT {
-        let reason = format!(
-            "{} has {size} bytes: no Dockerfile is that large",
-            path.display()
-        );
-        return Err(BuildError::Invalid { reason });
-    }
-    let text = std::fs::read_to_string(&path).map_err(io("reading", &path))?;
+    let text = crate::files::read_text(&path, LIMIT).map_err(io("reading", &path))?;
     let shown = clean(&spec.context.join(&spec.dockerfile));
     Text::parse(&text, &shown, &spec.args)
 }

@@ -115,12 +115,13 @@ pub(super) fn read(folder: &Path) -> Result<Index, RegistryError> {
         place: folder.display().to_string(),
         reason,
     };
-    let bytes = match fs::metadata(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(empty()),
-        Ok(meta) if meta.len() > DOCUMENT_LIMIT => {
-            return Err(malformed(format!("it has {} bytes", meta.len())));
+    let bytes = match files::read_if_there(&path, DOCUMENT_LIMIT) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(empty()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(malformed(error.to_string()));
         }
-        _ => fs::read(&path).map_err(io("reading", &path))?,
+        Err(error) => return Err(io("reading", &path)(error)),
     };
     serde_json::from_slice(&bytes)
         .map(Index)
