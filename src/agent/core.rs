@@ -208,14 +208,7 @@ impl Agent {
                 lineage: permit.lineage.clone(),
             });
         }
-        if permit.fence < record.fence {
-            let (fence, seen) = (permit.fence, record.fence);
-            return Err(EngineError::Fenced {
-                scope: permit.scope.clone(),
-                fence,
-                seen,
-            });
-        }
+        permit.stands(record.fence, record.changed_by.as_ref())?;
         self.write(environment, |record| {
             record.lineage = Some(permit.lineage.clone());
             record.fence = permit.fence;

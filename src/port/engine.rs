@@ -55,6 +55,25 @@ pub struct Permit {
     pub fence: u64,
     /// Who.
     pub actor: Actor,
+    /// Whether the lock is still held. An engine without a guard of its own that sees fencing numbers asks before each
+    /// request that changes something.
+    pub hold: Hold,
+}
+
+impl Permit {
+    /// Whether it is still good where a run with this fencing number was the last to act. Two locks in two places may
+    /// give the same number: the first run to act with it has it.
+    ///
+    /// # Errors
+    /// The other run has the environment.
+    pub fn stands(&self, seen: u64, by: Option<&Actor>) -> Result<(), EngineError> {
+        let is_others = by.is_some_and(|actor| actor.run != self.actor.run);
+        if self.fence < seen || (self.fence == seen && is_others) {
+            let (scope, fence) = (self.scope.clone(), self.fence);
+            return Err(EngineError::Fenced { scope, fence, seen });
+        }
+        Ok(())
+    }
 }
 
 /// Where an engine fetches an image's bytes.

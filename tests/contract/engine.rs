@@ -21,7 +21,7 @@ use shipit::port::engine::{Engine, EngineError, Permit, Pull};
 use shipit::proto::Directory;
 
 use crate::cluster::Cluster;
-use crate::support::{busybox, image, label, permit, placement, scope, web, workload};
+use crate::support::{actor, busybox, image, label, permit, placement, scope, web, workload};
 
 /// What a story needs of an engine: the engine, and two images that it can start.
 struct Stage {
@@ -547,6 +547,27 @@ async fn a_run_that_was_overtaken_has_no_effect(stage: &Stage) {
             })
         ),
         "{overtaken:?}"
+    );
+    assert_eq!(stage.facts().await.active, Some(Slot::Blue));
+    // A lock that is kept elsewhere may have given the same number: who acts first has it.
+    let second = Permit {
+        actor: actor("run-2"),
+        ..permit("l", 5)
+    };
+    let second = stage
+        .engine
+        .switch(&second, Some(Slot::Blue), Some(Slot::Green))
+        .await;
+    assert!(
+        matches!(
+            second,
+            Err(EngineError::Fenced {
+                fence: 5,
+                seen: 5,
+                ..
+            })
+        ),
+        "{second:?}"
     );
     assert_eq!(stage.facts().await.active, Some(Slot::Blue));
 }

@@ -62,10 +62,7 @@ impl FakeEngine {
                 lineage,
             });
         }
-        if permit.fence < facts.fence {
-            let (scope, fence, seen) = (permit.scope.clone(), permit.fence, facts.fence);
-            return Err(EngineError::Fenced { scope, fence, seen });
-        }
+        permit.stands(facts.fence, facts.changed_by.as_ref())?;
         let before = facts.clone();
         facts.lineage = Some(permit.lineage.clone());
         facts.fence = permit.fence;

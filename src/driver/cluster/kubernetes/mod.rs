@@ -155,10 +155,7 @@ impl KubernetesEngine {
                     lineage,
                 });
             }
-            if permit.fence < record.fence {
-                let (scope, fence, seen) = (permit.scope.clone(), permit.fence, record.fence);
-                return Err(EngineError::Fenced { scope, fence, seen });
-            }
+            permit.stands(record.fence, record.changed_by.as_ref())?;
             let is_known = record.lineage.as_ref() == Some(&permit.lineage)
                 && record.fence == permit.fence
                 && record.changed_by.as_ref() == Some(&permit.actor);
