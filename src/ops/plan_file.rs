@@ -191,7 +191,11 @@ async fn stale(session: &Session, file: &PlanFile, state: &State) -> Result<Opti
 fn passed(file: &PlanFile, state: &State, journal: Option<&Journal>) -> String {
     let began = journal.and_then(|journal| {
         journal.entries.iter().find_map(|entry| match &entry.what {
-            What::Began { actor, hash, .. } if *hash == file.plan.hash() => Some(actor),
+            What::Began { actor, plan, .. }
+                if plan.state == file.plan.state && difference(&file.plan, plan).is_none() =>
+            {
+                Some(actor)
+            }
             _ => None,
         })
     });

@@ -68,7 +68,7 @@ fn a_template_that_would_fill_all_memory_is_refused_with_its_place() {
     world
         .run(&["plan", "--env", "staging"])
         .code(64)
-        .says("a tag of 30004 bytes");
+        .says("a tag of 30005 bytes");
     world
         .env
         .insert("GREETING".to_owned(), "'hello {{ project }}'".to_owned());
