@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::driver::cluster::kubernetes::connect::{ClusterLogin, Connected};
 use crate::model::{ObjectKey, chain, group_of};
 use crate::port::engine::EngineError;
+use crate::port::hold::{Hold, LockLost};
 use crate::port::pause;
 
 /// The name under which shipit's fields are recorded at the server.
@@ -57,6 +58,8 @@ pub(super) enum Fault {
     Refused(Box<Status>),
     #[error("the server's answer cannot be read: {0}")]
     Malformed(String),
+    #[error(transparent)]
+    LockLost(#[from] LockLost),
 }
 
 impl Fault {
@@ -82,6 +85,7 @@ impl Fault {
     pub fn while_(self, what: impl Into<String>) -> EngineError {
         let what = what.into();
         match self {
+            Self::LockLost(lost) => lost.into(),
             Self::Unreachable { reason } => {
                 let help = if reason.contains("certificate") || reason.contains("UnknownIssuer") {
                     "the server's certificate is not the one that the kubeconfig's authority has signed"
@@ -147,6 +151,8 @@ pub(super) struct Api {
     /// Whether it ever answered: one that did is waited for when it goes away.
     answered: AtomicBool,
     requests: AtomicU64,
+    /// The lock under which things are changed; none for who only looks, and for the lock itself.
+    hold: Mutex<Option<Hold>>,
 }
 
 impl Api {
@@ -159,6 +165,25 @@ impl Api {
             width: Semaphore::new(IN_FLIGHT),
             answered: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            hold: Mutex::default(),
+        }
+    }
+
+    /// From now on every request that changes something asks first whether this lock is held.
+    pub fn under(&self, hold: &Hold) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = Some(hold.clone());
+    }
+
+    /// Whether a request may be sent: a process that was stopped may go on at any of them.
+    async fn may_send(&self, method: &Method) -> Result<(), LockLost> {
+        let hold = self
+            .hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match hold {
+            Some(hold) if method != Method::GET => hold.confirmed().await,
+            _ => Ok(()),
         }
     }
 
@@ -227,6 +252,9 @@ impl Api {
         path: &str,
         body: Option<&(&str, Vec<u8>)>,
     ) -> Result<bytes::Bytes, Again> {
+        self.may_send(&method)
+            .await
+            .map_err(|lost| Again::Final(lost.into()))?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let mut request = Request::builder()
             .method(method)

@@ -137,6 +137,7 @@ impl KubernetesEngine {
 
     /// Shows a permit: reads the record, and writes into it whose run this is.
     async fn enter(&self, api: &Api, permit: &Permit) -> Result<Read, EngineError> {
+        api.under(&permit.hold);
         let records = self.records(api, &permit.scope);
         let failed = |fault: Fault| fault.while_(format!("reading the record of {}", permit.scope));
         for _ in 0..TRIES {
