@@ -24,4 +24,5 @@ pub mod plan;
 pub mod policy;
 pub mod port;
 pub mod proto;
+pub mod redact;
 pub mod rollout;

@@ -1,0 +1,105 @@
+//! The forms of a value that are other bytes than its own: what is looked for.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+use crate::redact::SHORTEST;
+
+/// One thing that is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pattern {
+    pub bytes: Vec<u8>,
+    pub kind: Kind,
+}
+
+/// How a pattern was made of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// It is the whole of it.
+    Whole,
+    /// It is base64, without the characters at its ends that other bytes have a part in.
+    Base64,
+}
+
+/// Whether it is looked for at all.
+pub(super) fn is_long_enough(text: &str) -> bool {
+    text.chars().nth(SHORTEST - 1).is_some()
+}
+
+/// Everything that is looked for because of this value: the value, each of its lines, and their other forms.
+pub(super) fn patterns(value: &str) -> BTreeSet<Pattern> {
+    let lines = value.lines().map(str::trim);
+    let parts: BTreeSet<&str> = [value, value.trim()].into_iter().chain(lines).collect();
+
+    parts
+        .into_iter()
+        .filter(|part| is_long_enough(part))
+        .flat_map(of_part)
+        .collect()
+}
+
+fn of_part(part: &str) -> Vec<Pattern> {
+    let whole = quoted(part)
+        .into_iter()
+        .chain(hex(part))
+        .map(|text| Pattern {
+            bytes: unbroken(text.as_bytes()),
+            kind: Kind::Whole,
+        });
+    let base64 = base64(part.as_bytes()).into_iter().map(|text| Pattern {
+        bytes: text.into_bytes(),
+        kind: Kind::Base64,
+    });
+
+    whole
+        .chain(base64)
+        .filter(|pattern| pattern.bytes.len() >= SHORTEST)
+        .collect()
+}
+
+/// The value as it is, and as it stands between quotes: of a shell, of YAML and SQL, of CSV. Escapes by a backslash are
+/// undone in the text; a quote that a shell leaves and enters again stays threefold then.
+fn quoted(part: &str) -> Vec<String> {
+    let mut all = vec![part.to_owned()];
+    if part.contains('\'') {
+        all.extend([r"'\''", r#"'"'"'"#, "'''", "''"].map(|quote| part.replace('\'', quote)));
+    }
+    if part.contains('"') {
+        all.push(part.replace('"', "\"\""));
+    }
+    all
+}
+
+fn hex(part: &str) -> [String; 2] {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16);
+    let digits = part
+        .bytes()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    let lower: String = digits.flatten().collect();
+    let upper = lower.to_uppercase();
+    [lower, upper]
+}
+
+/// The value in the middle of something larger, at each of the three places where it can begin; without the
+/// characters that its neighbours have bits in.
+fn base64(bytes: &[u8]) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for before in 0..3 {
+        let mut padded = vec![0; before];
+        padded.extend_from_slice(bytes);
+
+        let (first, end) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+        for alphabet in [&STANDARD, &URL_SAFE] {
+            all.insert(alphabet.encode(&padded)[first..end].to_owned());
+        }
+    }
+    all
+}
+
+/// Without line ends: a text may be broken anywhere.
+pub(super) fn unbroken(bytes: &[u8]) -> Vec<u8> {
+    let breaks = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    bytes.iter().copied().filter(|byte| !breaks(byte)).collect()
+}

@@ -1,0 +1,108 @@
+//! Finding values in a text.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
+
+use crate::redact::cut::Ends;
+use crate::redact::forms::{Kind, Pattern, patterns};
+use crate::redact::view::{self, View};
+
+/// All the patterns of all the values.
+pub(super) struct Search {
+    whole: AhoCorasick,
+    kinds: Vec<Kind>,
+    ends: Ends,
+}
+
+/// What was found in a text. Ranges are bytes of the text, in order, and do not touch each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where values are.
+    pub hidden: Vec<Range<usize>>,
+    /// Where something begins that the text's end cuts off, and that may be a value.
+    pub open: Option<usize>,
+}
+
+impl Search {
+    /// None when there is nothing to look for.
+    pub fn new(values: &BTreeSet<String>) -> Option<Self> {
+        let all: BTreeSet<Pattern> = values.iter().flat_map(|value| patterns(value)).collect();
+        let (bytes, kinds): (Vec<Vec<u8>>, Vec<Kind>) = all
+            .into_iter()
+            .map(|pattern| (pattern.bytes, pattern.kind))
+            .unzip();
+        // Only more patterns than memory has room for are refused.
+        let whole = AhoCorasick::new(&bytes).ok()?;
+        let ends = Ends::new(bytes)?;
+        (!kinds.is_empty()).then_some(Self { whole, kinds, ends })
+    }
+
+    /// Looks through a text.
+    pub fn find(&self, text: &[u8]) -> Found {
+        let views = view::all(text);
+        let hidden = views.iter().flat_map(|view| self.found_in(view)).collect();
+        let open = views.iter().filter_map(|view| {
+            let at = self.ends.open(&view.bytes)?;
+            Some(view.source(at..view.bytes.len()).start)
+        });
+        Found {
+            open: open.min(),
+            hidden: joined(hidden),
+        }
+    }
+
+    /// The beginning and the end of a line that may have been cut out of something longer, where they are a long part
+    /// of a value.
+    pub fn cut_off(&self, line: &[u8]) -> Vec<Range<usize>> {
+        let mut cut = Vec::new();
+        for view in view::all(line) {
+            let parts = self.ends.cut(&view.bytes);
+            cut.extend(parts.into_iter().map(|part| view.source(part)));
+        }
+        joined(cut)
+    }
+
+    fn found_in(&self, view: &View) -> Vec<Range<usize>> {
+        let found = self.whole.find_overlapping_iter(&view.bytes);
+        found
+            .map(|found| {
+                let range = match self.kinds[found.pattern().as_usize()] {
+                    Kind::Whole => found.range(),
+                    Kind::Base64 => widened(&view.bytes, found.range()),
+                };
+                view.source(range)
+            })
+            .collect()
+    }
+}
+
+/// With the characters that have bits of the value and of its neighbours, and the padding.
+fn widened(bytes: &[u8], found: Range<usize>) -> Range<usize> {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
+    let Range { mut start, mut end } = found;
+    if start > 0 && is_base64(bytes[start - 1]) {
+        start -= 1;
+    }
+    if bytes.get(end).is_some_and(|byte| is_base64(*byte)) {
+        end += 1;
+    }
+    while bytes.get(end) == Some(&b'=') {
+        end += 1;
+    }
+    start..end
+}
+
+/// In order, with what overlaps or touches as one.
+pub(super) fn joined(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut all: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match all.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => all.push(range),
+        }
+    }
+    all
+}

@@ -1,0 +1,159 @@
+//! The texts of what is told and written down, without the values that are in them. Names, numbers and addresses stay as
+//! they are: they come from the configuration, and what is read back must be what was written.
+
+use crate::model::event::Event;
+use crate::model::journal::{Entry, What};
+use crate::model::outcome::{Ending, Outcome, ProbeReport};
+use crate::model::release::{Release, Status};
+use crate::model::state::State;
+use crate::redact::Redactor;
+
+impl Redactor {
+    /// What happened, without any value.
+    #[must_use]
+    pub fn event(&self, event: Event) -> Event {
+        match event {
+            Event::Began { .. } => event,
+            Event::StepBegan {
+                step,
+                direction,
+                address,
+                title,
+            } => Event::StepBegan {
+                step,
+                direction,
+                address,
+                title: self.text(&title),
+            },
+            Event::StepSaid { step, line } => Event::StepSaid {
+                step,
+                line: self.text(&line),
+            },
+            Event::StepDone {
+                step,
+                direction,
+                address,
+                result,
+                millis,
+            } => Event::StepDone {
+                step,
+                direction,
+                address,
+                result: self.text(&result),
+                millis,
+            },
+            Event::StepFailed {
+                step,
+                direction,
+                address,
+                reason,
+                detail,
+            } => Event::StepFailed {
+                step,
+                direction,
+                address,
+                reason: self.text(&reason),
+                detail: self.lines(detail),
+            },
+            Event::GoingBack { reason } => Event::GoingBack {
+                reason: self.text(&reason),
+            },
+            Event::Probed { report } => Event::Probed {
+                report: self.report(report),
+            },
+            Event::Note { text } => Event::Note {
+                text: self.text(&text),
+            },
+            Event::Ended { outcome } => Event::Ended {
+                outcome: self.outcome(outcome),
+            },
+        }
+    }
+
+    /// How a run ended, without any value.
+    #[must_use]
+    pub fn outcome(&self, outcome: Outcome) -> Outcome {
+        Outcome {
+            ending: self.ending(outcome.ending),
+            probe: outcome.probe.map(|report| self.report(report)),
+            ..outcome
+        }
+    }
+
+    /// A line of the journal, without any value. A plan has none: it is made before one is read.
+    #[must_use]
+    pub fn entry(&self, entry: Entry) -> Entry {
+        let what = match entry.what {
+            What::Failed { step, back, reason } => What::Failed {
+                step,
+                back,
+                reason: self.text(&reason),
+            },
+            What::Ended { ending, release } => What::Ended {
+                ending: self.ending(ending),
+                release,
+            },
+            other @ (What::Began { .. } | What::Intent { .. } | What::Done { .. }) => other,
+        };
+        Entry { what, ..entry }
+    }
+
+    /// The state, without any value.
+    #[must_use]
+    pub fn state(&self, state: State) -> State {
+        let releases = state.releases.into_iter();
+        State {
+            releases: releases.map(|release| self.release(release)).collect(),
+            ..state
+        }
+    }
+
+    fn release(&self, release: Release) -> Release {
+        let status = match release.status {
+            Status::Failed { reason } => Status::Failed {
+                reason: self.text(&reason),
+            },
+            Status::Reverted { reason } => Status::Reverted {
+                reason: self.text(&reason),
+            },
+            other @ (Status::Waiting | Status::Live | Status::Superseded | Status::Aborted) => {
+                other
+            }
+        };
+        Release {
+            status,
+            probe: release.probe.map(|report| self.report(report)),
+            ..release
+        }
+    }
+
+    fn ending(&self, ending: Ending) -> Ending {
+        match ending {
+            Ending::Failed { reason } => Ending::Failed {
+                reason: self.text(&reason),
+            },
+            Ending::Reverted { reason } => Ending::Reverted {
+                reason: self.text(&reason),
+            },
+            Ending::Stuck { reason, back } => Ending::Stuck {
+                reason: self.text(&reason),
+                back: self.text(&back),
+            },
+            Ending::Stale { reason } => Ending::Stale {
+                reason: self.text(&reason),
+            },
+            Ending::Done
+            | Ending::NoChanges
+            | Ending::LockLost
+            | Ending::Killed
+            | Ending::Interrupted { .. } => ending,
+        }
+    }
+
+    fn report(&self, report: ProbeReport) -> ProbeReport {
+        ProbeReport {
+            examples: self.lines(report.examples),
+            ..report
+        }
+    }
+}
