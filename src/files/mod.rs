@@ -3,6 +3,7 @@
 //! Replacing files so that a reader sees the old content or the new one, and a power cut loses neither ([`replace`]);
 //! reading them without being held up or filled up by what is no file ([`read`]); locks that go with their process.
 
+pub mod environment;
 mod lock;
 pub mod process;
 mod read;

@@ -11,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::files::environment;
 use crate::model::Period;
 use crate::port::Progress;
 use crate::port::builder::BuildError;
@@ -109,7 +110,7 @@ fn command(line: &Line<'_>, stdin: Stdio) -> Command {
         .vector
         .split_first()
         .map_or(("", &[][..]), |(first, rest)| (first, rest));
-    let mut command = Command::new(program);
+    let mut command = environment::program(program);
     command
         .args(arguments)
         .current_dir(line.folder)

@@ -3,9 +3,9 @@
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::Command;
 
 use crate::driver::check::Fault;
+use crate::files::environment;
 use crate::model::check::RunCheck;
 use crate::port::Progress;
 use crate::port::checker::CheckTarget;
@@ -22,7 +22,7 @@ pub(super) async fn run(
     let Some((program, arguments)) = check.command.split_first() else {
         return Err(Fault::say("there is no command"));
     };
-    let mut command = Command::new(program);
+    let mut command = environment::program(program);
     command
         .args(arguments)
         .current_dir(&target.root)

@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+
+use crate::files::environment;
 
 /// How long a tool may take.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -117,7 +118,7 @@ async fn run(
             args.join(" ")
         ),
     };
-    let spawned = Command::new(program)
+    let spawned = environment::program(program)
         .args(args)
         .current_dir(root)
         .stdin(Stdio::null())

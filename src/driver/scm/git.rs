@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::process::Command;
 
+use crate::files::environment;
 use crate::model::source::{Commit, Source};
 use crate::port::Scm;
 use crate::port::scm::{FirstParents, ScmError};
@@ -64,7 +64,7 @@ impl Git {
             what: what.clone(),
             reason,
         };
-        let mut command = Command::new("git");
+        let mut command = environment::program("git");
         command
             .arg("-c")
             .arg("core.fsmonitor=false")

@@ -19,12 +19,12 @@ use std::process::Stdio;
 use async_trait::async_trait;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::builder::dockerfile::text::Text;
 use crate::driver::builder::files::{clean, hash_all};
 use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
+use crate::files::environment;
 use crate::model::build::{BuildSpec, DockerfileSpec, Inputs, Tool, an_hour};
 use crate::model::{ContentHash, Digest, Platform};
 use crate::port::builder::{BuildError, BuildRequest};
@@ -472,7 +472,7 @@ async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> {
 /// What a tool answers to a question.
 async fn asked_of(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
     let shown = || format!("{} {}", tool.command(), words.join(" "));
-    let output = Command::new(tool.command())
+    let output = environment::program(tool.command())
         .args(words)
         .stdin(Stdio::null())
         .kill_on_drop(true)
