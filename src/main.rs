@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use shipit::cli::{self, Cli};
-use shipit::output::Exit;
+use shipit::output::{Exit, Page, Screen};
 
 /// How long what is still under way may take to come to its end when the command is done.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -22,15 +22,7 @@ fn main() -> ExitCode {
     let _ = miette::set_hook(Box::new(|_| Box::new(report_handler())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            }
-            .into();
-        }
+        Err(error) => return cli::misused(&error).into(),
     };
     if let Some(code) = cli::direct(&cli) {
         return code.into();
@@ -41,18 +33,13 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("shipit cannot start its runtime: {error}");
+            let page = Page::of(format!("shipit cannot start its runtime: {error}"));
+            Screen::default().say(&page);
             return Exit::Failed.into();
         }
     };
-    let result = runtime.block_on(cli::run(cli));
+    let exit = runtime.block_on(cli::run(cli));
     // What still blocks (a lock, a file of a network that is gone) keeps nobody from leaving.
     runtime.shutdown_timeout(LEAVING);
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            anstream::eprintln!("{:?}", failure.report);
-            failure.exit.into()
-        }
-    }
+    exit.into()
 }

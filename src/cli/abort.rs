@@ -1,11 +1,11 @@
 //! `shipit abort`
 
+use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, with_options};
-use crate::cli::{Cx, print};
 use crate::ops::abort::ask_holder;
 use crate::ops::draw::Wanted;
 use crate::ops::run::run;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -17,13 +17,13 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     if let Some(holder) = ask_holder(&session).await? {
-        print(&format!(
-            "Asked {} to stop its `{}`; it stops as if by Ctrl-C.\n",
+        cx.screen.show(&Page::of(format!(
+            "Asked {} to stop its `{}`; it stops as if by Ctrl-C.",
             holder.actor, holder.command
-        ));
+        )));
         return Ok(Exit::Done);
     }
-    with_options(&args.run, None, async |options| {
+    with_options(cx, &args.run, None, async |options| {
         run(&session, &Wanted::Abort, options).await
     })
     .await

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::cli::{Cx, print, signals};
+use crate::cli::{Cx, signals};
 use crate::ops::agent;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page, Screen};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -70,37 +70,39 @@ enum What {
 
 /// What has to be done by a process of one thread; its exit code.
 pub(super) fn direct(args: &Args) -> Option<u8> {
+    let say = |text: String| Screen::default().say(&Page::document(&text));
     let done = match &args.command {
         What::Contain { bundle } => agent::contain(bundle),
         What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
         What::ContainRemove { bundle } => agent::contain_remove(bundle),
         What::ContainProbe { folder } => {
             return Some(agent::contain_probe(folder).unwrap_or_else(|reason| {
-                anstream::eprintln!("{reason}");
+                say(reason);
                 1
             }));
         }
         _ => return None,
     };
     Some(done.unwrap_or_else(|reason| {
-        anstream::eprintln!("the container cannot be run: {reason}");
+        say(format!("the container cannot be run: {reason}"));
         125
     }))
 }
 
-pub(super) async fn exec(_: &Cx, args: Args) -> Result<Exit, Failure> {
+pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
     let directory = args.agent_directory;
+    let print = |text: String| cx.screen.show(&Page::document(&text));
     match args.command {
-        What::Run => agent::run(directory, signals::listen().interrupted).await?,
-        What::Status => print(&agent::status(directory).await?),
-        What::Stop { services } => print(&agent::stop(directory, services.into()).await?),
-        What::Logs { tail } => print(&agent::logs(directory, tail)),
+        What::Run => agent::run(directory, signals::listen(&cx.screen).interrupted).await?,
+        What::Status => print(agent::status(directory).await?),
+        What::Stop { services } => print(agent::stop(directory, services.into()).await?),
+        What::Logs { tail } => print(agent::logs(directory, tail)),
         // Done before there is a runtime of many threads: `direct`.
         What::Contain { .. }
         | What::ContainExec { .. }
         | What::ContainRemove { .. }
         | What::ContainProbe { .. } => {}
-        What::Unit => print(&agent::unit(directory).await?),
+        What::Unit => print(agent::unit(directory).await?),
     }
     Ok(Exit::Done)
 }

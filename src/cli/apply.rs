@@ -34,6 +34,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     };
     let session = cx.session().await?;
     approve_and_run(
+        &cx,
         &session,
         &Wanted::Apply {
             rebuild: args.rebuild,

@@ -4,7 +4,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use crate::cli::{explain, print, signals};
+use crate::cli::{Cx, explain, signals};
 use crate::model::Period;
 use crate::model::approval::Approval;
 use crate::model::event::Event;
@@ -15,7 +15,7 @@ use crate::ops::plan_file::PlanFile;
 use crate::ops::run::{Options, run};
 use crate::ops::{Error, Session};
 use crate::output::events::View;
-use crate::output::{Exit, Failure, Format, outcome, plan as view};
+use crate::output::{Exit, Failure, Format, Screen, outcome, plan as view};
 
 /// The arguments of every command that changes something.
 #[derive(Debug, clap::Args)]
@@ -39,12 +39,13 @@ pub struct RunArgs {
 
 /// Draws the plan, shows it, asks, carries it out, and shows what came of it.
 pub(super) async fn approve_and_run(
+    cx: &Cx,
     session: &Session,
     wanted: &Wanted,
     args: &RunArgs,
     plan: Option<PlanFile>,
 ) -> Result<Exit, Failure> {
-    with_options(args, plan, async |options| {
+    with_options(cx, args, plan, async |options| {
         run(session, wanted, options).await
     })
     .await
@@ -52,15 +53,16 @@ pub(super) async fn approve_and_run(
 
 /// Calls a use case with the options that the arguments mean.
 pub(super) async fn with_options(
+    cx: &Cx,
     args: &RunArgs,
     plan: Option<PlanFile>,
     call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
 ) -> Result<Exit, Failure> {
-    let signals = signals::listen();
-    let shown = Arc::new(View::new(args.output));
+    let signals = signals::listen(&cx.screen);
+    let shown = Arc::new(View::new(args.output, cx.screen.clone()));
     let sink = Arc::clone(&shown);
-    let (output, auto_approve) = (args.output, args.auto_approve);
-    let approve = move |plan: &Plan| approve(plan, output, auto_approve);
+    let (screen, output, auto_approve) = (cx.screen.clone(), args.output, args.auto_approve);
+    let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve);
     let options = Options {
         plan,
         no_way_back: args.no_way_back,
@@ -71,21 +73,30 @@ pub(super) async fn with_options(
         killed: signals.killed,
     };
     let result = call(options).await?;
-    if args.output == Format::Json {
-        shown.show(&Event::Ended {
+    match args.output {
+        Format::Json => shown.show(&Event::Ended {
             outcome: result.clone(),
-        });
-    } else {
-        print(&outcome::human(&result));
+        }),
+        Format::Human => cx.screen.show(&outcome::human(&result)),
+        Format::Markdown => cx.screen.show(&outcome::human(&result).fenced()),
     }
     Ok(explain::exit(&result.ending))
 }
 
-fn approve(plan: &Plan, output: Format, auto_approve: bool) -> Result<Approval, Error> {
+fn approve(
+    screen: &Screen,
+    plan: &Plan,
+    output: Format,
+    auto_approve: bool,
+) -> Result<Approval, Error> {
     match output {
         Format::Json => {}
-        Format::Human => print(&format!("{}\n", view::human(plan))),
-        Format::Markdown => print(&view::markdown(plan)),
+        Format::Human => {
+            let mut page = view::human(plan);
+            page.blank();
+            screen.show(&page);
+        }
+        Format::Markdown => screen.show(&view::markdown(plan)),
     }
     if plan.is_empty() {
         return Ok(Approval::NotNeeded);

@@ -1,8 +1,8 @@
 //! `shipit check`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::policy::may_deploy;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -20,9 +20,9 @@ pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
         || "no rule speaks of it".to_owned(),
         |rule| format!("by the rule `{}`", rule.pattern),
     );
-    print(&format!(
-        "{branch} may deploy to {}: {rule}, {} commits looked at.\n",
+    cx.screen.show(&Page::of(format!(
+        "{branch} may deploy to {}: {rule}, {} commits looked at.",
         session.environment, verdict.commits
-    ));
+    )));
     Ok(Exit::Done)
 }

@@ -1,8 +1,8 @@
 //! `shipit diff`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::diff::diff;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -14,7 +14,7 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let text = diff(&cx.session().await?).await?;
-    print(&text);
+    cx.screen.show(&Page::document(&text));
     Ok(if args.detailed_exitcode && !text.is_empty() {
         Exit::Changes
     } else {

@@ -1,10 +1,9 @@
 //! `shipit doctor`
 
-use std::fmt::Write as _;
-
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::doctor::examine;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
+use crate::port::engine::Examined;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -19,35 +18,32 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let found = examine(&session).await?;
     let faults = found.iter().filter(|one| one.fault.is_some()).count();
     if args.json {
-        print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(&found).unwrap_or_default()
-        ));
+        cx.screen.document(&found);
     } else {
-        let mut text = String::new();
-        for one in &found {
-            match &one.fault {
-                None => {
-                    let _ = writeln!(text, "  ✓ {}", one.what);
-                }
-                Some(fault) => {
-                    let _ = writeln!(text, "  ✗ {}: {fault}", one.what);
-                    if let Some(help) = &one.help {
-                        let _ = writeln!(text, "      help: {help}");
-                    }
-                }
-            }
-        }
-        let _ = match faults {
-            0 => writeln!(text, "All {} are well.", found.len()),
-            1 => writeln!(text, "1 of {} is not well.", found.len()),
-            _ => writeln!(text, "{faults} of {} are not well.", found.len()),
-        };
-        print(&text);
+        cx.screen.show(&human(&found, faults));
     }
     Ok(if faults == 0 {
         Exit::Done
     } else {
         Exit::Failed
     })
+}
+
+fn human(found: &[Examined], faults: usize) -> Page {
+    let mut page = Page::new();
+    for one in found {
+        match &one.fault {
+            None => page.line(format!("  ✓ {}", one.what)),
+            Some(fault) => page.line(format!("  ✗ {}: {fault}", one.what)),
+        }
+        if let (Some(_), Some(help)) = (&one.fault, &one.help) {
+            page.line(format!("      help: {help}"));
+        }
+    }
+    page.line(match faults {
+        0 => format!("All {} are well.", found.len()),
+        1 => format!("1 of {} is not well.", found.len()),
+        _ => format!("{faults} of {} are not well.", found.len()),
+    });
+    page
 }

@@ -1,6 +1,6 @@
 //! `shipit graph`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::draw::{Wanted, draw};
 use crate::output::{Exit, Failure, plan};
 
@@ -10,8 +10,7 @@ pub struct Args {}
 
 pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    print(&plan::dot(
-        &draw(&session, &Wanted::Apply { rebuild: false }).await?,
-    ));
+    let drawn = draw(&session, &Wanted::Apply { rebuild: false }).await?;
+    cx.screen.show(&plan::dot(&drawn));
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! `shipit history`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::history::history;
 use crate::output::{Exit, Failure, Format, history as view};
 
@@ -14,12 +14,10 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let releases = history(&cx.session().await?).await?;
-    print(&match args.output {
-        Format::Json => format!(
-            "{}\n",
-            serde_json::to_string_pretty(&releases).unwrap_or_default()
-        ),
-        _ => view::table(&releases),
-    });
+    match args.output {
+        Format::Json => cx.screen.document(&releases),
+        Format::Human => cx.screen.show(&view::table(&releases)),
+        Format::Markdown => cx.screen.show(&view::table(&releases).fenced()),
+    }
     Ok(Exit::Done)
 }

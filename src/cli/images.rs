@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::model::Period;
 use crate::model::garbage::{Collect, Collected};
 use crate::ops::Error;
@@ -33,17 +33,17 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let (session, wait) = (cx.session().await?, args.lock_timeout.get());
     let found = garbage(&session, Collect::Report, wait).await?;
     if !args.collect || found.images.is_empty() && found.blobs == 0 {
-        show(args, &found, Collect::Report);
+        show(cx, args, &found, Collect::Report);
         return Ok(Exit::Done);
     }
     if !args.auto_approve {
         if args.output != Format::Json {
-            show(args, &found, Collect::Report);
+            show(cx, args, &found, Collect::Report);
         }
         ask()?;
     }
     let taken = garbage(&session, Collect::TakeAway, wait).await?;
-    show(args, &taken, Collect::TakeAway);
+    show(cx, args, &taken, Collect::TakeAway);
     Ok(if taken.refused.is_some() {
         Exit::Failed
     } else {
@@ -51,14 +51,12 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-fn show(args: &Args, found: &Collected, how: Collect) {
-    print(&match args.output {
-        Format::Json => format!(
-            "{}\n",
-            serde_json::to_string_pretty(found).unwrap_or_default()
-        ),
-        _ => view::table(found, how),
-    });
+fn show(cx: &Cx, args: &Args, found: &Collected, how: Collect) {
+    match args.output {
+        Format::Json => cx.screen.document(found),
+        Format::Human => cx.screen.show(&view::table(found, how)),
+        Format::Markdown => cx.screen.show(&view::table(found, how).fenced()),
+    }
 }
 
 fn ask() -> Result<(), Error> {

@@ -1,10 +1,8 @@
 //! `shipit import`
 
-use std::fmt::Write as _;
-
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::import::{candidates, import};
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -19,18 +17,18 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    let mut text = String::new();
+    let mut page = Page::new();
     if !args.all && args.objects.is_empty() {
         let found = candidates(&session).await?;
         for one in &found {
-            let _ = writeln!(text, "  {}  belongs to {}", one.key, one.manager);
+            page.line(format!("  {}  belongs to {}", one.key, one.manager));
         }
-        text.push_str(if found.is_empty() {
-            "Nothing that the configuration names belongs to others.\n"
+        page.line(if found.is_empty() {
+            "Nothing that the configuration names belongs to others."
         } else {
-            "`shipit import KIND/NAME` takes one over, `shipit import --all` all of them. What they say stays as it is.\n"
+            "`shipit import KIND/NAME` takes one over, `shipit import --all` all of them. What they say stays as it is."
         });
-        print(&text);
+        cx.screen.show(&page);
         return Ok(Exit::Done);
     }
     let taken = import(&session, &args.objects).await?;
@@ -40,13 +38,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         } else {
             format!(", with the fields of {}", managers.join(", "))
         };
-        let _ = writeln!(text, "  {key} is shipit's{from}");
+        page.line(format!("  {key} is shipit's{from}"));
     }
     if taken.is_empty() {
-        text.push_str("Nothing that the configuration names belongs to others.\n");
+        page.line("Nothing that the configuration names belongs to others.");
     } else {
-        text.push_str("`shipit plan` shows what the configuration changes about them.\n");
+        page.line("`shipit plan` shows what the configuration changes about them.");
     }
-    print(&text);
+    cx.screen.show(&page);
     Ok(Exit::Done)
 }

@@ -4,10 +4,10 @@ use std::io::IsTerminal as _;
 
 use dialoguer::Input;
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::model::{ProjectName, ServiceName};
 use crate::ops::init::{Answers, Found, Overwrite, look, write};
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 
 /// The arguments. What is not given is asked for at a terminal, and taken from the folder elsewhere.
 #[derive(Debug, clap::Args)]
@@ -42,9 +42,12 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         Overwrite::No
     };
     for path in write(&cx.directory, &found, &answers, overwrite)? {
-        print(&format!("wrote {}\n", path.display()));
+        cx.screen
+            .show(&Page::of(format!("wrote {}", path.display())));
     }
-    print("Next: `shipit plan` shows what would be done, `shipit apply` does it.\n");
+    cx.screen.show(&Page::of(
+        "Next: `shipit plan` shows what would be done, `shipit apply` does it.",
+    ));
     Ok(Exit::Done)
 }
 

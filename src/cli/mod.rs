@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::ops::Session;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page, Screen};
 
 /// One plan from commit to live traffic.
 #[derive(Debug, Parser)]
@@ -121,11 +121,14 @@ pub struct Cx {
     pub directory: PathBuf,
     /// The environment that was named.
     pub env: Option<String>,
+    /// Where everything is printed.
+    pub screen: Screen,
 }
 
 impl Cx {
     async fn session(&self) -> Result<Session, Failure> {
-        Ok(Session::open(&self.directory, self.env.as_deref()).await?)
+        let redactor = self.screen.redactor();
+        Ok(Session::open(&self.directory, self.env.as_deref(), redactor).await?)
     }
 }
 
@@ -142,44 +145,76 @@ pub fn direct(cli: &Cli) -> Option<u8> {
     }
 }
 
-/// Runs one command.
-pub async fn run(cli: Cli) -> Result<Exit, Failure> {
-    let cx = Cx {
-        directory: cli.directory,
-        env: cli.env,
-    };
-    match cli.command {
-        Command::Init(args) => init::exec(&cx, &args).await,
-        Command::Validate(args) => validate::exec(&cx, &args),
-        Command::Plan(args) => plan::exec(&cx, &args).await,
-        Command::Apply(args) => apply::exec(&cx, &args).await,
-        Command::Promote(args) => promote::exec(&cx, &args).await,
-        Command::Rollback(args) => rollback::exec(&cx, &args).await,
-        Command::Abort(args) => abort::exec(&cx, &args).await,
-        Command::Status(args) => status::exec(&cx, &args).await,
-        Command::Logs(args) => logs::exec(&cx, &args).await,
-        Command::History(args) => history::exec(&cx, &args).await,
-        Command::Diff(args) => diff::exec(&cx, &args).await,
-        Command::Render(args) => render::exec(&cx, &args).await,
-        Command::Destroy(args) => destroy::exec(&cx, &args).await,
-        Command::Check(args) => check::exec(&cx, &args).await,
-        Command::Doctor(args) => doctor::exec(&cx, &args).await,
-        Command::Images(args) => images::exec(&cx, &args).await,
-        Command::Import(args) => import::exec(&cx, &args).await,
-        Command::State(args) => state::exec(&cx, &args).await,
-        Command::Unlock(args) => unlock::exec(&cx, &args).await,
-        Command::Agent(args) => agent::exec(&cx, args).await,
-        Command::Schema(args) => schema::exec(&cx, &args),
-        Command::Graph(args) => graph::exec(&cx, &args).await,
-        Command::Completions(args) => completions::exec(&cx, &args),
-        Command::Templates => Ok(Exit::Done),
+/// Says what is wrong with a command line, or what was asked of its reader: how the program ends then.
+#[must_use]
+pub fn misused(error: &clap::Error) -> Exit {
+    let (screen, plain) = (Screen::default(), error.to_string());
+    let page = Page::document(&plain);
+    // Its own colours are fine as long as nothing in it has to be made visible.
+    if page.plain() == plain {
+        let _ = error.print();
+    } else {
+        screen.say(&page);
+    }
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
     }
 }
 
-/// Prints a result. A reader that went away is no reason to fail.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+/// Runs one command, and says why it failed if it did.
+pub async fn run(cli: Cli) -> Exit {
+    let screen = Screen::default();
+    let cx = Cx {
+        directory: cli.directory,
+        env: cli.env,
+        screen: screen.clone(),
+    };
+    let ended = command(cli.command, &cx).await;
+    let ended = ended.and_then(|exit| match screen.trouble() {
+        None => Ok(exit),
+        Some(error) => Err(unprinted(&error)),
+    });
+    ended.unwrap_or_else(|failure| {
+        screen.fail(&failure);
+        failure.exit
+    })
+}
+
+fn unprinted(error: &std::io::Error) -> Failure {
+    Failure::say(
+        Exit::Failed,
+        format!("the result could not be printed: {error}"),
+        "look at where the output goes; what was done is done: `shipit status` shows it",
+    )
+}
+
+async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => init::exec(cx, &args).await,
+        Command::Validate(args) => validate::exec(cx, &args),
+        Command::Plan(args) => plan::exec(cx, &args).await,
+        Command::Apply(args) => apply::exec(cx, &args).await,
+        Command::Promote(args) => promote::exec(cx, &args).await,
+        Command::Rollback(args) => rollback::exec(cx, &args).await,
+        Command::Abort(args) => abort::exec(cx, &args).await,
+        Command::Status(args) => status::exec(cx, &args).await,
+        Command::Logs(args) => logs::exec(cx, &args).await,
+        Command::History(args) => history::exec(cx, &args).await,
+        Command::Diff(args) => diff::exec(cx, &args).await,
+        Command::Render(args) => render::exec(cx, &args).await,
+        Command::Destroy(args) => destroy::exec(cx, &args).await,
+        Command::Check(args) => check::exec(cx, &args).await,
+        Command::Doctor(args) => doctor::exec(cx, &args).await,
+        Command::Images(args) => images::exec(cx, &args).await,
+        Command::Import(args) => import::exec(cx, &args).await,
+        Command::State(args) => state::exec(cx, &args).await,
+        Command::Unlock(args) => unlock::exec(cx, &args).await,
+        Command::Agent(args) => agent::exec(cx, args).await,
+        Command::Schema(args) => schema::exec(cx, &args),
+        Command::Graph(args) => graph::exec(cx, &args).await,
+        Command::Completions(args) => completions::exec(cx, &args),
+        Command::Templates => Ok(Exit::Done),
+    }
 }

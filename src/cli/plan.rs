@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::files;
 use crate::ops::draw::{Wanted, draw};
 use crate::ops::plan_file::PlanFile;
@@ -47,11 +47,11 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             )
         })?;
     }
-    print(&match args.output {
-        Format::Human => plan::human(&drawn),
-        Format::Json => format!("{}\n", plan::json(&drawn)),
-        Format::Markdown => plan::markdown(&drawn),
-    });
+    match args.output {
+        Format::Human => cx.screen.show(&plan::human(&drawn)),
+        Format::Json => cx.screen.document(&drawn),
+        Format::Markdown => cx.screen.show(&plan::markdown(&drawn)),
+    }
     Ok(if args.detailed_exitcode && !drawn.is_empty() {
         Exit::Changes
     } else {

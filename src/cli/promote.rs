@@ -50,5 +50,5 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         }
     };
     let session = cx.session().await?;
-    approve_and_run(&session, &wanted, &args.run, None).await
+    approve_and_run(&cx, &session, &wanted, &args.run, None).await
 }

@@ -1,8 +1,8 @@
 //! `shipit render`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::Error;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 use crate::port::engine::EngineError;
 
 /// The arguments.
@@ -23,6 +23,6 @@ pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
             "please report it",
         )
     })?;
-    print(&yaml);
+    cx.screen.show(&Page::document(&yaml));
     Ok(Exit::Done)
 }

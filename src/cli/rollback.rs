@@ -19,5 +19,5 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    approve_and_run(&session, &Wanted::Rollback(args.to), &args.run, None).await
+    approve_and_run(cx, &session, &Wanted::Rollback(args.to), &args.run, None).await
 }

@@ -1,6 +1,6 @@
 //! `shipit schema`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::config::{environment_schema, schema};
 use crate::output::{Exit, Failure};
 
@@ -13,15 +13,12 @@ pub struct Args {
 }
 
 #[allow(clippy::unnecessary_wraps)] // every command has the same form
-pub(super) fn exec(_: &Cx, args: &Args) -> Result<Exit, Failure> {
+pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let schema = if args.environment {
         environment_schema()
     } else {
         schema()
     };
-    print(&format!(
-        "{}\n",
-        serde_json::to_string_pretty(&schema).unwrap_or_default()
-    ));
+    cx.screen.document(&schema);
     Ok(Exit::Done)
 }

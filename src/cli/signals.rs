@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::output::Exit;
+use crate::output::{Exit, Page, Screen};
 
 /// What the signals call off.
 pub(super) struct Signals {
@@ -14,7 +14,8 @@ pub(super) struct Signals {
 }
 
 /// Listens from now on.
-pub(super) fn listen() -> Signals {
+pub(super) fn listen(screen: &Screen) -> Signals {
+    let screen = screen.clone();
     let signals = Signals {
         interrupted: CancellationToken::new(),
         killed: CancellationToken::new(),
@@ -36,7 +37,7 @@ pub(super) fn listen() -> Signals {
         ] {
             one_of(&mut interrupt, &mut terminate).await;
             if !token.is_cancelled() {
-                anstream::eprintln!("{next}");
+                screen.say(&Page::of(next));
             }
             token.cancel();
         }

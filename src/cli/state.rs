@@ -2,9 +2,9 @@
 
 use clap::Subcommand;
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::state;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -31,14 +31,11 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         What::Accept => state::accept(&session).await?,
     };
     match args.command {
-        What::Show => print(&format!(
-            "{}\n",
-            serde_json::to_string_pretty(&state).unwrap_or_default()
-        )),
-        _ => print(&format!(
-            "The state of {} is at serial {} now.\n",
+        What::Show => cx.screen.document(&state),
+        What::Restore | What::Accept => cx.screen.show(&Page::of(format!(
+            "The state of {} is at serial {} now.",
             state.environment, state.serial
-        )),
+        ))),
     }
     Ok(Exit::Done)
 }

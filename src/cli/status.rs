@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::ops::status::status;
 use crate::output::{Exit, Failure, Format, status as view};
 
@@ -27,19 +27,16 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     loop {
         let status = status(&session).await?;
-        let text = match args.output {
-            Format::Json => format!(
-                "{}\n",
-                serde_json::to_string_pretty(&status).unwrap_or_default()
-            ),
-            _ => view::human(&status, Timestamp::now()),
-        };
+        let page = || view::human(&status, Timestamp::now());
+        match (args.output, args.watch) {
+            (Format::Json, _) => cx.screen.document(&status),
+            (Format::Human, false) => cx.screen.show(&page()),
+            (Format::Human, true) => cx.screen.show_anew(&page()),
+            (Format::Markdown, _) => cx.screen.show(&page().fenced()),
+        }
         if !args.watch {
-            print(&text);
             return Ok(Exit::Done);
         }
-        // Clears the screen and goes to its first line.
-        print(&format!("\u{1b}[2J\u{1b}[H{text}"));
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),

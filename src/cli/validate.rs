@@ -1,8 +1,8 @@
 //! `shipit validate`
 
-use crate::cli::{Cx, print};
+use crate::cli::Cx;
 use crate::config;
-use crate::output::{Exit, Failure, Format};
+use crate::output::{Exit, Failure, Format, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -14,24 +14,21 @@ pub struct Args {
 
 pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     match (config::load(&cx.directory), args.output) {
-        (Ok(_), Format::Json) => print("[]\n"),
+        (Ok(_), Format::Json) => cx.screen.document(&Vec::<()>::new()),
         (Ok(project), _) => {
             let names: Vec<&str> = project
                 .environments
                 .keys()
                 .map(crate::model::EnvironmentName::as_str)
                 .collect();
-            print(&format!(
-                "{} is valid. Environments: {}.\n",
+            cx.screen.show(&Page::of(format!(
+                "{} is valid. Environments: {}.",
                 project.name,
                 names.join(", ")
-            ));
+            )));
         }
         (Err(error), Format::Json) => {
-            print(&format!(
-                "{}\n",
-                serde_json::to_string_pretty(&error.faults).unwrap_or_default()
-            ));
+            cx.screen.document(&error.faults);
             return Ok(Exit::Failed);
         }
         (Err(error), _) => return Err(Failure::new(Exit::Failed, error)),

@@ -6,6 +6,7 @@ pub mod builder;
 pub mod check;
 pub mod cluster;
 pub mod host;
+pub mod redacted;
 pub mod registry;
 pub mod render;
 pub mod scm;

@@ -1,5 +1,6 @@
 //! What is known about a failure, written down before anything is reverted: afterwards the pods are gone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::execute::Run;
@@ -70,32 +71,27 @@ fn slot_of(step: &Step) -> Option<Slot> {
 
 /// Without any secret's value that this run has read, and without what is too long to read.
 fn scrubbed(run: &Run, diagnosis: Diagnosis, reason: &str) -> Diagnosis {
-    let secrets = run.secret_values();
-    let clean = |text: String| {
-        let mut text = text;
-        for secret in secrets.iter().filter(|secret| secret.expose().len() >= 4) {
-            text = text.replace(secret.expose(), "***");
-        }
-        if text.len() > LARGEST {
-            let mut at = text.len() - LARGEST;
-            while !text.is_char_boundary(at) {
-                at += 1;
-            }
-            text = format!("(the beginning is left out)\n{}", &text[at..]);
-        }
-        text
-    };
-    let mut files: std::collections::BTreeMap<String, String> = diagnosis
+    let redactor = &run.job.ports.redactor;
+    let mut files: BTreeMap<String, String> = diagnosis
         .files
         .into_iter()
-        .map(|(name, text)| (name, clean(text)))
+        .map(|(name, text)| (name, last_of(redactor.text(&text))))
         .collect();
-    files
-        .entry("summary.txt".to_owned())
-        .or_default()
-        .push_str(&clean(format!("what shipit said: {reason}\n")));
+    let summary = files.entry("summary.txt".to_owned()).or_default();
+    for part in ["what shipit said: ", &redactor.text(reason), "\n"] {
+        summary.push_str(part);
+    }
     Diagnosis {
-        cause: clean(diagnosis.cause),
+        cause: redactor.text(&diagnosis.cause),
         files,
     }
+}
+
+/// As much of a text as is kept: its end.
+fn last_of(text: String) -> String {
+    if text.len() <= LARGEST {
+        return text;
+    }
+    let at = text.ceil_char_boundary(text.len() - LARGEST);
+    format!("(the beginning is left out)\n{}", &text[at..])
 }

@@ -25,12 +25,12 @@ use crate::model::event::Event;
 use crate::model::outcome::ProbeReport;
 use crate::model::plan::{Plan, StepId};
 use crate::model::release::Label;
-use crate::model::secret::SecretValue;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
 use crate::port::Ports;
 use crate::port::engine::Permit;
 use crate::port::hold::LockLost;
+use crate::redact::LineStream;
 use crate::rollout::record::config_hash;
 use crate::rollout::{CutOff, End, Traffic};
 
@@ -83,6 +83,7 @@ pub async fn execute(job: Job) -> Finished {
     let run = Arc::new(Run::new(job));
     let end = forward::carry_out(&run).await;
     run.soft.cancel();
+    run.say_the_rest();
     let probe = match end {
         // Whoever asked twice does not wait for requests that are on their way, and a lost lock ends all.
         End::LockLost | End::Interrupted(Traffic::Unknown) => None,
@@ -100,8 +101,8 @@ struct Run {
     job: Job,
     /// The images that were built in this run.
     built: Mutex<BTreeMap<ServiceName, Digest>>,
-    /// The secrets that were read, so that nothing that is written down holds one.
-    secrets: Mutex<Vec<SecretValue>>,
+    /// What each step says, in lines that follow each other.
+    said: Mutex<BTreeMap<StepId, LineStream>>,
     /// Is called off when what is under way should stop soon: builds, waits, checks.
     soft: CancellationToken,
     probe: probe::Session,
@@ -113,7 +114,7 @@ impl Run {
         Self {
             job,
             built: Mutex::default(),
-            secrets: Mutex::default(),
+            said: Mutex::default(),
             soft,
             probe: probe::Session::default(),
         }
@@ -140,27 +141,42 @@ impl Run {
         &self.job.plan
     }
 
+    /// Tells what happened, without any secret that was read. What a step says comes before what comes of it.
     fn say(&self, event: Event) {
-        (self.job.sink)(event);
+        let redactor = &self.job.ports.redactor;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::StepSaid { step, line } => {
+                let stream = said.entry(step).or_insert_with(|| redactor.stream());
+                self.lines(step, stream.push(line));
+            }
+            Event::StepDone { step, .. } | Event::StepFailed { step, .. } => {
+                if let Some(mut stream) = said.remove(&step) {
+                    self.lines(step, stream.finish());
+                }
+                (self.job.sink)(redactor.event(event));
+            }
+            other => (self.job.sink)(redactor.event(other)),
+        }
+    }
+
+    /// What steps said that were stopped.
+    fn say_the_rest(&self) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for (step, mut stream) in std::mem::take(&mut *said) {
+            self.lines(step, stream.finish());
+        }
+    }
+
+    fn lines(&self, step: StepId, lines: Vec<String>) {
+        for line in lines {
+            (self.job.sink)(Event::StepSaid { step, line });
+        }
     }
 
     fn remember(&self, service: &ServiceName, digest: Digest) {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.insert(service.clone(), digest);
-    }
-
-    fn remember_secret(&self, value: SecretValue) {
-        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !secrets.contains(&value) {
-            secrets.push(value);
-        }
-    }
-
-    fn secret_values(&self) -> Vec<SecretValue> {
-        self.secrets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 
     /// The workload with its image filled in, if the image is known by now.

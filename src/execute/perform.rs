@@ -26,6 +26,7 @@ use crate::port::hold::LockLost;
 use crate::port::provider::{Findings, ProviderError};
 use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
+use crate::redact::{Hidden, SHORTEST};
 use crate::rollout::{Cause, CutOff, Reach, probe_failure_reverts};
 
 /// A step that is done.
@@ -289,7 +290,7 @@ async fn build(
     if let BuildSpec::Dockerfile(spec) = spec {
         for (id, from) in &spec.secrets {
             let value = ports.secrets.read(id, from).await?;
-            run.remember_secret(value.clone());
+            note_if_shown(run, id, &value);
             secrets.insert(id.clone(), value);
         }
     }
@@ -485,6 +486,17 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
         .ok_or_else(|| StepError::Plan("the plan places a workload and has no target".to_owned()))
 }
 
+/// A value of a few characters is part of too many words to be taken out of everything.
+fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
+    if Hidden::of(value) == Hidden::TooShort {
+        run.say(Event::Note {
+            text: format!(
+                "the secret `{name}` has less than {SHORTEST} characters: where a program writes it, it is shown"
+            ),
+        });
+    }
+}
+
 async fn secrets(
     run: &Run,
     workload: &Workload,
@@ -492,7 +504,7 @@ async fn secrets(
     let mut values = BTreeMap::new();
     for (name, from) in workload.secrets() {
         let value = run.job.ports.secrets.read(name, from).await?;
-        run.remember_secret(value.clone());
+        note_if_shown(run, name, &value);
         values.insert(name.to_owned(), value);
     }
     Ok(values)

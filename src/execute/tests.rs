@@ -48,6 +48,7 @@ use crate::port::registry::{BaseImages, Bases, Built, RegistryError};
 use crate::port::secret::SecretError;
 use crate::port::store::{Lease, StoreError};
 use crate::port::{Builder, Checker, Ports, Progress, Registry, SecretSource, StateStore};
+use crate::redact::Redactor;
 use crate::rollout::{End, Traffic};
 
 /// Longer than any run here takes, by far.
@@ -580,6 +581,7 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
             store: world.clone(),
             checker: world.clone(),
             secrets: world.clone(),
+            redactor: Redactor::default(),
         },
         permit: Permit {
             scope: scope.clone(),

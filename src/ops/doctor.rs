@@ -10,6 +10,7 @@ use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Examined};
 use crate::proto::Directory;
+use crate::redact::{Hidden, SHORTEST};
 
 /// Looks at everything that a plan and its run would use. Changes nothing.
 pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
@@ -63,6 +64,13 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
         for (name, from) in service.workload.secrets() {
             let what = format!("the secret {name} can be read");
             found.push(match ports.secrets.read(name, from).await {
+                Ok(value) if Hidden::of(&value) == Hidden::TooShort => ill(
+                    format!("the secret {name} can be kept out of what is printed"),
+                    &format!(
+                        "it has less than {SHORTEST} characters, which are part of many words"
+                    ),
+                    "give it a longer value",
+                ),
                 Ok(_) => well(what),
                 Err(error) => ill(what, &error, &error.help),
             });

@@ -1,5 +1,6 @@
 //! What every use case starts from: the project, the environment, the source and the drivers.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::agent::runtime::systemd::Lack;
@@ -12,12 +13,17 @@ use crate::driver::scm::git::Git;
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
 use crate::model::kind::KindScopes;
+use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::ops::{Error, sources, wiring};
 use crate::port::engine::Scope;
 use crate::port::{Ports, Scm};
 use crate::proto::Directory;
+use crate::redact::Redactor;
+
+/// Credentials of this process that the libraries which it uses take from its environment.
+const CREDENTIALS: [&str; 3] = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "VAULT_TOKEN"];
 
 /// One project and one of its environments.
 pub struct Session {
@@ -39,7 +45,12 @@ pub struct Session {
 
 impl Session {
     /// Opens the project in a folder. The environment is `--env`, else the current branch's, else the only one.
-    pub async fn open(folder: &Path, environment: Option<&str>) -> Result<Self, Error> {
+    /// `redactor` learns every secret that is read.
+    pub async fn open(
+        folder: &Path,
+        environment: Option<&str>,
+        redactor: &Redactor,
+    ) -> Result<Self, Error> {
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         let mut project = config::load(&root)?;
         choose_runtimes(&root, &mut project);
@@ -48,7 +59,9 @@ impl Session {
         let environment =
             desired::environment_for(&project, environment, source.branch.as_deref())?;
         let configuration = of(&project, &environment)?;
-        let ports = wiring::ports(&root, &project, &environment, configuration)?;
+        crate::files::environment::withhold(secret_variables(&project));
+        let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
+        learn(&root, &ports, configuration).await;
         let sources = sources::read(&root, &project, &environment, configuration, &source).await?;
         Ok(Self {
             root,
@@ -117,6 +130,43 @@ impl Session {
         let state = self.ports.store.load(&self.environment).await?;
         Ok(state
             .unwrap_or_else(|| State::empty(self.project.name.clone(), self.environment.clone())))
+    }
+}
+
+/// The variables that any environment's secrets are read from: no program of the project's sees them.
+fn secret_variables(project: &Project) -> BTreeSet<String> {
+    let environments = project.environments.values();
+    let secrets = environments.flat_map(|environment| environment.secrets.values());
+    let variable = |from: &SecretRef| match from {
+        SecretRef::Env(name) => Some(name.clone()),
+        SecretRef::File(_) | SecretRef::Vault(_) => None,
+    };
+    secrets.filter_map(variable).collect()
+}
+
+/// Has the values hidden that this process can see: what it starts and asks may show them, whether or not this command
+/// needs them itself. What cannot be read now is said by who needs it.
+async fn learn(root: &Path, ports: &Ports, environment: &Environment) {
+    for (name, from) in &environment.secrets {
+        if is_at_hand(root, from) {
+            let _ = ports.secrets.read(name, from).await;
+        }
+    }
+    for name in CREDENTIALS {
+        if let Ok(value) = std::env::var(name) {
+            ports.redactor.remember(&SecretValue::new(value));
+        }
+    }
+}
+
+/// What costs nothing to read and stays as it is: a pipe can be read only once.
+fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
+    match from {
+        SecretRef::File(path) => {
+            std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
+        }
+        SecretRef::Env(_) => true,
+        SecretRef::Vault(_) => false,
     }
 }
 

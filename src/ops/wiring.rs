@@ -19,6 +19,7 @@ use crate::driver::cluster::kubernetes::{
     ClusterLogin, ClusterPlace, Conflict, Connection, KubernetesEngine, Settings,
 };
 use crate::driver::host::HostEngine;
+use crate::driver::redacted::{RedactedStore, RememberedSecrets};
 use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{DockerLogin, Login, Remote, Trust};
 use crate::driver::registry::oci::{Oci, Place};
@@ -29,6 +30,7 @@ use crate::ops::Error;
 use crate::port::provider::NoProvider;
 use crate::port::{Engine, Ports, Provider, Registry, StateStore};
 use crate::proto::Directory;
+use crate::redact::Redactor;
 
 pub use crate::driver::render::{Recipe, render};
 pub use crate::driver::state::local::LocalStore;
@@ -42,16 +44,20 @@ pub fn ports(
     project: &Project,
     name: &EnvironmentName,
     environment: &Environment,
+    redactor: &Redactor,
 ) -> Result<Ports, Error> {
     let amazon = Amazon::new(environment);
+    let secrets = Arc::new(Secrets::new(root.to_path_buf()));
+    let store = store(root, project, name, environment, &amazon)?;
     Ok(Ports {
         engine: engine(root, project, name, environment, &amazon)?,
         provider: amazon.provider(environment),
         registry: registry(root, project, name, environment, &amazon)?,
         builder: Arc::new(Builders),
-        store: store(root, project, name, environment, &amazon)?,
+        store: Arc::new(RedactedStore::new(store, redactor.clone())),
         checker: Arc::new(Checks::default()),
-        secrets: Arc::new(Secrets::new(root.to_path_buf())),
+        secrets: Arc::new(RememberedSecrets::new(secrets, redactor.clone())),
+        redactor: redactor.clone(),
     })
 }
 

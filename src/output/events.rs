@@ -1,7 +1,7 @@
 //! A run as it happens: a live view at a terminal, plain lines elsewhere, one JSON document a line for programs.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use crate::model::Address;
 use crate::model::event::Event;
 use crate::model::journal::Direction;
 use crate::model::plan::StepId;
-use crate::output::Format;
 use crate::output::outcome::measured;
-use crate::output::paint::{CHANGED, DIM, GONE, NEW, paint};
+use crate::output::paint::{CHANGED, DIM, GONE, NEW};
+use crate::output::{Format, Line, Page, Screen};
 
 /// Shows events as they come. Human forms go to stderr, documents to stdout.
 pub struct View {
+    screen: Screen,
     inner: Mutex<Inner>,
 }
 
@@ -28,6 +29,7 @@ enum Inner {
 
 /// The steps under way, each with a spinner, and below it what it waits for.
 struct Live {
+    screen: Screen,
     bars: MultiProgress,
     steps: BTreeMap<(bool, StepId), Step>,
 }
@@ -35,7 +37,7 @@ struct Live {
 /// A step under way.
 struct Step {
     bar: ProgressBar,
-    name: String,
+    name: Line,
     /// What it waits for and how each of them is, a row each.
     rows: BTreeMap<String, ProgressBar>,
 }
@@ -49,16 +51,18 @@ const ROWS: usize = 12;
 impl View {
     /// The view that fits the format and the terminal.
     #[must_use]
-    pub fn new(format: Format) -> Self {
+    pub fn new(format: Format, screen: Screen) -> Self {
         let inner = match format {
             Format::Json => Inner::Json,
             _ if std::io::stderr().is_terminal() => Inner::Live(Live {
+                screen: screen.clone(),
                 bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
                 steps: BTreeMap::new(),
             }),
             _ => Inner::Lines,
         };
         Self {
+            screen,
             inner: Mutex::new(inner),
         }
     }
@@ -67,16 +71,8 @@ impl View {
     pub fn show(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *inner {
-            Inner::Json => {
-                let line = serde_json::to_string(event).unwrap_or_default();
-                // A reader that went away does not stop a run.
-                let _ = writeln!(std::io::stdout(), "{line}");
-            }
-            Inner::Lines => {
-                for line in words(event) {
-                    let _ = writeln!(anstream::stderr(), "{line}");
-                }
-            }
+            Inner::Json => self.screen.document_line(event),
+            Inner::Lines => self.screen.say(&words(event)),
             Inner::Live(live) => live.show(event),
         }
     }
@@ -97,7 +93,7 @@ impl Live {
                     ProgressStyle::with_template("  {spinner} {msg} {elapsed:.dim}")
                         .unwrap_or_else(|_| ProgressStyle::default_spinner()),
                 );
-                bar.set_message(name.clone());
+                bar.set_message(self.screen.live(&name));
                 bar.enable_steady_tick(Duration::from_millis(100));
                 let step = (*direction == Direction::Back, *step);
                 self.steps.insert(
@@ -118,7 +114,7 @@ impl Live {
                     (false, *step)
                 };
                 if let Some(step) = self.steps.get_mut(&under_way) {
-                    step.say(&self.bars, line);
+                    step.say(&self.bars, &self.screen, line);
                 }
                 return;
             }
@@ -136,7 +132,7 @@ impl Live {
             _ => {}
         }
         for line in words(event) {
-            let _ = self.bars.println(line);
+            let _ = self.bars.println(self.screen.live(&line));
         }
     }
 }
@@ -144,11 +140,11 @@ impl Live {
 impl Step {
     /// Shows what a step said: how one of the things is that it waits for, in that thing's row; anything else beside
     /// the step's name.
-    fn say(&mut self, bars: &MultiProgress, line: &str) {
+    fn say(&mut self, bars: &MultiProgress, screen: &Screen, line: &str) {
         let Some((what, how)) = waits_for(line) else {
             let short: String = line.chars().take(80).collect();
-            self.bar
-                .set_message(format!("{} {}", self.name, paint(DIM, short)));
+            let beside = self.name.clone().text(" ").paint(DIM, short);
+            self.bar.set_message(screen.live(&beside));
             return;
         };
         if how == READY {
@@ -171,7 +167,8 @@ impl Step {
                 );
                 row
             });
-            row.set_message(format!("{what:<40} {}", paint(DIM, how)));
+            let shown = Line::from(format!("{what:<40} ")).paint(DIM, how);
+            row.set_message(screen.live(&shown));
         }
     }
 }
@@ -186,20 +183,20 @@ fn waits_for(line: &str) -> Option<(&str, &str)> {
     is_object.then_some((what, how))
 }
 
-fn title_of(direction: Direction, address: &Address, title: &str) -> String {
+fn title_of(direction: Direction, address: &Address, title: &str) -> Line {
     let arrow = if direction == Direction::Back {
         "↩ "
     } else {
         ""
     };
-    format!("{arrow}{address}: {title}")
+    format!("{arrow}{address}: {title}").into()
 }
 
 /// An event as plain lines; none for what only a live view shows.
-fn words(event: &Event) -> Vec<String> {
+fn words(event: &Event) -> Page {
     match event {
-        Event::StepBegan { .. } | Event::Ended { .. } | Event::Began { .. } => Vec::new(),
-        Event::StepSaid { line, .. } => vec![format!("      {}", paint(DIM, line))],
+        Event::StepBegan { .. } | Event::Ended { .. } | Event::Began { .. } => Page::new(),
+        Event::StepSaid { line, .. } => Page::of(Line::from("      ").paint(DIM, line)),
         Event::StepDone {
             direction,
             address,
@@ -212,11 +209,9 @@ fn words(event: &Event) -> Vec<String> {
             } else {
                 "✓"
             };
-            let took = paint(DIM, format!("({})", seconds(*millis)));
-            vec![format!(
-                "  {} {address:<24} {result} {took}",
-                paint(NEW, sign)
-            )]
+            let line = Line::from("  ").paint(NEW, sign);
+            let line = line.text(format!(" {address:<24} {result} "));
+            Page::of(line.paint(DIM, format!("({})", seconds(*millis))))
         }
         Event::StepFailed {
             address,
@@ -224,20 +219,30 @@ fn words(event: &Event) -> Vec<String> {
             detail,
             ..
         } => {
-            let mut lines = vec![format!("  {} {address:<24} {reason}", paint(GONE, "✗"))];
-            lines.extend(
-                detail
-                    .iter()
-                    .map(|line| format!("      {} {line}", paint(DIM, "│"))),
-            );
-            lines
+            let line = Line::from("  ").paint(GONE, "✗");
+            let mut page = Page::of(line.text(format!(" {address:<24} {reason}")));
+            page.extend(detail.iter().flat_map(|text| quoted(text)));
+            page
         }
-        Event::GoingBack { reason } => {
-            vec![format!("  {} going back: {reason}", paint(CHANGED, "↩"))]
-        }
-        Event::Probed { report } => vec![format!("    {}", measured(report))],
-        Event::Note { text } => vec![format!("  {} {text}", paint(CHANGED, "note:"))],
+        Event::GoingBack { reason } => Page::of(
+            Line::from("  ")
+                .paint(CHANGED, "↩")
+                .text(format!(" going back: {reason}")),
+        ),
+        Event::Probed { report } => Page::of(Line::from("    ").then(measured(report))),
+        Event::Note { text } => Page::of(
+            Line::from("  ")
+                .paint(CHANGED, "note:")
+                .text(" ")
+                .text(text),
+        ),
     }
+}
+
+/// What somebody else wrote, each line behind a mark.
+fn quoted(text: &str) -> impl Iterator<Item = Line> {
+    let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
+    lines.map(|line| Line::from("      ").paint(DIM, "│").text(" ").quote(line))
 }
 
 fn seconds(millis: u64) -> String {
@@ -256,6 +261,7 @@ mod tests {
     fn what_a_step_waits_for_has_a_row_until_it_is_ready() {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
         let mut live = Live {
+            screen: Screen::default(),
             bars,
             steps: BTreeMap::new(),
         };

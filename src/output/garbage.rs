@@ -1,32 +1,16 @@
 //! The images that nobody needs, as a table.
 
-use comfy_table::{Table, presets};
-
 use crate::model::garbage::{Collect, Collected, Unneeded};
-use crate::output::history::trimmed;
+use crate::output::Page;
 
 /// What a collection found and did.
 #[must_use]
-pub fn table(collected: &Collected, how: Collect) -> String {
+pub fn table(collected: &Collected, how: Collect) -> Page {
     let count = match collected.images.len() {
-        0 if collected.blobs == 0 => return "No image but those that are needed.\n".to_owned(),
+        0 if collected.blobs == 0 => return Page::of("No image but those that are needed."),
         1 => "1 image".to_owned(),
         count => format!("{count} images"),
     };
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["REPOSITORY", "IMAGE", "MADE", "TAGS"]);
-    for image in &collected.images {
-        table.add_row([
-            image.repository.clone().unwrap_or_default(),
-            image.digest.short().to_owned(),
-            image
-                .created
-                .map(|created| format!("{created:.0}"))
-                .unwrap_or_default(),
-            tags(image),
-        ]);
-    }
     let what = format!(
         "{count} that nobody needs: {} blobs, {}",
         collected.blobs,
@@ -37,11 +21,29 @@ pub fn table(collected: &Collected, how: Collect) -> String {
         (None, Collect::Report) => format!("{what}. `shipit images --collect` takes them away."),
         (None, Collect::TakeAway) => format!("{what}. They were taken away."),
     };
-    if collected.images.is_empty() {
-        format!("{end}\n")
-    } else {
-        format!("{}\n{end}\n", trimmed(&table))
+    let mut page = Page::new();
+    if !collected.images.is_empty() {
+        page.extend(images(&collected.images));
+        page.blank();
     }
+    page.line(end);
+    page
+}
+
+fn images(images: &[Unneeded]) -> Page {
+    let row = |image: &Unneeded| {
+        [
+            image.repository.clone().unwrap_or_default(),
+            image.digest.short().to_owned(),
+            image
+                .created
+                .map(|created| format!("{created:.0}"))
+                .unwrap_or_default(),
+            tags(image),
+        ]
+    };
+    let header = ["REPOSITORY", "IMAGE", "MADE", "TAGS"];
+    Page::table(header, images.iter().map(row).collect())
 }
 
 /// The tags that say something to a person.
@@ -90,10 +92,10 @@ mod tests {
     #[test]
     fn it_says_what_nobody_needs_and_what_was_done() {
         assert_eq!(
-            table(&Collected::default(), Collect::Report),
+            table(&Collected::default(), Collect::Report).plain(),
             "No image but those that are needed.\n"
         );
-        let told = table(&found(), Collect::Report);
+        let told = table(&found(), Collect::Report).plain();
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(
             lines,
@@ -111,9 +113,10 @@ mod tests {
                 ..found()
             },
             Collect::Report,
-        );
+        )
+        .plain();
         assert!(little.contains("3 blobs, 0.7 KiB."), "{little}");
-        let taken = table(&found(), Collect::TakeAway);
+        let taken = table(&found(), Collect::TakeAway).plain();
         assert!(
             taken.ends_with("1 image that nobody needs: 3 blobs, 2.5 MiB. They were taken away.\n"),
             "{taken}"
@@ -122,7 +125,7 @@ mod tests {
             refused: Some("r.example.com lets nobody".to_owned()),
             ..found()
         };
-        let refused = table(&refused, Collect::TakeAway);
+        let refused = table(&refused, Collect::TakeAway).plain();
         assert!(
             refused.ends_with("Nothing more was taken away: r.example.com lets nobody.\n"),
             "{refused}"

@@ -1,22 +1,19 @@
 //! The history of releases as a table.
 
-use comfy_table::{Table, presets};
-
 use crate::model::release::{Release, Status};
+use crate::output::Page;
 
 /// The releases, newest first.
 #[must_use]
-pub fn table(releases: &[Release]) -> String {
+pub fn table(releases: &[Release]) -> Page {
     if releases.is_empty() {
-        return "No release yet. `shipit apply` makes the first one.\n".to_owned();
+        return Page::of("No release yet. `shipit apply` makes the first one.");
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
+    let header = [
         "RELEASE", "STATUS", "SLOT", "COMMIT", "BRANCH", "MADE", "BY", "NOTE",
-    ]);
-    for release in releases.iter().rev() {
-        table.add_row([
+    ];
+    let row = |release: &Release| {
+        [
             release.number.to_string(),
             release.status.word().to_owned(),
             release.slot.to_string(),
@@ -25,17 +22,9 @@ pub fn table(releases: &[Release]) -> String {
             format!("{:.0}", release.created_at),
             release.created_by.user.clone(),
             note(release),
-        ]);
-    }
-    trimmed(&table)
-}
-
-/// The table without blanks at the ends of its lines.
-pub(super) fn trimmed(table: &Table) -> String {
-    table
-        .lines()
-        .flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()])
-        .collect()
+        ]
+    };
+    Page::table(header, releases.iter().rev().map(row).collect())
 }
 
 fn note(release: &Release) -> String {

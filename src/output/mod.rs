@@ -1,18 +1,25 @@
 //! What people and programs read: views of plans, events, outcomes and errors.
 //!
-//! stdout carries the result, stderr progress and messages. Uses `model`; nothing here does any work. Texts
-//! carry their colours as ANSI codes; `anstream` takes them out where nobody could see them.
+//! stdout carries the result, stderr progress and messages. Uses `model` and `redact`; nothing here does any work. A view
+//! is a [`Page`] or a document, and a [`Screen`] prints it: there secrets are taken out, and what a text from outside has
+//! of control characters is made visible. Nothing else prints.
 
 pub mod events;
 pub mod failure;
 pub mod garbage;
 pub mod history;
 pub mod outcome;
+pub mod page;
 mod paint;
 pub mod plan;
+mod report;
+pub mod screen;
 pub mod status;
+mod visible;
 
 pub use failure::{Exit, Failure};
+pub use page::{Line, Page};
+pub use screen::Screen;
 
 /// In which form a result is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -1,108 +1,98 @@
 //! How a run ended, for a person.
 
-use std::fmt::Write as _;
-
+use crate::model::Slot;
 use crate::model::outcome::{Ending, Outcome, ProbeReport};
-use crate::output::paint::{BOLD, CHANGED, GONE, NEW, paint};
+use crate::output::paint::{BOLD, CHANGED, GONE, NEW};
+use crate::output::{Line, Page};
 
 /// The last words of a run.
 #[must_use]
-pub fn human(outcome: &Outcome) -> String {
-    let mut text = String::new();
-    let release = outcome
-        .release
-        .map(|release| format!("release {release}"))
-        .unwrap_or_default();
+pub fn human(outcome: &Outcome) -> Page {
+    let mut page = ending(outcome);
+    page.extend(outcome.probe.as_ref().map(measured));
+    page.extend(outcome.urls.iter().map(|url| {
+        Line::from(format!("  {} ", url.service))
+            .paint(BOLD, &url.url)
+            .text(format!(" ({})", url.slot))
+    }));
+    page
+}
+
+fn ending(outcome: &Outcome) -> Page {
     let active = outcome.active.map_or_else(
         || "nothing is live".to_owned(),
         |slot| format!("{slot} is active"),
     );
-    let _ = match &outcome.ending {
-        Ending::Done => match (outcome.waiting, &outcome.release) {
-            (Some(slot), _) => writeln!(
-                text,
-                "{} {release} waits in {slot}; {active}.\nNext: `shipit promote {slot}` gives it live traffic, \
-                 `shipit abort` gives it up.",
-                paint(NEW, "Ready:")
-            ),
-            (None, Some(_)) => writeln!(text, "{} {release}; {active}.", paint(NEW, "Done:")),
-            (None, None) => writeln!(text, "{} {active}.", paint(NEW, "Done:")),
-        },
-        Ending::NoChanges => writeln!(text, "{}", paint(BOLD, "No changes.")),
-        Ending::Failed { reason } => {
-            writeln!(
-                text,
-                "{} {reason}\nLive traffic was not touched; {active}.",
-                paint(GONE, "Failed:")
-            )
-        }
-        Ending::Reverted { reason } => {
-            writeln!(
-                text,
-                "{} {reason}\nTraffic was moved back; {active}.",
-                paint(GONE, "Reverted:")
-            )
-        }
-        Ending::Stuck { reason, back } => writeln!(
-            text,
-            "{} {reason}\nThe way back failed too: {back}\nLook at `shipit status`, then run the same command \
-             again or `shipit rollback`.",
-            paint(GONE, "Stuck:")
-        ),
-        Ending::Stale { reason } => writeln!(
-            text,
-            "{} {reason}\nNothing of it was changed; {active}. Look at a new plan with `shipit plan`.",
-            paint(GONE, "Stale:")
-        ),
-        Ending::LockLost => writeln!(
-            text,
-            "{} another run has the lock now; this one stopped before its next effect.",
-            paint(GONE, "Lock lost:")
-        ),
+    let bad = |word: &str| Line::new().paint(GONE, word).text(" ");
+    let odd = |word: &str| Line::new().paint(CHANGED, word).text(" ");
+    let lines = match &outcome.ending {
+        Ending::Done => return done(outcome, &active),
+        Ending::NoChanges => vec![Line::new().paint(BOLD, "No changes.")],
+        Ending::Failed { reason } => vec![
+            bad("Failed:").text(reason),
+            format!("Live traffic was not touched; {active}.").into(),
+        ],
+        Ending::Reverted { reason } => vec![
+            bad("Reverted:").text(reason),
+            format!("Traffic was moved back; {active}.").into(),
+        ],
+        Ending::Stuck { reason, back } => vec![
+            bad("Stuck:").text(reason),
+            format!("The way back failed too: {back}").into(),
+            "Look at `shipit status`, then run the same command again or `shipit rollback`.".into(),
+        ],
+        Ending::Stale { reason } => vec![
+            bad("Stale:").text(reason),
+            format!("Nothing of it was changed; {active}. Look at a new plan with `shipit plan`.")
+                .into(),
+        ],
+        Ending::LockLost => vec![
+            bad("Lock lost:")
+                .text("another run has the lock now; this one stopped before its next effect."),
+        ],
         Ending::Killed => {
-            writeln!(
-                text,
-                "{} run the same command again to go on.",
-                paint(CHANGED, "Stopped at once:")
-            )
+            vec![odd("Stopped at once:").text("run the same command again to go on.")]
         }
-        Ending::Interrupted { reverted: true } => {
-            writeln!(
-                text,
-                "{} traffic had moved and was moved back; {active}.",
-                paint(CHANGED, "Interrupted:")
-            )
-        }
-        Ending::Interrupted { reverted: false } => writeln!(
-            text,
-            "{} {active}. What was prepared stays; run the same command again to go on.",
-            paint(CHANGED, "Interrupted:")
-        ),
+        Ending::Interrupted { reverted: true } => vec![
+            odd("Interrupted:").text(format!("traffic had moved and was moved back; {active}.")),
+        ],
+        Ending::Interrupted { reverted: false } => vec![odd("Interrupted:").text(format!(
+            "{active}. What was prepared stays; run the same command again to go on."
+        ))],
     };
-    if let Some(probe) = &outcome.probe {
-        let _ = writeln!(text, "{}", measured(probe));
+    lines.into_iter().collect()
+}
+
+fn done(outcome: &Outcome, active: &str) -> Page {
+    let release = outcome
+        .release
+        .map(|release| format!("release {release}"))
+        .unwrap_or_default();
+    let done = Line::new().paint(NEW, "Done:");
+    match (outcome.waiting, &outcome.release) {
+        (Some(slot), _) => waits(&release, slot, active),
+        (None, Some(_)) => Page::of(done.text(format!(" {release}; {active}."))),
+        (None, None) => Page::of(done.text(format!(" {active}."))),
     }
-    for url in &outcome.urls {
-        let _ = writeln!(
-            text,
-            "  {} {} ({})",
-            url.service,
-            paint(BOLD, &url.url),
-            url.slot
-        );
-    }
-    text
+}
+
+fn waits(release: &str, slot: Slot, active: &str) -> Page {
+    let ready = Line::new().paint(NEW, "Ready:");
+    let mut page = Page::of(ready.text(format!(" {release} waits in {slot}; {active}.")));
+    page.line(format!(
+        "Next: `shipit promote {slot}` gives it live traffic, `shipit abort` gives it up."
+    ));
+    page
 }
 
 /// What the prober measured, in a line.
 #[must_use]
-pub fn measured(probe: &ProbeReport) -> String {
+pub fn measured(probe: &ProbeReport) -> Line {
     let millis = probe.slowest_micros / 1000;
     let tenths = probe.slowest_micros % 1000 / 100;
     let verdict = format!("{} of {} requests failed", probe.failures, probe.requests);
     let style = if probe.failures == 0 { NEW } else { GONE };
-    format!(
-        "Probed while switching: {}, slowest {millis}.{tenths} ms",
-        paint(style, verdict)
-    )
+    Line::from("Probed while switching: ")
+        .paint(style, verdict)
+        .text(format!(", slowest {millis}.{tenths} ms"))
 }

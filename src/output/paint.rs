@@ -14,8 +14,3 @@ pub(super) const MOVED: Style = AnsiColor::Cyan.on_default().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
 /// A heading.
 pub(super) const BOLD: Style = Style::new().bold();
-
-/// The text in that colour.
-pub(super) fn paint(style: Style, text: impl std::fmt::Display) -> String {
-    format!("{style}{text}{style:#}")
-}

@@ -1,14 +1,13 @@
 //! A plan as a person reads it, as Markdown, and as a document.
 
-use std::fmt::Write as _;
-
 use anstyle::Style;
 
 use crate::model::check::{Check, Stage};
 use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
 use crate::model::{Address, Platform, Slot};
-use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW, paint};
+use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW};
+use crate::output::{Line, Page, visible};
 
 /// The plan as one JSON document; `format` says its version.
 #[must_use]
@@ -16,67 +15,70 @@ pub fn json(plan: &Plan) -> String {
     serde_json::to_string_pretty(plan).unwrap_or_default()
 }
 
-/// The plan for a comment on a change request.
+/// The plan for a comment on a change request. What comes from outside is in a fence, where nothing of it is markup.
 #[must_use]
-pub fn markdown(plan: &Plan) -> String {
-    let text = anstream::adapter::strip_str(&human(plan)).to_string();
-    let summary = summary(plan);
-    let heading = format!("### {} → {}", plan.project, plan.environment);
-    format!(
-        "{heading}\n\n{summary}\n\n<details><summary>The whole plan</summary>\n\n```text\n{text}```\n\n</details>\n"
-    )
+pub fn markdown(plan: &Plan) -> Page {
+    let mut page = Page::of(format!("### {} → {}", plan.project, plan.environment));
+    page.blank();
+    page.line(summary(plan));
+    page.blank();
+    page.line("<details><summary>The whole plan</summary>");
+    page.blank();
+    page.extend(human(plan).fenced());
+    page.blank();
+    page.line("</details>");
+    page
 }
 
 /// The plan for a person.
 #[must_use]
-pub fn human(plan: &Plan) -> String {
-    let mut text = format!("{}\n", header(plan));
+pub fn human(plan: &Plan) -> Page {
+    let mut page = Page::of(header(plan));
     for section in sections(plan) {
         if !section.lines.is_empty() {
-            let _ = write!(
-                text,
-                "\n  {}\n{}",
-                paint(BOLD, &section.title),
-                section.lines.concat()
-            );
+            page.blank();
+            page.line(Line::from("  ").paint(BOLD, &section.title));
+            page.extend(section.lines);
         }
     }
     for reason in &plan.no_way_back {
-        let _ = write!(text, "\n{} {reason}\n", paint(GONE, "no way back:"));
+        page.blank();
+        page.line(
+            Line::new()
+                .paint(GONE, "no way back:")
+                .text(" ")
+                .text(reason),
+        );
     }
     for note in &plan.notes {
-        let _ = write!(text, "\n{} {note}\n", paint(CHANGED, "note:"));
+        page.blank();
+        page.line(Line::new().paint(CHANGED, "note:").text(" ").text(note));
     }
-    let _ = write!(text, "\n{}\n", summary(plan));
-    text
+    page.blank();
+    page.line(summary(plan));
+    page
 }
 
-fn header(plan: &Plan) -> String {
-    let mut parts = vec![format!(
-        "{} → {}",
-        paint(BOLD, &plan.project),
-        paint(BOLD, &plan.environment)
-    )];
-    parts.extend(what(plan));
+fn header(plan: &Plan) -> Line {
     let active = plan.active.as_ref().map_or_else(
         || "nothing is live yet".to_owned(),
         |active| format!("active: {}, release {}", active.slot, active.release),
     );
-    parts.push(match &plan.target {
-        Some(target) => {
-            format!(
-                "release {} into {} ({active})",
-                target.release,
-                paint(slot_style(), target.slot)
-            )
-        }
-        None => active,
-    });
-    parts.join(" · ")
-}
-
-const fn slot_style() -> Style {
-    BOLD
+    let line = Line::new()
+        .paint(BOLD, &plan.project)
+        .text(" → ")
+        .paint(BOLD, &plan.environment);
+    let line = match what(plan) {
+        Some(what) => line.text(" · ").text(what),
+        None => line,
+    };
+    match &plan.target {
+        Some(target) => line
+            .text(format!(" · release {} into ", target.release))
+            .paint(BOLD, target.slot)
+            .text(format!(" ({active})")),
+        None => line.text(" · ").text(active),
+    }
 }
 
 fn what(plan: &Plan) -> Option<String> {
@@ -105,7 +107,7 @@ fn what(plan: &Plan) -> Option<String> {
 
 struct Section {
     title: String,
-    lines: Vec<String>,
+    lines: Vec<Line>,
 }
 
 fn sections(plan: &Plan) -> Vec<Section> {
@@ -139,11 +141,11 @@ fn in_slot(slot: Slot) -> impl Fn(&Address) -> bool {
 }
 
 fn section(plan: &Plan, title: String, belongs: impl Fn(&Address) -> bool) -> Section {
-    let mut lines: Vec<String> = plan
+    let mut lines: Vec<Line> = plan
         .steps
         .iter()
         .filter(|step| belongs(&step.address))
-        .filter_map(|step| line(plan, step))
+        .flat_map(|step| rows(plan, step))
         .collect();
     let same: Vec<_> = plan
         .unchanged
@@ -153,16 +155,16 @@ fn section(plan: &Plan, title: String, belongs: impl Fn(&Address) -> bool) -> Se
     match same[..] {
         [] => {}
         [one] => lines.push(row(DIM, "=", &name(&one.address), &one.reason)),
-        ref many => lines.push(format!(
-            "  {}\n",
-            paint(DIM, format!("= {} unchanged", many.len()))
-        )),
+        ref many => {
+            lines.push(Line::from("  ").paint(DIM, format!("= {} unchanged", many.len())));
+        }
     }
     Section { title, lines }
 }
 
-fn row(style: Style, sign: &str, name: &str, text: &str) -> String {
-    format!("  {} {name:<24} {text}\n", paint(style, sign))
+fn row(style: Style, sign: &str, name: &str, text: &str) -> Line {
+    let line = Line::from("  ").paint(style, sign);
+    line.text(format!(" {name:<24} {text}"))
 }
 
 fn name(address: &Address) -> String {
@@ -187,99 +189,80 @@ fn platforms(platforms: &[Platform]) -> String {
     }
 }
 
-fn line(plan: &Plan, step: &Step) -> Option<String> {
+/// What a step does: a line, and one below it for each field that differs.
+fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
     let name = name(&step.address);
-    Some(match &step.action {
-        Action::Build { spec, .. } => row(
-            NEW,
-            "+",
-            &name,
-            &format!("build{}: {}", platforms(spec.platforms()), step.reason),
-        ),
-        Action::Apply { .. } if step.expects.is_none() => row(NEW, "+", &name, &step.reason),
-        Action::Apply { replace: true, .. } => row(GONE, "±", &name, &step.reason),
+    let one = |style, sign, text: &str| vec![row(style, sign, &name, text)];
+    let with_fields = |style, sign| {
+        let first = row(style, sign, &name, &step.reason);
+        std::iter::once(first)
+            .chain(fields(&step.changes))
+            .collect()
+    };
+    match &step.action {
+        Action::Build { spec, .. } => {
+            let text = format!("build{}: {}", platforms(spec.platforms()), step.reason);
+            one(NEW, "+", &text)
+        }
+        Action::Apply { .. } if step.expects.is_none() => one(NEW, "+", &step.reason),
+        Action::Apply { replace: true, .. } => one(GONE, "±", &step.reason),
         Action::Route { .. } if !step.changes.is_empty() => {
             changed(&name, &step.changes, &step.reason)
         }
-        Action::Route { route } => {
-            let sign = if step.expects.is_some() {
-                (CHANGED, "~")
-            } else {
-                (NEW, "+")
-            };
-            row(sign.0, sign.1, &name, &route.to_string())
-        }
-        Action::Provision { .. } if step.expects.is_none() => {
-            format!(
-                "{}{}",
-                row(NEW, "+", &name, &step.reason),
-                fields(&step.changes)
-            )
-        }
-        Action::Provision { replace: true, .. } => {
-            format!(
-                "{}{}",
-                row(GONE, "±", &name, &step.reason),
-                fields(&step.changes)
-            )
-        }
+        Action::Route { route } if step.expects.is_some() => one(CHANGED, "~", &route.to_string()),
+        Action::Route { route } => one(NEW, "+", &route.to_string()),
+        Action::Provision { .. } if step.expects.is_none() => with_fields(NEW, "+"),
+        Action::Provision { replace: true, .. } => with_fields(GONE, "±"),
         Action::Unroute | Action::Withdraw | Action::Remove | Action::Empty | Action::Delete => {
-            row(GONE, "-", &name, &step.reason)
+            one(GONE, "-", &step.reason)
         }
-        Action::Place { .. } if step.changes.is_empty() => row(NEW, "+", &name, &step.reason),
+        Action::Place { .. } if step.changes.is_empty() => one(NEW, "+", &step.reason),
         Action::Place { .. } | Action::Apply { .. } | Action::Provision { .. } => {
             changed(&name, &step.changes, &step.reason)
         }
-        Action::Switch { from, to } => row(MOVED, "⇄", &services(plan), &switch(plan, *from, *to)),
+        Action::Switch { from, to } => {
+            let text = switch(plan, *from, *to);
+            vec![row(MOVED, "⇄", &services(plan), &text)]
+        }
         Action::Check {
             stage: Stage::After,
             checks,
-        } if !plan.switches() => row(
-            MOVED,
-            "?",
-            &services(plan),
-            &format!("verified{}", list(checks)),
-        ),
-        Action::Keep { keep } => row(
-            DIM,
-            "·",
-            &name,
-            &format!("stays warm for {keep}: {}", step.reason),
-        ),
-        Action::Ready { .. } | Action::Check { .. } => return None,
-    })
+        } if !plan.switches() => {
+            let text = format!("verified{}", list(checks));
+            vec![row(MOVED, "?", &services(plan), &text)]
+        }
+        Action::Keep { keep } => {
+            let text = format!("stays warm for {keep}: {}", step.reason);
+            one(DIM, "·", &text)
+        }
+        Action::Ready { .. } | Action::Check { .. } => Vec::new(),
+    }
 }
 
-fn changed(name: &str, changes: &[Change], reason: &str) -> String {
+fn changed(name: &str, changes: &[Change], reason: &str) -> Vec<Line> {
     let count = if changes.len() == 1 {
         "1 field".to_owned()
     } else {
         format!("{} fields", changes.len())
     };
-    format!(
-        "{}{}",
-        row(CHANGED, "~", name, &format!("{count} ({reason})")),
-        fields(changes)
-    )
+    let first = row(CHANGED, "~", name, &format!("{count} ({reason})"));
+    std::iter::once(first).chain(fields(changes)).collect()
 }
 
-fn fields(changes: &[Change]) -> String {
-    let mut text = String::new();
-    for change in changes {
-        let origin = change
-            .origin
-            .as_ref()
-            .map(|origin| format!("  ({origin})"))
-            .unwrap_or_default();
-        let _ = writeln!(text, "      {}{}", change.field, paint(DIM, origin));
-        if let Some(before) = &change.before {
-            let _ = writeln!(text, "        {}", paint(GONE, format!("- {before}")));
-        }
-        if let Some(after) = &change.after {
-            let _ = writeln!(text, "        {}", paint(NEW, format!("+ {after}")));
-        }
-    }
-    text
+fn fields(changes: &[Change]) -> impl Iterator<Item = Line> {
+    changes.iter().flat_map(|change| {
+        let line = Line::from(format!("      {}", change.field));
+        let field = match &change.origin {
+            Some(origin) => line.paint(DIM, format!("  ({origin})")),
+            None => line,
+        };
+        let side = |style, sign, value: &String| {
+            Line::from("        ").paint(style, format!("{sign} {value}"))
+        };
+        let before = change.before.as_ref().map(|value| side(GONE, '-', value));
+        let after = change.after.as_ref().map(|value| side(NEW, '+', value));
+        std::iter::once(field).chain(before).chain(after)
+    })
 }
 
 /// The services that a switch concerns: those with listeners.
@@ -348,12 +331,10 @@ fn list(checks: &[Check]) -> String {
 
 /// The last line: how much there is to do.
 #[must_use]
-pub fn summary(plan: &Plan) -> String {
+pub fn summary(plan: &Plan) -> Line {
     if plan.is_empty() {
-        return format!(
-            "No changes: {} resources are as they should be.",
-            plan.unchanged.len()
-        );
+        let same = plan.unchanged.len();
+        return format!("No changes: {same} resources are as they should be.").into();
     }
     let count = |matches: fn(&Step) -> bool| plan.steps.iter().filter(|step| matches(step)).count();
     let counts = [
@@ -390,7 +371,8 @@ pub fn summary(plan: &Plan) -> String {
         .filter(|(count, ..)| *count > 0)
         .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
         .collect();
-    format!("{} {}.", paint(BOLD, "Plan:"), words.join(", "))
+    let line = Line::new().paint(BOLD, "Plan:");
+    line.text(format!(" {}.", words.join(", ")))
 }
 
 fn is_new(step: &Step) -> bool {
@@ -415,17 +397,27 @@ fn is_change(step: &Step) -> bool {
 
 /// The plan's steps as a graph in the DOT language, for `shipit graph`.
 #[must_use]
-pub fn dot(plan: &Plan) -> String {
-    let mut text = "digraph plan {\n  rankdir=LR;\n  node [shape=box];\n".to_owned();
+pub fn dot(plan: &Plan) -> Page {
+    let mut page = Page::of("digraph plan {");
+    page.line("  rankdir=LR;");
+    page.line("  node [shape=box];");
     for step in &plan.steps {
-        let label = format!("{}\\n{}", step.address, step.action.title());
-        let _ = writeln!(text, "  {} [label=\"{label}\"];", step.id);
+        let (address, title) = (step.address.to_string(), step.action.title());
+        let label = format!("{}\\n{}", quoted(&address), quoted(&title));
+        page.line(format!("  {} [label=\"{label}\"];", step.id));
         for need in &step.needs {
-            let _ = writeln!(text, "  {need} -> {};", step.id);
+            page.line(format!("  {need} -> {};", step.id));
         }
     }
-    text.push_str("}\n");
-    text
+    page.line("}");
+    page
+}
+
+/// A text between quotes of the DOT language, where a backslash and a quote mean something.
+fn quoted(text: &str) -> String {
+    visible::line(text)
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
 }
 
 /// Whether a workload's image is still to be built, for a reader.

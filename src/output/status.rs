@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Table, presets};
 use jiff::Timestamp;
 
-use crate::model::facts::{Facts, HealthState, SlotFacts};
+use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
 use crate::model::{EnvironmentName, ProjectName, Role};
-use crate::output::history::trimmed;
-use crate::output::paint::{BOLD, DIM, paint};
+use crate::output::paint::{BOLD, DIM};
+use crate::output::{Line, Page};
 
 /// An environment's status.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -34,29 +33,30 @@ pub struct Status {
 
 /// The status for a person.
 #[must_use]
-pub fn human(status: &Status, now: Timestamp) -> String {
-    let mut text = format!(
-        "{} → {}\n\n",
-        paint(BOLD, &status.project),
-        paint(BOLD, &status.environment)
-    );
+pub fn human(status: &Status, now: Timestamp) -> Page {
+    let title = Line::new()
+        .paint(BOLD, &status.project)
+        .text(" → ")
+        .paint(BOLD, &status.environment);
+    let mut page = Page::of(title);
+    page.blank();
     if status.facts.slots.is_empty() {
-        text.push_str("Nothing runs here yet. `shipit apply` makes the first release.\n");
+        page.line("Nothing runs here yet. `shipit apply` makes the first release.");
     } else {
-        text.push_str(&table(status, now));
+        page.extend(table(status, now));
     }
     for note in status.lock.iter().chain(&status.notes) {
-        let _ = write!(text, "\n{} {note}\n", paint(DIM, "note:"));
+        page.blank();
+        page.line(Line::new().paint(DIM, "note:").text(" ").text(note));
     }
-    text
+    page
 }
 
-fn table(status: &Status, now: Timestamp) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
+fn table(status: &Status, now: Timestamp) -> Page {
+    let header = [
         "SLOT", "ROLE", "RELEASE", "COMMIT", "SERVICE", "HEALTH", "SINCE", "URL",
-    ]);
+    ];
+    let mut rows = Vec::new();
     for (slot, there) in &status.facts.slots {
         let role = if status.facts.active == Some(*slot) {
             Role::Active
@@ -65,20 +65,6 @@ fn table(status: &Status, now: Timestamp) -> String {
         };
         for (index, (service, workload)) in there.workloads.iter().enumerate() {
             let first = |text: String| if index == 0 { text } else { String::new() };
-            let ready = workload
-                .instances
-                .iter()
-                .filter(|i| i.health == HealthState::Ready);
-            let health = if workload.running {
-                format!(
-                    "{} {}/{}",
-                    workload.health().word(),
-                    ready.count(),
-                    workload.spec.replicas
-                )
-            } else {
-                "stopped".to_owned()
-            };
             let urls = if role == Role::Active {
                 &status.live
             } else {
@@ -87,19 +73,35 @@ fn table(status: &Status, now: Timestamp) -> String {
             let url = urls
                 .iter()
                 .find(|url| url.service == *service && workload.running);
-            table.add_row([
+            rows.push([
                 first(slot.to_string()),
                 first(role.to_string()),
                 first(there.label.number.to_string()),
                 first(commit(there)),
                 service.to_string(),
-                health,
+                health(workload),
                 since(there, workload.instances.iter().map(|i| i.since).max(), now),
                 url.map(|url| url.url.clone()).unwrap_or_default(),
             ]);
         }
     }
-    trimmed(&table)
+    Page::table(header, rows)
+}
+
+fn health(workload: &WorkloadFacts) -> String {
+    if !workload.running {
+        return "stopped".to_owned();
+    }
+    let ready = workload
+        .instances
+        .iter()
+        .filter(|i| i.health == HealthState::Ready);
+    format!(
+        "{} {}/{}",
+        workload.health().word(),
+        ready.count(),
+        workload.spec.replicas
+    )
 }
 
 fn commit(there: &SlotFacts) -> String {

@@ -1,6 +1,6 @@
 //! The traits between shipit and the world: what is asked of a registry, an engine, a builder, a state store.
 //!
-//! Uses `model` only. What implements them lives in `driver`; each port has one contract suite in
+//! Uses `model` and `redact` only. What implements them lives in `driver`; each port has one contract suite in
 //! `tests/contract` that every driver and every fake passes. Start with [`engine`].
 
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub use scm::Scm;
 pub use secret::SecretSource;
 pub use store::StateStore;
 
+use crate::redact::Redactor;
+
 /// Where a driver says how far it is: one line at a time, for people.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
@@ -45,4 +47,6 @@ pub struct Ports {
     pub checker: Arc<dyn Checker>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
+    /// What knows the secrets that were read: nothing that is told may have one in it.
+    pub redactor: Redactor,
 }

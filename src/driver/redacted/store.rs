@@ -1,0 +1,103 @@
+//! State, journal and what is kept of failures, without the values of secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::journal::{Entry, Journal};
+use crate::model::release::Actor;
+use crate::model::state::{Holder, State};
+use crate::model::{EnvironmentName, ReleaseNumber};
+use crate::port::StateStore;
+use crate::port::store::{Lease, StoreError};
+use crate::redact::Redactor;
+
+/// A store that writes no value of a secret.
+pub struct RedactedStore {
+    inner: Arc<dyn StateStore>,
+    redactor: Redactor,
+}
+
+impl RedactedStore {
+    /// Around another store.
+    #[must_use]
+    pub fn new(inner: Arc<dyn StateStore>, redactor: Redactor) -> Self {
+        Self { inner, redactor }
+    }
+}
+
+#[async_trait]
+impl StateStore for RedactedStore {
+    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        self.inner.load(environment).await
+    }
+
+    async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
+        let state = self.redactor.state(state.clone());
+        self.inner.save(lease, &state).await
+    }
+
+    async fn lock(
+        &self,
+        environment: &EnvironmentName,
+        actor: &Actor,
+        command: &str,
+        fence_above: u64,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, StoreError> {
+        let locking = self
+            .inner
+            .lock(environment, actor, command, fence_above, wait);
+        locking.await
+    }
+
+    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+        self.inner.holder(environment).await
+    }
+
+    async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
+        self.inner.request_abort(environment).await
+    }
+
+    async fn break_lock(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Holder>, StoreError> {
+        self.inner.break_lock(environment).await
+    }
+
+    async fn append(
+        &self,
+        environment: &EnvironmentName,
+        run: &str,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        let entry = self.redactor.entry(entry.clone());
+        self.inner.append(environment, run, &entry).await
+    }
+
+    async fn keep_failure(
+        &self,
+        environment: &EnvironmentName,
+        release: ReleaseNumber,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, StoreError> {
+        let clean =
+            |(name, text): (&String, &String)| (self.redactor.text(name), self.redactor.text(text));
+        let files = files.iter().map(clean).collect();
+        self.inner.keep_failure(environment, release, &files).await
+    }
+
+    async fn last_journal(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Journal>, StoreError> {
+        self.inner.last_journal(environment).await
+    }
+
+    async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {
+        self.inner.environments().await
+    }
+}

@@ -1,0 +1,120 @@
+//! The way out: everything that is printed goes through here, and nothing else in the program writes to stdout or stderr.
+//! What it prints has no value of a secret in it that the program has read, and no control characters.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::output::page::{Line, Page};
+use crate::output::{Failure, report, visible};
+use crate::redact::Redactor;
+
+/// stdout and stderr. All clones know the same secrets.
+#[derive(Debug, Clone, Default)]
+pub struct Screen {
+    redactor: Redactor,
+    /// Why stdout did not take a result.
+    trouble: Arc<Mutex<Option<io::Error>>>,
+}
+
+impl Screen {
+    /// What knows the values that are not shown.
+    #[must_use]
+    pub const fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Prints a result.
+    pub fn show(&self, page: &Page) {
+        let text = self.text(page, color_of(&io::stdout()));
+        self.result(&text);
+    }
+
+    /// Prints a result for a program: one document.
+    pub fn document(&self, document: &impl serde::Serialize) {
+        let document = self.clean(document);
+        let text = serde_json::to_string_pretty(&document).unwrap_or_default();
+        self.result(&format!("{}\n", visible::json(&text)));
+    }
+
+    /// Prints one document of several, on a line of its own.
+    pub fn document_line(&self, document: &impl serde::Serialize) {
+        let text = self.clean(document).to_string();
+        self.result(&format!("{}\n", visible::json(&text)));
+    }
+
+    /// Clears the terminal and prints a result at its top.
+    pub fn show_anew(&self, page: &Page) {
+        self.result("\u{1b}[2J\u{1b}[H");
+        self.show(page);
+    }
+
+    /// Prints a message.
+    pub fn say(&self, page: &Page) {
+        let text = self.text(page, color_of(&io::stderr()));
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Prints why the program ends as it does.
+    pub fn fail(&self, failure: &Failure) {
+        let text = report::text(&failure.report, &self.redactor);
+        let mut stderr = anstream::stderr();
+        let _ = writeln!(stderr, "{text}");
+    }
+
+    /// A line for a live view on stderr.
+    #[must_use]
+    pub fn live(&self, line: &Line) -> String {
+        let shown = self.lines(std::slice::from_ref(line), color_of(&io::stderr()));
+        shown.concat()
+    }
+
+    /// Why a result was not taken, if that is so. A reader that went away is no reason to fail.
+    #[must_use]
+    pub fn trouble(&self) -> Option<io::Error> {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.take()
+    }
+
+    fn result(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = written
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            trouble.get_or_insert(error);
+        }
+    }
+
+    fn clean(&self, document: &impl serde::Serialize) -> serde_json::Value {
+        self.redactor
+            .json(serde_json::to_value(document).unwrap_or_default())
+    }
+
+    fn text(&self, page: &Page, colors: ColorChoice) -> String {
+        let lines = self.lines(page.lines(), colors).into_iter();
+        lines.flat_map(|line| [line, "\n".to_owned()]).collect()
+    }
+
+    /// A line that had a value in it has no colours any more.
+    fn lines(&self, lines: &[Line], colors: ColorChoice) -> Vec<String> {
+        let raw: Vec<String> = lines.iter().map(Line::raw).collect();
+        let clean = self.redactor.lines(raw.clone());
+        lines
+            .iter()
+            .zip(raw.iter().zip(clean))
+            .map(|(line, (raw, clean))| match colors {
+                _ if *raw != clean => Line::new().quote(clean).plain(),
+                ColorChoice::Never => line.plain(),
+                _ => line.ansi(),
+            })
+            .collect()
+    }
+}
+
+/// Whether colours can be seen there and are wanted.
+fn color_of(stream: &impl anstream::stream::RawStream) -> ColorChoice {
+    AutoStream::choice(stream)
+}
