@@ -27,6 +27,7 @@ use crate::port::Progress;
 use crate::port::engine::{
     Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
 };
+use crate::redact::Redactor;
 
 /// How many of a log's last lines a failure shows.
 const LAST_LINES: usize = 20;
@@ -44,6 +45,8 @@ pub struct Agent {
     runtimes: Runtimes,
     prober: Prober,
     environments: Mutex<HashMap<Scope, Arc<Environment>>>,
+    /// Knows every secret that a service here was given since the agent began.
+    redactor: Redactor,
 }
 
 /// One environment: its board, and what is done to it, one thing at a time.
@@ -64,10 +67,11 @@ pub(super) struct Work {
 
 impl Agent {
     /// An agent in its folder, with everything that an earlier one left: processes are taken back, listeners
-    /// opened, traffic routed as it was.
+    /// opened, traffic routed as it was. `redactor` learns the secrets that services are given.
     pub async fn start(
         directory: Directory,
         inherited: Vec<std::net::TcpListener>,
+        redactor: Redactor,
     ) -> Result<Arc<Self>, EngineError> {
         let access_log = Some(LogFile::at(directory.access_log()));
         let router = Router::new(Options {
@@ -80,6 +84,7 @@ impl Agent {
             runtimes: Runtimes::default(),
             prober: Prober::default(),
             environments: Mutex::default(),
+            redactor,
         });
         let records = Record::load_all(&agent.directory)
             .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
@@ -172,6 +177,9 @@ impl Agent {
         let image = runtime
             .meta(&self.directory, digest)
             .map_err(|error| failed("reading the image", &error))?;
+        for value in secrets.values() {
+            self.redactor.remember(value);
+        }
         Ok(Making {
             directory: self.directory.clone(),
             scope: scope.clone(),
@@ -181,6 +189,7 @@ impl Agent {
             secrets,
             runtime,
             prober: self.prober.clone(),
+            redactor: self.redactor.clone(),
         })
     }
 
@@ -364,7 +373,7 @@ impl Agent {
                 );
                 return Some(NotReady {
                     reason,
-                    log: logs::tail(&log, LAST_LINES),
+                    log: self.redactor.lines(logs::tail(&log, LAST_LINES)),
                 });
             }
         }
@@ -403,7 +412,7 @@ impl Agent {
         let reason = format!("{service} is {}{exit}", workload.health().word());
         NotReady {
             reason,
-            log: logs::tail(&log, LAST_LINES),
+            log: self.redactor.lines(logs::tail(&log, LAST_LINES)),
         }
     }
 }
@@ -686,9 +695,10 @@ impl Engine for Arc<Agent> {
                     if query.follow
                         && let Ok(follower) = logs::Follower::open(&path)
                     {
-                        followers.push((line.clone(), follower));
+                        followers.push((line.clone(), follower, self.redactor.stream()));
                     }
-                    past.extend(logs::tail(&path, query.tail).into_iter().map(|text| {
+                    let lines = self.redactor.lines(logs::tail(&path, query.tail));
+                    past.extend(lines.into_iter().map(|text| {
                         Ok(LogLine {
                             text,
                             ..line.clone()
@@ -704,8 +714,9 @@ impl Engine for Arc<Agent> {
         let coming = stream::unfold(followers, |mut followers| async move {
             tokio::time::sleep(FOLLOW).await;
             let mut lines = Vec::new();
-            for (line, follower) in &mut followers {
-                let texts = follower.read().unwrap_or_default();
+            for (line, follower, shown) in &mut followers {
+                let texts = follower.read().unwrap_or_default().into_iter();
+                let texts: Vec<String> = texts.flat_map(|text| shown.push(text)).collect();
                 lines.extend(texts.into_iter().map(|text| {
                     Ok(LogLine {
                         text,

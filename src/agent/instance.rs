@@ -10,12 +10,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::Directory;
 use crate::agent::board::{Board, Key, local};
 use crate::agent::health::Prober;
+use crate::agent::log_keeper::LogKeeper;
 use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::{Enclosure, Launch, Running, Runtime, docker};
-use crate::agent::{Directory, logs};
 use crate::model::Fingerprint;
 use crate::model::facts::HealthState;
 use crate::model::release::Label;
@@ -23,15 +24,13 @@ use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::workload::{ContainerKind, EnvValue, Workload};
 use crate::port::engine::Scope;
 use crate::port::pause;
+use crate::redact::Redactor;
 
 /// The first pause before a process is started again; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-
-/// How often a log is looked at for its size.
-const LOOK_AT_LOG: Duration = Duration::from_secs(10);
 
 /// How long what was killed may take to end.
 const KILLED: Duration = Duration::from_secs(10);
@@ -50,6 +49,8 @@ pub(super) struct Making {
     pub secrets: BTreeMap<String, SecretValue>,
     pub runtime: Arc<dyn Runtime>,
     pub prober: Prober,
+    /// Knows the secrets: what the service writes may have them in it.
+    pub redactor: Redactor,
 }
 
 /// A supervised instance. Dropping it leaves the process alone; [`Supervised::stop`] ends it.
@@ -128,11 +129,13 @@ enum End {
 
 impl Instance {
     async fn live(mut self, mut found: Option<ProcessRecord>) {
+        let keeper = LogKeeper::begin(self.log(), self.making.redactor.clone());
         loop {
             let end = match self.up(found.take()).await {
                 Ok((process, launch, ready)) => self.watch(process, &launch, ready).await,
                 Err(reason) => End::NeverReady(reason),
             };
+            keeper.look().await;
             let (reason, last) = match end {
                 End::Stopped => break,
                 End::AfterReady(reason) => {
@@ -167,6 +170,7 @@ impl Instance {
                 .await
             {
                 self.was_ready = record.ready;
+                self.remember_what_it_has(process.pid());
                 let launch =
                     self.launch(record.port, record.container.clone(), Missing::LeaveOut)?;
                 // What took traffic before goes on doing so until it is seen to be otherwise.
@@ -266,7 +270,6 @@ impl Instance {
         let begun = Instant::now();
         let mut is_ready = at_first == HealthState::Ready;
         let mut bad_answers = 0;
-        let mut looked_at_log = Instant::now();
         // A new instance is asked often, so that a quick one is ready quickly.
         let mut pause = if is_ready {
             rules.interval.get()
@@ -293,10 +296,6 @@ impl Instance {
                 }
                 answer = ask => answer,
             };
-            if looked_at_log.elapsed() > LOOK_AT_LOG {
-                looked_at_log = Instant::now();
-                let _ = logs::rotate(&launch.log);
-            }
             match answer {
                 Ok(()) if is_ready => bad_answers = 0,
                 Ok(()) if nothing_to_ask && begun.elapsed() < STAYS_UP => {}
@@ -350,6 +349,7 @@ impl Instance {
         } else {
             HealthState::BackingOff
         };
+        let reason = self.making.redactor.text(&reason);
         tracing::info!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance ended");
         self.board.set(&self.key, |entry| {
             entry.facts.health = health;
@@ -510,10 +510,31 @@ impl Instance {
             .collect()
     }
 
+    /// The secrets that a process has which an earlier agent started: they are held no more, and are to be hidden all the
+    /// same. What cannot be looked at is another user's.
+    fn remember_what_it_has(&self, pid: u32) {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        for variable in environment.split(|byte| *byte == 0) {
+            let Some((name, value)) = std::str::from_utf8(variable)
+                .ok()
+                .and_then(|text| text.split_once('='))
+            else {
+                continue;
+            };
+            if let Some(EnvValue::Secret { .. }) = self.making.workload.env.get(name) {
+                let value = SecretValue::new(value.to_owned());
+                self.making.redactor.remember(&value);
+            }
+        }
+    }
+
     fn secret(&self, name: &str, from: &SecretRef) -> Result<String, String> {
         if let SecretRef::File(path) = from
             && let Ok(text) = std::fs::read_to_string(path)
         {
+            self.making
+                .redactor
+                .remember(&SecretValue::new(text.clone()));
             return Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned());
         }
         let held = self

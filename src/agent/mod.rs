@@ -12,7 +12,7 @@
 //! router    listeners and the reverse proxy
 //! ```
 //!
-//! Uses `model`, `port` and `proto`. A service's processes do not need the agent: they outlive it, and the next
+//! Uses `model`, `port`, `proto` and `redact`. A service's processes do not need the agent: they outlive it, and the next
 //! agent takes them back.
 
 pub mod board;
@@ -21,6 +21,7 @@ pub mod contain;
 pub mod core;
 mod health;
 mod instance;
+mod log_keeper;
 pub mod logs;
 mod place;
 mod proxy;

@@ -24,6 +24,7 @@ use crate::port::engine::{Engine as _, EngineError, LogQuery, Placement};
 use crate::proto::convert::{decode, encode, fingerprint, parse, slot};
 use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
 use crate::proto::{CONTRACT, v1};
+use crate::redact::Redactor;
 
 /// The largest message.
 const MESSAGE_LIMIT: usize = 16 << 20;
@@ -35,6 +36,7 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 pub async fn serve(
     directory: Directory,
     inherited: Vec<std::net::TcpListener>,
+    redactor: Redactor,
     stop: CancellationToken,
 ) -> Result<(), EngineError> {
     let failed = |what: &'static str| {
@@ -47,7 +49,7 @@ pub async fn serve(
         .prepare()
         .map_err(failed("making the agent's folder"))?;
     let _lock = lock(&directory).map_err(failed("taking the agent's lock"))?;
-    let agent = Agent::start(directory.clone(), inherited).await?;
+    let agent = Agent::start(directory.clone(), inherited, redactor).await?;
     let socket = listen(&directory).map_err(failed("opening the agent's socket"))?;
     tracing::info!(directory = %directory.path().display(), "the agent is up");
     let server = Server {

@@ -1,6 +1,7 @@
 //! The agent of this machine: running it, asking it, stopping it.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::PathBuf;
 
 use listenfd::ListenFd;
@@ -14,6 +15,7 @@ use crate::ops::Error;
 use crate::port::engine::EngineError;
 use crate::proto::convert::decode;
 use crate::proto::{Directory, v1};
+use crate::redact::Redactor;
 
 /// What is stopped with the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +39,31 @@ impl From<bool> for Stopping {
 /// Runs the agent until it is told to stop.
 pub async fn run(directory: Option<PathBuf>, stop: CancellationToken) -> Result<(), Error> {
     let filter = EnvFilter::try_from_env("SHIPIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let redactor = Redactor::default();
+    let known = redactor.clone();
     // A second subscriber in one process is no reason to fail.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(move || Log(known.clone()))
         .with_ansi(false)
         .try_init();
-    Ok(server::serve(Directory::find(directory), inherited(), stop).await?)
+    Ok(server::serve(Directory::find(directory), inherited(), redactor, stop).await?)
+}
+
+/// The agent's own log, which is its stderr: without the secrets that it holds.
+struct Log(Redactor);
+
+impl io::Write for Log {
+    /// Takes a whole event, as it comes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = self.0.text(&String::from_utf8_lossy(bytes));
+        io::Write::write_all(&mut io::stderr(), text.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr())
+    }
 }
 
 /// Listening sockets that systemd opened for us.

@@ -19,6 +19,7 @@ use shipit::model::{Digest, Manifest, Period, Role, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Pull};
 use shipit::proto::Directory;
+use shipit::redact::Redactor;
 
 use crate::cluster::Cluster;
 use crate::support::{actor, busybox, image, label, permit, placement, scope, web, workload};
@@ -86,7 +87,9 @@ async fn stage(kind: &str) -> Option<Stage> {
                 busybox(folder.path(), "v1").await,
                 busybox(folder.path(), "v2").await,
             ];
-            let started = Agent::start(directory, Vec::new()).await.expect("an agent");
+            let started = Agent::start(directory, Vec::new(), Redactor::default())
+                .await
+                .expect("an agent");
             here = Some(Arc::clone(&started));
             Box::new(started)
         }
@@ -110,7 +113,9 @@ async fn stage(kind: &str) -> Option<Stage> {
         }
         "agent" | "systemd" => {
             contained = (kind == "systemd").then_some(ContainerKind::Systemd);
-            let started = Agent::start(directory, Vec::new()).await.expect("an agent");
+            let started = Agent::start(directory, Vec::new(), Redactor::default())
+                .await
+                .expect("an agent");
             here = Some(Arc::clone(&started));
             Box::new(started)
         }
@@ -675,7 +680,7 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
     directory.prepare().expect("made");
     let permit = permit("l", 1);
     let pid = |facts: Facts| facts.slots[&Slot::Blue].workloads[&web()].instances[0].pid;
-    let agent: Arc<Agent> = Agent::start(directory.clone(), Vec::new())
+    let agent: Arc<Agent> = Agent::start(directory.clone(), Vec::new(), Redactor::default())
         .await
         .expect("an agent");
     let placed = placement(Slot::Blue, 1, workload(&image, "x"), &layout.pull(&web()));
@@ -690,7 +695,7 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
         .expect("switched");
     let before = pid(agent.observe(&scope()).await.expect("facts"));
     drop(agent);
-    let agent = Agent::start(directory, Vec::new())
+    let agent = Agent::start(directory, Vec::new(), Redactor::default())
         .await
         .expect("another agent");
     agent
