@@ -9,29 +9,33 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("model", vec![]),
         ("files", vec![]),
-        ("port", vec!["model"]),
+        ("redact", vec!["model"]),
+        ("port", vec!["model", "redact"]),
         ("config", vec!["files", "model"]),
         ("desired", vec!["config", "model"]),
         ("observe", vec!["port", "model"]),
         ("plan", vec!["model"]),
         ("policy", vec!["model"]),
         ("rollout", vec!["model"]),
-        ("execute", vec!["port", "model", "plan", "rollout"]),
+        (
+            "execute",
+            vec!["port", "model", "plan", "redact", "rollout"],
+        ),
         ("proto", vec!["port", "model"]),
-        ("driver", vec!["port", "model", "files", "proto"]),
-        ("agent", vec!["port", "model", "files", "proto"]),
-        ("output", vec!["model"]),
+        ("driver", vec!["port", "model", "files", "proto", "redact"]),
+        ("agent", vec!["port", "model", "files", "proto", "redact"]),
+        ("output", vec!["model", "redact"]),
         (
             "ops",
             vec![
                 "agent", "config", "desired", "driver", "execute", "files", "model", "observe",
-                "output", "plan", "policy", "port", "proto", "rollout",
+                "output", "plan", "policy", "port", "proto", "redact", "rollout",
             ],
         ),
         (
             "cli",
             vec![
-                "config", "files", "model", "observe", "ops", "output", "plan", "port",
+                "config", "files", "model", "observe", "ops", "output", "plan", "port", "redact",
             ],
         ),
     ])
@@ -112,5 +116,41 @@ fn only_the_wiring_names_a_driver() {
         .filter(names_one)
         .filter(|file| !may.iter().any(|name| file.ends_with(name)))
         .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn everything_that_is_printed_goes_through_the_screen() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    // The screen itself, and the agent, whose stderr is its log.
+    let may = ["output/screen.rs", "ops/agent.rs"];
+    let prints = [
+        "println!",
+        "print!(",
+        "dbg!",
+        "stdout()",
+        "stderr()",
+        "io::stderr",
+    ];
+    let mut wrong = Vec::new();
+    for file in files
+        .iter()
+        .filter(|file| may.iter().all(|may| !file.ends_with(may)))
+    {
+        let text = fs::read_to_string(file).expect("text");
+        // To ask whether somebody looks is not to print.
+        let text = text
+            .replace("use_stderr()", "")
+            .replace("stderr().is_terminal()", "")
+            .replace("ProgressDrawTarget::stderr()", "");
+        wrong.extend(
+            prints
+                .iter()
+                .filter(|print| text.contains(**print))
+                .map(|print| format!("{} has {print}", file.display())),
+        );
+    }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -6,12 +6,14 @@ mod support;
 
 mod activation;
 mod cache;
+mod canaries;
 mod carry;
 mod changes;
 mod containers;
 mod damage;
 mod docker;
 mod failures;
+mod foreign;
 mod hostile;
 mod house;
 mod interrupts;

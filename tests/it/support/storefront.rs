@@ -2,7 +2,7 @@
 //!
 //! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the request's body,
 //! `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws` echoes WebSocket messages.
-//! `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`, `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops
+//! `TELL` names variables whose values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`, `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops
 //! accepting, lets requests finish, and ends with 0.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
@@ -10,6 +10,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt as _, Full};
@@ -40,6 +42,9 @@ async fn main() {
         .unwrap_or(0);
     let eaten: Vec<Vec<u8>> = (0..mebibytes).map(|_| vec![1; 1 << 20]).collect();
     println!("{} MiB eaten", std::hint::black_box(eaten).len());
+    for name in told("TELL").unwrap_or_default().split_whitespace() {
+        tell(&told(name).unwrap_or_default());
+    }
     if let Some(reason) = told("FAIL_START") {
         eprintln!("cannot start: {reason}");
         std::process::exit(3);
@@ -63,6 +68,24 @@ async fn main() {
             .expect("the port is free");
     println!("storefront listens on {port}: {}", message());
     serve(listener).await;
+}
+
+/// Writes a text in several forms, as a careless service would.
+fn tell(text: &str) {
+    println!("{text}");
+    println!("debug {text:?} hex {}", hex(text));
+    println!("json {}", serde_json::json!({"token": text}));
+    eprintln!(
+        "Authorization: Basic {}",
+        STANDARD.encode(format!("user:{text}"))
+    );
+}
+
+fn hex(text: &str) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("a digit");
+    text.bytes()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 fn message() -> String {
