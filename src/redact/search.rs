@@ -70,7 +70,7 @@ impl Search {
             .map(|found| {
                 let range = match self.kinds[found.pattern().as_usize()] {
                     Kind::Whole => found.range(),
-                    Kind::Base64 => widened(&view.bytes, found.range()),
+                    Kind::Base64 => widened(view, found.range()),
                 };
                 view.source(range)
             })
@@ -79,16 +79,17 @@ impl Search {
 }
 
 /// With the characters that have bits of the value and of its neighbours, and the padding.
-fn widened(bytes: &[u8], found: Range<usize>) -> Range<usize> {
+fn widened(view: &View, found: Range<usize>) -> Range<usize> {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte);
     let Range { mut start, mut end } = found;
-    if start > 0 && is_base64(bytes[start - 1]) {
+    if start > 0 && is_base64(view.bytes[start - 1]) && view.are_neighbours(start - 1) {
         start -= 1;
     }
-    if bytes.get(end).is_some_and(|byte| is_base64(*byte)) {
+    let follows = |at: usize| view.are_neighbours(at - 1).then(|| view.bytes[at]);
+    if follows(end).is_some_and(is_base64) {
         end += 1;
     }
-    while bytes.get(end) == Some(&b'=') {
+    while follows(end) == Some(b'=') {
         end += 1;
     }
     start..end

@@ -202,6 +202,8 @@ fn a_value_that_is_broken_by_line_ends_is_hidden() {
     let base64 = STANDARD.encode(value);
     let (first, second) = base64.split_at(76);
     assert_eq!(redactor.text(&format!("{first}\n{second}\n")), "***\n***\n");
+    let after = format!("{}\nand on", STANDARD_NO_PAD.encode(value));
+    assert!(redactor.text(&after).ends_with("\nand on"));
     let shown = redactor.lines(vec![
         "x a-long-value-for".to_owned(),
         value[16..].to_owned(),

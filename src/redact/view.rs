@@ -53,6 +53,13 @@ impl View {
         first.start as usize..end
     }
 
+    /// Whether a byte and the one after it are without a line end between them in the text.
+    pub fn are_neighbours(&self, at: usize) -> bool {
+        self.from
+            .get(at + 1)
+            .is_some_and(|next| next.start <= self.from[at].end)
+    }
+
     /// The same with one kind of escapes undone; none when it has none.
     fn undone(&self, escape: Escape) -> Option<Self> {
         if !self.bytes.contains(&escape.sign()) {

@@ -115,7 +115,7 @@ fn what_git_and_the_configuration_say_is_only_text() {
         .says(r"\u{202e}htap");
     world.project.clear();
     in_color(&world, &["plan", "--env", EVIL.trim_end_matches('\0')]).says(r"\u{1b}]0;PWNED");
-    in_color(&world, &[EVIL]).code(64).says(r"\u{1b}]0;PWNED");
+    in_color(&world, &[EVIL]).code(64).says(r"\u{202e}gnp");
 }
 
 #[test]
