@@ -15,6 +15,7 @@ use crate::model::health::Health;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::route::Limits;
 use crate::model::secret::SecretRef;
+use crate::model::workload::Socket;
 use crate::model::{EnvironmentName, Period, Platform, ProjectName, ServiceName, Slot};
 
 /// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override any key for
@@ -548,6 +549,9 @@ pub struct Service {
     /// this port unless `traffic.listeners` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// `host`: who opens the port's socket. `inherited`, for the runtime `process`: the agent opens it and hands it over.
+    #[serde(default, skip_serializing_if = "Socket::is_own")]
+    pub socket: Socket,
     /// How it says that it can take traffic.
     #[serde(default)]
     pub health: Health,

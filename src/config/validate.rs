@@ -7,7 +7,9 @@ use crate::config::engines;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::suggest::suggest;
-use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Service};
+use crate::config::types::{
+    BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Runtime, Service,
+};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
 use crate::model::{EnvironmentName, ServiceName};
@@ -201,6 +203,8 @@ fn check_service(
             "add `port`, or use `run`",
         );
     }
+    check_liveness(findings, name, service);
+    check_socket(findings, environment, name, service);
     for (variable, entry) in &service.env {
         if let EnvEntry::Secret(entry) = entry
             && !environment.secrets.contains_key(&entry.secret)
@@ -210,6 +214,68 @@ fn check_service(
             let message = format!("there is no secret `{}` in this environment", entry.secret);
             findings.add(&path, message, suggest(&entry.secret, &known, "secrets"));
         }
+    }
+}
+
+fn check_liveness(findings: &mut Findings<'_>, name: &ServiceName, service: &Service) {
+    let Some(liveness) = &service.health.liveness else {
+        return;
+    };
+    let path = ["services", name.as_str(), "health", "liveness"];
+    if liveness.path.is_some() && liveness.run.is_some() {
+        findings.add(&path, "`path` and `run` are both given", "keep one of them");
+    }
+    if liveness.path.is_some() && service.port.is_none() {
+        findings.add(
+            &path,
+            "a service without a port has no path to ask",
+            "add `port`, or use `run`",
+        );
+    }
+    let asks = |path: bool, run: bool| path || run || service.port.is_some();
+    let health = &service.health;
+    let own = asks(liveness.path.is_some(), liveness.run.is_some());
+    if !own && !asks(health.path.is_some(), health.run.is_some()) {
+        findings.add(
+            &path,
+            "there is nothing to ask a service without a port",
+            "add `run`, or take `liveness` out: it is restarted when it ends",
+        );
+    }
+}
+
+/// A socket can be handed to a process of the machine alone, and says nothing of a service that does not look at it.
+fn check_socket(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    name: &ServiceName,
+    service: &Service,
+) {
+    if service.socket.is_own() {
+        return;
+    }
+    let path = ["services", name.as_str(), "socket"];
+    let cluster = &environment.cluster;
+    if cluster.kind != ClusterKind::Host || cluster.runtime != Runtime::Process {
+        findings.add(
+            &path,
+            "only the runtime `process` of a host can hand a socket over",
+            "take `socket` out, or write `cluster: {kind: host, runtime: process}`",
+        );
+    }
+    if service.port.is_none() {
+        findings.add(
+            &path,
+            "a service without a port has no socket",
+            "add `port`, or take `socket` out",
+        );
+    }
+    if service.health.path.is_none() && service.health.run.is_none() {
+        findings.add(
+            &path,
+            "a socket that is open before the service answers nothing",
+            "add `health: {path: /healthz}`, or a command under `health.run`",
+        );
     }
 }
 

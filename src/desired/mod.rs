@@ -132,6 +132,7 @@ fn one(
         command,
         env,
         port: service.port,
+        socket: service.socket,
         replicas: service.replicas,
         health: service.health.clone(),
         stop_grace: service.stop_grace,

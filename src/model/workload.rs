@@ -42,6 +42,9 @@ pub struct Workload {
     /// The port that the service listens on; none for a worker. The runtime `process` gives each
     /// instance a free port of its own as `PORT`.
     pub port: Option<u16>,
+    /// On a host: who opens the port's socket.
+    #[serde(default, skip_serializing_if = "Socket::is_own")]
+    pub socket: Socket,
     /// How many instances.
     pub replicas: u16,
     /// How an instance says that it can take traffic.
@@ -58,6 +61,36 @@ pub struct Workload {
     /// Secrets that the objects name and no environment variable does, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretRef>,
+}
+
+/// Who opens the socket of an instance's port.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Socket {
+    /// The service, at the port that `PORT` says.
+    #[default]
+    Own,
+    /// The agent. The service gets it as descriptor 3, as `sd_listen_fds(3)` has it: `LISTEN_FDS`, `LISTEN_PID`. In no
+    /// moment can anybody else have the port.
+    Inherited,
+}
+
+impl Socket {
+    /// Whether the service does.
+    #[must_use]
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Own)
+    }
 }
 
 /// Who makes what an instance of the host engine runs in.

@@ -17,7 +17,7 @@ use crate::model::release::{Actor, Status};
 use crate::model::route::{Limits, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
-use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::workload::{EnvValue, Known, Socket, Workload};
 use crate::model::{Address, ContentHash, Digest, Period, ReleaseNumber, ServiceName, Slot};
 use crate::plan::graph::waves;
 use crate::rollout::End;
@@ -84,6 +84,7 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
             EnvValue::Plain(log_level.to_string()),
         )]),
         port: route.as_ref().map(|route| route.live.port()),
+        socket: Socket::Own,
         replicas: 2,
         health: Health::default(),
         stop_grace: Period::from_secs(10),

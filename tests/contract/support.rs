@@ -10,7 +10,7 @@ use shipit::model::health::Health;
 use shipit::model::plan::PlaceMode;
 use shipit::model::release::{Actor, Label};
 use shipit::model::source::Source;
-use shipit::model::workload::{Known, Workload};
+use shipit::model::workload::{Known, Socket, Workload};
 use shipit::model::{ContentHash, Digest, Period, ReleaseNumber, ServiceName, Slot};
 use shipit::port::builder::BuildRequest;
 use shipit::port::engine::{Permit, Placement, Pull, Scope};
@@ -66,6 +66,7 @@ pub fn workload(image: &Digest, env: &str) -> Workload {
         command: Vec::new(),
         env: BTreeMap::from([("NAME".to_owned(), EnvValue::Plain(env.to_owned()))]),
         port: Some(8080),
+        socket: Socket::Own,
         replicas: 1,
         health: Health {
             interval: Period::from_millis(50),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::config::types::Service;
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, mark};
-use crate::model::health::Health;
+use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::promotion::Strategy;
 use crate::model::workload::{EnvValue, Workload};
@@ -175,25 +175,51 @@ fn container(service: &Service, workload: &Workload, slot: Slot, mounts: &[Value
     if let Some(port) = workload.port {
         container["ports"] = json!([{"name": "http", "containerPort": port, "protocol": "TCP"}]);
     }
-    if let Some(probe) = probe(&workload.health, workload.port) {
-        let health = &workload.health;
-        let period = seconds(health.interval).max(1);
-        let with = |failures: u64| {
-            let mut probe = probe.clone();
-            probe["periodSeconds"] = period.into();
-            probe["timeoutSeconds"] = seconds(health.timeout).max(1).into();
-            probe["failureThreshold"] = failures.max(1).into();
-            probe
-        };
-        container["startupProbe"] = with(seconds(health.start_within) / period);
-        container["readinessProbe"] = with(health.failures.into());
-        container["livenessProbe"] = with(health.failures.into());
+    for (kind, probe) in probes(&workload.health, workload.port) {
+        container[kind] = probe;
     }
     container
 }
 
-fn probe(health: &Health, port: Option<u16>) -> Option<Value> {
-    match (&health.path, &health.run, port) {
+/// What is asked of a container, and what comes of it: without a rule for it none is restarted, for one that is busy
+/// would be restarted together with what it is doing.
+fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
+    let Some(ready) = question(health.path.as_ref(), health.run.as_ref(), port) else {
+        return Vec::new();
+    };
+    let period = seconds(health.interval).max(1);
+    let asked = |failures: u64| timed(&ready, health.interval, health.timeout, failures);
+    let mut probes = vec![
+        ("startupProbe", asked(seconds(health.start_within) / period)),
+        ("readinessProbe", asked(health.failures.into())),
+    ];
+    if let Some(liveness) = &health.liveness {
+        let Liveness {
+            path,
+            run,
+            interval,
+            timeout,
+            failures,
+        } = liveness;
+        let has_own = path.is_some() || run.is_some();
+        let own = question(path.as_ref(), run.as_ref(), port).filter(|_| has_own);
+        let alive = own.as_ref().unwrap_or(&ready);
+        let probe = timed(alive, *interval, *timeout, (*failures).into());
+        probes.push(("livenessProbe", probe));
+    }
+    probes
+}
+
+fn timed(question: &Value, interval: Period, timeout: Period, failures: u64) -> Value {
+    let mut probe = question.clone();
+    probe["periodSeconds"] = seconds(interval).max(1).into();
+    probe["timeoutSeconds"] = seconds(timeout).max(1).into();
+    probe["failureThreshold"] = failures.max(1).into();
+    probe
+}
+
+fn question(path: Option<&String>, run: Option<&Vec<String>>, port: Option<u16>) -> Option<Value> {
+    match (path, run, port) {
         (Some(path), _, Some(port)) => Some(json!({"httpGet": {"path": path, "port": port}})),
         (_, Some(run), _) => Some(json!({"exec": {"command": run}})),
         (_, _, Some(port)) => Some(json!({"tcpSocket": {"port": port}})),
