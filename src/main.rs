@@ -19,6 +19,7 @@ fn report_handler() -> miette::MietteHandler {
 }
 
 fn main() -> ExitCode {
+    shipit::files::process::pass_nothing_on();
     let _ = miette::set_hook(Box::new(|_| Box::new(report_handler())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

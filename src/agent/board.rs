@@ -1,7 +1,7 @@
 //! The board: one environment's record and its instances as they are now. Every change of either sets the
 //! router's table under the same lock, so that traffic never sees a state that the board did not have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -207,10 +207,7 @@ impl Board {
 
     fn publish(&self, inner: &Inner) {
         let mut table = Table::default();
-        for (key, entry) in &inner.entries {
-            let Some(address) = address(entry) else {
-                continue;
-            };
+        for (key, address) in in_traffic(&inner.entries) {
             let side = if inner.record.active == Some(key.slot) {
                 &mut table.live
             } else {
@@ -265,9 +262,28 @@ pub(super) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn address(entry: &Entry) -> Option<SocketAddr> {
-    let ready = entry.facts.health == HealthState::Ready && entry.serving == Serving::Yes;
-    entry.facts.port.filter(|_| ready).map(local)
+/// The instances that get traffic, and where they listen: those that are ready. Of a service that has none in a slot it
+/// is those that were ready and still run: what makes all of them slow at once is the load, or something that all of them
+/// need, and an answer that is slow is better than none.
+fn in_traffic(entries: &BTreeMap<Key, Entry>) -> Vec<(&Key, SocketAddr)> {
+    let serving = |health: HealthState| {
+        let is_meant =
+            move |entry: &Entry| entry.serving == Serving::Yes && entry.facts.health == health;
+        entries
+            .iter()
+            .filter(move |(_, entry)| is_meant(entry))
+            .filter_map(|(key, entry)| Some((key, local(entry.facts.port?))))
+    };
+    let mut chosen: Vec<(&Key, SocketAddr)> = serving(HealthState::Ready).collect();
+    let has_one: BTreeSet<(Slot, &ServiceName)> = chosen
+        .iter()
+        .map(|(key, _)| (key.slot, &key.service))
+        .collect();
+    chosen.extend(
+        serving(HealthState::Unhealthy)
+            .filter(|(key, _)| !has_one.contains(&(key.slot, &key.service))),
+    );
+    chosen
 }
 
 fn facts_of(inner: &Inner) -> Facts {
@@ -306,5 +322,59 @@ fn facts_of(inner: &Inner) -> Facts {
         slots: slots.collect(),
         routes: record.routes.clone(),
         route_drift: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instances of `web` in blue, by how they are; each listens at its number.
+    fn entries(health: &[HealthState]) -> BTreeMap<Key, Entry> {
+        let entry = |(index, health): (u16, &HealthState)| {
+            let mut entry = Entry::new(index);
+            (entry.facts.health, entry.facts.port) = (*health, Some(index));
+            let key = Key {
+                slot: Slot::Blue,
+                service: "web".parse().unwrap(),
+                generation: 1,
+                index,
+            };
+            (key, entry)
+        };
+        (0..).zip(health).map(entry).collect()
+    }
+
+    fn ports(entries: &BTreeMap<Key, Entry>) -> Vec<u16> {
+        let chosen = in_traffic(entries).into_iter();
+        chosen.map(|(_, address)| address.port()).collect()
+    }
+
+    #[test]
+    fn what_is_unhealthy_is_out_of_traffic_while_another_is_ready() {
+        use HealthState::{Ready, Starting, Unhealthy};
+
+        assert_eq!(ports(&entries(&[Ready, Unhealthy, Starting])), [0]);
+    }
+
+    #[test]
+    fn a_service_never_loses_every_instance_to_slow_answers() {
+        use HealthState::{BackingOff, Starting, Unhealthy};
+
+        let all = entries(&[Unhealthy, BackingOff, Unhealthy, Starting]);
+        assert_eq!(
+            ports(&all),
+            [0, 2],
+            "what has ended or never was ready is no help"
+        );
+    }
+
+    #[test]
+    fn what_is_not_meant_to_serve_never_does() {
+        let mut all = entries(&[HealthState::Unhealthy]);
+        for entry in all.values_mut() {
+            entry.serving = Serving::No;
+        }
+        assert_eq!(ports(&all), [0; 0]);
     }
 }

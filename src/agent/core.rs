@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
 use crate::agent::board::{Board, Key, Serving};
-use crate::agent::health::Prober;
-use crate::agent::instance::{Making, Supervised};
+use crate::agent::instance::{Making, Prober, Supervised};
 use crate::agent::record::{Record, SlotRecord};
 use crate::agent::rootfs;
 use crate::agent::router::{LogFile, Options, RouteKey, Router};

@@ -1,10 +1,13 @@
 //! The long-running side of the host engine: it runs the services' processes and routes traffic to them.
 //!
 //! ```text
+//! posture   what the agent makes of its own process: limits, umask, no core dumps
 //! server    gRPC over a Unix socket
 //!   core    the engine port: permits, fingerprints, placements, the switch
 //!     board      which instances there are and how they are; the one place that sets the router's table
-//!     instance   one supervised process: start, health, restart, stop
+//!     instance   one supervised process: start, readiness, liveness, whose its port is, restart, stop
+//!     launch     what stands between the agent and a service until the service is written down
+//!     trouble    whether something is the instance's trouble or this machine's own
 //!     runtime    how a process is started, found again and ended
 //!     rootfs     an image's files, unpacked and verified
 //!     proxy      nginx in front of the slots, and etcd told of a switch (publish)
@@ -16,14 +19,16 @@
 //! agent takes them back.
 
 pub mod board;
+mod clients;
 mod confined;
 pub mod contain;
 pub mod core;
-mod health;
 mod instance;
+pub mod launch;
 mod log_keeper;
 pub mod logs;
 mod place;
+pub mod posture;
 mod proxy;
 mod publish;
 pub mod record;
@@ -33,6 +38,7 @@ pub mod router;
 pub mod runtime;
 mod seccomp;
 pub mod server;
+pub mod trouble;
 pub mod unit;
 mod userns;
 

@@ -1,6 +1,7 @@
 //! Placing a workload into a slot, and taking one out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -314,7 +315,8 @@ impl Swap<'_> {
         key
     }
 
-    /// Waits for one instance. The supervisor sets the limit: past it the instance has failed.
+    /// Waits for one instance. The supervisor sets the limit: past it the instance has failed. What is the machine's own
+    /// trouble counts for nothing there, and is waited for a little longer.
     async fn await_ready(&self, key: &Key) -> Result<(), NotReady> {
         let board = &self.environment.board;
         let workload: &Workload = &self.placement.workload;
@@ -323,7 +325,12 @@ impl Swap<'_> {
             (HealthState::Failed, exit) => Some(Err(exit.unwrap_or_default())),
             _ => None,
         });
-        ended.await.map_err(|why| {
+        let ended = tokio::time::timeout(longest(workload), ended).await;
+        let ended = ended.unwrap_or_else(|_| {
+            let (_, why) = board_health(board, key).unwrap_or((HealthState::Starting, None));
+            Err(why.unwrap_or_else(|| "it was not ready in time".to_owned()))
+        });
+        ended.map_err(|why| {
             let release = self.placement.label.number;
             let directory = self.agent.folder();
             let log = directory.instance_log(
@@ -397,6 +404,13 @@ impl Swap<'_> {
         }
         Ok(())
     }
+}
+
+/// How long an instance may take until it is ready, with all that the supervisor gives it, and some more.
+fn longest(workload: &Workload) -> Duration {
+    let health = &workload.health;
+    let once = health.start_within.get() + workload.stop_grace.get();
+    once.saturating_mul(health.failures.clamp(1, 5) + 1) + Duration::from_mins(1)
 }
 
 fn board_health(

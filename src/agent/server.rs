@@ -11,12 +11,14 @@ use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::agent::Directory;
+use crate::agent::clients::clients;
 use crate::agent::core::Agent;
+use crate::agent::posture;
 use crate::files;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
@@ -51,6 +53,7 @@ pub async fn serve(
     let _lock = lock(&directory).map_err(failed("taking the agent's lock"))?;
     let agent = Agent::start(directory.clone(), inherited, redactor).await?;
     let socket = listen(&directory).map_err(failed("opening the agent's socket"))?;
+    posture::hide();
     tracing::info!(directory = %directory.path().display(), "the agent is up");
     let server = Server {
         agent: Arc::clone(&agent),
@@ -62,10 +65,7 @@ pub async fn serve(
         .max_encoding_message_size(MESSAGE_LIMIT);
     let serving = tonic::transport::Server::builder()
         .add_service(service)
-        .serve_with_incoming_shutdown(
-            UnixListenerStream::new(socket),
-            stop.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(clients(socket), stop.clone().cancelled_owned());
     tokio::select! {
         result = serving => result.map_err(|error| failed("serving")(io::Error::other(error)))?,
         // A client that follows logs would keep the server up for ever.

@@ -26,6 +26,8 @@ pub fn units(program: &Path, directory: &Path, listeners: &[SocketAddr]) -> Stri
          RestartSec=200ms\n\
          KillMode=process\n\
          NoNewPrivileges=yes\n\
+         # The agent takes the second for itself, and gives its services the first.\n\
+         LimitNOFILE=1024:524288\n\
          \n\
          [Install]\n\
          WantedBy=multi-user.target\n\

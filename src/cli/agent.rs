@@ -22,7 +22,11 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Run the agent in the foreground. The other commands start one by themselves.
-    Run,
+    Run {
+        /// Take off what it has from the shell that it is started from: niceness, signals that it ignores.
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
     /// Say whether an agent runs, and what it has.
     Status,
     /// Stop the agent. The services run on, and the next agent takes them back.
@@ -37,6 +41,9 @@ enum What {
         #[arg(short = 'n', long, default_value_t = 50)]
         tail: usize,
     },
+    /// Wait to be told what to start, and become it: how the agent starts each process of a service.
+    #[command(hide = true)]
+    Launch,
     /// Run a container to its end: the agent starts this beside each.
     #[command(hide = true)]
     Contain {
@@ -72,6 +79,11 @@ enum What {
 pub(super) fn direct(args: &Args) -> Option<u8> {
     let say = |text: String| Screen::default().say(&Page::document(&text));
     let done = match &args.command {
+        What::Run { detached: true } => {
+            agent::calm();
+            return None;
+        }
+        What::Launch => return Some(agent::launch()),
         What::Contain { bundle } => agent::contain(bundle),
         What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
         What::ContainRemove { bundle } => agent::contain_remove(bundle),
@@ -93,12 +105,13 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
     let directory = args.agent_directory;
     let print = |text: String| cx.screen.show(&Page::document(&text));
     match args.command {
-        What::Run => agent::run(directory, signals::listen(&cx.screen).interrupted).await?,
+        What::Run { .. } => agent::run(directory, signals::listen(&cx.screen).interrupted).await?,
         What::Status => print(agent::status(directory).await?),
         What::Stop { services } => print(agent::stop(directory, services.into()).await?),
         What::Logs { tail } => print(agent::logs(directory, tail)),
         // Done before there is a runtime of many threads: `direct`.
-        What::Contain { .. }
+        What::Launch
+        | What::Contain { .. }
         | What::ContainExec { .. }
         | What::ContainRemove { .. }
         | What::ContainProbe { .. } => {}

@@ -31,7 +31,7 @@ use crate::model::route::{Limits, Route};
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
 use crate::model::state::{Holder, State};
-use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::workload::{EnvValue, Known, Socket, Workload};
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, Period, Platform, Role,
     ServiceName, Slot,
@@ -461,6 +461,7 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
         command: Vec::new(),
         env: BTreeMap::from([("V".to_owned(), EnvValue::Plain(version.to_string()))]),
         port: Some(port),
+        socket: Socket::Own,
         replicas: 1,
         health: Health::default(),
         stop_grace: Period::from_secs(10),

@@ -1,13 +1,55 @@
 //! Whether a process is still the one that it was.
 
 use std::fs;
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Another program than this one that is started as `shipit`.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// What is started where shipit starts itself: the very file that runs, even when another has taken its place meanwhile.
+#[must_use]
+pub fn program() -> PathBuf {
+    let own = || {
+        let named = std::env::current_exe().ok();
+        named
+            .filter(|path| path.exists())
+            .unwrap_or_else(|| "/proc/self/exe".into())
+    };
+    PROGRAM.get().cloned().unwrap_or_else(own)
+}
+
+/// For a program that has shipit as a library: where `shipit` is. Only the first call counts.
+pub fn set_program(path: PathBuf) {
+    let _ = PROGRAM.set(path);
+}
 
 /// A process' start time in clock ticks since boot: field 22 of `/proc/PID/stat` (see `proc_pid_stat(5)`). None
 /// when there is no such process, or when it is only waiting to be reaped.
 #[must_use]
 pub fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    look(pid).ok().flatten()
+}
+
+/// The same; an error when it cannot be told, for want of a descriptor for example.
+pub fn look(pid: u32) -> io::Result<Option<u64>> {
+    let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Err(error) if is_gone(&error) => return Ok(None),
+        other => other?,
+    };
+    Ok(start_time(&stat))
+}
+
+/// A process may end while its file is read.
+fn is_gone(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    error.kind() == ErrorKind::NotFound || number == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+fn start_time(stat: &str) -> Option<u64> {
     // The second field is the name in parentheses, and may itself contain blanks and parentheses.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
@@ -39,6 +81,21 @@ pub fn pid_namespace() -> String {
 fn word(path: &str) -> String {
     let content = super::read(Path::new(path), 256).unwrap_or_default();
     String::from_utf8_lossy(&content).trim().to_owned()
+}
+
+/// Sends a signal to a process group, which may have ended meanwhile.
+pub fn kill_group(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// Passes nothing on that this process was started with, besides its three streams, to whatever it starts itself: a
+/// lock, a pipe or a socket of the caller's is held by nobody any more once this process has ended. What this program
+/// opens is never passed on unless it says so.
+pub fn pass_nothing_on() {
+    // A kernel before 5.9 is asked for one descriptor after the other. Nothing else can go wrong here.
+    let _ = libcontainer::syscall::syscall::create_syscall().close_range(0);
 }
 
 /// This machine's name.

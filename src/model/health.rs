@@ -28,7 +28,7 @@ pub struct Health {
     /// When an instance that was ready is taken for dead, and restarted. Without it one is only restarted when its
     /// process ends: what is slow under load is not ended together with the requests that it is answering.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub liveness: Option<Liveness>,
+    pub liveness: Option<Box<Liveness>>,
 }
 
 /// A check whose failure restarts an instance. Without `path` and `run` it asks what the health check itself asks.

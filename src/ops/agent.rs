@@ -8,7 +8,7 @@ use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::agent::{logs as log_files, server, unit as units};
+use crate::agent::{logs as log_files, posture, server, unit as units};
 use crate::driver::host::{Starting, connect, connect_any};
 use crate::model::facts::Facts;
 use crate::ops::Error;
@@ -47,6 +47,7 @@ pub async fn run(directory: Option<PathBuf>, stop: CancellationToken) -> Result<
         .with_writer(move || Log(known.clone()))
         .with_ansi(false)
         .try_init();
+    posture::take();
     Ok(server::serve(Directory::find(directory), inherited(), redactor, stop).await?)
 }
 
@@ -199,6 +200,17 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
     listeners.sort();
     let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
     Ok(units::units(&program, directory.path(), &listeners))
+}
+
+/// Takes off this process what it has from the shell that it is started from. For a process of one thread.
+pub fn calm() {
+    crate::agent::launch::calm();
+}
+
+/// Waits to be told what to start, and becomes it. For a process of one thread.
+#[must_use]
+pub fn launch() -> u8 {
+    crate::agent::launch::launch()
 }
 
 /// Runs a container to its end. For a process of one thread.

@@ -52,6 +52,8 @@ impl Drop for Stage {
 }
 
 async fn stage(kind: &str) -> Option<Stage> {
+    // An agent in this process starts services by way of shipit, which this program is not.
+    shipit::files::process::set_program(env!("CARGO_BIN_EXE_shipit").into());
     let folder = tempfile::Builder::new()
         .prefix("c")
         .tempdir()

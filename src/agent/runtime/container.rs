@@ -12,11 +12,14 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime};
+use crate::agent::trouble::Trouble;
 use crate::agent::{Directory, contain};
+use crate::files::process::program;
 use crate::model::Digest;
 use crate::port::engine::Pull;
 
@@ -68,7 +71,7 @@ fn probe(directory: &Directory) -> Result<(), String> {
 fn try_out(directory: &Directory) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     directory.prepare().map_err(text)?;
-    let mut process = std::process::Command::new(std::env::current_exe().map_err(text)?)
+    let mut process = std::process::Command::new(program())
         .args(["agent", "contain-probe"])
         .arg(directory.path())
         .stdin(Stdio::null())
@@ -131,7 +134,7 @@ impl Runtime for ContainerRuntime {
         rootfs::read_meta(directory, image)
     }
 
-    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
+    async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
         let (folder, specification) = (of(launch)?, specification(launch)?.to_string());
         std::fs::DirBuilder::new().recursive(true).create(&folder)?;
         // For its owner alone: the container's own changes are in it.
@@ -141,7 +144,7 @@ impl Runtime for ContainerRuntime {
         let beside = Launch {
             rootfs: folder.clone(),
             command: vec![
-                std::env::current_exe()?.display().to_string(),
+                program().display().to_string(),
                 "agent".to_owned(),
                 "contain".to_owned(),
                 folder.display().to_string(),
@@ -150,6 +153,7 @@ impl Runtime for ContainerRuntime {
             env: [("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())].into(),
             input: Some(environment(launch)?),
             user: None,
+            socket: None,
             log: launch.log.clone(),
             contained: None,
         };
@@ -162,20 +166,23 @@ impl Runtime for ContainerRuntime {
         directory: &Directory,
         record: &ProcessRecord,
         _: &Path,
-    ) -> Option<Box<dyn Running>> {
-        let folder = bundle(directory.path(), record.container.as_ref()?);
-        if let Some(inner) = process::adopt(record) {
-            return Some(Box::new(OwnContainer { inner, folder }));
+    ) -> Result<Option<Box<dyn Running>>, Trouble> {
+        let Some(name) = &record.container else {
+            return Ok(None);
+        };
+        let folder = bundle(directory.path(), name);
+        if let Some(inner) = process::adopt(record)? {
+            return Ok(Some(Box::new(OwnContainer { inner, folder })));
         }
         // The process beside it was killed while no agent ran: nobody waits for the container any more.
         take_away(folder).await;
-        None
+        Ok(None)
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
-        let folder = of(launch).map_err(|error| error.to_string())?;
-        let mut process = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-        let environment = environment(launch).map_err(|error| error.to_string())?;
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
+        let folder = of(launch)?;
+        let mut process = Command::new(program());
+        let environment = environment(launch)?;
         process
             .args(["agent", "contain-exec"])
             .arg(folder)
@@ -219,6 +226,10 @@ impl Running for OwnContainer {
             .map(|name| name.to_string_lossy().into_owned())
     }
 
+    async fn release(&mut self) -> Result<(), Trouble> {
+        self.inner.release().await
+    }
+
     async fn wait(&mut self) -> String {
         let ended = self.inner.wait().await;
         // The process beside it may have been killed, and not have come to it.
@@ -254,16 +265,7 @@ fn specification(launch: &Launch) -> io::Result<Value> {
             "neither the service nor its image has a command",
         ));
     }
-    let user = launch
-        .user
-        .as_deref()
-        .filter(|user| !user.is_empty())
-        .unwrap_or("0:0");
-    let (uid, gid) = user.split_once(':').unwrap_or((user, user));
-    let number = |text: &str| {
-        let wrong = || io::Error::other(format!("user `{user}` must be given in numbers"));
-        text.parse::<u32>().map_err(|_| wrong())
-    };
+    let user = launch.user.unwrap_or(User { uid: 0, gid: 0 });
     // What a service may need as root of its container, and no more: to listen below 1024 and to change its user.
     let capabilities = [
         "CAP_NET_BIND_SERVICE",
@@ -345,7 +347,7 @@ fn specification(launch: &Launch) -> io::Result<Value> {
     Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
-            "terminal": false, "user": {"uid": number(uid)?, "gid": number(gid)?},
+            "terminal": false, "user": {"uid": user.uid, "gid": user.gid},
             "args": launch.command, "cwd": launch.workdir, "noNewPrivileges": true,
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
         },

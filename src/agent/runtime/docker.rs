@@ -36,6 +36,7 @@ use crate::agent::Directory;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime, process};
+use crate::agent::trouble::Trouble;
 use crate::files::process::started;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
@@ -70,6 +71,38 @@ fn said(error: &Error) -> String {
 
 fn failed(what: &str, error: &Error) -> io::Error {
     io::Error::other(format!("{what}: {}", said(error)))
+}
+
+/// An engine that does not answer, or has trouble of its own, says nothing about a container. A port that somebody took
+/// meanwhile is this machine's matter.
+fn trouble(what: &str, error: &Error) -> Trouble {
+    let reason = format!("{what}: {}", said(error));
+    match error {
+        Error::DockerResponseServerError {
+            status_code,
+            message,
+        } if *status_code < 500 || !is_local(message) => Trouble::Instance(reason),
+        _ => Trouble::Local(reason),
+    }
+}
+
+/// What the engine's own server errors say when the machine lacks something: it has no codes for it.
+fn is_local(message: &str) -> bool {
+    [
+        "port is already allocated",
+        "address already in use",
+        "too many open files",
+        "no space left on device",
+        "cannot allocate memory",
+        "resource temporarily unavailable",
+        "context deadline exceeded",
+    ]
+    .iter()
+    .any(|lack| message.to_ascii_lowercase().contains(lack))
+}
+
+fn no_answer(error: &io::Error) -> Trouble {
+    Trouble::Local(error.to_string())
 }
 
 fn is_gone(error: &Error) -> bool {
@@ -107,14 +140,14 @@ impl DockerRuntime {
         docker: &Docker,
         name: &str,
         launch: &Launch,
-    ) -> io::Result<Box<dyn Running>> {
+    ) -> Result<Box<dyn Running>, Trouble> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let made = docker.create_container(Some(options), body(launch)).await;
-        made.map_err(|error| failed("making the container", &error))?;
+        made.map_err(|error| trouble("making the container", &error))?;
         let begun = docker
             .start_container(name, None::<StartContainerOptions>)
             .await;
-        begun.map_err(|error| failed("starting the container", &error))?;
+        begun.map_err(|error| trouble("starting the container", &error))?;
         match self.running(name, &launch.log, 0).await? {
             Some(running) => Ok(running),
             // It has ended already; how, and its last words, are told as of any other.
@@ -135,12 +168,13 @@ impl DockerRuntime {
         name: &str,
         log: &Path,
         since: i64,
-    ) -> io::Result<Option<Box<dyn Running>>> {
-        let docker = self.engine().await?;
+    ) -> Result<Option<Box<dyn Running>>, Trouble> {
+        let docker = self.engine().await.map_err(|error| no_answer(&error))?;
         let found = match docker.inspect_container(name, None).await {
             Ok(found) => found,
             Err(error) if is_gone(&error) => return Ok(None),
-            Err(error) => return Err(failed("looking at the container", &error)),
+            // Whatever it is, the container may run.
+            Err(error) => return Err(no_answer(&failed("looking at the container", &error))),
         };
         let state = found.state.unwrap_or_default();
         if state.status != Some(ContainerStateStatusEnum::RUNNING) {
@@ -353,8 +387,8 @@ impl Runtime for DockerRuntime {
         Ok(ImageMeta::default())
     }
 
-    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
-        let docker = self.engine().await?;
+    async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
+        let docker = self.engine().await.map_err(|error| no_answer(&error))?;
         let name = launch
             .contained
             .as_ref()
@@ -373,23 +407,25 @@ impl Runtime for DockerRuntime {
         _: &Directory,
         record: &ProcessRecord,
         log: &Path,
-    ) -> Option<Box<dyn Running>> {
-        let name = record.container.as_ref()?;
+    ) -> Result<Option<Box<dyn Running>>, Trouble> {
+        let Some(name) = &record.container else {
+            return Ok(None);
+        };
         let modified = std::fs::metadata(log).and_then(|meta| meta.modified()).ok();
         let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         let since = since
             .and_then(|since| i64::try_from(since.as_secs()).ok())
             .unwrap_or(0);
-        self.running(name, log, since).await.ok().flatten()
+        self.running(name, log, since).await
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
         let name = launch
             .contained
             .as_ref()
             .map(|contained| contained.name.clone())
             .unwrap_or_default();
-        let docker = self.engine().await.map_err(|error| error.to_string())?;
+        let docker = self.engine().await.map_err(|error| no_answer(&error))?;
         let options = CreateExecOptions {
             cmd: Some(command.to_vec()),
             ..CreateExecOptions::default()
@@ -397,7 +433,7 @@ impl Runtime for DockerRuntime {
         let exec = docker
             .create_exec(&name, options)
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(|error| trouble("asking in the container", &error))?;
         let start = StartExecOptions {
             detach: true,
             ..StartExecOptions::default()
@@ -405,20 +441,19 @@ impl Runtime for DockerRuntime {
         docker
             .start_exec(&exec.id, Some(start))
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(|error| trouble("asking in the container", &error))?;
         loop {
             let state = docker
                 .inspect_exec(&exec.id)
                 .await
-                .map_err(|error| said(&error))?;
+                .map_err(|error| trouble("asking in the container", &error))?;
             match (state.running, state.exit_code) {
                 (Some(false), Some(0)) => return Ok(()),
                 (Some(false), code) => {
                     let program = command.first().map_or("", String::as_str);
-                    return Err(format!(
-                        "`{program}` ended with exit code {}",
-                        code.unwrap_or(-1)
-                    ));
+                    let code = code.unwrap_or(-1);
+                    let reason = format!("`{program}` ended with exit code {code}");
+                    return Err(Trouble::Instance(reason));
                 }
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }

@@ -8,6 +8,7 @@ pub mod systemd;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +16,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::agent::Directory;
+use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::container::ContainerRuntime;
 use crate::agent::runtime::docker::DockerRuntime;
 use crate::agent::runtime::process::ProcessRuntime;
 use crate::agent::runtime::systemd::SystemdRuntime;
+use crate::agent::trouble::Trouble;
 use crate::model::Digest;
 use crate::model::workload::{Container, ContainerKind, Workload};
 use crate::port::engine::Pull;
@@ -42,8 +45,10 @@ pub struct Launch {
     pub env: BTreeMap<String, String>,
     /// What it reads on its standard input; nothing without it. Never shown.
     pub input: Option<Vec<u8>>,
-    /// The image's user, if it names one.
-    pub user: Option<String>,
+    /// As whom it runs, if the image names somebody.
+    pub user: Option<User>,
+    /// A listening socket that is handed to it.
+    pub socket: Option<Arc<OwnedFd>>,
     /// Where its output goes.
     pub log: PathBuf,
     /// The container or unit that it runs in.
@@ -85,6 +90,12 @@ pub trait Running: Send + Sync {
         None
     }
 
+    /// Lets it begin, once it is written down: nothing of the service runs before. A runtime that finds what it started
+    /// by other means has begun by then.
+    async fn release(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// Waits until it ends, and says how: `exit code 1`.
     async fn wait(&mut self) -> String;
 
@@ -109,20 +120,20 @@ pub trait Runtime: Send + Sync {
     /// What an image that was fetched says about how it is started.
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String>;
 
-    /// Starts an instance. It does not need this process to go on.
-    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>>;
+    /// Starts an instance, which waits for [`Running::release`]. It does not need this process to go on after it.
+    async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble>;
 
     /// Finds an instance again that an earlier agent started; none when it has ended.
-    /// What is left of one that has ended is taken away.
+    /// What is left of one that has ended is taken away. An error when it cannot be told: it is asked again then.
     async fn adopt(
         &self,
         directory: &Directory,
         record: &ProcessRecord,
         log: &Path,
-    ) -> Option<Box<dyn Running>>;
+    ) -> Result<Option<Box<dyn Running>>, Trouble>;
 
     /// Runs a command beside an instance, as its health check.
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String>;
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble>;
 
     /// Takes away what an agent left that is not known.
     async fn remove_strays(&self, _agent: &str, _known: &[String]) {}

@@ -9,15 +9,19 @@ use std::process::{ExitStatus, Stdio};
 
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
 use crate::agent::Directory;
+use crate::agent::launch::{self, Handover, Held, Start, User};
+use crate::agent::posture::Limits;
 use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::{Launch, Running, Runtime};
-use crate::files::process::started;
+use crate::agent::trouble::Trouble;
+use crate::files::process::{kill_group, look, started};
 use crate::model::Digest;
 use crate::port::engine::Pull;
 
@@ -43,31 +47,35 @@ impl Runtime for ProcessRuntime {
         rootfs::read_meta(directory, image)
     }
 
-    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
-        let child = command(launch)?.spawn()?;
+    async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
+        let log = open_log(&launch.log)?;
+        let socket = launch.socket.as_ref().map(|socket| socket.try_clone());
+        let (child, held) = launch::hold(start(launch)?, &log, socket.transpose()?)?;
         let pid = child
             .id()
-            .ok_or_else(|| io::Error::other("it ended at once"))?;
+            .ok_or_else(|| Trouble::Instance("it ended at once".to_owned()))?;
         // A process that has ended already is only waiting to be reaped; its start time no longer matters.
         Ok(Box::new(Started {
             child,
+            held: Some(held),
             pid,
             ticks: started(pid).unwrap_or_default(),
         }))
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
         let Some((program, arguments)) = command.split_first() else {
-            return Err("no command".to_owned());
+            return Err(Trouble::Instance("no command".to_owned()));
         };
-        let mut process = Command::new(program);
-        process
-            .args(arguments)
-            .current_dir(&launch.rootfs)
-            .env_clear()
-            .envs(&launch.env);
-        process.stdin(Stdio::null());
-        succeeds(process, program).await
+        let what = format!("`{program}`");
+        let check = Start {
+            program: program.into(),
+            arguments: arguments.to_vec(),
+            workdir: launch.rootfs.clone(),
+            ..start(launch)?.alone()
+        };
+        let ended = launch::run(check).await;
+        succeeded(program, ended.map_err(|trouble| trouble.during(&what))?)
     }
 
     async fn adopt(
@@ -75,17 +83,17 @@ impl Runtime for ProcessRuntime {
         _: &Directory,
         record: &ProcessRecord,
         _: &Path,
-    ) -> Option<Box<dyn Running>> {
+    ) -> Result<Option<Box<dyn Running>>, Trouble> {
         // A container's process is another runtime's.
         if record.container.is_some() {
-            return None;
+            return Ok(None);
         }
         adopt(record)
     }
 }
 
 /// Runs a health command, which has its standard input, to its end; the error names the program that it is about.
-pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), String> {
+pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), Trouble> {
     process
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -93,41 +101,69 @@ pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), 
     let status = process
         .status()
         .await
-        .map_err(|error| format!("`{program}`: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{program}` ended with {}", describe(status)))
-    }
+        .map_err(|error| Trouble::from(error).during(&format!("`{program}`")))?;
+    succeeded(program, status)
 }
 
-/// Takes a process back, if it is certainly the one that was written down.
-pub(super) fn adopt(record: &ProcessRecord) -> Option<Box<dyn Running>> {
-    if record.boot != boot() || started(record.pid) != Some(record.started) {
-        return None;
+fn succeeded(program: &str, status: ExitStatus) -> Result<(), Trouble> {
+    if status.success() {
+        return Ok(());
     }
-    let descriptor = descriptor(record.pid)?;
+    let reason = format!("`{program}` ended with {}", describe(status));
+    Err(Trouble::Instance(reason))
+}
+
+/// Takes a process back, if it is certainly the one that was written down. None when it has ended; an error when that
+/// cannot be told, for then it must not be started a second time.
+pub(super) fn adopt(record: &ProcessRecord) -> Result<Option<Box<dyn Running>>, Trouble> {
+    let is_it = || {
+        let looked = look(record.pid).map(|ticks| ticks == Some(record.started));
+        looked.map_err(|error| cannot_tell(record.pid, &error))
+    };
+    if record.boot != boot() || !is_it()? {
+        return Ok(None);
+    }
+    let Some(descriptor) = open_descriptor(record.pid)? else {
+        return Ok(None);
+    };
     // Looked at again: between the first look and the descriptor the pid may have gone to another.
-    if started(record.pid) != Some(record.started) {
-        return None;
+    if !is_it()? {
+        return Ok(None);
     }
-    Some(Box::new(Adopted {
+    Ok(Some(Box::new(Adopted {
         descriptor,
         pid: record.pid,
         ticks: record.started,
-    }))
+    })))
+}
+
+fn cannot_tell(pid: u32, error: &io::Error) -> Trouble {
+    Trouble::Local(format!(
+        "whether process {pid} still runs cannot be told: {error}"
+    ))
 }
 
 /// A descriptor that becomes readable when a process has ended (`pidfd_open(2)`).
 pub(in crate::agent) fn descriptor(pid: u32) -> Option<AsyncFd<OwnedFd>> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?;
+    open_descriptor(pid).ok().flatten()
+}
+
+/// The same; none when there is no such process, and an error when that cannot be told.
+pub(super) fn open_descriptor(pid: u32) -> Result<Option<AsyncFd<OwnedFd>>, Trouble> {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    let descriptor = match pidfd_open(id, PidfdFlags::NONBLOCK) {
+        Err(Errno::SRCH) => return Ok(None),
+        opened => opened.map_err(|error| cannot_tell(pid, &error.into()))?,
+    };
     // Deprecated for what is not sound with descriptors that change under it; an owned one cannot.
     #[expect(
         deprecated,
         reason = "its successor is unsafe, and an owned descriptor is what it asks for"
     )]
-    AsyncFd::new(descriptor).ok()
+    let descriptor = AsyncFd::new(descriptor).map_err(|error| cannot_tell(pid, &error))?;
+    Ok(Some(descriptor))
 }
 
 /// What is started: an absolute program is one of the image, a bare name is looked for on the machine's path.
@@ -148,27 +184,25 @@ pub(super) fn workdir(launch: &Launch) -> PathBuf {
         .join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir))
 }
 
-fn command(launch: &Launch) -> io::Result<Command> {
+fn start(launch: &Launch) -> io::Result<Start> {
     let (program, arguments) = program(launch)?;
-    let log = open_log(&launch.log)?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(workdir(launch))
-        .env_clear()
-        .envs(&launch.env)
-        .stdin(input(launch.input.as_deref())?)
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0);
-    if let Some((uid, gid)) = user(launch.user.as_deref())? {
-        command.uid(uid).gid(gid);
-    }
-    Ok(command)
+    Ok(Start {
+        program,
+        arguments: arguments.to_vec(),
+        workdir: workdir(launch),
+        env: launch.env.clone(),
+        input: launch.input.clone(),
+        user: user(launch.user)?,
+        limits: Limits::started_with(),
+        socket: match launch.socket {
+            Some(_) => Handover::One,
+            None => Handover::None,
+        },
+    })
 }
 
 /// Standard input with these bytes, held in memory: no file has them, and no process needs to write them.
-pub(super) fn input(bytes: Option<&[u8]>) -> io::Result<Stdio> {
+pub(in crate::agent) fn input(bytes: Option<&[u8]>) -> io::Result<Stdio> {
     let Some(bytes) = bytes else {
         return Ok(Stdio::null());
     };
@@ -193,39 +227,30 @@ pub(super) fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The user and group to change to. Root starts the service as the image's user; anybody else only as themselves.
-pub(super) fn user(user: Option<&str>) -> io::Result<Option<(u32, u32)>> {
-    let Some(user) = user.filter(|user| !user.is_empty()) else {
+/// The user to change to. Root starts the service as the image's user; anybody else only as themselves.
+pub(super) fn user(user: Option<User>) -> io::Result<Option<User>> {
+    let Some(user) = user else {
         return Ok(None);
     };
-    let numbers = || {
-        let (uid, gid) = user.split_once(':').unwrap_or((user, user));
-        Some((uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?))
-    };
-    let invalid = |reason: String| io::Error::new(ErrorKind::InvalidInput, reason);
-    let (uid, gid) =
-        numbers().ok_or_else(|| invalid(format!("user `{user}` must be given in numbers")))?;
-    if rustix::process::geteuid().is_root() {
-        return Ok(Some((uid, gid)));
+    let own = rustix::process::geteuid();
+    if own.is_root() {
+        return Ok(Some(user));
     }
-    if rustix::process::geteuid().as_raw() == uid {
+    if own.as_raw() == user.uid {
         return Ok(None);
     }
-    Err(invalid(format!(
-        "the agent is not root and cannot start a process as user {uid}"
-    )))
-}
-
-fn group(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It may have ended meanwhile.
-        let _ = kill_process_group(pid, signal);
-    }
+    let reason = format!(
+        "the agent is not root and cannot start a process as user {}: take `user` out, or run the agent as root",
+        user.uid
+    );
+    Err(io::Error::new(ErrorKind::InvalidInput, reason))
 }
 
 /// A child of this process.
 struct Started {
     child: Child,
+    /// What makes it the service; until then it is a launcher that waits.
+    held: Option<Held>,
     pid: u32,
     ticks: u64,
 }
@@ -240,6 +265,13 @@ impl Running for Started {
         self.ticks
     }
 
+    async fn release(&mut self) -> Result<(), Trouble> {
+        match self.held.take() {
+            Some(held) => held.release().await,
+            None => Ok(()),
+        }
+    }
+
     async fn wait(&mut self) -> String {
         match self.child.wait().await {
             Ok(status) => describe(status),
@@ -248,11 +280,11 @@ impl Running for Started {
     }
 
     fn terminate(&self) {
-        group(self.pid, Signal::TERM);
+        kill_group(self.pid, Signal::TERM);
     }
 
     fn kill(&self) {
-        group(self.pid, Signal::KILL);
+        kill_group(self.pid, Signal::KILL);
     }
 }
 
@@ -280,11 +312,11 @@ impl Running for Adopted {
     }
 
     fn terminate(&self) {
-        group(self.pid, Signal::TERM);
+        kill_group(self.pid, Signal::TERM);
     }
 
     fn kill(&self) {
-        group(self.pid, Signal::KILL);
+        kill_group(self.pid, Signal::KILL);
     }
 }
 

@@ -28,7 +28,8 @@ use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{self, ImageMeta};
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::{Enclosure, Launch, Running, Runtime};
-use crate::files::process::started;
+use crate::agent::trouble::Trouble;
+use crate::files::process::look as look_at;
 use crate::model::Digest;
 use crate::port::engine::Pull;
 
@@ -128,6 +129,11 @@ async fn run(mut command: Command) -> io::Result<Output> {
     tokio::time::timeout(ANSWER, command.output())
         .await
         .map_err(late)?
+}
+
+/// A systemd that cannot be asked says nothing about a unit.
+fn no_answer(error: &io::Error) -> Trouble {
+    Trouble::Local(error.to_string())
 }
 
 /// Tells systemd something about a unit that may be gone.
@@ -260,11 +266,11 @@ impl Runtime for SystemdRuntime {
         rootfs::read_meta(directory, image)
     }
 
-    async fn start(&self, launch: &Launch) -> io::Result<Box<dyn Running>> {
+    async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
         let enclosure = launch
             .contained
             .as_ref()
-            .ok_or_else(|| io::Error::other("no unit"))?;
+            .ok_or_else(|| Trouble::Instance("no unit".to_owned()))?;
         let unit = enclosure.name.clone();
         let folder = units(Path::new(&enclosure.agent)).join(&unit);
         let variables = variables(launch)?;
@@ -284,16 +290,17 @@ impl Runtime for SystemdRuntime {
         let begun = begin(launch, enclosure, &secret).await;
         let _ = std::fs::remove_file(&secret);
         let seen = look(&unit).await.unwrap_or_default();
-        if let Err(reason) = begun
+        if let Err(trouble) = begun
             && (!seen.has_run() || seen.obstacle().is_some())
         {
             collect(&folder).await;
-            return Err(io::Error::other(
-                seen.obstacle().map_or(reason, str::to_owned),
-            ));
+            return Err(match seen.obstacle() {
+                Some(reason) => Trouble::Instance(reason.to_owned()),
+                None => trouble,
+            });
         }
         // One that has ended already is told of as any other.
-        let found = Unit::found(&folder).await;
+        let found = Unit::found(&folder).await?;
         Ok(Box::new(found.unwrap_or_else(|| Unit::ended(folder))))
     }
 
@@ -302,16 +309,19 @@ impl Runtime for SystemdRuntime {
         directory: &Directory,
         record: &ProcessRecord,
         _: &Path,
-    ) -> Option<Box<dyn Running>> {
-        let folder = units(directory.path()).join(record.container.as_ref()?);
-        let found = Unit::found(&folder).await;
-        if found.is_none() {
-            collect(&folder).await;
+    ) -> Result<Option<Box<dyn Running>>, Trouble> {
+        let Some(name) = &record.container else {
+            return Ok(None);
+        };
+        let folder = units(directory.path()).join(name);
+        if let Some(unit) = Unit::found(&folder).await? {
+            return Ok(Some(Box::new(unit)));
         }
-        Some(Box::new(found?))
+        collect(&folder).await;
+        Ok(None)
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), String> {
+    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
         ProcessRuntime.exec(launch, command).await
     }
 
@@ -328,19 +338,19 @@ impl Runtime for SystemdRuntime {
 }
 
 /// Has systemd make and start the unit; the error says why it did not.
-async fn begin(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> Result<(), String> {
+async fn begin(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> Result<(), Trouble> {
     let mut command = tool("systemd-run");
-    command.args(arguments(launch, enclosure, secret).map_err(|error| error.to_string())?);
+    command.args(arguments(launch, enclosure, secret)?);
     // A bare name is looked for on the service's own path, and another relative one from its working folder.
     command.current_dir(process::workdir(launch));
     if let Some(path) = launch.env.get("PATH") {
         command.env("PATH", path);
     }
-    let output = run(command).await.map_err(|error| error.to_string())?;
+    let output = run(command).await.map_err(|error| no_answer(&error))?;
     if output.status.success() {
         Ok(())
     } else {
-        Err(said(&output))
+        Err(Trouble::Instance(said(&output)))
     }
 }
 
@@ -378,9 +388,9 @@ fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Resul
     if let Some(processes) = enclosure.spec.processes {
         properties.push(("TasksMax", processes.to_string().into()));
     }
-    if let Some((user, group)) = process::user(launch.user.as_deref())? {
-        properties.push(("User", user.to_string().into()));
-        properties.push(("Group", group.to_string().into()));
+    if let Some(user) = process::user(launch.user)? {
+        properties.push(("User", user.uid.to_string().into()));
+        properties.push(("Group", user.gid.to_string().into()));
     }
     let mut arguments: Vec<OsString> = vec![
         "--quiet".into(),
@@ -451,20 +461,26 @@ struct Unit {
 
 impl Unit {
     /// The unit of a folder; none when it does not run.
-    async fn found(folder: &Path) -> Option<Self> {
-        let unit = folder.file_name()?.to_str()?;
-        let pid = look(unit).await.ok().filter(|seen| seen.pid != 0)?.pid;
-        let ticks = started(pid)?;
-        let descriptor = process::descriptor(pid)?;
+    async fn found(folder: &Path) -> Result<Option<Self>, Trouble> {
+        let unit = folder.file_name().and_then(|name| name.to_str());
+        let unit = unit.ok_or_else(|| Trouble::Instance("its unit has no name".to_owned()))?;
+        let pid = look(unit).await.map_err(|error| no_answer(&error))?.pid;
+        let Some(ticks) = look_at(pid)? else {
+            return Ok(None);
+        };
+        let Some(descriptor) = process::open_descriptor(pid)? else {
+            return Ok(None);
+        };
         // Looked at again: between the first look and the descriptor the pid may have gone to another.
-        look(unit).await.ok().filter(|seen| seen.pid == pid)?;
-        let descriptor = Some(descriptor);
-        Some(Self {
+        if look(unit).await.map_err(|error| no_answer(&error))?.pid != pid {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             pid,
             ticks,
-            descriptor,
+            descriptor: Some(descriptor),
             ..Self::ended(folder.to_owned())
-        })
+        }))
     }
 
     const fn ended(folder: PathBuf) -> Self {
@@ -601,6 +617,7 @@ mod tests {
             workdir: "/".into(),
             env: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
             user: None,
+            socket: None,
             log: "/agent/logs/0.log".into(),
             contained: None,
         };

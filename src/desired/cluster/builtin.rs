@@ -200,7 +200,7 @@ fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
             interval,
             timeout,
             failures,
-        } = liveness;
+        } = liveness.as_ref();
         let has_own = path.is_some() || run.is_some();
         let own = question(path.as_ref(), run.as_ref(), port).filter(|_| has_own);
         let alive = own.as_ref().unwrap_or(&ready);

@@ -189,9 +189,9 @@ fn spawn(directory: &Directory) -> io::Result<std::process::Child> {
         .create(true)
         .append(true)
         .open(directory.log())?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(files::process::program());
     command
-        .args(["agent", "run", "--agent-directory"])
+        .args(["agent", "run", "--detached", "--agent-directory"])
         .arg(directory.path())
         .current_dir("/")
         .env_clear()

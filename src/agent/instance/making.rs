@@ -1,0 +1,291 @@
+//! What an instance is made from, and what the runtime must know to start it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::agent::Directory;
+use crate::agent::instance::port::Port;
+use crate::agent::instance::{Instance, Prober};
+use crate::agent::launch::{Account, account};
+use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::runtime::{Enclosure, Launch, Runtime, docker};
+use crate::agent::trouble::{Trouble, is_local};
+use crate::model::Digest;
+use crate::model::release::Label;
+use crate::model::secret::{SecretRef, SecretValue};
+use crate::model::workload::{ContainerKind, EnvValue, Workload};
+use crate::port::engine::Scope;
+use crate::redact::Redactor;
+
+/// Everything that an instance is made from.
+#[derive(Clone)]
+pub(in crate::agent) struct Making {
+    pub directory: Directory,
+    pub scope: Scope,
+    pub label: Label,
+    pub workload: Workload,
+    pub image: ImageMeta,
+    pub secrets: BTreeMap<String, SecretValue>,
+    pub runtime: Arc<dyn Runtime>,
+    pub prober: Prober,
+    /// Knows the secrets: what the service writes may have them in it.
+    pub redactor: Redactor,
+}
+
+/// What a secret that is not held any more means: a process that runs has it already and needs it no more.
+#[derive(Clone, Copy)]
+pub(super) enum Missing {
+    Refuse,
+    LeaveOut,
+}
+
+impl Instance {
+    /// What the runtime must know. Secrets from files are read again at each start.
+    pub(super) fn launch(
+        &self,
+        port: &Port,
+        name: Option<String>,
+        missing: Missing,
+    ) -> Result<Launch, Trouble> {
+        let Making {
+            directory,
+            workload,
+            image,
+            ..
+        } = &self.making;
+        let unknown = || Trouble::Instance("its image is not known".to_owned());
+        let digest = workload.image.value().ok_or_else(unknown)?;
+        let rootfs = rootfs::files(directory, digest);
+        let account = self.account(&rootfs)?;
+
+        let mut env = self.environment(account.as_ref());
+        for (name, value) in &workload.env {
+            let value = match value {
+                EnvValue::Plain(text) => text.clone(),
+                EnvValue::Secret { name, from } => match (self.secret(name, from), missing) {
+                    (Ok(secret), _) => secret,
+                    (Err(_), Missing::LeaveOut) => continue,
+                    (Err(trouble), Missing::Refuse) => return Err(trouble),
+                },
+            };
+            env.insert(name.clone(), value);
+        }
+        if let Some(port) = self.port_inside(port) {
+            env.insert("PORT".to_owned(), port.to_string());
+        }
+        env.extend(self.about());
+
+        let command = if workload.command.is_empty() {
+            image.command.clone()
+        } else {
+            workload.command.clone()
+        };
+        Ok(Launch {
+            input: None,
+            rootfs,
+            command,
+            workdir: image.workdir.clone(),
+            env,
+            user: account.map(|account| account.user),
+            socket: port.socket.clone(),
+            log: self.log(),
+            contained: self.enclosure(port, name, digest),
+        })
+    }
+
+    fn runs_by(&self) -> Option<ContainerKind> {
+        let container = self.making.workload.container.as_ref();
+        container.map(|spec| spec.by)
+    }
+
+    /// Whom its image means by its user. Docker finds that out itself.
+    fn account(&self, rootfs: &Path) -> Result<Option<Account>, Trouble> {
+        if self.runs_by() == Some(ContainerKind::Docker) {
+            return Ok(None);
+        }
+        Ok(account(rootfs, self.making.image.user.as_deref())?)
+    }
+
+    /// The variables that it has before its own. A container has an environment of its own: what its image says is
+    /// filled in by the runtime.
+    fn environment(&self, account: Option<&Account>) -> BTreeMap<String, String> {
+        let own_files = matches!(
+            self.runs_by(),
+            Some(ContainerKind::Docker | ContainerKind::Own)
+        );
+        let mut env = if own_files {
+            BTreeMap::new()
+        } else {
+            clean_environment(account)
+        };
+        env.extend(self.making.image.env.clone());
+        env
+    }
+
+    /// The port that it is told.
+    fn port_inside(&self, port: &Port) -> Option<u16> {
+        match self.runs_by() {
+            Some(ContainerKind::Docker) => self.making.workload.port,
+            None | Some(ContainerKind::Own | ContainerKind::Systemd) => port.number,
+        }
+    }
+
+    /// What it is told of itself.
+    fn about(&self) -> impl Iterator<Item = (String, String)> {
+        let Making { scope, label, .. } = &self.making;
+        let about = [
+            ("PROJECT", scope.project.to_string()),
+            ("ENVIRONMENT", scope.environment.to_string()),
+            ("SERVICE", self.key.service.to_string()),
+            ("SLOT", self.key.slot.to_string()),
+            ("RELEASE", label.number.to_string()),
+            ("INSTANCE", self.key.index.to_string()),
+            ("COMMIT", label.commit.clone().unwrap_or_default()),
+        ];
+        about
+            .into_iter()
+            .map(|(name, value)| (format!("SHIPIT_{name}"), value))
+    }
+
+    fn enclosure(&self, port: &Port, name: Option<String>, image: &Digest) -> Option<Enclosure> {
+        let Making {
+            directory,
+            workload,
+            ..
+        } = &self.making;
+        let spec = workload.container.as_ref()?;
+        Some(Enclosure {
+            name: name.unwrap_or_else(|| self.unique_name(spec.by)),
+            description: self.description(),
+            image: docker::local_name(image),
+            labels: self.labels(),
+            agent: directory.path().display().to_string(),
+            port: port
+                .number
+                .zip(workload.port)
+                .filter(|_| spec.by == ContainerKind::Docker),
+            grace: workload.stop_grace.get(),
+            spec: spec.clone(),
+        })
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        let Making {
+            directory,
+            scope,
+            label,
+            ..
+        } = &self.making;
+        directory.instance_log(
+            scope,
+            self.key.slot,
+            label.number,
+            &self.key.service,
+            self.key.index,
+        )
+    }
+
+    /// A name that no other container or unit has.
+    fn unique_name(&self, by: ContainerKind) -> String {
+        let (scope, key) = (&self.making.scope, &self.key);
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let kind = if by == ContainerKind::Systemd {
+            ".service"
+        } else {
+            ""
+        };
+        format!(
+            "shipit-{}-{}-{}-{}-{}-{}{kind}",
+            scope.project,
+            scope.environment,
+            key.slot,
+            key.service,
+            key.index,
+            &random[..6]
+        )
+    }
+
+    fn description(&self) -> String {
+        let (Making { scope, label, .. }, key) = (&self.making, &self.key);
+        format!(
+            "shipit: {scope}, {}.{} of release {} in {}",
+            key.service, key.index, label.number, key.slot
+        )
+    }
+
+    /// What objects of a cluster carry, too.
+    fn labels(&self) -> BTreeMap<String, String> {
+        let Making { scope, label, .. } = &self.making;
+        let labels = [
+            ("app.kubernetes.io/name", self.key.service.to_string()),
+            ("app.kubernetes.io/part-of", scope.project.to_string()),
+            ("app.kubernetes.io/managed-by", "shipit".to_owned()),
+            ("shipit.dev/project", scope.project.to_string()),
+            ("shipit.dev/environment", scope.environment.to_string()),
+            ("shipit.dev/slot", self.key.slot.to_string()),
+            ("shipit.dev/release", label.number.to_string()),
+        ];
+        labels
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    /// The secrets that a process has which an earlier agent started: they are held no more, and are to be hidden all the
+    /// same. What cannot be looked at is another user's.
+    pub(super) fn remember_what_it_has(&self, pid: u32) {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        for variable in environment.split(|byte| *byte == 0) {
+            let Some((name, value)) = std::str::from_utf8(variable)
+                .ok()
+                .and_then(|text| text.split_once('='))
+            else {
+                continue;
+            };
+            if let Some(EnvValue::Secret { .. }) = self.making.workload.env.get(name) {
+                let value = SecretValue::new(value.to_owned());
+                self.making.redactor.remember(&value);
+            }
+        }
+    }
+
+    fn secret(&self, name: &str, from: &SecretRef) -> Result<String, Trouble> {
+        if let SecretRef::File(path) = from {
+            match std::fs::read_to_string(path) {
+                Ok(text) => {
+                    let value = SecretValue::new(text.clone());
+                    self.making.redactor.remember(&value);
+                    return Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned());
+                }
+                // There may be a newer value than the one that is held.
+                Err(error) if is_local(&error) => {
+                    let what = format!("reading the secret `{name}`");
+                    return Err(Trouble::from(error).during(&what));
+                }
+                Err(_) => {}
+            }
+        }
+        let held = self
+            .making
+            .secrets
+            .get(name)
+            .map(|value| value.expose().to_owned());
+        held.ok_or_else(|| {
+            Trouble::Instance(format!("the secret `{name}` is not held since the agent was restarted; `shipit apply` brings it again"))
+        })
+    }
+}
+
+/// Of the agent's own variables only what every program may expect; its home is the home of whom it runs as.
+fn clean_environment(account: Option<&Account>) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = ["PATH", "HOME", "LANG", "TZ"]
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect();
+    let own = rustix::process::geteuid().as_raw();
+    if let Some(Account { home, .. }) = account.filter(|account| account.user.uid != own) {
+        env.insert("HOME".to_owned(), home.display().to_string());
+    }
+    env
+}

@@ -1,0 +1,347 @@
+//! One supervised process: started, asked how it is, started again when it ends, and stopped.
+
+mod making;
+mod owner;
+mod port;
+mod prober;
+mod readiness;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use making::Making;
+pub(super) use prober::Prober;
+
+use crate::agent::board::{Board, Key};
+use crate::agent::instance::making::Missing;
+use crate::agent::instance::port::Port;
+use crate::agent::log_keeper::LogKeeper;
+use crate::agent::record::{ProcessRecord, boot};
+use crate::agent::runtime::{Launch, Running};
+use crate::agent::trouble::Trouble;
+use crate::model::Fingerprint;
+use crate::model::facts::HealthState;
+use crate::port::pause;
+
+/// The first pause before a process is started again; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// How long what was killed may take to end.
+const KILLED: Duration = Duration::from_secs(10);
+
+/// How long a worker without any health check must stay up to count as ready.
+const STAYS_UP: Duration = Duration::from_secs(1);
+
+/// A supervised instance. Dropping it leaves the process alone; [`Supervised::stop`] ends it.
+pub(super) struct Supervised {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Supervised {
+    /// Starts an instance, or takes back one that runs.
+    pub fn begin(
+        making: Making,
+        key: Key,
+        board: Arc<Board>,
+        found: Option<ProcessRecord>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let instance = Instance {
+            making,
+            key,
+            board,
+            stop: stop.clone(),
+            restarts: 0,
+            troubles: 0,
+            failures: 0,
+            was_ready: false,
+        };
+        let task = tokio::spawn(instance.live(found));
+        Self { stop, task }
+    }
+
+    /// Ends the process, and returns when it has ended.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        if !self.stop.is_cancelled() {
+            self.task.abort();
+        }
+    }
+}
+
+struct Instance {
+    making: Making,
+    key: Key,
+    board: Arc<Board>,
+    stop: CancellationToken,
+    restarts: u32,
+    /// How often it could not be started for want of something of the machine's, since it last ran.
+    troubles: u32,
+    /// How often it ended before it was ready, since it last was.
+    failures: u32,
+    /// Whether it ever was. One that was is never given up: what keeps it from starting may pass.
+    was_ready: bool,
+}
+
+/// How a process' life came to its end.
+enum End {
+    /// It was told to.
+    Stopped,
+    /// It ended or had to be ended; it was ready before.
+    AfterReady(String),
+    /// It ended or had to be ended, and was never ready.
+    NeverReady(String),
+    /// It did not become ready in its time.
+    TooLate(String),
+    /// It could not be started, or had to be ended, for something that it has no part in.
+    Local(String),
+}
+
+/// Whether it is started again.
+enum Next {
+    /// Never.
+    GivenUp,
+    /// After a pause, as one that has ended.
+    Restart,
+    /// After a pause, as if nothing had been tried. What an earlier agent left, if it is not known what became of it.
+    Again(Option<ProcessRecord>),
+}
+
+impl Instance {
+    async fn live(mut self, mut found: Option<ProcessRecord>) {
+        let keeper = LogKeeper::begin(self.log(), self.making.redactor.clone());
+        loop {
+            let end = match self.up(&mut found).await {
+                Ok((process, launch, ready)) => self.watch(process, &launch, ready).await,
+                Err(Trouble::Local(reason)) => End::Local(reason),
+                Err(Trouble::Instance(reason)) => End::NeverReady(reason),
+            };
+            keeper.look().await;
+            let (reason, next) = match end {
+                End::Stopped => break,
+                End::AfterReady(reason) => {
+                    (self.failures, self.was_ready) = (0, true);
+                    (reason, Next::Restart)
+                }
+                End::NeverReady(reason) => {
+                    self.failures += 1;
+                    let most = self.making.workload.health.failures.max(1);
+                    (reason, self.unless_given_up(self.failures >= most))
+                }
+                End::TooLate(reason) => (reason, self.unless_given_up(true)),
+                End::Local(reason) => (reason, Next::Again(found.clone())),
+            };
+            if !self.rest(reason, next).await {
+                break;
+            }
+        }
+        self.board.drop_entry(&self.key);
+    }
+
+    /// One that was ever ready is never given up.
+    const fn unless_given_up(&self, has_failed: bool) -> Next {
+        if has_failed && !self.was_ready {
+            Next::GivenUp
+        } else {
+            Next::Restart
+        }
+    }
+
+    /// Takes back what runs, or starts anew. What is found stays so until it is known what became of it: to start it
+    /// again before would be to start it twice.
+    async fn up(
+        &mut self,
+        found: &mut Option<ProcessRecord>,
+    ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+        if let Some(record) = found {
+            self.restarts = record.restarts;
+            let Making {
+                runtime, directory, ..
+            } = &self.making;
+            let adopted = runtime.adopt(directory, record, &self.log()).await?;
+            if let Some((process, record)) = adopted.zip(found.take()) {
+                return self.adopted(process, record);
+            }
+        }
+        self.started().await
+    }
+
+    fn adopted(
+        &mut self,
+        process: Box<dyn Running>,
+        record: ProcessRecord,
+    ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+        self.was_ready = record.ready;
+        self.remember_what_it_has(process.pid());
+        let port = Port::found(record.port);
+        let launch = self.launch(&port, record.container.clone(), Missing::LeaveOut)?;
+        // What took traffic before goes on doing so until it is seen to be otherwise.
+        let health = if record.ready {
+            HealthState::Ready
+        } else {
+            HealthState::Starting
+        };
+        self.note(process.as_ref(), record.port, health, Some(record));
+        Ok((process, launch, health))
+    }
+
+    async fn started(&self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+        let port = Port::choose(&self.making.workload)?;
+        let launch = self.launch(&port, None, Missing::Refuse)?;
+        let program = launch.command.first().map_or("", String::as_str);
+        let what = format!("`{program}` cannot be started");
+        let begun = async {
+            let mut process = self.making.runtime.start(&launch).await?;
+            // Written down first: whatever runs, the next agent knows of.
+            self.note(process.as_ref(), port.number, HealthState::Starting, None);
+            if let Err(trouble) = process.release().await {
+                process.kill();
+                return Err(trouble);
+            }
+            Ok(process)
+        };
+        let process = begun
+            .await
+            .map_err(|trouble: Trouble| trouble.during(&what))?;
+        Ok((process, launch, HealthState::Starting))
+    }
+
+    /// Puts a process that runs on the board; one that was taken back stays what it was started as.
+    fn note(
+        &self,
+        process: &dyn Running,
+        port: Option<u16>,
+        health: HealthState,
+        found: Option<ProcessRecord>,
+    ) {
+        let workload = &self.making.workload;
+        let (spec, image) = match found {
+            Some(found) => (found.spec, found.image),
+            None => (
+                Some(Fingerprint::of_json(workload)),
+                workload.image.value().cloned(),
+            ),
+        };
+        let record = ProcessRecord {
+            slot: self.key.slot,
+            service: self.key.service.clone(),
+            index: self.key.index,
+            pid: process.pid(),
+            started: process.started(),
+            boot: boot(),
+            port,
+            restarts: self.restarts,
+            ready: health == HealthState::Ready,
+            spec,
+            image,
+            container: process.container(),
+        };
+        self.board.set(&self.key, |entry| {
+            entry.facts.pid = Some(record.pid);
+            entry.facts.port = port;
+            entry.facts.restarts = record.restarts;
+            entry.facts.health = health;
+            entry.process = Some(record);
+        });
+    }
+
+    fn health(&self, health: HealthState) {
+        self.board.set(&self.key, |entry| {
+            if entry.facts.health == HealthState::Unhealthy {
+                // Why it was, which is over.
+                entry.facts.last_exit = None;
+            }
+            entry.facts.health = health;
+            if let Some(process) = entry
+                .process
+                .as_mut()
+                .filter(|_| health == HealthState::Ready)
+            {
+                process.ready = true;
+            }
+        });
+    }
+
+    /// SIGTERM, the grace, SIGKILL.
+    async fn end(&self, process: &mut dyn Running) {
+        process.terminate();
+        let grace = self.making.workload.stop_grace.get();
+        if tokio::time::timeout(grace, process.wait()).await.is_err() {
+            process.kill();
+            // Who runs it may not be there any more to say so: the next agent removes what is left then.
+            if tokio::time::timeout(KILLED, process.wait()).await.is_err() {
+                tracing::error!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, "an instance was killed and did not end");
+            }
+        } else {
+            // What it started and left behind.
+            process.kill();
+        }
+    }
+
+    /// Rests before the next start; for good when it is given up. False when it was told to stop.
+    async fn rest(&mut self, reason: String, next: Next) -> bool {
+        let health = match next {
+            Next::GivenUp => HealthState::Failed,
+            Next::Restart | Next::Again(_) => HealthState::BackingOff,
+        };
+        let reason = self.making.redactor.text(&reason);
+        match next {
+            Next::Again(_) => {
+                tracing::warn!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance cannot be started now; this counts for nothing, and is tried again");
+            }
+            Next::GivenUp | Next::Restart => {
+                tracing::info!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance ended");
+            }
+        }
+        let pause = match next {
+            Next::GivenUp => None,
+            Next::Restart => {
+                self.restarts += 1;
+                Some(backoff(self.restarts - 1))
+            }
+            Next::Again(_) => {
+                self.troubles += 1;
+                Some(backoff(self.troubles - 1))
+            }
+        };
+        self.board.set(&self.key, |entry| {
+            entry.facts.health = health;
+            entry.facts.pid = None;
+            entry.facts.last_exit = Some(reason);
+            entry.process = match next {
+                Next::Again(found) => found,
+                Next::GivenUp | Next::Restart => None,
+            };
+        });
+        let Some(pause) = pause else {
+            self.stop.cancelled().await;
+            return false;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+}
+
+/// Doubles with each restart, up to a limit, with a quarter of jitter.
+fn backoff(restarts: u32) -> Duration {
+    let pause = PAUSE
+        .saturating_mul(1 << restarts.min(10))
+        .min(LONGEST_PAUSE);
+    pause::between(pause, pause * 5 / 4)
+}

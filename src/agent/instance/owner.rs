@@ -1,0 +1,326 @@
+//! Who listens at an instance's port. Between the moment that a port is chosen and the moment that a service listens at
+//! it, and whenever a service stops listening, anybody of the machine may take it: an answer counts only when it is the
+//! instance that gives it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+use crate::agent::trouble::Trouble;
+
+/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's `tcp_states.h`).
+const LISTEN: &str = "0A";
+
+/// Who listens at a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The instance.
+    Instance,
+    /// Nobody.
+    Nobody,
+    /// Somebody else: who, in words.
+    Stranger(String),
+}
+
+/// The port of an instance.
+#[derive(Debug)]
+pub(super) struct PortOwner {
+    port: u16,
+    leader: u32,
+    /// The descriptor by which the instance was last seen to have the socket, and what it leads to. While it does,
+    /// nobody else can have the port.
+    seen: Option<(PathBuf, PathBuf)>,
+}
+
+impl PortOwner {
+    /// The port of the instance whose first process this is.
+    pub const fn new(port: u16, leader: u32) -> Self {
+        Self {
+            port,
+            leader,
+            seen: None,
+        }
+    }
+
+    /// Which port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Looks who has it now.
+    pub async fn look(&mut self) -> Result<Owner, Trouble> {
+        if let Some((descriptor, socket)) = &self.seen
+            && fs::read_link(descriptor).is_ok_and(|target| target == *socket)
+        {
+            return Ok(Owner::Instance);
+        }
+        let (port, leader) = (self.port, self.leader);
+        let looked = tokio::task::spawn_blocking(move || find(port, leader)).await;
+        let (owner, seen) = looked
+            .map_err(|error| Trouble::Local(error.to_string()))?
+            .map_err(|error| Trouble::Local(format!("who listens at port {port}: {error}")))?;
+        self.seen = seen;
+        Ok(owner)
+    }
+}
+
+type Seen = Option<(PathBuf, PathBuf)>;
+
+fn find(port: u16, leader: u32) -> io::Result<(Owner, Seen)> {
+    let listeners = listeners(port)?;
+    if listeners.is_empty() {
+        return Ok((Owner::Nobody, None));
+    }
+    let members = Members::of(leader)?;
+    let mut seen = None;
+    for listener in &listeners {
+        match members.holds(listener) {
+            Some(held) => seen = held,
+            None => return Ok((Owner::Stranger(stranger(port, listener)), None)),
+        }
+    }
+    Ok((Owner::Instance, seen))
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Listening {
+    address: IpAddr,
+    port: u16,
+    uid: u32,
+    inode: u64,
+}
+
+impl Listening {
+    /// From a line of `/proc/net/tcp` or `tcp6`; none for what does not listen.
+    fn of(line: &str) -> Option<Self> {
+        let mut fields = line.split_whitespace();
+        let (address, port) = fields.nth(1)?.split_once(':')?;
+        if fields.nth(1)? != LISTEN {
+            return None;
+        }
+        Some(Self {
+            address: ip(address)?,
+            port: u16::from_str_radix(port, 16).ok()?,
+            uid: fields.nth(3)?.parse().ok()?,
+            inode: fields.nth(1)?.parse().ok()?,
+        })
+    }
+
+    /// Whether a connection to loopback may come to it.
+    fn takes_loopback(&self) -> bool {
+        let address = self.address.to_canonical();
+        address.is_unspecified() || address == IpAddr::V4(Ipv4Addr::LOCALHOST)
+    }
+
+    fn socket(&self) -> PathBuf {
+        format!("socket:[{}]", self.inode).into()
+    }
+}
+
+/// As `/proc/net` writes it: the network's bytes, four by four, read as numbers of this machine.
+fn ip(text: &str) -> Option<IpAddr> {
+    let words: Vec<[u8; 4]> = (0..text.len() / 8)
+        .map(|at| u32::from_str_radix(text.get(at * 8..at * 8 + 8)?, 16).ok())
+        .map(|word| word.map(u32::to_ne_bytes))
+        .collect::<Option<_>>()?;
+    match words.as_slice() {
+        [word] => Some(Ipv4Addr::from(*word).into()),
+        [_, _, _, _] => {
+            let octets: [u8; 16] = words.concat().try_into().ok()?;
+            Some(Ipv6Addr::from(octets).into())
+        }
+        _ => None,
+    }
+}
+
+fn listeners(port: u16) -> io::Result<Vec<Listening>> {
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = match fs::read_to_string(table) {
+            // A kernel without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let ours = |it: &Listening| it.port == port && it.takes_loopback();
+        found.extend(text.lines().filter_map(Listening::of).filter(ours));
+    }
+    Ok(found)
+}
+
+/// The processes of an instance.
+struct Members(BTreeSet<u32>);
+
+/// A process' place among the others (`proc_pid_stat(5)`).
+#[derive(Debug, Clone, Copy)]
+struct Kin {
+    pid: u32,
+    parent: u32,
+    group: u32,
+    session: u32,
+}
+
+impl Kin {
+    fn of(pid: u32, stat: &str) -> Option<Self> {
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
+        let mut next = || fields.next()?.parse().ok();
+        Some(Self {
+            pid,
+            parent: next()?,
+            group: next()?,
+            session: next()?,
+        })
+    }
+}
+
+impl Members {
+    fn of(leader: u32) -> io::Result<Self> {
+        let all: Vec<Kin> = fs::read_dir("/proc")?
+            .filter_map(|entry| {
+                let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+                Kin::of(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+            })
+            .collect();
+        Ok(Self(belonging(leader, &all)))
+    }
+
+    /// How one of them holds a socket; none when none does. A process whose descriptors cannot be looked at, which is
+    /// another user's, is believed when the socket is that user's.
+    fn holds(&self, listener: &Listening) -> Option<Seen> {
+        let socket = listener.socket();
+        let mut hidden = false;
+        for pid in &self.0 {
+            match descriptor(*pid, &socket) {
+                Ok(Some(descriptor)) => return Some(Some((descriptor, socket))),
+                Ok(None) => {}
+                Err(_) => hidden |= user_of(*pid) == Some(listener.uid),
+            }
+        }
+        hidden.then_some(None)
+    }
+}
+
+/// A process and its descendants, and what is in its group or session although its parent has ended.
+fn belonging(leader: u32, all: &[Kin]) -> BTreeSet<u32> {
+    let mut members = BTreeSet::from([leader]);
+    loop {
+        let more: Vec<u32> = all
+            .iter()
+            .filter(|kin| {
+                members.contains(&kin.parent) || kin.group == leader || kin.session == leader
+            })
+            .map(|kin| kin.pid)
+            .filter(|pid| !members.contains(pid))
+            .collect();
+        if more.is_empty() {
+            return members;
+        }
+        members.extend(more);
+    }
+}
+
+/// The descriptor by which a process has a socket.
+fn descriptor(pid: u32, socket: &Path) -> io::Result<Option<PathBuf>> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    Ok(descriptors
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| fs::read_link(path).is_ok_and(|target| target == socket)))
+}
+
+/// The effective user of a process.
+fn user_of(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn stranger(port: u16, listener: &Listening) -> String {
+    let socket = listener.socket();
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let holder = pids
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .find(|pid| descriptor(*pid, &socket).is_ok_and(|held| held.is_some()));
+    let who = holder.map_or_else(
+        || format!("a process of user {}", listener.uid),
+        |pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            format!("{} (process {pid}, user {})", name.trim_end(), listener.uid)
+        },
+    );
+    format!("port {port} was taken by {who}, which is not of this instance")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_is_read_as_the_kernel_writes_it() {
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 48213 1 0000000000000000 100 0 0 10 0";
+        let found = Listening::of(line).unwrap();
+        let expected = Listening {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            uid: 1000,
+            inode: 48213,
+        };
+        assert_eq!(found, expected);
+        assert_eq!(Listening::of(&line.replace(" 0A ", " 01 ")), None);
+        assert_eq!(Listening::of("  sl  local_address rem_address   st"), None);
+        let mapped = line.replace("0100007F", "0000000000000000FFFF00000100007F");
+        assert!(Listening::of(&mapped).unwrap().takes_loopback());
+        let any = line.replace("0100007F", "00000000000000000000000000000000");
+        assert!(Listening::of(&any).unwrap().takes_loopback());
+        let other = line.replace("0100007F", "0200007F");
+        assert!(!Listening::of(&other).unwrap().takes_loopback());
+    }
+
+    #[test]
+    fn children_and_what_they_left_in_the_group_belong_to_an_instance_and_nobody_else() {
+        let kin = |pid, parent, group, session| Kin {
+            pid,
+            parent,
+            group,
+            session,
+        };
+        let all = [
+            kin(10, 1, 10, 5),
+            kin(11, 10, 11, 11),
+            kin(12, 11, 12, 12),
+            kin(13, 1, 10, 5),
+            kin(20, 1, 20, 5),
+            kin(21, 20, 20, 5),
+        ];
+        assert_eq!(belonging(10, &all), BTreeSet::from([10, 11, 12, 13]));
+    }
+
+    #[tokio::test]
+    async fn a_port_is_its_own_processs_and_a_strangers_to_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut own = PortOwner::new(port, std::process::id());
+        assert_eq!(own.look().await, Ok(Owner::Instance));
+        assert!(own.seen.is_some(), "the next look is a short one");
+
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let mut others = PortOwner::new(port, child.id());
+        let owner = others.look().await;
+        let _ = child.kill();
+        let _ = child.wait();
+        let Ok(Owner::Stranger(reason)) = owner else {
+            panic!("{owner:?}");
+        };
+        assert!(reason.contains(&std::process::id().to_string()), "{reason}");
+
+        drop(listener);
+        assert_eq!(own.look().await, Ok(Owner::Nobody));
+    }
+}

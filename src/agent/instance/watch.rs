@@ -1,0 +1,192 @@
+//! A process that runs is asked how it is until it ends, or must be ended.
+
+use std::net::SocketAddr;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending};
+use tokio::time::Instant;
+
+use crate::agent::board::local;
+use crate::agent::instance::owner::{Owner, PortOwner};
+use crate::agent::instance::prober::{LATE, Question};
+use crate::agent::instance::readiness::{Change, Life, Readiness};
+use crate::agent::instance::{End, Instance, STAYS_UP};
+use crate::agent::runtime::{Launch, Running};
+use crate::agent::trouble::Trouble;
+use crate::model::facts::HealthState;
+use crate::model::workload::ContainerKind;
+
+/// What there is to know about a process that runs.
+struct Watched<'a> {
+    launch: &'a Launch,
+    address: Option<SocketAddr>,
+    owner: Option<PortOwner>,
+    since: Instant,
+}
+
+/// What came of asking it once.
+enum Round {
+    /// What it answered, if it was this instance that answered.
+    Answer(Result<(), Trouble>),
+    /// Somebody else has its port.
+    Taken(String),
+}
+
+impl Instance {
+    /// Asks how it is until it ends, or must be ended.
+    pub(super) async fn watch(
+        &self,
+        mut process: Box<dyn Running>,
+        launch: &Launch,
+        at_first: HealthState,
+    ) -> End {
+        let rules = &self.making.workload.health;
+        let mut watched = self.watched(process.as_ref(), launch);
+        let mut readiness = Readiness::new(rules, at_first);
+        let mut dead = self.dead_once(readiness.was_ready(), launch, watched.address);
+        loop {
+            let (pause, begun) = (readiness.pause(), Instant::now());
+            let round = async {
+                tokio::time::sleep(pause).await;
+                self.round(&mut watched).await
+            };
+            let round = tokio::select! {
+                reason = process.wait() => {
+                    // What it started and left behind.
+                    process.kill();
+                    return self.ended(reason, readiness.was_ready(), &mut watched).await;
+                }
+                () = self.stop.cancelled() => {
+                    self.end(process.as_mut()).await;
+                    return End::Stopped;
+                }
+                reason = &mut dead => {
+                    self.health(HealthState::BackingOff);
+                    self.end(process.as_mut()).await;
+                    return End::AfterReady(format!("ended by its liveness check: {reason}"));
+                }
+                round = round => round,
+            };
+
+            let answer = match round {
+                Round::Answer(answer) => answer,
+                Round::Taken(reason) => {
+                    self.health(HealthState::BackingOff);
+                    self.end(process.as_mut()).await;
+                    return End::Local(reason);
+                }
+            };
+            // An agent that was held up has not been waiting for an answer meanwhile.
+            let after = begun.elapsed().min(pause + rules.timeout.get() + LATE);
+            let is_first = !readiness.was_ready();
+            match readiness.hear(answer, after) {
+                Change::None => {}
+                Change::Ready => {
+                    self.health(HealthState::Ready);
+                    if is_first {
+                        dead = self.dead_once(true, launch, watched.address);
+                    }
+                }
+                Change::Unready(reason) => self.unready(&reason),
+                Change::TooLate(reason) => {
+                    self.end(process.as_mut()).await;
+                    let within = rules.start_within;
+                    return End::TooLate(format!("not ready within {within}: {reason}"));
+                }
+            }
+        }
+    }
+
+    fn watched<'a>(&self, process: &dyn Running, launch: &'a Launch) -> Watched<'a> {
+        let port = self.board.instance(&self.key).and_then(|facts| facts.port);
+        // Docker has the port itself, and says so when it cannot get it.
+        let container = self.making.workload.container.as_ref();
+        let is_dockers = container.is_some_and(|spec| spec.by == ContainerKind::Docker);
+        Watched {
+            launch,
+            address: port.map(local),
+            owner: port
+                .filter(|_| !is_dockers)
+                .map(|port| PortOwner::new(port, process.pid())),
+            since: Instant::now(),
+        }
+    }
+
+    /// Asks it once, if it is the one that would answer.
+    async fn round(&self, watched: &mut Watched<'_>) -> Round {
+        if let Some(owner) = &mut watched.owner {
+            match owner.look().await {
+                Ok(Owner::Instance) => {}
+                Ok(Owner::Nobody) => {
+                    let reason = format!("it does not listen at port {} (PORT)", owner.port());
+                    return Round::Answer(Err(Trouble::Instance(reason)));
+                }
+                Ok(Owner::Stranger(reason)) => return Round::Taken(reason),
+                Err(trouble) => return Round::Answer(Err(trouble)),
+            }
+        }
+        let question = Question::readiness(&self.making.workload.health);
+        if !question.asks(watched.address) {
+            tokio::time::sleep_until(watched.since + STAYS_UP).await;
+        }
+        Round::Answer(self.ask(question, watched.launch, watched.address).await)
+    }
+
+    async fn ask(
+        &self,
+        question: Question<'_>,
+        launch: &Launch,
+        address: Option<SocketAddr>,
+    ) -> Result<(), Trouble> {
+        let (prober, runtime) = (&self.making.prober, self.making.runtime.as_ref());
+        prober.ask(question, address, launch, runtime).await
+    }
+
+    /// Says why it is taken for dead, once it is; never while it was not ready yet, and never without a rule for it.
+    fn dead_once<'a>(
+        &'a self,
+        was_ready: bool,
+        launch: &'a Launch,
+        address: Option<SocketAddr>,
+    ) -> BoxFuture<'a, String> {
+        let health = &self.making.workload.health;
+        let Some(liveness) = health.liveness.as_ref().filter(|_| was_ready) else {
+            return pending().boxed();
+        };
+        async move {
+            let mut life = Life::new(liveness);
+            loop {
+                tokio::time::sleep(liveness.interval.get()).await;
+                let question = Question::liveness(health, liveness);
+                let answer = self.ask(question, launch, address).await;
+                if let Some(reason) = life.hear(answer) {
+                    return reason;
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// Out of traffic, and left alone: what is busy is not dead.
+    fn unready(&self, reason: &str) {
+        let reason = self.making.redactor.text(reason);
+        tracing::warn!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, index = self.key.index, %reason, "an instance is unhealthy and out of traffic; it is not restarted");
+        self.board.set(&self.key, |entry| {
+            entry.facts.health = HealthState::Unhealthy;
+            entry.facts.last_exit = Some(reason);
+        });
+    }
+
+    /// How it ended. One that could not get its port because somebody else had it did nothing wrong.
+    async fn ended(&self, reason: String, was_ready: bool, watched: &mut Watched<'_>) -> End {
+        if was_ready {
+            return End::AfterReady(reason);
+        }
+        if let Some(owner) = &mut watched.owner
+            && let Ok(Owner::Stranger(taken)) = owner.look().await
+        {
+            return End::Local(taken);
+        }
+        End::NeverReady(reason)
+    }
+}

@@ -1,0 +1,188 @@
+//! The agent's side: a launcher is started, held until it is written down, and released.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use crate::agent::launch::{Handover, Report, Start};
+use crate::agent::trouble::Trouble;
+use crate::files::process;
+
+/// How long a launcher may take to become the service.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A launcher that waits. Dropping it, or the agent's death, ends it before it has started anything.
+#[derive(Debug)]
+pub struct Held {
+    talk: UnixStream,
+    start: Start,
+    socket: Option<OwnedFd>,
+}
+
+/// Starts a launcher for a program whose output goes to `log`.
+pub fn hold(start: Start, log: &File, socket: Option<OwnedFd>) -> io::Result<(Child, Held)> {
+    let (command, talk) = launcher(log.try_clone()?.into(), log.try_clone()?.into())?;
+    spawn(command, talk, start, socket)
+}
+
+/// Runs a program to its end, with nobody listening to what it says. Whoever stops waiting for it ends it, and all that
+/// it started.
+pub async fn run(start: Start) -> Result<ExitStatus, Trouble> {
+    let (command, talk) = launcher(Stdio::null(), Stdio::null())?;
+    let (mut child, held) = spawn(command, talk, start, None)?;
+    let group = Group(child.id());
+    held.release().await?;
+    let status = child.wait().await?;
+    group.has_ended();
+    Ok(status)
+}
+
+fn launcher(out: Stdio, err: Stdio) -> io::Result<(Command, StdUnixStream)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    let mut command = Command::new(process::program());
+    command
+        .args(["agent", "launch"])
+        .env_clear()
+        .current_dir("/")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(out)
+        .stderr(err)
+        .process_group(0);
+    Ok((command, ours))
+}
+
+fn spawn(
+    mut command: Command,
+    talk: StdUnixStream,
+    start: Start,
+    socket: Option<OwnedFd>,
+) -> io::Result<(Child, Held)> {
+    talk.set_nonblocking(true)?;
+    let talk = UnixStream::from_std(talk)?;
+    let child = command.spawn()?;
+    let held = Held {
+        talk,
+        start,
+        socket,
+    };
+    Ok((child, held))
+}
+
+impl Held {
+    /// Has it start the program; returns once the program runs.
+    pub async fn release(self) -> Result<(), Trouble> {
+        let late = |_| Trouble::Local(format!("it was not started within {PATIENCE:?}"));
+        let Self {
+            talk,
+            start,
+            socket,
+        } = self;
+        let number = tokio::time::timeout(PATIENCE, tell(talk, &start, socket))
+            .await
+            .map_err(late)??;
+        number.map_or(Ok(()), |number| Err(obstacle(&start, number)))
+    }
+}
+
+/// Sends what to start, and reads what the launcher says: nothing when the program runs.
+async fn tell(
+    mut talk: UnixStream,
+    start: &Start,
+    socket: Option<OwnedFd>,
+) -> io::Result<Option<i32>> {
+    let text = serde_json::to_vec(start)?;
+    let (first, rest) = text.split_at(1);
+    talk.writable().await?;
+    give(&talk, first, socket.as_ref())?;
+    drop(socket);
+    talk.write_all(rest).await?;
+    talk.shutdown().await?;
+
+    let mut said = Vec::new();
+    talk.read_to_end(&mut said).await?;
+    if said.is_empty() {
+        return Ok(None);
+    }
+    let report: Report = serde_json::from_slice(&said)?;
+    Ok(Some(report.number))
+}
+
+/// The first byte, and a socket with it.
+fn give(talk: &UnixStream, first: &[u8], socket: Option<&OwnedFd>) -> io::Result<()> {
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut along = SendAncillaryBuffer::new(&mut space);
+    let descriptors = socket.map(|socket| [socket.as_fd()]);
+    if let Some(descriptors) = &descriptors {
+        along.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    sendmsg(
+        talk,
+        &[IoSlice::new(first)],
+        &mut along,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// Why a program could not be started, as far as an error number and a look at its files say.
+fn obstacle(start: &Start, number: i32) -> Trouble {
+    let error = io::Error::from_raw_os_error(number);
+    let more = start
+        .user
+        .filter(|_| error.kind() == io::ErrorKind::PermissionDenied)
+        .and_then(|user| barred(user, &start.workdir).or_else(|| barred(user, &start.program)));
+    match (Trouble::of(&error), more) {
+        (Trouble::Instance(reason), Some(more)) => Trouble::Instance(format!("{reason}: {more}")),
+        (trouble, _) => trouble,
+    }
+}
+
+/// The first folder on the way to a file that a user may not enter, in words.
+fn barred(user: super::User, path: &Path) -> Option<String> {
+    let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
+    folders.reverse();
+    let (folder, mode) = folders.into_iter().find_map(|folder| {
+        let mode = user.barred_by(folder)?;
+        Some((folder, mode))
+    })?;
+    let (uid, folder) = (user.uid, folder.display());
+    Some(format!(
+        "user {uid} may not enter {folder} (mode {mode:04o}): `chmod o+x {folder}`, or name another folder with \
+         `cluster.directory` or SHIPIT_AGENT_DIR"
+    ))
+}
+
+/// Ends a process group when it is dropped, unless its first process was seen to end.
+struct Group(Option<u32>);
+
+impl Group {
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            process::kill_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Start {
+    /// Without a socket.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.socket = Handover::None;
+        self
+    }
+}

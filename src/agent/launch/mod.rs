@@ -1,0 +1,65 @@
+//! How a program of a service comes to run: by way of this program, started again as `shipit agent launch`.
+//!
+//! ```text
+//! agent                                   launcher (this program, one thread)          service
+//!   hold     starts it ─────────────────▶ waits at its standard input
+//!   (writes its pid down)
+//!   release  sends what to start ───────▶ takes off what it inherited, changes
+//!                                         user, and executes the program ────────────▶ the same pid
+//!   ◀── nothing: it runs; or why it does not ──┘
+//! ```
+//!
+//! So there is no moment in which a service runs that nobody has written down: a launcher whose agent dies reads the end
+//! of its input, and ends. And nothing of the agent's reaches the service: its limits, its umask, its niceness, signals
+//! that it ignores. Variables go through the socket: the launcher itself, which may be root still, has none of them.
+
+mod hold;
+mod launcher;
+mod user;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use hold::{Held, hold, run};
+pub use launcher::{calm, launch};
+pub use user::{Account, User, account};
+
+use crate::agent::posture::Limits;
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Start {
+    /// The program; a bare name is looked for on the `PATH` of `env`.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Where it starts.
+    pub workdir: PathBuf,
+    /// All of its environment, secrets included: never shown.
+    pub env: BTreeMap<String, String>,
+    /// What it reads on its standard input; nothing without it. Never shown.
+    #[serde(default)]
+    pub input: Option<Vec<u8>>,
+    /// As whom; as the agent's own user without it.
+    pub user: Option<User>,
+    /// Its limits.
+    pub limits: Limits,
+    /// Whether a socket comes with it.
+    pub socket: Handover,
+}
+
+/// Whether a listening socket is handed to a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handover {
+    /// None.
+    None,
+    /// One, as descriptor 3 (`sd_listen_fds(3)`).
+    One,
+}
+
+/// What the launcher says when it could not start the program: the system's error number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Report {
+    number: i32,
+}
