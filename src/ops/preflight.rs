@@ -2,6 +2,7 @@
 //! counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Lack;
+use crate::config::types::{BuildKind, ClusterKind, Runtime, Text};
 use crate::model::Slot;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::facts::Facts;
@@ -11,6 +12,7 @@ use crate::ops::doctor::name;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Pull};
+use crate::proto::Directory;
 
 /// Fails when this machine cannot start instances as the environment asks for.
 pub fn can_start(session: &Session) -> Result<(), Error> {
@@ -89,6 +91,48 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
         }
     }
     Ok(notes)
+}
+
+/// The services that an agent of root's would run as root although their configuration could say otherwise.
+#[must_use]
+pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
+    let Ok(environment) = session.configuration() else {
+        return Vec::new();
+    };
+    let cluster = &environment.cluster;
+    let is_plain = matches!(cluster.runtime, Runtime::Process | Runtime::Systemd);
+    let folder = Directory::find(cluster.directory(&session.root));
+    if cluster.kind != ClusterKind::Host || !is_plain || !is_roots(&folder) {
+        return Vec::new();
+    }
+    let placed = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Place { workload, .. } => Some(&workload.service),
+        _ => None,
+    });
+    placed
+        .filter(|service| {
+            let build = environment.services.get(*service).map(|service| &service.build);
+            build.is_some_and(|build| build.kind == BuildKind::Pack && says_root(build.user.as_ref()))
+        })
+        .map(|service| {
+            format!(
+                "{service} runs as root, as the agent does: `build: {{user: \"65532\"}}` gives it a user of its own"
+            )
+        })
+        .collect()
+}
+
+/// Whether the agent of a folder is root, or will be.
+fn is_roots(folder: &Directory) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let owner = std::fs::metadata(folder.path()).map(|meta| meta.uid());
+    owner.unwrap_or_else(|_| rustix::process::geteuid().as_raw()) == 0
+}
+
+fn says_root(user: Option<&Text>) -> bool {
+    let name = user.map_or("", |user| user.0.split(':').next().unwrap_or_default());
+    matches!(name, "" | "0" | "root")
 }
 
 /// The signatures that a step asks for.

@@ -188,7 +188,7 @@ impl Runtime for ContainerRuntime {
             .arg(folder)
             .arg("--")
             .args(command)
-            .stdin(process::input(Some(&environment)).map_err(|error| error.to_string())?);
+            .stdin(process::input(Some(&environment))?);
         process::succeeds(process, command.first().map_or("", String::as_str)).await
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -48,6 +49,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
+        let_in(launch)?;
         let log = open_log(&launch.log)?;
         let socket = launch.socket.as_ref().map(|socket| socket.try_clone());
         let (child, held) = launch::hold(start(launch)?, &log, socket.transpose()?)?;
@@ -182,6 +184,23 @@ pub(super) fn workdir(launch: &Launch) -> PathBuf {
     launch
         .rootfs
         .join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir))
+}
+
+/// A service of another user than the agent's has to come to its image: through the folder that is named by a digest,
+/// to files that it cannot change.
+pub(super) fn let_in(launch: &Launch) -> io::Result<()> {
+    if user(launch.user)?.is_none() {
+        return Ok(());
+    }
+    let image = launch.rootfs.parent();
+    for (folder, open) in [(image, 0o711), (Some(launch.rootfs.as_path()), 0o755)] {
+        let Some(folder) = folder else { continue };
+        let mode = std::fs::metadata(folder)?.permissions().mode();
+        if mode & 0o001 == 0 {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(open))?;
+        }
+    }
+    Ok(())
 }
 
 fn start(launch: &Launch) -> io::Result<Start> {

@@ -274,6 +274,7 @@ impl Runtime for SystemdRuntime {
         let unit = enclosure.name.clone();
         let folder = units(Path::new(&enclosure.agent)).join(&unit);
         let variables = variables(launch)?;
+        process::let_in(launch)?;
         // Opened here first, so that it is there and this user's.
         process::open_log(&launch.log)?;
         std::fs::DirBuilder::new()
