@@ -23,6 +23,7 @@ mod clients;
 mod confined;
 pub mod contain;
 pub mod core;
+mod home;
 mod instance;
 pub mod launch;
 mod log_keeper;

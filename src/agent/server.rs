@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::agent::Directory;
 use crate::agent::clients::clients;
 use crate::agent::core::Agent;
-use crate::agent::posture;
+use crate::agent::{home, posture};
 use crate::files;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
@@ -47,14 +48,18 @@ pub async fn serve(
             reason: error.to_string(),
         }
     };
-    directory
+    let folder = directory
         .prepare()
         .map_err(failed("making the agent's folder"))?;
+    let closed = directory.close_off();
+    closed.map_err(failed("closing the agent's folder to others"))?;
     let _lock = lock(&directory).map_err(failed("taking the agent's lock"))?;
     let agent = Agent::start(directory.clone(), inherited, redactor).await?;
-    let socket = listen(&directory).map_err(failed("opening the agent's socket"))?;
+    let socket = listen(&directory, &folder).map_err(failed("opening the agent's socket"))?;
     posture::hide();
     tracing::info!(directory = %directory.path().display(), "the agent is up");
+    let watched = home::watch(folder, directory.clone(), stop.clone());
+    let left = tokio::spawn(home::leave(watched, Arc::clone(&agent), stop.clone()));
     let server = Server {
         agent: Arc::clone(&agent),
         started: Timestamp::now(),
@@ -71,7 +76,13 @@ pub async fn serve(
         // A client that follows logs would keep the server up for ever.
         () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => {}
     }
-    let _ = fs::remove_file(directory.socket());
+    // One that left its folder has told so; another's socket may be there now.
+    if left.is_finished() {
+        let _ = left.await;
+    } else {
+        left.abort();
+        let _ = fs::remove_file(directory.socket());
+    }
     agent.router().shutdown(SHUTDOWN).await;
     tracing::info!("the agent has stopped");
     Ok(())
@@ -89,8 +100,8 @@ fn lock(directory: &Directory) -> io::Result<fs::File> {
 }
 
 /// A socket that a dead agent left is replaced: the lock says that nobody else has it.
-fn listen(directory: &Directory) -> io::Result<UnixListener> {
-    let path = directory.socket();
+fn listen(directory: &Directory, folder: &OwnedFd) -> io::Result<UnixListener> {
+    let path = directory.socket_of(folder);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

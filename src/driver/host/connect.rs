@@ -2,9 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -71,6 +73,13 @@ pub async fn connect(
     start(directory).await
 }
 
+/// A client, if an agent runs.
+pub(super) async fn found(
+    directory: &Directory,
+) -> Result<Option<AgentClient<Channel>>, EngineError> {
+    attempt(directory).await
+}
+
 /// A client, if somebody listens. An agent of another version is an error of its own. One that goes away while it is
 /// asked is asked again, until there is none: its socket accepts for a moment longer than it lives.
 async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
@@ -111,15 +120,28 @@ async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, 
 
 /// A client, if somebody listens.
 async fn reach(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
-    let path = directory.socket();
-    if UnixStream::connect(&path).await.is_err() {
+    let opened = directory.open();
+    let opened = opened.map_err(|error| unreachable(directory, error.to_string()))?;
+    let Some(folder) = opened.map(Arc::new) else {
         return Ok(None);
-    }
+    };
+    let path = directory.socket_of(&folder);
+    let Ok(stream) = UnixStream::connect(&path).await else {
+        return Ok(None);
+    };
+    held_by(&stream).map_err(|reason| unreachable(directory, reason))?;
+    drop(stream);
     // The URI is not used: the connector knows the way.
     let endpoint = Endpoint::from_static("http://agent").connect_timeout(Duration::from_secs(5));
     let connector = tower::service_fn(move |_: Uri| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        // The folder stays open as long as its socket may be connected to.
+        let (path, folder) = (path.clone(), Arc::clone(&folder));
+        async move {
+            let stream = UnixStream::connect(path).await?;
+            drop(folder);
+            held_by(&stream).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
     });
     let channel = endpoint.connect_with_connector(connector).await;
     let channel = channel.map_err(|error| unreachable(directory, error.to_string()))?;
@@ -127,6 +149,18 @@ async fn reach(directory: &Directory) -> Result<Option<AgentClient<Channel>>, En
         .max_decoding_message_size(super::MESSAGE_LIMIT)
         .max_encoding_message_size(super::MESSAGE_LIMIT);
     Ok(Some(client))
+}
+
+/// An agent is of this user, or of root. Whoever else holds the socket gets nothing.
+fn held_by(stream: &UnixStream) -> Result<(), String> {
+    let own = rustix::process::geteuid().as_raw();
+    let peer = stream.peer_cred().map_err(|error| error.to_string())?.uid();
+    if peer == own || peer == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "its socket is held by user {peer}, and neither by this one ({own}) nor by root"
+    ))
 }
 
 fn unreachable(directory: &Directory, reason: String) -> EngineError {
@@ -188,6 +222,7 @@ fn spawn(directory: &Directory) -> io::Result<std::process::Child> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(directory.log())?;
     let mut command = Command::new(files::process::program());
     command

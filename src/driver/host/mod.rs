@@ -24,6 +24,7 @@ use crate::proto::convert::{decode, encode, parse};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
 
+use connect::found;
 pub use connect::{Starting, connect, connect_any};
 
 /// How long a call may take that only looks or flips something.
@@ -49,6 +50,19 @@ impl HostEngine {
         Self {
             directory: Directory::find(directory),
             client: Arc::default(),
+        }
+    }
+
+    /// For what only looks: none when there is neither an agent nor anything of this environment that one would take
+    /// back. To look at nothing starts nothing.
+    async fn reader(&self, scope: &Scope) -> Result<Option<AgentClient<Channel>>, EngineError> {
+        let is_known = self.client.initialized() || self.directory.record(scope).exists();
+        if is_known {
+            return self.client().await.map(Some);
+        }
+        match found(&self.directory).await? {
+            Some(client) => Ok(Some(self.client.get_or_init(async || client).await.clone())),
+            None => Ok(None),
         }
     }
 
@@ -85,11 +99,10 @@ impl Engine for HostEngine {
         let message = v1::ObserveRequest {
             scope: Some(scope.into()),
         };
-        let reply = self
-            .client()
-            .await?
-            .observe(request(message, SHORT))
-            .await?;
+        let Some(mut client) = self.reader(scope).await? else {
+            return Ok(Facts::default());
+        };
+        let reply = client.observe(request(message, SHORT)).await?;
         Ok(decode("facts", &reply.into_inner().facts_json)?)
     }
 
@@ -215,7 +228,10 @@ impl Engine for HostEngine {
             scope: Some(scope.into()),
             role: role.to_string(),
         };
-        let reply = self.client().await?.urls(request(message, SHORT)).await?;
+        let Some(mut client) = self.reader(scope).await? else {
+            return Ok(Vec::new());
+        };
+        let reply = client.urls(request(message, SHORT)).await?;
         Ok(decode("urls", &reply.into_inner().urls_json)?)
     }
 
@@ -231,13 +247,11 @@ impl Engine for HostEngine {
             tail: u32::try_from(query.tail).unwrap_or(u32::MAX),
             follow: query.follow,
         };
+        let Some(mut client) = self.reader(scope).await? else {
+            return Ok(futures_util::stream::empty().boxed());
+        };
         // A followed log has no end, and so no limit.
-        let lines = self
-            .client()
-            .await?
-            .logs(Request::new(message))
-            .await?
-            .into_inner();
+        let lines = client.logs(Request::new(message)).await?.into_inner();
         Ok(lines
             .map(|line| log_line(line?).map_err(Into::into))
             .boxed())
