@@ -1,13 +1,16 @@
 //! The service that the tests ship: an HTTP server that does what its environment and its files say.
 //!
 //! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the request's body,
-//! `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws` echoes WebSocket messages.
-//! `TELL` names variables whose values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`, `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops
+//! `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws` echoes WebSocket messages, `/file?PATH`
+//! answers with a file, `/descriptors` with what it has open. While there is a file at `SICK_FILE`, `/healthz` fails.
+//! `TELL` names variables whose values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`,
+//! `START_DELAY_MS`, `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops
 //! accepting, lets requests finish, and ends with 0.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -62,10 +65,18 @@ async fn main() {
     let port: u16 = told("PORT")
         .and_then(|port| port.parse().ok())
         .expect("PORT");
-    let listener =
-        TcpListener::bind((told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned()), port))
+    let handed_over = listenfd::ListenFd::from_env()
+        .take_tcp_listener(0)
+        .expect("a socket, or none");
+    let listener = match handed_over {
+        Some(listener) => {
+            listener.set_nonblocking(true).expect("a socket of its own");
+            TcpListener::from_std(listener).expect("a socket that listens")
+        }
+        None => TcpListener::bind((told("HOST").unwrap_or_else(|| "127.0.0.1".to_owned()), port))
             .await
-            .expect("the port is free");
+            .expect("the port is free"),
+    };
     println!("storefront listens on {port}: {}", message());
     serve(listener).await;
 }
@@ -129,6 +140,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         (_, "/healthz") if told("FAIL_HEALTH").is_some() => {
             text(StatusCode::INTERNAL_SERVER_ERROR, "sick".into())
         }
+        (_, "/healthz") if told("SICK_FILE").is_some_and(|path| Path::new(&path).exists()) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "busy".into())
+        }
         (_, "/healthz") => text(StatusCode::OK, "ok".into()),
         (&Method::POST, "/echo") => match request.into_body().collect().await {
             Ok(body) => Response::new(Full::new(body.to_bytes())),
@@ -143,6 +157,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
             text(StatusCode::OK, format!("{} after {wait} ms", message()))
         }
         (_, "/headers") => text(StatusCode::OK, headers(&request)),
+        (_, "/file") => text(
+            StatusCode::OK,
+            std::fs::read_to_string(&query).unwrap_or_else(|error| error.to_string()),
+        ),
+        (_, "/descriptors") => text(StatusCode::OK, descriptors()),
         (_, "/env") => text(StatusCode::OK, told(&query).unwrap_or_default()),
         (_, "/ws") => web_socket(request),
         (_, "/") if told("FAIL_ROOT").is_some() => {
@@ -151,6 +170,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         (_, "/") => text(StatusCode::OK, message()),
         _ => text(StatusCode::NOT_FOUND, "not here".into()),
     })
+}
+
+/// What this process has open, a line each.
+fn descriptors() -> String {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let lines: Vec<String> = targets.map(|target| target.display().to_string()).collect();
+    lines.join("\n")
 }
 
 fn headers(request: &Request<Incoming>) -> String {
