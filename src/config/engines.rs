@@ -6,10 +6,11 @@ use crate::config::types::{
     Registry, RegistryKind, Resources, Runtime, Service, StateKind, TrafficKind,
 };
 use crate::config::validate::Findings;
-use crate::model::ServiceName;
 use crate::model::secret::SecretRef;
+use crate::model::{ServiceName, endpoint};
 
 const TAKE_OUT: &str = "take the key out";
+const NO_ENDPOINT: &str = "without an `endpoint` of your own the login goes to Amazon alone";
 
 /// What is asked of a driver that it does not have.
 pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
@@ -40,6 +41,10 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
             ("region", cluster.region.is_some()),
             ("endpoint", cluster.endpoint.is_some()),
             (
+                "endpoint_gets_credentials",
+                cluster.endpoint_gets_credentials,
+            ),
+            (
                 "certificate_authority",
                 cluster.certificate_authority.is_some(),
             ),
@@ -58,6 +63,14 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
             "nothing says which cluster",
             "write `name: CLUSTER`",
         );
+    }
+    region(findings, "cluster", cluster.region.as_deref());
+    if cluster.endpoint.is_none() {
+        let keys = [(
+            "endpoint_gets_credentials",
+            cluster.endpoint_gets_credentials,
+        )];
+        refuse(findings, "cluster", &keys, NO_ENDPOINT);
     }
     let keys = [
         ("kubeconfig", cluster.kubeconfig.is_some()),
@@ -496,6 +509,10 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
     let ecr = [
         ("region", registry.region.is_some()),
         ("account", registry.account.is_some()),
+        (
+            "endpoint_gets_credentials",
+            registry.endpoint_gets_credentials,
+        ),
         ("immutable_tags", registry.immutable_tags.is_some()),
         ("scan_on_push", registry.scan_on_push.is_some()),
         ("lifecycle_policy", registry.lifecycle_policy.is_some()),
@@ -539,6 +556,7 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                     help,
                 );
             }
+            places(findings, registry);
             if let Some(retention) = &registry.retention {
                 let help = "write `retention: {tagged: 30}`: such a registry does not tell what has no tag";
                 if retention.untagged.is_some() {
@@ -580,10 +598,97 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                     help,
                 );
             }
+            amazons(findings, registry);
+            places(findings, registry);
             pull_through(findings, registry);
             replication(findings, registry);
         }
     }
+    for host in &registry.auth_hosts {
+        if let Some(message) = endpoint::amiss(host) {
+            let help = "write `auth_hosts: [auth.example.com]`";
+            findings.add(
+                &["registry", "auth_hosts"],
+                format!("`{}`: {message}", host.escape_debug()),
+                help,
+            );
+        }
+    }
+}
+
+/// What stands in the address of a registry of Amazon's, and whether it goes there.
+fn amazons(findings: &mut Findings<'_>, registry: &Registry) {
+    region(findings, "registry", registry.region.as_deref());
+    let is_account = |account: &String| {
+        account.len() == 12 && account.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    if registry
+        .account
+        .as_ref()
+        .is_some_and(|account| !is_account(account))
+    {
+        let help = "write `account: \"123456789012\"`";
+        findings.add(
+            &["registry", "account"],
+            "an account has twelve digits",
+            help,
+        );
+    }
+    if registry.endpoint.is_none() {
+        let keys = [
+            (
+                "endpoint_gets_credentials",
+                registry.endpoint_gets_credentials,
+            ),
+            ("plain_http", registry.plain_http),
+        ];
+        refuse(findings, "registry", &keys, NO_ENDPOINT);
+    }
+}
+
+/// A region becomes a part of a host's name.
+fn region(findings: &mut Findings<'_>, at: &str, region: Option<&str>) {
+    let is_region = |region: &str| {
+        let is_plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        !region.is_empty() && region.bytes().all(is_plain)
+    };
+    if region.is_some_and(|region| !is_region(region)) {
+        let help = "write `region: eu-central-1`";
+        findings.add(&[at, "region"], "this is no region", help);
+    }
+}
+
+/// Where a registry and its repositories are: said before the network is asked, which would say less.
+fn places(findings: &mut Findings<'_>, registry: &Registry) {
+    let named = registry.endpoint.as_deref();
+    if let Some(message) = named.and_then(endpoint::amiss) {
+        let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes after the host belongs to \
+                    `repository`, and `plain_http: true` speaks without TLS";
+        findings.add(&["registry", "endpoint"], message, help);
+    }
+    let Some(template) = &registry.repository else {
+        return;
+    };
+    if let Some(message) = literal(template).and_then(|name| endpoint::repository_amiss(&name)) {
+        let help =
+            "write `repository: \"shop/{{ service }}\"`: images get their tags by themselves";
+        findings.add(&["registry", "repository"], message, help);
+    }
+}
+
+/// A template with something short in the place of each value; none for one that has more to it than values.
+fn literal(template: &str) -> Option<String> {
+    if template.contains("{%") || template.contains("{#") {
+        return None;
+    }
+    let (mut name, mut rest) = (String::new(), template);
+    while let Some((before, after)) = rest.split_once("{{") {
+        name.push_str(before);
+        name.push('x');
+        rest = after.split_once("}}")?.1;
+    }
+    name.push_str(rest);
+    Some(name)
 }
 
 fn pull_through(findings: &mut Findings<'_>, registry: &Registry) {

@@ -89,6 +89,72 @@ fn a_number_where_a_text_is_meant_keeps_its_digits() {
 }
 
 #[test]
+fn what_is_no_registry_s_address_or_name_is_said_before_the_network_is_asked() {
+    let cases = [
+        (
+            "kind: oci, endpoint: \"http://127.0.0.1:5809\"",
+            "registry.endpoint: a host is written without its scheme",
+        ),
+        (
+            "kind: oci, endpoint: example.com/shop",
+            "registry.endpoint: a host has no path",
+        ),
+        (
+            "kind: oci, endpoint: \"kim:pw@example.com\"",
+            "registry.endpoint: a host has no user",
+        ),
+        (
+            "kind: oci, endpoint: \"example.com:x\"",
+            "registry.endpoint: this is no port",
+        ),
+        (
+            "kind: oci, endpoint: a, repository: \"Shop/{{ service }}\"",
+            "registry.repository: a repository has lower-case",
+        ),
+        (
+            "kind: oci, endpoint: a, repository: \"shop/{{ service }}:latest\"",
+            "registry.repository: a repository has neither a tag",
+        ),
+        (
+            "kind: oci, endpoint: a, repository: \"../{{ service }}\"",
+            "registry.repository: a repository has parts",
+        ),
+        (
+            "auth_hosts: [\"https://auth.example.com\"]",
+            "registry.auth_hosts: `https://auth.example.com`: a host is written",
+        ),
+        (
+            "kind: ecr, region: eu-central-1, account: \"1.example.com/\"",
+            "registry.account: an account has twelve digits",
+        ),
+        (
+            "kind: ecr, region: x.example.com/, account: \"123456789012\"",
+            "registry.region: this is no region",
+        ),
+        (
+            "kind: ecr, region: eu-central-1, account: \"123456789012\", plain_http: true",
+            "registry.plain_http: without an `endpoint`",
+        ),
+        (
+            "kind: oci, endpoint: a, endpoint_gets_credentials: true",
+            "registry.endpoint_gets_credentials: only `ecr`",
+        ),
+    ];
+    for (registry, message) in cases {
+        let said = faults(GOOD, &format!("registry: {{{registry}}}\n")).join("\n");
+        assert!(said.contains(message), "{registry}: {said}");
+    }
+    for registry in [
+        "kind: oci, endpoint: \"[::1]:5000\", repository: \"{{ project }}/{{ service }}\", auth_hosts: [\"auth.example.com:8443\"]",
+        "kind: oci, endpoint: localhost, repository: \"{% if service == 'web' %}A{% endif %}\"",
+        "auth_hosts: [auth.example.com]",
+    ] {
+        let valid = project(GOOD, &format!("registry: {{{registry}}}\n"));
+        assert!(valid.is_ok(), "{registry}: {valid:?}");
+    }
+}
+
+#[test]
 fn what_no_driver_does_yet_is_refused_and_never_ignored() {
     let cases = [
         (

@@ -99,6 +99,7 @@ const fn yes() -> bool {
 /// Where images are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools)] // each is a key of its own
 pub struct Registry {
     /// Which kind of registry.
     pub kind: RegistryKind,
@@ -115,6 +116,14 @@ pub struct Registry {
     /// `oci` and `ecr`: whether the registry is spoken to without TLS. One on this machine always may be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
+    /// Hosts that may be given a login for a registry besides that registry's own: its token server, where that is on
+    /// another host. A name is for the usual port, `auth.example.com:8443` for another one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub auth_hosts: Vec<String>,
+    /// `ecr`: whether Amazon's password is sent to `endpoint` although that is none of Amazon's addresses. It opens every
+    /// repository of the account that this identity may use.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub endpoint_gets_credentials: bool,
     /// `oci` and `ecr`: whether each image gets a document attached that says where it comes from (in-toto, SLSA).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub provenance: bool,
@@ -271,6 +280,9 @@ pub struct Cluster {
     /// `eks`: the API server's address, when it is not what Amazon says: a tunnel, a proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// `eks`: whether the login to the cluster is sent to `endpoint` although that is none of Amazon's addresses.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub endpoint_gets_credentials: bool,
     /// `eks`: the file with the certificate of `endpoint`'s authority, relative to the project's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate_authority: Option<PathBuf>,

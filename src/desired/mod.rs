@@ -24,7 +24,7 @@ use crate::model::route::{Login, Proxy, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
-use crate::model::{Address, ByteSize, EnvironmentName, Platform, ServiceName, Slot};
+use crate::model::{Address, ByteSize, EnvironmentName, Platform, ServiceName, Slot, endpoint};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -464,7 +464,14 @@ pub fn repository(
         &Source::default(),
         &configuration.vars,
     );
-    templates.render("registry.repository", service, template)
+    let name = templates.render("registry.repository", service, template)?;
+    match endpoint::repository_amiss(&name) {
+        None => Ok(name),
+        Some(reason) => Err(DesiredError {
+            what: format!("registry.repository: `{name}` for {service}: {reason}"),
+            help: "write `repository: \"shop/{{ service }}\"`".to_owned(),
+        }),
+    }
 }
 
 /// `./a` and `a` are the same context, and must not be two builds.
