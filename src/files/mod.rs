@@ -5,6 +5,7 @@
 
 pub mod environment;
 mod lock;
+pub mod login;
 pub mod process;
 mod read;
 
