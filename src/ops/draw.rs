@@ -100,6 +100,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
+    plan.notes.extend(session.ports.engine.warnings());
     Ok(plan)
 }
 

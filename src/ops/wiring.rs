@@ -253,6 +253,7 @@ fn connection(
         kubeconfig: cluster.kubeconfig.as_ref().map(|path| root.join(path)),
         context: cluster.context.clone(),
         exec_plugins: cluster.exec_plugins,
+        project: Some(root.to_owned()),
     })
 }
 

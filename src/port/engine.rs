@@ -402,6 +402,11 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
+    /// What somebody should know of how it is reached who relies on it: that nobody proves who the server is.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether it can be reached, and may do what a plan for these objects would ask of it.
     async fn examine(
         &self,

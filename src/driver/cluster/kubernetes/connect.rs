@@ -15,6 +15,7 @@ use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
+use crate::driver::cluster::kubernetes::kubeconfig::{self, choose};
 use crate::model::chain;
 use crate::port::engine::EngineError;
 
@@ -52,8 +53,10 @@ pub struct Connection {
     pub kubeconfig: Option<PathBuf>,
     /// The context in it, when the configuration names one.
     pub context: Option<String>,
-    /// Whether the kubeconfig may start a program to log in.
+    /// Whether the kubeconfig is trusted as code: it may start a program to log in.
     pub exec_plugins: bool,
+    /// The project's folder: a kubeconfig that lies in it came with the repository.
+    pub project: Option<PathBuf>,
 }
 
 /// A client and what it is connected to.
@@ -63,7 +66,7 @@ pub(super) struct Connected {
     pub server: String,
 }
 
-fn refused(reason: impl Into<String>, help: impl Into<String>) -> EngineError {
+pub(super) fn refused(reason: impl Into<String>, help: impl Into<String>) -> EngineError {
     EngineError::Unreachable {
         what: "connecting to the cluster".to_owned(),
         reason: reason.into(),
@@ -189,66 +192,45 @@ impl<B: Send + 'static> AsyncPredicate<http::Request<B>> for Bearer {
     }
 }
 
-async fn configuration(how: &Connection) -> Result<Config, EngineError> {
-    let file = match &how.kubeconfig {
-        Some(path) => Some(Kubeconfig::read_from(path).map_err(|error| unreadable(&error))?),
+/// What somebody should know of the kubeconfig who relies on it; nothing where it cannot be read.
+pub(super) fn warnings(how: &Connection) -> Vec<String> {
+    if how.login.is_some() {
+        return Vec::new();
+    }
+    let file = kubeconfig(how).ok().flatten();
+    let chosen = file.and_then(|file| choose(&file, how.context.as_deref()).ok());
+    chosen.map(|chosen| chosen.warnings()).unwrap_or_default()
+}
+
+/// The kubeconfig that is meant; none in a pod, which has no need of one.
+fn kubeconfig(how: &Connection) -> Result<Option<Kubeconfig>, EngineError> {
+    let named = match &how.kubeconfig {
+        Some(path) => Some(kubeconfig::read(path)?),
         None => Kubeconfig::from_env().map_err(|error| unreadable(&error))?,
     };
     let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let file = match file {
-        Some(file) => file,
-        None if in_pod && how.context.is_none() => {
-            return Config::incluster().map_err(|error| {
-                refused(
-                    error.to_string(),
-                    "the pod needs a service account whose token is mounted",
-                )
-            });
-        }
-        None => Kubeconfig::read().map_err(|error| unreadable(&error))?,
-    };
-    let known: Vec<String> = file
-        .contexts
-        .iter()
-        .map(|context| context.name.clone())
-        .collect();
-    let name = how
-        .context
-        .clone()
-        .or_else(|| file.current_context.clone())
-        .filter(|name| !name.is_empty());
-    let Some(name) = name else {
-        let help = format!("name one under `cluster.context`: {}", known.join(", "));
-        return Err(refused("the kubeconfig has no current context", help));
-    };
-    let Some(context) = file.contexts.iter().find(|context| context.name == name) else {
-        let help = format!("its contexts are: {}", known.join(", "));
-        return Err(refused(
-            format!("the kubeconfig has no context `{name}`"),
-            help,
-        ));
-    };
-    let user = context
-        .context
-        .as_ref()
-        .and_then(|context| context.user.clone())
-        .unwrap_or_default();
-    let login = file
-        .auth_infos
-        .iter()
-        .find(|login| login.name == user)
-        .and_then(|login| login.auth_info.as_ref());
-    if let Some(program) = login.and_then(|login| login.exec.as_ref())
-        && !how.exec_plugins
-    {
-        let program = program.command.clone().unwrap_or_default();
-        return Err(refused(
-            format!("user `{user}` of the kubeconfig logs in by starting `{program}`"),
-            "write `cluster: {exec_plugins: true}` if you trust this kubeconfig as code",
-        ));
+    match named {
+        None if in_pod && how.context.is_none() => Ok(None),
+        None => Kubeconfig::read()
+            .map(Some)
+            .map_err(|error| unreadable(&error)),
+        named => Ok(named),
     }
+}
+
+async fn configuration(how: &Connection) -> Result<Config, EngineError> {
+    let Some(file) = kubeconfig(how)? else {
+        return Config::incluster().map_err(|error| {
+            refused(
+                error.to_string(),
+                "the pod needs a service account whose token is mounted",
+            )
+        });
+    };
+    let chosen = choose(&file, how.context.as_deref())?;
+    chosen.check(how, how.kubeconfig.as_deref())?;
     let options = KubeConfigOptions {
-        context: Some(name),
+        context: Some(chosen.context),
         ..KubeConfigOptions::default()
     };
     Config::from_custom_kubeconfig(file, &options)
@@ -256,7 +238,7 @@ async fn configuration(how: &Connection) -> Result<Config, EngineError> {
         .map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: &KubeconfigError) -> EngineError {
+pub(super) fn unreadable(error: &KubeconfigError) -> EngineError {
     let help = match error {
         KubeconfigError::ReadConfig(_, path) => {
             format!(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::connect;
 use crate::model::Manifest;
 use crate::port::engine::{EngineError, Examined, Scope};
 
@@ -28,6 +29,10 @@ pub(super) async fn examine(
     scope: &Scope,
     wanted: &[Manifest],
 ) -> Result<Vec<Examined>, EngineError> {
+    let mut all: Vec<Examined> = connect::warnings(&engine.settings.connection)
+        .into_iter()
+        .map(unsafe_way)
+        .collect();
     let api = engine.api().await?;
     let version = api
         .call(Method::GET, "/version", None)
@@ -36,11 +41,11 @@ pub(super) async fn examine(
     let text = version["gitVersion"]
         .as_str()
         .unwrap_or("an unknown version");
-    let mut all = vec![Examined {
+    all.push(Examined {
         what: format!("{} answers: {text}", api.server),
         fault: None,
         help: None,
-    }];
+    });
     all.push(Examined {
         what: "the server is 1.30 or newer".to_owned(),
         fault: age(&version),
@@ -80,6 +85,16 @@ pub(super) async fn examine(
         all.push(Examined { what, fault, help });
     }
     Ok(all)
+}
+
+fn unsafe_way(fault: String) -> Examined {
+    let help =
+        "put it right in the kubeconfig; until then this is only for a network that you trust";
+    Examined {
+        what: "the way to the cluster is safe".to_owned(),
+        fault: Some(fault),
+        help: Some(help.to_owned()),
+    }
 }
 
 /// `preStop.sleep` is on since 1.30.

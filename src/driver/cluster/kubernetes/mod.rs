@@ -12,6 +12,7 @@ mod definition;
 mod diagnose;
 mod doctor;
 mod finish;
+mod kubeconfig;
 mod list;
 mod logs;
 mod look;
@@ -389,6 +390,10 @@ impl Engine for KubernetesEngine {
         diagnose::diagnose(self, scope, slot, release)
             .await
             .map(Some)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        connect::warnings(&self.settings.connection)
     }
 
     async fn examine(
