@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use http::{Method, Request, StatusCode, header};
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::core::{Status, WatchEvent};
@@ -31,8 +32,12 @@ const PAGE: usize = 500;
 const ANSWER: Duration = Duration::from_secs(40);
 /// How long a server that answered before is waited for when it goes away.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The largest answer that is read: a page of objects at the largest size that etcd takes.
-const BODY_LIMIT: usize = 800 << 20;
+/// The largest answer that is read beside others; a larger one is read when no other such is.
+const SHARED_LIMIT: usize = 4 << 20;
+/// The largest answer that is read. A page of objects that is larger is asked for in smaller ones.
+const BODY_LIMIT: usize = 96 << 20;
+/// How much of an error is read, where a stream was asked for.
+const ERROR_LIMIT: usize = 64 << 10;
 
 /// The largest event of a watch, and the longest line of a log.
 const OBJECT_LIMIT: usize = 8 << 20;
@@ -60,6 +65,8 @@ pub(super) enum Fault {
     Malformed(String),
     #[error(transparent)]
     LockLost(#[from] LockLost),
+    #[error("the server's answer is larger than {} MiB", BODY_LIMIT >> 20)]
+    TooLarge,
 }
 
 impl Fault {
@@ -148,6 +155,8 @@ pub(super) struct Api {
     pub server: String,
     kinds: Mutex<HashMap<(String, String), Option<Kind>>>,
     width: Semaphore,
+    /// Who reads an answer that is larger than others.
+    large: Semaphore,
     /// Whether it ever answered: one that did is waited for when it goes away.
     answered: AtomicBool,
     requests: AtomicU64,
@@ -163,6 +172,7 @@ impl Api {
             server: connected.server,
             kinds: Mutex::default(),
             width: Semaphore::new(IN_FLIGHT),
+            large: Semaphore::new(1),
             answered: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             hold: Mutex::default(),
@@ -274,16 +284,7 @@ impl Api {
                 .await
                 .map_err(|error| lost(&error))?;
             let (head, body) = response.into_parts();
-            let limited = http_body_util::Limited::new(body, BODY_LIMIT);
-            let bytes = limited.collect().await.map_err(|error| {
-                Again::Later(
-                    Fault::Unreachable {
-                        reason: format!("the answer was cut off: {error}"),
-                    },
-                    None,
-                )
-            })?;
-            Ok((head, bytes.to_bytes()))
+            Ok((head, self.read(body).await?))
         };
         let late = || {
             let reason = format!(
@@ -311,6 +312,32 @@ impl Api {
             500 if is_transient(&fault) => Again::Later(fault, None),
             _ => Again::Final(fault),
         })
+    }
+
+    /// A whole answer. One at a time may be large: what all of them hold together has a bound.
+    async fn read(
+        &self,
+        mut body: impl Body<Data = bytes::Bytes, Error = kube::Error> + Unpin,
+    ) -> Result<bytes::Bytes, Again> {
+        let (mut bytes, mut alone) = (bytes::BytesMut::new(), None);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                let reason = format!("the answer was cut off: {error}");
+                Again::Later(Fault::Unreachable { reason }, None)
+            })?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let size = bytes.len() + data.len();
+            if size > BODY_LIMIT {
+                return Err(Again::Final(Fault::TooLarge));
+            }
+            if size > SHARED_LIMIT && alone.is_none() {
+                alone = Some(self.large.acquire().await);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
     }
 
     /// The kind, as the server serves it; none when it does not know it.
@@ -420,10 +447,10 @@ impl Api {
         selector: &Selector,
         mut take: impl FnMut(Value) + Send,
     ) -> Result<String, Fault> {
-        let mut next = String::new();
+        let (mut next, mut size) = (String::new(), PAGE);
         loop {
             let path = format!(
-                "{}?{}&limit={PAGE}{}",
+                "{}?{}&limit={size}{}",
                 kind.path(namespace, None),
                 selector.query(),
                 if next.is_empty() {
@@ -432,7 +459,13 @@ impl Api {
                     format!("&continue={}", encode(&next))
                 }
             );
-            let mut page = self.call(Method::GET, &path, None).await?;
+            let mut page = match self.call(Method::GET, &path, None).await {
+                Err(Fault::TooLarge) if size > 1 => {
+                    size = (size / 10).max(1);
+                    continue;
+                }
+                other => other?,
+            };
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
                 for mut item in items {
                     item["apiVersion"] = kind.api_version.clone().into();
@@ -612,11 +645,11 @@ impl Api {
             .map_err(|error| fault(&error))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
-            let bytes = body
-                .collect()
-                .await
-                .map(http_body_util::Collected::to_bytes)
-                .unwrap_or_default();
+            let limited = http_body_util::Limited::new(body, ERROR_LIMIT).collect();
+            let bytes = tokio::time::timeout(ANSWER, limited).await;
+            let bytes = bytes.ok().and_then(Result::ok);
+            let bytes = bytes.map(http_body_util::Collected::to_bytes);
+            let bytes = bytes.unwrap_or_default();
             return Err(Fault::Refused(Box::new(status(head.status, &bytes))));
         }
         let stream = body.into_data_stream().map_err(std::io::Error::other);
