@@ -10,6 +10,7 @@ use crate::desired;
 use crate::driver::aws::Aws;
 use crate::driver::aws::login::{self, EcrLogin};
 use crate::driver::aws::provider::AwsProvider;
+use crate::driver::aws::recipient::Recipient;
 use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
@@ -117,7 +118,16 @@ impl Amazon {
             Arc::clone(&self.cluster),
             name,
             instead,
+            recipient(cluster.endpoint_gets_credentials),
         ))))
+    }
+}
+
+const fn recipient(anybody: bool) -> Recipient {
+    if anybody {
+        Recipient::Anybody
+    } else {
+        Recipient::Amazon
     }
 }
 

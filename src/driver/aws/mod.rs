@@ -2,13 +2,14 @@
 //!
 //! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity, the machine's own
 //! role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and write resources as settings;
-//! [`provider`] puts them behind the port; [`login`] and [`token`] log in to the registry and to the cluster. Start with
-//! [`provider`].
+//! [`provider`] puts them behind the port; [`login`] and [`token`] log in to the registry and to the cluster, and
+//! [`recipient`] says who may be given that. Start with [`provider`].
 
 pub mod eks;
 pub mod login;
 pub mod provider;
 mod pull_through;
+pub mod recipient;
 mod replication;
 mod repository;
 pub mod token;
@@ -57,6 +58,13 @@ impl Aws {
             loader.load().await
         };
         self.config.get_or_init(load).await
+    }
+
+    /// Whether whoever runs this has something stand in for Amazon, by the variables that every AWS tool knows: what
+    /// that gives is not Amazon's.
+    async fn stands_in(&self, service: &str) -> bool {
+        let own = std::env::var(format!("AWS_ENDPOINT_URL_{service}"));
+        own.is_ok_and(|url| !url.is_empty()) || self.config().await.endpoint_url().is_some()
     }
 
     async fn ecr(&self) -> aws_sdk_ecr::Client {

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::driver::aws::recipient::{Recipient, is_cluster};
 use crate::driver::aws::{Aws, code, domain, explained, without_credentials};
 use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
 use crate::model::chain;
@@ -30,17 +31,24 @@ pub struct EksLogin {
     cluster: String,
     /// Address and certificate of the configuration's own, instead of Amazon's.
     instead: Option<ClusterPlace>,
+    recipient: Recipient,
     token: Mutex<Option<(String, Instant)>>,
 }
 
 impl EksLogin {
     /// For the cluster of this name.
     #[must_use]
-    pub fn new(aws: Arc<Aws>, cluster: String, instead: Option<ClusterPlace>) -> Self {
+    pub fn new(
+        aws: Arc<Aws>,
+        cluster: String,
+        instead: Option<ClusterPlace>,
+        recipient: Recipient,
+    ) -> Self {
         Self {
             aws,
             cluster,
             instead,
+            recipient,
             token: Mutex::new(None),
         }
     }
@@ -52,6 +60,22 @@ impl EksLogin {
             reason: reason.into(),
             help: help.into(),
         }
+    }
+
+    /// A token says who one is to the cluster of this name, wherever that is shown.
+    async fn may_have_it(&self) -> Result<(), EngineError> {
+        let Some(instead) = &self.instead else {
+            return Ok(());
+        };
+        let is_trusted = self.recipient == Recipient::Anybody || is_cluster(&instead.url);
+        if is_trusted || self.aws.stands_in("EKS").await {
+            return Ok(());
+        }
+        let url = &instead.url;
+        Err(self.unreachable(
+            format!("{url} is no cluster of Amazon's, and the login to it would be sent there"),
+            "write `cluster: {endpoint_gets_credentials: true}` if this address is yours and leads to the cluster",
+        ))
     }
 
     async fn sign(&self) -> Result<String, EngineError> {
@@ -124,6 +148,7 @@ fn sts(region: &str) -> String {
 #[async_trait]
 impl ClusterLogin for EksLogin {
     async fn place(&self) -> Result<Option<ClusterPlace>, EngineError> {
+        self.may_have_it().await?;
         let answer = self
             .aws
             .eks()
