@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use crate::model::approval::Approval;
 use crate::model::outcome::Ending;
-use crate::model::plan::{Plan, StepId};
+use crate::model::plan::{Action, Plan, StepId};
 use crate::model::release::Actor;
-use crate::model::{ContentHash, Digest, ReleaseNumber};
+use crate::model::{Address, ContentHash, Digest, ReleaseNumber, ServiceName};
 
 /// One line of a journal. The intent is written and synced before the effect, the result after it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -112,6 +112,36 @@ impl Journal {
         self.entries.iter().any(
             |entry| matches!(&entry.what, What::Done { step, back: Direction::Forward, .. } if *step == id),
         )
+    }
+
+    /// The images of a service that this run has made from these inputs, or knew to be made from them.
+    pub fn made_from<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        inputs: &'a ContentHash,
+    ) -> impl Iterator<Item = &'a Digest> {
+        let plan = self.plan();
+        let known = plan.and_then(|plan| plan.target.as_ref()?.made_from(service, inputs));
+        let steps = plan.into_iter().flat_map(|plan| &plan.steps);
+        let built = steps.filter(move |step| {
+            step.address == Address::Image(service.clone())
+                && matches!(&step.action, Action::Build { inputs: own, .. } if own == inputs)
+        });
+        known
+            .into_iter()
+            .chain(built.filter_map(|step| self.made_by(step.id)))
+    }
+
+    /// The image that a build step has made.
+    fn made_by(&self, id: StepId) -> Option<&Digest> {
+        self.entries.iter().find_map(|entry| match &entry.what {
+            What::Done {
+                step,
+                back: Direction::Forward,
+                digest,
+            } if *step == id => digest.as_ref(),
+            _ => None,
+        })
     }
 
     /// Whether this step was begun: its effect may or may not have happened.

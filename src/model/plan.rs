@@ -12,7 +12,7 @@ use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
 use crate::model::{
-    Address, ContentHash, EnvironmentName, Fingerprint, Manifest, Period, ProjectName,
+    Address, ContentHash, Digest, EnvironmentName, Fingerprint, Manifest, Period, ProjectName,
     ReleaseNumber, ServiceName, Slot,
 };
 
@@ -134,6 +134,18 @@ pub struct Target {
     pub source: Source,
     /// What it runs.
     pub workloads: BTreeMap<ServiceName, Workload>,
+    /// From which build inputs each image is made, where a run of this project makes it or has made it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<ServiceName, ContentHash>,
+}
+
+impl Target {
+    /// The image of a service, when it is known and was made from these inputs.
+    #[must_use]
+    pub fn made_from(&self, service: &ServiceName, inputs: &ContentHash) -> Option<&Digest> {
+        let is_it = self.inputs.get(service) == Some(inputs);
+        self.workloads.get(service).filter(|_| is_it)?.image.value()
+    }
 }
 
 /// A step's place in its plan, counted from 1.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::model::outcome::ProbeReport;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
-use crate::model::{ContentHash, EnvironmentName, ServiceName, Slot};
+use crate::model::{ContentHash, Digest, EnvironmentName, ServiceName, Slot};
 
 /// A release's number: counts up from 1 in its environment and is never used twice for different content.
 #[derive(
@@ -92,6 +92,10 @@ pub struct Release {
     pub config: ContentHash,
     /// What runs, per service: every image known.
     pub workloads: BTreeMap<ServiceName, Workload>,
+    /// From which build inputs each image was made, where a run of this project has made it. This is what an image is
+    /// found again by: whoever can push to the registry cannot write here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<ServiceName, ContentHash>,
     /// The environment and release that it was carried on from, by `promote A --to B`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried_from: Option<Carried>,
@@ -109,6 +113,15 @@ pub struct Release {
     /// What the prober measured at its last switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,
+}
+
+impl Release {
+    /// The image of a service, when it was made from these inputs.
+    #[must_use]
+    pub fn made_from(&self, service: &ServiceName, inputs: &ContentHash) -> Option<&Digest> {
+        let is_it = self.inputs.get(service) == Some(inputs);
+        self.workloads.get(service).filter(|_| is_it)?.image.value()
+    }
 }
 
 /// Where a carried-on release came from.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::lease::Process;
 use crate::model::release::{Actor, Release, Status};
-use crate::model::{Digest, EnvironmentName, ProjectName, ReleaseNumber};
+use crate::model::{ContentHash, Digest, EnvironmentName, ProjectName, ReleaseNumber, ServiceName};
 
 /// The version of the state document.
 pub const FORMAT: u32 = 1;
@@ -64,6 +64,16 @@ impl State {
             .iter()
             .filter(|release| release.number != number && release.status == Status::Superseded)
             .max_by_key(|release| release.live_since)
+    }
+
+    /// The images of a service that were made from these inputs, the newest first.
+    pub fn made_from<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        inputs: &'a ContentHash,
+    ) -> impl Iterator<Item = &'a Digest> {
+        let releases = self.releases.iter().rev();
+        releases.filter_map(|release| release.made_from(service, inputs))
     }
 
     /// Every image that the newest `keep` releases use.

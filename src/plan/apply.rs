@@ -341,12 +341,16 @@ impl Apply<'_> {
     fn target(&self, slot: Slot, release: ReleaseNumber) -> Target {
         let new = self.state.release(release).is_none();
         let source = self.desired.source.clone();
+        let images = self.observed.images.iter();
         Target {
             slot,
             release,
             new,
             source,
             workloads: self.workloads.clone(),
+            inputs: images
+                .map(|(name, image)| (name.clone(), image.inputs.hash.clone()))
+                .collect(),
         }
     }
 

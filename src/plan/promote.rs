@@ -140,6 +140,9 @@ pub(super) fn target(slot: Slot, there: &SlotFacts, state: &State) -> Target {
         new: recorded.is_none(),
         source,
         workloads,
+        inputs: recorded
+            .map(|release| release.inputs.clone())
+            .unwrap_or_default(),
     }
 }
 

@@ -56,6 +56,7 @@ pub fn rollback(
         new: false,
         source: release.source.clone(),
         workloads: release.workloads.clone(),
+        inputs: release.inputs.clone(),
     };
     Ok(draft.finish(&subject, intent, Some(target)))
 }
