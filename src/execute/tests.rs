@@ -280,12 +280,8 @@ impl Registry for World {
         "here".to_owned()
     }
 
-    async fn find(
-        &self,
-        _: &ServiceName,
-        _: &ContentHash,
-    ) -> Result<Option<Digest>, RegistryError> {
-        Ok(None)
+    async fn has(&self, _: &ServiceName, _: &Digest) -> Result<bool, RegistryError> {
+        Ok(false)
     }
 
     async fn push(

@@ -1,5 +1,7 @@
 //! From what is desired to what was found, through the ports, in parallel. Uses `port` and `model`.
 
+mod built;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,6 +11,7 @@ use crate::model::build::BuildSpec;
 use crate::model::desired::Desired;
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::{ServiceName, workload::Known};
+use crate::observe::built::Built;
 use crate::port::Ports;
 use crate::port::builder::BuildError;
 use crate::port::engine::{EngineError, Scope};
@@ -47,15 +50,17 @@ pub async fn observe(
         project: desired.project.clone(),
         environment: desired.environment.clone(),
     };
+    let built = Built::new(ports, &desired.project, &desired.environment);
     let there = async { Ok(ports.engine.survey(&scope, &desired.objects).await?) };
     let unknown = desired
         .services
         .iter()
         .filter(|(_, service)| matches!(service.workload.image, Known::After(_)));
+    let built = &built;
     let images = unknown.map(|(name, service)| async move {
         Ok::<_, ObserveError>((
             name.clone(),
-            image(name, &service.build, ports, root).await?,
+            image(name, &service.build, (ports, built), root).await?,
         ))
     });
     let resources = async { Ok(ports.provider.look(&scope, &desired.resources).await?) };
@@ -73,7 +78,7 @@ pub async fn observe(
 async fn image(
     service: &ServiceName,
     spec: &BuildSpec,
-    ports: &Ports,
+    (ports, built): (&Ports, &Built<'_>),
     root: &Path,
 ) -> Result<ImageFacts, ObserveError> {
     let failed = |source| ObserveError::Inputs {
@@ -87,7 +92,7 @@ async fn image(
         .inputs(root, spec, &bases)
         .await
         .map_err(failed)?;
-    let found = ports.registry.find(service, &inputs.hash).await?;
+    let found = built.find(service, &inputs.hash).await?;
     Ok(ImageFacts {
         inputs,
         found,

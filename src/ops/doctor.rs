@@ -3,9 +3,8 @@
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Lack};
 use crate::config::types::{ClusterKind, Environment, Runtime};
-use crate::model::ContentHash;
-use crate::model::Manifest;
 use crate::model::desired::Desired;
+use crate::model::{Digest, Manifest};
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{EngineError, Examined};
@@ -41,11 +40,7 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
             "the registry {} answers for {service}",
             ports.registry.place()
         );
-        match ports
-            .registry
-            .find(service, &ContentHash::of(b"doctor"))
-            .await
-        {
+        match ports.registry.has(service, &Digest::of(b"doctor")).await {
             Ok(_) => well(what),
             Err(error) => ill(what, &error, "look at `registry:` and at the credentials"),
         }

@@ -22,7 +22,7 @@ use crate::driver::cluster::kubernetes::{
 use crate::driver::host::HostEngine;
 use crate::driver::redacted::{RedactedStore, RememberedSecrets};
 use crate::driver::registry::layout::Layout;
-use crate::driver::registry::oci::remote::{DockerLogin, Login, Remote, Trust};
+use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
 use crate::driver::registry::oci::{Oci, Place};
 use crate::driver::secret::Secrets;
 use crate::files;
@@ -184,8 +184,15 @@ fn registry(
     amazon: &Amazon,
 ) -> Result<Arc<dyn Registry>, Error> {
     let registry = &environment.registry;
+    let auth_hosts = registry.auth_hosts.clone();
     if registry.kind == RegistryKind::Layout {
-        return Ok(Arc::new(Layout::new(root.join(registry.path()))));
+        let trust = Trust {
+            auth_hosts,
+            ..Trust::default()
+        };
+        let bases = Remote::new(Arc::new(WrittenLogin), trust);
+        let folder = root.join(registry.path());
+        return Ok(Arc::new(Layout::beside(folder, Arc::new(bases))));
     }
     let mut repositories = BTreeMap::new();
     for service in environment.services.keys() {
@@ -201,13 +208,15 @@ fn registry(
         endpoint: endpoint.clone(),
         ca: registry.ca.as_ref().map(|ca| root.join(ca)),
         plain_http: registry.plain_http,
+        auth_hosts,
     };
     let login: Arc<dyn Login> = match registry.kind {
         RegistryKind::Ecr => Arc::new(EcrLogin::new(
             Arc::clone(&amazon.registry),
             endpoint.clone(),
+            recipient(registry.endpoint_gets_credentials),
         )),
-        _ => Arc::new(DockerLogin),
+        _ => Arc::new(WrittenLogin),
     };
     let moves_tags = registry.immutable_tags != Some(true);
     let newest = registry

@@ -242,12 +242,9 @@ pub trait Registry: Send + Sync {
     /// Where it is, for people.
     fn place(&self) -> String;
 
-    /// The image that a build with these inputs made, when there is one and all of its blobs are there.
-    async fn find(
-        &self,
-        service: &ServiceName,
-        inputs: &ContentHash,
-    ) -> Result<Option<Digest>, RegistryError>;
+    /// Whether an image is there, as far as that is quickly seen. By its digest alone: what a tag names is what somebody
+    /// has pushed who may push, and nothing that a build has made.
+    async fn has(&self, service: &ServiceName, image: &Digest) -> Result<bool, RegistryError>;
 
     /// Stores an image and labels it with `tags`; an index after all of its images. Blobs that are there are not written
     /// again. Returns when a reader would find all of it; a push that dies on the way leaves nothing that a reader could
@@ -370,7 +367,8 @@ pub trait Registry: Send + Sync {
     }
 }
 
-/// The tag under which an image is found by its build inputs.
+/// The tag that says of an image from which inputs it was built: for people, and for what collects images that nobody
+/// needs. Nothing is ever started because of it.
 #[must_use]
 pub fn inputs_tag(inputs: &ContentHash) -> String {
     format!("src-{}", inputs.hex())

@@ -164,15 +164,8 @@ async fn pack_makes_an_image_for_each_platform_and_both_registries_keep_the_inde
             .await
             .expect("pushed");
         assert_eq!(digest, built.digest(), "{place}");
-        let found = registry
-            .find(&web(), &request.expects)
-            .await
-            .expect("an answer");
-        assert_eq!(
-            found,
-            Some(digest.clone()),
-            "{place}: it need not be built again"
-        );
+        let found = registry.has(&web(), &digest).await.expect("an answer");
+        assert!(found, "{place}: it need not be built again");
         registry.verify(&web(), &digest).await.expect("whole");
         registry
             .tag(&web(), &digest, &["other".to_owned()])
@@ -292,13 +285,7 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
         layout.verify(&web(), &digest).await,
         Err(RegistryError::Missing { .. })
     ));
-    assert_eq!(
-        layout
-            .find(&web(), &request.expects)
-            .await
-            .expect("an answer"),
-        None
-    );
+    assert!(!layout.has(&web(), &digest).await.expect("an answer"));
     fs::write(&layer, bytes).expect("written");
     let gone = layout
         .collect(&BTreeSet::new(), Collect::TakeAway)
@@ -484,13 +471,7 @@ async fn a_dockerfile_makes_an_image_for_each_platform() {
             .await
             .expect("pushed");
         layout.verify(&web(), &digest).await.expect("whole");
-        assert_eq!(
-            layout
-                .find(&web(), &request.expects)
-                .await
-                .expect("an answer"),
-            Some(digest)
-        );
+        assert!(layout.has(&web(), &digest).await.expect("an answer"));
     }
 }
 

@@ -25,7 +25,6 @@ use bollard::query_parameters::{
     LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions, StartContainerOptions,
     TagImageOptionsBuilder, WaitContainerOptions,
 };
-use docker_credential::DockerCredential;
 use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OnceCell;
@@ -37,6 +36,7 @@ use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime, process};
 use crate::agent::trouble::Trouble;
+use crate::files::login::{self, Credentials, Places};
 use crate::files::process::started;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
@@ -213,7 +213,7 @@ impl DockerRuntime {
 
     async fn pull(&self, repository: &str, image: &Digest) -> io::Result<()> {
         let reference = format!("{repository}@{image}");
-        let credentials = credentials(repository).await?;
+        let credentials = credentials(repository).await;
         let options = CreateImageOptionsBuilder::default()
             .from_image(&reference)
             .build();
@@ -252,21 +252,23 @@ impl DockerRuntime {
 }
 
 /// What `docker login` wrote for a repository's registry.
-async fn credentials(repository: &str) -> io::Result<Option<DockerCredentials>> {
-    let registry = repository.split('/').next().unwrap_or_default().to_owned();
-    let found =
-        tokio::task::spawn_blocking(move || docker_credential::get_credential(&registry)).await;
-    Ok(match found.map_err(io::Error::other)? {
-        Ok(DockerCredential::UsernamePassword(username, password)) => Some(DockerCredentials {
-            username: Some(username),
+async fn credentials(repository: &str) -> Option<DockerCredentials> {
+    let registry = repository.split('/').next().unwrap_or_default();
+    let found = login::find(&Places::of_environment(), registry).await;
+    found.credentials.map(|credentials| match credentials {
+        Credentials::Password { user, password } => DockerCredentials {
+            username: Some(user),
             password: Some(password),
             ..Default::default()
-        }),
-        Ok(DockerCredential::IdentityToken(token)) => Some(DockerCredentials {
+        },
+        Credentials::Identity(token) => DockerCredentials {
             identitytoken: Some(token),
             ..Default::default()
-        }),
-        Err(_) => None,
+        },
+        Credentials::Token(token) => DockerCredentials {
+            registrytoken: Some(token),
+            ..Default::default()
+        },
     })
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use oci_client::secrets::RegistryAuth;
 
+use crate::driver::aws::recipient::{Recipient, is_registry};
 use crate::driver::aws::{Aws, domain, explained};
-use crate::driver::registry::oci::remote::{DockerLogin, Login};
+use crate::driver::registry::oci::remote::{LoggedIn, Login, WrittenLogin};
+use crate::files::login::Credentials;
 use crate::port::registry::RegistryError;
 
 /// How long before its end a token is renewed.
@@ -28,67 +29,83 @@ pub fn address(region: &str, account: &str) -> String {
 pub struct EcrLogin {
     aws: Arc<Aws>,
     endpoint: String,
+    recipient: Recipient,
 }
 
 impl EcrLogin {
     /// For the registry at this endpoint.
     #[must_use]
-    pub const fn new(aws: Arc<Aws>, endpoint: String) -> Self {
-        Self { aws, endpoint }
+    pub const fn new(aws: Arc<Aws>, endpoint: String, recipient: Recipient) -> Self {
+        Self {
+            aws,
+            endpoint,
+            recipient,
+        }
+    }
+
+    fn failed(&self, reason: impl Into<String>, help: impl Into<String>) -> RegistryError {
+        RegistryError::Remote {
+            what: format!("logging in to {}", self.endpoint),
+            reason: reason.into(),
+            help: help.into(),
+        }
+    }
+
+    /// Amazon's password opens every repository of the account: it is not even asked for when it would go elsewhere.
+    async fn may_have_it(&self) -> Result<(), RegistryError> {
+        let is_trusted = self.recipient == Recipient::Anybody || is_registry(&self.endpoint);
+        if is_trusted || self.aws.stands_in("ECR").await {
+            return Ok(());
+        }
+        Err(self.failed(
+            "it is no registry of Amazon's, and Amazon's password would be sent there",
+            "write `registry: {endpoint_gets_credentials: true}` if this address is yours and leads to Amazon; `kind: oci` \
+             is for any other registry",
+        ))
     }
 }
 
 #[async_trait]
 impl Login for EcrLogin {
-    async fn credentials(
-        &self,
-        registry: &str,
-    ) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
+    async fn log_in(&self, registry: &str) -> Result<LoggedIn, RegistryError> {
         if registry != self.endpoint {
-            return DockerLogin.credentials(registry).await;
+            return WrittenLogin.log_in(registry).await;
         }
-        let failed = |reason: String, help: String| RegistryError::Remote {
-            what: format!("logging in to {registry}"),
-            reason,
-            help,
-        };
-        let answer = self
-            .aws
-            .ecr()
-            .await
-            .get_authorization_token()
-            .send()
-            .await
-            .map_err(|error| {
-                let (reason, help) = explained("ecr:GetAuthorizationToken", &error);
-                failed(reason, help)
-            })?;
+        self.may_have_it().await?;
+        let asked = self.aws.ecr().await.get_authorization_token().send().await;
+        let answer = asked.map_err(|error| {
+            let (reason, help) = explained("ecr:GetAuthorizationToken", &error);
+            self.failed(reason, help)
+        })?;
+
         let data = answer.authorization_data().first();
-        let token = data
-            .and_then(|data| data.authorization_token())
-            .unwrap_or_default();
-        let text = STANDARD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok());
-        let (user, password) = text
-            .as_ref()
-            .and_then(|text| text.split_once(':'))
-            .ok_or_else(|| {
-                failed(
-                    "the token has another form than Amazon's".to_owned(),
-                    "look at AWS_ENDPOINT_URL".to_owned(),
-                )
-            })?;
-        let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
+        let token = data.and_then(|data| data.authorization_token());
+        let credentials = decode(token.unwrap_or_default());
+        let odd = || {
+            self.failed(
+                "the token has another form than Amazon's",
+                "look at AWS_ENDPOINT_URL",
+            )
+        };
         let ends = data
             .and_then(|data| data.expires_at())
             .and_then(|at| SystemTime::try_from(*at).ok());
-        Ok((
-            auth,
-            Some(Instant::now() + lifetime(ends, SystemTime::now())),
-        ))
+        Ok(LoggedIn {
+            credentials: Some(credentials.ok_or_else(odd)?),
+            problem: None,
+            until: Some(Instant::now() + lifetime(ends, SystemTime::now())),
+        })
     }
+}
+
+/// `USER:PASSWORD` in base64.
+fn decode(token: &str) -> Option<Credentials> {
+    let text = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Credentials::Password {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
 }
 
 /// How long a token may be used.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use parse_dockerfile::{Flag, Instruction, UnescapedString};
 
 use crate::port::builder::BuildError;

@@ -19,11 +19,11 @@ use serde_json::Value;
 
 use crate::driver::registry::oci::remote::Remote;
 use crate::model::garbage::{Collect, Collected};
-use crate::model::{ContentHash, Digest, Platform, ServiceName, platform};
+use crate::model::{Digest, Platform, ServiceName, platform};
 use crate::port::Progress;
 use crate::port::engine::Pull;
 use crate::port::registry::{
-    BaseImage, BaseImages, Blob, Built, BuiltImage, Registry, RegistryError, asked, inputs_tag,
+    BaseImage, BaseImages, Blob, Built, BuiltImage, Registry, RegistryError, asked,
 };
 
 /// The largest document that is read: an index, a manifest, a configuration.
@@ -208,23 +208,16 @@ impl Registry for Layout {
         self.folder.display().to_string()
     }
 
-    async fn find(
-        &self,
-        service: &ServiceName,
-        inputs: &ContentHash,
-    ) -> Result<Option<Digest>, RegistryError> {
-        let name = tag(service, &inputs_tag(inputs));
+    /// Whether all of it is there: a blob that is missing means that it is built again, and the push puts it right.
+    async fn has(&self, _: &ServiceName, image: &Digest) -> Result<bool, RegistryError> {
+        let image = image.clone();
         self.blocking(move |folder| {
-            let Some(digest) = index::read(folder)?.find(&name) else {
-                return Ok(None);
-            };
             let whole = || -> Result<bool, RegistryError> {
-                Ok(all_blobs(folder, &digest)?
+                Ok(all_blobs(folder, &image)?
                     .iter()
                     .all(|blob| blobs::is_there(folder, blob)))
             };
-            // A blob that is missing or corrupt means: build again. The push puts it right.
-            Ok(whole().unwrap_or(false).then_some(digest))
+            Ok(whole().unwrap_or(false))
         })
         .await
     }
@@ -315,7 +308,7 @@ impl Registry for Layout {
             return Ok(Some(base));
         }
         // A name with a slash in it is a whole one, of another registry.
-        match reference.parse::<oci_client::Reference>() {
+        match reference.parse::<oci_spec::distribution::Reference>() {
             Ok(image) if reference.contains('/') => self.remote.base(&image, platforms).await,
             _ => Ok(None),
         }

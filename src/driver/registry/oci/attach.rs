@@ -1,10 +1,13 @@
 //! Documents attached to an image: artifacts whose subject it is (distribution-spec, "Listing Referrers"). A registry that
 //! does not list them itself has them listed under the tag that the specification gives for that.
 
-use oci_client::{Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
 use serde_json::{Value, json};
 
-use crate::driver::registry::oci::remote::{Connection, MANIFEST, absent, retry};
+use crate::driver::registry::oci::auth::Access;
+use crate::driver::registry::oci::document::parse;
+use crate::driver::registry::oci::fault::absent;
+use crate::driver::registry::oci::remote::{Connection, MANIFEST};
 use crate::driver::registry::oci::{Oci, has, list_tag, referrers};
 use crate::model::{Digest, ServiceName};
 use crate::port::registry::{INDEX, RegistryError};
@@ -20,9 +23,9 @@ pub(super) async fn attach(
 ) -> Result<(), RegistryError> {
     let image = oci.image(service, subject);
     let manifest = oci.remote.must(&image).await?;
-    let media_type: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+    let media_type = parse(&manifest).unwrap_or_default();
     let media_type = media_type["mediaType"].as_str().unwrap_or(MANIFEST);
-    let open = oci.remote.open(&image, RegistryOperation::Push).await?;
+    let open = oci.remote.open(&image, Access::Push).await?;
     let blob = |bytes: &[u8], media_type: &str| json!({"mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len()});
     for bytes in [document, b"{}"] {
         send(&open, &image, bytes).await?;
@@ -37,9 +40,9 @@ pub(super) async fn attach(
     });
     let artifact = artifact.to_string().into_bytes();
     let digest = Digest::of(&artifact);
-    oci.put(&open, &oci.image(service, &digest), &artifact, MANIFEST)
+    oci.put(&oci.image(service, &digest), &artifact, MANIFEST)
         .await?;
-    list(oci, &open, service, subject, &artifact, kind).await
+    list(oci, service, subject, &artifact, kind).await
 }
 
 async fn send(open: &Connection, image: &Reference, bytes: &[u8]) -> Result<(), RegistryError> {
@@ -47,20 +50,14 @@ async fn send(open: &Connection, image: &Reference, bytes: &[u8]) -> Result<(), 
     if has(open, image, &digest).await? {
         return Ok(());
     }
-    let digest = digest.to_string();
-    let push = || open.client.push_blob(image, bytes.to_vec(), &digest);
-    retry(
-        || format!("pushing {digest} to {}", image.repository()),
-        push,
-    )
-    .await
-    .map(drop)
+    let what = || format!("pushing {digest} to {}", image.repository());
+    open.again(what, || open.wire.push(image, bytes.to_vec()))
+        .await
 }
 
 /// Lists the artifact by tag, where the registry does not list it itself.
 async fn list(
     oci: &Oci,
-    open: &Connection,
     service: &ServiceName,
     subject: &Digest,
     artifact: &[u8],
@@ -68,21 +65,18 @@ async fn list(
 ) -> Result<(), RegistryError> {
     let image = oci.image(service, subject);
     let digest = Digest::of(artifact);
-    let listed = referrers(open, &image).await?;
-    if listed
-        .iter()
-        .any(|entry| entry.digest == digest.to_string())
-    {
+    let listed = referrers(&oci.remote, &image).await?;
+    if listed.iter().any(|entry| entry.digest == digest) {
         return Ok(());
     }
     let tag = oci.tagged(service, &list_tag(subject));
     let there = absent(oci.remote.manifest(&tag).await)?.flatten();
     let there: Value = there
-        .and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok())
+        .and_then(|(bytes, _)| parse(&bytes).ok())
         .unwrap_or_default();
     let mut entries = there["manifests"].as_array().cloned().unwrap_or_default();
     entries
         .push(json!({"mediaType": MANIFEST, "digest": digest, "size": artifact.len(), "artifactType": kind}));
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).to_string();
-    oci.put(open, &tag, index.as_bytes(), INDEX).await
+    oci.put(&tag, index.as_bytes(), INDEX).await
 }

@@ -1,19 +1,23 @@
 //! Finding what nobody needs in the services' repositories, and taking it away, with what was attached to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header::LINK;
 use jiff::Timestamp;
-use oci_client::errors::OciDistributionError;
-use oci_client::{Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
 use reqwest::{Method, StatusCode, Url};
-use serde_json::Value;
 
-use crate::driver::registry::oci::Oci;
+use crate::driver::registry::oci::auth::Access;
+use crate::driver::registry::oci::document::{parse, read};
+use crate::driver::registry::oci::fault::Fault;
 use crate::driver::registry::oci::garbage::{Named, is_name, unneeded};
-use crate::driver::registry::oci::remote::{Connection, malformed, retry};
-use crate::driver::registry::oci::wire::{Wire, limited, send, taken};
+use crate::driver::registry::oci::guard::place;
+use crate::driver::registry::oci::remote::{Connection, Remote};
+use crate::driver::registry::oci::wire::{Wire, bounded, send, taken};
+use crate::driver::registry::oci::{Oci, referrers};
 use crate::model::Digest;
 use crate::model::garbage::{Collect, Collected, Unneeded};
 use crate::port::registry::RegistryError;
@@ -24,12 +28,17 @@ const MOST: usize = 10_000;
 const AT_ONCE: usize = 8;
 /// The most that goes with one image.
 const MOST_PARTS: usize = 200;
+/// The most bytes that the manifests of one repository may have.
+const MOST_BYTES: usize = 128 << 20;
+/// What to do where there is too much.
+const RULE: &str = "give the repository a retention rule in the registry itself";
 /// The largest list of tags that is read.
 const LIST_LIMIT: usize = 8 << 20;
 
 /// One repository, and what it has.
 struct Repository {
-    open: Connection,
+    remote: Arc<Remote>,
+    access: Access,
     /// Any name in it.
     at: Reference,
     images: BTreeMap<Digest, Named>,
@@ -116,7 +125,7 @@ fn told(repositories: &[Repository]) -> Vec<Unneeded> {
                 digest: digest.clone(),
                 repository: Some(repository.at.repository().to_owned()),
                 tags: image.tags.iter().cloned().collect(),
-                created: image.created(),
+                created: image.created,
             })
         })
     });
@@ -131,14 +140,14 @@ async fn look(
     newest: usize,
     how: Collect,
 ) -> Result<Repository, RegistryError> {
-    let operation = if how == Collect::Report {
-        RegistryOperation::Pull
+    let access = if how == Collect::Report {
+        Access::Pull
     } else {
-        RegistryOperation::Push
+        Access::Push
     };
-    let open = oci.remote.open(&at, operation).await?;
     let mut repository = Repository {
-        open,
+        remote: Arc::clone(&oci.remote),
+        access,
         at,
         images: BTreeMap::new(),
         gone: BTreeSet::new(),
@@ -204,15 +213,16 @@ impl Repository {
     async fn tags(&self) -> Result<Vec<String>, RegistryError> {
         let (mut tags, mut next) = (Vec::new(), None);
         loop {
-            let ask = || page(&self.open.wire, &self.at, next.clone());
+            let open = self.open().await?;
+            let ask = || page(&open.wire, &self.at, next.clone());
             let what = || format!("listing the tags of {}", self.at.repository());
-            let (more, rest) = retry(what, ask).await?;
+            let (more, rest) = open.again(what, ask).await?;
             tags.extend(more);
             if tags.len() > MOST {
                 return Err(RegistryError::Remote {
                     what: what(),
                     reason: format!("it has more than {MOST}"),
-                    help: "give the repository a retention rule in the registry itself".to_owned(),
+                    help: RULE.to_owned(),
                 });
             }
             match rest {
@@ -227,22 +237,40 @@ impl Repository {
         &self,
         names: Vec<String>,
     ) -> Result<Vec<(String, Option<(Digest, Named)>)>, RegistryError> {
-        let read = futures_util::stream::iter(names).map(|name| async move {
-            let image = self.name(&name);
-            let ask = || self.open.wire.manifest(&image);
-            let Some(bytes) = retry(|| format!("reading {image}"), ask).await? else {
-                return Ok((name, None));
-            };
-            let manifest: Value = serde_json::from_slice(&bytes)
-                .map_err(|error| malformed(&image.to_string(), &error))?;
-            let found = Named {
-                tags: BTreeSet::new(),
-                manifest,
-                size: bytes.len() as u64,
-            };
-            Ok((name, Some((Digest::of(&bytes), found))))
+        let read = AtomicUsize::new(0);
+        let found = futures_util::stream::iter(names).map(async |name: String| {
+            let found = self.one(&name, &read).await?;
+            Ok((name, found))
         });
-        read.buffer_unordered(AT_ONCE).try_collect().await
+        found.buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// What a name stands for, as long as all that was read stays within its bound.
+    async fn one(
+        &self,
+        name: &str,
+        so_far: &AtomicUsize,
+    ) -> Result<Option<(Digest, Named)>, RegistryError> {
+        let (image, open) = (self.name(name), self.open().await?);
+        let what = || format!("reading {image}");
+        let Some(bytes) = open.again(what, || open.wire.manifest(&image)).await? else {
+            return Ok(None);
+        };
+        let size = bytes.len();
+        if so_far.fetch_add(size, Ordering::Relaxed) + size > MOST_BYTES {
+            return Err(RegistryError::Remote {
+                what: what(),
+                reason: format!("the manifests here have more than {} MiB", MOST_BYTES >> 20),
+                help: RULE.to_owned(),
+            });
+        }
+        let found = Named::of(&read(&image, &bytes)?, size as u64);
+        Ok(Some((Digest::of(&bytes), found)))
+    }
+
+    /// The registry, with a login that holds: all of it may take a while.
+    async fn open(&self) -> Result<Connection, RegistryError> {
+        self.remote.open(&self.at, self.access).await
     }
 
     /// What goes with an image: the documents attached to it and to them, the tags that list these, and the parts of an
@@ -268,8 +296,8 @@ impl Repository {
                 self.images
                     .get(&digest)
                     .into_iter()
-                    .flat_map(Named::inside)
-                    .map(|part| part.to_string()),
+                    .flat_map(|image| &image.inside)
+                    .map(ToString::to_string),
             );
             for (digest, part) in self
                 .read(found)
@@ -293,8 +321,11 @@ impl Repository {
 
     async fn referrers(&self, digest: &Digest) -> Result<Vec<String>, RegistryError> {
         let image = self.name(digest.as_str());
-        let listed = super::referrers(&self.open, &image).await?;
-        Ok(listed.into_iter().map(|entry| entry.digest).collect())
+        let listed = referrers(&self.remote, &image).await?;
+        Ok(listed
+            .into_iter()
+            .map(|entry| entry.digest.to_string())
+            .collect())
     }
 
     /// Takes an image away with what goes with it, in such an order that what is left after a kill is found again; gives
@@ -308,7 +339,7 @@ impl Repository {
             .images
             .get(image)
             .into_iter()
-            .flat_map(Named::inside)
+            .flat_map(|image| image.inside.clone())
             .collect();
         let (inside, attached): (Vec<_>, Vec<_>) =
             parts.keys().partition(|part| inside.contains(*part));
@@ -321,8 +352,9 @@ impl Repository {
             .chain(inside)
         {
             let name = self.name(digest.as_str());
-            let ask = || delete(&self.open.wire, &name);
-            let refused = retry(|| format!("taking {name} away"), ask).await?;
+            let open = self.open().await?;
+            let what = || format!("taking {name} away");
+            let refused = open.again(what, || delete(&open.wire, &name)).await?;
             if refused.is_some() {
                 return Ok(refused);
             }
@@ -336,9 +368,9 @@ async fn page(
     wire: &Wire,
     at: &Reference,
     next: Option<Url>,
-) -> Result<(Vec<String>, Option<Url>), OciDistributionError> {
+) -> Result<(Vec<String>, Option<Url>), Fault> {
     let request = match next {
-        Some(url) => wire.at(Method::GET, url).timeout(super::remote::SILENCE),
+        Some(url) => wire.at(Method::GET, url)?.timeout(super::remote::SILENCE),
         None => wire.about(Method::GET, at, "tags/list?n=1000")?,
     };
     let answer = send(request).await?;
@@ -353,13 +385,24 @@ async fn page(
     let next = next
         .and_then(following)
         .and_then(|link| answer.url().join(link).ok());
-    let list: Value = serde_json::from_slice(&limited(answer, LIST_LIMIT).await?)?;
+    let host = place(answer.url());
+    let list = parse(&bounded(answer, LIST_LIMIT).await?);
+    let list = list.map_err(|reason| Fault::Malformed { host, reason })?;
     let tags = list["tags"].as_array().into_iter().flatten();
     Ok((
-        tags.filter_map(|tag| tag.as_str().map(str::to_owned))
+        tags.filter_map(|tag| tag.as_str().filter(|tag| is_tag(tag)))
+            .map(str::to_owned)
             .collect(),
         next,
     ))
+}
+
+/// Whether a tag is one, and no way to somewhere else (distribution-spec, "Pulling manifests").
+fn is_tag(text: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.len() <= 128
+        && text.starts_with(is_letter)
+        && text.chars().all(|c| is_letter(c) || ".-".contains(c))
 }
 
 /// Where the next page is (RFC 8288).
@@ -369,7 +412,7 @@ fn following(link: &str) -> Option<&str> {
 }
 
 /// Takes a manifest away; gives the reason when the registry does not let anybody, or not this login.
-async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, OciDistributionError> {
+async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, Fault> {
     let name = image.digest().unwrap_or_default();
     let answer = send(wire.about(Method::DELETE, image, &format!("manifests/{name}"))?).await?;
     if answer.status() == StatusCode::NOT_FOUND {
@@ -378,19 +421,14 @@ async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, OciDis
     let registry = image.registry();
     match taken(answer).await {
         Ok(_) => Ok(None),
-        Err(
-            OciDistributionError::UnauthorizedError { .. }
-            | OciDistributionError::ServerError { code: 403, .. },
-        ) => Ok(Some(format!(
+        Err(Fault::Unauthorized { .. } | Fault::Refused { status: 403, .. }) => Ok(Some(format!(
             "{registry} does not let this login take images away"
         ))),
-        Err(OciDistributionError::ServerError { code, message, .. })
-            if [405, 501].contains(&code) || message.contains("UNSUPPORTED") =>
-        {
-            Ok(Some(format!(
-                "{registry} lets nobody take images away: a retention rule of its own can"
-            )))
-        }
+        Err(Fault::Refused {
+            status, message, ..
+        }) if [405, 501].contains(&status) || message.contains("UNSUPPORTED") => Ok(Some(format!(
+            "{registry} lets nobody take images away: a retention rule of its own can"
+        ))),
         Err(error) => Err(error),
     }
 }
@@ -398,6 +436,26 @@ async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, OciDis
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_leads_nowhere_else() {
+        for tag in ["latest", "_x", "v1.2-rc.1", &"a".repeat(128)] {
+            assert!(is_tag(tag), "{tag}");
+        }
+        for none in [
+            "",
+            "../x",
+            "a/b",
+            ".x",
+            "-x",
+            "a?b",
+            "a b",
+            "ä",
+            &"a".repeat(129),
+        ] {
+            assert!(!is_tag(none), "{none}");
+        }
+    }
 
     #[test]
     fn the_next_page_is_where_the_link_says() {

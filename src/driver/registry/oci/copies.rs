@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::driver::registry::layout::Layout;
-use crate::driver::registry::oci::Oci;
 use crate::driver::registry::oci::remote::MANIFEST;
+use crate::driver::registry::oci::{Oci, document};
 use crate::model::{Digest, ServiceName};
 use crate::port::Progress;
 use crate::port::registry::{Blob, Built, BuiltImage, Registry as _, RegistryError};
@@ -49,7 +49,7 @@ pub(super) async fn bring(
     let config = folder.path().join("config");
     let what = format!("writing {}", config.display());
     fs::write(&config, &own.config).map_err(|source| RegistryError::Io { what, source })?;
-    let said: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+    let said = document::read(&from, &manifest)?;
     let text = |value: &Value, otherwise: &str| value.as_str().unwrap_or(otherwise).to_owned();
     let copy = BuiltImage {
         media_type: text(&said["mediaType"], MANIFEST),

@@ -15,22 +15,45 @@ use crate::driver::registry::oci::list_tag;
 use crate::model::Digest;
 use crate::model::garbage::{BASE, CREATED, YOUNG};
 
-/// What a tag, or something that is needed, names.
+/// What a tag, or something that is needed, names: as much of its manifest as is asked for here.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Named {
     pub tags: BTreeSet<String>,
-    pub manifest: Value,
-    pub size: u64,
+    /// When it was made; none when nothing says so. Without a commit an image has the clock's first second.
+    pub created: Option<Timestamp>,
+    /// What it is an index of.
+    pub inside: Vec<Digest>,
+    /// What it is built on.
+    base: Option<Digest>,
+    /// Its configuration and its layers, with their sizes.
+    blobs: Vec<(Digest, u64)>,
+    /// How many bytes its manifest has.
+    size: u64,
 }
 
 impl Named {
-    /// When it was made; none when nothing says so. Without a commit an image has the clock's first second.
-    pub fn created(&self) -> Option<Timestamp> {
-        let created: Timestamp = self.manifest["annotations"][CREATED]
-            .as_str()?
-            .parse()
-            .ok()?;
-        (created.as_second() > 0).then_some(created)
+    /// By a manifest of so many bytes.
+    pub fn of(manifest: &Value, size: u64) -> Self {
+        let digest = |value: &Value| value.as_str()?.parse::<Digest>().ok();
+        let list = |name: &str| manifest[name].as_array().into_iter().flatten();
+        let annotation = |name: &str| &manifest["annotations"][name];
+        let created = annotation(CREATED).as_str();
+        let created = created.and_then(|created| created.parse::<Timestamp>().ok());
+        let blobs = list("layers").chain([&manifest["config"]]);
+        Self {
+            tags: BTreeSet::new(),
+            created: created.filter(|created| created.as_second() > 0),
+            inside: list("manifests")
+                .filter_map(|entry| digest(&entry["digest"]))
+                .collect(),
+            base: digest(annotation(BASE)),
+            blobs: blobs
+                .filter_map(|blob| {
+                    Some((digest(&blob["digest"])?, blob["size"].as_u64().unwrap_or(0)))
+                })
+                .collect(),
+            size,
+        }
     }
 
     /// Whether shipit made it and nobody has given it a name since.
@@ -38,18 +61,9 @@ impl Named {
         self.tags.iter().any(|tag| is_inputs(tag)) && self.tags.iter().all(|tag| !is_name(tag))
     }
 
-    /// What it is an index of.
-    pub fn inside(&self) -> impl Iterator<Item = Digest> {
-        let listed = self.manifest["manifests"].as_array().into_iter().flatten();
-        listed.filter_map(|entry| entry["digest"].as_str()?.parse().ok())
-    }
-
     /// What it is an index of, and what it is built on.
     pub fn refers_to(&self) -> impl Iterator<Item = Digest> {
-        let base = self.manifest["annotations"][BASE]
-            .as_str()
-            .and_then(|base| base.parse().ok());
-        self.inside().chain(base)
+        self.inside.iter().chain(&self.base).cloned()
     }
 
     /// Whether it only lists, or signs, what is attached to another (distribution-spec, "Referrers Tag Schema").
@@ -65,14 +79,8 @@ impl Named {
 
     /// Its blobs with their sizes, itself among them.
     pub fn blobs(&self, digest: &Digest) -> Vec<(Digest, u64)> {
-        let layers = self.manifest["layers"].as_array().into_iter().flatten();
-        let named = layers.chain([&self.manifest["config"]]).filter_map(|blob| {
-            Some((
-                blob["digest"].as_str()?.parse().ok()?,
-                blob["size"].as_u64().unwrap_or(0),
-            ))
-        });
-        named.chain([(digest.clone(), self.size)]).collect()
+        let own = [(digest.clone(), self.size)];
+        self.blobs.iter().cloned().chain(own).collect()
     }
 }
 
@@ -103,7 +111,7 @@ pub(super) fn unneeded(
 ) -> BTreeSet<Digest> {
     let own = images.iter().filter(|(_, image)| image.is_nobodys());
     let mut own: Vec<_> = own
-        .filter_map(|(digest, image)| Some((image.created()?, digest)))
+        .filter_map(|(digest, image)| Some((image.created?, digest)))
         .collect();
     own.sort_by_key(|(created, _)| Reverse(*created));
     // One from the future has no age, and is young.
@@ -148,8 +156,7 @@ mod tests {
             digest(name),
             Named {
                 tags: tags.into(),
-                manifest,
-                size: 10,
+                ..Named::of(&manifest, 10)
             },
         )
     }
@@ -204,14 +211,13 @@ mod tests {
     #[test]
     fn what_an_image_that_stays_is_made_of_stays_with_it() {
         let (top, mut image) = own("top", "2025-01-01T00:00:00Z");
-        image.manifest["annotations"][BASE] = json!(digest("middle"));
+        image.base = Some(digest("middle"));
         let (middle, mut between) = own("middle", "2024-01-01T00:00:00Z");
-        between.manifest["annotations"][BASE] = json!(digest("base"));
+        between.base = Some(digest("base"));
         let index = json!({"manifests": [{"digest": digest("part")}]});
         let index = Named {
             tags: ["all".to_owned()].into(),
-            manifest: index,
-            size: 1,
+            ..Named::of(&index, 1)
         };
         let images = BTreeMap::from([
             (top, image),

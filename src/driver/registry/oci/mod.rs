@@ -3,16 +3,23 @@
 //! A blob that is there is not sent again; a base image's layers are mounted from their repository where that is
 //! possible, and fetched from another registry where it is not. What breaks on the way goes on where it broke
 //! (`upload`). The manifest goes after its blobs and the tags after the manifest, so that a push that dies on the way
-//! leaves nothing that a reader could take for an image. [`remote`] speaks to registries, `credentials` reads what
-//! `docker login` wrote. Start with [`Oci`].
+//! leaves nothing that a reader could take for an image. [`remote`] speaks to registries; a registry is a stranger, and
+//! `auth` says who gets a login, `guard` where it may lead to, `document` and `wire` how much of it is read. Start with
+//! [`Oci`].
 
 mod attach;
+mod auth;
 mod collect;
 mod copies;
-mod credentials;
+mod document;
+mod fault;
+mod fetch;
 mod garbage;
+mod guard;
 pub mod remote;
 mod signature;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod wire;
 
@@ -22,20 +29,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use oci_client::manifest::ImageIndexEntry;
-use oci_client::{Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
 use serde_json::Value;
 
 use crate::driver::registry::layout::Layout;
-use crate::driver::registry::oci::remote::{
-    Connection, MANIFEST, Remote, absent, blob, blobs, malformed, retry,
-};
+use crate::driver::registry::oci::auth::Access;
+use crate::driver::registry::oci::document::{blob, blobs};
+use crate::driver::registry::oci::fault::absent;
+use crate::driver::registry::oci::remote::{Connection, MANIFEST, Remote};
 use crate::model::garbage::{Collect, Collected};
 use crate::model::signature::Found;
-use crate::model::{ContentHash, Digest, Platform, ServiceName};
+use crate::model::{Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
-use crate::port::registry::{BaseImages, Blob, Built, Registry, RegistryError, inputs_tag};
+use crate::port::registry::{BaseImages, Blob, Built, Registry, RegistryError};
 
 /// Where a registry's images are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,26 +121,26 @@ impl Oci {
     /// Sends a blob that is not there; gives how many bytes were sent.
     async fn send(
         &self,
-        open: &Connection,
         image: &Reference,
         blob: &Blob,
         folder: Option<&Path>,
         progress: Progress<'_>,
     ) -> Result<u64, RegistryError> {
+        let open = &self.remote.open(image, Access::Push).await?;
         if has(open, image, &blob.digest).await? {
             return Ok(0);
         }
-        let digest = blob.digest.to_string();
+        let digest = &blob.digest;
         let fetched;
         let file = if let Some(file) = &blob.file {
             file
         } else {
             let home = self
                 .remote
-                .home(&blob.digest)
+                .home(digest)
                 .filter(|home| home.registry() == image.registry());
             if let Some(home) = home
-                && open.client.mount_blob(image, &home, &digest).await.is_ok()
+                && open.wire.mount(image, &home, digest).await
             {
                 return Ok(0);
             }
@@ -143,7 +150,7 @@ impl Oci {
             };
             fetched = folder
                 .ok_or_else(missing)?
-                .join(format!("fetched-{}", blob.digest.hex()));
+                .join(format!("fetched-{}", digest.hex()));
             self.remote.fetch(blob, &fetched).await?;
             &fetched
         };
@@ -151,30 +158,29 @@ impl Oci {
         Ok(blob.size)
     }
 
+    /// Puts a manifest there. What was sent before may have taken longer than a login holds.
     async fn put(
         &self,
-        open: &Connection,
         image: &Reference,
         manifest: &[u8],
         media_type: &str,
     ) -> Result<(), RegistryError> {
-        retry(
-            || format!("pushing {image}"),
-            || open.wire.put(image, manifest, media_type),
-        )
-        .await
+        let open = self.remote.open(image, Access::Push).await?;
+        let what = || format!("pushing {image}");
+        let ask = || open.wire.put(image, manifest, media_type);
+        open.again(what, ask).await
     }
 
     /// A manifest or an index that must be there.
     async fn there(&self, image: &Reference) -> Result<Value, RegistryError> {
-        remote::read(image, &self.remote.must(image).await?)
+        document::read(image, &self.remote.must(image).await?)
     }
 
     /// Whether every blob of an image is there.
     async fn whole(&self, image: &Reference, manifest: &Value) -> Result<(), RegistryError> {
         let mut named = blobs(manifest)?;
         named.push(blob(&manifest["config"])?);
-        let open = self.remote.open(image, RegistryOperation::Pull).await?;
+        let open = self.remote.open(image, Access::Pull).await?;
         let there = try_join_all(named.iter().map(|blob| has(&open, image, &blob.digest))).await?;
         let missing = |blob: &Blob| RegistryError::Missing {
             what: format!("{} of {image}", blob.digest),
@@ -188,7 +194,6 @@ impl Oci {
     /// that names another is told and left.
     async fn label(
         &self,
-        open: &Connection,
         service: &ServiceName,
         (manifest, media_type): (&[u8], &str),
         tags: &[String],
@@ -198,10 +203,11 @@ impl Oci {
         let pushes = tags.iter().map(|tag| {
             let (image, digest) = (self.tagged(service, tag), &digest);
             async move {
-                let Err(error) = self.put(open, &image, manifest, media_type).await else {
+                let Err(error) = self.put(&image, manifest, media_type).await else {
                     return Ok(());
                 };
-                match self.digest(open, &image).await {
+                let there = self.remote.manifest(&image).await;
+                match there.map(|found| found.map(|(_, digest)| digest)) {
                     Ok(Some(there)) if there == *digest => Ok(()),
                     Ok(Some(there)) if error.to_string().to_lowercase().contains("immutable") => {
                         progress(&format!(
@@ -214,22 +220,6 @@ impl Oci {
             }
         });
         try_join_all(pushes).await.map(drop)
-    }
-
-    /// What a tag names; none when it is not there.
-    async fn digest(
-        &self,
-        open: &Connection,
-        image: &Reference,
-    ) -> Result<Option<Digest>, RegistryError> {
-        let ask = || open.client.fetch_manifest_digest(image, &open.auth);
-        let found = retry(|| format!("looking for {image}"), ask).await;
-        let parsed = |digest: String| {
-            digest
-                .parse()
-                .map_err(|_| malformed(&digest, &"only sha256 is understood"))
-        };
-        absent(found)?.map(parsed).transpose()
     }
 
     /// What a base image's reference means: `web:staging` is a service's, everything with a slash is a whole name.
@@ -248,23 +238,48 @@ fn list_tag(image: &Digest) -> String {
     image.to_string().replace(':', "-")
 }
 
-/// What is attached to an image.
-async fn referrers(
-    open: &Connection,
-    image: &Reference,
-) -> Result<Vec<ImageIndexEntry>, RegistryError> {
-    let ask = || open.client.pull_referrers(image, None);
-    let listed = retry(|| format!("asking what refers to {image}"), ask).await?;
-    Ok(listed.manifests)
+/// What refers to an image: its digest, and what kind of artifact it is.
+struct Referrer {
+    digest: Digest,
+    artifact: Option<String>,
+}
+
+/// What is attached to an image, by the registry's own list or by the tag that stands for it.
+async fn referrers(remote: &Remote, image: &Reference) -> Result<Vec<Referrer>, RegistryError> {
+    let open = remote.open(image, Access::Pull).await?;
+    let what = || format!("asking what refers to {image}");
+    let own = open.again(what, || open.wire.referrers(image)).await?;
+    let listed = match own {
+        Some(listed) => Some(listed),
+        None => tagged_list(remote, image).await?,
+    };
+    let Some(listed) = listed else {
+        return Ok(Vec::new());
+    };
+    let index = document::read(image, &listed)?;
+    let entries = index["manifests"].as_array().into_iter().flatten();
+    let referrer = |entry: &Value| {
+        Some(Referrer {
+            digest: entry["digest"].as_str()?.parse().ok()?,
+            artifact: entry["artifactType"].as_str().map(str::to_owned),
+        })
+    };
+    Ok(entries.filter_map(referrer).collect())
+}
+
+async fn tagged_list(remote: &Remote, image: &Reference) -> Result<Option<Vec<u8>>, RegistryError> {
+    let Some(Ok(digest)) = image.digest().map(str::parse) else {
+        return Ok(None);
+    };
+    let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
+    let list = Reference::with_tag(registry, repository, list_tag(&digest));
+    let found = absent(remote.manifest(&list).await)?.flatten();
+    Ok(found.map(|(bytes, _)| bytes))
 }
 
 async fn has(open: &Connection, image: &Reference, blob: &Digest) -> Result<bool, RegistryError> {
-    let ask = || open.wire.has(image, blob);
-    retry(
-        || format!("looking for {blob} in {}", image.repository()),
-        ask,
-    )
-    .await
+    let what = || format!("looking for {blob} in {}", image.repository());
+    open.again(what, || open.wire.has(image, blob)).await
 }
 
 #[async_trait]
@@ -273,14 +288,11 @@ impl Registry for Oci {
         self.place.endpoint.clone()
     }
 
-    async fn find(
-        &self,
-        service: &ServiceName,
-        inputs: &ContentHash,
-    ) -> Result<Option<Digest>, RegistryError> {
-        let image = self.tagged(service, &inputs_tag(inputs));
-        let open = self.remote.open(&image, RegistryOperation::Pull).await?;
-        self.digest(&open, &image).await
+    async fn has(&self, service: &ServiceName, image: &Digest) -> Result<bool, RegistryError> {
+        let image = self.image(service, image);
+        let open = self.remote.open(&image, Access::Pull).await?;
+        let what = || format!("looking for {image}");
+        open.again(what, || open.wire.has_manifest(&image)).await
     }
 
     async fn push(
@@ -292,16 +304,13 @@ impl Registry for Oci {
     ) -> Result<Digest, RegistryError> {
         let digest = built.digest();
         let to = self.image(service, &digest);
-        let open = self.remote.open(&to, RegistryOperation::Push).await?;
         for image in &built.images {
             let to = self.image(service, &image.digest());
             let folder = image.folder.as_ref().map(tempfile::TempDir::path);
             let blobs = std::iter::once(&image.config).chain(&image.layers);
             let sent =
-                try_join_all(blobs.map(|blob| self.send(&open, &to, blob, folder, progress)))
-                    .await?;
-            self.put(&open, &to, &image.manifest, &image.media_type)
-                .await?;
+                try_join_all(blobs.map(|blob| self.send(&to, blob, folder, progress))).await?;
+            self.put(&to, &image.manifest, &image.media_type).await?;
             let (sent, repository): (u64, _) = (sent.iter().sum(), to.repository());
             progress(&format!(
                 "pushed {sent} bytes in {} layers to {repository}",
@@ -310,9 +319,9 @@ impl Registry for Oci {
         }
         let (document, media_type) = built.document();
         if built.index.is_some() {
-            self.put(&open, &to, document, media_type).await?;
+            self.put(&to, document, media_type).await?;
         }
-        self.label(&open, service, (document, media_type), tags, progress)
+        self.label(service, (document, media_type), tags, progress)
             .await?;
         Ok(digest)
     }
@@ -325,11 +334,9 @@ impl Registry for Oci {
     ) -> Result<(), RegistryError> {
         let image = self.image(service, digest);
         let manifest = self.remote.must(&image).await?;
-        let open = self.remote.open(&image, RegistryOperation::Push).await?;
-        let kind: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+        let kind = document::read(&image, &manifest)?;
         let kind = kind["mediaType"].as_str().unwrap_or(MANIFEST).to_owned();
-        self.label(&open, service, (&manifest, &kind), tags, &|_| {})
-            .await
+        self.label(service, (&manifest, &kind), tags, &|_| {}).await
     }
 
     async fn base(

@@ -7,20 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt as _;
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::manifest::OciDescriptor;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
 
-use crate::driver::registry::oci::credentials;
+use crate::driver::registry::oci::auth::{Access, Granted, authorize};
+use crate::driver::registry::oci::document::{blob, blobs, read};
+use crate::driver::registry::oci::fault::{Fault, again, failed, malformed};
+use crate::driver::registry::oci::fetch;
 use crate::driver::registry::oci::wire::Wire;
-use crate::model::{Digest, Platform, chain, is_loopback, platform};
-use crate::port::pause;
+use crate::files::login::{self, Credentials, Places};
+use crate::model::{Digest, Platform, is_loopback, platform};
 use crate::port::registry::{BaseImage, BaseImages, Blob, INDEX, RegistryError, asked};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -28,68 +24,103 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Every kind of manifest that is understood.
 pub(super) const MANIFESTS: [&str; 4] = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX];
-/// How often a request is sent.
-pub(super) const TRIES: u32 = 4;
 /// How long a server may be silent.
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
 /// The largest configuration of a base image that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
+/// A login to a registry.
+#[derive(Debug, Clone, Default)]
+pub struct LoggedIn {
+    /// What opens it; none for whoever comes.
+    pub credentials: Option<Credentials>,
+    /// Why there is none although there may be one: told when the registry wants one.
+    pub problem: Option<String>,
+    /// Until when it holds; for ever without it.
+    pub until: Option<Instant>,
+}
+
 /// Who logs in to a registry.
 #[async_trait]
 pub trait Login: Send + Sync {
-    /// The credentials for a registry, and until when they hold.
-    async fn credentials(
-        &self,
-        registry: &str,
-    ) -> Result<(RegistryAuth, Option<Instant>), RegistryError>;
+    /// The login to a registry.
+    async fn log_in(&self, registry: &str) -> Result<LoggedIn, RegistryError>;
 }
 
-/// Logs in with what `docker login` wrote, or with a credential helper.
+/// Logs in with what `docker login` or `podman login` wrote, or with a credential helper.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct DockerLogin;
+pub struct WrittenLogin;
 
 #[async_trait]
-impl Login for DockerLogin {
-    async fn credentials(
-        &self,
-        registry: &str,
-    ) -> Result<(RegistryAuth, Option<Instant>), RegistryError> {
-        Ok((credentials::of(registry).await?, None))
+impl Login for WrittenLogin {
+    async fn log_in(&self, registry: &str) -> Result<LoggedIn, RegistryError> {
+        let found = login::find(&Places::of_environment(), registry).await;
+        Ok(LoggedIn {
+            credentials: found.credentials,
+            problem: found.problem.map(|problem| problem.to_string()),
+            until: None,
+        })
     }
 }
 
-/// How a registry is trusted.
+/// How registries are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// For which registry this is: `registry.example.com`.
+    /// The configuration's own registry: `registry.example.com`. The next two are for it alone.
     pub endpoint: String,
     /// A file with the certificates that may have signed the registry's own, beside those of the machine.
     pub ca: Option<PathBuf>,
     /// Whether it is spoken to without TLS.
     pub plain_http: bool,
+    /// Hosts that may be given a login for a registry, whichever that is, besides its own: `auth.example.com`.
+    pub auth_hosts: Vec<String>,
 }
 
 #[derive(Clone)]
 pub(super) struct Connection {
-    pub client: Client,
     pub wire: Wire,
-    pub auth: RegistryAuth,
-    until: Option<Instant>,
+    login: LoggedIn,
 }
+
+impl Connection {
+    /// Sends a request again while it may get better.
+    pub async fn again<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        what: impl Fn() -> String,
+        send: impl Fn() -> F,
+    ) -> Result<T, RegistryError> {
+        again(send)
+            .await
+            .map_err(|fault| self.failed(what(), &fault))
+    }
+
+    /// As the port's error, while `what` was being done.
+    pub fn failed(&self, what: String, fault: &Fault) -> RegistryError {
+        failed(what, fault, self.login.problem.as_deref())
+    }
+
+    fn holds(&self) -> bool {
+        self.login.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
+/// What a login is good for: a registry, a repository of it, and what is done there.
+type Purpose = (String, String, Access);
 
 /// Registries on the network.
 pub struct Remote {
     login: Arc<dyn Login>,
     trust: Trust,
     connections: tokio::sync::Mutex<BTreeMap<String, Connection>>,
+    /// What the registries have granted for these logins.
+    granted: Mutex<BTreeMap<Purpose, Granted>>,
     /// Where the layers of base images were seen.
     layers: Mutex<BTreeMap<Digest, Reference>>,
 }
 
 impl Default for Remote {
     fn default() -> Self {
-        Self::new(Arc::new(DockerLogin), Trust::default())
+        Self::new(Arc::new(WrittenLogin), Trust::default())
     }
 }
 
@@ -101,15 +132,15 @@ impl Remote {
             login,
             trust,
             connections: tokio::sync::Mutex::default(),
+            granted: Mutex::default(),
             layers: Mutex::default(),
         }
     }
 
-    fn clients(&self, registry: &str, origin: &str) -> Result<(Client, Wire), RegistryError> {
+    fn wire(&self, registry: &str, origin: &str) -> Result<Wire, RegistryError> {
         let own = registry == self.trust.endpoint;
-        let plain = is_loopback(registry) || (own && self.trust.plain_http);
         let what = || format!("speaking to {registry}");
-        let (mut extra_root_certificates, mut certificates) = (Vec::new(), Vec::new());
+        let mut certificates = Vec::new();
         if let Some(ca) = self.trust.ca.as_ref().filter(|_| own) {
             let reading = format!("reading {}", ca.display());
             let data = std::fs::read(ca).map_err(|source| RegistryError::Io {
@@ -117,79 +148,73 @@ impl Remote {
                 source,
             })?;
             let bundle = reqwest::Certificate::from_pem_bundle(&data);
-            certificates = bundle.map_err(|error| failed(what(), &error.into()))?;
-            extra_root_certificates.push(Certificate {
-                encoding: CertificateEncoding::Pem,
-                data,
-            });
+            certificates = bundle.map_err(|error| failed(what(), &error.into(), None))?;
         }
+        let plain = is_loopback(registry) || (own && self.trust.plain_http);
         let plain = plain && !(own && self.trust.ca.is_some());
-        let (protocol, scheme) = if plain {
-            (ClientProtocol::Http, "http")
-        } else {
-            (ClientProtocol::Https, "https")
-        };
-        let config = ClientConfig {
-            protocol,
-            use_monolithic_push: true,
-            extra_root_certificates,
-            connect_timeout: Some(Duration::from_secs(5)),
-            read_timeout: Some(SILENCE),
-            user_agent: concat!("shipit/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        // Each reads the machine's authorities, which takes longer than many a request: side by side.
-        let (client, wire) = std::thread::scope(|scope| {
-            let wire = scope.spawn(|| Wire::new(&format!("{scheme}://{origin}"), certificates));
-            let client = Client::try_from(config);
-            (
-                client,
-                wire.join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
-        });
-        let failed = |error| failed(what(), &error);
-        Ok((client.map_err(failed)?, wire.map_err(failed)?))
+        let scheme = if plain { "http" } else { "https" };
+        Wire::new(&format!("{scheme}://{origin}"), certificates)
+            .map_err(|fault| failed(what(), &fault, None))
     }
 
     /// A connection whose login still holds.
     async fn connection(&self, image: &Reference) -> Result<Connection, RegistryError> {
         let registry = image.registry();
         let mut connections = self.connections.lock().await;
-        let known = connections.get(registry);
-        if let Some(known) =
-            known.filter(|known| known.until.is_none_or(|until| Instant::now() < until))
-        {
+        if let Some(known) = connections.get(registry).filter(|known| known.holds()) {
             return Ok(known.clone());
         }
-        let (auth, until) = self.login.credentials(registry).await?;
-        let (client, wire) = self.clients(registry, image.resolve_registry())?;
         let made = Connection {
-            client,
-            wire,
-            auth,
-            until,
+            login: self.login.log_in(registry).await?,
+            wire: self.wire(registry, image.resolve_registry())?,
         };
         connections.insert(registry.to_owned(), made.clone());
+        // What was granted, was granted for the login before.
+        self.all_granted()
+            .retain(|(other, ..), _| other != registry);
         Ok(made)
+    }
+
+    fn all_granted(&self) -> std::sync::MutexGuard<'_, BTreeMap<Purpose, Granted>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs in for what is to be done; a token that is good is used again.
     pub(super) async fn open(
         &self,
         image: &Reference,
-        operation: RegistryOperation,
+        access: Access,
     ) -> Result<Connection, RegistryError> {
         let mut connection = self.connection(image).await?;
-        let what = || format!("logging in to {}", image.registry());
-        let token = retry(what, || {
-            connection.client.auth(image, &connection.auth, operation)
-        })
-        .await?;
-        connection.wire = connection
-            .wire
-            .logged_in(&connection.auth, token.as_deref());
+        let repository = image.repository();
+        let purpose = (image.registry().to_owned(), repository.to_owned(), access);
+        let known = self.all_granted().get(&purpose).cloned();
+        let known = known.filter(|granted| Instant::now() < granted.until);
+        let granted = if let Some(known) = known {
+            known
+        } else {
+            let (wire, named) = (&connection.wire, &self.trust.auth_hosts);
+            let credentials = connection.login.credentials.as_ref();
+            let what = || format!("logging in to {}", image.registry());
+            let ask = || authorize(wire, credentials, named, repository, access);
+            let granted = connection.again(what, ask).await?;
+            self.all_granted().insert(purpose, granted.clone());
+            granted
+        };
+        connection.wire = connection.wire.logged_in(granted.authorization);
         Ok(connection)
+    }
+
+    /// The same, anew: what was granted before is not good enough any more.
+    pub(super) async fn open_anew(
+        &self,
+        image: &Reference,
+        access: Access,
+    ) -> Result<Connection, RegistryError> {
+        let (registry, repository) = (image.registry(), image.repository());
+        self.all_granted()
+            .retain(|(other, of, _), _| (other.as_str(), of.as_str()) != (registry, repository));
+        self.open(image, access).await
     }
 
     /// A manifest's bytes and digest; none when it is not there.
@@ -197,8 +222,9 @@ impl Remote {
         &self,
         image: &Reference,
     ) -> Result<Option<(Vec<u8>, Digest)>, RegistryError> {
-        let open = self.open(image, RegistryOperation::Pull).await?;
-        let read = retry(|| format!("reading {image}"), || open.wire.manifest(image)).await?;
+        let open = self.open(image, Access::Pull).await?;
+        let what = || format!("reading {image}");
+        let read = open.again(what, || open.wire.manifest(image)).await?;
         let Some(bytes) = read else { return Ok(None) };
         let digest = Digest::of(&bytes);
         match image.digest() {
@@ -279,15 +305,21 @@ impl Remote {
         if config.size > CONFIG_LIMIT {
             return Err(malformed(&name, &"its configuration is too large"));
         }
-        let open = self.open(image, RegistryOperation::Pull).await?;
-        let pull = || async {
-            let mut bytes = Vec::new();
-            open.client
-                .pull_blob(image, config.digest.as_str(), &mut bytes)
-                .await?;
-            Ok(bytes)
-        };
-        let bytes = retry(|| format!("reading the configuration of {name}"), pull).await?;
+        let open = self.open(image, Access::Pull).await?;
+        let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
+        let from = Reference::with_digest(registry, repository, config.digest.to_string());
+        let what = || format!("reading the configuration of {name}");
+        let ask = || open.wire.blob(&from, config.size);
+        let bytes = open.again(what, ask).await?;
+        let found = Digest::of(&bytes);
+        if found != config.digest {
+            let (digest, place) = (config.digest, name);
+            return Err(RegistryError::Corrupt {
+                digest,
+                found,
+                place,
+            });
+        }
         let layers = blobs(manifest)?;
         let mut seen = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in &layers {
@@ -316,182 +348,7 @@ impl Remote {
             place: "any registry".into(),
         };
         let from = self.home(&layer.digest).ok_or_else(missing)?;
-        let open = self.open(&from, RegistryOperation::Pull).await?;
-        let descriptor = OciDescriptor {
-            media_type: layer.media_type.clone(),
-            digest: layer.digest.to_string(),
-            size: i64::try_from(layer.size).unwrap_or(i64::MAX),
-            ..OciDescriptor::default()
-        };
-        let pull = || async {
-            let mut stream = open.client.pull_blob_stream(&from, &descriptor).await?;
-            let mut file = tokio::fs::File::create(to).await?;
-            let (mut hasher, mut size) = (Sha256::new(), 0_u64);
-            while let Some(part) = stream.try_next().await? {
-                size += part.len() as u64;
-                if size > layer.size {
-                    break;
-                }
-                hasher.update(&part);
-                file.write_all(&part).await?;
-            }
-            file.flush().await?;
-            Ok((Digest::from_sha256(hasher), size))
-        };
-        let (found, size) = retry(
-            || format!("fetching {} from {}", layer.digest, from.whole()),
-            pull,
-        )
-        .await?;
-        if found == layer.digest && size == layer.size {
-            return Ok(());
-        }
-        let (digest, place) = (layer.digest.clone(), from.whole());
-        Err(RegistryError::Corrupt {
-            digest,
-            found,
-            place,
-        })
-    }
-}
-
-/// A manifest or an index.
-pub(super) fn read(image: &Reference, bytes: &[u8]) -> Result<Value, RegistryError> {
-    serde_json::from_slice(bytes).map_err(|error| malformed(&image.whole(), &error))
-}
-
-/// A manifest's layers.
-pub(super) fn blobs(manifest: &Value) -> Result<Vec<Blob>, RegistryError> {
-    manifest["layers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(blob)
-        .collect()
-}
-
-pub(super) fn blob(descriptor: &Value) -> Result<Blob, RegistryError> {
-    let digest = descriptor["digest"].as_str().unwrap_or_default();
-    let digest = digest
-        .parse()
-        .map_err(|_| malformed(digest, &"only sha256 is understood"))?;
-    let media_type = descriptor["mediaType"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    Ok(Blob {
-        media_type,
-        digest,
-        size: descriptor["size"].as_u64().unwrap_or(0),
-        file: None,
-    })
-}
-
-/// Sends a request again while it may get better, with pauses that grow and differ.
-pub(super) async fn retry<T, F: Future<Output = Result<T, OciDistributionError>>>(
-    what: impl Fn() -> String,
-    send: impl Fn() -> F,
-) -> Result<T, RegistryError> {
-    let mut attempt = 0_u32;
-    loop {
-        let error = match send().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        attempt += 1;
-        if attempt >= TRIES || !is_transient(&error) {
-            return Err(failed(what(), &error));
-        }
-        tokio::time::sleep(backoff(attempt)).await;
-    }
-}
-
-/// Doubles with each attempt, each anywhere between half of it and all.
-pub(super) fn backoff(attempt: u32) -> Duration {
-    let full = Duration::from_millis(200 << attempt.min(6));
-    pause::between(full / 2, full)
-}
-
-pub(super) fn is_transient(error: &OciDistributionError) -> bool {
-    match error {
-        OciDistributionError::RequestError(error) => {
-            error.is_timeout() || error.is_request() || error.is_body()
-        }
-        OciDistributionError::ServerError { code, .. } => *code == 429 || *code >= 500,
-        _ => false,
-    }
-}
-
-fn is_absent(error: &OciDistributionError) -> bool {
-    match error {
-        OciDistributionError::ImageManifestNotFoundError(_)
-        | OciDistributionError::ServerError { code: 404, .. } => true,
-        OciDistributionError::RegistryError { envelope, .. } => {
-            envelope.errors.iter().any(|error| {
-                matches!(
-                    error.code,
-                    OciErrorCode::ManifestUnknown
-                        | OciErrorCode::NameUnknown
-                        | OciErrorCode::NotFound
-                )
-            })
-        }
-        _ => false,
-    }
-}
-
-/// None instead of an error that says that there is no such thing.
-pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(RegistryError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-pub(super) fn failed(what: String, error: &OciDistributionError) -> RegistryError {
-    if is_absent(error) {
-        return RegistryError::Missing {
-            what,
-            place: "the registry".to_owned(),
-        };
-    }
-    let text = match error {
-        OciDistributionError::UnauthorizedError { .. }
-        | OciDistributionError::AuthenticationFailure(_) => {
-            let help =
-                "`docker login` (or `skopeo login`) writes the credentials that shipit reads"
-                    .to_owned();
-            return RegistryError::Remote {
-                what,
-                reason: error.to_string(),
-                help,
-            };
-        }
-        OciDistributionError::RequestError(inner) => chain(inner),
-        other => other.to_string(),
-    };
-    let help = match error {
-        OciDistributionError::RequestError(_) if text.contains("CaUsedAsEndEntity") => {
-            "the registry shows a certificate that is an authority's own: have it sign one for the registry \
-             (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
-        }
-        OciDistributionError::RequestError(inner) if inner.is_connect() => {
-            "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
-        }
-        _ => "run the command again: what was pushed is not pushed again",
-    };
-    RegistryError::Remote {
-        what,
-        reason: text,
-        help: help.to_owned(),
-    }
-}
-
-pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {
-    RegistryError::Malformed {
-        what: what.to_owned(),
-        place: "the registry".to_owned(),
-        reason: reason.to_string(),
+        let open = self.open(&from, Access::Pull).await?;
+        fetch::fetch(&open, &from, layer, to).await
     }
 }

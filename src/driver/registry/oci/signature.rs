@@ -1,10 +1,11 @@
 //! What may be an image's signature: the payloads under cosign's tag, and the artifacts among the referrers. Whether it
 //! is one, is judged elsewhere.
 
-use oci_client::RegistryOperation;
 use serde_json::Value;
 
-use crate::driver::registry::oci::remote::{absent, blob, retry};
+use crate::driver::registry::oci::auth::Access;
+use crate::driver::registry::oci::document::{blob, parse};
+use crate::driver::registry::oci::fault::absent;
 use crate::driver::registry::oci::{Oci, list_tag};
 use crate::model::signature::{ANNOTATION, ARTIFACT, BUNDLE, Form, Found, PAYLOAD};
 use crate::model::{Digest, ServiceName};
@@ -42,16 +43,11 @@ async fn referrers(
     image: &Digest,
 ) -> Result<Vec<Digest>, RegistryError> {
     let name = oci.image(service, image);
-    let open = oci.remote.open(&name, RegistryOperation::Pull).await?;
-    let entries = absent(super::referrers(&open, &name).await)?
-        .into_iter()
-        .flatten();
+    let listed = absent(super::referrers(&oci.remote, &name).await)?;
+    let entries = listed.into_iter().flatten();
     let signs = |kind: &str| kind == ARTIFACT || kind.starts_with(BUNDLE);
-    let artifacts = entries.filter(|entry| entry.artifact_type.as_deref().is_some_and(signs));
-    Ok(artifacts
-        .filter_map(|entry| entry.digest.parse().ok())
-        .take(MOST)
-        .collect())
+    let artifacts = entries.filter(|entry| entry.artifact.as_deref().is_some_and(signs));
+    Ok(artifacts.map(|entry| entry.digest).take(MOST).collect())
 }
 
 /// The signatures in an artifact.
@@ -61,7 +57,7 @@ async fn read(
     place: &str,
     manifest: &[u8],
 ) -> Result<Vec<Found>, RegistryError> {
-    let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let manifest = parse(manifest).unwrap_or_default();
     let mut found = Vec::new();
     for layer in manifest["layers"]
         .as_array()
@@ -99,12 +95,9 @@ async fn bytes(
         return Ok(Err(format!("it is larger than {} KiB", LIMIT >> 10)));
     }
     let from = oci.image(service, &blob.digest);
-    let open = oci.remote.open(&from, RegistryOperation::Pull).await?;
-    let read = retry(
-        || format!("reading {from}"),
-        || open.wire.blob(&from, blob.size),
-    )
-    .await;
+    let open = oci.remote.open(&from, Access::Pull).await?;
+    let what = || format!("reading {from}");
+    let read = open.again(what, || open.wire.blob(&from, blob.size)).await;
     let Some(bytes) = absent(read)? else {
         return Ok(Err(format!("{} is not there", blob.digest)));
     };

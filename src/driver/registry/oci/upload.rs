@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use oci_client::errors::OciDistributionError;
-use oci_client::{Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
 use reqwest::{Body, Method, RequestBuilder, Response, Url};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use crate::driver::registry::oci::remote::{
-    Connection, Remote, SILENCE, TRIES, backoff, failed, is_transient,
-};
+use crate::driver::registry::oci::auth::Access;
+use crate::driver::registry::oci::fault::{Attempts, Fault};
+use crate::driver::registry::oci::guard::place;
+use crate::driver::registry::oci::remote::{Connection, Remote, SILENCE};
 use crate::driver::registry::oci::wire::{Wire, send, taken};
 use crate::port::Progress;
 use crate::port::registry::{Blob, RegistryError};
@@ -46,32 +46,30 @@ pub(super) async fn upload(
         furthest: 0,
         progress,
     };
-    let (mut open, mut attempt) = (open.clone(), 0);
+    let (mut open, mut attempts) = (open.clone(), Attempts::default());
     loop {
         let before = upload.furthest;
-        let Err(error) = upload.go_on(&open.wire).await else {
+        let Err(fault) = upload.go_on(&open.wire).await else {
             return Ok(());
         };
-        attempt = if upload.furthest >= before + FURTHER {
-            1
-        } else {
-            attempt + 1
-        };
-        if attempt >= TRIES || !may_get_better(&error) {
-            return Err(failed(
-                format!("pushing {} to {}", blob.digest, image.repository()),
-                &error,
-            ));
+        if upload.furthest >= before + FURTHER {
+            attempts.progress();
         }
-        tokio::time::sleep(backoff(attempt)).await;
+        let Some(pause) = attempts.next(&fault, may_get_better(&fault)) else {
+            let what = format!("pushing {} to {}", blob.digest, image.repository());
+            return Err(open.failed(what, &fault));
+        };
+        tokio::time::sleep(pause).await;
         // What was sent may have outlived the login.
-        open = remote.open(image, RegistryOperation::Push).await?;
+        open = match fault {
+            Fault::Unauthorized { .. } => remote.open_anew(image, Access::Push).await?,
+            _ => remote.open(image, Access::Push).await?,
+        };
     }
 }
 
-fn may_get_better(error: &OciDistributionError) -> bool {
-    let silent = matches!(error, OciDistributionError::IoError(error) if error.kind() == std::io::ErrorKind::TimedOut);
-    silent || is_transient(error) || matches!(error, OciDistributionError::UnauthorizedError { .. })
+fn may_get_better(fault: &Fault) -> bool {
+    fault.is_transient() || matches!(fault, Fault::Unauthorized { .. })
 }
 
 struct Upload<'a> {
@@ -86,7 +84,7 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    async fn go_on(&mut self, wire: &Wire) -> Result<(), OciDistributionError> {
+    async fn go_on(&mut self, wire: &Wire) -> Result<(), Fault> {
         let Some(session) = self.session.clone() else {
             return self.begin(wire).await;
         };
@@ -101,8 +99,8 @@ impl Upload<'_> {
             self.furthest = self.furthest.max(has);
             self.session = Some(session.clone());
             match self.rest(wire, session, has).await {
-                Err(OciDistributionError::ServerError {
-                    code: 400..=428 | 430..=499,
+                Err(Fault::Refused {
+                    status: 400..=428 | 430..=499,
                     ..
                 }) => {}
                 ended => return ended,
@@ -120,32 +118,29 @@ impl Upload<'_> {
     }
 
     /// A new session, and the whole blob in one request.
-    async fn begin(&mut self, wire: &Wire) -> Result<(), OciDistributionError> {
+    async fn begin(&mut self, wire: &Wire) -> Result<(), Fault> {
         let request = wire
             .about(Method::POST, self.image, "blobs/uploads/")?
             .header(CONTENT_LENGTH, 0);
         let session = location(&taken(send(request).await?).await?)?;
         self.session = Some(session.clone());
-        self.stream(wire.at(Method::PUT, self.last(session)), 0)
+        self.stream(wire.at(Method::PUT, self.last(session))?, 0)
             .await
             .map(drop)
     }
 
     /// What the registry does not have yet, and the end.
-    async fn rest(
-        &mut self,
-        wire: &Wire,
-        mut session: Url,
-        has: u64,
-    ) -> Result<(), OciDistributionError> {
+    async fn rest(&mut self, wire: &Wire, mut session: Url, has: u64) -> Result<(), Fault> {
         if has < self.blob.size {
             let range = format!("{has}-{}", self.blob.size - 1);
-            let request = wire.at(Method::PATCH, session).header(CONTENT_RANGE, range);
+            let request = wire
+                .at(Method::PATCH, session)?
+                .header(CONTENT_RANGE, range);
             session = location(&self.stream(request, has).await?)?;
             self.session = Some(session.clone());
         }
         let request = wire
-            .at(Method::PUT, self.last(session))
+            .at(Method::PUT, self.last(session))?
             .timeout(SILENCE)
             .header(CONTENT_LENGTH, 0);
         taken(send(request).await?).await.map(drop)
@@ -160,11 +155,7 @@ impl Upload<'_> {
     }
 
     /// Sends the file's bytes from there on.
-    async fn stream(
-        &self,
-        request: RequestBuilder,
-        from: u64,
-    ) -> Result<Response, OciDistributionError> {
+    async fn stream(&self, request: RequestBuilder, from: u64) -> Result<Response, Fault> {
         let mut file = File::open(self.file).await?;
         file.seek(SeekFrom::Start(from)).await?;
         let (left, gone) = (self.blob.size - from, Arc::new(AtomicU64::new(0)));
@@ -180,8 +171,8 @@ impl Upload<'_> {
 }
 
 /// Where a session goes on and how many bytes it has; none when the registry knows it no more.
-async fn reached(wire: &Wire, session: Url) -> Result<Option<(Url, u64)>, OciDistributionError> {
-    let answer = send(wire.at(Method::GET, session.clone()).timeout(SILENCE)).await?;
+async fn reached(wire: &Wire, session: Url) -> Result<Option<(Url, u64)>, Fault> {
+    let answer = send(wire.at(Method::GET, session.clone())?.timeout(SILENCE)).await?;
     if !answer.status().is_success() {
         return match taken(answer).await {
             Err(error) if may_get_better(&error) => Err(error),
@@ -205,15 +196,15 @@ fn end(range: &str) -> Option<u64> {
     Some(if last == 0 { 0 } else { last + 1 })
 }
 
-fn location(answer: &Response) -> Result<Url, OciDistributionError> {
-    let said = answer
-        .headers()
-        .get(LOCATION)
-        .ok_or(OciDistributionError::RegistryNoLocationError)?;
-    answer
-        .url()
-        .join(said.to_str()?)
-        .map_err(|error| OciDistributionError::UrlParseError(error.to_string()))
+/// Where an upload goes on.
+pub(super) fn location(answer: &Response) -> Result<Url, Fault> {
+    let said = answer.headers().get(LOCATION);
+    let said = said.and_then(|said| said.to_str().ok());
+    let url = said.and_then(|said| answer.url().join(said).ok());
+    url.ok_or_else(|| Fault::Malformed {
+        host: place(answer.url()),
+        reason: "nothing says where the upload goes on".to_owned(),
+    })
 }
 
 /// Waits for an answer as long as bytes go out: a large blob takes its time, a dead connection does not.

@@ -1,22 +1,30 @@
-//! The requests that the client library does not make, or not so that one can tell what came of them: with the same
-//! trust and the same login, on connections that they share.
+//! The requests of the distribution protocol: each with a bound on what is read of its answer and a limit of time, with
+//! the login for the registry alone, and on connections that they share.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use oci_client::Reference;
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, Url};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use oci_spec::distribution::Reference;
+use reqwest::redirect::Policy;
+use reqwest::{
+    Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url,
+};
 
+use crate::driver::registry::oci::fault::{Fault, message, retry_after};
+use crate::driver::registry::oci::guard::{Guard, place};
 use crate::driver::registry::oci::remote::{MANIFESTS, SILENCE};
+use crate::driver::registry::oci::upload::location;
+use crate::files::login::Credentials;
 use crate::model::Digest;
+use crate::port::registry::INDEX;
 
-/// The largest manifest that is read.
-const MANIFEST_LIMIT: usize = 8 << 20;
+/// The largest manifest that is read: what every registry has to take, and none has to take more.
+const MANIFEST_LIMIT: usize = 4 << 20;
 /// How much of an error's text is read.
 const ERROR_LIMIT: usize = 4 << 10;
 
@@ -25,40 +33,65 @@ const ERROR_LIMIT: usize = 4 << 10;
 pub(super) struct Wire {
     http: Client,
     origin: Url,
+    guard: Guard,
+    certificates: Vec<Certificate>,
+    /// Clients for token servers, by whether the server was named by somebody besides the registry.
+    tokens: Arc<Mutex<BTreeMap<bool, Client>>>,
     authorization: Option<HeaderValue>,
 }
 
 impl Wire {
     /// To the registry at this address. Nothing is asked of it yet.
-    pub fn new(origin: &str, certificates: Vec<Certificate>) -> Result<Self, OciDistributionError> {
-        let origin = Url::parse(origin)
-            .map_err(|error| OciDistributionError::UrlParseError(error.to_string()))?;
-        let http = Client::builder()
-            .tls_certs_merge(certificates)
-            .connect_timeout(Duration::from_secs(5))
-            .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")));
+    pub fn new(origin: &str, certificates: Vec<Certificate>) -> Result<Self, Fault> {
+        let malformed = |error: url::ParseError| Fault::Malformed {
+            host: origin.to_owned(),
+            reason: error.to_string(),
+        };
+        let origin = Url::parse(origin).map_err(malformed)?;
+        let guard = Guard::new(&origin);
+        let http = builder(&certificates, &guard).redirect(guard.policy());
         Ok(Self {
             http: http.build()?,
             origin,
+            guard,
+            certificates,
+            tokens: Arc::default(),
             authorization: None,
         })
     }
 
-    /// With a token that the registry has given for these credentials, or with the credentials themselves.
-    pub fn logged_in(mut self, auth: &RegistryAuth, token: Option<&str>) -> Self {
-        let text = match (token, auth) {
-            (Some(token), _) => Some(format!("Bearer {token}")),
-            (None, RegistryAuth::Basic(user, password)) => Some(format!(
-                "Basic {}",
-                STANDARD.encode(format!("{user}:{password}"))
-            )),
-            _ => None,
-        };
-        self.authorization = text.and_then(|text| HeaderValue::from_str(&text).ok());
-        if let Some(value) = &mut self.authorization {
-            value.set_sensitive(true);
+    /// The registry's own address.
+    pub const fn origin(&self) -> &Url {
+        &self.origin
+    }
+
+    /// The same, with this on each request to the registry itself.
+    pub fn logged_in(self, authorization: Option<HeaderValue>) -> Self {
+        Self {
+            authorization,
+            ..self
         }
-        self
+    }
+
+    /// A client that may speak to this token server, and follows nobody from there.
+    pub fn token_client(&self, server: &Url, is_named: bool) -> Result<Client, Fault> {
+        let guard = self.guard.of_tokens(is_named);
+        guard.may_go(server)?;
+        let mut clients = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = clients.get(&is_named) {
+            return Ok(known.clone());
+        }
+        let made = builder(&self.certificates, &guard)
+            .redirect(Policy::none())
+            .build()?;
+        clients.insert(is_named, made.clone());
+        Ok(made)
+    }
+
+    /// A request about the registry itself, or below: `/v2/`.
+    pub fn api(&self, path: &str) -> Result<RequestBuilder, Fault> {
+        let url = self.address(path)?;
+        Ok(self.at(Method::GET, url)?.timeout(SILENCE))
     }
 
     /// A request about a repository: `blobs/uploads/`, `manifests/TAG`.
@@ -67,63 +100,89 @@ impl Wire {
         method: Method,
         image: &Reference,
         path: &str,
-    ) -> Result<RequestBuilder, OciDistributionError> {
-        let url = self
-            .origin
-            .join(&format!("/v2/{}/{path}", image.repository()));
-        let url = url.map_err(|error| OciDistributionError::UrlParseError(error.to_string()))?;
-        Ok(self.at(method, url).timeout(SILENCE))
+    ) -> Result<RequestBuilder, Fault> {
+        let url = self.address(&format!("{}/{path}", image.repository()))?;
+        Ok(self.at(method, url)?.timeout(SILENCE))
     }
 
-    /// A request to where the registry has said. Another host than the registry itself is not told the login
-    /// (distribution-spec, "Authorization headers across host boundaries").
-    pub fn at(&self, method: Method, url: Url) -> RequestBuilder {
+    fn address(&self, path: &str) -> Result<Url, Fault> {
+        let url = self.origin.join(&format!("/v2/{path}"));
+        url.map_err(|error| Fault::Malformed {
+            host: place(&self.origin),
+            reason: error.to_string(),
+        })
+    }
+
+    /// A request to an address that the registry gave. The login goes with it to the registry alone.
+    pub fn at(&self, method: Method, url: Url) -> Result<RequestBuilder, Fault> {
+        self.guard.may_go(&url)?;
         let own = url.origin() == self.origin.origin();
         let request = self.http.request(method, url);
-        match self.authorization.as_ref().filter(|_| own) {
+        Ok(match self.authorization.as_ref().filter(|_| own) {
             Some(authorization) => request.header(AUTHORIZATION, authorization),
             None => request,
-        }
+        })
     }
 
     /// Whether a blob is there.
-    pub async fn has(
-        &self,
-        image: &Reference,
-        blob: &Digest,
-    ) -> Result<bool, OciDistributionError> {
-        let answer = send(self.about(Method::HEAD, image, &format!("blobs/{blob}"))?).await?;
-        match answer.status() {
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => taken(answer).await.map(|_| true),
-        }
+    pub async fn has(&self, image: &Reference, blob: &Digest) -> Result<bool, Fault> {
+        let request = self.about(Method::HEAD, image, &format!("blobs/{blob}"))?;
+        is_there(send(request).await?).await
+    }
+
+    /// Whether a manifest is there.
+    pub async fn has_manifest(&self, image: &Reference) -> Result<bool, Fault> {
+        is_there(send(self.to_manifest(Method::HEAD, image)?).await?).await
+    }
+
+    fn to_manifest(&self, method: Method, image: &Reference) -> Result<RequestBuilder, Fault> {
+        let name = image.digest().or_else(|| image.tag()).unwrap_or_default();
+        let request = self.about(method, image, &format!("manifests/{name}"))?;
+        Ok(request.header(ACCEPT, MANIFESTS.join(", ")))
     }
 
     /// A manifest's bytes; none when it is not there.
-    pub async fn manifest(
-        &self,
-        image: &Reference,
-    ) -> Result<Option<Vec<u8>>, OciDistributionError> {
-        let name = image.digest().or_else(|| image.tag()).unwrap_or_default();
-        let request = self.about(Method::GET, image, &format!("manifests/{name}"))?;
-        let answer = send(request.header(ACCEPT, MANIFESTS.join(", "))).await?;
+    pub async fn manifest(&self, image: &Reference) -> Result<Option<Vec<u8>>, Fault> {
+        let answer = send(self.to_manifest(Method::GET, image)?).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        limited(taken(answer).await?, MANIFEST_LIMIT)
+        bounded(taken(answer).await?, MANIFEST_LIMIT)
             .await
             .map(Some)
     }
 
-    /// A small blob's bytes, by its digest; no more of it than it should have.
-    pub async fn blob(&self, blob: &Reference, size: u64) -> Result<Vec<u8>, OciDistributionError> {
+    /// What refers to an image, as an index; none where the registry has no such list (distribution-spec, "Listing
+    /// Referrers").
+    pub async fn referrers(&self, image: &Reference) -> Result<Option<Vec<u8>>, Fault> {
+        let digest = image.digest().unwrap_or_default();
+        let request = self.about(Method::GET, image, &format!("referrers/{digest}"))?;
+        let answer = send(request.header(ACCEPT, INDEX)).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        bounded(taken(answer).await?, MANIFEST_LIMIT)
+            .await
+            .map(Some)
+    }
+
+    /// A small blob's bytes, by its digest; an error when there are more of them than there should be.
+    pub async fn blob(&self, blob: &Reference, size: u64) -> Result<Vec<u8>, Fault> {
         let name = blob.digest().unwrap_or_default();
         let answer = send(self.about(Method::GET, blob, &format!("blobs/{name}"))?).await?;
-        limited(
+        bounded(
             taken(answer).await?,
             usize::try_from(size).unwrap_or(usize::MAX),
         )
         .await
+    }
+
+    /// A blob as it comes. What reads it looks at its size and at the clock.
+    pub async fn stream(&self, image: &Reference, blob: &Digest) -> Result<Response, Fault> {
+        let url = self.address(&format!("{}/blobs/{blob}", image.repository()))?;
+        let request = send(self.at(Method::GET, url)?);
+        let answer = tokio::time::timeout(SILENCE, request).await;
+        taken(answer.map_err(|_| silent(SILENCE))??).await
     }
 
     /// Puts a manifest under a tag or its digest.
@@ -132,7 +191,7 @@ impl Wire {
         image: &Reference,
         manifest: &[u8],
         media_type: &str,
-    ) -> Result<(), OciDistributionError> {
+    ) -> Result<(), Fault> {
         let name = image.digest().or_else(|| image.tag()).unwrap_or_default();
         let request = self.about(Method::PUT, image, &format!("manifests/{name}"))?;
         let request = request
@@ -140,49 +199,132 @@ impl Wire {
             .body(manifest.to_vec());
         taken(send(request).await?).await.map(drop)
     }
+
+    /// Sends a small blob.
+    pub async fn push(&self, image: &Reference, bytes: Vec<u8>) -> Result<(), Fault> {
+        let digest = Digest::of(&bytes);
+        let request = self.about(Method::POST, image, "blobs/uploads/")?;
+        let answer = taken(send(request.header(CONTENT_LENGTH, 0)).await?).await?;
+        let mut session = location(&answer)?;
+        session
+            .query_pairs_mut()
+            .append_pair("digest", digest.as_str());
+        let request = self.at(Method::PUT, session)?.timeout(SILENCE);
+        let request = request
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(bytes);
+        taken(send(request).await?).await.map(drop)
+    }
+
+    /// Has a blob of another repository of the same registry; says whether that was done.
+    pub async fn mount(&self, image: &Reference, from: &Reference, blob: &Digest) -> bool {
+        let path = format!("blobs/uploads/?mount={blob}&from={}", from.repository());
+        let Ok(request) = self.about(Method::POST, image, &path) else {
+            return false;
+        };
+        let answer = send(request.header(CONTENT_LENGTH, 0)).await;
+        answer.is_ok_and(|answer| answer.status() == StatusCode::CREATED)
+    }
 }
 
-/// Sends a request. An error's text has no address: that of an upload may let anybody in who reads it.
-pub(super) async fn send(request: RequestBuilder) -> Result<Response, OciDistributionError> {
-    request
-        .send()
-        .await
-        .map_err(|error| error.without_url().into())
+fn builder(certificates: &[Certificate], guard: &Guard) -> ClientBuilder {
+    Client::builder()
+        .tls_certs_merge(certificates.to_vec())
+        .connect_timeout(Duration::from_secs(5))
+        .dns_resolver(guard.clone())
+        .referer(false)
+        .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")))
+}
+
+/// User and password, as a header has them.
+pub(super) fn password(credentials: Option<&Credentials>) -> Option<HeaderValue> {
+    let Some(Credentials::Password { user, password }) = credentials else {
+        return None;
+    };
+    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    secret(&text)
+}
+
+/// A token, as a header has it.
+pub(super) fn bearer(token: &str, wire: &Wire) -> Result<HeaderValue, Fault> {
+    secret(&format!("Bearer {token}")).ok_or_else(|| Fault::Malformed {
+        host: place(&wire.origin),
+        reason: "the token for it has characters that no header may have".to_owned(),
+    })
+}
+
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Sends a request.
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, Fault> {
+    Ok(request.send().await?)
+}
+
+/// Whether the answer to a HEAD says that there is something.
+async fn is_there(answer: Response) -> Result<bool, Fault> {
+    match answer.status() {
+        StatusCode::NOT_FOUND => Ok(false),
+        _ => taken(answer).await.map(|_| true),
+    }
 }
 
 /// An answer that says that it was done, or the error that it says.
-pub(super) async fn taken(answer: Response) -> Result<Response, OciDistributionError> {
+pub(super) async fn taken(answer: Response) -> Result<Response, Fault> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
     }
     let mut url = answer.url().clone();
     url.set_query(None);
-    let url = url.to_string();
+    let wait = retry_after(answer.headers(), SystemTime::now());
+    let message = message(status, &beginning(answer).await);
     if status == StatusCode::UNAUTHORIZED {
-        return Err(OciDistributionError::UnauthorizedError { url });
+        let host = place(&url);
+        return Err(Fault::Unauthorized { host, message });
     }
-    let message = limited(answer, ERROR_LIMIT).await.unwrap_or_default();
-    let message = String::from_utf8_lossy(&message).trim().to_owned();
-    Err(OciDistributionError::ServerError {
-        code: status.as_u16(),
-        url,
+    Err(Fault::Refused {
+        status: status.as_u16(),
+        url: url.to_string(),
         message,
+        wait,
     })
 }
 
-/// The first bytes of an answer's body.
-pub(super) async fn limited(
-    mut answer: Response,
-    limit: usize,
-) -> Result<Vec<u8>, OciDistributionError> {
+/// A whole body, when it is no larger than this.
+pub(super) async fn bounded(mut answer: Response, limit: usize) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
-    while bytes.len() < limit
-        && let Some(part) = answer.chunk().await?
-    {
-        bytes.extend_from_slice(&part[..part.len().min(limit - bytes.len())]);
+    let host = place(answer.url());
+    while let Some(part) = answer.chunk().await? {
+        if bytes.len() + part.len() > limit {
+            return Err(Fault::TooLarge { host, limit });
+        }
+        bytes.extend_from_slice(&part);
     }
     Ok(bytes)
+}
+
+/// The first bytes of an error's body: what there is of them, and no more than helps.
+async fn beginning(mut answer: Response) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = async {
+        while bytes.len() < ERROR_LIMIT
+            && let Ok(Some(part)) = answer.chunk().await
+        {
+            bytes.extend_from_slice(&part[..part.len().min(ERROR_LIMIT - bytes.len())]);
+        }
+    };
+    let _ = tokio::time::timeout(SILENCE, read).await;
+    bytes
+}
+
+/// Nothing came for so long.
+pub(super) fn silent(silence: Duration) -> Fault {
+    let text = format!("nothing came for {} s", silence.as_secs());
+    std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }
 
 #[cfg(test)]
@@ -191,7 +333,8 @@ mod tests {
 
     fn header(wire: &Wire, url: &str) -> Option<String> {
         let url = Url::parse(url).expect("an address");
-        let request = wire.at(Method::GET, url).build().expect("a request");
+        let request = wire.at(Method::GET, url).expect("it may go there");
+        let request = request.build().expect("a request");
         request
             .headers()
             .get(AUTHORIZATION)
@@ -202,9 +345,13 @@ mod tests {
     fn the_login_is_told_to_the_registry_alone() {
         let wire = Wire::new("https://registry.example.com", Vec::new()).expect("a client");
         assert_eq!(header(&wire, "https://registry.example.com/v2/"), None);
-        let basic = RegistryAuth::Basic("shop".to_owned(), "letmein".to_owned());
-        let with_password = wire.clone().logged_in(&basic, None);
-        let with_token = wire.logged_in(&basic, Some("t"));
+        let kim = Credentials::Password {
+            user: "shop".to_owned(),
+            password: "letmein".to_owned(),
+        };
+        let token = bearer("t", &wire).expect("a header");
+        let with_password = wire.clone().logged_in(password(Some(&kim)));
+        let with_token = wire.logged_in(Some(token));
         let own = "https://registry.example.com:443/v2/shop/blobs/uploads/1?_state=x";
         assert_eq!(
             header(&with_password, own).as_deref(),
@@ -213,13 +360,27 @@ mod tests {
         assert_eq!(header(&with_token, own).as_deref(), Some("Bearer t"));
         for other in [
             "https://storage.example.com/x",
-            "http://registry.example.com/x",
+            "https://registry.example.com:8443/x",
         ] {
             assert_eq!(
                 (header(&with_password, other), header(&with_token, other)),
                 (None, None),
                 "{other}"
             );
+        }
+    }
+
+    #[test]
+    fn an_upload_does_not_go_where_the_registry_is_not() {
+        let wire = Wire::new("https://registry.example.com", Vec::new()).expect("a client");
+        for inside in [
+            "http://registry.example.com/x",
+            "https://127.0.0.1/x",
+            "https://169.254.169.254/x",
+        ] {
+            let url = Url::parse(inside).expect("an address");
+            let kept = wire.at(Method::PUT, url);
+            assert!(matches!(kept, Err(Fault::Kept(_))), "{inside}");
         }
     }
 }

@@ -1,0 +1,337 @@
+//! What goes wrong between here and a registry, what may get better by waiting, and how it is told.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use reqwest::StatusCode;
+
+use crate::driver::registry::oci::guard::{self, Kept};
+use crate::model::chain;
+use crate::port::pause;
+use crate::port::registry::RegistryError;
+
+/// How often a request is sent.
+pub(super) const TRIES: u32 = 4;
+/// How often a request is sent to a registry that says each time when to come back.
+const MOST_TRIES: u32 = 60;
+/// The shortest pause.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// How long a registry is waited for that says when to come back, all its pauses together.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// It did not go through.
+    #[error("{}", chain(.0))]
+    Transport(reqwest::Error),
+    /// It was not sent: it would have gone where nothing may go.
+    #[error(transparent)]
+    Kept(#[from] Kept),
+    /// The login is not good enough, or there is none.
+    #[error("{host} does not let this login in{}", colon(message))]
+    Unauthorized { host: String, message: String },
+    /// The server says no.
+    #[error("HTTP {status} from {url}{}", colon(message))]
+    Refused {
+        status: u16,
+        url: String,
+        message: String,
+        /// When to come back, if it says so.
+        wait: Option<Duration>,
+    },
+    /// The answer has no end, or one that is too far away.
+    #[error("the answer of {host} is larger than {limit} bytes, and not read any further")]
+    TooLarge { host: String, limit: usize },
+    /// The answer is not what the specification says.
+    #[error("the answer of {host} is not what it should be: {reason}")]
+    Malformed { host: String, reason: String },
+    /// A file of this machine, or a connection that has gone silent.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+fn colon(message: &str) -> String {
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(": {message}")
+    }
+}
+
+impl From<reqwest::Error> for Fault {
+    /// The text has no address: that of an upload may let anybody in who reads it.
+    fn from(error: reqwest::Error) -> Self {
+        match guard::kept(&error) {
+            Some(kept) => Self::Kept(kept),
+            None => Self::Transport(error.without_url()),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it may get better by itself.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport(error) => error.is_timeout() || error.is_request() || error.is_body(),
+            Self::Refused { status, .. } => *status == 429 || *status >= 500,
+            Self::Io(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// When the server wants to be asked again, as it says itself.
+    fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Refused {
+                status: 429 | 503,
+                wait,
+                ..
+            } => *wait,
+            _ => None,
+        }
+    }
+}
+
+/// When to come back (RFC 9110, 10.2.3): so many seconds from now, or at a time.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
+    let left = SystemTime::from(at).duration_since(now);
+    Some(left.unwrap_or_default())
+}
+
+/// Counts how often something was tried, and how long it was waited for.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    failed: u32,
+    waited: Duration,
+}
+
+impl Attempts {
+    /// How long to wait before the next attempt; none when there is no sense in another.
+    pub fn next(&mut self, fault: &Fault, may_get_better: bool) -> Option<Duration> {
+        self.failed += 1;
+        if !may_get_better {
+            return None;
+        }
+        let Some(wait) = fault.wait() else {
+            return (self.failed < TRIES).then(|| backoff(self.failed));
+        };
+        // Not all who were told the same come back at once.
+        let pause = wait + pause::between(SHORTEST, SHORTEST * 2);
+        self.waited = self.waited.saturating_add(pause);
+        (self.waited <= PATIENCE && self.failed < MOST_TRIES).then_some(pause)
+    }
+
+    /// What was tried has come further: the failures before that do not count.
+    pub fn progress(&mut self) {
+        self.failed = 0;
+    }
+}
+
+/// Sends a request again while it may get better, with pauses that grow and differ.
+pub(super) async fn again<T, F: Future<Output = Result<T, Fault>>>(
+    send: impl Fn() -> F,
+) -> Result<T, Fault> {
+    let mut attempts = Attempts::default();
+    loop {
+        let fault = match send().await {
+            Ok(answer) => return Ok(answer),
+            Err(fault) => fault,
+        };
+        match attempts.next(&fault, fault.is_transient()) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return Err(fault),
+        }
+    }
+}
+
+/// Doubles with each attempt, each anywhere between half of it and all.
+fn backoff(attempt: u32) -> Duration {
+    let full = SHORTEST * (2 << attempt.min(6));
+    pause::between(full / 2, full)
+}
+
+/// None instead of an error that says that there is no such thing.
+pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(RegistryError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As the port's error, while `what` was being done; `login` is what is wrong with the login, if anything is.
+pub(super) fn failed(what: String, fault: &Fault, login: Option<&str>) -> RegistryError {
+    if fault.is_absent() {
+        return RegistryError::Missing {
+            what,
+            place: "the registry".to_owned(),
+        };
+    }
+    let (reason, help) = told(fault, login);
+    RegistryError::Remote { what, reason, help }
+}
+
+/// Why, and what to do.
+fn told(fault: &Fault, login: Option<&str>) -> (String, String) {
+    let mut reason = fault.to_string();
+    let again = "run the command again: what was pushed is not pushed again";
+    let help = match fault {
+        Fault::Unauthorized { .. } => {
+            if let Some(login) = login {
+                reason = format!("{reason}; and {login}");
+            }
+            "`docker login` (or `podman login`, `skopeo login`) writes the credentials that shipit reads"
+                .to_owned()
+        }
+        Fault::Kept(Kept::Elsewhere { host, .. }) => format!(
+            "write `registry: {{auth_hosts: [\"{host}\"]}}` if that is the registry's own token server; without a \
+             login nothing of it is sent"
+        ),
+        Fault::Kept(_) => {
+            "nothing was sent there: look at `registry.endpoint`, and ask whoever runs the registry".to_owned()
+        }
+        Fault::Transport(_) if reason.contains("CaUsedAsEndEntity") => {
+            "the registry shows a certificate that is an authority's own: have it sign one for the registry \
+             (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
+                .to_owned()
+        }
+        Fault::Transport(inner) if inner.is_connect() => {
+            "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
+                .to_owned()
+        }
+        Fault::Refused { wait: Some(wait), .. } if *wait > PATIENCE => format!(
+            "it asks for a pause of {} s, and shipit waits {} s at the most: run the command again then",
+            wait.as_secs(),
+            PATIENCE.as_secs()
+        ),
+        Fault::TooLarge { .. } | Fault::Malformed { .. } => {
+            "look at `registry.endpoint`: this is not what a registry says".to_owned()
+        }
+        _ => again.to_owned(),
+    };
+    (reason, help)
+}
+
+pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {
+    RegistryError::Malformed {
+        what: what.to_owned(),
+        place: "the registry".to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// What an error's body says (distribution-spec, "Error Codes"), or as much of it as is a line or two.
+pub(super) fn message(status: StatusCode, body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        errors: Vec<Entry>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let listed = serde_json::from_slice::<Envelope>(body).ok();
+    let listed = listed.filter(|listed| !listed.errors.is_empty());
+    let text = match listed {
+        Some(listed) => listed
+            .errors
+            .iter()
+            .take(3)
+            .map(|entry| format!("{}{}", entry.code, colon(&entry.message)))
+            .collect::<Vec<_>>()
+            .join("; "),
+        None => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    let text = text.chars().take(1000).collect::<String>();
+    if text.is_empty() {
+        status.canonical_reason().unwrap_or_default().to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refused(status: u16, wait: Option<u64>) -> Fault {
+        Fault::Refused {
+            status,
+            url: "https://registry.example.com/v2/".to_owned(),
+            message: String::new(),
+            wait: wait.map(Duration::from_secs),
+        }
+    }
+
+    /// The pauses before a registry is given up that always says the same.
+    fn pauses(fault: &Fault) -> Vec<Duration> {
+        let mut attempts = Attempts::default();
+        std::iter::from_fn(|| attempts.next(fault, fault.is_transient())).collect()
+    }
+
+    #[test]
+    fn a_registry_that_says_when_to_come_back_is_asked_again_then() {
+        let pauses = pauses(&refused(429, Some(20)));
+        assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(20)));
+        let all: Duration = pauses.iter().sum();
+        assert!(pauses.len() >= 5 && all <= PATIENCE, "{pauses:?}");
+    }
+
+    #[test]
+    fn a_registry_that_says_hours_or_nothing_is_given_up() {
+        assert!(pauses(&refused(429, Some(6 * 3600))).is_empty());
+        assert_eq!(pauses(&refused(429, None)).len(), 3);
+        assert!(pauses(&refused(503, Some(0))).len() < 60);
+        assert!(pauses(&refused(403, Some(1))).is_empty());
+    }
+
+    #[test]
+    fn a_time_to_come_back_is_read_in_both_of_its_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_700);
+        let after = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().expect("a value"));
+            retry_after(&headers, now)
+        };
+        assert_eq!(after("120"), Some(Duration::from_mins(2)));
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(after(date), Some(Duration::from_secs(77)));
+        assert_eq!(after("Sun, 06 Nov 1994 07:00:00 GMT"), Some(Duration::ZERO));
+        for nothing in ["", "soon", "-1", "99999999999999"] {
+            assert_eq!(after(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_by_its_codes() {
+        let body = br#"{"errors": [{"code": "DENIED", "message": "no"}, {"code": "X"}]}"#;
+        assert_eq!(message(StatusCode::FORBIDDEN, body), "DENIED: no; X");
+        assert_eq!(message(StatusCode::FORBIDDEN, b" plain\n"), "plain");
+        assert_eq!(message(StatusCode::FORBIDDEN, b""), "Forbidden");
+    }
+
+    proptest! {
+        #[test]
+        fn no_error_is_longer_than_its_bound(body in proptest::collection::vec(any::<u8>(), 0..4096)) {
+            prop_assert!(message(StatusCode::FORBIDDEN, &body).chars().count() <= 1000);
+        }
+    }
+}
