@@ -35,3 +35,4 @@ mod spoiled;
 mod strategies;
 mod supply;
 mod systemd;
+mod trust;
