@@ -163,6 +163,10 @@ fn store(error: &StoreError) -> Failure {
             "nothing was changed: end that process, or wait for it, then run the command again"
                 .to_owned(),
         ),
+        StoreError::Absent { .. } => (
+            Exit::Failed,
+            "look at `state:` and at `cluster.namespace`".to_owned(),
+        ),
         StoreError::Io { .. } => (
             Exit::Failed,
             "look at the disk and the folder's permissions, then run the command again: it goes on where it was"

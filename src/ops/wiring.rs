@@ -15,7 +15,7 @@ use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
 use crate::driver::cluster::kubernetes::ready::Rule;
-use crate::driver::cluster::kubernetes::store::KubernetesStore;
+use crate::driver::cluster::kubernetes::store::{ClusterLock, KubernetesStore};
 use crate::driver::cluster::kubernetes::{
     ClusterLogin, ClusterPlace, Conflict, Connection, KubernetesEngine, Settings,
 };
@@ -247,17 +247,31 @@ fn store(
     environment: &Environment,
     amazon: &Amazon,
 ) -> Result<Arc<dyn StateStore>, Error> {
-    if environment.state.kind == StateKind::Local {
+    let local = environment.state.kind == StateKind::Local;
+    if local && environment.cluster.kind == ClusterKind::Host {
         return Ok(Arc::new(local_store(root, environment)));
     }
     let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
-    let namespace = environment.state.namespace.clone().unwrap_or(home);
-    let failures = root.join(environment.state.path());
-    Ok(Arc::new(KubernetesStore::new(
-        connection(root, environment, amazon)?,
-        namespace,
-        project.name.clone(),
-        failures,
+    let connection = connection(root, environment, amazon)?;
+    let in_cluster = |namespace: String| {
+        let failures = root.join(environment.state.path());
+        KubernetesStore::new(
+            connection.clone(),
+            namespace,
+            project.name.clone(),
+            failures,
+        )
+    };
+    let state: Arc<dyn StateStore> = match (local, environment.state.namespace.clone()) {
+        (true, _) => Arc::new(local_store(root, environment)),
+        (false, Some(namespace)) if namespace != home => Arc::new(in_cluster(namespace)),
+        // State in the environment's home has its lock there.
+        (false, _) => return Ok(Arc::new(in_cluster(home))),
+    };
+    Ok(Arc::new(ClusterLock::new(
+        state,
+        in_cluster(home),
+        name.clone(),
     )))
 }
 

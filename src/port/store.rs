@@ -41,6 +41,14 @@ pub enum StoreError {
         /// What is there.
         found: u64,
     },
+    /// The place where it would be kept is not there yet: a namespace, or the whole cluster.
+    #[error("{what}: {reason}")]
+    Absent {
+        /// What was being done.
+        what: String,
+        /// What is not there, and what to do about it.
+        reason: String,
+    },
     /// A document is torn, or was edited by hand.
     #[error("{path} cannot be used: {reason}")]
     Damaged {

@@ -22,6 +22,7 @@ mod front;
 mod identity;
 mod import;
 mod kills;
+mod locks;
 mod node;
 mod objects;
 mod pretend;

@@ -571,13 +571,29 @@ impl Api {
 
     /// Deletes an object; one that is gone already is deleted.
     pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), Fault> {
+        let expected = uid.map(|uid| json!({"uid": uid}));
+        self.delete_if(key, expected).await
+    }
+
+    /// Deletes an object exactly as it was read; one that was changed since stays.
+    pub async fn delete_version(&self, key: &ObjectKey, read: &Value) -> Result<(), Fault> {
+        let (uid, version) = (
+            &read["metadata"]["uid"],
+            &read["metadata"]["resourceVersion"],
+        );
+        let expected = json!({"uid": uid, "resourceVersion": version});
+        self.delete_if(key, Some(expected)).await
+    }
+
+    async fn delete_if(&self, key: &ObjectKey, expected: Option<Value>) -> Result<(), Fault> {
         let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
             return Ok(());
         };
         let mut options =
             json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
-        if let Some(uid) = uid {
-            options["preconditions"] = json!({"uid": uid});
+        let is_bound = expected.is_some();
+        if let Some(expected) = expected {
+            options["preconditions"] = expected;
         }
         let path = kind.path(key.namespace.as_deref(), Some(&key.name));
         match self
@@ -591,7 +607,7 @@ impl Api {
             Ok(_) => Ok(()),
             Err(fault) if fault.is(StatusCode::NOT_FOUND) => Ok(()),
             // Another object of that name took its place: the one that was meant is gone.
-            Err(fault) if fault.is(StatusCode::CONFLICT) && uid.is_some() => Ok(()),
+            Err(fault) if fault.is(StatusCode::CONFLICT) && is_bound => Ok(()),
             Err(fault) => Err(fault),
         }
     }

@@ -132,6 +132,10 @@ async fn permissions(
             add(verb, &kind, "", Some(&namespaces.home));
         }
     }
+    let lease = api.must(("coordination.k8s.io/v1", "Lease")).await?;
+    for verb in ["get", "create", "update", "delete"] {
+        add(verb, &lease, "", Some(&namespaces.home));
+    }
     for namespace in namespaces.slots.values() {
         let pods = api.must(("v1", "Pod")).await?;
         for verb in ["list", "watch"] {

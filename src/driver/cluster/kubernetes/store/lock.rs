@@ -112,9 +112,9 @@ impl LeaseObject {
                 let reason = format!(
                     "namespace {namespace} is not there: make it, or name another under `state.namespace`"
                 );
-                Err(StoreError::Io {
+                Err(StoreError::Absent {
                     what: "taking the lock".to_owned(),
-                    source: std::io::Error::other(reason),
+                    reason,
                 })
             }
             Err(fault) => Err(failed("writing the lock")(fault)),

@@ -10,7 +10,10 @@
 //! A save writes the releases that changed under new names, and then the head: its resource version is the guard, so
 //! that a reader finds all of a state or all of the one before. Start with [`KubernetesStore`].
 
+mod cluster_lock;
 mod lock;
+
+pub use cluster_lock::ClusterLock;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -27,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Selector};
-use crate::driver::cluster::kubernetes::connect::{Connection, connect};
+use crate::driver::cluster::kubernetes::connect::{Connection, try_connect};
 use crate::driver::state::failure;
 use crate::driver::state::lock::{
     Place as _, Taker, break_lock, holder, request_abort, still_held, take,
@@ -122,18 +125,46 @@ impl KubernetesStore {
 
     async fn api(&self) -> Result<&Arc<Api>, StoreError> {
         let made = async {
-            connect(&self.connection)
-                .await
-                .map(|connected| Arc::new(Api::new(connected)))
-                .map_err(|error| {
-                    let (what, source) = (
-                        "reaching the state".to_owned(),
-                        std::io::Error::other(error.to_string()),
-                    );
-                    StoreError::Io { what, source }
-                })
+            let what = "reaching the state".to_owned();
+            match try_connect(&self.connection).await {
+                Ok(Some(connected)) => Ok(Arc::new(Api::new(connected))),
+                Ok(None) => Err(StoreError::Absent {
+                    what,
+                    reason: "the cluster is not there yet".to_owned(),
+                }),
+                Err(error) => Err(StoreError::Io {
+                    what,
+                    source: std::io::Error::other(error.to_string()),
+                }),
+            }
         };
         self.api.get_or_try_init(|| made).await
+    }
+
+    /// Whether the lock was ever taken, and its place is there.
+    async fn has_lock(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
+        let key = self.object("Lease", self.name(environment));
+        let found = self.api().await?.get(&key).await;
+        Ok(found.map_err(failed("reading the lock"))?.is_some())
+    }
+
+    /// Takes the lock's object away where nothing of the environment is left, unless somebody has it again.
+    async fn forget_lock(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
+        let api = self.api().await?;
+        let record = format!("shipit-{}-{environment}", self.project);
+        let record = api.get(&self.object("ConfigMap", record)).await;
+        if record.map_err(failed("looking for the record"))?.is_some() {
+            return Ok(());
+        }
+        let key = self.object("Lease", self.name(environment));
+        let lease = api.get(&key).await.map_err(failed("reading the lock"))?;
+        match lease {
+            Some(lease) if lease["spec"].get("holderIdentity").is_none() => {
+                let deleted = api.delete_version(&key, &lease).await;
+                deleted.map_err(failed("deleting the lock"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn name(&self, environment: &EnvironmentName) -> String {
