@@ -375,6 +375,11 @@ pub struct ObjectFacts {
 pub enum ObjectState {
     /// It is as it should be.
     Same,
+    /// It is a Job that was done, and has gone since: it is not run again.
+    Done {
+        /// When it was done.
+        at: jiff::Timestamp,
+    },
     /// It is not there.
     Absent,
     /// Fields differ.

@@ -23,6 +23,15 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
                 draft.same(Address::Object(key), "is as it was applied");
                 continue;
             }
+            ObjectState::Done { at } => {
+                let reason = format!("was done at {at:.0} and has gone since");
+                draft.notes.push(format!(
+                    "{} {reason}: it runs again when its manifest changes",
+                    key.short()
+                ));
+                draft.same(Address::Object(key), reason);
+                continue;
+            }
             ObjectState::Gone | ObjectState::Foreign { .. } => continue,
             ObjectState::Absent => "is not there".to_owned(),
             ObjectState::Differs => origin(object),

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::Settings;
@@ -14,7 +15,7 @@ use crate::driver::cluster::kubernetes::compare::{Verdict, compare};
 use crate::driver::cluster::kubernetes::finish::{Key, hide};
 use crate::driver::cluster::kubernetes::owner::is_ours;
 use crate::driver::cluster::kubernetes::ready::{Ready, ready};
-use crate::driver::cluster::kubernetes::record::Elsewhere;
+use crate::driver::cluster::kubernetes::record::{Elsewhere, Record};
 use crate::model::ObjectKey;
 
 /// From how many namespaces on a kind is listed in the whole cluster at once, where that is allowed.
@@ -28,6 +29,8 @@ pub(super) struct Item {
     pub ready: Ready,
     /// None when the object is not ours to take away.
     pub uid: Option<String>,
+    /// Of a Job that was done and is not there any more: when that was.
+    pub done: Option<Timestamp>,
 }
 
 /// What was found.
@@ -50,6 +53,22 @@ impl Found {
         known.chain(strange.map(|(key, live)| (key, uid(live))))
     }
 
+    /// A Job that was done and has gone since is as it should be.
+    fn count_done(&mut self, record: &Record, expected: &Expected<'_>) {
+        for (key, body) in &expected.objects {
+            let done = record.done_at(key, body);
+            if done.is_some() && !self.known.contains_key(key) {
+                let item = Item {
+                    live: None,
+                    ready: Ready::Yes,
+                    uid: None,
+                    done,
+                };
+                self.known.insert(key.clone(), item);
+            }
+        }
+    }
+
     /// One object may be served in two groups: what is known by one name is not strange by the other.
     fn forget_twins(&mut self) {
         let uids = &self.uids;
@@ -69,6 +88,8 @@ pub(super) struct Search<'a> {
     /// Where objects of one kind may be besides.
     pub elsewhere: &'a BTreeSet<Elsewhere>,
     pub selector: Selector,
+    /// What knows which Jobs were done.
+    pub record: &'a Record,
 }
 
 /// What is compared with the objects that come.
@@ -135,6 +156,7 @@ pub(super) async fn list(
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     found.forget_twins();
+    found.count_done(search.record, expected);
     Ok(found)
 }
 
@@ -254,6 +276,7 @@ impl Sorter<'_> {
             uid: is_ours(&object).then(|| name.clone()),
             live: differs.then_some(object),
             ready,
+            done: None,
         };
         let mut found = self.found();
         found.known.insert(key, item);

@@ -156,6 +156,7 @@ async fn look(
         kinds: &kinds,
         namespaces: records.namespaces.all(),
         elsewhere: &record.elsewhere,
+        record,
         selector: Selector::Labels(format!("{}={set}", mark::PART_OF)),
     };
     let found = list(api, &engine.settings, &search, &expected).await?;
@@ -589,7 +590,10 @@ async fn one(
         return unlisted(engine, api, &sent).await;
     };
     let Some(live) = &item.live else {
-        return Ok(plain(key, ObjectState::Same));
+        let state = item
+            .done
+            .map_or(ObjectState::Same, |at| ObjectState::Done { at });
+        return Ok(plain(key, state));
     };
     against(engine, api, &sent, live).await
 }

@@ -11,6 +11,7 @@ mod connect;
 mod definition;
 mod diagnose;
 mod doctor;
+mod done;
 mod finish;
 mod kubeconfig;
 mod list;
@@ -173,6 +174,35 @@ impl KubernetesEngine {
             }
         }
         let what = format!("writing the record of {}", permit.scope);
+        Err(EngineError::Failed {
+            what,
+            reason: "somebody else writes it all the time".to_owned(),
+        })
+    }
+
+    /// Writes down in the record what is true whoever's run it is; nothing where there is no record.
+    async fn note(
+        &self,
+        api: &Api,
+        scope: &Scope,
+        change: impl Fn(&mut record::Record),
+    ) -> Result<(), EngineError> {
+        let records = self.records(api, scope);
+        let failed = |fault: Fault| fault.while_(format!("writing the record of {scope}"));
+        let mut newest = self.newest.lock().await;
+        for _ in 0..TRIES {
+            let mut read = records.read().await.map_err(failed)?;
+            let before = read.record.clone();
+            change(&mut read.record);
+            if read.version.is_none() || read.record == before {
+                return Ok(());
+            }
+            if records.write(&mut read).await.map_err(failed)? {
+                *newest = Some((scope.clone(), read));
+                return Ok(());
+            }
+        }
+        let what = format!("writing the record of {scope}");
         Err(EngineError::Failed {
             what,
             reason: "somebody else writes it all the time".to_owned(),

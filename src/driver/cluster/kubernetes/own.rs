@@ -15,7 +15,7 @@ use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::traffic::last_manager;
 use crate::driver::cluster::kubernetes::wait;
-use crate::driver::cluster::kubernetes::{KubernetesEngine, definition};
+use crate::driver::cluster::kubernetes::{KubernetesEngine, definition, done};
 use crate::model::object::mark;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey};
 use crate::port::Progress;
@@ -128,7 +128,8 @@ pub(super) async fn apply(
     if ready(&applied, &engine.settings.rules) == Ready::Yes {
         return Ok(());
     }
-    wait::object(engine, &key, engine.settings.within.get(), progress).await
+    wait::object(engine, &key, engine.settings.within.get(), progress).await?;
+    done::remember(engine, api, &permit.scope, &[object]).await
 }
 
 pub(super) async fn delete(

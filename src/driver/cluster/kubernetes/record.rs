@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::done::Done;
 use crate::driver::cluster::kubernetes::finish::{Bindings, Key};
 use crate::driver::cluster::kubernetes::list::key_of;
 use crate::model::object::{Namespaces, mark};
@@ -42,6 +43,9 @@ pub(super) struct Record {
     /// In which other namespaces than its home there may be objects of which kind.
     #[serde(default)]
     pub elsewhere: BTreeSet<Elsewhere>,
+    /// Jobs that were done, and that the cluster takes away by itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub done: BTreeMap<ObjectKey, Done>,
 }
 
 /// A namespace in which objects of a kind may be.

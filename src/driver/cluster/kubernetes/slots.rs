@@ -134,6 +134,7 @@ impl<'a> Slots<'a> {
             kinds: &read.record.kinds,
             namespaces: vec![self.namespace()],
             elsewhere: &read.record.elsewhere,
+            record: &read.record,
             selector,
         };
         let found = list(self.api, &self.engine.settings, &search, &expected)
@@ -475,7 +476,10 @@ pub(super) async fn place(
         .write(&mut read, &workloads, &placement.label, &kinds, &manifests)
         .await?;
     let may_replace = placement.mode != PlaceMode::Rolling || active != Some(placement.slot);
-    slots.apply(&manifests, may_replace, progress).await?;
+    // A Job of this very release that a run before this one saw done is not run twice.
+    let is_done = |one: &Manifest| read.record.done_at(&one.key(), one.body()).is_some();
+    let (_, open): (Vec<Manifest>, Vec<Manifest>) = manifests.iter().cloned().partition(is_done);
+    slots.apply(&open, may_replace, progress).await?;
     if placement.mode == PlaceMode::Fresh && placement.running {
         slots.scale(&manifests, None).await?;
     }

@@ -235,6 +235,7 @@ async fn drift(
         kinds: &kinds,
         namespaces: engine.settings.namespaces.all(),
         elsewhere: &record.elsewhere,
+        record,
         selector,
     };
     let found = list(api, &engine.settings, &search, &expected).await?;

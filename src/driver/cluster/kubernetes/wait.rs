@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::done::{self, is_job};
 use crate::driver::cluster::kubernetes::list::key_of;
 use crate::driver::cluster::kubernetes::look::{pods_of, sent};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready, trouble};
@@ -22,6 +23,9 @@ use crate::model::{Manifest, ObjectKey, Period, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{EngineError, NotReady, Scope};
 
+/// Why a Job is not waited for any longer that was made and is not there.
+const UNSEEN: &str = "it is not there any more, and nobody saw it done: it was deleted, or its \
+                      `ttlSecondsAfterFinished` is too short (60 is enough)";
 /// How many objects of one wait are named in a message.
 const NAMED: usize = 4;
 
@@ -91,7 +95,12 @@ pub(super) async fn until<T>(
             }
             Some(Said::Gone(object)) => {
                 if let Some(key) = key_of(&object) {
-                    objects.remove(&key);
+                    // That a Job was done stays true when it goes.
+                    if is_job(&key) && ready(&object, &BTreeMap::new()) == Ready::Yes {
+                        objects.insert(key, object);
+                    } else {
+                        objects.remove(&key);
+                    }
                 }
             }
         }
@@ -236,6 +245,10 @@ pub(super) async fn slot(
         .collect();
     let keys: Vec<ObjectKey> = manifests
         .iter()
+        .filter(|manifest| {
+            let done = read.record.done_at(&manifest.key(), manifest.body());
+            done.is_none()
+        })
         .map(Manifest::key)
         .filter(|key| may_wait(key.group(), &key.kind, &engine.settings.rules))
         .collect();
@@ -275,7 +288,7 @@ pub(super) async fn slot(
         .await
         .map_err(failed)?
     {
-        Some(Verdict::Ready) => Ok(()),
+        Some(Verdict::Ready) => done::remember(engine, api, scope, &manifests).await,
         Some(Verdict::Failed { reason }) => {
             let log = diagnose::last_lines(engine, api, scope, slot, service).await;
             not(reason, log)
@@ -313,6 +326,10 @@ fn judge(
             }
             Some(Ready::Not(reason)) => {
                 open.insert(key.clone(), reason);
+            }
+            None if is_job(key) => {
+                let reason = format!("{}: {UNSEEN}", key.short());
+                return (Some(Verdict::Failed { reason }), open);
             }
             None => {
                 open.insert(key.clone(), "is not there yet".to_owned());
@@ -374,10 +391,11 @@ pub(super) async fn object(
         .map_err(failed)?;
     let mut last = String::new();
     let check = |objects: &BTreeMap<ObjectKey, Value>| {
-        let state = objects.get(key).map_or_else(
-            || Ready::Not("is not there yet".to_owned()),
-            |object| ready(object, &engine.settings.rules),
-        );
+        let state = match objects.get(key) {
+            Some(object) => ready(object, &engine.settings.rules),
+            None if is_job(key) => Ready::Failed(UNSEEN.to_owned()),
+            None => Ready::Not("is not there yet".to_owned()),
+        };
         match state {
             Ready::Yes => Some(Ok(())),
             Ready::Failed(reason) => Some(Err(reason)),
