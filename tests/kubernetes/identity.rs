@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use http::Method;
 use serde_json::{Value, json};
 
-use crate::site::Site;
+use crate::site::{Site, until};
 
 /// A site whose environment has these objects, as somebody who may do everything.
 fn with(objects: &str) -> Option<Site> {
@@ -341,4 +342,45 @@ fn a_destroy_that_was_killed_at_its_end_leaves_nothing_when_it_is_run_again() {
     }
     destroy(&site);
     assert_eq!(kept(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_job_that_was_done_and_has_gone_is_not_run_again() {
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  ttlSecondsAfterFinished: 1\n  template:\n    \
+               spec:\n      restartPolicy: Never\n      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: \
+               {type: RuntimeDefault}}\n      containers: [{name: migrate, image: example.com/migrate:1, \
+               securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]\n";
+    let Some(site) = with(job) else { return };
+    let path = site.cluster.of("batch/v1", "jobs/migrate");
+    // kwok's pods of a Job never end by themselves: the test ends them.
+    let pods = format!(
+        "{}?labelSelector=job-name=migrate",
+        site.cluster.of("v1", "pods")
+    );
+    let end_pods = || {
+        let list = site.cluster.get(&pods);
+        for pod in list["items"].as_array().into_iter().flatten() {
+            let name = pod["metadata"]["name"].as_str().expect("a name");
+            let path = site.cluster.of("v1", &format!("pods/{name}/status"));
+            let status = json!({"status": {"phase": "Succeeded"}});
+            // One that has gone since has ended.
+            let kind = "application/merge-patch+json";
+            site.cluster.ask(Method::PATCH, &path, kind, &status);
+        }
+    };
+    let mut apply = site.start_apply();
+    until("the Job is done and has gone", || {
+        end_pods();
+        apply.try_wait().expect("a child").is_some() && site.cluster.get(&path).is_null()
+    });
+    assert!(apply.wait().expect("it ended").success());
+
+    site.plan()
+        .code(0)
+        .says("No changes")
+        .says("Job/migrate was done at");
+    site.apply().code(0);
+    assert_eq!(site.cluster.get(&path), Value::Null);
+    site.put("own.yaml", &job.replace("migrate:1", "migrate:2"));
+    site.plan().code(2).says("+ Job/migrate");
 }
