@@ -260,7 +260,6 @@ macro_rules! suite {
         mod systemd { $(#[tokio::test(flavor = "multi_thread")] async fn $story() {
             if super::is_here(stringify!($story)) { super::tell("systemd", async |stage| super::$story(stage).await).await; }
         })* }
-        mod rootless { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("rootless", async |stage| super::$story(stage).await).await; })* }
         mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("socket", async |stage| super::$story(stage).await).await; })* }
     };
 }
