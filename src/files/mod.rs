@@ -1,8 +1,11 @@
 //! Files and processes of this machine: small things that several drivers and the agent need.
 //!
 //! Replacing files so that a reader sees the old content or the new one, and a power cut loses neither ([`replace`]);
-//! reading them without being held up or filled up by what is no file ([`read`]); locks that go with their process.
+//! reading them without being held up or filled up by what is no file ([`read`]); locks that go with their process. A
+//! path that somebody else wrote is opened by [`beneath`], and a tar read by [`archive`].
 
+pub mod archive;
+pub mod beneath;
 pub mod environment;
 mod lock;
 pub mod login;

@@ -1,0 +1,228 @@
+//! Reading a tar that somebody else wrote: bounded in what is read, in what comes out of it, in entries and in time.
+//!
+//! The `tar` crate keeps long names and PAX records in memory, as long as they say they are, and gives out the holes of a
+//! sparse file as zeros, as many as it says there are. [`each`] lets neither grow past its [`Budget`].
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tar::EntryType;
+
+/// The most bytes that may say what an entry is: its header, its long name, its PAX records.
+const HEADING: u64 = 1 << 20;
+
+/// What may come out of archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes, of all entries together.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+    /// How long it may take.
+    pub within: Duration,
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// Of the bytes.
+    #[error("more than {} MiB come out of it", .0 >> 20)]
+    Bytes(u64),
+    /// Of what one archive may become.
+    #[error("more than {} MiB come out of one archive, which is far more than it is itself", .0 >> 20)]
+    Expansion(u64),
+    /// Of the entries.
+    #[error("it has more than {0} entries")]
+    Entries(u64),
+    /// Of the time.
+    #[error("it is not unpacked within {} s", .0.as_secs())]
+    Time(Duration),
+    /// Of one entry's name and records.
+    #[error("the name and records of one entry are larger than {} KiB", HEADING >> 10)]
+    Heading,
+}
+
+impl Exceeded {
+    /// The limit that an error is about, if it is about one.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<Exceeded> for io::Error {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::new(io::ErrorKind::QuotaExceeded, exceeded)
+    }
+}
+
+/// What is left of the limits. Several archives may share one: its clones count together.
+#[derive(Debug, Clone)]
+pub struct Budget(Rc<Left>);
+
+#[derive(Debug)]
+struct Left {
+    limits: Limits,
+    until: Instant,
+    /// Bytes that may still be read from archives.
+    read: Cell<u64>,
+    /// Bytes of content that may still come out.
+    content: Cell<u64>,
+    /// Bytes of content that may still come out of this archive, and how many could at first.
+    archive: Cell<(u64, u64)>,
+    entries: Cell<u64>,
+    /// Bytes that may still be read before the next entry is known; none while its content is read.
+    heading: Cell<Option<u64>>,
+}
+
+impl Budget {
+    /// All of it. Its time begins now.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let headings = limits.entries.saturating_mul(2 * 512);
+        Self(Rc::new(Left {
+            limits,
+            until: Instant::now() + limits.within,
+            read: Cell::new(limits.bytes.saturating_add(headings)),
+            content: Cell::new(limits.bytes),
+            archive: Cell::new((u64::MAX, u64::MAX)),
+            entries: Cell::new(limits.entries),
+            heading: Cell::new(None),
+        }))
+    }
+
+    /// Begins another archive, which may become so many bytes.
+    pub fn next_archive(&self, most: u64) {
+        self.0.archive.set((most, most));
+    }
+
+    fn content(&self, count: u64) -> Result<(), Exceeded> {
+        let (left, most) = self.0.archive.get();
+        let left = left.checked_sub(count).ok_or(Exceeded::Expansion(most))?;
+        self.0.archive.set((left, most));
+        self.take(&self.0.content, count)
+    }
+
+    fn take(&self, from: &Cell<u64>, count: u64) -> Result<(), Exceeded> {
+        let limits = &self.0.limits;
+        let left = from.get().checked_sub(count);
+        from.set(left.ok_or(Exceeded::Bytes(limits.bytes))?);
+
+        if Instant::now() > self.0.until {
+            return Err(Exceeded::Time(limits.within));
+        }
+        Ok(())
+    }
+
+    fn read(&self, count: u64) -> Result<(), Exceeded> {
+        if let Some(heading) = self.0.heading.get() {
+            let left = heading.checked_sub(count).ok_or(Exceeded::Heading)?;
+            self.0.heading.set(Some(left));
+        }
+        self.take(&self.0.read, count)
+    }
+
+    fn entry(&self) -> Result<(), Exceeded> {
+        let left = self.0.entries.get().checked_sub(1);
+        self.0
+            .entries
+            .set(left.ok_or(Exceeded::Entries(self.0.limits.entries))?);
+        Ok(())
+    }
+}
+
+/// One entry of an archive. It is read as its content.
+pub struct Member<'a> {
+    /// Its name, as it is written.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: EntryType,
+    /// Where it leads to, if it is a link.
+    pub link: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u64,
+    /// Its group.
+    pub gid: u64,
+    /// When it was changed, in seconds since 1970.
+    pub mtime: u64,
+    content: &'a mut dyn Read,
+    budget: &'a Budget,
+}
+
+impl Read for Member<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.budget.content(count as u64)?;
+        Ok(count)
+    }
+}
+
+/// Reads an archive entry by entry.
+pub fn each<E: From<io::Error>>(
+    archive: impl Read,
+    budget: &Budget,
+    mut visit: impl FnMut(&mut Member<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut archive = tar::Archive::new(Bounded {
+        inner: archive,
+        budget: budget.clone(),
+    });
+    let mut entries = archive.entries()?;
+    loop {
+        budget.0.heading.set(Some(HEADING));
+        let next = entries.next();
+        budget.0.heading.set(None);
+        let Some(entry) = next else { return Ok(()) };
+
+        let mut entry = entry?;
+        budget.entry().map_err(io::Error::from)?;
+        let header = entry.header();
+        let kind = header.entry_type();
+        // Fields that some tools leave empty.
+        let mode = header.mode().unwrap_or(0o755);
+        let (uid, gid) = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
+        let mtime = header.mtime().unwrap_or_default();
+        let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+        let mut member = Member {
+            path: OsString::from_vec(entry.path_bytes().into_owned()).into(),
+            kind,
+            link: OsString::from_vec(link).into(),
+            mode,
+            uid,
+            gid,
+            mtime,
+            content: &mut entry,
+            budget,
+        };
+        // Records for all entries that follow; none of them changes a path.
+        if !kind.is_pax_global_extensions() {
+            visit(&mut member)?;
+        }
+        // What was not wanted is read here, so that what comes next is a heading and nothing else.
+        io::copy(&mut member, &mut io::sink())?;
+    }
+}
+
+/// A reader that ends with an error when the budget does.
+struct Bounded<R> {
+    inner: R,
+    budget: Budget,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.budget.read(count as u64)?;
+        Ok(count)
+    }
+}
