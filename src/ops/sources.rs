@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
 use crate::config::types::ClusterKind;
 use crate::config::{Environment, Project};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
-use crate::files::read_text;
+use crate::files::beneath::{BeneathError, Links, Root};
 use crate::model::EnvironmentName;
 use crate::model::source::Source;
 use crate::ops::Error;
@@ -88,32 +89,24 @@ pub async fn read(
 
 /// The files that one of these globs means, by their path below the project's folder.
 fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Error> {
-    let wrong = |what: String, help: &str| DesiredError {
-        what,
-        help: help.to_owned(),
-    };
-    let mut set = globset::GlobSetBuilder::new();
-    for glob in globs {
-        let clean = glob.trim_start_matches("./");
-        let glob = globset::GlobBuilder::new(clean)
-            .literal_separator(true)
-            .build();
-        set.add(
-            glob.map_err(|error| wrong(error.to_string(), "write a path, or `deploy/*.yaml`"))?,
-        );
-    }
-    let set = set
-        .build()
-        .map_err(|error| wrong(error.to_string(), "write fewer globs"))?;
-    let mut files = BTreeMap::new();
-    let mut starts: Vec<PathBuf> = globs
-        .iter()
-        .map(|glob| root.join(beginning(glob)))
-        .collect();
+    let project = Root::open(root, Links::StayBeneath).map_err(|error| {
+        wrong(
+            format!("{}: {error}", root.display()),
+            "look at the folder's permissions",
+        )
+    })?;
+    let set = set(globs)?;
+    let mut starts: Vec<PathBuf> = globs.iter().map(|glob| beginning(glob)).collect();
     starts.sort();
     starts.dedup();
-    for start in starts.iter().filter(|start| start.exists()) {
-        let walk = WalkBuilder::new(start)
+
+    let mut files = BTreeMap::new();
+    for start in starts {
+        // Where nothing is, nothing matches.
+        if real(&project, &start)?.is_none() {
+            continue;
+        }
+        let walk = WalkBuilder::new(root.join(&start))
             .standard_filters(false)
             .filter_entry(|entry| entry.file_name() != ".git")
             .build();
@@ -121,23 +114,76 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
             let Ok(path) = entry.path().strip_prefix(root) else {
                 continue;
             };
-            if !set.is_match(path) || entry.path().is_dir() || files.contains_key(path) {
+            if !set.is_match(path) || files.contains_key(path) {
                 continue;
             }
+            let Some(real) = real(&project, path)?.filter(|real| !root.join(real).is_dir()) else {
+                continue;
+            };
             if files.len() == MOST {
-                let what = format!("{}: one file too many ({MOST} at the most)", path.display());
+                let what = format!("{}: more than {MOST} files", path.display());
                 return Err(wrong(what, "name the right files").into());
             }
-            let text = read_text(entry.path(), LARGEST).map_err(|error| {
-                wrong(
-                    format!("{}: {error}", path.display()),
-                    "a manifest or a configuration file is a text in UTF-8",
-                )
-            })?;
-            files.insert(path.to_path_buf(), text);
+            let text = project.text(&real, LARGEST);
+            files.insert(
+                path.to_path_buf(),
+                text.map_err(|error| unreadable(&error))?,
+            );
         }
     }
     Ok(files)
+}
+
+fn wrong(what: String, help: &str) -> DesiredError {
+    DesiredError {
+        what,
+        help: help.to_owned(),
+    }
+}
+
+fn unreadable(error: &BeneathError) -> DesiredError {
+    let help = match error {
+        BeneathError::Link { .. } | BeneathError::Outside { .. } => {
+            "copy the file into the project: what is rendered comes from the project alone, so that a plan shows \
+             nothing else of the machine that makes it"
+        }
+        BeneathError::TooLarge { .. } => "name the right files",
+        _ => "a manifest or a configuration file is a text in UTF-8",
+    };
+    wrong(error.to_string(), help)
+}
+
+/// Where a path of the project leads to; none, where nothing is. Git's own files have the credentials of the clone in
+/// them, and are not the project's.
+fn real(project: &Root, path: &Path) -> Result<Option<PathBuf>, DesiredError> {
+    let real = match project.real(path) {
+        Err(error) if error.is_missing() => return Ok(None),
+        other => other.map_err(|error| unreadable(&error))?,
+    };
+    if real.iter().any(|part| part == ".git") {
+        return Err(wrong(
+            format!(
+                "{} is one of Git's own files: {}",
+                path.display(),
+                real.display()
+            ),
+            "name a file of the project",
+        ));
+    }
+    Ok(Some(real))
+}
+
+fn set(globs: &[String]) -> Result<GlobSet, DesiredError> {
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        let clean = glob.trim_start_matches("./");
+        let glob = GlobBuilder::new(clean).literal_separator(true).build();
+        let glob =
+            glob.map_err(|error| wrong(error.to_string(), "write a path, or `deploy/*.yaml`"))?;
+        set.add(glob);
+    }
+    set.build()
+        .map_err(|error| wrong(error.to_string(), "write fewer globs"))
 }
 
 /// The folder in which all files of a glob are: what comes before its first sign.
@@ -155,6 +201,76 @@ fn beginning(glob: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn write(root: &Path, files: &[(&str, &str)]) {
+        for (name, content) in files {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, content).expect("a file");
+        }
+    }
+
+    fn read(root: &Path, glob: &str) -> Result<Vec<(String, String)>, String> {
+        let found = files(root, &[glob.to_owned()]).map_err(|error| error.to_string())?;
+        let named = |(path, text): (PathBuf, String)| (path.display().to_string(), text);
+        Ok(found.into_iter().map(named).collect())
+    }
+
+    #[test]
+    fn what_is_rendered_comes_from_the_project_alone() {
+        let machine = tempfile::tempdir().expect("a folder");
+        let root = machine.path().join("project");
+        write(
+            machine.path(),
+            &[("host", "TOPSECRET"), ("folder/host", "TOPSECRET")],
+        );
+        write(
+            &root,
+            &[
+                ("conf/own", "own"),
+                ("shared/x", "x"),
+                (".git/config", "token"),
+                ("deep/a/b/c", "c"),
+            ],
+        );
+        let link = |target: &str, name: &str| {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::os::unix::fs::symlink(target, path).expect("a link");
+        };
+        link("../shared/x", "conf/link");
+        link("../shared", "conf/folder");
+        link("../../host", "out/a");
+        link(
+            &machine.path().join("host").display().to_string(),
+            "absolute/a",
+        );
+        link("../folder", "folder");
+        link("../.git/config", "git/a");
+
+        let own = [("conf/link", "x"), ("conf/own", "own")];
+        let own = own.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(read(&root, "conf/*"), Ok(own.to_vec()));
+        let through = vec![("conf/folder/x".to_owned(), "x".to_owned())];
+        assert_eq!(read(&root, "conf/folder/*"), Ok(through));
+        assert_eq!(read(&root, "none/*"), Ok(Vec::new()));
+
+        for (glob, reason) in [
+            ("out/*", "out/a is a link to ../../host"),
+            ("out/**", "is a link to"),
+            ("absolute/a", "which is outside of"),
+            ("folder/*", "folder is a link to ../folder"),
+            ("../host", "is outside of"),
+            ("conf/../../host", "is outside of"),
+            ("/etc/hostname", "is outside of"),
+            ("git/a", "Git's own"),
+            (".git/config", "Git's own"),
+        ] {
+            let error = read(&root, glob).expect_err(glob);
+            assert!(error.contains(reason), "{glob}: {error}");
+            assert!(!error.contains("TOPSECRET"), "{error}");
+        }
+    }
 
     #[test]
     fn a_glob_begins_in_a_folder() {

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use ignore::WalkBuilder;
 use tokio::io::AsyncReadExt as _;
 
+use crate::files::beneath::{BeneathError, Links, Root};
 use crate::files::environment;
 
 /// How long a tool may take.
@@ -54,6 +56,10 @@ pub struct RenderError {
 /// # Errors
 /// When the tool is not there, says no, takes too long or writes too much.
 pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError> {
+    let (folder, read) = (root.to_path_buf(), recipe.clone());
+    tokio::task::spawn_blocking(move || keep_inside(&folder, &read))
+        .await
+        .map_err(|error| refused(recipe, &error))??;
     match recipe {
         Recipe::Kustomize { folder } => {
             let what = format!("kustomize {}", folder.display());
@@ -101,6 +107,51 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
                 })
         }
     }
+}
+
+fn refused(recipe: &Recipe, reason: &dyn std::fmt::Display) -> RenderError {
+    let what = match recipe {
+        Recipe::Kustomize { folder } => format!("kustomize {}", folder.display()),
+        Recipe::Helm { chart, .. } => format!("helm {chart}"),
+    };
+    RenderError {
+        what,
+        reason: reason.to_string(),
+        help: "copy it into the project: what is rendered comes from the project alone".to_owned(),
+    }
+}
+
+/// Refuses what a tool would read from outside of the project. Helm follows every link in a chart.
+fn keep_inside(root: &Path, recipe: &Recipe) -> Result<(), RenderError> {
+    let says = |error: BeneathError| refused(recipe, &error);
+    let project = Root::open(root, Links::StayBeneath).map_err(|error| refused(recipe, &error))?;
+    let folder = match recipe {
+        Recipe::Kustomize { folder } => folder.clone(),
+        Recipe::Helm { chart, values, .. } => {
+            if let Some(values) = values {
+                project.file(values).map_err(says)?;
+            }
+            PathBuf::from(chart)
+        }
+    };
+
+    match project.real(&folder) {
+        // A chart's reference, or a mistake that the tool names better.
+        Err(error) if error.is_missing() => return Ok(()),
+        real => real.map_err(says)?,
+    };
+    let walk = WalkBuilder::new(root.join(&folder))
+        .standard_filters(false)
+        .filter_entry(|entry| entry.file_name() != ".git")
+        .build();
+    for entry in walk.flatten() {
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        match project.real(path) {
+            Err(error) if !error.is_missing() => return Err(says(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What a program writes; none when there is no such program.
@@ -173,6 +224,56 @@ async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_tool_is_given_nothing_from_outside_of_the_project() {
+        let machine = tempfile::tempdir().expect("a folder");
+        let root = machine.path().join("project");
+        for folder in ["chart/templates", "shared", "base"] {
+            std::fs::create_dir_all(root.join(folder)).expect("a folder");
+        }
+        std::fs::write(machine.path().join("values.yaml"), "a: TOPSECRET").expect("a file");
+        std::fs::write(root.join("values.yaml"), "a: 1").expect("a file");
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, root.join(name)).expect("a link");
+        };
+        link("../shared", "chart/shared");
+        let helm = |chart: &str, values: &str| Recipe::Helm {
+            chart: chart.to_owned(),
+            values: Some(values.into()),
+            name: "web".to_owned(),
+            namespace: "shop".to_owned(),
+            set: Vec::new(),
+        };
+        let says = |recipe: &Recipe| keep_inside(&root, recipe).map_err(|error| error.reason);
+        assert_eq!(says(&helm("chart", "values.yaml")), Ok(()));
+        assert_eq!(
+            says(&helm("oci://charts.example/web", "values.yaml")),
+            Ok(())
+        );
+
+        link("../values.yaml", "linked.yaml");
+        link("/etc/hostname", "chart/templates/secret");
+        link("/etc", "base/etc");
+        for recipe in [
+            helm("shared", "../values.yaml"),
+            helm("shared", "linked.yaml"),
+            helm("chart", "values.yaml"),
+            helm("../project/chart", "values.yaml"),
+            Recipe::Kustomize {
+                folder: "base".into(),
+            },
+            Recipe::Kustomize {
+                folder: "../project".into(),
+            },
+            Recipe::Kustomize {
+                folder: "/etc".into(),
+            },
+        ] {
+            let reason = says(&recipe).expect_err("leads out");
+            assert!(reason.contains("outside of"), "{recipe:?}: {reason}");
+        }
+    }
 
     #[tokio::test]
     async fn a_tool_that_is_not_there_is_said_so_and_one_that_fails_is_quoted() {
