@@ -14,6 +14,7 @@ use crate::config::suggest::suggest;
 use crate::config::types::Environment;
 use crate::config::validate::{across, validate};
 use crate::files;
+use crate::files::beneath::{Alone, in_repository};
 use crate::model::branch::{BranchRule, DirectCommits};
 use crate::model::{ContentHash, EnvironmentName, ProjectName};
 
@@ -103,12 +104,16 @@ impl Reading<'_> {
             ConfigError::absent(
                 name,
                 format!("{} cannot be read: {error}", path.display()),
-                "it must be a file of one mebibyte at the most that you can read",
+                "it must be a file of the repository, of one mebibyte at the most, that you can read",
             )
         };
         let Some(bytes) = files::read_if_there(&path, FILE_LIMIT).map_err(unreadable)? else {
             return Ok(None);
         };
+        // An error shows the line that it is about: none of a file that is not the repository's.
+        in_repository(self.root, Path::new(name), Alone::Project)
+            .and_then(|(repository, inside)| Ok(repository.real(&inside)?))
+            .map_err(unreadable)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid =
                 String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()])

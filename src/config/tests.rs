@@ -57,6 +57,53 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
 }
 
 #[test]
+fn a_configuration_is_a_file_of_the_repository_and_no_line_of_another_is_shown() {
+    let machine = tempfile::tempdir().expect("a folder");
+    let root = machine.path().join("repository/project");
+    write(machine.path(), "host", "TOPSECRET: [");
+    write(&root, "shipit.yaml", GOOD);
+    write(&root, "../shared.yaml", "strategy: rolling\n");
+    fs::create_dir_all(root.join("../.git")).expect("a folder");
+    fs::create_dir_all(root.join("environments")).expect("a folder");
+    let staging = root.join("environments/staging.yaml");
+    let link = |target: &Path| {
+        let _ = fs::remove_file(&staging);
+        std::os::unix::fs::symlink(target, &staging).expect("a link");
+        load(&root)
+    };
+
+    link(Path::new("../../shared.yaml")).expect("a file of the repository");
+    for target in [Path::new("../../../host"), &machine.path().join("host")] {
+        let error = link(target).expect_err("a link out");
+        let said = format!("{error:?}");
+        assert!(said.contains("outside of"), "{said}");
+        assert!(!said.contains("TOPSECRET"), "{said}");
+    }
+
+    fs::remove_dir(root.join("../.git")).expect("gone");
+    let said = format!(
+        "{:?}",
+        link(Path::new("../../shared.yaml")).expect_err("alone")
+    );
+    assert!(said.contains("outside of"), "{said}");
+
+    fs::remove_file(&staging).expect("gone");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &staging, kind, rustix::fs::Mode::RUSR, 0)
+        .expect("a FIFO");
+    let said = format!("{:?}", load(&root).expect_err("would wait for ever"));
+    assert!(said.contains("is a pipe"), "{said}");
+    fs::remove_file(&staging).expect("gone");
+    write(
+        &root,
+        "environments/staging.yaml",
+        &"# long\n".repeat(1 << 20),
+    );
+    let said = format!("{:?}", load(&root).expect_err("too large"));
+    assert!(said.contains("more than"), "{said}");
+}
+
+#[test]
 fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
     let shipit = GOOD.replace("port: 8080", "prot: 8080\n    replicas: many");
     let staging = "strategy: blue-green\npromotion: {keep_previous: 10}\nsecrets: {a: {vault: {path: x, key: y}}}\n";
