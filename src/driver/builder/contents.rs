@@ -7,16 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
+use crate::files::archive::{self, Budget, Limits, Member};
 use crate::model::Digest;
 use crate::model::sbom::{Contents, Manager, System};
 use crate::port::registry::Blob;
 
 /// How much of one image is read, unpacked.
-const MOST_BYTES: u64 = 8 << 30;
+const LIMITS: Limits = Limits {
+    bytes: 8 << 30,
+    entries: 2_000_000,
+    within: Duration::from_mins(30),
+};
 /// The largest package database that is read.
 const DATABASE: u64 = 64 << 20;
 /// The most files of a package database that is a folder.
@@ -33,16 +39,14 @@ const RPM: [&str; 2] = ["var/lib/rpm/", "usr/lib/sysimage/rpm/"];
 
 /// Looks into the layers, lowest first. `copied` is the one whose files are named one by one.
 pub(super) fn read(layers: &[Blob], copied: Option<usize>) -> Contents {
-    let mut reading = Reading {
-        left: MOST_BYTES,
-        ..Reading::default()
-    };
+    let budget = Budget::new(LIMITS);
+    let mut reading = Reading::default();
     for (number, layer) in layers.iter().enumerate().rev() {
         let Some(file) = &layer.file else {
             reading.gap(format!("layer {}: it was not fetched", layer.digest));
             continue;
         };
-        if let Err(error) = reading.layer(file, copied == Some(number)) {
+        if let Err(error) = reading.layer(file, &budget, copied == Some(number)) {
             reading.gap(format!("layer {}: {error}", layer.digest));
         }
     }
@@ -57,8 +61,6 @@ struct Reading {
     hidden: Hidden,
     files: BTreeMap<String, Digest>,
     gaps: BTreeSet<String>,
-    /// How many bytes may still be read.
-    left: u64,
 }
 
 #[derive(Default)]
@@ -85,7 +87,7 @@ impl Reading {
         self.gaps.insert(what);
     }
 
-    fn layer(&mut self, file: &Path, copied: bool) -> io::Result<()> {
+    fn layer(&mut self, file: &Path, budget: &Budget, copied: bool) -> io::Result<()> {
         let mut packed = BufReader::with_capacity(256 << 10, File::open(file)?);
         let start = packed.fill_buf()?;
         let plain: Box<dyn Read> = match start {
@@ -93,49 +95,40 @@ impl Reading {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(io::Error::other("it is packed with zstd")),
             _ => Box::new(packed),
         };
-        let mut left = self.left;
         let mut above = Hidden::default();
-        let result = self.entries(
-            Bounded {
-                inner: plain,
-                left: &mut left,
-            },
-            copied,
-            &mut above,
-        );
-        self.left = left;
+        let result = archive::each(plain, budget, |entry| self.entry(entry, copied, &mut above));
         self.hidden.paths.extend(above.paths);
         self.hidden.folders.extend(above.folders);
         result
     }
 
-    fn entries(&mut self, plain: impl Read, copied: bool, above: &mut Hidden) -> io::Result<()> {
-        let mut tar = tar::Archive::new(plain);
-        for entry in tar.entries()? {
-            let mut entry = entry?;
-            let path = clean(&entry.path()?);
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            if name == ".wh..wh..opq" {
-                above.folders.extend(
-                    Some(folder.to_owned()).filter(|folder| folder.is_empty() || matters(folder)),
-                );
-            } else if let Some(gone) = name.strip_prefix(".wh.") {
-                let gone = if folder.is_empty() {
-                    gone.to_owned()
-                } else {
-                    format!("{folder}/{gone}")
-                };
-                above.paths.extend(Some(gone).filter(|gone| matters(gone)));
-            } else if entry.header().entry_type().is_dir() {
-                // A folder adds to the one below.
+    fn entry(
+        &mut self,
+        entry: &mut Member<'_>,
+        copied: bool,
+        above: &mut Hidden,
+    ) -> io::Result<()> {
+        let path = clean(&entry.path);
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        if name == ".wh..wh..opq" {
+            above.folders.extend(
+                Some(folder.to_owned()).filter(|folder| folder.is_empty() || matters(folder)),
+            );
+        } else if let Some(gone) = name.strip_prefix(".wh.") {
+            let gone = if folder.is_empty() {
+                gone.to_owned()
             } else {
-                if copied && entry.header().entry_type().is_file() {
-                    self.copied(&path, &mut entry)?;
-                }
-                if matters(&path) {
-                    self.kept(&path, &mut entry)?;
-                    above.paths.insert(path);
-                }
+                format!("{folder}/{gone}")
+            };
+            above.paths.extend(Some(gone).filter(|gone| matters(gone)));
+        } else if !entry.kind.is_dir() {
+            // A folder adds to the one below.
+            if copied && entry.kind.is_file() {
+                self.copied(&path, entry)?;
+            }
+            if matters(&path) {
+                self.kept(&path, entry)?;
+                above.paths.insert(path);
             }
         }
         Ok(())
@@ -255,22 +248,6 @@ fn matters(path: &str) -> bool {
             .chain(APK)
             .chain(SYSTEM)
             .any(above)
-}
-
-/// A reader that ends with an error when too much comes out of it.
-struct Bounded<'a, R> {
-    inner: R,
-    left: &'a mut u64,
-}
-
-impl<R: Read> Read for Bounded<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let left = self.left.checked_sub(count as u64);
-        *self.left =
-            left.ok_or_else(|| io::Error::other(format!("more than {} GiB", MOST_BYTES >> 30)))?;
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

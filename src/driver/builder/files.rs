@@ -1,8 +1,9 @@
 //! The files that a build depends on, hashed.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use crate::driver::builder::io;
+use crate::files::beneath::{Alone, BeneathError, Missing, in_repository, plain_file};
 use crate::model::ContentHash;
 use crate::port::builder::BuildError;
 
@@ -48,17 +50,34 @@ pub(super) fn collect(
     Ok(paths)
 }
 
-/// The context, which must be a folder.
+/// The context, which must be a folder of the repository.
 pub(super) fn context(root: &Path, context: &Path) -> Result<PathBuf, BuildError> {
+    let (repository, path) =
+        in_repository(root, context, Alone::Machine).map_err(io("reading", root))?;
     let context = root.join(context);
-    if context.is_dir() {
-        return Ok(context);
+    match repository.folder(&path, Missing::Refuse) {
+        Ok(_) => Ok(context),
+        Err(BeneathError::Io { .. }) => Err(BuildError::Copy {
+            path: context,
+            reason: "the build's context is not a folder".to_owned(),
+        }),
+        Err(error) => Err(BuildError::Invalid {
+            reason: format!("the build's context: {error}"),
+        }),
     }
-    let reason = "the build's context is not a folder".to_owned();
-    Err(BuildError::Copy {
-        path: context,
-        reason,
-    })
+}
+
+/// A text of the repository, if it is there.
+pub(super) fn text(root: &Path, path: &Path, limit: u64) -> Result<Option<String>, BuildError> {
+    let (repository, inside) =
+        in_repository(root, path, Alone::Machine).map_err(io("reading", root))?;
+    match repository.text(&inside, limit) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(BuildError::Invalid {
+            reason: format!("reading {}: {error}", root.join(path).display()),
+        }),
+    }
 }
 
 /// Folders of the project by their whole paths.
@@ -82,12 +101,7 @@ pub(super) fn hash_all(
     let part = paths.len().div_ceil(width).max(1);
     let hash_part = |part: &[PathBuf]| -> Result<Vec<_>, BuildError> {
         part.iter()
-            .map(|path| {
-                Ok((
-                    path.to_string_lossy().into_owned(),
-                    hash(&context.join(path))?,
-                ))
-            })
+            .map(|path| Ok((shown(path), hash(&context.join(path))?)))
             .collect()
     };
     let parts: Vec<Result<Vec<(String, ContentHash)>, BuildError>> = std::thread::scope(|scope| {
@@ -113,6 +127,13 @@ pub(super) fn hash_all(
     Ok(files)
 }
 
+/// A path as a text: itself, where it is one, and with its other bytes as `\xNN` where it is none. Two paths are never
+/// the same text.
+fn shown(path: &Path) -> String {
+    let escaped = || path.as_os_str().as_bytes().escape_ascii().to_string();
+    path.to_str().map_or_else(escaped, str::to_owned)
+}
+
 /// Over a file's content and whether it may be executed; over a link's target.
 fn hash(path: &Path) -> Result<ContentHash, BuildError> {
     let meta = fs::symlink_metadata(path).map_err(io("reading", path))?;
@@ -120,7 +141,7 @@ fn hash(path: &Path) -> Result<ContentHash, BuildError> {
     if meta.is_symlink() {
         let target = fs::read_link(path).map_err(io("reading", path))?;
         hasher.update(b"link\0");
-        hasher.update(target.to_string_lossy().as_bytes());
+        hasher.update(target.as_os_str().as_bytes());
         return Ok(ContentHash::from_sha256(hasher));
     }
     hasher.update(if meta.permissions().mode() & 0o111 == 0 {
@@ -128,7 +149,7 @@ fn hash(path: &Path) -> Result<ContentHash, BuildError> {
     } else {
         b"exec\0"
     });
-    let mut file = File::open(path).map_err(io("reading", path))?;
+    let mut file = open(path)?;
     let mut buffer = vec![0; 64 << 10];
     loop {
         match file.read(&mut buffer).map_err(io("reading", path))? {
@@ -136,6 +157,11 @@ fn hash(path: &Path) -> Result<ContentHash, BuildError> {
             count => hasher.update(&buffer[..count]),
         }
     }
+}
+
+/// A file that was found, for reading.
+pub(super) fn open(path: &Path) -> Result<fs::File, BuildError> {
+    plain_file(path).map_err(|error| io("reading", path)(error.into()))
 }
 
 /// What an entry is made from.
@@ -191,7 +217,7 @@ pub(super) fn append(
             tar.append_link(&mut header, name, target).map_err(failed)
         }
         Source::File(path) => {
-            let file = File::open(path).map_err(io("reading", path))?;
+            let file = open(path)?;
             let meta = file.metadata().map_err(io("reading", path))?;
             header.set_entry_type(EntryType::Regular);
             header.set_mode(if meta.permissions().mode() & 0o111 == 0 {

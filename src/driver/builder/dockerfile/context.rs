@@ -19,11 +19,14 @@ use crate::port::builder::BuildError;
 /// 1980-01-02: the first day that every archive format can tell.
 pub(super) const TIME: u64 = 315_619_200;
 
+/// The largest `.dockerignore`.
+const LIMIT: u64 = 1 << 20;
+
 /// The files of a context that its `.dockerignore` leaves in, relative to it.
 pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, BuildError> {
     let context = files::context(root, &spec.context)?;
     let left_out = files::below(root, &spec.leave_out);
-    let rules = std::sync::Arc::new(rules(&context, spec)?);
+    let rules = std::sync::Arc::new(rules(root, spec)?);
     let (pruned, below) = (std::sync::Arc::clone(&rules), context.clone());
     let walk = WalkBuilder::new(&context)
         .standard_filters(false)
@@ -44,14 +47,12 @@ pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, B
 }
 
 /// `Dockerfile.dockerignore` beside the Dockerfile, or else the context's `.dockerignore`.
-fn rules(context: &Path, spec: &DockerfileSpec) -> Result<Ignore, BuildError> {
-    let mut own = context.join(&spec.dockerfile).into_os_string();
+fn rules(root: &Path, spec: &DockerfileSpec) -> Result<Ignore, BuildError> {
+    let mut own = spec.context.join(&spec.dockerfile).into_os_string();
     own.push(".dockerignore");
-    for path in [PathBuf::from(own), context.join(".dockerignore")] {
-        match crate::files::read_text(&path, super::LIMIT) {
-            Ok(text) => return Ignore::parse(&text, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io("reading", &path)(error)),
+    for path in [PathBuf::from(own), spec.context.join(".dockerignore")] {
+        if let Some(text) = files::text(root, &path, LIMIT)? {
+            return Ignore::parse(&text, &root.join(path));
         }
     }
     Ok(Ignore::default())

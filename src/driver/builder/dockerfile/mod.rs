@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::builder::dockerfile::text::Text;
-use crate::driver::builder::files::{clean, hash_all};
+use crate::driver::builder::files::{self, clean, hash_all};
 use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
 use crate::files::environment;
 use crate::model::build::{BuildSpec, DockerfileSpec, Inputs, Tool, an_hour};
@@ -49,9 +49,10 @@ fn dockerfile(spec: &BuildSpec) -> Result<&DockerfileSpec, BuildError> {
 }
 
 fn read(root: &Path, spec: &DockerfileSpec) -> Result<Text, BuildError> {
-    let path = root.join(&spec.context).join(&spec.dockerfile);
-    let text = crate::files::read_text(&path, LIMIT).map_err(io("reading", &path))?;
-    let shown = clean(&spec.context.join(&spec.dockerfile));
+    let path = spec.context.join(&spec.dockerfile);
+    let missing = || io("reading", &root.join(&path))(std::io::ErrorKind::NotFound.into());
+    let text = files::text(root, &path, LIMIT)?.ok_or_else(missing)?;
+    let shown = clean(&path);
     Text::parse(&text, &shown, &spec.args)
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::driver::builder::hashing::LayerWriter;
-use crate::driver::builder::io;
+use crate::driver::builder::{files, io};
+use crate::files::beneath::{Links, Root};
 use crate::model::Digest;
 use crate::port::builder::BuildError;
 use crate::port::registry::{BaseImage, Blob};
@@ -43,18 +43,20 @@ pub(super) fn read(folder: &Path, bases: &[&BaseImage], created: &str) -> Result
     let inside = folder.join("image");
     all(&folder.join(ARCHIVE), &inside)?;
     std::fs::remove_file(folder.join(ARCHIVE)).map_err(io("removing", &folder.join(ARCHIVE)))?;
-    let document = json_file(&inside.join("manifest.json"))?;
+    // Links in it are the tool's own, and lead to other files of it.
+    let made = Root::open(&inside, Links::StayBeneath).map_err(io("reading", &inside))?;
+    let document = json_file(&made, Path::new("manifest.json"))?;
     let only = document
         .as_array()
         .filter(|images| images.len() == 1)
         .map(|images| &images[0]);
     let only = only.ok_or_else(|| invalid("there is not exactly one image in the archive"))?;
-    let mut config = json_file(&member(&inside, &only["Config"])?)?;
+    let mut config = json_file(&made, member(&only["Config"])?)?;
     let files: Vec<PathBuf> = only["Layers"]
         .as_array()
         .into_iter()
         .flatten()
-        .map(|name| member(&inside, name))
+        .map(|name| Ok(inside.join(made.real(member(name)?).map_err(invalid)?)))
         .collect::<Result<_, _>>()?;
     let diff_ids = diff_ids(&config)?;
     if diff_ids.len() != files.len() {
@@ -75,13 +77,13 @@ pub(super) fn read(folder: &Path, bases: &[&BaseImage], created: &str) -> Result
     })
 }
 
-fn json_file(path: &Path) -> Result<Value, BuildError> {
-    let file = File::open(path).map_err(io("reading", path))?;
-    serde_json::from_reader(file.take(8 << 20)).map_err(invalid)
+fn json_file(made: &Root, path: &Path) -> Result<Value, BuildError> {
+    let bytes = made.read(path, 8 << 20).map_err(invalid)?;
+    serde_json::from_slice(&bytes).map_err(invalid)
 }
 
 /// A file that the archive's manifest names.
-fn member(inside: &Path, name: &Value) -> Result<PathBuf, BuildError> {
+fn member(name: &Value) -> Result<&Path, BuildError> {
     let name = Path::new(name.as_str().unwrap_or_default());
     let plain = name
         .components()
@@ -89,7 +91,7 @@ fn member(inside: &Path, name: &Value) -> Result<PathBuf, BuildError> {
     if !plain || name.as_os_str().is_empty() {
         return Err(invalid(format!("`{}` is no file of it", name.display())));
     }
-    Ok(inside.join(name))
+    Ok(name)
 }
 
 fn diff_ids(config: &Value) -> Result<Vec<Digest>, BuildError> {
@@ -179,7 +181,7 @@ fn compress_all(layers: &[(&Digest, &PathBuf)], folder: &Path) -> Result<Vec<Blo
 }
 
 fn compress(diff_id: &Digest, from: &Path, to: &Path) -> Result<Blob, BuildError> {
-    let mut source = File::open(from).map_err(io("reading", from))?;
+    let mut source = files::open(from)?;
     let mut writer = LayerWriter::create(to)?;
     std::io::copy(&mut source, &mut writer).map_err(io("compressing", from))?;
     let layer = writer.finish()?;

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io as std_io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::driver::builder::files::{Source, append, below, clean};
 use crate::driver::builder::hashing::{Layer, LayerWriter};
 use crate::driver::builder::io;
 use crate::driver::builder::pack::program;
+use crate::files::beneath::{Links, Root};
 use crate::model::Platform;
-use crate::model::build::PackSpec;
+use crate::model::build::{Base, PackSpec};
 use crate::port::builder::BuildError;
 
 /// Packs the files that the specification copies. Names are sorted, times are zero, owners are numbers, and a
@@ -46,6 +46,7 @@ fn owner(spec: &PackSpec) -> (u64, u64) {
 /// Every entry by its name in the image, folders included.
 fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, BuildError> {
     let context = root.join(&spec.context);
+    let beneath = Root::open(&context, Links::StayBeneath).map_err(io("reading", &context))?;
     let left_out = below(root, &spec.leave_out);
     let mut entries = BTreeMap::new();
     let mut taken = BTreeSet::new();
@@ -57,10 +58,27 @@ fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, Bu
                 reason: "two sources are copied there".to_owned(),
             });
         }
-        add_parents(&mut entries, &target);
+        // Folders of a base stay the base's: one of them may be a link there, as /lib most often is.
+        if spec.base == Base::Scratch {
+            add_parents(&mut entries, &target);
+        }
+        let from = source(&beneath, from)?;
         add(&mut entries, &context.join(from), &target, &left_out)?;
     }
     Ok(entries)
+}
+
+/// Where a source is in the context. What is named may be a link, as for a Dockerfile's COPY, and what it leads to is
+/// copied; a link that is only found below stays one.
+fn source(context: &Root, from: &Path) -> Result<PathBuf, BuildError> {
+    context.real(from).map_err(|error| BuildError::Copy {
+        path: context.path().join(from),
+        reason: if error.is_missing() {
+            "is not there; did the build's command make it elsewhere?".to_owned()
+        } else {
+            format!("cannot be copied: {error}")
+        },
+    })
 }
 
 /// A path in the image, without its leading slash.
@@ -108,12 +126,7 @@ fn add(
         path: from.to_path_buf(),
         reason,
     };
-    let meta = fs::symlink_metadata(from).map_err(|error| match error.kind() {
-        std_io::ErrorKind::NotFound => {
-            copy("is not there; did the build's command make it elsewhere?".to_owned())
-        }
-        _ => copy(error.to_string()),
-    })?;
+    let meta = fs::symlink_metadata(from).map_err(|error| copy(error.to_string()))?;
     if meta.is_dir() {
         if !to.as_os_str().is_empty() {
             entries.insert(to.to_path_buf(), Source::Folder);
@@ -140,4 +153,81 @@ fn add(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(base: Base, copy: &[(&str, &str)]) -> PackSpec {
+        let copy: BTreeMap<&str, &str> = copy.iter().copied().collect();
+        let mut spec: PackSpec = serde_json::from_value(json!({
+            "context": ".", "inputs": [], "leave_out": [], "run": [], "copy": copy,
+            "base": Base::Scratch, "entrypoint": [], "user": null, "workdir": null,
+            "env": {}, "labels": {}, "port": null,
+        }))
+        .expect("a specification");
+        spec.base = base;
+        spec
+    }
+
+    fn names(root: &Path, spec: &PackSpec) -> Result<Vec<String>, String> {
+        let entries = entries(root, spec).map_err(|error| error.to_string())?;
+        let shown = |(name, source): (&PathBuf, &Source)| match source {
+            Source::Folder => format!("{}/", name.display()),
+            Source::File(_) => name.display().to_string(),
+            Source::Link(to) => format!("{} -> {}", name.display(), to.display()),
+        };
+        Ok(entries.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn a_link_that_is_named_is_what_it_leads_to_and_never_leads_out() {
+        let machine = tempfile::tempdir().expect("a folder");
+        let root = machine.path().join("project");
+        fs::create_dir_all(root.join("releases/42")).expect("a folder");
+        fs::write(root.join("releases/42/s.py"), "s").expect("a file");
+        fs::write(machine.path().join("host"), "TOPSECRET").expect("a file");
+        for (target, link) in [
+            ("releases/42", "current"),
+            ("s.py", "releases/42/main.py"),
+            ("../host", "out"),
+            ("..", "up"),
+            ("/etc", "etc"),
+        ] {
+            symlink(target, root.join(link)).expect("a link");
+        }
+
+        let copied = names(&root, &spec(Base::Scratch, &[("current", "/app")]));
+        let expected = ["app/", "app/main.py -> s.py", "app/s.py"];
+        assert_eq!(copied, Ok(expected.map(str::to_owned).to_vec()));
+        let one = names(&root, &spec(Base::Scratch, &[("current/main.py", "/main")]));
+        assert_eq!(one, Ok(vec!["main".to_owned()]));
+        for from in ["out", "up/host", "../host", "etc/hostname", "/etc/hostname"] {
+            let reason = names(&root, &spec(Base::Scratch, &[(from, "/x")])).expect_err(from);
+            assert!(reason.contains("outside of"), "{from}: {reason}");
+        }
+        let reason = names(&root, &spec(Base::Scratch, &[("none", "/x")])).expect_err("none");
+        assert!(reason.contains("is not there"), "{reason}");
+    }
+
+    #[test]
+    fn folders_of_a_base_stay_the_bases() {
+        let root = tempfile::tempdir().expect("a folder");
+        fs::write(root.path().join("x"), "x").expect("a file");
+        let copy = [("x", "/lib/app/x")];
+        let own = names(root.path(), &spec(Base::Scratch, &copy));
+        assert_eq!(
+            own,
+            Ok(["lib/", "lib/app/", "lib/app/x"]
+                .map(str::to_owned)
+                .to_vec())
+        );
+        let based = names(root.path(), &spec(Base::Image("debian".to_owned()), &copy));
+        assert_eq!(based, Ok(vec!["lib/app/x".to_owned()]));
+    }
 }

@@ -2,11 +2,10 @@
 //! `TARGETARCH` makes the same program for every platform, and that would be noticed only where it does not start.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::driver::builder::files::Source;
+use crate::driver::builder::files::{Source, open};
 use crate::driver::builder::io;
 use crate::model::Platform;
 use crate::model::build::PackSpec;
@@ -28,8 +27,8 @@ pub(super) fn must_run_on(
         return Ok(());
     };
     let mut header = Vec::new();
-    let file = File::open(path).map_err(io("reading", path))?;
-    file.take(20)
+    open(path)?
+        .take(20)
         .read_to_end(&mut header)
         .map_err(io("reading", path))?;
     match architecture(&header) {
