@@ -1,6 +1,6 @@
 //! Blobs: files named by the SHA-256 of their bytes.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self as std_io, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::driver::registry::layout::{DOCUMENT_LIMIT, io};
 use crate::files;
+use crate::files::beneath::{Links, Root};
 use crate::model::Digest;
 use crate::port::registry::{Blob, RegistryError};
 
@@ -19,9 +20,31 @@ pub(super) fn path(layout: &Path, digest: &Digest) -> PathBuf {
     folder(layout).join(digest.hex())
 }
 
+/// Refuses a layout in which a link leads out of the folder: it is written to and cleared by its own names.
+pub(super) fn keep_inside(layout: &Path) -> Result<(), RegistryError> {
+    let root = match Root::open(layout, Links::StayBeneath) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(io("opening", layout))?,
+    };
+    for name in ["blobs/sha256", "index.json", "oci-layout", ".lock"] {
+        match root.real(Path::new(name)) {
+            Err(error) if !error.is_missing() => {
+                return Err(RegistryError::Malformed {
+                    what: name.to_owned(),
+                    place: layout.display().to_string(),
+                    reason: error.to_string(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Whether a blob of that size is there. Its content is held against its digest when it is used.
 pub(super) fn is_there(layout: &Path, blob: &Blob) -> bool {
-    fs::metadata(path(layout, &blob.digest)).is_ok_and(|meta| meta.len() == blob.size)
+    let size = || open(layout, &blob.digest).ok()?.metadata().ok();
+    size().is_some_and(|meta| meta.len() == blob.size)
 }
 
 /// A document's bytes, held against their digest.
@@ -37,13 +60,20 @@ pub(super) fn read(layout: &Path, digest: &Digest) -> Result<Vec<u8>, RegistryEr
 }
 
 fn open(layout: &Path, digest: &Digest) -> Result<File, RegistryError> {
-    let path = path(layout, digest);
-    File::open(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => RegistryError::Missing {
-            what: digest.to_string(),
-            place: layout.display().to_string(),
-        },
-        _ => io("opening", &path)(error),
+    let missing = || RegistryError::Missing {
+        what: digest.to_string(),
+        place: layout.display().to_string(),
+    };
+    let root = Root::open(layout, Links::StayBeneath).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => missing(),
+        _ => io("opening", layout)(error),
+    })?;
+    root.file(&path(Path::new(""), digest)).map_err(|error| {
+        if error.is_missing() {
+            missing()
+        } else {
+            io("opening", &path(layout, digest))(error.into())
+        }
     })
 }
 
@@ -141,5 +171,66 @@ impl std_io::Write for Tee<'_> {
 
     fn flush(&mut self) -> std_io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::driver::registry::layout::Layout;
+    use crate::model::garbage::Collect;
+    use crate::port::Registry as _;
+
+    #[tokio::test]
+    async fn a_layout_is_never_written_or_cleared_through_a_link_out_of_it() {
+        let machine = tempfile::tempdir().expect("a folder");
+        let (layout, victim) = (machine.path().join("layout"), machine.path().join("victim"));
+        fs::create_dir_all(layout.join("blobs")).expect("a folder");
+        fs::create_dir(&victim).expect("a folder");
+        let precious = victim.join("precious");
+        fs::write(&precious, "p").expect("a file");
+        let file = File::options()
+            .append(true)
+            .open(&precious)
+            .expect("opened");
+        file.set_modified(SystemTime::UNIX_EPOCH)
+            .expect("it is old");
+        let index = br#"{"schemaVersion":2,"manifests":[]}"#;
+        fs::write(layout.join("index.json"), index).expect("an index");
+
+        symlink(&victim, layout.join("blobs/sha256")).expect("a link");
+        let registry = Layout::new(layout.clone());
+        let kept = BTreeSet::new();
+        let refused = registry.collect(&kept, Collect::TakeAway).await;
+        let reason = refused.expect_err("a link out").to_string();
+        assert!(reason.contains("outside of"), "{reason}");
+        assert_eq!(fs::read_to_string(&precious).expect("it is there"), "p");
+
+        // The same folder without the link is cleared.
+        fs::remove_file(layout.join("blobs/sha256")).expect("gone");
+        fs::create_dir(layout.join("blobs/sha256")).expect("a folder");
+        registry
+            .collect(&kept, Collect::TakeAway)
+            .await
+            .expect("an own folder");
+    }
+
+    #[test]
+    fn a_blob_is_a_file_of_the_layout() {
+        let machine = tempfile::tempdir().expect("a folder");
+        let layout = machine.path().join("layout");
+        fs::create_dir_all(folder(&layout)).expect("a folder");
+        let digest = Digest::of(b"secret");
+        fs::write(machine.path().join("host"), "secret").expect("a file");
+        symlink("../../../host", path(&layout, &digest)).expect("a link");
+        let reason = read(&layout, &digest).expect_err("a link out").to_string();
+        assert!(reason.contains("opening"), "{reason}");
+        write(&layout, &digest, b"secret").expect("the link makes way");
+        assert_eq!(read(&layout, &digest).expect("a blob"), b"secret");
     }
 }

@@ -10,6 +10,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
 use crate::driver::registry::layout::{DOCUMENT_LIMIT, blobs, io};
 use crate::files;
+use crate::files::beneath::{BeneathError, Links, Root};
 use crate::model::Digest;
 use crate::port::registry::RegistryError;
 
@@ -115,13 +116,15 @@ pub(super) fn read(folder: &Path) -> Result<Index, RegistryError> {
         place: folder.display().to_string(),
         reason,
     };
-    let bytes = match files::read_if_there(&path, DOCUMENT_LIMIT) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(empty()),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            return Err(malformed(error.to_string()));
-        }
-        Err(error) => return Err(io("reading", &path)(error)),
+    let root = match Root::open(folder, Links::StayBeneath) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(empty()),
+        other => other.map_err(io("opening", folder))?,
+    };
+    let bytes = match root.read(Path::new("index.json"), DOCUMENT_LIMIT) {
+        Err(error) if error.is_missing() => return Ok(empty()),
+        Err(error @ BeneathError::Io { .. }) => return Err(io("reading", &path)(error.into())),
+        Err(error) => return Err(malformed(error.to_string())),
+        Ok(bytes) => bytes,
     };
     serde_json::from_slice(&bytes)
         .map(Index)

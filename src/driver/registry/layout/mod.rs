@@ -76,15 +76,18 @@ impl Layout {
         work: impl FnOnce(&Path) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
         let folder = self.folder.clone();
-        tokio::task::spawn_blocking(move || work(&folder))
-            .await
-            .unwrap_or_else(|panic| {
-                let source = std::io::Error::other(panic.to_string());
-                Err(RegistryError::Io {
-                    what: "working on the image layout".to_owned(),
-                    source,
-                })
+        tokio::task::spawn_blocking(move || {
+            blobs::keep_inside(&folder)?;
+            work(&folder)
+        })
+        .await
+        .unwrap_or_else(|panic| {
+            let source = std::io::Error::other(panic.to_string());
+            Err(RegistryError::Io {
+                what: "working on the image layout".to_owned(),
+                source,
             })
+        })
     }
 }
 
