@@ -300,6 +300,7 @@ fn facts_of(inner: &Inner) -> Facts {
                 running: workload.running,
                 instances,
                 drift: Vec::new(),
+                changed_on_disk: None,
                 verdict: None,
             };
             (name.clone(), facts)

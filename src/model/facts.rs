@@ -158,6 +158,10 @@ pub struct WorkloadFacts {
     /// Where its objects are not as they were applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,
+    /// How the files that it runs from differ from its image, in words; none when they do not, or when the engine keeps
+    /// no files of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_on_disk: Option<String>,
     /// For an engine that knows better than by instances: how it is, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,

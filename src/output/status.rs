@@ -45,11 +45,27 @@ pub fn human(status: &Status, now: Timestamp) -> Page {
     } else {
         page.extend(table(status, now));
     }
-    for note in status.lock.iter().chain(&status.notes) {
+    let changed = changed(status);
+    for note in status.lock.iter().chain(&status.notes).chain(&changed) {
         page.blank();
         page.line(Line::new().paint(DIM, "note:").text(" ").text(note));
     }
     page
+}
+
+/// What runs from files that are not its image's any more.
+fn changed(status: &Status) -> Vec<String> {
+    let workloads = status.facts.slots.iter().flat_map(|(slot, there)| {
+        let named = there.workloads.iter();
+        named.map(move |(service, workload)| (slot, service, workload))
+    });
+    let words = workloads.filter_map(|(slot, service, workload)| {
+        let change = workload.changed_on_disk.as_ref()?;
+        Some(format!(
+            "the image of {service} in {slot} changed on disk: {change}. `shipit apply` puts it right"
+        ))
+    });
+    words.collect()
 }
 
 fn table(status: &Status, now: Timestamp) -> Page {
@@ -89,6 +105,14 @@ fn table(status: &Status, now: Timestamp) -> Page {
 }
 
 fn health(workload: &WorkloadFacts) -> String {
+    let health = running(workload);
+    match workload.changed_on_disk {
+        Some(_) => format!("{health}, changed on disk"),
+        None => health,
+    }
+}
+
+fn running(workload: &WorkloadFacts) -> String {
     if !workload.running {
         return "stopped".to_owned();
     }

@@ -138,7 +138,7 @@ impl Apply<'_> {
         let facts = self.observed.facts.slots.get(&slot)?;
         let number = facts.label.number;
         for (name, there) in &facts.workloads {
-            if there.drift.is_empty() {
+            if there.drift.is_empty() && there.changed_on_disk.is_none() {
                 self.draft
                     .same(Address::Workload(slot, name.clone()), "runs as it should");
             }
@@ -186,10 +186,13 @@ impl Apply<'_> {
         {
             let address = Address::Workload(slot, name.clone());
             let again = place(old.spec.clone(), PlaceMode::Rolling);
-            let reason = match old.drift.first() {
-                None => "is down; is started again".to_owned(),
-                Some(drift) if drift.missing => format!("{} is not there", drift.key.short()),
-                Some(drift) => drift
+            let reason = match (old.drift.first(), &old.changed_on_disk) {
+                (None, None) => "is down; is started again".to_owned(),
+                (None, Some(change)) => {
+                    format!("its image changed on disk ({change}); is unpacked and started again")
+                }
+                (Some(drift), _) if drift.missing => format!("{} is not there", drift.key.short()),
+                (Some(drift), _) => drift
                     .changes
                     .iter()
                     .find_map(|change| change.origin.clone())
@@ -270,7 +273,8 @@ impl Apply<'_> {
         let mut needs = self.objects();
         needs.extend(self.routes(&needs.clone()));
         for (name, workload) in there.workloads.clone() {
-            if workload.running && workload.drift.is_empty() {
+            let is_same = workload.drift.is_empty() && workload.changed_on_disk.is_none();
+            if workload.running && is_same {
                 self.draft.same(
                     Address::Workload(slot, name),
                     format!("release {number} is placed already"),
@@ -281,8 +285,11 @@ impl Apply<'_> {
             let fingerprint = Some(workload.fingerprint());
             let place = place(workload.spec.clone(), PlaceMode::Fresh);
             let back = as_it_was(&workload, PlaceMode::Fresh, there);
-            let new = Proposal::new(address.clone(), place, "stopped; starts again")
-                .expecting(fingerprint);
+            let reason = match &workload.changed_on_disk {
+                Some(change) => format!("its image changed on disk ({change}); starts again"),
+                None => "stopped; starts again".to_owned(),
+            };
+            let new = Proposal::new(address.clone(), place, reason).expecting(fingerprint);
             needs.push(
                 self.draft
                     .add_with_undo(new, Proposal::new(address, back, "stopped, as it was")),
@@ -686,9 +693,9 @@ impl Apply<'_> {
     }
 }
 
-/// Whether a live workload is not what was applied: it is down, or some of its objects moved.
+/// Whether a live workload is not what was applied: it is down, some of its objects moved, or its files changed.
 fn is_amiss(workload: &WorkloadFacts) -> bool {
-    workload.health().is_down() || !workload.drift.is_empty()
+    workload.health().is_down() || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
 }
 
 /// What moved, as fields of the workload.

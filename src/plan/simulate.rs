@@ -91,6 +91,7 @@ impl World<'_> {
                 running,
                 instances,
                 drift: Vec::new(),
+                changed_on_disk: None,
                 verdict: None,
             },
         );

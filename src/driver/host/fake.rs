@@ -172,6 +172,7 @@ impl Engine for FakeEngine {
                 running: placement.running,
                 instances,
                 drift: Vec::new(),
+                changed_on_disk: None,
                 verdict: None,
             };
             let there = facts

@@ -368,6 +368,7 @@ pub(super) async fn workload(
         running: placed.running,
         instances,
         drift,
+        changed_on_disk: None,
         verdict,
     })
 }
