@@ -72,6 +72,8 @@ impl Agent {
         inherited: Vec<std::net::TcpListener>,
         redactor: Redactor,
     ) -> Result<Arc<Self>, EngineError> {
+        rootfs::prepare(&directory)
+            .map_err(|reason| failed("preparing the images' folder", &reason))?;
         let access_log = Some(LogFile::at(directory.access_log()));
         let router = Router::new(Options {
             access_log,
@@ -455,9 +457,18 @@ impl Engine for Arc<Agent> {
             .unwrap_or_else(PoisonError::into_inner)
             .get(scope)
             .cloned();
-        Ok(known
+        let mut facts = known
             .map(|environment| environment.board.facts())
-            .unwrap_or_default())
+            .unwrap_or_default();
+        let workloads = facts
+            .slots
+            .values_mut()
+            .flat_map(|there| there.workloads.values_mut());
+        for workload in workloads {
+            let damage = self.runtimes.damage(&self.directory, &workload.spec);
+            workload.changed_on_disk = damage.await;
+        }
+        Ok(facts)
     }
 
     async fn route(

@@ -38,7 +38,8 @@ pub(super) async fn place(
         .get(&slot)
         .and_then(|there| there.workloads.get(&service))
         .cloned();
-    if there.as_ref() == Some(&wanted) && !is_down(&environment, slot, &service) {
+    let is_same = there.as_ref() == Some(&wanted);
+    if is_same && !is_down(&environment, slot, &service) && !is_changed(agent, &wanted).await {
         let secrets = (!placement.secrets.is_empty()).then(|| placement.secrets.clone());
         work.secrets
             .extend(secrets.map(|secrets| ((slot, service), secrets)));
@@ -73,6 +74,12 @@ pub(super) async fn place(
     drop(work);
     agent.sweep().await;
     placed
+}
+
+/// Whether the files that it runs from are not its image's any more.
+async fn is_changed(agent: &Agent, workload: &WorkloadRecord) -> bool {
+    let damage = agent.runtimes().damage(agent.folder(), &workload.spec);
+    damage.await.is_some()
 }
 
 fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {

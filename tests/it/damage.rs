@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::support::World;
+use crate::support::{World, signal, until};
 
 #[test]
 fn a_hand_edited_state_is_noticed_and_can_be_accepted_or_restored() {
@@ -96,6 +96,56 @@ fn a_corrupt_image_is_found_before_anything_starts() {
         .says("nothing was started");
     assert_eq!(world.status()["facts"]["slots"], before["slots"]);
     assert_eq!(world.get(), "v3");
+}
+
+#[test]
+fn an_image_that_changed_on_disk_is_seen_and_no_instance_starts_from_it() {
+    let world = World::live();
+    let plan = ["plan", "--env", "staging"];
+    world.run(&plan).code(0).says("No changes");
+    let mut images = fs::read_dir(world.agent_folder().join("rootfs")).expect("images");
+    let image = images.find_map(Result::ok).expect("an image");
+    let message = image.path().join("files/app/message.txt");
+    let forge = || {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(&message, mode).expect("a mode");
+        fs::write(&message, "evil").expect("written");
+    };
+    let pid = || {
+        let web = &world.status()["facts"]["slots"]["blue"]["workloads"]["web"];
+        web["instances"][0]["pid"].as_u64()
+    };
+
+    // When something changes the files of what runs, it is said, and the plan puts it right.
+    forge();
+    let change = "app/message.txt has other content";
+    world
+        .run(&["status", "--env", "staging"])
+        .code(0)
+        .says("changed on disk")
+        .says(change);
+    world
+        .run(&plan)
+        .code(0)
+        .says("its image changed on disk")
+        .says(change);
+    world.apply().code(0);
+    assert_eq!(world.get(), "v1");
+    world.run(&plan).code(0).says("No changes");
+
+    // When an instance starts by itself, it starts from the image.
+    forge();
+    let before = pid().expect("it runs");
+    signal(
+        u32::try_from(before).expect("a process id"),
+        rustix::process::Signal::KILL,
+    );
+    until("another process runs", || {
+        pid().is_some_and(|pid| pid != before) && world.live_release() == 1
+    });
+    until("it answers", || world.get() == "v1");
+    assert_eq!(fs::read_to_string(&message).expect("text"), "v1");
+    world.run(&plan).code(0).says("No changes");
 }
 
 #[test]

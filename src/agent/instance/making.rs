@@ -8,7 +8,7 @@ use crate::agent::Directory;
 use crate::agent::instance::port::Port;
 use crate::agent::instance::{Instance, Prober};
 use crate::agent::launch::{Account, account};
-use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::{Enclosure, Launch, Runtime, docker};
 use crate::agent::trouble::{Trouble, is_local};
 use crate::model::Digest;
@@ -49,14 +49,14 @@ impl Instance {
         missing: Missing,
     ) -> Result<Launch, Trouble> {
         let Making {
-            directory,
-            workload,
-            image,
-            ..
+            workload, image, ..
         } = &self.making;
         let unknown = || Trouble::Instance("its image is not known".to_owned());
         let digest = workload.image.value().ok_or_else(unknown)?;
-        let rootfs = rootfs::files(directory, digest);
+        let rootfs = self
+            .unpacked()
+            .map(|image| image.files())
+            .unwrap_or_default();
         let account = self.account(&rootfs)?;
 
         let mut env = self.environment(account.as_ref());
@@ -92,6 +92,28 @@ impl Instance {
             log: self.log(),
             contained: self.enclosure(port, name, digest),
         })
+    }
+
+    /// No instance starts from an image that somebody has changed since it was unpacked. What keeps it from being put
+    /// right is this machine's trouble.
+    pub(super) async fn ensure_image(&self) -> Result<(), Trouble> {
+        let Some(unpacked) = self.unpacked() else {
+            return Ok(());
+        };
+        tokio::task::spawn_blocking(move || unpacked.ensure())
+            .await
+            .map_err(|error| Trouble::Local(error.to_string()))?
+            .map_err(Trouble::Local)
+    }
+
+    fn unpacked(&self) -> Option<Unpacked> {
+        let Making {
+            directory,
+            workload,
+            runtime,
+            ..
+        } = &self.making;
+        runtime.unpacked(directory, workload.image.value()?)
     }
 
     fn runs_by(&self) -> Option<ContainerKind> {
@@ -283,6 +305,8 @@ fn clean_environment(account: Option<&Account>) -> BTreeMap<String, String> {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
         .collect();
+    // Python leaves what it has compiled beside its source. An image is not written to, and root is not kept from it.
+    env.insert("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
     let own = rustix::process::geteuid().as_raw();
     if let Some(Account { home, .. }) = account.filter(|account| account.user.uid != own) {
         env.insert("HOME".to_owned(), home.display().to_string());

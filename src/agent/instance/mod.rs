@@ -200,6 +200,7 @@ impl Instance {
     }
 
     async fn started(&self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+        self.ensure_image().await?;
         let port = Port::choose(&self.making.workload)?;
         let launch = self.launch(&port, None, Missing::Refuse)?;
         let program = launch.command.first().map_or("", String::as_str);

@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
-use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime};
 use crate::agent::trouble::Trouble;
@@ -127,11 +127,15 @@ impl Runtime for ContainerRuntime {
                 "the runtime `container` cannot work here: {reason}"
             )));
         }
-        ProcessRuntime.prepare(directory, pull, image).await
+        process::fetch(Unpacked::of(directory, image, Tree::Container), pull).await
+    }
+
+    fn unpacked(&self, directory: &Directory, image: &Digest) -> Option<Unpacked> {
+        Some(Unpacked::of(directory, image, Tree::Container))
     }
 
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String> {
-        rootfs::read_meta(directory, image)
+        Unpacked::of(directory, image, Tree::Container).meta()
     }
 
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use crate::agent::Directory;
 use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
-use crate::agent::rootfs::ImageMeta;
+use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::container::ContainerRuntime;
 use crate::agent::runtime::docker::DockerRuntime;
 use crate::agent::runtime::process::ProcessRuntime;
@@ -108,7 +108,7 @@ pub trait Running: Send + Sync {
 
 /// A runtime.
 #[async_trait]
-pub trait Runtime: Send + Sync {
+pub(super) trait Runtime: Send + Sync {
     /// Fetches an image, unless it is there; every byte is held against its digest.
     async fn prepare(
         &self,
@@ -116,6 +116,11 @@ pub trait Runtime: Send + Sync {
         pull: &Pull,
         image: &Digest,
     ) -> io::Result<ImageMeta>;
+
+    /// The files of an image that instances read; none where the runtime keeps them itself.
+    fn unpacked(&self, _directory: &Directory, _image: &Digest) -> Option<Unpacked> {
+        None
+    }
 
     /// What an image that was fetched says about how it is started.
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String>;
@@ -163,6 +168,15 @@ impl Default for Runtimes {
 }
 
 impl Runtimes {
+    /// What has changed on disk of a workload's image since it was unpacked, in words.
+    pub async fn damage(&self, directory: &Directory, workload: &Workload) -> Option<String> {
+        let image = workload.image.value()?;
+        let unpacked = self.of(workload).unpacked(directory, image)?;
+        tokio::task::spawn_blocking(move || unpacked.damage())
+            .await
+            .ok()?
+    }
+
     /// The one that a workload asks for.
     pub fn of(&self, workload: &Workload) -> Arc<dyn Runtime> {
         Arc::clone(

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use async_trait::async_trait;
@@ -19,9 +19,10 @@ use crate::agent::Directory;
 use crate::agent::launch::{self, Handover, Held, Start, User};
 use crate::agent::posture::Limits;
 use crate::agent::record::{ProcessRecord, boot};
-use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
+use crate::files::beneath::{Links, Missing, Root};
 use crate::files::process::{kill_group, look, started};
 use crate::model::Digest;
 use crate::port::engine::Pull;
@@ -38,14 +39,15 @@ impl Runtime for ProcessRuntime {
         pull: &Pull,
         image: &Digest,
     ) -> io::Result<ImageMeta> {
-        let (directory, pull, image) = (directory.clone(), pull.clone(), image.clone());
-        let fetched =
-            tokio::task::spawn_blocking(move || rootfs::fetch(&directory, &pull, &image)).await;
-        fetched.map_err(io::Error::other)?.map_err(io::Error::other)
+        fetch(Unpacked::of(directory, image, Tree::Machine), pull).await
+    }
+
+    fn unpacked(&self, directory: &Directory, image: &Digest) -> Option<Unpacked> {
+        Some(Unpacked::of(directory, image, Tree::Machine))
     }
 
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String> {
-        rootfs::read_meta(directory, image)
+        Unpacked::of(directory, image, Tree::Machine).meta()
     }
 
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
@@ -92,6 +94,13 @@ impl Runtime for ProcessRuntime {
         }
         adopt(record)
     }
+}
+
+/// Unpacks an image, unless it is there.
+pub(super) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta> {
+    let pull = pull.clone();
+    let fetched = tokio::task::spawn_blocking(move || image.fetch(&pull)).await;
+    fetched.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
 /// Runs a health command, which has its standard input, to its end; the error names the program that it is about.
@@ -179,11 +188,20 @@ pub(super) fn program(launch: &Launch) -> io::Result<(PathBuf, &[String])> {
     Ok((inside(&launch.rootfs, program), arguments))
 }
 
-/// The folder that it starts in.
+/// The folder that it starts in: one of the image, whatever its configuration and its links say.
 pub(super) fn workdir(launch: &Launch) -> PathBuf {
+    let found = Root::open(&launch.rootfs, Links::SeeRoot)
+        .ok()
+        .and_then(|root| root.folder(&launch.workdir, Missing::Refuse).ok());
+    let plain = || {
+        let parts = launch.workdir.components();
+        parts
+            .filter(|part| matches!(part, Component::Normal(_)))
+            .collect()
+    };
     launch
         .rootfs
-        .join(launch.workdir.strip_prefix("/").unwrap_or(&launch.workdir))
+        .join(found.map_or_else(plain, |folder| folder.real))
 }
 
 /// A service of another user than the agent's has to come to its image: through the folder that is named by a digest,
@@ -363,5 +381,44 @@ pub(super) fn of_code(code: i64) -> String {
     match code {
         134 | 137 | 139 | 143 => of_signal(code - 128),
         code => format!("exit code {code}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_starts_in_a_folder_of_its_image() {
+        let rootfs = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(rootfs.path().join("srv/app")).expect("a folder");
+        std::os::unix::fs::symlink("/srv/app", rootfs.path().join("app")).expect("a link");
+        std::os::unix::fs::symlink("../../../../tmp", rootfs.path().join("out")).expect("a link");
+        for (workdir, inside) in [
+            ("/srv/app", "srv/app"),
+            ("srv", "srv"),
+            ("/app", "srv/app"),
+            ("/../../srv", "srv"),
+            ("/out", "out"),
+            ("/../../none", "none"),
+            ("/", ""),
+        ] {
+            let launch = Launch {
+                input: None,
+                rootfs: rootfs.path().to_path_buf(),
+                command: Vec::new(),
+                workdir: workdir.into(),
+                env: std::collections::BTreeMap::new(),
+                user: None,
+                socket: None,
+                log: PathBuf::new(),
+                contained: None,
+            };
+            assert_eq!(
+                self::workdir(&launch),
+                rootfs.path().join(inside),
+                "{workdir}"
+            );
+        }
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::agent::Directory;
 use crate::agent::record::ProcessRecord;
-use crate::agent::rootfs::{self, ImageMeta};
+use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::{Enclosure, Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
@@ -262,8 +262,12 @@ impl Runtime for SystemdRuntime {
         ProcessRuntime.prepare(directory, pull, image).await
     }
 
+    fn unpacked(&self, directory: &Directory, image: &Digest) -> Option<Unpacked> {
+        ProcessRuntime.unpacked(directory, image)
+    }
+
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String> {
-        rootfs::read_meta(directory, image)
+        ProcessRuntime.meta(directory, image)
     }
 
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {

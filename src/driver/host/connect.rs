@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What the agent may see of this process' environment. Build servers end what carries their variables; the
 /// agent is to outlive the build.
-const PASSED_ON: [&str; 11] = [
+const PASSED_ON: [&str; 14] = [
     "PATH",
     "HOME",
     "USER",
@@ -40,6 +40,9 @@ const PASSED_ON: [&str; 11] = [
     "SHIPIT_LOG",
     "DOCKER_HOST",
     "DOCKER_CONFIG",
+    "SHIPIT_IMAGE_SIZE",
+    "SHIPIT_IMAGE_FILES",
+    "SHIPIT_IMAGE_WITHIN",
 ];
 
 /// Whether an agent is started where there is none.
