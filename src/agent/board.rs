@@ -302,6 +302,7 @@ fn facts_of(inner: &Inner) -> Facts {
                 drift: Vec::new(),
                 changed_on_disk: None,
                 verdict: None,
+                held: Vec::new(),
             };
             (name.clone(), facts)
         });
@@ -323,6 +324,7 @@ fn facts_of(inner: &Inner) -> Facts {
         slots: slots.collect(),
         routes: record.routes.clone(),
         route_drift: BTreeMap::new(),
+        claims: Vec::new(),
     }
 }
 

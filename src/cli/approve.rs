@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::cli::{Cx, explain, signals};
 use crate::model::Period;
-use crate::model::approval::Approval;
+use crate::model::approval::{Approval, Approved};
 use crate::model::event::Event;
+use crate::model::loss::{Consents, unconsented};
 use crate::model::outcome::Outcome;
 use crate::model::plan::Plan;
 use crate::ops::draw::Wanted;
@@ -27,6 +28,11 @@ pub struct RunArgs {
     /// Switch even when the way back would not lead anywhere: an image or an object of the live release is gone.
     #[arg(long)]
     pub no_way_back: bool,
+
+    /// Let what the plan destroys go, by the name that the plan prints, as `StatefulSet/db`; once for each. Nothing else
+    /// lets it go.
+    #[arg(long, value_name = "NAME")]
+    pub allow_data_loss: Vec<String>,
 
     /// How long to wait for a lock that another run holds, as `30s`.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
@@ -62,7 +68,8 @@ pub(super) async fn with_options(
     let shown = Arc::new(View::new(args.output, cx.screen.clone()));
     let sink = Arc::clone(&shown);
     let (screen, output, auto_approve) = (cx.screen.clone(), args.output, args.auto_approve);
-    let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve);
+    let consents: Consents = args.allow_data_loss.iter().cloned().collect();
+    let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve, &consents);
     let options = Options {
         plan,
         no_way_back: args.no_way_back,
@@ -88,7 +95,8 @@ fn approve(
     plan: &Plan,
     output: Format,
     auto_approve: bool,
-) -> Result<Approval, Error> {
+    consents: &Consents,
+) -> Result<Approved, Error> {
     match output {
         Format::Json => {}
         Format::Human => {
@@ -98,11 +106,15 @@ fn approve(
         }
         Format::Markdown => screen.show(&view::markdown(plan)),
     }
+    let approved = |by| Approved {
+        by,
+        consents: consents.clone(),
+    };
     if plan.is_empty() {
-        return Ok(Approval::NotNeeded);
+        return Ok(approved(Approval::NotNeeded));
     }
     if auto_approve {
-        return Ok(Approval::InAdvance);
+        return Ok(approved(Approval::InAdvance));
     }
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Error::NotApproved {
@@ -116,10 +128,32 @@ fn approve(
         .default(false)
         .interact();
     match asked {
-        Ok(true) => Ok(Approval::AtTerminal),
+        Ok(true) => {
+            let mut approved = approved(Approval::AtTerminal);
+            approved.consents.extend(asked_by_name(plan, consents));
+            Ok(approved)
+        }
         _ => Err(Error::NotApproved {
             what: "the plan was not approved; nothing was changed".to_owned(),
             help: "run the command again when it is".to_owned(),
         }),
     }
+}
+
+/// What a person at the terminal lets go, by typing its name.
+fn asked_by_name(plan: &Plan, consents: &Consents) -> Consents {
+    let missing = unconsented(&plan.losses, consents);
+    let names: Consents = missing.iter().map(|loss| loss.name.clone()).collect();
+    names
+        .into_iter()
+        .take_while(|name| {
+            let typed = dialoguer::Input::<String>::new()
+                .with_prompt(format!(
+                    "What {name} holds is destroyed. Type its name to let it go"
+                ))
+                .allow_empty(true)
+                .interact_text();
+            typed.is_ok_and(|typed| typed.trim() == name)
+        })
+        .collect()
 }

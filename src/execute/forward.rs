@@ -188,7 +188,7 @@ impl<'a> Forward<'a> {
 /// How many steps may be under way when this one begins. Objects cost a few requests each, and there may be many.
 const fn width(step: &Step) -> usize {
     match step.action {
-        Action::Apply { .. } | Action::Delete => 4 * WIDTH,
+        Action::Apply { .. } | Action::Delete | Action::Forget => 4 * WIDTH,
         _ => WIDTH,
     }
 }

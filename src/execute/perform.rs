@@ -14,7 +14,7 @@ use crate::model::facts::Facts;
 use crate::model::journal::Direction;
 use crate::model::plan::{Action, Step};
 use crate::model::release::Label;
-use crate::model::resource::{Resource, ResourceFacts};
+use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
@@ -180,7 +180,14 @@ pub(super) async fn perform(
                 .await?;
             Ok(Done::say(format!("{} deleted", key.short())))
         }
+        (Action::Forget, Address::Object(key)) => {
+            run.job.ports.engine.forget(&run.job.permit, key).await?;
+            Ok(Done::say(format!("{} is left as it is", key.short())))
+        }
         (Action::Provision { resource, replace }, Address::Resource(key)) => {
+            if *replace && direction == Direction::Forward {
+                holds_what_it_held(run, step, key).await?;
+            }
             let say = |line: &str| {
                 run.say(Event::StepSaid {
                     step: step.id,
@@ -205,6 +212,7 @@ pub(super) async fn perform(
             Ok(Done::say(format!("{key} is as it should be")))
         }
         (Action::Withdraw, Address::Resource(key)) => {
+            holds_what_it_held(run, step, key).await?;
             let say = |line: &str| {
                 run.say(Event::StepSaid {
                     step: step.id,
@@ -382,6 +390,23 @@ async fn resource_fingerprint(
         .iter()
         .find(|facts| facts.key == resource.key)
         .and_then(ResourceFacts::fingerprint))
+}
+
+/// What runs on a resource may have become more since the plan was made.
+async fn holds_what_it_held(run: &Run, step: &Step, key: &ResourceKey) -> Result<(), StepError> {
+    let account = run.plan().losses.iter().find(|loss| loss.step == step.id);
+    let Some(account) = account.filter(|loss| loss.name == key.to_string()) else {
+        return Ok(());
+    };
+    let engine = &run.job.ports.engine;
+    let now = engine.occupants(&run.job.permit.scope, key).await?;
+    if now == account.holds {
+        return Ok(());
+    }
+    Err(ProviderError::Moved {
+        address: step.address.clone(),
+    }
+    .into())
 }
 
 /// On the way back an object is as this run left it.

@@ -1,5 +1,7 @@
 //! Approval: who says that a plan may be carried out. That a plan was drawn, and is in a file, says nothing of the kind.
 
+use crate::model::loss::Consents;
+
 /// How a plan came to be approved. Signatures over a plan's hash belong here, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -10,4 +12,13 @@ pub enum Approval {
     InAdvance,
     /// It changes nothing.
     NotNeeded,
+}
+
+/// A plan that may be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// By whose word.
+    pub by: Approval,
+    /// What of what it destroys may go.
+    pub consents: Consents,
 }

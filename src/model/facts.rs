@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::model::loss::{Claim, Held};
 use crate::model::object::Drift;
 use crate::model::outcome::Url;
 use crate::model::release::{Actor, Label};
@@ -33,6 +34,9 @@ pub struct Facts {
     /// Where the objects of a way in are not as they were applied.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub route_drift: BTreeMap<ServiceName, Vec<Drift>>,
+    /// The claims of storage in the environment's namespaces, where something asks for storage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
 }
 
 impl Facts {
@@ -165,6 +169,9 @@ pub struct WorkloadFacts {
     /// For an engine that knows better than by instances: how it is, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// What of its objects can hold something, and what goes with each when it is taken out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
 }
 
 /// What an engine says of a workload as a whole.
@@ -177,14 +184,15 @@ pub struct Verdict {
 }
 
 impl WorkloadFacts {
-    /// Over what a step changes. Health and process ids move by themselves and are not in it; neither is the
+    /// Over what a step changes, and what goes with it. Health and process ids move by themselves and are not in it; neither is the
     /// release's number, which moves for all services of a slot when one of them is replaced.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        if self.drift.is_empty() {
-            return Fingerprint::of_json(&(&self.spec, self.running));
+        match (&self.drift[..], &self.held[..]) {
+            ([], []) => Fingerprint::of_json(&(&self.spec, self.running)),
+            (drift, []) => Fingerprint::of_json(&(&self.spec, self.running, drift)),
+            (drift, held) => Fingerprint::of_json(&(&self.spec, self.running, drift, held)),
         }
-        Fingerprint::of_json(&(&self.spec, self.running, &self.drift))
     }
 
     /// The worst of its instances.

@@ -20,6 +20,7 @@ pub mod health;
 pub mod journal;
 pub mod kind;
 pub mod lease;
+pub mod loss;
 pub mod name;
 pub mod object;
 pub mod object_key;

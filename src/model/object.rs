@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::model::loss::Holding;
 use crate::model::object_name::{
     NameError, check_api_version, check_kind, check_name, check_namespace,
 };
@@ -34,6 +35,10 @@ pub mod mark {
     pub const APPLIED: &str = "shipit.dev/applied";
     /// On a live object: the slot that has its traffic, or `off`.
     pub const ACTIVE: &str = "shipit.dev/active";
+    /// On an object of the state store: which part of the state it is.
+    pub const STATE: &str = "shipit.dev/state";
+    /// On an object: `"true"` forbids that it is ever deleted or replaced.
+    pub const PROTECTED: &str = "shipit.dev/protected";
     /// Which `ApplySet` an object belongs to (KEP-3659).
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
 }
@@ -367,6 +372,33 @@ pub struct ObjectFacts {
     /// Fields that another manager has, in words, when they are not to be taken over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<String>,
+    /// Of one that would be deleted or replaced: what goes with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Holding>,
+    /// Whether it says of itself that it must never be deleted or replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_protected: bool,
+    /// What a reader should know of it besides, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl ObjectFacts {
+    /// An object of which nothing else is known.
+    #[must_use]
+    pub const fn plain(key: ObjectKey, state: ObjectState) -> Self {
+        Self {
+            key,
+            state,
+            fingerprint: None,
+            changes: Vec::new(),
+            before: None,
+            conflicts: Vec::new(),
+            holds: Vec::new(),
+            is_protected: false,
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// How an object stands against what is desired.
@@ -384,7 +416,8 @@ pub enum ObjectState {
     Absent,
     /// Fields differ.
     Differs,
-    /// A field differs that cannot be changed: it must be deleted and made again.
+    /// A field differs that cannot be changed: it must be deleted and made again. The engine deletes a `StatefulSet`
+    /// without its pods and its claims, which the new one adopts.
     Replace {
         /// What the server says.
         reason: String,

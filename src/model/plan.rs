@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
+use crate::model::loss::Loss;
 use crate::model::promotion::{Mode, Probe, Strategy};
 use crate::model::release::{Carried, Label};
 use crate::model::resource::Resource;
@@ -17,7 +18,7 @@ use crate::model::{
 };
 
 /// The version of the plan document. It goes up when a reader of the old one would misread the new one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A frozen document: what will be done and in which order, bound to what was observed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -55,6 +56,10 @@ pub struct Plan {
     /// Why the way back would not lead anywhere; such a plan is carried out only if that is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub no_way_back: Vec<String>,
+    /// What each step destroys that deletes or replaces something which can hold data, traffic, state or things of
+    /// others. A step with an empty account was looked at, and takes nothing with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
 }
 
 impl Plan {
@@ -205,6 +210,8 @@ pub enum Action {
     },
     /// Delete an object.
     Delete,
+    /// Leave an object as it is and let go of it: it is not shipit's any more.
+    Forget,
     /// Make a provider's resource, or its settings, what they should be; with `replace` what is there goes first.
     Provision {
         /// What it should be.
@@ -276,6 +283,7 @@ impl Action {
             }
             Self::Apply { .. } => "apply".to_owned(),
             Self::Delete | Self::Withdraw => "delete".to_owned(),
+            Self::Forget => "let go".to_owned(),
             Self::Provision { .. } => "provision".to_owned(),
             Self::Route { .. } => "listen".to_owned(),
             Self::Unroute => "stop listening".to_owned(),

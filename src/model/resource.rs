@@ -7,6 +7,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::model::loss::Holding;
 use crate::model::{ContentHash, Digest, Fingerprint};
 
 /// The settings of a resource by their names.
@@ -175,9 +176,27 @@ pub struct ResourceFacts {
     pub notes: Vec<String>,
     /// The images of a repository.
     pub images: Vec<StoredImage>,
+    /// Of one that would be deleted or replaced: what goes with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Holding>,
 }
 
 impl ResourceFacts {
+    /// Whether it would be deleted, or replaced for a setting that cannot be changed.
+    #[must_use]
+    pub fn is_leaving(&self, wanted: &[Resource]) -> bool {
+        let Some(settings) = &self.settings else {
+            return false;
+        };
+        let differs = |(name, value): (&String, &Value)| {
+            self.key.kind.is_fixed(name) && settings.get(name).unwrap_or(&Value::Null) != value
+        };
+        match wanted.iter().find(|resource| resource.key == self.key) {
+            Some(resource) => resource.settings.iter().any(differs),
+            None => !self.wanted,
+        }
+    }
+
     /// A resource that is not there.
     #[must_use]
     pub const fn absent(key: ResourceKey) -> Self {
@@ -188,6 +207,7 @@ impl ResourceFacts {
             is_callers: false,
             notes: Vec::new(),
             images: Vec::new(),
+            holds: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
 use crate::model::desired::Desired;
+use crate::model::loss::resource_can_hold;
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::{ServiceName, workload::Known};
 use crate::observe::built::Built;
@@ -64,8 +65,15 @@ pub async fn observe(
         ))
     });
     let resources = async { Ok(ports.provider.look(&scope, &desired.resources).await?) };
-    let ((facts, objects), resources, images) =
+    let ((facts, objects), mut resources, images) =
         tokio::try_join!(there, resources, try_join_all(images))?;
+    // What would be deleted or replaced is looked into first.
+    for facts in resources
+        .iter_mut()
+        .filter(|facts| resource_can_hold(&facts.key) && facts.is_leaving(&desired.resources))
+    {
+        facts.holds = ports.engine.occupants(&scope, &facts.key).await?;
+    }
     let images = images.into_iter().collect::<BTreeMap<_, _>>();
     Ok(Observed {
         facts,

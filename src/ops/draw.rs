@@ -12,6 +12,7 @@ use crate::observe::observe;
 use crate::ops::actor::actor;
 use crate::ops::{Error, Session, carry, images, policy, preflight};
 use crate::plan;
+use crate::policy::Protection;
 use crate::port::engine::EngineError;
 use crate::rollout::record::adopt;
 
@@ -97,11 +98,21 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     if !matches!(wanted, Wanted::Rollback(_)) {
         plan.no_way_back = preflight::way_back(session, &plan, facts).await?;
     }
+    crate::policy::may_lose(&plan, protection(session)?)?;
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
     plan.notes.extend(session.ports.engine.warnings());
     Ok(plan)
+}
+
+/// Whether the environment may lose anything.
+pub fn protection(session: &Session) -> Result<Protection, Error> {
+    Ok(if session.configuration()?.protected {
+        Protection::On
+    } else {
+        Protection::Off
+    })
 }
 
 async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {

@@ -257,6 +257,7 @@ mod tests {
             unchanged: Vec::new(),
             notes: Vec::new(),
             no_way_back: Vec::new(),
+            losses: Vec::new(),
         };
         let made = Made {
             shipit: VERSION.to_owned(),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::{self, Finished, Job, Sink, Stops};
-use crate::model::approval::Approval;
+use crate::model::approval::Approved;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::journal::{Entry, What};
 use crate::model::outcome::{Ending, Outcome};
@@ -16,17 +16,19 @@ use crate::model::release::{Actor, Status};
 use crate::model::state::State;
 use crate::model::{Role, Slot};
 use crate::ops::actor::actor;
-use crate::ops::draw::{Wanted, draw_with, known_state};
+use crate::ops::draw::{Wanted, draw_with, known_state, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::{Error, Session, images};
 use crate::plan;
+use crate::policy;
 use crate::port::engine::Permit;
 use crate::port::store::{Lease, StoreError};
 use crate::rollout::record::{Ended, record};
 use crate::rollout::{End, Traffic};
 
-/// Says whether a plan is to be carried out, and by whose word. May ask a person, and take its time.
-pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approval, Error> + Send + Sync>;
+/// Says whether a plan is to be carried out, by whose word, and what of what it destroys may go. May ask a person, and
+/// take its time.
+pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approved, Error> + Send + Sync>;
 
 /// How a run is made.
 pub struct Options {
@@ -107,9 +109,11 @@ async fn locked(
     let prepared = unless_interrupted(&interrupted, async {
         let state = known_state(session, actor).await?;
         let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
+        policy::may_lose(&plan, protection(session)?)?;
         may_be_carried_out(&plan, no_way_back)?;
-        let approval = approved(approve, &plan).await?;
-        Ok((plan, state, approval))
+        let approved = approved(approve, &plan).await?;
+        policy::consented(&plan, &approved.consents)?;
+        Ok((plan, state, approved.by))
     });
     let (plan, state, approval) = prepared.await?;
     if plan.is_empty() {
@@ -179,7 +183,7 @@ fn may_be_carried_out(plan: &Plan, no_way_back: bool) -> Result<(), Error> {
         return Err(Error::Faulty(faults));
     }
     if !plan.no_way_back.is_empty() && !no_way_back {
-        return Err(crate::policy::Refusal {
+        return Err(policy::Refusal {
             what: format!(
                 "there would be no way back: {}",
                 plan.no_way_back.join("; ")
@@ -192,7 +196,7 @@ fn may_be_carried_out(plan: &Plan, no_way_back: bool) -> Result<(), Error> {
 }
 
 /// Whoever is asked may think for long: a signal is heard meanwhile.
-async fn approved(approve: Approve, plan: &Plan) -> Result<Approval, Error> {
+async fn approved(approve: Approve, plan: &Plan) -> Result<Approved, Error> {
     let plan = plan.clone();
     let asked = tokio::task::spawn_blocking(move || approve(&plan)).await;
     asked.unwrap_or_else(|panic| {

@@ -22,6 +22,11 @@ pub fn markdown(plan: &Plan) -> Page {
     page.blank();
     page.line(summary(plan));
     page.blank();
+    let lost = plan.losses.iter().filter(|loss| loss.is_loss()).count();
+    if lost > 0 {
+        page.line(format!("**Destroys** what {lost} of its steps say in the plan"));
+        page.blank();
+    }
     page.line("<details><summary>The whole plan</summary>");
     page.blank();
     page.extend(human(plan).fenced());
@@ -41,6 +46,12 @@ pub fn human(plan: &Plan) -> Page {
             page.extend(section.lines);
         }
     }
+    let lost = destroys(plan);
+    if !lost.is_empty() {
+        page.blank();
+        page.line(Line::from("  ").paint(GONE, "destroys"));
+        page.extend(lost);
+    }
     for reason in &plan.no_way_back {
         page.blank();
         page.line(
@@ -57,6 +68,24 @@ pub fn human(plan: &Plan) -> Page {
     page.blank();
     page.line(summary(plan));
     page
+}
+
+/// What goes for good: what, how much, whose, and how a person lets it go.
+fn destroys(plan: &Plan) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for loss in plan.losses.iter().filter(|loss| loss.is_loss()) {
+        for (number, holding) in loss.holds.iter().enumerate() {
+            let (sign, name) = if number == 0 {
+                ("!", loss.name.as_str())
+            } else {
+                (" ", "")
+            };
+            lines.push(row(GONE, sign, name, &holding.to_string()));
+        }
+        let consent = format!("only with --allow-data-loss {}", loss.name);
+        lines.push(Line::from("      ").paint(DIM, consent));
+    }
+    lines
 }
 
 fn header(plan: &Plan) -> Line {
@@ -216,6 +245,7 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
         Action::Unroute | Action::Withdraw | Action::Remove | Action::Empty | Action::Delete => {
             one(GONE, "-", &step.reason)
         }
+        Action::Forget => one(DIM, "·", &step.reason),
         Action::Place { .. } if step.changes.is_empty() => one(NEW, "+", &step.reason),
         Action::Place { .. } | Action::Apply { .. } | Action::Provision { .. } => {
             changed(&name, &step.changes, &step.reason)
@@ -358,6 +388,11 @@ pub fn summary(plan: &Plan) -> Line {
             }),
             "removal",
             "removals",
+        ),
+        (
+            count(|step| step.action == Action::Forget),
+            "let go",
+            "let go",
         ),
         (plan.unchanged.len(), "unchanged", "unchanged"),
         (

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::check::{Check, Stage};
 use crate::model::desired::{Desired, DesiredService};
-use crate::model::facts::{SlotFacts, WorkloadFacts};
+use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::object::Drift;
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, Change, Intent, PlaceMode, Plan, StepId, Target};
@@ -14,6 +14,7 @@ use crate::model::state::State;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::losses::storage;
 use crate::plan::pieces::{added_back, as_it_was, place, restore};
 use crate::plan::workload_changes;
 use crate::plan::{objects, promote, resources};
@@ -144,7 +145,7 @@ impl Apply<'_> {
             }
         }
         let unroute = self.unroute(&routes);
-        objects::prune(&mut self.draft, &self.observed.objects, &routes);
+        self.prune(&routes);
         let recorded = self
             .state
             .release(number)
@@ -253,11 +254,7 @@ impl Apply<'_> {
         if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
             let needs = self.objects();
             let routes = self.routes(&needs);
-            objects::prune(
-                &mut self.draft,
-                &self.observed.objects,
-                &[needs, routes].concat(),
-            );
+            self.prune(&[needs, routes].concat());
             for name in self.workloads.keys() {
                 self.draft.same(
                     Address::Workload(slot, name.clone()),
@@ -323,7 +320,14 @@ impl Apply<'_> {
 
     /// The environment's own objects.
     fn objects(&mut self) -> Vec<StepId> {
-        objects::make(&mut self.draft, self.desired, &self.observed.objects)
+        let (objects, claims) = (&self.observed.objects, &self.observed.facts.claims);
+        objects::make(&mut self.draft, self.desired, objects, claims)
+    }
+
+    /// Takes away, or lets go of, what is not desired any more.
+    fn prune(&mut self, needs: &[StepId]) {
+        let left = objects::Leaving::Configuration;
+        objects::prune(&mut self.draft, &self.observed.objects, needs, left);
     }
 
     fn next_number(&self) -> ReleaseNumber {
@@ -516,6 +520,9 @@ impl Apply<'_> {
                 (Some((active, _)), Some(_)) if changes.is_empty() => format!("as in {active}"),
                 (Some((active, _)), Some(_)) => format!("differs from {active}"),
             };
+            self.draft
+                .notes
+                .extend(storage_of(&workload, slot, &self.observed.facts));
             let address = Address::Workload(slot, name.clone());
             let new = Proposal::new(address.clone(), place(workload, PlaceMode::Fresh), reason)
                 .changing(changes)
@@ -579,7 +586,7 @@ impl Apply<'_> {
             last,
         );
         self.unroute(&[verified]);
-        objects::prune(&mut self.draft, &self.observed.objects, &[verified]);
+        self.prune(&[verified]);
     }
 
     /// Replaces the workloads of the live slot in place.
@@ -637,7 +644,7 @@ impl Apply<'_> {
         let verified = self.draft.add(verify.after(&[ready]));
         let unrouted = self.unroute(&[verified]);
         self.remove_gone(slot, &there, verified, &unrouted);
-        objects::prune(&mut self.draft, &self.observed.objects, &[verified]);
+        self.prune(&[verified]);
     }
 
     /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
@@ -691,6 +698,14 @@ impl Apply<'_> {
             needs,
         );
     }
+}
+
+/// What a reader has to know of the storage that a workload finds in a slot.
+fn storage_of(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
+    let objects = workload.objects.get(&slot).into_iter().flatten();
+    objects
+        .flat_map(|manifest| storage(manifest, &facts.claims))
+        .collect()
 }
 
 /// Whether a live workload is not what was applied: it is down, some of its objects moved, or its files changed.

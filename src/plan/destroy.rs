@@ -51,7 +51,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
             .after(&before);
         done.push(draft.add_with_undos(new, restore(*slot, there)));
     }
-    objects::prune(&mut draft, found, &done);
+    objects::prune(&mut draft, found, &done, objects::Leaving::Environment);
     if !desired.resources.is_empty() {
         let names: Vec<String> = desired
             .resources

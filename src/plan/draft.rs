@@ -11,6 +11,7 @@ use crate::model::promotion::{Mode, Probe, Strategy};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, EnvironmentName, Fingerprint, ProjectName};
+use crate::plan::losses::{self, Account};
 
 /// What a plan is about, whatever it does.
 pub(super) struct Subject<'a> {
@@ -96,6 +97,8 @@ pub(super) struct Draft {
     steps: Vec<Step>,
     /// What takes each step back, in the order of the steps.
     undo: BTreeMap<StepId, Vec<Proposal>>,
+    /// What the steps destroy, besides what is in slots.
+    accounts: Vec<Account>,
     pub unchanged: Vec<Unchanged>,
     pub notes: Vec<String>,
 }
@@ -118,6 +121,11 @@ impl Draft {
         let id = self.add(new);
         self.undo.insert(id, undo);
         id
+    }
+
+    /// Says what goes with what a step deletes or replaces.
+    pub fn accounts_for(&mut self, account: Account) {
+        self.accounts.push(account);
     }
 
     /// The steps so far.
@@ -143,7 +151,10 @@ impl Draft {
         });
     }
 
-    pub fn finish(self, subject: &Subject<'_>, intent: Intent, target: Option<Target>) -> Plan {
+    pub fn finish(mut self, subject: &Subject<'_>, intent: Intent, target: Option<Target>) -> Plan {
+        self.accounts
+            .extend(losses::of_slots(&self.steps, subject.facts));
+        self.accounts.sort_by_key(|account| account.step);
         Plan {
             format: FORMAT,
             intent,
@@ -167,6 +178,7 @@ impl Draft {
             unchanged: self.unchanged,
             notes: self.notes,
             no_way_back: Vec::new(),
+            losses: losses::named(self.accounts),
         }
     }
 }

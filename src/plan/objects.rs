@@ -3,13 +3,25 @@
 use std::collections::BTreeMap;
 
 use crate::model::desired::Desired;
+use crate::model::loss::{Claim, Holding, can_hold};
 use crate::model::object::{LAST, ObjectFacts, ObjectState, rank, references};
 use crate::model::plan::{Action, StepId};
 use crate::model::{Address, Manifest, ObjectKey};
 use crate::plan::draft::{Draft, Proposal};
+use crate::plan::losses::{Account, storage};
 
 /// Makes what is missing and changes what differs; gives the steps that a slot has to wait for.
-pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) -> Vec<StepId> {
+pub(super) fn make(
+    draft: &mut Draft,
+    desired: &Desired,
+    found: &[ObjectFacts],
+    claims: &[Claim],
+) -> Vec<StepId> {
+    let replaced = replaced_kinds(desired, found);
+    let found: Vec<ObjectFacts> = found
+        .iter()
+        .map(|object| with_its_definition(object, &replaced))
+        .collect();
     let facts: BTreeMap<&ObjectKey, &ObjectFacts> =
         found.iter().map(|object| (&object.key, object)).collect();
     let mut steps = Steps::default();
@@ -40,7 +52,11 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
         };
         let replace = matches!(object.state, ObjectState::Replace { .. });
         let needs = steps.needed_by(manifest);
-        let address = Address::Object(key);
+        draft.notes.extend(object.notes.iter().cloned());
+        if replace {
+            draft.notes.extend(storage(manifest, claims));
+        }
+        let address = Address::Object(key.clone());
         let apply = |manifest: &Manifest| Action::Apply {
             manifest: Box::new(manifest.clone()),
             replace,
@@ -50,20 +66,67 @@ pub(super) fn make(draft: &mut Draft, desired: &Desired, found: &[ObjectFacts]) 
             .expecting(object.fingerprint.clone())
             .after(&needs);
         let back = match (&object.before, &object.fingerprint) {
-            (Some(before), _) => Proposal::new(address, apply(before), "as it was"),
-            (None, None) => Proposal::new(address, Action::Delete, "taken away again"),
+            // What it held does not come back with it, and what came into it since would go.
+            (Some(_), _) if !object.holds.is_empty() => None,
+            (Some(before), _) => Some(Proposal::new(address, apply(before), "as it was")),
+            // What was written into it meanwhile would go: it stays, and the next run finds it.
+            (None, None) if can_hold(&key) => None,
+            (None, None) => Some(Proposal::new(address, Action::Delete, "taken away again")),
             (None, Some(_)) => {
                 draft.notes.push(format!(
-                    "{} was never applied by shipit: there is no way back for it",
-                    manifest.key()
+                    "{key} was never applied by shipit: there is no way back for it"
                 ));
-                steps.add(manifest, draft.add(new));
-                continue;
+                None
             }
         };
-        steps.add(manifest, draft.add_with_undo(new, back));
+        let step = match back {
+            Some(back) => draft.add_with_undo(new, back),
+            None => draft.add(new),
+        };
+        let is_lossy = replace && (can_hold(&key) || object.is_protected);
+        if is_lossy || !object.holds.is_empty() {
+            draft.accounts_for(account(step, object));
+        }
+        steps.add(manifest, step);
     }
     steps.all
+}
+
+fn account(step: StepId, object: &ObjectFacts) -> Account {
+    Account::of_object(step, &object.key, object.holds.clone()).protected(object.is_protected)
+}
+
+/// The definitions that are replaced, by the group and kind that they define.
+fn replaced_kinds(
+    desired: &Desired,
+    found: &[ObjectFacts],
+) -> BTreeMap<(String, String), ObjectKey> {
+    let is_replaced = |key: &ObjectKey| {
+        found
+            .iter()
+            .any(|object| object.key == *key && matches!(object.state, ObjectState::Replace { .. }))
+    };
+    desired
+        .objects
+        .iter()
+        .filter(|manifest| is_replaced(&manifest.key()))
+        .filter_map(|manifest| Some((defined(manifest)?, manifest.key())))
+        .collect()
+}
+
+/// The objects of a definition go with it when it is replaced, and are made again after it.
+fn with_its_definition(
+    object: &ObjectFacts,
+    replaced: &BTreeMap<(String, String), ObjectKey>,
+) -> ObjectFacts {
+    let kind = (object.key.group().to_owned(), object.key.kind.clone());
+    match (replaced.get(&kind), &object.state) {
+        (_, ObjectState::Gone | ObjectState::Foreign { .. }) | (None, _) => object.clone(),
+        (Some(definition), _) => {
+            let definition = definition.clone();
+            ObjectFacts::plain(object.key.clone(), ObjectState::After { definition })
+        }
+    }
 }
 
 fn origin(object: &ObjectFacts) -> String {
@@ -158,8 +221,42 @@ fn defined(manifest: &Manifest) -> Option<(String, String)> {
     ))
 }
 
-/// Deletes what is one of ours and not desired any more, the last made first.
-pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) {
+/// Why objects go that are not desired any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// They left the configuration.
+    Configuration,
+    /// The environment is taken away.
+    Environment,
+}
+
+impl Leaving {
+    /// Why an object is not deleted but left as it is; none for one that is deleted.
+    fn left(self, object: &ObjectFacts) -> Option<String> {
+        let is_namespace = object.key.group().is_empty() && object.key.kind == "Namespace";
+        if is_namespace && self == Self::Configuration {
+            return Some("it is not managed any more, and stays with all that is in it".to_owned());
+        }
+        let is_container = is_namespace || object.key.kind == "CustomResourceDefinition";
+        let foreign = object.holds.iter().find(|holding| match holding {
+            Holding::Data { .. } => false,
+            // What could not be looked at in another place is for the policy to refuse.
+            Holding::Unseen { .. } => is_container,
+            // When the environment goes, its own objects go before.
+            Holding::Own { .. } => self == Self::Configuration,
+            Holding::LiveTraffic { .. } | Holding::State { .. } | Holding::Others { .. } => true,
+        })?;
+        let more = match object.holds.len() {
+            0 | 1 => String::new(),
+            count => format!(", and {} more", count - 1),
+        };
+        Some(format!("it is left as it is, for it holds {foreign}{more}"))
+    }
+}
+
+/// Deletes what is one of ours and not desired any more, the last made first. What others, live traffic or the state
+/// are in is let go of instead.
+pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], leaving: Leaving) {
     let mut gone: Vec<&ObjectFacts> = found
         .iter()
         .filter(|object| object.state == ObjectState::Gone)
@@ -183,6 +280,13 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) 
             .and_then(defined)
             .and_then(|kind| of_kind.get(&kind));
         holders.extend(instances.into_iter().flatten());
+        if let Some(reason) = leaving.left(object) {
+            let let_go = Proposal::new(address, Action::Forget, reason)
+                .after(needs)
+                .after(&holders);
+            draft.add(let_go);
+            continue;
+        }
         let new = Proposal::new(
             address.clone(),
             Action::Delete,
@@ -198,10 +302,18 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId]) 
                     manifest,
                     replace: false,
                 };
-                draft.add_with_undo(new, Proposal::new(address, back, "as it was"))
+                let reason = if object.holds.is_empty() {
+                    "as it was"
+                } else {
+                    "made again, without what it held"
+                };
+                draft.add_with_undo(new, Proposal::new(address, back, reason))
             }
             None => draft.add(new),
         };
+        if can_hold(key) || object.is_protected {
+            draft.accounts_for(account(step, object).without_own());
+        }
         of_kind
             .entry((key.group().to_owned(), key.kind.clone()))
             .or_default()

@@ -6,10 +6,12 @@
 use serde_json::Value;
 
 use crate::model::Address;
+use crate::model::loss::resource_can_hold;
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, Change, StepId};
 use crate::model::resource::{Resource, ResourceFacts, ResourceKind, shown};
 use crate::plan::draft::{Draft, Proposal};
+use crate::plan::losses::Account;
 
 /// The steps that others have to wait for.
 #[derive(Default)]
@@ -47,6 +49,7 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
             _ => &[],
         });
         let step = draft.add(new);
+        account(draft, step, facts);
         match facts.key.kind {
             ResourceKind::FargateProfile => fargate = vec![step],
             ResourceKind::Replication => copies = vec![step],
@@ -104,6 +107,9 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
             }
             None => draft.add(new),
         };
+        if replace {
+            account(draft, step, facts);
+        }
         match kind {
             ResourceKind::Repository | ResourceKind::PullThrough => made.repositories.push(step),
             // What was pushed before is not copied.
@@ -119,6 +125,20 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
         }
     }
     made
+}
+
+/// Says what goes with a resource that is deleted or replaced.
+fn account(draft: &mut Draft, step: StepId, facts: &ResourceFacts) {
+    if !resource_can_hold(&facts.key) {
+        return;
+    }
+    draft.accounts_for(Account {
+        step,
+        short: facts.key.to_string(),
+        long: facts.key.to_string(),
+        holds: facts.holds.clone(),
+        is_protected: false,
+    });
 }
 
 fn cluster_of(made: &Made) -> Vec<StepId> {

@@ -25,6 +25,7 @@ pub fn difference(given: &Plan, drawn: &Plan) -> Option<Difference> {
         .or_else(|| standing(given, drawn))
         .or_else(|| target(given.target.as_ref(), drawn.target.as_ref()))
         .or_else(|| steps("", &given.steps, &drawn.steps))
+        .or_else(|| losses(given, drawn))
         .or_else(|| steps("on the way back: ", &given.reverse, &drawn.reverse))
 }
 
@@ -41,6 +42,23 @@ fn source(given: &Plan, drawn: &Plan) -> Option<Difference> {
             format!("it was made from {then}, and this is {now}")
         })
     })
+}
+
+/// What would be destroyed may have become more, or other.
+fn losses(given: &Plan, drawn: &Plan) -> Option<Difference> {
+    let differs = drawn
+        .losses
+        .iter()
+        .find(|loss| !given.losses.contains(loss));
+    let gone = given
+        .losses
+        .iter()
+        .find(|loss| !drawn.losses.contains(loss));
+    let loss = differs.or(gone)?;
+    Some(Difference::Moved(format!(
+        "what {} holds is not what the plan saw",
+        loss.name
+    )))
 }
 
 /// What comes from the configuration alone.
@@ -237,6 +255,7 @@ mod tests {
             unchanged: Vec::new(),
             notes: Vec::new(),
             no_way_back: Vec::new(),
+            losses: Vec::new(),
         }
     }
 

@@ -93,6 +93,7 @@ impl World<'_> {
                 drift: Vec::new(),
                 changed_on_disk: None,
                 verdict: None,
+                held: Vec::new(),
             },
         );
     }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{apply, promote, rollback, simulate, stale, verify};
+use super::{Fault, apply, promote, rollback, simulate, stale, verify};
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::health::Health;
+use crate::model::loss::{Claim, Held, Holding, can_hold};
+use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::plan::{Action, Plan, Step, StepId};
 use crate::model::promotion::{Mode, Promotion, Strategy as Rollout};
@@ -18,7 +20,10 @@ use crate::model::route::{Limits, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::workload::{EnvValue, Known, Socket, Workload};
-use crate::model::{Address, ContentHash, Digest, Period, ReleaseNumber, ServiceName, Slot};
+use crate::model::{
+    Address, ContentHash, Digest, Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber,
+    ServiceName, Slot,
+};
 use crate::plan::graph::waves;
 use crate::rollout::End;
 use crate::rollout::record::{Ended, record};
@@ -30,12 +35,15 @@ struct Wanted {
     log_level: u8,
     strategy: Rollout,
     mode: Mode,
+    /// Objects of the environment, as they were found; those that are not gone are wanted.
+    objects: Vec<ObjectFacts>,
 }
 
 impl Wanted {
     fn web(version: u8) -> Self {
         let services = BTreeMap::from([("web", version)]);
         Self {
+            objects: Vec::new(),
             services,
             log_level: 0,
             strategy: Rollout::BlueGreen,
@@ -63,7 +71,12 @@ impl Wanted {
                 ..Promotion::default()
             },
             ready_within: Period::from_secs(60),
-            objects: Vec::new(),
+            objects: self
+                .objects
+                .iter()
+                .filter(|object| object.state != ObjectState::Gone)
+                .map(|object| manifest(&object.key))
+                .collect(),
             services: services.collect(),
         }
     }
@@ -89,13 +102,60 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
         health: Health::default(),
         stop_grace: Period::from_secs(10),
         container: None,
-        objects: BTreeMap::new(),
+        // A worker has a claim of its own in each slot.
+        objects: Slot::ALL
+            .into_iter()
+            .filter(|_| name.as_str() == "worker")
+            .map(|slot| (slot, vec![manifest(&claim_of(slot))]))
+            .collect(),
         secrets: BTreeMap::new(),
     };
     DesiredService {
         build: BuildSpec::Pack(pack()),
         workload,
         route,
+    }
+}
+
+fn claim_of(slot: Slot) -> ObjectKey {
+    key(&format!("v1/PersistentVolumeClaim/shop/data-{slot}"))
+}
+
+fn key(text: &str) -> ObjectKey {
+    text.parse().expect("a key")
+}
+
+fn manifest(key: &ObjectKey) -> Manifest {
+    let mut body = serde_json::json!({"apiVersion": key.api_version, "kind": key.kind,
+        "metadata": {"name": key.name, "namespace": key.namespace}});
+    if key.kind == "CustomResourceDefinition" {
+        body["spec"] = serde_json::json!({"group": "example.com", "names": {"kind": "Delta"}});
+    }
+    Manifest::try_from(body).expect("a manifest")
+}
+
+fn data(what: &str) -> Holding {
+    Holding::Data {
+        what: what.to_owned(),
+        size: Some("1Gi".to_owned()),
+        policy: None,
+    }
+}
+
+/// What was found of an object; one that is there has a fingerprint.
+fn object(text: &str, state: ObjectState, holds: &[Holding]) -> ObjectFacts {
+    let is_there = state != ObjectState::Absent;
+    ObjectFacts {
+        fingerprint: is_there.then(|| Fingerprint::of_json(&text)),
+        before: is_there.then(|| manifest(&key(text))),
+        holds: holds.to_vec(),
+        ..ObjectFacts::plain(key(text), state)
+    }
+}
+
+fn replaced() -> ObjectState {
+    ObjectState::Replace {
+        reason: "a field cannot be changed".to_owned(),
     }
 }
 
@@ -160,7 +220,7 @@ impl World {
         Observed {
             facts: self.facts.clone(),
             images: images.collect(),
-            objects: Vec::new(),
+            objects: wanted.objects.clone(),
             resources: Vec::new(),
         }
     }
@@ -206,6 +266,22 @@ impl World {
             now,
         };
         self.state = record(&self.state, &end);
+        self.fill_claims();
+    }
+
+    /// What stands in a slot has written something.
+    fn fill_claims(&mut self) {
+        for (slot, there) in &mut self.facts.slots {
+            for workload in there.workloads.values_mut() {
+                let objects = workload.spec.objects.get(slot).into_iter().flatten();
+                let held = objects.map(|object| Held {
+                    key: object.key(),
+                    holds: vec![data(object.name())],
+                    is_protected: false,
+                });
+                workload.held = held.collect();
+            }
+        }
     }
 
     fn live(&self) -> Option<(Slot, u64)> {
@@ -408,23 +484,354 @@ fn an_edited_plan_is_caught() {
             step.needs.clear();
         }
     }
-    assert!(matches!(
-        verify(&eager)[..],
-        [super::Fault::UnreadySwitch(_), ..]
-    ));
+    assert!(matches!(verify(&eager)[..], [Fault::UnreadySwitch(_), ..]));
     let mut one_way = plan.clone();
     one_way.reverse.clear();
     assert!(
         verify(&one_way)
             .iter()
-            .any(|fault| matches!(fault, super::Fault::NoWayBack(_)))
+            .any(|fault| matches!(fault, Fault::NoWayBack(_)))
     );
     let mut circular = plan;
     circular.steps[0].needs.push(StepId(6));
-    assert!(matches!(
-        verify(&circular)[..],
-        [super::Fault::Order(_), ..]
-    ));
+    assert!(matches!(verify(&circular)[..], [Fault::Order(_), ..]));
+}
+
+fn forgotten(plan: &Plan) -> Vec<String> {
+    let forgets = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Forget);
+    forgets.map(|step| step.address.to_string()).collect()
+}
+
+fn lost(plan: &Plan) -> Vec<(&str, Vec<String>)> {
+    let losses = plan.losses.iter().filter(|loss| loss.is_loss());
+    losses
+        .map(|loss| {
+            let holds = loss.holds.iter().map(ToString::to_string).collect();
+            (loss.name.as_str(), holds)
+        })
+        .collect()
+}
+
+fn with_objects(objects: Vec<ObjectFacts>) -> Plan {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    world.apply(&Wanted {
+        objects,
+        ..Wanted::web(1)
+    })
+}
+
+#[test]
+fn what_leaves_with_data_in_it_is_declared_by_its_name() {
+    let plan = with_objects(vec![
+        object(
+            "v1/PersistentVolumeClaim/shop/data",
+            ObjectState::Gone,
+            &[data("claim data")],
+        ),
+        object("v1/ConfigMap/shop/settings", ObjectState::Gone, &[]),
+        object("apps/v1/StatefulSet/shop/db", replaced(), &[]),
+    ]);
+    assert_eq!(verify(&plan), []);
+    assert_eq!(
+        lost(&plan),
+        [(
+            "PersistentVolumeClaim/data",
+            vec!["claim data, 1Gi".to_owned()]
+        )]
+    );
+}
+
+#[test]
+fn a_name_that_two_objects_have_is_written_with_its_namespace() {
+    let gone = |text| object(text, ObjectState::Gone, &[data("claim")]);
+    let plan = with_objects(vec![
+        gone("v1/PersistentVolumeClaim/a/data"),
+        gone("v1/PersistentVolumeClaim/b/data"),
+    ]);
+    let names: Vec<&str> = lost(&plan).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "PersistentVolumeClaim/a/data",
+            "PersistentVolumeClaim/b/data"
+        ]
+    );
+}
+
+#[test]
+fn a_namespace_and_what_others_are_in_is_let_go_of_and_never_deleted() {
+    let theirs = Holding::Others {
+        what: "Delta/theirs in team".to_owned(),
+        owner: "kubectl".to_owned(),
+    };
+    let plan = with_objects(vec![
+        object("v1/Namespace//shop", ObjectState::Gone, &[]),
+        object(
+            "apiextensions.k8s.io/v1/CustomResourceDefinition//deltas.example.com",
+            ObjectState::Gone,
+            &[data("claim"), theirs],
+        ),
+    ]);
+    assert_eq!(verify(&plan), []);
+    assert_eq!(plan.losses, []);
+    assert_eq!(
+        forgotten(&plan),
+        [
+            "object.apiextensions.k8s.io/v1/CustomResourceDefinition//deltas.example.com",
+            "object.v1/Namespace//shop"
+        ]
+    );
+    let reasons: Vec<&str> = plan.steps.iter().map(|step| step.reason.as_str()).collect();
+    assert!(
+        reasons[0].contains("Delta/theirs in team, of kubectl, and 1 more"),
+        "{reasons:?}"
+    );
+}
+
+#[test]
+fn destroy_deletes_a_namespace_only_when_nothing_of_others_is_in_it() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let destroyed = |holds: &[Holding]| {
+        let found = [object("v1/Namespace//shop", ObjectState::Gone, holds)];
+        super::destroy(
+            &Wanted::web(1).desired(),
+            &world.facts,
+            &found,
+            &world.state,
+        )
+    };
+    let own = Holding::Own {
+        what: "Delta/own".to_owned(),
+    };
+    let plan = destroyed(std::slice::from_ref(&own));
+    assert_eq!((forgotten(&plan), lost(&plan)), (vec![], vec![]));
+    let plan = destroyed(&[own, data("claim data")]);
+    assert_eq!(
+        lost(&plan),
+        [("Namespace/shop", vec!["claim data, 1Gi".to_owned()])]
+    );
+    let state = Holding::State {
+        what: "the history of shop/staging".to_owned(),
+    };
+    let plan = destroyed(&[state]);
+    assert_eq!(forgotten(&plan), ["object.v1/Namespace//shop"]);
+    assert_eq!(verify(&plan), []);
+}
+
+#[test]
+fn the_objects_of_a_replaced_definition_are_made_again_after_it() {
+    let definition = "apiextensions.k8s.io/v1/CustomResourceDefinition//deltas.example.com";
+    let plan = with_objects(vec![
+        object(definition, replaced(), &[data("Delta/one")]),
+        object("example.com/v1/Delta/shop/one", ObjectState::Same, &[]),
+    ]);
+    assert_eq!(
+        words(&plan),
+        [
+            format!("apply object.{definition}"),
+            "apply object.example.com/v1/Delta/shop/one".to_owned()
+        ]
+    );
+    assert_eq!(plan.steps[1].needs, [StepId(1)]);
+    assert_eq!(plan.steps[1].expects, None);
+    assert_eq!(plan.reverse, [], "what it held does not come back");
+}
+
+#[test]
+fn the_way_back_deletes_nothing_that_may_hold_data_by_then() {
+    let absent = |text| object(text, ObjectState::Absent, &[]);
+    let plan = with_objects(vec![
+        absent("v1/PersistentVolumeClaim/shop/data"),
+        absent("apps/v1/StatefulSet/shop/db"),
+        absent("v1/ConfigMap/shop/settings"),
+    ]);
+    let back: Vec<String> = plan
+        .reverse
+        .iter()
+        .map(|step| step.address.to_string())
+        .collect();
+    assert_eq!(back, ["object.v1/ConfigMap/shop/settings"]);
+    let mut edited = plan.clone();
+    edited.reverse[0].address = Address::Object(key("v1/PersistentVolumeClaim/shop/data"));
+    assert!(
+        matches!(verify(&edited)[..], [Fault::Undeclared(..)]),
+        "{:?}",
+        verify(&edited)
+    );
+}
+
+#[test]
+fn a_set_that_shrinks_and_deletes_its_claims_is_declared() {
+    let mut set = object(
+        "apps/v1/StatefulSet/shop/db",
+        ObjectState::Differs,
+        &[data("claim data-db-1")],
+    );
+    set.changes = vec![crate::model::plan::Change {
+        field: "spec.replicas".to_owned(),
+        before: Some("2".to_owned()),
+        after: Some("1".to_owned()),
+        origin: None,
+    }];
+    let plan = with_objects(vec![set]);
+    assert_eq!(lost(&plan).len(), 1);
+    let mut scaled = plan.clone();
+    scaled.losses.clear();
+    if let Action::Apply { manifest, .. } = &mut scaled.steps[0].action {
+        manifest.edit(|body| {
+            body["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Delete".into();
+        });
+    }
+    assert!(matches!(verify(&scaled)[..], [Fault::Undeclared(..)]));
+}
+
+#[test]
+fn a_set_in_a_slot_is_said_to_find_the_data_of_the_release_before() {
+    let set = serde_json::json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": "db-blue", "namespace": "shop"},
+        "spec": {"volumeClaimTemplates": [{"metadata": {"name": "data"},
+            "spec": {"resources": {"requests": {"storage": "2Gi"}}}}]}});
+    let set = Manifest::try_from(set).expect("a manifest");
+    let claim = |name: &str, expands| Claim {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        size: Some("1Gi".to_owned()),
+        class: Some("fast".to_owned()),
+        expands,
+    };
+    let notes = super::losses::storage(
+        &set,
+        &[
+            claim("data-db-blue-0", Some(true)),
+            claim("data-db-green-0", None),
+        ],
+    );
+    assert_eq!(
+        notes[0],
+        "StatefulSet/db-blue starts with the data that is in its claims already: data-db-blue-0 (1Gi)"
+    );
+    assert!(
+        notes[1].contains("asks for 2Gi")
+            && notes[1].contains("kubectl -n shop patch pvc data-db-blue-0"),
+        "{notes:?}"
+    );
+    let notes = super::losses::storage(&set, &[claim("data-db-blue-0", Some(false))]);
+    assert!(notes[1].contains("fast lets no claim grow"), "{notes:?}");
+}
+
+/// Whether a step deletes or replaces what can hold something, told without the plan's own rules.
+fn is_destructive(plan: &Plan, facts: &Facts, step: &Step) -> bool {
+    match (&step.action, &step.address) {
+        (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) => {
+            can_hold(key)
+        }
+        (Action::Empty, Address::Slot(slot)) => facts.slots.get(slot).is_some_and(|there| {
+            let mut workloads = there.workloads.values();
+            workloads.any(|workload| !workload.held.is_empty())
+        }),
+        (Action::Remove, Address::Workload(slot, service)) => {
+            let emptied = |step: &Step| step.address == Address::Slot(*slot);
+            let there = facts
+                .slots
+                .get(slot)
+                .and_then(|slot| slot.workloads.get(service));
+            !plan.steps.iter().any(emptied) && there.is_some_and(|there| !there.held.is_empty())
+        }
+        _ => false,
+    }
+}
+
+/// Nothing that can hold something goes without an account; a plan without its accounts is caught at every such
+/// step; and nothing of others, of the state or with live traffic is in any account.
+fn nothing_is_destroyed_by_surprise(plan: &Plan, facts: &Facts) -> Result<(), TestCaseError> {
+    let destructive: Vec<StepId> = plan
+        .steps
+        .iter()
+        .filter(|step| is_destructive(plan, facts, step))
+        .map(|step| step.id)
+        .collect();
+    for id in &destructive {
+        prop_assert!(
+            plan.losses.iter().any(|loss| loss.step == *id),
+            "{id} in {:?}",
+            words(plan)
+        );
+    }
+    for loss in &plan.losses {
+        prop_assert!(loss.holds.iter().all(Holding::is_data), "{loss:?}");
+    }
+    let silent = Plan {
+        losses: Vec::new(),
+        ..plan.clone()
+    };
+    let caught: Vec<StepId> = verify(&silent)
+        .iter()
+        .filter_map(|fault| match fault {
+            Fault::Undeclared(id, _) => Some(*id),
+            _ => None,
+        })
+        .collect();
+    for id in &destructive {
+        prop_assert!(
+            caught.contains(id),
+            "{id} of {:?} is not caught",
+            words(plan)
+        );
+    }
+    Ok(())
+}
+
+fn holding() -> impl Strategy<Value = Holding> {
+    prop_oneof![
+        6 => Just(data("something")),
+        1 => Just(Holding::Others { what: "theirs".to_owned(), owner: "team".to_owned() }),
+        1 => Just(Holding::State { what: "the record".to_owned() }),
+        1 => Just(Holding::LiveTraffic { what: "2 pods".to_owned() }),
+        1 => Just(Holding::Own { what: "our own".to_owned() }),
+    ]
+}
+
+/// An object of the environment. One that would be replaced holds nothing but data: the policy refuses the rest.
+fn found() -> impl Strategy<Value = ObjectFacts> {
+    let name = prop_oneof![
+        Just("apps/v1/StatefulSet/shop/db"),
+        Just("v1/PersistentVolumeClaim/shop/data"),
+        Just("v1/PersistentVolume//disk"),
+        Just("v1/Namespace//shop"),
+        Just("apiextensions.k8s.io/v1/CustomResourceDefinition//deltas.example.com"),
+        Just("example.com/v1/Delta/shop/one"),
+        Just("v1/ConfigMap/shop/settings"),
+    ];
+    let state = prop_oneof![
+        1 => Just(ObjectState::Same),
+        1 => Just(ObjectState::Absent),
+        1 => Just(ObjectState::Differs),
+        1 => Just(replaced()),
+        3 => Just(ObjectState::Gone),
+    ];
+    (name, state, proptest::collection::vec(holding(), 0..3)).prop_map(
+        |(name, state, mut holds)| {
+            match state {
+                ObjectState::Gone => {}
+                ObjectState::Replace { .. } => holds.retain(Holding::is_data),
+                _ => holds.clear(),
+            }
+            object(name, state, &holds)
+        },
+    )
+}
+
+fn founds() -> impl Strategy<Value = Vec<ObjectFacts>> {
+    proptest::collection::vec(found(), 0..5).prop_map(|mut objects| {
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        objects.dedup_by(|a, b| a.key == b.key);
+        objects
+    })
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
@@ -436,12 +843,14 @@ fn wanted() -> impl Strategy<Value = Wanted> {
         0..2u8,
         strategy,
         mode,
+        founds(),
     )
-        .prop_map(|(services, log_level, strategy, mode)| Wanted {
+        .prop_map(|(services, log_level, strategy, mode, objects)| Wanted {
             services,
             log_level,
             strategy,
             mode,
+            objects,
         })
 }
 
@@ -452,7 +861,7 @@ enum Command {
     Promote(Slot),
     Rollback(Option<u64>),
     Abort,
-    Destroy,
+    Destroy(Vec<ObjectFacts>),
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -461,7 +870,10 @@ fn command() -> impl Strategy<Value = Command> {
         2 => prop_oneof![Just(Slot::Blue), Just(Slot::Green)].prop_map(Command::Promote),
         2 => proptest::option::of(1..6u64).prop_map(Command::Rollback),
         1 => Just(Command::Abort),
-        1 => Just(Command::Destroy),
+        1 => founds().prop_map(|found| {
+            let gone = found.into_iter().filter(|object| object.state == ObjectState::Gone);
+            Command::Destroy(gone.collect())
+        }),
     ]
 }
 
@@ -473,7 +885,7 @@ fn plan_of(command: &Command, last: &Wanted, world: &World) -> Option<Plan> {
         Command::Promote(slot) => promote(&desired, facts, state, *slot).ok(),
         Command::Rollback(to) => rollback(&desired, facts, state, to.map(ReleaseNumber)).ok(),
         Command::Abort => super::abort(&desired, facts, state).ok(),
-        Command::Destroy => Some(super::destroy(&desired, facts, &[], state)),
+        Command::Destroy(found) => Some(super::destroy(&desired, facts, found, state)),
     }
 }
 
@@ -496,9 +908,11 @@ proptest! {
             live_traffic_is_always_on_something_ready(&plan, &world.facts)?;
             the_way_back_restores_the_world(&plan, &world.facts)?;
             every_image_is_known_before_a_service_is_placed(&plan)?;
+            nothing_is_destroyed_by_surprise(&plan, &world.facts)?;
             world.carry_out(&plan);
             if let Command::Apply(wanted) = command {
-                let again = world.apply(wanted);
+                let settled = Wanted { objects: Vec::new(), ..wanted.clone() };
+                let again = world.apply(&settled);
                 prop_assert!(again.is_empty(), "planned again: {:?}", words(&again));
             }
         }

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, FORMAT, PlaceMode, Plan, Step, StepId};
 use crate::model::promotion::Strategy;
 use crate::model::{Address, Slot};
 use crate::plan::graph::waves;
+use crate::plan::losses::must_account;
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,12 @@ pub enum Fault {
     /// A step would stop or replace what has live traffic.
     #[error("step {0} changes {1}, which has live traffic")]
     LiveTouched(StepId, Address),
+    /// A step deletes or replaces what can hold something, and the plan does not say what goes with it.
+    #[error("step {0} deletes or replaces {1}, and the plan does not say what goes with it")]
+    Undeclared(StepId, Address),
+    /// A step would destroy what no consent lets go.
+    #[error("step {0} would destroy what {1} holds: {2}")]
+    Destroys(StepId, String, Holding),
     /// A step that changes something has nothing that takes it back.
     #[error("step {0} has no way back")]
     NoWayBack(StepId),
@@ -56,7 +64,50 @@ pub fn verify(plan: &Plan) -> Vec<Fault> {
         faults.extend(live_touched(plan, step, &before[&step.id]));
         faults.extend(no_way_back(step, &undone));
     }
+    faults.extend(undeclared(plan));
+    faults.extend(destroyed(plan));
     faults
+}
+
+/// The steps that delete or replace what can hold something, and of which the plan gives no account. The way back may
+/// replace only what the plan itself replaces, and deletes nothing that can hold anything.
+fn undeclared(plan: &Plan) -> Vec<Fault> {
+    let mut undo: BTreeMap<StepId, Vec<&Step>> = BTreeMap::new();
+    for back in &plan.reverse {
+        if let Some(id) = back.undoes {
+            undo.entry(id).or_default().push(back);
+        }
+    }
+    let declared: BTreeSet<StepId> = plan.losses.iter().map(|loss| loss.step).collect();
+    let forward = plan.steps.iter().filter(|step| {
+        let back = undo.get(&step.id).map(Vec::as_slice).unwrap_or_default();
+        must_account(step, back) && !declared.contains(&step.id)
+    });
+    let back = plan.reverse.iter().filter(|step| {
+        let (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) =
+            (&step.action, &step.address)
+        else {
+            return false;
+        };
+        let is_declared = step.undoes.is_some_and(|id| declared.contains(&id));
+        can_hold(key) && !(is_declared && step.action != Action::Delete)
+    });
+    forward
+        .chain(back)
+        .map(|step| Fault::Undeclared(step.id, step.address.clone()))
+        .collect()
+}
+
+/// What no consent lets go.
+fn destroyed(plan: &Plan) -> impl Iterator<Item = Fault> {
+    plan.losses.iter().filter_map(|loss| {
+        let holding = loss.holds.iter().find(|holding| !holding.is_data())?;
+        Some(Fault::Destroys(
+            loss.step,
+            loss.name.clone(),
+            holding.clone(),
+        ))
+    })
 }
 
 fn duplicates(steps: &[Step]) -> Vec<Fault> {

@@ -2,12 +2,14 @@
 
 mod access;
 pub mod lifecycle;
+mod losses;
 mod owners;
 mod remake;
 
 use globset::Glob;
 
 pub use access::may_enter;
+pub use losses::{Protection, consented, may_lose};
 pub use owners::may_take;
 pub use remake::may_remake;
 

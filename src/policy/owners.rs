@@ -69,13 +69,10 @@ mod tests {
 
     #[test]
     fn what_belongs_to_others_is_named() {
+        let key = || "v1/ConfigMap/shop/settings".parse().expect("a key");
         let object = |state, conflicts: &[&str]| ObjectFacts {
-            key: "v1/ConfigMap/shop/settings".parse().expect("a key"),
-            state,
-            fingerprint: None,
-            changes: Vec::new(),
-            before: None,
             conflicts: conflicts.iter().map(|text| (*text).to_owned()).collect(),
+            ..ObjectFacts::plain(key(), state)
         };
         let observed = |object| Observed {
             objects: vec![object],

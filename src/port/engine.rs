@@ -13,10 +13,12 @@ use jiff::Timestamp;
 
 use crate::model::facts::Facts;
 use crate::model::kind::KindScopes;
+use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
 use crate::model::plan::PlaceMode;
 use crate::model::release::{Actor, Label};
+use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
@@ -337,7 +339,8 @@ pub trait Engine: Send + Sync {
     }
 
     /// Makes an object what it should be, and waits until it can be used. `expects`: the fingerprint of what must
-    /// be there now; none: nothing.
+    /// be there now; none: nothing. With `replace` what is there goes first, but for what a new one adopts; what it
+    /// holds is part of the fingerprint, and anything but data is refused.
     async fn apply(
         &self,
         permit: &Permit,
@@ -350,7 +353,8 @@ pub trait Engine: Send + Sync {
         Err(no_objects(&manifest.key()))
     }
 
-    /// Deletes an object, and waits until it is gone.
+    /// Deletes an object, and waits until it is gone. What it holds is part of the fingerprint, and anything but data
+    /// is refused.
     async fn delete(
         &self,
         permit: &Permit,
@@ -359,6 +363,22 @@ pub trait Engine: Send + Sync {
     ) -> Result<(), EngineError> {
         let _ = (permit, expects);
         Err(no_objects(key))
+    }
+
+    /// Lets go of an object: it stays as it is, and nothing says any more that it is this environment's.
+    async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {
+        let _ = permit;
+        Err(no_objects(key))
+    }
+
+    /// What runs on a provider's resource and would go with it.
+    async fn occupants(
+        &self,
+        scope: &Scope,
+        resource: &ResourceKey,
+    ) -> Result<Vec<Holding>, EngineError> {
+        let _ = (scope, resource);
+        Ok(Vec::new())
     }
 
     /// Takes an object over that is there and was not made by shipit, with the fields that other tools' own ways of

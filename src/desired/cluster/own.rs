@@ -36,6 +36,17 @@ pub(super) fn of_service(
         });
     }
     for object in &objects {
+        if object.body()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
+            return Err(DesiredError {
+                what: format!(
+                    "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release that is kept for \
+                     the way back is scaled to none, and would lose its data",
+                    object.name()
+                ),
+                help: "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`"
+                    .to_owned(),
+            });
+        }
         if object.kind() == "Service"
             && (object.name() == target || object.name() == name.as_str() && !site.apart())
         {

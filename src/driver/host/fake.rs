@@ -174,6 +174,7 @@ impl Engine for FakeEngine {
                 drift: Vec::new(),
                 changed_on_disk: None,
                 verdict: None,
+                held: Vec::new(),
             };
             let there = facts
                 .slots

@@ -142,6 +142,15 @@ impl Selector {
     }
 }
 
+/// What becomes of what an object has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Propagation {
+    /// It goes, after the object.
+    Background,
+    /// It stays, and belongs to nobody.
+    Orphan,
+}
+
 /// How an object is applied.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct How {
@@ -558,6 +567,32 @@ impl Api {
             .await
     }
 
+    /// Whether the server would take an object if it were new, and had another name.
+    pub async fn would_create(&self, body: &Value) -> Result<(), Fault> {
+        let mut body = body.clone();
+        let name = body["metadata"]["name"].as_str().unwrap_or_default();
+        // Short enough for a kind whose names are labels.
+        let name: String = name.chars().take(40).collect();
+        body["metadata"]["name"] = format!("{name}-{}", uuid::Uuid::new_v4().simple()).into();
+        let text = |path: &str| body.pointer(path).and_then(Value::as_str);
+        let kind = (
+            text("/apiVersion").unwrap_or_default(),
+            text("/kind").unwrap_or_default(),
+        );
+        let path = self
+            .must(kind)
+            .await?
+            .path(text("/metadata/namespace"), None);
+        let path = format!("{path}?fieldManager={MANAGER}&dryRun=All");
+        self.call(
+            Method::POST,
+            &path,
+            Some(("application/json", bytes(&body))),
+        )
+        .await
+        .map(drop)
+    }
+
     /// Replaces an object as it stands; its resource version is the guard.
     pub async fn replace(&self, key: &ObjectKey, body: &Value) -> Result<Value, Fault> {
         let path = self
@@ -569,10 +604,20 @@ impl Api {
             .await
     }
 
-    /// Deletes an object; one that is gone already is deleted.
+    /// Deletes an object, and what it has made after it; one that is gone already is deleted.
     pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), Fault> {
+        self.delete_as(key, uid, Propagation::Background).await
+    }
+
+    /// Deletes an object; what it has made goes or stays.
+    pub async fn delete_as(
+        &self,
+        key: &ObjectKey,
+        uid: Option<&str>,
+        propagation: Propagation,
+    ) -> Result<(), Fault> {
         let expected = uid.map(|uid| json!({"uid": uid}));
-        self.delete_if(key, expected).await
+        self.delete_if(key, expected, propagation).await
     }
 
     /// Deletes an object exactly as it was read; one that was changed since stays.
@@ -582,15 +627,25 @@ impl Api {
             &read["metadata"]["resourceVersion"],
         );
         let expected = json!({"uid": uid, "resourceVersion": version});
-        self.delete_if(key, Some(expected)).await
+        self.delete_if(key, Some(expected), Propagation::Background)
+            .await
     }
 
-    async fn delete_if(&self, key: &ObjectKey, expected: Option<Value>) -> Result<(), Fault> {
+    async fn delete_if(
+        &self,
+        key: &ObjectKey,
+        expected: Option<Value>,
+        propagation: Propagation,
+    ) -> Result<(), Fault> {
         let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
             return Ok(());
         };
+        let policy = match propagation {
+            Propagation::Background => "Background",
+            Propagation::Orphan => "Orphan",
+        };
         let mut options =
-            json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+            json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy});
         let is_bound = expected.is_some();
         if let Some(expected) = expected {
             options["preconditions"] = expected;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare, owned};
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
+use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
@@ -17,6 +18,7 @@ use crate::driver::cluster::kubernetes::record::{Placed, Read, Record, Records, 
 use crate::driver::cluster::kubernetes::send::{Decision, decide, said};
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine};
 use crate::model::facts::{Facts, HealthState, SlotFacts, Verdict, WorkloadFacts};
+use crate::model::loss::Claim;
 use crate::model::object::{Drift, ObjectFacts, ObjectState, mark};
 use crate::model::plan::Change;
 use crate::model::route::Route;
@@ -58,6 +60,7 @@ pub(super) struct Look {
     pub slots: BTreeMap<Slot, Workloads>,
     pub found: Found,
     pub pods: Vec<Value>,
+    pub claims: Vec<Claim>,
     pub set: String,
 }
 
@@ -76,24 +79,27 @@ pub(super) async fn survey(
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
     let (look, mut missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
-    let facts = facts(engine, api, &look).await.map_err(failed)?;
+    let facts = facts(engine, api, scope, &look).await.map_err(failed)?;
     let Some(wanted) = wanted else {
         return Ok((facts, Vec::new()));
     };
-    let objects = objects(engine, api, &look, wanted, &mut missing).await?;
+    let objects = objects(engine, api, scope, &look, wanted, &mut missing).await?;
     Ok((facts, objects))
+}
+
+/// Whether nothing carries the environment's label any more.
+pub(super) async fn is_bare(
+    engine: &KubernetesEngine,
+    api: &Api,
+    records: &Records<'_>,
+) -> Result<bool, Fault> {
+    let (look, _) = look(engine, api, records, Some(&[])).await?;
+    Ok(look.found.strange.is_empty())
 }
 
 /// An object of a cluster that is not there yet.
 fn nothing_yet(wanted: &Manifest) -> ObjectFacts {
-    ObjectFacts {
-        key: wanted.key(),
-        state: ObjectState::Absent,
-        fingerprint: None,
-        changes: Vec::new(),
-        before: None,
-        conflicts: Vec::new(),
-    }
+    ObjectFacts::plain(wanted.key(), ObjectState::Absent)
 }
 
 /// Kinds of wanted objects that the server does not know.
@@ -122,10 +128,15 @@ async fn look(
     };
     let (slots, key, pods) = tokio::try_join!(slots(records, record), key, pods)?;
     let mut objects = BTreeMap::new();
+    let mut asks_for_storage = wanted
+        .unwrap_or_default()
+        .iter()
+        .any(holds::asks_for_storage);
     for (slot, workloads) in &slots {
         let number = record.slots[slot].label.number;
         for placed in workloads.values() {
             for manifest in sent(placed, *slot, number, &set) {
+                asks_for_storage |= holds::asks_for_storage(&manifest);
                 objects.insert(manifest.key(), manifest.into());
             }
         }
@@ -159,13 +170,22 @@ async fn look(
         record,
         selector: Selector::Labels(format!("{}={set}", mark::PART_OF)),
     };
-    let found = list(api, &engine.settings, &search, &expected).await?;
+    let storage = async {
+        if asks_for_storage {
+            holds::claims(api, &search.namespaces).await
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    let lists = list(api, &engine.settings, &search, &expected);
+    let (found, claims) = tokio::try_join!(lists, storage)?;
     Ok((
         Look {
             read,
             slots,
             found,
             pods,
+            claims,
             set,
         },
         missing,
@@ -252,7 +272,12 @@ pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
     }
 }
 
-async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Facts, Fault> {
+async fn facts(
+    engine: &KubernetesEngine,
+    api: &Api,
+    scope: &Scope,
+    look: &Look,
+) -> Result<Facts, Fault> {
     let record = &look.read.record;
     let routes = record
         .routes
@@ -272,7 +297,15 @@ async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Fact
         let all = workloads.iter().map(|(service, placed)| async move {
             let manifests = sent(placed, *slot, number, &look.set);
             let pods = pods_of(&look.pods, *slot, service);
-            let facts = workload(api, policy, placed, &manifests, &look.found, &pods).await?;
+            let mut facts = workload(api, policy, placed, &manifests, &look.found, &pods).await?;
+            let (set, going) = (look.set.as_str(), &NOTHING);
+            let holder = Holder {
+                api,
+                scope,
+                set,
+                going,
+            };
+            facts.held = holder.held(&manifests).await?;
             Ok::<_, Fault>((service.clone(), facts))
         });
         let workloads = try_join_all(all).await?.into_iter().collect();
@@ -303,6 +336,7 @@ async fn facts(engine: &KubernetesEngine, api: &Api, look: &Look) -> Result<Fact
             .into_iter()
             .filter(|(_, drift)| !drift.is_empty())
             .collect(),
+        claims: look.claims.clone(),
     })
 }
 
@@ -370,6 +404,7 @@ pub(super) async fn workload(
         drift,
         changed_on_disk: None,
         verdict,
+        held: Vec::new(),
     })
 }
 
@@ -496,6 +531,7 @@ fn shadow(wanted: &Value, live: &Value) -> Value {
 async fn objects(
     engine: &KubernetesEngine,
     api: &Api,
+    scope: &Scope,
     look: &Look,
     wanted: &[Manifest],
     unknown: &mut Unknown,
@@ -525,41 +561,46 @@ async fn objects(
                 help: "install what defines it first, or add its CustomResourceDefinition to the manifests"
                     .to_owned(),
             })?;
-            return Ok(plain(key, ObjectState::After { definition }));
+            return Ok(ObjectFacts::plain(key, ObjectState::After { definition }));
         }
-        one(engine, api, look, manifest)
+        one(engine, api, scope, look, manifest)
             .await
             .map_err(|fault| fault.while_(format!("comparing {}", said(&key))))
     });
     let mut objects: Vec<ObjectFacts> = try_join_all(all).await?;
     let mine: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
-    for (key, live) in look
-        .found
-        .strange
-        .iter()
-        .filter(|(key, _)| !mine.contains(key))
-    {
-        objects.push(ObjectFacts {
-            key: key.clone(),
-            state: ObjectState::Gone,
-            fingerprint: Some(fingerprint(live, None)),
-            changes: Vec::new(),
-            before: before(live),
-            conflicts: Vec::new(),
-        });
-    }
+    let strange = look.found.strange.iter();
+    let gone: BTreeMap<&ObjectKey, &Value> =
+        strange.filter(|(key, _)| !mine.contains(key)).collect();
+    let going: BTreeSet<ObjectKey> = gone.keys().map(|key| (*key).clone()).collect();
+    let holder = Holder {
+        api,
+        scope,
+        set: &look.set,
+        going: &going,
+    };
+    let gone = gone
+        .into_iter()
+        .map(|(key, live)| leaving(&holder, key, live));
+    objects.extend(try_join_all(gone).await?);
     Ok(objects)
 }
 
-fn plain(key: ObjectKey, state: ObjectState) -> ObjectFacts {
-    ObjectFacts {
-        key,
-        state,
-        fingerprint: None,
-        changes: Vec::new(),
-        before: None,
-        conflicts: Vec::new(),
-    }
+/// One of ours that is not desired any more.
+async fn leaving(
+    holder: &Holder<'_>,
+    key: &ObjectKey,
+    live: &Value,
+) -> Result<ObjectFacts, EngineError> {
+    let failed = |fault: Fault| fault.while_(format!("looking into {}", said(key)));
+    let holds = holder.of(key, live, Fate::Deleted).await.map_err(failed)?;
+    Ok(ObjectFacts {
+        fingerprint: Some(bound(fingerprint(live, None), &holds)),
+        before: before(live),
+        holds,
+        is_protected: holds::is_protected(live),
+        ..ObjectFacts::plain(key.clone(), ObjectState::Gone)
+    })
 }
 
 /// What was applied before, unless it holds a secret's value.
@@ -581,48 +622,57 @@ fn before(live: &Value) -> Option<Manifest> {
 async fn one(
     engine: &KubernetesEngine,
     api: &Api,
+    scope: &Scope,
     look: &Look,
     manifest: &Manifest,
 ) -> Result<ObjectFacts, Fault> {
     let key = manifest.key();
     let sent = shared(manifest, &look.set);
     let known = look.found.known.get(&key);
+    let holder = Holder {
+        api,
+        scope,
+        set: &look.set,
+        going: &NOTHING,
+    };
     let Some(item) = known else {
-        return unlisted(engine, api, &sent).await;
+        return unlisted(engine, &holder, &sent).await;
     };
     let Some(live) = &item.live else {
         let state = item
             .done
             .map_or(ObjectState::Same, |at| ObjectState::Done { at });
-        return Ok(plain(key, state));
+        return Ok(ObjectFacts::plain(key, state));
     };
-    against(engine, api, &sent, live).await
+    against(engine, &holder, &sent, live).await
 }
 
 async fn against(
     engine: &KubernetesEngine,
-    api: &Api,
+    holder: &Holder<'_>,
     sent: &Manifest,
     live: &Value,
 ) -> Result<ObjectFacts, Fault> {
     let key = sent.key();
     let (state, changes, conflicts) =
-        match decide(api, engine.settings.conflict, sent.body(), live).await? {
+        match decide(holder.api, engine.settings.conflict, sent.body(), live).await? {
             Decision::Same => match unrecorded(sent, live) {
-                None => return Ok(plain(key, ObjectState::Same)),
+                None => return Ok(ObjectFacts::plain(key, ObjectState::Same)),
                 Some(change) => (ObjectState::Differs, vec![change], Vec::new()),
             },
             Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
             Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
         };
-    let fingerprint = Some(fingerprint(live, Some(sent.body())));
+    let replace = matches!(state, ObjectState::Replace { .. });
+    let holds = holder.changed(sent, live, replace).await?;
     Ok(ObjectFacts {
-        key,
-        state,
-        fingerprint,
+        fingerprint: Some(bound(fingerprint(live, Some(sent.body())), &holds)),
         changes,
         before: before(live),
         conflicts,
+        holds,
+        is_protected: holds::is_protected(live),
+        ..ObjectFacts::plain(key, state)
     })
 }
 
@@ -643,10 +693,10 @@ fn unrecorded(sent: &Manifest, live: &Value) -> Option<Change> {
 /// An object without our label: it is not there, or it is somebody else's.
 async fn unlisted(
     engine: &KubernetesEngine,
-    api: &Api,
+    holder: &Holder<'_>,
     sent: &Manifest,
 ) -> Result<ObjectFacts, Fault> {
-    let key = sent.key();
+    let (key, api) = (sent.key(), holder.api);
     let Some(live) = api.get(&key).await? else {
         if let Err(fault) = api
             .apply(
@@ -661,16 +711,16 @@ async fn unlisted(
         {
             return Err(fault);
         }
-        return Ok(plain(key, ObjectState::Absent));
+        return Ok(ObjectFacts::plain(key, ObjectState::Absent));
     };
     if key.kind == "Namespace" {
-        return Ok(plain(key, ObjectState::Same));
+        return Ok(ObjectFacts::plain(key, ObjectState::Same));
     }
     let labels = &live["metadata"]["labels"];
     if labels[mark::PART_OF] == sent.body()["metadata"]["labels"][mark::PART_OF] {
-        return against(engine, api, sent, &live).await;
+        return against(engine, holder, sent, &live).await;
     }
-    Ok(plain(
+    Ok(ObjectFacts::plain(
         key,
         ObjectState::Foreign {
             manager: manager(&live),

@@ -13,10 +13,12 @@ mod diagnose;
 mod doctor;
 mod done;
 mod finish;
+mod holds;
 mod kubeconfig;
 mod list;
 mod logs;
 mod look;
+mod occupants;
 mod own;
 mod owner;
 pub mod ready;
@@ -41,8 +43,10 @@ use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::record::{Read, Records};
 use crate::model::facts::Facts;
 use crate::model::kind::{GroupKind, KindScope, KindScopes};
+use crate::model::loss::Holding;
 use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
+use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
 use crate::model::{
     Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
@@ -382,6 +386,18 @@ impl Engine for KubernetesEngine {
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
         own::delete(self, permit, key, expects).await
+    }
+
+    async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {
+        own::forget(self, permit, key).await
+    }
+
+    async fn occupants(
+        &self,
+        scope: &Scope,
+        resource: &ResourceKey,
+    ) -> Result<Vec<Holding>, EngineError> {
+        occupants::occupants(self, scope, resource).await
     }
 
     async fn adopt(

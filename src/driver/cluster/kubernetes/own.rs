@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
+use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready};
@@ -88,9 +89,22 @@ pub(super) async fn apply(
             return Ok(());
         }
     }
+    let holder = Holder {
+        api,
+        scope: &permit.scope,
+        set: &set,
+        going: &NOTHING,
+    };
+    let holds = match &live {
+        None => Vec::new(),
+        Some(live) => holder
+            .changed(&object, live, replace)
+            .await
+            .map_err(failed)?,
+    };
     let current = live
         .as_ref()
-        .map(|live| fingerprint(live, Some(object.body())));
+        .map(|live| bound(fingerprint(live, Some(object.body())), &holds));
     if current != expects {
         return Err(moved(&key, live.as_ref()));
     }
@@ -101,8 +115,10 @@ pub(super) async fn apply(
         engine.remember(api, permit, &mut read, change).await?;
     }
     if replace && let Some(live) = &live {
+        guard(&key, &holds)?;
+        protected(&key, live)?;
         progress(&format!("{} is deleted, to be made anew", said(&key)));
-        send::delete(api, &key, live["metadata"]["uid"].as_str()).await?;
+        send::make_room(api, live, &object).await?;
     }
     let policy = super::slots::policy(engine);
     let applied = send::apply(api, policy, &object, None)
@@ -152,10 +168,24 @@ pub(super) async fn delete(
             help: "what is not shipit's is deleted by whoever made it".to_owned(),
         });
     }
+    let holder = Holder {
+        api,
+        scope: &permit.scope,
+        set: &set,
+        going: &NOTHING,
+    };
+    let holds = holder.of(key, &live, Fate::Deleted).await;
+    let holds = holds.map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
     // On the way back the plan's step was to make it: there is nothing that it could expect.
-    if expects.is_some() && Some(fingerprint(&live, None)) != expects {
+    let is_as_expected = match &expects {
+        Some(expects) => bound(fingerprint(&live, None), &holds) == *expects,
+        None => holds.is_empty(),
+    };
+    if !is_as_expected {
         return Err(moved(key, Some(&live)));
     }
+    guard(key, &holds)?;
+    protected(key, &live)?;
     send::delete(api, key, live["metadata"]["uid"].as_str()).await?;
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         return Ok(());
@@ -180,6 +210,70 @@ pub(super) async fn clear(
     clear_if_empty(engine, api, &permit.scope, &read).await
 }
 
+fn protected(key: &ObjectKey, live: &Value) -> Result<(), EngineError> {
+    if !holds::is_protected(live) {
+        return Ok(());
+    }
+    Err(EngineError::Refused {
+        reason: format!("{} is protected (`{}`)", said(key), mark::PROTECTED),
+        help: "take the annotation off with an apply of its own, if it may go".to_owned(),
+    })
+}
+
+/// Lets go of an object: it stays as it is, and nothing on it says any more that it is this environment's.
+pub(super) async fn forget(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    key: &ObjectKey,
+) -> Result<(), EngineError> {
+    let api = engine.api().await?;
+    let read = engine.enter(api, permit).await?;
+    let set = engine.records(api, &permit.scope).set();
+    let failed = |fault: Fault| fault.while_(format!("letting go of {}", said(key)));
+    for _ in 0..super::TRIES {
+        let live = api.get(key).await.map_err(failed)?;
+        let Some(live) = live.filter(|live| live["metadata"]["labels"][mark::PART_OF] == set)
+        else {
+            break;
+        };
+        match api.merge(key, "", &without_marks(&live), MANAGER).await {
+            Err(fault) if fault.is(StatusCode::CONFLICT) => {}
+            other => {
+                other.map_err(failed)?;
+                break;
+            }
+        }
+    }
+    clear_if_empty(engine, api, &permit.scope, &read).await
+}
+
+/// What takes our marks and our entry in the server's record off an object, and leaves the rest as it is.
+fn without_marks(live: &Value) -> Value {
+    let entries = live["metadata"]["managedFields"].as_array();
+    let is_ours = |entry: &&Value| entry["manager"] == MANAGER;
+    let mut left: Vec<Value> = entries
+        .into_iter()
+        .flatten()
+        .filter(|entry| !is_ours(entry))
+        .cloned()
+        .collect();
+    // The server takes an empty list for no change, and an empty entry for no entries.
+    if left.is_empty() {
+        left.push(json!({}));
+    }
+    let mut labels = json!({
+        mark::PART_OF: null, mark::PROJECT: null, mark::ENVIRONMENT: null,
+        "app.kubernetes.io/instance": null, "app.kubernetes.io/part-of": null,
+    });
+    if live["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "shipit" {
+        labels["app.kubernetes.io/managed-by"] = Value::Null;
+    }
+    json!({"metadata": {
+        "labels": labels, "managedFields": left,
+        "resourceVersion": live["metadata"]["resourceVersion"],
+    }})
+}
+
 /// Where nothing is left, nothing needs to be remembered.
 pub(super) async fn clear_if_empty(
     engine: &KubernetesEngine,
@@ -193,8 +287,7 @@ pub(super) async fn clear_if_empty(
     }
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
-    let (_, objects) = look::survey(engine, scope, Some(&[])).await?;
-    if objects.is_empty() {
+    if look::is_bare(engine, api, &records).await.map_err(failed)? {
         *engine.newest.lock().await = None;
         records.clear().await.map_err(failed)?;
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
+use crate::driver::cluster::kubernetes::holds::{Fate, Holder, NOTHING};
 use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
 use crate::driver::cluster::kubernetes::look::{self, sent, workload};
 use crate::driver::cluster::kubernetes::owner;
@@ -17,6 +18,7 @@ use crate::driver::cluster::kubernetes::record::{Placed, Read, SlotRecord, Workl
 use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
 use crate::model::facts::{HealthState, WorkloadFacts};
+use crate::model::loss::{Held, can_hold};
 use crate::model::object::{mark, rank};
 use crate::model::plan::PlaceMode;
 use crate::model::workload::Known;
@@ -82,6 +84,15 @@ impl<'a> Slots<'a> {
 
     fn namespace(&self) -> &str {
         &self.engine.settings.namespaces.slots[&self.slot]
+    }
+
+    fn holder(&self) -> Holder<'_> {
+        Holder {
+            api: self.api,
+            scope: &self.permit.scope,
+            set: &self.set,
+            going: &NOTHING,
+        }
     }
 
     async fn workloads(&self, read: &Read) -> Result<Workloads, EngineError> {
@@ -157,11 +168,12 @@ impl<'a> Slots<'a> {
             None => None,
             Some(placed) => {
                 let policy = self.engine.settings.conflict;
-                Some(
-                    workload(self.api, policy, placed, &manifests, &found, &[])
-                        .await
-                        .map_err(failed)?,
-                )
+                let holder = self.holder();
+                let facts = workload(self.api, policy, placed, &manifests, &found, &[]);
+                let (mut facts, held) =
+                    tokio::try_join!(facts, holder.held(&manifests)).map_err(failed)?;
+                facts.held = held;
+                Some(facts)
             }
         };
         Ok(There {
@@ -254,7 +266,9 @@ impl<'a> Slots<'a> {
         let Err(fault) = send::apply(self.api, policy, manifest, None).await else {
             return Ok(());
         };
-        let reason = replacement(fault).map_err(|fault| refused(&key, fault))?;
+        let reason = replacement(self.api, manifest.body(), fault)
+            .await
+            .map_err(|fault| refused(&key, fault))?;
         if !may_replace {
             return Err(EngineError::Refused {
                 reason: format!("{}: {reason} while it has live traffic", said(&key)),
@@ -263,11 +277,57 @@ impl<'a> Slots<'a> {
             });
         }
         progress(&format!("{} is made anew: {reason}", said(&key)));
-        send::delete(self.api, &key, None).await?;
+        self.make_room(manifest, &reason).await?;
         send::apply(self.api, policy, manifest, None)
             .await
             .map(drop)
             .map_err(|fault| refused(&key, fault))
+    }
+
+    /// Takes an object out of the way of a new one of its name, unless something goes with it: no plan said so.
+    async fn make_room(&self, manifest: &Manifest, reason: &str) -> Result<(), EngineError> {
+        let key = manifest.key();
+        let failed = |fault: Fault| fault.while_(format!("replacing {}", said(&key)));
+        let Some(live) = self.api.get(&key).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let holds = self.holder().of(&key, &live, Fate::Replaced).await;
+        if let Some(holding) = holds.map_err(failed)?.first() {
+            return Err(EngineError::Refused {
+                reason: format!("{}: {reason}, and it holds {holding}", said(&key)),
+                help: "write it as it is, or give the new one another name".to_owned(),
+            });
+        }
+        send::make_room(self.api, &live, manifest).await
+    }
+
+    /// Refuses to sweep what holds something that no plan has declared: what a run that ended left behind.
+    async fn refuse_undeclared(
+        &self,
+        objects: &BTreeMap<ObjectKey, String>,
+        declared: &[Held],
+    ) -> Result<(), EngineError> {
+        let unknown = objects
+            .keys()
+            .filter(|key| can_hold(key) && declared.iter().all(|held| held.key != **key));
+        for key in unknown {
+            let failed = |fault: Fault| fault.while_(format!("looking into {}", said(key)));
+            let Some(live) = self.api.get(key).await.map_err(failed)? else {
+                continue;
+            };
+            let holds = self.holder().of(key, &live, Fate::Deleted).await;
+            if let Some(holding) = holds.map_err(failed)?.first() {
+                return Err(EngineError::Refused {
+                    reason: format!(
+                        "{} is not deleted by the way: it holds {holding}",
+                        said(key)
+                    ),
+                    help: "an earlier run left it there: delete it by hand, if it may go"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Nothing of another owner's is taken over silently: the first time that a service comes into a slot, what has
@@ -307,8 +367,10 @@ impl<'a> Slots<'a> {
     /// Deletes objects of the service that are not wanted any more, the last made first.
     async fn sweep(
         &self,
-        objects: impl IntoIterator<Item = (ObjectKey, String)>,
+        objects: BTreeMap<ObjectKey, String>,
+        declared: &[Held],
     ) -> Result<(), EngineError> {
+        self.refuse_undeclared(&objects, declared).await?;
         let mut ranks: BTreeMap<Reverse<u8>, Vec<(ObjectKey, String)>> = BTreeMap::new();
         for (key, uid) in objects {
             let rank = Reverse(rank(&key.kind));
@@ -469,7 +531,7 @@ pub(super) async fn place(
     for other in &others {
         let there = slots.there(&read, &workloads, other).await?;
         workloads.remove(other);
-        slots.sweep(there.objects).await?;
+        slots.sweep(there.objects, &held(there.facts)).await?;
     }
     workloads.insert(service.clone(), new);
     slots
@@ -498,14 +560,14 @@ pub(super) async fn place(
         .await?;
     }
     let wanted: BTreeSet<ObjectKey> = manifests.iter().map(Manifest::key).collect();
-    slots
-        .sweep(
-            there
-                .objects
-                .into_iter()
-                .filter(|(key, _)| !wanted.contains(key)),
-        )
-        .await
+    let mut left = there.objects;
+    left.retain(|key, _| !wanted.contains(key));
+    slots.sweep(left, &held(there.facts)).await
+}
+
+/// What a plan that was bound to these facts has declared.
+fn held(facts: Option<WorkloadFacts>) -> Vec<Held> {
+    facts.map(|facts| facts.held).unwrap_or_default()
 }
 
 /// The image as a node pulls it.
@@ -568,7 +630,7 @@ pub(super) async fn remove(
             help: "switch traffic away, or take its way in away, first".to_owned(),
         });
     }
-    slots.sweep(there.objects).await?;
+    slots.sweep(there.objects, &held(there.facts)).await?;
     workloads.remove(service);
     forget(&slots, &mut read, &workloads).await
 }

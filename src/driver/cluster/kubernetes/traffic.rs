@@ -132,7 +132,9 @@ pub(super) async fn route(
         if let Err(fault) = applied {
             // A Service cannot become a name and back: it is made anew.
             let key = manifest.key();
-            send::replacement(fault).map_err(|fault| refused(&key, fault))?;
+            send::replacement(api, manifest.body(), fault)
+                .await
+                .map_err(|fault| refused(&key, fault))?;
             send::delete(api, &key, None).await?;
             send::apply(api, slots::policy(engine), manifest, None)
                 .await
@@ -353,7 +355,9 @@ async fn patch(
                 seen = now;
             }
             Err(fault) => {
-                let reason = send::replacement(fault).map_err(|fault| refused(&key, fault))?;
+                let reason = send::replacement(api, manifest.body(), fault)
+                    .await
+                    .map_err(|fault| refused(&key, fault))?;
                 return Err(EngineError::Failed {
                     what: format!("switching {}", said(&key)),
                     reason,

@@ -45,7 +45,7 @@ use crate::port::engine::EngineError;
 use crate::port::store::{Lease, StoreError};
 
 /// Which part of a state an object is.
-const PART: &str = "shipit.dev/state";
+const PART: &str = mark::STATE;
 /// The run that a journal's entry belongs to.
 const RUN: &str = "shipit.dev/run";
 /// The most that one Secret holds, below the server's limit of a mebibyte.

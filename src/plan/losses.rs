@@ -1,0 +1,247 @@
+//! What a plan destroys: for each step that deletes or replaces something which can hold anything, what goes with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::facts::{Facts, WorkloadFacts};
+use crate::model::loss::{Claim, Held, Holding, Loss, can_hold, is_protected, resource_can_hold};
+use crate::model::plan::{Action, Change, Step, StepId};
+use crate::model::workload::Workload;
+use crate::model::{Address, Manifest, ObjectKey, Slot};
+
+/// A loss before its name is known to be the only one.
+pub(super) struct Account {
+    pub step: StepId,
+    /// What a person consents by, if nothing else in the plan has that name.
+    pub short: String,
+    /// The name that is the only one anyway.
+    pub long: String,
+    pub holds: Vec<Holding>,
+    pub is_protected: bool,
+}
+
+impl Account {
+    pub fn of_object(step: StepId, key: &ObjectKey, holds: Vec<Holding>) -> Self {
+        Self {
+            step,
+            short: key.short(),
+            long: key.namespace.as_ref().map_or_else(
+                || key.to_string(),
+                |namespace| format!("{}/{namespace}/{}", key.kind, key.name),
+            ),
+            holds,
+            is_protected: false,
+        }
+    }
+
+    /// Without what the environment itself has in it, which goes by its own steps before.
+    pub fn without_own(mut self) -> Self {
+        self.holds.retain(|holding| !holding.is_own());
+        self
+    }
+
+    pub const fn protected(mut self, is_protected: bool) -> Self {
+        self.is_protected = is_protected;
+        self
+    }
+}
+
+/// The accounts with names that each mean one thing.
+pub(super) fn named(accounts: Vec<Account>) -> Vec<Loss> {
+    let mut longs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for account in &accounts {
+        let of_name = longs.entry(account.short.clone()).or_default();
+        of_name.insert(account.long.clone());
+    }
+    let name = |account: &Account| {
+        let is_only = longs.get(&account.short).is_some_and(|all| all.len() == 1);
+        if is_only {
+            account.short.clone()
+        } else {
+            account.long.clone()
+        }
+    };
+    accounts
+        .into_iter()
+        .map(|account| Loss {
+            step: account.step,
+            name: name(&account),
+            holds: account.holds,
+            is_protected: account.is_protected,
+        })
+        .collect()
+}
+
+/// What the steps on slots destroy: the objects of each workload that a step takes out or writes over.
+pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
+    let emptied: BTreeSet<Slot> = steps
+        .iter()
+        .filter_map(|step| match (&step.action, &step.address) {
+            (Action::Empty, Address::Slot(slot)) => Some(*slot),
+            _ => None,
+        })
+        .collect();
+    steps
+        .iter()
+        .flat_map(|step| {
+            taken_out(step, facts, &emptied).into_iter().map(|held| {
+                Account::of_object(step.id, &held.key, held.holds.clone())
+                    .protected(held.is_protected)
+            })
+        })
+        .collect()
+}
+
+/// What of a slot's objects that can hold something a step deletes.
+fn taken_out<'a>(step: &Step, facts: &'a Facts, emptied: &BTreeSet<Slot>) -> Vec<&'a Held> {
+    let workload = |slot: &Slot, service| facts.slots.get(slot)?.workloads.get(service);
+    match (&step.action, &step.address) {
+        (Action::Empty, Address::Slot(slot)) => {
+            let there = facts.slots.get(slot).into_iter();
+            let workloads = there.flat_map(|there| there.workloads.values());
+            workloads.flat_map(|workload| &workload.held).collect()
+        }
+        (Action::Remove, Address::Workload(slot, service)) => workload(slot, service)
+            .map(|there: &WorkloadFacts| there.held.iter().collect())
+            .unwrap_or_default(),
+        (Action::Place { workload: new, .. }, Address::Workload(slot, service))
+            if !emptied.contains(slot) =>
+        {
+            let there = workload(slot, service).into_iter();
+            there
+                .flat_map(|there: &WorkloadFacts| &there.held)
+                .filter(|held| !has(new, *slot, &held.key))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a workload has an object in a slot, whatever version it is asked by.
+fn has(workload: &Workload, slot: Slot, key: &ObjectKey) -> bool {
+    let objects = workload.objects.get(&slot).into_iter().flatten();
+    objects.map(Manifest::key).any(|own| {
+        (own.group(), &own.kind, &own.namespace, &own.name)
+            == (key.group(), &key.kind, &key.namespace, &key.name)
+    })
+}
+
+/// Whether a step has to give an account of what goes with what it acts on. What a step on a slot takes out is told
+/// by what would put it back.
+pub(super) fn must_account(step: &Step, undo: &[&Step]) -> bool {
+    match (&step.action, &step.address) {
+        (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) => {
+            can_hold(key)
+        }
+        (Action::Apply { manifest, .. }, Address::Object(_)) => shrinks(manifest, step),
+        (Action::Withdraw | Action::Provision { replace: true, .. }, Address::Resource(key)) => {
+            resource_can_hold(key)
+        }
+        (Action::Empty, _) => undo.iter().any(|back| restored(back).next().is_some()),
+        // What takes a service back may relabel another one beside it.
+        (Action::Remove, address) => undo
+            .iter()
+            .filter(|back| back.address == *address)
+            .any(|back| restored(back).next().is_some()),
+        (Action::Place { workload, .. }, Address::Workload(slot, _)) => undo
+            .iter()
+            .filter(|back| back.address == step.address)
+            .flat_map(|step| restored(step))
+            .any(|manifest| !has(workload, *slot, &manifest.key())),
+        _ => false,
+    }
+}
+
+/// Whether a step takes pods from a set that deletes the claims of those that go.
+fn shrinks(manifest: &Manifest, step: &Step) -> bool {
+    let policy = &manifest.body()["spec"]["persistentVolumeClaimRetentionPolicy"];
+    let is_fewer = |change: &Change| {
+        let number = |text: &Option<String>| text.as_ref()?.parse::<i64>().ok();
+        match change.field.as_str() {
+            "spec.replicas" => number(&change.after) < number(&change.before),
+            "spec.ordinals.start" => number(&change.after) > number(&change.before),
+            _ => false,
+        }
+    };
+    policy["whenScaled"] == "Delete" && step.changes.iter().any(is_fewer)
+}
+
+/// The objects that can hold something, of those that a step puts back into a slot.
+fn restored(step: &Step) -> impl Iterator<Item = &Manifest> {
+    let placed = match (&step.action, &step.address) {
+        (Action::Place { workload, .. }, Address::Workload(slot, _)) => workload.objects.get(slot),
+        _ => None,
+    };
+    placed
+        .into_iter()
+        .flatten()
+        .filter(|manifest| can_hold(&manifest.key()) || is_protected(manifest))
+}
+
+/// What a reader has to know of the storage of a `StatefulSet` that is placed or replaced: which claims it finds, and
+/// which of them its templates do not change.
+pub(super) fn storage(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
+    let key = manifest.key();
+    let templates = manifest.body()["spec"]["volumeClaimTemplates"].as_array();
+    let mut notes = Vec::new();
+    for template in templates.into_iter().flatten() {
+        let name = template["metadata"]["name"].as_str().unwrap_or_default();
+        let wanted = template["spec"]["resources"]["requests"]["storage"].as_str();
+        let prefix = format!("{name}-{}-", key.name);
+        let own: Vec<&Claim> = claims
+            .iter()
+            .filter(|claim| Some(&claim.namespace) == key.namespace.as_ref())
+            .filter(|claim| {
+                let number = claim.name.strip_prefix(&prefix);
+                number.is_some_and(|number| number.parse::<u32>().is_ok())
+            })
+            .collect();
+        notes.extend(found(&key, &own));
+        notes.extend(too_small(&key, &own, wanted));
+    }
+    notes
+}
+
+fn found(key: &ObjectKey, claims: &[&Claim]) -> Option<String> {
+    (!claims.is_empty()).then(|| {
+        let names: Vec<String> = claims
+            .iter()
+            .map(|claim| match &claim.size {
+                Some(size) => format!("{} ({size})", claim.name),
+                None => claim.name.clone(),
+            })
+            .collect();
+        format!(
+            "{} starts with the data that is in its claims already: {}",
+            key.short(),
+            names.join(", ")
+        )
+    })
+}
+
+/// A template is for claims that are made anew; one that is there keeps its size.
+fn too_small(key: &ObjectKey, claims: &[&Claim], wanted: Option<&str>) -> Option<String> {
+    let wanted = wanted?;
+    let other: Vec<&&Claim> = claims
+        .iter()
+        .filter(|claim| claim.size.as_deref().is_some_and(|size| size != wanted))
+        .collect();
+    let first = other.first()?;
+    let names: Vec<&str> = other.iter().map(|claim| claim.name.as_str()).collect();
+    let how = match (first.expands, &first.class) {
+        (Some(true), _) => format!(
+            "to grow one: `kubectl -n {} patch pvc {} -p \
+             '{{\"spec\":{{\"resources\":{{\"requests\":{{\"storage\":\"{wanted}\"}}}}}}}}'`",
+            first.namespace, first.name
+        ),
+        (Some(false), Some(class)) => format!(
+            "the storage class {class} lets no claim grow: what is in them has to be moved by hand"
+        ),
+        _ => "whether they can grow is for their storage class to say (`allowVolumeExpansion`)"
+            .to_owned(),
+    };
+    Some(format!(
+        "{}: its template asks for {wanted}, and that is for new claims only: {} stay as they are; {how}",
+        key.short(),
+        names.join(", ")
+    ))
+}
