@@ -519,10 +519,11 @@ impl Runtime for DockerRuntime {
     }
 }
 
+/// Takes a container away. The volumes that its image declares and nobody named stay: they may hold data.
 async fn remove(docker: &Docker, name: &str) {
     let options = RemoveContainerOptionsBuilder::default()
         .force(true)
-        .v(true)
+        .v(false)
         .build();
     let _ = docker.remove_container(name, Some(options)).await;
 }
