@@ -23,6 +23,7 @@ mod identity;
 mod import;
 mod kills;
 mod locks;
+mod losses;
 mod node;
 mod objects;
 mod pretend;
