@@ -24,7 +24,9 @@ pub fn markdown(plan: &Plan) -> Page {
     page.blank();
     let lost = plan.losses.iter().filter(|loss| loss.is_loss()).count();
     if lost > 0 {
-        page.line(format!("**Destroys** what {lost} of its steps say in the plan"));
+        page.line(format!(
+            "**Destroys** what {lost} of its steps say in the plan"
+        ));
         page.blank();
     }
     page.line("<details><summary>The whole plan</summary>");
