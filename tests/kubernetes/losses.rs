@@ -266,8 +266,14 @@ fn what_grew_since_the_plan_makes_it_stale() {
         site.object("v1", "persistentvolumeclaims/data-db-2")
             .is_object()
     });
-    site.run(&["apply", "p.json", "--allow-data-loss", "StatefulSet/db"])
-        .code(5);
+    site.run(&[
+        "apply",
+        "p.json",
+        "--auto-approve",
+        "--allow-data-loss",
+        "StatefulSet/db",
+    ])
+    .code(5);
     assert!(site.object("apps/v1", "statefulsets/db").is_object());
 }
 
