@@ -42,6 +42,7 @@ pub mod size;
 pub mod slot;
 pub mod source;
 pub mod state;
+pub mod trusted_proxies;
 pub mod workload;
 
 pub use address::Address;
@@ -56,3 +57,4 @@ pub use platform::Platform;
 pub use release::ReleaseNumber;
 pub use size::ByteSize;
 pub use slot::{Role, Slot};
+pub use trusted_proxies::TrustedProxies;
