@@ -17,6 +17,7 @@ pub mod event;
 pub mod facts;
 pub mod garbage;
 pub mod health;
+pub mod identity;
 pub mod journal;
 pub mod kind;
 pub mod lease;
