@@ -1,15 +1,17 @@
 //! Which keys belong to which engine, registry and store: a key that would have no effect is refused, not ignored.
 
 use crate::config::suggest::suggest;
+use crate::config::traffic;
 use crate::config::types::{
     AccessPolicy, Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish,
-    Registry, RegistryKind, Resources, Runtime, Service, StateKind, TrafficKind,
+    Registry, RegistryKind, Resources, Runtime, Service, StateKind, Traffic, TrafficKind,
 };
 use crate::config::validate::Findings;
+use crate::model::route::Limits;
 use crate::model::secret::SecretRef;
 use crate::model::{ServiceName, endpoint};
 
-const TAKE_OUT: &str = "take the key out";
+pub(super) const TAKE_OUT: &str = "take the key out";
 const NO_ENDPOINT: &str = "without an `endpoint` of your own the login goes to Amazon alone";
 
 /// What is asked of a driver that it does not have.
@@ -164,7 +166,7 @@ fn access(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-fn refuse(findings: &mut Findings<'_>, at: &str, keys: &[(&str, bool)], message: &str) {
+pub(super) fn refuse(findings: &mut Findings<'_>, at: &str, keys: &[(&str, bool)], message: &str) {
     for (key, _) in keys.iter().filter(|(_, given)| *given) {
         findings.add(&[at, key], message, TAKE_OUT);
     }
@@ -175,38 +177,7 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     let docker = environment.cluster.runtime == Runtime::Docker;
     let contained = docker || environment.cluster.runtime == Runtime::Container;
     let systemd = environment.cluster.runtime == Runtime::Systemd;
-    match environment.traffic.kind {
-        TrafficKind::Embedded => {
-            let keys = [("nginx", environment.traffic.nginx.is_some())];
-            refuse(findings, "traffic", &keys, "only `kind: nginx` has this");
-        }
-        TrafficKind::Nginx => {
-            for (name, service) in environment
-                .services
-                .iter()
-                .filter(|(_, service)| service.port.is_some())
-            {
-                let own = environment
-                    .traffic
-                    .listeners
-                    .get(name)
-                    .copied()
-                    .unwrap_or_default();
-                if own.blue.is_none() || own.green.is_none() {
-                    let help = format!(
-                        "write `traffic: {{listeners: {{{name}: {{live: {}, blue: 9001, green: 9002}}}}}}`",
-                        service.port.unwrap_or(80)
-                    );
-                    findings.add(
-                        &["traffic", "kind"],
-                        format!("nginx needs a port for each slot of {name}"),
-                        help,
-                    );
-                }
-            }
-        }
-        _ => findings.add(&["traffic", "kind"], only, "use `embedded`"),
-    }
+    traffic::on_host(findings, environment);
     if let Some(published) = &environment.traffic.publish {
         publish(findings, published);
     }
@@ -377,10 +348,10 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
         ("nginx", traffic.nginx.is_some()),
         ("publish", traffic.publish.is_some()),
         ("listeners", !traffic.listeners.is_empty()),
-        (
-            "limits",
-            traffic.limits != crate::model::route::Limits::default(),
-        ),
+        ("address", traffic.address != Traffic::default().address),
+        ("preview_address", traffic.preview_address.is_some()),
+        ("trusted_proxies", !traffic.trusted_proxies.is_empty()),
+        ("limits", traffic.limits != Limits::default()),
     ];
     refuse(findings, "traffic", &keys, only);
     let keys = [

@@ -14,6 +14,7 @@ mod schema;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod traffic;
 pub mod types;
 mod validate;
 

@@ -361,6 +361,40 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
 }
 
 #[test]
+fn what_traffic_asks_for_lets_somebody_through_and_believes_somebody_named() {
+    let cases = [
+        (
+            "traffic: {limits: {client_requests: 0}}",
+            "traffic.limits.client_requests: 0 lets nobody in",
+        ),
+        (
+            "traffic: {limits: {header_timeout: 0s}}",
+            "traffic.limits.header_timeout: no time at all",
+        ),
+        (
+            "traffic: {kind: nginx, nginx: {server_names: [\"a;b\"]}}",
+            "traffic.nginx.server_names: `a;b` is no name of a host",
+        ),
+        (
+            "traffic: {trusted_proxies: [10.0.0.7/8]}",
+            "write `10.0.0.0/8` for the network",
+        ),
+        (
+            "traffic: {trusted_proxies: [0.0.0.0/0]}",
+            "`0.0.0.0/0` is everybody",
+        ),
+        (
+            "cluster: {kind: kubernetes}\ntraffic: {trusted_proxies: [10.0.0.0/8]}",
+            "traffic.trusted_proxies: only the host engine has this",
+        ),
+    ];
+    for (overlay, expected) in cases {
+        let said = faults(GOOD, overlay).join("\n");
+        assert!(said.contains(expected), "{overlay}: {said}");
+    }
+}
+
+#[test]
 fn what_is_named_must_be_there() {
     let cases = [
         (

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,9 @@ use crate::model::promotion::{Promotion, Strategy};
 use crate::model::route::Limits;
 use crate::model::secret::SecretRef;
 use crate::model::workload::Socket;
-use crate::model::{EnvironmentName, Period, Platform, ProjectName, ServiceName, Slot};
+use crate::model::{
+    EnvironmentName, Period, Platform, ProjectName, ServiceName, Slot, TrustedProxies,
+};
 
 /// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override any key for
 /// its environment: maps are merged, everything else is replaced, and `null` takes a key away.
@@ -832,8 +834,17 @@ pub struct SlotPlace {
 pub struct Traffic {
     /// What routes it.
     pub kind: TrafficKind,
-    /// `embedded`: the address of all listeners.
+    /// `embedded` and `nginx`: the address of all live listeners.
     pub address: IpAddr,
+    /// `embedded` and `nginx`: the address of all preview listeners. What is not live yet is nobody's business: without
+    /// this key it is `address` where that is of this machine only, else `127.0.0.1` or `::1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview_address: Option<IpAddr>,
+    /// `embedded` and `nginx`: the proxies in front of the router, as networks: `[10.0.0.0/8]`. What they say of a
+    /// client (`X-Forwarded-For` and its family) reaches the services; what anybody else says is dropped. Without this
+    /// key nobody is trusted, not even this machine.
+    #[serde(skip_serializing_if = "TrustedProxies::is_empty")]
+    pub trusted_proxies: TrustedProxies,
     /// `embedded`: the ports by service. Without it live is the service's `port`, and preview the one above it.
     pub listeners: BTreeMap<ServiceName, Listeners>,
     /// `embedded`: the router's limits.
@@ -858,14 +869,31 @@ pub struct Traffic {
     pub gateway: Option<Gateway>,
 }
 
+impl Traffic {
+    /// Where preview listeners are: on this machine, unless the configuration says otherwise.
+    #[must_use]
+    pub fn preview_address(&self) -> IpAddr {
+        let loopback = match self.address {
+            own if own.is_loopback() => own,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        self.preview_address.unwrap_or(loopback)
+    }
+}
+
 /// What shipit writes for nginx, and how nginx is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Nginx {
     /// The file that it writes, a template that sees `service`; nginx has to include it.
     pub config: String,
+    /// The hosts that the server answers for, in nginx's words: `[shop.example.com, "*.shop.example.com"]`; others get
+    /// 421. Every host without it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub server_names: Vec<String>,
     /// The template of that file, relative to the project's folder. It sees `project`, `environment`, `service`,
-    /// `listen`, `upstream`, `slot` and `vars`. Without it the file is a server that passes everything on.
+    /// `listen`, `upstream`, `slot`, `vars`, `server_names`, `trusted_proxies`, `identity_headers` and `limits`. Without it the file is a server that passes everything on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
     /// The command that takes `-t` and `-s reload`.
@@ -877,6 +905,7 @@ impl Default for Nginx {
         Self {
             config: "/etc/nginx/conf.d/{{ project }}-{{ environment }}-{{ service }}.conf"
                 .to_owned(),
+            server_names: Vec::new(),
             template: None,
             command: vec!["nginx".to_owned()],
         }
@@ -945,6 +974,8 @@ impl Default for Traffic {
         Self {
             kind: TrafficKind::Embedded,
             address: IpAddr::from([127, 0, 0, 1]),
+            preview_address: None,
+            trusted_proxies: TrustedProxies::nobody(),
             listeners: BTreeMap::new(),
             limits: Limits::default(),
             nginx: None,

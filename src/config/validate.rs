@@ -495,7 +495,10 @@ impl Environment {
             .unwrap_or_default();
         let live = own.live.unwrap_or(port);
         let preview = own.preview.unwrap_or_else(|| live.saturating_add(1));
-        let at = |port: u16| (self.traffic.address, port).into();
-        Some((at(live), at(preview)))
+        let traffic = &self.traffic;
+        Some((
+            (traffic.address, live).into(),
+            (traffic.preview_address(), preview).into(),
+        ))
     }
 }

@@ -4,6 +4,7 @@
 pub mod cluster;
 mod environment;
 mod infrastructure;
+mod nginx;
 pub mod render;
 mod template;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::{Desired, DesiredService};
-use crate::model::route::{Login, Proxy, Publication, Route};
+use crate::model::route::{Login, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
@@ -174,9 +175,6 @@ fn one(
     })
 }
 
-/// What nginx gets unless the project has a template of its own.
-const NGINX: &str = include_str!("nginx.conf.j2");
-
 fn host_route(
     configuration: &Environment,
     templates: &Templates,
@@ -187,6 +185,7 @@ fn host_route(
     let traffic = &configuration.traffic;
     let mut route = Route::plain(name.clone(), live, preview, traffic.limits.clone());
     route.slots = configuration.slot_addresses(name);
+    route.trusted_proxies = traffic.trusted_proxies.clone();
     if let Some(publish) = &traffic.publish {
         let key = templates.render("traffic.publish.key", name, &publish.key)?;
         let login = publish.user.clone().zip(publish.password_file.clone());
@@ -205,56 +204,12 @@ fn host_route(
     if traffic.kind != TrafficKind::Nginx {
         return Ok(route);
     }
-    let nginx = traffic.nginx.clone().unwrap_or_default();
-    let text = match &nginx.template {
-        None => NGINX,
-        Some(path) => {
-            let clean: std::path::PathBuf = path.components().collect();
-            sources
-                .files
-                .get(&clean)
-                .map(String::as_str)
-                .ok_or_else(|| DesiredError {
-                    what: format!("traffic.nginx.template: there is no {}", path.display()),
-                    help: "name a file of the project".to_owned(),
-                })?
-        }
-    };
-    let config: std::path::PathBuf = templates
-        .render("traffic.nginx.config", name, &nginx.config)?
-        .into();
-    if !config.is_absolute() {
-        return Err(DesiredError {
-            what: format!(
-                "traffic.nginx.config: {} is no absolute path",
-                config.display()
-            ),
-            help: "write /etc/nginx/conf.d/{{ service }}.conf".to_owned(),
-        });
-    }
-    let render = |slot: Option<Slot>| {
-        let upstream = slot
-            .and_then(|slot| route.slots.get(&slot))
-            .map(ToString::to_string);
-        templates.render_proxy(
-            "traffic.nginx.template",
-            name,
-            slot,
-            (&live.to_string(), upstream.as_deref()),
-            text,
-        )
-    };
-    let to = Slot::ALL
-        .into_iter()
-        .map(|slot| Ok((slot, render(Some(slot))?)))
-        .collect::<Result<_, DesiredError>>()?;
-    let off = render(None)?;
-    route.proxy = Some(Box::new(Proxy {
-        config,
-        command: nginx.command,
-        to,
-        off,
-    }));
+    route.proxy = Some(Box::new(nginx::proxy(
+        configuration,
+        templates,
+        sources,
+        &route,
+    )?));
     Ok(route)
 }
 

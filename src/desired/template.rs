@@ -8,8 +8,19 @@ use crate::config::types::Text;
 use crate::desired::DesiredError;
 use crate::desired::render::{Fault, Request, render};
 use crate::model::object::{IMAGE, RELEASE};
+use crate::model::route::Route;
 use crate::model::source::Source;
-use crate::model::{EnvironmentName, ProjectName, ServiceName, Slot};
+use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot, identity};
+
+/// What the file of a proxy is made from.
+pub(super) struct ProxyView<'a> {
+    /// Whose traffic it takes.
+    pub route: &'a Route,
+    /// The slot that has it.
+    pub slot: Option<Slot>,
+    /// The hosts that it answers for; all when there is none.
+    pub server_names: &'a [String],
+}
 
 /// What templates see, and what renders them.
 pub(super) struct Templates {
@@ -70,23 +81,45 @@ impl Templates {
     pub fn render_proxy(
         &self,
         at: &str,
-        service: &ServiceName,
-        slot: Option<Slot>,
-        (listen, upstream): (&str, Option<&str>),
+        view: &ProxyView<'_>,
         text: &str,
     ) -> Result<String, DesiredError> {
+        let ProxyView {
+            route,
+            slot,
+            server_names,
+        } = *view;
+        let upstream = slot.and_then(|slot| route.slots.get(&slot));
+        let trusted: Vec<String> = route
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let limits = &route.limits;
+        let millis = |period: Period| format!("{}ms", period.as_millis());
         let known = json!({
             "project": self.project,
             "environment": self.environment,
-            "service": service.as_str(),
+            "service": route.service.as_str(),
             "slot": slot.map_or("off", Slot::as_str),
-            "listen": listen,
-            "upstream": upstream,
+            "listen": route.live.to_string(),
+            "upstream": upstream.map(ToString::to_string),
             "vars": self.vars,
+            "server_names": server_names,
+            "trusted_proxies": trusted,
+            "identity_headers": &identity::KNOWN[..],
+            "limits": {
+                // 0 is no limit to nginx.
+                "body": limits.body.bytes().max(1),
+                "header_timeout": millis(limits.header_timeout),
+                "response_timeout": millis(limits.response_timeout),
+                "client_requests": limits.client_requests,
+            },
         });
         rendered("<string>", text, known).map_err(|fault| DesiredError {
             what: format!("{at}: {fault}{}", place(&fault)),
-            help: "it sees project, environment, service, slot, listen, upstream and vars"
+            help: "it sees project, environment, service, slot, listen, upstream, vars, \
+                   server_names, trusted_proxies, identity_headers and limits"
                 .to_owned(),
         })
     }

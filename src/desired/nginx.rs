@@ -1,0 +1,68 @@
+//! What nginx gets, by the slot that has live traffic.
+
+use std::path::PathBuf;
+
+use crate::config::Environment;
+use crate::desired::DesiredError;
+use crate::desired::cluster::Sources;
+use crate::desired::template::{ProxyView, Templates};
+use crate::model::Slot;
+use crate::model::route::{Proxy, Route};
+
+/// What nginx gets unless the project has a template of its own.
+const NGINX: &str = include_str!("nginx.conf.j2");
+
+/// The file for each slot, and for none.
+pub(super) fn proxy(
+    configuration: &Environment,
+    templates: &Templates,
+    sources: &Sources,
+    route: &Route,
+) -> Result<Proxy, DesiredError> {
+    let nginx = configuration.traffic.nginx.clone().unwrap_or_default();
+    let text = match &nginx.template {
+        None => NGINX,
+        Some(path) => {
+            let clean: PathBuf = path.components().collect();
+            sources
+                .files
+                .get(&clean)
+                .map(String::as_str)
+                .ok_or_else(|| DesiredError {
+                    what: format!("traffic.nginx.template: there is no {}", path.display()),
+                    help: "name a file of the project".to_owned(),
+                })?
+        }
+    };
+    let config: PathBuf = templates
+        .render("traffic.nginx.config", &route.service, &nginx.config)?
+        .into();
+    if !config.is_absolute() {
+        return Err(DesiredError {
+            what: format!(
+                "traffic.nginx.config: {} is no absolute path",
+                config.display()
+            ),
+            help: "write /etc/nginx/conf.d/{{ service }}.conf".to_owned(),
+        });
+    }
+
+    let render = |slot: Option<Slot>| {
+        let view = ProxyView {
+            route,
+            slot,
+            server_names: &nginx.server_names,
+        };
+        templates.render_proxy("traffic.nginx.template", &view, text)
+    };
+    let to = Slot::ALL
+        .into_iter()
+        .map(|slot| Ok((slot, render(Some(slot))?)))
+        .collect::<Result<_, DesiredError>>()?;
+    Ok(Proxy {
+        config,
+        command: nginx.command,
+        to,
+        off: render(None)?,
+    })
+}
