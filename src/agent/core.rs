@@ -15,7 +15,8 @@ use crate::agent::record::{Record, SlotRecord};
 use crate::agent::rootfs;
 use crate::agent::router::{LogFile, Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
-use crate::agent::{Directory, logs, proxy, resume};
+use crate::agent::proxy::{self, Mark};
+use crate::agent::{Directory, logs, resume};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
@@ -498,7 +499,7 @@ impl Engine for Arc<Agent> {
                     .to_owned(),
             })?;
         let one = BTreeMap::from([(route.service.clone(), route.clone())]);
-        proxy::lead(&one, record.active)
+        proxy::lead(&one, &Mark::of(&record), record.active)
             .await
             .map_err(|reason| EngineError::Refused {
                 reason: format!(
@@ -611,7 +612,8 @@ impl Engine for Arc<Agent> {
         if active != from {
             return Err(moved(Address::Traffic, &before));
         }
-        let routes = environment.board.record().routes;
+        let record = environment.board.record();
+        let (routes, mark) = (&record.routes, Mark::of(&record));
         let is_ready = |slot: Slot| {
             environment
                 .board
@@ -622,7 +624,7 @@ impl Engine for Arc<Agent> {
         };
         // What stands in front is led there while the slot is seen ready; the record follows, and is what counts.
         if to.is_none_or(is_ready)
-            && let Err(reason) = proxy::lead(&routes, to).await
+            && let Err(reason) = proxy::lead(routes, &mark, to).await
         {
             return Err(EngineError::Failed {
                 what: "leading the proxy to the other slot".to_owned(),
@@ -642,7 +644,7 @@ impl Engine for Arc<Agent> {
             }
             Err(error) => failed("writing the switch down", &error),
         };
-        if let Err(error) = proxy::lead(&routes, active).await {
+        if let Err(error) = proxy::lead(routes, &mark, active).await {
             tracing::error!(%error, "the proxy could not be led back");
         }
         Err(error)

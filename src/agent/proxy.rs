@@ -18,10 +18,10 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::agent::publish::publish;
+use crate::agent::record::Record;
 use crate::files;
-use crate::model::ServiceName;
-use crate::model::Slot;
 use crate::model::route::{MARK, Proxy, Publication, Route};
+use crate::model::{Fingerprint, ServiceName, Slot};
 
 /// How long a proxy may take to test a configuration, or to load it.
 const COMMAND: Duration = Duration::from_secs(20);
@@ -35,12 +35,30 @@ const PAUSE: Duration = Duration::from_millis(12);
 /// Routes by service.
 type Routes = BTreeMap<ServiceName, Route>;
 
+/// Where the proxies of one environment say which slot they lead to. The path is known to this agent alone: whoever
+/// reaches the proxy by way of another one comes from this machine too, and has no business with it.
+#[derive(Debug, Clone)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// The environment's.
+    pub fn of(record: &Record) -> Self {
+        let known = (&record.scope, record.lineage.as_deref());
+        Self(format!("{MARK}/{}", Fingerprint::of_json(&known).hex()))
+    }
+
+    /// A proxy's file with this mark.
+    fn in_text(&self, proxy: &Proxy, to: Option<Slot>) -> String {
+        proxy.text(to).replace(MARK, &self.0)
+    }
+}
+
 /// Leads every proxy of these routes to a slot, or nowhere.
-pub(super) async fn lead(routes: &Routes, to: Option<Slot>) -> Result<(), String> {
+pub(super) async fn lead(routes: &Routes, mark: &Mark, to: Option<Slot>) -> Result<(), String> {
     let mut before: Vec<(PathBuf, Option<Vec<u8>>)> = Vec::new();
     let mut touched: Vec<&Proxy> = Vec::new();
     for proxy in routes.values().filter_map(|route| route.proxy.as_deref()) {
-        let wanted = proxy.text(to);
+        let wanted = mark.in_text(proxy, to);
         let there = std::fs::read(&proxy.config).ok();
         if there.as_deref() == Some(wanted.as_bytes()) {
             continue;
@@ -71,7 +89,7 @@ pub(super) async fn lead(routes: &Routes, to: Option<Slot>) -> Result<(), String
                 .as_deref()
                 .filter(|proxy| touched.contains(proxy))
             {
-                in_force(route, proxy, to).await?;
+                in_force(route, proxy, mark, to).await?;
             }
         }
         for publication in publications(routes) {
@@ -147,7 +165,12 @@ async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
 
 /// Waits until the proxy says that it leads to the slot. A template of somebody's own that has no mark is taken at its
 /// word.
-async fn in_force(route: &Route, proxy: &Proxy, to: Option<Slot>) -> Result<(), String> {
+async fn in_force(
+    route: &Route,
+    proxy: &Proxy,
+    mark: &Mark,
+    to: Option<Slot>,
+) -> Result<(), String> {
     let wanted = to.map_or("off", Slot::as_str);
     if !proxy.text(to).contains(MARK) {
         return Ok(());
@@ -162,7 +185,8 @@ async fn in_force(route: &Route, proxy: &Proxy, to: Option<Slot>) -> Result<(), 
     let deadline = Instant::now() + IN_FORCE;
     let mut in_a_row = 0;
     loop {
-        let request = Request::get(format!("http://{address}{MARK}")).header("host", "localhost");
+        let request =
+            Request::get(format!("http://{address}{}", mark.0)).header("host", "localhost");
         let request = request
             .body(Full::default())
             .map_err(|error| error.to_string())?;

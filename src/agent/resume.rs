@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::agent::board::Key;
 use crate::agent::core::{Agent, Environment, Work, is_dockers};
 use crate::agent::instance::{Making, Supervised};
-use crate::agent::proxy;
+use crate::agent::proxy::{self, Mark};
 use crate::agent::record::{ProcessRecord, Processes, Record};
 use crate::agent::router::RouteKey;
 use crate::model::facts::HealthState;
@@ -50,7 +50,7 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
     }
     drop(work);
     // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
-    if let Err(error) = proxy::lead(&record.routes, record.active).await {
+    if let Err(error) = proxy::lead(&record.routes, &Mark::of(&record), record.active).await {
         tracing::error!(%error, "the proxy could not be led to the active slot");
     }
     for (service, route) in &record.routes {
