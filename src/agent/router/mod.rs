@@ -20,6 +20,7 @@ mod front;
 mod head_deadline;
 mod headers;
 mod holder;
+mod host;
 mod listen;
 mod pool;
 mod proxy;
