@@ -16,6 +16,7 @@ mod connect;
 mod door;
 mod download;
 mod error;
+mod framing;
 mod front;
 mod head_deadline;
 mod headers;
