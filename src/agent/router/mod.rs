@@ -9,6 +9,7 @@
 //! request, then `board` for the switch and `upstream` for connections to instances.
 
 mod access;
+mod activity;
 mod answer;
 mod board;
 mod closing;
@@ -24,6 +25,7 @@ mod holder;
 mod hop_by_hop;
 mod host;
 mod identity;
+mod line_ends;
 mod listen;
 mod pool;
 mod proxy;

@@ -1,0 +1,75 @@
+//! What goes on on one client's connection, as those around it see it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// A connection's requests, counted by who serves them.
+#[derive(Debug, Default)]
+pub struct Activity {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    left_http: AtomicBool,
+    retiring: AtomicBool,
+    retired: Notify,
+}
+
+impl Activity {
+    /// A request's head has come.
+    pub fn begin(self: &Arc<Self>) -> Request {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Request(Arc::clone(self))
+    }
+
+    /// What comes from now on is no HTTP: it counts as a request that never ends.
+    pub fn leave_http(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.left_http.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what comes is no HTTP any more.
+    pub fn has_left_http(&self) -> bool {
+        self.left_http.load(Ordering::Relaxed)
+    }
+
+    /// How many requests have begun.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is being served.
+    pub fn is_idle(&self) -> bool {
+        self.begun() == self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Asks the connection to end, if it is idle: others need its place. False when it is not, or was asked before.
+    pub fn retire(&self) -> bool {
+        let asked = self.is_idle() && !self.retiring.swap(true, Ordering::Relaxed);
+        if asked {
+            self.retired.notify_one();
+        }
+        asked
+    }
+
+    /// Waits until the connection is asked to end, and is idle then.
+    pub async fn retired(&self) {
+        loop {
+            self.retired.notified().await;
+            if self.is_idle() {
+                return;
+            }
+            self.retiring.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A request that is being served, until this is dropped.
+#[derive(Debug)]
+pub struct Request(Arc<Activity>);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,344 @@
+//! Whether each line of an HTTP/1 head ends as RFC 9112 §2.2 has it, with CR and LF.
+//!
+//! hyper takes a bare LF for the end of a line, as that section allows. A proxy in front that does not would see one
+//! header where this router sees two, and a client could smuggle the second past it. hyper cannot be told, so what comes
+//! is read along here, far enough to know where heads are; in a head, a bare LF becomes a byte that hyper refuses.
+//!
+//! A byte of a body is never touched: where the two readings could differ, this one ends.
+
+/// The longest line that is kept in pieces. No header that says where a body ends is longer.
+const LONGEST_KEPT: usize = 256;
+/// No header's line may have it (RFC 9110 §5.5).
+const SPOILED: u8 = 0;
+
+/// Reads along what a client sends.
+#[derive(Debug)]
+pub struct LineEnds {
+    place: Place,
+    /// The line so far, as long as it is short.
+    line: Vec<u8>,
+    last: u8,
+}
+
+/// Where in the bytes of a client this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a head, of which this is known.
+    Head(Known),
+    /// In a body that has so many bytes left.
+    Body(u64),
+    /// In a body of chunks.
+    Chunked(Chunk),
+    /// It cannot be said, and does not matter any more.
+    Lost,
+}
+
+/// What a head has said so far of the body behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing; not even its first line has come.
+    Begins,
+    /// Nothing.
+    NoBody,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunks,
+    /// Something else, or two things.
+    Unclear,
+}
+
+/// Where in a body of chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunk {
+    /// In the line that says how long it is.
+    Size,
+    /// So many bytes are left, the line's end behind them among them.
+    Data(u64),
+    /// In the lines behind the last one.
+    Trailers,
+}
+
+impl LineEnds {
+    /// Behind these first bytes of a connection.
+    pub fn after(bytes: &[u8]) -> Self {
+        let mut ends = Self {
+            place: Place::Head(Known::Begins),
+            line: Vec::new(),
+            last: 0,
+        };
+        ends.check(&mut bytes.to_vec());
+        ends
+    }
+
+    /// Reads on, and spoils each bare LF of a head.
+    pub fn check(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let read = match self.place {
+                Place::Lost => return,
+                Place::Body(left) => {
+                    let (read, left) = skip(bytes, left);
+                    self.place = match left {
+                        0 => Place::Head(Known::Begins),
+                        _ => Place::Body(left),
+                    };
+                    read
+                }
+                Place::Chunked(Chunk::Data(left)) => {
+                    let (read, left) = skip(bytes, left);
+                    self.place = Place::Chunked(match left {
+                        0 => Chunk::Size,
+                        _ => Chunk::Data(left),
+                    });
+                    read
+                }
+                Place::Head(_) | Place::Chunked(Chunk::Size | Chunk::Trailers) => {
+                    self.read_line(bytes)
+                }
+            };
+            bytes = &mut bytes[read..];
+        }
+    }
+
+    /// Reads up to a line's end, or as much of it as has come.
+    fn read_line(&mut self, bytes: &mut [u8]) -> usize {
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
+            self.keep(bytes);
+            return bytes.len();
+        };
+        let before = end.checked_sub(1).map_or(self.last, |index| bytes[index]);
+        if before != b'\r' {
+            // hyper refuses one behind a chunk's length by itself.
+            if self.place != Place::Chunked(Chunk::Size) {
+                bytes[end] = SPOILED;
+            }
+            self.place = Place::Lost;
+            return bytes.len();
+        }
+        if self.line.is_empty() {
+            self.ended(&bytes[..end]);
+        } else {
+            self.keep(&bytes[..end]);
+            let line = std::mem::take(&mut self.line);
+            self.ended(&line);
+            self.line = line;
+            self.line.clear();
+        }
+        self.last = b'\n';
+        end + 1
+    }
+
+    /// Of a line that is too long the beginning is kept, which says that it is.
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.last = *last;
+        }
+        let room = (LONGEST_KEPT + 1).saturating_sub(self.line.len());
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// A whole line, with its CR when it is not too long.
+    fn ended(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.place = match self.place {
+            Place::Head(known) => head_line(known, line),
+            Place::Chunked(Chunk::Size) => chunk_size(line),
+            Place::Chunked(Chunk::Trailers) if line.is_empty() => Place::Head(Known::Begins),
+            place => place,
+        };
+    }
+}
+
+/// How many of the bytes belong to what has so many left, and how many it has left then.
+fn skip(bytes: &[u8], left: u64) -> (usize, u64) {
+    let read = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+    (read, left - read as u64)
+}
+
+/// Where the next line is, after this one of a head.
+fn head_line(known: Known, line: &[u8]) -> Place {
+    if line.is_empty() {
+        return match known {
+            Known::Begins | Known::NoBody | Known::Length(0) => Place::Head(Known::Begins),
+            Known::Length(length) => Place::Body(length),
+            Known::Chunks => Place::Chunked(Chunk::Size),
+            Known::Unclear => Place::Lost,
+        };
+    }
+    if known == Known::Begins {
+        // What follows such a request's head may be no HTTP.
+        return Place::Head(if line.starts_with(b"CONNECT ") {
+            Known::Unclear
+        } else {
+            Known::NoBody
+        });
+    }
+    Place::Head(header(known, line))
+}
+
+fn header(known: Known, line: &[u8]) -> Known {
+    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+    let (name, value) = (&line[..colon], line[colon..].trim_ascii_start());
+    let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
+    let is = |other: &[u8]| name.trim_ascii().eq_ignore_ascii_case(other);
+    if is(b"content-length") {
+        let length = str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        return match (known, length) {
+            (Known::NoBody, Some(length)) => Known::Length(length),
+            (Known::Length(one), Some(other)) if one == other => known,
+            _ => Known::Unclear,
+        };
+    }
+    if is(b"transfer-encoding") {
+        let chunked = value.eq_ignore_ascii_case(b"chunked");
+        return match known {
+            Known::NoBody if chunked => Known::Chunks,
+            _ => Known::Unclear,
+        };
+    }
+    // A client that expects to be told may leave the body out, and one that upgrades may go on with something else.
+    if is(b"expect") || is(b"upgrade") {
+        return Known::Unclear;
+    }
+    known
+}
+
+/// Where the next bytes are, after the line that says how long a chunk is.
+fn chunk_size(line: &[u8]) -> Place {
+    let digits = line
+        .iter()
+        .take_while(|byte| byte.is_ascii_hexdigit())
+        .count();
+    let rest = line[digits..].trim_ascii_start();
+    let size = str::from_utf8(&line[..digits])
+        .ok()
+        .filter(|_| rest.is_empty() || rest.starts_with(b";"))
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    match size {
+        Some(0) => Place::Chunked(Chunk::Trailers),
+        Some(size) => match size.checked_add(2) {
+            Some(data) => Place::Chunked(Chunk::Data(data)),
+            None => Place::Lost,
+        },
+        None => Place::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads this along in pieces of this length.
+    fn read(bytes: &[u8], piece: usize) -> Vec<u8> {
+        let mut ends = LineEnds::after(b"");
+        let mut bytes = bytes.to_vec();
+        for piece in bytes.chunks_mut(piece) {
+            ends.check(piece);
+        }
+        bytes
+    }
+
+    fn spoiled(text: &str, at: &str) -> Vec<u8> {
+        let at = text.find(at).unwrap() + at.len() - 1;
+        let mut bytes = text.as_bytes().to_vec();
+        assert_eq!(bytes[at], b'\n');
+        bytes[at] = SPOILED;
+        bytes
+    }
+
+    #[test]
+    fn a_bare_line_feed_of_a_head_is_spoiled_wherever_the_head_is() {
+        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        let fixed = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n\n\n\n";
+        let chunks = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;a=b\r\n\n\n\n\r\n0\r\nx: y\r\n\r\n";
+        for before in [
+            "",
+            "\r\n",
+            get,
+            fixed,
+            chunks,
+            &[fixed, chunks, get].concat(),
+        ] {
+            for bad in [
+                "GET / HTTP/1.1\nhost: a\r\n\r\n",
+                "GET / HTTP/1.1\r\nx: a\ny: b\r\n\r\n",
+                "GET / HTTP/1.1\r\nhost: a\n\r\n",
+                "GET / HTTP/1.1\r\nhost: a\r\n\n",
+                "\nGET / HTTP/1.1\r\n\r\n",
+            ] {
+                let text = [before, bad].concat();
+                let first = bad
+                    .as_bytes()
+                    .windows(2)
+                    .position(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+                let at = before.len() + first.map_or(0, |index| index + 1);
+                let mut expected = text.as_bytes().to_vec();
+                expected[at] = SPOILED;
+                for piece in 1..=text.len() {
+                    let seen = read(text.as_bytes(), piece);
+                    assert_eq!(seen, expected, "{text:?} in pieces of {piece}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_no_head_is_left_alone() {
+        let unclear = [
+            "GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n\n\n",
+            "POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n\n\n",
+            "POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n\n\n",
+            "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n\n\n",
+            "POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n\n\n",
+            "CONNECT a:1 HTTP/1.1\r\n\r\n\n\n",
+        ];
+        for text in unclear {
+            assert_eq!(read(text.as_bytes(), 7), text.as_bytes(), "{text:?}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nx: {}\ny: z\r\n\r\n", "a".repeat(1000));
+        assert_eq!(read(long.as_bytes(), 7), spoiled(&long, "aa\n"));
+    }
+
+    proptest! {
+        /// Whatever bodies have in them, however they come: not a byte of a right request is touched.
+        #[test]
+        fn no_byte_of_a_right_request_is_touched(
+            requests in proptest::collection::vec(request(), 1..5),
+            piece in 1_usize..200,
+        ) {
+            let bytes = requests.concat();
+            prop_assert_eq!(read(&bytes, piece), bytes);
+        }
+    }
+
+    fn request() -> impl Strategy<Value = Vec<u8>> {
+        let body =
+            proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..80);
+        let chunks = proptest::collection::vec(body.clone(), 0..4);
+        prop_oneof![
+            Just(b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n".to_vec()),
+            Just(b"GET /a HTTP/1.0\r\n\r\n".to_vec()),
+            body.prop_map(|body| {
+                let head = format!("PUT / HTTP/1.1\r\nContent-Length:{}\r\n\r\n", body.len());
+                [head.as_bytes(), &body].concat()
+            }),
+            chunks.prop_map(|chunks| {
+                let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n".to_vec();
+                let one = |chunk: &Vec<u8>| {
+                    [format!("{:X}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()
+                };
+                let full = chunks.iter().filter(|chunk| !chunk.is_empty());
+                [
+                    head,
+                    full.flat_map(one).collect(),
+                    b"0\r\nx: y\r\n\r\n".to_vec(),
+                ]
+                .concat()
+            }),
+        ]
+    }
+}
