@@ -27,6 +27,7 @@ mod host;
 mod identity;
 mod line_ends;
 mod listen;
+mod pace;
 mod pool;
 mod proxy;
 mod registry;
@@ -41,6 +42,7 @@ mod tests;
 mod upgrade;
 mod upload;
 mod upstream;
+mod wait;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
