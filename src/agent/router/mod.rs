@@ -20,6 +20,7 @@ mod error;
 mod framing;
 mod front;
 mod head_deadline;
+mod head_watch;
 mod headers;
 mod holder;
 mod hop_by_hop;
@@ -43,6 +44,7 @@ mod upgrade;
 mod upload;
 mod upstream;
 mod wait;
+mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
