@@ -37,6 +37,7 @@ mod route_key;
 mod routes;
 mod serve;
 mod socket;
+mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
