@@ -19,6 +19,7 @@ mod download;
 mod error;
 mod framing;
 mod front;
+mod gate;
 mod head_deadline;
 mod head_watch;
 mod headers;
