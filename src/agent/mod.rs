@@ -23,6 +23,7 @@ mod clients;
 mod confined;
 pub mod contain;
 pub mod core;
+mod descriptors;
 mod home;
 mod instance;
 pub mod launch;
@@ -42,5 +43,7 @@ pub mod server;
 pub mod trouble;
 pub mod unit;
 mod userns;
+
+pub use descriptors::Descriptors;
 
 use crate::proto::Directory;
