@@ -12,6 +12,7 @@ mod access;
 mod activity;
 mod answer;
 mod board;
+mod budget;
 mod clients;
 mod closing;
 mod connect;
@@ -44,6 +45,7 @@ mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turn_away;
 mod upgrade;
 mod upload;
 mod upstream;
