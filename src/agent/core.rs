@@ -11,12 +11,13 @@ use tokio::sync::MutexGuard;
 
 use crate::agent::board::{Board, Key, Serving};
 use crate::agent::instance::{Making, Prober, Supervised};
+use crate::agent::log_file::LogFile;
+use crate::agent::proxy::{self, Mark};
 use crate::agent::record::{Record, SlotRecord};
 use crate::agent::rootfs;
-use crate::agent::router::{LogFile, Options, RouteKey, Router};
+use crate::agent::router::{Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
-use crate::agent::proxy::{self, Mark};
-use crate::agent::{Directory, logs, resume};
+use crate::agent::{Descriptors, Directory, logs, resume};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
@@ -75,10 +76,11 @@ impl Agent {
     ) -> Result<Arc<Self>, EngineError> {
         rootfs::prepare(&directory)
             .map_err(|reason| failed("preparing the images' folder", &reason))?;
-        let access_log = Some(LogFile::at(directory.access_log()));
+        let access_log = Some(LogFile::access(directory.access_log()));
         let router = Router::new(Options {
             access_log,
             inherited,
+            descriptors: Descriptors::of_this_process(),
         });
         let agent = Arc::new(Self {
             directory,

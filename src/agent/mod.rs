@@ -11,6 +11,8 @@
 //!     runtime    how a process is started, found again and ended
 //!     rootfs     an image's files, unpacked and verified
 //!     proxy      nginx in front of the slots, and etcd told of a switch (publish)
+//!     descriptors how many files may be open, and what for
+//!     own_log    what the agent says of itself (log_file: how much of a log is kept)
 //!     record     what is written down, so that the next agent goes on where this one was (resume)
 //! router    listeners and the reverse proxy
 //! ```
@@ -27,8 +29,10 @@ mod descriptors;
 mod home;
 mod instance;
 pub mod launch;
+pub mod log_file;
 mod log_keeper;
 pub mod logs;
+pub mod own_log;
 mod place;
 pub mod posture;
 mod proxy;

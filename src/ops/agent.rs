@@ -1,13 +1,14 @@
 //! The agent of this machine: running it, asking it, stopping it.
 
 use std::fmt::Write as _;
-use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::agent::own_log::OwnLog;
 use crate::agent::{logs as log_files, posture, server, unit as units};
 use crate::driver::host::{Starting, connect, connect_any};
 use crate::model::facts::Facts;
@@ -39,32 +40,23 @@ impl From<bool> for Stopping {
 /// Runs the agent until it is told to stop.
 pub async fn run(directory: Option<PathBuf>, stop: CancellationToken) -> Result<(), Error> {
     let filter = EnvFilter::try_from_env("SHIPIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let directory = Directory::find(directory);
     let redactor = Redactor::default();
-    let known = redactor.clone();
+    let log = OwnLog::open(&directory.log(), redactor.clone());
+    if log.is_a_file() {
+        // Standard error stays with the first file, which goes one day.
+        std::panic::set_hook(Box::new(
+            |panic| tracing::error!(%panic, "a task has ended"),
+        ));
+    }
     // A second subscriber in one process is no reason to fail.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || Log(known.clone()))
+        .with_writer(Mutex::new(log))
         .with_ansi(false)
         .try_init();
     posture::take();
-    Ok(server::serve(Directory::find(directory), inherited(), redactor, stop).await?)
-}
-
-/// The agent's own log, which is its stderr: without the secrets that it holds.
-struct Log(Redactor);
-
-impl io::Write for Log {
-    /// Takes a whole event, as it comes.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = self.0.text(&String::from_utf8_lossy(bytes));
-        io::Write::write_all(&mut io::stderr(), text.as_bytes())?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::Write::flush(&mut io::stderr())
-    }
+    Ok(server::serve(directory, inherited(), redactor, stop).await?)
 }
 
 /// Listening sockets that systemd opened for us.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -72,15 +71,14 @@ impl Board {
         self.changes.send_replace(());
     }
 
-    /// Takes an endpoint for one request, and waits up to `hold` while none is ready. `tried` are left out.
+    /// Takes an endpoint for one request, and waits until then while none is ready. `tried` are left out.
     pub async fn lease(
         &self,
         listener: Listener,
         service: &ServiceName,
         tried: &[SocketAddr],
-        hold: Duration,
+        until: Instant,
     ) -> Result<Arc<Lease>, NoEndpoint> {
-        let deadline = Instant::now() + hold;
         let mut changes = None;
         loop {
             match self.try_lease(listener, service, tried) {
@@ -90,7 +88,7 @@ impl Board {
             match &mut changes {
                 // Looks once more after subscribing: a switch in between would be missed otherwise.
                 None => changes = Some(self.changes.subscribe()),
-                Some(changes) => match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Some(changes) => match tokio::time::timeout_at(until, changes.changed()).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) | Err(_) => return Err(NoEndpoint::NoneReady),
                 },

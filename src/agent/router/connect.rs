@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::agent::router::pool::Sender;
 use crate::agent::router::socket;
@@ -29,8 +30,12 @@ pub enum ConnectError {
     Ended(#[from] hyper::Error),
 }
 
-/// Connects. The connection lives in a task of its own until it ends or nobody can send on it any more.
-pub async fn connect(address: SocketAddr) -> Result<Sender, ConnectError> {
+/// Connects. The connection lives in a task of its own until it ends or nobody can send on it any more; so long it has
+/// its place.
+pub async fn connect(
+    address: SocketAddr,
+    place: OwnedSemaphorePermit,
+) -> Result<Sender, ConnectError> {
     let connecting = tokio::time::timeout(DEADLINE, TcpStream::connect(address));
     let stream = connecting.await.map_err(|_| ConnectError::TooSlow)??;
     socket::tune(&stream);
@@ -40,6 +45,9 @@ pub async fn connect(address: SocketAddr) -> Result<Sender, ConnectError> {
         .handshake(TokioIo::new(stream))
         .await?;
     // How it ends is told to the request that is on it.
-    tokio::spawn(async move { drop(connection.with_upgrades().await) });
+    tokio::spawn(async move {
+        drop(connection.with_upgrades().await);
+        drop(place);
+    });
     Ok(sender)
 }

@@ -6,29 +6,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::agent::router::access::refused;
+use crate::agent::router::activity::Activity;
+use crate::agent::router::budget::Full;
 use crate::agent::router::front::Front;
-use crate::agent::router::serve::{self, Peer};
+use crate::agent::router::identity::Origin;
+use crate::agent::router::serve::{self, Orders, Peer};
+use crate::agent::router::turn_away::turn_away;
 
-/// The most connections at a time; more wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 10_000;
-/// How long to wait when the system has no file descriptor or memory for a connection.
-const BACK_OFF: Duration = Duration::from_millis(100);
+/// How long to wait at first when the system has no file descriptor or memory for a connection, and how long at most.
+const BACK_OFF: Duration = Duration::from_millis(50);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// A bound address.
 #[derive(Debug)]
 pub struct Door {
     front: Arc<ArcSwap<Front>>,
     stop: CancellationToken,
-    accepting: JoinHandle<GracefulShutdown>,
-    cut: CancellationToken,
-    tasks: TaskTracker,
+    accepting: JoinHandle<()>,
+    orders: Orders,
 }
 
 impl Door {
@@ -36,19 +37,25 @@ impl Door {
     pub fn open(listener: TcpListener, front: Front, cut: CancellationToken) -> Self {
         let front = Arc::new(ArcSwap::from_pointee(front));
         let stop = CancellationToken::new();
-        let tasks = TaskTracker::new();
+        let orders = Orders {
+            cut,
+            ..Orders::default()
+        };
         let hall = Hall {
             front: Arc::clone(&front),
-            cut: cut.clone(),
-            tasks: tasks.clone(),
+            orders: orders.clone(),
         };
-        let accepting = tokio::spawn(accept(listener, hall, stop.clone()));
+        let accepting = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                stop.run_until_cancelled(hall.accept(&listener)).await;
+            }
+        });
         Self {
             front,
             stop,
             accepting,
-            cut,
-            tasks,
+            orders,
         }
     }
 
@@ -60,21 +67,17 @@ impl Door {
     /// Stops accepting; the address is free when this returns. What is given back is the rest: it lets the
     /// connections finish within the route's `drain`, then cuts them.
     pub async fn close(self) -> impl Future<Output = ()> + Send + 'static {
+        let Orders { finish, cut, tasks } = self.orders;
         self.stop.cancel();
-        let graceful = self.accepting.await.ok();
+        let _ = self.accepting.await;
         let drain = self.front.load().limits.drain.get();
-        self.tasks.close();
+        tasks.close();
         async move {
-            // Asks each connection to end after its request; waiting is for all tasks, upgraded ones included.
-            let asked = async {
-                if let Some(graceful) = graceful {
-                    graceful.shutdown().await;
-                }
-                self.tasks.wait().await;
-            };
-            let _ = tokio::time::timeout(drain, self.cut.run_until_cancelled(asked)).await;
-            self.cut.cancel();
-            self.tasks.wait().await;
+            // Each connection ends after its request; waiting is for all tasks, upgraded ones included.
+            finish.cancel();
+            let _ = tokio::time::timeout(drain, cut.run_until_cancelled(tasks.wait())).await;
+            cut.cancel();
+            tasks.wait().await;
         }
     }
 }
@@ -82,52 +85,103 @@ impl Door {
 /// What is behind a door.
 struct Hall {
     front: Arc<ArcSwap<Front>>,
-    cut: CancellationToken,
-    tasks: TaskTracker,
+    orders: Orders,
 }
 
-async fn accept(listener: TcpListener, hall: Hall, stop: CancellationToken) -> GracefulShutdown {
-    let graceful = GracefulShutdown::new();
-    let _ = stop
-        .run_until_cancelled(accept_all(&listener, &hall, &graceful))
-        .await;
-    graceful
-}
+impl Hall {
+    async fn accept(&self, listener: &TcpListener) {
+        let mut trouble = Trouble::default();
+        loop {
+            let (stream, address) = trouble.next(listener).await;
+            self.enter(stream, address).await;
+        }
+    }
 
-async fn accept_all(listener: &TcpListener, hall: &Hall, graceful: &GracefulShutdown) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        let (stream, client) = next(listener).await;
+    /// Gives a connection its place, or turns it away.
+    async fn enter(&self, stream: TcpStream, address: SocketAddr) {
         let Ok(local) = stream.local_addr() else {
-            continue;
+            return;
         };
-        let (cut, tasks) = (hall.cut.clone(), hall.tasks.clone());
-        let peer = Peer {
-            client,
-            local,
-            activity: Arc::default(),
-            cut,
-            tasks,
+        let front = self.front.load_full();
+        let (origin, activity) = (Origin::new(address), Arc::new(Activity::default()));
+        let client = front.shared.clients.enter(origin.address());
+        let limit = if front.trusted.contains(origin.address()) {
+            u32::MAX
+        } else {
+            front.most_connections()
         };
-        let serving = serve::serve(stream, peer, Arc::clone(&hall.front), graceful.watcher());
-        hall.tasks.spawn(async move {
-            serving.await;
-            drop(place);
-        });
+        let place = front.shared.budget.place(
+            front.listener,
+            limit,
+            Arc::clone(&client),
+            Arc::clone(&activity),
+        );
+        match place.await {
+            Ok(place) => {
+                let peer = Peer {
+                    address,
+                    origin,
+                    local,
+                    client,
+                    activity,
+                    door: self.orders.clone(),
+                };
+                let serving = serve::serve(stream, peer, Arc::clone(&self.front), place);
+                self.orders.tasks.spawn(serving);
+            }
+            Err(full) => self.turn_away(&front, stream, address, full),
+        }
+    }
+
+    fn turn_away(&self, front: &Arc<Front>, stream: TcpStream, address: SocketAddr, full: Full) {
+        refused::note_full(front, address, full);
+        if let Some(leaving) = turn_away(stream, full) {
+            self.orders.tasks.spawn(leaving);
+        }
     }
 }
 
-/// The next connection. One that was reset before it was accepted is passed over; when the system is out of
-/// descriptors, asking again at once would only burn the processor.
-async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
-                tokio::time::sleep(BACK_OFF).await;
+/// What keeps a listener from accepting, from its first error to its first success: said when it begins and when it is
+/// over, and not once for each try.
+#[derive(Debug, Default)]
+struct Trouble {
+    since: Option<Instant>,
+    errors: u64,
+}
+
+impl Trouble {
+    /// The next connection. One that was reset before it was accepted is passed over; when the system is out of
+    /// descriptors, asking again at once would only burn the processor.
+    async fn next(&mut self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        let mut pause = BACK_OFF;
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => {
+                    self.is_over();
+                    return accepted;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.goes_on(&error);
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_BACK_OFF);
+                }
             }
+        }
+    }
+
+    fn goes_on(&mut self, error: &io::Error) {
+        self.errors += 1;
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            tracing::warn!(%error, "cannot accept connections; trying on");
+        }
+    }
+
+    fn is_over(&mut self) {
+        if let Some(since) = self.since.take() {
+            let (errors, lasted) = (std::mem::take(&mut self.errors), since.elapsed());
+            tracing::info!(errors, ?lasted, "connections are accepted again");
         }
     }
 }

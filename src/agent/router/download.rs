@@ -7,8 +7,10 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
 use crate::agent::router::access::Entry;
-use crate::agent::router::head_deadline::Request;
+use crate::agent::router::activity::Request;
+use crate::agent::router::clients::Taken;
 use crate::agent::router::pool::Sender;
+use crate::agent::router::streams::Turn;
 use crate::agent::router::upstream::Lease;
 
 /// What a proxied response still has: its connection and its place in the count.
@@ -40,8 +42,22 @@ enum Source {
 pub struct Download {
     source: Source,
     entry: Entry,
-    _serving: Option<Request>,
+    serving: Serving,
 }
+
+/// What a response holds until its body is done.
+#[derive(Debug, Default)]
+struct Serving {
+    request: Option<Request>,
+    _taken: Option<Taken>,
+    /// On HTTP/2: whose turn it is.
+    turn: Option<Arc<Turn>>,
+    /// On HTTP/2: what the client is given next.
+    rest: Bytes,
+}
+
+/// On HTTP/2, how much a client is given at a time: with more, one that takes its time would look as if it took nothing.
+const PIECE: usize = 16 << 10;
 
 impl Download {
     /// The router's own words.
@@ -49,7 +65,7 @@ impl Download {
         let mut download = Self {
             source: Source::Text(Bytes::from(text)),
             entry,
-            _serving: None,
+            serving: Serving::default(),
         };
         download.finish_if_empty();
         download
@@ -61,22 +77,28 @@ impl Download {
     }
 
     /// An instance's response.
-    pub fn proxied(incoming: Incoming, exchange: Exchange, entry: Entry) -> Self {
+    pub fn proxied(incoming: Incoming, exchange: Exchange, taken: Taken, entry: Entry) -> Self {
+        let turn = Turn::of_this_stream();
+        if let Some(turn) = &turn {
+            turn.client(0);
+        }
         let mut download = Self {
             source: Source::Instance(incoming, Some(exchange)),
             entry,
-            _serving: None,
+            serving: Serving {
+                _taken: Some(taken),
+                turn,
+                ..Serving::default()
+            },
         };
         download.finish_if_empty();
         download
     }
 
     /// The client's request counts as being served until this body is done.
-    pub fn during(self, request: Request) -> Self {
-        Self {
-            _serving: Some(request),
-            ..self
-        }
+    pub fn during(mut self, request: Request) -> Self {
+        self.serving.request = Some(request);
+        self
     }
 
     fn finish_if_empty(&mut self) {
@@ -92,6 +114,21 @@ impl Download {
             exchange.finish();
         }
         self.entry.complete();
+    }
+
+    /// The next bytes of HTTP/2, as many as a client is given at a time.
+    fn piece(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(turn) = &self.serving.turn else {
+            return frame;
+        };
+        match frame.into_data() {
+            Ok(mut data) => {
+                self.serving.rest = data.split_off(data.len().min(PIECE));
+                turn.client(data.len());
+                Frame::data(data)
+            }
+            Err(frame) => frame,
+        }
     }
 
     fn poll_source(
@@ -114,7 +151,17 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = ready!(self.poll_source(context));
+        let polled = if self.serving.rest.is_empty() {
+            self.poll_source(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(
+                &mut self.serving.rest,
+            )))))
+        };
+        if let (Poll::Pending, Some(turn)) = (&polled, &self.serving.turn) {
+            turn.instance();
+        }
+        let polled = ready!(polled).map(|frame| frame.map(|frame| self.piece(frame)));
         match &polled {
             Some(Ok(frame)) => {
                 self.entry.add_bytes(frame.data_ref().map_or(0, Bytes::len));
@@ -128,16 +175,25 @@ impl Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Text(text) => text.is_empty(),
-            Source::Instance(incoming, _) => incoming.is_end_stream(),
-        }
+        self.serving.rest.is_empty()
+            && match &self.source {
+                Source::Text(text) => text.is_empty(),
+                Source::Instance(incoming, _) => incoming.is_end_stream(),
+            }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Text(text) => SizeHint::with_exact(text.len() as u64),
-            Source::Instance(incoming, _) => incoming.size_hint(),
+            Source::Instance(incoming, _) => {
+                let (hint, rest) = (incoming.size_hint(), self.serving.rest.len() as u64);
+                let mut all = SizeHint::new();
+                all.set_lower(hint.lower() + rest);
+                if let Some(upper) = hint.upper() {
+                    all.set_upper(upper + rest);
+                }
+                all
+            }
         }
     }
 }

@@ -4,11 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::HeaderValue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
-use crate::agent::router::access::{AccessLog, LogFile};
+use crate::agent::Descriptors;
+use crate::agent::log_file::LogFile;
+use crate::agent::router::access::AccessLog;
 use crate::agent::router::board::Board;
+use crate::agent::router::budget::{Budget, Side};
+use crate::agent::router::clients::Clients;
 use crate::agent::router::registry::Registry;
 use crate::agent::router::{Listener, RouteKey};
+use crate::model::TrustedProxies;
 use crate::model::route::Limits;
 
 /// What all listeners share.
@@ -18,15 +25,21 @@ pub struct Shared {
     pub registry: Registry,
     /// Where requests are logged.
     pub access: AccessLog,
+    /// What traffic may have of this process.
+    pub budget: Arc<Budget>,
+    /// Who has how much of it.
+    pub clients: Arc<Clients>,
     ids: Ids,
 }
 
 impl Shared {
     /// Nothing routed yet.
-    pub fn new(log: Option<LogFile>) -> Self {
+    pub fn new(log: Option<LogFile>, descriptors: Descriptors) -> Self {
         Self {
             registry: Registry::default(),
             access: AccessLog::new(log),
+            budget: Arc::new(Budget::new(descriptors)),
+            clients: Arc::default(),
             ids: Ids::new(),
         }
     }
@@ -69,8 +82,52 @@ pub struct Front {
     pub listener: Listener,
     /// The route's limits.
     pub limits: Limits,
+    /// The proxies whose word about a client is passed on.
+    pub trusted: TrustedProxies,
     /// The environment's table.
     pub board: Arc<Board>,
     /// What all listeners share.
     pub shared: Arc<Shared>,
+}
+
+impl Front {
+    /// The listener's part of what traffic may have.
+    pub fn side(&self) -> &Side {
+        self.shared.budget.side(self.listener)
+    }
+
+    /// How many connections a client may have.
+    pub fn most_connections(&self) -> u32 {
+        self.limits
+            .client_connections
+            .unwrap_or_else(|| self.side().part())
+    }
+
+    /// How many requests of a client may be in flight.
+    pub fn most_requests(&self) -> u32 {
+        self.limits
+            .client_requests
+            .unwrap_or_else(|| self.side().part())
+    }
+
+    /// How many connections of a client may have left HTTP.
+    pub fn most_upgrades(&self) -> u32 {
+        let half = self.most_requests().div_ceil(2);
+        self.limits.client_upgrades.unwrap_or(half)
+    }
+
+    /// How many requests an instance is given at a time.
+    pub fn most_at_instance(&self) -> usize {
+        let limit = self.limits.instance_requests;
+        limit.unwrap_or_else(|| self.side().part()) as usize
+    }
+
+    /// A place for a connection to an instance, when there is one in time. Connections that nothing is on make room.
+    pub async fn place_at_instance(&self, until: Instant) -> Option<OwnedSemaphorePermit> {
+        if let Some(place) = self.side().instance_now() {
+            return Some(place);
+        }
+        self.shared.registry.close_idle();
+        self.side().instance(until).await
+    }
 }

@@ -14,7 +14,6 @@ mod answer;
 mod board;
 mod budget;
 mod clients;
-mod closing;
 mod connect;
 mod door;
 mod download;
@@ -22,7 +21,6 @@ mod error;
 mod framing;
 mod front;
 mod gate;
-mod head_deadline;
 mod head_watch;
 mod headers;
 mod holder;
@@ -50,17 +48,19 @@ mod upgrade;
 mod upload;
 mod upstream;
 mod wait;
+mod watched;
 mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use access::LogFile;
 pub use error::{Holder, RouteError};
 pub use route_key::RouteKey;
 pub use table::{Listener, Table};
 
+use crate::agent::Descriptors;
+use crate::agent::log_file::LogFile;
 use crate::model::route::Route;
 use crate::port::engine::Scope;
 use front::Shared;
@@ -74,6 +74,8 @@ pub struct Options {
     /// Listeners that the process was started with (systemd's socket activation). A route whose address is
     /// one of theirs uses it instead of binding. They stay bound for the life of the router.
     pub inherited: Vec<TcpListener>,
+    /// How many file descriptors there are.
+    pub descriptors: Descriptors,
 }
 
 /// A handle to the router; a clone is the same router. Needs a Tokio runtime around its calls.
@@ -88,7 +90,7 @@ impl Router {
     #[must_use]
     pub fn new(options: Options) -> Self {
         Self {
-            shared: Arc::new(Shared::new(options.access_log)),
+            shared: Arc::new(Shared::new(options.access_log, options.descriptors)),
             routes: Arc::new(Routes::new(options.inherited)),
         }
     }

@@ -88,6 +88,11 @@ impl Pool {
         });
     }
 
+    /// Drops all.
+    pub fn clear(&self) {
+        self.idle().clear();
+    }
+
     /// A panic elsewhere leaves the list whole: each change to it is one call.
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)

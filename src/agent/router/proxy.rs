@@ -1,6 +1,6 @@
 //! The way of one request: checked, rewritten, sent to a ready instance, its response passed on.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
@@ -12,15 +12,16 @@ use tokio::time::Instant;
 use crate::agent::router::access::Entry;
 use crate::agent::router::answer::Refusal;
 use crate::agent::router::board::NoEndpoint;
+use crate::agent::router::clients::{Share, Taken};
 use crate::agent::router::download::{Download, Exchange};
 use crate::agent::router::front::Front;
-use crate::agent::router::headers;
 use crate::agent::router::pool::{Reuse, Sender};
 use crate::agent::router::replay::Replay;
 use crate::agent::router::serve::Peer;
-use crate::agent::router::upgrade;
+use crate::agent::router::upgrade::{self, Tunnel};
 use crate::agent::router::upload::{Client, Progress, Standing, Upload};
 use crate::agent::router::upstream::{Connection, Failure, Lease};
+use crate::agent::router::{framing, headers, hop_by_hop, host};
 
 /// How many instances are asked for a connection before the client is told that there is none.
 const MOST_TRIES: usize = 3;
@@ -28,25 +29,72 @@ const MOST_TRIES: usize = 3;
 /// Answers one request.
 pub async fn handle(
     front: Arc<Front>,
-    peer: Peer,
+    peer: Arc<Peer>,
     mut request: Request<Incoming>,
 ) -> Response<Download> {
     let id = headers::request_id(request.headers()).cloned();
     let id = id.unwrap_or_else(|| front.shared.request_id());
-    let mut entry = Entry::begin(&front, peer.client, &request, &id);
+    let address = peer.origin.client(request.headers(), &front.trusted);
+    let mut entry = Entry::begin(&front, &peer, address, &request, &id);
     let change = headers::upgrade(request.version(), request.headers())
         .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let sends = Client::of(request.headers());
     let (mut parts, body) = request.into_parts();
-    let upload = Upload::new(body, front.limits.body, sends);
-    let host = match check(&front, &peer, &parts, &upload) {
-        Ok(host) => host,
-        Err(refusal) => return refusal.response(entry),
+    let upload = Upload::new(body, &front.limits, sends);
+
+    let admitted = Admitted::by(&front, &peer, address, change.is_some());
+    let checked = admitted
+        .and_then(|admitted| check(&front, &peer, &parts, &upload).map(|host| (admitted, host)));
+    let (admitted, host) = match checked {
+        Ok(checked) => checked,
+        Err(refusal) => return refusal.response(id, entry),
     };
-    headers::towards_instance(&mut parts, host, peer.client.ip(), id);
-    match Attempt::new(&front, parts, upload).run(&mut entry).await {
-        Ok(reply) => pass_on(reply, change, &front, &peer, entry),
-        Err(refusal) => refusal.response(entry),
+
+    headers::towards_instance(&mut parts, host, &peer.origin, &front.trusted, id.clone());
+    let replied = Attempt::new(&front, parts, upload).run(&mut entry).await;
+    match replied.and_then(|reply| reply.checked(&front, change.is_some())) {
+        Ok(reply) => reply.pass_on(change, admitted, &front, &peer, entry),
+        Err(refusal) => refusal.response(id, entry),
+    }
+}
+
+/// A request's part of what its client may have.
+struct Admitted {
+    request: Taken,
+    upgrade: Option<Taken>,
+}
+
+impl Admitted {
+    /// Unless its client has too much already.
+    fn by(
+        front: &Front,
+        peer: &Peer,
+        address: IpAddr,
+        asks_for_change: bool,
+    ) -> Result<Self, Refusal> {
+        let client = if address == peer.origin.address() {
+            Arc::clone(&peer.client)
+        } else {
+            front.shared.clients.enter(address)
+        };
+        let limit = front.most_requests();
+        let request = client
+            .take(Share::Request, limit)
+            .ok_or(Refusal::TooMany(Share::Request, limit))?;
+        if !asks_for_change {
+            return Ok(Self {
+                request,
+                upgrade: None,
+            });
+        }
+        let limit = front.most_upgrades();
+        let upgrade = client
+            .take(Share::Upgrade, limit)
+            .ok_or(Refusal::TooMany(Share::Upgrade, limit))?;
+        Ok(Self {
+            request,
+            upgrade: Some(upgrade),
+        })
     }
 }
 
@@ -63,7 +111,8 @@ fn check(
     if upload.size_hint().lower() > front.limits.body.bytes() {
         return Err(Refusal::TooLarge(front.limits.body));
     }
-    Ok(headers::host(
+    framing::check(&parts.method, &parts.uri, &parts.headers)?;
+    Ok(host::host(
         parts.version,
         &parts.uri,
         &parts.headers,
@@ -77,6 +126,59 @@ struct Reply {
     exchange: Exchange,
 }
 
+impl Reply {
+    /// Refuses what cannot be passed on as it is.
+    fn checked(self, front: &Front, change_was_asked: bool) -> Result<Self, Refusal> {
+        let response = &self.response;
+        let changes = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let reason = if changes && !change_was_asked {
+            "it changed the protocol without being asked".to_owned()
+        } else if let Err(error) = framing::codings(response.headers()) {
+            error.to_string()
+        } else {
+            return Ok(self);
+        };
+        Err(Refusal::Invalid {
+            service: front.key.service.clone(),
+            reason,
+        })
+    }
+
+    fn pass_on(
+        self,
+        change: Option<(HeaderValue, OnUpgrade)>,
+        admitted: Admitted,
+        front: &Front,
+        peer: &Peer,
+        mut entry: Entry,
+    ) -> Response<Download> {
+        let Self {
+            mut response,
+            exchange,
+        } = self;
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && let (Some((protocol, client)), Some(taken)) = (change, admitted.upgrade)
+        {
+            let tunnel = Tunnel {
+                client,
+                lease: exchange.lease,
+                idle: front.limits.upgrade_idle.get(),
+                entry,
+                taken: [admitted.request, taken],
+            };
+            return upgrade::join(response, protocol, tunnel, peer);
+        }
+        entry.answered(status);
+        hop_by_hop::remove(response.headers_mut());
+        if response.body().size_hint().exact().is_none() {
+            // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see only one.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        response.map(|incoming| Download::proxied(incoming, exchange, admitted.request, entry))
+    }
+}
+
 /// One request on its way to an instance.
 struct Attempt<'a> {
     front: &'a Front,
@@ -85,6 +187,8 @@ struct Attempt<'a> {
     replay: Option<Replay>,
     reuse: Reuse,
     tried: Vec<SocketAddr>,
+    /// How long it may wait for an instance with room.
+    held_until: Instant,
     reason: Option<String>,
 }
 
@@ -113,6 +217,7 @@ impl<'a> Attempt<'a> {
             replay,
             reuse,
             tried: Vec::new(),
+            held_until: Instant::now() + front.limits.hold.get(),
             reason: None,
         }
     }
@@ -120,6 +225,12 @@ impl<'a> Attempt<'a> {
     async fn run(mut self, entry: &mut Entry) -> Result<Reply, Refusal> {
         loop {
             let lease = self.lease().await?;
+            if !lease
+                .enter(self.front.most_at_instance(), self.held_until)
+                .await
+            {
+                return Err(self.busy());
+            }
             entry.sent_to(lease.upstream().address());
             self.request.body_mut().hold(Arc::clone(&lease));
             let request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
@@ -139,7 +250,6 @@ impl<'a> Attempt<'a> {
         let Front {
             key,
             listener,
-            limits,
             board,
             ..
         } = self.front;
@@ -147,7 +257,7 @@ impl<'a> Attempt<'a> {
             return Err(Refusal::unreachable(key, self.reason.clone()));
         }
         let leased = board
-            .lease(*listener, &key.service, &self.tried, limits.hold.get())
+            .lease(*listener, &key.service, &self.tried, self.held_until)
             .await;
         leased.map_err(|error| match error {
             NoEndpoint::NoneReady => Refusal::NoneReady {
@@ -166,7 +276,10 @@ impl<'a> Attempt<'a> {
         request: Request<Upload>,
     ) -> Result<Result<(Response<Incoming>, Sender), Failure>, Refusal> {
         let limit = self.front.limits.response_timeout.get();
-        let mut sending = std::pin::pin!(lease.upstream().send(request, self.reuse));
+        let sending = lease
+            .upstream()
+            .send(request, self.reuse, self.front, self.held_until);
+        let mut sending = std::pin::pin!(sending);
         let mut deadline = Instant::now() + limit;
         loop {
             if let Ok(sent) = tokio::time::timeout_at(deadline, &mut sending).await {
@@ -204,6 +317,7 @@ impl<'a> Attempt<'a> {
                 self.reason = Some(reason);
                 Ok(())
             }
+            Failure::NoRoom => Err(self.busy()),
             Failure::Lost {
                 connection: Connection::Reused,
                 error,
@@ -217,10 +331,18 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    fn busy(&self) -> Refusal {
+        Refusal::Busy {
+            service: self.front.key.service.clone(),
+            within: self.front.limits.hold,
+        }
+    }
+
     fn lost(&self, error: &hyper::Error) -> Refusal {
         match self.progress.as_ref().map(|progress| progress.standing()) {
             Some(Standing::TooLarge) => Refusal::TooLarge(self.front.limits.body),
             Some(Standing::Broken) => Refusal::Broken,
+            Some(Standing::TooSlow) => Refusal::Slow,
             _ => Refusal::Invalid {
                 service: self.front.key.service.clone(),
                 reason: error.to_string(),
@@ -232,36 +354,4 @@ impl<'a> Attempt<'a> {
 /// Whether the connection ended, rather than that the instance said something wrong.
 fn died(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user()
-}
-
-fn pass_on(
-    reply: Reply,
-    change: Option<(HeaderValue, OnUpgrade)>,
-    front: &Front,
-    peer: &Peer,
-    mut entry: Entry,
-) -> Response<Download> {
-    let Reply {
-        mut response,
-        exchange,
-    } = reply;
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        let Some((protocol, client)) = change else {
-            let reason = "it changed the protocol without being asked".to_owned();
-            return Refusal::Invalid {
-                service: front.key.service.clone(),
-                reason,
-            }
-            .response(entry);
-        };
-        return upgrade::join(response, protocol, client, exchange.lease, peer, entry);
-    }
-    entry.answered(status);
-    headers::remove_hop_by_hop(response.headers_mut());
-    if response.body().size_hint().exact().is_none() {
-        // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see only one.
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    response.map(|incoming| Download::proxied(incoming, exchange, entry))
 }

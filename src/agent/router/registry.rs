@@ -71,6 +71,13 @@ impl Registry {
         }
     }
 
+    /// Closes all connections to instances that nothing is on: they are worth less than what waits for their place.
+    pub fn close_idle(&self) {
+        for upstream in self.inner().upstreams.values().filter_map(Weak::upgrade) {
+            upstream.close_idle();
+        }
+    }
+
     fn upstream(&self, address: SocketAddr) -> Option<Arc<Upstream>> {
         self.inner().upstreams.get(&address)?.upgrade()
     }

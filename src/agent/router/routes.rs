@@ -13,7 +13,9 @@ use crate::agent::router::door::Door;
 use crate::agent::router::front::{Front, Shared};
 use crate::agent::router::listen::listen;
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey};
+use crate::model::TrustedProxies;
 use crate::model::route::Route;
+use crate::model::trusted_proxies::Network;
 
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
 const CUT: Duration = Duration::from_secs(1);
@@ -154,7 +156,17 @@ fn front(shared: &Arc<Shared>, key: &RouteKey, listener: Listener, route: &Route
         key: key.clone(),
         listener,
         limits: route.limits.clone(),
+        trusted: trusted(route, listener),
         board: shared.registry.board(&key.scope),
         shared: Arc::clone(shared),
+    }
+}
+
+/// The proxy in front of the slots' own listeners is on this machine, and they are reached from nowhere else.
+fn trusted(route: &Route, listener: Listener) -> TrustedProxies {
+    let own = route.trusted_proxies.iter().copied();
+    match (listener, &route.proxy) {
+        (Listener::Slot(_), Some(_)) => own.chain(Network::this_machine()).collect(),
+        _ => own.collect(),
     }
 }

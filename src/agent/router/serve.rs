@@ -2,73 +2,170 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::Watcher;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::agent::router::access::refused;
+use crate::agent::router::activity::Activity;
+use crate::agent::router::budget::Place;
+use crate::agent::router::clients::Client;
 use crate::agent::router::front::Front;
-use crate::agent::router::head_deadline::{Activity, HeadDeadline};
+use crate::agent::router::identity::Origin;
+use crate::agent::router::pace::Pace;
+use crate::agent::router::streams::Streams;
+use crate::agent::router::wire::Wire;
 use crate::agent::router::{proxy, socket};
 
-/// How long an HTTP/1 client may keep its connection without a request: longer than the minute of the usual load
-/// balancers, which must be the ones to close.
+/// How long a client may keep its connection without a request: longer than the minute of the usual load balancers,
+/// which must be the ones to close.
 const LONGEST_IDLE: Duration = Duration::from_secs(75);
 /// The longest request head, in bytes.
 const LONGEST_HEAD: u32 = 64 << 10;
 /// The most header lines in a request.
 const MOST_HEADERS: usize = 128;
 /// The most requests at a time on one HTTP/2 connection.
-const MOST_STREAMS: u32 = 256;
+const MOST_STREAMS: u32 = 100;
 /// How often an HTTP/2 client is asked whether it is there, and how long it has to answer.
 const PING: Duration = Duration::from_secs(20);
 
 /// A client, and what its connection belongs to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Peer {
     /// Its address.
-    pub client: SocketAddr,
+    pub address: SocketAddr,
+    /// The same, as services are told it.
+    pub origin: Origin,
     /// The address that it connected to.
     pub local: SocketAddr,
+    /// What it has of the router.
+    pub client: Arc<Client>,
     /// Its requests.
     pub activity: Arc<Activity>,
-    /// Cuts its connection.
+    /// What its listener does with it.
+    pub door: Orders,
+}
+
+/// What a listener does with the connections that it has accepted.
+#[derive(Debug, Clone, Default)]
+pub struct Orders {
+    /// Asks them to end after their requests.
+    pub finish: CancellationToken,
+    /// Cuts them.
     pub cut: CancellationToken,
-    /// What its listener waits for when it closes.
+    /// What it waits for when it closes.
     pub tasks: TaskTracker,
 }
 
 /// Serves the connection until it ends or is cut.
-pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, watcher: Watcher) {
+pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, place: Place) {
     socket::tune(&stream);
-    let cut = peer.cut.clone();
-    let head = front.load().limits.header_timeout.get();
-    let io = TokioIo::new(HeadDeadline::new(stream, head, Arc::clone(&peer.activity)));
-    let service = service_fn(move |request| {
-        let serving = peer.activity.begin();
-        let handled = proxy::handle(front.load_full(), peer.clone(), request);
-        async move { Ok::<_, Infallible>(handled.await.map(|body| body.during(serving))) }
+    let peer = Arc::new(peer);
+    let (wire, builder) = {
+        let limits = &front.load().limits;
+        (
+            Wire::new(stream, limits, Arc::clone(&peer.activity)),
+            builder(
+                limits.header_timeout.get().max(LONGEST_IDLE),
+                Streams::new(Pace::taking(limits)),
+            ),
+        )
+    };
+    let service = service_fn({
+        let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
+        move |request| {
+            let serving = peer.activity.begin();
+            let handled = proxy::handle(front.load_full(), Arc::clone(&peer), request);
+            async move { Ok::<_, Infallible>(handled.await.map(|body| body.during(serving))) }
+        }
     });
-    let builder = builder(head.max(LONGEST_IDLE));
+
     let connection = builder
-        .serve_connection_with_upgrades(io, service)
+        .serve_connection_with_upgrades(TokioIo::new(wire), service)
         .into_owned();
-    // A connection that ends with an error concerns its client alone, and the client knows.
-    let _ = cut.run_until_cancelled(watcher.watch(connection)).await;
+    let ended = run(connection, &peer).await;
+    drop(place);
+    // What else a connection ends with concerns its client alone, and the client knows.
+    if let Err(error) = ended {
+        refused::note(&front.load_full(), peer.address, &*error);
+    }
 }
 
-fn builder(idle: Duration) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// What a connection is told from outside.
+enum Told {
+    /// To end after its requests.
+    Finish,
+    /// To end.
+    End,
+}
+
+/// Runs a connection, and does what it is told. It listens in a task of its own, so to speak: as long as nobody tells it
+/// anything, that costs a request nothing.
+async fn run<C: GracefulConnection>(connection: C, peer: &Peer) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    let mut telling: FuturesUnordered<_> = [listen(peer, Told::Finish), listen(peer, Told::End)]
+        .into_iter()
+        .collect();
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            told = telling.next() => match told {
+                Some(Told::Finish) => connection.as_mut().graceful_shutdown(),
+                Some(Told::End) | None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// Waits for one of the two.
+async fn listen(peer: &Peer, told: Told) -> Told {
+    match told {
+        Told::Finish => tokio::select! {
+            () = peer.door.finish.cancelled() => {}
+            () = idle(&peer.activity) => {}
+        },
+        Told::End => tokio::select! {
+            () = peer.door.cut.cancelled() => {}
+            () = peer.activity.retired() => {}
+        },
+    }
+    told
+}
+
+/// Waits until there was no request for so long that a client has no right to its place any more. hyper does this for
+/// HTTP/1; an HTTP/2 client could answer pings for ever.
+async fn idle(activity: &Activity) {
+    let mut begun = activity.begun();
+    let mut was_idle = activity.is_idle();
+    loop {
+        tokio::time::sleep(LONGEST_IDLE).await;
+        let is_idle = activity.is_idle();
+        if was_idle && is_idle && begun == activity.begun() {
+            return;
+        }
+        (begun, was_idle) = (activity.begun(), is_idle);
+    }
+}
+
+fn builder(idle: Duration, streams: Streams) -> Builder<Streams> {
+    let mut builder = Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
+        // A client may finish sending and wait for its answer; the wire sees whether it has gone.
+        .half_close(true)
         .header_read_timeout(idle)
         .max_buf_size(LONGEST_HEAD as usize)
         .max_headers(MOST_HEADERS);

@@ -9,62 +9,84 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
-use tokio::sync::Notify;
 
 use crate::agent::router::access::Entry;
-use crate::agent::router::closing::Closing;
+use crate::agent::router::clients::Taken;
 use crate::agent::router::download::Download;
-use crate::agent::router::headers;
 use crate::agent::router::serve::Peer;
 use crate::agent::router::upstream::Lease;
+use crate::agent::router::watched::{Side, Watched};
+use crate::agent::router::{headers, hop_by_hop};
 
 /// How long a client may go on after the instance has ended the connection. Nobody answers it any more, and a
 /// client that keeps its side open would count as in flight for as long as it likes. The other way round there
 /// is no limit: a client may end its input and wait for the result.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What is joined, and what it holds until it ends.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The client's side.
+    pub client: OnUpgrade,
+    /// The instance.
+    pub lease: Arc<Lease>,
+    /// How long nothing may come either way.
+    pub idle: Duration,
+    /// Its line in the access log.
+    pub entry: Entry,
+    /// Its part of what its client may have.
+    pub taken: [Taken; 2],
+}
+
 /// Joins client and instance after the instance's 101, and gives that 101 to the client. The connection is in
 /// flight until it ends; it ends with either side, or when its listener's time to drain is over.
 pub fn join(
     mut response: Response<Incoming>,
     protocol: HeaderValue,
-    client: OnUpgrade,
-    lease: Arc<Lease>,
+    tunnel: Tunnel,
     peer: &Peer,
-    mut entry: Entry,
 ) -> Response<Download> {
     let instance = hyper::upgrade::on(&mut response);
-    let cut = peer.cut.clone();
+    let cut = peer.door.cut.clone();
     peer.activity.leave_http();
+    let Tunnel {
+        client,
+        lease,
+        idle,
+        mut entry,
+        taken,
+    } = tunnel;
     entry.answered(StatusCode::SWITCHING_PROTOCOLS);
     let (mut parts, _) = response.into_parts();
     let answer = entry.silent();
-    peer.tasks.spawn(async move {
-        let joined = cut.run_until_cancelled_owned(copy(client, instance)).await;
-        if let Some(Ok(bytes)) = joined {
+
+    peer.door.tasks.spawn(async move {
+        let copied = copy(client, instance, idle);
+        if let Some(Ok(bytes)) = cut.run_until_cancelled_owned(copied).await {
             entry.add_bytes(bytes);
             entry.complete();
         }
-        drop(lease);
+        drop((lease, taken));
     });
+
     let protocol = parts
         .headers
         .get(header::UPGRADE)
         .cloned()
         .unwrap_or(protocol);
-    headers::remove_hop_by_hop(&mut parts.headers);
+    hop_by_hop::remove(&mut parts.headers);
     headers::set_upgrade(&mut parts.headers, protocol);
     Response::from_parts(parts, Download::empty(answer))
 }
 
 /// How many bytes went to the client.
-async fn copy(client: OnUpgrade, instance: OnUpgrade) -> std::io::Result<usize> {
+async fn copy(client: OnUpgrade, instance: OnUpgrade, idle: Duration) -> std::io::Result<usize> {
     let (client, instance) = tokio::try_join!(client, instance).map_err(std::io::Error::other)?;
-    let ended = Notify::new();
-    let mut client = TokioIo::new(client);
-    let mut instance = Closing::new(TokioIo::new(instance), &ended);
+    let watch = Watch::default();
+    let mut client = Watched::new(TokioIo::new(client), &watch.client);
+    let mut instance = Watched::new(TokioIo::new(instance), &watch.instance);
     let overdue = async {
-        ended.notified().await;
+        watch.instance.ended.notified().await;
         tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
@@ -72,5 +94,26 @@ async fn copy(client: OnUpgrade, instance: OnUpgrade) -> std::io::Result<usize> 
             copied.map(|(_, down)| usize::try_from(down).unwrap_or(usize::MAX))
         }
         () = overdue => Err(std::io::ErrorKind::TimedOut.into()),
+        () = silence(&watch, idle) => Err(std::io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Both sides.
+#[derive(Debug, Default)]
+struct Watch {
+    client: Side,
+    instance: Side,
+}
+
+/// Waits until nothing has come from either side for so long.
+async fn silence(watch: &Watch, idle: Duration) {
+    let came = || watch.client.came() + watch.instance.came();
+    let mut before = came();
+    loop {
+        tokio::time::sleep(idle).await;
+        if came() == before {
+            return;
+        }
+        before = came();
     }
 }

@@ -11,8 +11,10 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
+use crate::agent::router::pace::{Pace, Verdict};
 use crate::agent::router::upstream::Lease;
-use crate::model::ByteSize;
+use crate::agent::router::wait::Wait;
+use crate::model::route::Limits;
 
 /// How much of a refused body is still read, so that the client comes to read the answer.
 const LINGER_BYTES: u64 = 8 << 20;
@@ -25,6 +27,9 @@ pub enum UploadError {
     /// It is larger than the route allows.
     #[error("the request's body is larger than the route allows")]
     TooLarge,
+    /// It came too slowly, or took too long.
+    #[error("the request's body came slower than the route allows")]
+    TooSlow,
     /// The client went away, or sent what is not HTTP.
     #[error("the client did not finish its request")]
     Client(#[from] hyper::Error),
@@ -42,6 +47,8 @@ pub enum Standing {
     Broken,
     /// It was larger than allowed.
     TooLarge,
+    /// It was slower than allowed.
+    TooSlow,
 }
 
 /// An upload's progress, shared with whoever waits for the response.
@@ -69,10 +76,15 @@ impl Progress {
     /// Where it stands.
     pub fn standing(&self) -> Standing {
         let standing = self.standing.load(Ordering::Acquire);
-        [Standing::Client, Standing::Broken, Standing::TooLarge]
-            .into_iter()
-            .find(|known| *known as u8 == standing)
-            .unwrap_or(Standing::Instance)
+        [
+            Standing::Client,
+            Standing::Broken,
+            Standing::TooLarge,
+            Standing::TooSlow,
+        ]
+        .into_iter()
+        .find(|known| *known as u8 == standing)
+        .unwrap_or(Standing::Instance)
     }
 
     fn advance(&self) {
@@ -93,6 +105,7 @@ pub struct Upload {
     progress: Option<Arc<Progress>>,
     lease: Option<Arc<Lease>>,
     client: Client,
+    wait: Option<Wait>,
 }
 
 /// What the client does with the body now.
@@ -116,18 +129,19 @@ impl Client {
 }
 
 impl Upload {
-    /// The client's body, up to this size.
-    pub fn new(incoming: Incoming, limit: ByteSize, client: Client) -> Self {
+    /// The client's body, as large and as slow as it may be.
+    pub fn new(incoming: Incoming, limits: &Limits, client: Client) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        let progress = Some(Arc::new(Progress::new()));
+        let until = Instant::now() + limits.body_timeout.get();
         Self {
             incoming: Some(incoming),
-            left: limit.bytes(),
-            progress,
+            left: limits.body.bytes(),
+            progress: Some(Arc::new(Progress::new())),
             lease: None,
             client,
+            wait: Some(Wait::new(Pace::sending(limits), Some(until))),
         }
     }
 
@@ -139,6 +153,7 @@ impl Upload {
             progress: None,
             lease: None,
             client: Client::Sends,
+            wait: None,
         }
     }
 
@@ -175,17 +190,27 @@ impl Upload {
     }
 
     fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadError> {
-        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
         if let Some(progress) = &self.progress {
             progress.advance();
         }
-        let Some(left) = self.left.checked_sub(length) else {
+        let Some(left) = self.left.checked_sub(bytes as u64) else {
             self.stand(Standing::TooLarge);
             self.end().into_iter().for_each(linger);
             return Err(UploadError::TooLarge);
         };
         self.left = left;
+        let waited = self.wait.as_mut().map(|wait| wait.moved(bytes));
+        if waited == Some(Verdict::TooSlow) {
+            return Err(self.too_slow());
+        }
         Ok(frame)
+    }
+
+    fn too_slow(&mut self) -> UploadError {
+        self.stand(Standing::TooSlow);
+        self.end().into_iter().for_each(linger);
+        UploadError::TooSlow
     }
 }
 
@@ -207,6 +232,13 @@ impl Body for Upload {
         } else {
             Standing::Instance
         });
+        if polled.is_pending() {
+            let Some(wait) = &mut self.wait else {
+                return Poll::Pending;
+            };
+            ready!(wait.poll_too_slow(context));
+            return Poll::Ready(Some(Err(self.too_slow())));
+        }
         Poll::Ready(match ready!(polled) {
             Some(Ok(frame)) => Some(self.count(frame)),
             Some(Err(error)) => {

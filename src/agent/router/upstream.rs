@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::agent::router::connect;
+use crate::agent::router::front::Front;
+use crate::agent::router::gate::Gate;
 use crate::agent::router::pool::{Pool, Reuse, Sender};
 use crate::agent::router::upload::Upload;
 
@@ -26,6 +29,8 @@ pub enum Failure {
         /// Why, in one line.
         reason: String,
     },
+    /// Not a byte of it was sent: this process may open no further connection.
+    NoRoom,
     /// It may have been received, and there is no response.
     Lost {
         /// Whether the connection had served a request before.
@@ -50,6 +55,7 @@ pub struct Upstream {
     address: SocketAddr,
     in_flight: AtomicUsize,
     idle: Notify,
+    gate: Gate,
     pool: Pool,
 }
 
@@ -60,6 +66,7 @@ impl Upstream {
             address,
             in_flight: AtomicUsize::new(0),
             idle: Notify::new(),
+            gate: Gate::default(),
             pool: Pool::default(),
         }
     }
@@ -80,6 +87,7 @@ impl Upstream {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         Arc::new(Lease {
             upstream: Arc::clone(self),
+            is_inside: AtomicBool::new(false),
         })
     }
 
@@ -96,11 +104,13 @@ impl Upstream {
     }
 
     /// Sends a request on a pooled connection or a new one. A request that a dead pooled connection gives
-    /// back unsent goes to the next connection.
+    /// back unsent goes to the next connection. A new one has to have a place until then.
     pub async fn send(
         &self,
         mut request: Request<Upload>,
         reuse: Reuse,
+        front: &Front,
+        until: Instant,
     ) -> Result<(Response<Incoming>, Sender), Failure> {
         while let Some(sender) = self.pool.take(reuse) {
             match exchange(sender, request, Connection::Reused).await {
@@ -110,13 +120,21 @@ impl Upstream {
                 settled => return settled,
             }
         }
-        match connect::connect(self.address).await {
+        let Some(place) = front.place_at_instance(until).await else {
+            return Err(Failure::NoRoom);
+        };
+        match connect::connect(self.address, place).await {
             Ok(sender) => exchange(sender, request, Connection::Fresh).await,
             Err(error) => Err(Failure::Unsent {
                 request: Box::new(request),
                 reason: error.to_string(),
             }),
         }
+    }
+
+    /// Closes the connections that nothing is on.
+    pub fn close_idle(&self) {
+        self.pool.clear();
     }
 
     /// Takes a connection back after its response was read. One that is still busy with its request is
@@ -161,6 +179,7 @@ async fn exchange(
 #[derive(Debug)]
 pub struct Lease {
     upstream: Arc<Upstream>,
+    is_inside: AtomicBool,
 }
 
 impl Lease {
@@ -168,10 +187,20 @@ impl Lease {
     pub const fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
+
+    /// Waits until the instance has room for the request. False when it had none in time.
+    pub async fn enter(&self, limit: usize, until: Instant) -> bool {
+        let is_inside = self.upstream.gate.enter(limit, until).await;
+        self.is_inside.store(is_inside, Ordering::Relaxed);
+        is_inside
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if *self.is_inside.get_mut() {
+            self.upstream.gate.leave();
+        }
         if self.upstream.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.upstream.idle.notify_waiters();
         }

@@ -1,6 +1,6 @@
 //! What is noted of one request while it is on its way.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::agent::router::Listener;
 use crate::agent::router::front::Front;
+use crate::agent::router::serve::Peer;
 
 /// What is logged for a client that went away before it had an answer; nginx's number for it.
 const CLIENT_WENT_AWAY: u16 = 499;
@@ -20,7 +21,11 @@ const LONGEST_PATH: usize = 1024;
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Line {
     time: Timestamp,
+    /// Who connected. Without a method and a path it sent no request.
     client: SocketAddr,
+    /// The client behind a trusted proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarded_for: Option<IpAddr>,
     method: String,
     path: String,
     status: u16,
@@ -36,6 +41,40 @@ pub struct Line {
     request_id: String,
     /// Whether the response came to its end.
     complete: bool,
+    /// Why the router answered itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Line {
+    /// Of what never became a request.
+    pub fn refused(front: &Front, client: SocketAddr, status: StatusCode, error: String) -> Self {
+        let key = &front.key;
+        Self {
+            time: Timestamp::now(),
+            client,
+            forwarded_for: None,
+            method: String::new(),
+            path: String::new(),
+            status: status.as_u16(),
+            bytes: 0,
+            micros: 0,
+            project: key.scope.project.to_string(),
+            environment: key.scope.environment.to_string(),
+            service: key.service.to_string(),
+            listener: front.listener,
+            upstream: None,
+            request_id: String::new(),
+            complete: true,
+            error: Some(error),
+        }
+    }
+
+    /// Whom the line is about: the client, whoever passed its request on.
+    pub fn about(&self) -> IpAddr {
+        let address = self.forwarded_for.unwrap_or_else(|| self.client.ip());
+        address.to_canonical()
+    }
 }
 
 /// A request's line in the making. It is written when this is dropped, so also for a client that went away.
@@ -50,6 +89,7 @@ struct Inner {
     began: Instant,
     time: Timestamp,
     client: SocketAddr,
+    forwarded_for: Option<IpAddr>,
     method: Method,
     path: String,
     id: HeaderValue,
@@ -57,13 +97,15 @@ struct Inner {
     bytes: u64,
     upstream: Option<SocketAddr>,
     complete: bool,
+    error: Option<String>,
 }
 
 impl Entry {
     /// Begins a line, if there is a log.
     pub fn begin<B>(
         front: &Arc<Front>,
-        client: SocketAddr,
+        peer: &Peer,
+        client: IpAddr,
         request: &Request<B>,
         id: &HeaderValue,
     ) -> Self {
@@ -75,7 +117,8 @@ impl Entry {
                 front: Arc::clone(front),
                 began: Instant::now(),
                 time: Timestamp::now(),
-                client,
+                client: peer.address,
+                forwarded_for: (client != peer.origin.address()).then_some(client),
                 method: request.method().clone(),
                 path: shortened(request.uri().path()).to_owned(),
                 id: id.clone(),
@@ -83,6 +126,7 @@ impl Entry {
                 bytes: 0,
                 upstream: None,
                 complete: false,
+                error: None,
             })),
         }
     }
@@ -101,6 +145,11 @@ impl Entry {
     /// The status that the client gets.
     pub fn answered(&mut self, status: StatusCode) {
         self.update(|inner| inner.status = status.as_u16());
+    }
+
+    /// Why the router answers itself.
+    pub fn failed(&mut self, reason: &impl ToString) {
+        self.update(|inner| inner.error = Some(reason.to_string()));
     }
 
     /// Bytes that went to the client.
@@ -135,6 +184,7 @@ impl Inner {
         Line {
             time: self.time,
             client: self.client,
+            forwarded_for: self.forwarded_for,
             method: self.method.to_string(),
             path: self.path,
             status: self.status,
@@ -147,6 +197,7 @@ impl Inner {
             upstream: self.upstream,
             request_id: self.id.to_str().unwrap_or_default().to_owned(),
             complete: self.complete,
+            error: self.error,
         }
     }
 }

@@ -4,17 +4,21 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::agent::router::access::file::Rotating;
-use crate::agent::router::access::{Line, LogFile};
+use crate::agent::log_file::{LogFile, Quota, Rotating};
+use crate::agent::router::access::Line;
+use crate::agent::router::clients::network;
 
 /// How many lines wait at most.
 const QUEUE: usize = 8192;
 /// How long the last lines have to reach the file when the router shuts down.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// How often the log says at the most that lines are missing from it.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// What goes through the queue.
 #[derive(Debug)]
@@ -75,10 +79,13 @@ impl AccessLog {
 
 fn start(file: LogFile, dropped: Arc<AtomicU64>) -> Option<SyncSender<Message>> {
     let (sender, receiver) = sync_channel(QUEUE);
+    let now = Instant::now();
     let writer = Writer {
+        quota: Quota::of(&file, now),
         file: Rotating::new(file),
         dropped,
         reported: 0,
+        report_at: now,
     };
     let thread = std::thread::Builder::new().name("access-log".to_owned());
     match thread.spawn(move || writer.run(&receiver)) {
@@ -93,13 +100,16 @@ fn start(file: LogFile, dropped: Arc<AtomicU64>) -> Option<SyncSender<Message>> 
 /// Says in the log that lines are missing from it.
 #[derive(serde::Serialize)]
 struct Dropped {
+    time: jiff::Timestamp,
     dropped: u64,
 }
 
 struct Writer {
     file: Rotating,
+    quota: Quota,
     dropped: Arc<AtomicU64>,
     reported: u64,
+    report_at: Instant,
 }
 
 impl Writer {
@@ -109,6 +119,7 @@ impl Writer {
             match message {
                 Message::Line(line) => self.line(&line),
                 Message::Flush(done) => {
+                    self.report();
                     let flushed = self.file.flush();
                     self.note(flushed);
                     let _ = done.send(());
@@ -130,25 +141,36 @@ impl Writer {
     }
 
     fn line(&mut self, line: &Line) {
-        let dropped = self.dropped.load(Ordering::Relaxed);
-        if dropped > self.reported {
-            let report = Dropped {
-                dropped: dropped - self.reported,
-            };
-            self.reported = dropped;
-            self.json(&report);
+        let now = Instant::now();
+        if now >= self.report_at {
+            self.report();
+            self.report_at = now + REPORT;
         }
-        self.json(line);
+        let Some(json) = json(line) else { return };
+        if self
+            .quota
+            .allows_about(now, network(line.about()), json.len() as u64)
+        {
+            let written = self.file.write(&json);
+            self.note(written);
+        } else {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    fn json(&mut self, value: &impl serde::Serialize) {
-        let written = serde_json::to_vec(value)
-            .map_err(io::Error::other)
-            .and_then(|mut json| {
-                json.push(b'\n');
-                self.file.write(&json)
-            });
-        self.note(written);
+    fn report(&mut self) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped == self.reported {
+            return;
+        }
+        let report = Dropped {
+            time: jiff::Timestamp::now(),
+            dropped: dropped - self.reported,
+        };
+        // One that cannot be written is written with the next ones.
+        if json(&report).is_some_and(|json| self.file.write(&json).is_ok()) {
+            self.reported = dropped;
+        }
     }
 
     /// A line that cannot be written is a dropped one.
@@ -159,4 +181,11 @@ impl Writer {
             tracing::warn!(%error, "the access log cannot be written");
         }
     }
+}
+
+/// One line of JSON.
+fn json(value: &impl serde::Serialize) -> Option<Vec<u8>> {
+    let mut json = serde_json::to_vec(value).ok()?;
+    json.push(b'\n');
+    Some(json)
 }

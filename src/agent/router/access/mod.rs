@@ -3,11 +3,10 @@
 //! Traffic never waits for the disk: a full queue drops lines, counts them, and says so in the log.
 
 mod entry;
-mod file;
 mod log;
+pub mod refused;
 
 pub use entry::Entry;
-pub use file::LogFile;
 pub use log::AccessLog;
 
 use entry::Line;

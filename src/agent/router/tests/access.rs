@@ -6,14 +6,15 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::support::{Client, Instance, World, request, short_hold, text};
-use crate::agent::router::{LogFile, Options};
+use crate::agent::log_file::LogFile;
+use crate::agent::router::Options;
 
 #[tokio::test]
 async fn each_request_is_one_line_without_its_query() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let options = Options {
-        access_log: Some(LogFile::at(path.clone())),
+        access_log: Some(LogFile::access(path.clone())),
         ..Options::default()
     };
     let world = World::start(short_hold(), options).await;
@@ -70,7 +71,7 @@ async fn a_log_that_cannot_be_written_costs_lines_and_no_requests() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/access.log");
     let options = Options {
-        access_log: Some(LogFile::at(path)),
+        access_log: Some(LogFile::access(path)),
         ..Options::default()
     };
     let world = World::start(short_hold(), options).await;
@@ -79,4 +80,30 @@ async fn a_log_that_cannot_be_written_costs_lines_and_no_requests() {
     assert_eq!(world.get("/").await.text, "hello");
     world.router.shutdown(Duration::from_secs(20)).await;
     assert_eq!(world.router.dropped_log_lines(), 1);
+}
+
+#[tokio::test]
+async fn the_routers_own_answer_tells_nothing_of_inside_and_the_log_tells_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let options = Options {
+        access_log: Some(LogFile::access(path.clone())),
+        ..Options::default()
+    };
+    let world = World::start(short_hold(), options).await;
+    let refused = world.get("/").await;
+    let id = refused.headers["x-request-id"].to_str().unwrap();
+    assert_eq!(
+        refused.text,
+        format!("503 Service Unavailable\nrequest {id}\n")
+    );
+    world.router.shutdown(Duration::from_secs(20)).await;
+
+    let log = std::fs::read_to_string(&path).unwrap();
+    let line: Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(line["request_id"], id);
+    assert_eq!(
+        line["error"],
+        "no instance behind the live listener of web is ready"
+    );
 }

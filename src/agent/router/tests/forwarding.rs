@@ -1,9 +1,11 @@
 //! What an instance sees of a request, and a client of a response.
 
-use hyper::Response;
 use hyper::header::HeaderValue;
+use hyper::{Response, StatusCode};
+use tokio::io::AsyncWriteExt;
 
-use super::support::{Instance, World, raw, text};
+use super::support::{Instance, RawInstance, World, key, raw, read_head, text};
+use crate::model::TrustedProxies;
 
 #[tokio::test]
 async fn an_instance_sees_the_client_and_not_its_connection() {
@@ -14,7 +16,8 @@ async fn an_instance_sees_the_client_and_not_its_connection() {
     let seen = raw(world.route.live, get).await;
     let has = |line: &str| seen.lines().any(|seen| seen == line);
     assert!(has("GET /a?b") && has("host: shop.test"), "{seen}");
-    assert!(has("x-forwarded-for: 9.9.9.9, 127.0.0.1"), "{seen}");
+    assert!(has("x-forwarded-for: 127.0.0.1"), "{seen}");
+    assert!(has("x-real-ip: 127.0.0.1"), "{seen}");
     assert!(
         has("x-forwarded-proto: http") && has("x-forwarded-host: shop.test"),
         "{seen}"
@@ -29,6 +32,48 @@ async fn an_instance_sees_the_client_and_not_its_connection() {
     ] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
+}
+
+#[tokio::test]
+async fn a_trusted_proxys_word_reaches_the_instance_and_a_changed_route_takes_it_back() {
+    let (mut world, instance) = (World::new().await, Instance::mirror().await);
+    world.live(&[instance.address]);
+    let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+               x-forwarded-for: 9.9.9.9\r\nx-forwarded-proto: https\r\ntrue-client-ip: 9.9.9.9\r\n\r\n";
+    let claims = [
+        "9.9.9.9, 127.0.0.1",
+        "x-forwarded-proto: https",
+        "true-client-ip",
+    ];
+
+    world.route.trusted_proxies = ["127.0.0.0/8".parse().unwrap()].into_iter().collect();
+    world.router.open(key("web"), &world.route).await.unwrap();
+    let seen = raw(world.route.live, get).await;
+    for claim in claims {
+        assert!(seen.contains(claim), "{claim} in {seen}");
+    }
+
+    world.route.trusted_proxies = TrustedProxies::nobody();
+    world.router.open(key("web"), &world.route).await.unwrap();
+    let seen = raw(world.route.live, get).await;
+    for claim in claims {
+        assert!(!seen.contains(claim), "{claim} in {seen}");
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_is_not_taken_off_is_not_passed_on_either_way() {
+    let world = World::new().await;
+    let instance = RawInstance::serving(|_, mut stream| async move {
+        read_head(&mut stream).await;
+        let coded =
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        stream.write_all(coded).await.unwrap();
+    })
+    .await;
+    world.live(&[instance.address]);
+    let answer = world.get("/").await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
 }
 
 #[tokio::test]

@@ -35,10 +35,6 @@ async fn a_body_that_says_it_is_too_large_is_refused_at_once() {
         .send(request(Method::POST, "/", text("0123456789a")))
         .await;
     assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(
-        refused.text,
-        "shipit router: the request's body is larger than 10B\n"
-    );
     assert_eq!(instance.requests(), 1);
 }
 
@@ -77,10 +73,6 @@ async fn without_an_instance_a_request_is_held_and_then_refused() {
         (refused.status, &refused.headers["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
     );
-    assert_eq!(
-        refused.text,
-        "shipit router: no instance behind the live listener of web is ready\n"
-    );
 }
 
 #[tokio::test]
@@ -96,19 +88,12 @@ async fn a_refused_upload_still_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn an_instance_that_takes_no_connection_is_said_to() {
+async fn an_instance_that_takes_no_connection_is_a_bad_gateway() {
     let world = World::new().await;
     let gone = free_port().1;
     world.live(&[gone]);
     let refused = world.get("/").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
-    assert!(
-        refused
-            .text
-            .starts_with("shipit router: no instance of web takes a connection: "),
-        "{}",
-        refused.text
-    );
 }
 
 #[tokio::test]
@@ -122,11 +107,6 @@ async fn what_an_instance_says_wrong_is_a_bad_gateway() {
     world.live(&[instance.address]);
     let refused = world.get("/").await;
     assert_eq!(refused.status, StatusCode::BAD_GATEWAY);
-    assert!(
-        refused.text.contains("gave no valid response"),
-        "{}",
-        refused.text
-    );
 }
 
 #[tokio::test]
@@ -136,10 +116,6 @@ async fn an_instance_that_does_not_answer_is_given_up() {
     world.live(&[instance.address]);
     let refused = world.get("/").await;
     assert_eq!(refused.status, StatusCode::GATEWAY_TIMEOUT);
-    assert_eq!(
-        refused.text,
-        "shipit router: the instance of web gave no response within 50ms\n"
-    );
     assert_eq!(world.router.in_flight(instance.address), 0);
 }
 

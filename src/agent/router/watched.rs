@@ -1,26 +1,42 @@
-//! A stream that says when its other end has finished sending.
+//! One side of a tunnel: whether it has sent anything, and whether it has finished sending.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-/// The stream.
-pub struct Closing<'a, S> {
-    stream: S,
-    ended: &'a Notify,
+/// What is seen of a side.
+#[derive(Debug, Default)]
+pub struct Side {
+    reads: AtomicU64,
+    /// Told when it has been read to its end.
+    pub ended: Notify,
 }
 
-impl<'a, S> Closing<'a, S> {
-    /// Tells `ended` when the stream has been read to its end.
-    pub const fn new(stream: S, ended: &'a Notify) -> Self {
-        Self { stream, ended }
+impl Side {
+    /// How often something has come from it.
+    pub fn came(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Closing<'_, S> {
+/// The side's stream.
+pub struct Watched<'a, S> {
+    stream: S,
+    side: &'a Side,
+}
+
+impl<'a, S> Watched<'a, S> {
+    /// Watched here.
+    pub const fn new(stream: S, side: &'a Side) -> Self {
+        Self { stream, side }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -29,13 +45,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Closing<'_, S> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         if buffer.filled().len() == before && buffer.remaining() > 0 {
-            self.ended.notify_one();
+            self.side.ended.notify_one();
+        } else {
+            self.side.reads.fetch_add(1, Ordering::Relaxed);
         }
         Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Closing<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,0 +1,42 @@
+//! What never became a request: a head that hyper refused, a connection that got no place.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::agent::router::access::entry::Line;
+use crate::agent::router::budget::Full;
+use crate::agent::router::front::Front;
+
+/// Notes a connection that ended because of what its client sent, if it did.
+pub fn note(front: &Arc<Front>, client: SocketAddr, error: &(dyn Error + 'static)) {
+    let Some(error) = error.downcast_ref::<hyper::Error>() else {
+        return;
+    };
+    if error.is_parse() {
+        let status = if error.is_parse_too_large() {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        write(front, client, status, error.to_string());
+    }
+}
+
+/// Notes a connection that was turned away.
+pub fn note_full(front: &Arc<Front>, client: SocketAddr, full: Full) {
+    let status = match full {
+        Full::Client(_) => StatusCode::TOO_MANY_REQUESTS,
+        Full::Router => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    write(front, client, status, full.to_string());
+}
+
+fn write(front: &Arc<Front>, client: SocketAddr, status: StatusCode, error: String) {
+    let access = &front.shared.access;
+    if access.is_on() {
+        access.write(Line::refused(front, client, status, error));
+    }
+}
