@@ -2,10 +2,14 @@
 
 mod access;
 mod forwarding;
+mod heads;
 mod http;
 mod limits;
+mod pace;
+mod recorder;
 mod reuse;
 mod routes;
+mod shares;
 mod support;
 mod switch;
 mod websocket;
