@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::http::Load;
+use crate::support::http::{self, Load};
 use crate::support::{World, free_port, has, tls, until};
 
 /// A world whose live traffic nginx takes; none without nginx.
@@ -161,6 +161,57 @@ fn what_a_killed_agent_left_half_done_is_put_right_by_the_next() {
         right
     );
     until("nginx leads where the record says", || world.get() == "v1");
+}
+
+#[test]
+fn nginx_tells_a_service_what_the_embedded_router_would() {
+    let Some(mut front) = Front::new() else {
+        return;
+    };
+    front.world.apply().code(0);
+    let live = front.world.live_address();
+    let claims = "host: shop.test\r\nx-forwarded-for: 9.9.9.9\r\nx-forwarded-proto: https\r\nx-real-ip: 9.9.9.9\r\n\
+                  forwarded: for=9.9.9.9\r\ntrue-client-ip: 9.9.9.9\r\nx_forwarded_for: 9.9.9.9\r\n\
+                  x-original-url: /9.9.9.9\r\nssl-client-verify: 9.9.9.9\r\nupgrade: h2c\r\n";
+    let told = http::get_with(&live, "/headers", claims).expect("an answer");
+    assert_eq!(told.status, 200, "{}", told.body);
+    assert!(!told.body.contains("9.9.9.9"), "{}", told.body);
+    assert!(!told.body.contains("h2c"), "{}", told.body);
+    assert!(
+        told.body.contains("x-forwarded-proto: http\n"),
+        "{}",
+        told.body
+    );
+
+    // Where the slot is told, the agent alone knows.
+    assert_eq!(
+        http::get(&live, "/.shipit/slot").expect("an answer").status,
+        404
+    );
+
+    let trusting = front.world.staging[1].replace(
+        "{kind: nginx",
+        "{kind: nginx, trusted_proxies: [127.0.0.0/8]",
+    );
+    front.world.staging[1] = trusting.replace(
+        "nginx: {config",
+        "nginx: {server_names: [shop.test], config",
+    );
+    front.world.apply().code(0);
+    until("nginx trusts this machine", || {
+        let told = http::get_with(&live, "/headers", claims).expect("an answer");
+        told.body.contains("x-forwarded-for: 9.9.9.9, 127.")
+    });
+    let told = http::get_with(&live, "/headers", claims).expect("an answer");
+    assert!(
+        told.body.contains("x-forwarded-proto: https\n"),
+        "{}",
+        told.body
+    );
+    assert!(told.body.contains("x-real-ip: 9.9.9.9\n"), "{}", told.body);
+    assert!(!told.body.contains("true-client-ip"), "{}", told.body);
+    let other = http::get_with(&live, "/headers", "host: other.test\r\n").expect("an answer");
+    assert_eq!(other.status, 421);
 }
 
 /// An etcd of one member.

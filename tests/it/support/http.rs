@@ -19,11 +19,16 @@ pub struct Answer {
 
 /// One GET on a connection of its own.
 pub fn get(address: &str, path: &str) -> io::Result<Answer> {
+    get_with(address, path, &format!("host: {address}\r\n"))
+}
+
+/// The same with these header lines alone.
+pub fn get_with(address: &str, path: &str, lines: &str) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\n{lines}connection: close\r\n\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
