@@ -25,7 +25,7 @@ use crate::model::route::{Login, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
-use crate::model::{Address, ByteSize, EnvironmentName, Platform, ServiceName, Slot, endpoint};
+use crate::model::{Address, ByteSize, EnvironmentName, Platform, ServiceName, endpoint};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -322,7 +322,7 @@ mod tests {
                     let digits = "9".repeat(digits);
                     file().text().replace("\"serial\": 7", &format!("\"serial\": {digits}e9")).into_bytes()
                 }),
-                Just(file().text().replace("\"format\": 1", "\"format\": 1, \"format\": 1").into_bytes()),
+                Just(file().text().replacen("\"format\":", "\"format\": 1, \"format\":", 1).into_bytes()),
             ],
         ) {
             prop_assert!(PlanFile::read(&bytes).is_err());

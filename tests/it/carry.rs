@@ -24,7 +24,7 @@ fn production_gets_the_digests_that_staging_has_and_builds_nothing() {
         .run(&carry)
         .code(0)
         .says("carried on from staging release 1");
-    assert!(!said.stdout.contains("build:"), "{}", said.stdout);
+    assert!(!said.stdout.contains("  build:"), "{}", said.stdout);
     let address = world.live_address().replace(":8080", ":9080");
     assert_eq!(
         crate::support::http::get(&address, "/")

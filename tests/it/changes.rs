@@ -94,7 +94,7 @@ fn a_changed_variable_is_a_new_release_and_shows_as_one_field() {
         .run(&["plan", "--env", "staging", "--detailed-exitcode"])
         .code(2);
     let plan = plan.says("1 field").says("env.LOG_LEVEL").says("+ debug");
-    assert!(!plan.stdout.contains("build:"), "{}", plan.stdout);
+    assert!(!plan.stdout.contains("  build:"), "{}", plan.stdout);
     world
         .run(&["diff", "--env", "staging", "--detailed-exitcode"])
         .code(2)
@@ -110,7 +110,7 @@ fn the_plan_is_a_document_too() {
         .run(&["plan", "--env", "staging", "--output", "json"])
         .code(0);
     let plan: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
-    assert_eq!(plan["format"], 1);
+    assert_eq!(plan["format"], 2);
     assert_eq!(
         plan["steps"][0]["do"],
         serde_json::Value::Null,

@@ -416,6 +416,12 @@ impl Nobody {
         self
     }
 
+    /// Whoever else asks is refused: another user's agent could be anything.
+    fn agent_pid(&self) -> Option<u32> {
+        let said = self.run(&["agent", "status"]).stdout;
+        said.split("pid ").nth(1)?.split(',').next()?.parse().ok()
+    }
+
     fn run(&self, arguments: &[&str]) -> crate::support::Said {
         self.world.configure();
         let output = Command::new(&self.before[0])
@@ -491,7 +497,7 @@ fn containers_need_no_root() {
             .run(&["status", "--env", "staging", "--output", "json"])
             .code(0)
     };
-    signal(world.agent_pid().expect("an agent"), Signal::KILL);
+    signal(nobody.agent_pid().expect("an agent"), Signal::KILL);
     nobody
         .run(&["status", "--env", "staging"])
         .code(0)
@@ -643,7 +649,7 @@ fn auto_is_a_container_where_one_can_be_made_without_root() {
     assert_eq!(doctor.code, Some(0), "it is no fault");
     nobody.world.project = vec!["cluster: {runtime: container}".to_owned()];
     // The agent that the first look has started is not inside.
-    nobody.world.run(&["agent", "stop"]).code(0);
+    nobody.run(&["agent", "stop"]).code(0);
     nobody
         .run(&["doctor", "--env", "staging"])
         .says("mounting /proc")

@@ -182,7 +182,7 @@ fn an_agent_folder_that_cannot_be_made_is_named() {
     world
         .apply()
         .code(1)
-        .says("starting an agent in")
+        .says("is a link or a file")
         .says("SHIPIT_AGENT_DIR");
     fs::remove_file(world.file("a")).expect("removed");
 }

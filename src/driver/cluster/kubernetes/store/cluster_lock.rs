@@ -343,7 +343,7 @@ impl Watch {
             () = self.own.1.cancelled() => {}
         }
         self.both.1.cancel();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether the lock is not another's but gone with its namespace, as `destroy` may do. It is taken again where
