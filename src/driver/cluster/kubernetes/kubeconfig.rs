@@ -2,7 +2,8 @@
 //!
 //! A login is a token, a certificate, or a user with a password. What starts a program is code, by whichever key it is
 //! said, and needs the operator's word. One that lies in the project comes with the repository: it names no file outside
-//! of that, for what is in such a file would be shown to the server that it names.
+//! of that, for what is in such a file would be shown to the server that it names. An authority's certificates are shown
+//! to nobody, and may be anywhere.
 
 use std::fs;
 use std::io::ErrorKind;
