@@ -17,17 +17,23 @@ const LONGEST: usize = 100;
 #[must_use]
 pub fn actor() -> Actor {
     let variable = |name: &str| std::env::var(name).ok();
-    let time = Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
-    let random = uuid::Uuid::new_v4().simple().to_string();
     Actor {
         user: named(&user(), claimed(variable).as_deref()),
         host: rustix::system::uname()
             .nodename()
             .to_string_lossy()
             .into_owned(),
-        run: format!("{time}-{}", &random[..6]),
+        run: run_name(Timestamp::now()),
         ci: ci(variable),
     }
+}
+
+/// The name of a run that begins now. Names sort as their runs began, also within a second: the last journal is found
+/// by them.
+fn run_name(now: Timestamp) -> String {
+    let time = now.strftime("%Y%m%dT%H%M%S%6f");
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{time}-{}", &random[..6])
 }
 
 /// The name of the user that this process runs as.
@@ -107,6 +113,15 @@ fn clean(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_runs_sort_as_the_runs_began() {
+        let began = |microseconds| Timestamp::from_microsecond(microseconds).expect("a time");
+        let times = [0, 1, 9, 10, 999_999, 1_000_000, 1_800_000_000_000_000].map(began);
+        let names = times.map(run_name);
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(names[0].starts_with("19700101T000000000000-"), "{names:?}");
+    }
 
     const USERS: &str =
         "root:x:0:0:root:/root:/bin/bash\nbroken\nkim:x:1000:1000:Kim,,,:/home/kim:/bin/sh\n";
