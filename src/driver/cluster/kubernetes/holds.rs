@@ -339,10 +339,13 @@ impl Holder<'_> {
         };
         let claims = others.iter().filter(|object| is_own_claim(object));
         holds.extend(try_join_all(claims.map(|claim| self.claim(claim))).await?);
-        let is_state = |object: &&Value| {
-            self.is_of_scope(object) && object["metadata"]["labels"].get(mark::STATE).is_some()
+        // The lock is no history: it is let go of with its place.
+        let is_state = |object: &Value| {
+            self.is_of_scope(object)
+                && object["metadata"]["labels"].get(mark::STATE).is_some()
+                && object["kind"] != "Lease"
         };
-        if others.iter().any(|object| is_state(&object)) {
+        if others.iter().any(is_state) {
             let what = format!("the history of {}", self.scope);
             holds.push(Holding::State { what });
         }
