@@ -212,6 +212,7 @@ impl Run {
             commit: target.source.commit.clone(),
             branch: target.source.branch.clone(),
             config: config_hash(&self.target_workloads()),
+            inputs: target.inputs.clone(),
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::model::outcome::Url;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{Fingerprint, Role, ServiceName, Slot};
+use crate::model::{ContentHash, Digest, Fingerprint, Role, ServiceName, Slot};
 
 /// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was ever placed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -141,6 +141,15 @@ impl SlotFacts {
                 .workloads
                 .values()
                 .all(|w| w.health() == HealthState::Ready)
+    }
+
+    /// The image of a service, when a run of this project has made it from these inputs.
+    #[must_use]
+    pub fn made_from(&self, service: &ServiceName, inputs: &ContentHash) -> Option<&Digest> {
+        if self.label.inputs.get(service) != Some(inputs) {
+            return None;
+        }
+        self.workloads.get(service)?.spec.image.value()
     }
 
     /// Whether its instances are meant to run.

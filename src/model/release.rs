@@ -79,6 +79,10 @@ pub struct Label {
     pub branch: Option<String>,
     /// Over all workloads of the release: two releases with the same hash run the same thing.
     pub config: ContentHash,
+    /// From which build inputs each image was made, where a run of this project has made it. A run whose own history
+    /// is lost, or kept in another checkout, finds an image again by it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<ServiceName, ContentHash>,
 }
 
 /// An immutable record; only [`Release::status`] and what belongs to it moves on.

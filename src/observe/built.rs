@@ -7,6 +7,7 @@
 use futures_util::future::join_all;
 use tokio::sync::OnceCell;
 
+use crate::model::facts::Facts;
 use crate::model::journal::Journal;
 use crate::model::state::State;
 use crate::model::{ContentHash, Digest, EnvironmentName, ProjectName, ServiceName};
@@ -57,6 +58,19 @@ impl<'a> Built<'a> {
         let made = others
             .iter()
             .flat_map(|record| record.made_from(service, inputs));
+        self.there(service, made).await
+    }
+
+    /// The image that was made from these inputs, by what the engine keeps beside the releases in the slots. It is
+    /// written by this project's runs alone, as the history is.
+    pub async fn in_slots(
+        &self,
+        service: &ServiceName,
+        inputs: &ContentHash,
+        facts: &Facts,
+    ) -> Result<Option<Digest>, RegistryError> {
+        let slots = facts.slots.values();
+        let made = slots.filter_map(|slot| slot.made_from(service, inputs));
         self.there(service, made).await
     }
 

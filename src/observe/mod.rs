@@ -2,7 +2,6 @@
 
 mod built;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::future::try_join_all;
@@ -67,6 +66,16 @@ pub async fn observe(
     let resources = async { Ok(ports.provider.look(&scope, &desired.resources).await?) };
     let ((facts, objects), mut resources, images) =
         tokio::try_join!(there, resources, try_join_all(images))?;
+
+    // A checkout whose history is lost, or that never had one, learns from the slots what was built.
+    let images = images.into_iter().map(|(name, mut image)| async {
+        if image.found.is_none() {
+            image.found = built.in_slots(&name, &image.inputs.hash, &facts).await?;
+        }
+        Ok::<_, ObserveError>((name, image))
+    });
+    let images = try_join_all(images).await?.into_iter().collect();
+
     // What would be deleted or replaced is looked into first.
     for facts in resources
         .iter_mut()
@@ -74,7 +83,6 @@ pub async fn observe(
     {
         facts.holds = ports.engine.occupants(&scope, &facts.key).await?;
     }
-    let images = images.into_iter().collect::<BTreeMap<_, _>>();
     Ok(Observed {
         facts,
         images,

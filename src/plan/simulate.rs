@@ -110,6 +110,7 @@ impl World<'_> {
             commit: target.source.commit.clone(),
             branch: target.source.branch.clone(),
             config: ContentHash::of_json(&workloads),
+            inputs: target.inputs.clone(),
         })
     }
 

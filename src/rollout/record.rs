@@ -166,7 +166,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         },
         config: there.label.config.clone(),
         workloads,
-        inputs: BTreeMap::new(),
+        inputs: there.label.inputs.clone(),
         carried_from: None,
         created_at: there.placed_at,
         created_by: actor.clone(),

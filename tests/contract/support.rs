@@ -55,6 +55,7 @@ pub fn label(number: u64) -> Label {
         commit: None,
         branch: None,
         config,
+        inputs: BTreeMap::new(),
     }
 }
 
