@@ -48,8 +48,10 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
             };
             let image = workload.spec.image.value()?;
             let fault = registry.verify(service, image).await.err()?;
+            let help = fault.help().map(|help| format!(" ({help})"));
             Some(format!(
-                "the image of {service} in {slot} cannot be pulled again: {fault}"
+                "the image of {service} in {slot} cannot be pulled again: {fault}{}",
+                help.unwrap_or_default()
             ))
         });
     let scope = session.scope();

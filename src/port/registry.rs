@@ -236,6 +236,21 @@ pub enum RegistryError {
     },
 }
 
+impl RegistryError {
+    /// What to do about it, where the one who found it knows.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Remote { help, .. } => Some(help),
+            Self::Corrupt { .. }
+            | Self::Missing { .. }
+            | Self::Malformed { .. }
+            | Self::Io { .. }
+            | Self::Timeout { .. } => None,
+        }
+    }
+}
+
 /// A registry.
 #[async_trait]
 pub trait Registry: Send + Sync {
