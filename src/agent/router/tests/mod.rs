@@ -2,6 +2,7 @@
 
 mod access;
 mod forwarding;
+mod fuzz;
 mod heads;
 mod http;
 mod limits;
@@ -10,6 +11,7 @@ mod recorder;
 mod reuse;
 mod routes;
 mod shares;
+mod strict;
 mod support;
 mod switch;
 mod websocket;
