@@ -14,6 +14,8 @@ mod doctor;
 mod done;
 mod finish;
 mod holds;
+#[cfg(test)]
+mod hostile;
 mod kubeconfig;
 mod list;
 mod logs;
