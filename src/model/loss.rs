@@ -26,6 +26,12 @@ pub enum Holding {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<String>,
     },
+    /// Where live traffic arrives. Nothing answers there any more, and whoever still goes there is turned away; it
+    /// goes only when a person consents by name.
+    Entry {
+        /// The object or the address: `Service/web`, `127.0.0.1:8080`.
+        what: String,
+    },
     /// What has live traffic. It never goes by the way.
     LiveTraffic {
         /// What: `2 pods of web in blue`.
@@ -60,8 +66,8 @@ pub enum Holding {
 impl Holding {
     /// Whether a person's consent is enough to let it go.
     #[must_use]
-    pub const fn is_data(&self) -> bool {
-        matches!(self, Self::Data { .. })
+    pub const fn may_go(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::Entry { .. })
     }
 
     /// Whether it is the environment's own, and goes or stays by its own steps.
@@ -79,6 +85,7 @@ impl fmt::Display for Holding {
                 let parts: Vec<&str> = parts.into_iter().flatten().map(String::as_str).collect();
                 f.write_str(&parts.join(", "))
             }
+            Self::Entry { what } => write!(f, "live traffic arrives at {what}"),
             Self::LiveTraffic { what } => write!(f, "{what}, with live traffic"),
             Self::State { what } => f.write_str(what),
             Self::Own { what } => write!(f, "{what}, of this environment"),

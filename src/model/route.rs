@@ -118,6 +118,32 @@ impl Route {
     }
 }
 
+impl Route {
+    /// Where live traffic arrives, and would find nothing any more with the `next` route, or without one: the address
+    /// of the live listener, the live object and the host that it answers to.
+    #[must_use]
+    pub fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
+        let next = next.map(Self::entries).unwrap_or_default();
+        let own = self.entries().into_iter();
+        own.filter(|entry| !next.contains(entry)).collect()
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let Some(objects) = &self.objects else {
+            return vec![self.live.to_string()];
+        };
+        let key = objects.off.key();
+        let place = key.namespace.as_deref().unwrap_or_default();
+        let group = key.group().to_owned();
+        let object = match group.as_str() {
+            "" => format!("{} in {place}", key.short()),
+            group => format!("{} ({group}) in {place}", key.short()),
+        };
+        let url = objects.live_url.iter().cloned();
+        [object].into_iter().chain(url).collect()
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.objects {

@@ -11,7 +11,7 @@ use crate::model::promotion::{Mode, Probe, Strategy};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::{Address, EnvironmentName, Fingerprint, ProjectName};
-use crate::plan::losses::{self, Account};
+use crate::plan::losses::{self, Account, changes_entries};
 
 /// What a plan is about, whatever it does.
 pub(super) struct Subject<'a> {
@@ -154,6 +154,10 @@ impl Draft {
     pub fn finish(mut self, subject: &Subject<'_>, intent: Intent, target: Option<Target>) -> Plan {
         self.accounts
             .extend(losses::of_slots(&self.steps, subject.facts));
+        if changes_entries(&intent) {
+            self.accounts
+                .extend(losses::of_routes(&self.steps, subject.facts));
+        }
         self.accounts.sort_by_key(|account| account.step);
         Plan {
             format: FORMAT,

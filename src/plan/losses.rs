@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::facts::{Facts, WorkloadFacts};
 use crate::model::loss::{Claim, Held, Holding, Loss, can_hold, is_protected, resource_can_hold};
-use crate::model::plan::{Action, Change, Step, StepId};
+use crate::model::plan::{Action, Change, Intent, Step, StepId};
+use crate::model::route::Route;
 use crate::model::workload::Workload;
 use crate::model::{Address, Manifest, ObjectKey, Slot};
 
@@ -89,6 +90,64 @@ pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
             })
         })
         .collect()
+}
+
+/// Whether a plan makes listeners what the configuration says. A way back and the end of an environment are asked for
+/// by name already, and are not held up.
+pub(super) const fn changes_entries(intent: &Intent) -> bool {
+    match intent {
+        Intent::Apply | Intent::Carry(_) => true,
+        Intent::Promote(_) | Intent::Rollback(_) | Intent::Abort | Intent::Destroy => false,
+    }
+}
+
+/// What the steps on listeners close that live traffic comes through.
+pub(super) fn of_routes(steps: &[Step], facts: &Facts) -> Vec<Account> {
+    let Some((_, live)) = facts.live() else {
+        return Vec::new();
+    };
+    let mut accounts = Vec::new();
+    for step in steps {
+        let Address::Route(service) = &step.address else {
+            continue;
+        };
+        let there = facts.routes.get(service);
+        let lost = there.map_or_else(Vec::new, |there| entries_lost(step, there));
+        if lost.is_empty() {
+            continue;
+        }
+
+        // A service that the live release does not have gets no traffic: that much is said.
+        let mut holds = Vec::new();
+        if live.workloads.contains_key(service) {
+            holds.extend(lost.into_iter().map(|what| Holding::Entry { what }));
+        }
+        accounts.push(Account {
+            step: step.id,
+            short: step.address.to_string(),
+            long: step.address.to_string(),
+            holds,
+            is_protected: false,
+        });
+    }
+    accounts
+}
+
+/// Where nothing answers any more once a step has taken the place of what was there.
+fn entries_lost(step: &Step, there: &Route) -> Vec<String> {
+    match &step.action {
+        Action::Route { route } => there.entries_lost(Some(route)),
+        Action::Unroute => there.entries_lost(None),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a step closes what traffic may come through: what would put it back has an entry that the step has not.
+pub(super) fn closes(step: &Step, undo: &[&Step]) -> bool {
+    undo.iter().any(|back| match &back.action {
+        Action::Route { route } => !entries_lost(step, route).is_empty(),
+        _ => false,
+    })
 }
 
 /// What of a slot's objects that can hold something a step deletes.

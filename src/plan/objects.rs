@@ -239,7 +239,7 @@ impl Leaving {
         }
         let is_container = is_namespace || object.key.kind == "CustomResourceDefinition";
         let foreign = object.holds.iter().find(|holding| match holding {
-            Holding::Data { .. } => false,
+            Holding::Data { .. } | Holding::Entry { .. } => false,
             // What could not be looked at in another place is for the policy to refuse.
             Holding::Unseen { .. } => is_container,
             // When the environment goes, its own objects go before.

@@ -763,7 +763,7 @@ fn nothing_is_destroyed_by_surprise(plan: &Plan, facts: &Facts) -> Result<(), Te
         );
     }
     for loss in &plan.losses {
-        prop_assert!(loss.holds.iter().all(Holding::is_data), "{loss:?}");
+        prop_assert!(loss.holds.iter().all(Holding::may_go), "{loss:?}");
     }
     let silent = Plan {
         losses: Vec::new(),
@@ -818,7 +818,7 @@ fn found() -> impl Strategy<Value = ObjectFacts> {
         |(name, state, mut holds)| {
             match state {
                 ObjectState::Gone => {}
-                ObjectState::Replace { .. } => holds.retain(Holding::is_data),
+                ObjectState::Replace { .. } => holds.retain(Holding::may_go),
                 _ => holds.clear(),
             }
             object(name, state, &holds)

@@ -8,7 +8,7 @@ use crate::model::plan::{Action, FORMAT, PlaceMode, Plan, Step, StepId};
 use crate::model::promotion::Strategy;
 use crate::model::{Address, Slot};
 use crate::plan::graph::waves;
-use crate::plan::losses::must_account;
+use crate::plan::losses::{changes_entries, closes, must_account};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,9 +79,11 @@ fn undeclared(plan: &Plan) -> Vec<Fault> {
         }
     }
     let declared: BTreeSet<StepId> = plan.losses.iter().map(|loss| loss.step).collect();
+    let is_live = plan.active.is_some() && changes_entries(&plan.intent);
     let forward = plan.steps.iter().filter(|step| {
         let back = undo.get(&step.id).map(Vec::as_slice).unwrap_or_default();
-        must_account(step, back) && !declared.contains(&step.id)
+        let closes = is_live && closes(step, back);
+        (closes || must_account(step, back)) && !declared.contains(&step.id)
     });
     let back = plan.reverse.iter().filter(|step| {
         let (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) =
@@ -101,7 +103,7 @@ fn undeclared(plan: &Plan) -> Vec<Fault> {
 /// What no consent lets go.
 fn destroyed(plan: &Plan) -> impl Iterator<Item = Fault> {
     plan.losses.iter().filter_map(|loss| {
-        let holding = loss.holds.iter().find(|holding| !holding.is_data())?;
+        let holding = loss.holds.iter().find(|holding| !holding.may_go())?;
         Some(Fault::Destroys(
             loss.step,
             loss.name.clone(),

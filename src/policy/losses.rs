@@ -59,7 +59,7 @@ pub fn may_lose(plan: &Plan, protection: Protection) -> Result<(), Refusal> {
 
 fn forbidden(losses: &[Loss]) -> Option<(&Loss, &Holding)> {
     losses.iter().find_map(|loss| {
-        let holding = loss.holds.iter().find(|holding| !holding.is_data())?;
+        let holding = loss.holds.iter().find(|holding| !holding.may_go())?;
         Some((loss, holding))
     })
 }
@@ -73,7 +73,10 @@ const fn help(holding: &Holding) -> &'static str {
             "make another one beside it under another name, bring a release there, and then take this one out"
         }
         Holding::State { .. } => "leave it as it is; `shipit destroy` ends an environment",
-        Holding::Others { .. } | Holding::Own { .. } | Holding::Data { .. } => {
+        Holding::Others { .. }
+        | Holding::Own { .. }
+        | Holding::Data { .. }
+        | Holding::Entry { .. } => {
             "write it as it is, or make another one beside it under another name"
         }
     }

@@ -57,7 +57,7 @@ pub(super) fn bound(fingerprint: Fingerprint, holds: &[Holding]) -> Fingerprint 
 
 /// Refuses to delete what no consent lets go.
 pub(super) fn guard(key: &ObjectKey, holds: &[Holding]) -> Result<(), EngineError> {
-    let Some(holding) = holds.iter().find(|holding| !holding.is_data()) else {
+    let Some(holding) = holds.iter().find(|holding| !holding.may_go()) else {
         return Ok(());
     };
     Err(EngineError::Refused {
@@ -557,7 +557,7 @@ fn snapshot(key: &ObjectKey, live: &Value) -> Holding {
 }
 
 /// The kind that a definition defines, by the version that is stored.
-fn defined(definition: &Value) -> Option<Kind> {
+pub(super) fn defined(definition: &Value) -> Option<Kind> {
     let spec = &definition["spec"];
     let versions = spec["versions"].as_array()?;
     let served = versions.iter().filter(|version| version["served"] == true);
