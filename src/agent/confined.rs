@@ -49,6 +49,16 @@ impl Confined {
         self.env.get("PATH").map_or(PATH, String::as_str)
     }
 
+    /// A program with these variables added to its environment.
+    pub fn command(&self, name: &str, arguments: &[String]) -> Command {
+        let mut command = Command::new(name);
+        command
+            .args(arguments)
+            .env("PATH", self.path())
+            .envs(&self.env);
+        command
+    }
+
     /// The program's file; a bare name is looked for on the path, as `execvp(3)` does.
     fn program(&self, name: &str) -> Option<PathBuf> {
         if name.contains('/') {
@@ -67,11 +77,7 @@ impl Executor for Confined {
         let (name, arguments) = arguments(spec)
             .and_then(|all| all.split_first())
             .ok_or(ExecutorError::InvalidArg)?;
-        let mut command = Command::new(name);
-        command
-            .args(arguments)
-            .env("PATH", self.path())
-            .envs(&self.env);
+        let mut command = self.command(name, arguments);
 
         seccomp::install().map_err(|error| {
             ExecutorError::Other(format!("the filter of system calls: {error}"))

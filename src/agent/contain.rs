@@ -13,6 +13,8 @@
 //! ```
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,7 +25,10 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::confined::Confined;
+use crate::agent::enter;
+use crate::agent::id_map::COUNT;
 use crate::agent::runtime::process;
+use crate::agent::staging::{self, ContainerUsers};
 use crate::agent::userns;
 use crate::files::process::started;
 use crate::model::chain;
@@ -56,7 +61,8 @@ pub fn run(bundle: &Path) -> Result<u8, Reason> {
     if !is_root() {
         return Err(userns::enter());
     }
-    let outcome = Confined::from_stdin()
+    let outcome = no_groups()
+        .and_then(|()| Confined::from_stdin())
         .and_then(|confined| make(bundle, confined))
         .and_then(wait);
     remove(bundle);
@@ -75,7 +81,11 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
     for folder in ["upper", "work", "rootfs", "state"] {
         fs::create_dir_all(bundle.join(folder)).map_err(said("making its folders"))?;
     }
-    overlay(&files, bundle)?;
+    // Open until it is made: it is named in the container's description.
+    let _namespace = match ContainerUsers::read(bundle)? {
+        Some(users) => staged(&users, user, Path::new(&files), bundle).map(Some)?,
+        None => overlay(Path::new(&files), &bundle.join("rootfs"), bundle).map(|()| None)?,
+    };
     let mut container = builder(bundle)?
         .with_executor(confined)
         .as_init(bundle)
@@ -98,11 +108,31 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
     Ok(pid)
 }
 
+/// The files of a container with users of its own; gives their namespace.
+fn staged(
+    users: &ContainerUsers,
+    user: u32,
+    files: &Path,
+    bundle: &Path,
+) -> Result<OwnedFd, Reason> {
+    if user >= COUNT {
+        return Err(format!(
+            "it runs as the user {user}, and a container has {COUNT}: take a smaller number, or \
+             `cluster: {{user_namespace: off}}`"
+        ));
+    }
+    let over = |lower: &Path, rootfs: &Path| overlay(lower, rootfs, bundle);
+    let namespace = users.stage(files, bundle, over)?;
+    staging::describe(bundle, &namespace)?;
+    Ok(namespace)
+}
+
 /// An image's files with a container's own changes over them.
-fn overlay(files: &str, bundle: &Path) -> Result<(), Reason> {
+fn overlay(files: &Path, rootfs: &Path, bundle: &Path) -> Result<(), Reason> {
     let path = |name: &str| bundle.join(name).display().to_string();
     let mut options = format!(
-        "lowerdir={files},upperdir={},workdir={}",
+        "lowerdir={},upperdir={},workdir={}",
+        files.display(),
         path("upper"),
         path("work")
     );
@@ -112,27 +142,34 @@ fn overlay(files: &str, bundle: &Path) -> Result<(), Reason> {
     }
     let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID;
-    mount(
-        "overlay",
-        bundle.join("rootfs"),
-        "overlay",
-        flags,
-        options.as_c_str(),
-    )
-    .map_err(said("mounting its files (overlayfs)"))
+    mount("overlay", rootfs, "overlay", flags, options.as_c_str())
+        .map_err(said("mounting its files (overlayfs)"))
+}
+
+/// A container's description.
+fn described(bundle: &Path) -> Result<serde_json::Value, Reason> {
+    let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
+    serde_json::from_slice(&text).map_err(said("reading what it is"))
 }
 
 /// The user and group of a container's service.
 fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
-    let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
-    let what: serde_json::Value =
-        serde_json::from_slice(&text).map_err(said("reading what it is"))?;
+    let what = described(bundle)?;
     let id = |name: &str| {
         what["process"]["user"][name]
             .as_u64()
             .and_then(|id| u32::try_from(id).ok())
     };
     Ok((id("uid").unwrap_or(0), id("gid").unwrap_or(0)))
+}
+
+/// Gives up the groups of whoever started the agent: a container's user has its own group alone.
+fn no_groups() -> Result<(), Reason> {
+    if userns::is_inside() {
+        // Without root there may be no right to it, and there is nothing to gain by those of one's own.
+        return Ok(());
+    }
+    rustix::thread::set_thread_groups(&[]).map_err(said("giving up its groups"))
 }
 
 /// What makes the container's processes, as children of this one.
@@ -241,7 +278,8 @@ pub fn probe(folder: &Path) -> Result<u8, Reason> {
         fs::create_dir(place.path().join(folder)).map_err(said("making a folder"))?;
     }
     overlay(
-        &place.path().join("files").display().to_string(),
+        &place.path().join("files"),
+        &place.path().join("rootfs"),
         place.path(),
     )?;
     userns::new_pids()?;
@@ -284,8 +322,26 @@ pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
         return Err(first(bundle).map_or_else(|| "it does not run".to_owned(), userns::join));
     }
     let (user, group) = runs_as(bundle)?;
+    no_groups()?;
+    let confined = Confined::from_stdin()?;
+    if ContainerUsers::read(bundle)?.is_some() {
+        let (name, arguments) = command.split_first().ok_or("there is no command")?;
+        let first = first(bundle).ok_or("it does not run")?;
+        let workdir = described(bundle)?["process"]["cwd"]
+            .as_str()
+            .unwrap_or("/")
+            .to_owned();
+        // Its own environment is the agent's.
+        let mut process = confined.command(name, arguments);
+        process.env_remove("SHIPIT_AGENT_DIR");
+        let ended = enter::run(first, (user, group), Path::new(&workdir), process)?;
+        let code = ended
+            .code()
+            .or_else(|| ended.signal().map(|signal| 128 + signal));
+        return Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255));
+    }
     let pid = builder(bundle)?
-        .with_executor(Confined::from_stdin()?)
+        .with_executor(confined)
         .as_tenant()
         .with_user(Some(user))
         .with_group(Some(group))

@@ -26,7 +26,7 @@ use crate::model::workload::ContainerKind;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
+    Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
 };
 use crate::redact::Redactor;
 
@@ -530,6 +530,10 @@ impl Engine for Arc<Agent> {
         };
         self.router.close(&key).await;
         Ok(())
+    }
+
+    async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
+        super::place::room(self, incoming).await
     }
 
     async fn place(

@@ -10,12 +10,13 @@ use crate::agent::core::{Agent, Environment, Work, failed, moved};
 use crate::agent::instance::{Making, Supervised};
 use crate::agent::logs;
 use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
+use crate::agent::rootfs;
 use crate::model::facts::HealthState;
 use crate::model::plan::PlaceMode;
 use crate::model::workload::Workload;
 use crate::model::{Address, Fingerprint, ServiceName, Slot};
 use crate::port::Progress;
-use crate::port::engine::{EngineError, NotReady, Permit, Placement};
+use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement};
 
 /// Puts a workload into its slot.
 pub(super) async fn place(
@@ -103,6 +104,22 @@ fn relabel(
             there.label = label;
         }
     })
+}
+
+/// Whether the images that are not there yet have room, all together.
+pub(super) async fn room(agent: &Agent, incoming: &[Incoming]) -> Result<(), EngineError> {
+    let missing = incoming.iter().filter_map(|incoming| {
+        let image = incoming.workload.image.value()?;
+        let runtime = agent.runtimes().of(&incoming.workload);
+        let unpacked = runtime.unpacked(agent.folder(), image)?;
+        Some((unpacked, incoming.pull.clone()))
+    });
+    let (folder, missing) = (agent.folder().clone(), missing.collect::<Vec<_>>());
+    tokio::task::spawn_blocking(move || rootfs::room(&folder, &missing))
+        .await
+        .map_err(|error| error.to_string())
+        .flatten()
+        .map_err(|reason| failed("looking for room for the images", &reason))
 }
 
 /// Every blob is read and verified before anything is stopped or started.

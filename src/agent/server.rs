@@ -23,7 +23,7 @@ use crate::agent::{home, posture};
 use crate::files;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
-use crate::port::engine::{Engine as _, EngineError, LogQuery, Placement};
+use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement};
 use crate::proto::convert::{decode, encode, fingerprint, parse, slot};
 use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
 use crate::proto::{CONTRACT, v1};
@@ -193,6 +193,11 @@ impl Contract for Server {
                 .unroute(&request.permit.try_into()?, &service)
                 .await,
         )
+    }
+
+    async fn room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::Done> {
+        let incoming: Vec<Incoming> = decode("images", &request.into_inner().images_json)?;
+        done(self.agent.room(&incoming).await)
     }
 
     type PlaceStream = Lines<v1::Progress>;

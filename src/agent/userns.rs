@@ -76,6 +76,16 @@ pub fn join(pid: u32) -> Reason {
     joined().map_or_else(|reason| reason, |()| again())
 }
 
+/// This process is in a namespace of users that has none yet.
+pub fn new_users() -> Result<(), Reason> {
+    unshare(UnshareFlags::NEWUSER)
+}
+
+/// Mounts of this process are its own from here on.
+pub fn new_mounts() -> Result<(), Reason> {
+    unshare(UnshareFlags::NEWNS)
+}
+
 /// A process that is started from here on is the first of its own process namespace.
 pub fn new_pids() -> Result<(), Reason> {
     unshare(UnshareFlags::NEWPID)
@@ -87,7 +97,7 @@ fn unshare(flags: UnshareFlags) -> Result<(), Reason> {
         reason = "its successor is unsafe for descriptors, of which there are none here"
     )]
     let unshared = rustix::thread::unshare(flags);
-    unshared.map_err(said("the kernel does not allow user namespaces"))
+    unshared.map_err(said("the kernel does not allow it a namespace of its own"))
 }
 
 /// A program that is started anew belongs to the namespace as a whole, `/proc` included.

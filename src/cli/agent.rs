@@ -71,6 +71,17 @@ enum What {
         /// A folder to try it in.
         folder: PathBuf,
     },
+    /// Make a namespace of users: what a container of a root agent is in.
+    #[command(hide = true)]
+    ContainUsers,
+    /// See whether containers of a root agent can have users of their own.
+    #[command(hide = true)]
+    ContainUsersProbe {
+        /// The folder with the images' files.
+        folder: PathBuf,
+        /// The folders and files of the machine that are mounted into them.
+        volumes: Vec<PathBuf>,
+    },
     /// Print a systemd unit with socket activation, so that a restart refuses no connection.
     Unit,
 }
@@ -87,11 +98,10 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
         What::Contain { bundle } => agent::contain(bundle),
         What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
         What::ContainRemove { bundle } => agent::contain_remove(bundle),
-        What::ContainProbe { folder } => {
-            return Some(agent::contain_probe(folder).unwrap_or_else(|reason| {
-                say(reason);
-                1
-            }));
+        What::ContainUsers => agent::contain_users(),
+        What::ContainProbe { folder } => return Some(probed(agent::contain_probe(folder))),
+        What::ContainUsersProbe { folder, volumes } => {
+            return Some(probed(agent::contain_users_probe(folder, volumes)));
         }
         _ => return None,
     };
@@ -99,6 +109,14 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
         say(format!("the container cannot be run: {reason}"));
         125
     }))
+}
+
+/// What a probe found, for the agent to read.
+fn probed(outcome: Result<u8, String>) -> u8 {
+    outcome.unwrap_or_else(|reason| {
+        Screen::default().say(&Page::document(&reason));
+        1
+    })
 }
 
 pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
@@ -114,6 +132,8 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         | What::Contain { .. }
         | What::ContainExec { .. }
         | What::ContainRemove { .. }
+        | What::ContainUsers
+        | What::ContainUsersProbe { .. }
         | What::ContainProbe { .. } => {}
         What::Unit => print(agent::unit(directory).await?),
     }

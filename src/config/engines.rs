@@ -189,6 +189,12 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
             "only `docker` has this",
         );
     }
+    let cluster = &environment.cluster;
+    if !matches!(cluster.runtime, Runtime::Container | Runtime::Auto) {
+        let given = !cluster.user_namespace.is_preferred();
+        let only = "only the runtime `container` has this";
+        refuse(findings, "cluster", &[("user_namespace", given)], only);
+    }
     if !environment.slots.is_empty() {
         findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
     }
@@ -322,6 +328,7 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
         ("runtime", cluster.runtime != Runtime::Process),
         ("directory", cluster.directory.is_some()),
         ("network", cluster.network.is_some()),
+        ("user_namespace", !cluster.user_namespace.is_preferred()),
     ];
     refuse(findings, "cluster", &keys, only);
     let traffic = &environment.traffic;

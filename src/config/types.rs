@@ -15,7 +15,7 @@ use crate::model::health::Health;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::route::Limits;
 use crate::model::secret::SecretRef;
-use crate::model::workload::Socket;
+use crate::model::workload::{Socket, UserNamespace};
 use crate::model::{
     EnvironmentName, Period, Platform, ProjectName, ServiceName, Slot, TrustedProxies,
 };
@@ -252,6 +252,10 @@ pub struct Cluster {
     /// `docker`: the network that containers are in; Docker's own bridge without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// `container`: whether the users of a container are other ones than the machine's, so that its root is nobody
+    /// outside. For an agent that runs as root; without root they always are.
+    #[serde(skip_serializing_if = "UserNamespace::is_preferred")]
+    pub user_namespace: UserNamespace,
     /// `host`: the agent's folder; the user's own without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,

@@ -263,6 +263,7 @@ fn container(
         processes: limits.processes_limit.map(std::num::NonZeroU32::get),
         network: cluster.network.clone(),
         volumes: service.volumes.clone(),
+        users: cluster.user_namespace,
     }))
 }
 

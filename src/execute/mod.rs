@@ -10,6 +10,7 @@ mod forward;
 mod log;
 mod perform;
 mod probe;
+mod room;
 mod signed;
 #[cfg(test)]
 mod tests;
@@ -101,6 +102,8 @@ struct Run {
     job: Job,
     /// The images that were built in this run.
     built: Mutex<BTreeMap<ServiceName, Digest>>,
+    /// The images that there is room for.
+    roomy: Mutex<BTreeSet<Digest>>,
     /// What each step says, in lines that follow each other.
     said: Mutex<BTreeMap<StepId, LineStream>>,
     /// Is called off when what is under way should stop soon: builds, waits, checks.
@@ -114,6 +117,7 @@ impl Run {
         Self {
             job,
             built: Mutex::default(),
+            roomy: Mutex::default(),
             said: Mutex::default(),
             soft,
             probe: probe::Session::default(),

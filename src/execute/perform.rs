@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::execute::signed::signed;
-use crate::execute::{Run, documents};
+use crate::execute::{Run, documents, room};
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, ScanCheck, Stage};
 use crate::model::event::Event;
@@ -476,6 +476,9 @@ async fn place(
         });
     };
     let image = workload.image.value().ok_or_else(unbuilt)?;
+    if direction == Direction::Forward {
+        room::look(run, &say).await?;
+    }
     let placement = Placement {
         slot,
         label: the_label(run, label.as_ref())?,
@@ -569,6 +572,15 @@ async fn empty(
             at,
         }
         .into());
+    }
+    if direction == Direction::Forward {
+        let say = |line: &str| {
+            run.say(Event::StepSaid {
+                step: step.id,
+                line: line.to_owned(),
+            });
+        };
+        room::look(run, &say).await?;
     }
     for (service, workload) in &there.workloads {
         let expects = Some(workload.fingerprint());

@@ -40,7 +40,7 @@ use crate::plan;
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
 use crate::port::engine::{
-    Engine, EngineError, LogLine, LogQuery, NotReady, Permit, Placement, Pull, Scope,
+    Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement, Pull, Scope,
 };
 use crate::port::hold::Hold;
 use crate::port::provider::NoProvider;
@@ -111,6 +111,7 @@ struct Moments {
     plan: BTreeMap<usize, Trigger>,
     heard: Vec<Trigger>,
     after_the_loss: Vec<&'static str>,
+    calls: Vec<&'static str>,
 }
 
 /// The world of one run: an engine in memory, and everything else as thin as can be.
@@ -136,6 +137,7 @@ impl World {
             if kind == Kind::Acts && self.hold.lost().is_cancelled() {
                 moments.after_the_loss.push(what);
             }
+            moments.calls.push(what);
             let now = moments.passed;
             moments.passed += 1;
             let trigger = moments.plan.get(&now).copied();
@@ -204,6 +206,11 @@ impl Engine for World {
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
         let engine = self.engine("unroute", Kind::Acts).await?;
         engine.unroute(permit, service).await
+    }
+
+    async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
+        let engine = self.engine("room", Kind::Looks).await?;
+        engine.room(incoming).await
     }
 
     async fn place(
@@ -548,6 +555,7 @@ struct Story {
     /// How many calls it took.
     passed: usize,
     after_the_loss: Vec<&'static str>,
+    calls: Vec<&'static str>,
 }
 
 /// Carries the second release out, with these triggers at these moments.
@@ -620,6 +628,7 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
         heard: moments.heard.clone(),
         passed,
         after_the_loss: moments.after_the_loss.clone(),
+        calls: moments.calls.clone(),
     }
 }
 
@@ -705,6 +714,34 @@ fn every_cause_at_every_moment_ends_the_run_with_the_right_word_and_without_a_la
                 }
             }
         }
+    }
+}
+
+#[test]
+fn room_for_all_images_is_looked_for_before_anything_is_stopped() {
+    for strategy in [Rollout::BlueGreen, Rollout::Rolling, Rollout::Recreate] {
+        let undisturbed = story(strategy, &BTreeMap::new());
+        let calls = &undisturbed.calls;
+        let first = |what: &[&str]| calls.iter().position(|call| what.contains(call));
+        let looked = first(&["room"]).expect("it is looked for");
+        assert!(
+            Some(looked) < first(&["place", "remove"]),
+            "{strategy:?}: {calls:?}"
+        );
+
+        // Without it, nothing that runs is touched.
+        let told = story(strategy, &BTreeMap::from([(looked, Trigger::Fails)]));
+        assert!(
+            matches!(told.finished.end, End::Failed(_)),
+            "{:?}",
+            told.finished.end
+        );
+        let acted = told
+            .calls
+            .iter()
+            .any(|call| ["place", "remove"].contains(call));
+        assert!(!acted, "{strategy:?}: {:?}", told.calls);
+        assert_eq!(told.after, told.before, "{strategy:?}");
     }
 }
 

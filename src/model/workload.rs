@@ -106,6 +106,38 @@ pub enum ContainerKind {
     Systemd,
 }
 
+/// Whether the users of a container that an agent of root makes are other ones than the machine's. Without root they
+/// always are.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum UserNamespace {
+    /// No container starts without.
+    Required,
+    /// Where the kernel and the file systems can; the agent's log and `shipit doctor` say where they cannot.
+    #[default]
+    Preferred,
+    /// A container's root is the machine's.
+    Off,
+}
+
+impl UserNamespace {
+    /// Whether nothing is said about it.
+    #[must_use]
+    pub fn is_preferred(&self) -> bool {
+        *self == Self::Preferred
+    }
+}
+
 /// What a container or unit of the host engine may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Container {
@@ -127,6 +159,9 @@ pub struct Container {
     /// Folder in the container → volume or folder of the machine.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<PathBuf, String>,
+    /// The runtime `container`: whose users its users are.
+    #[serde(default, skip_serializing_if = "UserNamespace::is_preferred")]
+    pub users: UserNamespace,
 }
 
 impl Workload {

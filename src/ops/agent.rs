@@ -220,6 +220,16 @@ pub fn contain_remove(bundle: &std::path::Path) -> Result<u8, String> {
     crate::agent::contain::remove_inside(bundle)
 }
 
+/// Makes a namespace of users, for whoever started this. For a process of one thread.
+pub fn contain_users() -> Result<u8, String> {
+    crate::agent::id_map::hold()
+}
+
+/// Sees whether containers of a root agent can have users of their own.
+pub fn contain_users_probe(folder: &std::path::Path, volumes: &[PathBuf]) -> Result<u8, String> {
+    crate::agent::id_map::probe(folder, volumes)
+}
+
 /// Sees whether containers can be made without root. For a process of one thread.
 pub fn contain_probe(folder: &std::path::Path) -> Result<u8, String> {
     crate::agent::contain::probe(folder)

@@ -1,9 +1,12 @@
 //! `doctor`: whether everything that a run needs is there, and may be used.
 
+use std::path::PathBuf;
+
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Lack};
 use crate::config::types::{ClusterKind, Environment, Runtime};
 use crate::model::desired::Desired;
+use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest};
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
@@ -97,6 +100,7 @@ async fn instances(session: &Session, environment: &Environment) -> Vec<Examined
                 "limits of containers are not possible here: they need root".to_owned(),
             ));
         }
+        Runtime::Container => found.push(container_users(environment, &directory())),
         Runtime::Process => {
             let reason = container::why_not(&directory());
             let told = |reason| {
@@ -109,6 +113,32 @@ async fn instances(session: &Session, environment: &Environment) -> Vec<Examined
         _ => {}
     }
     found
+}
+
+/// Whether a container's root is the machine's.
+fn container_users(environment: &Environment, directory: &Directory) -> Examined {
+    let wanted = environment.cluster.user_namespace;
+    let what = "containers have users of their own".to_owned();
+    if wanted == UserNamespace::Off {
+        return well(
+            "root of a container is root of this machine: `user_namespace: off`".to_owned(),
+        );
+    }
+    let services = environment.services.values();
+    let volumes: Vec<PathBuf> = services
+        .flat_map(|service| service.volumes.values().map(PathBuf::from))
+        .collect();
+    let Some(reason) = container::why_no_users(directory, &volumes) else {
+        return well(what);
+    };
+    let help = "move the agent's folder or the volume to a file system that can, as ext4, XFS and \
+                btrfs can; `user_namespace: off` does without";
+    match wanted {
+        UserNamespace::Required => ill(what, &reason, help),
+        UserNamespace::Preferred | UserNamespace::Off => well(format!(
+            "root of a container is root of this machine: {reason}"
+        )),
+    }
 }
 
 /// A runtime by its name in the configuration.

@@ -20,7 +20,9 @@ use crate::driver::cluster::kubernetes::{
     ClusterLogin, ClusterPlace, Conflict, Connection, KubernetesEngine, Settings,
 };
 use crate::driver::host::HostEngine;
-use crate::driver::redacted::{RedactedStore, RememberedSecrets};
+use crate::driver::redacted::{
+    RedactedStore, RememberedClusterLogin, RememberedLogin, RememberedSecrets,
+};
 use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
 use crate::driver::registry::oci::{Oci, Place};
@@ -47,7 +49,7 @@ pub fn ports(
     environment: &Environment,
     redactor: &Redactor,
 ) -> Result<Ports, Error> {
-    let amazon = Amazon::new(environment);
+    let amazon = Amazon::new(environment, redactor);
     let secrets = Arc::new(Secrets::new(root.to_path_buf()));
     let store = store(root, project, name, environment, &amazon)?;
     Ok(Ports {
@@ -66,19 +68,26 @@ pub fn ports(
 struct Amazon {
     registry: Arc<Aws>,
     cluster: Arc<Aws>,
+    /// What learns every login.
+    redactor: Redactor,
 }
 
 impl Amazon {
-    fn new(environment: &Environment) -> Self {
+    fn new(environment: &Environment, redactor: &Redactor) -> Self {
         let (here, there) = (&environment.registry.region, &environment.cluster.region);
-        let registry = Arc::new(Aws::new(here.clone().or_else(|| there.clone())));
+        let region = |named: Option<String>| Arc::new(Aws::new(named, redactor.clone()));
+        let registry = region(here.clone().or_else(|| there.clone()));
         let same = there.is_none() || here == there;
         let cluster = if same {
             Arc::clone(&registry)
         } else {
-            Arc::new(Aws::new(there.clone()))
+            region(there.clone())
         };
-        Self { registry, cluster }
+        Self {
+            registry,
+            cluster,
+            redactor: redactor.clone(),
+        }
     }
 
     fn provider(&self, environment: &Environment) -> Arc<dyn Provider> {
@@ -114,11 +123,16 @@ impl Amazon {
             .map(|path| read(&root.join(path)))
             .transpose()?;
         let instead = cluster.endpoint.clone().map(|url| ClusterPlace { url, ca });
-        Ok(Some(Arc::new(EksLogin::new(
+        let login = EksLogin::new(
             Arc::clone(&self.cluster),
             name,
             instead,
             recipient(cluster.endpoint_gets_credentials),
+        );
+        let redactor = self.redactor.clone();
+        Ok(Some(Arc::new(RememberedClusterLogin::new(
+            Arc::new(login),
+            redactor,
         ))))
     }
 }
@@ -190,7 +204,8 @@ fn registry(
             auth_hosts,
             ..Trust::default()
         };
-        let bases = Remote::new(Arc::new(WrittenLogin), trust);
+        let login = RememberedLogin::new(Arc::new(WrittenLogin), amazon.redactor.clone());
+        let bases = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
         let folder = root.join(registry.path());
         return Ok(Arc::new(Layout::beside(folder, Arc::new(bases))));
     }
@@ -232,7 +247,9 @@ fn registry(
         provenance,
         sbom,
     };
-    let oci = Oci::new(place, Remote::new(login, trust)).keeping(newest);
+    let login = RememberedLogin::new(login, amazon.redactor.clone());
+    let remote = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
+    let oci = Oci::new(place, remote).keeping(newest);
     let cluster = &environment.cluster;
     // Docker and a cluster speak to registries themselves.
     let brings = cluster.kind == ClusterKind::Host && cluster.runtime != Runtime::Docker;
@@ -287,6 +304,7 @@ fn connection(
         context: cluster.context.clone(),
         exec_plugins: cluster.exec_plugins,
         project: Some(root.to_owned()),
+        redactor: amazon.redactor.clone(),
     })
 }
 

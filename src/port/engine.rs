@@ -108,6 +108,15 @@ pub struct Examined {
     pub help: Option<String>,
 }
 
+/// A workload whose image will be needed.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Incoming {
+    /// What will run; its image is known.
+    pub workload: Workload,
+    /// Where the image comes from.
+    pub pull: Pull,
+}
+
 /// A workload on its way into a slot.
 #[derive(Debug, Clone)]
 pub struct Placement {
@@ -274,6 +283,12 @@ pub trait Engine: Send + Sync {
 
     /// Takes a service's listeners away.
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError>;
+
+    /// Looks whether there is room for the images of these workloads, all together, before anything that runs is touched.
+    /// What is there already needs none.
+    async fn room(&self, _incoming: &[Incoming]) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that `Rolling`
     /// and `Recreate` return when all instances are replaced, or with [`EngineError::NotReady`].

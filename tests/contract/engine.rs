@@ -96,7 +96,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(started)
         }
         "container" | "rootless" => {
-            if !crate::parts::is_root() {
+            if kind == "container" && !crate::parts::is_root() {
                 return None;
             }
             contained = Some(ContainerKind::Own);
@@ -105,12 +105,7 @@ async fn stage(kind: &str) -> Option<Stage> {
                 busybox(folder.path(), "v2").await,
             ];
             // The process beside a container is this program's own: the agent has to be one, too.
-            let owner = if kind == "container" {
-                Owner::Root
-            } else {
-                Owner::Nobody
-            };
-            agent = Some(start(&directory, owner).await);
+            agent = Some(start(&directory).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
         "agent" | "systemd" => {
@@ -122,7 +117,7 @@ async fn stage(kind: &str) -> Option<Stage> {
             Box::new(started)
         }
         _ => {
-            agent = Some(start(&directory, Owner::Root).await);
+            agent = Some(start(&directory).await);
             Box::new(HostEngine::new(Some(folder.path().join("a"))))
         }
     };
@@ -170,36 +165,8 @@ async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
         .expect("taken away");
 }
 
-/// Whose the agent is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Root,
-    Nobody,
-}
-
-/// A program that nobody may start, too, with all that is in the folder around the agent's.
-fn as_nobody(directory: &Directory) -> Command {
-    let folder = directory.path().parent().expect("a folder");
-    let program = folder.join("shipit");
-    std::fs::copy(env!("CARGO_BIN_EXE_shipit"), &program).expect("a copy");
-    let theirs = Command::new("chown")
-        .args(["-R", "65534:65534"])
-        .arg(folder)
-        .status()
-        .expect("chown starts");
-    assert!(theirs.success());
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .arg(program);
-    command
-}
-
-async fn start(directory: &Directory, owner: Owner) -> Child {
-    let mut command = match owner {
-        Owner::Root => Command::new(env!("CARGO_BIN_EXE_shipit")),
-        Owner::Nobody => as_nobody(directory),
-    };
+async fn start(directory: &Directory) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
     command
         .args(["agent", "run", "--agent-directory"])
         .arg(directory.path())
@@ -250,6 +217,52 @@ fn is_here(story: &str) -> bool {
     false
 }
 
+/// Whether this process is the user that has no rights. From root the story is told as that user: no other is let in by
+/// its agent, root included.
+fn is_nobody(story: &str) -> bool {
+    if std::env::var_os("SHIPIT_TEST_AS_NOBODY").is_some() {
+        assert!(!crate::parts::is_root(), "it is somebody else");
+        return true;
+    }
+    if !crate::parts::is_root() {
+        return false;
+    }
+    let program = std::env::current_exe().expect("this program");
+    let nobody = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .env("SHIPIT_TEST_AS_NOBODY", "1")
+            .env("HOME", "/nonexistent")
+            .current_dir("/");
+        command
+    };
+    let may = nobody().args(["test", "-x"]).arg(&program).status();
+    if !may.expect("setpriv starts").success() {
+        #[allow(clippy::print_stderr)]
+        {
+            eprintln!("SKIPPED: nobody may not start {}", program.display());
+        }
+        return false;
+    }
+    let output = nobody()
+        .arg(&program)
+        .args([
+            "--exact",
+            &format!("engine::rootless::{story}"),
+            "--nocapture",
+        ])
+        .output()
+        .expect("setpriv starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let both = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{both}"
+    );
+    false
+}
+
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
         mod container { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("container", async |stage| super::$story(stage).await).await; })* }
@@ -259,6 +272,9 @@ macro_rules! suite {
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |stage| super::$story(stage).await).await; })* }
         mod systemd { $(#[tokio::test(flavor = "multi_thread")] async fn $story() {
             if super::is_here(stringify!($story)) { super::tell("systemd", async |stage| super::$story(stage).await).await; }
+        })* }
+        mod rootless { $(#[tokio::test(flavor = "multi_thread")] async fn $story() {
+            if super::is_nobody(stringify!($story)) { super::tell("rootless", async |stage| super::$story(stage).await).await; }
         })* }
         mod socket { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("socket", async |stage| super::$story(stage).await).await; })* }
     };

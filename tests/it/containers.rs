@@ -281,6 +281,163 @@ fn a_secret_of_a_container_is_in_no_file_of_its_folder() {
     );
 }
 
+/// The numbers that a process has as its user: real, effective, saved and for files.
+fn users_of(pid: u32) -> Vec<u32> {
+    let line = status_of(pid, "Uid");
+    let numbers = line.split_whitespace();
+    numbers
+        .map(|number| number.parse().expect("a number"))
+        .collect()
+}
+
+/// A world whose service first writes a report of what it may do into the volume `/data`, and then goes on as ever.
+fn reporting(script: &str, also: &[(&str, &str)]) -> Option<World> {
+    let mut world = world()?;
+    let data = world.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    let mounts = world.service["volumes"].trim_end_matches('}').to_owned();
+    let also: String = also
+        .iter()
+        .map(|(inside, from)| format!(", {inside}: {}", world.path().join(from).display()))
+        .collect();
+    let mounts = format!("{mounts}, /data: {}{also}}}", data.display());
+    world.service.insert("volumes".to_owned(), mounts);
+    let program = crate::support::storefront().display().to_string();
+    let script = format!("exec 2>&1; {{ {script}; }} >>/data/report; exec \"$0\"");
+    let command = serde_json::json!(["/bin/sh", "-c", script, program]);
+    world
+        .service
+        .insert("command".to_owned(), command.to_string());
+    Some(world)
+}
+
+#[test]
+fn root_of_a_container_is_nobody_outside() {
+    let script = "echo id=$(id -u):$(id -g):$(id -G); \
+        cat /secret && echo LEAK; \
+        chmod 777 /secret && echo CHMOD; \
+        chown 0:0 /data/own; echo data >>/data/own; chown 1234 /data/own; echo chown=$?; \
+        ls /deep/file; echo deep=$?; \
+        echo x >/etc/own && echo wrote; \
+        mkdir -p /var/lib/own && chown 33:33 /var/lib/own && echo owned";
+    let volumes = [("/secret", "secret"), ("/deep", "closed/deep")];
+    let Some(world) = reporting(script, &volumes) else {
+        return;
+    };
+    let root_only = |path: &str, mode: u32| {
+        let path = world.path().join(path);
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .expect("it is ours");
+    };
+    world.put("secret", "of the machine's root");
+    root_only("secret", 0o600);
+    // A volume is reached although nobody but root comes to its folder.
+    world.put("closed/deep/file", "");
+    root_only("closed", 0o700);
+    // As the guide says: it is given to the number that root has.
+    let data = world.path().join("data");
+    std::os::unix::fs::chown(&data, Some(range()), Some(range())).expect("root");
+    world.apply().code(0);
+    assert_eq!(world.get(), "v1");
+
+    let pid = init(&containers(&world).remove(0));
+    let first = range();
+    assert_eq!(users_of(pid), [first; 4], "root inside, nobody outside");
+    assert!(first > 65_536, "{first}");
+    assert_eq!(status_of(pid, "Groups"), "", "no group of the agent's");
+    let report = std::fs::read_to_string(data.join("report")).expect("a report");
+    assert!(report.contains("id=0:0:0\n"), "{report}");
+    assert!(report.contains("chown=0"), "{report}");
+    assert!(report.contains("deep=0"), "{report}");
+    assert!(report.contains("wrote"), "{report}");
+    assert!(report.contains("owned"), "{report}");
+    for not in ["LEAK", "CHMOD", "of the machine"] {
+        assert!(!report.contains(not), "{not}: {report}");
+    }
+
+    // What it wrote is its own on disk, and the same after another start.
+    let owner = |path: &str| {
+        let meta = std::fs::metadata(data.join(path)).expect("a file");
+        std::os::unix::fs::MetadataExt::uid(&meta)
+    };
+    assert_eq!(owner("report"), first);
+    assert_eq!(owner("own"), 1234, "by its own number");
+    signal(pid, Signal::KILL);
+    until("it is started again", || {
+        std::fs::read_to_string(data.join("report"))
+            .is_ok_and(|report| report.matches("id=0:0:0").count() == 2)
+    });
+    assert_eq!(owner("report"), first);
+    // The image on disk is root's as ever.
+    let images = world.agent_folder().join("rootfs");
+    let own = std::fs::read_dir(images).expect("images");
+    for image in own.filter_map(Result::ok) {
+        let files = std::fs::metadata(image.path().join("files")).expect("files");
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&files), 0);
+    }
+    assert_eq!(mounts(&world), 0, "the machine sees none of its mounts");
+}
+
+/// The first number of the range that the containers of the tests' project have.
+fn range() -> u32 {
+    shipit::agent::id_map::IdRange::of("shop").user
+}
+
+#[test]
+fn a_users_volume_is_its_own_and_its_commands_are_that_user() {
+    let Some(mut world) = reporting("echo id=$(id -u):$(id -g)", &[]) else {
+        return;
+    };
+    world.build.push("user: \"1234:1235\"".to_owned());
+    let data = world.path().join("data");
+    std::os::unix::fs::chown(&data, Some(1234), Some(1235)).expect("root");
+    let health =
+        "{run: [/bin/sh, -c, 'test $(id -u) = 1234 && test -O /data/report'], start_within: 20s}";
+    world.service.insert("health".to_owned(), health.to_owned());
+    world.apply().code(0);
+    let pid = init(&containers(&world).remove(0));
+    assert_eq!(users_of(pid), [range() + 1234; 4]);
+    let report = std::fs::metadata(data.join("report")).expect("a report");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&report), 1234);
+    assert_eq!(std::os::unix::fs::MetadataExt::gid(&report), 1235);
+}
+
+#[test]
+fn who_wants_the_machines_users_has_them_and_who_wants_others_has_no_less() {
+    let Some(mut world) = world() else { return };
+    world.project = vec!["cluster: {runtime: container, user_namespace: off}".to_owned()];
+    world.apply().code(0);
+    assert_eq!(users_of(init(&containers(&world).remove(0))), [0; 4]);
+    world
+        .run(&["doctor", "--env", "staging"])
+        .says("root of a container is root of this machine");
+
+    // No user of a process is mapped.
+    world.project = vec!["cluster: {runtime: container, user_namespace: required}".to_owned()];
+    let mounts = world.service["volumes"].trim_end_matches('}').to_owned();
+    world.service.insert(
+        "volumes".to_owned(),
+        format!("{mounts}, /kernel: /sys/kernel}}"),
+    );
+    world
+        .run(&["doctor", "--env", "staging"])
+        .says("the file system of /sys/kernel");
+    world
+        .service
+        .insert("health".to_owned(), "{failures: 1}".to_owned());
+    world
+        .apply()
+        .code(1)
+        .says("`user_namespace: required` cannot be kept here");
+    world.project = vec!["cluster: {runtime: container}".to_owned()];
+    world.apply().code(0);
+    let log = std::fs::read_to_string(world.agent_folder().join("agent.log")).expect("a log");
+    assert!(
+        log.contains("root of this container is root of the machine"),
+        "{log}"
+    );
+}
+
 #[test]
 fn what_nobody_waits_for_any_more_is_taken_away_by_the_next_agent() {
     let Some(world) = world() else { return };
@@ -298,7 +455,7 @@ fn what_nobody_waits_for_any_more_is_taken_away_by_the_next_agent() {
             .is_ok_and(|answer| answer.body == "v1")
     });
     assert_ne!(containers(&world), [bundle]);
-    assert_eq!((containers(&world).len(), mounts(&world)), (1, 1));
+    assert_eq!((containers(&world).len(), mounts(&world)), (1, 0));
     assert!(!alive(before), "the old one has ended");
 }
 

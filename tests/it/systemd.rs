@@ -191,6 +191,61 @@ fn units_outlive_their_agent_and_what_nobody_knows_is_removed() {
 }
 
 #[test]
+fn a_unit_of_roots_agent_runs_as_its_images_user() {
+    let Some((mut world, machine)) = world("root") else {
+        return;
+    };
+    world.build.push("user: \"65532:65533\"".to_owned());
+    // Its health command is that user, too.
+    world.service.insert(
+        "health".to_owned(),
+        "{run: [sh, -c, 'test $(id -u):$(id -g):$(id -G) = 65532:65533:65533'], interval: 100ms, start_within: 10s}"
+            .to_owned(),
+    );
+    world.apply().code(0).says_not("runs as root");
+    assert_eq!(world.get(), "v1");
+    let unit = units(&world, &machine).remove(0);
+    assert_eq!(property(&machine, &unit, "User"), "65532");
+    assert_eq!(property(&machine, &unit, "Group"), "65533");
+    let status = world.get_path("/file?/proc/self/status");
+    for line in [
+        "Uid:\t65532\t65532\t65532\t65532",
+        "Gid:\t65533\t65533\t65533\t65533",
+        "NoNewPrivs:\t1",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    let own = ["", "65533"];
+    assert!(own.contains(&groups.expect("a line").trim()), "{status}");
+    assert_eq!(world.get_path("/env?HOME"), "/");
+    let agent = world.agent_folder();
+    for private in ["agent.log", "environments/shop/staging/record.json"] {
+        let path = agent.join(private).display().to_string();
+        let read = world.get_path(&format!("/file?{path}"));
+        assert!(read.contains("Permission denied"), "{private}: {read}");
+    }
+
+    // The next agent takes it back, and what it starts again is the same user's.
+    let pid = property(&machine, &unit, "MainPID");
+    shell(
+        &machine,
+        &format!("kill -KILL {}", world.agent_pid().expect("an agent")),
+    );
+    world.run(&["status", "--env", "staging"]).code(0);
+    assert_eq!(
+        property(&machine, &unit, "MainPID"),
+        pid,
+        "the same process"
+    );
+    shell(&machine, &format!("kill -KILL {pid}"));
+    until("it is started again", || {
+        let now = units(&world, &machine);
+        now.len() == 1 && now[0] != unit && property(&machine, &now[0], "User") == "65532"
+    });
+}
+
+#[test]
 fn a_unit_that_ended_while_no_agent_was_there_is_started_anew() {
     let Some((world, machine)) = world("root") else {
         return;

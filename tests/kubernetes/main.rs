@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr)] // a test says what it skips
 
+#[path = "../it/support/canaries.rs"]
+mod canary;
 #[allow(dead_code)] // each test binary uses its own part of it
 #[path = "../cluster/support.rs"]
 mod cluster;
@@ -13,6 +15,7 @@ mod said;
 mod site;
 
 mod amazon;
+mod canaries;
 mod differential;
 mod drift;
 mod failures;

@@ -182,6 +182,7 @@ impl Instance {
             description: self.description(),
             image: docker::local_name(image),
             labels: self.labels(),
+            project: self.making.scope.project.to_string(),
             agent: directory.path().display().to_string(),
             port: port
                 .number

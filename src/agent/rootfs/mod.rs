@@ -145,6 +145,21 @@ impl Unpacked {
         Ok(fresh)
     }
 
+    /// How many bytes it will have on disk, as its layers say; none when it is there.
+    fn needs(&self, pull: &Pull) -> Result<u64, Reason> {
+        let Pull::Layout(layout) = pull else {
+            return Ok(0);
+        };
+        if self.meta().is_ok() {
+            return Ok(0);
+        }
+        let layout = Layout::open(layout)?;
+        let manifest = layout.manifest(&self.digest)?;
+        let layers = manifest.layers().iter();
+        let sizes = layers.map(|layer| Ok(layout.size(&Layer::of(layer)?)?.unpacked));
+        sizes.sum()
+    }
+
     /// Writes down where its layers are.
     fn remember(&self, pull: &Pull) -> Result<(), Reason> {
         let path = self.folder.join("from.json");
@@ -227,6 +242,24 @@ impl Unpacked {
         self.unpack(&from)
             .map_err(|reason| Restoring(format!("{reason}; {again}")))
     }
+}
+
+/// Refuses images that do not fit on the disk together. An image that several need is unpacked once.
+pub(super) fn room(directory: &Directory, images: &[(Unpacked, Pull)]) -> Result<(), Reason> {
+    let place = directory.path();
+    Space::of(place)
+        .map_err(|error| said("opening", place, &error))?
+        .expect(needed(images)?)
+        .map_err(|error| format!("all images of the plan: {error}"))
+}
+
+fn needed(images: &[(Unpacked, Pull)]) -> Result<u64, Reason> {
+    let once: BTreeMap<&Path, _> = images
+        .iter()
+        .map(|(image, pull)| (image.folder.as_path(), (image, pull)))
+        .collect();
+    let sizes = once.values().map(|(image, pull)| image.needs(pull));
+    sizes.sum()
 }
 
 /// Why an image was not put right.

@@ -716,3 +716,43 @@ fn survey_kinds(path: &Path, lines: &mut Vec<PathBuf>) -> Result<(), TestCaseErr
     }
     Ok(())
 }
+
+#[test]
+fn images_need_room_together_and_what_is_there_needs_none() {
+    let machine = Machine::new();
+    let layer = |content: &str| gzip(&tar(&[file("a", &content.repeat(10_000))]));
+    let (first, second) = (
+        machine.image(&[layer("first ")]),
+        machine.image(&[layer("second ")]),
+    );
+    let pull = Pull::Layout(machine.layout());
+    let with = |image: &Digest| {
+        let unpacked = Unpacked::of(&machine.directory(), image, Tree::Container);
+        (unpacked, pull.clone())
+    };
+    let alone = |image: &Digest| needed(&[with(image)]).expect("a size");
+    assert!(alone(&first) > 60_000 && alone(&second) > 70_000);
+    let all = [with(&first), with(&second), with(&first)];
+    assert_eq!(
+        needed(&all),
+        Ok(alone(&first) + alone(&second)),
+        "each once"
+    );
+
+    let second_alone = alone(&second);
+    machine.fetch(&first).expect("unpacked");
+    assert_eq!(needed(&all), Ok(second_alone));
+    room(&machine.directory(), &all).expect("a disk has room for so little");
+
+    // Two that fit, and not both: each says of itself that it becomes 4 GiB.
+    let sizes: Vec<_> = (0..100_u32)
+        .map(|number| {
+            let mut layer = gzip(&tar(&[file("a", &number.to_string())]));
+            let end = layer.len() - 4;
+            layer.splice(end.., u32::MAX.to_le_bytes());
+            with(&machine.image(&[layer]))
+        })
+        .collect();
+    let refused = room(&machine.directory(), &sizes).expect_err("400 GiB");
+    assert!(refused.contains("all images of the plan"), "{refused}");
+}

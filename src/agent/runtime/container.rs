@@ -2,7 +2,7 @@
 //! each instance ([`contain`](crate::agent::contain)). The network is the machine's own: each instance gets a free port.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -12,15 +12,18 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::agent::id_map::IdRange;
 use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
-use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime};
+use crate::agent::runtime::{Enclosure, Launch, PROCESSES, Running, Runtime};
+use crate::agent::staging::ContainerUsers;
 use crate::agent::trouble::Trouble;
 use crate::agent::{Directory, contain};
 use crate::files::process::program;
 use crate::model::Digest;
+use crate::model::workload::UserNamespace;
 use crate::port::engine::Pull;
 
 /// The runtime.
@@ -69,11 +72,34 @@ fn probe(directory: &Directory) -> Result<(), String> {
 }
 
 fn try_out(directory: &Directory) -> Result<(), String> {
-    let text = |error: io::Error| error.to_string();
-    directory.prepare().map_err(text)?;
-    let mut process = std::process::Command::new(program())
-        .args(["agent", "contain-probe"])
+    directory.prepare().map_err(|error| error.to_string())?;
+    let mut probe = std::process::Command::new(program());
+    probe.args(["agent", "contain-probe"]).arg(directory.path());
+    tried(probe)
+}
+
+/// Why an agent of root cannot give containers users of their own, with their files in this folder and these folders and
+/// files of the machine mounted into them; none when it can.
+#[must_use]
+pub fn why_no_users(directory: &Directory, volumes: &[PathBuf]) -> Option<String> {
+    if !is_root() {
+        return None;
+    }
+    if let Err(error) = directory.prepare() {
+        return Some(error.to_string());
+    }
+    let mut probe = std::process::Command::new(program());
+    probe
+        .args(["agent", "contain-users-probe"])
         .arg(directory.path())
+        .args(volumes);
+    tried(probe).err()
+}
+
+/// What a probe says is wrong.
+fn tried(mut probe: std::process::Command) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    let mut process = probe
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -98,6 +124,52 @@ fn try_out(directory: &Directory) -> Result<(), String> {
 /// Where a container of this agent has its folder.
 fn bundle(agent: &Path, name: &str) -> PathBuf {
     agent.join("containers").join(name)
+}
+
+/// The users of a container: its own where the configuration asks for it and the machine can.
+async fn users(contained: &Enclosure) -> Result<Option<ContainerUsers>, Trouble> {
+    let wanted = contained.spec.users;
+    if !is_root() || wanted == UserNamespace::Off {
+        return Ok(None);
+    }
+    let directory = Directory::find(Some(contained.agent.clone().into()));
+    let volumes: Vec<(PathBuf, PathBuf)> = mapped_volumes(contained)
+        .map(|(inside, from)| (inside.clone(), from.into()))
+        .collect();
+    let from: Vec<PathBuf> = volumes.iter().map(|(_, from)| from.clone()).collect();
+    let looked = tokio::task::spawn_blocking(move || why_no_users(&directory, &from)).await;
+    let range = IdRange::of(&contained.project);
+    match (looked.map_err(io::Error::other)?, wanted) {
+        (None, _) => Ok(Some(ContainerUsers { range, volumes })),
+        (Some(reason), UserNamespace::Required) => Err(Trouble::Instance(format!(
+            "`user_namespace: required` cannot be kept here: {reason}"
+        ))),
+        (Some(reason), UserNamespace::Preferred | UserNamespace::Off) => {
+            tracing::warn!(
+                container = contained.name,
+                "root of this container is root of the machine, as it can have no users of its own: {reason}"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// The volumes whose owners are mapped. What is put among devices or processes, as a socket is, is put there when
+/// those are, and has no owner in the container.
+fn mapped_volumes(contained: &Enclosure) -> impl Iterator<Item = (&PathBuf, &String)> {
+    let volumes = contained.spec.volumes.iter();
+    volumes.filter(|(inside, _)| !inside.starts_with("/dev") && !inside.starts_with("/proc"))
+}
+
+/// Says where the service's own output is what its user cannot write, and why.
+fn remark(users: &ContainerUsers, launch: &Launch) -> io::Result<()> {
+    let user = launch.user.map_or(0, |user| user.uid);
+    for remark in users.remarks(user) {
+        tracing::warn!("{remark}");
+        let mut log = process::open_log(&launch.log)?;
+        writeln!(log, "{remark}")?;
+    }
+    Ok(())
 }
 
 async fn take_away(folder: PathBuf) {
@@ -139,12 +211,21 @@ impl Runtime for ContainerRuntime {
     }
 
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
-        let (folder, specification) = (of(launch)?, specification(launch)?.to_string());
+        let folder = of(launch)?;
+        let users = match &launch.contained {
+            Some(contained) => users(contained).await?,
+            None => None,
+        };
+        let specification = specification(launch, users.as_ref())?.to_string();
         std::fs::DirBuilder::new().recursive(true).create(&folder)?;
         // For its owner alone: the container's own changes are in it.
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         crate::files::replace(&folder.join("config.json"), specification.as_bytes())?;
         std::fs::write(folder.join("layer"), launch.rootfs.display().to_string())?;
+        if let Some(users) = &users {
+            users.write(&folder)?;
+            remark(users, launch)?;
+        }
         let beside = Launch {
             rootfs: folder.clone(),
             command: vec![
@@ -261,7 +342,7 @@ fn environment(launch: &Launch) -> io::Result<Vec<u8>> {
 }
 
 /// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and `config-linux.md`).
-fn specification(launch: &Launch) -> io::Result<Value> {
+fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> io::Result<Value> {
     let contained = launch.contained.clone().unwrap_or_default();
     let spec = &contained.spec;
     if launch.command.is_empty() {
@@ -317,7 +398,12 @@ fn specification(launch: &Launch) -> io::Result<Value> {
             ));
         }
     }
-    for (inside, from) in &spec.volumes {
+    // Those whose owners are mapped are there before it is made.
+    let there: &[(PathBuf, PathBuf)] = users.map_or(&[], |users| &users.volumes);
+    let volumes = spec.volumes.iter();
+    for (inside, from) in
+        volumes.filter(|(inside, _)| there.iter().all(|(path, _)| path != *inside))
+    {
         mounts.push(mount(
             &inside.display().to_string(),
             "bind",

@@ -66,6 +66,8 @@ pub struct Enclosure {
     pub image: String,
     /// What it is labelled with.
     pub labels: BTreeMap<String, String>,
+    /// The project that it is of.
+    pub project: String,
     /// The agent that makes it.
     pub agent: String,
     /// The port of this machine, and the one inside that it leads to.

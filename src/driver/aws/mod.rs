@@ -19,25 +19,30 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 
+use crate::driver::redacted::RememberedKeys;
 use crate::model::chain;
 use crate::port::provider::ProviderError;
+use crate::redact::Redactor;
 
 /// One region, with credentials. Nothing is asked before it is needed.
 #[derive(Debug, Default)]
 pub struct Aws {
     region: Option<String>,
+    redactor: Redactor,
     config: OnceCell<SdkConfig>,
 }
 
 impl Aws {
-    /// A region; that of the environment without one.
+    /// A region; that of the environment without one. What opens it is hidden in all that is printed.
     #[must_use]
-    pub fn new(region: Option<String>) -> Self {
+    pub fn new(region: Option<String>, redactor: Redactor) -> Self {
         Self {
             region,
+            redactor,
             config: OnceCell::new(),
         }
     }
@@ -55,7 +60,15 @@ impl Aws {
             if let Some(region) = &self.region {
                 loader = loader.region(Region::new(region.clone()));
             }
-            loader.load().await
+            let config = loader.load().await;
+            match config.credentials_provider() {
+                None => config,
+                Some(keys) => {
+                    let keys = RememberedKeys::new(keys, self.redactor.clone());
+                    let keys = SharedCredentialsProvider::new(keys);
+                    config.into_builder().credentials_provider(keys).build()
+                }
+            }
         };
         self.config.get_or_init(load).await
     }

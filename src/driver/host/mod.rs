@@ -19,7 +19,9 @@ use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::{Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
-use crate::port::engine::{Engine, EngineError, LogLine, LogQuery, Permit, Placement, Scope};
+use crate::port::engine::{
+    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope,
+};
 use crate::proto::convert::{decode, encode, parse};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
@@ -131,6 +133,18 @@ impl Engine for HostEngine {
             .unroute(request(message, SHORT))
             .await?;
         Ok(())
+    }
+
+    async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
+        let message = v1::RoomRequest {
+            images_json: encode(&incoming),
+        };
+        let looked = self.client().await?.room(request(message, SHORT)).await;
+        match looked {
+            // An agent of an earlier version looks at each image when it comes.
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(()),
+            looked => Ok(looked.map(drop)?),
+        }
     }
 
     async fn place(

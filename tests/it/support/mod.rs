@@ -1,6 +1,7 @@
 //! Worlds: a project in a folder of its own, an agent of its own, and an address of its own, so that tests run side
 //! by side without meeting.
 
+pub mod canaries;
 pub mod http;
 mod parts;
 mod said;

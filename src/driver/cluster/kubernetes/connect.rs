@@ -16,8 +16,14 @@ use tower::ServiceBuilder;
 use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 
 use crate::driver::cluster::kubernetes::kubeconfig::{self, choose};
+use crate::driver::redacted::remember;
+use crate::files;
 use crate::model::chain;
 use crate::port::engine::EngineError;
+use crate::redact::Redactor;
+
+/// The longest token in a file that is read.
+const LONGEST_TOKEN: u64 = 1 << 20;
 
 /// Where a cluster's API server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +63,8 @@ pub struct Connection {
     pub exec_plugins: bool,
     /// The project's folder: a kubeconfig that lies in it came with the repository.
     pub project: Option<PathBuf>,
+    /// What learns the passwords and tokens that are shown to the cluster.
+    pub redactor: Redactor,
 }
 
 /// A client and what it is connected to.
@@ -220,12 +228,14 @@ fn kubeconfig(how: &Connection) -> Result<Option<Kubeconfig>, EngineError> {
 
 async fn configuration(how: &Connection) -> Result<Config, EngineError> {
     let Some(file) = kubeconfig(how)? else {
-        return Config::incluster().map_err(|error| {
+        let config = Config::incluster().map_err(|error| {
             refused(
                 error.to_string(),
                 "the pod needs a service account whose token is mounted",
             )
-        });
+        })?;
+        hide(&config, &how.redactor);
+        return Ok(config);
     };
     let chosen = choose(&file, how.context.as_deref())?;
     chosen.check(how, how.kubeconfig.as_deref())?;
@@ -233,9 +243,28 @@ async fn configuration(how: &Connection) -> Result<Config, EngineError> {
         context: Some(chosen.context),
         ..KubeConfigOptions::default()
     };
-    Config::from_custom_kubeconfig(file, &options)
+    let config = Config::from_custom_kubeconfig(file, &options)
         .await
-        .map_err(|error| unreadable(&error))
+        .map_err(|error| unreadable(&error))?;
+    hide(&config, &how.redactor);
+    Ok(config)
+}
+
+/// What a cluster is logged in to with is printed nowhere. A token that a program gives (`exec`) is known to the
+/// library alone.
+fn hide(config: &Config, redactor: &Redactor) {
+    let login = &config.auth_info;
+    // The one way to see them, as the library shows them to nobody by mistake.
+    let shown = serde_json::to_value(login).unwrap_or_default();
+    for key in ["token", "password", "client-key-data"] {
+        if let Some(value) = shown[key].as_str() {
+            remember(redactor, value);
+        }
+    }
+    let file = login.token_file.as_ref();
+    if let Some(token) = file.and_then(|file| files::read_text(file.as_ref(), LONGEST_TOKEN).ok()) {
+        remember(redactor, token.trim());
+    }
 }
 
 pub(super) fn unreadable(error: &KubeconfigError) -> EngineError {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use oci_spec::distribution::Reference;
 use serde_json::Value;
 
+use crate::driver::redacted::remember;
 use crate::driver::registry::oci::auth::{Access, Granted, authorize};
 use crate::driver::registry::oci::document::{blob, blobs, read};
 use crate::driver::registry::oci::fault::{Fault, again, failed, malformed};
@@ -18,6 +19,7 @@ use crate::driver::registry::oci::wire::Wire;
 use crate::files::login::{self, Credentials, Places};
 use crate::model::{Digest, Platform, is_loopback, platform};
 use crate::port::registry::{BaseImage, BaseImages, Blob, INDEX, RegistryError, asked};
+use crate::redact::Redactor;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -114,6 +116,8 @@ pub struct Remote {
     connections: tokio::sync::Mutex<BTreeMap<String, Connection>>,
     /// What the registries have granted for these logins.
     granted: Mutex<BTreeMap<Purpose, Granted>>,
+    /// What learns the tokens that they grant.
+    redactor: Redactor,
     /// Where the layers of base images were seen.
     layers: Mutex<BTreeMap<Digest, Reference>>,
 }
@@ -133,8 +137,15 @@ impl Remote {
             trust,
             connections: tokio::sync::Mutex::default(),
             granted: Mutex::default(),
+            redactor: Redactor::default(),
             layers: Mutex::default(),
         }
+    }
+
+    /// The same; the tokens that the registries give are hidden in all that is printed.
+    #[must_use]
+    pub fn hiding(self, redactor: Redactor) -> Self {
+        Self { redactor, ..self }
     }
 
     fn wire(&self, registry: &str, origin: &str) -> Result<Wire, RegistryError> {
@@ -198,6 +209,12 @@ impl Remote {
             let what = || format!("logging in to {}", image.registry());
             let ask = || authorize(wire, credentials, named, repository, access);
             let granted = connection.again(what, ask).await?;
+            let shown = granted.authorization.as_ref();
+            if let Some(shown) = shown.and_then(|shown| shown.to_str().ok()) {
+                // `Bearer TOKEN`, or `Basic` with user and password in base64.
+                let token = shown.split_once(' ').map_or(shown, |(_, token)| token);
+                remember(&self.redactor, token);
+            }
             self.all_granted().insert(purpose, granted.clone());
             granted
         };

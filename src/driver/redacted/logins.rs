@@ -1,0 +1,167 @@
+//! What a registry, a cluster or Amazon is logged in to with is hidden as the secrets are.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+
+use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
+use crate::driver::registry::oci::remote::{LoggedIn, Login};
+use crate::files::login::Credentials;
+use crate::model::secret::SecretValue;
+use crate::port::engine::EngineError;
+use crate::port::registry::RegistryError;
+use crate::redact::Redactor;
+
+/// Hides a text from now on.
+pub(in crate::driver) fn remember(redactor: &Redactor, text: &str) {
+    redactor.remember(&SecretValue::new(text.to_owned()));
+}
+
+/// A login to registries that tells what it gives.
+pub struct RememberedLogin {
+    inner: Arc<dyn Login>,
+    redactor: Redactor,
+}
+
+impl RememberedLogin {
+    /// Around another login.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Login>, redactor: Redactor) -> Self {
+        Self { inner, redactor }
+    }
+}
+
+#[async_trait]
+impl Login for RememberedLogin {
+    async fn log_in(&self, registry: &str) -> Result<LoggedIn, RegistryError> {
+        let login = self.inner.log_in(registry).await?;
+        match &login.credentials {
+            Some(Credentials::Password { password, .. }) => remember(&self.redactor, password),
+            Some(Credentials::Identity(token) | Credentials::Token(token)) => {
+                remember(&self.redactor, token);
+            }
+            None => {}
+        }
+        Ok(login)
+    }
+}
+
+/// A login to a cluster that tells what it gives.
+#[derive(Debug)]
+pub struct RememberedClusterLogin {
+    inner: Arc<dyn ClusterLogin>,
+    redactor: Redactor,
+}
+
+impl RememberedClusterLogin {
+    /// Around another login.
+    #[must_use]
+    pub fn new(inner: Arc<dyn ClusterLogin>, redactor: Redactor) -> Self {
+        Self { inner, redactor }
+    }
+}
+
+#[async_trait]
+impl ClusterLogin for RememberedClusterLogin {
+    async fn place(&self) -> Result<Option<ClusterPlace>, EngineError> {
+        self.inner.place().await
+    }
+
+    async fn token(&self) -> Result<String, EngineError> {
+        let token = self.inner.token().await?;
+        remember(&self.redactor, &token);
+        Ok(token)
+    }
+
+    async fn renew(&self) {
+        self.inner.renew().await;
+    }
+
+    fn names(&self) -> String {
+        self.inner.names()
+    }
+}
+
+/// A source of Amazon's keys that tells what it gives. What is public of them, the key's name, is not hidden.
+#[derive(Debug)]
+pub(in crate::driver) struct RememberedKeys {
+    inner: SharedCredentialsProvider,
+    redactor: Redactor,
+}
+
+impl RememberedKeys {
+    /// Around another source.
+    pub fn new(inner: SharedCredentialsProvider, redactor: Redactor) -> Self {
+        Self { inner, redactor }
+    }
+}
+
+impl ProvideCredentials for RememberedKeys {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            let keys = self.inner.provide_credentials().await?;
+            remember(&self.redactor, keys.secret_access_key());
+            if let Some(token) = keys.session_token() {
+                remember(&self.redactor, token);
+            }
+            Ok(keys)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct As(Credentials);
+
+    #[async_trait]
+    impl Login for As {
+        async fn log_in(&self, _: &str) -> Result<LoggedIn, RegistryError> {
+            Ok(LoggedIn {
+                credentials: Some(self.0.clone()),
+                ..LoggedIn::default()
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_opens_a_registry_is_hidden_from_then_on() {
+        let value = "hunter-2-of-a-registry";
+        let password = Credentials::Password {
+            user: "robot".to_owned(),
+            password: value.to_owned(),
+        };
+        for credentials in [
+            password,
+            Credentials::Identity(value.to_owned()),
+            Credentials::Token(value.to_owned()),
+        ] {
+            let redactor = Redactor::default();
+            let login = RememberedLogin::new(Arc::new(As(credentials)), redactor.clone());
+            login.log_in("registry.example.com").await.expect("a login");
+            assert_eq!(redactor.text(&format!("by robot:{value}")), "by robot:***");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_opens_amazon_is_hidden_from_then_on() {
+        let keys = aws_credential_types::Credentials::new(
+            "AKIDEXAMPLE",
+            "the-secret-key-of-amazon",
+            Some("the-token-of-a-session".to_owned()),
+            None,
+            "test",
+        );
+        let redactor = Redactor::default();
+        let source = SharedCredentialsProvider::new(keys);
+        let source = RememberedKeys::new(source, redactor.clone());
+        source.provide_credentials().await.expect("keys");
+        let said = "AKIDEXAMPLE, the-secret-key-of-amazon, the-token-of-a-session";
+        assert_eq!(redactor.text(said), "AKIDEXAMPLE, ***, ***");
+    }
+}

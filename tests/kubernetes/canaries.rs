@@ -1,0 +1,142 @@
+//! Two hundred secrets, and the token of the kubeconfig, that builds and checks write in every form: none of them is in
+//! anything that shipit prints or keeps beside the cluster.
+
+use std::path::PathBuf;
+
+use crate::canary::Canaries;
+use crate::said::Said;
+use crate::site::Site;
+
+/// How many of them the pods have.
+const TOLD: usize = 40;
+
+struct Cage {
+    site: Site,
+    canaries: Canaries,
+    /// What opens the cluster.
+    token: String,
+}
+
+impl Cage {
+    fn new() -> Option<Self> {
+        let mut site = Site::new()?;
+        let canaries = Canaries::new();
+        for number in 0..TOLD {
+            let secret = format!("{{secret: s{number}}}");
+            site.env.insert(format!("S{number}"), secret);
+        }
+        let kubeconfig = std::fs::read_to_string(&site.kubeconfig).expect("a kubeconfig");
+        let token = kubeconfig.split_once("token: ").expect("a token").1;
+        let token = token.split(['\n', '}', ',']).next().expect("a line");
+        let mut cage = Self {
+            token: token.trim_matches(['"', '\'', ' ']).to_owned(),
+            site,
+            canaries,
+        };
+        assert!(cage.token.len() > 20, "a token");
+        cage.build("");
+        cage.checks("", "");
+        Some(cage)
+    }
+
+    /// Writes everything that nobody may see.
+    fn tells(&self) -> String {
+        let forms = self.canaries.path("forms");
+        format!("cat {forms} {}", self.site.kubeconfig.display())
+    }
+
+    fn build(&mut self, then: &str) {
+        let run = format!("run: {{shell: \"{}; {then}\"}}", self.tells());
+        self.site.build = vec!["copy: {message.txt: /app/message.txt}".to_owned(), run];
+    }
+
+    fn checks(&mut self, before: &str, after: &str) {
+        let tells = self.tells();
+        let check = |then: &str| format!("[{{run: [sh, -c, \"{tells}; {then}\"]}}]");
+        self.site.staging = vec![
+            format!(
+                "promotion: {{mode: auto, probe: {{rate: 0, linger: 10ms}}, before: {}, after: {}}}",
+                check(before),
+                check(after)
+            ),
+            self.canaries.configured(),
+        ];
+    }
+
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> Said {
+        let mut command = self.site.command(arguments);
+        command
+            .args(["--env", "staging"])
+            .envs(self.canaries.in_variables());
+        let said = Said::from(&command.output().expect("shipit starts"));
+        let what = format!("what `{}` said", arguments.join(" "));
+        for text in [&said.stdout, &said.stderr] {
+            self.canaries.are_not_in(&what, text.as_bytes());
+            assert!(!text.contains(&self.token), "the token is in {what}");
+        }
+        said
+    }
+
+    #[track_caller]
+    fn apply_says(&self, code: i32, text: &str) {
+        let said = self.run(&["apply", "--auto-approve"]);
+        let both = format!("{}{}", said.stdout, said.stderr);
+        assert_eq!(said.code, Some(code), "{both}");
+        assert!(both.contains(text), "`{text}` is not in {both}");
+        self.run(&["apply", "--auto-approve", "--output", "json"]);
+    }
+
+    /// What is kept beside the cluster: the state, the journal, what is left of failures.
+    fn search_everything(&self) {
+        let mut found = Vec::new();
+        for folder in ["state", "app", "environments"] {
+            let folder = self.site.path().join(folder);
+            self.canaries.files_with_one(&folder, &mut found);
+            let with_token = std::process::Command::new("grep")
+                .args(["--recursive", "--files-with-matches", &self.token])
+                .arg(&folder)
+                .output()
+                .expect("grep");
+            assert_eq!(String::from_utf8_lossy(&with_token.stdout), "");
+        }
+        assert_eq!(found, Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn no_secret_and_no_login_is_in_anything_that_is_printed_or_kept() {
+    let Some(mut cage) = Cage::new() else { return };
+    cage.apply_says(0, "it is ***!");
+    cage.search_everything();
+    for arguments in [
+        &["status", "--output", "json"][..],
+        &["history", "--output", "json"],
+        &["plan", "--output", "markdown", "--rebuild"],
+        &["plan", "--output", "json", "--rebuild"],
+        &["render"],
+        &["diff"],
+        &["doctor"],
+        &["state", "show"],
+    ] {
+        assert_eq!(cage.run(arguments).code, Some(0), "{arguments:?}");
+    }
+
+    // Each step fails once, with all that its program says.
+    cage.site.message("v2");
+    cage.build("exit 9");
+    cage.apply_says(1, "ended with exit code 9");
+    cage.build("");
+    cage.checks("exit 7", "");
+    cage.apply_says(1, "ended with exit code 7");
+    cage.checks("", "exit 8");
+    cage.apply_says(3, "ended with exit code 8");
+    cage.site
+        .service
+        .insert("replicas".to_owned(), "2".to_owned());
+    cage.site
+        .options
+        .insert("namespace".to_owned(), "not-ours".to_owned());
+    cage.apply_says(1, "not-ours");
+    cage.search_everything();
+}
