@@ -7,6 +7,7 @@
 mod builtin;
 mod mark;
 mod own;
+mod select;
 #[cfg(test)]
 mod tests;
 mod twins;
