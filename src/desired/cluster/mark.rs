@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::desired::cluster::{Site, select};
+use crate::desired::cluster::{Site, scaled, select};
 use crate::model::kind::KindScope;
 use crate::model::object::{Names, mark as label, rename, set};
 use crate::model::{ContentHash, Manifest, ObjectKey, ServiceName, Slot};
@@ -80,6 +80,7 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
         suffix(site, slot, objects);
     }
     by_content(objects);
+    scaled::note(objects);
 }
 
 /// Gives the objects names of the slot, unless they have them already.
