@@ -13,6 +13,7 @@ mod said;
 mod site;
 
 mod amazon;
+mod charts;
 mod differential;
 mod drift;
 mod failures;
@@ -26,6 +27,9 @@ mod locks;
 mod losses;
 mod node;
 mod objects;
+mod order;
 mod pretend;
 mod rendered;
+mod selectors;
 mod traffic;
+mod yaml;
