@@ -25,8 +25,7 @@ fn site() -> Option<(Site, String)> {
     );
     let seen = format!(
         "{MAP}seen\ndata:\n  version: '{{{{ .Capabilities.KubeVersion.Version }}}}'\n  \
-         own: '{{{{ .Capabilities.APIVersions.Has \"{group}/v1/Gadget\" }}}}'\n  \
-         gone: '{{{{ .Capabilities.APIVersions.Has \"policy/v1beta1\" }}}}'\n"
+         own: '{{{{ .Capabilities.APIVersions.Has \"{group}/v1/Gadget\" }}}}'\n"
     );
     site.put("chart/templates/seen.yaml", &seen);
     let kept =
@@ -52,7 +51,6 @@ fn a_chart_sees_the_cluster_brings_its_definitions_and_leaves_its_tests_out() {
     run(&site, &APPLY, &at_hand).code(0);
     let version = site.cluster.get("/version")["gitVersion"].clone();
     assert_eq!(config(&site, "seen")["data"]["version"], version);
-    assert_eq!(config(&site, "seen")["data"]["gone"], "false");
     assert_eq!(config(&site, "test"), Value::Null);
     let definition =
         format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gadgets.{group}");

@@ -279,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_merge_takes_in_what_another_map_has() {
-        let text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [{x: 5}, *a]}\n";
+        let text = "a: &a {x: 1, z: 2}\nb: {<<: *a, z: 3}\nc: {<<: [{x: 5}, *a]}\n";
         let all = one(text);
-        assert_eq!(all["b"], json!({"x": 1, "y": 3}));
-        assert_eq!(all["c"], json!({"x": 5, "y": 2}));
+        assert_eq!(all["b"], json!({"x": 1, "z": 3}));
+        assert_eq!(all["c"], json!({"x": 5, "z": 2}));
         assert!(refused("<<: 1\n").contains("takes a map"));
     }
 
