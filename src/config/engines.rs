@@ -3,8 +3,9 @@
 use crate::config::suggest::suggest;
 use crate::config::traffic;
 use crate::config::types::{
-    AccessPolicy, Build, BuildKind, ClusterKind, Conflicts, Environment, Manifests, Publish,
-    Registry, RegistryKind, Resources, Runtime, Service, StateKind, Traffic, TrafficKind,
+    AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Conflicts, Environment,
+    Manifests, Publish, Registry, RegistryKind, Resources, Runtime, Service, StateKind, Traffic,
+    TrafficKind,
 };
 use crate::config::validate::Findings;
 use crate::model::route::Limits;
@@ -479,6 +480,10 @@ fn rendered(findings: &mut Findings<'_>, path: &[&str], manifests: Option<&Manif
     }
     if tool.values.is_some() && tool.helm.is_none() {
         findings.add(path, "`values` is for `helm`", TAKE_OUT);
+    }
+    let is_said = tool.hooks != ChartHooks::default() || tool.crds != ChartCrds::default();
+    if is_said && tool.helm.is_none() {
+        findings.add(path, "`hooks` and `crds` are for `helm`", TAKE_OUT);
     }
 }
 

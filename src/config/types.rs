@@ -279,6 +279,8 @@ pub struct Cluster {
     /// `kubernetes`: whether shipit makes the namespaces. Without it they must be there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub create_namespaces: bool,
+    /// `kubernetes`: the Pod Security Standard that is enforced in the namespaces that shipit makes.
+    pub pod_security: PodSecurity,
     /// `kubernetes`: whether the kubeconfig may start a program to log in. A kubeconfig is then code.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exec_plugins: bool,
@@ -321,6 +323,21 @@ impl Cluster {
             .as_ref()
             .map(|directory| root.join(directory))
     }
+}
+
+/// The Pod Security Standard of a namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PodSecurity {
+    /// What current hardening asks for; the pods that shipit makes hold to it.
+    #[default]
+    Restricted,
+    /// Known ways to more rights are closed.
+    Baseline,
+    /// Everything is allowed.
+    Privileged,
+    /// Nothing is said: the cluster's own default holds.
+    None,
 }
 
 /// What to do with a field that another manager has changed.
@@ -704,6 +721,33 @@ pub struct Rendered {
     /// `helm`: the file of values, a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<String>,
+    /// `helm`: what becomes of a chart's hooks, which shipit does not run. Its tests are left out anyway.
+    pub hooks: ChartHooks,
+    /// `helm`: what becomes of the definitions in a chart's `crds/`.
+    pub crds: ChartCrds,
+}
+
+/// What becomes of a chart's hooks: Helm runs them beside the chart's objects, and shipit runs none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChartHooks {
+    /// A chart with hooks is refused.
+    #[default]
+    Refuse,
+    /// They are not run.
+    LeaveOut,
+}
+
+/// What becomes of the definitions in a chart's `crds/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChartCrds {
+    /// They are made before the chart's objects, and never deleted. A service's chart may have none: they belong to the
+    /// whole cluster.
+    #[default]
+    Include,
+    /// They are there already.
+    LeaveOut,
 }
 
 /// How an image is made.

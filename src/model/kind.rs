@@ -25,6 +25,15 @@ impl GroupKind {
     }
 }
 
+/// What a server is, for what asks before it says which objects it has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Its version: `v1.36.0`.
+    pub version: String,
+    /// What it serves, as `VERSION` and as `VERSION/KIND`.
+    pub apis: BTreeSet<String>,
+}
+
 /// Where the objects of a kind are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KindScope {

@@ -31,7 +31,7 @@ pub mod mark {
     pub const SLOT: &str = "shipit.dev/slot";
     /// The release's number; on objects, not on pods: a release that changes nothing restarts nothing.
     pub const RELEASE: &str = "shipit.dev/release";
-    /// Hash of the manifest that was applied last.
+    /// The fields that an object was applied with last, each by a few bytes of its hash.
     pub const APPLIED: &str = "shipit.dev/applied";
     /// On a live object: the slot that has its traffic, or `off`.
     pub const ACTIVE: &str = "shipit.dev/active";
@@ -39,6 +39,10 @@ pub mod mark {
     pub const STATE: &str = "shipit.dev/state";
     /// On an object: `"true"` forbids that it is ever deleted or replaced.
     pub const PROTECTED: &str = "shipit.dev/protected";
+    /// Helm's own: `keep` on what is never deleted.
+    pub const POLICY: &str = "helm.sh/resource-policy";
+    /// On a workload: the object that decides how many pods it has.
+    pub const SCALED_BY: &str = "shipit.dev/scaled-by";
     /// Which `ApplySet` an object belongs to (KEP-3659).
     pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
 }
@@ -155,13 +159,18 @@ impl Manifest {
 
     /// The template of the pods that it makes, if it makes any.
     pub fn pod_template(&mut self) -> Option<&mut Value> {
-        match self.kind() {
-            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => {
-                self.0.pointer_mut("/spec/template")
+        let path = match self.kind() {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => "/spec/template",
+            "CronJob" => "/spec/jobTemplate/spec/template",
+            "ScaledJob" => "/spec/jobTargetRef/template",
+            // What another controller makes pods of has their template in the same place.
+            _ => {
+                let template = self.0.pointer("/spec/template")?;
+                template.pointer("/spec/containers")?;
+                "/spec/template"
             }
-            "CronJob" => self.0.pointer_mut("/spec/jobTemplate/spec/template"),
-            _ => None,
-        }
+        };
+        self.0.pointer_mut(path)
     }
 
     /// Whether its number of pods is a number of its own.
@@ -169,6 +178,25 @@ impl Manifest {
     pub fn scales(&self) -> bool {
         matches!(self.kind(), "Deployment" | "StatefulSet" | "ReplicaSet")
     }
+}
+
+/// Kind, namespace and name of what an autoscaler scales.
+pub type ScaleTarget = (String, Option<String>, String);
+
+/// What an object scales, if it is an autoscaler of any kind: it is a Deployment where no kind is said.
+#[must_use]
+pub fn scale_target(body: &Value) -> Option<ScaleTarget> {
+    let target = body.pointer("/spec/scaleTargetRef")?;
+    let kind = target["kind"].as_str().unwrap_or("Deployment").to_owned();
+    let namespace = body["metadata"]["namespace"].as_str().map(str::to_owned);
+    Some((kind, namespace, target["name"].as_str()?.to_owned()))
+}
+
+/// Whether an object says that it stays when it is not wanted any more, as Helm reads it.
+#[must_use]
+pub fn is_kept(body: &Value) -> bool {
+    let policy = body["metadata"]["annotations"][mark::POLICY].as_str();
+    policy.is_some_and(|policy| policy.trim().eq_ignore_ascii_case("keep"))
 }
 
 /// Sets a text deep in a document; the maps on the way are made.
@@ -197,6 +225,9 @@ pub fn rewrite(body: &mut Value, new: &impl Fn(&str) -> Option<String>) {
     }
 }
 
+/// Where the Secret of a token says whose it is.
+const ACCOUNT: &str = "/metadata/annotations/kubernetes.io~1service-account.name";
+
 /// New names by kind and old name. A rename of a kind holds for its references too.
 pub type Names = BTreeMap<(String, String), String>;
 
@@ -211,13 +242,17 @@ pub fn rename(manifests: &mut [Manifest], names: &Names) {
         if let Some(new) = own {
             manifest.0["metadata"]["name"] = Value::String(new);
         }
+        let mut see = |kind: &str, name: &mut String| {
+            if let Some(new) = names.get(&(kind.to_owned(), name.clone())) {
+                name.clone_from(new);
+            }
+        };
+        if let Some(account) = manifest.0.pointer_mut(ACCOUNT) {
+            whole(account, "ServiceAccount", &mut see);
+        }
         if let Some(map) = manifest.0.as_object_mut() {
-            for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
-                visit(key, value, &mut |kind, name| {
-                    if let Some(new) = names.get(&(kind.to_owned(), name.clone())) {
-                        name.clone_from(new);
-                    }
-                });
+            for (key, value) in map.iter_mut().filter(|(key, _)| may_refer(key)) {
+                visit(key, value, &mut see);
             }
         }
     }
@@ -228,8 +263,11 @@ pub fn rename(manifests: &mut [Manifest], names: &Names) {
 pub fn references(manifest: &Manifest) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut body = manifest.body().clone();
+    if let Some(account) = body.pointer(ACCOUNT).and_then(Value::as_str) {
+        found.push(("ServiceAccount".to_owned(), account.to_owned()));
+    }
     if let Some(map) = body.as_object_mut() {
-        for (key, value) in map.iter_mut().filter(|(key, _)| *key != "metadata") {
+        for (key, value) in map.iter_mut().filter(|(key, _)| may_refer(key)) {
             visit(key, value, &mut |kind, name| {
                 found.push((kind.to_owned(), name.clone()));
             });
@@ -238,11 +276,18 @@ pub fn references(manifest: &Manifest) -> Vec<(String, String)> {
     found
 }
 
+/// Whether a part of an object can refer to others: what names it and what it carries for programs do not.
+fn may_refer(key: &str) -> bool {
+    !matches!(key, "metadata" | "data" | "binaryData" | "stringData")
+}
+
 /// Goes through the references below `key`. Which keys refer to which kind is what the API's reference says.
 fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) {
     match key {
         "configMapRef" | "configMapKeyRef" | "configMap" => field(value, "name", "ConfigMap", see),
-        "secretRef" | "secretKeyRef" => field(value, "name", "Secret", see),
+        "secretRef" | "secretKeyRef" | "nodePublishSecretRef" => {
+            field(value, "name", "Secret", see)
+        }
         "secret" => {
             field(value, "secretName", "Secret", see);
             field(value, "name", "Secret", see);
@@ -252,26 +297,29 @@ fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) 
         "serviceName" => whole(value, "Service", see),
         "secretName" => whole(value, "Secret", see),
         "service" => field(value, "name", "Service", see),
-        "imagePullSecrets" => {
-            let items = value.as_array_mut().into_iter().flatten();
-            items.for_each(|item| field(item, "name", "Secret", see));
-        }
-        "scaleTargetRef" | "roleRef" | "targetRef" => by_kind(value, "", see),
-        "subjects" | "targetRefs" => {
-            value
-                .as_array_mut()
-                .into_iter()
-                .flatten()
-                .for_each(|item| by_kind(item, "", see));
-        }
-        "backendRefs" => {
-            value
-                .as_array_mut()
-                .into_iter()
-                .flatten()
-                .for_each(|item| by_kind(item, "Service", see));
+        "roleRef" | "targetRef" | "describedObject" | "dataSource" | "dataSourceRef"
+        | "workloadRef" => by_kind(value, "", see),
+        "scaleTargetRef" => by_kind(value, "Deployment", see),
+        "authenticationRef" => by_kind(value, "TriggerAuthentication", see),
+        "issuerRef" => by_kind(value, "Issuer", see),
+        "subjects" | "targetRefs" => each(value, "", see),
+        "backendRefs" => each(value, "Service", see),
+        "parentRefs" => each(value, "Gateway", see),
+        "imagePullSecrets" | "certificateRefs" | "secrets" | "secretTargetRef" => {
+            each(value, "Secret", see);
         }
         "backendRef" => by_kind(value, "Service", see),
+        "priorityClassName" => whole(value, "PriorityClass", see),
+        "runtimeClassName" => whole(value, "RuntimeClass", see),
+        "storageClassName" => whole(value, "StorageClass", see),
+        "ingressClassName" => whole(value, "IngressClass", see),
+        "gatewayClassName" => whole(value, "GatewayClass", see),
+        "volumeName" => whole(value, "PersistentVolume", see),
+        "persistentVolumeClaimName" => whole(value, "PersistentVolumeClaim", see),
+        // The ways in of an Argo Rollout.
+        "activeService" | "previewService" | "stableService" | "canaryService" => {
+            whole(value, "Service", see);
+        }
         _ => {}
     }
     match value {
@@ -300,6 +348,12 @@ fn field(value: &mut Value, name: &str, kind: &str, see: &mut impl FnMut(&str, &
     if let Some(inner) = value.as_object_mut().and_then(|map| map.get_mut(name)) {
         whole(inner, kind, see);
     }
+}
+
+/// References in a list; one that does not say its kind is of this one.
+fn each(value: &mut Value, default: &str, see: &mut impl FnMut(&str, &mut String)) {
+    let items = value.as_array_mut().into_iter().flatten();
+    items.for_each(|item| by_kind(item, default, see));
 }
 
 fn by_kind(value: &mut Value, default: &str, see: &mut impl FnMut(&str, &mut String)) {
@@ -343,15 +397,20 @@ pub fn rank(kind: &str) -> u8 {
         "Namespace" => 0,
         "CustomResourceDefinition" => 1,
         "StorageClass" | "PriorityClass" | "IngressClass" | "GatewayClass" | "RuntimeClass" => 2,
-        "ResourceQuota" | "LimitRange" | "NetworkPolicy" | "ReferenceGrant" => 3,
-        "ServiceAccount" | "ConfigMap" | "Secret" | "PersistentVolume" => 4,
+        // The token of an account that is not there is deleted by the server.
+        "ResourceQuota" | "LimitRange" | "NetworkPolicy" | "ReferenceGrant" | "ServiceAccount" => 3,
+        "ConfigMap" | "Secret" | "PersistentVolume" => 4,
         "PersistentVolumeClaim" | "ClusterRole" | "Role" => 5,
         "ClusterRoleBinding" | "RoleBinding" => 6,
         "Service" | "Gateway" => 7,
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Pod" | "Job" | "CronJob" => 9,
         "PodDisruptionBudget" | "HorizontalPodAutoscaler" => 10,
         "Ingress" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" => 11,
-        "APIService" | "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => LAST,
+        "APIService"
+        | "ValidatingWebhookConfiguration"
+        | "MutatingWebhookConfiguration"
+        | "ValidatingAdmissionPolicyBinding"
+        | "MutatingAdmissionPolicyBinding" => LAST,
         _ => 8,
     }
 }
@@ -378,6 +437,9 @@ pub struct ObjectFacts {
     /// Whether it says of itself that it must never be deleted or replaced.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_protected: bool,
+    /// Whether it says of itself that it stays when it is not wanted any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_kept: bool,
     /// What a reader should know of it besides, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -396,6 +458,7 @@ impl ObjectFacts {
             conflicts: Vec::new(),
             holds: Vec::new(),
             is_protected: false,
+            is_kept: false,
             notes: Vec::new(),
         }
     }
@@ -493,5 +556,33 @@ mod tests {
         assert_eq!(spec["volumes"][0]["configMap"]["name"], "c-1");
         assert_eq!(spec["volumes"][0]["name"], "c");
         assert_eq!(spec["volumes"][1]["configMap"]["name"], "other");
+    }
+
+    #[test]
+    fn what_scales_routes_or_signs_refers_by_the_kind_that_its_place_means() {
+        let body = json!({"apiVersion": "v1", "kind": "Any", "metadata": {"name": "a"},
+        "data": {"serviceName": "x", "secretName": "x"},
+        "spec": {
+            "scaleTargetRef": {"name": "x"}, "authenticationRef": {"name": "x"},
+            "parentRefs": [{"name": "x"}], "certificateRefs": [{"name": "x"}],
+            "issuerRef": {"kind": "ClusterIssuer", "name": "x"}, "activeService": "x",
+            "dataSource": {"kind": "PersistentVolumeClaim", "name": "x"},
+            "imagePullSecrets": [{"name": "x"}],
+        }});
+        let manifest = Manifest::try_from(body).expect("a manifest");
+        let mut found = references(&manifest);
+        found.sort();
+        let kinds: Vec<&str> = found.iter().map(|(kind, _)| kind.as_str()).collect();
+        let expected = [
+            "ClusterIssuer",
+            "Deployment",
+            "Gateway",
+            "PersistentVolumeClaim",
+            "Secret",
+            "Secret",
+            "Service",
+            "TriggerAuthentication",
+        ];
+        assert_eq!(kinds, expected);
     }
 }

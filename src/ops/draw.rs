@@ -102,6 +102,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
+    preflight::rehearse(session, &plan).await?;
     plan.notes.extend(session.ports.engine.warnings());
     Ok(plan)
 }

@@ -3,11 +3,11 @@
 
 use crate::agent::runtime::systemd::Lack;
 use crate::config::types::{BuildKind, ClusterKind, Runtime, Text};
-use crate::model::Slot;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
+use crate::model::{Address, Manifest, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
@@ -60,6 +60,28 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
         session.ports.engine.way_back(&scope, slot)
     );
     Ok(images.into_iter().flatten().chain(engine?).collect())
+}
+
+/// Shows what a plan would place to who would run it, so that what it warns of is known beforehand.
+pub async fn rehearse(session: &Session, plan: &Plan) -> Result<(), Error> {
+    let placed = plan
+        .steps
+        .iter()
+        .filter_map(|step| match (&step.action, &step.address) {
+            (Action::Place { workload, .. }, Address::Workload(slot, _)) => {
+                workload.objects.get(slot)
+            }
+            _ => None,
+        });
+    let objects: Vec<Manifest> = placed.flatten().cloned().collect();
+    if objects.is_empty() {
+        return Ok(());
+    }
+    Ok(session
+        .ports
+        .engine
+        .rehearse(&session.scope(), &objects)
+        .await?)
 }
 
 /// The images that nobody has signed yet and that the switch would be refused for, as far as they are there already.

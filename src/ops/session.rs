@@ -62,7 +62,7 @@ impl Session {
         crate::files::environment::withhold(secret_variables(&project));
         let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
         learn(&root, &ports, configuration).await;
-        let sources = sources::read(&root, &project, &environment, configuration, &source).await?;
+        let sources = sources::read(&root, &project, &environment, &source, &*ports.engine).await?;
         Ok(Self {
             root,
             project,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
-use crate::config::types::ClusterKind;
-use crate::config::{Environment, Project};
+use crate::config::Project;
+use crate::config::types::{ChartCrds, ClusterKind};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
 use crate::files::beneath::{BeneathError, Links, Root};
@@ -15,6 +15,7 @@ use crate::model::EnvironmentName;
 use crate::model::source::Source;
 use crate::ops::Error;
 use crate::ops::wiring::{Recipe, render};
+use crate::port::Engine;
 
 /// The largest file that is read, and the most of them.
 const LARGEST: u64 = 4 << 20;
@@ -25,9 +26,10 @@ pub async fn read(
     root: &Path,
     project: &Project,
     environment: &EnvironmentName,
-    configuration: &Environment,
     source: &Source,
+    engine: &dyn Engine,
 ) -> Result<Sources, Error> {
+    let configuration = &project.environments[environment];
     if configuration.cluster.kind == ClusterKind::Host {
         let template = configuration
             .traffic
@@ -58,8 +60,16 @@ pub async fn read(
         files,
         ..Sources::default()
     };
+    let tools = tools(project, environment, configuration, source)?;
+    // A cluster that cannot be asked is named by whoever needs it for more than this.
+    let is_chart = |(_, tool): &(_, Tool)| matches!(tool, Tool::Helm { .. });
+    let capabilities = if tools.iter().any(is_chart) {
+        engine.capabilities().await.ok().flatten()
+    } else {
+        None
+    };
     // One after the other: each may need all of the machine.
-    for (place, tool) in tools(project, environment, configuration, source)? {
+    for (place, tool) in tools {
         let recipe = match tool {
             Tool::Kustomize { folder } => Recipe::Kustomize {
                 folder: folder.into(),
@@ -70,12 +80,15 @@ pub async fn read(
                 name,
                 namespace,
                 set,
+                crds,
             } => Recipe::Helm {
                 chart,
                 values: values.map(PathBuf::from),
                 name,
                 namespace,
                 set,
+                has_crds: crds == ChartCrds::Include,
+                capabilities: capabilities.clone(),
             },
         };
         let text = render(root, &recipe).await.map_err(|error| DesiredError {

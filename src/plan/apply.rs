@@ -14,7 +14,7 @@ use crate::model::state::State;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
-use crate::plan::losses::storage;
+use crate::plan::losses::remarks;
 use crate::plan::pieces::{added_back, as_it_was, place, restore};
 use crate::plan::workload_changes;
 use crate::plan::{objects, promote, resources};
@@ -522,7 +522,7 @@ impl Apply<'_> {
             };
             self.draft
                 .notes
-                .extend(storage_of(&workload, slot, &self.observed.facts));
+                .extend(remarks_on(&workload, slot, &self.observed.facts));
             let address = Address::Workload(slot, name.clone());
             let new = Proposal::new(address.clone(), place(workload, PlaceMode::Fresh), reason)
                 .changing(changes)
@@ -700,11 +700,11 @@ impl Apply<'_> {
     }
 }
 
-/// What a reader has to know of the storage that a workload finds in a slot.
-fn storage_of(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
+/// What a reader has to know of a workload in a slot.
+fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
     let objects = workload.objects.get(&slot).into_iter().flatten();
     objects
-        .flat_map(|manifest| storage(manifest, &facts.claims))
+        .flat_map(|manifest| remarks(manifest, &facts.claims))
         .collect()
 }
 

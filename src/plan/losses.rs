@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::facts::{Facts, WorkloadFacts};
 use crate::model::loss::{Claim, Held, Holding, Loss, can_hold, is_protected, resource_can_hold};
+use crate::model::object::mark;
 use crate::model::plan::{Action, Change, Intent, Step, StepId};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
@@ -236,12 +237,12 @@ fn restored(step: &Step) -> impl Iterator<Item = &Manifest> {
         .filter(|manifest| can_hold(&manifest.key()) || is_protected(manifest))
 }
 
-/// What a reader has to know of the storage of a `StatefulSet` that is placed or replaced: which claims it finds, and
-/// which of them its templates do not change.
-pub(super) fn storage(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
+/// What a reader has to know of a workload that is placed or replaced: whose the number of its pods is, which claims a
+/// `StatefulSet` finds, and which of them its templates do not change.
+pub(super) fn remarks(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
     let key = manifest.key();
+    let mut notes: Vec<String> = scaled(manifest).into_iter().collect();
     let templates = manifest.body()["spec"]["volumeClaimTemplates"].as_array();
-    let mut notes = Vec::new();
     for template in templates.into_iter().flatten() {
         let name = template["metadata"]["name"].as_str().unwrap_or_default();
         let wanted = template["spec"]["resources"]["requests"]["storage"].as_str();
@@ -258,6 +259,15 @@ pub(super) fn storage(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
         notes.extend(too_small(&key, &own, wanted));
     }
     notes
+}
+
+/// Whose the number of pods is.
+fn scaled(manifest: &Manifest) -> Option<String> {
+    let scaler = manifest.body()["metadata"]["annotations"][mark::SCALED_BY].as_str()?;
+    let short = manifest.key().short();
+    Some(format!(
+        "{short}: the number of its pods is left to {scaler}, and the one in its manifest is what it begins with"
+    ))
 }
 
 fn found(key: &ObjectKey, claims: &[&Claim]) -> Option<String> {

@@ -8,7 +8,7 @@ use crate::model::object::{LAST, ObjectFacts, ObjectState, rank, references};
 use crate::model::plan::{Action, StepId};
 use crate::model::{Address, Manifest, ObjectKey};
 use crate::plan::draft::{Draft, Proposal};
-use crate::plan::losses::{Account, storage};
+use crate::plan::losses::{Account, remarks};
 
 /// Makes what is missing and changes what differs; gives the steps that a slot has to wait for.
 pub(super) fn make(
@@ -30,6 +30,7 @@ pub(super) fn make(
         let Some(object) = facts.get(&key) else {
             continue;
         };
+        draft.notes.extend(object.notes.iter().cloned());
         let reason = match &object.state {
             ObjectState::Same => {
                 draft.same(Address::Object(key), "is as it was applied");
@@ -52,9 +53,8 @@ pub(super) fn make(
         };
         let replace = matches!(object.state, ObjectState::Replace { .. });
         let needs = steps.needed_by(manifest);
-        draft.notes.extend(object.notes.iter().cloned());
         if replace {
-            draft.notes.extend(storage(manifest, claims));
+            draft.notes.extend(remarks(manifest, claims));
         }
         let address = Address::Object(key.clone());
         let apply = |manifest: &Manifest| Action::Apply {
@@ -149,6 +149,8 @@ struct Steps {
     definitions: BTreeMap<(String, String), StepId>,
     /// What gives a service account its rights.
     grants: BTreeMap<Named, Vec<StepId>>,
+    /// What bounds all pods of a namespace, by the namespace.
+    bounds: BTreeMap<Option<String>, Vec<StepId>>,
 }
 
 impl Steps {
@@ -162,6 +164,13 @@ impl Steps {
             for subject in referred(manifest).filter(|(kind, ..)| kind == "ServiceAccount") {
                 self.grants.entry(subject).or_default().push(id);
             }
+        }
+        if matches!(
+            key.kind.as_str(),
+            "ResourceQuota" | "LimitRange" | "NetworkPolicy"
+        ) {
+            let of_namespace = self.bounds.entry(key.namespace.clone()).or_default();
+            of_namespace.push(id);
         }
         self.by_key.insert((key.kind, key.namespace, key.name), id);
     }
@@ -177,6 +186,9 @@ impl Steps {
         for wanted in namespace_of(&key).into_iter().chain(referred(manifest)) {
             needs.extend(self.by_key.get(&wanted));
             needs.extend(self.grants.get(&wanted).into_iter().flatten());
+        }
+        if key.kind == "Pod" || manifest.clone().pod_template().is_some() {
+            needs.extend(self.bounds.get(&key.namespace).into_iter().flatten());
         }
         needs.extend(
             self.definitions
@@ -233,6 +245,11 @@ pub(super) enum Leaving {
 impl Leaving {
     /// Why an object is not deleted but left as it is; none for one that is deleted.
     fn left(self, object: &ObjectFacts) -> Option<String> {
+        if object.is_kept {
+            return Some(
+                "it is left as it is, for it says so (`helm.sh/resource-policy`)".to_owned(),
+            );
+        }
         let is_namespace = object.key.group().is_empty() && object.key.kind == "Namespace";
         if is_namespace && self == Self::Configuration {
             return Some("it is not managed any more, and stays with all that is in it".to_owned());

@@ -704,7 +704,7 @@ fn a_set_in_a_slot_is_said_to_find_the_data_of_the_release_before() {
         class: Some("fast".to_owned()),
         expands,
     };
-    let notes = super::losses::storage(
+    let notes = super::losses::remarks(
         &set,
         &[
             claim("data-db-blue-0", Some(true)),
@@ -720,7 +720,7 @@ fn a_set_in_a_slot_is_said_to_find_the_data_of_the_release_before() {
             && notes[1].contains("kubectl -n shop patch pvc data-db-blue-0"),
         "{notes:?}"
     );
-    let notes = super::losses::storage(&set, &[claim("data-db-blue-0", Some(false))]);
+    let notes = super::losses::remarks(&set, &[claim("data-db-blue-0", Some(false))]);
     assert!(notes[1].contains("fast lets no claim grow"), "{notes:?}");
 }
 

@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::model::facts::Facts;
-use crate::model::kind::KindScopes;
+use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
@@ -351,6 +351,18 @@ pub trait Engine: Send + Sync {
     ) -> Result<KindScopes, EngineError> {
         let _ = kinds;
         Ok(KindScopes::default())
+    }
+
+    /// Asks the server what it would say to objects that a slot would get, as far as that can be asked before they are
+    /// made. What it warns of is in [`Engine::warnings`] afterwards.
+    async fn rehearse(&self, scope: &Scope, objects: &[Manifest]) -> Result<(), EngineError> {
+        let _ = (scope, objects);
+        Ok(())
+    }
+
+    /// What the server is and serves; none where there is none, or not yet.
+    async fn capabilities(&self) -> Result<Option<Capabilities>, EngineError> {
+        Ok(None)
     }
 
     /// Makes an object what it should be, and waits until it can be used. `expects`: the fingerprint of what must

@@ -91,3 +91,106 @@ fn a_default_of_the_server_is_no_change() {
     site.apply().code(0);
     site.plan().code(0).says("No changes");
 }
+
+#[test]
+fn what_another_manager_removes_is_refused_like_what_it_changes() {
+    let Some(mut site) = Site::new() else { return };
+    let config =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: one, b: two}\n";
+    site.put("own.yaml", config);
+    site.staging.push("manifests: own.yaml".to_owned());
+    site.env.insert("COLOUR".to_owned(), "red".to_owned());
+    site.apply().code(0);
+    let path = format!("{}/settings", site.cluster.of("v1", "configmaps"));
+    site.cluster
+        .patch(&path, "kim", &json!({"data": {"b": null, "theirs": "x"}}));
+    let web = site.cluster.deployment("web-blue");
+    let mut containers = site.cluster.get(&web)["spec"]["template"]["spec"]["containers"].clone();
+    let env = containers[0]["env"].as_array_mut().expect("variables");
+    env.retain(|variable| variable["name"] != "COLOUR");
+    let spec = json!({"template": {"spec": {"containers": containers}}});
+    site.cluster.patch(
+        &web,
+        "kim",
+        &json!({"spec": spec, "metadata": {"labels": {"kim": "was-here"}}}),
+    );
+    site.plan()
+        .code(6)
+        .says("data.b: removed by kim")
+        .says("env[COLOUR].value: removed by kim");
+    site.apply().code(6).says("removed by kim");
+
+    site.options
+        .insert("conflicts".to_owned(), "leave".to_owned());
+    // What is new in the configuration is nobody else's.
+    site.put("own.yaml", &config.replace("a: one", "a: one, c: three"));
+    site.apply().code(0);
+    let data = site.cluster.get(&path)["data"].clone();
+    assert_eq!(data, json!({"a": "one", "c": "three", "theirs": "x"}));
+    site.plan().code(0).says("No changes");
+
+    site.options
+        .insert("conflicts".to_owned(), "take_over".to_owned());
+    site.plan().code(2).says("removed by kim").says("+ two");
+    site.apply().code(0);
+    let data = site.cluster.get(&path)["data"].clone();
+    assert_eq!(
+        data,
+        json!({"a": "one", "b": "two", "c": "three", "theirs": "x"})
+    );
+    site.plan().code(0).says("No changes");
+}
+
+/// A Deployment with a number of pods, and what scales it.
+fn scaled(image: &str) -> String {
+    let own = crate::objects::deployment(image)
+        .replace(
+            "          envFrom: [{configMapRef: {name: settings}}]\n",
+            "",
+        )
+        .replace("spec:\n  selector", "spec:\n  replicas: 3\n  selector")
+        .replace("name: web", "name: own")
+        .replace("app: web", "app: own");
+    format!(
+        "{own}---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: own}}\nspec: \
+         {{scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: own}}, minReplicas: 2, maxReplicas: 9}}\n"
+    )
+}
+
+#[test]
+fn a_number_in_a_manifest_is_what_an_autoscaler_begins_with() {
+    let Some(mut site) = Site::new() else { return };
+    site.put("own.yaml", &scaled("example.com/own:1"));
+    site.staging.push("manifests: own.yaml".to_owned());
+    site.service.insert("replicas".to_owned(), "2".to_owned());
+    site.apply().code(0);
+    let number = |site: &Site, name: &str| {
+        site.cluster.get(&site.cluster.deployment(name))["spec"]["replicas"].clone()
+    };
+    assert_eq!(number(&site, "own"), 3);
+    site.plan().code(0).says("No changes");
+
+    // One in the manifests, and one that somebody has made for what a slot holds.
+    let theirs = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "theirs"}, "spec": {"minReplicas": 2, "maxReplicas": 9,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web-blue"}}});
+    let scalers = site
+        .cluster
+        .of("autoscaling/v2", "horizontalpodautoscalers");
+    site.cluster.post(&scalers, &theirs);
+    let scale = json!({"spec": {"replicas": 5}});
+    for name in ["own", "web-blue"] {
+        let path = format!("{}/scale", site.cluster.deployment(name));
+        site.cluster.patch(&path, "the-autoscaler", &scale);
+    }
+    site.plan()
+        .code(0)
+        .says("No changes")
+        .says("left to HorizontalPodAutoscaler/own");
+    site.put("own.yaml", &scaled("example.com/own:2"));
+    site.plan().code(2).says("image");
+    site.apply().code(0);
+    assert_eq!(number(&site, "own"), 5);
+    assert_eq!(number(&site, "web-blue"), 5);
+    site.plan().code(0);
+}

@@ -16,6 +16,7 @@ mod site;
 
 mod amazon;
 mod canaries;
+mod charts;
 mod differential;
 mod drift;
 mod failures;
@@ -29,6 +30,9 @@ mod locks;
 mod losses;
 mod node;
 mod objects;
+mod order;
 mod pretend;
 mod rendered;
+mod selectors;
 mod traffic;
+mod yaml;

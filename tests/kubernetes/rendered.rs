@@ -8,14 +8,14 @@ use crate::said::Said;
 use crate::site::Site;
 
 /// The folder with the tools that the tests have built.
-fn tools() -> PathBuf {
+pub fn tools() -> PathBuf {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
     let built = Command::new(script).output().expect("it starts");
     PathBuf::from(String::from_utf8_lossy(&built.stdout).trim())
 }
 
 /// Runs a command that finds these tools, or none.
-fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> Said {
+pub fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> Said {
     // Git is there, and nothing else: what these tests are about comes from `path`.
     let git = site.path().join("git-only");
     std::fs::create_dir_all(&git).expect("a folder");
@@ -34,7 +34,7 @@ fn run(site: &Site, arguments: &[&str], path: &std::path::Path) -> Said {
     Said::from(&output)
 }
 
-const APPLY: [&str; 4] = ["apply", "--env", "staging", "--auto-approve"];
+pub const APPLY: [&str; 4] = ["apply", "--env", "staging", "--auto-approve"];
 
 #[test]
 fn kustomize_renders_the_overlay_of_the_environment() {

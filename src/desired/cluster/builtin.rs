@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::types::Service;
+use crate::config::types::{PodSecurity, Service};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, mark};
 use crate::model::health::{Health, Liveness};
@@ -15,11 +15,20 @@ use crate::model::{Manifest, Period, Slot};
 /// How long a pod that was taken out of traffic goes on answering, until every router has heard of it.
 const LEAVE: u64 = 5;
 
-pub(super) fn namespace(name: &str) -> Manifest {
-    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-    manifest(
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
-    )
+/// A namespace, in which this standard is enforced.
+pub(super) fn namespace(name: &str, standard: PodSecurity) -> Manifest {
+    let level = match standard {
+        PodSecurity::Restricted => Some("restricted"),
+        PodSecurity::Baseline => Some("baseline"),
+        PodSecurity::Privileged => Some("privileged"),
+        PodSecurity::None => None,
+    };
+    let mut namespace =
+        manifest(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    if let Some(level) = level {
+        namespace.label("pod-security.kubernetes.io/enforce", level);
+    }
+    namespace
 }
 
 /// Every body here names its kind and itself.

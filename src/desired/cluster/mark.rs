@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::desired::cluster::Site;
+use crate::desired::cluster::{Site, scaled, select};
 use crate::model::kind::KindScope;
 use crate::model::object::{Names, mark as label, rename, set};
 use crate::model::{ContentHash, Manifest, ObjectKey, ServiceName, Slot};
@@ -75,10 +75,12 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
             });
         }
     }
+    select::narrow(slot, objects);
     if !site.apart() {
         suffix(site, slot, objects);
     }
     by_content(objects);
+    scaled::note(objects);
 }
 
 /// Gives the objects names of the slot, unless they have them already.

@@ -5,18 +5,22 @@
 //! [`Sources`].
 
 mod builtin;
+mod chart;
 mod mark;
 mod own;
+mod scaled;
+mod select;
 #[cfg(test)]
 mod tests;
 mod twins;
 mod way_in;
+mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::config::Project;
-use crate::config::types::{Environment, Manifests, Rendered, Service};
+use crate::config::types::{ChartCrds, Environment, Manifests, Rendered, Service};
 use crate::desired::DesiredError;
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService};
@@ -172,7 +176,8 @@ impl Site<'_> {
             names.sort();
             names.dedup();
             for name in names {
-                objects.push(builtin::namespace(name));
+                let standard = self.configuration.cluster.pod_security;
+                objects.push(builtin::namespace(name, standard));
             }
         }
         if let Some(manifests) = &self.configuration.manifests {
@@ -181,6 +186,7 @@ impl Site<'_> {
         for object in &mut objects {
             mark::common(self, object);
         }
+        scaled::note(&mut objects);
         objects
             .sort_by_cached_key(|object| (crate::model::object::rank(object.kind()), object.key()));
         Ok(objects)
@@ -263,6 +269,8 @@ pub enum Tool {
         namespace: String,
         /// Values that shipit knows, as `shipit.KEY`.
         set: Vec<(String, String)>,
+        /// What becomes of its definitions.
+        crds: ChartCrds,
     },
 }
 
@@ -339,5 +347,6 @@ fn tool(
         name,
         namespace: namespace.to_owned(),
         set,
+        crds: rendered.crds,
     })
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use serde_saphyr::Spanned;
 
 use crate::config::types::{Manifests, Service};
 use crate::desired::DesiredError;
-use crate::desired::cluster::{Site, mark};
+use crate::desired::cluster::{Site, chart, mark, yaml};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 
@@ -96,9 +95,28 @@ pub(super) fn of_environment(
 }
 
 /// A manifest, and where it is written.
-struct Document {
-    manifest: Manifest,
+pub(super) struct Document {
+    pub manifest: Manifest,
     place: String,
+    /// The file of the chart that Helm says it is from.
+    source: Option<String>,
+}
+
+impl Document {
+    /// Whether it is from this folder of a chart, or of one that the chart brings along.
+    pub fn is_from(&self, folder: &str) -> bool {
+        let source = self.source.as_deref().unwrap_or_default();
+        // The charts themselves are folders of any name.
+        let mut parts = source.split('/').skip(1);
+        loop {
+            match parts.next() {
+                Some("charts") => {
+                    parts.next();
+                }
+                other => return other == Some(folder),
+            }
+        }
+    }
 }
 
 fn manifests_of(documents: Vec<Document>) -> Vec<Manifest> {
@@ -113,7 +131,10 @@ fn refuse_twins(
     namespace: &str,
 ) -> Result<(), DesiredError> {
     let mut places: BTreeMap<ObjectKey, &str> = BTreeMap::new();
-    for Document { manifest, place } in documents {
+    for Document {
+        manifest, place, ..
+    } in documents
+    {
         mark::settle(site, manifest, namespace);
         let key = manifest.key();
         let short = key.short();
@@ -148,10 +169,10 @@ fn documents(
             for (path, text) in files {
                 let path = path.to_string_lossy();
                 let text = site.templates.render_in(&path, service, slot, text)?;
-                parse(&path, &text, &mut all)?;
+                read(&path, &text, &mut all)?;
             }
         }
-        Manifests::Rendered(_) => {
+        Manifests::Rendered(rendered) => {
             let key = (service.cloned(), slot);
             let text = site
                 .sources
@@ -161,58 +182,32 @@ fn documents(
                     what: format!("{at}: nothing was rendered"),
                     help: "look at the messages of kustomize or helm".to_owned(),
                 })?;
-            parse(at, text, &mut all)?;
+            read(at, text, &mut all)?;
+            if rendered.helm.is_some() {
+                return chart::as_helm_does(at, service, rendered, all);
+            }
         }
     }
     Ok(all)
 }
 
-/// A file of manifests may be long; it is bounded all the same.
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
-        with_snippet: false,
-        budget: serde_saphyr::budget! {
-            max_depth: 128,
-            max_documents: 20_000,
-            max_nodes: 4_000_000,
-            max_events: 16_000_000,
-            max_total_scalar_bytes: 128 << 20,
-            max_aliases: 10_000,
-        },
-    }
-}
-
-fn parse(file: &str, text: &str, all: &mut Vec<Document>) -> Result<(), DesiredError> {
+/// Reads the documents of a text.
+pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<(), DesiredError> {
     let wrong = |place: &str, reason: &str| DesiredError {
         what: format!("{place}: {reason}"),
         help: "`shipit render` shows what the templates make".to_owned(),
     };
-    let documents: Vec<Spanned<Value>> = serde_saphyr::from_multiple_with_options(text, options())
-        .map_err(|error| {
-            let message = error.to_string();
-            let message = message
-                .lines()
-                .next()
-                .unwrap_or("this is not YAML")
-                .to_owned();
-            let line = error
-                .location()
-                .map(|place| format!("line {}: ", place.line()))
-                .unwrap_or_default();
-            wrong(file, &format!("{line}{message}"))
-        })?;
-    for (
-        index,
-        Spanned {
-            value: document,
-            referenced,
-            ..
-        },
-    ) in documents.into_iter().enumerate()
-    {
+    let documents = yaml::documents(text).map_err(|error| wrong(file, &error.to_string()))?;
+    let lines = text.lines().zip(1_usize..);
+    let sources: Vec<(usize, &str)> = lines
+        .filter_map(|(text, line)| Some((line, text.strip_prefix("# Source: ")?)))
+        .collect();
+    for (index, yaml::Document { line, value }) in documents.into_iter().enumerate() {
         // A template's lines may be others than those of what it makes: the document's number is told as well.
-        let place = format!("{file}:{} (document {})", referenced.line(), index + 1);
+        let place = format!("{file}:{line} (document {})", index + 1);
+        let source = sources.iter().rev().find(|(at, _)| *at <= line);
+        let source = source.map(|(_, source)| (*source).to_owned());
+        let document = value;
         if document.is_null() {
             continue;
         }
@@ -245,8 +240,12 @@ fn parse(file: &str, text: &str, all: &mut Vec<Document>) -> Result<(), DesiredE
             if manifest.kind() == "Secret" {
                 secret(file, &mut manifest)?;
             }
-            let place = place.clone();
-            all.push(Document { manifest, place });
+            let (place, source) = (place.clone(), source.clone());
+            all.push(Document {
+                manifest,
+                place,
+                source,
+            });
         }
     }
     Ok(())

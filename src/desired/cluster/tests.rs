@@ -354,6 +354,22 @@ fn the_environment_s_own_objects_come_in_the_order_in_which_they_can_be_made() {
 }
 
 #[test]
+fn the_namespaces_that_shipit_makes_enforce_the_standard_that_is_asked_for() {
+    for (more, level) in [
+        ("", Some("restricted")),
+        (", pod_security: baseline", Some("baseline")),
+        (", pod_security: privileged", Some("privileged")),
+        (", pod_security: none", None),
+    ] {
+        let extra = format!("cluster: {{create_namespaces: true{more}}}");
+        let desired = desired(&extra, &[]).expect("resolved");
+        let labels = &desired.objects[0].body()["metadata"]["labels"];
+        let enforced = labels["pod-security.kubernetes.io/enforce"].as_str();
+        assert_eq!(enforced, level, "{extra}");
+    }
+}
+
+#[test]
 fn a_file_may_hold_thousands_of_objects() {
     let one = |number: usize| {
         format!(

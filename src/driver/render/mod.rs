@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::files::beneath::{BeneathError, Links, Root};
 use crate::files::environment;
+use crate::model::kind::Capabilities;
 
 /// How long a tool may take.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -36,6 +37,10 @@ pub enum Recipe {
         namespace: String,
         /// Values that shipit knows, as `shipit.KEY`.
         set: Vec<(String, String)>,
+        /// Whether the definitions in `crds/` are rendered as well.
+        has_crds: bool,
+        /// What the chart is told about the cluster; without it what Helm takes one for.
+        capabilities: Option<Capabilities>,
     },
 }
 
@@ -87,6 +92,8 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
             name,
             namespace,
             set,
+            has_crds,
+            capabilities,
         } => {
             let what = format!("helm {chart}");
             let mut args = ["template", name, chart, "--namespace", namespace]
@@ -97,6 +104,13 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
             }
             for (key, value) in set {
                 args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
+            }
+            if *has_crds {
+                args.push("--include-crds".to_owned());
+            }
+            if let Some(Capabilities { version, apis }) = capabilities {
+                args.extend(["--kube-version".to_owned(), version.clone()]);
+                args.extend(apis.iter().map(|api| format!("--api-versions={api}")));
             }
             run(root, &what, "helm", &args)
                 .await?
@@ -244,6 +258,8 @@ mod tests {
             name: "web".to_owned(),
             namespace: "shop".to_owned(),
             set: Vec::new(),
+            has_crds: true,
+            capabilities: None,
         };
         let says = |recipe: &Recipe| keep_inside(&root, recipe).map_err(|error| error.reason);
         assert_eq!(says(&helm("chart", "values.yaml")), Ok(()));

@@ -1,7 +1,7 @@
 //! The API server, asked for objects as plain JSON: bounded in flight, retried with jitter within a budget, and
 //! every refusal typed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const SHARED_LIMIT: usize = 4 << 20;
 /// The largest answer that is read. A page of objects that is larger is asked for in smaller ones.
 const BODY_LIMIT: usize = 96 << 20;
+/// How many warnings are kept of requests that nobody asks about.
+const WARNINGS: usize = 64;
 /// How much of an error is read, where a stream was asked for.
 const ERROR_LIMIT: usize = 64 << 10;
 
@@ -169,6 +171,10 @@ pub(super) struct Api {
     /// Whether it ever answered: one that did is waited for when it goes away.
     answered: AtomicBool,
     requests: AtomicU64,
+    /// What the server warned of, by the path of the request.
+    heard: Mutex<Vec<(String, String)>>,
+    /// What it warned of when objects were applied, or would have been.
+    warned: Mutex<BTreeSet<String>>,
     /// The lock under which things are changed; none for who only looks, and for the lock itself.
     hold: Mutex<Option<Hold>>,
 }
@@ -184,6 +190,8 @@ impl Api {
             large: Semaphore::new(1),
             answered: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            heard: Mutex::default(),
+            warned: Mutex::default(),
             hold: Mutex::default(),
         }
     }
@@ -306,6 +314,7 @@ impl Api {
         let (head, bytes) = tokio::time::timeout(ANSWER, answer)
             .await
             .map_err(|_| late())??;
+        self.hear(path, &head.headers);
         if head.status.is_success() {
             return Ok(bytes);
         }
@@ -321,6 +330,22 @@ impl Api {
             500 if is_transient(&fault) => Again::Later(fault, None),
             _ => Again::Final(fault),
         })
+    }
+
+    /// Keeps what the server warns of in an answer.
+    fn hear(&self, path: &str, headers: &http::HeaderMap) {
+        let texts = headers.get_all(header::WARNING).into_iter();
+        let texts = texts.filter_map(|value| warning(value.to_str().ok()?));
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.extend(texts.map(|text| (path.to_owned(), text)));
+        let surplus = heard.len().saturating_sub(WARNINGS);
+        heard.drain(..surplus);
+    }
+
+    /// What the server warned of since this was asked last, of objects that were applied or would have been.
+    pub fn warnings(&self) -> BTreeSet<String> {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *warned)
     }
 
     /// A whole answer. One at a time may be large: what all of them hold together has a bound.
@@ -516,12 +541,21 @@ impl Api {
             how.force,
             if how.dry_run { "&dryRun=All" } else { "" }
         );
-        self.call(
-            Method::PATCH,
-            &path,
-            Some(("application/apply-patch+yaml", bytes(body))),
-        )
-        .await
+        let answer = self
+            .call(
+                Method::PATCH,
+                &path,
+                Some(("application/apply-patch+yaml", bytes(body))),
+            )
+            .await;
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = heard.extract_if(.., |(of, _)| *of == path);
+        let own = own.map(|(_, text)| format!("{}/{name}: the server warns: {text}", kind.kind));
+        self.warned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(own);
+        answer
     }
 
     /// A merge patch; `body` may carry a resource version as a guard.
@@ -803,6 +837,13 @@ fn status(code: StatusCode, bytes: &[u8]) -> Status {
 }
 
 /// Doubles from a tenth of a second to five, each anywhere between half of it and all.
+/// The text of a `Warning` header: `299 - "TEXT"`.
+fn warning(header: &str) -> Option<String> {
+    let (_, rest) = header.split_once('"')?;
+    let (text, _) = rest.rsplit_once('"')?;
+    Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
+}
+
 fn backoff(attempt: u32) -> Duration {
     let full = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
     pause::between(full / 2, full)

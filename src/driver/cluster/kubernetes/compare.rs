@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::driver::cluster::kubernetes::api::MANAGER;
+use crate::model::object::mark;
 use crate::model::plan::Change;
 
 /// What can be said without asking.
@@ -284,8 +285,8 @@ pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
     changes
 }
 
-/// Every scalar of an object by its path, without what the server keeps for itself.
-fn flat(object: &Value) -> BTreeMap<String, String> {
+/// Every scalar of an object by its path, without what the server and shipit keep for themselves.
+pub(super) fn flat(object: &Value) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for (key, value) in object.as_object().into_iter().flatten() {
         match key.as_str() {
@@ -293,7 +294,13 @@ fn flat(object: &Value) -> BTreeMap<String, String> {
             "metadata" => {
                 for part in ["labels", "annotations", "ownerReferences", "finalizers"] {
                     if let Some(value) = value.get(part) {
-                        flatten(&format!("metadata.{part}"), value, &mut out);
+                        let path = format!("metadata.{part}");
+                        let before = out.len();
+                        flatten(&path, value, &mut out);
+                        let was_there = out.remove(&format!("{path}[{}]", mark::APPLIED));
+                        if was_there.is_none() && out.len() == before {
+                            out.remove(&path);
+                        }
                     }
                 }
             }
@@ -492,9 +499,18 @@ pub fn is_unchanged(live: &Value, result: &Value) -> bool {
             for name in ["managedFields", "resourceVersion", "generation"] {
                 meta.remove(name);
             }
+            let annotations = meta.get_mut("annotations").and_then(Value::as_object_mut);
+            let is_empty = annotations.is_some_and(|annotations| {
+                annotations.remove(mark::APPLIED);
+                annotations.is_empty()
+            });
+            if is_empty {
+                meta.remove("annotations");
+            }
         }
         // A list of one kind does not say it again in its items.
-        for name in ["apiVersion", "kind"] {
+        // Nor is its status a part of what is applied.
+        for name in ["apiVersion", "kind", "status"] {
             object.as_object_mut().map(|map| map.remove(name));
         }
         object
@@ -645,6 +661,18 @@ mod tests {
             text.contains("(changed)") && !text.contains("bmV3") && !text.contains("b2xk"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_moves_by_itself_is_no_change() {
+        let mut result = live();
+        result["status"] = json!({"readyReplicas": 2});
+        result["metadata"]["resourceVersion"] = "2".into();
+        result["metadata"]["generation"] = 7.into();
+        assert!(is_unchanged(&live(), &result));
+        assert!(changes(&wanted(), &live(), &result).is_empty());
+        result["spec"]["replicas"] = 3.into();
+        assert!(!is_unchanged(&live(), &result));
     }
 
     #[test]

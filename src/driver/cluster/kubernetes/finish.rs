@@ -8,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::model::object::{IMAGE, Names, RELEASE, SECRET, mark, rename, rewrite};
+use crate::driver::cluster::kubernetes::taken;
+use crate::model::object::{IMAGE, Names, RELEASE, SECRET, mark, rename, rewrite, scale_target};
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{Manifest, ReleaseNumber, Slot};
@@ -144,17 +145,9 @@ pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
 
 /// The workloads whose number of pods belongs to an autoscaler.
 pub(super) fn autoscaled(objects: &[Manifest]) -> Vec<String> {
-    let scalers = objects
-        .iter()
-        .filter(|object| object.kind() == "HorizontalPodAutoscaler");
+    let scalers = objects.iter();
     scalers
-        .filter_map(|scaler| {
-            scaler
-                .body()
-                .pointer("/spec/scaleTargetRef/name")?
-                .as_str()
-                .map(str::to_owned)
-        })
+        .filter_map(|scaler| Some(scale_target(scaler.body())?.2))
         .collect()
 }
 
@@ -206,6 +199,7 @@ pub(super) fn hide(live: &mut Value, key: &Key) {
 pub(super) fn shared(manifest: &Manifest, set: &str) -> Manifest {
     let mut manifest = manifest.clone();
     manifest.label(mark::PART_OF, set);
+    taken::remember(&mut manifest);
     manifest
 }
 

@@ -13,7 +13,7 @@ use crate::driver::cluster::kubernetes::list::key_of;
 use crate::driver::cluster::kubernetes::owner::{belongs_to, manager};
 use crate::driver::cluster::kubernetes::send::said;
 use crate::model::loss::{Claim, Held, Holding, can_hold};
-use crate::model::object::mark;
+use crate::model::object::{is_kept, mark};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
 use crate::port::engine::{EngineError, Scope};
 
@@ -333,6 +333,15 @@ impl Holder<'_> {
                 Ok(objects) => others.extend(objects),
             }
         }
+        let (kept, mut others): (Vec<Value>, Vec<Value>) = others
+            .into_iter()
+            .partition(|object| self.is_of_scope(object) && is_kept(object));
+        if !kept.is_empty() {
+            holds.push(Holding::Others {
+                what: listed(kept.iter()),
+                owner: "what is to be kept (`helm.sh/resource-policy`)".to_owned(),
+            });
+        }
         let is_own_claim = |object: &Value| {
             object["kind"] == "PersistentVolumeClaim"
                 && (self.is_of_scope(object) || manager(object) == CONTROLLER)
@@ -411,6 +420,8 @@ impl Holder<'_> {
             let key = manifest.key();
             let (holds, is_protected) = match self.api.get(&key).await? {
                 None => (Vec::new(), false),
+                // It stays, with all that it holds.
+                Some(live) if is_kept(&live) => (Vec::new(), false),
                 Some(live) => (
                     self.of(&key, &live, Fate::Deleted).await?,
                     is_protected(&live),

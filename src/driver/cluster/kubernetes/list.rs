@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::Settings;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::compare::{Verdict, compare};
 use crate::driver::cluster::kubernetes::finish::{Key, hide};
 use crate::driver::cluster::kubernetes::owner::is_ours;
@@ -40,6 +41,8 @@ pub(super) struct Found {
     pub known: BTreeMap<ObjectKey, Item>,
     /// What is ours and not expected.
     pub strange: BTreeMap<ObjectKey, Value>,
+    /// What scales what of it.
+    pub scalers: Scalers,
     /// The server's own names of what is known.
     uids: BTreeSet<String>,
 }
@@ -149,12 +152,15 @@ pub(super) async fn list(
         let places = places(kind, search, expected);
         of_kind(api, kind, places, &search.selector, &sorter)
     });
-    try_join_all(lists).await?;
+    let namespaces = search.namespaces.iter().copied();
+    let scalers = Scalers::of(api, namespaces, expected.objects.values());
+    let (_, scalers) = tokio::try_join!(try_join_all(lists), scalers)?;
 
     let mut found = sorter
         .found
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
+    found.scalers = scalers;
     found.forget_twins();
     found.count_done(search.record, expected);
     Ok(found)

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare, owned};
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
 use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound};
@@ -19,7 +20,7 @@ use crate::driver::cluster::kubernetes::send::{Decision, decide, said};
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine};
 use crate::model::facts::{Facts, HealthState, SlotFacts, Verdict, WorkloadFacts};
 use crate::model::loss::Claim;
-use crate::model::object::{Drift, ObjectFacts, ObjectState, mark};
+use crate::model::object::{Drift, ObjectFacts, ObjectState, is_kept, mark};
 use crate::model::plan::Change;
 use crate::model::route::Route;
 use crate::model::{Fingerprint, Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
@@ -469,6 +470,7 @@ pub(super) async fn drift(
         if live["metadata"].get("deletionTimestamp").is_some() {
             return Ok(Some(gone(key)));
         }
+        let manifest = &found.scalers.leave(manifest, live);
         if compare(manifest.body(), live) == Compared::Same {
             return Ok(None);
         }
@@ -599,6 +601,7 @@ async fn leaving(
         before: before(live),
         holds,
         is_protected: holds::is_protected(live),
+        is_kept: is_kept(live),
         ..ObjectFacts::plain(key.clone(), ObjectState::Gone)
     })
 }
@@ -615,6 +618,14 @@ fn before(live: &Value) -> Option<Manifest> {
         .and_then(Value::as_object_mut)
     {
         labels.remove(mark::PART_OF);
+    }
+    if let Some(meta) = body["metadata"].as_object_mut()
+        && let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(mark::APPLIED);
+        if annotations.is_empty() {
+            meta.remove("annotations");
+        }
     }
     Manifest::try_from(body).ok()
 }
@@ -635,8 +646,9 @@ async fn one(
         set: &look.set,
         going: &NOTHING,
     };
+    let scalers = &look.found.scalers;
     let Some(item) = known else {
-        return unlisted(engine, &holder, &sent).await;
+        return unlisted(engine, &holder, scalers, &sent).await;
     };
     let Some(live) = &item.live else {
         let state = item
@@ -644,20 +656,29 @@ async fn one(
             .map_or(ObjectState::Same, |at| ObjectState::Done { at });
         return Ok(ObjectFacts::plain(key, state));
     };
-    against(engine, &holder, &sent, live).await
+    against(engine, &holder, scalers, &sent, live).await
 }
 
 async fn against(
     engine: &KubernetesEngine,
     holder: &Holder<'_>,
+    scalers: &Scalers,
     sent: &Manifest,
     live: &Value,
 ) -> Result<ObjectFacts, Fault> {
     let key = sent.key();
+    let notes: Vec<String> = scalers.note(sent, live).into_iter().collect();
+    let (whole, left) = (sent, scalers.leave(sent, live));
+    let sent = &left;
     let (state, changes, conflicts) =
         match decide(holder.api, engine.settings.conflict, sent.body(), live).await? {
             Decision::Same => match unrecorded(sent, live) {
-                None => return Ok(ObjectFacts::plain(key, ObjectState::Same)),
+                None => {
+                    return Ok(ObjectFacts {
+                        notes,
+                        ..ObjectFacts::plain(key, ObjectState::Same)
+                    });
+                }
                 Some(change) => (ObjectState::Differs, vec![change], Vec::new()),
             },
             Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
@@ -665,8 +686,10 @@ async fn against(
         };
     let replace = matches!(state, ObjectState::Replace { .. });
     let holds = holder.changed(sent, live, replace).await?;
+    let settled = scalers.settled(whole, live);
     Ok(ObjectFacts {
-        fingerprint: Some(bound(fingerprint(live, Some(sent.body())), &holds)),
+        fingerprint: Some(bound(fingerprint(&settled, Some(whole.body())), &holds)),
+        notes,
         changes,
         before: before(live),
         conflicts,
@@ -694,6 +717,7 @@ fn unrecorded(sent: &Manifest, live: &Value) -> Option<Change> {
 async fn unlisted(
     engine: &KubernetesEngine,
     holder: &Holder<'_>,
+    scalers: &Scalers,
     sent: &Manifest,
 ) -> Result<ObjectFacts, Fault> {
     let (key, api) = (sent.key(), holder.api);
@@ -718,7 +742,7 @@ async fn unlisted(
     }
     let labels = &live["metadata"]["labels"];
     if labels[mark::PART_OF] == sent.body()["metadata"]["labels"][mark::PART_OF] {
-        return against(engine, holder, sent, &live).await;
+        return against(engine, holder, scalers, sent, &live).await;
     }
     Ok(ObjectFacts::plain(
         key,

@@ -6,6 +6,8 @@
 //! watches, and `doctor` asks what is allowed.
 
 mod api;
+mod autoscale;
+mod capabilities;
 pub mod compare;
 mod connect;
 mod definition;
@@ -25,9 +27,11 @@ mod own;
 mod owner;
 pub mod ready;
 mod record;
+mod rehearse;
 mod send;
 mod slots;
 pub mod store;
+mod taken;
 mod traffic;
 mod wait;
 
@@ -44,7 +48,7 @@ use crate::driver::cluster::kubernetes::api::{Api, Fault};
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::record::{Read, Records};
 use crate::model::facts::Facts;
-use crate::model::kind::{GroupKind, KindScope, KindScopes};
+use crate::model::kind::{Capabilities, GroupKind, KindScope, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
@@ -315,6 +319,26 @@ impl Engine for KubernetesEngine {
         }
     }
 
+    async fn rehearse(&self, scope: &Scope, objects: &[Manifest]) -> Result<(), EngineError> {
+        match self.try_api().await? {
+            Some(api) => {
+                let set = self.records(api, scope).set();
+                rehearse::ask(api, &set, objects).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn capabilities(&self) -> Result<Option<Capabilities>, EngineError> {
+        let Some(api) = self.try_api().await? else {
+            return Ok(None);
+        };
+        let found = capabilities::ask(api).await;
+        found
+            .map(Some)
+            .map_err(|fault| fault.while_("asking what the server serves"))
+    }
+
     async fn route(
         &self,
         permit: &Permit,
@@ -441,7 +465,15 @@ impl Engine for KubernetesEngine {
     }
 
     fn warnings(&self) -> Vec<String> {
-        connect::warnings(&self.settings.connection)
+        let mut all = connect::warnings(&self.settings.connection);
+        all.extend(
+            self.api
+                .get()
+                .map(|api| api.warnings())
+                .into_iter()
+                .flatten(),
+        );
+        all
     }
 
     async fn examine(

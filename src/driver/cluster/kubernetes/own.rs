@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
+use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound, guard};
@@ -61,8 +62,8 @@ pub(super) async fn apply(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let set = engine.records(api, &permit.scope).set();
-    let object = shared(manifest, &set);
-    let key = object.key();
+    let whole = shared(manifest, &set);
+    let key = whole.key();
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
     let read = enter(engine, api, permit, manifest).await?;
     let kind = api
@@ -74,6 +75,17 @@ pub(super) async fn apply(
             help: "its CustomResourceDefinition must be there first".to_owned(),
         })?;
     let live = api.get(&key).await.map_err(failed)?;
+    let namespaces = key.namespace.as_deref().into_iter();
+    let scalers = Scalers::of(
+        api,
+        namespaces,
+        [whole.body()].into_iter().filter(|_| live.is_some()),
+    );
+    let scalers = scalers.await.map_err(failed)?;
+    let object = match &live {
+        Some(live) if !replace => scalers.leave(&whole, live),
+        _ => whole.clone(),
+    };
     if let Some(live) = &live {
         if live["metadata"]["labels"][mark::PART_OF] != set.as_str() && key.kind != "Namespace" {
             return Err(EngineError::Refused {
@@ -104,7 +116,8 @@ pub(super) async fn apply(
     };
     let current = live
         .as_ref()
-        .map(|live| bound(fingerprint(live, Some(object.body())), &holds));
+        .map(|live| scalers.settled(&whole, live))
+        .map(|live| bound(fingerprint(&live, Some(whole.body())), &holds));
     if current != expects {
         return Err(moved(&key, live.as_ref()));
     }
@@ -121,9 +134,16 @@ pub(super) async fn apply(
         send::make_room(api, live, &object).await?;
     }
     let policy = super::slots::policy(engine);
-    let applied = send::apply(api, policy, &object, None)
+    let there = live.as_ref().filter(|_| !replace && key.kind != "Secret");
+    let left = send::left_to_others(api, policy, &object, there)
         .await
         .map_err(|fault| refused(&key, fault))?;
+    let applied = send::apply(api, policy, &left, None)
+        .await
+        .map_err(|fault| refused(&key, fault))?;
+    for text in api.warnings() {
+        progress(&text);
+    }
     match key.kind.as_str() {
         "CustomResourceDefinition" => {
             return definition::until_served(engine, &object, progress).await;
@@ -229,6 +249,12 @@ pub(super) async fn forget(
     let api = engine.api().await?;
     let read = engine.enter(api, permit).await?;
     let set = engine.records(api, &permit.scope).set();
+    let_go(api, key, &set).await?;
+    clear_if_empty(engine, api, &permit.scope, &read).await
+}
+
+/// Takes our marks off an object of a set.
+pub(super) async fn let_go(api: &Api, key: &ObjectKey, set: &str) -> Result<(), EngineError> {
     let failed = |fault: Fault| fault.while_(format!("letting go of {}", said(key)));
     for _ in 0..super::TRIES {
         let live = api.get(key).await.map_err(failed)?;
@@ -244,7 +270,7 @@ pub(super) async fn forget(
             }
         }
     }
-    clear_if_empty(engine, api, &permit.scope, &read).await
+    Ok(())
 }
 
 /// What takes our marks and our entry in the server's record off an object, and leaves the rest as it is.
@@ -263,13 +289,14 @@ fn without_marks(live: &Value) -> Value {
     }
     let mut labels = json!({
         mark::PART_OF: null, mark::PROJECT: null, mark::ENVIRONMENT: null,
+        mark::SERVICE: null, mark::SLOT: null, mark::RELEASE: null,
         "app.kubernetes.io/instance": null, "app.kubernetes.io/part-of": null,
     });
     if live["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "shipit" {
         labels["app.kubernetes.io/managed-by"] = Value::Null;
     }
     json!({"metadata": {
-        "labels": labels, "managedFields": left,
+        "labels": labels, "annotations": {mark::APPLIED: null}, "managedFields": left,
         "resourceVersion": live["metadata"]["resourceVersion"],
     }})
 }

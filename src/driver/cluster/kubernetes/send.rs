@@ -1,6 +1,7 @@
 //! One object on its way to the server: applied under the rule for other managers' fields, asked about by a dry
 //! run, or deleted until it is gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -12,6 +13,7 @@ use crate::driver::cluster::kubernetes::Conflict;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Propagation, Selector};
 use crate::driver::cluster::kubernetes::compare::{changes, is_unchanged};
 use crate::driver::cluster::kubernetes::list::key_of;
+use crate::driver::cluster::kubernetes::taken::{taken, taker, without};
 use crate::model::object::SECRET;
 use crate::model::plan::Change;
 use crate::model::{Manifest, ObjectKey};
@@ -48,14 +50,39 @@ pub(super) async fn decide(
         dry_run: true,
         force: policy == Conflict::TakeOver,
     };
+    let mut newer = None;
     for _ in 0..LEAVINGS {
+        let live = newer.as_ref().unwrap_or(live);
         match api.apply(&body, how).await {
             Ok(result) if is_unchanged(live, &result) => return Ok(Decision::Same),
+            // It moved since it was looked at: what others have changed meanwhile is no change of ours.
+            Ok(result) if newer.is_none() && has_moved(live, &result) => {
+                let key = key_of(live);
+                let now = match &key {
+                    Some(key) => api.get(key).await?,
+                    None => None,
+                };
+                newer = Some(now.unwrap_or_else(|| live.clone()));
+            }
             Ok(result) => {
-                return Ok(Decision::Differs {
-                    changes: changes(&body, live, &result),
-                    conflicts,
-                });
+                let mut changes = changes(&body, live, &result);
+                if changes.is_empty() && conflicts.is_empty() {
+                    return Ok(Decision::Same);
+                }
+                let taken = taken(&body, live, &changes);
+                match policy {
+                    Conflict::Leave if !taken.is_empty() => {
+                        body = without(&body, &taken);
+                        continue;
+                    }
+                    Conflict::Stop => {
+                        let by = taker(live);
+                        conflicts
+                            .extend(taken.iter().map(|path| format!("{path}: removed by {by}")));
+                    }
+                    Conflict::Leave | Conflict::TakeOver => name_taker(&mut changes, &taken, live),
+                }
+                return Ok(Decision::Differs { changes, conflicts });
             }
             Err(fault) if is_conflict(&fault) => {
                 let found = fields(&fault);
@@ -79,6 +106,44 @@ pub(super) async fn decide(
     Err(Fault::Malformed(
         "fields of other managers conflict again and again".to_owned(),
     ))
+}
+
+/// Whether an object was written between the look at it and the answer of a dry run.
+fn has_moved(live: &Value, result: &Value) -> bool {
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    version(live) != version(result)
+}
+
+/// Says of what comes back who had taken it out.
+fn name_taker(changes: &mut [Change], taken: &BTreeSet<String>, live: &Value) {
+    for change in changes
+        .iter_mut()
+        .filter(|change| taken.contains(&change.field))
+    {
+        change.origin = Some(format!("removed by {}", taker(live)));
+    }
+}
+
+/// What is applied of an object where fields that others have taken out are left to them.
+pub(super) async fn left_to_others(
+    api: &Api,
+    policy: Conflict,
+    wanted: &Manifest,
+    live: Option<&Value>,
+) -> Result<Manifest, Fault> {
+    let (Conflict::Leave, Some(live)) = (policy, live) else {
+        return Ok(wanted.clone());
+    };
+    // What only others have is conflicting, and left to them in any case.
+    let how = How {
+        dry_run: true,
+        force: true,
+    };
+    let result = api.apply(wanted.body(), how).await?;
+    let taken = taken(wanted.body(), live, &changes(wanted.body(), live, &result));
+    let mut left = wanted.clone();
+    left.edit(|body| *body = without(body, &taken));
+    Ok(left)
 }
 
 /// A secret is never sent for a question: its values are held against each other by their keyed hashes.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
 use crate::driver::cluster::kubernetes::holds::{Fate, Holder, NOTHING};
 use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
@@ -19,7 +20,7 @@ use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said}
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
 use crate::model::facts::{HealthState, WorkloadFacts};
 use crate::model::loss::{Held, can_hold};
-use crate::model::object::{mark, rank};
+use crate::model::object::{is_kept, mark, rank};
 use crate::model::plan::PlaceMode;
 use crate::model::workload::Known;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey, Period, ServiceName, Slot};
@@ -52,8 +53,16 @@ fn moved(address: Address, read: &Read) -> EngineError {
 struct There {
     placed: Option<Placed>,
     facts: Option<WorkloadFacts>,
-    /// All objects of ours that carry the slot's and the service's labels, with the server's own names of them.
-    objects: BTreeMap<ObjectKey, String>,
+    /// All objects of ours that carry the slot's and the service's labels.
+    objects: BTreeMap<ObjectKey, Swept>,
+}
+
+/// An object of a slot, as far as it matters when it is not wanted any more.
+enum Swept {
+    /// It is deleted, by the server's own name of it.
+    Deleted { uid: String },
+    /// It says that it stays.
+    Kept,
 }
 
 /// Where work in a slot happens.
@@ -159,10 +168,22 @@ impl<'a> Slots<'a> {
             .flat_map(|route| look::of_route(route, None, &self.set))
             .map(|manifest| manifest.key())
             .collect();
+        let kept = manifests.iter().filter(|manifest| is_kept(manifest.body()));
+        let mut kept: BTreeSet<ObjectKey> = kept.map(Manifest::key).collect();
+        let strange = found.strange.iter().filter(|(_, live)| is_kept(live));
+        kept.extend(strange.map(|(key, _)| key.clone()));
         let objects = found
             .ours()
             .filter(|(key, _)| !of_routes.contains(key))
-            .map(|(key, uid)| (key.clone(), uid.to_owned()))
+            .map(|(key, uid)| {
+                let uid = uid.to_owned();
+                let fate = if kept.contains(key) {
+                    Swept::Kept
+                } else {
+                    Swept::Deleted { uid }
+                };
+                (key.clone(), fate)
+            })
             .collect();
         let facts = match &placed {
             None => None,
@@ -239,6 +260,9 @@ impl<'a> Slots<'a> {
         may_replace: bool,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
+        let bodies = manifests.iter().map(Manifest::body);
+        let scalers = Scalers::of(self.api, [self.namespace()], bodies).await;
+        let scalers = &scalers.map_err(|fault| fault.while_("looking for autoscalers"))?;
         let mut ranks: BTreeMap<u8, Vec<&Manifest>> = BTreeMap::new();
         for manifest in manifests {
             ranks
@@ -249,19 +273,32 @@ impl<'a> Slots<'a> {
         for group in ranks.values() {
             let all = group
                 .iter()
-                .map(|manifest| self.apply_one(manifest, may_replace, progress));
+                .map(|manifest| self.apply_one(manifest, scalers, may_replace, progress));
             try_join_all(all).await?;
+            for text in self.api.warnings() {
+                progress(&text);
+            }
         }
         Ok(())
     }
 
     async fn apply_one(
         &self,
-        manifest: &Manifest,
+        whole: &Manifest,
+        scalers: &Scalers,
         may_replace: bool,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let key = manifest.key();
+        let key = whole.key();
+        let live = match scalers.of_object(whole) {
+            Some(_) => {
+                let live = self.api.get(&key).await;
+                live.map_err(|fault| fault.while_(format!("looking at {}", said(&key))))?
+            }
+            None => None,
+        };
+        let left = live.map(|live| scalers.leave(whole, &live));
+        let manifest = left.as_ref().unwrap_or(whole);
         let policy = self.engine.settings.conflict;
         let Err(fault) = send::apply(self.api, policy, manifest, None).await else {
             return Ok(());
@@ -277,8 +314,8 @@ impl<'a> Slots<'a> {
             });
         }
         progress(&format!("{} is made anew: {reason}", said(&key)));
-        self.make_room(manifest, &reason).await?;
-        send::apply(self.api, policy, manifest, None)
+        self.make_room(whole, &reason).await?;
+        send::apply(self.api, policy, whole, None)
             .await
             .map(drop)
             .map_err(|fault| refused(&key, fault))
@@ -304,13 +341,14 @@ impl<'a> Slots<'a> {
     /// Refuses to sweep what holds something that no plan has declared: what a run that ended left behind.
     async fn refuse_undeclared(
         &self,
-        objects: &BTreeMap<ObjectKey, String>,
+        objects: &BTreeMap<ObjectKey, Swept>,
         declared: &[Held],
     ) -> Result<(), EngineError> {
-        let unknown = objects
-            .keys()
-            .filter(|key| can_hold(key) && declared.iter().all(|held| held.key != **key));
-        for key in unknown {
+        let unknown = objects.iter().filter(|(key, fate)| {
+            let is_declared = declared.iter().any(|held| held.key == **key);
+            can_hold(key) && matches!(fate, Swept::Deleted { .. }) && !is_declared
+        });
+        for (key, _) in unknown {
             let failed = |fault: Fault| fault.while_(format!("looking into {}", said(key)));
             let Some(live) = self.api.get(key).await.map_err(failed)? else {
                 continue;
@@ -364,23 +402,26 @@ impl<'a> Slots<'a> {
         try_join_all(asked).await.map(drop)
     }
 
-    /// Deletes objects of the service that are not wanted any more, the last made first.
+    /// Deletes objects of the service that are not wanted any more, the last made first; lets go of those that stay.
     async fn sweep(
         &self,
-        objects: BTreeMap<ObjectKey, String>,
+        objects: BTreeMap<ObjectKey, Swept>,
         declared: &[Held],
     ) -> Result<(), EngineError> {
         self.refuse_undeclared(&objects, declared).await?;
-        let mut ranks: BTreeMap<Reverse<u8>, Vec<(ObjectKey, String)>> = BTreeMap::new();
-        for (key, uid) in objects {
+        let mut ranks: BTreeMap<Reverse<u8>, Vec<(ObjectKey, Swept)>> = BTreeMap::new();
+        for (key, fate) in objects {
             let rank = Reverse(rank(&key.kind));
-            ranks.entry(rank).or_default().push((key, uid));
+            ranks.entry(rank).or_default().push((key, fate));
         }
         for group in ranks.values() {
-            let deleted = group
-                .iter()
-                .map(|(key, uid)| send::delete(self.api, key, Some(uid)));
-            try_join_all(deleted).await?;
+            let swept = group.iter().map(|(key, fate)| async move {
+                match fate {
+                    Swept::Deleted { uid } => send::delete(self.api, key, Some(uid)).await,
+                    Swept::Kept => super::own::let_go(self.api, key, &self.set).await,
+                }
+            });
+            try_join_all(swept).await?;
         }
         Ok(())
     }
@@ -398,9 +439,14 @@ impl<'a> Slots<'a> {
                 Some(number) => number,
                 None => self.size_of_other(&key).await.map_err(failed)?,
             };
-            if number.is_none() && wanted <= 1 {
+            if number.is_none() && wanted <= 1 && self.has_pods(&key).await.map_err(failed)? {
                 continue;
             }
+            let wanted = if number.is_none() {
+                wanted.max(1)
+            } else {
+                wanted
+            };
             let body = json!({"spec": {"replicas": wanted}});
             self.api
                 .merge(&key, "/scale", &body, SCALER)
@@ -408,6 +454,12 @@ impl<'a> Slots<'a> {
                 .map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Whether a workload is to have any pods: one that was stopped has none, and no autoscaler gives it any.
+    async fn has_pods(&self, key: &ObjectKey) -> Result<bool, Fault> {
+        let live = self.api.get(key).await?;
+        Ok(live.is_none_or(|live| live["spec"]["replicas"] != 0))
     }
 
     /// How many pods the same workload has in the other slot.

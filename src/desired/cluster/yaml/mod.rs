@@ -1,0 +1,319 @@
+//! YAML as kubectl reads it: version 1.1 in what its scalars mean, so that a manifest is here what it is there.
+//!
+//! kubectl reads through `sigs.k8s.io/yaml` and the second version of go-yaml: `0400` is octal, `yes` is true, and a
+//! key that is a number or a boolean becomes a text. The one difference is meant: a key that is written twice in one
+//! map is refused, and kubectl takes the last.
+
+mod scalar;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use granit_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::{Map, Value};
+
+use scalar::{Resolved, Tagged, key, resolve};
+
+/// A file of manifests may be long; it is bounded all the same.
+const DEPTH: usize = 128;
+const DOCUMENTS: usize = 20_000;
+const NODES: usize = 4_000_000;
+const ALIASES: usize = 10_000;
+
+/// Why a text is not what kubectl could read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) struct YamlFault {
+    pub line: usize,
+    pub reason: String,
+}
+
+impl fmt::Display for YamlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+/// A document, and the line on which its content begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Document {
+    pub line: usize,
+    pub value: Value,
+}
+
+/// Reads all documents of a text.
+pub(super) fn documents(text: &str) -> Result<Vec<Document>, YamlFault> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        aliases: 0,
+    };
+    let mut all = Vec::new();
+    while let Some((event, span)) = reader.next()? {
+        match event {
+            Event::DocumentStart(..) => reader.anchors.clear(),
+            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            other => {
+                if all.len() == DOCUMENTS {
+                    return Err(fault(&span, format!("more than {DOCUMENTS} documents")));
+                }
+                let line = span.start.line();
+                let value = reader.node(other, &span, 0)?.value;
+                all.push(Document { line, value });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Whether an event is a part of a document, and not a comment or a remark about one.
+fn is_content(event: &Event<'_>) -> bool {
+    let is_frame = matches!(
+        event,
+        Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd
+            | Event::SequenceEnd
+            | Event::MappingEnd
+    );
+    is_frame || event.is_node()
+}
+
+fn fault(span: &Span, reason: impl Into<String>) -> YamlFault {
+    YamlFault {
+        line: span.start.line(),
+        reason: reason.into(),
+    }
+}
+
+/// A node, and how many nodes it and what is in it are.
+#[derive(Clone)]
+struct Node {
+    value: Value,
+    /// As a key of a map; none for what can be no key.
+    key: Option<String>,
+    /// Whether it is the plain `<<`, which takes in the keys of other maps.
+    is_merge: bool,
+    size: usize,
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, granit_parser::StrInput<'a>>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    aliases: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The next event that is content.
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, YamlFault> {
+        loop {
+            match self.parser.next_event() {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(YamlFault {
+                        line: error.marker().line(),
+                        reason: error.info(),
+                    });
+                }
+                Some(Ok(event)) if is_content(&event.0) => return Ok(Some(event)),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    fn inner(&mut self, around: &Span) -> Result<(Event<'a>, Span), YamlFault> {
+        let next = self.next()?;
+        next.ok_or_else(|| fault(around, "it ends in the middle"))
+    }
+
+    fn count(&mut self, nodes: usize, span: &Span) -> Result<(), YamlFault> {
+        self.nodes += nodes;
+        if self.nodes > NODES {
+            return Err(fault(span, format!("more than {NODES} values")));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node, YamlFault> {
+        if depth > DEPTH {
+            return Err(fault(span, format!("nested more than {DEPTH} deep")));
+        }
+        let (anchor, node) = match event {
+            Event::Alias(id) => return self.alias(id, span),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(1, span)?;
+                let tag = Tagged::from(tag.as_deref());
+                let is_plain = style == ScalarStyle::Plain;
+                let resolved =
+                    resolve(&text, is_plain, tag).map_err(|reason| fault(span, reason))?;
+                let node = Node {
+                    key: key(&resolved),
+                    is_merge: is_plain && resolved == Resolved::Text("<<".to_owned()),
+                    value: resolved.value().map_err(|reason| fault(span, reason))?,
+                    size: 1,
+                };
+                (anchor, node)
+            }
+            Event::SequenceStart(_, anchor, _) => (anchor, self.sequence(span, depth)?),
+            Event::MappingStart(_, anchor, _) => (anchor, self.mapping(span, depth)?),
+            _ => return Err(fault(span, "there is no value")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn alias(&mut self, id: usize, span: &Span) -> Result<Node, YamlFault> {
+        let node = self.anchors.get(&id).cloned();
+        let node = node.ok_or_else(|| fault(span, "it refers to itself"))?;
+        self.aliases += 1;
+        if self.aliases > ALIASES {
+            return Err(fault(span, format!("more than {ALIASES} aliases")));
+        }
+        self.count(node.size, span)?;
+        Ok(Node {
+            is_merge: false,
+            ..node
+        })
+    }
+
+    fn sequence(&mut self, span: &Span, depth: usize) -> Result<Node, YamlFault> {
+        self.count(1, span)?;
+        let (mut items, mut size) = (Vec::new(), 1);
+        loop {
+            let (event, place) = self.inner(span)?;
+            if event == Event::SequenceEnd {
+                break;
+            }
+            let node = self.node(event, &place, depth + 1)?;
+            size += node.size;
+            items.push(node.value);
+        }
+        Ok(Node {
+            value: Value::Array(items),
+            key: None,
+            is_merge: false,
+            size,
+        })
+    }
+
+    fn mapping(&mut self, span: &Span, depth: usize) -> Result<Node, YamlFault> {
+        self.count(1, span)?;
+        let (mut map, mut size) = (Map::new(), 1);
+        let mut written = BTreeSet::new();
+        loop {
+            let (event, place) = self.inner(span)?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let name = self.node(event, &place, depth + 1)?;
+            let (event, inside) = self.inner(span)?;
+            let node = self.node(event, &inside, depth + 1)?;
+            size += name.size + node.size;
+            if name.is_merge {
+                merge(&mut map, node.value, &inside)?;
+                continue;
+            }
+            let key = name.key.ok_or_else(|| {
+                let what = name.value;
+                fault(&place, format!("`{what}` cannot be the key of a map"))
+            })?;
+            if !written.insert(key.clone()) {
+                return Err(fault(&place, format!("the key `{key}` is written twice")));
+            }
+            map.insert(key, node.value);
+        }
+        Ok(Node {
+            value: Value::Object(map),
+            key: None,
+            is_merge: false,
+            size,
+        })
+    }
+}
+
+/// Takes the keys of other maps into one, over what is in it already; of several maps the first one counts.
+fn merge(into: &mut Map<String, Value>, from: Value, span: &Span) -> Result<(), YamlFault> {
+    match from {
+        Value::Object(map) => into.extend(map),
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            for item in items.into_iter().rev() {
+                merge(into, item, span)?;
+            }
+        }
+        _ => return Err(fault(span, "`<<` takes a map, or a list of maps")),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn one(text: &str) -> Value {
+        let mut all = documents(text).expect(text);
+        assert_eq!(all.len(), 1, "{text}");
+        all.remove(0).value
+    }
+
+    fn refused(text: &str) -> String {
+        documents(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn keys_become_texts_as_they_do_for_kubectl() {
+        let text = "on: 1\n2: b\n0x10: c\n1.5: d\n'<<': e\n~x: f\n";
+        let wanted = json!({"true": 1, "2": "b", "16": "c", "1.5": "d", "<<": "e", "~x": "f"});
+        assert_eq!(one(text), wanted);
+        assert!(refused("a: 1\nb: 2\na: 3\n").contains("line 3: the key `a` is written twice"));
+        assert!(refused("yes: 1\ntrue: 2\n").contains("written twice"));
+        assert!(refused("~: 1\n").contains("cannot be the key"));
+        assert!(refused("{[a]: 1}").contains("cannot be the key"));
+    }
+
+    #[test]
+    fn a_merge_takes_in_what_another_map_has() {
+        let text = "a: &a {x: 1, z: 2}\nb: {<<: *a, z: 3}\nc: {<<: [{x: 5}, *a]}\n";
+        let all = one(text);
+        assert_eq!(all["b"], json!({"x": 1, "z": 3}));
+        assert_eq!(all["c"], json!({"x": 5, "z": 2}));
+        assert!(refused("<<: 1\n").contains("takes a map"));
+    }
+
+    #[test]
+    fn documents_end_where_a_line_begins_with_their_mark() {
+        let text = "# first\na: 1 # one\n# last\n";
+        assert_eq!(one(text), json!({"a": 1}));
+        let text = "\u{feff}a: |\n  ---\n  b\n---\n# nothing\n---\nc: '---'\r\nd: |\r\n  e\r\n  f\r\n...\n";
+        let all = documents(text).expect("yaml");
+        let values: Vec<&Value> = all.iter().map(|document| &document.value).collect();
+        assert_eq!(
+            values,
+            [
+                &json!({"a": "---\nb\n"}),
+                &Value::Null,
+                &json!({"c": "---", "d": "e\nf\n"})
+            ]
+        );
+        assert_eq!(all[2].line, 7);
+        assert!(!refused("a:\n\tb: c\n").is_empty(), "a tab indents nothing");
+    }
+
+    #[test]
+    fn what_would_never_end_is_refused() {
+        let mut bomb = "a0: &a0 [x, x]\n".to_owned();
+        for level in 1..30 {
+            let before = level - 1;
+            bomb += &format!("a{level}: &a{level} [*a{before}, *a{before}]\n");
+        }
+        assert!(refused(&bomb).contains("more than"));
+        assert!(!refused(&"[".repeat(1000)).is_empty());
+        assert!(refused("a: &a [*a]").contains("itself"));
+    }
+}
