@@ -2,6 +2,7 @@
 
 mod access;
 mod forwarding;
+mod frames;
 mod fuzz;
 mod heads;
 mod http;

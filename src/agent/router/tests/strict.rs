@@ -3,8 +3,9 @@
 /// A request as an instance should see it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Method, path and HTTP/1.1.
-    pub line: String,
+    /// Method, path and HTTP/1.1. None without a path: such a request is for no instance, and the next one begins
+    /// behind it.
+    pub line: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -28,7 +29,7 @@ fn one(mut bytes: &[u8]) -> Option<(Read, &[u8], bool)> {
     let (line, mut bytes) = line(bytes)?;
     let mut words = line.split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    let path = path(target)?;
+    let path = path(target);
     if words.next().is_some() || !["HTTP/1.1", "HTTP/1.0"].contains(&version) {
         return None;
     }
@@ -90,7 +91,7 @@ fn one(mut bytes: &[u8]) -> Option<(Read, &[u8], bool)> {
     };
     let both = !lengths.is_empty() && !codings.is_empty();
     let more = !both && !asks("close") && (version == "HTTP/1.1" || asks("keep-alive"));
-    let line = format!("{method} {path} HTTP/1.1");
+    let line = path.map(|path| format!("{method} {path} HTTP/1.1"));
     Some((Read { line, body }, rest, more))
 }
 
