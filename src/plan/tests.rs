@@ -546,6 +546,56 @@ fn what_leaves_with_data_in_it_is_declared_by_its_name() {
 }
 
 #[test]
+fn where_live_traffic_arrives_is_closed_by_name_only() {
+    let mut world = World::new();
+    let both = Wanted {
+        services: BTreeMap::from([("web", 1), ("api", 1), ("worker", 1)]),
+        ..Wanted::web(1)
+    };
+    world.carry_out(&world.apply(&both));
+
+    // A service goes; what nothing arrives at closes nothing.
+    let without = world.apply(&Wanted::web(1));
+    assert_eq!(verify(&without), []);
+    let closed = lost(&without)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("route."));
+    let arrives = vec!["live traffic arrives at 127.0.0.1:8097".to_owned()];
+    assert_eq!(closed.collect::<Vec<_>>(), [("route.api", arrives)]);
+
+    // Its address moves; that of the preview may.
+    let mut desired = both.desired();
+    for (name, move_live) in [("web", true), ("api", false)] {
+        let service = desired.services.get_mut(name).expect("a service");
+        let route = service.route.as_mut().expect("a route");
+        route.preview.set_port(1);
+        if move_live {
+            route.live.set_port(2);
+        }
+    }
+    let moved = apply(&desired, &world.observed(&both), &world.state);
+    assert_eq!(verify(&moved), []);
+    let arrives = vec!["live traffic arrives at 127.0.0.1:8119".to_owned()];
+    assert_eq!(lost(&moved), [("route.web", arrives)]);
+
+    // A plan that keeps it back is no plan.
+    let mut silent = moved;
+    silent.losses.clear();
+    assert!(matches!(verify(&silent)[..], [Fault::Undeclared(..)]));
+}
+
+#[test]
+fn what_gets_no_traffic_may_move() {
+    let world = World::new();
+    let mut desired = Wanted::web(1).desired();
+    for service in desired.services.values_mut() {
+        service.route.as_mut().expect("a route").live.set_port(2);
+    }
+    let plan = apply(&desired, &world.observed(&Wanted::web(1)), &world.state);
+    assert_eq!(plan.losses, []);
+}
+
+#[test]
 fn a_name_that_two_objects_have_is_written_with_its_namespace() {
     let gone = |text| object(text, ObjectState::Gone, &[data("claim")]);
     let plan = with_objects(vec![

@@ -160,6 +160,31 @@ fn destroy_deletes_the_namespace_it_made_unless_somebody_elses_things_are_in_it(
 }
 
 #[test]
+fn another_way_for_live_traffic_wants_a_consent_for_the_one_it_closes() {
+    let Some(mut site) = site() else { return };
+    site.staging.pop();
+    site.apply().code(0);
+    let before = site.uid("v1", "services/web");
+
+    site.traffic = "{kind: ingress, entries: {web: {host: shop.example.com}}}".to_owned();
+    site.plan()
+        .code(2)
+        .says("live traffic arrives at Service/web in")
+        .says("--allow-data-loss route.web");
+    site.apply().code(6).says("route.web");
+    assert_eq!(site.uid("v1", "services/web"), before);
+
+    let consent = ["--allow-data-loss", "route.web"];
+    let apply = ["apply", "--env", "staging", "--auto-approve"];
+    site.run(&[&apply[..], &consent[..]].concat()).code(0);
+    site.plan().code(0).says("No changes");
+
+    // Another host is as well another place.
+    site.traffic = "{kind: ingress, entries: {web: {host: store.example.com}}}".to_owned();
+    site.apply().code(6).says("shop.example.com");
+}
+
+#[test]
 fn a_set_is_replaced_under_its_pods_and_keeps_its_claims_and_volumes() {
     let Some(site) = site() else { return };
     volumes(&site, 2);
