@@ -30,9 +30,9 @@ impl Cage {
         let token = kubeconfig["users"][0]["user"]["token"].as_str();
         let token = token.expect("a token").to_owned();
         let mut cage = Self {
-            token,
             site,
             canaries,
+            token,
         };
         assert!(cage.token.len() > 20, "a token");
         cage.build("");
