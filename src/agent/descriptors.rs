@@ -5,6 +5,8 @@
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::agent::posture::Limits;
+
 /// Of how many the limit is taken for true. More would be promised to clients than the memory of a connection allows.
 const MOST: u64 = 1 << 16;
 /// The fewest that the agent keeps for itself.
@@ -19,19 +21,36 @@ const INSIDE: u64 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
     limit: u64,
+    /// How many a service may have open.
+    service: u64,
 }
 
 impl Descriptors {
     /// As many as the system allows this process at this moment.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self::limited_to(getrlimit(Resource::Nofile).current.unwrap_or(MOST))
+        let service = Limits::started_with().files_of_a_service();
+        Self {
+            limit: getrlimit(Resource::Nofile).current.unwrap_or(MOST),
+            service: service.unwrap_or(MOST),
+        }
     }
 
     /// As if the system allowed so many.
     #[must_use]
     pub const fn limited_to(limit: u64) -> Self {
-        Self { limit }
+        Self {
+            limit,
+            service: limit,
+        }
+    }
+
+    /// How many requests an instance is given at a time at the most: each is a connection that it has open, and it needs
+    /// others for itself. One that is given more than it can accept answers nobody, its health check neither.
+    #[must_use]
+    pub fn at_instance(self) -> u32 {
+        let half = self.service.min(MOST) / 2;
+        u32::try_from(half).unwrap_or(u32::MAX).max(1)
     }
 
     /// For connections of clients to live listeners; as many again are for connections to their instances.
@@ -74,5 +93,16 @@ mod tests {
             assert!(descriptors.live() >= 5 * descriptors.inside(), "{limit}");
         }
         assert_eq!(Descriptors::limited_to(1024).live(), 392);
+    }
+
+    #[test]
+    fn an_instance_is_given_no_more_than_it_can_accept() {
+        let soft = Descriptors {
+            limit: 20_000,
+            service: 256,
+        };
+        assert_eq!(soft.at_instance(), 128);
+        let none = Descriptors { service: 1, ..soft };
+        assert_eq!(none.at_instance(), 1);
     }
 }

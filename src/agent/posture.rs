@@ -37,6 +37,12 @@ impl Limits {
         STARTED_WITH.get().copied().unwrap_or_else(Self::now)
     }
 
+    /// How many files a service may have open before it asks for more; none is no limit.
+    #[must_use]
+    pub const fn files_of_a_service(self) -> Option<u64> {
+        self.files.0
+    }
+
     /// Gives them to this process. What cannot be had is left as it is: a service that needs more says so itself.
     pub fn set(self) {
         for (resource, (current, maximum)) in

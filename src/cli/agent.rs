@@ -1,5 +1,6 @@
 //! `shipit agent`
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -44,6 +45,15 @@ enum What {
     /// Wait to be told what to start, and become it: how the agent starts each process of a service.
     #[command(hide = true)]
     Launch,
+    /// Become a user, `UID:GID`, and a program: how a unit of systemd is its image's user.
+    #[command(hide = true)]
+    Become {
+        /// The user and the group, in numbers.
+        user: String,
+        /// The program and its arguments.
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
     /// Run a container to its end: the agent starts this beside each.
     #[command(hide = true)]
     Contain {
@@ -95,6 +105,11 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
             return None;
         }
         What::Launch => return Some(agent::launch()),
+        What::Become { user, command } => {
+            say(agent::become_user(user, command));
+            // As a shell's, for what cannot be executed.
+            return Some(126);
+        }
         What::Contain { bundle } => agent::contain(bundle),
         What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
         What::ContainRemove { bundle } => agent::contain_remove(bundle),
@@ -129,6 +144,7 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         What::Logs { tail } => print(agent::logs(directory, tail)),
         // Done before there is a runtime of many threads: `direct`.
         What::Launch
+        | What::Become { .. }
         | What::Contain { .. }
         | What::ContainExec { .. }
         | What::ContainRemove { .. }

@@ -205,6 +205,12 @@ pub fn launch() -> u8 {
     crate::agent::launch::launch()
 }
 
+/// Becomes a user and a program; gives why it cannot. For a process of one thread.
+#[must_use]
+pub fn become_user(user: &str, command: &[std::ffi::OsString]) -> String {
+    crate::agent::launch::become_user(user, command)
+}
+
 /// Runs a container to its end. For a process of one thread.
 pub fn contain(bundle: &std::path::Path) -> Result<u8, String> {
     crate::agent::contain::run(bundle)

@@ -1,5 +1,6 @@
 //! The host engine with containers of its own, without a daemon.
 
+use std::fmt::Write as _;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -296,11 +297,11 @@ fn reporting(script: &str, also: &[(&str, &str)]) -> Option<World> {
     let data = world.path().join("data");
     std::fs::create_dir(&data).expect("a folder");
     let mounts = world.service["volumes"].trim_end_matches('}').to_owned();
-    let also: String = also
-        .iter()
-        .map(|(inside, from)| format!(", {inside}: {}", world.path().join(from).display()))
-        .collect();
-    let mounts = format!("{mounts}, /data: {}{also}}}", data.display());
+    let mut mounts = format!("{mounts}, /data: {}", data.display());
+    for (inside, from) in also {
+        let _ = write!(mounts, ", {inside}: {}", world.path().join(from).display());
+    }
+    mounts.push('}');
     world.service.insert("volumes".to_owned(), mounts);
     let program = crate::support::storefront().display().to_string();
     let script = format!("exec 2>&1; {{ {script}; }} >>/data/report; exec \"$0\"");

@@ -25,13 +25,14 @@ impl Cage {
             let secret = format!("{{secret: s{number}}}");
             site.env.insert(format!("S{number}"), secret);
         }
-        let kubeconfig = std::fs::read_to_string(&site.kubeconfig).expect("a kubeconfig");
-        let token = kubeconfig.split_once("token: ").expect("a token").1;
-        let token = token.split(['\n', '}', ',']).next().expect("a line");
+        let kubeconfig = std::fs::read(&site.kubeconfig).expect("a kubeconfig");
+        let kubeconfig: serde_json::Value = serde_json::from_slice(&kubeconfig).expect("JSON");
+        let token = kubeconfig["users"][0]["user"]["token"].as_str();
+        let token = token.expect("a token").to_owned();
         let mut cage = Self {
-            token: token.trim_matches(['"', '\'', ' ']).to_owned(),
             site,
             canaries,
+            token,
         };
         assert!(cage.token.len() > 20, "a token");
         cage.build("");

@@ -221,13 +221,19 @@ fn belonging(leader: u32, all: &[Kin]) -> BTreeSet<u32> {
     }
 }
 
-/// The descriptor by which a process has a socket.
+/// The descriptor by which a process has a socket. An error where they cannot be looked at: root may list another user's
+/// without the right to see what they lead to, as in a container without `CAP_SYS_PTRACE`.
 fn descriptor(pid: u32, socket: &Path) -> io::Result<Option<PathBuf>> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?;
-    Ok(descriptors
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| fs::read_link(path).is_ok_and(|target| target == socket)))
+    let mut hidden = None;
+    for descriptor in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        match fs::read_link(descriptor.path()) {
+            Ok(target) if target == socket => return Ok(Some(descriptor.path())),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden = Some(error),
+            // Another one, or closed meanwhile.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    hidden.map_or(Ok(None), Err)
 }
 
 /// The effective user of a process.

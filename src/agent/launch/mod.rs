@@ -13,6 +13,7 @@
 //! of its input, and ends. And nothing of the agent's reaches the service: its limits, its umask, its niceness, signals
 //! that it ignores. Variables go through the socket: the launcher itself, which may be root still, has none of them.
 
+mod become_user;
 mod hold;
 mod launcher;
 mod user;
@@ -20,6 +21,7 @@ mod user;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use become_user::{become_user, becoming};
 pub use hold::{Held, hold, run};
 pub use launcher::{calm, launch};
 pub use user::{Account, User, account};

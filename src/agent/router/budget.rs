@@ -32,6 +32,7 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Side {
     part: u32,
+    at_instance: u32,
     clients: Arc<Semaphore>,
     instances: Arc<Semaphore>,
     open: Open,
@@ -52,8 +53,8 @@ impl Budget {
     /// Of these descriptors.
     pub fn new(descriptors: Descriptors) -> Self {
         Self {
-            live: Side::new(descriptors.live()),
-            inside: Side::new(descriptors.inside()),
+            live: Side::new(descriptors.live(), descriptors.at_instance()),
+            inside: Side::new(descriptors.inside(), descriptors.at_instance()),
             numbers: AtomicU64::new(0),
             wait: WAIT,
         }
@@ -101,19 +102,25 @@ impl Budget {
 }
 
 impl Side {
-    fn new(count: usize) -> Self {
+    fn new(count: usize, at_instance: u32) -> Self {
+        let part = (u32::try_from(count).unwrap_or(u32::MAX) / PART).max(1);
         Self {
-            part: (u32::try_from(count).unwrap_or(u32::MAX) / PART).max(1),
+            part,
+            at_instance: part.min(at_instance),
             clients: Arc::new(Semaphore::new(count)),
             instances: Arc::new(Semaphore::new(count)),
             open: Open::default(),
         }
     }
 
-    /// How many requests or connections one client may have, and how many requests an instance, when no limit says
-    /// otherwise.
+    /// How many requests or connections one client may have when no limit says otherwise.
     pub const fn part(&self) -> u32 {
         self.part
+    }
+
+    /// How many requests an instance is given at a time when no limit says otherwise.
+    pub const fn at_instance(&self) -> u32 {
+        self.at_instance
     }
 
     async fn client(&self, within: Duration) -> Option<OwnedSemaphorePermit> {

@@ -119,7 +119,7 @@ impl Front {
     /// How many requests an instance is given at a time.
     pub fn most_at_instance(&self) -> usize {
         let limit = self.limits.instance_requests;
-        limit.unwrap_or_else(|| self.side().part()) as usize
+        limit.unwrap_or_else(|| self.side().at_instance()) as usize
     }
 
     /// A place for a connection to an instance, when there is one in time. Connections that nothing is on make room.

@@ -24,6 +24,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::agent::Directory;
+use crate::agent::launch;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
@@ -393,10 +394,6 @@ fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Resul
     if let Some(processes) = enclosure.spec.processes {
         properties.push(("TasksMax", processes.to_string().into()));
     }
-    if let Some(user) = process::user(launch.user)? {
-        properties.push(("User", user.uid.to_string().into()));
-        properties.push(("Group", user.gid.to_string().into()));
-    }
     let mut arguments: Vec<OsString> = vec![
         "--quiet".into(),
         format!("--unit={}", enclosure.name).into(),
@@ -408,6 +405,10 @@ fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Resul
         arguments.push(property);
     }
     arguments.push("--".into());
+    // `User=` takes only users that the machine's own list has, and most of an image's are in no list but its own.
+    if let Some(user) = process::user(launch.user)? {
+        arguments.extend(launch::becoming(user));
+    }
     arguments.push(program.into());
     // systemd puts variables into arguments, and `$$` is a `$` for it; `%` means nothing here.
     arguments.extend(
