@@ -28,4 +28,5 @@ mod node;
 mod objects;
 mod pretend;
 mod rendered;
+mod shown;
 mod traffic;
