@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::facts::Facts;
+use crate::model::facts::{Facts, SlotFacts};
 use crate::model::kind::KindScopes;
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
@@ -127,6 +127,34 @@ pub struct Placement {
     pub secrets: BTreeMap<String, SecretValue>,
     /// What must be there now ([`Facts::workload_fingerprint`]); none: nothing.
     pub expects: Option<Fingerprint>,
+}
+
+/// A workload that a plan would put into a slot.
+#[derive(Debug, Clone)]
+pub struct Rehearsal<'a> {
+    /// The slot.
+    pub slot: Slot,
+    /// The release that it belongs to.
+    pub release: ReleaseNumber,
+    /// What would run; its image may not be known yet.
+    pub workload: &'a Workload,
+    /// How it would replace what runs there.
+    pub mode: PlaceMode,
+    /// Where the image will come from.
+    pub pull: Pull,
+    /// What is in the slot now.
+    pub current: Option<&'a SlotFacts>,
+    /// The environment's own objects: they are made before.
+    pub objects: &'a [Manifest],
+}
+
+/// What an engine says about a workload that it was asked about beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// What it would not take, and why.
+    pub refused: Vec<String>,
+    /// Why some of it could not be asked about.
+    pub unchecked: Vec<String>,
 }
 
 /// What a reader wants of the logs.
@@ -285,6 +313,17 @@ pub trait Engine: Send + Sync {
         progress: Progress<'_>,
     ) -> Result<(), EngineError>;
 
+    /// Asks whether a workload could be placed, and changes nothing. An engine that cannot tell beforehand has nothing
+    /// to say.
+    async fn rehearse(
+        &self,
+        scope: &Scope,
+        rehearsal: &Rehearsal<'_>,
+    ) -> Result<Rehearsed, EngineError> {
+        let _ = (scope, rehearsal);
+        Ok(Rehearsed::default())
+    }
+
     /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless no
     /// live traffic can reach the service.
     async fn remove(
@@ -338,7 +377,7 @@ pub trait Engine: Send + Sync {
         Ok(KindScopes::default())
     }
 
-    /// Makes an object what it should be, and waits until it can be used. `expects`: the fingerprint of what must
+    /// Makes an object what it should be; [`Engine::settled`] waits until it can be used. `expects`: the fingerprint of what must
     /// be there now; none: nothing. With `replace` what is there goes first, but for what a new one adopts; what it
     /// holds is part of the fingerprint, and anything but data is refused.
     async fn apply(
@@ -351,6 +390,17 @@ pub trait Engine: Send + Sync {
     ) -> Result<(), EngineError> {
         let _ = (permit, replace, expects, progress);
         Err(no_objects(&manifest.key()))
+    }
+
+    /// Waits until an object that was made what it should be can be used. It changes nothing, and may be given up.
+    async fn settled(
+        &self,
+        scope: &Scope,
+        manifest: &Manifest,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let _ = (scope, manifest, progress);
+        Ok(())
     }
 
     /// Deletes an object, and waits until it is gone. What it holds is part of the fingerprint, and anything but data
@@ -419,6 +469,16 @@ pub trait Engine: Send + Sync {
         release: Option<ReleaseNumber>,
     ) -> Result<Option<Diagnosis>, EngineError> {
         let _ = (scope, slot, release);
+        Ok(None)
+    }
+
+    /// What can be known about an object of the environment's own that did not become ready.
+    async fn diagnose_object(
+        &self,
+        scope: &Scope,
+        key: &ObjectKey,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        let _ = (scope, key);
         Ok(None)
     }
 

@@ -58,7 +58,9 @@ fn a_field_of_own_manifests_is_named() {
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: 1\n  \
              selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      \
              terminationGracePeriodSeconds: {grace}\n      \
-             containers: [{{name: web, image: \"{{{{ image }}}}\", ports: [{{containerPort: 8080}}]}}]\n"
+             securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}\n      \
+             containers: [{{name: web, image: \"{{{{ image }}}}\", ports: [{{containerPort: 8080}}], \
+             securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]\n"
         )
     };
     site.put("deploy/web.yaml", &deployment(7));

@@ -78,13 +78,13 @@ pub(super) async fn survey(
     };
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
-    let (look, mut missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
-    let facts = facts(engine, api, scope, &look).await.map_err(failed)?;
+    let (look, missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
+    let facts = async { facts(engine, api, scope, &look).await.map_err(failed) };
     let Some(wanted) = wanted else {
-        return Ok((facts, Vec::new()));
+        return Ok((facts.await?, Vec::new()));
     };
-    let objects = objects(engine, api, scope, &look, wanted, &mut missing).await?;
-    Ok((facts, objects))
+    let objects = objects(engine, api, scope, &look, wanted, &missing);
+    tokio::try_join!(facts, objects)
 }
 
 /// Whether nothing carries the environment's label any more.
@@ -534,7 +534,7 @@ async fn objects(
     scope: &Scope,
     look: &Look,
     wanted: &[Manifest],
-    unknown: &mut Unknown,
+    unknown: &Unknown,
 ) -> Result<Vec<ObjectFacts>, EngineError> {
     let definitions: BTreeMap<(String, String), ObjectKey> = wanted
         .iter()
@@ -550,7 +550,6 @@ async fn objects(
             ((text("/group"), text("/names/kind")), manifest.key())
         })
         .collect();
-    let unknown = &*unknown;
     let definitions = &definitions;
     let all = wanted.iter().map(|manifest| async move {
         let key = manifest.key();
@@ -697,21 +696,17 @@ async fn unlisted(
     sent: &Manifest,
 ) -> Result<ObjectFacts, Fault> {
     let (key, api) = (sent.key(), holder.api);
-    let Some(live) = api.get(&key).await? else {
-        if let Err(fault) = api
-            .apply(
-                sent.body(),
-                super::api::How {
-                    dry_run: true,
-                    force: false,
-                },
-            )
-            .await
-            && !fault.is(http::StatusCode::NOT_FOUND)
-        {
-            return Err(fault);
-        }
-        return Ok(ObjectFacts::plain(key, ObjectState::Absent));
+    let how = super::api::How {
+        dry_run: true,
+        force: false,
+    };
+    // At once, though the second is in vain where the first finds something: mostly it does not.
+    let (live, asked) = tokio::join!(api.get(&key), api.apply(sent.body(), how));
+    let Some(live) = live? else {
+        return match asked {
+            Err(fault) if !fault.is(http::StatusCode::NOT_FOUND) => Err(fault),
+            _ => Ok(ObjectFacts::plain(key, ObjectState::Absent)),
+        };
     };
     if key.kind == "Namespace" {
         return Ok(ObjectFacts::plain(key, ObjectState::Same));

@@ -23,6 +23,7 @@ mod own;
 mod owner;
 pub mod ready;
 mod record;
+mod rehearse;
 mod send;
 mod slots;
 pub mod store;
@@ -38,7 +39,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::record::{Read, Records};
 use crate::model::facts::Facts;
@@ -53,7 +54,8 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Scope,
+    Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Rehearsal,
+    Rehearsed, Scope,
 };
 
 pub use connect::{ClusterLogin, ClusterPlace, Connection};
@@ -91,7 +93,12 @@ pub struct KubernetesEngine {
     api: OnceCell<Arc<Api>>,
     /// The record as this process wrote it last: who writes next begins there, and not with what it read before.
     newest: Mutex<Option<(Scope, Read)>>,
+    /// What steps under way will make, and whoever writes the record next writes for them.
+    announced: std::sync::Mutex<Vec<Announced>>,
 }
+
+/// The kinds and objects that a step will make.
+type Announced = (BTreeSet<Kind>, Vec<Manifest>);
 
 /// How often a record is read again when somebody else wrote it in between.
 const TRIES: usize = 8;
@@ -104,6 +111,7 @@ impl KubernetesEngine {
             settings,
             api: OnceCell::new(),
             newest: Mutex::default(),
+            announced: std::sync::Mutex::default(),
         }
     }
 
@@ -211,6 +219,35 @@ impl KubernetesEngine {
             what,
             reason: "somebody else writes it all the time".to_owned(),
         })
+    }
+
+    /// Writes down which objects there will be, before any of them is made. Steps side by side do not wait for a write
+    /// each: who writes next writes what the others have announced by then, too.
+    async fn announce(
+        &self,
+        api: &Api,
+        permit: &Permit,
+        read: &mut Read,
+        own: &Announced,
+    ) -> Result<(), EngineError> {
+        let waiting = || {
+            self.announced
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
+        waiting().push(own.clone());
+        // Whose turn comes after a write that failed still has its own.
+        let taken = std::sync::Mutex::new(vec![own.clone()]);
+        let change = |record: &mut record::Record| {
+            let mut taken = taken
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            taken.append(&mut waiting());
+            for (kinds, manifests) in taken.iter() {
+                record.will_have(kinds, manifests);
+            }
+        };
+        self.remember(api, permit, read, change).await
     }
 
     /// Changes the record under a permit; what `change` says is done on the newest version of it.
@@ -335,6 +372,14 @@ impl Engine for KubernetesEngine {
         slots::place(self, permit, &placement, progress).await
     }
 
+    async fn rehearse(
+        &self,
+        scope: &Scope,
+        rehearsal: &Rehearsal<'_>,
+    ) -> Result<Rehearsed, EngineError> {
+        rehearse::rehearse(self, scope, rehearsal).await
+    }
+
     async fn remove(
         &self,
         permit: &Permit,
@@ -377,6 +422,15 @@ impl Engine for KubernetesEngine {
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         own::apply(self, permit, manifest, replace, expects, progress).await
+    }
+
+    async fn settled(
+        &self,
+        scope: &Scope,
+        manifest: &Manifest,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        own::settled(self, scope, manifest, progress).await
     }
 
     async fn delete(
@@ -436,6 +490,14 @@ impl Engine for KubernetesEngine {
         diagnose::diagnose(self, scope, slot, release)
             .await
             .map(Some)
+    }
+
+    async fn diagnose_object(
+        &self,
+        _scope: &Scope,
+        key: &ObjectKey,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        diagnose::object(self, key).await
     }
 
     fn warnings(&self) -> Vec<String> {
