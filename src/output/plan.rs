@@ -236,7 +236,7 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             one(NEW, "+", &text)
         }
         Action::Apply { .. } if step.expects.is_none() => one(NEW, "+", &step.reason),
-        Action::Apply { replace: true, .. } => one(GONE, "±", &step.reason),
+        Action::Apply { replace: true, .. } => with_fields(GONE, "±"),
         Action::Route { .. } if !step.changes.is_empty() => {
             changed(&name, &step.changes, &step.reason)
         }

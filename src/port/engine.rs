@@ -279,6 +279,11 @@ pub trait Engine: Send + Sync {
     /// What is there now. An environment that the engine does not know is [`Facts::default`], not an error.
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError>;
 
+    /// The highest fencing number that it has seen.
+    async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
+        Ok(self.observe(scope).await?.fence)
+    }
+
     /// Both at once: what is there, and how these objects stand ([`Engine::compare`]).
     async fn survey(
         &self,

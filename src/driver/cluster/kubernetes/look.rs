@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare, owned};
+use crate::driver::cluster::kubernetes::compare::{
+    Verdict as Compared, applied, changes, compare, owned,
+};
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
 use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
@@ -113,20 +115,15 @@ async fn look(
 ) -> Result<(Look, Unknown), Fault> {
     let set = records.set();
     let wanted_kinds = kinds_of(api, wanted.unwrap_or_default());
-    let (read, wanted_kinds) = tokio::join!(records.read(), wanted_kinds);
+    // Whether the key is needed is only known with the record; it is asked for beside it.
+    let (read, wanted_kinds, key) = tokio::join!(records.read(), wanted_kinds, records.key(false));
     let (read, (wanted_kinds, missing)) = (read?, wanted_kinds?);
     let record = &read.record;
     let pods = pods(engine, api, records.scope, record);
     let is_known =
         !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
-    let key = async {
-        if is_known {
-            records.key(false).await
-        } else {
-            Ok(Key(Vec::new()))
-        }
-    };
-    let (slots, key, pods) = tokio::try_join!(slots(records, record), key, pods)?;
+    let key = if is_known { key? } else { Key(Vec::new()) };
+    let (slots, pods) = tokio::try_join!(slots(records, record), pods)?;
     let mut objects = BTreeMap::new();
     let mut asks_for_storage = wanted
         .unwrap_or_default()
@@ -660,7 +657,11 @@ async fn against(
                 Some(change) => (ObjectState::Differs, vec![change], Vec::new()),
             },
             Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
-            Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
+            Decision::Replace(reason) => {
+                let before = applied(live).unwrap_or_default();
+                let changes = changes(sent.body(), &before, sent.body());
+                (ObjectState::Replace { reason }, changes, Vec::new())
+            }
         };
     let replace = matches!(state, ObjectState::Replace { .. });
     let holds = holder.changed(sent, live, replace).await?;

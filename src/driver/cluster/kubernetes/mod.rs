@@ -323,6 +323,16 @@ impl Engine for KubernetesEngine {
         Ok(look::survey(self, scope, None).await?.0)
     }
 
+    async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
+        // A cluster that is not there yet has seen none.
+        let Some(api) = self.try_api().await? else {
+            return Ok(0);
+        };
+        let read = self.records(api, scope).read().await;
+        let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
+        Ok(read.record.fence)
+    }
+
     async fn survey(
         &self,
         scope: &Scope,
