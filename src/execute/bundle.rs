@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::execute::Run;
 use crate::model::event::Event;
 use crate::model::plan::{Action, Step};
-use crate::model::{Address, Slot};
+use crate::model::{Address, ObjectKey, Slot};
 use crate::port::engine::Diagnosis;
 
 /// How long gathering may hold up the way back.
@@ -14,16 +14,21 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The most that is kept of one file.
 const LARGEST: usize = 1 << 20;
 
-/// Gathers what the engine knows about the slot that a step was about, and keeps it beside the history.
+/// Gathers what the engine knows about what a step was about, and keeps it beside the history.
 pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
-    let (Some(slot), Some(target)) = (slot_of(step), &run.plan().target) else {
+    let plan = run.plan();
+    let target = plan.target.as_ref().map(|target| target.release);
+    let active = plan.active.as_ref().map(|active| active.release);
+    let (Some(subject), Some(release)) = (subject(step), target.or(active)) else {
         return;
     };
-    let asked = run
-        .job
-        .ports
-        .engine
-        .diagnose(&run.job.permit.scope, slot, Some(target.release));
+    let (engine, scope) = (&run.job.ports.engine, &run.job.permit.scope);
+    let asked = async {
+        match subject {
+            Subject::Slot(slot) => engine.diagnose(scope, slot, Some(release)).await,
+            Subject::Object(key) => engine.diagnose_object(scope, key).await,
+        }
+    };
     let diagnosis = match tokio::time::timeout(DEADLINE, asked).await {
         Ok(Ok(Some(diagnosis))) => diagnosis,
         Ok(Ok(None)) => return,
@@ -41,7 +46,7 @@ pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
     };
     let kept = ports
         .store
-        .keep_failure(&run.plan().environment, target.release, &diagnosis.files)
+        .keep_failure(&plan.environment, release, &diagnosis.files)
         .await;
     match kept {
         Ok(Some(place)) => {
@@ -60,11 +65,19 @@ fn note(run: &Run, text: String) {
     run.say(Event::Note { text });
 }
 
-/// The slot whose state explains why a step failed.
-fn slot_of(step: &Step) -> Option<Slot> {
+/// What explains by its state why a step failed.
+enum Subject<'a> {
+    Slot(Slot),
+    Object(&'a ObjectKey),
+}
+
+fn subject(step: &Step) -> Option<Subject<'_>> {
     match (&step.action, &step.address) {
         (Action::Ready { .. } | Action::Check { .. }, Address::Slot(slot))
-        | (Action::Place { running: true, .. }, Address::Workload(slot, _)) => Some(*slot),
+        | (Action::Place { running: true, .. }, Address::Workload(slot, _)) => {
+            Some(Subject::Slot(*slot))
+        }
+        (Action::Apply { .. }, Address::Object(key)) => Some(Subject::Object(key)),
         _ => None,
     }
 }

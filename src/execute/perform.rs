@@ -170,6 +170,12 @@ pub(super) async fn perform(
                 .engine
                 .apply(&run.job.permit, manifest, *replace, expects, &say)
                 .await?;
+            let wait = async {
+                let engine = &run.job.ports.engine;
+                let scope = &run.job.permit.scope;
+                Ok(engine.settled(scope, manifest, &say).await?)
+            };
+            unless_stopped(run, direction, wait).await?;
             Ok(Done::say(format!("{} applied", key.short())))
         }
         (Action::Delete, Address::Object(key)) => {

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod endpoint;
 pub mod event;
 pub mod facts;
+pub mod fields;
 pub mod garbage;
 pub mod health;
 pub mod identity;

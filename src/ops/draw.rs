@@ -95,14 +95,20 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
         Wanted::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
-    if !matches!(wanted, Wanted::Rollback(_)) {
-        plan.no_way_back = preflight::way_back(session, &plan, facts).await?;
-    }
     crate::policy::may_lose(&plan, protection(session)?)?;
+    let way_back = async {
+        match wanted {
+            Wanted::Rollback(_) => Ok(plan.no_way_back.clone()),
+            _ => preflight::way_back(session, &plan, facts).await,
+        }
+    };
+    let rehearsed = preflight::rehearse(session, &plan, &desired, facts);
+    let (no_way_back, unchecked) = tokio::try_join!(way_back, rehearsed)?;
+    plan.no_way_back = no_way_back;
+    plan.notes.extend(unchecked);
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
-    preflight::rehearse(session, &plan).await?;
     plan.notes.extend(session.ports.engine.warnings());
     Ok(plan)
 }

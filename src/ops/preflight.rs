@@ -4,14 +4,16 @@
 use crate::agent::runtime::systemd::Lack;
 use crate::config::types::{BuildKind, ClusterKind, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
+use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
-use crate::model::{Address, Manifest, Slot};
+use crate::model::{Address, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
-use crate::port::engine::{EngineError, Pull};
+use crate::policy::Refusal;
+use crate::port::engine::{EngineError, Pull, Rehearsal};
 use crate::proto::Directory;
 
 /// Fails when this machine cannot start instances as the environment asks for.
@@ -62,26 +64,71 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
     Ok(images.into_iter().flatten().chain(engine?).collect())
 }
 
-/// Shows what a plan would place to who would run it, so that what it warns of is known beforehand.
-pub async fn rehearse(session: &Session, plan: &Plan) -> Result<(), Error> {
-    let placed = plan
-        .steps
+/// Asks the engine whether it would take what the plan places.
+///
+/// # Errors
+/// It would not: all that it refuses, at once.
+pub async fn rehearse(
+    session: &Session,
+    plan: &Plan,
+    desired: &Desired,
+    facts: &Facts,
+) -> Result<Vec<String>, Error> {
+    let scope = &session.scope();
+    let target = plan.target.as_ref().map(|target| target.release);
+    let asked = plan.steps.iter().filter_map(|step| {
+        let (slot, workload, mode, label) = match (&step.address, &step.action) {
+            (
+                Address::Workload(slot, _),
+                Action::Place {
+                    workload,
+                    mode,
+                    label,
+                    running: true,
+                },
+            ) => (*slot, workload, *mode, label),
+            _ => return None,
+        };
+        let release = label.as_ref().map(|label| label.number).or(target)?;
+        let pull = session.ports.registry.pull(&workload.service);
+        let current = facts.slots.get(&slot);
+        Some(async move {
+            let rehearsal = Rehearsal {
+                slot,
+                release,
+                workload,
+                mode,
+                pull,
+                current,
+                objects: &desired.objects,
+            };
+            let said = session.ports.engine.rehearse(scope, &rehearsal).await?;
+            Ok::<_, EngineError>((&workload.service, said))
+        })
+    });
+    let said = futures_util::future::try_join_all(asked).await?;
+
+    let refused: Vec<String> = said
         .iter()
-        .filter_map(|step| match (&step.action, &step.address) {
-            (Action::Place { workload, .. }, Address::Workload(slot, _)) => {
-                workload.objects.get(slot)
-            }
-            _ => None,
-        });
-    let objects: Vec<Manifest> = placed.flatten().cloned().collect();
-    if objects.is_empty() {
-        return Ok(());
+        .flat_map(|(service, said)| said.refused.iter().map(move |why| (service, why)))
+        .map(|(service, why)| format!("services.{service}: {why}"))
+        .collect();
+    if !refused.is_empty() {
+        return Err(Refusal {
+            what: format!("the cluster would refuse it: {}", refused.join("; ")),
+            help: "`shipit render` shows the objects as they are sent".to_owned(),
+        }
+        .into());
     }
-    Ok(session
-        .ports
-        .engine
-        .rehearse(&session.scope(), &objects)
-        .await?)
+
+    let notes = said
+        .iter()
+        .flat_map(|(service, said)| said.unchecked.iter().map(move |why| (service, why)));
+    Ok(notes
+        .map(|(service, why)| {
+            format!("not all objects of {service} could be checked by the server: {why}")
+        })
+        .collect())
 }
 
 /// The images that nobody has signed yet and that the switch would be refused for, as far as they are there already.

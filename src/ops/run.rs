@@ -67,7 +67,7 @@ async fn take_lock(
     wait: Duration,
 ) -> Result<Box<dyn Lease>, Error> {
     let environment = &session.environment;
-    let fence = session.ports.engine.observe(&session.scope()).await?.fence;
+    let fence = session.ports.engine.fence(&session.scope()).await?;
     let words = wanted.words();
     let lease = session
         .ports
@@ -334,7 +334,10 @@ async fn outcome(
     state: &State,
     probe: Option<crate::model::outcome::ProbeReport>,
 ) -> Result<Outcome, Error> {
-    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let scope = session.scope();
+    let engine = &session.ports.engine;
+    let (facts, urls) = tokio::join!(engine.observe(&scope), engine.urls(&scope, Role::Active));
+    let (facts, mut urls) = (facts?, urls.unwrap_or_default());
     let waiting = Slot::ALL
         .into_iter()
         .filter(|slot| facts.active != Some(*slot))
@@ -343,21 +346,9 @@ async fn outcome(
             let release = number.and_then(|number| state.release(number));
             release.is_some_and(|release| release.status == Status::Waiting)
         });
-    let mut urls = session
-        .ports
-        .engine
-        .urls(&session.scope(), Role::Active)
-        .await
-        .unwrap_or_default();
     if waiting.is_some() {
-        urls.extend(
-            session
-                .ports
-                .engine
-                .urls(&session.scope(), Role::Preview)
-                .await
-                .unwrap_or_default(),
-        );
+        let preview = engine.urls(&scope, Role::Preview).await;
+        urls.extend(preview.unwrap_or_default());
     }
     let release = match ending {
         Ending::NoChanges => facts.live().map(|(_, there)| there.label.number),

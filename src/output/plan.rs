@@ -236,14 +236,15 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             one(NEW, "+", &text)
         }
         Action::Apply { .. } if step.expects.is_none() => one(NEW, "+", &step.reason),
-        Action::Apply { replace: true, .. } => one(GONE, "±", &step.reason),
         Action::Route { .. } if !step.changes.is_empty() => {
             changed(&name, &step.changes, &step.reason)
         }
         Action::Route { route } if step.expects.is_some() => one(CHANGED, "~", &route.to_string()),
         Action::Route { route } => one(NEW, "+", &route.to_string()),
         Action::Provision { .. } if step.expects.is_none() => with_fields(NEW, "+"),
-        Action::Provision { replace: true, .. } => with_fields(GONE, "±"),
+        Action::Apply { replace: true, .. } | Action::Provision { replace: true, .. } => {
+            with_fields(GONE, "±")
+        }
         Action::Unroute | Action::Withdraw | Action::Remove | Action::Empty | Action::Delete => {
             one(GONE, "-", &step.reason)
         }

@@ -16,8 +16,7 @@ use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::losses::remarks;
 use crate::plan::pieces::{added_back, as_it_was, place, restore};
-use crate::plan::workload_changes;
-use crate::plan::{objects, promote, resources};
+use crate::plan::{objects, promote, resources, route_changes, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
@@ -436,7 +435,12 @@ impl Apply<'_> {
                 (Some(_), None) => "the listeners differ".to_owned(),
                 (None, _) => "there are no listeners yet".to_owned(),
             };
-            let changes = drift.map(|drift| drifted(drift)).unwrap_or_default();
+            let mut changes = drift.map(|drift| drifted(drift)).unwrap_or_default();
+            changes.extend(
+                there
+                    .into_iter()
+                    .flat_map(|there| route_changes(there, route)),
+            );
             let undo = there.map_or(Action::Unroute, |there| Action::Route {
                 route: there.clone(),
             });
@@ -513,7 +517,7 @@ impl Apply<'_> {
                 .as_ref()
                 .and_then(|(_, facts)| facts.workloads.get(&name))
                 .map(|old| &old.spec);
-            let changes = workload_changes(old, &workload);
+            let changes = workload_changes(old, &workload, slot);
             let reason = match (&live, old) {
                 (None, _) => "the first release".to_owned(),
                 (Some((active, _)), None) => format!("{active} has no {name}"),
@@ -605,7 +609,7 @@ impl Apply<'_> {
         for (name, workload) in self.workloads.clone() {
             let address = Address::Workload(slot, name.clone());
             let old = there.workloads.get(&name);
-            let changes = workload_changes(old.map(|old| &old.spec), &workload);
+            let changes = workload_changes(old.map(|old| &old.spec), &workload, slot);
             let reason = if changes.is_empty() {
                 "as it is; carries the new number"
             } else {

@@ -1,41 +1,109 @@
-//! What differs between two workloads, field by field, for a reader.
+//! What differs between two workloads, or between two ways in, field by field, for a reader.
+//!
+//! A workload is compared as it stands in one slot: the objects that it was in the slot, had it been placed there,
+//! with those that it will be. So the slot's own name makes no difference.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::model::fields::{Fields, changes, flatten};
+use crate::model::object::{Names, rename};
 use crate::model::plan::Change;
+use crate::model::route::Route;
 use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::{Manifest, ObjectKey, Slot};
 
-/// The fields in which `after` differs from `before`, in order of their names.
+/// How many digits of a hash end the name of a `ConfigMap`.
+const HASH: usize = 10;
+
+/// The fields in which `after` differs from `before` in a slot, in order of their names.
 #[must_use]
-pub fn workload_changes(before: Option<&Workload>, after: &Workload) -> Vec<Change> {
+pub fn workload_changes(before: Option<&Workload>, after: &Workload, slot: Slot) -> Vec<Change> {
     let Some(before) = before else {
         return Vec::new();
     };
-    let (before, after) = (fields(before), fields(after));
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    names
+    let mut found = changes(&fields(before), &fields(after));
+    let objects = objects_changes(of_slot(before, slot), of_slot(after, slot));
+    let news: Vec<Change> = objects
         .into_iter()
-        .filter(|name| before.get(*name) != after.get(*name))
-        .map(|name| Change {
-            field: name.clone(),
-            before: before.get(name).cloned(),
-            after: after.get(name).cloned(),
-            origin: None,
+        .filter(|change| !found.iter().any(|known| restates(known, change)))
+        .collect();
+    found.extend(news);
+    if !found.is_empty() || before == after {
+        return found;
+    }
+
+    // Nothing differs here: then it is what the release would be in the other slot.
+    let other = slot.other();
+    let elsewhere = objects_changes(of_slot(before, other), of_slot(after, other));
+    elsewhere
+        .into_iter()
+        .map(|change| Change {
+            origin: Some(format!("in {other} only")),
+            ..change
         })
         .collect()
 }
 
-/// A workload as flat fields. What is special about images and secrets is said here; the rest is its JSON.
-fn fields(workload: &Workload) -> BTreeMap<String, String> {
-    let mut fields = BTreeMap::from([("image".to_owned(), image(workload))]);
+/// The fields in which a way in differs from what it was.
+#[must_use]
+pub fn route_changes(before: &Route, after: &Route) -> Vec<Change> {
+    let mut found = changes(&of_listeners(before), &of_listeners(after));
+    found.extend(objects_changes(of_route(before), of_route(after)));
+    found
+}
+
+/// What a way in is besides its objects.
+fn of_listeners(route: &Route) -> Fields {
+    let mut json = serde_json::to_value(route).unwrap_or_default();
+    if let Some(objects) = json.get_mut("objects").and_then(Value::as_object_mut) {
+        for name in ["fixed", "off", "to"] {
+            objects.remove(name);
+        }
+    }
+    parts(&json)
+}
+
+/// What stands still, and the live object as it is without traffic: with it only the slot differs.
+fn of_route(route: &Route) -> Vec<Manifest> {
+    let objects = route.objects.as_deref();
+    objects.map_or_else(Vec::new, |objects| {
+        let fixed = objects.fixed.iter();
+        fixed.chain([&objects.off]).cloned().collect()
+    })
+}
+
+/// A workload's fields but for its objects. What is special about images and secrets is said here; the rest is its JSON,
+/// so that no field of it is left out.
+fn fields(workload: &Workload) -> Fields {
+    let mut json = serde_json::to_value(workload).unwrap_or_default();
+    if let Some(map) = json.as_object_mut() {
+        for name in ["service", "image", "env", "secrets", "objects"] {
+            map.remove(name);
+        }
+    }
+
+    let mut fields = parts(&json);
+    fields.insert("image".to_owned(), image(workload));
     for (name, value) in &workload.env {
         fields.insert(format!("env.{name}"), env(value));
     }
-    let json = serde_json::to_value(workload).unwrap_or_default();
-    let rest = ["command", "port", "replicas", "health", "stop_grace"];
-    for (name, value) in rest.iter().filter_map(|name| Some((name, json.get(name)?))) {
+    for (name, from) in workload.secrets() {
+        let from = serde_json::to_value(from).unwrap_or_default();
+        flatten(&format!("secrets.{name}"), &from, &mut fields);
+    }
+    fields
+}
+
+/// The fields of a document, by their names alone.
+fn parts(json: &Value) -> Fields {
+    let mut fields = Fields::new();
+    for (name, value) in json.as_object().into_iter().flatten() {
+        // Without a value there is nothing to tell of a list.
+        if value.as_array().is_some_and(Vec::is_empty) {
+            continue;
+        }
         flatten(name, value, &mut fields);
     }
     fields
@@ -55,20 +123,272 @@ fn env(value: &EnvValue) -> String {
     }
 }
 
-fn flatten(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Null => {}
-        Value::Object(map) => {
-            for (key, value) in map {
-                flatten(&format!("{path}.{key}"), value, fields);
-            }
+fn of_slot(workload: &Workload, slot: Slot) -> Vec<Manifest> {
+    workload.objects.get(&slot).cloned().unwrap_or_default()
+}
+
+/// The fields in which objects differ, and the objects that come and go.
+fn objects_changes(before: Vec<Manifest>, after: Vec<Manifest>) -> Vec<Change> {
+    let (before, after) = (by_key(before), by_key(after));
+    let mut found = Vec::new();
+    for (key, manifest) in &after {
+        match before.get(key) {
+            Some(old) if old == manifest => {}
+            Some(old) => found.extend(object_changes(key, old, manifest)),
+            None => found.push(whole(key, None, Some("is added"))),
         }
-        Value::String(text) => {
-            fields.insert(path.to_owned(), text.clone());
+    }
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    found.extend(gone.map(|key| whole(key, Some("goes"), None)));
+    found.sort_by(|a, b| a.field.cmp(&b.field));
+    found
+}
+
+fn object_changes(key: &ObjectKey, before: &Manifest, after: &Manifest) -> Vec<Change> {
+    let of = |manifest: &Manifest| {
+        let mut body = manifest.body().clone();
+        if let Some(map) = body.as_object_mut() {
+            map.remove("kind");
         }
-        Value::Array(items) if items.is_empty() => {}
-        other => {
-            fields.insert(path.to_owned(), other.to_string());
+        parts(&body)
+    };
+    changes(&of(before), &of(after))
+        .into_iter()
+        .map(|change| Change {
+            field: format!("{} {}", key.short(), change.field),
+            ..change
+        })
+        .collect()
+}
+
+fn whole(key: &ObjectKey, before: Option<&str>, after: Option<&str>) -> Change {
+    Change {
+        field: key.short(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+        origin: None,
+    }
+}
+
+/// Objects by what names them. The name of a `ConfigMap` ends in a hash of its content: that is left out, so that it is
+/// the content that differs, and not each place in which the name stands.
+fn by_key(mut objects: Vec<Manifest>) -> BTreeMap<ObjectKey, Manifest> {
+    let configs = objects
+        .iter()
+        .filter(|object| object.kind() == "ConfigMap")
+        .map(Manifest::name);
+    let names: Names = configs
+        .filter_map(|name| {
+            let (base, hash) = name.rsplit_once('-')?;
+            let is_hash = hash.len() == HASH && hash.chars().all(|c| c.is_ascii_hexdigit());
+            let whole = ("ConfigMap".to_owned(), name.to_owned());
+            is_hash.then(|| (whole, base.to_owned()))
+        })
+        .collect();
+    rename(&mut objects, &names);
+    objects
+        .into_iter()
+        .map(|object| (object.key(), object))
+        .collect()
+}
+
+/// Whether a change of an object is what a change of the workload comes to, and no news.
+fn restates(workload: &Change, object: &Change) -> bool {
+    let field = object.field.as_str();
+    let is_about = match workload.field.split_once('.') {
+        Some(("env", name)) => field.ends_with(&format!(".env[{name}].value")),
+        Some(("health", _)) => field.contains("Probe."),
+        None if workload.field == "port" => {
+            let names = [".env[PORT].value", ".containerPort", ".port"];
+            names.iter().any(|name| field.ends_with(name))
+        }
+        _ => field.ends_with(&format!(".{}", workload.field)),
+    };
+    is_about && workload.before == object.before && workload.after == object.after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::workload::Socket;
+    use crate::model::{Address, Period};
+    use serde_json::json;
+
+    fn manifest(body: Value) -> Manifest {
+        Manifest::try_from(body).expect("a manifest")
+    }
+
+    /// A workload in both slots, whose config has this text and whose container this request for processors.
+    fn workload(text: &str, cpu: &str) -> Workload {
+        let hash = crate::model::ContentHash::of_json(&text);
+        let objects = |slot: Slot| {
+            let config = format!("web-config-{slot}-{}", &hash.hex()[..HASH]);
+            vec![
+                manifest(json!({"apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": config}, "data": {"app.conf": text}})),
+                manifest(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                    "metadata": {"name": format!("web-{slot}")},
+                    "spec": {"replicas": 2, "template": {"spec": {
+                        "containers": [{"name": "web", "resources": {"requests": {"cpu": cpu}},
+                            "env": [{"name": "SHIPIT_SLOT", "value": slot.as_str()},
+                                    {"name": "MODE", "value": "a"}]}],
+                        "volumes": [{"name": "config", "configMap": {"name": config}}]}}}})),
+            ]
+        };
+        let service: crate::model::ServiceName = "web".parse().expect("a name");
+        Workload {
+            image: Known::After(Address::Image(service.clone())),
+            service,
+            command: Vec::new(),
+            env: BTreeMap::from([("MODE".to_owned(), EnvValue::Plain("a".to_owned()))]),
+            port: Some(8080),
+            socket: Socket::Own,
+            replicas: 2,
+            health: crate::model::health::Health::default(),
+            stop_grace: Period::from_secs(10),
+            container: None,
+            objects: Slot::ALL.map(|slot| (slot, objects(slot))).into(),
+            secrets: BTreeMap::new(),
+        }
+    }
+
+    fn said(before: &Workload, after: &Workload) -> Vec<(String, String, String)> {
+        let text = |side: Option<String>| side.unwrap_or_else(|| "-".to_owned());
+        workload_changes(Some(before), after, Slot::Green)
+            .into_iter()
+            .map(|change| (change.field, text(change.before), text(change.after)))
+            .collect()
+    }
+
+    fn row(field: &str, before: &str, after: &str) -> (String, String, String) {
+        (field.to_owned(), before.to_owned(), after.to_owned())
+    }
+
+    #[test]
+    fn a_field_of_an_object_is_named_as_in_its_slot() {
+        let (before, after) = (workload("a", "100m"), workload("a", "200m"));
+        let field =
+            "Deployment/web-green spec.template.spec.containers[web].resources.requests.cpu";
+        assert_eq!(said(&before, &after), [row(field, "100m", "200m")]);
+        assert_eq!(said(&before, &before), []);
+    }
+
+    #[test]
+    fn of_a_file_of_configuration_its_lines_are_told_and_not_its_hash() {
+        let (before, after) = (
+            workload("size 1\nage 2\n", "1"),
+            workload("size 1\nage 3\n", "1"),
+        );
+        let field = "ConfigMap/web-config-green data[app.conf] line 2";
+        assert_eq!(said(&before, &after), [row(field, "age 2", "age 3")]);
+    }
+
+    #[test]
+    fn what_the_service_says_is_told_once() {
+        let (before, mut after) = (workload("a", "2"), workload("a", "3"));
+        after.replicas = 3;
+        after
+            .env
+            .insert("MODE".to_owned(), EnvValue::Plain("b".to_owned()));
+        for manifest in after.objects.values_mut().flatten() {
+            manifest.edit(|body| {
+                if body["kind"] == "Deployment" {
+                    body["spec"]["replicas"] = 3.into();
+                    body["spec"]["template"]["spec"]["containers"][0]["env"][1]["value"] =
+                        "b".into();
+                }
+            });
+        }
+        let cpu = "Deployment/web-green spec.template.spec.containers[web].resources.requests.cpu";
+        assert_eq!(
+            said(&before, &after),
+            [
+                row("env.MODE", "a", "b"),
+                row("replicas", "2", "3"),
+                row(cpu, "2", "3")
+            ]
+        );
+    }
+
+    #[test]
+    fn objects_come_and_go_by_name() {
+        let (mut before, mut after) = (workload("a", "1"), workload("a", "1"));
+        let other = |name: &str| {
+            manifest(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}}))
+        };
+        before
+            .objects
+            .entry(Slot::Green)
+            .or_default()
+            .push(other("old"));
+        after
+            .objects
+            .entry(Slot::Green)
+            .or_default()
+            .push(other("new"));
+        assert_eq!(
+            said(&before, &after),
+            [
+                row("Service/new", "-", "is added"),
+                row("Service/old", "goes", "-")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_differs_in_the_other_slot_only_is_told_too() {
+        let (before, mut after) = (workload("a", "1"), workload("a", "1"));
+        let blue = after.objects.entry(Slot::Blue).or_default();
+        blue[1].edit(|body| body["spec"]["paused"] = true.into());
+        let found = workload_changes(Some(&before), &after, Slot::Green);
+        assert_eq!(found[0].field, "Deployment/web-blue spec.paused");
+        assert_eq!(found[0].origin.as_deref(), Some("in blue only"));
+    }
+
+    #[test]
+    fn no_field_of_a_workload_is_left_out() {
+        let before = workload("a", "1");
+        let container = crate::model::workload::Container {
+            memory: Some(5),
+            ..Default::default()
+        };
+        let from = crate::model::secret::SecretRef::Env("A".to_owned());
+        let edits: [(&str, Workload); 4] = [
+            (
+                "socket",
+                Workload {
+                    socket: Socket::Inherited,
+                    ..before.clone()
+                },
+            ),
+            (
+                "container.by",
+                Workload {
+                    container: Some(container),
+                    ..before.clone()
+                },
+            ),
+            (
+                "secrets.s.env",
+                Workload {
+                    secrets: BTreeMap::from([("s".to_owned(), from)]),
+                    ..before.clone()
+                },
+            ),
+            (
+                "command[0]",
+                Workload {
+                    command: vec!["run".to_owned()],
+                    ..before.clone()
+                },
+            ),
+        ];
+        for (field, after) in edits {
+            let found = workload_changes(Some(&before), &after, Slot::Green);
+            assert_eq!(
+                found.first().map(|change| change.field.as_str()),
+                Some(field)
+            );
         }
     }
 }

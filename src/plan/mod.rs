@@ -26,7 +26,7 @@ mod verify;
 pub use abort::abort;
 pub use apply::apply;
 pub use destroy::destroy;
-pub use diff::workload_changes;
+pub use diff::{route_changes, workload_changes};
 pub use graph::waves;
 pub use promote::promote;
 pub use rollback::rollback;

@@ -199,7 +199,7 @@ fn in_place(
         );
         let reason = format!("release {} from the history", release.number);
         let new = Proposal::new(address.clone(), place(workload.clone(), mode), reason)
-            .changing(workload_changes(old.map(|old| &old.spec), workload))
+            .changing(workload_changes(old.map(|old| &old.spec), workload, slot))
             .expecting(facts.workload_fingerprint(slot, name))
             .after(&before);
         before = vec![draft.add_with_undos(new, undo)];

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::facts::Facts;
+use crate::model::facts::{Facts, SlotFacts};
 use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
@@ -138,6 +138,34 @@ pub struct Placement {
     pub expects: Option<Fingerprint>,
 }
 
+/// A workload that a plan would put into a slot.
+#[derive(Debug, Clone)]
+pub struct Rehearsal<'a> {
+    /// The slot.
+    pub slot: Slot,
+    /// The release that it belongs to.
+    pub release: ReleaseNumber,
+    /// What would run; its image may not be known yet.
+    pub workload: &'a Workload,
+    /// How it would replace what runs there.
+    pub mode: PlaceMode,
+    /// Where the image will come from.
+    pub pull: Pull,
+    /// What is in the slot now.
+    pub current: Option<&'a SlotFacts>,
+    /// The environment's own objects: they are made before.
+    pub objects: &'a [Manifest],
+}
+
+/// What an engine says about a workload that it was asked about beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// What it would not take, and why.
+    pub refused: Vec<String>,
+    /// Why some of it could not be asked about.
+    pub unchecked: Vec<String>,
+}
+
 /// What a reader wants of the logs.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
@@ -260,6 +288,11 @@ pub trait Engine: Send + Sync {
     /// What is there now. An environment that the engine does not know is [`Facts::default`], not an error.
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError>;
 
+    /// The highest fencing number that it has seen.
+    async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
+        Ok(self.observe(scope).await?.fence)
+    }
+
     /// Both at once: what is there, and how these objects stand ([`Engine::compare`]).
     async fn survey(
         &self,
@@ -299,6 +332,17 @@ pub trait Engine: Send + Sync {
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError>;
+
+    /// Asks whether a workload could be placed, and changes nothing. An engine that cannot tell beforehand has nothing
+    /// to say.
+    async fn rehearse(
+        &self,
+        scope: &Scope,
+        rehearsal: &Rehearsal<'_>,
+    ) -> Result<Rehearsed, EngineError> {
+        let _ = (scope, rehearsal);
+        Ok(Rehearsed::default())
+    }
 
     /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless no
     /// live traffic can reach the service.
@@ -353,19 +397,12 @@ pub trait Engine: Send + Sync {
         Ok(KindScopes::default())
     }
 
-    /// Asks the server what it would say to objects that a slot would get, as far as that can be asked before they are
-    /// made. What it warns of is in [`Engine::warnings`] afterwards.
-    async fn rehearse(&self, scope: &Scope, objects: &[Manifest]) -> Result<(), EngineError> {
-        let _ = (scope, objects);
-        Ok(())
-    }
-
     /// What the server is and serves; none where there is none, or not yet.
     async fn capabilities(&self) -> Result<Option<Capabilities>, EngineError> {
         Ok(None)
     }
 
-    /// Makes an object what it should be, and waits until it can be used. `expects`: the fingerprint of what must
+    /// Makes an object what it should be; [`Engine::settled`] waits until it can be used. `expects`: the fingerprint of what must
     /// be there now; none: nothing. With `replace` what is there goes first, but for what a new one adopts; what it
     /// holds is part of the fingerprint, and anything but data is refused.
     async fn apply(
@@ -378,6 +415,17 @@ pub trait Engine: Send + Sync {
     ) -> Result<(), EngineError> {
         let _ = (permit, replace, expects, progress);
         Err(no_objects(&manifest.key()))
+    }
+
+    /// Waits until an object that was made what it should be can be used. It changes nothing, and may be given up.
+    async fn settled(
+        &self,
+        scope: &Scope,
+        manifest: &Manifest,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let _ = (scope, manifest, progress);
+        Ok(())
     }
 
     /// Deletes an object, and waits until it is gone. What it holds is part of the fingerprint, and anything but data
@@ -446,6 +494,16 @@ pub trait Engine: Send + Sync {
         release: Option<ReleaseNumber>,
     ) -> Result<Option<Diagnosis>, EngineError> {
         let _ = (scope, slot, release);
+        Ok(None)
+    }
+
+    /// What can be known about an object of the environment's own that did not become ready.
+    async fn diagnose_object(
+        &self,
+        scope: &Scope,
+        key: &ObjectKey,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        let _ = (scope, key);
         Ok(None)
     }
 

@@ -116,7 +116,9 @@ fn what_cannot_be_changed_is_made_anew_and_the_plan_says_so() {
     site.plan()
         .code(2)
         .says("± ConfigMap/fixed")
-        .says("made anew");
+        .says("made anew")
+        .says("- one")
+        .says("+ two");
     site.apply().code(0);
     let there = site
         .cluster

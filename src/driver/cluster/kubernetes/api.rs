@@ -28,7 +28,9 @@ pub(super) const MANAGER: &str = "shipit";
 const IN_FLIGHT: usize = 32;
 /// Objects a page.
 const PAGE: usize = 500;
-/// How long one answer may take.
+/// How long the first answer of a server may take.
+const FIRST: Duration = Duration::from_secs(8);
+/// How long one answer may take of a server that has answered before.
 const ANSWER: Duration = Duration::from_secs(40);
 /// How long a server that answered before is waited for when it goes away.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -129,6 +131,8 @@ pub(super) enum Selector {
     Labels(String),
     /// The one with this name.
     Name(String),
+    /// Those whose fields are so, as `a=b,c=d`.
+    Fields(String),
     All,
 }
 
@@ -139,6 +143,7 @@ impl Selector {
             Self::Name(name) => {
                 format!("fieldSelector={}", encode(&format!("metadata.name={name}")))
             }
+            Self::Fields(fields) => format!("fieldSelector={}", encode(fields)),
             Self::All => String::new(),
         }
     }
@@ -303,15 +308,17 @@ impl Api {
             let (head, body) = response.into_parts();
             Ok((head, self.read(body).await?))
         };
+        let within = if self.answered.load(Ordering::Relaxed) {
+            ANSWER
+        } else {
+            FIRST
+        };
         let late = || {
-            let reason = format!(
-                "{} has not answered within {} s",
-                self.server,
-                ANSWER.as_secs()
-            );
+            let seconds = within.as_secs();
+            let reason = format!("{}: connected, no answer within {seconds} s", self.server);
             Again::Later(Fault::Unreachable { reason }, None)
         };
-        let (head, bytes) = tokio::time::timeout(ANSWER, answer)
+        let (head, bytes) = tokio::time::timeout(within, answer)
             .await
             .map_err(|_| late())??;
         self.hear(path, &head.headers);
@@ -743,10 +750,12 @@ impl Api {
         let request = Request::get(path)
             .body(Vec::new())
             .map_err(|error| Fault::Malformed(error.to_string()))?;
-        let response = self
-            .client
-            .send(request.map(Into::into))
+        let late = |_| Fault::Unreachable {
+            reason: format!("{}: connected, no answer", self.server),
+        };
+        let response = tokio::time::timeout(ANSWER, self.client.send(request.map(Into::into)))
             .await
+            .map_err(late)?
             .map_err(|error| fault(&error))?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {

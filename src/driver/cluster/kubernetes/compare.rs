@@ -4,11 +4,12 @@
 //! apply, and each of them has the value that we would apply. Then applying again changes nothing: no field would
 //! be set, taken over or removed. Anything else is for the server to decide, by a dry run ([`Verdict::Ask`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use crate::driver::cluster::kubernetes::api::MANAGER;
+use crate::model::fields::{Fields, change, flatten};
 use crate::model::object::mark;
 use crate::model::plan::Change;
 
@@ -275,19 +276,19 @@ pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
             }
             _ => None,
         };
-        changes.push(Change {
-            field: name.clone(),
-            before: show(was),
-            after: show(will),
-            origin,
-        });
+        let (was, will) = (show(was), show(will));
+        let differs = change(name, was.as_ref(), will.as_ref());
+        changes.extend(differs.into_iter().map(|change| Change {
+            origin: origin.clone(),
+            ..change
+        }));
     }
     changes
 }
 
 /// Every scalar of an object by its path, without what the server and shipit keep for themselves.
-pub(super) fn flat(object: &Value) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
+pub(super) fn flat(object: &Value) -> Fields {
+    let mut out = Fields::new();
     for (key, value) in object.as_object().into_iter().flatten() {
         match key.as_str() {
             "apiVersion" | "kind" | "status" => {}
@@ -308,47 +309,6 @@ pub(super) fn flat(object: &Value) -> BTreeMap<String, String> {
         }
     }
     out
-}
-
-fn flatten(path: &str, value: &Value, out: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Null => {}
-        Value::Object(map) if map.is_empty() => {
-            out.insert(path.to_owned(), "{}".to_owned());
-        }
-        Value::Object(map) => {
-            for (key, value) in map {
-                let key = if key.contains('.') {
-                    format!("[{key}]")
-                } else {
-                    format!(".{key}")
-                };
-                flatten(&format!("{path}{key}"), value, out);
-            }
-        }
-        Value::Array(items) if items.is_empty() => {
-            out.insert(path.to_owned(), "[]".to_owned());
-        }
-        Value::Array(items) => {
-            let mut order = Vec::new();
-            for (index, item) in items.iter().enumerate() {
-                let name = item.get("name").and_then(Value::as_str);
-                order.extend(name);
-                let name = name.map_or_else(|| index.to_string(), str::to_owned);
-                flatten(&format!("{path}[{name}]"), item, out);
-            }
-            // Items that are known by their names may still change places.
-            if order.len() > 1 {
-                out.insert(format!("{path}[order]"), order.join(", "));
-            }
-        }
-        Value::String(text) => {
-            out.insert(path.to_owned(), text.clone());
-        }
-        other => {
-            out.insert(path.to_owned(), other.to_string());
-        }
-    }
 }
 
 type Managers = Vec<(String, String, BTreeSet<String>)>;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +25,13 @@ use crate::redact::Redactor;
 
 /// The longest token in a file that is read.
 const LONGEST_TOKEN: u64 = 1 << 20;
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long the TLS handshake may take on it.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+/// What is said of a server that takes the connection and does not speak TLS.
+const SILENT: &str = "connected, no answer: the TLS handshake was not done in time";
 
 /// Where a cluster's API server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +147,7 @@ fn client(
     mut config: Config,
     login: Option<Arc<dyn ClusterLogin>>,
 ) -> Result<Connected, EngineError> {
-    config.connect_timeout = Some(Duration::from_secs(5));
+    config.connect_timeout = Some(CONNECT);
     let server = config.cluster_url.to_string();
     let wrong = |error: kube::Error| {
         let help = "look at the certificates and tokens in the kubeconfig";
@@ -156,6 +164,7 @@ fn client(
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp);
+    let https = Patient(https);
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_keep_alive_interval(Duration::from_secs(10))
@@ -176,6 +185,37 @@ fn client(
         login,
         server,
     })
+}
+
+/// A connector that gives up on a server that takes the connection and says nothing: the connection has a deadline of
+/// its own, so what is late is the TLS handshake.
+#[derive(Clone)]
+struct Patient<C>(C);
+
+impl<C> tower::Service<http::Uri> for Patient<C>
+where
+    C: tower::Service<http::Uri>,
+    C::Error: Into<tower::BoxError>,
+    C::Future: Send + 'static,
+    C::Response: 'static,
+{
+    type Response = C::Response;
+    type Error = tower::BoxError;
+    type Future = BoxFuture<'static, Result<C::Response, tower::BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), tower::BoxError>> {
+        self.0.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            let within = CONNECT + HANDSHAKE;
+            tokio::time::timeout(within, connecting)
+                .await
+                .map_or_else(|_| Err(SILENT.into()), |made| made.map_err(Into::into))
+        })
+    }
 }
 
 /// Puts the token of the moment on a request.

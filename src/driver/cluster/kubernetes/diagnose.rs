@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Selector};
-use crate::driver::cluster::kubernetes::ready::trouble;
-use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, look, slots};
+use crate::driver::cluster::kubernetes::ready::{Ready, ready, trouble};
+use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, look, slots, wait};
 use crate::model::object::mark;
-use crate::model::{ReleaseNumber, ServiceName, Slot};
+use crate::model::{ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::{Diagnosis, EngineError, Scope};
 
 /// How many lines of each log are kept, and shown.
@@ -174,6 +174,79 @@ pub(super) async fn diagnose(
     Ok(Diagnosis { cause, files })
 }
 
+/// What is known about one of the environment's own objects; none for one that is not there.
+pub(super) async fn object(
+    engine: &KubernetesEngine,
+    key: &ObjectKey,
+) -> Result<Option<Diagnosis>, EngineError> {
+    let api = engine.api().await?;
+    let failed =
+        |fault: Fault| fault.while_(format!("gathering what is known about {}", key.short()));
+    let Some(live) = api.get(key).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let pods = pods_of(api, key, &live).await.unwrap_or_default();
+    let names: Vec<&str> = std::iter::once(&live)
+        .chain(&pods)
+        .filter_map(|object| object["metadata"]["name"].as_str())
+        .collect();
+    let namespace = key.namespace.as_deref();
+    let is_about = |name: &str| names.contains(&name);
+    let events = events_of(api, namespace, is_about)
+        .await
+        .unwrap_or_default();
+
+    let failing: Vec<&Value> = pods
+        .iter()
+        .filter(|pod| !is_ready(pod))
+        .take(PODS)
+        .collect();
+    let mut files = BTreeMap::new();
+    for logs in join_all(failing.iter().map(|pod| of_pod(api, pod, KEPT))).await {
+        files.extend(logs);
+    }
+    files.insert("events.txt".to_owned(), timeline(&events));
+    for pod in &failing {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        files.insert(format!("objects/Pod-{name}.yaml"), yaml(pod));
+    }
+    // The values of a Secret are nobody's to keep.
+    if key.kind != "Secret" {
+        let file = format!("objects/{}-{}.yaml", key.kind, key.name);
+        files.insert(file, yaml(&live));
+    }
+
+    let cause = failing
+        .iter()
+        .find_map(|pod| trouble(pod, Timestamp::now()))
+        .or_else(|| {
+            let warning = events.iter().rev().find(|event| event["type"] == "Warning");
+            warning.map(said)
+        })
+        .unwrap_or_else(|| match ready(&live, &engine.settings.rules) {
+            Ready::Not(reason) | Ready::Failed(reason) => reason,
+            Ready::Yes => "it is ready now".to_owned(),
+        });
+    let summary = format!("{}: {cause}\n", key.short());
+    files.insert("summary.txt".to_owned(), summary);
+    Ok(Some(Diagnosis { cause, files }))
+}
+
+/// The pods of one object.
+async fn pods_of(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<Value>, Fault> {
+    let Some(selector) = wait::makes(live) else {
+        return Ok(Vec::new());
+    };
+    let kind = api.must(("v1", "Pod")).await?;
+    let mut pods = Vec::new();
+    api.list(&kind, key.namespace.as_deref(), &selector, |pod| {
+        pods.push(pod);
+    })
+    .await?;
+    pods.retain(|pod| wait::is_of(pod, live));
+    Ok(pods)
+}
+
 /// The events of a slot's objects, oldest first.
 async fn events(
     api: &Api,
@@ -182,17 +255,26 @@ async fn events(
     scope: &Scope,
     slot: Slot,
 ) -> Result<Vec<Value>, Fault> {
-    let kind = api.must(("v1", "Event")).await?;
     let names: Vec<String> = pods
         .iter()
         .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
         .collect();
     let _ = scope;
-    let mut events = Vec::new();
     let ending = format!("-{slot}");
-    api.list(&kind, Some(namespace), &Selector::All, |event| {
-        let name = event["involvedObject"]["name"].as_str().unwrap_or_default();
-        if names.iter().any(|own| own == name) || name.contains(&ending) {
+    let is_about = |name: &str| names.iter().any(|own| own == name) || name.contains(&ending);
+    events_of(api, Some(namespace), is_about).await
+}
+
+/// The events about objects of some names, oldest first.
+async fn events_of(
+    api: &Api,
+    namespace: Option<&str>,
+    is_about: impl Fn(&str) -> bool + Send + Sync,
+) -> Result<Vec<Value>, Fault> {
+    let kind = api.must(("v1", "Event")).await?;
+    let mut events = Vec::new();
+    api.list(&kind, namespace, &Selector::All, |event| {
+        if is_about(event["involvedObject"]["name"].as_str().unwrap_or_default()) {
             events.push(event);
         }
     })

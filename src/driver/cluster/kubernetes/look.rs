@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
-use crate::driver::cluster::kubernetes::compare::{Verdict as Compared, applied, compare, owned};
+use crate::driver::cluster::kubernetes::compare::{
+    Verdict as Compared, applied, changes, compare, owned,
+};
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
 use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
@@ -79,13 +81,13 @@ pub(super) async fn survey(
     };
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
-    let (look, mut missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
-    let facts = facts(engine, api, scope, &look).await.map_err(failed)?;
+    let (look, missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
+    let facts = async { facts(engine, api, scope, &look).await.map_err(failed) };
     let Some(wanted) = wanted else {
-        return Ok((facts, Vec::new()));
+        return Ok((facts.await?, Vec::new()));
     };
-    let objects = objects(engine, api, scope, &look, wanted, &mut missing).await?;
-    Ok((facts, objects))
+    let objects = objects(engine, api, scope, &look, wanted, &missing);
+    tokio::try_join!(facts, objects)
 }
 
 /// Whether nothing carries the environment's label any more.
@@ -114,20 +116,15 @@ async fn look(
 ) -> Result<(Look, Unknown), Fault> {
     let set = records.set();
     let wanted_kinds = kinds_of(api, wanted.unwrap_or_default());
-    let (read, wanted_kinds) = tokio::join!(records.read(), wanted_kinds);
+    // Whether the key is needed is only known with the record; it is asked for beside it.
+    let (read, wanted_kinds, key) = tokio::join!(records.read(), wanted_kinds, records.key(false));
     let (read, (wanted_kinds, missing)) = (read?, wanted_kinds?);
     let record = &read.record;
     let pods = pods(engine, api, records.scope, record);
     let is_known =
         !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
-    let key = async {
-        if is_known {
-            records.key(false).await
-        } else {
-            Ok(Key(Vec::new()))
-        }
-    };
-    let (slots, key, pods) = tokio::try_join!(slots(records, record), key, pods)?;
+    let key = if is_known { key? } else { Key(Vec::new()) };
+    let (slots, pods) = tokio::try_join!(slots(records, record), pods)?;
     let mut objects = BTreeMap::new();
     let mut asks_for_storage = wanted
         .unwrap_or_default()
@@ -536,7 +533,7 @@ async fn objects(
     scope: &Scope,
     look: &Look,
     wanted: &[Manifest],
-    unknown: &mut Unknown,
+    unknown: &Unknown,
 ) -> Result<Vec<ObjectFacts>, EngineError> {
     let definitions: BTreeMap<(String, String), ObjectKey> = wanted
         .iter()
@@ -552,7 +549,6 @@ async fn objects(
             ((text("/group"), text("/names/kind")), manifest.key())
         })
         .collect();
-    let unknown = &*unknown;
     let definitions = &definitions;
     let all = wanted.iter().map(|manifest| async move {
         let key = manifest.key();
@@ -682,7 +678,11 @@ async fn against(
                 Some(change) => (ObjectState::Differs, vec![change], Vec::new()),
             },
             Decision::Differs { changes, conflicts } => (ObjectState::Differs, changes, conflicts),
-            Decision::Replace(reason) => (ObjectState::Replace { reason }, Vec::new(), Vec::new()),
+            Decision::Replace(reason) => {
+                let before = applied(live).unwrap_or_default();
+                let changes = changes(sent.body(), &before, sent.body());
+                (ObjectState::Replace { reason }, changes, Vec::new())
+            }
         };
     let replace = matches!(state, ObjectState::Replace { .. });
     let holds = holder.changed(sent, live, replace).await?;
@@ -721,21 +721,17 @@ async fn unlisted(
     sent: &Manifest,
 ) -> Result<ObjectFacts, Fault> {
     let (key, api) = (sent.key(), holder.api);
-    let Some(live) = api.get(&key).await? else {
-        if let Err(fault) = api
-            .apply(
-                sent.body(),
-                super::api::How {
-                    dry_run: true,
-                    force: false,
-                },
-            )
-            .await
-            && !fault.is(http::StatusCode::NOT_FOUND)
-        {
-            return Err(fault);
-        }
-        return Ok(ObjectFacts::plain(key, ObjectState::Absent));
+    let how = super::api::How {
+        dry_run: true,
+        force: false,
+    };
+    // At once, though the second is in vain where the first finds something: mostly it does not.
+    let (live, asked) = tokio::join!(api.get(&key), api.apply(sent.body(), how));
+    let Some(live) = live? else {
+        return match asked {
+            Err(fault) if !fault.is(http::StatusCode::NOT_FOUND) => Err(fault),
+            _ => Ok(ObjectFacts::plain(key, ObjectState::Absent)),
+        };
     };
     if key.kind == "Namespace" {
         return Ok(ObjectFacts::plain(key, ObjectState::Same));

@@ -44,7 +44,7 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::record::{Read, Records};
 use crate::model::facts::Facts;
@@ -59,7 +59,8 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Scope,
+    Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Rehearsal,
+    Rehearsed, Scope,
 };
 
 pub use connect::{ClusterLogin, ClusterPlace, Connection};
@@ -97,7 +98,12 @@ pub struct KubernetesEngine {
     api: OnceCell<Arc<Api>>,
     /// The record as this process wrote it last: who writes next begins there, and not with what it read before.
     newest: Mutex<Option<(Scope, Read)>>,
+    /// What steps under way will make, and whoever writes the record next writes for them.
+    announced: std::sync::Mutex<Vec<Announced>>,
 }
+
+/// The kinds and objects that a step will make.
+type Announced = (BTreeSet<Kind>, Vec<Manifest>);
 
 /// How often a record is read again when somebody else wrote it in between.
 const TRIES: usize = 8;
@@ -110,6 +116,7 @@ impl KubernetesEngine {
             settings,
             api: OnceCell::new(),
             newest: Mutex::default(),
+            announced: std::sync::Mutex::default(),
         }
     }
 
@@ -219,6 +226,35 @@ impl KubernetesEngine {
         })
     }
 
+    /// Writes down which objects there will be, before any of them is made. Steps side by side do not wait for a write
+    /// each: who writes next writes what the others have announced by then, too.
+    async fn announce(
+        &self,
+        api: &Api,
+        permit: &Permit,
+        read: &mut Read,
+        own: &Announced,
+    ) -> Result<(), EngineError> {
+        let waiting = || {
+            self.announced
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
+        waiting().push(own.clone());
+        // Whose turn comes after a write that failed still has its own.
+        let taken = std::sync::Mutex::new(vec![own.clone()]);
+        let change = |record: &mut record::Record| {
+            let mut taken = taken
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            taken.append(&mut waiting());
+            for (kinds, manifests) in taken.iter() {
+                record.will_have(kinds, manifests);
+            }
+        };
+        self.remember(api, permit, read, change).await
+    }
+
     /// Changes the record under a permit; what `change` says is done on the newest version of it.
     async fn remember(
         &self,
@@ -292,6 +328,16 @@ impl Engine for KubernetesEngine {
         Ok(look::survey(self, scope, None).await?.0)
     }
 
+    async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
+        // A cluster that is not there yet has seen none.
+        let Some(api) = self.try_api().await? else {
+            return Ok(0);
+        };
+        let read = self.records(api, scope).read().await;
+        let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
+        Ok(read.record.fence)
+    }
+
     async fn survey(
         &self,
         scope: &Scope,
@@ -316,16 +362,6 @@ impl Engine for KubernetesEngine {
         match self.try_api().await? {
             Some(api) => kind_scopes(api, kinds).await,
             None => Ok(KindScopes::default()),
-        }
-    }
-
-    async fn rehearse(&self, scope: &Scope, objects: &[Manifest]) -> Result<(), EngineError> {
-        match self.try_api().await? {
-            Some(api) => {
-                let set = self.records(api, scope).set();
-                rehearse::ask(api, &set, objects).await
-            }
-            None => Ok(()),
         }
     }
 
@@ -359,6 +395,14 @@ impl Engine for KubernetesEngine {
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         slots::place(self, permit, &placement, progress).await
+    }
+
+    async fn rehearse(
+        &self,
+        scope: &Scope,
+        rehearsal: &Rehearsal<'_>,
+    ) -> Result<Rehearsed, EngineError> {
+        rehearse::rehearse(self, scope, rehearsal).await
     }
 
     async fn remove(
@@ -403,6 +447,15 @@ impl Engine for KubernetesEngine {
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         own::apply(self, permit, manifest, replace, expects, progress).await
+    }
+
+    async fn settled(
+        &self,
+        scope: &Scope,
+        manifest: &Manifest,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        own::settled(self, scope, manifest, progress).await
     }
 
     async fn delete(
@@ -462,6 +515,14 @@ impl Engine for KubernetesEngine {
         diagnose::diagnose(self, scope, slot, release)
             .await
             .map(Some)
+    }
+
+    async fn diagnose_object(
+        &self,
+        _scope: &Scope,
+        key: &ObjectKey,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        diagnose::object(self, key).await
     }
 
     fn warnings(&self) -> Vec<String> {

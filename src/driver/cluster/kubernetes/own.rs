@@ -12,7 +12,7 @@ use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
-use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready};
+use crate::driver::cluster::kubernetes::ready::may_wait;
 use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::traffic::last_manager;
@@ -65,27 +65,24 @@ pub(super) async fn apply(
     let whole = shared(manifest, &set);
     let key = whole.key();
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
-    let read = enter(engine, api, permit, manifest).await?;
-    let kind = api
-        .kind(&key.api_version, &key.kind)
-        .await
-        .map_err(failed)?
-        .ok_or_else(|| EngineError::Refused {
-            reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
-            help: "its CustomResourceDefinition must be there first".to_owned(),
-        })?;
-    let live = api.get(&key).await.map_err(failed)?;
+    let kind = async { api.kind(&key.api_version, &key.kind).await.map_err(failed) };
+    let live = async { api.get(&key).await.map_err(failed) };
+    let (read, kind, live) = tokio::try_join!(enter(engine, api, permit, manifest), kind, live)?;
+    let kind = kind.ok_or_else(|| EngineError::Refused {
+        reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
+        help: "its CustomResourceDefinition must be there first".to_owned(),
+    })?;
+
     let namespaces = key.namespace.as_deref().into_iter();
-    let scalers = Scalers::of(
-        api,
-        namespaces,
-        [whole.body()].into_iter().filter(|_| live.is_some()),
-    );
-    let scalers = scalers.await.map_err(failed)?;
+    let scaled = live.is_some().then(|| whole.body());
+    let scalers = Scalers::of(api, namespaces, scaled.into_iter())
+        .await
+        .map_err(failed)?;
     let object = match &live {
         Some(live) if !replace => scalers.leave(&whole, live),
         _ => whole.clone(),
     };
+
     if let Some(live) = &live {
         if live["metadata"]["labels"][mark::PART_OF] != set.as_str() && key.kind != "Namespace" {
             return Err(EngineError::Refused {
@@ -122,10 +119,9 @@ pub(super) async fn apply(
         return Err(moved(&key, live.as_ref()));
     }
     // Its kind and place first: what is made must be found again.
-    let (kinds, manifests) = (BTreeSet::from([kind]), [object.clone()]);
+    let announced = (BTreeSet::from([kind]), vec![object.clone()]);
     if let Some(mut read) = read {
-        let change = |record: &mut Record| record.will_have(&kinds, &manifests);
-        engine.remember(api, permit, &mut read, change).await?;
+        engine.announce(api, permit, &mut read, &announced).await?;
     }
     if replace && let Some(live) = &live {
         guard(&key, &holds)?;
@@ -138,34 +134,42 @@ pub(super) async fn apply(
     let left = send::left_to_others(api, policy, &object, there)
         .await
         .map_err(|fault| refused(&key, fault))?;
-    let applied = send::apply(api, policy, &left, None)
+    send::apply(api, policy, &left, None)
         .await
         .map_err(|fault| refused(&key, fault))?;
     for text in api.warnings() {
         progress(&text);
     }
-    match key.kind.as_str() {
-        "CustomResourceDefinition" => {
-            return definition::until_served(engine, &object, progress).await;
-        }
-        "APIService" => api.forget_kinds(),
-        _ => {}
+    if matches!(key.kind.as_str(), "CustomResourceDefinition" | "APIService") {
+        api.forget_kinds();
     }
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         let mut read = engine.enter(api, permit).await?;
-        let change = |record: &mut Record| record.will_have(&kinds, &manifests);
-        engine.remember(api, permit, &mut read, change).await?;
+        engine.announce(api, permit, &mut read, &announced).await?;
     }
-    if !may_wait(key.group(), &key.kind, &engine.settings.rules)
-        || key.kind == "PersistentVolumeClaim"
-    {
+    Ok(())
+}
+
+/// Waits until an object that was applied can be used.
+pub(super) async fn settled(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    manifest: &Manifest,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let key = manifest.key();
+    let may_wait = may_wait(key.group(), &key.kind, &engine.settings.rules);
+    // A claim may be bound by the first pod that uses it, and not before.
+    if !may_wait || key.kind == "PersistentVolumeClaim" {
         return Ok(());
     }
-    if ready(&applied, &engine.settings.rules) == Ready::Yes {
-        return Ok(());
+    let api = engine.api().await?;
+    let object = shared(manifest, &engine.records(api, scope).set());
+    if key.kind == "CustomResourceDefinition" {
+        return definition::until_served(engine, &object, progress).await;
     }
     wait::object(engine, &key, engine.settings.within.get(), progress).await?;
-    done::remember(engine, api, &permit.scope, &[object]).await
+    done::remember(engine, api, scope, &[object]).await
 }
 
 pub(super) async fn delete(

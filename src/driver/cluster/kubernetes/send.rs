@@ -371,10 +371,33 @@ pub(super) async fn apply(
     if let Some(version) = version {
         body["metadata"]["resourceVersion"] = version.into();
     }
-    let mut how = How {
+    let how = How {
         dry_run: false,
         force: policy == Conflict::TakeOver,
     };
+    settle(api, policy, body, how).await
+}
+
+/// Asks what applying an object would make of it.
+pub(super) async fn would_apply(
+    api: &Api,
+    policy: Conflict,
+    manifest: &Manifest,
+) -> Result<Value, Fault> {
+    let how = How {
+        dry_run: true,
+        force: policy == Conflict::TakeOver,
+    };
+    settle(api, policy, manifest.body().clone(), how).await
+}
+
+/// Sends an object until its fields are ours, or left to others where that is the rule.
+async fn settle(
+    api: &Api,
+    policy: Conflict,
+    mut body: Value,
+    mut how: How,
+) -> Result<Value, Fault> {
     for _ in 0..LEAVINGS {
         match api.apply(&body, how).await {
             Err(fault) if policy == Conflict::Leave && is_conflict(&fault) => {

@@ -20,7 +20,7 @@ use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said}
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
 use crate::model::facts::{HealthState, WorkloadFacts};
 use crate::model::loss::{Held, can_hold};
-use crate::model::object::{is_kept, mark, rank};
+use crate::model::object::{LAST, is_kept, mark, rank};
 use crate::model::plan::PlaceMode;
 use crate::model::workload::Known;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey, Period, ServiceName, Slot};
@@ -253,7 +253,8 @@ impl<'a> Slots<'a> {
         shrunk.map_err(|fault| fault.while_(format!("tidying the record of {}", self.slot)))
     }
 
-    /// Applies objects, kind after kind as they need each other.
+    /// Applies objects, kind after kind as they need each other: the server takes what runs together with what only
+    /// refers to it.
     async fn apply(
         &self,
         manifests: &[Manifest],
@@ -266,7 +267,7 @@ impl<'a> Slots<'a> {
         let mut ranks: BTreeMap<u8, Vec<&Manifest>> = BTreeMap::new();
         for manifest in manifests {
             ranks
-                .entry(rank(manifest.kind()))
+                .entry(stage(manifest.kind()))
                 .or_default()
                 .push(manifest);
         }
@@ -493,14 +494,14 @@ pub(super) async fn place(
     let slots = Slots::open(engine, permit, placement.slot).await?;
     let mut read = engine.enter(slots.api, permit).await?;
     let service = &placement.workload.service;
-    let mut workloads = slots.workloads(&read).await?;
-    let there = slots.there(&read, &workloads, service).await?;
-    let active = super::traffic::active(engine, slots.api, &read).await?;
     let records = engine.records(slots.api, &permit.scope);
-    let key = records
-        .key(true)
-        .await
-        .map_err(|fault| fault.while_("making the key of secrets' hashes"))?;
+    let key = async {
+        let key = records.key(true).await;
+        key.map_err(|fault| fault.while_("making the key of secrets' hashes"))
+    };
+    let active = super::traffic::active(engine, slots.api, &read);
+    let (mut workloads, key, active) = tokio::try_join!(slots.workloads(&read), key, active)?;
+    let there = slots.there(&read, &workloads, service).await?;
     let image = image(placement)?;
     let bindings = bind(
         &placement.workload,
@@ -615,6 +616,14 @@ pub(super) async fn place(
     let mut left = there.objects;
     left.retain(|key, _| !wanted.contains(key));
     slots.sweep(left, &held(there.facts)).await
+}
+
+/// The rank in which an object of a slot is made. From the Services on nothing needs the other to be there.
+fn stage(kind: &str) -> u8 {
+    match rank(kind) {
+        LAST => LAST,
+        early => early.min(rank("Service")),
+    }
 }
 
 /// What a plan that was bound to these facts has declared.

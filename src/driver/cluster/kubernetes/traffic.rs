@@ -118,28 +118,18 @@ pub(super) async fn route(
         record.will_have(&kinds, &manifests);
     };
     engine.remember(api, permit, &mut read, change).await?;
-    let mut ordered: Vec<&Manifest> = manifests.iter().collect();
-    ordered.sort_by_key(|manifest| rank(manifest.kind()));
+    let mut ranks: BTreeMap<u8, Vec<&Manifest>> = BTreeMap::new();
+    for manifest in &manifests {
+        let rank = rank(manifest.kind());
+        ranks.entry(rank).or_default().push(manifest);
+    }
     let off = route.objects.as_ref().map(|objects| objects.off.key());
-    for manifest in ordered {
-        if active.is_none()
-            && off == Some(manifest.key())
-            && serves_others(api, &manifest.key()).await.map_err(failed)?
-        {
-            continue;
-        }
-        let applied = send::apply(api, slots::policy(engine), manifest, None).await;
-        if let Err(fault) = applied {
-            // A Service cannot become a name and back: it is made anew.
-            let key = manifest.key();
-            send::replacement(api, manifest.body(), fault)
-                .await
-                .map_err(|fault| refused(&key, fault))?;
-            send::delete(api, &key, None).await?;
-            send::apply(api, slots::policy(engine), manifest, None)
-                .await
-                .map_err(|fault| refused(&key, fault))?;
-        }
+    let untouched = off.filter(|_| active.is_none());
+    for group in ranks.values() {
+        let applied = group
+            .iter()
+            .map(|manifest| listen(engine, api, manifest, untouched.as_ref()));
+        try_join_all(applied).await?;
     }
     let wanted: BTreeSet<ObjectKey> = manifests.iter().map(Manifest::key).collect();
     let gone = old
@@ -152,6 +142,33 @@ pub(super) async fn route(
     Ok(())
 }
 
+/// Makes one object of a way in what it should be. `untouched`: the live object, as long as no slot has its traffic.
+async fn listen(
+    engine: &KubernetesEngine,
+    api: &Api,
+    manifest: &Manifest,
+    untouched: Option<&ObjectKey>,
+) -> Result<(), EngineError> {
+    let key = manifest.key();
+    let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
+    if untouched == Some(&key) && serves_others(api, &key).await.map_err(failed)? {
+        return Ok(());
+    }
+    let Err(fault) = send::apply(api, slots::policy(engine), manifest, None).await else {
+        return Ok(());
+    };
+
+    // A Service cannot become a name and back: it is made anew.
+    send::replacement(api, manifest.body(), fault)
+        .await
+        .map_err(|fault| refused(&key, fault))?;
+    send::delete(api, &key, None).await?;
+    send::apply(api, slots::policy(engine), manifest, None)
+        .await
+        .map(drop)
+        .map_err(|fault| refused(&key, fault))
+}
+
 /// Whether a live object is there that no switch of ours has touched: one that was imported.
 async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, Fault> {
     let live = api.get(key).await?;
@@ -159,14 +176,15 @@ async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, Fault> {
 }
 
 async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<(), EngineError> {
-    for manifest in manifests {
+    let asked = manifests.iter().map(|manifest| async move {
         let key = manifest.key();
         let live = api
             .get(&key)
             .await
             .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
-        if let Some(live) = live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != set) {
-            return Err(EngineError::Refused {
+        match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != set) {
+            None => Ok(()),
+            Some(live) => Err(EngineError::Refused {
                 reason: format!(
                     "{} is there and belongs to {}",
                     said(&key),
@@ -175,10 +193,10 @@ async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<
                 help:
                     "`shipit import` takes it over; or delete it, or name the service differently"
                         .to_owned(),
-            });
+            }),
         }
-    }
-    Ok(())
+    });
+    try_join_all(asked).await.map(drop)
 }
 
 async fn kinds(api: &Api, manifests: &[Manifest]) -> Result<BTreeSet<Kind>, EngineError> {
@@ -436,14 +454,15 @@ async fn follow(
         .await
         .map_err(failed)?;
     let deadline = Instant::now() + FOLLOW;
-    let places = [(kind, Some(namespace))];
-    let held = wait::until(
-        engine.api().await?,
-        &places,
-        &selector,
-        deadline,
-        |slices| holds(slices).then_some(()),
-    );
+    let watched = [wait::Watched {
+        kind,
+        namespace: Some(namespace),
+        selector,
+        need: wait::Need::Must,
+    }];
+    let held = wait::until(engine.api().await?, &watched, deadline, |slices| {
+        holds(slices).then_some(())
+    });
     match held.await.map_err(failed)? {
         Some(()) => Ok(()),
         None => Err(EngineError::Failed {

@@ -12,7 +12,17 @@ pub(super) fn ready(object: &Value) -> Ready {
         return Ready::Yes;
     }
     if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) {
-        return Ready::Not("it is suspended".to_owned());
+        // Somebody who admits Jobs one after the other lets it run when its turn has come.
+        let queue = &object["metadata"]["labels"]["kueue.x-k8s.io/queue-name"];
+        if let Some(queue) = queue.as_str() {
+            return Ready::Not(format!(
+                "it is suspended until the queue {queue} lets it run"
+            ));
+        }
+        if object["spec"].get("managedBy").is_some() {
+            return Ready::Not("it is suspended".to_owned());
+        }
+        return Ready::Failed("it is suspended: `spec.suspend: false` lets it run".to_owned());
     }
     let wanted = object
         .pointer("/spec/completions")

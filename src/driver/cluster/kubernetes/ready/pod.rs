@@ -92,8 +92,30 @@ fn ended(terminated: &Value) -> String {
     }
 }
 
+/// What a pod waits for that may still come; none for one that waits for nothing.
+#[must_use]
+pub fn pending(pod: &Value) -> Option<String> {
+    if let Some(("False", "Unschedulable", message)) = find(pod, "PodScheduled") {
+        return Some(format!("no node takes it yet: {message}"));
+    }
+    let statuses = ["initContainerStatuses", "containerStatuses"];
+    let mut all = statuses
+        .iter()
+        .flat_map(|name| pod["status"][*name].as_array().into_iter().flatten());
+    all.find_map(|status| {
+        let waiting = &status["state"]["waiting"];
+        let message = waiting["message"]
+            .as_str()
+            .filter(|text| !text.is_empty())?;
+        let name = status["name"].as_str().unwrap_or_default();
+        let reason = waiting["reason"].as_str().unwrap_or_default();
+        Some(format!("{name} waits: {reason}: {message}"))
+    })
+}
+
 /// What a controller says when its pods may not be made.
-pub(super) fn quota(reason: &str, message: &str) -> String {
+#[must_use]
+pub fn quota(reason: &str, message: &str) -> String {
     if message.contains("exceeded quota") {
         format!("the namespace's quota does not allow its pods: {message}")
     } else if message.contains("violates PodSecurity") {

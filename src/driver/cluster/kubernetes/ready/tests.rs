@@ -145,3 +145,32 @@ fn a_pod_that_cannot_become_ready_is_known_by_its_reason() {
     assert!(reason(&unscheduled("2026-11-21T00:00:00Z")).contains("no node takes it"));
     assert_eq!(reason(&unscheduled("2026-11-21T00:00:50Z")), "");
 }
+
+#[test]
+fn a_paused_deployment_has_failed_only_while_it_has_something_to_roll_out() {
+    let mut object = deployment(1, 1, [3, 3, 1, 3]);
+    object["spec"]["paused"] = true.into();
+    failed(&object, "`spec.paused: false` rolls it out");
+    let mut object = deployment(1, 1, [3, 3, 3, 3]);
+    object["spec"]["paused"] = true.into();
+    assert_eq!(is(&object), Ready::Yes);
+}
+
+#[test]
+fn a_suspended_job_is_waited_for_only_where_a_queue_lets_it_run() {
+    let mut object = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"suspend": true}});
+    failed(&object, "`spec.suspend: false` lets it run");
+    object["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "night"});
+    not(&object, "until the queue night lets it run");
+}
+
+#[test]
+fn what_a_pod_waits_for_is_said_before_it_is_certain() {
+    let pod = json!({"kind": "Pod", "status": {"conditions": [{"type": "PodScheduled",
+        "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}]}});
+    assert_eq!(
+        pending(&pod).as_deref(),
+        Some("no node takes it yet: 0/3 nodes are available")
+    );
+    assert_eq!(trouble(&pod, Timestamp::now()), None);
+}
