@@ -27,11 +27,8 @@ pub(super) async fn ask(api: &Api, set: &str, objects: &[Manifest]) -> Result<()
     };
     let asked = wanted.iter().map(|object| api.apply(object.body(), how));
     for answer in join_all(asked).await {
-        match answer {
-            Err(fault @ (Fault::LockLost(_) | Fault::Unreachable { .. })) => {
-                return Err(fault.while_("asking what the server would say"));
-            }
-            Ok(_) | Err(_) => {}
+        if let Err(fault @ (Fault::LockLost(_) | Fault::Unreachable { .. })) = answer {
+            return Err(fault.while_("asking what the server would say"));
         }
     }
     Ok(())
