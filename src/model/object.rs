@@ -286,7 +286,7 @@ fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) 
     match key {
         "configMapRef" | "configMapKeyRef" | "configMap" => field(value, "name", "ConfigMap", see),
         "secretRef" | "secretKeyRef" | "nodePublishSecretRef" => {
-            field(value, "name", "Secret", see)
+            field(value, "name", "Secret", see);
         }
         "secret" => {
             field(value, "secretName", "Secret", see);

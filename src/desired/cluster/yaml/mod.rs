@@ -252,6 +252,8 @@ fn merge(into: &mut Map<String, Value>, from: Value, span: &Span) -> Result<(), 
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use serde_json::json;
 
     use super::*;
@@ -310,7 +312,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x]\n".to_owned();
         for level in 1..30 {
             let before = level - 1;
-            bomb += &format!("a{level}: &a{level} [*a{before}, *a{before}]\n");
+            let _ = writeln!(bomb, "a{level}: &a{level} [*a{before}, *a{before}]");
         }
         assert!(refused(&bomb).contains("more than"));
         assert!(!refused(&"[".repeat(1000)).is_empty());
