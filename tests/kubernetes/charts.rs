@@ -11,7 +11,7 @@ const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ";
 fn site() -> Option<(Site, String)> {
     let mut site = Site::new()?;
     // Definitions belong to the whole cluster: this needs more than the documented Role.
-    site.kubeconfig = site.cluster.admin.kubeconfig.clone();
+    site.kubeconfig.clone_from(&site.cluster.admin.kubeconfig);
     let group = format!("{}.example.com", site.cluster.namespace);
     let definition = format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: gadgets.{group}}}\n\

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::recorder::Recorder;
+use super::recorder::{Recorder, Seen as Request};
 use super::support::{World, soon};
 
 type Field = (&'static str, &'static str);
@@ -192,7 +192,7 @@ async fn no_frame_makes_a_request_that_its_client_did_not_send() {
     {
         let is_answered = soon(is_answered(world.route.live, &case)).await;
         let seen = recorder.take();
-        let lines: Vec<&str> = seen.iter().map(|seen| seen.line()).collect();
+        let lines: Vec<&str> = seen.iter().map(Request::line).collect();
         assert!(
             seen.iter().all(|seen| seen.header("host") == ["a"]),
             "{}: {seen:?}",
