@@ -3,12 +3,10 @@
 use crate::config::suggest::suggest;
 use crate::config::traffic;
 use crate::config::types::{
-    AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Conflicts, Environment,
-    Manifests, Publish, Registry, RegistryKind, Resources, Runtime, Service, StateKind, Traffic,
-    TrafficKind,
+    AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests,
+    Publish, Registry, RegistryKind, Runtime, Service, StateKind, TrafficKind,
 };
 use crate::config::validate::Findings;
-use crate::model::route::Limits;
 use crate::model::secret::SecretRef;
 use crate::model::{ServiceName, endpoint};
 
@@ -40,24 +38,18 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
     let cluster = &environment.cluster;
     if cluster.kind != ClusterKind::Eks {
         let keys = [
-            ("name", cluster.name.is_some()),
-            ("region", cluster.region.is_some()),
-            ("endpoint", cluster.endpoint.is_some()),
-            (
-                "endpoint_gets_credentials",
-                cluster.endpoint_gets_credentials,
-            ),
-            (
-                "certificate_authority",
-                cluster.certificate_authority.is_some(),
-            ),
-            ("create", cluster.create.is_some()),
-            ("node_groups", !cluster.node_groups.is_empty()),
-            ("fargate_profiles", !cluster.fargate_profiles.is_empty()),
-            ("addons", !cluster.addons.is_empty()),
-            ("access", !cluster.access.is_empty()),
+            "name",
+            "region",
+            "endpoint",
+            "endpoint_gets_credentials",
+            "certificate_authority",
+            "create",
+            "node_groups",
+            "fargate_profiles",
+            "addons",
+            "access",
         ];
-        refuse(findings, "cluster", &keys, "only `eks` has this");
+        refuse(findings, &["cluster"], &keys, "only `eks` has this");
         return;
     }
     if cluster.name.is_none() {
@@ -69,20 +61,13 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
     }
     region(findings, "cluster", cluster.region.as_deref());
     if cluster.endpoint.is_none() {
-        let keys = [(
-            "endpoint_gets_credentials",
-            cluster.endpoint_gets_credentials,
-        )];
-        refuse(findings, "cluster", &keys, NO_ENDPOINT);
+        let keys = ["endpoint_gets_credentials"];
+        refuse(findings, &["cluster"], &keys, NO_ENDPOINT);
     }
-    let keys = [
-        ("kubeconfig", cluster.kubeconfig.is_some()),
-        ("context", cluster.context.is_some()),
-        ("exec_plugins", cluster.exec_plugins),
-    ];
+    let keys = ["kubeconfig", "context", "exec_plugins"];
     refuse(
         findings,
-        "cluster",
+        &["cluster"],
         &keys,
         "`eks` reads where the cluster is from Amazon, and needs no kubeconfig",
     );
@@ -167,9 +152,13 @@ fn access(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-pub(super) fn refuse(findings: &mut Findings<'_>, at: &str, keys: &[(&str, bool)], message: &str) {
-    for (key, _) in keys.iter().filter(|(_, given)| *given) {
-        findings.add(&[at, key], message, TAKE_OUT);
+/// Refuses keys that mean nothing where they are, whatever their values.
+pub(super) fn refuse(findings: &mut Findings<'_>, at: &[&str], keys: &[&str], message: &str) {
+    for key in keys {
+        let path = [at, &[key]].concat();
+        if findings.is_given(&path) {
+            findings.add(&path, message, TAKE_OUT);
+        }
     }
 }
 
@@ -185,16 +174,15 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     if !docker {
         refuse(
             findings,
-            "cluster",
-            &[("network", environment.cluster.network.is_some())],
+            &["cluster"],
+            &["network"],
             "only `docker` has this",
         );
     }
     let cluster = &environment.cluster;
     if !matches!(cluster.runtime, Runtime::Container | Runtime::Auto) {
-        let given = !cluster.user_namespace.is_preferred();
         let only = "only the runtime `container` has this";
-        refuse(findings, "cluster", &[("user_namespace", given)], only);
+        refuse(findings, &["cluster"], &["user_namespace"], only);
     }
     if !environment.slots.is_empty() {
         findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
@@ -202,38 +190,28 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     if environment.manifests.is_some() {
         findings.add(&["manifests"], only, TAKE_OUT);
     }
-    let cluster = &environment.cluster;
     let keys = [
-        ("kubeconfig", cluster.kubeconfig.is_some()),
-        ("context", cluster.context.is_some()),
-        ("namespace", cluster.namespace.is_some()),
-        ("create_namespaces", cluster.create_namespaces),
-        ("exec_plugins", cluster.exec_plugins),
-        ("conflicts", cluster.conflicts != Conflicts::Stop),
-        ("ready", !cluster.ready.is_empty()),
+        "kubeconfig",
+        "context",
+        "namespace",
+        "create_namespaces",
+        "exec_plugins",
+        "conflicts",
+        "ready",
     ];
-    refuse(findings, "cluster", &keys, only);
-    let traffic = &environment.traffic;
-    let keys = [
-        ("entries", !traffic.entries.is_empty()),
-        ("class", traffic.class.is_some()),
-        ("tls_secret", traffic.tls_secret.is_some()),
-        ("gateway", traffic.gateway.is_some()),
-    ];
-    refuse(findings, "traffic", &keys, only);
+    refuse(findings, &["cluster"], &keys, only);
+    let keys = ["entries", "class", "tls_secret", "gateway"];
+    refuse(findings, &["traffic"], &keys, only);
     for (name, service) in &environment.services {
-        let keys = [
-            ("manifests", service.manifests.is_some()),
-            (
-                "resources",
-                service.resources != Resources::default() && !contained && !systemd,
-            ),
-            ("autoscale", service.autoscale.is_some()),
-            ("config", service.config.is_some()),
-            ("user", service.user != crate::config::types::nonroot()),
-        ];
-        for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            findings.add(&["services", name.as_str(), key], only, TAKE_OUT);
+        let at = ["services", name.as_str()];
+        refuse(
+            findings,
+            &at,
+            &["manifests", "autoscale", "config", "user"],
+            only,
+        );
+        if !contained && !systemd {
+            refuse(findings, &at, &["resources"], only);
         }
         let odd = service
             .env
@@ -324,14 +302,8 @@ fn is_shell_name(name: &str) -> bool {
 
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only the host engine has this";
-    let cluster = &environment.cluster;
-    let keys = [
-        ("runtime", cluster.runtime != Runtime::Process),
-        ("directory", cluster.directory.is_some()),
-        ("network", cluster.network.is_some()),
-        ("user_namespace", !cluster.user_namespace.is_preferred()),
-    ];
-    refuse(findings, "cluster", &keys, only);
+    let keys = ["runtime", "directory", "network", "user_namespace"];
+    refuse(findings, &["cluster"], &keys, only);
     let traffic = &environment.traffic;
     match traffic.kind {
         TrafficKind::Embedded | TrafficKind::Nginx => {
@@ -353,35 +325,40 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
         _ => {}
     }
     let keys = [
-        ("nginx", traffic.nginx.is_some()),
-        ("publish", traffic.publish.is_some()),
-        ("listeners", !traffic.listeners.is_empty()),
-        ("address", traffic.address != Traffic::default().address),
-        ("preview_address", traffic.preview_address.is_some()),
-        ("trusted_proxies", !traffic.trusted_proxies.is_empty()),
-        ("limits", traffic.limits != Limits::default()),
+        "nginx",
+        "publish",
+        "listeners",
+        "address",
+        "preview_address",
+        "trusted_proxies",
+        "limits",
     ];
-    refuse(findings, "traffic", &keys, only);
-    let keys = [
-        (
-            "class",
-            traffic.class.is_some() && traffic.kind != TrafficKind::Ingress,
-        ),
-        (
-            "tls_secret",
-            traffic.tls_secret.is_some() && traffic.kind != TrafficKind::Ingress,
-        ),
-        (
-            "gateway",
-            traffic.gateway.is_some() && traffic.kind != TrafficKind::Gateway,
-        ),
-    ];
-    refuse(
-        findings,
-        "traffic",
-        &keys,
-        "another kind of traffic has this",
-    );
+    refuse(findings, &["traffic"], &keys, only);
+    if traffic.kind != TrafficKind::Ingress {
+        let keys = ["class", "tls_secret"];
+        refuse(
+            findings,
+            &["traffic"],
+            &keys,
+            "only `kind: ingress` has this",
+        );
+    }
+    if traffic.kind != TrafficKind::Gateway {
+        refuse(
+            findings,
+            &["traffic"],
+            &["gateway"],
+            "only `kind: gateway` has this",
+        );
+    }
+    if traffic.kind == TrafficKind::Service {
+        // A Service has an address of its own, and takes whatever comes there.
+        let only = "only `kind: ingress` and `kind: gateway` have this";
+        for name in traffic.entries.keys() {
+            let at = ["traffic", "entries", name.as_str()];
+            refuse(findings, &at, &["host", "path"], only);
+        }
+    }
     if environment.registry.kind == RegistryKind::Layout {
         let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
         findings.add(
@@ -412,18 +389,12 @@ fn on_cluster(
     }
     rendered(findings, &at("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
-        let keys = [
-            ("autoscale", service.autoscale.is_some()),
-            ("config", service.config.is_some()),
-            ("resources", service.resources != Resources::default()),
-        ];
-        for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            findings.add(
-                &at(key),
-                "the service has manifests of its own, which say this",
-                TAKE_OUT,
-            );
-        }
+        refuse(
+            findings,
+            &["services", name.as_str()],
+            &["autoscale", "config", "resources"],
+            "the service has manifests of its own, which say this",
+        );
     }
     if !service.volumes.is_empty() {
         findings.add(
@@ -490,47 +461,39 @@ fn rendered(findings: &mut Findings<'_>, path: &[&str], manifests: Option<&Manif
 fn registry(findings: &mut Findings<'_>, environment: &Environment) {
     let registry = &environment.registry;
     let ecr = [
-        ("region", registry.region.is_some()),
-        ("account", registry.account.is_some()),
-        (
-            "endpoint_gets_credentials",
-            registry.endpoint_gets_credentials,
-        ),
-        ("immutable_tags", registry.immutable_tags.is_some()),
-        ("scan_on_push", registry.scan_on_push.is_some()),
-        ("lifecycle_policy", registry.lifecycle_policy.is_some()),
-        ("policy", registry.policy.is_some()),
-        ("kms_key", registry.kms_key.is_some()),
-        ("tags", !registry.tags.is_empty()),
-        ("pull_through", !registry.pull_through.is_empty()),
-        ("replication", !registry.replication.is_empty()),
+        "region",
+        "account",
+        "endpoint_gets_credentials",
+        "immutable_tags",
+        "scan_on_push",
+        "lifecycle_policy",
+        "policy",
+        "kms_key",
+        "tags",
+        "pull_through",
+        "replication",
     ];
     match registry.kind {
         RegistryKind::Layout => {
             let oci = [
-                ("endpoint", registry.endpoint.is_some()),
-                ("repository", registry.repository.is_some()),
-                ("ca", registry.ca.is_some()),
-                ("plain_http", registry.plain_http),
-                ("provenance", registry.provenance),
-                ("sbom", registry.sbom),
-                ("retention", registry.retention.is_some()),
+                "endpoint",
+                "repository",
+                "ca",
+                "plain_http",
+                "provenance",
+                "sbom",
+                "retention",
             ];
             refuse(
                 findings,
-                "registry",
+                &["registry"],
                 &[&oci[..], &ecr[..]].concat(),
                 "the registry `layout` does not have this",
             );
         }
         RegistryKind::Oci => {
-            refuse(
-                findings,
-                "registry",
-                &[("path", registry.path.is_some())],
-                "only `layout` has this",
-            );
-            refuse(findings, "registry", &ecr, "only `ecr` has this");
+            refuse(findings, &["registry"], &["path"], "only `layout` has this");
+            refuse(findings, &["registry"], &ecr, "only `ecr` has this");
             if registry.endpoint.is_none() {
                 let help = "write `endpoint: registry.example.com`";
                 findings.add(
@@ -559,12 +522,7 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
             }
         }
         RegistryKind::Ecr => {
-            refuse(
-                findings,
-                "registry",
-                &[("path", registry.path.is_some())],
-                "only `layout` has this",
-            );
+            refuse(findings, &["registry"], &["path"], "only `layout` has this");
             if registry.region.is_none() || registry.account.is_none() {
                 let help = "write `region: eu-central-1` and `account: \"123456789012\"`";
                 findings.add(
@@ -618,14 +576,8 @@ fn amazons(findings: &mut Findings<'_>, registry: &Registry) {
         );
     }
     if registry.endpoint.is_none() {
-        let keys = [
-            (
-                "endpoint_gets_credentials",
-                registry.endpoint_gets_credentials,
-            ),
-            ("plain_http", registry.plain_http),
-        ];
-        refuse(findings, "registry", &keys, NO_ENDPOINT);
+        let keys = ["endpoint_gets_credentials", "plain_http"];
+        refuse(findings, &["registry"], &keys, NO_ENDPOINT);
     }
 }
 
@@ -741,8 +693,8 @@ fn replication(findings: &mut Findings<'_>, registry: &Registry) {
 fn state(findings: &mut Findings<'_>, environment: &Environment) {
     match environment.state.kind {
         StateKind::Local => {
-            let keys = [("namespace", environment.state.namespace.is_some())];
-            refuse(findings, "state", &keys, "only `kubernetes` has this");
+            let keys = ["namespace"];
+            refuse(findings, &["state"], &keys, "only `kubernetes` has this");
         }
         StateKind::Kubernetes if environment.cluster.kind != ClusterKind::Host => {}
         StateKind::Kubernetes => {

@@ -395,6 +395,63 @@ fn what_traffic_asks_for_lets_somebody_through_and_believes_somebody_named() {
 }
 
 #[test]
+fn a_key_that_would_change_nothing_is_refused_whatever_its_value() {
+    let host = "cluster: {kind: host}\n";
+    let cluster =
+        "registry: {kind: oci, endpoint: registry.example.com}\ncluster: {kind: kubernetes}\n";
+    let cases = [
+        (
+            cluster,
+            "traffic: {kind: service, address: 127.0.0.1}",
+            "traffic.address: only the host",
+        ),
+        (
+            cluster,
+            "traffic: {kind: service, limits: {}}",
+            "traffic.limits: only the host",
+        ),
+        (
+            cluster,
+            "traffic: {kind: service, entries: {web: {host: shop.example.com}}}",
+            "traffic.entries.web.host: only `kind: ingress`",
+        ),
+        (
+            cluster,
+            "traffic: {kind: ingress, gateway: {name: a}}",
+            "only `kind: gateway` has this",
+        ),
+        (
+            host,
+            "cluster: {create_namespaces: false}",
+            "cluster.create_namespaces: only a Kubernetes",
+        ),
+        (
+            host,
+            "cluster: {conflicts: stop}",
+            "cluster.conflicts: only a Kubernetes",
+        ),
+        (
+            host,
+            "services: {web: {user: 65532}}",
+            "services.web.user: only a Kubernetes",
+        ),
+        (
+            host,
+            "registry: {kind: layout, sbom: false}",
+            "registry.sbom: the registry `layout`",
+        ),
+    ];
+    for (kind, overlay, expected) in cases {
+        let said = faults(&format!("{GOOD}{kind}"), overlay).join("\n");
+        assert!(said.contains(expected), "{overlay}: {said}");
+    }
+
+    // What an overlay takes away is not there.
+    let shared = format!("{GOOD}{cluster}traffic: {{kind: service, address: 0.0.0.0}}\n");
+    project(&shared, "traffic: {address: null}").expect("no faults");
+}
+
+#[test]
 fn what_is_named_must_be_there() {
     let cases = [
         (

@@ -11,8 +11,8 @@ pub(super) fn on_host(findings: &mut Findings<'_>, environment: &Environment) {
     let traffic = &environment.traffic;
     match traffic.kind {
         TrafficKind::Embedded => {
-            let keys = [("nginx", traffic.nginx.is_some())];
-            refuse(findings, "traffic", &keys, "only `kind: nginx` has this");
+            let keys = ["nginx"];
+            refuse(findings, &["traffic"], &keys, "only `kind: nginx` has this");
         }
         TrafficKind::Nginx => {
             server_names(findings, traffic.nginx.as_ref());

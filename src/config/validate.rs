@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::engines;
-use crate::config::node::Node;
+use crate::config::node::{Node, Value};
 use crate::config::problem::Problem;
 use crate::config::suggest::suggest;
 use crate::config::types::{
@@ -31,6 +31,18 @@ pub(super) fn collect(tree: &Node, look: impl FnOnce(&mut Findings<'_>)) -> Vec<
 }
 
 impl Findings<'_> {
+    /// Whether a key is written, and not taken away by `null`.
+    pub(super) fn is_given(&self, path: &[&str]) -> bool {
+        let mut node = self.tree;
+        for name in path {
+            match node.get(name) {
+                Some((_, inner)) if inner.value != Value::Null => node = inner,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     pub(super) fn add(
         &mut self,
         path: &[&str],
