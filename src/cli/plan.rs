@@ -38,7 +38,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     )
     .await?;
     if let Some(path) = &args.out {
-        let file = PlanFile::new(&session, drawn.clone(), args.rebuild);
+        let file = PlanFile::new(&session, drawn.clone(), args.rebuild).await?;
         files::replace(path, file.text().as_bytes()).map_err(|error| {
             Failure::say(
                 Exit::Failed,

@@ -13,7 +13,7 @@ pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     let desired = match session.desired().await {
         // What should be true can be read where nothing can be reached.
-        Err(Error::Engine(EngineError::Unreachable { .. })) => session.resolve_offline()?,
+        Err(Error::Engine(EngineError::Unreachable { .. })) => session.resolve_offline().await?,
         other => other?,
     };
     let yaml = serde_saphyr::to_string(&desired).map_err(|error| {

@@ -47,13 +47,7 @@ pub fn resolve(
     source: &Source,
     sources: &Sources,
 ) -> Result<Desired, DesiredError> {
-    let configuration = project
-        .environments
-        .get(environment)
-        .ok_or_else(|| DesiredError {
-            what: format!("{} has no environment {environment}", project.name),
-            help: format!("write environments/{environment}.yaml"),
-        })?;
+    let configuration = of(project, environment)?;
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);
     let site = (configuration.cluster.kind != ClusterKind::Host).then(|| {
         let namespaces = namespaces(&project.name, environment, configuration)?;
@@ -89,6 +83,23 @@ pub fn resolve(
         None => Vec::new(),
     };
     Ok(Desired {
+        objects,
+        services,
+        ..outline(project, environment, source)?
+    })
+}
+
+/// The same without services and objects: what a release that stands there already is moved by.
+///
+/// # Errors
+/// When the environment is not there, or a resource's name cannot be rendered.
+pub fn outline(
+    project: &Project,
+    environment: &EnvironmentName,
+    source: &Source,
+) -> Result<Desired, DesiredError> {
+    let configuration = of(project, environment)?;
+    Ok(Desired {
         project: project.name.clone(),
         environment: environment.clone(),
         source: source.clone(),
@@ -97,9 +108,22 @@ pub fn resolve(
         promotion: configuration.promotion.clone(),
         ready_within: configuration.ready_within,
         resources: infrastructure::resources(project, environment, configuration)?,
-        objects,
-        services,
+        objects: Vec::new(),
+        services: BTreeMap::new(),
     })
+}
+
+fn of<'a>(
+    project: &'a Project,
+    environment: &EnvironmentName,
+) -> Result<&'a Environment, DesiredError> {
+    project
+        .environments
+        .get(environment)
+        .ok_or_else(|| DesiredError {
+            what: format!("{} has no environment {environment}", project.name),
+            help: format!("write environments/{environment}.yaml"),
+        })
 }
 
 fn one(

@@ -129,7 +129,10 @@ async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
             policy::may_deploy(session).await?;
             session.desired().await
         }
-        _ => session.desired().await,
+        // What is moved, stopped or taken away is what stands there, whatever the folder says by now.
+        Wanted::Promote(_) | Wanted::Rollback(_) | Wanted::Abort | Wanted::Destroy => {
+            session.outline()
+        }
     }
 }
 

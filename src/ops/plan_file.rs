@@ -50,15 +50,14 @@ struct Beside {
 
 impl PlanFile {
     /// The file of a plan that was drawn just now.
-    #[must_use]
-    pub fn new(session: &Session, plan: Plan, rebuild: bool) -> Self {
+    pub async fn new(session: &Session, plan: Plan, rebuild: bool) -> Result<Self, Error> {
         let made = Made {
             shipit: VERSION.to_owned(),
             rebuild,
-            configuration: configuration(session),
+            configuration: configuration(session).await?,
             checksum: plan.hash(),
         };
-        Self { plan, made }
+        Ok(Self { plan, made })
     }
 
     /// Its text: the plan's document, and how it was made.
@@ -97,7 +96,7 @@ impl PlanFile {
 }
 
 /// The configuration of an environment, file by file.
-fn configuration(session: &Session) -> BTreeMap<String, ContentHash> {
+async fn configuration(session: &Session) -> Result<BTreeMap<String, ContentHash>, Error> {
     let overlay = format!("environments/{}.", session.environment);
     let own = session
         .project
@@ -105,23 +104,19 @@ fn configuration(session: &Session) -> BTreeMap<String, ContentHash> {
         .iter()
         .filter(|(name, _)| !name.starts_with("environments/") || name.starts_with(&overlay))
         .map(|(name, hash)| (name.clone(), hash.clone()));
-    let sources = session
-        .sources
+    let texts = session.sources().await?;
+    let sources = texts
         .files
         .iter()
         .map(|(path, text)| (path.display().to_string(), ContentHash::of(text.as_bytes())));
-    let rendered = session
-        .sources
-        .rendered
-        .iter()
-        .map(|((service, slot), text)| {
-            let of = service
-                .as_ref()
-                .map_or_else(|| "the environment".to_owned(), ToString::to_string);
-            let name = format!("what is rendered for {of} in {slot}");
-            (name, ContentHash::of(text.as_bytes()))
-        });
-    own.chain(sources).chain(rendered).collect()
+    let rendered = texts.rendered.iter().map(|((service, slot), text)| {
+        let of = service
+            .as_ref()
+            .map_or_else(|| "the environment".to_owned(), ToString::to_string);
+        let name = format!("what is rendered for {of} in {slot}");
+        (name, ContentHash::of(text.as_bytes()))
+    });
+    Ok(own.chain(sources).chain(rendered).collect())
 }
 
 /// The plan as it has to be now, if that is what the file says.
@@ -185,7 +180,8 @@ async fn stale(session: &Session, file: &PlanFile, state: &State) -> Result<Opti
             file.made.shipit
         )));
     }
-    Ok(changed(&file.made.configuration, &configuration(session)))
+    let now = configuration(session).await?;
+    Ok(changed(&file.made.configuration, &now))
 }
 
 fn passed(file: &PlanFile, state: &State, journal: Option<&Journal>) -> String {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use tokio::sync::OnceCell;
+
 use crate::agent::runtime::systemd::Lack;
 use crate::agent::runtime::{container, systemd};
 use crate::config::types::{ClusterKind, Runtime};
@@ -39,8 +41,8 @@ pub struct Session {
     pub ports: Ports,
     /// Source control.
     pub scm: Git,
-    /// The texts that manifests are made from.
-    pub sources: Sources,
+    /// The texts that manifests are made from, once a command has needed them.
+    sources: OnceCell<Sources>,
 }
 
 impl Session {
@@ -62,7 +64,6 @@ impl Session {
         crate::files::environment::withhold(secret_variables(&project));
         let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
         learn(&root, &ports, configuration).await;
-        let sources = sources::read(&root, &project, &environment, &source, &*ports.engine).await?;
         Ok(Self {
             root,
             project,
@@ -70,7 +71,7 @@ impl Session {
             source,
             ports,
             scm,
-            sources,
+            sources: OnceCell::new(),
         })
     }
 
@@ -88,6 +89,25 @@ impl Session {
         }
     }
 
+    /// The texts that manifests are made from. They are read, and rendered by helm and kustomize, when they are first
+    /// asked for: a command that moves what is there needs none of them.
+    pub async fn sources(&self) -> Result<&Sources, Error> {
+        let (project, environment) = (&self.project, &self.environment);
+        self.sources
+            .get_or_try_init(|| {
+                let engine = &*self.ports.engine;
+                sources::read(&self.root, project, environment, &self.source, engine)
+            })
+            .await
+    }
+
+    /// What the configuration says of the environment as a whole, without its services and objects: how a release is
+    /// brought to traffic, and the resources.
+    pub fn outline(&self) -> Result<Desired, Error> {
+        let (project, environment) = (&self.project, &self.environment);
+        Ok(desired::outline(project, environment, &self.source)?)
+    }
+
     /// What should be true, built from what is in the folder now.
     pub async fn desired(&self) -> Result<Desired, Error> {
         self.resolve(&self.source).await
@@ -96,7 +116,8 @@ impl Session {
     /// The same, built from a source. Whether an object is in a namespace is asked of the server that will have it,
     /// unless the API has promised it or a definition beside it says so.
     pub async fn resolve(&self, source: &Source) -> Result<Desired, Error> {
-        let first = self.resolve_with(source, &self.sources)?;
+        let sources = self.sources().await?;
+        let first = self.resolve_with(source, sources)?;
         let defined = cluster::definitions(&first);
         let unknown = cluster::unknown(&first, &defined);
         let mut scopes = if unknown.is_empty() {
@@ -108,14 +129,14 @@ impl Session {
         if scopes == KindScopes::default() {
             return Ok(first);
         }
-        let mut sources = self.sources.clone();
+        let mut sources = sources.clone();
         sources.scopes = scopes;
         self.resolve_with(source, &sources)
     }
 
     /// The same without asking anybody: a kind that only a server knows is taken to be in a namespace.
-    pub fn resolve_offline(&self) -> Result<Desired, Error> {
-        let mut sources = self.sources.clone();
+    pub async fn resolve_offline(&self) -> Result<Desired, Error> {
+        let mut sources = self.sources().await?.clone();
         sources.scopes = cluster::definitions(&self.resolve_with(&self.source, &sources)?);
         self.resolve_with(&self.source, &sources)
     }

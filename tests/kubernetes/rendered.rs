@@ -117,6 +117,18 @@ fn helm_renders_a_chart_that_sees_slot_and_image() {
         .code(64)
         .says("helm is not in PATH")
         .says("install it");
+    // What stands there is moved, looked at and taken away without it.
+    for command in [
+        &["status", "--env", "staging"][..],
+        &["history", "--env", "staging"],
+        &["logs", "--env", "staging"],
+        &["destroy", "--env", "staging"],
+        &["abort", "--env", "staging", "--auto-approve"],
+        &["rollback", "--env", "staging", "--auto-approve"],
+    ] {
+        run(&site, command, nowhere.path()).says_not("helm");
+    }
+
     // What the tool says is quoted.
     site.put("chart/templates/bad.yaml", "{{ .Values.nothing.at.all }}\n");
     run(&site, &["plan", "--env", "staging"], &tools())
