@@ -102,8 +102,8 @@ struct Run {
     job: Job,
     /// The images that were built in this run.
     built: Mutex<BTreeMap<ServiceName, Digest>>,
-    /// The images that there is room for.
-    roomy: Mutex<BTreeSet<Digest>>,
+    /// What is known of the room for its images.
+    room: tokio::sync::Mutex<room::Room>,
     /// What each step says, in lines that follow each other.
     said: Mutex<BTreeMap<StepId, LineStream>>,
     /// Is called off when what is under way should stop soon: builds, waits, checks.
@@ -117,7 +117,7 @@ impl Run {
         Self {
             job,
             built: Mutex::default(),
-            roomy: Mutex::default(),
+            room: tokio::sync::Mutex::default(),
             said: Mutex::default(),
             soft,
             probe: probe::Session::default(),

@@ -1,15 +1,32 @@
 //! Room for every image of a plan is looked for before the first step that stops anything: a plan whose last image does
 //! not fit must not cost what runs.
 
-use std::sync::PoisonError;
+use std::collections::BTreeSet;
 
 use crate::execute::Run;
 use crate::execute::perform::StepError;
+use crate::model::Digest;
 use crate::port::Progress;
-use crate::port::engine::Incoming;
+use crate::port::engine::{EngineError, Incoming};
+
+/// What is known of the room. It is looked for by one step at a time, and once there is none the other steps that wait
+/// for the answer do not ask again.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// The images that there is room for.
+    enough_for: BTreeSet<Digest>,
+    /// Why there is not enough.
+    lack: Option<String>,
+}
 
 /// Looks, unless it was done for all images that are known by now.
 pub(super) async fn look(run: &Run, say: Progress<'_>) -> Result<(), StepError> {
+    let mut room = run.room.lock().await;
+    if let Some(reason) = &room.lack {
+        let (what, reason) = ("looking for room on the disk".to_owned(), reason.clone());
+        return Err(EngineError::Failed { what, reason }.into());
+    }
+
     let known: Vec<_> = run
         .target_workloads()
         .into_iter()
@@ -18,11 +35,10 @@ pub(super) async fn look(run: &Run, say: Progress<'_>) -> Result<(), StepError> 
             Some((service, workload, image))
         })
         .collect();
-    let is_new = {
-        let roomy = run.roomy.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().any(|(_, _, image)| !roomy.contains(image))
-    };
-    if !is_new {
+    if known
+        .iter()
+        .all(|(_, _, image)| room.enough_for.contains(image))
+    {
         return Ok(());
     }
 
@@ -34,9 +50,11 @@ pub(super) async fn look(run: &Run, say: Progress<'_>) -> Result<(), StepError> 
             pull: ports.registry.bring(service, image, say).await?,
         });
     }
-    ports.engine.room(&incoming).await?;
-
-    let mut roomy = run.roomy.lock().unwrap_or_else(PoisonError::into_inner);
-    roomy.extend(known.into_iter().map(|(_, _, image)| image));
+    if let Err(error) = ports.engine.room(&incoming).await {
+        room.lack = Some(error.to_string());
+        return Err(error.into());
+    }
+    room.enough_for
+        .extend(known.into_iter().map(|(_, _, image)| image));
     Ok(())
 }
