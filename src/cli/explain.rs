@@ -157,7 +157,9 @@ fn store(error: &StoreError) -> Failure {
         ),
         StoreError::Lost { .. } => (Exit::Locked, "look at `shipit status`, then run the command again".to_owned()),
         StoreError::Moved { .. } => (Exit::Stale, "run the command again".to_owned()),
-        StoreError::Damaged { help, .. } => (Exit::Failed, help.clone()),
+        StoreError::Damaged { help, .. } | StoreError::Remote { help, .. } => {
+            (Exit::Failed, help.clone())
+        }
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => (
             Exit::Failed,
             "nothing was changed: end that process, or wait for it, then run the command again"

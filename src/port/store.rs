@@ -59,7 +59,17 @@ pub enum StoreError {
         /// What to do; nothing is lost until then.
         help: String,
     },
-    /// Reading or writing failed.
+    /// A store on the network refused, or cannot be reached.
+    #[error("{what}: {reason}")]
+    Remote {
+        /// What was being done.
+        what: String,
+        /// Why it was not.
+        reason: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// Reading or writing a file failed.
     #[error("{what}: {source}")]
     Io {
         /// What was being done, with the path.

@@ -231,7 +231,7 @@ impl Taker {
                 }
                 Err(StoreError::Absent { .. }) => {}
                 // A namespace on its way out, or just made, refuses for a while.
-                Err(StoreError::Io { .. }) if began.elapsed() < PATIENCE => {}
+                Err(StoreError::Remote { .. }) if began.elapsed() < PATIENCE => {}
                 Err(_) => return None,
             }
         }

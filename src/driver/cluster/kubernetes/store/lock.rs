@@ -152,10 +152,10 @@ impl Place for LeaseObject {
                 return Ok(Some(result));
             }
         }
-        let source = std::io::Error::other("somebody else writes it all the time");
-        Err(StoreError::Io {
+        Err(StoreError::Remote {
             what: "writing the lock".to_owned(),
-            source,
+            reason: format!("conflict: others changed it between each of {TRIES} reads and writes"),
+            help: "run the command again".to_owned(),
         })
     }
 }

@@ -88,19 +88,21 @@ struct Stored {
 
 fn failed(what: impl Into<String>) -> impl FnOnce(Fault) -> StoreError {
     let what = what.into();
-    |fault| {
-        let text = match fault.while_("the cluster") {
-            EngineError::Unreachable { reason, help, .. }
-            | EngineError::Refused { reason, help } => {
-                format!("{reason}; {help}")
-            }
-            other => other.to_string(),
-        };
-        StoreError::Io {
-            what,
-            source: std::io::Error::other(text),
+    |fault| remote(what, fault.while_("the cluster"))
+}
+
+/// What the cluster says, with what it says to do.
+fn remote(what: String, error: EngineError) -> StoreError {
+    let (reason, help) = match error {
+        EngineError::Unreachable { reason, help, .. } | EngineError::Refused { reason, help } => {
+            (reason, help)
         }
-    }
+        other => {
+            let help = "`shipit doctor` says what of the cluster can be reached and what not";
+            (other.to_string(), help.to_owned())
+        }
+    };
+    StoreError::Remote { what, reason, help }
 }
 
 impl KubernetesStore {
@@ -132,10 +134,7 @@ impl KubernetesStore {
                     what,
                     reason: "the cluster is not there yet".to_owned(),
                 }),
-                Err(error) => Err(StoreError::Io {
-                    what,
-                    source: std::io::Error::other(error.to_string()),
-                }),
+                Err(error) => Err(remote(what, error)),
             }
         };
         self.api.get_or_try_init(|| made).await
@@ -258,13 +257,11 @@ impl KubernetesStore {
         let what = || format!("writing {name}");
         let bytes = pack(document);
         if bytes.len() > LARGEST {
-            let source = std::io::Error::other(format!(
-                "it has {} bytes, more than a Secret may hold",
-                bytes.len()
-            ));
-            return Err(StoreError::Io {
+            return Err(StoreError::Remote {
                 what: what(),
-                source,
+                reason: format!("it has {} bytes, more than a Secret may hold", bytes.len()),
+                help: "keep fewer releases (`retention: {releases: 5}`), or the state in a folder"
+                    .to_owned(),
             });
         }
         let body = json!({
