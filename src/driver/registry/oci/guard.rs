@@ -212,8 +212,17 @@ impl Guard {
     /// Those of a name's addresses that may be connected to.
     fn choose(&self, name: &str, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, Kept> {
         if self.0.origin.host_str() == Some(name) {
-            let mut own = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
-            own.extend(found.iter().map(|address| Zone::of(address.ip())));
+            let mut zones = found.iter().map(|address| Zone::of(address.ip()));
+            // A name that has addresses here and there says nothing of where its registry is.
+            if let Some(first) = zones.next()
+                && zones.all(|zone| zone == first)
+            {
+                let mut own = self.0.own.lock().unwrap_or_else(PoisonError::into_inner);
+                // Where it was first is where it is: a name that moves later opens nothing.
+                if own.is_empty() {
+                    own.insert(first);
+                }
+            }
             return Ok(found.to_vec());
         }
         let (mut chosen, mut kept) = (Vec::new(), None);
@@ -401,6 +410,23 @@ mod tests {
         assert_eq!(both, Ok(vec![outside]), "the rest of them may be used");
         let own = guard.choose("registry.example.com", &[inside]);
         assert_eq!(own, Ok(vec![inside]), "the registry is where it is");
+    }
+
+    #[test]
+    fn a_registry_that_says_it_is_here_and_there_opens_nothing() {
+        let guard = Guard::new(&url("https://registry.example.com"));
+        let at = |text: &str| SocketAddr::new(text.parse().expect("an address"), 0);
+        let (public, link, machine) = (at("1.2.3.4"), at("169.254.169.254"), at("127.0.0.1"));
+        let own = guard.choose("registry.example.com", &[public, link]);
+        assert_eq!(own, Ok(vec![public, link]));
+        assert!(guard.choose("other.example.com", &[link]).is_err());
+
+        // What it says later opens no more.
+        let own = guard.choose("registry.example.com", &[public]);
+        own.expect("the registry itself");
+        let own = guard.choose("registry.example.com", &[machine]);
+        own.expect("the registry itself");
+        assert!(guard.choose("other.example.com", &[machine]).is_err());
     }
 
     #[test]
