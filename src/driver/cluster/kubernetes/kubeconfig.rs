@@ -131,8 +131,7 @@ impl Chosen {
             || login.password.is_some()
             || login.exec.is_some()
             || login.auth_provider.is_some();
-        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        (has_login && !is_loopback(host)).then_some(server)
+        (has_login && !is_here(rest)).then_some(server)
     }
 
     /// The files that it names.
@@ -208,6 +207,17 @@ impl Chosen {
 fn without_tls(server: &str) -> Option<&str> {
     let scheme = server.get(..7)?;
     scheme.eq_ignore_ascii_case("http://").then(|| &server[7..])
+}
+
+/// Whether what follows the scheme is an address of this machine. A user before the host makes one host look like
+/// another, and is none.
+fn is_here(rest: &str) -> bool {
+    let Ok(uri) = format!("http://{rest}").parse::<http::Uri>() else {
+        return false;
+    };
+    let is_plain = |authority: &str| !authority.contains('@') && is_loopback(authority);
+    uri.authority()
+        .is_some_and(|authority| is_plain(authority.as_str()))
 }
 
 /// Where a path leads to at last; for one that leads nowhere yet, where it would be.
@@ -333,7 +343,14 @@ mod tests {
     #[test]
     fn a_login_never_goes_in_clear() {
         let how = Connection::default();
-        for server in ["http://a.example.com", "HTTP://a.example.com:80/x"] {
+        for server in [
+            "http://a.example.com",
+            "HTTP://a.example.com:80/x",
+            "http://localhost:1@a.example.com",
+            "http://127.0.0.1@a.example.com",
+            "http://localhost\\@a.example.com",
+            "http://a.example.com#localhost",
+        ] {
             let cluster = format!("{{server: '{server}'}}");
             assert!(chosen(&cluster, "{token: t}").check(&how, None).is_err());
             assert!(chosen(&cluster, "{}").check(&how, None).is_ok(), "nobody's");
