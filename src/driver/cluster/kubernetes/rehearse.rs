@@ -195,6 +195,11 @@ impl Asker<'_> {
                 let reason = format!("this account may not ask ({message})");
                 return Ok(Answer::Unchecked(reason));
             }
+            // Whoever checks images cannot find one that is still to be built.
+            _ if self.is_unbuilt() && message.contains("admission webhook") => {
+                let reason = format!("its image is not built yet ({message})");
+                return Ok(Answer::Unchecked(reason));
+            }
             400 | 403 | 409 | 413 | 422 => true,
             // What a manifest's types cannot be made of is an error inside the server.
             500 => message.contains("typed patch") || message.contains("cannot be handled as"),
@@ -204,6 +209,11 @@ impl Asker<'_> {
             return Ok(Answer::Refused(refused(key, fault).to_string()));
         }
         Err(refused(key, fault))
+    }
+
+    /// Whether the image is one that a build has still to give.
+    const fn is_unbuilt(&self) -> bool {
+        matches!(self.what.workload.image, Known::After(_))
     }
 
     /// What is not there may come with the environment's own objects; else apply would not find it either.
