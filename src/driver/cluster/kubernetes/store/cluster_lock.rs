@@ -84,6 +84,7 @@ impl StateStore for ClusterLock {
         fence_above: u64,
         wait: Duration,
     ) -> Result<Box<dyn Lease>, StoreError> {
+        let began = Instant::now();
         let state = &self.state;
         let own = state
             .lock(environment, actor, command, fence_above, wait)
@@ -93,8 +94,10 @@ impl StateStore for ClusterLock {
         };
         self.own_fence.store(own.fence(), Ordering::Relaxed);
 
+        // One wait for both.
         let above = fence_above.max(own.fence().saturating_sub(1));
-        let shared = cluster.lock(environment, actor, command, above, wait).await;
+        let rest = wait.saturating_sub(began.elapsed());
+        let shared = cluster.lock(environment, actor, command, above, rest).await;
         let taker = Taker {
             cluster: Arc::clone(cluster),
             environment: environment.clone(),

@@ -143,14 +143,23 @@ impl Place for LeaseObject {
         &self,
         mut change: impl FnMut(&mut Lock) -> Result<Option<T>, StoreError> + Send + 'static,
     ) -> Result<Option<T>, StoreError> {
+        let mut sent: Option<(Lock, T)> = None;
         for _ in 0..TRIES {
             let (mut lock, version) = self.look().await?;
+            // A write whose answer was lost is a conflict with itself when it is sent again.
+            if let Some((written, result)) = sent
+                && written == lock
+            {
+                return Ok(Some(result));
+            }
+
             let Some(result) = change(&mut lock)? else {
                 return Ok(None);
             };
             if self.write(&lock, version.as_deref()).await? {
                 return Ok(Some(result));
             }
+            sent = Some((lock, result));
         }
         Err(StoreError::Remote {
             what: "writing the lock".to_owned(),
