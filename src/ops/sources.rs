@@ -123,7 +123,12 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
             .standard_filters(false)
             .filter_entry(|entry| entry.file_name() != ".git")
             .build();
-        for entry in walk.flatten() {
+        for entry in walk {
+            // What cannot be looked at is not taken for gone: its objects would be deleted.
+            let entry = entry.map_err(|error| {
+                let what = format!("{}: {error}", start.display());
+                wrong(what, "look at the folder's permissions")
+            })?;
             let Ok(path) = entry.path().strip_prefix(root) else {
                 continue;
             };
