@@ -48,11 +48,15 @@ fn the_plan_says_what_the_server_warns_of() {
         )
     };
     site.put("own.yaml", &pods("own", "example.com/own:1"));
-    site.put("deploy/web.yaml", &pods("web", "{{ image }}"));
     site.staging.push("manifests: own.yaml".to_owned());
-    site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
     site.plan()
         .code(2)
-        .says("Deployment/own: the server warns: would violate PodSecurity \"restricted")
-        .says("Deployment/web-blue: the server warns: would violate PodSecurity \"restricted");
+        .says("Deployment/own: the server warns: would violate PodSecurity \"restricted");
+
+    // What a slot would get is refused: its pods would never be.
+    site.put("deploy/web.yaml", &pods("web", "{{ image }}"));
+    site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
+    site.plan()
+        .code(6)
+        .says("Deployment/web-blue: its pods would be refused: violates PodSecurity \"restricted");
 }
