@@ -7,7 +7,6 @@ use crate::output::{Exit, Failure};
 use crate::plan::PlanError;
 use crate::port::engine::EngineError;
 use crate::port::provider::ProviderError;
-use crate::port::registry::RegistryError;
 use crate::port::store::StoreError;
 
 impl From<Error> for Failure {
@@ -48,7 +47,7 @@ fn advice(error: &Error) -> (Exit, String) {
         ),
         Error::Plan(error) => (Exit::Failed, plan(error)),
         Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
-            (Exit::Failed, registry(error))
+            (Exit::Failed, error.help().to_owned())
         }
         Error::Observe(ObserveError::Provider(error)) => match error {
             ProviderError::Failed { help, .. } => (Exit::Failed, help.clone()),
@@ -86,28 +85,6 @@ fn plan(error: &PlanError) -> String {
         | PlanError::NoSuchRelease { .. }
         | PlanError::NeverLive { .. } => "`shipit history` shows the releases".to_owned(),
         PlanError::NothingWaiting { .. } => "`shipit status` shows what stands where".to_owned(),
-    }
-}
-
-fn registry(error: &RegistryError) -> String {
-    match error {
-        RegistryError::Corrupt { .. } => {
-            "nothing was started; remove the corrupt file and apply again: the image is built anew"
-                .to_owned()
-        }
-        RegistryError::Missing { .. } => {
-            "apply again to build it anew, or bring it there".to_owned()
-        }
-        RegistryError::Malformed { .. } => {
-            "move the file away; images are built anew as they are needed".to_owned()
-        }
-        RegistryError::Io { .. } => {
-            "look at the disk and the folder's permissions, then run the command again".to_owned()
-        }
-        RegistryError::Remote { help, .. } => help.clone(),
-        RegistryError::Timeout { .. } => {
-            "look for another shipit that hangs, then run the command again".to_owned()
-        }
     }
 }
 

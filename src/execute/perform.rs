@@ -93,8 +93,8 @@ impl StepError {
                 vec![format!("help: {help}")]
             }
             Self::Build(BuildError::Command { log, .. }) => log.clone(),
-            Self::Provider(ProviderError::Failed { help, .. })
-            | Self::Registry(RegistryError::Remote { help, .. }) => vec![format!("help: {help}")],
+            Self::Provider(ProviderError::Failed { help, .. }) => vec![format!("help: {help}")],
+            Self::Registry(error) => vec![format!("help: {}", error.help())],
             Self::Check(failed) => failed.detail.clone(),
             Self::Lost { examples, .. } => examples.clone(),
             Self::Secret(error) => vec![format!("help: {}", error.help)],

@@ -50,10 +50,9 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
             };
             let image = workload.spec.image.value()?;
             let fault = registry.verify(service, image).await.err()?;
-            let help = fault.help().map(|help| format!(" ({help})"));
+            let help = fault.help();
             Some(format!(
-                "the image of {service} in {slot} cannot be pulled again: {fault}{}",
-                help.unwrap_or_default()
+                "the image of {service} in {slot} cannot be pulled again: {fault} ({help})"
             ))
         });
     let scope = session.scope();

@@ -51,9 +51,11 @@ pub fn ports(
 ) -> Result<Ports, Error> {
     let amazon = Amazon::new(environment, redactor);
     let secrets = Arc::new(Secrets::new(root.to_path_buf()));
-    let store = store(root, project, name, environment, &amazon)?;
+    // What one of them learns of the cluster holds for the other.
+    let connection = connection(root, environment, &amazon)?;
+    let store = store(root, project, name, environment, &connection)?;
     Ok(Ports {
-        engine: engine(root, project, name, environment, &amazon)?,
+        engine: engine(root, project, name, environment, &connection)?,
         provider: amazon.provider(environment),
         registry: registry(root, project, name, environment, &amazon)?,
         builder: Arc::new(Builders),
@@ -157,14 +159,14 @@ fn engine(
     project: &Project,
     name: &EnvironmentName,
     environment: &Environment,
-    amazon: &Amazon,
+    connection: &Connection,
 ) -> Result<Arc<dyn Engine>, Error> {
     let cluster = &environment.cluster;
     if cluster.kind == ClusterKind::Host {
         return Ok(Arc::new(HostEngine::new(cluster.directory(root))));
     }
     let settings = Settings {
-        connection: connection(root, environment, amazon)?,
+        connection: connection.clone(),
         namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
         conflict: match cluster.conflicts {
             Conflicts::Stop => Conflict::Stop,
@@ -262,14 +264,13 @@ fn store(
     project: &Project,
     name: &EnvironmentName,
     environment: &Environment,
-    amazon: &Amazon,
+    connection: &Connection,
 ) -> Result<Arc<dyn StateStore>, Error> {
     let local = environment.state.kind == StateKind::Local;
     if local && environment.cluster.kind == ClusterKind::Host {
         return Ok(Arc::new(local_store(root, environment)));
     }
     let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
-    let connection = connection(root, environment, amazon)?;
     let in_cluster = |namespace: String| {
         let failures = root.join(environment.state.path());
         KubernetesStore::new(
@@ -305,6 +306,7 @@ fn connection(
         exec_plugins: cluster.exec_plugins,
         project: Some(root.to_owned()),
         redactor: amazon.redactor.clone(),
+        answered: Arc::default(),
     })
 }
 

@@ -237,16 +237,25 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// What to do about it, where the one who found it knows.
+    /// What to do about it.
     #[must_use]
-    pub fn help(&self) -> Option<&str> {
+    pub fn help(&self) -> &str {
         match self {
-            Self::Remote { help, .. } => Some(help),
-            Self::Corrupt { .. }
-            | Self::Missing { .. }
-            | Self::Malformed { .. }
-            | Self::Io { .. }
-            | Self::Timeout { .. } => None,
+            Self::Corrupt { .. } => {
+                "nothing was started; remove the corrupt file, or have whoever runs the registry look at it, and apply \
+                 again: the image is built anew"
+            }
+            Self::Missing { .. } => "apply again to build it anew, or bring it there",
+            Self::Malformed { .. } => {
+                "move the file away; images are built anew as they are needed"
+            }
+            Self::Io { .. } => {
+                "look at the disk and the folder's permissions, then run the command again"
+            }
+            Self::Remote { help, .. } => help,
+            Self::Timeout { .. } => {
+                "look for another shipit that hangs, then run the command again"
+            }
         }
     }
 }

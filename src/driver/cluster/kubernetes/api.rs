@@ -174,7 +174,7 @@ pub(super) struct Api {
     /// Who reads an answer that is larger than others.
     large: Semaphore,
     /// Whether it ever answered: one that did is waited for when it goes away.
-    answered: AtomicBool,
+    answered: Arc<AtomicBool>,
     requests: AtomicU64,
     /// What the server warned of, by the path of the request.
     heard: Mutex<Vec<(String, String)>>,
@@ -193,7 +193,7 @@ impl Api {
             kinds: Mutex::default(),
             width: Semaphore::new(IN_FLIGHT),
             large: Semaphore::new(1),
-            answered: AtomicBool::new(false),
+            answered: connected.answered,
             requests: AtomicU64::new(0),
             heard: Mutex::default(),
             warned: Mutex::default(),

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Connection {
     pub project: Option<PathBuf>,
     /// What learns the passwords and tokens that are shown to the cluster.
     pub redactor: Redactor,
+    /// Whether the server has ever answered anybody who has a clone of this: one that did is waited for.
+    pub answered: Arc<AtomicBool>,
 }
 
 /// A client and what it is connected to.
@@ -80,6 +83,7 @@ pub(super) struct Connected {
     pub client: Client,
     pub login: Option<Arc<dyn ClusterLogin>>,
     pub server: String,
+    pub answered: Arc<AtomicBool>,
 }
 
 pub(super) fn refused(reason: impl Into<String>, help: impl Into<String>) -> EngineError {
@@ -113,7 +117,7 @@ pub(super) async fn try_connect(how: &Connection) -> Result<Option<Connected>, E
             Some(place) => placed(&place)?,
         },
     };
-    client(config, how.login.clone()).map(Some)
+    client(config, how).map(Some)
 }
 
 fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
@@ -143,10 +147,8 @@ fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
     Ok(config)
 }
 
-fn client(
-    mut config: Config,
-    login: Option<Arc<dyn ClusterLogin>>,
-) -> Result<Connected, EngineError> {
+fn client(mut config: Config, how: &Connection) -> Result<Connected, EngineError> {
+    let login = how.login.clone();
     config.connect_timeout = Some(CONNECT);
     let server = config.cluster_url.to_string();
     let wrong = |error: kube::Error| {
@@ -184,6 +186,7 @@ fn client(
         client: Client::new(service, config.default_namespace.clone()),
         login,
         server,
+        answered: Arc::clone(&how.answered),
     })
 }
 
