@@ -58,5 +58,5 @@ fn the_plan_says_what_the_server_warns_of() {
     site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
     site.plan()
         .code(6)
-        .says("Deployment/web-blue: its pods would be refused: violates PodSecurity \"restricted");
+        .says("its pods would be refused: violates PodSecurity \"restricted:");
 }
