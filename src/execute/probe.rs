@@ -53,11 +53,15 @@ impl Session {
             .urls(&run.job.permit.scope, Role::Active)
             .await
             .unwrap_or_default();
+        // What the plan ends is not meant to answer afterwards.
+        let target = run.plan().target.as_ref();
+        let stays =
+            |url: &Url| target.is_none_or(|target| target.workloads.contains_key(&url.service));
         let mut probes = self.probes.lock().await;
-        for url in urls {
+        for url in urls.into_iter().filter(stays) {
             let (checker, target, stop) = (
                 run.job.ports.checker.clone(),
-                target(run, url),
+                self::target(run, url),
                 self.stop.clone(),
             );
             probes.spawn(async move { checker.probe(target, stop).await });

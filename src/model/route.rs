@@ -123,9 +123,22 @@ impl Route {
     /// of the live listener, the live object and the host that it answers to.
     #[must_use]
     pub fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
+        if next.is_some_and(|next| next.answers_at(self)) {
+            return Vec::new();
+        }
         let next = next.map(Self::entries).unwrap_or_default();
         let own = self.entries().into_iter();
         own.filter(|entry| !next.contains(entry)).collect()
+    }
+
+    /// Whether the live listener of another route is one of this one's addresses.
+    fn answers_at(&self, other: &Self) -> bool {
+        let (own, other) = match (&self.objects, &other.objects) {
+            (None, None) => (self.live, other.live),
+            _ => return false,
+        };
+        let is_covered = own.ip().is_unspecified() && own.is_ipv4() == other.is_ipv4();
+        own.port() == other.port() && (is_covered || own.ip() == other.ip())
     }
 
     fn entries(&self) -> Vec<String> {

@@ -571,6 +571,7 @@ impl Apply<'_> {
         if promotion.mode == Mode::Manual {
             let note = "promotion is manual: the release will wait beside the live one";
             self.draft.notes.push(note.to_owned());
+            self.say_what_promotion_ends();
             if promotion
                 .before
                 .iter()
@@ -591,6 +592,20 @@ impl Apply<'_> {
         );
         self.unroute(&[verified]);
         self.prune(&[verified]);
+    }
+
+    /// A service that left the configuration has traffic until the release without it is promoted.
+    fn say_what_promotion_ends(&mut self) {
+        let facts = &self.observed.facts;
+        let live = facts.live().map(|(_, there)| &there.workloads);
+        let ends = facts.routes.keys().filter(|name| {
+            live.is_some_and(|live| live.contains_key(*name))
+                && !self.desired.services.contains_key(*name)
+        });
+        let notes = ends.map(|name| {
+            format!("{name} is not in this release: its live traffic ends when this is promoted")
+        });
+        self.draft.notes.extend(notes);
     }
 
     /// Replaces the workloads of the live slot in place.

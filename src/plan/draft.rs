@@ -158,6 +158,10 @@ impl Draft {
             self.accounts
                 .extend(losses::of_routes(&self.steps, subject.facts));
         }
+        if let Intent::Promote(_) = intent {
+            let ends = losses::of_promotion(&self.steps, subject.facts, target.as_ref());
+            self.accounts.extend(ends);
+        }
         self.accounts.sort_by_key(|account| account.step);
         Plan {
             format: FORMAT,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::facts::{Facts, WorkloadFacts};
 use crate::model::loss::{Claim, Held, Holding, Loss, can_hold, is_protected, resource_can_hold};
 use crate::model::object::mark;
-use crate::model::plan::{Action, Change, Intent, Step, StepId};
+use crate::model::plan::{Action, Change, Intent, Step, StepId, Target};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
 use crate::model::{Address, Manifest, ObjectKey, Slot};
@@ -132,6 +132,32 @@ pub(super) fn of_routes(steps: &[Step], facts: &Facts) -> Vec<Account> {
         });
     }
     accounts
+}
+
+/// What a promotion ends: services with live traffic that the release in the other slot does not have.
+pub(super) fn of_promotion(steps: &[Step], facts: &Facts, target: Option<&Target>) -> Vec<Account> {
+    let (Some((_, live)), Some(target)) = (facts.live(), target) else {
+        return Vec::new();
+    };
+    let switches = |step: &&Step| matches!(step.action, Action::Switch { .. });
+    let Some(switch) = steps.iter().find(switches) else {
+        return Vec::new();
+    };
+    let ends = facts.routes.iter().filter(|(service, _)| {
+        live.workloads.contains_key(*service) && !target.workloads.contains_key(*service)
+    });
+    ends.map(|(service, route)| {
+        let address = Address::Route(service.clone()).to_string();
+        let entries = route.entries_lost(None).into_iter();
+        Account {
+            step: switch.id,
+            short: address.clone(),
+            long: address,
+            holds: entries.map(|what| Holding::Entry { what }).collect(),
+            is_protected: false,
+        }
+    })
+    .collect()
 }
 
 /// Where nothing answers any more once a step has taken the place of what was there.

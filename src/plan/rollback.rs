@@ -50,6 +50,13 @@ pub fn rollback(
             slot
         }
     };
+    for (name, workload) in &release.workloads {
+        if workload.port.is_some() && !facts.routes.contains_key(name) {
+            draft.notes.push(format!(
+                "nothing listens for {name}: its listeners are made by the next `shipit apply` that has it"
+            ));
+        }
+    }
     let target = Target {
         slot,
         release: release.number,

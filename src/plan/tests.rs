@@ -585,6 +585,55 @@ fn where_live_traffic_arrives_is_closed_by_name_only() {
 }
 
 #[test]
+fn a_promotion_that_ends_a_service_says_so() {
+    let mut world = World::new();
+    let both = Wanted {
+        services: BTreeMap::from([("web", 1), ("api", 1)]),
+        ..Wanted::web(1)
+    };
+    world.carry_out(&world.apply(&both));
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
+    let waits = world.apply(&manual);
+    assert_eq!(lost(&waits), []);
+    let said = "api is not in this release: its live traffic ends when this is promoted";
+    assert!(
+        waits.notes.iter().any(|note| note == said),
+        "{:?}",
+        waits.notes
+    );
+    world.carry_out(&waits);
+
+    let ends = promote(&manual.desired(), &world.facts, &world.state, Slot::Green).expect("a plan");
+    assert_eq!(verify(&ends), []);
+    let arrives = vec!["live traffic arrives at 127.0.0.1:8097".to_owned()];
+    assert_eq!(lost(&ends), [("route.api", arrives)]);
+}
+
+#[test]
+fn a_listener_at_every_address_answers_where_the_old_one_did() {
+    let route = |live: &str| {
+        let preview = "127.0.0.1:1".parse().expect("an address");
+        let live = live.parse().expect("an address");
+        Route::plain(
+            "web".parse().expect("a name"),
+            live,
+            preview,
+            Limits::default(),
+        )
+    };
+    let lost = |from, to| route(from).entries_lost(Some(&route(to)));
+    assert_eq!(lost("127.0.0.1:80", "0.0.0.0:80"), Vec::<String>::new());
+    assert_eq!(lost("[::1]:80", "[::]:80"), Vec::<String>::new());
+    for to in ["0.0.0.0:81", "[::]:80", "127.0.0.2:80"] {
+        assert_eq!(lost("127.0.0.1:80", to), ["127.0.0.1:80"], "{to}");
+    }
+    assert_eq!(lost("0.0.0.0:80", "127.0.0.1:80"), ["0.0.0.0:80"]);
+}
+
+#[test]
 fn what_gets_no_traffic_may_move() {
     let world = World::new();
     let mut desired = Wanted::web(1).desired();
