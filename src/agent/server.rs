@@ -127,6 +127,17 @@ fn done(result: Result<(), EngineError>) -> Answer<v1::Done> {
         .map_err(Into::into)
 }
 
+/// Runs a call in a task of its own. It goes on when its client goes away: half of it helps nobody.
+async fn whole<F>(work: F) -> Answer<v1::Done>
+where
+    F: Future<Output = Result<(), EngineError>> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(result) => done(result),
+        Err(error) => Err(Status::internal(format!("the call was not done: {error}"))),
+    }
+}
+
 /// Runs a call that says how far it is. It goes on when its client goes away: half a placement helps nobody.
 fn with_progress<F>(
     work: impl FnOnce(Box<dyn Fn(&str) + Send + Sync>) -> F,
@@ -178,21 +189,15 @@ impl Contract for Server {
         let request = request.into_inner();
         let route = decode("route", &request.route_json)?;
         let expects = fingerprint(request.expects.as_ref())?;
-        done(
-            self.agent
-                .route(&request.permit.try_into()?, &route, expects)
-                .await,
-        )
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.route(&permit, &route, expects).await }).await
     }
 
     async fn unroute(&self, request: Request<v1::UnrouteRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let service = parse("service", &request.service)?;
-        done(
-            self.agent
-                .unroute(&request.permit.try_into()?, &service)
-                .await,
-        )
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.unroute(&permit, &service).await }).await
     }
 
     async fn room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::Done> {
@@ -232,11 +237,8 @@ impl Contract for Server {
             parse("service", &request.service)?,
         );
         let expects = fingerprint(request.expects.as_ref())?;
-        done(
-            self.agent
-                .remove(&request.permit.try_into()?, slot, &service, expects)
-                .await,
-        )
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.remove(&permit, slot, &service, expects).await }).await
     }
 
     type ReadyStream = Lines<v1::Progress>;
@@ -254,11 +256,8 @@ impl Contract for Server {
     async fn switch(&self, request: Request<v1::SwitchRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let (from, to) = (slot(request.from.as_ref())?, slot(request.to.as_ref())?);
-        done(
-            self.agent
-                .switch(&request.permit.try_into()?, from, to)
-                .await,
-        )
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.switch(&permit, from, to).await }).await
     }
 
     async fn keep(&self, request: Request<v1::KeepRequest>) -> Answer<v1::Done> {
@@ -267,11 +266,8 @@ impl Contract for Server {
             parse("slot", &request.slot)?,
             parse("until", &request.until)?,
         );
-        done(
-            self.agent
-                .keep(&request.permit.try_into()?, slot, until)
-                .await,
-        )
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.keep(&permit, slot, until).await }).await
     }
 
     async fn urls(&self, request: Request<v1::UrlsRequest>) -> Answer<v1::UrlsReply> {
@@ -316,7 +312,12 @@ impl Contract for Server {
 
     async fn shutdown(&self, request: Request<v1::ShutdownRequest>) -> Answer<v1::Done> {
         if request.into_inner().stop_services {
-            self.agent.stop_services().await;
+            let agent = Arc::clone(&self.agent);
+            let stopping = async move {
+                agent.stop_services().await;
+                Ok(())
+            };
+            whole(stopping).await?;
         }
         self.stop.cancel();
         Ok(Response::new(v1::Done {}))

@@ -72,6 +72,9 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
         .env_clear()
         .envs(&start.env)
         .current_dir(&start.workdir);
+    if let Some(name) = &start.name {
+        command.arg0(name);
+    }
     match input(start.input.as_deref()) {
         Ok(input) => command.stdin(input),
         Err(error) => return error,

@@ -33,6 +33,9 @@ use crate::agent::posture::Limits;
 pub struct Start {
     /// The program; a bare name is looked for on the `PATH` of `env`.
     pub program: PathBuf,
+    /// What it is told that it was called as; its path without it.
+    #[serde(default)]
+    pub name: Option<String>,
     /// Its arguments.
     pub arguments: Vec<String>,
     /// Where it starts.

@@ -73,6 +73,7 @@ impl Runtime for ProcessRuntime {
         };
         let what = format!("`{program}`");
         let check = Start {
+            name: None,
             program: program.into(),
             arguments: arguments.to_vec(),
             workdir: launch.rootfs.clone(),
@@ -222,8 +223,11 @@ pub(super) fn let_in(launch: &Launch) -> io::Result<()> {
 }
 
 fn start(launch: &Launch) -> io::Result<Start> {
+    let name = launch.command.first().cloned().unwrap_or_default();
     let (program, arguments) = program(launch)?;
     Ok(Start {
+        // Where a link leads elsewhere in the image than on the machine, the program still hears its own name.
+        name: (program.file_name() != Path::new(&name).file_name()).then_some(name),
         program,
         arguments: arguments.to_vec(),
         workdir: workdir(launch),
@@ -249,11 +253,23 @@ pub(in crate::agent) fn input(bytes: Option<&[u8]>) -> io::Result<Stdio> {
     Ok(Stdio::from(file))
 }
 
+/// A program of the image, through links that see the image alone; one that the image does not have is the machine's.
 fn inside(rootfs: &Path, program: &str) -> PathBuf {
-    match Path::new(program).strip_prefix("/") {
-        Ok(relative) if rootfs.join(relative).exists() => rootfs.join(relative),
-        _ => PathBuf::from(program),
-    }
+    let Ok(relative) = Path::new(program).strip_prefix("/") else {
+        return PathBuf::from(program);
+    };
+    let root = Root::open(rootfs, Links::SeeRoot);
+    let Some(real) = root.ok().and_then(|root| root.real(relative).ok()) else {
+        return PathBuf::from(program);
+    };
+
+    // Where the kernel comes to the same, the name stays: some programs do what they are called.
+    let (plain, real) = (rootfs.join(relative), rootfs.join(real));
+    let is_same = match (plain.canonicalize(), real.canonicalize()) {
+        (Ok(plain), Ok(real)) => plain == real,
+        _ => false,
+    };
+    if is_same { plain } else { real }
 }
 
 /// Appended to, so that it can be cut while the process goes on writing.
@@ -387,6 +403,37 @@ pub(super) fn of_code(code: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_the_images_wherever_its_links_lead_on_the_machine() {
+        let machine = tempfile::tempdir().expect("a folder");
+        let rootfs = machine.path().join("rootfs");
+        let outside = machine.path().join("busy");
+        for folder in ["bin", "opt"] {
+            std::fs::create_dir_all(rootfs.join(folder)).expect("a folder");
+        }
+        std::fs::write(&outside, "").expect("a file");
+        std::fs::write(rootfs.join("bin/busybox"), "").expect("a file");
+        for (link, to) in [
+            ("bin/sh", "busybox".into()),
+            ("opt/sh", "/bin/busybox".into()),
+            ("opt/out", outside.clone()),
+            (
+                "opt/up",
+                Path::new("../../../../../../bin/busybox").to_path_buf(),
+            ),
+        ] {
+            std::os::unix::fs::symlink(to, rootfs.join(link)).expect("a link");
+        }
+
+        assert_eq!(inside(&rootfs, "/bin/sh"), rootfs.join("bin/sh"));
+        assert_eq!(inside(&rootfs, "/opt/sh"), rootfs.join("bin/busybox"));
+        assert_eq!(inside(&rootfs, "/opt/up"), rootfs.join("bin/busybox"));
+        // What a link leads to is not in the image, and nothing of the machine is taken for it.
+        assert!(!inside(&rootfs, "/opt/out").exists());
+        assert_eq!(inside(&rootfs, "/usr/bin/env"), Path::new("/usr/bin/env"));
+        assert_eq!(inside(&rootfs, "python3"), Path::new("python3"));
+    }
 
     #[test]
     fn a_process_starts_in_a_folder_of_its_image() {
