@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
 use crate::agent::board::{Board, Key, Serving};
+use crate::agent::held::Held;
 use crate::agent::instance::{Making, Prober, Supervised};
 use crate::agent::log_file::LogFile;
 use crate::agent::proxy::{self, Mark};
@@ -61,7 +62,7 @@ pub(super) struct Environment {
 pub(super) struct Work {
     pub instances: BTreeMap<Key, Supervised>,
     /// The values of secrets, in memory only.
-    pub secrets: BTreeMap<(Slot, ServiceName), BTreeMap<String, SecretValue>>,
+    pub secrets: BTreeMap<(Slot, ServiceName), Held>,
     /// Counts up with each placement.
     pub generation: u64,
 }

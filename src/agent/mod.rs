@@ -13,6 +13,7 @@
 //!     proxy      nginx in front of the slots, and etcd told of a switch (publish)
 //!     descriptors how many files may be open, and what for
 //!     own_log    what the agent says of itself (log_file: how much of a log is kept)
+//!     held       the values of the services' secrets, in memory only
 //!     record     what is written down, so that the next agent goes on where this one was (resume)
 //! router    listeners and the reverse proxy
 //! ```
@@ -27,6 +28,7 @@ pub mod contain;
 pub mod core;
 mod descriptors;
 mod enter;
+mod held;
 mod home;
 pub mod id_map;
 mod instance;

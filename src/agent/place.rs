@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::agent::board::{Key, Serving};
 use crate::agent::core::{Agent, Environment, Work, failed, moved};
+use crate::agent::held::Held;
 use crate::agent::instance::{Making, Supervised};
 use crate::agent::logs;
 use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
@@ -41,9 +42,8 @@ pub(super) async fn place(
         .cloned();
     let is_same = there.as_ref() == Some(&wanted);
     if is_same && !is_down(&environment, slot, &service) && !is_changed(agent, &wanted).await {
-        let secrets = (!placement.secrets.is_empty()).then(|| placement.secrets.clone());
-        work.secrets
-            .extend(secrets.map(|secrets| ((slot, service), secrets)));
+        let held = work.secrets.entry((slot, service)).or_default();
+        held.renew(&placement.workload, &placement.secrets);
         return relabel(agent, &environment, &placement);
     }
     let fingerprint = there
@@ -58,6 +58,12 @@ pub(super) async fn place(
             help: "look at a new plan with `shipit plan`".to_owned(),
         });
     }
+    let before = work.secrets.get(&(slot, service.clone())).cloned();
+    let before = before.unwrap_or_default();
+    let held = before.replaced_by(&placement.workload, &placement.secrets);
+    if let Some(name) = held.missing(&placement.workload) {
+        return Err(no_value(name, &service));
+    }
     fetch(agent, &placement, progress).await?;
     logs::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
     let mut swap = Swap {
@@ -65,6 +71,7 @@ pub(super) async fn place(
         permit,
         environment: &environment,
         work: &mut work,
+        secrets: Secrets { before, held },
         placement,
     };
     let placed = match swap.placement.mode {
@@ -90,6 +97,14 @@ fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool
         .get(&slot)
         .and_then(|there| there.workloads.get(service));
     workload.is_some_and(|workload| workload.health().is_down())
+}
+
+/// Nothing is stopped for what could not be started.
+fn no_value(name: &str, service: &ServiceName) -> EngineError {
+    EngineError::Refused {
+        reason: format!("the agent holds no value of the secret `{name}` of {service}"),
+        help: "set it where shipit reads it from, and run `shipit apply` again".to_owned(),
+    }
 }
 
 /// The same workload under another release's number: nothing is restarted.
@@ -153,7 +168,14 @@ struct Swap<'a> {
     permit: &'a Permit,
     environment: &'a Environment,
     work: &'a mut Work,
+    secrets: Secrets,
     placement: Placement,
+}
+
+/// The values of the secrets of what was there, and of what comes.
+struct Secrets {
+    before: Held,
+    held: Held,
 }
 
 impl Swap<'_> {
@@ -292,20 +314,15 @@ impl Swap<'_> {
     /// Starts the instances that the record asks for now.
     fn begin(&mut self, serving: Serving) -> Result<Vec<Key>, EngineError> {
         let (slot, service) = (self.placement.slot, self.service().clone());
-        let secrets = self.placement.secrets.clone();
-        self.work.secrets.insert((slot, service.clone()), secrets);
+        let held = self.secrets.held.clone();
+        let secrets = held.values();
+        self.work.secrets.insert((slot, service.clone()), held);
         if !self.placement.running {
             return Ok(Vec::new());
         }
         let record = self.environment.board.record();
         let missing = || failed("starting a service", &format!("{service} is not in {slot}"));
         let there = record.slots.get(&slot).ok_or_else(missing)?;
-        let secrets = self
-            .work
-            .secrets
-            .get(&(slot, service.clone()))
-            .cloned()
-            .unwrap_or_default();
         let making = self
             .agent
             .making(&self.permit.scope, there, &service, secrets)?;
@@ -379,7 +396,11 @@ impl Swap<'_> {
         there: Option<&WorkloadRecord>,
         old: &[Key],
     ) -> Result<(), EngineError> {
-        let slot = self.placement.slot;
+        let (slot, service) = (self.placement.slot, self.service().clone());
+        let held = self.secrets.before.clone();
+        let secrets = held.values();
+        self.work.secrets.insert((slot, service.clone()), held);
+
         let stands = previous.slots.get(&slot).cloned();
         self.agent.write(self.environment, |record| {
             match stands {
@@ -394,13 +415,6 @@ impl Swap<'_> {
         let Some(slot_record) = record.slots.get(&slot) else {
             return Ok(());
         };
-        let service = self.service().clone();
-        let secrets = self
-            .work
-            .secrets
-            .get(&(slot, service.clone()))
-            .cloned()
-            .unwrap_or_default();
         let making = self
             .agent
             .making(&self.permit.scope, slot_record, &service, secrets)?;
@@ -482,7 +496,9 @@ pub(super) async fn remove(
         .collect();
     let drain = Agent::drain(&environment, service);
     agent.retire(&environment, &mut work, &keys, drain).await;
-    work.secrets.remove(&(slot, service.clone()));
+    if let Some(held) = work.secrets.get_mut(&(slot, service.clone())) {
+        *held = std::mem::take(held).removed();
+    }
     agent.write(&environment, |record| {
         let emptied = record.slots.get_mut(&slot).is_some_and(|there| {
             there.workloads.remove(service);

@@ -496,7 +496,7 @@ async fn place(
             .registry
             .bring(&workload.service, image, &say)
             .await?,
-        secrets: secrets(run, &workload).await?,
+        secrets: secrets(run, direction, &workload).await?,
         expects: expected(run, step, direction, slot, &workload.service).await?,
         workload,
     };
@@ -531,15 +531,25 @@ fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
     }
 }
 
+/// The values of a workload's secrets. On the way back the configuration may no longer say where an old one is: what
+/// cannot be read then is left to the agent, which holds what it was given.
 async fn secrets(
     run: &Run,
+    direction: Direction,
     workload: &Workload,
 ) -> Result<BTreeMap<String, SecretValue>, StepError> {
     let mut values = BTreeMap::new();
     for (name, from) in workload.secrets() {
-        let value = run.job.ports.secrets.read(name, from).await?;
-        note_if_shown(run, name, &value);
-        values.insert(name.to_owned(), value);
+        match (run.job.ports.secrets.read(name, from).await, direction) {
+            (Ok(value), _) => {
+                note_if_shown(run, name, &value);
+                values.insert(name.to_owned(), value);
+            }
+            (Err(error), Direction::Forward) => return Err(error.into()),
+            (Err(error), Direction::Back) => run.say(Event::Note {
+                text: format!("{error}: the value that the agent holds is used"),
+            }),
+        }
     }
     Ok(values)
 }

@@ -149,3 +149,53 @@ fn a_secret_from_a_file_is_read_again_at_each_start() {
             .is_ok_and(|answer| answer.body == "second")
     });
 }
+
+/// A release has one secret, and the next another one and does not start. Nobody has the old one any more but the agent.
+fn goes_back_to_a_secret_that_nothing_names_any_more(strategy: &str) {
+    let mut world = World::new();
+    world.staging = vec![
+        format!("strategy: {strategy}"),
+        "secrets: {old: {env: SHOP_OLD}}".to_owned(),
+    ];
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: old}".to_owned());
+    let apply = |world: &World, variable: &str| {
+        let arguments = ["apply", "--env", "staging", "--auto-approve"];
+        let mut command = world.command(&arguments);
+        let output = command.env(variable, "one").output();
+        output.expect("shipit starts")
+    };
+    let output = apply(&world, "SHOP_OLD");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(world.get_path("/env?TOKEN"), "one");
+
+    world.staging[1] = "secrets: {new: {env: SHOP_NEW}}".to_owned();
+    world.env = [
+        ("TOKEN".to_owned(), "{secret: new}".to_owned()),
+        ("FAIL_START".to_owned(), "no-database".to_owned()),
+    ]
+    .into();
+    let output = apply(&world, "SHOP_NEW");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("Traffic was moved back"), "{said}");
+    assert!(
+        said.contains("the value that the agent holds is used"),
+        "{said}"
+    );
+    until("the old release answers again", || {
+        crate::support::http::get(&world.live_address(), "/env?TOKEN")
+            .is_ok_and(|answer| answer.body == "one")
+    });
+}
+
+#[test]
+fn recreate_goes_back_to_a_secret_that_nothing_names_any_more() {
+    goes_back_to_a_secret_that_nothing_names_any_more("recreate");
+}
+
+#[test]
+fn rolling_goes_back_to_a_secret_that_nothing_names_any_more() {
+    goes_back_to_a_secret_that_nothing_names_any_more("rolling");
+}
