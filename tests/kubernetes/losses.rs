@@ -13,7 +13,7 @@ fn site() -> Option<Site> {
 }
 
 /// A set of two with a claim for each pod, whose claims go with it.
-fn database(storage: &str) -> String {
+pub fn database(storage: &str) -> String {
     format!(
         "apiVersion: apps/v1
 kind: StatefulSet

@@ -17,6 +17,7 @@ mod site;
 mod amazon;
 mod canaries;
 mod charts;
+mod contents;
 mod differential;
 mod drift;
 mod failures;

@@ -13,7 +13,7 @@ use crate::driver::cluster::kubernetes::compare::{
     Verdict as Compared, applied, changes, compare, owned,
 };
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
-use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound};
+use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
@@ -302,6 +302,7 @@ async fn facts(
                 scope,
                 set,
                 going,
+                asked: Asked::ForPlan,
             };
             facts.held = holder.held(&manifests).await?;
             Ok::<_, Fault>((service.clone(), facts))
@@ -576,6 +577,7 @@ async fn objects(
         scope,
         set: &look.set,
         going: &going,
+        asked: Asked::ForPlan,
     };
     let gone = gone
         .into_iter()
@@ -641,6 +643,7 @@ async fn one(
         scope,
         set: &look.set,
         going: &NOTHING,
+        asked: Asked::ForPlan,
     };
     let scalers = &look.found.scalers;
     let Some(item) = known else {

@@ -9,7 +9,7 @@ use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
-use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound, guard};
+use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
@@ -103,6 +103,7 @@ pub(super) async fn apply(
         scope: &permit.scope,
         set: &set,
         going: &NOTHING,
+        asked: Asked::ForStep,
     };
     let holds = match &live {
         None => Vec::new(),
@@ -197,6 +198,7 @@ pub(super) async fn delete(
         scope: &permit.scope,
         set: &set,
         going: &NOTHING,
+        asked: Asked::ForStep,
     };
     let holds = holder.of(key, &live, Fate::Deleted).await;
     let holds = holds.map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;

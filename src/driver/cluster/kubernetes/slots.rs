@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
-use crate::driver::cluster::kubernetes::holds::{Fate, Holder, NOTHING};
+use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING};
 use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
 use crate::driver::cluster::kubernetes::look::{self, sent, workload};
 use crate::driver::cluster::kubernetes::owner;
@@ -101,6 +101,7 @@ impl<'a> Slots<'a> {
             scope: &self.permit.scope,
             set: &self.set,
             going: &NOTHING,
+            asked: Asked::ForStep,
         }
     }
 
