@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::list::key_of;
+use crate::driver::cluster::kubernetes::list::{Found, key_of};
 use crate::driver::cluster::kubernetes::owner::{belongs_to, manager};
 use crate::driver::cluster::kubernetes::send::said;
 use crate::model::loss::{Claim, Held, Holding, can_hold};
@@ -369,10 +369,14 @@ impl Holder<'_> {
         }
     }
 
-    /// What of a workload's objects can hold something, and what goes with each when it is taken out.
-    pub async fn held(&self, manifests: &[Manifest]) -> Result<Vec<Held>, Fault> {
+    /// What of a workload's objects can hold something or is protected, and what goes with each when it is taken out.
+    /// Whoever has protected an object may have done so in the cluster alone.
+    pub async fn held(&self, manifests: &[Manifest], found: &Found) -> Result<Vec<Held>, Fault> {
         let holders = manifests.iter().filter(|manifest| {
-            can_hold(&manifest.key()) || crate::model::loss::is_protected(manifest)
+            let key = manifest.key();
+            can_hold(&key)
+                || crate::model::loss::is_protected(manifest)
+                || found.known.get(&key).is_some_and(|item| item.is_protected)
         });
         let held = holders.map(|manifest| async move {
             let key = manifest.key();

@@ -304,7 +304,7 @@ async fn facts(
                 going,
                 asked: Asked::ForPlan,
             };
-            facts.held = holder.held(&manifests).await?;
+            facts.held = holder.held(&manifests, &look.found).await?;
             Ok::<_, Fault>((service.clone(), facts))
         });
         let workloads = try_join_all(all).await?.into_iter().collect();

@@ -9,7 +9,7 @@ use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
-use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound, guard};
+use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
@@ -126,7 +126,7 @@ pub(super) async fn apply(
     }
     if replace && let Some(live) = &live {
         guard(&key, &holds)?;
-        protected(&key, live)?;
+        send::refuse_protected(&key, live)?;
         progress(&format!("{} is deleted, to be made anew", said(&key)));
         send::make_room(api, live, &object).await?;
     }
@@ -211,8 +211,8 @@ pub(super) async fn delete(
         return Err(moved(key, Some(&live)));
     }
     guard(key, &holds)?;
-    protected(key, &live)?;
-    send::delete(api, key, live["metadata"]["uid"].as_str()).await?;
+    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+    send::delete(api, key, uid).await?;
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         return Ok(());
     }
@@ -234,16 +234,6 @@ pub(super) async fn clear(
     }
     let read = engine.enter(api, permit).await?;
     clear_if_empty(engine, api, &permit.scope, &read).await
-}
-
-fn protected(key: &ObjectKey, live: &Value) -> Result<(), EngineError> {
-    if !holds::is_protected(live) {
-        return Ok(());
-    }
-    Err(EngineError::Refused {
-        reason: format!("{} is protected (`{}`)", said(key), mark::PROTECTED),
-        help: "take the annotation off with an apply of its own, if it may go".to_owned(),
-    })
 }
 
 /// Lets go of an object: it stays as it is, and nothing on it says any more that it is this environment's.

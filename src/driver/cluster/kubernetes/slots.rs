@@ -193,7 +193,7 @@ impl<'a> Slots<'a> {
                 let holder = self.holder();
                 let facts = workload(self.api, policy, placed, &manifests, &found, &[]);
                 let (mut facts, held) =
-                    tokio::try_join!(facts, holder.held(&manifests)).map_err(failed)?;
+                    tokio::try_join!(facts, holder.held(&manifests, &found)).map_err(failed)?;
                 facts.held = held;
                 Some(facts)
             }
@@ -419,7 +419,7 @@ impl<'a> Slots<'a> {
         for group in ranks.values() {
             let swept = group.iter().map(|(key, fate)| async move {
                 match fate {
-                    Swept::Deleted { uid } => send::delete(self.api, key, Some(uid)).await,
+                    Swept::Deleted { uid } => send::delete(self.api, key, uid).await,
                     Swept::Kept => super::own::let_go(self.api, key, &self.set).await,
                 }
             });
