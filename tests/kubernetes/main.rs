@@ -15,6 +15,7 @@ mod said;
 mod site;
 
 mod amazon;
+mod autoscaled;
 mod canaries;
 mod charts;
 mod contents;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
-use crate::driver::cluster::kubernetes::autoscale::Scalers;
+use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
@@ -79,7 +79,7 @@ pub(super) async fn apply(
         .await
         .map_err(failed)?;
     let object = match &live {
-        Some(live) if !replace => scalers.leave(&whole, live),
+        Some(live) if !replace => scalers.leave(&whole, live, Pods::Wanted),
         _ => whole.clone(),
     };
 

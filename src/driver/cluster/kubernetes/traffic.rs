@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::autoscale::Pods;
 use crate::driver::cluster::kubernetes::finish::Key;
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::list::{Expected, Search, key_of, list};
@@ -269,7 +270,7 @@ async fn drift(
         selector,
     };
     let found = list(api, &engine.settings, &search, &expected).await?;
-    look::drift(api, slots::policy(engine), &manifests, &found).await
+    look::drift(api, slots::policy(engine), &manifests, &found, Pods::Wanted).await
 }
 
 pub(super) async fn unroute(
