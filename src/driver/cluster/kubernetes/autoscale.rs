@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, MANAGER, Selector};
@@ -61,7 +62,7 @@ impl Scalers {
         for (version, kind) in KINDS {
             match api.kind(version, kind).await {
                 Ok(kind) => kinds.extend(kind),
-                Err(Fault::Refused(_)) => {}
+                Err(fault) if is_hidden(&fault) => {}
                 Err(fault) => return Err(fault),
             }
         }
@@ -135,6 +136,11 @@ impl Scalers {
     }
 }
 
+/// Whether there is nothing to be seen. A server that cannot answer now has not said so.
+fn is_hidden(fault: &Fault) -> bool {
+    fault.is(StatusCode::FORBIDDEN) || fault.is(StatusCode::NOT_FOUND)
+}
+
 fn has_number(body: &Value) -> bool {
     body["spec"]["replicas"].is_number()
 }
@@ -164,7 +170,7 @@ async fn list(
     };
     match api.list(kind, Some(namespace), &Selector::All, take).await {
         // Who may not see autoscalers has none of its own either.
-        Err(Fault::Refused(_)) => Ok(Vec::new()),
+        Err(fault) if is_hidden(&fault) => Ok(Vec::new()),
         other => other.map(|_| found),
     }
 }
@@ -185,6 +191,18 @@ mod tests {
             .collect();
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": number},
             "metadata": {"name": "web", "namespace": "a", "managedFields": entries}})
+    }
+
+    #[test]
+    fn a_server_that_cannot_answer_has_not_said_that_nothing_scales() {
+        let refused = |code: u16| {
+            let status = kube::core::Status::failure("no", "").with_code(code);
+            Fault::Refused(Box::new(status))
+        };
+        assert!([403, 404].into_iter().all(|code| is_hidden(&refused(code))));
+        for code in [401, 429, 500, 503, 504] {
+            assert!(!is_hidden(&refused(code)), "{code}");
+        }
     }
 
     #[test]
