@@ -89,19 +89,15 @@ pub(super) async fn decide(
             }
             Err(fault) if is_conflict(&fault) => {
                 let found = fields(&fault);
-                if policy == Conflict::Leave {
-                    let taken = found
-                        .iter()
-                        .filter(|(path, _)| take_out(&mut body, path))
-                        .count();
-                    how.force = taken == 0;
-                } else {
-                    conflicts = found
-                        .into_iter()
-                        .map(|(path, manager)| format!("{path}: {manager}"))
-                        .collect();
-                    how.force = true;
+                // What cannot be left out is a conflict under every rule: leaving never takes.
+                if policy == Conflict::Leave && leave_out(&mut body, &found) {
+                    continue;
                 }
+                conflicts = found
+                    .into_iter()
+                    .map(|(path, manager)| format!("{path}: {manager}"))
+                    .collect();
+                how.force = true;
             }
             Err(fault) => return replacement(api, &body, fault).await.map(Decision::Replace),
         }
@@ -275,6 +271,12 @@ fn fields(fault: &Fault) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Leaves fields to those who have them; false when none of them is in the manifest as it is named.
+fn leave_out(body: &mut Value, found: &[(String, String)]) -> bool {
+    let taken = found.iter().filter(|(path, _)| take_out(body, path));
+    taken.count() > 0
+}
+
 /// Takes a field out of a manifest; false when it is not there. The path is written as the server writes it:
 /// `.spec.template.spec.containers[name="web"].image`.
 pub(super) fn take_out(body: &mut Value, path: &str) -> bool {
@@ -395,21 +397,13 @@ pub(super) async fn would_apply(
 }
 
 /// Sends an object until its fields are ours, or left to others where that is the rule.
-async fn settle(
-    api: &Api,
-    policy: Conflict,
-    mut body: Value,
-    mut how: How,
-) -> Result<Value, Fault> {
+async fn settle(api: &Api, policy: Conflict, mut body: Value, how: How) -> Result<Value, Fault> {
     for _ in 0..LEAVINGS {
         match api.apply(&body, how).await {
             Err(fault) if policy == Conflict::Leave && is_conflict(&fault) => {
-                let found = fields(&fault);
-                let taken = found
-                    .iter()
-                    .filter(|(path, _)| take_out(&mut body, path))
-                    .count();
-                how.force = taken == 0;
+                if !leave_out(&mut body, &fields(&fault)) {
+                    return Err(fault);
+                }
             }
             other => return other,
         }
@@ -621,5 +615,18 @@ mod tests {
             assert!(!take_out(&mut copy, path), "{path} is gone");
         }
         assert!(!take_out(&mut body.clone(), ".spec.other"));
+    }
+
+    #[test]
+    fn nothing_is_left_to_others_where_no_field_is_found_by_its_name() {
+        let conflict = |path: &str| (path.to_owned(), "kim".to_owned());
+        let mut body = json!({"spec": {"a": 1, "b": 2}});
+        let unknown = [conflict(".spec.c"), conflict(".status.d")];
+        assert!(!leave_out(&mut body, &unknown), "that is a conflict");
+        assert_eq!(body, json!({"spec": {"a": 1, "b": 2}}));
+
+        let one = [conflict(".spec.c"), conflict(".spec.b")];
+        assert!(leave_out(&mut body, &one));
+        assert_eq!(body, json!({"spec": {"a": 1}}));
     }
 }
