@@ -144,7 +144,8 @@ type Named = (String, Option<String>, String);
 #[derive(Default)]
 struct Steps {
     all: Vec<StepId>,
-    by_key: BTreeMap<Named, StepId>,
+    /// A reference names no group: two objects may be what it names.
+    by_key: BTreeMap<Named, Vec<StepId>>,
     /// Definitions by the group and kind that they define.
     definitions: BTreeMap<(String, String), StepId>,
     /// What gives a service account its rights.
@@ -172,7 +173,8 @@ impl Steps {
             let of_namespace = self.bounds.entry(key.namespace.clone()).or_default();
             of_namespace.push(id);
         }
-        self.by_key.insert((key.kind, key.namespace, key.name), id);
+        let named = (key.kind, key.namespace, key.name);
+        self.by_key.entry(named).or_default().push(id);
     }
 
     /// What must be there before an object: its namespace, its definition, and what it refers to. What asks
@@ -184,7 +186,7 @@ impl Steps {
         }
         let mut needs: Vec<StepId> = Vec::new();
         for wanted in namespace_of(&key).into_iter().chain(referred(manifest)) {
-            needs.extend(self.by_key.get(&wanted));
+            needs.extend(self.by_key.get(&wanted).into_iter().flatten());
             needs.extend(self.grants.get(&wanted).into_iter().flatten());
         }
         if key.kind == "Pod" || manifest.clone().pod_template().is_some() {
@@ -339,5 +341,30 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
         for holder in namespace_of(key).into_iter().chain(referred) {
             held.entry(holder).or_default().push(step);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_refers_to_a_name_waits_for_all_that_have_it_in_whatever_group() {
+        let manifest = |version: &str, kind: &str, spec: serde_json::Value| {
+            let body = json!({"apiVersion": version, "kind": kind,
+                "metadata": {"name": "web", "namespace": "shop"}, "spec": spec});
+            Manifest::try_from(body).expect("a manifest")
+        };
+        let mut steps = Steps::default();
+        let core = manifest("v1", "Service", json!({}));
+        let knative = manifest("serving.knative.dev/v1", "Service", json!({}));
+        steps.add(&core, StepId(1));
+        steps.add(&knative, StepId(2));
+
+        let backend = json!({"defaultBackend": {"service": {"name": "web"}}});
+        let ingress = manifest("networking.k8s.io/v1", "Ingress", backend);
+        assert_eq!(steps.needed_by(&ingress), [StepId(1), StepId(2)]);
     }
 }

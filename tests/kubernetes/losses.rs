@@ -13,7 +13,7 @@ fn site() -> Option<Site> {
 }
 
 /// A set of two with a claim for each pod, whose claims go with it.
-fn database(storage: &str) -> String {
+pub fn database(storage: &str) -> String {
     format!(
         "apiVersion: apps/v1
 kind: StatefulSet
@@ -513,4 +513,44 @@ fn a_set_in_a_slot_that_would_lose_its_data_when_it_is_stopped_is_refused() {
     site.put("deploy/web.yaml", &format!("{web}---\n{}", database("1Gi")));
     site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
     site.plan().code(64).says("`whenScaled: Delete`");
+}
+
+/// Says of an object in the cluster, and nowhere else, that it must stay.
+fn protect(site: &Site, group: &str, path: &str, value: &Value) {
+    let annotations = json!({"shipit.dev/protected": value});
+    site.cluster.patch(
+        &site.cluster.of(group, path),
+        "kim",
+        &json!({"metadata": {"annotations": annotations}}),
+    );
+}
+
+#[test]
+fn what_is_protected_in_a_slot_is_neither_deleted_nor_replaced() {
+    let Some(mut site) = site() else { return };
+    site.staging.pop();
+    site.staging.push("strategy: recreate".to_owned());
+    let web = crate::objects::deployment("{{ image }}")
+        .replace("envFrom: [{configMapRef: {name: settings}}]", "");
+    site.put("deploy/web.yaml", &web);
+    site.service = [("manifests".to_owned(), "'deploy/*.yaml'".to_owned())].into();
+    site.apply().code(0);
+    let name = format!("deployments/web-{}", site.active());
+    protect(&site, "apps/v1", &name, &json!("true"));
+    let before = site.uid("apps/v1", &name);
+
+    // The plan cannot know that it will have to be replaced.
+    site.put("deploy/web.yaml", &web.replace("app: web", "app: other"));
+    let said = site.apply();
+    assert_ne!(said.code, Some(0));
+    said.says("is protected (`shipit.dev/protected`)");
+    assert_eq!(site.uid("apps/v1", &name), before);
+
+    site.put("deploy/web.yaml", &web);
+    site.destroy(&[]).code(6).says("is protected");
+    assert_eq!(site.uid("apps/v1", &name), before);
+
+    protect(&site, "apps/v1", &name, &Value::Null);
+    site.destroy(&[]).code(0);
+    assert_eq!(site.object("apps/v1", &name), Value::Null);
 }

@@ -15,8 +15,10 @@ mod said;
 mod site;
 
 mod amazon;
+mod autoscaled;
 mod canaries;
 mod charts;
+mod contents;
 mod differential;
 mod drift;
 mod failures;

@@ -96,3 +96,33 @@ fn a_live_object_that_somebody_changed_is_not_switched() {
         "{said:?}"
     );
 }
+
+#[test]
+fn an_entry_that_is_somebody_elses_by_now_or_protected_is_not_deleted() {
+    let Some(site) = Site::live() else { return };
+    let theirs = site.cluster.service("web-blue");
+    site.cluster.delete(&theirs);
+    let body = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web-blue"}, "spec": {"ports": [{"port": 80}]}});
+    let services = site.cluster.of("v1", "services");
+    let made = site.cluster.post(&services, &body);
+
+    let protect = |value: Value| {
+        let annotations = json!({"shipit.dev/protected": value});
+        let body = json!({"metadata": {"annotations": annotations}});
+        site.cluster
+            .patch(&site.cluster.service("web"), "kim", &body);
+    };
+    let destroy = ["destroy", "--env", "staging", "--auto-approve"];
+    protect(json!("true"));
+    let said = site.run(&destroy);
+    assert_ne!(said.code, Some(0));
+    said.says("Service/web in").says("is protected");
+    assert!(site.cluster.get(&site.cluster.service("web")).is_object());
+
+    protect(json!(null));
+    site.run(&destroy).code(0);
+    assert!(site.cluster.get(&site.cluster.service("web")).is_null());
+    let left = site.cluster.get(&theirs);
+    assert_eq!(left["metadata"]["uid"], made["metadata"]["uid"]);
+}

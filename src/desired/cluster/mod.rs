@@ -125,9 +125,7 @@ impl Site<'_> {
         let mut all = BTreeMap::new();
         for slot in Slot::ALL {
             let mut objects = match &service.manifests {
-                Some(manifests) => {
-                    own::of_service(self, &workload.service, service, manifests, slot)?
-                }
+                Some(manifests) => own::of_service(self, &workload.service, manifests, slot)?,
                 None => builtin::objects(self, service, workload, slot)?,
             };
             mark::mark(self, &workload.service, slot, &mut objects);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::types::{Manifests, Service};
+use crate::config::types::Manifests;
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, chart, mark, yaml};
 use crate::model::object::{IMAGE, SECRET};
@@ -14,7 +14,6 @@ use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 pub(super) fn of_service(
     site: &Site<'_>,
     name: &ServiceName,
-    _service: &Service,
     manifests: &Manifests,
     slot: Slot,
 ) -> Result<Vec<Manifest>, DesiredError> {

@@ -845,7 +845,6 @@ fn status(code: StatusCode, bytes: &[u8]) -> Status {
     })
 }
 
-/// Doubles from a tenth of a second to five, each anywhere between half of it and all.
 /// The text of a `Warning` header: `299 - "TEXT"`.
 fn warning(header: &str) -> Option<String> {
     let (_, rest) = header.split_once('"')?;
@@ -853,6 +852,7 @@ fn warning(header: &str) -> Option<String> {
     Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
 }
 
+/// Doubles from a tenth of a second to five, each anywhere between half of it and all.
 fn backoff(attempt: u32) -> Duration {
     let full = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
     pause::between(full / 2, full)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
+use http::StatusCode;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, MANAGER, Selector};
@@ -16,6 +17,24 @@ const KINDS: [(&str, &str); 2] = [
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("keda.sh/v1alpha1", "ScaledObject"),
 ];
+
+/// Whether a workload is to have pods. One that is stopped has none, whoever else would give it any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pods {
+    Wanted,
+    Stopped,
+}
+
+impl Pods {
+    pub const fn of(running: bool) -> Self {
+        if running { Self::Wanted } else { Self::Stopped }
+    }
+
+    /// Whether these pods are to end by what is applied.
+    pub fn are_ended_by(self, manifest: &Manifest) -> bool {
+        self == Self::Stopped && manifest.body()["spec"]["replicas"] == 0
+    }
+}
 
 /// What scales what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,11 +50,19 @@ impl Scalers {
         if !wanted.any(has_number) {
             return Ok(Self::default());
         }
+        Self::there(api, namespaces).await
+    }
+
+    /// The same, for those whose number stands in no manifest as well.
+    pub async fn there<'a>(
+        api: &Api,
+        namespaces: impl IntoIterator<Item = &'a str> + Clone,
+    ) -> Result<Self, Fault> {
         let mut kinds = Vec::new();
         for (version, kind) in KINDS {
             match api.kind(version, kind).await {
                 Ok(kind) => kinds.extend(kind),
-                Err(Fault::Refused(_)) => {}
+                Err(fault) if is_hidden(&fault) => {}
                 Err(fault) => return Err(fault),
             }
         }
@@ -47,11 +74,16 @@ impl Scalers {
         Ok(Self(found.into_iter().flatten().collect()))
     }
 
-    /// What scales an object.
+    /// What scales an object that has a number in its manifest.
     pub fn of_object<'a>(&'a self, manifest: &'a Manifest) -> Option<&'a str> {
         if !has_number(manifest.body()) {
             return None;
         }
+        self.of_workload(manifest)
+    }
+
+    /// What scales an object.
+    pub fn of_workload<'a>(&'a self, manifest: &'a Manifest) -> Option<&'a str> {
         let own = manifest.body()["metadata"]["annotations"][mark::SCALED_BY].as_str();
         let key = manifest.key();
         let target = (key.kind, key.namespace, key.name);
@@ -59,10 +91,10 @@ impl Scalers {
     }
 
     /// An object as it is applied to the one that is there: with the number of pods that it has, and without any where
-    /// the number is another manager's already.
-    pub fn leave(&self, manifest: &Manifest, live: &Value) -> Manifest {
+    /// the number is another manager's already. What is stopped gets the number that says so.
+    pub fn leave(&self, manifest: &Manifest, live: &Value, pods: Pods) -> Manifest {
         let mut left = manifest.clone();
-        if self.of_object(manifest).is_none() {
+        if pods.are_ended_by(manifest) || self.of_object(manifest).is_none() {
             return left;
         }
         let number = live["spec"]["replicas"].clone();
@@ -104,6 +136,11 @@ impl Scalers {
     }
 }
 
+/// Whether there is nothing to be seen. A server that cannot answer now has not said so.
+fn is_hidden(fault: &Fault) -> bool {
+    fault.is(StatusCode::FORBIDDEN) || fault.is(StatusCode::NOT_FOUND)
+}
+
 fn has_number(body: &Value) -> bool {
     body["spec"]["replicas"].is_number()
 }
@@ -133,7 +170,7 @@ async fn list(
     };
     match api.list(kind, Some(namespace), &Selector::All, take).await {
         // Who may not see autoscalers has none of its own either.
-        Err(Fault::Refused(_)) => Ok(Vec::new()),
+        Err(fault) if is_hidden(&fault) => Ok(Vec::new()),
         other => other.map(|_| found),
     }
 }
@@ -157,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_cannot_answer_has_not_said_that_nothing_scales() {
+        let refused = |code: u16| {
+            let status = kube::core::Status::failure("no", "").with_code(code);
+            Fault::Refused(Box::new(status))
+        };
+        assert!([403, 404].into_iter().all(|code| is_hidden(&refused(code))));
+        for code in [401, 429, 500, 503, 504] {
+            assert!(!is_hidden(&refused(code)), "{code}");
+        }
+    }
+
+    #[test]
     fn a_number_that_an_autoscaler_has_is_not_applied_and_ours_stays_as_it_is() {
         let wanted = Manifest::try_from(workload(3, &[])).expect("a manifest");
         let target = (
@@ -166,7 +215,7 @@ mod tests {
         );
         let scalers = Scalers([(target, "HorizontalPodAutoscaler/h".to_owned())].into());
         let number = |scalers: &Scalers, live: &Value| {
-            let left = scalers.leave(&wanted, live);
+            let left = scalers.leave(&wanted, live, Pods::Wanted);
             left.body()["spec"]["replicas"].as_u64()
         };
         assert_eq!(number(&scalers, &workload(7, &["hpa"])), None);
@@ -174,6 +223,10 @@ mod tests {
         // Left out it would fall to one pod.
         assert_eq!(number(&scalers, &workload(7, &[MANAGER])), Some(7));
         assert_eq!(number(&Scalers::default(), &workload(7, &["hpa"])), Some(3));
+        let mut stopped = wanted.clone();
+        stopped.edit(|body| body["spec"]["replicas"] = 0.into());
+        let left = scalers.leave(&stopped, &workload(7, &["hpa"]), Pods::Stopped);
+        assert_eq!(left.body()["spec"]["replicas"], 0);
         let note = scalers.note(&wanted, &workload(7, &[])).expect("a note");
         assert!(note.contains("left to HorizontalPodAutoscaler/h"), "{note}");
     }

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::list::key_of;
+use crate::driver::cluster::kubernetes::list::{Found, key_of};
 use crate::driver::cluster::kubernetes::owner::{belongs_to, manager};
 use crate::driver::cluster::kubernetes::send::said;
 use crate::model::loss::{Claim, Held, Holding, can_hold};
@@ -21,8 +21,6 @@ use crate::port::engine::{EngineError, Scope};
 const NAMED: usize = 6;
 /// How many owners a claim is followed through.
 const DEPTH: usize = 6;
-/// Who makes the claims of a `StatefulSet`.
-const CONTROLLER: &str = "kube-controller-manager";
 
 /// Nothing else goes.
 pub(super) static NOTHING: BTreeSet<ObjectKey> = BTreeSet::new();
@@ -44,6 +42,16 @@ pub(super) struct Holder<'a> {
     pub set: &'a str,
     /// What of the environment's own objects goes by a step of its own.
     pub going: &'a BTreeSet<ObjectKey>,
+    pub asked: Asked,
+}
+
+/// What for it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A plan is to say what goes.
+    ForPlan,
+    /// A step is about to do what a plan said. What is found must be what the plan was bound to.
+    ForStep,
 }
 
 /// What an object is bound to, with what it holds. What is the environment's own goes or stays by its own steps.
@@ -202,7 +210,7 @@ impl Holder<'_> {
     }
 
     /// A claim, how much it has, and what becomes of its volume.
-    async fn claim(&self, claim: &Value) -> Result<Holding, Fault> {
+    pub async fn claim(&self, claim: &Value) -> Result<Holding, Fault> {
         let namespace = claim["metadata"]["namespace"].as_str().unwrap_or_default();
         let policy = match claim["spec"]["volumeName"].as_str() {
             None | Some("") => "not bound to a volume yet".to_owned(),
@@ -315,62 +323,12 @@ impl Holder<'_> {
         Ok(holds)
     }
 
-    /// All that is in a namespace and is not this environment's, whatever its kind.
-    async fn contents(&self, namespace: &str) -> Result<Vec<Holding>, Fault> {
-        let kinds = match kinds(self.api).await {
-            Err(fault) if !fault.is(http::StatusCode::UNAUTHORIZED) => {
-                let (what, why) = ("what kinds there are".to_owned(), fault.to_string());
-                return Ok(vec![Holding::Unseen { what, why }]);
-            }
-            other => other?,
-        };
-        let lists = kinds.iter().map(|kind| self.list(kind, Some(namespace)));
-        let mut holds = Vec::new();
-        let mut others = Vec::new();
-        for list in try_join_all(lists).await? {
-            match list {
-                Err(unseen) => holds.push(unseen),
-                Ok(objects) => others.extend(objects),
-            }
-        }
-        let (kept, mut others): (Vec<Value>, Vec<Value>) = others
-            .into_iter()
-            .partition(|object| self.is_of_scope(object) && is_kept(object));
-        if !kept.is_empty() {
-            holds.push(Holding::Others {
-                what: listed(kept.iter()),
-                owner: "what is to be kept (`helm.sh/resource-policy`)".to_owned(),
-            });
-        }
-        let is_own_claim = |object: &Value| {
-            object["kind"] == "PersistentVolumeClaim"
-                && (self.is_of_scope(object) || manager(object) == CONTROLLER)
-        };
-        let claims = others.iter().filter(|object| is_own_claim(object));
-        holds.extend(try_join_all(claims.map(|claim| self.claim(claim))).await?);
-        // The lock is no history: it is let go of with its place.
-        let is_state = |object: &Value| {
-            self.is_of_scope(object)
-                && object["metadata"]["labels"].get(mark::STATE).is_some()
-                && object["kind"] != "Lease"
-        };
-        if others.iter().any(is_state) {
-            let what = format!("the history of {}", self.scope);
-            holds.push(Holding::State { what });
-        }
-        others.retain(|object| {
-            !is_own_claim(object) && !self.is_of_scope(object) && !is_everywhere(object)
-        });
-        holds.extend(by_owner(&others));
-        Ok(holds)
-    }
-
     fn is_ours(&self, object: &Value) -> bool {
         belongs_to(object, self.set)
     }
 
     /// Whether shipit made it for this environment, as an object of its own or as its record.
-    fn is_of_scope(&self, object: &Value) -> bool {
+    pub fn is_of_scope(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
         self.is_ours(object)
             || labels[mark::PROJECT] == self.scope.project.as_str()
@@ -378,7 +336,7 @@ impl Holder<'_> {
     }
 
     /// The objects of a kind in a namespace, or everywhere; what may not be listed is not known.
-    async fn list(
+    pub async fn list(
         &self,
         kind: &Kind,
         namespace: Option<&str>,
@@ -411,10 +369,14 @@ impl Holder<'_> {
         }
     }
 
-    /// What of a workload's objects can hold something, and what goes with each when it is taken out.
-    pub async fn held(&self, manifests: &[Manifest]) -> Result<Vec<Held>, Fault> {
+    /// What of a workload's objects can hold something or is protected, and what goes with each when it is taken out.
+    /// Whoever has protected an object may have done so in the cluster alone.
+    pub async fn held(&self, manifests: &[Manifest], found: &Found) -> Result<Vec<Held>, Fault> {
         let holders = manifests.iter().filter(|manifest| {
-            can_hold(&manifest.key()) || crate::model::loss::is_protected(manifest)
+            let key = manifest.key();
+            can_hold(&key)
+                || crate::model::loss::is_protected(manifest)
+                || found.known.get(&key).is_some_and(|item| item.is_protected)
         });
         let held = holders.map(|manifest| async move {
             let key = manifest.key();
@@ -510,7 +472,7 @@ fn claim_kind() -> Kind {
     }
 }
 
-fn name_of(object: &Value) -> &str {
+pub(super) fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
@@ -521,7 +483,7 @@ fn claim_size(claim: &Value) -> Option<String> {
 }
 
 /// The number of a `StatefulSet`'s claim: `TEMPLATE-NAME-NUMBER`.
-fn number_of(claim: &str, name: &str, live: &Value) -> Option<i64> {
+pub(super) fn number_of(claim: &str, name: &str, live: &Value) -> Option<i64> {
     let templates = live["spec"]["volumeClaimTemplates"].as_array();
     templates.into_iter().flatten().find_map(|template| {
         let prefix = format!("{}-{name}-", name_of(template));
@@ -585,7 +547,7 @@ pub(super) fn defined(definition: &Value) -> Option<Kind> {
 }
 
 /// Objects of others by whose they are.
-fn by_owner(objects: &[Value]) -> Vec<Holding> {
+pub(super) fn by_owner(objects: &[Value]) -> Vec<Holding> {
     let mut owners: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for object in objects {
         owners.entry(manager(object)).or_default().push(object);
@@ -600,7 +562,7 @@ fn by_owner(objects: &[Value]) -> Vec<Holding> {
 }
 
 /// Objects by kind and name, the first few of them.
-fn listed<'a>(objects: impl Iterator<Item = &'a Value>) -> String {
+pub(super) fn listed<'a>(objects: impl Iterator<Item = &'a Value>) -> String {
     let mut names: Vec<String> = objects.filter_map(key_of).map(|key| said(&key)).collect();
     names.sort();
     let more = names.len().saturating_sub(NAMED);
@@ -610,59 +572,4 @@ fn listed<'a>(objects: impl Iterator<Item = &'a Value>) -> String {
         text = format!("{text} and {more} more");
     }
     text
-}
-
-/// What is in every namespace, or comes and goes with something else that is listed.
-fn is_everywhere(object: &Value) -> bool {
-    let is_owned = object["metadata"]["ownerReferences"]
-        .as_array()
-        .is_some_and(|owners| !owners.is_empty());
-    let by_kind = match (object["kind"].as_str().unwrap_or_default(), name_of(object)) {
-        ("Event" | "Endpoints" | "EndpointSlice", _)
-        | ("ConfigMap", "kube-root-ca.crt")
-        | ("ServiceAccount", "default") => true,
-        ("Secret", _) => object["type"] == "kubernetes.io/service-account-token",
-        _ => false,
-    };
-    is_owned || by_kind || object["metadata"].get("deletionTimestamp").is_some()
-}
-
-/// Every kind that can be in a namespace, be listed and be deleted, each by one of its versions.
-async fn kinds(api: &Api) -> Result<Vec<Kind>, Fault> {
-    let groups = api.call(http::Method::GET, "/apis", None).await?;
-    let groups = groups["groups"].as_array().cloned().unwrap_or_default();
-    let versions = groups
-        .iter()
-        .filter_map(|group| group["preferredVersion"]["groupVersion"].as_str())
-        .map(str::to_owned);
-    let paths = std::iter::once("v1".to_owned()).chain(versions);
-    let lists = paths.map(|version| async move {
-        let root = if version.contains('/') { "apis" } else { "api" };
-        let list = api
-            .call(http::Method::GET, &format!("/{root}/{version}"), None)
-            .await?;
-        Ok::<_, Fault>((version, list))
-    });
-    let mut kinds = Vec::new();
-    for (version, list) in try_join_all(lists).await? {
-        let resources = list["resources"].as_array().cloned().unwrap_or_default();
-        kinds.extend(resources.iter().filter_map(|resource| {
-            let has = |verb: &str| {
-                let verbs = resource["verbs"].as_array();
-                verbs.is_some_and(|verbs| verbs.iter().any(|known| known == verb))
-            };
-            let plural = resource["name"].as_str()?;
-            let is_meant = resource["namespaced"] == true
-                && !plural.contains('/')
-                && has("list")
-                && has("delete");
-            is_meant.then(|| Kind {
-                api_version: version.clone(),
-                kind: resource["kind"].as_str().unwrap_or_default().to_owned(),
-                plural: plural.to_owned(),
-                namespaced: true,
-            })
-        }));
-    }
-    Ok(kinds)
 }

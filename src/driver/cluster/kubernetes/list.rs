@@ -14,6 +14,7 @@ use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::compare::{Verdict, compare};
 use crate::driver::cluster::kubernetes::finish::{Key, hide};
+use crate::driver::cluster::kubernetes::holds::is_protected;
 use crate::driver::cluster::kubernetes::owner::is_ours;
 use crate::driver::cluster::kubernetes::ready::{Ready, ready};
 use crate::driver::cluster::kubernetes::record::{Elsewhere, Record};
@@ -28,6 +29,8 @@ pub(super) struct Item {
     /// The object, unless it is certainly as it should be.
     pub live: Option<Value>,
     pub ready: Ready,
+    /// Whether it says of itself that it must never be deleted or replaced.
+    pub is_protected: bool,
     /// None when the object is not ours to take away.
     pub uid: Option<String>,
     /// Of a Job that was done and is not there any more: when that was.
@@ -64,6 +67,7 @@ impl Found {
                 let item = Item {
                     live: None,
                     ready: Ready::Yes,
+                    is_protected: false,
                     uid: None,
                     done,
                 };
@@ -279,6 +283,7 @@ impl Sorter<'_> {
     fn known(&self, key: ObjectKey, object: Value, ready: Ready, differs: bool) {
         let name = uid(&object).to_owned();
         let item = Item {
+            is_protected: is_protected(&object),
             uid: is_ours(&object).then(|| name.clone()),
             live: differs.then_some(object),
             ready,

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::autoscale::Scalers;
+use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::compare::{
     Verdict as Compared, applied, changes, compare, owned,
 };
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
-use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound};
+use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
@@ -302,8 +302,9 @@ async fn facts(
                 scope,
                 set,
                 going,
+                asked: Asked::ForPlan,
             };
-            facts.held = holder.held(&manifests).await?;
+            facts.held = holder.held(&manifests, &look.found).await?;
             Ok::<_, Fault>((service.clone(), facts))
         });
         let workloads = try_join_all(all).await?.into_iter().collect();
@@ -317,7 +318,7 @@ async fn facts(
     }
     let drifts = record.routes.iter().map(|(service, route)| async move {
         let bound = bound_of_route(route, active, &look.set);
-        let drift = drift(api, policy, &bound, &look.found).await?;
+        let drift = drift(api, policy, &bound, &look.found, Pods::Wanted).await?;
         Ok::<_, Fault>((service.clone(), drift))
     });
     let drifts = try_join_all(drifts).await?;
@@ -388,7 +389,8 @@ pub(super) async fn workload(
     found: &Found,
     pods: &[&Value],
 ) -> Result<WorkloadFacts, Fault> {
-    let drift = drift(api, policy, manifests, found).await?;
+    let wanted = Pods::of(placed.running);
+    let drift = drift(api, policy, manifests, found, wanted).await?;
     let instances = pods
         .iter()
         .enumerate()
@@ -449,6 +451,7 @@ pub(super) async fn drift(
     policy: Conflict,
     manifests: &[Manifest],
     found: &Found,
+    pods: Pods,
 ) -> Result<Vec<Drift>, Fault> {
     let all = manifests.iter().map(|manifest| async move {
         let key = manifest.key();
@@ -467,7 +470,7 @@ pub(super) async fn drift(
         if live["metadata"].get("deletionTimestamp").is_some() {
             return Ok(Some(gone(key)));
         }
-        let manifest = &found.scalers.leave(manifest, live);
+        let manifest = &found.scalers.leave(manifest, live, pods);
         if compare(manifest.body(), live) == Compared::Same {
             return Ok(None);
         }
@@ -576,6 +579,7 @@ async fn objects(
         scope,
         set: &look.set,
         going: &going,
+        asked: Asked::ForPlan,
     };
     let gone = gone
         .into_iter()
@@ -641,6 +645,7 @@ async fn one(
         scope,
         set: &look.set,
         going: &NOTHING,
+        asked: Asked::ForPlan,
     };
     let scalers = &look.found.scalers;
     let Some(item) = known else {
@@ -664,7 +669,7 @@ async fn against(
 ) -> Result<ObjectFacts, Fault> {
     let key = sent.key();
     let notes: Vec<String> = scalers.note(sent, live).into_iter().collect();
-    let (whole, left) = (sent, scalers.leave(sent, live));
+    let (whole, left) = (sent, scalers.leave(sent, live, Pods::Wanted));
     let sent = &left;
     let (state, changes, conflicts) =
         match decide(holder.api, engine.settings.conflict, sent.body(), live).await? {

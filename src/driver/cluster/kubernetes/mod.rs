@@ -10,6 +10,7 @@ mod autoscale;
 mod capabilities;
 pub mod compare;
 mod connect;
+mod contents;
 mod definition;
 mod diagnose;
 mod doctor;

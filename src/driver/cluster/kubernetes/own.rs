@@ -6,10 +6,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
-use crate::driver::cluster::kubernetes::autoscale::Scalers;
+use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
-use crate::driver::cluster::kubernetes::holds::{self, Fate, Holder, NOTHING, bound, guard};
+use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
@@ -79,7 +79,7 @@ pub(super) async fn apply(
         .await
         .map_err(failed)?;
     let object = match &live {
-        Some(live) if !replace => scalers.leave(&whole, live),
+        Some(live) if !replace => scalers.leave(&whole, live, Pods::Wanted),
         _ => whole.clone(),
     };
 
@@ -103,6 +103,7 @@ pub(super) async fn apply(
         scope: &permit.scope,
         set: &set,
         going: &NOTHING,
+        asked: Asked::ForStep,
     };
     let holds = match &live {
         None => Vec::new(),
@@ -125,7 +126,7 @@ pub(super) async fn apply(
     }
     if replace && let Some(live) = &live {
         guard(&key, &holds)?;
-        protected(&key, live)?;
+        send::refuse_protected(&key, live)?;
         progress(&format!("{} is deleted, to be made anew", said(&key)));
         send::make_room(api, live, &object).await?;
     }
@@ -197,6 +198,7 @@ pub(super) async fn delete(
         scope: &permit.scope,
         set: &set,
         going: &NOTHING,
+        asked: Asked::ForStep,
     };
     let holds = holder.of(key, &live, Fate::Deleted).await;
     let holds = holds.map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
@@ -209,8 +211,8 @@ pub(super) async fn delete(
         return Err(moved(key, Some(&live)));
     }
     guard(key, &holds)?;
-    protected(key, &live)?;
-    send::delete(api, key, live["metadata"]["uid"].as_str()).await?;
+    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+    send::delete(api, key, uid).await?;
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         return Ok(());
     }
@@ -232,16 +234,6 @@ pub(super) async fn clear(
     }
     let read = engine.enter(api, permit).await?;
     clear_if_empty(engine, api, &permit.scope, &read).await
-}
-
-fn protected(key: &ObjectKey, live: &Value) -> Result<(), EngineError> {
-    if !holds::is_protected(live) {
-        return Ok(());
-    }
-    Err(EngineError::Refused {
-        reason: format!("{} is protected (`{}`)", said(key), mark::PROTECTED),
-        help: "take the annotation off with an apply of its own, if it may go".to_owned(),
-    })
 }
 
 /// Lets go of an object: it stays as it is, and nothing on it says any more that it is this environment's.

@@ -12,9 +12,12 @@ use tokio::time::Instant;
 use crate::driver::cluster::kubernetes::Conflict;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Propagation, Selector};
 use crate::driver::cluster::kubernetes::compare::{changes, is_unchanged};
+use crate::driver::cluster::kubernetes::holds::is_protected;
 use crate::driver::cluster::kubernetes::list::key_of;
+use crate::driver::cluster::kubernetes::own::let_go;
+use crate::driver::cluster::kubernetes::owner::belongs_to;
 use crate::driver::cluster::kubernetes::taken::{taken, taker, without};
-use crate::model::object::SECRET;
+use crate::model::object::{SECRET, mark};
 use crate::model::plan::Change;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::EngineError;
@@ -86,19 +89,15 @@ pub(super) async fn decide(
             }
             Err(fault) if is_conflict(&fault) => {
                 let found = fields(&fault);
-                if policy == Conflict::Leave {
-                    let taken = found
-                        .iter()
-                        .filter(|(path, _)| take_out(&mut body, path))
-                        .count();
-                    how.force = taken == 0;
-                } else {
-                    conflicts = found
-                        .into_iter()
-                        .map(|(path, manager)| format!("{path}: {manager}"))
-                        .collect();
-                    how.force = true;
+                // What cannot be left out is a conflict under every rule: leaving never takes.
+                if policy == Conflict::Leave && leave_out(&mut body, &found) {
+                    continue;
                 }
+                conflicts = found
+                    .into_iter()
+                    .map(|(path, manager)| format!("{path}: {manager}"))
+                    .collect();
+                how.force = true;
             }
             Err(fault) => return replacement(api, &body, fault).await.map(Decision::Replace),
         }
@@ -272,6 +271,12 @@ fn fields(fault: &Fault) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Leaves fields to those who have them; false when none of them is in the manifest as it is named.
+fn leave_out(body: &mut Value, found: &[(String, String)]) -> bool {
+    let taken = found.iter().filter(|(path, _)| take_out(body, path));
+    taken.count() > 0
+}
+
 /// Takes a field out of a manifest; false when it is not there. The path is written as the server writes it:
 /// `.spec.template.spec.containers[name="web"].image`.
 pub(super) fn take_out(body: &mut Value, path: &str) -> bool {
@@ -392,21 +397,13 @@ pub(super) async fn would_apply(
 }
 
 /// Sends an object until its fields are ours, or left to others where that is the rule.
-async fn settle(
-    api: &Api,
-    policy: Conflict,
-    mut body: Value,
-    mut how: How,
-) -> Result<Value, Fault> {
+async fn settle(api: &Api, policy: Conflict, mut body: Value, how: How) -> Result<Value, Fault> {
     for _ in 0..LEAVINGS {
         match api.apply(&body, how).await {
             Err(fault) if policy == Conflict::Leave && is_conflict(&fault) => {
-                let found = fields(&fault);
-                let taken = found
-                    .iter()
-                    .filter(|(path, _)| take_out(&mut body, path))
-                    .count();
-                how.force = taken == 0;
+                if !leave_out(&mut body, &fields(&fault)) {
+                    return Err(fault);
+                }
             }
             other => return other,
         }
@@ -416,13 +413,50 @@ async fn settle(
     ))
 }
 
+/// Refuses to delete or to replace what says of itself that it must not be.
+pub(super) fn refuse_protected(key: &ObjectKey, live: &Value) -> Result<(), EngineError> {
+    if !is_protected(live) {
+        return Ok(());
+    }
+    Err(EngineError::Refused {
+        reason: format!(
+            "{} is protected (`{}`), and is neither deleted nor replaced",
+            said(key),
+            mark::PROTECTED
+        ),
+        help: "take the annotation off with an apply of its own, or by hand, if it may go"
+            .to_owned(),
+    })
+}
+
 /// Deletes an object and waits until it is gone. What keeps it is said, and never taken off.
-pub(super) async fn delete(
-    api: &Api,
-    key: &ObjectKey,
-    uid: Option<&str>,
-) -> Result<(), EngineError> {
+/// Every way to delete something comes through here, so that what is protected stays.
+pub(super) async fn delete(api: &Api, key: &ObjectKey, uid: &str) -> Result<(), EngineError> {
+    let live = api.get(key).await;
+    let live = live.map_err(|fault| fault.while_(format!("deleting {}", said(key))))?;
+    // Another one of its name is not the one that is meant, which is gone.
+    let Some(live) = live.filter(|live| live["metadata"]["uid"] == uid) else {
+        return Ok(());
+    };
+
+    refuse_protected(key, &live)?;
     delete_as(api, key, uid, Propagation::Background).await
+}
+
+/// Deletes an object that carries a set's label, if it is one that shipit made. What is somebody
+/// else's by now stays as it is, without our marks.
+pub(super) async fn delete_own(api: &Api, key: &ObjectKey, set: &str) -> Result<(), EngineError> {
+    let live = api.get(key).await;
+    let live = live.map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
+    match live {
+        None => Ok(()),
+        Some(live) if belongs_to(&live, set) => delete(api, key, uid_of(&live)).await,
+        Some(_) => let_go(api, key, set).await,
+    }
+}
+
+fn uid_of(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
 /// Takes an object out of the way of a new one of its name. A `StatefulSet` goes without its pods and its claims; pods
@@ -432,23 +466,33 @@ pub(super) async fn make_room(
     live: &Value,
     wanted: &Manifest,
 ) -> Result<(), EngineError> {
-    let (key, uid) = (wanted.key(), live["metadata"]["uid"].as_str());
+    let (key, uid) = (wanted.key(), uid_of(live));
+    refuse_protected(&key, live)?;
     if key.kind != "StatefulSet" || key.group() != "apps" {
         return delete(api, &key, uid).await;
     }
+
     let failed = |fault: Fault| fault.while_(format!("replacing {}", said(&key)));
-    let pods = pods_of(api, &key, uid).await.map_err(failed)?;
+    let mut pods = pods_of(api, &key, uid).await.map_err(failed)?;
+    pods.retain(|pod| !adopts(wanted.body(), live, pod));
+    let pods: Vec<(ObjectKey, &Value)> = pods
+        .iter()
+        .filter_map(|pod| Some((key_of(pod)?, pod)))
+        .collect();
+    // Once the set is gone it is too late to find that a pod of it has to stay.
+    for (key, pod) in &pods {
+        refuse_protected(key, pod)?;
+    }
+
     delete_as(api, &key, uid, Propagation::Orphan).await?;
-    for pod in pods.iter().filter(|pod| !adopts(wanted.body(), live, pod)) {
-        if let Some(key) = key_of(pod) {
-            delete(api, &key, pod["metadata"]["uid"].as_str()).await?;
-        }
+    for (key, pod) in &pods {
+        delete(api, key, uid_of(pod)).await?;
     }
     Ok(())
 }
 
 /// The pods that an object owns.
-async fn pods_of(api: &Api, key: &ObjectKey, uid: Option<&str>) -> Result<Vec<Value>, Fault> {
+async fn pods_of(api: &Api, key: &ObjectKey, uid: &str) -> Result<Vec<Value>, Fault> {
     let kind = api.must(("v1", "Pod")).await?;
     let mut pods = Vec::new();
     api.list(&kind, key.namespace.as_deref(), &Selector::All, |pod| {
@@ -458,7 +502,7 @@ async fn pods_of(api: &Api, key: &ObjectKey, uid: Option<&str>) -> Result<Vec<Va
     pods.retain(|pod| {
         let owners = pod["metadata"]["ownerReferences"].as_array();
         let mut owners = owners.into_iter().flatten();
-        owners.any(|owner| owner["uid"].as_str() == uid)
+        owners.any(|owner| owner["uid"] == uid)
     });
     Ok(pods)
 }
@@ -475,11 +519,11 @@ fn adopts(wanted: &Value, live: &Value, pod: &Value) -> bool {
 async fn delete_as(
     api: &Api,
     key: &ObjectKey,
-    uid: Option<&str>,
+    uid: &str,
     propagation: Propagation,
 ) -> Result<(), EngineError> {
     let what = || format!("deleting {}", said(key));
-    api.delete_as(key, uid, propagation)
+    api.delete_as(key, Some(uid), propagation)
         .await
         .map_err(|fault| fault.while_(what()))?;
     let begun = Instant::now();
@@ -487,7 +531,7 @@ async fn delete_as(
     loop {
         let there = api.get(key).await.map_err(|fault| fault.while_(what()))?;
         let Some(there) = there else { return Ok(()) };
-        if uid.is_some_and(|uid| there["metadata"]["uid"] != uid) {
+        if there["metadata"]["uid"] != uid {
             return Ok(());
         }
         if begun.elapsed() > GONE {
@@ -571,5 +615,18 @@ mod tests {
             assert!(!take_out(&mut copy, path), "{path} is gone");
         }
         assert!(!take_out(&mut body.clone(), ".spec.other"));
+    }
+
+    #[test]
+    fn nothing_is_left_to_others_where_no_field_is_found_by_its_name() {
+        let conflict = |path: &str| (path.to_owned(), "kim".to_owned());
+        let mut body = json!({"spec": {"a": 1, "b": 2}});
+        let unknown = [conflict(".spec.c"), conflict(".status.d")];
+        assert!(!leave_out(&mut body, &unknown), "that is a conflict");
+        assert_eq!(body, json!({"spec": {"a": 1, "b": 2}}));
+
+        let one = [conflict(".spec.c"), conflict(".spec.b")];
+        assert!(leave_out(&mut body, &one));
+        assert_eq!(body, json!({"spec": {"a": 1}}));
     }
 }

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::autoscale::Scalers;
+use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
-use crate::driver::cluster::kubernetes::holds::{Fate, Holder, NOTHING};
+use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING};
 use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
 use crate::driver::cluster::kubernetes::look::{self, sent, workload};
 use crate::driver::cluster::kubernetes::owner;
@@ -65,6 +65,20 @@ enum Swept {
     Kept,
 }
 
+/// How objects of a slot are applied.
+#[derive(Clone, Copy)]
+struct Applying {
+    replacing: Replacing,
+    pods: Pods,
+}
+
+/// What becomes of an object that cannot be changed in place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replacing {
+    Allowed,
+    Refused,
+}
+
 /// Where work in a slot happens.
 struct Slots<'a> {
     engine: &'a KubernetesEngine,
@@ -101,6 +115,7 @@ impl<'a> Slots<'a> {
             scope: &self.permit.scope,
             set: &self.set,
             going: &NOTHING,
+            asked: Asked::ForStep,
         }
     }
 
@@ -192,7 +207,7 @@ impl<'a> Slots<'a> {
                 let holder = self.holder();
                 let facts = workload(self.api, policy, placed, &manifests, &found, &[]);
                 let (mut facts, held) =
-                    tokio::try_join!(facts, holder.held(&manifests)).map_err(failed)?;
+                    tokio::try_join!(facts, holder.held(&manifests, &found)).map_err(failed)?;
                 facts.held = held;
                 Some(facts)
             }
@@ -258,7 +273,7 @@ impl<'a> Slots<'a> {
     async fn apply(
         &self,
         manifests: &[Manifest],
-        may_replace: bool,
+        how: Applying,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         let bodies = manifests.iter().map(Manifest::body);
@@ -274,7 +289,7 @@ impl<'a> Slots<'a> {
         for group in ranks.values() {
             let all = group
                 .iter()
-                .map(|manifest| self.apply_one(manifest, scalers, may_replace, progress));
+                .map(|manifest| self.apply_one(manifest, scalers, how, progress));
             try_join_all(all).await?;
             for text in self.api.warnings() {
                 progress(&text);
@@ -287,7 +302,7 @@ impl<'a> Slots<'a> {
         &self,
         whole: &Manifest,
         scalers: &Scalers,
-        may_replace: bool,
+        how: Applying,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         let key = whole.key();
@@ -298,7 +313,11 @@ impl<'a> Slots<'a> {
             }
             None => None,
         };
-        let left = live.map(|live| scalers.leave(whole, &live));
+        if live.is_some() && how.pods.are_ended_by(whole) {
+            // Applied first, the number would be a conflict with whoever has set it.
+            self.scale_to(&key, 0).await?;
+        }
+        let left = live.map(|live| scalers.leave(whole, &live, how.pods));
         let manifest = left.as_ref().unwrap_or(whole);
         let policy = self.engine.settings.conflict;
         let Err(fault) = send::apply(self.api, policy, manifest, None).await else {
@@ -307,7 +326,7 @@ impl<'a> Slots<'a> {
         let reason = replacement(self.api, manifest.body(), fault)
             .await
             .map_err(|fault| refused(&key, fault))?;
-        if !may_replace {
+        if how.replacing == Replacing::Refused {
             return Err(EngineError::Refused {
                 reason: format!("{}: {reason} while it has live traffic", said(&key)),
                 help: "`strategy: blue_green` makes it anew beside the live one, `strategy: recreate` in its place"
@@ -418,7 +437,7 @@ impl<'a> Slots<'a> {
         for group in ranks.values() {
             let swept = group.iter().map(|(key, fate)| async move {
                 match fate {
-                    Swept::Deleted { uid } => send::delete(self.api, key, Some(uid)).await,
+                    Swept::Deleted { uid } => send::delete(self.api, key, uid).await,
                     Swept::Kept => super::own::let_go(self.api, key, &self.set).await,
                 }
             });
@@ -430,9 +449,16 @@ impl<'a> Slots<'a> {
     /// Gives what an autoscaler owns as many pods as the other slot's has now, or none.
     async fn scale(&self, manifests: &[Manifest], number: Option<u64>) -> Result<(), EngineError> {
         let scaled = autoscaled(manifests);
-        let own = manifests
-            .iter()
-            .filter(|manifest| manifest.scales() && scaled.contains(&manifest.key().name));
+        let scalers = match manifests.iter().any(Manifest::scales) {
+            true => Scalers::there(self.api, [self.namespace()]).await,
+            false => Ok(Scalers::default()),
+        };
+        let scalers = scalers.map_err(|fault| fault.while_("looking for autoscalers"))?;
+        let own = manifests.iter().filter(|manifest| {
+            manifest.scales()
+                && (scaled.contains(&manifest.key().name)
+                    || scalers.of_workload(manifest).is_some())
+        });
         for manifest in own {
             let key = manifest.key();
             let failed = |fault: Fault| fault.while_(format!("scaling {}", said(&key)));
@@ -448,13 +474,17 @@ impl<'a> Slots<'a> {
             } else {
                 wanted
             };
-            let body = json!({"spec": {"replicas": wanted}});
-            self.api
-                .merge(&key, "/scale", &body, SCALER)
-                .await
-                .map_err(failed)?;
+            self.scale_to(&key, wanted).await?;
         }
         Ok(())
+    }
+
+    async fn scale_to(&self, key: &ObjectKey, number: u64) -> Result<(), EngineError> {
+        let body = json!({"spec": {"replicas": number}});
+        let scaled = self.api.merge(key, "/scale", &body, SCALER).await;
+        scaled
+            .map(drop)
+            .map_err(|fault| fault.while_(format!("scaling {}", said(key))))
     }
 
     /// Whether a workload is to have any pods: one that was stopped has none, and no autoscaler gives it any.
@@ -590,11 +620,19 @@ pub(super) async fn place(
     slots
         .write(&mut read, &workloads, &placement.label, &kinds, &manifests)
         .await?;
-    let may_replace = placement.mode != PlaceMode::Rolling || active != Some(placement.slot);
+    let is_rolling = placement.mode == PlaceMode::Rolling && active == Some(placement.slot);
+    let how = Applying {
+        replacing: if is_rolling {
+            Replacing::Refused
+        } else {
+            Replacing::Allowed
+        },
+        pods: Pods::of(placement.running),
+    };
     // A Job of this very release that a run before this one saw done is not run twice.
     let is_done = |one: &Manifest| read.record.done_at(&one.key(), one.body()).is_some();
     let (_, open): (Vec<Manifest>, Vec<Manifest>) = manifests.iter().cloned().partition(is_done);
-    slots.apply(&open, may_replace, progress).await?;
+    slots.apply(&open, how, progress).await?;
     if placement.mode == PlaceMode::Fresh && placement.running {
         slots.scale(&manifests, None).await?;
     }
@@ -810,13 +848,17 @@ async fn stop(
     slots
         .write(&mut read, &workloads, &label, &BTreeSet::new(), &[])
         .await?;
+    let how = Applying {
+        replacing: Replacing::Refused,
+        pods: Pods::Stopped,
+    };
     for placed in workloads.values() {
         // A Secret stays as it is: its values are not here, and they do not change.
         let manifests: Vec<Manifest> = sent(placed, slot, label.number, &slots.set)
             .into_iter()
             .filter(Manifest::scales)
             .collect();
-        slots.apply(&manifests, false, &|_| {}).await?;
+        slots.apply(&manifests, how, &|_| {}).await?;
         let all = sent(placed, slot, label.number, &slots.set);
         slots.scale(&all, Some(0)).await?;
     }

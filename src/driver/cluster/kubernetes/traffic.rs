@@ -13,11 +13,12 @@ use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::autoscale::Pods;
 use crate::driver::cluster::kubernetes::finish::Key;
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::list::{Expected, Search, key_of, list};
 use crate::driver::cluster::kubernetes::look::{self, of_route};
-use crate::driver::cluster::kubernetes::owner;
+use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::slots;
@@ -128,7 +129,7 @@ pub(super) async fn route(
     for group in ranks.values() {
         let applied = group
             .iter()
-            .map(|manifest| listen(engine, api, manifest, untouched.as_ref()));
+            .map(|manifest| listen(engine, api, &set, manifest, untouched.as_ref()));
         try_join_all(applied).await?;
     }
     let wanted: BTreeSet<ObjectKey> = manifests.iter().map(Manifest::key).collect();
@@ -137,7 +138,7 @@ pub(super) async fn route(
         .flat_map(|old| of_route(old, active, &set))
         .map(|manifest| manifest.key());
     for key in gone.filter(|key| !wanted.contains(key)) {
-        send::delete(api, &key, None).await?;
+        send::delete_own(api, &key, &set).await?;
     }
     Ok(())
 }
@@ -146,6 +147,7 @@ pub(super) async fn route(
 async fn listen(
     engine: &KubernetesEngine,
     api: &Api,
+    set: &str,
     manifest: &Manifest,
     untouched: Option<&ObjectKey>,
 ) -> Result<(), EngineError> {
@@ -162,7 +164,12 @@ async fn listen(
     send::replacement(api, manifest.body(), fault)
         .await
         .map_err(|fault| refused(&key, fault))?;
-    send::delete(api, &key, None).await?;
+    if let Some(live) = api.get(&key).await.map_err(failed)? {
+        if !belongs_to(&live, set) {
+            return Err(foreign(&key, &live));
+        }
+        send::make_room(api, &live, manifest).await?;
+    }
     send::apply(api, slots::policy(engine), manifest, None)
         .await
         .map(drop)
@@ -184,19 +191,23 @@ async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<
             .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
         match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != set) {
             None => Ok(()),
-            Some(live) => Err(EngineError::Refused {
-                reason: format!(
-                    "{} is there and belongs to {}",
-                    said(&key),
-                    owner::manager(&live)
-                ),
-                help:
-                    "`shipit import` takes it over; or delete it, or name the service differently"
-                        .to_owned(),
-            }),
+            Some(live) => Err(foreign(&key, &live)),
         }
     });
     try_join_all(asked).await.map(drop)
+}
+
+/// What is not ours is neither taken over nor deleted by the way.
+fn foreign(key: &ObjectKey, live: &Value) -> EngineError {
+    EngineError::Refused {
+        reason: format!(
+            "{} is there and belongs to {}",
+            said(key),
+            owner::manager(live)
+        ),
+        help: "`shipit import` takes it over; or delete it, or name the service differently"
+            .to_owned(),
+    }
 }
 
 async fn kinds(api: &Api, manifests: &[Manifest]) -> Result<BTreeSet<Kind>, EngineError> {
@@ -259,7 +270,7 @@ async fn drift(
         selector,
     };
     let found = list(api, &engine.settings, &search, &expected).await?;
-    look::drift(api, slots::policy(engine), &manifests, &found).await
+    look::drift(api, slots::policy(engine), &manifests, &found, Pods::Wanted).await
 }
 
 pub(super) async fn unroute(
@@ -276,7 +287,7 @@ pub(super) async fn unroute(
     let mut manifests = of_route(&route, None, &set);
     manifests.sort_by_key(|manifest| std::cmp::Reverse(rank(manifest.kind())));
     for manifest in manifests {
-        send::delete(api, &manifest.key(), None).await?;
+        send::delete_own(api, &manifest.key(), &set).await?;
     }
     let change = |record: &mut Record| {
         record.routes.remove(service);
