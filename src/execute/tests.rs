@@ -736,11 +736,9 @@ fn room_for_all_images_is_looked_for_before_anything_is_stopped() {
             "{:?}",
             told.finished.end
         );
-        assert!(
-            !told.calls.contains(&"place"),
-            "{strategy:?}: {:?}",
-            told.calls
-        );
+        // In place, the way back puts the old release where it stands already.
+        let acted = told.calls.contains(&"place") && strategy == Rollout::BlueGreen;
+        assert!(!acted, "{strategy:?}: {:?}", told.calls);
         let stands = |facts: &Facts| (facts.active, facts.slots.clone());
         assert_eq!(stands(&told.after), stands(&told.before), "{strategy:?}");
     }

@@ -449,9 +449,10 @@ impl<'a> Slots<'a> {
     /// Gives what an autoscaler owns as many pods as the other slot's has now, or none.
     async fn scale(&self, manifests: &[Manifest], number: Option<u64>) -> Result<(), EngineError> {
         let scaled = autoscaled(manifests);
-        let scalers = match manifests.iter().any(Manifest::scales) {
-            true => Scalers::there(self.api, [self.namespace()]).await,
-            false => Ok(Scalers::default()),
+        let scalers = if manifests.iter().any(Manifest::scales) {
+            Scalers::there(self.api, [self.namespace()]).await
+        } else {
+            Ok(Scalers::default())
         };
         let scalers = scalers.map_err(|fault| fault.while_("looking for autoscalers"))?;
         let own = manifests.iter().filter(|manifest| {
