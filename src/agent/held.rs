@@ -85,19 +85,31 @@ fn came(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::model::health::Health;
+    use crate::model::workload::{EnvValue, Known, Socket};
+    use crate::model::{Address, Period, ServiceName};
 
     fn workload(name: &str, variable: &str) -> Workload {
-        serde_json::from_value(json!({
-            "service": "web",
-            "image": {"after": "image.web"},
-            "command": [],
-            "env": {"A": {"secret": {"name": name, "from": {"env": variable}}}},
-            "port": null,
-        }))
-        .expect("a workload")
+        let service: ServiceName = "web".parse().unwrap();
+        let secret = EnvValue::Secret {
+            name: name.to_owned(),
+            from: SecretRef::Env(variable.to_owned()),
+        };
+        Workload {
+            image: Known::After(Address::Image(service.clone())),
+            service,
+            command: Vec::new(),
+            env: [("A".to_owned(), secret)].into(),
+            port: None,
+            socket: Socket::Own,
+            replicas: 1,
+            health: Health::default(),
+            stop_grace: Period::from_secs(10),
+            container: None,
+            objects: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
     }
 
     fn given(name: &str, value: &str) -> BTreeMap<String, SecretValue> {

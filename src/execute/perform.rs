@@ -547,7 +547,7 @@ async fn secrets(
             }
             (Err(error), Direction::Forward) => return Err(error.into()),
             (Err(error), Direction::Back) => run.say(Event::Note {
-                text: format!("{error}: the value that the agent holds is used"),
+                text: format!("{error}: the value that was brought before is used"),
             }),
         }
     }

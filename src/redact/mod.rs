@@ -136,7 +136,7 @@ impl Redactor {
             return None;
         }
         if known.search.is_none() {
-            known.search = Search::new(&known.values).map(Arc::new);
+            known.search = Some(Arc::new(Search::new(&known.values)));
         }
         known.search.clone()
     }

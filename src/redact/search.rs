@@ -9,8 +9,16 @@ use crate::redact::cut::Ends;
 use crate::redact::forms::{Kind, Pattern, patterns};
 use crate::redact::view::{self, View};
 
+/// What finds the values.
+pub(super) enum Search {
+    /// All their patterns.
+    Patterns(Box<Patterns>),
+    /// There are more patterns than memory has room for: whatever there is may be a value.
+    Everything,
+}
+
 /// All the patterns of all the values.
-pub(super) struct Search {
+pub(super) struct Patterns {
     whole: AhoCorasick,
     kinds: Vec<Kind>,
     ends: Ends,
@@ -26,8 +34,41 @@ pub struct Found {
 }
 
 impl Search {
-    /// None when there is nothing to look for.
-    pub fn new(values: &BTreeSet<String>) -> Option<Self> {
+    /// For these values.
+    pub fn new(values: &BTreeSet<String>) -> Self {
+        Patterns::new(values).map_or(Self::Everything, |found| Self::Patterns(Box::new(found)))
+    }
+
+    /// Looks through a text.
+    pub fn find(&self, text: &[u8]) -> Found {
+        match self {
+            Self::Patterns(patterns) => patterns.find(text),
+            Self::Everything => Found {
+                hidden: all_of(text),
+                open: None,
+            },
+        }
+    }
+
+    /// The beginning and the end of a line that may have been cut out of something longer, where they are a long part
+    /// of a value.
+    pub fn cut_off(&self, line: &[u8]) -> Vec<Range<usize>> {
+        match self {
+            Self::Patterns(patterns) => patterns.cut_off(line),
+            Self::Everything => all_of(line),
+        }
+    }
+}
+
+fn all_of(text: &[u8]) -> Vec<Range<usize>> {
+    let whole = 0..text.len();
+    std::iter::once(whole)
+        .filter(|whole| !whole.is_empty())
+        .collect()
+}
+
+impl Patterns {
+    fn new(values: &BTreeSet<String>) -> Option<Self> {
         let all: BTreeSet<Pattern> = values.iter().flat_map(|value| patterns(value)).collect();
         let (bytes, kinds): (Vec<Vec<u8>>, Vec<Kind>) = all
             .into_iter()
@@ -36,11 +77,10 @@ impl Search {
         // Only more patterns than memory has room for are refused.
         let whole = AhoCorasick::new(&bytes).ok()?;
         let ends = Ends::new(bytes)?;
-        (!kinds.is_empty()).then_some(Self { whole, kinds, ends })
+        Some(Self { whole, kinds, ends })
     }
 
-    /// Looks through a text.
-    pub fn find(&self, text: &[u8]) -> Found {
+    fn find(&self, text: &[u8]) -> Found {
         let views = view::all(text);
         let hidden = views.iter().flat_map(|view| self.found_in(view)).collect();
         let open = views.iter().filter_map(|view| {
@@ -53,9 +93,7 @@ impl Search {
         }
     }
 
-    /// The beginning and the end of a line that may have been cut out of something longer, where they are a long part
-    /// of a value.
-    pub fn cut_off(&self, line: &[u8]) -> Vec<Range<usize>> {
+    fn cut_off(&self, line: &[u8]) -> Vec<Range<usize>> {
         let mut cut = Vec::new();
         for view in view::all(line) {
             let parts = self.ends.cut(&view.bytes);

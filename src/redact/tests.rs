@@ -1,10 +1,12 @@
 //! Whatever a program does to a value before it writes it, the value is not in what is shown.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 
-use super::{Hidden, MASK, Redactor, SHORTEST};
+use super::{Hidden, MASK, Redactor, SHORTEST, Search};
 use crate::model::secret::SecretValue;
 
 fn knowing(values: &[&str]) -> Redactor {
@@ -13,6 +15,15 @@ fn knowing(values: &[&str]) -> Redactor {
         redactor.remember(&SecretValue::new((*value).to_owned()));
     }
     redactor
+}
+
+#[test]
+fn when_the_values_cannot_be_looked_for_all_is_hidden() {
+    let redactor = knowing(&["canary"]);
+    redactor.0.lock().unwrap().search = Some(Arc::new(Search::Everything));
+    assert_eq!(redactor.text("one\ntwo"), format!("{MASK}\n{MASK}"));
+    assert_eq!(redactor.lines(vec!["one".to_owned()]), [MASK]);
+    assert_eq!(redactor.find(b"one").unwrap().hidden, [0..3]);
 }
 
 type Encoder = (&'static str, fn(&str) -> String);

@@ -181,7 +181,7 @@ fn goes_back_to_a_secret_that_nothing_names_any_more(strategy: &str) {
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("Traffic was moved back"), "{said}");
     assert!(
-        said.contains("the value that the agent holds is used"),
+        said.contains("the value that was brought before is used"),
         "{said}"
     );
     until("the old release answers again", || {

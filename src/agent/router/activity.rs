@@ -6,13 +6,39 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 /// A connection's requests, counted by who serves them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
     begun: AtomicU64,
     ended: AtomicU64,
+    answered: AtomicU64,
+    /// The request with whose answer the connection ends.
+    last: AtomicU64,
     left_http: AtomicBool,
     retiring: AtomicBool,
     retired: Notify,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            last: AtomicU64::new(u64::MAX),
+            left_http: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            retired: Notify::new(),
+        }
+    }
+}
+
+/// What follows an answer on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Another request may.
+    Requests,
+    /// Nothing may.
+    Nothing,
 }
 
 impl Activity {
@@ -31,6 +57,26 @@ impl Activity {
     /// Whether what comes is no HTTP any more.
     pub fn has_left_http(&self) -> bool {
         self.left_http.load(Ordering::Relaxed)
+    }
+
+    /// The connection ends with the answer to this request, counted from one.
+    pub fn end_with(&self, request: u64) {
+        self.last.fetch_min(request, Ordering::Relaxed);
+    }
+
+    /// A request has its answer, which is one of HTTP.
+    pub fn answer(&self) -> Follows {
+        let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        if answered >= self.last.load(Ordering::Relaxed) {
+            Follows::Nothing
+        } else {
+            Follows::Requests
+        }
+    }
+
+    /// How many requests have been answered.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// How many requests have begun.

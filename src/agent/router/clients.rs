@@ -1,6 +1,7 @@
 //! Clients by their address, and what each has open: so that one cannot take what is there for all.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -45,7 +46,14 @@ impl fmt::Display for Share {
 #[derive(Debug, Default)]
 pub struct Clients {
     hasher: RandomState,
-    shards: [Mutex<HashMap<IpAddr, Arc<Counts>>>; SHARDS],
+    shards: [Mutex<HashMap<IpAddr, Listed>>; SHARDS],
+}
+
+/// A client in the list, as long as there is a [`Client`] of it.
+#[derive(Debug, Default)]
+struct Listed {
+    counts: Arc<Counts>,
+    known_by: usize,
 }
 
 /// What one client has open.
@@ -71,7 +79,12 @@ impl Clients {
     /// The client with this address.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Arc<Client> {
         let key = network(address);
-        let counts = Arc::clone(self.shard(key).entry(key).or_default());
+        let counts = {
+            let mut shard = self.shard(key);
+            let listed = shard.entry(key).or_default();
+            listed.known_by += 1;
+            Arc::clone(&listed.counts)
+        };
         Arc::new(Client {
             clients: Arc::clone(self),
             key,
@@ -79,7 +92,7 @@ impl Clients {
         })
     }
 
-    fn shard(&self, key: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Arc<Counts>>> {
+    fn shard(&self, key: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, Listed>> {
         #[allow(clippy::cast_possible_truncation)] // any bits will do
         let index = self.hasher.hash_one(key) as usize % SHARDS;
         self.shards[index]
@@ -125,10 +138,12 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let mut shard = self.clients.shard(self.key);
-        // The list has one, this has one: nobody else knows this client.
-        if Arc::strong_count(&self.counts) <= 2 {
-            shard.remove(&self.key);
+        if let Entry::Occupied(mut entry) = self.clients.shard(self.key).entry(self.key) {
+            let listed = entry.get_mut();
+            listed.known_by -= 1;
+            if listed.known_by == 0 {
+                entry.remove();
+            }
         }
     }
 }
@@ -194,5 +209,24 @@ mod tests {
         assert_eq!(clients.count(), 1, "it has a connection");
         drop(taken);
         assert_eq!(clients.count(), 0);
+    }
+
+    #[test]
+    fn a_client_that_closes_two_connections_at_once_is_forgotten() {
+        let clients = Arc::new(Clients::default());
+        let together = std::sync::Barrier::new(2);
+        let address: IpAddr = "1.2.3.4".parse().unwrap();
+        for _ in 0..5_000 {
+            let pair = [clients.enter(address), clients.enter(address)];
+            std::thread::scope(|scope| {
+                for one in pair {
+                    scope.spawn(|| {
+                        together.wait();
+                        drop(one);
+                    });
+                }
+            });
+            assert_eq!(clients.count(), 0);
+        }
     }
 }

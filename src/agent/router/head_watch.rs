@@ -76,7 +76,10 @@ impl HeadWatch {
         if let Phase::Http1(_, ends) = &mut self.phase
             && !self.activity.has_left_http()
         {
-            ends.check(bytes);
+            ends.check(bytes, self.activity.answered());
+            if let Some(request) = ends.lost() {
+                self.activity.end_with(request);
+            }
         }
     }
 

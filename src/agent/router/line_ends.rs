@@ -4,7 +4,9 @@
 //! header where this router sees two, and a client could smuggle the second past it. hyper cannot be told, so what comes
 //! is read along here, far enough to know where heads are; in a head, a bare LF becomes a byte that hyper refuses.
 //!
-//! A byte of a body is never touched: where the two readings could differ, this one ends.
+//! A byte of a body is never touched: where the two readings could differ, this one ends, and so does the connection,
+//! with the answer to that request. Behind a request that asks for another protocol, heads are read and nothing is spoiled
+//! until it is answered: what comes may be bytes of the other protocol.
 
 /// The longest line that is kept in pieces. No header that says where a body ends is longer.
 const LONGEST_KEPT: usize = 256;
@@ -18,6 +20,11 @@ pub struct LineEnds {
     /// The line so far, as long as it is short.
     line: Vec<u8>,
     last: u8,
+    /// How many heads have come, and the last of them that asks for another protocol.
+    heads: u64,
+    asks: Option<u64>,
+    /// The head behind which no other can be found.
+    lost: Option<u64>,
 }
 
 /// Where in the bytes of a client this is.
@@ -29,7 +36,7 @@ enum Place {
     Body(u64),
     /// In a body of chunks.
     Chunked(Chunk),
-    /// It cannot be said, and does not matter any more.
+    /// It cannot be said: hyper reads no other head, or the connection ends before it does.
     Lost,
 }
 
@@ -66,13 +73,26 @@ impl LineEnds {
             place: Place::Head(Known::Begins),
             line: Vec::new(),
             last: 0,
+            heads: 0,
+            asks: None,
+            lost: None,
         };
-        ends.check(&mut bytes.to_vec());
+        ends.check(&mut bytes.to_vec(), 0);
         ends
     }
 
-    /// Reads on, and spoils each bare LF of a head.
-    pub fn check(&mut self, mut bytes: &mut [u8]) {
+    /// The request, counted from one, with whose answer the connection has to end: what comes behind it cannot be told
+    /// from a body.
+    pub const fn lost(&self) -> Option<u64> {
+        self.lost
+    }
+
+    /// Reads on, and spoils each bare LF of a head. So many requests have been answered, and none of them with another
+    /// protocol.
+    pub fn check(&mut self, mut bytes: &mut [u8], answered: u64) {
+        if self.asks.is_some_and(|asks| asks <= answered) {
+            self.asks = None;
+        }
         while !bytes.is_empty() {
             let read = match self.place {
                 Place::Lost => return,
@@ -108,8 +128,10 @@ impl LineEnds {
         };
         let before = end.checked_sub(1).map_or(self.last, |index| bytes[index]);
         if before != b'\r' {
-            // hyper refuses one behind a chunk's length by itself.
-            if self.place != Place::Chunked(Chunk::Size) {
+            if self.asks.is_some() {
+                self.lost = self.asks;
+            } else if self.place != Place::Chunked(Chunk::Size) {
+                // hyper refuses one behind a chunk's length by itself.
                 bytes[end] = SPOILED;
             }
             self.place = Place::Lost;
@@ -141,12 +163,34 @@ impl LineEnds {
     fn ended(&mut self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.place = match self.place {
-            Place::Head(known) => head_line(known, line),
+            Place::Head(known) => self.head_line(known, line),
             Place::Chunked(Chunk::Size) => chunk_size(line),
             Place::Chunked(Chunk::Trailers) if line.is_empty() => Place::Head(Known::Begins),
             place => place,
         };
+        if self.place == Place::Lost {
+            self.lost = Some(self.heads);
+        }
     }
+
+    /// Where the next line is, after this one of a head.
+    fn head_line(&mut self, known: Known, line: &[u8]) -> Place {
+        if known != Known::Begins {
+            if line.is_empty() {
+                self.heads += 1;
+            } else if is_named(line, b"upgrade") {
+                // The head that this line is in has not been counted yet.
+                self.asks = Some(self.heads + 1);
+            }
+        }
+        head_line(known, line)
+    }
+}
+
+/// Whether this is the header with this name.
+fn is_named(line: &[u8], name: &[u8]) -> bool {
+    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+    line[..colon].trim_ascii().eq_ignore_ascii_case(name)
 }
 
 /// How many of the bytes belong to what has so many left, and how many it has left then.
@@ -198,10 +242,6 @@ fn header(known: Known, line: &[u8]) -> Known {
             _ => Known::Unclear,
         };
     }
-    // A client that expects to be told may leave the body out, and one that upgrades may go on with something else.
-    if is(b"expect") || is(b"upgrade") {
-        return Known::Unclear;
-    }
     known
 }
 
@@ -237,7 +277,7 @@ mod tests {
         let mut ends = LineEnds::after(b"");
         let mut bytes = bytes.to_vec();
         for piece in bytes.chunks_mut(piece) {
-            ends.check(piece);
+            ends.check(piece, 0);
         }
         bytes
     }
@@ -284,6 +324,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn behind_a_change_that_was_not_made_heads_are_read_as_before() {
+        let ask = b"GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n";
+        let bad = "GET / HTTP/1.1\r\nx: a\ny: b\r\n\r\n";
+        let mut ends = LineEnds::after(ask);
+        let mut bytes = bad.as_bytes().to_vec();
+        ends.check(&mut bytes, 1);
+        assert_eq!(bytes, spoiled(bad, "x: a\n"));
+        assert_eq!(ends.lost(), None);
+    }
+
+    #[test]
+    fn what_may_be_another_protocol_ends_the_connection_when_it_is_not() {
+        let get = b"GET / HTTP/1.1\r\n\r\n";
+        let ask = b"GET / HTTP/1.1\r\nupgrade: websocket\r\n\r\n";
+        let bad = b"GET / HTTP/1.1\r\nx: a\ny: b\r\n\r\n";
+        let ends = LineEnds::after(&[&get[..], ask, get].concat());
+        assert_eq!(ends.lost(), None, "whatever it is, it hides nothing");
+        let ends = LineEnds::after(&[&get[..], ask, get, bad].concat());
+        assert_eq!(ends.lost(), Some(2));
+        let other = b"POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n";
+        let ends = LineEnds::after(&[&get[..], other, bad].concat());
+        assert_eq!(ends.lost(), Some(2));
     }
 
     #[test]

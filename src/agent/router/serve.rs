@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use http::{HeaderValue, StatusCode, header};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::router::access::refused;
-use crate::agent::router::activity::Activity;
+use crate::agent::router::activity::{Activity, Follows};
 use crate::agent::router::budget::Place;
 use crate::agent::router::clients::Client;
 use crate::agent::router::front::Front;
@@ -87,7 +88,18 @@ pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, pl
         move |request| {
             let serving = peer.activity.begin();
             let handled = proxy::handle(front.load_full(), Arc::clone(&peer), request);
-            async move { Ok::<_, Infallible>(handled.await.map(|body| body.during(serving))) }
+            let activity = Arc::clone(&peer.activity);
+            async move {
+                let mut answer = handled.await.map(|body| body.during(serving));
+                // Over HTTP/2 the next request needs no telling from this one.
+                if answer.status() != StatusCode::SWITCHING_PROTOCOLS
+                    && activity.answer() == Follows::Nothing
+                {
+                    let headers = answer.headers_mut();
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         }
     });
 

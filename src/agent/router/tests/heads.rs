@@ -251,6 +251,9 @@ fn chunks() -> Vec<Case> {
     ]
 }
 
+const THREE: &[(&str, &str)] = &[GET[0], GET[0], GET[0]];
+const ASKS: &str = "Connection: upgrade\r\nUpgrade: x\r\n";
+
 fn lines() -> Vec<Case> {
     vec![
         ("a folded line", get("X-A: 1\r\n 2\r\n"), Refused(400)),
@@ -287,6 +290,44 @@ fn lines() -> Vec<Case> {
             ]
             .concat(),
             SeenThenRefused(&[("POST / HTTP/1.1", "\n\n")], 400),
+        ),
+        (
+            "a change that is not made",
+            [get("Upgrade: x\r\n"), get(ASKS), get("")].concat(),
+            SeenAs(THREE),
+        ),
+        (
+            "a bare line feed behind what could have been a change",
+            [get("Upgrade: x\r\n"), get("X-A: 1\nX-B: 2\r\n")].concat(),
+            SeenAs(GET),
+        ),
+        (
+            "a bare line feed behind a change that is not made",
+            [get(ASKS), get("X-A: 1\nX-B: 2\r\n")].concat(),
+            SeenAs(GET),
+        ),
+        (
+            "a bare line feed behind an expectation",
+            [get("Expect: 100-continue\r\n"), get("X-A: 1\nX-B: 2\r\n")].concat(),
+            SeenThenRefused(GET, 400),
+        ),
+        (
+            "a bare line feed behind a body that is not read",
+            [
+                post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
+                get("X-A: 1\nX-B: 2\r\n"),
+            ]
+            .concat(),
+            Refused(501),
+        ),
+        (
+            "a bare line feed behind a tunnel that is not made",
+            [
+                b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_vec(),
+                get("X-A: 1\nX-B: 2\r\n"),
+            ]
+            .concat(),
+            Refused(405),
         ),
         ("a zero byte", get("X-A: 1\0\r\n"), Refused(400)),
         ("a blank in a name", get("X A: 1\r\n"), Refused(400)),
