@@ -554,3 +554,43 @@ fn what_is_protected_in_a_slot_is_neither_deleted_nor_replaced() {
     site.destroy(&[]).code(0);
     assert_eq!(site.object("apps/v1", &name), Value::Null);
 }
+
+#[test]
+fn a_claim_whose_owner_may_not_be_looked_at_is_told_as_unseen() {
+    let Some(mut site) = Site::new() else { return };
+    site.staging.push("manifests: own.yaml".to_owned());
+    let path = site
+        .cluster
+        .of("rbac.authorization.k8s.io/v1", "roles/shipit");
+    let mut rules = site.cluster.get(&path)["rules"].clone();
+    let more = json!({"apiGroups": ["", "apps"], "verbs": ["*"],
+        "resources": ["statefulsets", "persistentvolumeclaims"]});
+    rules.as_array_mut().expect("rules").push(more);
+    site.cluster.patch(&path, "kim", &json!({"rules": rules}));
+
+    volumes(&site, 2);
+    site.put(
+        "own.yaml",
+        &format!("{}---\n{}", database("1Gi"), config("a")),
+    );
+    site.apply().code(0);
+
+    // Of a kind that the documented Role does not have.
+    let policies = site.cluster.of("networking.k8s.io/v1", "networkpolicies");
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "theirs"}, "spec": {"podSelector": {"matchLabels": {"a": "b"}}}});
+    let uid = site.cluster.post(&policies, &policy)["metadata"]["uid"].clone();
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "theirs", "ownerReferences": [{"apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy", "name": "theirs", "uid": uid}]},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "",
+            "resources": {"requests": {"storage": "1Gi"}}}});
+    let claims = site.cluster.of("v1", "persistentvolumeclaims");
+    site.cluster.post(&claims, &claim);
+
+    site.put("own.yaml", &config("a"));
+    site.plan()
+        .code(6)
+        .says("StatefulSet/db is not deleted and not replaced")
+        .says("the owner of claim theirs could not be looked at");
+}

@@ -156,8 +156,20 @@ impl Holder<'_> {
         };
         let mut holds = Vec::new();
         for claim in claims {
-            if also(&claim) || self.leads_to(&claim, uid, DEPTH).await? {
+            if also(&claim) {
                 holds.push(self.claim(&claim).await?);
+                continue;
+            }
+            match self.leads_to(&claim, uid, DEPTH).await {
+                Ok(true) => holds.push(self.claim(&claim).await?),
+                Ok(false) => {}
+                // Whether it goes depends on an owner that may not be looked at.
+                Err(fault) if fault.is(http::StatusCode::FORBIDDEN) => {
+                    let what = format!("the owner of claim {}", name_of(&claim));
+                    let why = fault.to_string();
+                    holds.push(Holding::Unseen { what, why });
+                }
+                Err(fault) => return Err(fault),
             }
         }
         Ok(holds)
