@@ -23,7 +23,11 @@ fn when_the_values_cannot_be_looked_for_all_is_hidden() {
     redactor.0.lock().unwrap().search = Some(Arc::new(Search::Everything));
     assert_eq!(redactor.text("one\ntwo"), format!("{MASK}\n{MASK}"));
     assert_eq!(redactor.lines(vec!["one".to_owned()]), [MASK]);
-    assert_eq!(redactor.find(b"one").unwrap().hidden, [0..3]);
+    let hidden = redactor.find(b"one").unwrap().hidden;
+    assert!(
+        matches!(&hidden[..], [range] if *range == (0..3)),
+        "{hidden:?}"
+    );
 }
 
 type Encoder = (&'static str, fn(&str) -> String);

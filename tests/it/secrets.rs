@@ -170,7 +170,7 @@ fn goes_back_to_a_secret_that_nothing_names_any_more(strategy: &str) {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(world.get_path("/env?TOKEN"), "one");
 
-    world.staging[1] = "secrets: {new: {env: SHOP_NEW}}".to_owned();
+    "secrets: {new: {env: SHOP_NEW}}".clone_into(&mut world.staging[1]);
     world.env = [
         ("TOKEN".to_owned(), "{secret: new}".to_owned()),
         ("FAIL_START".to_owned(), "no-database".to_owned()),

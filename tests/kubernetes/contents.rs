@@ -70,11 +70,11 @@ fn a_namespace_stays_for_what_an_owner_outside_of_it_has() {
             "metadata": {"name": name}, "rules": []});
         let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
         let uid = site.cluster.post(roles, &owner)["metadata"]["uid"].clone();
-        let owned = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned",
+        let belonging = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned",
             "ownerReferences": [{"apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole", "name": name, "uid": uid}]}});
         let maps = format!("/api/v1/namespaces/{home}/configmaps");
-        site.cluster.post(&maps, &owned);
+        site.cluster.post(&maps, &belonging);
     });
 }
 
