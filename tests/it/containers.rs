@@ -203,13 +203,11 @@ fn a_health_command_that_takes_too_long_is_ended(cluster: &str) {
 }
 
 #[test]
-#[ignore = "what is left over is not found out yet"]
 fn a_health_command_that_takes_too_long_is_ended_with_all_that_it_started() {
     a_health_command_that_takes_too_long_is_ended("{runtime: container}");
 }
 
 #[test]
-#[ignore = "what is left over is not found out yet"]
 fn a_health_command_of_the_machines_users_is_ended_with_all_that_it_started() {
     a_health_command_that_takes_too_long_is_ended("{runtime: container, user_namespace: \"off\"}");
 }
