@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Another program than this one that is started as `shipit`.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -88,43 +88,6 @@ pub fn kill_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(pid, signal);
     }
-}
-
-/// Ends a child of this process that nobody has waited for yet, and all that it has started, in whatever group or
-/// namespace that is. Each is stopped before its children are looked for: then it can neither start another one nor let
-/// the number of one go.
-pub fn kill_tree(child: u32) {
-    let mut tree = vec![child];
-    let mut at = 0;
-    while let Some(pid) = tree.get(at).copied() {
-        send(pid, Signal::STOP);
-        tree.extend(children(pid));
-        at += 1;
-    }
-
-    for pid in tree {
-        send(pid, Signal::KILL);
-    }
-}
-
-fn send(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
-    }
-}
-
-/// The children of a process, which are those of its threads (`proc_tid_children(5)`).
-fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter();
-    let threads = threads.flatten().filter_map(Result::ok);
-    let lists =
-        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            let numbers = list.split_whitespace().map(str::parse);
-            numbers.filter_map(Result::ok).collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 /// Passes nothing on that this process was started with, besides its three streams, to whatever it starts itself: a

@@ -23,7 +23,7 @@ use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::files::beneath::{Links, Missing, Root};
-use crate::files::process::{kill_group, kill_tree, look, started};
+use crate::files::process::{kill_group, look, started};
 use crate::model::Digest;
 use crate::port::engine::Pull;
 
@@ -104,37 +104,17 @@ pub(super) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta>
     fetched.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
-/// Runs a health command, which has its standard input, to its end; the error names the program that it is about. Whoever
-/// stops waiting for it ends it, and all that it started.
+/// Runs a health command, which has its standard input, to its end; the error names the program that it is about.
 pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), Trouble> {
-    let failed = |error: io::Error| Trouble::from(error).during(&format!("`{program}`"));
-    let mut child = process
+    process
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
-    let family = Family(child.id());
-    let status = child.wait().await.map_err(failed)?;
-    family.has_ended();
+        .kill_on_drop(true);
+    let status = process
+        .status()
+        .await
+        .map_err(|error| Trouble::from(error).during(&format!("`{program}`")))?;
     succeeded(program, status)
-}
-
-/// A child and all that it has started: what it has put into a container would stay there without it.
-struct Family(Option<u32>);
-
-impl Family {
-    fn has_ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Family {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            kill_tree(pid);
-        }
-    }
 }
 
 fn succeeded(program: &str, status: ExitStatus) -> Result<(), Trouble> {
