@@ -14,9 +14,9 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -317,7 +317,7 @@ fn first(bundle: &Path) -> Option<u32> {
 }
 
 /// Runs a command in a container that runs; gives its exit code.
-pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
+pub fn exec(bundle: &Path, command: &[String], within: Duration) -> Result<u8, Reason> {
     if !is_root() {
         return Err(first(bundle).map_or_else(|| "it does not run".to_owned(), userns::join));
     }
@@ -334,11 +334,8 @@ pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
         // Its own environment is the agent's.
         let mut process = confined.command(name, arguments);
         process.env_remove("SHIPIT_AGENT_DIR");
-        let ended = enter::run(first, (user, group), Path::new(&workdir), process)?;
-        let code = ended
-            .code()
-            .or_else(|| ended.signal().map(|signal| 128 + signal));
-        return Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255));
+        let status = enter::run(first, (user, group), Path::new(&workdir), process, within)?;
+        return Ok(code(status));
     }
     let pid = builder(bundle)?
         .with_executor(confined)
@@ -350,6 +347,5 @@ pub fn exec(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
         .build()
         .map_err(|error| chain(&error))?;
     let pid = Pid::from_raw(libcontainer_pid(pid)).ok_or("it has no process")?;
-    let status = waitpid(Some(pid), WaitOptions::empty()).map_err(said("waiting for it"))?;
-    Ok(code(status.map(|(_, status)| status)))
+    Ok(code(enter::ended(pid, within)?))
 }

@@ -5,10 +5,15 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
+use rustix::process::{
+    Gid, Pid, PidfdFlags, Signal, Uid, WaitOptions, WaitStatus, kill_process, kill_process_group,
+    pidfd_open, waitpid,
+};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, ThreadNameSpaceType, move_into_thread_name_spaces,
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_res_gid,
@@ -16,6 +21,9 @@ use rustix::thread::{
 };
 
 use crate::agent::seccomp;
+
+/// How often it is looked whether a command has ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What went wrong, in words.
 type Reason = String;
@@ -38,7 +46,8 @@ pub fn run(
     (user, group): (u32, u32),
     workdir: &Path,
     mut command: Command,
-) -> Result<std::process::ExitStatus, Reason> {
+    within: Duration,
+) -> Result<Option<WaitStatus>, Reason> {
     // By root of the machine, as long as this process is that: the container's limits are the command's, too.
     join_groups(first).map_err(said("joining its control groups"))?;
     become_one_of_it(first).map_err(said("joining its namespaces"))?;
@@ -47,12 +56,31 @@ pub fn run(
 
     let name = command.get_program().to_string_lossy().into_owned();
     // Only a child is in the namespace of processes.
-    let mut child = command
+    let child = command
         .current_dir(workdir)
         .stdin(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("`{name}` cannot be started: {error}"))?;
-    child.wait().map_err(said("waiting for it"))
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    ended(pid.ok_or("it has no process")?, within)
+}
+
+/// Waits for a child; one that takes too long is ended, with its group. Whoever asked has gone by then.
+pub fn ended(child: Pid, within: Duration) -> Result<Option<WaitStatus>, Reason> {
+    let begun = Instant::now();
+    let wait = |options| waitpid(Some(child), options).map_err(said("waiting for it"));
+    loop {
+        if let Some((_, status)) = wait(WaitOptions::NOHANG)? {
+            return Ok(Some(status));
+        }
+        if begun.elapsed() >= within {
+            let _ = kill_process_group(child, Signal::KILL);
+            let _ = kill_process(child, Signal::KILL);
+            return Ok(wait(WaitOptions::empty())?.map(|(_, status)| status));
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 fn become_one_of_it(first: u32) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -63,6 +64,9 @@ enum What {
     /// Run a command in a container: the agent's health checks.
     #[command(hide = true)]
     ContainExec {
+        /// How long it may take.
+        #[arg(long)]
+        within_millis: u64,
         /// The container's folder.
         bundle: PathBuf,
         /// The command.
@@ -111,7 +115,11 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
             return Some(126);
         }
         What::Contain { bundle } => agent::contain(bundle),
-        What::ContainExec { bundle, command } => agent::contain_exec(bundle, command),
+        What::ContainExec {
+            within_millis,
+            bundle,
+            command,
+        } => agent::contain_exec(bundle, command, Duration::from_millis(*within_millis)),
         What::ContainRemove { bundle } => agent::contain_remove(bundle),
         What::ContainUsers => agent::contain_users(),
         What::ContainProbe { folder } => return Some(probed(agent::contain_probe(folder))),

@@ -217,8 +217,12 @@ pub fn contain(bundle: &std::path::Path) -> Result<u8, String> {
 }
 
 /// Runs a command in a container. For a process of one thread.
-pub fn contain_exec(bundle: &std::path::Path, command: &[String]) -> Result<u8, String> {
-    crate::agent::contain::exec(bundle, command)
+pub fn contain_exec(
+    bundle: &std::path::Path,
+    command: &[String],
+    within: std::time::Duration,
+) -> Result<u8, String> {
+    crate::agent::contain::exec(bundle, command, within)
 }
 
 /// Takes a container's folder away. For a process of one thread.

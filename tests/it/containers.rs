@@ -169,6 +169,51 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
     assert_eq!(memory.as_deref(), Some("268435456"));
 }
 
+/// How many processes with this name run in the namespace of this one. What has ended, and the container's first
+/// process has not waited for, does not run.
+fn beside_named(first: u32, name: &str) -> usize {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace(&first.to_string());
+    let entries = std::fs::read_dir("/proc").expect("processes");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let runs = stat.contains(&format!(" ({name}) ")) && !stat.contains(&format!("({name}) Z"));
+        runs && namespace(pid) == own
+    })
+    .count()
+}
+
+fn a_health_command_that_takes_too_long_is_ended(cluster: &str) {
+    let Some(mut world) = world() else { return };
+    world.project = vec![format!("cluster: {cluster}")];
+    let liveness = "{run: [/bin/sh, -c, \"echo >> /ran; sleep 1000; true\"], interval: 100ms, \
+                    timeout: 300ms, failures: 1000}";
+    let health =
+        format!("{{path: /healthz, interval: 100ms, start_within: 20s, liveness: {liveness}}}");
+    world.service.insert("health".to_owned(), health);
+    world.apply().code(0);
+
+    let first = init(&containers(&world).remove(0));
+    until("it was run some times", || {
+        let ran = std::fs::read_to_string(format!("/proc/{first}/root/ran"));
+        ran.is_ok_and(|ran| ran.lines().count() > 4)
+    });
+    until("none but the last ones are left", || {
+        beside_named(first, "sleep") <= 2
+    });
+}
+
+#[test]
+fn a_health_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+    a_health_command_that_takes_too_long_is_ended("{runtime: container}");
+}
+
+#[test]
+fn a_health_command_of_the_machines_users_is_ended_with_all_that_it_started() {
+    a_health_command_that_takes_too_long_is_ended("{runtime: container, user_namespace: \"off\"}");
+}
+
 /// A limit of a control group, in either version of them.
 fn group_limit(pid: u32, controller: &str, file: &str) -> Option<String> {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("its groups");

@@ -86,7 +86,7 @@ impl Prober {
         let ask = async {
             match (question.path, question.command, address) {
                 (Some(path), _, Some(address)) => self.get(address, path).await,
-                (_, Some(command), _) => runtime.exec(launch, command).await,
+                (_, Some(command), _) => runtime.exec(launch, command, question.within).await,
                 (None, None, Some(address)) => connect(address).await,
                 // A worker: that it still runs is all there is to ask.
                 (_, None, None) => Ok(()),

@@ -264,12 +264,18 @@ impl Runtime for ContainerRuntime {
         Ok(None)
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
+    async fn exec(
+        &self,
+        launch: &Launch,
+        command: &[String],
+        within: Duration,
+    ) -> Result<(), Trouble> {
         let folder = of(launch)?;
         let mut process = Command::new(program());
         let environment = environment(launch)?;
         process
             .args(["agent", "contain-exec"])
+            .args(["--within-millis", &within.as_millis().to_string()])
             .arg(folder)
             .arg("--")
             .args(command)

@@ -421,7 +421,7 @@ impl Runtime for DockerRuntime {
         self.running(name, log, since).await
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
+    async fn exec(&self, launch: &Launch, command: &[String], _: Duration) -> Result<(), Trouble> {
         let name = launch
             .contained
             .as_ref()

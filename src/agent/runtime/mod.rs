@@ -139,8 +139,14 @@ pub(super) trait Runtime: Send + Sync {
         log: &Path,
     ) -> Result<Option<Box<dyn Running>>, Trouble>;
 
-    /// Runs a command beside an instance, as its health check.
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble>;
+    /// Runs a command beside an instance, as its health check. `within`: how long the caller waits for it; what it
+    /// has started then is ended, where the runtime can.
+    async fn exec(
+        &self,
+        launch: &Launch,
+        command: &[String],
+        within: Duration,
+    ) -> Result<(), Trouble>;
 
     /// Takes away what an agent left that is not known.
     async fn remove_strays(&self, _agent: &str, _known: &[String]) {}

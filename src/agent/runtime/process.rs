@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -67,7 +68,7 @@ impl Runtime for ProcessRuntime {
         }))
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
+    async fn exec(&self, launch: &Launch, command: &[String], _: Duration) -> Result<(), Trouble> {
         let Some((program, arguments)) = command.split_first() else {
             return Err(Trouble::Instance("no command".to_owned()));
         };
@@ -104,12 +105,10 @@ pub(super) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta>
     fetched.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
-/// Runs a health command, which has its standard input, to its end; the error names the program that it is about.
+/// Runs a health command, which has its standard input, to its end; the error names the program that it is about. Nobody
+/// ends it from outside: it knows its time itself, and ends what it has started in the container.
 pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), Trouble> {
-    process
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
+    process.stdout(Stdio::null()).stderr(Stdio::null());
     let status = process
         .status()
         .await

@@ -327,8 +327,13 @@ impl Runtime for SystemdRuntime {
         Ok(None)
     }
 
-    async fn exec(&self, launch: &Launch, command: &[String]) -> Result<(), Trouble> {
-        ProcessRuntime.exec(launch, command).await
+    async fn exec(
+        &self,
+        launch: &Launch,
+        command: &[String],
+        within: Duration,
+    ) -> Result<(), Trouble> {
+        ProcessRuntime.exec(launch, command, within).await
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {
