@@ -37,9 +37,10 @@ fn while_waiting_for_the_new_release_what_stands_stays_and_the_next_run_goes_on(
     world
         .env
         .insert("START_DELAY_MS".to_owned(), "\"1500\"".to_owned());
-    let run = world.start_apply();
+    let mut run = world.start_apply();
     until("green is placed", || {
         !world.status()["facts"]["slots"]["green"].is_null()
+            || matches!(run.try_wait(), Ok(Some(_)))
     });
     signal(run.id(), Signal::INT);
     finish(run).code(130).says("What was prepared stays");

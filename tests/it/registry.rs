@@ -154,6 +154,8 @@ fn images_that_nobody_needs_are_told_and_taken_away() {
     let release = |world: &World, message: &str| {
         world.message(message);
         world.git(&["add", "."]);
+        // Long ago, and one after the other: which images are the newest is told by these.
+        let made = format!("2024-01-02T03:04:0{}Z", message.trim_start_matches('v'));
         let old = [
             "-c",
             "user.name=kim",
@@ -168,7 +170,7 @@ fn images_that_nobody_needs_are_told_and_taken_away() {
         commit
             .args(old)
             .current_dir(world.path())
-            .env("GIT_COMMITTER_DATE", "2024-01-02T03:04:05Z");
+            .env("GIT_COMMITTER_DATE", &made);
         assert!(commit.status().expect("git starts").success());
         world
             .run(&["apply", "--env", "staging", "--auto-approve"])
