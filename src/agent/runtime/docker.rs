@@ -40,6 +40,7 @@ use crate::files::login::{self, Credentials, Places};
 use crate::files::process::started;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
+use crate::port::pause;
 
 /// How long the engine may take for one answer.
 const ANSWER: u64 = 60;
@@ -519,13 +520,24 @@ impl Runtime for DockerRuntime {
     }
 }
 
+/// How often a container's removal is asked for.
+const REMOVALS: usize = 4;
+
 /// Takes a container away. The volumes that its image declares and nobody named stay: they may hold data.
 async fn remove(docker: &Docker, name: &str) {
     let options = RemoveContainerOptionsBuilder::default()
         .force(true)
         .v(false)
         .build();
-    let _ = docker.remove_container(name, Some(options)).await;
+    for _ in 0..REMOVALS {
+        match docker.remove_container(name, Some(options.clone())).await {
+            Err(error) if !is_gone(&error) => {}
+            Ok(()) | Err(_) => return,
+        }
+        // An engine that fails once may do it the next time; else the next agent takes it away.
+        let (least, most) = (Duration::from_millis(100), Duration::from_millis(400));
+        tokio::time::sleep(pause::between(least, most)).await;
+    }
 }
 
 /// A container that runs.
