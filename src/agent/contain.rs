@@ -16,6 +16,8 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libcontainer::container::builder::ContainerBuilder;
@@ -56,6 +58,9 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// How long making a container may take.
+const MAKING: Duration = Duration::from_mins(1);
+
 /// Runs the container of a folder to its end; gives its exit code.
 pub fn run(bundle: &Path) -> Result<u8, Reason> {
     if !is_root() {
@@ -86,6 +91,8 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
         Some(users) => staged(&users, user, Path::new(&files), bundle).map(Some)?,
         None => overlay(Path::new(&files), &bundle.join("rootfs"), bundle).map(|()| None)?,
     };
+    let made = Arc::new(AtomicBool::new(false));
+    give_up_in_time(bundle.to_owned(), Arc::clone(&made));
     let mut container = builder(bundle)?
         .with_executor(confined)
         .as_init(bundle)
@@ -98,6 +105,7 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
         .map(libcontainer_pid)
         .and_then(Pid::from_raw)
         .ok_or("it has no process")?;
+    made.store(true, Ordering::Release);
     let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
     fs::write(
         bundle.join("init"),
@@ -106,6 +114,18 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
     .map_err(said("writing its process down"))?;
     container.start().map_err(|error| chain(&error))?;
     Ok(pid)
+}
+
+/// Ends this process when the container is not made in time: where its first process dies early, libcontainer waits for
+/// its word for ever.
+fn give_up_in_time(bundle: PathBuf, made: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        std::thread::sleep(MAKING);
+        if !made.load(Ordering::Acquire) {
+            remove(&bundle);
+            std::process::exit(1);
+        }
+    });
 }
 
 /// The files of a container with users of its own; gives their namespace.

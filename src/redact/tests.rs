@@ -178,6 +178,10 @@ fn assert_not_shown(shown: &str, written: impl AsRef<str>, how: &str) {
         .filter(|sign| !"\r\n".contains(*sign))
         .collect();
     for part in written.windows(written.len().clamp(1, 6)) {
+        // Of backslashes alone nobody learns anything: any escape begins so.
+        if part.iter().all(|sign| *sign == '\\') {
+            continue;
+        }
         let part: String = part.iter().collect();
         assert!(
             !shown.contains(&part),
