@@ -16,8 +16,6 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libcontainer::container::builder::ContainerBuilder;
@@ -58,18 +56,18 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// How long making a container may take.
-const MAKING: Duration = Duration::from_mins(1);
-
 /// Runs the container of a folder to its end; gives its exit code.
 pub fn run(bundle: &Path) -> Result<u8, Reason> {
     if !is_root() {
         return Err(userns::enter());
     }
-    let outcome = no_groups()
-        .and_then(|()| Confined::from_stdin())
-        .and_then(|confined| make(bundle, confined))
-        .and_then(wait);
+    // From here on no signal ends this process alone: what is half made would wait for its word for ever.
+    let outcome = Signals::caught().and_then(|signals| {
+        no_groups()
+            .and_then(|()| Confined::from_stdin())
+            .and_then(|confined| make(bundle, confined))
+            .and_then(|pid| signals.wait(pid))
+    });
     remove(bundle);
     outcome
 }
@@ -91,8 +89,6 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
         Some(users) => staged(&users, user, Path::new(&files), bundle).map(Some)?,
         None => overlay(Path::new(&files), &bundle.join("rootfs"), bundle).map(|()| None)?,
     };
-    let made = Arc::new(AtomicBool::new(false));
-    give_up_in_time(bundle.to_owned(), Arc::clone(&made));
     let mut container = builder(bundle)?
         .with_executor(confined)
         .as_init(bundle)
@@ -105,7 +101,6 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
         .map(libcontainer_pid)
         .and_then(Pid::from_raw)
         .ok_or("it has no process")?;
-    made.store(true, Ordering::Release);
     let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
     fs::write(
         bundle.join("init"),
@@ -114,18 +109,6 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
     .map_err(said("writing its process down"))?;
     container.start().map_err(|error| chain(&error))?;
     Ok(pid)
-}
-
-/// Ends this process when the container is not made in time: where its first process dies early, libcontainer waits for
-/// its word for ever.
-fn give_up_in_time(bundle: PathBuf, made: Arc<AtomicBool>) {
-    std::thread::spawn(move || {
-        std::thread::sleep(MAKING);
-        if !made.load(Ordering::Acquire) {
-            remove(&bundle);
-            std::process::exit(1);
-        }
-    });
 }
 
 /// The files of a container with users of its own; gives their namespace.
@@ -208,28 +191,58 @@ fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
     pid.into()
 }
 
-fn wait(pid: Pid) -> Result<u8, Reason> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(said("waiting for it"))?;
-    runtime.block_on(async {
-        let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
-        let ended = ended.ok_or("waiting for it: its end cannot be seen")?;
-        let mut term = signal(SignalKind::terminate()).map_err(said("waiting for it"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(said("waiting for it"))?;
-        loop {
-            tokio::select! {
-                _ = term.recv() => { let _ = kill_process(pid, Signal::TERM); }
-                _ = interrupt.recv() => {}
-                _ = ended.readable() => return Ok::<_, Reason>(()),
+/// The signals by which this process is asked to end. One that comes while the container is being made is heard once it
+/// is there.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    term: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn caught() -> Result<Self, Reason> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(said("waiting for it"))?;
+        let catch = |kind| {
+            let _inside = runtime.enter();
+            signal(kind).map_err(said("waiting for it"))
+        };
+        let (term, interrupt) = (
+            catch(SignalKind::terminate())?,
+            catch(SignalKind::interrupt())?,
+        );
+        Ok(Self {
+            runtime,
+            term,
+            interrupt,
+        })
+    }
+
+    /// Waits for a container's first process, and hands on to it that it should end.
+    fn wait(self, pid: Pid) -> Result<u8, Reason> {
+        let Self {
+            runtime,
+            mut term,
+            mut interrupt,
+        } = self;
+        runtime.block_on(async {
+            let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
+            let ended = ended.ok_or("waiting for it: its end cannot be seen")?;
+            loop {
+                tokio::select! {
+                    _ = term.recv() => { let _ = kill_process(pid, Signal::TERM); }
+                    _ = interrupt.recv() => {}
+                    _ = ended.readable() => return Ok::<_, Reason>(()),
+                }
             }
-        }
-    })?;
-    let status = waitpid(Some(pid), WaitOptions::empty())
-        .map_err(said("waiting for it"))?
-        .map(|(_, status)| status);
-    Ok(code(status))
+        })?;
+        let status = waitpid(Some(pid), WaitOptions::empty())
+            .map_err(said("waiting for it"))?
+            .map(|(_, status)| status);
+        Ok(code(status))
+    }
 }
 
 /// As a shell tells it.

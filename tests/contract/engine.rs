@@ -217,22 +217,6 @@ fn is_here(story: &str) -> bool {
     false
 }
 
-/// A container that is stopped while it is being made leaves its first process, which waits for a word of libcontainer's
-/// that nobody sends any more. It is known by its log, which has gone with its story.
-fn end_what_was_never_made() {
-    let entries = std::fs::read_dir("/proc").expect("processes");
-    for entry in entries.filter_map(Result::ok) {
-        let path = entry.path();
-        let words = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        let is_container = words.windows(14).any(|part| part == b"agent\0contain\0");
-        let log = std::fs::read_link(path.join("fd/1")).unwrap_or_default();
-        if is_container && log.to_string_lossy().ends_with(" (deleted)") {
-            let pid = entry.file_name();
-            let _ = Command::new("kill").arg("-KILL").arg(pid).status();
-        }
-    }
-}
-
 /// Whether this process is the user that has no rights. From root the story is told as that user: no other is let in by
 /// its agent, root included.
 fn is_nobody(story: &str) -> bool {
@@ -272,7 +256,6 @@ fn is_nobody(story: &str) -> bool {
         ])
         .output()
         .expect("setpriv starts");
-    end_what_was_never_made();
     let said = String::from_utf8_lossy(&output.stdout);
     let both = format!("{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(
