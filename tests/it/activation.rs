@@ -92,4 +92,7 @@ fn a_restart_of_the_agent_refuses_no_connection() {
         .says(&format!("ListenStream={}", world.live_address()));
     drop(holder.stdin.take());
     holder.wait().expect("it ends");
+    // The service outlives the holder's agent; the next one, which this world stops, takes it back.
+    world.run(&["status", "--env", "staging"]).code(0);
+    assert!(world.agent_pid().is_some());
 }
