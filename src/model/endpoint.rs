@@ -5,7 +5,12 @@ use std::net::IpAddr;
 /// Whether that is this very machine: what is sent there crosses no network, and may go without TLS.
 #[must_use]
 pub fn is_loopback(endpoint: &str) -> bool {
-    let host = split(endpoint).0.trim_matches(['[', ']']);
+    let (host, port) = split(endpoint);
+    // What is no port may name another host: `localhost:1@elsewhere`.
+    if port.is_some_and(|port| !port.bytes().all(|byte| byte.is_ascii_digit())) {
+        return false;
+    }
+    let host = host.trim_matches(['[', ']']);
     host == "localhost"
         || host
             .parse::<IpAddr>()
@@ -182,6 +187,9 @@ mod tests {
             "localhost.example.com:5000",
             "10.0.0.1:5000",
             "127.0.0.1.example.com",
+            "localhost:1@example.com",
+            "127.0.0.1:1@example.com",
+            "[::1]:x",
         ] {
             assert!(!is_loopback(endpoint), "{endpoint}");
         }

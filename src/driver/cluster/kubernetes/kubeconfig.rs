@@ -131,7 +131,8 @@ impl Chosen {
             || login.password.is_some()
             || login.exec.is_some()
             || login.auth_provider.is_some();
-        (has_login && !is_here(rest)).then_some(server)
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        (has_login && !is_loopback(host)).then_some(server)
     }
 
     /// The files that it names.
@@ -207,17 +208,6 @@ impl Chosen {
 fn without_tls(server: &str) -> Option<&str> {
     let scheme = server.get(..7)?;
     scheme.eq_ignore_ascii_case("http://").then(|| &server[7..])
-}
-
-/// Whether what follows the scheme is an address of this machine. A user before the host makes one host look like
-/// another, and is none.
-fn is_here(rest: &str) -> bool {
-    let Ok(uri) = format!("http://{rest}").parse::<http::Uri>() else {
-        return false;
-    };
-    let is_plain = |authority: &str| !authority.contains('@') && is_loopback(authority);
-    uri.authority()
-        .is_some_and(|authority| is_plain(authority.as_str()))
 }
 
 /// Where a path leads to at last; for one that leads nowhere yet, where it would be.
