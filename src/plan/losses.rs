@@ -35,6 +35,17 @@ impl Account {
         }
     }
 
+    /// A route's name is the only one of its kind.
+    fn of_route(step: StepId, address: &Address, holds: Vec<Holding>) -> Self {
+        Self {
+            step,
+            short: address.to_string(),
+            long: address.to_string(),
+            holds,
+            is_protected: false,
+        }
+    }
+
     /// Without what the environment itself has in it, which goes by its own steps before.
     pub fn without_own(mut self) -> Self {
         self.holds.retain(|holding| !holding.is_own());
@@ -123,13 +134,7 @@ pub(super) fn of_routes(steps: &[Step], facts: &Facts) -> Vec<Account> {
         if live.workloads.contains_key(service) {
             holds.extend(lost.into_iter().map(|what| Holding::Entry { what }));
         }
-        accounts.push(Account {
-            step: step.id,
-            short: step.address.to_string(),
-            long: step.address.to_string(),
-            holds,
-            is_protected: false,
-        });
+        accounts.push(Account::of_route(step.id, &step.address, holds));
     }
     accounts
 }
@@ -147,15 +152,9 @@ pub(super) fn of_promotion(steps: &[Step], facts: &Facts, target: Option<&Target
         live.workloads.contains_key(*service) && !target.workloads.contains_key(*service)
     });
     ends.map(|(service, route)| {
-        let address = Address::Route(service.clone()).to_string();
         let entries = route.entries_lost(None).into_iter();
-        Account {
-            step: switch.id,
-            short: address.clone(),
-            long: address,
-            holds: entries.map(|what| Holding::Entry { what }).collect(),
-            is_protected: false,
-        }
+        let holds = entries.map(|what| Holding::Entry { what }).collect();
+        Account::of_route(switch.id, &Address::Route(service.clone()), holds)
     })
     .collect()
 }
