@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::canary::Canaries;
+use crate::canary::{Canaries, READERS};
 use crate::said::Said;
 use crate::site::Site;
 
@@ -110,16 +110,7 @@ fn no_secret_and_no_login_is_in_anything_that_is_printed_or_kept() {
     let Some(mut cage) = Cage::new() else { return };
     cage.apply_says(0, "it is ***!");
     cage.search_everything();
-    for arguments in [
-        &["status", "--output", "json"][..],
-        &["history", "--output", "json"],
-        &["plan", "--output", "markdown", "--rebuild"],
-        &["plan", "--output", "json", "--rebuild"],
-        &["render"],
-        &["diff"],
-        &["doctor"],
-        &["state", "show"],
-    ] {
+    for arguments in READERS {
         assert_eq!(cage.run(arguments).code, Some(0), "{arguments:?}");
     }
 

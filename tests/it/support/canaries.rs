@@ -12,6 +12,18 @@ use tempfile::TempDir;
 
 pub const COUNT: usize = 200;
 
+/// The commands that show what is there or would be, on any engine.
+pub const READERS: &[&[&str]] = &[
+    &["status", "--output", "json"],
+    &["history", "--output", "json"],
+    &["plan", "--output", "markdown", "--rebuild"],
+    &["plan", "--output", "json", "--rebuild"],
+    &["render"],
+    &["diff"],
+    &["doctor"],
+    &["state", "show"],
+];
+
 /// Secrets, where they come from, and all of their forms.
 pub struct Canaries {
     pub values: Vec<String>,
