@@ -158,7 +158,8 @@ impl DockerRuntime {
                 pid: 0,
                 ticks: 0,
                 log: Some(follow(docker.clone(), name.to_owned(), &launch.log, 0)?),
-                ended: None,
+                reason: None,
+                is_removed: false,
             })),
         }
     }
@@ -191,7 +192,8 @@ impl DockerRuntime {
             pid,
             ticks: started(pid).unwrap_or_default(),
             log: Some(follow(docker.clone(), name.to_owned(), log, since)?),
-            ended: None,
+            reason: None,
+            is_removed: false,
         })))
     }
 
@@ -547,10 +549,44 @@ struct DockerContainer {
     pid: u32,
     ticks: u64,
     log: Option<JoinHandle<()>>,
-    ended: Option<String>,
+    /// How it ended, once that is known.
+    reason: Option<String>,
+    is_removed: bool,
 }
 
 impl DockerContainer {
+    /// How it ended, once it has.
+    async fn ended(&self) -> String {
+        // The engine's own answer has no deadline: a service runs for months. A lost connection is made again.
+        let patient = self
+            .docker
+            .clone()
+            .with_timeout(Duration::from_hours(24 * 365));
+        loop {
+            let answer = patient
+                .wait_container(&self.name, None::<WaitContainerOptions>)
+                .next()
+                .await;
+            match answer {
+                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => break,
+                Some(Err(error)) if is_gone(&error) => break,
+                _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        let state = self
+            .docker
+            .inspect_container(&self.name, None)
+            .await
+            .ok()
+            .and_then(|found| found.state);
+        let state = state.unwrap_or_default();
+        match (state.oom_killed, state.exit_code) {
+            (Some(true), _) => "killed: it used more memory than it may".to_owned(),
+            (_, Some(code)) => process::of_code(code),
+            (_, None) => "its container is gone".to_owned(),
+        }
+    }
+
     fn signal(&self, signal: &'static str) {
         let (docker, name) = (self.docker.clone(), self.name.clone());
         tokio::spawn(async move {
@@ -577,43 +613,22 @@ impl Running for DockerContainer {
         Some(self.name.clone())
     }
 
+    // Whoever waits may stop at any of these and wait again: what is known by then stays known.
     async fn wait(&mut self) -> String {
-        if let Some(ended) = &self.ended {
-            return ended.clone();
-        }
-        // The engine's own answer has no deadline: a service runs for months. A lost connection is made again.
-        let patient = self
-            .docker
-            .clone()
-            .with_timeout(Duration::from_hours(24 * 365));
-        loop {
-            let answer = patient
-                .wait_container(&self.name, None::<WaitContainerOptions>)
-                .next()
-                .await;
-            match answer {
-                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => break,
-                Some(Err(error)) if is_gone(&error) => break,
-                _ => tokio::time::sleep(Duration::from_secs(1)).await,
-            }
-        }
-        let state = self
-            .docker
-            .inspect_container(&self.name, None)
-            .await
-            .ok()
-            .and_then(|found| found.state);
-        let state = state.unwrap_or_default();
-        let reason = match (state.oom_killed, state.exit_code) {
-            (Some(true), _) => "killed: it used more memory than it may".to_owned(),
-            (_, Some(code)) => process::of_code(code),
-            (_, None) => "its container is gone".to_owned(),
+        let reason = match &self.reason {
+            Some(reason) => reason.clone(),
+            None => self.ended().await,
         };
-        if let Some(log) = self.log.take() {
+        self.reason = Some(reason.clone());
+
+        if let Some(log) = &mut self.log {
             let _ = tokio::time::timeout(LINGER, log).await;
+            self.log = None;
         }
-        remove(&self.docker, &self.name).await;
-        self.ended = Some(reason.clone());
+        if !self.is_removed {
+            remove(&self.docker, &self.name).await;
+            self.is_removed = true;
+        }
         reason
     }
 
@@ -622,7 +637,7 @@ impl Running for DockerContainer {
     }
 
     fn kill(&self) {
-        if self.ended.is_none() {
+        if self.reason.is_none() {
             self.signal("SIGKILL");
         }
     }
