@@ -23,6 +23,11 @@ pub struct LineEnds {
     /// How many heads have come, and the last of them that asks for another protocol.
     heads: u64,
     asks: Option<u64>,
+    /// The request that is still coming asks for another protocol. Until all of it has come, its lines are like those of
+    /// any other.
+    is_asking: bool,
+    /// The request that is still coming is the last one that hyper reads.
+    is_last: bool,
     /// The head behind which no other can be found.
     lost: Option<u64>,
 }
@@ -51,6 +56,8 @@ enum Known {
     Length(u64),
     /// Chunks.
     Chunks,
+    /// Chunks, and a length, which chunks overrule: hyper reads nothing behind such a body (RFC 9112 §6.1).
+    ChunksAndLength,
     /// Something else, or two things.
     Unclear,
 }
@@ -75,6 +82,8 @@ impl LineEnds {
             last: 0,
             heads: 0,
             asks: None,
+            is_asking: false,
+            is_last: false,
             lost: None,
         };
         ends.check(&mut bytes.to_vec(), 0);
@@ -165,7 +174,7 @@ impl LineEnds {
         self.place = match self.place {
             Place::Head(known) => self.head_line(known, line),
             Place::Chunked(Chunk::Size) => chunk_size(line),
-            Place::Chunked(Chunk::Trailers) if line.is_empty() => Place::Head(Known::Begins),
+            Place::Chunked(Chunk::Trailers) if line.is_empty() => self.chunks_ended(),
             place => place,
         };
         if self.place == Place::Lost {
@@ -178,12 +187,33 @@ impl LineEnds {
         if known != Known::Begins {
             if line.is_empty() {
                 self.heads += 1;
+                self.is_last = known == Known::ChunksAndLength;
             } else if is_named(line, b"upgrade") {
-                // The head that this line is in has not been counted yet.
-                self.asks = Some(self.heads + 1);
+                self.is_asking = true;
             }
         }
-        head_line(known, line)
+        let place = head_line(known, line);
+        if line.is_empty() && !matches!(place, Place::Chunked(_)) {
+            self.request_ended();
+        }
+        place
+    }
+
+    /// Where the next line is, after the last one of a body of chunks.
+    fn chunks_ended(&mut self) -> Place {
+        self.request_ended();
+        if self.is_last {
+            Place::Lost
+        } else {
+            Place::Head(Known::Begins)
+        }
+    }
+
+    /// No other line of the request comes.
+    fn request_ended(&mut self) {
+        if std::mem::take(&mut self.is_asking) {
+            self.asks = Some(self.heads);
+        }
     }
 }
 
@@ -205,7 +235,7 @@ fn head_line(known: Known, line: &[u8]) -> Place {
         return match known {
             Known::Begins | Known::NoBody | Known::Length(0) => Place::Head(Known::Begins),
             Known::Length(length) => Place::Body(length),
-            Known::Chunks => Place::Chunked(Chunk::Size),
+            Known::Chunks | Known::ChunksAndLength => Place::Chunked(Chunk::Size),
             Known::Unclear => Place::Lost,
         };
     }
@@ -230,6 +260,8 @@ fn header(known: Known, line: &[u8]) -> Known {
             .ok()
             .and_then(|text| text.parse().ok());
         return match (known, length) {
+            // hyper no longer looks at it.
+            (Known::Chunks | Known::ChunksAndLength, _) => Known::ChunksAndLength,
             (Known::NoBody, Some(length)) => Known::Length(length),
             (Known::Length(one), Some(other)) if one == other => known,
             _ => Known::Unclear,
@@ -239,6 +271,7 @@ fn header(known: Known, line: &[u8]) -> Known {
         let chunked = value.eq_ignore_ascii_case(b"chunked");
         return match known {
             Known::NoBody if chunked => Known::Chunks,
+            Known::Length(_) if chunked => Known::ChunksAndLength,
             _ => Known::Unclear,
         };
     }
@@ -308,7 +341,12 @@ mod tests {
                 "GET / HTTP/1.1\r\nx: a\ny: b\r\n\r\n",
                 "GET / HTTP/1.1\r\nhost: a\n\r\n",
                 "GET / HTTP/1.1\r\nhost: a\r\n\n",
+                "GET / HTTP/1.1\r\nupgrade: websocket\r\n\n",
+                "GET / HTTP/1.1\r\nupgrade: websocket\r\nhost: a\ny: b\r\n\r\n",
                 "\nGET / HTTP/1.1\r\n\r\n",
+                "GET / HTTP/1.1\r\nupgrade: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\n\r\n",
+                "GET / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\n\r\n",
+                "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\nx: y\n\r\n",
             ] {
                 let text = [before, bad].concat();
                 let first = bad
