@@ -348,7 +348,7 @@ impl Agent {
         let used = self.used();
         rootfs::sweep(&self.directory, &used);
         if self.uses_docker() {
-            self.runtimes.docker.sweep(&used).await;
+            self.runtimes.docker.sweep(&self.directory, &used).await;
         }
     }
 

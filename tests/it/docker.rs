@@ -134,6 +134,29 @@ fn containers_outlive_their_agent_and_strays_are_removed() {
 }
 
 #[test]
+fn an_agent_takes_no_image_away_that_another_one_fetched_and_is_about_to_use() {
+    let (Some(one), Some(other)) = (world(), world()) else {
+        return;
+    };
+    one.apply().code(0);
+    let image = containers(&one, "{{.Image}}").remove(0);
+    one.run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+
+    other.message("v2");
+    other.apply().code(0);
+    let found = Command::new("docker")
+        .args(["image", "inspect", &image])
+        .output()
+        .expect("docker starts");
+    assert!(
+        found.status.success(),
+        "{image}: {}",
+        String::from_utf8_lossy(&found.stderr)
+    );
+}
+
+#[test]
 fn what_a_container_may_use_is_what_it_gets() {
     let Some(mut world) = world() else { return };
     world.service.insert(

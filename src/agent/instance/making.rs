@@ -180,7 +180,7 @@ impl Instance {
         Some(Enclosure {
             name: name.unwrap_or_else(|| self.unique_name(spec.by)),
             description: self.description(),
-            image: docker::local_name(image),
+            image: docker::local_name(directory, image),
             labels: self.labels(),
             project: self.making.scope.project.to_string(),
             agent: directory.path().display().to_string(),

@@ -303,9 +303,14 @@ fn unpack_all(layout: &Layout, layers: &[Layer], into: &Path, tree: Tree) -> Res
     Ok(())
 }
 
-/// Writes an image of a layout as the archive that `docker load` reads, every blob held against its digest; gives its
-/// configuration's digest, which is its name there.
-pub(super) fn archive(layout: &Path, image: &Digest, to: &mut File) -> Result<Digest, Reason> {
+/// Writes an image of a layout as the archive that `docker load` reads, with the name that it has there, every blob held
+/// against its digest.
+pub(super) fn archive(
+    layout: &Path,
+    image: &Digest,
+    local_name: &str,
+    to: &mut File,
+) -> Result<(), Reason> {
     let layout = Layout::open(layout)?;
     let manifest = layout.manifest(image)?;
     let config = digest(manifest.config())?;
@@ -316,8 +321,9 @@ pub(super) fn archive(layout: &Path, image: &Digest, to: &mut File) -> Result<Di
         .collect::<Result<_, _>>()?;
     let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let names: Vec<String> = layers.iter().map(name).collect();
-    let listed = serde_json::json!([{"Config": name(&config), "RepoTags": null, "Layers": names}])
-        .to_string();
+    let one =
+        serde_json::json!({"Config": name(&config), "RepoTags": [local_name], "Layers": names});
+    let listed = serde_json::json!([one]).to_string();
     let mut tar = tar::Builder::new(io::BufWriter::new(to));
     let broken = |error: io::Error| format!("packing the image: {error}");
     let mut header = tar::Header::new_gnu();
@@ -333,8 +339,7 @@ pub(super) fn archive(layout: &Path, image: &Digest, to: &mut File) -> Result<Di
     }
     tar.into_inner()
         .and_then(|mut file| io::Write::flush(&mut file))
-        .map_err(broken)?;
-    Ok(config)
+        .map_err(broken)
 }
 
 /// For the start of an agent, when nobody unpacks: limits that cannot be read are refused, and what an agent left that

@@ -1,7 +1,8 @@
 //! The runtime `docker`: a container of the Docker Engine for each instance.
 //!
 //! The engine listens on this machine only: a free port of loopback leads to the port that the service listens on inside.
-//! Images are fetched by digest and labelled `shipit.local/image:DIGEST`, so that the next start needs no registry.
+//! Images are fetched by digest and named `shipit.local/AGENT:DIGEST`, so that the next start needs no registry. AGENT is of
+//! the agent's folder: two agents of one engine do not take each other's names away.
 //! Containers carry the labels that objects of a cluster carry, and the folder of the agent that made them: what a dead
 //! agent left and nobody takes back is removed by the next one.
 
@@ -50,8 +51,6 @@ const FETCH: Duration = Duration::from_mins(30);
 const LINGER: Duration = Duration::from_secs(1);
 /// How long an image that was fetched and is not used yet is kept.
 const SOON: Duration = Duration::from_hours(1);
-/// The repository of the names by which images are known to the engine.
-const LOCAL: &str = "shipit.local/image";
 /// Which agent made a container.
 const AGENT: &str = "shipit.dev/agent";
 
@@ -116,9 +115,15 @@ fn is_gone(error: &Error) -> bool {
     )
 }
 
-/// The name by which an image is known to the engine from then on.
-pub(in crate::agent) fn local_name(image: &Digest) -> String {
-    format!("{LOCAL}:{}", image.hex())
+/// The name by which an agent's image is known to the engine from then on.
+pub(in crate::agent) fn local_name(directory: &Directory, image: &Digest) -> String {
+    format!("{}:{}", local_repository(directory), image.hex())
+}
+
+/// The repository of all names that an agent gives.
+fn local_repository(directory: &Directory) -> String {
+    let folder = Digest::of(directory.path().as_os_str().as_encoded_bytes());
+    format!("shipit.local/{}", folder.short())
 }
 
 impl DockerRuntime {
@@ -197,24 +202,29 @@ impl DockerRuntime {
         })))
     }
 
-    async fn has(&self, image: &Digest) -> io::Result<bool> {
-        match self.engine().await?.inspect_image(&local_name(image)).await {
+    async fn has(&self, name: &str) -> io::Result<bool> {
+        match self.engine().await?.inspect_image(name).await {
             Ok(_) => Ok(true),
             Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(failed("looking for the image", &error)),
         }
     }
 
-    async fn tag(&self, from: &str, image: &Digest) -> io::Result<()> {
+    async fn tag(&self, from: &str, directory: &Directory, image: &Digest) -> io::Result<()> {
         let options = TagImageOptionsBuilder::default()
-            .repo(LOCAL)
+            .repo(&local_repository(directory))
             .tag(image.hex())
             .build();
         let tagged = self.engine().await?.tag_image(from, Some(options)).await;
         tagged.map_err(|error| failed("naming the image", &error))
     }
 
-    async fn pull(&self, repository: &str, image: &Digest) -> io::Result<()> {
+    async fn pull(
+        &self,
+        directory: &Directory,
+        repository: &str,
+        image: &Digest,
+    ) -> io::Result<()> {
         let reference = format!("{repository}@{image}");
         let credentials = credentials(repository).await;
         let options = CreateImageOptionsBuilder::default()
@@ -227,22 +237,22 @@ impl DockerRuntime {
         while let Some(line) = said.next().await {
             line.map_err(|error| failed(&format!("pulling {reference}"), &error))?;
         }
-        self.tag(&reference, image).await
+        self.tag(&reference, directory, image).await
     }
 
     /// Gives the engine an image of a layout, in the form that `docker load` reads.
     async fn load(&self, directory: &Directory, layout: &Path, image: &Digest) -> io::Result<()> {
         let (layout, image, folder) = (layout.to_owned(), image.clone(), directory.images());
-        let wanted = image.clone();
+        let name = local_name(directory, &image);
         let packed = tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&folder)?;
             let mut file = tempfile::tempfile_in(&folder)?;
-            let config = crate::agent::rootfs::archive(&layout, &wanted, &mut file)
+            crate::agent::rootfs::archive(&layout, &image, &name, &mut file)
                 .map_err(io::Error::other)?;
             io::Seek::rewind(&mut file)?;
-            Ok::<_, io::Error>((file, config))
+            Ok::<_, io::Error>(file)
         });
-        let (file, config) = packed.await.map_err(io::Error::other)??;
+        let file = packed.await.map_err(io::Error::other)??;
         let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
         let docker = self.engine().await?;
         let options = ImportImageOptionsBuilder::default().build();
@@ -250,7 +260,7 @@ impl DockerRuntime {
         while let Some(line) = said.next().await {
             line.map_err(|error| failed("loading the image", &error))?;
         }
-        self.tag(&config.to_string(), &image).await
+        Ok(())
     }
 }
 
@@ -375,10 +385,10 @@ impl Runtime for DockerRuntime {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(image.clone(), Instant::now());
-        if !self.has(image).await? {
+        if !self.has(&local_name(directory, image)).await? {
             let fetch = async {
                 match pull {
-                    Pull::Repository(repository) => self.pull(repository, image).await,
+                    Pull::Repository(repository) => self.pull(directory, repository, image).await,
                     Pull::Layout(layout) => self.load(directory, layout, image).await,
                 }
             };
@@ -491,11 +501,12 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn sweep(&self, used: &[Digest]) {
+    async fn sweep(&self, directory: &Directory, used: &[Digest]) {
+        let local = local_repository(directory);
         let Ok(docker) = self.engine().await else {
             return;
         };
-        let filters = HashMap::from([("reference", vec![LOCAL])]);
+        let filters = HashMap::from([("reference", vec![local.as_str()])]);
         let options = ListImagesOptionsBuilder::default()
             .filters(&filters)
             .build();
@@ -504,16 +515,16 @@ impl Runtime for DockerRuntime {
         let kept: Vec<String> = {
             let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.retain(|_, since| since.elapsed() < SOON);
-            used.iter().chain(prepared.keys()).map(local_name).collect()
+            let kept = used.iter().chain(prepared.keys());
+            kept.map(|image| local_name(directory, image)).collect()
         };
         // One image may have other names, too, which are somebody else's.
         let ours = |name: &String| {
             name.rsplit_once(':')
-                .is_some_and(|(repository, _)| repository == LOCAL)
+                .is_some_and(|(repository, _)| repository == local)
         };
         for name in names.filter(ours) {
             if !kept.contains(&name) {
-                // Another agent's container may use it: then the engine refuses, and it stays.
                 let _ = docker
                     .remove_image(&name, None::<RemoveImageOptions>, None)
                     .await;

@@ -152,7 +152,7 @@ pub(super) trait Runtime: Send + Sync {
     async fn remove_strays(&self, _agent: &str, _known: &[String]) {}
 
     /// Takes away images that nobody uses, where the runtime keeps any of its own.
-    async fn sweep(&self, _used: &[Digest]) {}
+    async fn sweep(&self, _directory: &Directory, _used: &[Digest]) {}
 }
 
 /// The runtimes of an agent.
