@@ -321,9 +321,9 @@ pub(super) fn archive(
         .collect::<Result<_, _>>()?;
     let name = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
     let names: Vec<String> = layers.iter().map(name).collect();
-    let one =
+    let entry =
         serde_json::json!({"Config": name(&config), "RepoTags": [local_name], "Layers": names});
-    let listed = serde_json::json!([one]).to_string();
+    let listed = serde_json::json!([entry]).to_string();
     let mut tar = tar::Builder::new(io::BufWriter::new(to));
     let broken = |error: io::Error| format!("packing the image: {error}");
     let mut header = tar::Header::new_gnu();
