@@ -25,6 +25,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::confined::Confined;
+use crate::agent::control_groups;
 use crate::agent::enter;
 use crate::agent::id_map::COUNT;
 use crate::agent::runtime::process;
@@ -287,6 +288,7 @@ fn clear(bundle: &Path) {
     if let Ok(mut container) = container {
         let _ = container.delete(true);
     }
+    control_groups::remove(&name(bundle));
     let _ = unmount(bundle.join("rootfs"), UnmountFlags::DETACH);
     let _ = fs::remove_dir_all(bundle);
 }

@@ -25,6 +25,7 @@ pub mod board;
 mod clients;
 mod confined;
 pub mod contain;
+mod control_groups;
 pub mod core;
 mod descriptors;
 mod enter;

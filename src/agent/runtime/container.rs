@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::agent::control_groups;
 use crate::agent::id_map::IdRange;
 use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
@@ -452,7 +453,7 @@ fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> io::Result<
         "mounts": mounts,
         "linux": {
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
-            "cgroupsPath": format!("/shipit/{}", contained.name),
+            "cgroupsPath": format!("/{}/{}", control_groups::PARENT, contained.name),
             "resources": resources,
             "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
