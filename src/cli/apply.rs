@@ -21,6 +21,10 @@ pub struct Args {
     #[arg(long, conflicts_with = "plan")]
     rebuild: bool,
 
+    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
+    #[arg(long)]
+    fetch: bool,
+
     #[command(flatten)]
     run: RunArgs,
 }
@@ -32,7 +36,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         env: cx.env.clone().or(environment),
         ..cx.clone()
     };
-    let session = cx.session().await?;
+    let mut session = cx.session().await?;
+    session.fetch = args.fetch;
     approve_and_run(
         &cx,
         &session,

@@ -2,27 +2,67 @@
 
 use crate::cli::Cx;
 use crate::ops::policy::may_deploy;
+use crate::ops::{Error, Session};
 use crate::output::{Exit, Failure, Page};
+use crate::policy;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Look at this commit, and not at what is checked out: in a hook that looks at a push.
+    #[arg(long, value_name = "COMMIT")]
+    commit: Option<String>,
 
-pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
-    let session = cx.session().await?;
-    let verdict = may_deploy(&session).await?;
-    let branch = session
-        .source
-        .branch
-        .clone()
-        .unwrap_or_else(|| "this checkout".to_owned());
+    /// The branch that the commit is on, or is pushed to.
+    #[arg(long, value_name = "NAME", requires = "commit")]
+    branch: Option<String>,
+
+    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
+    #[arg(long)]
+    fetch: bool,
+}
+
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let mut session = cx.session_on(args.branch.as_deref()).await?;
+    session.fetch = args.fetch;
+    if let Some(commit) = &args.commit {
+        let commit = session.scm.commit_of(commit).await.map_err(Error::from)?;
+        session.source.commit = Some(commit);
+    }
+
+    let said = match &session.source.change {
+        Some(_) => merge(&session)?,
+        None => deploy(&session).await?,
+    };
+    cx.screen.show(&Page::of(said));
+    Ok(Exit::Done)
+}
+
+async fn deploy(session: &Session) -> Result<String, Failure> {
+    let verdict = may_deploy(session).await?;
+    let branch = session.source.branch.clone();
+    let branch = branch.unwrap_or_else(|| "this checkout".to_owned());
     let rule = verdict.rule.map_or_else(
         || "no rule speaks of it".to_owned(),
         |rule| format!("by the rule `{}`", rule.pattern),
     );
-    cx.screen.show(&Page::of(format!(
+    Ok(format!(
         "{branch} may deploy to {}: {rule}, {} commits looked at.",
         session.environment, verdict.commits
-    )));
-    Ok(Exit::Done)
+    ))
+}
+
+fn merge(session: &Session) -> Result<String, Failure> {
+    let rules = session.project.branch_rules();
+    let Some(change) = &session.source.change else {
+        return Ok(String::new());
+    };
+    let rule = policy::may_merge(&rules, &session.environment, change).map_err(Error::from)?;
+    let rule = rule.map_or_else(
+        || "no rule speaks of it".to_owned(),
+        |rule| format!("by the rule `{}`", rule.pattern),
+    );
+    Ok(format!(
+        "{change} may be merged, as far as its branches tell: {rule}. It is not deployed before."
+    ))
 }

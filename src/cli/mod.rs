@@ -127,8 +127,13 @@ pub struct Cx {
 
 impl Cx {
     async fn session(&self) -> Result<Session, Failure> {
+        self.session_on(None).await
+    }
+
+    /// With the branch that a person names, in place of the one that is checked out.
+    async fn session_on(&self, branch: Option<&str>) -> Result<Session, Failure> {
         let redactor = self.screen.redactor();
-        Ok(Session::open(&self.directory, self.env.as_deref(), redactor).await?)
+        Ok(Session::open(&self.directory, self.env.as_deref(), branch, redactor).await?)
     }
 }
 

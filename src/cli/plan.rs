@@ -19,6 +19,10 @@ pub struct Args {
     #[arg(long)]
     rebuild: bool,
 
+    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
+    #[arg(long)]
+    fetch: bool,
+
     /// Exit with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
@@ -29,7 +33,8 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let session = cx.session().await?;
+    let mut session = cx.session().await?;
+    session.fetch = args.fetch;
     let drawn = draw(
         &session,
         &Wanted::Apply {

@@ -31,6 +31,19 @@ pub enum DirectCommits {
 pub struct Arrival {
     /// The commit.
     pub commit: Commit,
-    /// The accepted branches that contain it, or what it merged.
-    pub came_from: Vec<String>,
+    /// How it came there.
+    pub origin: Origin,
+}
+
+/// How a commit came to a branch that takes merges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It is on the own line of an accepted branch, or merges one that is, with nothing added.
+    Accepted,
+    /// It was made on the branch.
+    Direct,
+    /// It merges commits that are on no accepted branch's own line: a branch that was merged past it.
+    Foreign,
+    /// It merges an accepted branch, and has changes in these files that neither side brought.
+    Added(Vec<String>),
 }

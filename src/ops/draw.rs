@@ -110,6 +110,12 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
     plan.notes.extend(session.ports.engine.warnings());
+    plan.notes
+        .extend(session.source.change.as_ref().map(|change| {
+            format!(
+                "this is {change}: the plan is for when it is merged, and is not carried out here"
+            )
+        }));
     Ok(plan)
 }
 
@@ -126,7 +132,10 @@ async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
     match wanted {
         Wanted::Carry(from) => carry::desired(session, from).await,
         Wanted::Apply { .. } => {
-            policy::may_deploy(session).await?;
+            // Nothing of a change request is deployed; what would be, once it is merged, is what its reader wants to see.
+            if session.source.change.is_none() {
+                policy::may_deploy(session).await?;
+            }
             session.desired().await
         }
         // What is moved, stopped or taken away is what stands there, whatever the folder says by now.

@@ -1,13 +1,20 @@
 //! Holding the branch rules against the checkout.
 
-use crate::model::branch::{Arrival, BranchRule, DirectCommits};
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
 use crate::model::source::Commit;
 use crate::ops::{Error, Session};
 use crate::policy;
-use crate::port::scm::{FirstParents, Scm as _};
+use crate::port::scm::{Contained, FirstParents, Merged, Scm as _};
 
 /// The most commits that are looked at. A line that is longer is refused, and never looked at in part.
 const MOST: usize = 10_000;
+
+/// How many merges are tried again at once.
+const AT_ONCE: usize = 4;
 
 /// What was held against the rules, for a reader.
 #[derive(Debug, Clone)]
@@ -28,6 +35,7 @@ pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
             commits: 0,
         });
     };
+
     let arrivals = arrivals(session, &rule).await?;
     policy::came_by_merge(&rule, &arrivals)?;
     Ok(Verdict {
@@ -36,11 +44,23 @@ pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
     })
 }
 
-/// Where each commit since the last live release came from.
+/// How each commit since the last live release came to the branch.
 async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, Error> {
-    let (DirectCommits::Refused, Some(tip)) = (rule.direct_commits, &session.source.commit) else {
+    if rule.direct_commits == DirectCommits::Allowed {
         return Ok(Vec::new());
+    }
+    let Some(tip) = &session.source.commit else {
+        let reason = "this folder has no commit to look at";
+        let help =
+            "run it in a checkout with its history; in a Git hook: `shipit check --commit COMMIT`";
+        return Err(incomplete(rule, reason, help));
     };
+    if session.fetch {
+        let branch = session.source.branch.iter();
+        let branches: Vec<String> = rule.accepts.iter().chain(branch).cloned().collect();
+        session.scm.fetch(&branches).await?;
+    }
+
     let state = session.state().await?;
     let since = state
         .live()
@@ -54,26 +74,77 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
         .await?;
     let commits = match line {
         FirstParents::Whole(commits) => commits,
-        FirstParents::Incomplete { reason, help } => {
-            let what = format!(
-                "{} takes only merges, and not every commit since its live release can be looked at: {reason}",
-                rule.pattern
-            );
-            return Err(policy::Refusal { what, help }.into());
-        }
+        FirstParents::Incomplete { reason, help } => return Err(incomplete(rule, &reason, &help)),
     };
 
-    let brought = |commit: &Commit| commit.parents.get(1).unwrap_or(&commit.id).clone();
-    let came_from = session
-        .scm
-        .containing(&commits.iter().map(brought).collect(), &rule.accepts)
+    let asked: BTreeSet<String> = commits
+        .iter()
+        .flat_map(|commit| commit.parents.iter().skip(1).chain([&commit.id]))
+        .cloned()
+        .collect();
+    let contained = session.scm.containing(&asked, &rule.accepts).await?;
+    let arrivals: Vec<Arrival> = stream::iter(commits)
+        .map(|commit| arrival(session, rule, &contained, commit))
+        .buffered(AT_ONCE)
+        .try_collect()
         .await?;
-    let arrival = |commit: Commit| Arrival {
-        came_from: came_from
-            .get(&brought(&commit))
-            .cloned()
-            .unwrap_or_default(),
-        commit,
+
+    // What was not found may be on a branch that is not there.
+    let is_unknown = |arrival: &Arrival| matches!(arrival.origin, Origin::Direct | Origin::Foreign);
+    if !contained.is_whole() && arrivals.iter().any(is_unknown) {
+        let reason = if contained.is_cut_off {
+            "the history of this checkout is cut off (it is a shallow clone)".to_owned()
+        } else {
+            format!("{} is not in this checkout", contained.missing.join(", "))
+        };
+        return Err(incomplete(rule, &reason, &contained.help));
+    }
+    Ok(arrivals)
+}
+
+async fn arrival(
+    session: &Session,
+    rule: &BranchRule,
+    contained: &Contained,
+    commit: Commit,
+) -> Result<Arrival, Error> {
+    let is_on_a_line = |id: &String| contained.found.contains_key(id);
+    let brought = commit.parents.get(1..).unwrap_or_default();
+    let origin = if is_on_a_line(&commit.id) {
+        Origin::Accepted
+    } else if brought.is_empty() {
+        Origin::Direct
+    } else if !brought.iter().all(is_on_a_line) {
+        Origin::Foreign
+    } else if brought.len() > 1 {
+        let short: String = commit.id.chars().take(7).collect();
+        let reason = format!("commit {short} merges more than one branch at once");
+        return Err(incomplete(rule, &reason, "merge them one after the other"));
+    } else {
+        merged(session, rule, &commit).await?
     };
-    Ok(commits.into_iter().map(arrival).collect())
+    Ok(Arrival { commit, origin })
+}
+
+/// Whether a merge of an accepted branch has anything else in it.
+async fn merged(session: &Session, rule: &BranchRule, commit: &Commit) -> Result<Origin, Error> {
+    match session.scm.merged(&commit.id).await? {
+        Merged::AsGit => Ok(Origin::Accepted),
+        Merged::ByHand { files } => Ok(Origin::Added(files)),
+        Merged::Unknown { reason } => {
+            let short: String = commit.id.chars().take(7).collect();
+            let reason = format!("what the merge {short} brought cannot be told: {reason}");
+            Err(incomplete(rule, &reason, "use a git of 2.38 or later"))
+        }
+    }
+}
+
+/// A rule that refuses never passes because something could not be looked at.
+fn incomplete(rule: &BranchRule, reason: &str, help: &str) -> Error {
+    let what = format!(
+        "{} takes only merges, and not every commit since its live release can be looked at: {reason}",
+        rule.pattern
+    );
+    let help = help.to_owned();
+    policy::Refusal { what, help }.into()
 }

@@ -50,6 +50,9 @@ pub struct Options {
 
 /// Draws or takes a plan, has it approved, and carries it out.
 pub async fn run(session: &Session, wanted: &Wanted, options: Options) -> Result<Outcome, Error> {
+    if let Wanted::Apply { .. } | Wanted::Carry(_) | Wanted::Promote(_) = wanted {
+        policy::is_no_change(session.source.change.as_ref())?;
+    }
     let actor = actor();
     let taking = take_lock(session, wanted, &actor, options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;

@@ -41,25 +41,38 @@ pub struct Session {
     pub ports: Ports,
     /// Source control.
     pub scm: Git,
+    /// Whether what the branch rules need of the remote may be fetched.
+    pub fetch: bool,
     /// The texts that manifests are made from, once a command has needed them.
     sources: OnceCell<Sources>,
 }
 
 impl Session {
-    /// Opens the project in a folder. The environment is `--env`, else the current branch's, else the only one.
+    /// Opens the project in a folder. The environment is `--env`, else the current branch's, else the only one. A branch
+    /// that is given takes the place of the one that is checked out.
     /// `redactor` learns every secret that is read.
     pub async fn open(
         folder: &Path,
         environment: Option<&str>,
+        branch: Option<&str>,
         redactor: &Redactor,
     ) -> Result<Self, Error> {
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         let mut project = config::load(&root)?;
         choose_runtimes(&root, &mut project);
         let scm = Git::new(root.clone());
-        let source = scm.source().await?;
+        let mut source = scm.source().await?;
+        if let Some(branch) = branch {
+            source.branch = Some(branch.to_owned());
+            source.change = None;
+        }
+        let into = source
+            .change
+            .as_ref()
+            .and_then(|change| change.into.as_ref());
+        let branch = source.branch.as_ref().or(into);
         let environment =
-            desired::environment_for(&project, environment, source.branch.as_deref())?;
+            desired::environment_for(&project, environment, branch.map(String::as_str))?;
         let configuration = of(&project, &environment)?;
         crate::files::environment::withhold(secret_variables(&project));
         let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
@@ -71,6 +84,7 @@ impl Session {
             source,
             ports,
             scm,
+            fetch: false,
             sources: OnceCell::new(),
         })
     }

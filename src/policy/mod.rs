@@ -14,7 +14,8 @@ pub use owners::may_take;
 pub use remake::may_remake;
 
 use crate::model::EnvironmentName;
-use crate::model::branch::{Arrival, BranchRule, DirectCommits};
+use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
+use crate::model::source::{Change, Commit};
 
 /// Why something is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,29 +92,124 @@ fn matches(pattern: &str, branch: &str) -> bool {
 /// Whether every commit came to the branch as its rule says.
 ///
 /// # Errors
-/// The first commit that was made on the branch directly.
+/// The first commit that did not.
 pub fn came_by_merge(rule: &BranchRule, arrivals: &[Arrival]) -> Result<(), Refusal> {
     if rule.direct_commits == DirectCommits::Allowed {
         return Ok(());
     }
-    let Some(direct) = arrivals.iter().find(|arrival| arrival.came_from.is_empty()) else {
-        return Ok(());
-    };
-    let short: String = direct.commit.id.chars().take(7).collect();
+    match arrivals.iter().find_map(|arrival| refused(rule, arrival)) {
+        Some(refusal) => Err(refusal),
+        None => Ok(()),
+    }
+}
+
+/// Why a commit may not be on a branch.
+fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
+    let Commit {
+        id,
+        subject,
+        author,
+        ..
+    } = &arrival.commit;
+    let short: String = id.chars().take(7).collect();
+    let commit = format!("commit {short} ({subject}, by {author})");
+    let branch = &rule.pattern;
     let accepts = if rule.accepts.is_empty() {
         "no branch".to_owned()
     } else {
         rule.accepts.join(", ")
     };
+
+    let (what, help) = match &arrival.origin {
+        Origin::Accepted => return None,
+        Origin::Direct => (
+            format!(
+                "{commit} was made on {branch} directly, which only takes merges from {accepts}"
+            ),
+            format!("bring the commit to {accepts} first and merge that into {branch}"),
+        ),
+        Origin::Foreign => (
+            format!(
+                "{commit} merges what was not merged into {accepts} before, and {branch} only takes merges from {accepts}"
+            ),
+            format!(
+                "revert it on {branch}, and merge that branch into {accepts} and {accepts} into {branch}"
+            ),
+        ),
+        Origin::Added(files) => (
+            format!(
+                "{commit} is a merge, and changes {} that neither side of it changed, on {branch}, which only takes merges from {accepts}",
+                shown(files)
+            ),
+            format!("bring these changes to {accepts} first and merge that into {branch}"),
+        ),
+    };
+    Some(Refusal { what, help })
+}
+
+/// The first files, and how many more there are.
+fn shown(files: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let first = files.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    match files.len().saturating_sub(SHOWN) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Whether a change request may be merged, as far as its own words tell: its target has a rule, and takes merges from
+/// the branch that it comes from. Its words are the build server's, and whoever controls the pipeline controls them:
+/// what is deployed later is looked at by its commits again.
+///
+/// # Errors
+/// The rule that forbids it.
+pub fn may_merge<'a>(
+    rules: &'a [BranchRule],
+    environment: &EnvironmentName,
+    change: &Change,
+) -> Result<Option<&'a BranchRule>, Refusal> {
+    let of_environment: Vec<&BranchRule> = rules
+        .iter()
+        .filter(|rule| rule.environment == *environment)
+        .collect();
+    let (false, Some(into)) = (of_environment.is_empty(), &change.into) else {
+        return Ok(None);
+    };
+    let Some(rule) = of_environment
+        .iter()
+        .find(|rule| matches(&rule.pattern, into))
+    else {
+        return Err(wrong_branch(&of_environment, environment, into));
+    };
+
+    if rule.direct_commits == DirectCommits::Allowed {
+        return Ok(Some(rule));
+    }
+    let accepts = rule.accepts.join(", ");
+    let is_accepted = |from: &String| rule.accepts.iter().any(|accepted| matches(accepted, from));
+    let what = match (&change.from, change.is_fork) {
+        (_, Some(true)) => format!("{change} comes from another repository"),
+        (Some(from), _) if is_accepted(from) => return Ok(Some(rule)),
+        (Some(_), _) => format!("{change} comes from a branch that {into} takes no merges from"),
+        (None, _) => format!("it is not said which branch {change} comes from"),
+    };
     Err(Refusal {
-        what: format!(
-            "commit {short} ({}, by {}) was made on {} directly, which only takes merges from {accepts}",
-            direct.commit.subject, direct.commit.author, rule.pattern
-        ),
-        help: format!(
-            "bring the commit to {accepts} first and merge that into {}",
-            rule.pattern
-        ),
+        what: format!("{what}, and {into} only takes merges from {accepts}"),
+        help: format!("merge it into {accepts} first, and that into {into}"),
+    })
+}
+
+/// That nothing of a change request is carried out.
+///
+/// # Errors
+/// There is a change request.
+pub fn is_no_change(change: Option<&Change>) -> Result<(), Refusal> {
+    let Some(change) = change else {
+        return Ok(());
+    };
+    Err(Refusal {
+        what: format!("this is {change}, and nothing of it is deployed"),
+        help: "look at `shipit plan` here; it is deployed once it is merged".to_owned(),
     })
 }
 
@@ -163,7 +259,6 @@ pub fn may_carry(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::source::Commit;
 
     fn rules() -> Vec<BranchRule> {
         let rule =
@@ -222,11 +317,11 @@ mod tests {
         };
         let merged = Arrival {
             commit: commit("aaaaaaaaaa"),
-            came_from: vec!["develop".to_owned()],
+            origin: Origin::Accepted,
         };
         let direct = Arrival {
             commit: commit("bbbbbbbbbb"),
-            came_from: vec![],
+            origin: Origin::Direct,
         };
         let rules = rules();
         assert_eq!(
@@ -239,6 +334,67 @@ mod tests {
             "{refused}"
         );
         assert_eq!(came_by_merge(&rules[0], &[direct]), Ok(()));
+    }
+
+    #[test]
+    fn a_merge_past_an_accepted_branch_and_what_is_hidden_in_one_are_named() {
+        let refused = |origin: Origin| {
+            let arrival = Arrival {
+                commit: Commit {
+                    id: "c".repeat(40),
+                    parents: vec![],
+                    subject: "merged".to_owned(),
+                    author: "kim".to_owned(),
+                },
+                origin,
+            };
+            let refusal = came_by_merge(&rules()[2], &[arrival]).expect_err("refused");
+            refusal.what
+        };
+        let foreign = refused(Origin::Foreign);
+        assert!(
+            foreign.contains("merges what was not merged into develop before"),
+            "{foreign}"
+        );
+        let files = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+        let added = refused(Origin::Added(files));
+        assert!(added.contains("changes a, b, c and 2 more"), "{added}");
+    }
+
+    #[test]
+    fn a_change_request_comes_from_where_its_target_takes_merges_from() {
+        let merge = |from: Option<&str>, into: &str, environment: &str, is_fork| {
+            let change = Change {
+                number: "12".to_owned(),
+                from: from.map(str::to_owned),
+                into: Some(into.to_owned()),
+                is_fork,
+            };
+            let rules = rules();
+            may_merge(&rules, &environment.parse().expect("a name"), &change)
+                .map(|rule| rule.map(|rule| rule.pattern.clone()))
+                .map_err(|refusal| refusal.what)
+        };
+        let staging = Ok(Some("staging".to_owned()));
+        assert_eq!(merge(Some("develop"), "staging", "staging", None), staging);
+        assert_eq!(
+            merge(Some("develop"), "staging", "staging", Some(false)),
+            staging
+        );
+        let develop = Ok(Some("develop".to_owned()));
+        assert_eq!(
+            merge(Some("cart"), "develop", "develop", Some(true)),
+            develop
+        );
+        for (from, into, environment, is_fork) in [
+            (Some("cart"), "staging", "staging", None),
+            (Some("develop"), "staging", "staging", Some(true)),
+            (None, "staging", "staging", None),
+            (Some("develop"), "master", "staging", None),
+        ] {
+            let refused = merge(from, into, environment, is_fork);
+            assert!(refused.is_err(), "{from:?} into {into}: {refused:?}");
+        }
     }
 
     #[test]

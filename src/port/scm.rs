@@ -30,11 +30,49 @@ pub enum FirstParents {
     },
 }
 
+/// Which branches have commits on their own line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contained {
+    /// The branches on whose line of first parents each commit is. Commits that are on none are left out.
+    pub found: BTreeMap<String, Vec<String>>,
+    /// The branches that are not in this checkout.
+    pub missing: Vec<String>,
+    /// Whether the checkout's history is cut off, so that what was not found may be on a line all the same.
+    pub is_cut_off: bool,
+    /// The command that brings what is missing.
+    pub help: String,
+}
+
+impl Contained {
+    /// Whether all that was asked for could be looked at.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.missing.is_empty() && !self.is_cut_off
+    }
+}
+
+/// How the tree of a merge commit came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merged {
+    /// As Git merges its parents, but for the files in which they conflict.
+    AsGit,
+    /// These files have something else, that neither parent brought.
+    ByHand {
+        /// Their paths.
+        files: Vec<String>,
+    },
+    /// It cannot be told.
+    Unknown {
+        /// Why not.
+        reason: String,
+    },
+}
+
 /// Source control.
 #[async_trait]
 pub trait Scm: Send + Sync {
-    /// The source in the project's folder. A folder without Git gives [`Source::default`]. In a detached
-    /// checkout the branch comes from the variables that Jenkins, GitLab and GitHub set.
+    /// The source in the project's folder. A folder without Git gives [`Source::default`]. In a detached checkout the
+    /// branch comes from the build server's variables; in a change request there is none.
     async fn source(&self) -> Result<Source, ScmError>;
 
     /// The names of all branches, local ones first.
@@ -49,10 +87,17 @@ pub trait Scm: Send + Sync {
         most: usize,
     ) -> Result<FirstParents, ScmError>;
 
-    /// Which of `branches` (local or of a remote) contain each of these commits; those that none contains are left out.
+    /// Which of `branches` (local or of the remote) have each of these commits on their line of first parents: what was
+    /// merged into a branch from elsewhere is in it, and is not on its line.
     async fn containing(
         &self,
         commits: &BTreeSet<String>,
         branches: &[String],
-    ) -> Result<BTreeMap<String, Vec<String>>, ScmError>;
+    ) -> Result<Contained, ScmError>;
+
+    /// Whether a commit with two parents has anything in it that is not of them.
+    async fn merged(&self, merge: &str) -> Result<Merged, ScmError>;
+
+    /// Brings these branches of the remote, and the whole history of a shallow checkout.
+    async fn fetch(&self, branches: &[String]) -> Result<(), ScmError>;
 }

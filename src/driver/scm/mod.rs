@@ -1,3 +1,4 @@
 //! Source control.
 
+pub mod ci;
 pub mod git;

@@ -1,0 +1,285 @@
+//! What the branch rules ask of a history.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::driver::scm::git::{Answer, FETCH_LIMIT, Git, LIMIT, what};
+use crate::model::source::Commit;
+use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
+
+/// What to do about a history that is not all there.
+const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` in the checkout of a build server, or `--fetch`";
+
+/// A commit, its parents, who wrote it and its first line, in one line.
+const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
+
+pub(super) async fn first_parents(
+    git: &Git,
+    tip: &str,
+    since: Option<&str>,
+    most: usize,
+) -> Result<FirstParents, ScmError> {
+    if let Some(since) = since
+        && !has(git, since).await
+    {
+        let short: String = since.chars().take(7).collect();
+        return Ok(FirstParents::Incomplete {
+            reason: format!("commit {short} of the live release is not in this checkout"),
+            help: WHOLE.to_owned(),
+        });
+    }
+
+    let range = since.map_or_else(|| tip.to_owned(), |since| format!("{since}..{tip}"));
+    let count = format!("--max-count={}", most.saturating_add(1));
+    let log = git
+        .ask(&["log", "--first-parent", &count, LINE, &range, "--"])
+        .await?;
+    let commits: Vec<Commit> = log.lines().filter_map(commit).collect();
+    if commits.len() > most {
+        return Ok(FirstParents::Incomplete {
+            reason: format!("there are more than {most} of them"),
+            help: "release more often; for a first release, allow direct commits with `direct_commits: true` once"
+                .to_owned(),
+        });
+    }
+
+    // The first commit of a history has no parents, and nor has the one at which a shallow checkout is cut off.
+    let is_begun = commits.last().is_some_and(|last| last.parents.is_empty());
+    if is_begun && is_shallow(git).await? {
+        return Ok(FirstParents::Incomplete {
+            reason: "the history of this checkout is cut off (it is a shallow clone)".to_owned(),
+            help: WHOLE.to_owned(),
+        });
+    }
+    Ok(FirstParents::Whole(commits))
+}
+
+pub(super) async fn containing(
+    git: &Git,
+    commits: &BTreeSet<String>,
+    branches: &[String],
+) -> Result<Contained, ScmError> {
+    let remote = git.remote().await;
+    let mut contained = Contained::default();
+    for branch in branches {
+        let mut names = vec![format!("refs/heads/{branch}")];
+        names.extend(
+            remote
+                .as_ref()
+                .map(|remote| format!("refs/remotes/{remote}/{branch}")),
+        );
+
+        let mut is_there = false;
+        for name in names {
+            let exists = ["show-ref", "--verify", "--quiet", &name];
+            if git.ask(&exists).await.is_err() {
+                continue;
+            }
+            is_there = true;
+            let line = git
+                .ask(&["rev-list", "--first-parent", &name, "--"])
+                .await?;
+            for commit in line.lines().filter(|commit| commits.contains(*commit)) {
+                let found = contained.found.entry(commit.to_owned()).or_default();
+                if !found.contains(branch) {
+                    found.push(branch.clone());
+                }
+            }
+        }
+        if !is_there {
+            contained.missing.push(branch.clone());
+        }
+    }
+
+    contained.help = help(remote.as_deref(), &contained.missing);
+    if is_shallow(git).await? {
+        contained.is_cut_off = true;
+        WHOLE.clone_into(&mut contained.help);
+    }
+    Ok(contained)
+}
+
+/// The command that brings branches which are not in the checkout.
+fn help(remote: Option<&str>, missing: &[String]) -> String {
+    let Some(remote) = remote else {
+        return "add the remote that has them, and fetch them; or write the branch's name in `accepts` as it is"
+            .to_owned();
+    };
+    let branches: Vec<String> = missing
+        .iter()
+        .map(|branch| format!("{branch}:refs/remotes/{remote}/{branch}"))
+        .collect();
+    format!(
+        "fetch them: `git fetch {remote} {}`, or `--fetch`",
+        branches.join(" ")
+    )
+}
+
+pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
+    let names = [
+        format!("{merge}^1"),
+        format!("{merge}^2"),
+        format!("{merge}^{{tree}}"),
+    ];
+    let resolved = git
+        .ask(&["rev-parse", &names[0], &names[1], &names[2]])
+        .await?;
+    let ids: Vec<&str> = resolved.lines().collect();
+    let [first, second, tree] = ids[..] else {
+        return Err(ScmError {
+            what: format!("git rev-parse of the parents of {merge}"),
+            reason: format!("{} lines came", ids.len()),
+        });
+    };
+
+    let scratch = Scratch::new(git).await?;
+    let arguments = [
+        "merge-tree",
+        "--write-tree",
+        "--name-only",
+        "-z",
+        "--no-messages",
+    ];
+    let again = scratch
+        .call(git, &[&arguments[..], &[first, second]].concat())
+        .await?;
+    if !matches!(again.code, Some(0 | 1)) {
+        return Ok(Merged::Unknown {
+            reason: if again.stderr.contains("usage:") {
+                "this git is too old for it: 2.38 can".to_owned()
+            } else {
+                again.stderr
+            },
+        });
+    }
+    let mut lines = again.stdout.split('\0').filter(|line| !line.is_empty());
+    let clean = lines.next().unwrap_or_default().to_owned();
+    if clean == tree {
+        return Ok(Merged::AsGit);
+    }
+
+    // Who resolves a conflict has to edit the file that has it, and no other.
+    let conflicts: BTreeSet<&str> = lines.collect();
+    let arguments = [
+        "diff-tree",
+        "-r",
+        "-z",
+        "--name-only",
+        "--no-renames",
+        &clean,
+        tree,
+    ];
+    let changed = scratch.call(git, &arguments).await?;
+    if changed.code != Some(0) {
+        return Err(ScmError {
+            what: what(&arguments),
+            reason: changed.stderr,
+        });
+    }
+    let files: Vec<String> = changed
+        .stdout
+        .split('\0')
+        .filter(|file| !file.is_empty() && !conflicts.contains(file))
+        .map(str::to_owned)
+        .collect();
+    Ok(if files.is_empty() {
+        Merged::AsGit
+    } else {
+        Merged::ByHand { files }
+    })
+}
+
+/// A place for the objects of a merge that is tried: the repository itself may not be written to, and keeps none.
+struct Scratch {
+    objects: tempfile::TempDir,
+    alternates: PathBuf,
+}
+
+impl Scratch {
+    async fn new(git: &Git) -> Result<Self, ScmError> {
+        let objects = tempfile::tempdir().map_err(|error| ScmError {
+            what: "a folder for a merge that is tried".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let own = git.ask(&["rev-parse", "--git-path", "objects"]).await?;
+        let own = git.folder.join(own);
+        let own = std::fs::canonicalize(&own).unwrap_or(own);
+
+        let mut alternates = own.into_os_string();
+        if let Some(more) = std::env::var_os("GIT_ALTERNATE_OBJECT_DIRECTORIES") {
+            alternates.push(":");
+            alternates.push(more);
+        }
+        Ok(Self {
+            objects,
+            alternates: alternates.into(),
+        })
+    }
+
+    async fn call(&self, git: &Git, arguments: &[&str]) -> Result<Answer, ScmError> {
+        let variables = [
+            ("GIT_OBJECT_DIRECTORY", self.objects.path()),
+            (
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+                &self.alternates as &Path,
+            ),
+        ];
+        git.call(arguments, &variables, LIMIT).await
+    }
+}
+
+pub(super) async fn fetch(git: &Git, branches: &[String]) -> Result<(), ScmError> {
+    let Some(remote) = git.remote().await else {
+        return Err(ScmError {
+            what: "git fetch".to_owned(),
+            reason: "there is no remote `origin`, and not exactly one other".to_owned(),
+        });
+    };
+    let refs: Vec<String> = branches
+        .iter()
+        .map(|branch| format!("+refs/heads/{branch}:refs/remotes/{remote}/{branch}"))
+        .collect();
+    let mut arguments = vec!["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
+    if is_shallow(git).await? {
+        arguments.push("--unshallow");
+    }
+    arguments.push(&remote);
+    arguments.extend(refs.iter().map(String::as_str));
+
+    let answer = git.call(&arguments, &[], FETCH_LIMIT).await?;
+    if answer.code == Some(0) {
+        return Ok(());
+    }
+    Err(ScmError {
+        what: format!("git fetch {remote}"),
+        reason: answer.stderr,
+    })
+}
+
+async fn has(git: &Git, commit: &str) -> bool {
+    let name = format!("{commit}^{{commit}}");
+    git.ask(&["cat-file", "-e", &name]).await.is_ok()
+}
+
+async fn is_shallow(git: &Git) -> Result<bool, ScmError> {
+    let answer = git.ask(&["rev-parse", "--is-shallow-repository"]).await?;
+    Ok(answer != "false")
+}
+
+fn commit(line: &str) -> Option<Commit> {
+    let mut fields = line.split('\u{1f}');
+    let id = fields.next()?.to_owned();
+    let parents = fields
+        .next()?
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    let author = fields.next()?.to_owned();
+
+    Some(Commit {
+        id,
+        parents,
+        author,
+        subject: fields.next().unwrap_or_default().to_owned(),
+    })
+}

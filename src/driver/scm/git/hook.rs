@@ -1,0 +1,101 @@
+//! Being started by a hook of Git's: the variables that it sets for its hooks, and the objects that a push has brought
+//! and that are not in the repository yet.
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use crate::driver::scm::git::{LIMIT, program, run};
+
+/// What Git tells its hooks of the repository that they are in (`git rev-parse --local-env-vars`), and what it adds for
+/// those that look at a push. They would point this Git elsewhere than at the project's folder.
+const LOCAL_VARIABLES: [&str; 18] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+/// Where the objects are that a push has brought, while a hook says whether it is taken.
+const OBJECTS: [&str; 3] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_QUARANTINE_PATH",
+];
+
+/// The hook that this runs in, as far as it concerns the project's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// None, or one of another repository: nothing of it is passed on.
+    Elsewhere,
+    /// One of the folder's own repository: the objects of the push are seen.
+    Own,
+    /// One of this repository, and the folder has none: it was unpacked from the push.
+    Unpacked(PathBuf),
+}
+
+impl Hook {
+    /// Looks at where this runs.
+    pub async fn of(folder: &Path) -> Self {
+        let Some(told) = std::env::var_os("GIT_DIR") else {
+            return Self::Elsewhere;
+        };
+        let Ok(told) = std::fs::canonicalize(told) else {
+            return Self::Elsewhere;
+        };
+
+        let arguments = ["rev-parse", "--git-common-dir"];
+        let mut command = program(folder, &arguments);
+        Self::Elsewhere.prepare(&mut command);
+        // Without Git there is nothing that it could be told.
+        let Ok(answer) = run(command, "git rev-parse", LIMIT).await else {
+            return Self::Elsewhere;
+        };
+        if answer.code != Some(0) {
+            let is_outside = answer.stderr.contains("not a git repository");
+            return if is_outside {
+                Self::Unpacked(told)
+            } else {
+                Self::Elsewhere
+            };
+        }
+        let own = std::fs::canonicalize(folder.join(answer.stdout)).ok();
+        if own.as_ref() == Some(&told) {
+            Self::Own
+        } else {
+            Self::Elsewhere
+        }
+    }
+
+    /// Gives a command what it has to know of the hook, and nothing else.
+    pub fn prepare(&self, command: &mut Command) {
+        for name in LOCAL_VARIABLES {
+            let is_kept = OBJECTS.contains(&name) && *self != Self::Elsewhere;
+            if !is_kept {
+                command.env_remove(name);
+            }
+        }
+        if let Self::Unpacked(repository) = self {
+            command.env("GIT_DIR", repository);
+        }
+    }
+
+    /// Whether the folder itself is in no repository.
+    pub const fn is_unpacked(&self) -> bool {
+        matches!(self, Self::Unpacked(_))
+    }
+}

@@ -1,0 +1,295 @@
+//! Git, through its program: by argument vector, without prompts, and with a time limit.
+
+mod history;
+mod hook;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use crate::driver::scm::ci;
+use crate::files::environment;
+use crate::model::source::Source;
+use crate::port::Scm;
+use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long fetching may take.
+const FETCH_LIMIT: Duration = Duration::from_mins(5);
+
+/// What is said where there is no Git.
+const NO_GIT: &str = "git is not installed";
+
+/// The Git repository that a folder is in, if it is in one.
+#[derive(Debug, Clone)]
+pub struct Git {
+    folder: PathBuf,
+    /// The hook that this runs in, once that has been looked at.
+    hook: OnceCell<hook::Hook>,
+}
+
+/// What a call of the program ended with.
+struct Answer {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Git {
+    /// The repository of this folder.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            hook: OnceCell::const_new(),
+        }
+    }
+
+    /// How many files below `path` differ between a commit and the working tree.
+    pub async fn changed_files(&self, commit: &str, path: &Path) -> Result<usize, ScmError> {
+        let path = path.to_string_lossy();
+        let changed = self
+            .ask(&["diff", "--name-only", "--relative", commit, "--", &path])
+            .await?;
+        let new = self
+            .ask(&["ls-files", "--others", "--exclude-standard", "--", &path])
+            .await?;
+
+        Ok(changed.lines().count() + new.lines().count())
+    }
+
+    /// The full id of the commit that a person names.
+    pub async fn commit_of(&self, name: &str) -> Result<String, ScmError> {
+        let name = format!("{name}^{{commit}}");
+        self.ask(&["rev-parse", "--verify", "--end-of-options", &name])
+            .await
+    }
+
+    /// What the program says, when it ends well.
+    async fn ask(&self, arguments: &[&str]) -> Result<String, ScmError> {
+        let answer = self.call(arguments, &[], LIMIT).await?;
+        if answer.code == Some(0) {
+            return Ok(answer.stdout);
+        }
+        Err(ScmError {
+            what: what(arguments),
+            reason: answer.stderr,
+        })
+    }
+
+    /// What the program says, in the repository of the folder.
+    async fn call(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &Path)],
+        limit: Duration,
+    ) -> Result<Answer, ScmError> {
+        let hook = self.hook().await;
+        let mut command = program(&self.folder, arguments);
+        hook.prepare(&mut command);
+        command.envs(variables.iter().copied());
+        run(command, &what(arguments), limit).await
+    }
+
+    async fn hook(&self) -> &hook::Hook {
+        self.hook.get_or_init(|| hook::Hook::of(&self.folder)).await
+    }
+
+    /// Whether the folder is in a repository. Without Git, or outside of one, it is not; anything else that keeps Git
+    /// from answering is an error, because branch rules must not be passed by a broken repository.
+    async fn is_repository(&self) -> Result<bool, ScmError> {
+        if self.hook().await.is_unpacked() {
+            return Ok(false);
+        }
+        match self.ask(&["rev-parse", "--git-dir"]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.reason.contains("not a git repository") => Ok(false),
+            Err(error) if error.reason == NO_GIT => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The branch that is checked out, else the one that a build server says.
+    async fn branch(&self, said: &ci::CiFacts) -> Option<String> {
+        if said.change.is_some() {
+            return None;
+        }
+
+        // The whole ref: the short name is another one where a tag has it, too.
+        if let Ok(head) = self.ask(&["symbolic-ref", "--quiet", "HEAD"]).await {
+            return Some(ci::short(&head, &[]));
+        }
+        let remotes = self.remotes().await;
+        said.branch
+            .as_ref()
+            .map(|branch| ci::short(branch, &remotes))
+    }
+
+    async fn remotes(&self) -> Vec<String> {
+        let remotes = self.ask(&["remote"]).await.unwrap_or_default();
+        remotes.lines().map(str::to_owned).collect()
+    }
+
+    /// The remote that branches are looked for at and fetched from: `origin`, else the only one.
+    async fn remote(&self) -> Option<String> {
+        let remotes = self.remotes().await;
+        let origin = remotes.iter().find(|name| *name == "origin");
+        match (origin, &remotes[..]) {
+            (Some(origin), _) => Some(origin.clone()),
+            (None, [only]) => Some(only.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What is being asked, for whoever reads that it failed.
+fn what(arguments: &[&str]) -> String {
+    format!("git {}", arguments.first().unwrap_or(&""))
+}
+
+/// The program in a folder.
+fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
+    let mut command = environment::program("git");
+    command
+        .arg("-c")
+        .arg("core.fsmonitor=false")
+        .arg("-C")
+        .arg(folder)
+        .args(arguments)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+async fn run(
+    mut command: tokio::process::Command,
+    what: &str,
+    limit: Duration,
+) -> Result<Answer, ScmError> {
+    let failed = |reason: String| ScmError {
+        what: what.to_owned(),
+        reason,
+    };
+    let output = tokio::time::timeout(limit, command.output())
+        .await
+        .map_err(|_| failed(format!("no answer within {} s", limit.as_secs())))?
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => failed(NO_GIT.to_owned()),
+            _ => failed(error.to_string()),
+        })?;
+
+    Ok(Answer {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// A URL without what stands before `@`.
+fn without_credentials(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            format!("{scheme}://{host}/{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[async_trait]
+impl Scm for Git {
+    async fn source(&self) -> Result<Source, ScmError> {
+        let said = ci::facts(&|name| std::env::var(name).ok());
+        if !self.is_repository().await? {
+            return Ok(Source {
+                change: said.change,
+                ..Source::default()
+            });
+        }
+
+        let branch = self.branch(&said).await;
+        // Quiet, so that a branch without a commit yet says nothing, and everything else that is wrong does.
+        let commit = match self
+            .ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
+            .await
+        {
+            Ok(commit) => commit,
+            Err(error) if error.reason.is_empty() => {
+                return Ok(Source {
+                    branch,
+                    change: said.change,
+                    ..Source::default()
+                });
+            }
+            Err(error) => return Err(error),
+        };
+
+        let time = self
+            .ask(&["show", "--no-patch", "--format=%ct", "HEAD"])
+            .await?;
+        let status = self
+            .ask(&["status", "--porcelain", "--ignore-submodules=untracked"])
+            .await?;
+        let origin = self
+            .ask(&["config", "--get", "remote.origin.url"])
+            .await
+            .ok();
+
+        Ok(Source {
+            commit: Some(commit),
+            branch,
+            change: said.change,
+            committed_at: time.parse().ok(),
+            dirty: !status.is_empty(),
+            origin: origin.map(|url| without_credentials(&url)),
+        })
+    }
+
+    async fn branches(&self) -> Result<Vec<String>, ScmError> {
+        let format = "--format=%(refname:short)";
+        let names = self
+            .ask(&["for-each-ref", format, "refs/heads", "refs/remotes"])
+            .await?;
+
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    async fn first_parents(
+        &self,
+        tip: &str,
+        since: Option<&str>,
+        most: usize,
+    ) -> Result<FirstParents, ScmError> {
+        history::first_parents(self, tip, since, most).await
+    }
+
+    async fn containing(
+        &self,
+        commits: &BTreeSet<String>,
+        branches: &[String],
+    ) -> Result<Contained, ScmError> {
+        history::containing(self, commits, branches).await
+    }
+
+    async fn merged(&self, merge: &str) -> Result<Merged, ScmError> {
+        history::merged(self, merge).await
+    }
+
+    async fn fetch(&self, branches: &[String]) -> Result<(), ScmError> {
+        history::fetch(self, branches).await
+    }
+}

@@ -1,0 +1,290 @@
+//! Git in real repositories.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::port::scm::{Contained, Merged};
+
+#[test]
+fn an_origin_is_kept_without_credentials() {
+    assert_eq!(
+        without_credentials("https://kim:pw@host/a/b.git"),
+        "https://host/a/b.git"
+    );
+    assert_eq!(without_credentials("git@host:a/b.git"), "git@host:a/b.git");
+}
+
+#[tokio::test]
+async fn a_folder_without_git_is_a_source_without_a_commit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Git::new(folder.path().to_path_buf())
+        .source()
+        .await
+        .expect("a source");
+    assert_eq!((source.commit, source.dirty), (None, false));
+}
+
+/// A repository in which `master` takes merges from `develop` only, made by these words: a commit on a branch, a merge
+/// of `develop` into `master`.
+struct Repository(tempfile::TempDir);
+
+impl Repository {
+    fn new() -> Self {
+        let repository = Self(tempfile::tempdir().expect("a folder"));
+        repository.git(&["init", "--quiet", "--initial-branch=master"]);
+        repository.git(&["commit", "--quiet", "--allow-empty", "--message", "first"]);
+        repository.git(&["branch", "develop"]);
+        repository
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let output = std::process::Command::new("git")
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.com",
+                "-c",
+                "commit.gpgsign=false",
+            ])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output()
+            .expect("git starts");
+        assert!(output.status.success(), "git {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn commit(&self, branch: &str, message: &str) -> String {
+        if self.git(&["branch", "--list", branch]).is_empty() {
+            self.git(&["checkout", "--quiet", "-B", branch]);
+        } else {
+            self.git(&["checkout", "--quiet", branch]);
+        }
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn merge(&self) -> String {
+        self.git(&["checkout", "--quiet", "master"]);
+        self.git(&[
+            "merge",
+            "--quiet",
+            "--no-ff",
+            "--message",
+            "merged",
+            "develop",
+        ]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn cloned(&self, how: &[&str]) -> Self {
+        let clone = Self(tempfile::tempdir().expect("a folder"));
+        let from = format!("file://{}", self.0.path().display());
+        clone.git(&[&["clone", "--quiet"], how, &[&from, "."]].concat());
+        clone
+    }
+
+    /// A commit on a branch that writes a file.
+    fn write(&self, branch: &str, file: &str, text: &str) {
+        self.git(&["checkout", "--quiet", branch]);
+        std::fs::write(self.0.path().join(file), text).expect("written");
+        self.git(&["add", file]);
+        self.git(&["commit", "--quiet", "--message", "written"]);
+    }
+
+    fn asked(&self) -> Git {
+        Git::new(self.0.path().to_path_buf())
+    }
+
+    async fn contained(&self, commits: &BTreeSet<String>, branches: &[&str]) -> Contained {
+        let branches: Vec<String> = branches.iter().map(|name| (*name).to_owned()).collect();
+        let contained = self.asked().containing(commits, &branches).await;
+        contained.expect("an answer")
+    }
+
+    async fn merged(&self, merge: &str) -> Merged {
+        self.asked().merged(merge).await.expect("an answer")
+    }
+
+    async fn fetch(&self, branches: &[&str]) {
+        let branches: Vec<String> = branches.iter().map(|name| (*name).to_owned()).collect();
+        self.asked().fetch(&branches).await.expect("fetched");
+    }
+
+    async fn line(&self, since: Option<&str>, most: usize) -> FirstParents {
+        let tip = self.git(&["rev-parse", "master"]);
+        let git = Git::new(self.0.path().to_path_buf());
+        git.first_parents(&tip, since, most)
+            .await
+            .expect("an answer")
+    }
+
+    async fn subjects(&self, since: Option<&str>) -> Vec<String> {
+        match self.line(since, 100).await {
+            FirstParents::Whole(commits) => {
+                commits.into_iter().map(|commit| commit.subject).collect()
+            }
+            incomplete @ FirstParents::Incomplete { .. } => panic!("{incomplete:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_whole_line_since_a_release_is_looked_at_and_before_the_first_all_of_it() {
+    let repository = Repository::new();
+    let released = repository.commit("master", "released");
+    repository.commit("master", "direct");
+    repository.commit("develop", "change");
+    repository.merge();
+    let since = repository.subjects(Some(&released)).await;
+    assert_eq!(since, ["merged", "direct"]);
+    let all = repository.subjects(None).await;
+    assert_eq!(all, ["merged", "direct", "released", "first"]);
+    // A release from elsewhere does not make the rest of the line known.
+    let elsewhere = repository.commit("other", "elsewhere");
+    repository.git(&["checkout", "--quiet", "master"]);
+    repository.commit("master", "later");
+    let since = repository.subjects(Some(&elsewhere)).await;
+    assert_eq!(since, ["later"]);
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_looked_at_whole_is_said_to_be_so() {
+    let repository = Repository::new();
+    for message in ["one", "two", "three"] {
+        repository.commit("master", message);
+    }
+    let reason = |line: FirstParents| match line {
+        FirstParents::Incomplete { reason, .. } => reason,
+        FirstParents::Whole(commits) => panic!("{commits:?}"),
+    };
+    assert!(matches!(
+        repository.line(None, 4).await,
+        FirstParents::Whole(_)
+    ));
+    let many = reason(repository.line(None, 3).await);
+    assert_eq!(many, "there are more than 3 of them");
+    let unknown = reason(repository.line(Some(&"0".repeat(40)), 10).await);
+    assert!(unknown.contains("is not in this checkout"), "{unknown}");
+
+    let clone = Repository(tempfile::tempdir().expect("a folder"));
+    let from = format!("file://{}", repository.0.path().display());
+    clone.git(&[
+        "clone",
+        "--quiet",
+        "--depth=2",
+        "--branch=master",
+        &from,
+        ".",
+    ]);
+    let shallow = reason(clone.line(None, 10).await);
+    assert!(shallow.contains("shallow"), "{shallow}");
+}
+
+#[tokio::test]
+async fn a_branch_has_on_its_own_line_what_was_not_merged_into_it() {
+    let repository = Repository::new();
+    let change = repository.commit("develop", "change");
+    let direct = repository.commit("master", "direct");
+    let feature = repository.commit("feature", "past develop");
+    repository.git(&["checkout", "--quiet", "develop"]);
+    let merge = [
+        "merge",
+        "--quiet",
+        "--no-ff",
+        "--message",
+        "late",
+        "feature",
+    ];
+    repository.git(&merge);
+
+    let commits = BTreeSet::from([change.clone(), direct, feature]);
+    let contained = repository.contained(&commits, &["develop"]).await;
+    let expected = BTreeMap::from([(change, vec!["develop".to_owned()])]);
+    assert_eq!(contained.found, expected);
+    assert!(contained.is_whole());
+}
+
+#[tokio::test]
+async fn a_branch_that_is_not_there_is_named_with_the_command_that_brings_it() {
+    let repository = Repository::new();
+    let change = repository.commit("develop", "change");
+    repository.merge();
+    let clone = repository.cloned(&["--single-branch", "--branch=master"]);
+    let commits = BTreeSet::from([change]);
+    let contained = clone.contained(&commits, &["develop"]).await;
+    assert_eq!(contained.missing, ["develop"]);
+    assert!(
+        contained
+            .help
+            .contains("git fetch origin develop:refs/remotes/origin/develop"),
+        "{}",
+        contained.help
+    );
+    clone.fetch(&["develop", "master"]).await;
+    let contained = clone.contained(&commits, &["develop"]).await;
+    assert!(contained.is_whole());
+    assert_eq!(contained.found.len(), 1);
+
+    let shallow = repository.cloned(&["--depth=1", "--branch=master"]);
+    let contained = shallow.contained(&commits, &["develop"]).await;
+    assert!(contained.is_cut_off);
+    assert!(
+        contained.help.contains("git fetch --unshallow"),
+        "{}",
+        contained.help
+    );
+    shallow.fetch(&["develop", "master"]).await;
+    let contained = shallow.contained(&commits, &["develop"]).await;
+    assert!(contained.is_whole());
+    assert_eq!(contained.found.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_merge_has_that_neither_side_brought_is_found() {
+    let repository = Repository::new();
+    repository.write("develop", "shared", "develop\n");
+    let clean = repository.merge();
+    assert_eq!(repository.merged(&clean).await, Merged::AsGit);
+
+    // Files that are added while merging.
+    repository.write("develop", "more", "more\n");
+    repository.git(&["checkout", "--quiet", "master"]);
+    repository.git(&["merge", "--quiet", "--no-ff", "--no-commit", "develop"]);
+    std::fs::write(repository.0.path().join("evil"), "evil").expect("written");
+    repository.git(&["add", "evil"]);
+    repository.git(&["commit", "--quiet", "--message", "merged"]);
+    let evil = repository.git(&["rev-parse", "HEAD"]);
+    let files = vec!["evil".to_owned()];
+    assert_eq!(repository.merged(&evil).await, Merged::ByHand { files });
+
+    // A conflict has to be resolved by hand, in the file that has it.
+    repository.write("develop", "shared", "theirs\n");
+    repository.write("master", "shared", "ours\n");
+    let failed = std::process::Command::new("git")
+        .args(["merge", "--quiet", "--no-ff", "develop"])
+        .current_dir(repository.0.path())
+        .output()
+        .expect("git starts");
+    assert!(!failed.status.success(), "there is a conflict");
+    std::fs::write(repository.0.path().join("shared"), "both\n").expect("written");
+    repository.git(&["add", "shared"]);
+    repository.git(&["commit", "--quiet", "--message", "resolved"]);
+    let resolved = repository.git(&["rev-parse", "HEAD"]);
+    assert_eq!(repository.merged(&resolved).await, Merged::AsGit);
+
+    // Nothing of the trial is left.
+    let before = repository.git(&["count-objects"]);
+    repository.merged(&evil).await;
+    assert_eq!(repository.git(&["count-objects"]), before);
+}
+
+#[tokio::test]
+async fn a_tag_that_has_the_branchs_name_changes_nothing() {
+    let repository = Repository::new();
+    repository.git(&["tag", "master"]);
+    let git = Git::new(repository.0.path().to_path_buf());
+    let source = git.source().await.expect("a source");
+    assert_eq!(source.branch.as_deref(), Some("master"));
+}
