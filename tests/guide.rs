@@ -6,6 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "it/support/build_server.rs"]
+mod build_server;
+
 struct Step {
     command: String,
     expected: Vec<String>,
@@ -119,15 +122,15 @@ fn the_first_chapter_does_what_it_says() {
     let steps = steps(&chapter);
     assert!(steps.len() > 10, "the chapter has its commands");
     for Step { command, expected } in steps {
-        let output = Command::new("sh")
+        let mut shell = Command::new("sh");
+        build_server::without_build_server(&mut shell);
+        let output = shell
             .args(["-c", &command])
             .current_dir(&project)
             .env("PATH", &path)
             .env("NO_COLOR", "1")
             .env("SHIPIT_AGENT_DIR", &agent)
             .env("CARGO_TARGET_DIR", project.join("target"))
-            .env_remove("BRANCH_NAME")
-            .env_remove("GITHUB_REF_NAME")
             .output()
             .expect("a shell");
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

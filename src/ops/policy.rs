@@ -36,7 +36,8 @@ pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
         });
     };
 
-    let arrivals = arrivals(session, &rule).await?;
+    // Large: it is asked of each commit what Git says of it.
+    let arrivals = Box::pin(arrivals(session, &rule)).await?;
     policy::came_by_merge(&rule, &arrivals)?;
     Ok(Verdict {
         rule: Some(rule),

@@ -109,15 +109,19 @@ async fn locked(
         ..
     } = options;
     let stops = stops(lease, interrupted.clone(), killed);
-    let prepared = unless_interrupted(&interrupted, async {
-        let state = known_state(session, actor).await?;
-        let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
-        policy::may_lose(&plan, protection(session)?)?;
-        may_be_carried_out(&plan, no_way_back)?;
-        let approved = approved(approve, &plan).await?;
-        policy::consented(&plan, &approved.consents)?;
-        Ok((plan, state, approved.by))
-    });
+    // Large: all that is asked before anything is done.
+    let prepared = unless_interrupted(
+        &interrupted,
+        Box::pin(async {
+            let state = known_state(session, actor).await?;
+            let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
+            policy::may_lose(&plan, protection(session)?)?;
+            may_be_carried_out(&plan, no_way_back)?;
+            let approved = approved(approve, &plan).await?;
+            policy::consented(&plan, &approved.consents)?;
+            Ok((plan, state, approved.by))
+        }),
+    );
     let (plan, state, approval) = prepared.await?;
     if plan.is_empty() {
         if plan.intent == Intent::Destroy {

@@ -5,6 +5,7 @@
 mod support;
 
 mod activation;
+mod branches;
 mod cache;
 mod canaries;
 mod carry;

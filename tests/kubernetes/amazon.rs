@@ -87,14 +87,14 @@ impl Cloud {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
+        crate::build_server::without_build_server(&mut command);
         command
             .args(arguments)
             .current_dir(self.path())
             .env("NO_COLOR", "1")
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .envs(self.who.iter().cloned())
-            .env_remove("KUBECONFIG")
-            .env_remove("BRANCH_NAME");
+            .env_remove("KUBECONFIG");
         command
     }
 

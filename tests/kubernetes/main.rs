@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stderr)] // a test says what it skips
 
+#[path = "../it/support/build_server.rs"]
+mod build_server;
 #[path = "../it/support/canaries.rs"]
 mod canary;
 #[allow(dead_code)] // each test binary uses its own part of it

@@ -133,14 +133,12 @@ impl Site {
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.configure();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
+        crate::build_server::without_build_server(&mut command);
         command
             .args(arguments)
             .current_dir(self.path())
             .env("NO_COLOR", "1")
             .env_remove("KUBECONFIG")
-            .env_remove("BRANCH_NAME")
-            .env_remove("GITHUB_REF_NAME")
-            .env_remove("CI_COMMIT_BRANCH")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

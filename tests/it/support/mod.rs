@@ -1,6 +1,7 @@
 //! Worlds: a project in a folder of its own, an agent of its own, and an address of its own, so that tests run side
 //! by side without meeting.
 
+pub mod build_server;
 pub mod canaries;
 pub mod http;
 mod parts;
@@ -235,13 +236,11 @@ impl World {
             Some(machine) => machine.command(&shipit().display().to_string(), self.path(), &env),
             None => Command::new(shipit()),
         };
+        build_server::without_build_server(&mut command);
         command
             .args(arguments)
             .current_dir(self.path())
             .envs(env)
-            .env_remove("BRANCH_NAME")
-            .env_remove("GITHUB_REF_NAME")
-            .env_remove("CI_COMMIT_BRANCH")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -58,7 +58,7 @@ impl Hook {
             return Self::Elsewhere;
         };
 
-        let arguments = ["rev-parse", "--git-common-dir"];
+        let arguments = ["rev-parse", "--is-inside-work-tree", "--git-common-dir"];
         let mut command = program(folder, &arguments);
         Self::Elsewhere.prepare(&mut command);
         // Without Git there is nothing that it could be told.
@@ -73,11 +73,13 @@ impl Hook {
                 Self::Elsewhere
             };
         }
-        let own = std::fs::canonicalize(folder.join(answer.stdout)).ok();
-        if own.as_ref() == Some(&told) {
-            Self::Own
-        } else {
-            Self::Elsewhere
+        let (is_checkout, own) = answer.stdout.split_once('\n').unwrap_or_default();
+        let own = std::fs::canonicalize(folder.join(own)).ok();
+        match (own.as_ref() == Some(&told), is_checkout) {
+            (true, "true") => Self::Own,
+            // A folder that lies in a repository without a checkout.
+            (true, _) => Self::Unpacked(told),
+            (false, _) => Self::Elsewhere,
         }
     }
 

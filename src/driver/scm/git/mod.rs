@@ -103,14 +103,15 @@ impl Git {
         self.hook.get_or_init(|| hook::Hook::of(&self.folder)).await
     }
 
-    /// Whether the folder is in a repository. Without Git, or outside of one, it is not; anything else that keeps Git
+    /// Whether the folder is in a checkout. Without Git, or outside of one, it is not; anything else that keeps Git
     /// from answering is an error, because branch rules must not be passed by a broken repository.
     async fn is_repository(&self) -> Result<bool, ScmError> {
         if self.hook().await.is_unpacked() {
             return Ok(false);
         }
-        match self.ask(&["rev-parse", "--git-dir"]).await {
-            Ok(_) => Ok(true),
+        match self.ask(&["rev-parse", "--is-inside-work-tree"]).await {
+            // A folder within a bare repository is no checkout of it.
+            Ok(answer) => Ok(answer == "true"),
             Err(error) if error.reason.contains("not a git repository") => Ok(false),
             Err(error) if error.reason == NO_GIT => Ok(false),
             Err(error) => Err(error),

@@ -1,0 +1,275 @@
+//! Branch rules where they are really asked: in the clones that build servers make, in their change requests, and in Git's
+//! own hooks.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::support::build_server::without_build_server;
+use crate::support::{Said, World, shipit};
+
+const BRANCHES: &str = "branches:
+  develop: {environment: develop}
+  staging: {environment: staging, accepts: [develop], direct_commits: false}
+";
+
+/// A repository with `develop` and `staging`, and clones of it.
+struct Forge {
+    world: World,
+}
+
+impl Forge {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.project.push(BRANCHES.to_owned());
+        world.configure();
+        let staging = world.read("environments/staging.yaml");
+        let develop = format!("{staging}\nservices: {{web: {{port: 9080}}}}\n");
+        world.put("environments/develop.yaml", &develop);
+        world.put(".gitignore", "/state\n/a\n/clones\n");
+        world.git(&["init", "--quiet"]);
+        world.git(&["config", "user.name", "kim"]);
+        world.git(&["config", "user.email", "kim@example.com"]);
+        world.git(&["add", "."]);
+        world.git(&["commit", "--quiet", "-m", "first"]);
+        world.git(&["branch", "develop"]);
+        world.git(&["checkout", "--quiet", "-b", "staging"]);
+        Self { world }
+    }
+
+    fn commit(&self, branch: &str, file: &str) -> String {
+        self.world.git(&["checkout", "--quiet", branch]);
+        self.world.put(file, file);
+        self.world.git(&["add", file]);
+        self.world.git(&["commit", "--quiet", "-m", file]);
+        self.world.git(&["rev-parse", "HEAD"])
+    }
+
+    fn merge(&self, from: &str, into: &str) {
+        self.world.git(&["checkout", "--quiet", into]);
+        let message = format!("{from} into {into}");
+        self.world
+            .git(&["merge", "--quiet", "--no-ff", "-m", &message, from]);
+    }
+
+    /// A clone, as a build server makes it.
+    fn cloned(&self, name: &str, how: &[&str]) -> PathBuf {
+        let folder = self.world.file(&format!("clones/{name}"));
+        let from = format!("file://{}", self.world.path().display());
+        let into = folder.display().to_string();
+        let arguments = [&["clone", "--quiet"], how, &[&from, &into]].concat();
+        self.world.git(&arguments);
+        folder
+    }
+
+    fn run(&self, folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
+        let mut command = Command::new(shipit());
+        without_build_server(&mut command);
+        command
+            .args(arguments)
+            .current_dir(folder)
+            .env("SHIPIT_AGENT_DIR", self.world.agent_folder())
+            .env("NO_COLOR", "1")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null());
+        Said::from(&command.output().expect("shipit starts"))
+    }
+
+    fn check(&self, folder: &Path, more: &[&str]) -> Said {
+        self.run(folder, &[&["check"], more].concat(), &[])
+    }
+}
+
+#[test]
+fn a_clone_without_its_history_is_told_from_a_direct_commit() {
+    let forge = Forge::new();
+    forge.commit("develop", "change");
+    forge.merge("develop", "staging");
+    forge
+        .check(forge.world.path(), &[])
+        .code(0)
+        .says("staging may deploy to staging");
+
+    let shallow = forge.cloned("shallow", &["--depth=1", "--branch=staging"]);
+    forge
+        .check(&shallow, &[])
+        .code(6)
+        .says("the history of this checkout is cut off (it is a shallow clone)")
+        .says("git fetch --unshallow")
+        .says_not("directly");
+    forge.check(&shallow, &["--fetch"]).code(0);
+
+    let single = forge.cloned("single", &["--single-branch", "--branch=staging"]);
+    forge
+        .check(&single, &[])
+        .code(6)
+        .says("develop is not in this checkout")
+        .says("git fetch origin develop:refs/remotes/origin/develop")
+        .says_not("directly");
+    forge.check(&single, &["--fetch"]).code(0);
+
+    // With all that is needed, a direct commit is one.
+    forge.commit("staging", "fix");
+    let shallow = forge.cloned("direct", &["--depth=1", "--branch=staging"]);
+    forge
+        .check(&shallow, &["--fetch"])
+        .code(6)
+        .says("was made on staging directly");
+}
+
+#[test]
+fn what_went_past_an_accepted_branch_is_named_whatever_happened_later() {
+    let forge = Forge::new();
+    forge.commit("develop", "change");
+    forge.world.git(&["branch", "feature", "develop"]);
+    forge.commit("feature", "past");
+    forge.merge("develop", "staging");
+    forge.merge("feature", "staging");
+    let check = |said: &str| {
+        forge.world.git(&["checkout", "--quiet", "staging"]);
+        forge.check(forge.world.path(), &[]).code(6).says(said);
+    };
+    check("merges what was not merged into develop before");
+    forge.merge("feature", "develop");
+    check("merges what was not merged into develop before");
+}
+
+#[test]
+fn a_merge_that_brings_more_than_it_merges_is_named() {
+    let forge = Forge::new();
+    forge.commit("develop", "change");
+    forge.world.git(&["checkout", "--quiet", "staging"]);
+    let merge = ["merge", "--quiet", "--no-ff", "--no-commit", "develop"];
+    forge.world.git(&merge);
+    forge.world.put("backdoor", "in");
+    forge.world.git(&["add", "backdoor"]);
+    forge.world.git(&["commit", "--quiet", "-m", "merged"]);
+    forge
+        .check(forge.world.path(), &[])
+        .code(6)
+        .says("is a merge, and changes backdoor that neither side of it changed");
+}
+
+#[test]
+fn a_change_request_is_planned_and_never_deployed() {
+    let forge = Forge::new();
+    forge.commit("develop", "change");
+    let change = forge.cloned("change", &["--branch=develop"]);
+    forge.world.git(&[
+        "-C",
+        &change.display().to_string(),
+        "checkout",
+        "--quiet",
+        "--detach",
+    ]);
+    let woodpecker = [
+        ("CI_PIPELINE_EVENT", "pull_request"),
+        ("CI_COMMIT_PULL_REQUEST", "12"),
+        ("CI_COMMIT_BRANCH", "staging"),
+        ("CI_COMMIT_SOURCE_BRANCH", "develop"),
+        ("CI_COMMIT_TARGET_BRANCH", "staging"),
+    ];
+    let github = [
+        ("GITHUB_EVENT_NAME", "pull_request_target"),
+        ("GITHUB_REF", "refs/heads/staging"),
+        ("GITHUB_REF_NAME", "staging"),
+        ("GITHUB_HEAD_REF", "develop"),
+        ("GITHUB_BASE_REF", "staging"),
+    ];
+    for variables in [&woodpecker[..], &github[..]] {
+        let apply = ["apply", "--auto-approve"];
+        forge
+            .run(&change, &apply, variables)
+            .code(6)
+            .says("nothing of it is deployed");
+        forge
+            .run(
+                &change,
+                &["apply", "--env", "develop", "-o", "json", "--auto-approve"],
+                variables,
+            )
+            .code(6);
+        forge
+            .run(&change, &["plan"], variables)
+            .code(0)
+            .says("shop → staging")
+            .says("the plan is for when it is merged");
+        forge
+            .run(&change, &["check"], variables)
+            .code(0)
+            .says("may be merged");
+    }
+
+    let mut feature = woodpecker;
+    feature[3] = ("CI_COMMIT_SOURCE_BRANCH", "feature");
+    forge
+        .run(&change, &["check"], &feature)
+        .code(6)
+        .says("staging only takes merges from develop");
+    assert_eq!(forge.world.agent_pid(), None, "nothing was started");
+}
+
+/// A server that asks `shipit check` of each push, from the files of the push.
+fn serve(forge: &Forge, hook: &str) -> PathBuf {
+    let server = forge.cloned("server.git", &["--bare"]);
+    let path = server.join("hooks/pre-receive");
+    let hook = hook
+        .replace("{shipit}", &shipit().display().to_string())
+        .replace("{agent}", &forge.world.agent_folder().display().to_string());
+    std::fs::write(&path, hook).expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).expect("executable");
+    server
+}
+
+/// What the server said of a push, and whether it took it.
+fn push(forge: &Forge, server: &Path) -> (bool, String) {
+    let output = Command::new("git")
+        .arg("push")
+        .arg(server)
+        .arg("staging")
+        .current_dir(forge.world.path())
+        .output()
+        .expect("git starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), said)
+}
+
+const HOOK: &str = r#"#!/bin/sh
+set -e
+export SHIPIT_AGENT_DIR={agent} NO_COLOR=1
+while read -r old new ref; do
+    rm -rf "$PWD/files" && mkdir "$PWD/files"
+    git archive "$new" | tar -x -C "$PWD/files"
+    {shipit} -C "$PWD/files" check {checked}
+done
+"#;
+
+#[test]
+fn a_pre_receive_hook_sees_what_the_push_brings() {
+    let forge = Forge::new();
+    let checked = r#"--commit "$new" --branch "${ref#refs/heads/}""#;
+    forge.commit("develop", "change");
+    let server = serve(&forge, &HOOK.replace("{checked}", checked));
+    forge.merge("develop", "staging");
+    let (is_taken, said) = push(&forge, &server);
+    assert!(is_taken, "{said}");
+    assert!(said.contains("staging may deploy to staging"), "{said}");
+
+    forge.commit("staging", "fix");
+    let (is_taken, said) = push(&forge, &server);
+    assert!(!is_taken, "{said}");
+    assert!(said.contains("was made on staging directly"), "{said}");
+}
+
+#[test]
+fn a_rule_that_refuses_does_not_pass_because_there_is_nothing_to_look_at() {
+    let forge = Forge::new();
+    let server = serve(&forge, &HOOK.replace("{checked}", "--env staging"));
+    forge.commit("staging", "fix");
+    let (is_taken, said) = push(&forge, &server);
+    assert!(!is_taken, "{said}");
+    assert!(
+        said.contains("takes only commits that were merged"),
+        "{said}"
+    );
+}
