@@ -1,8 +1,12 @@
 //! Commands as checks.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::task::JoinHandle;
 
 use crate::driver::check::Fault;
 use crate::files::environment;
@@ -12,6 +16,12 @@ use crate::port::checker::CheckTarget;
 
 /// How many of the last lines a failure shows.
 const LAST_LINES: usize = 20;
+
+/// How many bytes of an output are kept.
+const MOST: usize = 1 << 20;
+
+/// How long the last lines of a command that has ended are waited for.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs the command in the project's folder. Past its time the command ends with all that it started.
 pub(super) async fn run(
@@ -33,36 +43,73 @@ pub(super) async fn run(
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let child = command
+    let mut child = command
         .spawn()
         .map_err(|error| Fault::say(format!("`{program}` cannot be started: {error}")))?;
     let group = Group(child.id());
-    let output = match tokio::time::timeout(check.timeout.get(), child.wait_with_output()).await {
-        Ok(output) => output.map_err(|error| Fault::say(error.to_string()))?,
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
+    let status = match tokio::time::timeout(check.timeout.get(), child.wait()).await {
+        Ok(status) => status.map_err(|error| Fault::say(error.to_string()))?,
         Err(_) => return Err(Fault::say(format!("not done within {}", check.timeout))),
     };
     group.leave();
-    let text = [output.stdout, output.stderr].concat();
+
+    // It is done when it has ended: what it left in the background may keep its output open for ever.
+    let text = [stdout.rest().await, stderr.rest().await].concat();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<String> = text
         .lines()
         .map(|line| line.chars().take(500).collect())
         .collect();
-    if output.status.success() {
+    if status.success() {
         for line in &lines {
             progress(line);
         }
         return Ok(());
     }
     let skip = lines.len().saturating_sub(LAST_LINES);
-    let code = output
-        .status
+    let code = status
         .code()
         .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
     Err(Fault {
         reason: format!("ended with {code}"),
         detail: lines.into_iter().skip(skip).collect(),
     })
+}
+
+/// An output that is read beside the command.
+struct Reading {
+    so_far: Arc<Mutex<Vec<u8>>>,
+    task: JoinHandle<()>,
+}
+
+/// Reads an output to its end. Of what is too long the end is kept.
+fn read(from: Option<impl AsyncRead + Unpin + Send + 'static>) -> Reading {
+    let so_far = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&so_far);
+    let task = tokio::spawn(async move {
+        let Some(mut from) = from else { return };
+        let mut buffer = vec![0; 16 << 10];
+        while let Ok(count @ 1..) = from.read(&mut buffer).await {
+            let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend_from_slice(&buffer[..count]);
+            if kept.len() > 2 * MOST {
+                let surplus = kept.len() - MOST;
+                kept.drain(..surplus);
+            }
+        }
+    });
+    Reading { so_far, task }
+}
+
+impl Reading {
+    /// What came, once the command has ended.
+    async fn rest(mut self) -> Vec<u8> {
+        if tokio::time::timeout(LINGER, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+        std::mem::take(&mut self.so_far.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// `SHIPIT_URL` for the first service, `SHIPIT_URL_<SERVICE>` for each.

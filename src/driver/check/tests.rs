@@ -110,6 +110,32 @@ async fn a_command_sees_where_the_service_is_and_ends_at_its_time() {
 }
 
 #[tokio::test]
+async fn a_command_that_has_ended_is_done_whatever_it_left_running() {
+    let background = "sleep 300 & echo $! > background; echo started; exit CODE";
+    let folder = tempfile::tempdir().expect("a folder");
+    let there = CheckTarget {
+        root: folder.path().to_path_buf(),
+        ..target(&[])
+    };
+    for (code, expected) in [
+        ("0", Ok(())),
+        ("7", Err("ended with exit code 7".to_owned())),
+    ] {
+        let shell = background.replace("CODE", code);
+        let json = serde_json::json!({"run": {"command": ["sh", "-c", shell], "timeout": "60s"}});
+        assert_eq!(check(&json.to_string(), &there).await, expected);
+        let left = std::fs::read_to_string(folder.path().join("background")).expect("there");
+        let pid = left
+            .trim()
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        let pid = pid.expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it still runs");
+    }
+}
+
+#[tokio::test]
 async fn the_prober_counts_answers_and_failures() {
     let probe = |address: SocketAddr| ProbeTarget {
         service: "web".parse().expect("a name"),
