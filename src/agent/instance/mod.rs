@@ -1,5 +1,6 @@
 //! One supervised process: started, asked how it is, started again when it ends, and stopped.
 
+mod interpreter;
 mod making;
 mod owner;
 mod port;
@@ -215,9 +216,15 @@ impl Instance {
             }
             Ok(process)
         };
-        let process = begun
-            .await
-            .map_err(|trouble: Trouble| trouble.during(&what))?;
+        let process = begun.await.map_err(|trouble: Trouble| {
+            let path = launch.rootfs.join(program.trim_start_matches('/'));
+            match (trouble.during(&what), interpreter::missing(&path)) {
+                (Trouble::Instance(reason), Some(missing)) => {
+                    Trouble::Instance(format!("{reason}: {missing}"))
+                }
+                (trouble, _) => trouble,
+            }
+        })?;
         Ok((process, launch, HealthState::Starting))
     }
 
