@@ -9,6 +9,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
 use crate::driver::builder::files::{below, clean, collect, context, hash_all};
+use crate::driver::builder::pack::tracked;
 use crate::model::build::{Base, Inputs, PackSpec, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::BuildError;
@@ -55,9 +56,19 @@ fn paths(
         .transpose()?;
     // Without a command nothing is made here: what Git ignores is then packed as it is, and is an input.
     let obey_ignore_files = wanted.is_none() && !spec.run.is_empty();
-    let walk = walk(context, obey_ignore_files, left_out);
+    let walk = walk(context, obey_ignore_files, left_out.clone());
     let counts = |path: &Path| wanted.as_ref().is_none_or(|set| set.is_match(path));
-    let paths = collect(context, walk, "name the right ones with `inputs:`", counts)?;
+    let mut paths = collect(context, walk, "name the right ones with `inputs:`", counts)?;
+    if obey_ignore_files {
+        let is_left_out = |path: &PathBuf| {
+            let path = clean(&context.join(path));
+            left_out.iter().any(|folder| path.starts_with(folder))
+        };
+        let tracked = tracked::ignored(context)?;
+        paths.extend(tracked.into_iter().filter(|path| !is_left_out(path)));
+        paths.sort();
+        paths.dedup();
+    }
     if paths.is_empty() && wanted.is_some() {
         let reason = format!("`inputs` ({}) match no file", spec.inputs.join(", "));
         return Err(BuildError::Invalid { reason });
@@ -74,6 +85,8 @@ fn walk(context: &Path, obey_ignore_files: bool, left_out: Vec<PathBuf>) -> igno
     WalkBuilder::new(context)
         .standard_filters(false)
         .git_ignore(obey_ignore_files)
+        .git_exclude(obey_ignore_files)
+        .git_global(obey_ignore_files)
         .parents(obey_ignore_files && in_repository)
         .require_git(in_repository)
         .filter_entry(move |entry| {
@@ -91,4 +104,65 @@ fn set(globs: &[String]) -> Result<GlobSet, BuildError> {
         builder.add(Glob::new(glob).map_err(invalid)?);
     }
     builder.build().map_err(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn git(folder: &Path, arguments: &[&str]) {
+        let output = Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+            .args(arguments)
+            .current_dir(folder)
+            .output()
+            .expect("git starts");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    fn inputs(root: &Path) -> Vec<String> {
+        let spec: PackSpec = serde_json::from_value(json!({
+            "context": ".", "inputs": [], "leave_out": ["state"], "run": ["make"], "copy": {},
+            "base": Base::Scratch, "entrypoint": [], "user": null, "workdir": null,
+            "env": {}, "labels": {}, "port": null,
+        }))
+        .expect("a specification");
+        let inputs = read(root, &spec, None).expect("inputs");
+        inputs.files.into_keys().collect()
+    }
+
+    #[test]
+    fn an_input_is_what_git_does_not_ignore() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path();
+        for folder in ["dist", "state", "sub"] {
+            fs::create_dir(root.join(folder)).expect("a folder");
+        }
+        for file in [
+            "a",
+            "own.log",
+            "by.exclude",
+            "dist/keep",
+            "dist/made",
+            "state/kept",
+            "sub/.x",
+        ] {
+            fs::write(root.join(file), file).expect("written");
+        }
+        fs::write(root.join(".gitignore"), "dist/\n*.log\nstate/\n").expect("written");
+        git(root, &["init", "--quiet"]);
+        fs::write(root.join(".git/info/exclude"), "by.exclude\n").expect("written");
+        // What is tracked is not ignored, whatever a pattern says.
+        git(root, &["add", "--force", "dist/keep", "state/kept"]);
+        git(root, &["add", "a"]);
+        assert_eq!(inputs(root), [".gitignore", "a", "dist/keep", "sub/.x"]);
+
+        fs::remove_file(root.join("dist/keep")).expect("removed");
+        assert_eq!(inputs(root), [".gitignore", "a", "sub/.x"]);
+    }
 }

@@ -6,6 +6,7 @@
 mod inputs;
 mod layer;
 mod program;
+mod tracked;
 
 use std::collections::BTreeMap;
 use std::path::Path;
