@@ -215,6 +215,7 @@ impl Run {
             number: target.release,
             commit: target.source.commit.clone(),
             branch: target.source.branch.clone(),
+            dirty: target.source.dirty,
             config: config_hash(&self.target_workloads()),
             inputs: target.inputs.clone(),
         })

@@ -352,13 +352,7 @@ fn tags(run: &Run, inputs: &ContentHash) -> Vec<String> {
     if run.job.ports.registry.moves_tags() {
         tags.push(run.plan().environment.to_string());
     }
-    if let (Some(branch), Some(_)) = (&source.branch, &source.commit) {
-        let branch: String = branch
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-            .collect();
-        tags.push(format!("{branch}-{}", source.short().trim_end_matches('+')));
-    }
+    tags.extend(source.tag());
     tags
 }
 

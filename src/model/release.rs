@@ -77,6 +77,9 @@ pub struct Label {
     pub commit: Option<String>,
     /// The branch it was built from.
     pub branch: Option<String>,
+    /// Whether files differed from the commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dirty: bool,
     /// Over all workloads of the release: two releases with the same hash run the same thing.
     pub config: ContentHash,
     /// From which build inputs each image was made, where a run of this project has made it. A run whose own history

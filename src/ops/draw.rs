@@ -110,6 +110,9 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
     plan.notes.extend(session.ports.engine.warnings());
+    if let Wanted::Apply { .. } = wanted {
+        plan.notes.extend(preflight::submodules(session).await?);
+    }
     plan.notes
         .extend(session.source.change.as_ref().map(|change| {
             format!(

@@ -63,6 +63,18 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
     Ok(images.into_iter().flatten().chain(engine?).collect())
 }
 
+/// What a checkout has without its submodules: folders with nothing in them, which a build takes as they are.
+pub async fn submodules(session: &Session) -> Result<Option<String>, Error> {
+    let missing = session.scm.missing_submodules().await?;
+    Ok((!missing.is_empty()).then(|| {
+        format!(
+            "the submodules {} are not checked out, and a build finds nothing in their folders: \
+             `git submodule update --init --recursive`",
+            missing.join(", ")
+        )
+    }))
+}
+
 /// Asks the engine whether it would take what the plan places.
 ///
 /// # Errors

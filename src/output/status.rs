@@ -129,11 +129,12 @@ fn running(workload: &WorkloadFacts) -> String {
 }
 
 fn commit(there: &SlotFacts) -> String {
-    there
-        .label
-        .commit
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |commit| commit.chars().take(7).collect())
+    let Some(commit) = &there.label.commit else {
+        return "-".to_owned();
+    };
+    let short: String = commit.chars().take(7).collect();
+    let dirty = if there.label.dirty { "+" } else { "" };
+    short + dirty
 }
 
 fn since(there: &SlotFacts, changed: Option<Timestamp>, now: Timestamp) -> String {

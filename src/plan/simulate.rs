@@ -109,6 +109,7 @@ impl World<'_> {
             number: target.release,
             commit: target.source.commit.clone(),
             branch: target.source.branch.clone(),
+            dirty: target.source.dirty,
             config: ContentHash::of_json(&workloads),
             inputs: target.inputs.clone(),
         })

@@ -52,6 +52,7 @@ pub fn label(number: u64) -> Label {
     let config = ContentHash::of(&number.to_be_bytes());
     Label {
         number: ReleaseNumber(number),
+        dirty: false,
         commit: None,
         branch: None,
         config,

@@ -66,6 +66,23 @@ impl Git {
         Ok(changed.lines().count() + new.lines().count())
     }
 
+    /// The submodules below the folder that are not checked out: their folders are empty.
+    pub async fn missing_submodules(&self) -> Result<Vec<String>, ScmError> {
+        let names = |folder: &Path| folder.join(".gitmodules").exists();
+        if !self.folder.ancestors().any(names) || !self.is_repository().await? {
+            return Ok(Vec::new());
+        }
+        let listed = self.ask(&["ls-files", "--stage", "-z"]).await?;
+        let paths = listed
+            .split('\0')
+            .filter_map(|line| line.strip_prefix("160000 ")?.split_once('\t'))
+            .map(|(_, path)| path);
+        Ok(paths
+            .filter(|path| !self.folder.join(path).join(".git").exists())
+            .map(str::to_owned)
+            .collect())
+    }
+
     /// The full id of the commit that a person names.
     pub async fn commit_of(&self, name: &str) -> Result<String, ScmError> {
         let name = format!("{name}^{{commit}}");

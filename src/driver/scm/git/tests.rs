@@ -288,3 +288,26 @@ async fn a_tag_that_has_the_branchs_name_changes_nothing() {
     let source = git.source().await.expect("a source");
     assert_eq!(source.branch.as_deref(), Some("master"));
 }
+
+#[tokio::test]
+async fn a_submodule_that_is_not_checked_out_is_named() {
+    let library = Repository::new();
+    let repository = Repository::new();
+    let from = library.0.path().display().to_string();
+    let add = [
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        &from,
+        "app/lib",
+    ];
+    repository.git(&add);
+    repository.git(&["commit", "--quiet", "--message", "with a library"]);
+    let missing = repository.asked().missing_submodules().await;
+    assert_eq!(missing.expect("an answer"), [""; 0]);
+    let clone = repository.cloned(&[]);
+    let missing = clone.asked().missing_submodules().await;
+    assert_eq!(missing.expect("an answer"), ["app/lib"]);
+}
