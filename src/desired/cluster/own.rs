@@ -210,16 +210,18 @@ pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<()
         if document.is_null() {
             continue;
         }
-        let items = match document {
-            Value::Object(mut map) if map.get("kind").is_some_and(|kind| kind == "List") => {
-                match map.remove("items") {
-                    Some(Value::Array(items)) => items,
-                    _ => Vec::new(),
-                }
+        for mut item in opened(document) {
+            if let Some(prefix) = item
+                .pointer("/metadata/generateName")
+                .and_then(Value::as_str)
+                && item.pointer("/metadata/name").is_none()
+            {
+                let reason = format!(
+                    "it has `generateName: {prefix}`, and a server makes another object of it each time: \
+                     give it a `name`"
+                );
+                return Err(wrong(&place, &reason));
             }
-            other => vec![other],
-        };
-        for mut item in items {
             if let Some(map) = item.as_object_mut() {
                 map.remove("status");
             }
@@ -248,6 +250,42 @@ pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// The objects of a document: those of a list, and of the lists in it, as kubectl opens them. What an item of a list of
+/// one kind does not say of itself, the list does.
+fn opened(document: Value) -> Vec<Value> {
+    let mut objects = Vec::new();
+    let mut left = vec![document];
+    while let Some(document) = left.pop() {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        let Some(of) = kind.strip_suffix("List").map(str::to_owned) else {
+            objects.push(document);
+            continue;
+        };
+        let Value::Object(mut map) = document else {
+            continue;
+        };
+        let Some(Value::Array(items)) = map.remove("items") else {
+            // A kind of its own whose name ends so, or a list of nothing.
+            if !of.is_empty() && map.contains_key("spec") {
+                objects.push(Value::Object(map));
+            }
+            continue;
+        };
+        let version = map.remove("apiVersion");
+        let described = items.into_iter().map(|mut item| {
+            if let (Some(item), false) = (item.as_object_mut(), of.is_empty()) {
+                item.entry("kind").or_insert_with(|| of.clone().into());
+                let version = version.clone().unwrap_or_default();
+                item.entry("apiVersion").or_insert(version);
+            }
+            item
+        });
+        // The first of them is looked at next.
+        left.extend(described.rev());
+    }
+    objects
 }
 
 /// A Secret names its values; it does not hold them: they would be in the plan and in the history.

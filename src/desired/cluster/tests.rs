@@ -476,3 +476,45 @@ fn a_name_that_would_leave_its_place_in_a_path_is_refused_where_it_is_written() 
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'a:b'}\n";
     desired("manifests: own.yaml", &[("own.yaml", role)]).expect("a name of its kind");
 }
+
+#[test]
+fn lists_are_opened_as_kubectl_opens_them() {
+    let names = |text: &str| {
+        let mut all = Vec::new();
+        super::own::read("own.yaml", text, &mut all).map(|()| {
+            let names = all.iter().map(|document| document.manifest.key().short());
+            names.collect::<Vec<_>>()
+        })
+    };
+    let nested = "# only a comment\n---\napiVersion: v1\nkind: List\nitems:\n\
+         - {apiVersion: v1, kind: List, items: [\n  \
+           {apiVersion: v1, kind: ServiceAccount, metadata: {name: in}},\n  \
+           {apiVersion: v1, kind: ServiceAccount, metadata: {name: after}}]}\n\
+         - {apiVersion: v1, kind: ConfigMap, metadata: {name: last}}\n---\n";
+    let expected = [
+        "ServiceAccount/in",
+        "ServiceAccount/after",
+        "ConfigMap/last",
+    ];
+    assert_eq!(names(nested).expect("objects"), expected);
+
+    // As a server answers: the items do not repeat what they are.
+    let typed = "apiVersion: v1\nkind: ConfigMapList\nitems:\n- metadata: {name: a}\n\
+         - {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n";
+    assert_eq!(
+        names(typed).expect("objects"),
+        ["ConfigMap/a", "ConfigMap/b"]
+    );
+    assert_eq!(
+        names("apiVersion: v1\nkind: List\nitems: []\n").expect("objects"),
+        [""; 0]
+    );
+    let own = "apiVersion: example.org/v1\nkind: AllowList\nmetadata: {name: x}\nspec: {}\n";
+    assert_eq!(names(own).expect("objects"), ["AllowList/x"]);
+
+    let generated = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ok}\n---\n\
+         apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: migrate-}\n";
+    let error = names(generated).expect_err("it has no name");
+    assert!(error.what.contains("own.yaml:5 (document 2)"), "{error}");
+    assert!(error.what.contains("generateName: migrate-"), "{error}");
+}

@@ -20,7 +20,7 @@ pub(super) fn read(
     base: Option<Digest>,
 ) -> Result<Inputs, BuildError> {
     let context = context(root, &spec.context)?;
-    let paths = paths(&context, spec, below(root, &spec.leave_out))?;
+    let paths = paths(&context, spec, &below(root, &spec.leave_out))?;
     let files = hash_all(&context, &paths)?;
     let timeless = PackSpec {
         within: an_hour(),
@@ -49,14 +49,14 @@ pub(super) fn read(
 fn paths(
     context: &Path,
     spec: &PackSpec,
-    left_out: Vec<PathBuf>,
+    left_out: &[PathBuf],
 ) -> Result<Vec<PathBuf>, BuildError> {
     let wanted = (!spec.inputs.is_empty())
         .then(|| set(&spec.inputs))
         .transpose()?;
     // Without a command nothing is made here: what Git ignores is then packed as it is, and is an input.
     let obey_ignore_files = wanted.is_none() && !spec.run.is_empty();
-    let walk = walk(context, obey_ignore_files, left_out.clone());
+    let walk = walk(context, obey_ignore_files, left_out.to_owned());
     let counts = |path: &Path| wanted.as_ref().is_none_or(|set| set.is_match(path));
     let mut paths = collect(context, walk, "name the right ones with `inputs:`", counts)?;
     if obey_ignore_files {
