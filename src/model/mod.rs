@@ -34,6 +34,7 @@ pub mod plan;
 pub mod platform;
 pub mod promotion;
 pub mod provenance;
+pub mod quantity;
 pub mod release;
 pub mod resource;
 pub mod route;

@@ -12,6 +12,7 @@ use crate::driver::cluster::kubernetes::api::MANAGER;
 use crate::model::fields::{Fields, change, flatten};
 use crate::model::object::mark;
 use crate::model::plan::Change;
+use crate::model::quantity::Quantity;
 
 /// What can be said without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,29 +222,12 @@ fn same(wanted: &Value, live: &Value, place: Place) -> bool {
     }
 }
 
-/// A quantity in thousandths; none for one that needs more care than this.
-fn quantity(value: &Value) -> Option<i128> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: i128 = text.get(..end)?.parse().ok()?;
-    let factor: i128 = match &text[end..] {
-        "m" => 1,
-        "" => 1000,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "Ki" => 1000 << 10,
-        "Mi" => 1000 << 20,
-        "Gi" => 1000 << 30,
-        _ => return None,
-    };
-    number.checked_mul(factor)
+fn quantity(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
 }
 
 /// The fields in which a dry run's answer differs from what is there, each with where the difference comes from.
