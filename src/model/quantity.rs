@@ -65,8 +65,8 @@ fn parse(text: &str) -> Option<i128> {
         .unwrap_or(rest.len());
     let (number, suffix) = rest.split_at(end);
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let is_number = !(whole.is_empty() && part.is_empty()) && !part.contains('.');
-    if !is_number || whole.len() > 19 {
+    let has_digits = !whole.is_empty() || !part.is_empty();
+    if !has_digits || part.contains('.') || whole.len() > 19 {
         return None;
     }
 
