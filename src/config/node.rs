@@ -304,11 +304,15 @@ impl<'de> Visitor<'de> for RawVisitor {
 }
 
 fn place<T>(spanned: &Spanned<T>, file: usize) -> Place {
+    at(spanned.referenced, file)
+}
+
+fn at(location: serde_saphyr::Location, file: usize) -> Place {
     let number = |number: u64| usize::try_from(number).unwrap_or(1).max(1);
     Place {
         file,
-        line: number(spanned.referenced.line()),
-        column: number(spanned.referenced.column()),
+        line: number(location.line()),
+        column: number(location.column()),
     }
 }
 
@@ -350,12 +354,14 @@ impl<'a> Written<'a> {
 }
 
 fn convert(raw: Spanned<Raw>, file: usize, written: &mut Written<'_>) -> Node {
+    // What an alias stands for is written at its anchor.
+    let text_at = self::at(raw.defined, file);
     let at = place(&raw, file);
     let value = match raw.value {
         Raw::Null => Value::Null,
         Raw::Bool(value) => Value::Bool(value),
-        Raw::Integer(value) => Value::Integer(value, written.number(at)),
-        Raw::Float(value) => Value::Float(value, written.number(at)),
+        Raw::Integer(value) => Value::Integer(value, written.number(text_at)),
+        Raw::Float(value) => Value::Float(value, written.number(text_at)),
         Raw::String(value) => Value::String(value),
         Raw::List(items) => Value::List(
             items

@@ -136,6 +136,19 @@ fn a_number_where_a_text_is_meant_keeps_its_digits() {
 }
 
 #[test]
+fn an_alias_of_a_number_keeps_the_digits_of_its_anchor() {
+    let overlay =
+        "vars: {a: &ver 1.10, b: *ver, c: &mode 0644, d: *mode, e: &t text, f: *t, g: *ver}\n";
+    let project = project(GOOD, overlay).expect("valid");
+    let staging = project.environments.values().next().expect("one");
+    let vars: Vec<&str> = staging.vars.values().map(|text| text.0.as_str()).collect();
+    assert_eq!(
+        vars,
+        ["1.10", "1.10", "0644", "0644", "text", "text", "1.10"]
+    );
+}
+
+#[test]
 fn what_is_no_registry_s_address_or_name_is_said_before_the_network_is_asked() {
     let cases = [
         (
