@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let _ = miette::set_hook(Box::new(|_| Box::new(report_handler())));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return cli::misused(&error).into(),
+        Err(error) => return cli::misused(error).into(),
     };
     if let Some(code) = cli::direct(&cli) {
         return code.into();

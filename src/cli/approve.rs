@@ -1,16 +1,15 @@
 //! Showing a plan, having it approved, and carrying it out: what `apply`, `promote`, `rollback` and the others
 //! share.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use crate::cli::{Cx, explain, signals};
+use crate::cli::{Cx, ask, explain, signals};
 use crate::model::Period;
 use crate::model::approval::{Approval, Approved};
 use crate::model::event::Event;
 use crate::model::loss::{Consents, unconsented};
 use crate::model::outcome::Outcome;
-use crate::model::plan::Plan;
+use crate::model::plan::{Intent, Plan};
 use crate::ops::draw::Wanted;
 use crate::ops::plan_file::PlanFile;
 use crate::ops::run::{Options, run};
@@ -22,7 +21,7 @@ use crate::output::{Exit, Failure, Format, Screen, outcome, plan as view};
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     /// Do not ask.
-    #[arg(long)]
+    #[arg(short = 'y', long, visible_alias = "yes")]
     pub auto_approve: bool,
 
     /// Switch even when the way back would not lead anywhere: an image or an object of the live release is gone.
@@ -35,11 +34,24 @@ pub struct RunArgs {
     pub allow_data_loss: Vec<String>,
 
     /// How long to wait for a lock that another run holds, as `30s`.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        env = "SHIPIT_LOCK_TIMEOUT",
+        hide_env_values = true
+    )]
     pub lock_timeout: Period,
 
     /// In which form events and the result are printed.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "SHIPIT_OUTPUT",
+        hide_env_values = true
+    )]
     pub output: Format,
 }
 
@@ -116,28 +128,29 @@ fn approve(
     if auto_approve {
         return Ok(approved(Approval::InAdvance));
     }
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !ask::is_possible() {
         return Err(Error::NotApproved {
             what: "nobody is here to approve the plan; nothing was changed".to_owned(),
             help: "look at it with `shipit plan`, then give --auto-approve; a plan file does not stand for an approval"
                 .to_owned(),
         });
     }
-    let asked = dialoguer::Confirm::new()
-        .with_prompt("Carry this plan out?")
-        .default(false)
-        .interact();
-    match asked {
-        Ok(true) => {
-            let mut approved = approved(Approval::AtTerminal);
-            approved.consents.extend(asked_by_name(plan, consents));
-            Ok(approved)
-        }
-        _ => Err(Error::NotApproved {
+    let is_approved = if plan.intent == Intent::Destroy {
+        let environment = plan.environment.as_str();
+        let question = format!("All of {environment} is taken away. Type its name to do so");
+        ask::name(&question, environment)
+    } else {
+        ask::yes("Carry this plan out?")
+    };
+    if !is_approved {
+        return Err(Error::NotApproved {
             what: "the plan was not approved; nothing was changed".to_owned(),
             help: "run the command again when it is".to_owned(),
-        }),
+        });
     }
+    let mut approved = approved(Approval::AtTerminal);
+    approved.consents.extend(asked_by_name(plan, consents));
+    Ok(approved)
 }
 
 /// What a person at the terminal lets go, by typing its name.
@@ -147,13 +160,8 @@ fn asked_by_name(plan: &Plan, consents: &Consents) -> Consents {
     names
         .into_iter()
         .take_while(|name| {
-            let typed = dialoguer::Input::<String>::new()
-                .with_prompt(format!(
-                    "What {name} holds is destroyed. Type its name to let it go"
-                ))
-                .allow_empty(true)
-                .interact_text();
-            typed.is_ok_and(|typed| typed.trim() == name)
+            let question = format!("What {name} holds is destroyed. Type its name to let it go");
+            ask::name(&question, name)
         })
         .collect()
 }

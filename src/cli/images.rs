@@ -1,8 +1,6 @@
 //! `shipit images`
 
-use std::io::IsTerminal as _;
-
-use crate::cli::Cx;
+use crate::cli::{Cx, ask};
 use crate::model::Period;
 use crate::model::garbage::{Collect, Collected};
 use crate::ops::Error;
@@ -25,7 +23,14 @@ pub struct Args {
     lock_timeout: Period,
 
     /// In which form.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "SHIPIT_OUTPUT",
+        hide_env_values = true
+    )]
     output: Format,
 }
 
@@ -64,21 +69,17 @@ fn ask() -> Result<(), Error> {
         what: what.to_owned(),
         help: help.to_owned(),
     };
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !ask::is_possible() {
         return Err(refused(
             "nobody is here to say yes; nothing was taken away",
             "give --auto-approve",
         ));
     }
-    match dialoguer::Confirm::new()
-        .with_prompt("Take these images away?")
-        .default(false)
-        .interact()
-    {
-        Ok(true) => Ok(()),
-        _ => Err(refused(
-            "nothing was taken away",
-            "run the command again when they may go",
-        )),
+    if ask::yes("Take these images away?") {
+        return Ok(());
     }
+    Err(refused(
+        "nothing was taken away",
+        "run the command again when they may go",
+    ))
 }

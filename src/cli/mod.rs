@@ -6,12 +6,14 @@ mod abort;
 mod agent;
 mod apply;
 mod approve;
+mod ask;
 mod check;
 mod completions;
 mod destroy;
 mod diff;
 mod doctor;
 mod explain;
+mod folder;
 mod graph;
 mod history;
 mod images;
@@ -32,6 +34,7 @@ mod validate;
 
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
 use crate::ops::Session;
@@ -41,18 +44,26 @@ use crate::output::{Exit, Failure, Page, Screen};
 #[derive(Debug, Parser)]
 #[command(name = "shipit", version, about, max_term_width = 100)]
 pub struct Cli {
-    /// The folder with `shipit.yaml`.
+    /// The folder with `shipit.yaml`; without it this one, or the nearest above in the same repository.
     #[arg(
         short = 'C',
         long,
         global = true,
         value_name = "DIR",
-        default_value = "."
+        env = "SHIPIT_DIRECTORY",
+        hide_env_values = true
     )]
-    pub directory: PathBuf,
+    pub directory: Option<PathBuf>,
 
     /// The environment; without it the current branch's, or the only one.
-    #[arg(short, long, global = true, value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "SHIPIT_ENV",
+        hide_env_values = true
+    )]
     pub env: Option<String>,
 
     /// What to do.
@@ -70,6 +81,7 @@ pub enum Command {
     /// Show what differs from what should be true, and what would be done.
     Plan(plan::Args),
     /// Build, place and switch: carry a plan out.
+    #[command(aliases = ["deploy", "up"])]
     Apply(apply::Args),
     /// Give live traffic to a slot, or carry an environment's release on to another.
     Promote(promote::Args),
@@ -152,7 +164,8 @@ pub fn direct(cli: &Cli) -> Option<u8> {
 
 /// Says what is wrong with a command line, or what was asked of its reader: how the program ends then.
 #[must_use]
-pub fn misused(error: &clap::Error) -> Exit {
+pub fn misused(mut error: clap::Error) -> Exit {
+    without_destroying(&mut error);
     let (screen, plain) = (Screen::default(), error.to_string());
     let page = Page::document(&plain);
     // Its own colours are fine as long as nothing in it has to be made visible.
@@ -168,11 +181,36 @@ pub fn misused(error: &clap::Error) -> Exit {
     }
 }
 
+/// Whoever mistypes a command is not led to the one that takes everything away.
+fn without_destroying(error: &mut clap::Error) {
+    const NEVER: &str = "destroy";
+    let kind = ContextKind::SuggestedSubcommand;
+    let rest = match error.get(kind) {
+        Some(ContextValue::String(name)) if name == NEVER => Vec::new(),
+        Some(ContextValue::Strings(names)) if names.iter().any(|name| name == NEVER) => names
+            .iter()
+            .filter(|name| *name != NEVER)
+            .cloned()
+            .collect(),
+        _ => return,
+    };
+    if rest.is_empty() {
+        error.remove(kind);
+    } else {
+        error.insert(kind, ContextValue::Strings(rest));
+    }
+}
+
 /// Runs one command, and says why it failed if it did.
 pub async fn run(cli: Cli) -> Exit {
     let screen = Screen::default();
+    let directory = match cli.command {
+        // It writes where it is.
+        Command::Init(_) => cli.directory.unwrap_or_else(|| ".".into()),
+        _ => folder::of_project(cli.directory),
+    };
     let cx = Cx {
-        directory: cli.directory,
+        directory,
         env: cli.env,
         screen: screen.clone(),
     };

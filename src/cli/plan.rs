@@ -28,7 +28,14 @@ pub struct Args {
     detailed_exitcode: bool,
 
     /// In which form.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "SHIPIT_OUTPUT",
+        hide_env_values = true
+    )]
     output: Format,
 }
 

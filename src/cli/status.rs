@@ -19,7 +19,14 @@ pub struct Args {
     watch: bool,
 
     /// In which form.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "SHIPIT_OUTPUT",
+        hide_env_values = true
+    )]
     output: Format,
 }
 

@@ -1,15 +1,31 @@
 //! `shipit unlock`
 
-use crate::cli::Cx;
+use crate::cli::{Cx, ask};
+use crate::ops::Error;
 use crate::ops::lock::unlock;
 use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Do not ask.
+    #[arg(short = 'y', long, visible_alias = "yes")]
+    auto_approve: bool,
+}
 
-pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
+    let environment = session.environment.as_str();
+    let question = format!(
+        "The run that holds the lock of {environment} is stopped at its next step. Type {environment} to take it"
+    );
+    if ask::is_possible() && !args.auto_approve && !ask::name(&question, environment) {
+        let refused = Error::NotApproved {
+            what: "the lock was not taken".to_owned(),
+            help: "`shipit status` shows who holds it".to_owned(),
+        };
+        return Err(refused.into());
+    }
     cx.screen.show(&Page::of(match unlock(&session).await? {
         Some(holder) => {
             format!(

@@ -8,7 +8,14 @@ use crate::output::{Exit, Failure, Format, Page};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// In which form.
-    #[arg(short, long, value_enum, default_value_t)]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "SHIPIT_OUTPUT",
+        hide_env_values = true
+    )]
     output: Format,
 }
 

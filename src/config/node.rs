@@ -355,7 +355,7 @@ impl<'a> Written<'a> {
 
 fn convert(raw: Spanned<Raw>, file: usize, written: &mut Written<'_>) -> Node {
     // What an alias stands for is written at its anchor.
-    let text_at = self::at(raw.defined, file);
+    let text_at = at(raw.defined, file);
     let at = place(&raw, file);
     let value = match raw.value {
         Raw::Null => Value::Null,

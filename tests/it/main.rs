@@ -15,6 +15,7 @@ mod damage;
 mod docker;
 mod failures;
 mod foreign;
+mod habits;
 mod hostile;
 mod house;
 mod interrupts;
