@@ -14,6 +14,10 @@ pub struct Route {
     pub service: ServiceName,
     /// Where live traffic arrives.
     pub live: SocketAddr,
+    /// Where live traffic arrived before, and still does: until the release that moves it has been verified. The last
+    /// one is the newest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<SocketAddr>,
     /// Where only the preview slot answers.
     pub preview: SocketAddr,
     /// The router's limits.
@@ -96,6 +100,7 @@ impl Route {
         Self {
             service,
             live,
+            former: Vec::new(),
             preview,
             limits,
             trusted_proxies: TrustedProxies::nobody(),
@@ -119,42 +124,110 @@ impl Route {
 }
 
 impl Route {
-    /// Where live traffic arrives, and would find nothing any more with the `next` route, or without one: the address
+    /// Where the router listens for live traffic: nowhere, when a proxy does or objects do.
+    #[must_use]
+    pub fn live_addresses(&self) -> Vec<SocketAddr> {
+        if self.proxy.is_some() || self.objects.is_some() {
+            return Vec::new();
+        }
+        let live = std::iter::once(self.live);
+        live.chain(self.former.iter().copied()).collect()
+    }
+
+    /// Every address that is listened on, by whomever.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        if self.objects.is_some() {
+            return Vec::new();
+        }
+        let own = [self.live, self.preview].into_iter();
+        own.chain(self.former.iter().copied())
+            .chain(self.slots.values().copied())
+            .collect()
+    }
+
+    /// Whether one of its addresses has a part of another route's.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let others = other.addresses();
+        self.addresses()
+            .iter()
+            .any(|own| others.iter().any(|other| overlap(*own, *other)))
+    }
+
+    /// What listens until the release that comes with the `next` route has live traffic: the next one, and where live
+    /// traffic arrives now. Where the two cannot be had together everything stays as it is.
+    #[must_use]
+    pub fn until(&self, next: &Self) -> Self {
+        if self.objects.is_some() || next.objects.is_some() {
+            return next.clone();
+        }
+        let is_moved = self.live != next.live || self.proxy.is_some() != next.proxy.is_some();
+        if self.proxy.is_some() || next.proxy.is_some() {
+            return if is_moved { self } else { next }.clone();
+        }
+
+        let mut former = self.live_addresses();
+        former.retain(|address| !next.live_addresses().contains(address));
+        former.sort_by_key(|address| *address == self.live);
+        let between = Self {
+            former,
+            ..next.clone()
+        };
+        let live = between.live_addresses();
+        let mut others = std::iter::once(&next.preview).chain(next.slots.values());
+        if others.any(|other| live.iter().any(|live| overlap(*live, *other))) {
+            return self.clone();
+        }
+        between
+    }
+
+    /// Without the addresses at which live traffic arrived before.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        Self {
+            former: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Where live traffic arrives, and would find nothing any more with the `next` route, or without one: the addresses
     /// of the live listener, the live object and the host that it answers to.
     #[must_use]
     pub fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
-        if next.is_some_and(|next| next.answers_at(self)) {
-            return Vec::new();
-        }
-        let next = next.map(Self::entries).unwrap_or_default();
-        let own = self.entries().into_iter();
+        let Some(objects) = &self.objects else {
+            let answers = |address: &SocketAddr| next.is_some_and(|next| next.answers_at(*address));
+            let own = std::iter::once(self.live).chain(self.former.iter().copied());
+            let lost = own.filter(|address| !answers(address));
+            return lost.map(|address| address.to_string()).collect();
+        };
+        let next = next.and_then(|next| next.objects.as_deref());
+        let next = next.map(ObjectsRoute::entries).unwrap_or_default();
+        let own = objects.entries().into_iter();
         own.filter(|entry| !next.contains(entry)).collect()
     }
 
-    /// Whether the live listener of another route is one of this one's addresses.
-    fn answers_at(&self, other: &Self) -> bool {
-        let (own, other) = match (&self.objects, &other.objects) {
-            (None, None) => (self.live, other.live),
-            _ => return false,
+    /// Whether live traffic that is sent to an address arrives.
+    fn answers_at(&self, other: SocketAddr) -> bool {
+        let covers = |own: &SocketAddr| {
+            let is_covered = own.ip().is_unspecified() && own.is_ipv4() == other.is_ipv4();
+            own.port() == other.port() && (is_covered || own.ip() == other.ip())
         };
-        let is_covered = own.ip().is_unspecified() && own.is_ipv4() == other.is_ipv4();
-        own.port() == other.port() && (is_covered || own.ip() == other.ip())
+        let own = std::iter::once(&self.live).chain(&self.former);
+        self.objects.is_none() && own.into_iter().any(covers)
     }
+}
 
-    fn entries(&self) -> Vec<String> {
-        let Some(objects) = &self.objects else {
-            return vec![self.live.to_string()];
-        };
-        let key = objects.off.key();
-        let place = key.namespace.as_deref().unwrap_or_default();
-        let group = key.group().to_owned();
-        let object = match group.as_str() {
-            "" => format!("{} in {place}", key.short()),
-            group => format!("{} ({group}) in {place}", key.short()),
-        };
-        let url = objects.live_url.iter().cloned();
-        [object].into_iter().chain(url).collect()
-    }
+/// Whether two addresses have a part in common, so that one listener keeps another from being opened. `[::]` is every
+/// IPv4 address as well, as long as nobody has set it otherwise on this machine. Port 0 is any that is free.
+#[must_use]
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: SocketAddr, other: SocketAddr| {
+        one.ip().is_unspecified() && (one.is_ipv6() || other.ip().to_canonical().is_ipv4())
+    };
+    let is_same = one.ip().to_canonical() == other.ip().to_canonical();
+    let may_meet = one.port() == other.port() && one.port() != 0;
+    may_meet && (is_same || covers(one, other) || covers(other, one))
 }
 
 impl fmt::Display for Route {
@@ -166,7 +239,11 @@ impl fmt::Display for Route {
                 } else {
                     ""
                 };
-                write!(f, "live on {}{by}, preview on {}", self.live, self.preview)?;
+                write!(f, "live on {}{by}", self.live)?;
+                for former in &self.former {
+                    write!(f, " and still on {former}")?;
+                }
+                write!(f, ", preview on {}", self.preview)?;
                 self.slots
                     .iter()
                     .try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
@@ -205,6 +282,19 @@ pub struct ObjectsRoute {
 }
 
 impl ObjectsRoute {
+    /// The live object, and the host that it answers to.
+    fn entries(&self) -> Vec<String> {
+        let key = self.off.key();
+        let place = key.namespace.as_deref().unwrap_or_default();
+        let group = key.group().to_owned();
+        let object = match group.as_str() {
+            "" => format!("{} in {place}", key.short()),
+            group => format!("{} ({group}) in {place}", key.short()),
+        };
+        let url = self.live_url.iter().cloned();
+        [object].into_iter().chain(url).collect()
+    }
+
     /// The live object when `slot` has its traffic.
     #[must_use]
     pub fn live(&self, slot: Option<Slot>) -> &Manifest {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use crate::agent::router::activity::Activity;
 use crate::agent::router::budget::Full;
 use crate::agent::router::front::Front;
 use crate::agent::router::identity::Origin;
+use crate::agent::router::listen::BACKLOG;
 use crate::agent::router::serve::{self, Orders, Peer};
 use crate::agent::router::turn_away::turn_away;
 
@@ -26,6 +28,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// A bound address.
 #[derive(Debug)]
 pub struct Door {
+    listener: Arc<TcpListener>,
     front: Arc<ArcSwap<Front>>,
     stop: CancellationToken,
     accepting: JoinHandle<()>,
@@ -34,7 +37,7 @@ pub struct Door {
 
 impl Door {
     /// Accepts from now on. `cut` ends everything behind it at once.
-    pub fn open(listener: TcpListener, front: Front, cut: CancellationToken) -> Self {
+    pub fn open(listener: Arc<TcpListener>, front: Front, cut: CancellationToken) -> Self {
         let front = Arc::new(ArcSwap::from_pointee(front));
         let stop = CancellationToken::new();
         let orders = Orders {
@@ -46,17 +49,24 @@ impl Door {
             orders: orders.clone(),
         };
         let accepting = tokio::spawn({
-            let stop = stop.clone();
+            let (stop, listener) = (stop.clone(), Arc::clone(&listener));
             async move {
                 stop.run_until_cancelled(hall.accept(&listener)).await;
+                hall.take_in_the_rest(&listener).await;
             }
         });
         Self {
+            listener,
             front,
             stop,
             accepting,
             orders,
         }
+    }
+
+    /// The socket, for another one that is to listen where this one does.
+    pub const fn listener(&self) -> &Arc<TcpListener> {
+        &self.listener
     }
 
     /// What it stands for from the next request on.
@@ -70,6 +80,7 @@ impl Door {
         let Orders { finish, cut, tasks } = self.orders;
         self.stop.cancel();
         let _ = self.accepting.await;
+        drop(self.listener);
         let drain = self.front.load().limits.drain.get();
         tasks.close();
         async move {
@@ -93,6 +104,16 @@ impl Hall {
         let mut trouble = Trouble::default();
         loop {
             let (stream, address) = trouble.next(listener).await;
+            self.enter(stream, address).await;
+        }
+    }
+
+    /// The connections that the kernel has taken already: it would reset them when the listener closes.
+    async fn take_in_the_rest(&self, listener: &TcpListener) {
+        for _ in 0..BACKLOG {
+            let Ok((stream, address)) = next_now(listener) else {
+                return;
+            };
             self.enter(stream, address).await;
         }
     }
@@ -139,6 +160,14 @@ impl Hall {
             self.orders.tasks.spawn(leaving);
         }
     }
+}
+
+/// A connection that waits to be accepted. The kernel is asked, and not what Tokio knows of it.
+fn next_now(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = std::net::TcpStream::from(rustix::net::accept_with(listener, flags)?);
+    let address = stream.peer_addr()?;
+    Ok((TcpStream::from_std(stream)?, address))
 }
 
 /// What keeps a listener from accepting, from its first error to its first success: said when it begins and when it is

@@ -2,33 +2,46 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 
+use rustix::net::sockopt::set_socket_reuseport;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey, holder};
 
 /// How many connections the kernel keeps until they are accepted.
-const BACKLOG: u32 = 4096;
+pub const BACKLOG: u32 = 4096;
 
-/// Listens on an address for a route.
+/// Listens on an address for a route. `own` are this router's listeners that have a part of it: those of routes that
+/// change together with this one.
 pub async fn listen(
     inherited: &[StdListener],
     address: SocketAddr,
     listener: Listener,
     route: &RouteKey,
+    own: &[Arc<TcpListener>],
 ) -> Result<TcpListener, RouteError> {
-    let result = inherited_for(inherited, address).map_or_else(|| bind(address), adopt);
+    let taken = |holder: Holder| RouteError::Taken {
+        address,
+        listener,
+        route: route.clone(),
+        holder,
+    };
+    let result = match inherited_for(inherited, address) {
+        Some(inherited) => adopt(inherited),
+        None if own.is_empty() => bind(address, Sharing::No),
+        None => {
+            if let Some(holder) = other_holder(address, own).await {
+                return Err(taken(holder));
+            }
+            bind_with(address, own)
+        }
+    };
     match result {
         Ok(bound) => Ok(bound),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let holder = tokio::task::spawn_blocking(move || holder::find(address)).await;
-            let holder = holder.unwrap_or(Holder::Unknown);
-            Err(RouteError::Taken {
-                address,
-                listener,
-                route: route.clone(),
-                holder,
-            })
+            Err(taken(holder.unwrap_or(Holder::Unknown)))
         }
         Err(error) => {
             let reason = error.to_string();
@@ -42,14 +55,45 @@ pub async fn listen(
     }
 }
 
+/// Whether another socket may listen on the same address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Yes,
+    No,
+}
+
+/// Listens on an address of which some of our own listeners have a part. The kernel allows that to sockets of one user
+/// that all ask for it (`SO_REUSEPORT`). They ask for as long as it takes, so that nobody else comes in later.
+fn bind_with(address: SocketAddr, own: &[Arc<TcpListener>]) -> io::Result<TcpListener> {
+    for listener in own {
+        set_socket_reuseport(listener, true)?;
+    }
+    let bound = bind(address, Sharing::Yes);
+    for listener in own.iter().map(AsRef::as_ref).chain(&bound) {
+        let _ = set_socket_reuseport(listener, false);
+    }
+    bound
+}
+
+/// Who else has a part of an address. The kernel would let a program of the same user in that shares its port, too.
+async fn other_holder(address: SocketAddr, own: &[Arc<TcpListener>]) -> Option<Holder> {
+    let inodes = own
+        .iter()
+        .filter_map(|listener| Some(rustix::fs::fstat(listener).ok()?.st_ino))
+        .collect();
+    let look = move || holder::find_other(address, &inodes);
+    tokio::task::spawn_blocking(look).await.ok().flatten()
+}
+
 /// `SO_REUSEADDR` lets a restarted router have its port although old connections are in `TIME_WAIT`.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
     } else {
         TcpSocket::new_v6()
     }?;
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(sharing == Sharing::Yes)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

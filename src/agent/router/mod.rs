@@ -98,7 +98,13 @@ impl Router {
     /// Opens a service's listeners, or changes them: changed limits hold for the next request, and a new
     /// address is bound before the old one is closed. When an address cannot be had, nothing changes.
     pub async fn open(&self, key: RouteKey, route: &Route) -> Result<(), RouteError> {
-        self.routes.open(&self.shared, key, route).await
+        self.open_all(&[(key, route)]).await
+    }
+
+    /// The same for several services in one step: they may take over each other's addresses. No connection is refused
+    /// at an address that one of them leaves and another takes.
+    pub async fn open_all(&self, changes: &[(RouteKey, &Route)]) -> Result<(), RouteError> {
+        self.routes.open(&self.shared, changes).await
     }
 
     /// Closes a service's listeners. Their ports are free when this returns; requests in flight have the

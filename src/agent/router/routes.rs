@@ -1,10 +1,11 @@
 //! The routes that are open, and how one becomes another without a gap.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,7 +15,7 @@ use crate::agent::router::front::{Front, Shared};
 use crate::agent::router::listen::listen;
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey};
 use crate::model::TrustedProxies;
-use crate::model::route::Route;
+use crate::model::route::{Route, overlap};
 use crate::model::trusted_proxies::Network;
 
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
@@ -26,7 +27,7 @@ type Doors = HashMap<SocketAddr, Door>;
 /// The routes that are open.
 #[derive(Debug)]
 pub struct Routes {
-    inherited: Vec<TcpListener>,
+    inherited: Vec<std::net::TcpListener>,
     open: Mutex<BTreeMap<RouteKey, Doors>>,
     cut: CancellationToken,
     closing: TaskTracker,
@@ -34,7 +35,7 @@ pub struct Routes {
 
 impl Routes {
     /// None yet.
-    pub fn new(inherited: Vec<TcpListener>) -> Self {
+    pub fn new(inherited: Vec<std::net::TcpListener>) -> Self {
         Self {
             inherited,
             open: Mutex::default(),
@@ -43,58 +44,45 @@ impl Routes {
         }
     }
 
-    /// Opens a route or changes it. New addresses are bound before anything else happens; then every door
-    /// leads to the new route; then the doors that it has no use for are closed.
+    /// Opens routes or changes them, all in one step. New addresses are bound before anything else happens; then every
+    /// door leads to its new route, whichever had it before; then the doors that nothing has a use for are closed.
     pub async fn open(
         &self,
         shared: &Arc<Shared>,
-        key: RouteKey,
-        route: &Route,
+        changes: &[(RouteKey, &Route)],
     ) -> Result<(), RouteError> {
-        if route.live == route.preview {
-            return Err(RouteError::SameAddress {
-                address: route.live,
-                route: key,
-            });
-        }
+        let wanted: Vec<Wanted<'_>> = changes
+            .iter()
+            .flat_map(|(key, route)| Wanted::all(key, route))
+            .collect();
         let mut open = self.open.lock().await;
-        if self.closing.is_closed() {
-            return Err(RouteError::ShuttingDown { route: key });
+        if let Some((key, _)) = changes.first().filter(|_| self.closing.is_closed()) {
+            return Err(RouteError::ShuttingDown { route: key.clone() });
         }
-        let mut wanted = vec![(route.preview, Listener::Preview)];
-        // A proxy of somebody else's listens there.
-        if route.proxy.is_none() {
-            wanted.push((route.live, Listener::Live));
+        for (key, route) in changes {
+            same_address(key, route)?;
         }
-        wanted.extend(
-            route
-                .slots
-                .iter()
-                .map(|(slot, address)| (*address, Listener::Slot(*slot))),
-        );
-        let mut bound = HashMap::new();
-        for (address, listener) in wanted.clone() {
-            if !open
-                .get(&key)
-                .is_some_and(|doors| doors.contains_key(&address))
-            {
-                bound.insert(address, self.bind(&open, address, listener, &key).await?);
-            }
+        claimed_twice(&wanted)?;
+        let mut bound = self.bind(&open, &wanted).await?;
+
+        let mut doors = Doors::new();
+        for (key, _) in changes {
+            doors.extend(open.remove(key).unwrap_or_default());
         }
-        let doors = open.entry(key.clone()).or_default();
-        for (address, listener) in wanted.clone() {
-            let front = front(shared, &key, listener, route);
-            match (bound.remove(&address), doors.get(&address)) {
-                (Some(listener), _) => {
-                    doors.insert(address, Door::open(listener, front, self.cut.child_token()));
+        for it in wanted {
+            let front = front(shared, it.key, it.listener, it.route);
+            let door = match (doors.remove(&it.address), bound.remove(&it.address)) {
+                (Some(door), _) => {
+                    door.lead_to(front);
+                    door
                 }
-                (None, Some(door)) => door.lead_to(front),
-                (None, None) => {}
-            }
+                (None, Some(listener)) => Door::open(listener, front, self.cut.child_token()),
+                (None, None) => continue,
+            };
+            let own = open.entry(it.key.clone()).or_default();
+            own.insert(it.address, door);
         }
-        let unused =
-            doors.extract_if(|address, _| !wanted.iter().any(|(wanted, _)| wanted == address));
-        for (_, door) in unused.collect::<Vec<_>>() {
+        for door in doors.into_values() {
             self.retire(door).await;
         }
         Ok(())
@@ -131,24 +119,102 @@ impl Routes {
         self.closing.spawn(door.close().await);
     }
 
+    /// Binds the addresses that no door of these routes has.
     async fn bind(
         &self,
         open: &BTreeMap<RouteKey, Doors>,
-        address: SocketAddr,
-        listener: Listener,
-        key: &RouteKey,
-    ) -> Result<tokio::net::TcpListener, RouteError> {
-        if let Some((holder, _)) = open.iter().find(|(_, doors)| doors.contains_key(&address)) {
-            let holder = Holder::Route(holder.clone());
-            return Err(RouteError::Taken {
-                address,
-                listener,
-                route: key.clone(),
-                holder,
-            });
+        wanted: &[Wanted<'_>],
+    ) -> Result<HashMap<SocketAddr, Arc<TcpListener>>, RouteError> {
+        let is_changed = |key: &RouteKey| wanted.iter().any(|it| it.key == key);
+        let (own, others): (Vec<_>, Vec<_>) = open.iter().partition(|(key, _)| is_changed(key));
+        let mut own: HashMap<SocketAddr, Arc<TcpListener>> = own
+            .into_iter()
+            .flat_map(|(_, doors)| doors)
+            .map(|(address, door)| (*address, Arc::clone(door.listener())))
+            .collect();
+
+        let mut bound = HashMap::new();
+        for it in wanted {
+            if own.contains_key(&it.address) {
+                continue;
+            }
+            let has_part = |(_, doors): &&(&RouteKey, &Doors)| {
+                doors.keys().any(|address| overlap(*address, it.address))
+            };
+            if let Some((holder, _)) = others.iter().find(has_part) {
+                return Err(it.taken_by(holder));
+            }
+            let parts = own
+                .iter()
+                .filter(|(address, _)| overlap(**address, it.address));
+            let parts: Vec<_> = parts.map(|(_, listener)| Arc::clone(listener)).collect();
+            let listener = listen(&self.inherited, it.address, it.listener, it.key, &parts).await?;
+            let listener = Arc::new(listener);
+            own.insert(it.address, Arc::clone(&listener));
+            bound.insert(it.address, listener);
         }
-        listen(&self.inherited, address, listener, key).await
+        Ok(bound)
     }
+}
+
+/// An address that a route is to listen on.
+struct Wanted<'a> {
+    address: SocketAddr,
+    listener: Listener,
+    key: &'a RouteKey,
+    route: &'a Route,
+}
+
+impl<'a> Wanted<'a> {
+    /// All of a route's.
+    fn all(key: &'a RouteKey, route: &'a Route) -> impl Iterator<Item = Self> {
+        let preview = (route.preview, Listener::Preview);
+        let live = route.live_addresses().into_iter();
+        let slots = route.slots.iter();
+        let slots = slots.map(|(slot, address)| (*address, Listener::Slot(*slot)));
+        let addresses = std::iter::once(preview)
+            .chain(live.map(|address| (address, Listener::Live)))
+            .chain(slots);
+        addresses.map(move |(address, listener)| Self {
+            address,
+            listener,
+            key,
+            route,
+        })
+    }
+
+    fn taken_by(&self, holder: &RouteKey) -> RouteError {
+        RouteError::Taken {
+            address: self.address,
+            listener: self.listener,
+            route: self.key.clone(),
+            holder: Holder::Route(holder.clone()),
+        }
+    }
+}
+
+fn same_address(key: &RouteKey, route: &Route) -> Result<(), RouteError> {
+    if route.live == route.preview {
+        return Err(RouteError::SameAddress {
+            address: route.live,
+            route: key.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Two listeners of different meaning cannot have a part of an address in common.
+fn claimed_twice(wanted: &[Wanted<'_>]) -> Result<(), RouteError> {
+    for (at, it) in wanted.iter().enumerate() {
+        let is_other = |other: &&Wanted<'_>| {
+            let means_the_same = (other.key, other.listener) == (it.key, it.listener);
+            !means_the_same && overlap(other.address, it.address)
+        };
+        if let Some(other) = wanted[..at].iter().find(is_other) {
+            return Err(it.taken_by(other.key));
+        }
+    }
+    Ok(())
 }
 
 fn front(shared: &Arc<Shared>, key: &RouteKey, listener: Listener, route: &Route) -> Front {

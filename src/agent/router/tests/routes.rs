@@ -1,9 +1,11 @@
 //! Listeners that open, change and close.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::support::{Client, Instance, World, free_port, key, scope, short_hold};
@@ -139,4 +141,202 @@ async fn a_closed_route_can_be_opened_again() {
     world.router.close(&key("web")).await;
     world.router.open(key("web"), &world.route).await.unwrap();
     assert_eq!(world.get("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// One web client that asks again and again on new connections, and what went wrong.
+struct Visitor {
+    stop: tokio_util::sync::CancellationToken,
+    visits: tokio::task::JoinHandle<(u32, Vec<String>)>,
+}
+
+impl Visitor {
+    fn at(address: SocketAddr) -> Self {
+        let stop = tokio_util::sync::CancellationToken::new();
+        let visits = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                let (mut count, mut wrong) = (0, Vec::new());
+                while !stop.is_cancelled() {
+                    count += 1;
+                    match TcpStream::connect(address).await {
+                        Ok(stream) => wrong.extend(visit(stream).await.err()),
+                        Err(error) => wrong.push(error.to_string()),
+                    }
+                }
+                (count, wrong)
+            }
+        });
+        Self { stop, visits }
+    }
+
+    async fn saw_nothing_wrong(self) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.stop.cancel();
+        let (count, wrong) = self.visits.await.unwrap();
+        assert!(count > 10, "{count}");
+        assert_eq!(wrong, Vec::<String>::new(), "of {count}");
+    }
+}
+
+async fn visit(mut stream: TcpStream) -> Result<(), String> {
+    let request = b"GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
+    let sent = stream.write_all(request).await;
+    sent.map_err(|error| format!("sending: {error}"))?;
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer).await;
+    read.map_err(|error| format!("reading: {error}"))?;
+    if answer.starts_with(b"HTTP/1.1 200") {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A router that leads `web` and `api` to instances that answer with these names.
+async fn shop() -> (Router, [Instance; 2]) {
+    let router = Router::new(Options::default());
+    let instances = [Instance::named("web").await, Instance::named("api").await];
+    let names = ["web", "api"];
+    let live = names.iter().zip(&instances);
+    let live = live.map(|(name, it)| (name.parse().unwrap(), vec![it.address]));
+    let table = Table {
+        live: live.collect(),
+        ..Table::default()
+    };
+    router.set(&scope(), table);
+    (router, instances)
+}
+
+fn of(service: &str, live: SocketAddr, preview: SocketAddr) -> Route {
+    let limits = Limits::default();
+    Route::plain(service.parse().unwrap(), live, preview, limits)
+}
+
+/// Addresses that nobody has now, on a loopback address that no other test has.
+fn addresses<const N: usize>(host: [u8; 4]) -> [SocketAddr; N] {
+    let host = Ipv4Addr::from(host);
+    let ports = [(); N].map(|()| std::net::TcpListener::bind((host, 0)).unwrap());
+    ports.map(|port| port.local_addr().unwrap())
+}
+
+async fn says(address: SocketAddr) -> String {
+    Client::connect(address).await.get("/").await.text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_becomes_all_of_them_and_one_again_without_a_refusal() {
+    let (router, _instances) = shop().await;
+    let [live, preview] = addresses([127, 0, 0, 1]);
+    let open = async |live| router.open(key("web"), &of("web", live, preview)).await;
+    open(live).await.unwrap();
+    let visitor = Visitor::at(live);
+    for to in ["0.0.0.0", "127.0.0.1", "[::]", "0.0.0.0", "127.0.0.1"] {
+        let to: SocketAddr = format!("{to}:{}", live.port()).parse().unwrap();
+        open(to).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(says(live).await, "web", "{to}");
+    }
+    visitor.saw_nothing_wrong().await;
+}
+
+#[tokio::test]
+async fn the_old_address_answers_beside_all_of_them_until_it_is_given_up() {
+    let (router, _instances) = shop().await;
+    let [live, preview] = addresses([127, 0, 0, 1]);
+    let all = SocketAddr::from(([0, 0, 0, 0], live.port()));
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], live.port()));
+    let old = of("web", live, preview);
+    router.open(key("web"), &old).await.unwrap();
+    let mut client = Client::connect(live).await;
+    assert_eq!(client.get("/").await.text, "web");
+
+    let both = old.until(&of("web", all, preview));
+    router.open(key("web"), &both).await.unwrap();
+    assert_eq!(says(elsewhere).await, "web");
+    assert_eq!(client.get("/").await.text, "web", "on the same connection");
+
+    router.open(key("web"), &old).await.unwrap();
+    assert_eq!(client.get("/").await.text, "web", "on the same connection");
+    assert!(TcpStream::connect(elsewhere).await.is_err(), "taken back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_services_swap_their_addresses_without_a_refusal() {
+    let (router, _instances) = shop().await;
+    let [one, other, preview, next] = addresses([127, 0, 0, 3]);
+    let open = async |web, api| {
+        let (web, api) = (of("web", web, preview), of("api", api, next));
+        let changes = [(key("web"), &web), (key("api"), &api)];
+        router.open_all(&changes).await
+    };
+    open(one, other).await.unwrap();
+    let visitors = [Visitor::at(one), Visitor::at(other)];
+    let mut client = Client::connect(one).await;
+    assert_eq!(client.get("/").await.text, "web");
+
+    open(other, one).await.unwrap();
+    assert_eq!(
+        (says(other).await, says(one).await),
+        ("web".to_owned(), "api".to_owned())
+    );
+    assert_eq!(
+        client.get("/").await.text,
+        "api",
+        "from its next request on"
+    );
+    for visitor in visitors {
+        visitor.saw_nothing_wrong().await;
+    }
+    router.close(&key("web")).await;
+    assert!(
+        std::net::TcpListener::bind(other).is_ok(),
+        "it is web's now"
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_another_route_has_a_part_of_is_refused() {
+    let (router, _instances) = shop().await;
+    let [live, preview, next] = addresses([127, 0, 0, 4]);
+    router
+        .open(key("web"), &of("web", live, preview))
+        .await
+        .unwrap();
+    let all = SocketAddr::from(([0, 0, 0, 0], live.port()));
+    let error = router.open(key("api"), &of("api", all, next)).await;
+    let Err(RouteError::Taken { holder, .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(holder, Holder::Route(key("web")));
+
+    let error = router.open(key("web"), &of("web", all, live)).await;
+    assert!(matches!(error, Err(RouteError::Taken { .. })), "{error:?}");
+    assert_eq!(says(live).await, "web", "nothing has changed");
+}
+
+/// A program that shares its port with everybody of its user is not shared with.
+#[tokio::test]
+async fn another_process_is_named_though_it_would_share_its_port() {
+    let (router, _instances) = shop().await;
+    let [live, preview] = addresses([127, 0, 0, 5]);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    let theirs = SocketAddr::from(([127, 0, 0, 6], live.port()));
+    socket.bind(theirs).unwrap();
+    let _theirs = socket.listen(1).unwrap();
+
+    router
+        .open(key("web"), &of("web", live, preview))
+        .await
+        .unwrap();
+    let all = SocketAddr::from(([0, 0, 0, 0], live.port()));
+    let error = router.open(key("web"), &of("web", all, preview)).await;
+    let Err(RouteError::Taken {
+        holder, address, ..
+    }) = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(address, all);
+    assert!(matches!(holder, Holder::Process { .. }), "{holder:?}");
+    assert_eq!(says(live).await, "web", "nothing has changed");
 }
