@@ -18,7 +18,7 @@ use crate::agent::record::{Record, SlotRecord};
 use crate::agent::rootfs;
 use crate::agent::router::{Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
-use crate::agent::{Descriptors, Directory, logs, resume};
+use crate::agent::{Descriptors, Directory, listeners, logs, resume};
 use crate::model::facts::{Facts, HealthState};
 use crate::model::outcome::Url;
 use crate::model::route::Route;
@@ -481,39 +481,16 @@ impl Engine for Arc<Agent> {
         route: &Route,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let environment = self.environment(&permit.scope);
-        let before = environment.board.record();
-        let _work = self.enter(&environment, permit).await?;
-        let record = environment.board.record();
-        let there = record.routes.get(&route.service);
-        if there != Some(route) && there.map(Fingerprint::of_json) != expects {
-            return Err(moved(Address::Route(route.service.clone()), &before));
-        }
-        let key = RouteKey {
-            scope: permit.scope.clone(),
-            service: route.service.clone(),
-        };
-        self.router
-            .open(key, route)
-            .await
-            .map_err(|error| EngineError::Refused {
-                reason: error.to_string(),
-                help: "stop what has the address, or set other ones under `traffic.listeners`"
-                    .to_owned(),
-            })?;
-        let one = BTreeMap::from([(route.service.clone(), route.clone())]);
-        proxy::lead(&one, &Mark::of(&record), record.active)
-            .await
-            .map_err(|reason| EngineError::Refused {
-                reason: format!(
-                    "the proxy in front of {} stays as it was: {reason}",
-                    route.service
-                ),
-                help: "look at `traffic` in the configuration".to_owned(),
-            })?;
-        self.write(&environment, |record| {
-            record.routes.insert(route.service.clone(), route.clone());
-        })
+        listeners::change(self, permit, std::slice::from_ref(route), expects).await
+    }
+
+    async fn reroute(
+        &self,
+        permit: &Permit,
+        routes: &[Route],
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        listeners::change(self, permit, routes, expects).await
     }
 
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {

@@ -34,6 +34,7 @@ mod home;
 pub mod id_map;
 mod instance;
 pub mod launch;
+mod listeners;
 pub mod log_file;
 mod log_keeper;
 pub mod logs;

@@ -21,6 +21,7 @@ use crate::agent::clients::clients;
 use crate::agent::core::Agent;
 use crate::agent::{home, posture};
 use crate::files;
+use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
 use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement};
@@ -191,6 +192,14 @@ impl Contract for Server {
         let expects = fingerprint(request.expects.as_ref())?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
         whole(async move { agent.route(&permit, &route, expects).await }).await
+    }
+
+    async fn reroute(&self, request: Request<v1::RerouteRequest>) -> Answer<v1::Done> {
+        let request = request.into_inner();
+        let routes: Vec<Route> = decode("routes", &request.routes_json)?;
+        let expects = fingerprint(request.expects.as_ref())?;
+        let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
+        whole(async move { agent.reroute(&permit, &routes, expects).await }).await
     }
 
     async fn unroute(&self, request: Request<v1::UnrouteRequest>) -> Answer<v1::Done> {

@@ -203,6 +203,16 @@ impl Engine for World {
         engine.route(permit, route, expects).await
     }
 
+    async fn reroute(
+        &self,
+        permit: &Permit,
+        routes: &[Route],
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let engine = self.engine("reroute", Kind::Acts).await?;
+        engine.reroute(permit, routes, expects).await
+    }
+
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
         let engine = self.engine("unroute", Kind::Acts).await?;
         engine.unroute(permit, service).await

@@ -78,6 +78,22 @@ impl Facts {
         }
     }
 
+    /// What a change of the listeners of several services is bound to. Of one service it is the route's own.
+    #[must_use]
+    pub fn routes_fingerprint<'a>(
+        &self,
+        services: impl IntoIterator<Item = &'a ServiceName>,
+    ) -> Option<Fingerprint> {
+        let services: Vec<&ServiceName> = services.into_iter().collect();
+        let of = |service: &&ServiceName| self.route_fingerprint(service);
+        match services[..] {
+            [ref only] => of(only),
+            _ => Some(Fingerprint::of_json(
+                &services.iter().map(of).collect::<Vec<_>>(),
+            )),
+        }
+    }
+
     /// Where services answer: through the live listener, or through the preview one. Before anything is live the
     /// first slot is the preview.
     #[must_use]

@@ -314,6 +314,21 @@ pub trait Engine: Send + Sync {
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError>;
 
+    /// Changes the listeners of several services in one step, for they take over each other's addresses. `expects`: the
+    /// fingerprint of all these routes as they must be now ([`Facts::routes_fingerprint`]).
+    async fn reroute(
+        &self,
+        permit: &Permit,
+        routes: &[Route],
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let _ = (permit, routes, expects);
+        Err(EngineError::Refused {
+            reason: "this engine has no listeners that take over each other's addresses".to_owned(),
+            help: "change the listeners of one service after the other".to_owned(),
+        })
+    }
+
     /// Takes a service's listeners away.
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError>;
 

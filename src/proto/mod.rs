@@ -15,5 +15,5 @@ pub mod v1 {
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
-/// The version of the contract: 2 since workloads may be containers, and a way in may have a proxy.
-pub const CONTRACT: u32 = 2;
+/// The version of the contract: 3 since a live listener that moves may have former addresses.
+pub const CONTRACT: u32 = 3;

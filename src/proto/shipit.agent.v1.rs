@@ -69,6 +69,15 @@ pub struct RouteRequest {
     pub expects: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RerouteRequest {
+    #[prost(message, optional, tag = "1")]
+    pub permit: ::core::option::Option<Permit>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub routes_json: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, optional, tag = "3")]
+    pub expects: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UnrouteRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
@@ -341,6 +350,28 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Route"));
             self.inner.unary(req, path, codec).await
         }
+        /// Several services in one step: they take over each other's addresses.
+        pub async fn reroute(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RerouteRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Reroute",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Reroute"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn unroute(
             &mut self,
             request: impl tonic::IntoRequest<super::UnrouteRequest>,
@@ -587,6 +618,11 @@ pub mod agent_server {
         async fn route(
             &self,
             request: tonic::Request<super::RouteRequest>,
+        ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// Several services in one step: they take over each other's addresses.
+        async fn reroute(
+            &self,
+            request: tonic::Request<super::RerouteRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         async fn unroute(
             &self,
@@ -838,6 +874,49 @@ pub mod agent_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RouteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shipit.agent.v1.Agent/Reroute" => {
+                    #[allow(non_camel_case_types)]
+                    struct RerouteSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::RerouteRequest>
+                    for RerouteSvc<T> {
+                        type Response = super::Done;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RerouteRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::reroute(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RerouteSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

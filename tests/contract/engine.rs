@@ -293,6 +293,7 @@ suite!(
     live_traffic_is_protected,
     the_same_workload_under_another_number_is_not_restarted,
     a_kept_slot_is_stopped_in_its_time,
+    services_take_over_each_others_addresses_in_one_step,
 );
 
 impl Stage {
@@ -725,4 +726,42 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
     assert_eq!(facts.active, Some(Slot::Blue));
     assert_eq!((pid(facts), before.is_some()), (before, true));
     agent.stop_services().await;
+}
+
+async fn services_take_over_each_others_addresses_in_one_step(stage: &Stage) {
+    let permit = stage.live().await;
+    let api = "api".parse().expect("a name");
+    let ports = [(); 4].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [one, other, preview, next] = ports.map(|port| port.local_addr().expect("an address"));
+    let routes = |web_at, api_at| {
+        [
+            Route::plain(web(), web_at, preview, Limits::default()),
+            Route::plain(
+                "api".parse().expect("a name"),
+                api_at,
+                next,
+                Limits::default(),
+            ),
+        ]
+    };
+    let change =
+        async |routes: &[Route], expects| stage.engine.reroute(&permit, routes, expects).await;
+    let seen = |facts: &Facts| facts.routes_fingerprint([&web(), &api]);
+
+    let before = seen(&stage.facts().await);
+    let set_up = change(&routes(one, other), before.clone()).await;
+    if stage.cluster.is_some() {
+        assert!(matches!(set_up, Err(EngineError::Refused { .. })));
+        return;
+    }
+    set_up.expect("nobody has these");
+
+    let swapped = routes(other, one);
+    let stale = change(&swapped, before).await;
+    assert!(matches!(stale, Err(EngineError::Moved { .. })), "{stale:?}");
+    let now = seen(&stage.facts().await);
+    change(&swapped, now).await.expect("they swap");
+    change(&swapped, None).await.expect("it is so");
+    let found: Vec<Route> = stage.facts().await.routes.into_values().rev().collect();
+    assert_eq!(found, swapped);
 }

@@ -137,12 +137,27 @@ impl Engine for FakeEngine {
         route: &Route,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
+        self.reroute(permit, std::slice::from_ref(route), expects)
+            .await
+    }
+
+    async fn reroute(
+        &self,
+        permit: &Permit,
+        routes: &[Route],
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
         self.change(permit, |facts, before| {
-            let there = facts.routes.get(&route.service);
-            if there != Some(route) && there.map(Fingerprint::of_json) != expects {
+            let is_done = |route: &Route| facts.routes.get(&route.service) == Some(route);
+            let services = routes.iter().map(|route| &route.service);
+            let found = facts.routes_fingerprint(services);
+            if let Some(route) = routes.iter().find(|route| !is_done(route))
+                && found != expects
+            {
                 return Err(moved(Address::Route(route.service.clone()), before));
             }
-            facts.routes.insert(route.service.clone(), route.clone());
+            let by_service = |route: &Route| (route.service.clone(), route.clone());
+            facts.routes.extend(routes.iter().map(by_service));
             Ok(())
         })
     }

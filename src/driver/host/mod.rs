@@ -123,6 +123,24 @@ impl Engine for HostEngine {
         Ok(())
     }
 
+    async fn reroute(
+        &self,
+        permit: &Permit,
+        routes: &[Route],
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        let message = v1::RerouteRequest {
+            permit: Some(permit.into()),
+            routes_json: encode(&routes),
+            expects: expects.map(Into::into),
+        };
+        self.client()
+            .await?
+            .reroute(request(message, SHORT))
+            .await?;
+        Ok(())
+    }
+
     async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
         let message = v1::UnrouteRequest {
             permit: Some(permit.into()),
