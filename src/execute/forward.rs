@@ -121,7 +121,7 @@ impl<'a> Forward<'a> {
 
     /// Its intent is on the disk: from here on it counts as having had its effect.
     fn begin(&mut self, step: &Step) {
-        self.rollout.begins(Reach::of(&step.action));
+        self.rollout.begins(Reach::of_step(self.run.plan(), step));
         self.begun.insert(step.id);
         let (run, step) = (Arc::clone(self.run), step.clone());
         self.under_way.spawn(async move {

@@ -231,7 +231,7 @@ pub(super) async fn perform(
                 .await?;
             Ok(Done::say(format!("{key} is gone")))
         }
-        (Action::Route { route }, _) => listen(run, step, direction, route).await,
+        (Action::Route { .. }, _) => listen(run, step, direction).await,
         (Action::Unroute, Address::Route(service)) => {
             run.acting()
                 .await?
@@ -356,22 +356,21 @@ fn tags(run: &Run, inputs: &ContentHash) -> Vec<String> {
     tags
 }
 
-async fn listen(
-    run: &Run,
-    step: &Step,
-    direction: Direction,
-    route: &Route,
-) -> Result<Done, StepError> {
+async fn listen(run: &Run, step: &Step, direction: Direction) -> Result<Done, StepError> {
+    let routes: Vec<Route> = step.action.routes().cloned().collect();
+    let services = routes.iter().map(|route| &route.service);
     let expects = match direction {
         Direction::Forward => step.expects.clone(),
-        Direction::Back => facts(run).await?.route_fingerprint(&route.service),
+        Direction::Back => facts(run).await?.routes_fingerprint(services),
     };
-    run.acting()
-        .await?
-        .engine
-        .route(&run.job.permit, route, expects)
-        .await?;
-    Ok(Done::say(route.to_string()))
+
+    let (engine, permit) = (&run.acting().await?.engine, &run.job.permit);
+    match &routes[..] {
+        [route] => engine.route(permit, route, expects).await?,
+        routes => engine.reroute(permit, routes, expects).await?,
+    }
+    let words: Vec<String> = routes.iter().map(Route::to_string).collect();
+    Ok(Done::say(words.join("; ")))
 }
 
 /// On the way back a resource is as this run left it.

@@ -226,6 +226,9 @@ pub enum Action {
     Route {
         /// The listeners.
         route: Route,
+        /// The listeners of other services that change in the same moment: they take over addresses from each other.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        with: Vec<Route>,
     },
     /// Take a service's listeners away.
     Unroute,
@@ -273,6 +276,24 @@ pub enum Action {
 }
 
 impl Action {
+    /// Sets up or changes one service's listeners.
+    #[must_use]
+    pub const fn listen(route: Route) -> Self {
+        Self::Route {
+            route,
+            with: Vec::new(),
+        }
+    }
+
+    /// The listeners that it sets up or changes; none for another action.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        let (first, with) = match self {
+            Self::Route { route, with } => (Some(route), with.as_slice()),
+            _ => (None, [].as_slice()),
+        };
+        first.into_iter().chain(with)
+    }
+
     /// What it does, in two or three words.
     #[must_use]
     pub fn title(&self) -> String {

@@ -239,8 +239,10 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
         Action::Route { .. } if !step.changes.is_empty() => {
             changed(&name, &step.changes, &step.reason)
         }
-        Action::Route { route } if step.expects.is_some() => one(CHANGED, "~", &route.to_string()),
-        Action::Route { route } => one(NEW, "+", &route.to_string()),
+        Action::Route { route, .. } if step.expects.is_some() => {
+            one(CHANGED, "~", &route.to_string())
+        }
+        Action::Route { route, .. } => one(NEW, "+", &route.to_string()),
         Action::Provision { .. } if step.expects.is_none() => with_fields(NEW, "+"),
         Action::Apply { replace: true, .. } | Action::Provision { replace: true, .. } => {
             with_fields(GONE, "±")

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use crate::model::check::{Check, Stage};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
-use crate::model::object::Drift;
 use crate::model::observed::Observed;
-use crate::model::plan::{Action, Change, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
 use crate::model::promotion::{Mode, Strategy};
 use crate::model::release::Status;
 use crate::model::state::State;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::listeners::{Listeners, drifted};
 use crate::plan::losses::remarks;
 use crate::plan::pieces::{added_back, as_it_was, place, restore};
-use crate::plan::{objects, promote, resources, route_changes, workload_changes};
+use crate::plan::{objects, promote, resources, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
@@ -30,6 +30,7 @@ pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
         state,
         workloads,
         draft: Draft::default(),
+        listeners: Listeners::new(desired, &observed.facts),
     };
     let made = resources::make(&mut apply.draft, &desired.resources, observed);
     let target = match apply.standing() {
@@ -90,6 +91,7 @@ struct Apply<'a> {
     state: &'a State,
     workloads: Workloads,
     draft: Draft,
+    listeners: Listeners,
 }
 
 impl Apply<'_> {
@@ -134,7 +136,7 @@ impl Apply<'_> {
     fn settle(&mut self, slot: Slot) -> Option<Target> {
         self.images();
         let mut routes = self.objects();
-        routes.extend(self.routes(&routes.clone()));
+        routes.extend(self.listen(&routes.clone()));
         let facts = self.observed.facts.slots.get(&slot)?;
         let number = facts.label.number;
         for (name, there) in &facts.workloads {
@@ -143,8 +145,6 @@ impl Apply<'_> {
                     .same(Address::Workload(slot, name.clone()), "runs as it should");
             }
         }
-        let unroute = self.unroute(&routes);
-        self.prune(&routes);
         let recorded = self
             .state
             .release(number)
@@ -153,12 +153,13 @@ impl Apply<'_> {
             if facts.workloads.values().any(is_amiss) {
                 return Some(self.revive(slot, &routes));
             }
+            self.settle_listeners(&routes);
+            self.prune(&routes);
             if !facts.is_ready() {
                 self.draft.notes.push(format!(
                     "release {number} is live in {slot} and not healthy now"
                 ));
             }
-            let _ = unroute;
             return None;
         }
         let reason =
@@ -170,6 +171,8 @@ impl Apply<'_> {
             Some(undo) => self.draft.add_with_undo(verify, undo),
             None => self.draft.add(verify),
         };
+        self.settle_listeners(&[verified]);
+        self.prune(&[verified]);
         self.keep_previous(slot.other(), &[verified]);
         Some(self.target(slot, number))
     }
@@ -219,7 +222,9 @@ impl Apply<'_> {
             self.checks(Stage::After),
             "must hold on live traffic",
         );
-        self.draft.add(verify.after(&[ready]));
+        let verified = self.draft.add(verify.after(&[ready]));
+        self.settle_listeners(&[verified]);
+        self.prune(&[verified]);
         self.target(slot, there.label.number)
     }
 
@@ -252,7 +257,7 @@ impl Apply<'_> {
             .is_some_and(|release| release.status == Status::Waiting);
         if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
             let needs = self.objects();
-            let routes = self.routes(&needs);
+            let routes = self.listen(&needs);
             self.prune(&[needs, routes].concat());
             for name in self.workloads.keys() {
                 self.draft.same(
@@ -264,10 +269,12 @@ impl Apply<'_> {
                 "release {number} waits in {slot}: `shipit promote {slot}` gives it live traffic"
             );
             self.draft.notes.push(next);
+            let waiting = self.listeners.notes_of_waiting();
+            self.draft.notes.extend(waiting);
             return None;
         }
         let mut needs = self.objects();
-        needs.extend(self.routes(&needs.clone()));
+        needs.extend(self.listen(&needs.clone()));
         for (name, workload) in there.workloads.clone() {
             let is_same = workload.drift.is_empty() && workload.changed_on_disk.is_none();
             if workload.running && is_same {
@@ -416,50 +423,18 @@ impl Apply<'_> {
         )
     }
 
-    /// Sets up the listeners that are missing or different.
-    fn routes(&mut self, needs: &[StepId]) -> Vec<StepId> {
-        let mut steps = Vec::new();
-        for (name, service) in &self.desired.services {
-            let Some(route) = &service.route else {
-                continue;
-            };
-            let address = Address::Route(name.clone());
-            let there = self.observed.facts.routes.get(name);
-            let drift = self.observed.facts.route_drift.get(name);
-            if there == Some(route) && drift.is_none() {
-                self.draft.same(address, route.to_string());
-                continue;
-            }
-            let reason = match (there, drift) {
-                (Some(_), Some(drift)) => format!("{} is not as it was applied", names(drift)),
-                (Some(_), None) => "the listeners differ".to_owned(),
-                (None, _) => "there are no listeners yet".to_owned(),
-            };
-            let mut changes = drift.map(|drift| drifted(drift)).unwrap_or_default();
-            changes.extend(
-                there
-                    .into_iter()
-                    .flat_map(|there| route_changes(there, route)),
-            );
-            let undo = there.map_or(Action::Unroute, |there| Action::Route {
-                route: there.clone(),
-            });
-            let new = Proposal::new(
-                address.clone(),
-                Action::Route {
-                    route: route.clone(),
-                },
-                reason,
-            )
-            .changing(changes)
-            .expecting(self.observed.facts.route_fingerprint(name))
-            .after(needs);
-            steps.push(self.draft.add_with_undo(
-                new,
-                Proposal::new(address, undo, "the listeners as they were"),
-            ));
-        }
-        steps
+    /// Opens what listeners are missing, and changes those that may change before the release is there.
+    fn listen(&mut self, needs: &[StepId]) -> Vec<StepId> {
+        let facts = &self.observed.facts;
+        self.listeners.open(&mut self.draft, facts, needs)
+    }
+
+    /// Takes away the listeners of services that are gone, and closes those that moved.
+    fn settle_listeners(&mut self, needs: &[StepId]) -> Vec<StepId> {
+        let unrouted = self.unroute(needs);
+        self.listeners
+            .settle(&mut self.draft, &[needs, &unrouted].concat());
+        unrouted
     }
 
     /// Takes away the listeners of services that are not desired any more.
@@ -488,11 +463,7 @@ impl Apply<'_> {
                 .after(needs);
                 self.draft.add_with_undo(
                     new,
-                    Proposal::new(
-                        address,
-                        Action::Route { route },
-                        "the listeners as they were",
-                    ),
+                    Proposal::new(address, Action::listen(route), "the listeners as they were"),
                 )
             })
             .collect()
@@ -501,7 +472,7 @@ impl Apply<'_> {
     /// Puts the release into the slot without live traffic.
     fn place_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
-        before.extend(self.routes(&before.clone()));
+        before.extend(self.listen(&before.clone()));
         // Every image is known before the first service is placed: together they are what the release is, and a
         // failing build costs nothing.
         before.extend(builds.values());
@@ -572,6 +543,8 @@ impl Apply<'_> {
             let note = "promotion is manual: the release will wait beside the live one";
             self.draft.notes.push(note.to_owned());
             self.say_what_promotion_ends();
+            let waiting = self.listeners.notes_of_waiting();
+            self.draft.notes.extend(waiting);
             if promotion
                 .before
                 .iter()
@@ -590,7 +563,7 @@ impl Apply<'_> {
             slot,
             last,
         );
-        self.unroute(&[verified]);
+        self.settle_listeners(&[verified]);
         self.prune(&[verified]);
     }
 
@@ -611,7 +584,7 @@ impl Apply<'_> {
     /// Replaces the workloads of the live slot in place.
     fn replace(&mut self, slot: Slot, mode: PlaceMode, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
-        before.extend(self.routes(&before.clone()));
+        before.extend(self.listen(&before.clone()));
         before.extend(builds.values());
         let Some(there) = self.observed.facts.slots.get(&slot).cloned() else {
             return;
@@ -661,7 +634,7 @@ impl Apply<'_> {
             "must hold on live traffic",
         );
         let verified = self.draft.add(verify.after(&[ready]));
-        let unrouted = self.unroute(&[verified]);
+        let unrouted = self.settle_listeners(&[verified]);
         self.remove_gone(slot, &there, verified, &unrouted);
         self.prune(&[verified]);
     }
@@ -730,34 +703,4 @@ fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
 /// Whether a live workload is not what was applied: it is down, some of its objects moved, or its files changed.
 fn is_amiss(workload: &WorkloadFacts) -> bool {
     workload.health().is_down() || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
-}
-
-/// What moved, as fields of the workload.
-fn drifted(drift: &[Drift]) -> Vec<Change> {
-    let of = |drift: &Drift| {
-        let object = drift.key.short();
-        if drift.missing {
-            let after = Some("made again".to_owned());
-            return vec![Change {
-                field: object,
-                before: None,
-                after,
-                origin: Some("is not there".to_owned()),
-            }];
-        }
-        let named = |change: &Change| Change {
-            field: format!("{object} {}", change.field),
-            ..change.clone()
-        };
-        drift.changes.iter().map(named).collect::<Vec<_>>()
-    };
-    drift.iter().flat_map(of).collect()
-}
-
-fn names(drift: &[Drift]) -> String {
-    drift
-        .iter()
-        .map(|drift| drift.key.short())
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -36,9 +36,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
         let address = Address::Route(name.clone());
         let new =
             Proposal::new(address.clone(), Action::Unroute, "the environment goes").after(&before);
-        let back = Action::Route {
-            route: route.clone(),
-        };
+        let back = Action::listen(route.clone());
         done.push(draft.add_with_undo(
             new,
             Proposal::new(address, back, "the listeners as they were"),

@@ -8,7 +8,7 @@ use crate::model::object::mark;
 use crate::model::plan::{Action, Change, Intent, Step, StepId, Target};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{Address, Manifest, ObjectKey, Slot};
+use crate::model::{Address, Manifest, ObjectKey, ServiceName, Slot};
 
 /// A loss before its name is known to be the only one.
 pub(super) struct Account {
@@ -120,23 +120,32 @@ pub(super) fn of_routes(steps: &[Step], facts: &Facts) -> Vec<Account> {
     };
     let mut accounts = Vec::new();
     for step in steps {
-        let Address::Route(service) = &step.address else {
-            continue;
-        };
-        let there = facts.routes.get(service);
-        let lost = there.map_or_else(Vec::new, |there| entries_lost(step, there));
-        if lost.is_empty() {
-            continue;
-        }
+        for service in services(step) {
+            let there = facts.routes.get(service);
+            let lost = there.map_or_else(Vec::new, |there| entries_lost(step, there));
+            if lost.is_empty() {
+                continue;
+            }
 
-        // A service that the live release does not have gets no traffic: that much is said.
-        let mut holds = Vec::new();
-        if live.workloads.contains_key(service) {
-            holds.extend(lost.into_iter().map(|what| Holding::Entry { what }));
+            // A service that the live release does not have gets no traffic: that much is said.
+            let mut holds = Vec::new();
+            if live.workloads.contains_key(service) {
+                holds.extend(lost.into_iter().map(|what| Holding::Entry { what }));
+            }
+            let address = Address::Route(service.clone());
+            accounts.push(Account::of_route(step.id, &address, holds));
         }
-        accounts.push(Account::of_route(step.id, &step.address, holds));
     }
     accounts
+}
+
+/// The services whose listeners a step acts on.
+fn services(step: &Step) -> Vec<&ServiceName> {
+    match (&step.action, &step.address) {
+        (Action::Route { .. }, _) => step.action.routes().map(|route| &route.service).collect(),
+        (_, Address::Route(service)) => vec![service],
+        _ => Vec::new(),
+    }
 }
 
 /// What a promotion ends: services with live traffic that the release in the other slot does not have.
@@ -162,7 +171,10 @@ pub(super) fn of_promotion(steps: &[Step], facts: &Facts, target: Option<&Target
 /// Where nothing answers any more once a step has taken the place of what was there.
 fn entries_lost(step: &Step, there: &Route) -> Vec<String> {
     match &step.action {
-        Action::Route { route } => there.entries_lost(Some(route)),
+        action @ Action::Route { .. } => {
+            let next = action.routes().find(|next| next.service == there.service);
+            next.map_or_else(Vec::new, |next| there.entries_lost(Some(next)))
+        }
         Action::Unroute => there.entries_lost(None),
         _ => Vec::new(),
     }
@@ -170,10 +182,8 @@ fn entries_lost(step: &Step, there: &Route) -> Vec<String> {
 
 /// Whether a step closes what traffic may come through: what would put it back has an entry that the step has not.
 pub(super) fn closes(step: &Step, undo: &[&Step]) -> bool {
-    undo.iter().any(|back| match &back.action {
-        Action::Route { route } => !entries_lost(step, route).is_empty(),
-        _ => false,
-    })
+    let mut routes = undo.iter().flat_map(|back| back.action.routes());
+    routes.any(|route| !entries_lost(step, route).is_empty())
 }
 
 /// What of a slot's objects that can hold something a step deletes.

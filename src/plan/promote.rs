@@ -12,6 +12,7 @@ use crate::model::state::State;
 use crate::model::{Address, Period, Slot};
 use crate::plan::PlanError;
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::listeners::close_former;
 use crate::plan::pieces::{as_it_was, place};
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
@@ -71,7 +72,8 @@ pub fn promote(
         let check = Proposal::new(Address::Slot(slot), action, "must hold before the switch");
         last = draft.add(check.after(&[last]));
     }
-    switch(&mut draft, desired, facts, slot, last);
+    let verified = switch(&mut draft, desired, facts, slot, last);
+    close_former(&mut draft, facts, there.workloads.keys(), &[verified]);
     Ok(draft.finish(
         &subject,
         Intent::Promote(slot),

@@ -242,9 +242,7 @@ fn take_out_the_rest(
         let mut before = vec![verified];
         if let Some(route) = facts.routes.get(name) {
             let address = Address::Route(name.clone());
-            let back = Action::Route {
-                route: route.clone(),
-            };
+            let back = Action::listen(route.clone());
             let new =
                 Proposal::new(address.clone(), Action::Unroute, reason.clone()).after(&before);
             before.push(draft.add_with_undo(

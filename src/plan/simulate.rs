@@ -32,8 +32,11 @@ struct World<'a> {
 impl World<'_> {
     fn carry_out(&mut self, step: &Step) {
         match (&step.action, &step.address) {
-            (Action::Route { route }, Address::Route(service)) => {
-                self.facts.routes.insert(service.clone(), route.clone());
+            (action @ Action::Route { .. }, _) => {
+                for route in action.routes() {
+                    let service = route.service.clone();
+                    self.facts.routes.insert(service, route.clone());
+                }
             }
             (Action::Unroute, Address::Route(service)) => {
                 self.facts.routes.remove(service);

@@ -10,19 +10,29 @@ use crate::model::{Address, Fingerprint};
 /// same plan changes is checked when it acts, and not here.
 #[must_use]
 pub fn stale(plan: &Plan, facts: &Facts) -> Vec<Address> {
-    let mut touched: BTreeSet<&Address> = BTreeSet::new();
+    let mut touched: BTreeSet<Address> = BTreeSet::new();
     let mut stale = Vec::new();
     for step in plan.steps.iter().filter(|step| binds(step)) {
         let under_emptied = |address: &Address| matches!(address, Address::Workload(slot, _) if touched.contains(&Address::Slot(*slot)));
-        if !touched.contains(&step.address)
+        let addresses = addresses(step);
+        if !addresses.iter().any(|address| touched.contains(address))
             && !under_emptied(&step.address)
-            && current(&step.address, facts) != step.expects
+            && current(step, facts) != step.expects
         {
             stale.push(step.address.clone());
         }
-        touched.insert(&step.address);
+        touched.extend(addresses);
     }
     stale
+}
+
+/// What a step acts on: with the listeners of one service it may change those of others.
+fn addresses(step: &Step) -> Vec<Address> {
+    let others = step.action.routes().map(|route| &route.service);
+    let others = others.map(|service| Address::Route(service.clone()));
+    std::iter::once(step.address.clone())
+        .chain(others)
+        .collect()
 }
 
 /// Whether a step is bound to what it finds.
@@ -37,10 +47,12 @@ const fn binds(step: &Step) -> bool {
     )
 }
 
-fn current(address: &Address, facts: &Facts) -> Option<Fingerprint> {
-    match address {
+fn current(step: &Step, facts: &Facts) -> Option<Fingerprint> {
+    match &step.address {
         Address::Image(_) | Address::Object(_) | Address::Resource(_) => None,
-        Address::Route(service) => facts.route_fingerprint(service),
+        Address::Route(_) => {
+            facts.routes_fingerprint(step.action.routes().map(|route| &route.service))
+        }
         Address::Workload(slot, service) => facts.workload_fingerprint(*slot, service),
         Address::Slot(slot) => facts.slot_fingerprint(*slot),
         Address::Traffic => Some(facts.traffic_fingerprint()),

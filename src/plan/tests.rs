@@ -1,5 +1,7 @@
 //! Stories about single plans, and properties that hold for every plan of a random history.
 
+mod listeners;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -25,8 +27,8 @@ use crate::model::{
     ServiceName, Slot,
 };
 use crate::plan::graph::waves;
-use crate::rollout::End;
 use crate::rollout::record::{Ended, record};
+use crate::rollout::{End, Reach};
 
 /// A configuration to be planned: which version of which services.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ struct Wanted {
     log_level: u8,
     strategy: Rollout,
     mode: Mode,
+    /// Where listeners are.
+    places: Places,
     /// Objects of the environment, as they were found; those that are not gone are wanted.
     objects: Vec<ObjectFacts>,
 }
@@ -45,6 +49,7 @@ impl Wanted {
         Self {
             objects: Vec::new(),
             services,
+            places: Places::Usual,
             log_level: 0,
             strategy: Rollout::BlueGreen,
             mode: Mode::Auto,
@@ -54,7 +59,7 @@ impl Wanted {
     fn desired(&self) -> Desired {
         let services = self.services.keys().map(|name| {
             let name: ServiceName = name.parse().expect("a name");
-            (name.clone(), service(&name, self.log_level))
+            (name.clone(), service(&name, self.log_level, self.places))
         });
         Desired {
             resources: Vec::new(),
@@ -82,12 +87,41 @@ impl Wanted {
     }
 }
 
-fn service(name: &ServiceName, log_level: u8) -> DesiredService {
-    let port = 8000 + u16::from(name.as_str().as_bytes()[0]);
-    let route = (name.as_str() != "worker").then(|| {
+/// Where the listeners of the services are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Places {
+    Usual,
+    /// One port further.
+    Moved,
+    /// On all addresses.
+    Everywhere,
+    /// Each service has the other's.
+    Swapped,
+    /// What is live was the preview, and the other way round.
+    Turned,
+}
+
+impl Places {
+    fn of(self, name: &ServiceName) -> (std::net::SocketAddr, std::net::SocketAddr) {
         let at = |port: u16| ([127, 0, 0, 1], port).into();
-        Route::plain(name.clone(), at(port), at(port + 1000), Limits::default())
-    });
+        let is_web = name.as_str() == "web";
+        let port = 8000 + u16::from(name.as_str().as_bytes()[0]);
+        let others = 8000 + u16::from(if is_web { b'a' } else { b'w' });
+        match self {
+            Self::Usual => (at(port), at(port + 1000)),
+            Self::Moved => (at(port + 1), at(port + 1000)),
+            Self::Everywhere => (([0, 0, 0, 0], port).into(), at(port + 1000)),
+            Self::Swapped => (at(others), at(others + 1000)),
+            Self::Turned => (at(port + 1000), at(port)),
+        }
+    }
+}
+
+fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService {
+    let port = 8000 + u16::from(name.as_str().as_bytes()[0]);
+    let (live, preview) = places.of(name);
+    let route = (name.as_str() != "worker")
+        .then(|| Route::plain(name.clone(), live, preview, Limits::default()));
     let workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
@@ -96,7 +130,7 @@ fn service(name: &ServiceName, log_level: u8) -> DesiredService {
             "LOG_LEVEL".to_owned(),
             EnvValue::Plain(log_level.to_string()),
         )]),
-        port: route.as_ref().map(|route| route.live.port()),
+        port: route.as_ref().map(|_| port),
         socket: Socket::Own,
         replicas: 2,
         health: Health::default(),
@@ -937,20 +971,31 @@ fn wanted() -> impl Strategy<Value = Wanted> {
     let name = prop_oneof![Just("api"), Just("web"), Just("worker")];
     let strategy = prop_oneof![4 => Just(Rollout::BlueGreen), 1 => Just(Rollout::Rolling), 1 => Just(Rollout::Recreate)];
     let mode = prop_oneof![3 => Just(Mode::Auto), 1 => Just(Mode::Manual)];
+    let places = prop_oneof![
+        4 => Just(Places::Usual),
+        1 => Just(Places::Moved),
+        1 => Just(Places::Everywhere),
+        1 => Just(Places::Swapped),
+        1 => Just(Places::Turned),
+    ];
     (
         proptest::collection::btree_map(name, 0..4u8, 1..=3),
         0..2u8,
         strategy,
         mode,
+        places,
         founds(),
     )
-        .prop_map(|(services, log_level, strategy, mode, objects)| Wanted {
-            services,
-            log_level,
-            strategy,
-            mode,
-            objects,
-        })
+        .prop_map(
+            |(services, log_level, strategy, mode, places, objects)| Wanted {
+                services,
+                log_level,
+                strategy,
+                mode,
+                places,
+                objects,
+            },
+        )
 }
 
 /// One command of a random history.
@@ -1007,6 +1052,7 @@ proptest! {
             live_traffic_is_always_on_something_ready(&plan, &world.facts)?;
             the_way_back_restores_the_world(&plan, &world.facts)?;
             every_image_is_known_before_a_service_is_placed(&plan)?;
+            live_listeners_go_on_until_the_switch(&plan, &world.facts)?;
             nothing_is_destroyed_by_surprise(&plan, &world.facts)?;
             world.carry_out(&plan);
             if let Command::Apply(wanted) = command {
@@ -1044,6 +1090,34 @@ fn live_traffic_is_always_on_something_ready(
                 ready,
                 "after {} live traffic is on an unready {active}",
                 step.address
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Where live traffic arrives it arrives until a plan that places a release has seen that one live.
+fn live_listeners_go_on_until_the_switch(plan: &Plan, before: &Facts) -> Result<(), TestCaseError> {
+    let places = |step: &Step| matches!(step.action, Action::Place { .. });
+    if before.active.is_none() || !plan.steps.iter().any(places) {
+        return Ok(());
+    }
+    let mut facts = before.clone();
+    for step in in_order(&plan.steps) {
+        if Reach::of_step(plan, &step) == Reach::Live {
+            break;
+        }
+        let one = std::slice::from_ref(&step);
+        facts = simulate(plan, one, &facts, Timestamp::UNIX_EPOCH);
+        for (name, route) in &before.routes {
+            let live = facts.routes.get(name).map(Route::live_addresses);
+            let live = live.unwrap_or_default();
+            let goes_on = |address: &std::net::SocketAddr| live.contains(address);
+            prop_assert!(
+                route.live_addresses().iter().all(goes_on),
+                "{name} after {} of {:?}",
+                step.address,
+                words(plan)
             );
         }
     }

@@ -10,8 +10,9 @@ pub mod record;
 mod tests;
 
 use crate::model::check::Stage;
-use crate::model::plan::{Action, Intent, PlaceMode, Plan};
+use crate::model::plan::{Action, Intent, PlaceMode, Plan, Step};
 use crate::model::promotion::{Mode, Strategy};
+use crate::model::route::Route;
 
 /// What a step can do to live traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,31 @@ impl Reach {
             } => Self::Live,
             _ => Self::Beside,
         }
+    }
+
+    /// The reach of a plan's step. One that closes where live traffic arrives is known by what would open it again.
+    #[must_use]
+    pub fn of_step(plan: &Plan, step: &Step) -> Self {
+        let back = plan.reverse.iter();
+        let back = back.filter(|back| back.undoes == Some(step.id));
+        let mut routes = back.flat_map(|back| back.action.routes());
+        if plan.active.is_some() && routes.any(|route| closes(&step.action, route)) {
+            return Self::Live;
+        }
+        Self::of(&step.action)
+    }
+}
+
+/// Whether an action on listeners closes a live one of a route that is there.
+fn closes(action: &Action, there: &Route) -> bool {
+    let next = action.routes().find(|next| next.service == there.service);
+    let is_left = |address| next.is_none_or(|next| !next.live_addresses().contains(address));
+    match action {
+        Action::Unroute => true,
+        Action::Route { .. } => {
+            there.live_addresses().iter().any(is_left) || !there.entries_lost(next).is_empty()
+        }
+        _ => false,
     }
 }
 

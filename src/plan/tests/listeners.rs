@@ -1,0 +1,220 @@
+//! Listeners that move.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+/// An environment in which `web` and `api` are live, and what is desired of it.
+fn two() -> (World, Wanted) {
+    let mut world = World::new();
+    let both = Wanted {
+        services: BTreeMap::from([("web", 1), ("api", 1)]),
+        ..Wanted::web(1)
+    };
+    world.carry_out(&world.apply(&both));
+    (world, both)
+}
+
+/// What is desired, with the live listeners of these services elsewhere.
+fn moved(wanted: &Wanted, to: &[(&str, &str)]) -> Desired {
+    let mut desired = wanted.desired();
+    for (name, address) in to {
+        let service = desired.services.get_mut(*name).expect("a service");
+        let route = service.route.as_mut().expect("a route");
+        route.live = address.parse().expect("an address");
+    }
+    desired
+}
+
+fn live_of(facts: &Facts, name: &str) -> Vec<SocketAddr> {
+    let found = facts.routes.get(name).map(Route::live_addresses);
+    found.unwrap_or_default()
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// The facts after each step, with the step's words.
+fn story(plan: &Plan, facts: &Facts) -> Vec<(String, Facts)> {
+    let mut facts = facts.clone();
+    let steps = in_order(&plan.steps);
+    let after = steps.iter().map(|step| {
+        let one = std::slice::from_ref(step);
+        facts = simulate(plan, one, &facts, Timestamp::UNIX_EPOCH);
+        (words_of(step), facts.clone())
+    });
+    after.collect()
+}
+
+fn words_of(step: &Step) -> String {
+    format!("{} {}", step.action.title(), step.address)
+}
+
+fn is_sound(plan: &Plan, facts: &Facts) {
+    assert_eq!(verify(plan), []);
+    assert_eq!(stale(plan, facts), []);
+    live_traffic_is_always_on_something_ready(plan, facts).expect("live traffic is safe");
+    the_way_back_restores_the_world(plan, facts).expect("the way back is whole");
+}
+
+#[test]
+fn a_live_listener_that_moves_closes_behind_the_release_and_not_before() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let (old, new) = (at("127.0.0.1:8119"), at("127.0.0.1:80"));
+    let next = Wanted::web(2);
+    let plan = apply(
+        &moved(&next, &[("web", "127.0.0.1:80")]),
+        &world.observed(&next),
+        &world.state,
+    );
+    is_sound(&plan, &world.facts);
+    assert_eq!(
+        words(&plan),
+        [
+            "build image.web",
+            "route route.web",
+            "place workload.green/web",
+            "ready slot.green",
+            "switch traffic",
+            "check traffic",
+            "keep slot.blue",
+            "route route.web",
+        ]
+    );
+
+    let story = story(&plan, &world.facts);
+    let verified = story
+        .iter()
+        .position(|(words, _)| words.starts_with("verify"));
+    for (number, (words, facts)) in story.iter().enumerate() {
+        let live = live_of(facts, "web");
+        if number <= verified.expect("it is verified") {
+            assert!(live.contains(&old), "{words}: {live:?}");
+        }
+    }
+    let (_, last) = story.last().expect("steps");
+    assert_eq!(live_of(last, "web"), [new]);
+    let arrives = vec![format!("live traffic arrives at {old}")];
+    assert_eq!(lost(&plan), [("route.web", arrives)]);
+}
+
+#[test]
+fn a_run_that_died_between_the_two_goes_on_there() {
+    let (mut world, both) = two();
+    let desired = moved(&both, &[("web", "127.0.0.1:80")]);
+    let plan = apply(&desired, &world.observed(&both), &world.state);
+    let opened = &in_order(&plan.steps)[..1];
+    world.facts = simulate(&plan, opened, &world.facts, Timestamp::UNIX_EPOCH);
+    let live = [at("127.0.0.1:80"), at("127.0.0.1:8119")];
+    assert_eq!(live_of(&world.facts, "web"), live);
+
+    // And where it moves on, everything that answered goes on answering.
+    let on = moved(&both, &[("web", "127.0.0.1:81")]);
+    let on = apply(&on, &world.observed(&both), &world.state);
+    is_sound(&on, &world.facts);
+    let (_, between) = &story(&on, &world.facts)[0];
+    let live = [at("127.0.0.1:81"), at("127.0.0.1:8119"), at("127.0.0.1:80")];
+    assert_eq!(live_of(between, "web"), live);
+
+    let again = apply(&desired, &world.observed(&both), &world.state);
+    is_sound(&again, &world.facts);
+    assert_eq!(words(&again), ["route route.web"]);
+    world.carry_out(&again);
+    assert_eq!(live_of(&world.facts, "web"), [at("127.0.0.1:80")]);
+}
+
+#[test]
+fn services_that_swap_addresses_do_it_in_one_step() {
+    let (mut world, mut both) = two();
+    both.services.insert("web", 2);
+    let to = [("web", "127.0.0.1:8097"), ("api", "127.0.0.1:8119")];
+    let plan = apply(&moved(&both, &to), &world.observed(&both), &world.state);
+    is_sound(&plan, &world.facts);
+    let last = plan.steps.last().expect("steps");
+    assert_eq!(last.action.routes().count(), 2);
+    let routes = plan
+        .steps
+        .iter()
+        .filter(|it| it.action.routes().count() > 0);
+    assert_eq!(routes.count(), 1, "{:?}", words(&plan));
+    assert_eq!(last.reason, "api, web take over addresses from each other");
+
+    world.carry_out(&plan);
+    assert_eq!(live_of(&world.facts, "web"), [at("127.0.0.1:8097")]);
+    assert_eq!(live_of(&world.facts, "api"), [at("127.0.0.1:8119")]);
+}
+
+#[test]
+fn an_address_that_is_left_is_taken_over_behind_the_release_too() {
+    let (mut world, both) = two();
+    let to = [("web", "127.0.0.1:80"), ("api", "127.0.0.1:8119")];
+    let plan = apply(&moved(&both, &to), &world.observed(&both), &world.state);
+    is_sound(&plan, &world.facts);
+    assert_eq!(words(&plan), ["route route.web", "route route.api"]);
+    world.carry_out(&plan);
+    assert_eq!(live_of(&world.facts, "api"), [at("127.0.0.1:8119")]);
+
+    // A service that goes leaves its address first.
+    let web = Wanted::web(1);
+    let desired = moved(&web, &[("web", "127.0.0.1:8119")]);
+    let plan = apply(&desired, &world.observed(&web), &world.state);
+    is_sound(&plan, &world.facts);
+    let listeners = words(&plan).split_off(words(&plan).len() - 2);
+    assert_eq!(listeners, ["unroute route.api", "route route.web"]);
+}
+
+#[test]
+fn what_cannot_be_had_at_the_same_time_changes_behind_the_release() {
+    let (world, both) = two();
+    let mut desired = both.desired();
+    let service = desired.services.get_mut("web").expect("a service");
+    let route = service.route.as_mut().expect("a route");
+    (route.live, route.preview) = (route.preview, route.live);
+    let plan = apply(&desired, &world.observed(&both), &world.state);
+    is_sound(&plan, &world.facts);
+    assert_eq!(words(&plan), ["route route.web"]);
+    assert_eq!(plan.steps[0].action.routes().count(), 1);
+}
+
+#[test]
+fn all_addresses_and_one_of_them_answer_side_by_side() {
+    let (world, both) = two();
+    for to in ["0.0.0.0:8119", "[::]:8119"] {
+        let desired = moved(&both, &[("web", to)]);
+        let plan = apply(&desired, &world.observed(&both), &world.state);
+        is_sound(&plan, &world.facts);
+        let (_, between) = &story(&plan, &world.facts)[0];
+        assert_eq!(live_of(between, "web"), [at(to), at("127.0.0.1:8119")]);
+    }
+}
+
+#[test]
+fn a_promotion_closes_what_its_release_left() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
+    let desired = moved(&manual, &[("web", "127.0.0.1:80")]);
+    let plan = apply(&desired, &world.observed(&manual), &world.state);
+    is_sound(&plan, &world.facts);
+    assert_eq!(lost(&plan), []);
+    let note = "web goes on at 127.0.0.1:8119 until the release is promoted";
+    assert!(plan.notes.iter().any(|it| it == note), "{:?}", plan.notes);
+    world.carry_out(&plan);
+    let again = apply(&desired, &world.observed(&manual), &world.state);
+    assert!(again.is_empty(), "{:?}", words(&again));
+
+    let plan = promote(&desired, &world.facts, &world.state, Slot::Green).expect("a plan");
+    is_sound(&plan, &world.facts);
+    assert_eq!(words(&plan).last().expect("steps"), "route route.web");
+    let arrives = vec!["live traffic arrives at 127.0.0.1:8119".to_owned()];
+    assert_eq!(lost(&plan), [("route.web", arrives)]);
+    world.carry_out(&plan);
+    assert_eq!(live_of(&world.facts, "web"), [at("127.0.0.1:80")]);
+    let settled = apply(&desired, &world.observed(&manual), &world.state);
+    assert!(settled.is_empty(), "{:?}", words(&settled));
+}
