@@ -250,17 +250,13 @@ pub(super) async fn perform(
         (Action::Ready { within }, Address::Slot(slot)) => ready(run, step, *slot, *within).await,
         (Action::Check { stage, checks }, _) => check(run, step, *stage, checks).await,
         (Action::Switch { from, to }, _) => switch(run, direction, *from, *to).await,
-        (Action::Keep { keep }, Address::Slot(slot)) => {
+        (Action::Keep { keep: length }, Address::Slot(slot)) => {
             let until = Timestamp::now()
-                .checked_add(keep.get())
+                .checked_add(length.get())
                 .unwrap_or(Timestamp::MAX);
-            run.acting()
-                .await?
-                .engine
-                .keep(&run.job.permit, *slot, until)
-                .await?;
-            Ok(Done::say(format!("until {until:.0}")))
+            keep(run, *slot, until).await
         }
+        (Action::KeepUntil { until }, Address::Slot(slot)) => keep(run, *slot, *until).await,
         (action, address) => Err(StepError::Plan(format!(
             "`{}` cannot be done to {address}",
             action.title()
@@ -371,6 +367,12 @@ async fn listen(run: &Run, step: &Step, direction: Direction) -> Result<Done, St
     }
     let words: Vec<String> = routes.iter().map(Route::to_string).collect();
     Ok(Done::say(words.join("; ")))
+}
+
+async fn keep(run: &Run, slot: Slot, until: Timestamp) -> Result<Done, StepError> {
+    let engine = &run.acting().await?.engine;
+    engine.keep(&run.job.permit, slot, until).await?;
+    Ok(Done::say(format!("until {until:.0}")))
 }
 
 /// On the way back a resource is as this run left it.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
+
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
 use crate::model::loss::Loss;
@@ -273,6 +275,11 @@ pub enum Action {
         /// For how long.
         keep: Period,
     },
+    /// Let a slot that is kept warm go on with the end that it had, on the way back.
+    KeepUntil {
+        /// When it is stopped.
+        until: Timestamp,
+    },
 }
 
 impl Action {
@@ -326,6 +333,7 @@ impl Action {
             } => "verify".to_owned(),
             Self::Switch { from, to } => format!("switch {} → {}", side(*from), side(*to)),
             Self::Keep { keep } => format!("keep warm for {keep}"),
+            Self::KeepUntil { until } => format!("keep warm until {until:.0}"),
         }
     }
 }

@@ -270,6 +270,10 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             let text = format!("stays warm for {keep}: {}", step.reason);
             one(DIM, "·", &text)
         }
+        Action::KeepUntil { until } => {
+            let text = format!("stays warm until {until:.0}: {}", step.reason);
+            one(DIM, "·", &text)
+        }
         Action::Ready { .. } | Action::Check { .. } => Vec::new(),
     }
 }

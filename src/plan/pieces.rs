@@ -6,17 +6,23 @@ use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName, Slot};
 use crate::plan::draft::Proposal;
 
-/// What puts a slot's workloads back as they are now.
+/// What puts a slot back as it is now: its workloads, and the end that it has.
 pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
-    there
-        .workloads
-        .iter()
-        .map(|(name, old)| {
-            let action = as_it_was(old, PlaceMode::Fresh, there);
-            let reason = format!("release {} as it was", there.label.number);
-            Proposal::new(Address::Workload(slot, name.clone()), action, reason)
-        })
-        .collect()
+    let placed = there.workloads.iter().map(|(name, old)| {
+        let action = as_it_was(old, PlaceMode::Fresh, there);
+        let reason = format!("release {} as it was", there.label.number);
+        Proposal::new(Address::Workload(slot, name.clone()), action, reason)
+    });
+    placed.chain(ends_as_it_did(slot, there)).collect()
+}
+
+/// What gives a slot that is kept warm the end again that it has now: placing it, or giving it live traffic, took that
+/// away.
+pub(super) fn ends_as_it_did(slot: Slot, there: &SlotFacts) -> Option<Proposal> {
+    let until = there.stops_at?;
+    let reason = format!("release {} stops when it would have", there.label.number);
+    let action = Action::KeepUntil { until };
+    Some(Proposal::new(Address::Slot(slot), action, reason))
 }
 
 /// Places a workload as it stands in its slot now.

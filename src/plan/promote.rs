@@ -13,7 +13,7 @@ use crate::model::{Address, Period, Slot};
 use crate::plan::PlanError;
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::listeners::close_former;
-use crate::plan::pieces::{as_it_was, place};
+use crate::plan::pieces::{as_it_was, ends_as_it_did, place};
 
 /// Makes the plan of `promote blue|green`: live traffic for the release that stands in `slot`.
 ///
@@ -180,7 +180,10 @@ pub(super) fn switch(
     .traffic_fingerprint();
     let undo = Proposal::new(Address::Traffic, back, "live traffic as it was")
         .expecting(Some(after_switch));
-    let switched = draft.add_with_undo(switch, undo);
+    let there = facts.slots.get(&slot);
+    let ends = there.and_then(|there| ends_as_it_did(slot, there));
+    let undos = std::iter::once(undo).chain(ends).collect();
+    let switched = draft.add_with_undos(switch, undos);
     let checks = Action::Check {
         stage: Stage::After,
         checks: promotion.after.clone(),

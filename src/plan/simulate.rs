@@ -67,7 +67,15 @@ impl World<'_> {
             (Action::Empty, Address::Slot(slot)) => {
                 self.facts.slots.remove(slot);
             }
+            (Action::KeepUntil { until }, Address::Slot(slot)) => {
+                if let Some(there) = self.facts.slots.get_mut(slot) {
+                    there.stops_at = Some(*until);
+                }
+            }
             (Action::Switch { to, .. }, _) => {
+                if let Some(there) = to.and_then(|slot| self.facts.slots.get_mut(&slot)) {
+                    there.stops_at = None;
+                }
                 self.facts.active = *to;
                 self.facts.switched_at = Some(self.now);
             }
@@ -85,6 +93,7 @@ impl World<'_> {
             stops_at: None,
         });
         there.label = label;
+        there.stops_at = None;
         let count = if running { spec.replicas } else { 0 };
         let instances = (0..count).map(|index| ready(index, now)).collect();
         there.workloads.insert(

@@ -182,7 +182,9 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
             | Action::Remove,
             Address::Workload(slot, _),
         )
-        | (Action::Empty | Action::Keep { .. }, Address::Slot(slot)) => Some(*slot),
+        | (Action::Empty | Action::Keep { .. } | Action::KeepUntil { .. }, Address::Slot(slot)) => {
+            Some(*slot)
+        }
         _ => None,
     };
     (slot == Some(live)).then(|| Fault::LiveTouched(step.id, step.address.clone()))

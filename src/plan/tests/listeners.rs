@@ -218,3 +218,35 @@ fn a_promotion_closes_what_its_release_left() {
     let settled = apply(&desired, &world.observed(&manual), &world.state);
     assert!(settled.is_empty(), "{:?}", words(&settled));
 }
+
+/// The end that green has after a plan was carried out as far as this step, and taken back.
+fn end_after(plan: &Plan, begun: usize, facts: &Facts) -> Option<Timestamp> {
+    let done = &in_order(&plan.steps)[..begun];
+    let there = simulate(plan, done, facts, Timestamp::UNIX_EPOCH);
+    let is_begun = |step: &&Step| done.iter().any(|done| Some(done.id) == step.undoes);
+    let back: Vec<Step> = plan.reverse.iter().filter(is_begun).cloned().collect();
+    let restored = simulate(plan, &back, &there, Timestamp::UNIX_EPOCH);
+    restored.slots[&Slot::Green].stops_at
+}
+
+#[test]
+fn a_slot_that_is_kept_warm_has_its_end_again_after_the_way_back() {
+    let mut world = World::new();
+    for version in 1..=3 {
+        world.carry_out(&world.apply(&Wanted::web(version)));
+    }
+    let end = Timestamp::from_second(600).expect("a time");
+    world
+        .facts
+        .slots
+        .get_mut(&Slot::Green)
+        .expect("warm")
+        .stops_at = Some(end);
+    let back = rollback(&Wanted::web(3).desired(), &world.facts, &world.state, None);
+    for plan in [world.apply(&Wanted::web(4)), back.expect("a plan")] {
+        for begun in 0..=plan.steps.len() {
+            let found = end_after(&plan, begun, &world.facts);
+            assert_eq!(found, Some(end), "{begun} of {:?}", words(&plan));
+        }
+    }
+}
