@@ -608,7 +608,7 @@ impl Apply<'_> {
                 .expecting(old.map(WorkloadFacts::fingerprint))
                 .after(&before);
             let undo = old.map_or_else(
-                || added_back(slot, name, mode, &there),
+                || self.not_added(slot, name, mode, &there),
                 |old| {
                     vec![Proposal::new(
                         address,
@@ -637,6 +637,24 @@ impl Apply<'_> {
         let unrouted = self.settle_listeners(&[verified]);
         self.remove_gone(slot, &there, verified, &unrouted);
         self.prune(&[verified]);
+    }
+
+    /// What takes a service out of the live slot again that this plan adds. Its listeners go first: what they lead to
+    /// cannot be taken out.
+    fn not_added(
+        &self,
+        slot: Slot,
+        name: ServiceName,
+        mode: PlaceMode,
+        there: &SlotFacts,
+    ) -> Vec<Proposal> {
+        let is_new = !self.observed.facts.routes.contains_key(&name);
+        let closed = is_new.then(|| {
+            let address = Address::Route(name.clone());
+            Proposal::new(address, Action::Unroute, "nothing listened there")
+        });
+        let back = added_back(slot, name, mode, there);
+        closed.into_iter().chain(back).collect()
     }
 
     /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
