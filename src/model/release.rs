@@ -6,6 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use crate::model::outcome::ProbeReport;
+use crate::model::route::Route;
 use crate::model::source::Source;
 use crate::model::workload::Workload;
 use crate::model::{ContentHash, Digest, EnvironmentName, ServiceName, Slot};
@@ -117,6 +118,10 @@ pub struct Release {
     /// When it last got live traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_since: Option<Timestamp>,
+    /// The listeners of its services that were closed while it had live traffic, or after it, as they were then:
+    /// `rollback` opens them again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed: BTreeMap<ServiceName, Route>,
     /// What the prober measured at its last switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,

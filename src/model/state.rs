@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::lease::Process;
 use crate::model::release::{Actor, Release, Status};
+use crate::model::route::Route;
 use crate::model::{ContentHash, Digest, EnvironmentName, ProjectName, ReleaseNumber, ServiceName};
 
 /// The version of the state document.
@@ -64,6 +65,18 @@ impl State {
             .iter()
             .filter(|release| release.number != number && release.status == Status::Superseded)
             .max_by_key(|release| release.live_since)
+    }
+
+    /// Where a service of a release was listened for, when that was closed since: as it was then.
+    #[must_use]
+    pub fn closed(&self, number: ReleaseNumber, service: &ServiceName) -> Option<&Route> {
+        let later = self
+            .releases
+            .iter()
+            .filter(|release| release.number >= number);
+        let closed = later.filter(|release| release.closed.contains_key(service));
+        let first = closed.min_by_key(|release| release.number)?;
+        first.closed.get(service)
     }
 
     /// The images of a service that were made from these inputs, the newest first.

@@ -41,22 +41,15 @@ pub fn rollback(
     }
     let slot = match (desired.strategy, live) {
         (Strategy::Rolling | Strategy::Recreate, Some((slot, there))) => {
-            in_place(&mut draft, desired, facts, release, (slot, there));
+            in_place(&mut draft, desired, facts, state, release, (slot, there));
             slot
         }
         (_, active) => {
             let slot = active.map_or(Slot::Blue, |(slot, _)| slot.other());
-            beside(&mut draft, desired, facts, release, slot);
+            beside(&mut draft, desired, facts, state, release, slot);
             slot
         }
     };
-    for (name, workload) in &release.workloads {
-        if workload.port.is_some() && !facts.routes.contains_key(name) {
-            draft.notes.push(format!(
-                "nothing listens for {name}: its listeners are made by the next `shipit apply` that has it"
-            ));
-        }
-    }
     let target = Target {
         slot,
         release: release.number,
@@ -104,7 +97,14 @@ fn find<'a>(
 }
 
 /// Brings the release up in the slot without traffic, and switches.
-fn beside(draft: &mut Draft, desired: &Desired, facts: &Facts, release: &Release, slot: Slot) {
+fn beside(
+    draft: &mut Draft,
+    desired: &Desired,
+    facts: &Facts,
+    state: &State,
+    release: &Release,
+    slot: Slot,
+) {
     let there = facts.slots.get(&slot);
     let placed = match there {
         Some(there) if there.label.number == release.number => {
@@ -118,15 +118,53 @@ fn beside(draft: &mut Draft, desired: &Desired, facts: &Facts, release: &Release
         }
         other => place_anew(draft, facts, release, slot, other),
     };
+    let opened = open_again(draft, desired, facts, state, release, &[]);
     let within = desired.ready_within;
     let ready = Proposal::new(
         Address::Slot(slot),
         Action::Ready { within },
         "only a ready slot gets traffic",
     );
-    let ready = draft.add(ready.after(&placed));
+    let ready = draft.add(ready.after(&placed).after(&opened));
     let bare = without_checks(desired);
     promote::switch(draft, &bare, facts, slot, ready);
+}
+
+/// Opens the listeners of services that the release had, and that nothing listens for any more: as they were when they
+/// were closed, or else as the configuration has them.
+fn open_again(
+    draft: &mut Draft,
+    desired: &Desired,
+    facts: &Facts,
+    state: &State,
+    release: &Release,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let mut opened = Vec::new();
+    let has_port = release.workloads.iter().filter(|(_, it)| it.port.is_some());
+    for (name, _) in has_port.filter(|(name, _)| !facts.routes.contains_key(*name)) {
+        let configured = || desired.services.get(name)?.route.as_ref();
+        let Some(route) = state.closed(release.number, name).or_else(configured) else {
+            draft.notes.push(format!(
+                "nothing listens for {name}: no record has its listeners, and neither has the configuration; `shipit apply` of one that has {name} opens them"
+            ));
+            continue;
+        };
+        if let Some(other) = facts.routes.values().find(|other| other.overlaps(route)) {
+            draft.notes.push(format!(
+                "nothing listens for {name}: {} has its address now ({route}); give one of them another address, then `shipit apply`",
+                other.service
+            ));
+            continue;
+        }
+        let address = Address::Route(name.clone());
+        let reason = format!("release {} listened there", release.number);
+        let new =
+            Proposal::new(address.clone(), Action::listen(route.clone()), reason).after(needs);
+        let undo = Proposal::new(address, Action::Unroute, "nothing listened there");
+        opened.push(draft.add_with_undo(new, undo));
+    }
+    opened
 }
 
 fn without_checks(desired: &Desired) -> Desired {
@@ -182,6 +220,7 @@ fn in_place(
     draft: &mut Draft,
     desired: &Desired,
     facts: &Facts,
+    state: &State,
     release: &Release,
     (slot, there): (Slot, &SlotFacts),
 ) {
@@ -214,6 +253,8 @@ fn in_place(
     let ready = Action::Ready {
         within: desired.ready_within,
     };
+    // Behind the placements, so that on the way back they are closed before their services go.
+    before.extend(open_again(draft, desired, facts, state, release, &before));
     let ready = draft
         .add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));
     let verify = Action::Check {

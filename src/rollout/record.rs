@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::model::check::Stage;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::outcome::ProbeReport;
-use crate::model::plan::{Action, Intent, Plan, Target};
+use crate::model::plan::{Action, Intent, Plan, Step, Target};
 use crate::model::release::{Actor, Release, Status};
 use crate::model::source::Source;
 use crate::model::state::State;
@@ -48,7 +48,33 @@ pub fn record(state: &State, run: &Ended<'_>) -> State {
         None if run.plan.intent == Intent::Destroy && *run.end == End::Done => take_off(&mut next),
         None => {}
     }
+    if *run.end == End::Done {
+        keep_closed(&mut next, run.plan);
+    }
     next
+}
+
+/// Listeners that a run has closed are kept with the release that had them.
+fn keep_closed(state: &mut State, plan: &Plan) {
+    let live = plan.active.as_ref().map(|active| active.release);
+    let closes = |step: &&Step| step.action == Action::Unroute;
+    for step in plan.steps.iter().filter(closes) {
+        let back = plan.reverse.iter();
+        let back = back.filter(|back| back.undoes == Some(step.id));
+        for route in back.flat_map(|back| back.action.routes()) {
+            let mut had: Vec<&mut Release> = state
+                .releases
+                .iter_mut()
+                .filter(|release| release.workloads.contains_key(&route.service))
+                .collect();
+            had.sort_by_key(|release| (Some(release.number) == live, release.number));
+            if let Some(release) = had.pop() {
+                release
+                    .closed
+                    .insert(route.service.clone(), route.settled());
+            }
+        }
+    }
 }
 
 fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
@@ -125,6 +151,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
         slot: target.slot,
         status,
         live_since,
+        closed: BTreeMap::new(),
         probe: run.probe.cloned(),
     });
 }
@@ -177,6 +204,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
             Status::Superseded
         },
         live_since: live.then_some(now),
+        closed: BTreeMap::new(),
         probe: None,
     }
 }

@@ -1,8 +1,9 @@
-//! Listeners that move.
+//! Listeners that move, and that come back.
 
 use std::net::SocketAddr;
 
 use super::*;
+use crate::plan::destroy;
 
 /// An environment in which `web` and `api` are live, and what is desired of it.
 fn two() -> (World, Wanted) {
@@ -217,6 +218,68 @@ fn a_promotion_closes_what_its_release_left() {
     assert_eq!(live_of(&world.facts, "web"), [at("127.0.0.1:80")]);
     let settled = apply(&desired, &world.observed(&manual), &world.state);
     assert!(settled.is_empty(), "{:?}", words(&settled));
+}
+
+#[test]
+fn a_rollback_opens_the_listeners_of_a_service_that_went() {
+    for strategy in [Rollout::BlueGreen, Rollout::Rolling] {
+        let (mut world, both) = two();
+        let elsewhere = moved(&both, &[("api", "127.0.0.1:80")]);
+        let plan = apply(&elsewhere, &world.observed(&both), &world.state);
+        world.carry_out(&plan);
+        let web = Wanted {
+            strategy,
+            ..Wanted::web(1)
+        };
+        world.carry_out(&world.apply(&web));
+        assert_eq!(live_of(&world.facts, "api"), []);
+
+        let back = rollback(&web.desired(), &world.facts, &world.state, None).expect("a plan");
+        is_sound(&back, &world.facts);
+        let nothing = |note: &String| note.contains("nothing listens");
+        assert!(!back.notes.iter().any(nothing), "{:?}", back.notes);
+        world.carry_out(&back);
+        assert_eq!(live_of(&world.facts, "api"), [at("127.0.0.1:80")]);
+    }
+}
+
+#[test]
+fn a_rollback_after_the_end_opens_all_that_was_there() {
+    let (mut world, both) = two();
+    let end = destroy(&both.desired(), &world.facts, &[], &world.state);
+    let before = world.facts.routes.clone();
+    world.carry_out(&end);
+    assert!(world.facts.routes.is_empty());
+    let none = Wanted {
+        services: BTreeMap::new(),
+        ..both
+    };
+    let back = rollback(&none.desired(), &world.facts, &world.state, None).expect("a plan");
+    is_sound(&back, &world.facts);
+    world.carry_out(&back);
+    assert_eq!(world.facts.routes, before);
+}
+
+#[test]
+fn a_rollback_says_why_it_opens_no_listener_and_what_does() {
+    let (mut world, _) = two();
+    let web = Wanted::web(1);
+    world.carry_out(&world.apply(&web));
+    let desired = moved(&web, &[("web", "127.0.0.1:8097")]);
+    let plan = apply(&desired, &world.observed(&web), &world.state);
+    world.carry_out(&plan);
+    let back = rollback(&desired, &world.facts, &world.state, None).expect("a plan");
+    let note = "nothing listens for api: web has its address now (live on 127.0.0.1:8097, preview \
+                on 127.0.0.1:9097); give one of them another address, then `shipit apply`";
+    assert_eq!(back.notes.last().expect("a note"), note);
+
+    for release in &mut world.state.releases {
+        release.closed.clear();
+    }
+    let back = rollback(&desired, &world.facts, &world.state, None).expect("a plan");
+    let note = "nothing listens for api: no record has its listeners, and neither has the \
+                configuration; `shipit apply` of one that has api opens them";
+    assert_eq!(back.notes.last().expect("a note"), note);
 }
 
 /// The end that green has after a plan was carried out as far as this step, and taken back.
