@@ -120,9 +120,14 @@ impl Facts {
                 url: format!("http://{address}"),
             }
         };
+        let has = |route: &&Route| {
+            let there = self.slots.get(&slot);
+            there.is_some_and(|there| there.workloads.contains_key(&route.service))
+        };
         self.routes
             .values()
             .filter(|route| route.objects.is_none())
+            .filter(has)
             .map(url)
             .collect()
     }

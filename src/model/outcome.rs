@@ -80,6 +80,9 @@ pub struct Outcome {
     pub active: Option<Slot>,
     /// The slot whose release waits for `shipit promote`.
     pub waiting: Option<Slot>,
+    /// That release; it may be an earlier one than this run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_release: Option<ReleaseNumber>,
     /// Where services can be reached now.
     pub urls: Vec<Url>,
     /// What the prober measured, when there was a switch.

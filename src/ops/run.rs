@@ -357,6 +357,9 @@ async fn outcome(
         let preview = engine.urls(&scope, Role::Preview).await;
         urls.extend(preview.unwrap_or_default());
     }
+    let waiting_release = waiting
+        .and_then(|slot| facts.slots.get(&slot))
+        .map(|there| there.label.number);
     let release = match ending {
         Ending::NoChanges => facts.live().map(|(_, there)| there.label.number),
         _ => plan.target.as_ref().map(|target| target.release),
@@ -366,6 +369,7 @@ async fn outcome(
         release,
         active: facts.active,
         waiting,
+        waiting_release,
         urls,
         probe,
     })

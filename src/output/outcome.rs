@@ -1,6 +1,5 @@
 //! How a run ended, for a person.
 
-use crate::model::Slot;
 use crate::model::outcome::{Ending, Outcome, ProbeReport};
 use crate::output::paint::{BOLD, CHANGED, GONE, NEW};
 use crate::output::{Line, Page};
@@ -69,19 +68,25 @@ fn done(outcome: &Outcome, active: &str) -> Page {
         .map(|release| format!("release {release}"))
         .unwrap_or_default();
     let done = Line::new().paint(NEW, "Done:");
-    match (outcome.waiting, &outcome.release) {
-        (Some(slot), _) => waits(&release, slot, active),
-        (None, Some(_)) => Page::of(done.text(format!(" {release}; {active}."))),
-        (None, None) => Page::of(done.text(format!(" {active}."))),
+    let is_own = outcome.release == outcome.waiting_release;
+    let mut page = match (outcome.waiting, outcome.release) {
+        (Some(slot), Some(_)) if is_own => {
+            let ready = Line::new().paint(NEW, "Ready:");
+            Page::of(ready.text(format!(" {release} waits in {slot}; {active}.")))
+        }
+        (_, Some(_)) => Page::of(done.text(format!(" {release}; {active}."))),
+        (_, None) => Page::of(done.text(format!(" {active}."))),
+    };
+    if let Some((slot, waiting)) = outcome.waiting.zip(outcome.waiting_release) {
+        let which = if is_own {
+            String::new()
+        } else {
+            format!("release {waiting} waits in {slot}: ")
+        };
+        page.line(format!(
+            "Next: {which}`shipit promote {slot}` gives it live traffic, `shipit abort` gives it up."
+        ));
     }
-}
-
-fn waits(release: &str, slot: Slot, active: &str) -> Page {
-    let ready = Line::new().paint(NEW, "Ready:");
-    let mut page = Page::of(ready.text(format!(" {release} waits in {slot}; {active}.")));
-    page.line(format!(
-        "Next: `shipit promote {slot}` gives it live traffic, `shipit abort` gives it up."
-    ));
     page
 }
 
@@ -95,4 +100,42 @@ pub fn measured(probe: &ProbeReport) -> Line {
     Line::from("Probed while switching: ")
         .paint(style, verdict)
         .text(format!(", slowest {millis}.{tenths} ms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ReleaseNumber, Slot};
+
+    /// What a run says that made this release, while that one waits in green.
+    fn said(own: Option<u64>, waiting: Option<u64>) -> String {
+        let outcome = Outcome {
+            ending: Ending::Done,
+            release: own.map(ReleaseNumber),
+            active: Some(Slot::Blue),
+            waiting: waiting.map(|_| Slot::Green),
+            waiting_release: waiting.map(ReleaseNumber),
+            urls: Vec::new(),
+            probe: None,
+        };
+        human(&outcome).plain()
+    }
+
+    #[test]
+    fn the_release_that_waits_is_named_and_no_other() {
+        let next = "`shipit promote green` gives it live traffic, `shipit abort` gives it up.";
+        assert_eq!(
+            said(Some(2), Some(2)),
+            format!("Ready: release 2 waits in green; blue is active.\nNext: {next}\n")
+        );
+        assert_eq!(
+            said(None, Some(2)),
+            format!("Done: blue is active.\nNext: release 2 waits in green: {next}\n")
+        );
+        assert_eq!(
+            said(Some(1), Some(2)),
+            format!("Done: release 1; blue is active.\nNext: release 2 waits in green: {next}\n")
+        );
+        assert_eq!(said(Some(1), None), "Done: release 1; blue is active.\n");
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::model::Role;
 use crate::plan::destroy;
 
 /// An environment in which `web` and `api` are live, and what is desired of it.
@@ -312,4 +313,21 @@ fn a_slot_that_is_kept_warm_has_its_end_again_after_the_way_back() {
             assert_eq!(found, Some(end), "{begun} of {:?}", words(&plan));
         }
     }
+}
+
+#[test]
+fn only_services_that_a_slot_has_are_said_to_answer() {
+    let (mut world, both) = two();
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
+    world.carry_out(&world.apply(&manual));
+    assert!(both.services.len() > manual.services.len());
+    let services = |role| -> Vec<String> {
+        let urls = world.facts.urls(role).into_iter();
+        urls.map(|url| url.service.to_string()).collect()
+    };
+    assert_eq!(services(Role::Active), ["api", "web"]);
+    assert_eq!(services(Role::Preview), ["web"]);
 }
