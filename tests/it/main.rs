@@ -21,6 +21,7 @@ mod house;
 mod interrupts;
 mod kills;
 mod launch;
+mod listeners;
 mod load;
 mod locks;
 mod manual;

@@ -35,6 +35,8 @@ pub struct World {
     /// Lines of `shipit.yaml` besides the service.
     pub project: Vec<String>,
     pub build: Vec<String>,
+    /// Lines of services besides `web`.
+    pub others: Vec<String>,
     /// The machine that it is on; this one without it.
     machine: Option<Machine>,
 }
@@ -132,6 +134,7 @@ impl World {
             staging: vec!["promotion: {mode: auto, probe: {linger: 50ms}}".to_owned()],
             project: Vec::new(),
             build: Vec::new(),
+            others: Vec::new(),
         };
         world.message("v1");
         world
@@ -209,6 +212,9 @@ impl World {
             for (name, value) in &self.env {
                 let _ = writeln!(text, "      {name}: {value}");
             }
+        }
+        for line in &self.others {
+            let _ = writeln!(text, "{line}");
         }
         self.put("shipit.yaml", &text);
         let mut staging = self.staging.join("\n");
