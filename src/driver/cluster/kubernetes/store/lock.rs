@@ -1,6 +1,6 @@
 //! The lock as a `Lease` of the cluster: written only over the version that was read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -27,6 +27,9 @@ pub(super) struct LeaseObject {
     key: ObjectKey,
     environment: EnvironmentName,
     labels: Value,
+    /// The lock as this process wrote it last, and the version that it has since: what is changed next begins there,
+    /// and the version tells whether somebody else has written it meanwhile.
+    written: Arc<Mutex<Option<(Lock, String)>>>,
 }
 
 pub(super) async fn place(
@@ -41,6 +44,7 @@ pub(super) async fn place(
         key,
         environment: environment.clone(),
         labels,
+        written: Arc::default(),
     })
 }
 
@@ -66,6 +70,16 @@ impl LeaseObject {
             .as_str()
             .map(str::to_owned);
         Ok((lock, version))
+    }
+
+    /// The lock as it was written last. It is used once: who does not write it looks again.
+    fn known(&self) -> Option<(Lock, String)> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.take()
+    }
+
+    fn remember(&self, known: Option<(Lock, String)>) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// A holder that cannot be read is not taken for none.
@@ -105,7 +119,11 @@ impl LeaseObject {
             }
         };
         match written {
-            Ok(_) => Ok(true),
+            Ok(object) => {
+                let version = object["metadata"]["resourceVersion"].as_str();
+                self.remember(version.map(|version| (lock.clone(), version.to_owned())));
+                Ok(true)
+            }
             Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(false),
             Err(fault) if fault.is(StatusCode::NOT_FOUND) => {
                 let namespace = self.key.namespace.clone().unwrap_or_default();
@@ -144,8 +162,13 @@ impl Place for LeaseObject {
         mut change: impl FnMut(&mut Lock) -> Result<Option<T>, StoreError> + Send + 'static,
     ) -> Result<Option<T>, StoreError> {
         let mut sent: Option<(Lock, T)> = None;
+        let mut known = self.known();
         for _ in 0..TRIES {
-            let (mut lock, version) = self.look().await?;
+            let is_known = known.is_some();
+            let (mut lock, version) = match known.take() {
+                Some((lock, version)) => (lock, Some(version)),
+                None => self.look().await?,
+            };
             // A write whose answer was lost is a conflict with itself when it is sent again.
             if let Some((written, result)) = sent
                 && written == lock
@@ -156,8 +179,13 @@ impl Place for LeaseObject {
             let Some(result) = change(&mut lock)? else {
                 return Ok(None);
             };
-            if self.write(&lock, version.as_deref()).await? {
-                return Ok(Some(result));
+            match self.write(&lock, version.as_deref()).await {
+                Ok(true) => return Ok(Some(result)),
+                // It may be gone altogether since: a look tells.
+                Err(StoreError::Absent { .. }) if is_known => {}
+                other => {
+                    other?;
+                }
             }
             sent = Some((lock, result));
         }
