@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use http::header::{HeaderMap, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode};
 use http_auth::parser::ChallengeParser;
-use reqwest::Url;
+use reqwest::{Response, Url};
 use serde::Deserialize;
 
 use crate::driver::registry::oci::fault::Fault;
 use crate::driver::registry::oci::guard::{Kept, place};
-use crate::driver::registry::oci::wire::{Wire, bearer, bounded, password, send, taken};
+use crate::driver::registry::oci::wire::{CONNECT, Wire, bearer, bounded, password, send, taken};
 use crate::files::login::Credentials;
 
 /// The largest answer of a token server that is read.
@@ -25,6 +25,8 @@ const TOKEN_LIFETIME: u64 = 60;
 const LONGEST: Duration = Duration::from_mins(5);
 /// How long before its end a token is used no more.
 const MARGIN: Duration = Duration::from_secs(15);
+/// How long the first answer of a registry may take.
+const FIRST: Duration = Duration::from_secs(8);
 /// Whose token server is on another host, by their own word.
 const KNOWN: [(&str, &str); 5] = [
     ("docker.io", "auth.docker.io"),
@@ -80,7 +82,7 @@ pub(super) async fn authorize(
         });
     }
 
-    let answer = send(wire.api("")?).await?;
+    let answer = first(wire).await?;
     if answer.status() != StatusCode::UNAUTHORIZED {
         if answer.status() != StatusCode::NOT_FOUND {
             taken(answer).await?;
@@ -113,6 +115,33 @@ pub(super) async fn authorize(
                 authorization: Some(bearer(&token, wire)?),
                 until: now + lifetime.saturating_sub(MARGIN).min(LONGEST),
             })
+        }
+    }
+}
+
+/// The answer at the door. From a server that has never answered it comes soon or not at all; one that has is waited for.
+async fn first(wire: &Wire) -> Result<Response, Fault> {
+    let request = send(wire.api("")?);
+    if wire.has_answered() {
+        return request.await;
+    }
+    let silent = |how: String| Fault::Silent {
+        host: place(wire.origin()),
+        how,
+    };
+    let late = || format!("connected, no answer within {} s", FIRST.as_secs());
+    let answer = tokio::time::timeout(FIRST, request).await;
+    match answer.map_err(|_| silent(late()))? {
+        // Its TLS is part of it: what takes a connection may still say nothing.
+        Err(Fault::Transport(error)) if error.is_connect() && error.is_timeout() => {
+            let seconds = CONNECT.as_secs();
+            Err(silent(format!(
+                "no connection with its TLS within {seconds} s"
+            )))
+        }
+        answer => {
+            wire.note_answer(answer.is_ok());
+            answer
         }
     }
 }

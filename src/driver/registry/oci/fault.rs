@@ -48,6 +48,9 @@ pub(super) enum Fault {
     /// The answer is not what the specification says.
     #[error("the answer of {host} is not what it should be: {reason}")]
     Malformed { host: String, reason: String },
+    /// It has never answered: a connection is not made, or stands and nothing comes.
+    #[error("{host}: {how}")]
+    Silent { host: String, how: String },
     /// A file of this machine, or a connection that has gone silent.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -212,6 +215,9 @@ fn told(fault: &Fault, login: Option<&str>) -> (String, String) {
         Fault::Transport(inner) if inner.is_connect() => {
             "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
                 .to_owned()
+        }
+        Fault::Silent { .. } => {
+            "look at `registry.endpoint`, and whether the registry is up".to_owned()
         }
         Fault::Refused { wait: Some(wait), .. } if *wait > PATIENCE => format!(
             "it asks for a pause of {} s, and shipit waits {} s at the most: run the command again then",

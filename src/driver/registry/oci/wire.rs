@@ -2,6 +2,7 @@
 //! the login for the registry alone, and on connections that they share.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,8 @@ use crate::port::registry::INDEX;
 
 /// The largest manifest that is read: what every registry has to take, and none has to take more.
 const MANIFEST_LIMIT: usize = 4 << 20;
+/// How long a connection may take, with its TLS.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// How much of an error's text is read.
 const ERROR_LIMIT: usize = 4 << 10;
 
@@ -38,6 +41,8 @@ pub(super) struct Wire {
     /// Clients for token servers, by whether the server was named by somebody besides the registry.
     tokens: Arc<Mutex<BTreeMap<bool, Client>>>,
     authorization: Option<HeaderValue>,
+    /// Whether the registry has ever answered.
+    answered: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -57,7 +62,18 @@ impl Wire {
             certificates,
             tokens: Arc::default(),
             authorization: None,
+            answered: Arc::default(),
         })
+    }
+
+    /// Whether the registry has ever answered: one that has is waited for.
+    pub fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Keeps in mind that it answered.
+    pub fn note_answer(&self, answered: bool) {
+        self.answered.fetch_or(answered, Ordering::Relaxed);
     }
 
     /// The registry's own address.
@@ -230,7 +246,7 @@ impl Wire {
 fn builder(certificates: &[Certificate], guard: &Guard) -> ClientBuilder {
     Client::builder()
         .tls_certs_merge(certificates.to_vec())
-        .connect_timeout(Duration::from_secs(5))
+        .connect_timeout(CONNECT)
         .dns_resolver(guard.clone())
         .referer(false)
         .user_agent(concat!("shipit/", env!("CARGO_PKG_VERSION")))
