@@ -23,6 +23,9 @@ use crate::proto::{CONTRACT, Directory};
 /// How long a new agent has until it answers: it may have many processes to take back.
 const START: Duration = Duration::from_secs(20);
 
+/// How long one that runs may take to say who it is.
+const ANSWER: Duration = Duration::from_secs(8);
+
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -98,7 +101,12 @@ async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, 
                 .into_inner();
             Ok(Some((client, info)))
         };
-        match asked.await {
+        let silent = || {
+            let reason = format!("connected, no answer within {} s", ANSWER.as_secs());
+            unreachable(directory, reason)
+        };
+        let asked = tokio::time::timeout(ANSWER, asked).await;
+        match asked.map_err(|_| silent())? {
             Ok(Some(answer)) => break answer,
             Ok(None) => return Ok(None),
             Err(EngineError::Unreachable { .. }) if Instant::now() < deadline => {
