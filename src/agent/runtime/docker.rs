@@ -45,6 +45,8 @@ use crate::port::pause;
 
 /// How long the engine may take for one answer.
 const ANSWER: u64 = 60;
+/// How long its first answer may take.
+const FIRST: Duration = Duration::from_secs(8);
 /// How long an image may take to arrive.
 const FETCH: Duration = Duration::from_mins(30);
 /// How long the last lines of a container that has ended are waited for.
@@ -135,7 +137,14 @@ impl DockerRuntime {
             };
             let docker = Docker::connect_with_defaults().map_err(lost)?;
             let docker = docker.with_timeout(Duration::from_secs(ANSWER));
-            docker.negotiate_version().await.map_err(lost)
+            let silent = |_| {
+                let seconds = FIRST.as_secs();
+                io::Error::other(format!(
+                    "Docker does not answer: connected, no answer within {seconds} s ({help})"
+                ))
+            };
+            let first = tokio::time::timeout(FIRST, docker.negotiate_version()).await;
+            first.map_err(silent)?.map_err(lost)
         };
         self.engine.get_or_try_init(|| connect).await
     }
