@@ -37,12 +37,21 @@ pub(super) async fn publish(publication: &Publication, to: Option<Slot>) -> Resu
         publication,
     };
     let mut last = String::new();
+    // Who takes a connection and says nothing is asked once: a switch waits for this.
+    let mut asked: Vec<&String> = publication.endpoints.iter().collect();
     for attempt in 0..TRIES {
-        for endpoint in &publication.endpoints {
+        for endpoint in std::mem::take(&mut asked) {
             match etcd.put(endpoint, to.map_or("off", Slot::as_str)).await {
                 Ok(()) => return Ok(()),
-                Err(reason) => last = format!("{endpoint}: {reason}"),
+                Err(Refusal::Silent) => last = format!("{endpoint}: {}", Refusal::Silent),
+                Err(refusal) => {
+                    last = format!("{endpoint}: {refusal}");
+                    asked.push(endpoint);
+                }
             }
+        }
+        if asked.is_empty() {
+            break;
         }
         let full = Duration::from_millis(100 << attempt);
         tokio::time::sleep(pause::between(full / 2, full)).await;
@@ -82,13 +91,28 @@ fn client(ca: Option<&Path>) -> Result<Https, String> {
     Ok(Client::builder(TokioExecutor::new()).build(builder.https_or_http().enable_http1().build()))
 }
 
+/// Why a member of etcd did not do it.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("connected, no answer within {} s", ANSWER.as_secs())]
+    Silent,
+    #[error("{0}")]
+    Said(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::Said(reason)
+    }
+}
+
 struct Etcd<'a> {
     client: Https,
     publication: &'a Publication,
 }
 
 impl Etcd<'_> {
-    async fn put(&self, endpoint: &str, value: &str) -> Result<(), String> {
+    async fn put(&self, endpoint: &str, value: &str) -> Result<(), Refusal> {
         let token = self.token(endpoint).await?;
         let body =
             json!({"key": STANDARD.encode(&self.publication.key), "value": STANDARD.encode(value)});
@@ -99,7 +123,7 @@ impl Etcd<'_> {
 
     /// A token for the user that is named; none where nobody is. The password is read each time: it may be changed
     /// while the agent runs.
-    async fn token(&self, endpoint: &str) -> Result<Option<String>, String> {
+    async fn token(&self, endpoint: &str) -> Result<Option<String>, Refusal> {
         let Some(login) = &self.publication.login else {
             return Ok(None);
         };
@@ -110,7 +134,8 @@ impl Etcd<'_> {
         let answer = self
             .ask(endpoint, "/v3/auth/authenticate", None, &body)
             .await?;
-        let token = answer["token"].as_str().ok_or("it gave no token")?;
+        let token = answer["token"].as_str();
+        let token = token.ok_or_else(|| "it gave no token".to_owned())?;
         Ok(Some(token.to_owned()))
     }
 
@@ -120,7 +145,7 @@ impl Etcd<'_> {
         path: &str,
         token: Option<&str>,
         body: &Value,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Refusal> {
         let mut request = Request::post(format!("{}{path}", endpoint.trim_end_matches('/')))
             .header("content-type", "application/json");
         if let Some(token) = token {
@@ -149,8 +174,36 @@ impl Etcd<'_> {
                 .unwrap_or_default();
             Err(format!("it answered {status}: {said}"))
         };
-        tokio::time::timeout(ANSWER, ask)
+        let answer: Result<Value, String> = tokio::time::timeout(ANSWER, ask)
             .await
-            .map_err(|_| "no answer".to_owned())?
+            .map_err(|_| Refusal::Silent)?;
+        Ok(answer?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_says_nothing_is_asked_once() {
+        // It accepts by itself up to its backlog: the kernel does.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let publication = Publication {
+            endpoints: vec![format!("http://{address}")],
+            key: "/shop/live".to_owned(),
+            login: None,
+            ca: None,
+        };
+        let refused = publish(&publication, Some(Slot::Blue)).await;
+        let reason = format!("http://{address}: connected, no answer within 5 s");
+        assert_eq!(
+            refused,
+            Err(format!("the key /shop/live could not be written: {reason}"))
+        );
+        silent.set_nonblocking(true).expect("set");
+        let asked = std::iter::from_fn(|| silent.accept().ok()).count();
+        assert_eq!(asked, 1);
     }
 }
