@@ -12,6 +12,7 @@ mod pull_through;
 pub mod recipient;
 mod replication;
 mod repository;
+mod silence;
 pub mod token;
 
 use std::time::Duration;
@@ -23,10 +24,14 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
 use tokio::sync::OnceCell;
 
+use crate::driver::aws::silence::Silence;
 use crate::driver::redacted::RememberedKeys;
 use crate::model::chain;
 use crate::port::provider::ProviderError;
 use crate::redact::Redactor;
+
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// One region, with credentials. Nothing is asked before it is needed.
 #[derive(Debug, Default)]
@@ -34,6 +39,7 @@ pub struct Aws {
     region: Option<String>,
     redactor: Redactor,
     config: OnceCell<SdkConfig>,
+    silence: Silence,
 }
 
 impl Aws {
@@ -44,6 +50,7 @@ impl Aws {
             region,
             redactor,
             config: OnceCell::new(),
+            silence: Silence::default(),
         }
     }
 
@@ -51,7 +58,7 @@ impl Aws {
         let load = || async {
             let timeouts = TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))
-                .operation_attempt_timeout(Duration::from_secs(20))
+                .operation_attempt_timeout(ANSWER)
                 .operation_timeout(Duration::from_secs(90))
                 .build();
             let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -81,15 +88,24 @@ impl Aws {
     }
 
     async fn ecr(&self) -> aws_sdk_ecr::Client {
-        aws_sdk_ecr::Client::new(self.config().await)
+        let config = aws_sdk_ecr::config::Builder::from(self.config().await);
+        let config = config.interceptor(self.silence.clone());
+        let config = config.retry_classifier(self.silence.clone());
+        aws_sdk_ecr::Client::from_conf(config.build())
     }
 
     async fn sts(&self) -> aws_sdk_sts::Client {
-        aws_sdk_sts::Client::new(self.config().await)
+        let config = aws_sdk_sts::config::Builder::from(self.config().await);
+        let config = config.interceptor(self.silence.clone());
+        let config = config.retry_classifier(self.silence.clone());
+        aws_sdk_sts::Client::from_conf(config.build())
     }
 
     async fn eks(&self) -> aws_sdk_eks::Client {
-        aws_sdk_eks::Client::new(self.config().await)
+        let config = aws_sdk_eks::config::Builder::from(self.config().await);
+        let config = config.interceptor(self.silence.clone());
+        let config = config.retry_classifier(self.silence.clone());
+        aws_sdk_eks::Client::from_conf(config.build())
     }
 }
 
@@ -182,6 +198,9 @@ where
         _ => format!("it was `{action}`"),
     };
     let reason = match (code, message) {
+        _ if matches!(error, SdkError::TimeoutError(_)) => {
+            format!("connected, no answer within {} s", ANSWER.as_secs())
+        }
         ("", "") if status => "the answer is not one of Amazon's".to_owned(),
         ("", "") => whole,
         (code, "") => code.to_owned(),
