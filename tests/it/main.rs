@@ -34,6 +34,7 @@ mod registry;
 mod rollback;
 mod schema;
 mod secrets;
+mod silent;
 mod spoiled;
 mod strategies;
 mod supply;
