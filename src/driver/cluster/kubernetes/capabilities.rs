@@ -31,13 +31,25 @@ pub(super) async fn ask(api: &Api) -> Result<Capabilities, Fault> {
     })
 }
 
+/// Whether a group's own server is gone, or does not answer: that it may not be asked is another matter.
+fn is_left_out(fault: &Fault) -> bool {
+    use http::StatusCode;
+    let codes = [
+        StatusCode::NOT_FOUND,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    codes.iter().any(|code| fault.is(*code))
+}
+
 async fn kinds(api: &Api, version: &str) -> Result<Vec<String>, Fault> {
     let root = if version.contains('/') { "apis" } else { "api" };
     let list = match api
         .call(Method::GET, &format!("/{root}/{version}"), None)
         .await
     {
-        Err(Fault::Refused(_)) => return Ok(Vec::new()),
+        Err(fault) if is_left_out(&fault) => return Ok(Vec::new()),
         other => other?,
     };
     let resources = list["resources"].as_array();

@@ -411,21 +411,22 @@ impl Holder<'_> {
     }
 }
 
-/// The claims in these namespaces, for who has to know what a `StatefulSet` will find. Where they may not be listed
-/// nothing is said of them: nothing is deleted by that.
+/// The claims in these namespaces, for who has to know what a `StatefulSet` will find. None where there is no such
+/// place; that they may not be listed is an error.
 pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>, Fault> {
-    let mut found = Vec::new();
-    for namespace in namespaces {
+    let lists = namespaces.iter().map(|namespace| async move {
+        let mut found = Vec::new();
         let listed = api
             .list(&claim_kind(), Some(namespace), &Selector::All, |claim| {
                 found.push(claim);
             })
             .await;
         match listed {
-            Err(Fault::Refused(_)) => {}
-            other => drop(other?),
+            Err(fault) if fault.is(http::StatusCode::NOT_FOUND) => Ok(Vec::new()),
+            other => other.map(|_| found),
         }
-    }
+    });
+    let found: Vec<Value> = try_join_all(lists).await?.concat();
     let class_of = |claim: &Value| {
         claim["spec"]["storageClassName"]
             .as_str()
@@ -454,6 +455,8 @@ pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>,
     Ok(found.iter().map(claim).collect())
 }
 
+/// Whether a class lets its volumes grow. None where it is not there, and where it may not be looked at: classes are the
+/// cluster's, and a role of one namespace has none.
 async fn expands(api: &Api, class: &str) -> Result<Option<bool>, Fault> {
     let key = ObjectKey {
         api_version: "storage.k8s.io/v1".to_owned(),
@@ -462,7 +465,7 @@ async fn expands(api: &Api, class: &str) -> Result<Option<bool>, Fault> {
         name: class.to_owned(),
     };
     match api.get(&key).await {
-        Err(Fault::Refused(_)) => Ok(None),
+        Err(fault) if fault.is(http::StatusCode::FORBIDDEN) => Ok(None),
         other => Ok(other?.map(|class| class["allowVolumeExpansion"] == true)),
     }
 }
