@@ -836,12 +836,11 @@ async fn holds_the_target(run: &Run, to: Option<Slot>) -> Result<(), StepError> 
     let (Some(slot), Some(target)) = (to, &run.plan().target) else {
         return Ok(());
     };
-    let facts = facts(run).await?;
-    let there = facts.slots.get(&slot).map(|there| there.label.number);
-    if there == Some(target.release) {
+    let overview = run.job.ports.engine.overview(&run.job.permit.scope).await?;
+    if overview.number(slot) == Some(target.release) {
         return Ok(());
     }
-    let (by, at) = (facts.changed_by, facts.changed_at);
+    let (by, at) = (overview.changed_by, overview.changed_at);
     Err(EngineError::Moved {
         address: Address::Slot(slot),
         by,

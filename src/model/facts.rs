@@ -10,7 +10,7 @@ use crate::model::outcome::Url;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{ContentHash, Digest, Fingerprint, Role, ServiceName, Slot};
+use crate::model::{ContentHash, Digest, Fingerprint, ReleaseNumber, Role, ServiceName, Slot};
 
 /// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was ever placed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -37,6 +37,39 @@ pub struct Facts {
     /// The claims of storage in the environment's namespaces, where something asks for storage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Claim>,
+}
+
+/// What stands where: of [`Facts`] what can be known without looking into the slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// The slot with live traffic.
+    pub active: Option<Slot>,
+    /// The release in each slot; an empty slot is not in the map.
+    pub labels: BTreeMap<Slot, Label>,
+    /// Who acted here last.
+    pub changed_by: Option<Actor>,
+    /// When.
+    pub changed_at: Option<Timestamp>,
+}
+
+impl From<Facts> for Overview {
+    fn from(facts: Facts) -> Self {
+        let slots = facts.slots.into_iter();
+        Self {
+            active: facts.active,
+            labels: slots.map(|(slot, there)| (slot, there.label)).collect(),
+            changed_by: facts.changed_by,
+            changed_at: facts.changed_at,
+        }
+    }
+}
+
+impl Overview {
+    /// The number of the release in a slot.
+    #[must_use]
+    pub fn number(&self, slot: Slot) -> Option<ReleaseNumber> {
+        self.labels.get(&slot).map(|label| label.number)
+    }
 }
 
 impl Facts {

@@ -343,13 +343,13 @@ async fn outcome(
 ) -> Result<Outcome, Error> {
     let scope = session.scope();
     let engine = &session.ports.engine;
-    let (facts, urls) = tokio::join!(engine.observe(&scope), engine.urls(&scope, Role::Active));
-    let (facts, mut urls) = (facts?, urls.unwrap_or_default());
+    let (overview, urls) = tokio::join!(engine.overview(&scope), engine.urls(&scope, Role::Active));
+    let (overview, mut urls) = (overview?, urls.unwrap_or_default());
     let waiting = Slot::ALL
         .into_iter()
-        .filter(|slot| facts.active != Some(*slot))
+        .filter(|slot| overview.active != Some(*slot))
         .find(|slot| {
-            let number = facts.slots.get(slot).map(|there| there.label.number);
+            let number = overview.number(*slot);
             let release = number.and_then(|number| state.release(number));
             release.is_some_and(|release| release.status == Status::Waiting)
         });
@@ -361,13 +361,13 @@ async fn outcome(
         .and_then(|slot| facts.slots.get(&slot))
         .map(|there| there.label.number);
     let release = match ending {
-        Ending::NoChanges => facts.live().map(|(_, there)| there.label.number),
+        Ending::NoChanges => overview.active.and_then(|slot| overview.number(slot)),
         _ => plan.target.as_ref().map(|target| target.release),
     };
     Ok(Outcome {
         ending,
         release,
-        active: facts.active,
+        active: overview.active,
         waiting,
         waiting_release,
         urls,

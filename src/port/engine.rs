@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::facts::{Facts, SlotFacts};
+use crate::model::facts::{Facts, Overview, SlotFacts};
 use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
@@ -287,6 +287,11 @@ impl From<LockLost> for EngineError {
 pub trait Engine: Send + Sync {
     /// What is there now. An environment that the engine does not know is [`Facts::default`], not an error.
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError>;
+
+    /// What stands where, for who need not know how it is.
+    async fn overview(&self, scope: &Scope) -> Result<Overview, EngineError> {
+        Ok(self.observe(scope).await?.into())
+    }
 
     /// The highest fencing number that it has seen.
     async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
