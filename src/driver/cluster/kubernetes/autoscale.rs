@@ -58,20 +58,30 @@ impl Scalers {
         api: &Api,
         namespaces: impl IntoIterator<Item = &'a str> + Clone,
     ) -> Result<Self, Fault> {
-        let mut kinds = Vec::new();
-        for (version, kind) in KINDS {
-            match api.kind(version, kind).await {
-                Ok(kind) => kinds.extend(kind),
-                Err(fault) if is_hidden(&fault) => {}
-                Err(fault) => return Err(fault),
+        let kinds = KINDS.into_iter().map(|(version, kind)| {
+            let namespaces = namespaces.clone();
+            async move {
+                let kind = match api.kind(version, kind).await {
+                    Ok(Some(kind)) => kind,
+                    Ok(None) => return Ok(Vec::new()),
+                    Err(fault) if is_hidden(&fault) => return Ok(Vec::new()),
+                    Err(fault) => return Err(fault),
+                };
+                let lists = namespaces.into_iter();
+                let lists = lists.map(|namespace| list(api, &kind, namespace));
+                Ok::<_, Fault>(try_join_all(lists).await?.into_iter().flatten().collect())
             }
-        }
-        let lists = kinds.iter().flat_map(|kind| {
-            let namespaces = namespaces.clone().into_iter();
-            namespaces.map(move |namespace| list(api, kind, namespace))
         });
-        let found = try_join_all(lists).await?;
+        let found: Vec<Vec<_>> = try_join_all(kinds).await?;
         Ok(Self(found.into_iter().flatten().collect()))
+    }
+
+    /// What of these scales one object.
+    pub fn only(&self, manifest: &Manifest) -> Self {
+        let key = manifest.key();
+        let target = (key.kind, key.namespace, key.name);
+        let own = self.0.get(&target).cloned();
+        Self(own.map(|by| (target, by)).into_iter().collect())
     }
 
     /// What scales an object that has a number in its manifest.

@@ -15,6 +15,7 @@ use crate::driver::cluster::kubernetes::compare::{
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
 use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
+use crate::driver::cluster::kubernetes::memory::Seen;
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
 use crate::driver::cluster::kubernetes::record::{Placed, Read, Record, Records, Workloads};
@@ -27,6 +28,7 @@ use crate::model::plan::Change;
 use crate::model::route::Route;
 use crate::model::{Fingerprint, Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::{EngineError, Scope};
+use crate::port::hold::clock;
 
 /// The slots of an environment as they were written down.
 pub(super) async fn slots(
@@ -81,13 +83,18 @@ pub(super) async fn survey(
     };
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
+    let at = clock();
     let (look, missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
     let facts = async { facts(engine, api, scope, &look).await.map_err(failed) };
-    let Some(wanted) = wanted else {
-        return Ok((facts.await?, Vec::new()));
+    let (facts, objects) = match wanted {
+        None => (facts.await?, Vec::new()),
+        Some(wanted) => {
+            let objects = objects(engine, api, scope, &look, wanted, &missing);
+            tokio::try_join!(facts, objects)?
+        }
     };
-    let objects = objects(engine, api, scope, &look, wanted, &missing);
-    tokio::try_join!(facts, objects)
+    engine.keep_facts(at, scope, &facts);
+    Ok((facts, objects))
 }
 
 /// Whether nothing carries the environment's label any more.
@@ -690,6 +697,11 @@ async fn against(
             }
         };
     let replace = matches!(state, ObjectState::Replace { .. });
+    // The values of a Secret are not kept, and a new one in its place is made from what is there then.
+    if !replace && key.kind != "Secret" {
+        let (live, scalers) = (live.clone(), scalers.only(whole));
+        engine.seen().insert(key.clone(), Seen { live, scalers });
+    }
     let holds = holder.changed(sent, live, replace).await?;
     let settled = scalers.settled(whole, live);
     Ok(ObjectFacts {
@@ -730,9 +742,16 @@ async fn unlisted(
         dry_run: true,
         force: false,
     };
-    // At once, though the second is in vain where the first finds something: mostly it does not.
-    let (live, asked) = tokio::join!(api.get(&key), api.apply(sent.body(), how));
-    let Some(live) = live? else {
+    // What a dry run would make anew has no version: mostly nothing is there, and that says so by itself.
+    let asked = api.apply(sent.body(), how).await;
+    if asked.as_ref().is_ok_and(|made| !has_version(made)) {
+        return Ok(ObjectFacts::plain(key, ObjectState::Absent));
+    }
+    // Where there is no place for it yet, it is not there either.
+    if asked.as_ref().is_err_and(is_without_namespace) {
+        return Ok(ObjectFacts::plain(key, ObjectState::Absent));
+    }
+    let Some(live) = api.get(&key).await? else {
         return match asked {
             Err(fault) if !fault.is(http::StatusCode::NOT_FOUND) => Err(fault),
             _ => Ok(ObjectFacts::plain(key, ObjectState::Absent)),
@@ -751,4 +770,17 @@ async fn unlisted(
             manager: manager(&live),
         },
     ))
+}
+
+/// Whether a refusal says that the namespace of an object is not there.
+fn is_without_namespace(fault: &Fault) -> bool {
+    let details = fault.status().and_then(|status| status.details.as_ref());
+    fault.is(http::StatusCode::NOT_FOUND)
+        && details.is_some_and(|details| details.kind == "namespaces")
+}
+
+/// Whether an object is one that the server keeps.
+fn has_version(object: &Value) -> bool {
+    let version = object["metadata"]["resourceVersion"].as_str();
+    version.is_some_and(|version| !version.is_empty())
 }

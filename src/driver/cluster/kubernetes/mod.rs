@@ -23,6 +23,7 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod look;
+mod memory;
 mod occupants;
 mod own;
 mod owner;
@@ -38,6 +39,7 @@ mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -45,10 +47,12 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::Api;
+use crate::driver::cluster::kubernetes::finish::Key;
+use crate::driver::cluster::kubernetes::memory::{Announced, Newest, Seen};
 use crate::driver::cluster::kubernetes::ready::Rule;
-use crate::driver::cluster::kubernetes::record::{Read, Records};
-use crate::model::facts::Facts;
+use crate::driver::cluster::kubernetes::record::{Records, Workloads};
+use crate::model::facts::{Facts, Overview};
 use crate::model::kind::{Capabilities, GroupKind, KindScope, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::{Namespaces, ObjectFacts};
@@ -97,14 +101,20 @@ pub struct Settings {
 pub struct KubernetesEngine {
     settings: Settings,
     api: OnceCell<Arc<Api>>,
-    /// The record as this process wrote it last: who writes next begins there, and not with what it read before.
-    newest: Mutex<Option<(Scope, Read)>>,
+    /// The record as this process read or wrote it last: who writes next begins there, and not with what it read before.
+    newest: Mutex<Option<Newest>>,
+    /// What stands in the slots as the run of this fence read or wrote it last.
+    placed: std::sync::Mutex<BTreeMap<Slot, (u64, Workloads)>>,
+    /// What an observation saw of objects that differ from what is wanted: a step that is bound to them need not look
+    /// again where the server can tell that they are the same still.
+    seen: std::sync::Mutex<BTreeMap<ObjectKey, Seen>>,
+    /// The facts that a plan is made from, for who asks more about the same moment.
+    observed: std::sync::Mutex<Option<(Duration, Scope, Facts)>>,
+    /// The key of the secrets' hashes: it is made once.
+    key: std::sync::Mutex<Option<Key>>,
     /// What steps under way will make, and whoever writes the record next writes for them.
     announced: std::sync::Mutex<Vec<Announced>>,
 }
-
-/// The kinds and objects that a step will make.
-type Announced = (BTreeSet<Kind>, Vec<Manifest>);
 
 /// How often a record is read again when somebody else wrote it in between.
 const TRIES: usize = 8;
@@ -117,6 +127,10 @@ impl KubernetesEngine {
             settings,
             api: OnceCell::new(),
             newest: Mutex::default(),
+            placed: std::sync::Mutex::default(),
+            seen: std::sync::Mutex::default(),
+            observed: std::sync::Mutex::default(),
+            key: std::sync::Mutex::default(),
             announced: std::sync::Mutex::default(),
         }
     }
@@ -152,146 +166,8 @@ impl KubernetesEngine {
             api,
             scope,
             namespaces: &self.settings.namespaces,
+            known_key: &self.key,
         }
-    }
-
-    /// Shows a permit: reads the record, and writes into it whose run this is.
-    async fn enter(&self, api: &Api, permit: &Permit) -> Result<Read, EngineError> {
-        api.under(&permit.hold);
-        let records = self.records(api, &permit.scope);
-        let failed = |fault: Fault| fault.while_(format!("reading the record of {}", permit.scope));
-        for _ in 0..TRIES {
-            let mut read = records.read().await.map_err(failed)?;
-            let record = &mut read.record;
-            let is_empty = record.slots.is_empty() && record.routes.is_empty();
-            if let Some(owner) = record
-                .lineage
-                .clone()
-                .filter(|owner| *owner != permit.lineage && !is_empty)
-            {
-                let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
-                return Err(EngineError::Foreign {
-                    scope,
-                    owner,
-                    lineage,
-                });
-            }
-            permit.stands(record.fence, record.changed_by.as_ref())?;
-            let is_known = record.lineage.as_ref() == Some(&permit.lineage)
-                && record.fence == permit.fence
-                && record.changed_by.as_ref() == Some(&permit.actor);
-            if is_known {
-                return Ok(read);
-            }
-            record.lineage = Some(permit.lineage.clone());
-            record.fence = permit.fence;
-            record.changed_by = Some(permit.actor.clone());
-            record.changed_at = Some(Timestamp::now());
-            if records.write(&mut read).await.map_err(failed)? {
-                return Ok(read);
-            }
-        }
-        let what = format!("writing the record of {}", permit.scope);
-        Err(EngineError::Failed {
-            what,
-            reason: "somebody else writes it all the time".to_owned(),
-        })
-    }
-
-    /// Writes down in the record what is true whoever's run it is; nothing where there is no record.
-    async fn note(
-        &self,
-        api: &Api,
-        scope: &Scope,
-        change: impl Fn(&mut record::Record),
-    ) -> Result<(), EngineError> {
-        let records = self.records(api, scope);
-        let failed = |fault: Fault| fault.while_(format!("writing the record of {scope}"));
-        let mut newest = self.newest.lock().await;
-        for _ in 0..TRIES {
-            let mut read = records.read().await.map_err(failed)?;
-            let before = read.record.clone();
-            change(&mut read.record);
-            if read.version.is_none() || read.record == before {
-                return Ok(());
-            }
-            if records.write(&mut read).await.map_err(failed)? {
-                *newest = Some((scope.clone(), read));
-                return Ok(());
-            }
-        }
-        let what = format!("writing the record of {scope}");
-        Err(EngineError::Failed {
-            what,
-            reason: "somebody else writes it all the time".to_owned(),
-        })
-    }
-
-    /// Writes down which objects there will be, before any of them is made. Steps side by side do not wait for a write
-    /// each: who writes next writes what the others have announced by then, too.
-    async fn announce(
-        &self,
-        api: &Api,
-        permit: &Permit,
-        read: &mut Read,
-        own: &Announced,
-    ) -> Result<(), EngineError> {
-        let waiting = || {
-            self.announced
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-        };
-        waiting().push(own.clone());
-        // Whose turn comes after a write that failed still has its own.
-        let taken = std::sync::Mutex::new(vec![own.clone()]);
-        let change = |record: &mut record::Record| {
-            let mut taken = taken
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            taken.append(&mut waiting());
-            for (kinds, manifests) in taken.iter() {
-                record.will_have(kinds, manifests);
-            }
-        };
-        self.remember(api, permit, read, change).await
-    }
-
-    /// Changes the record under a permit; what `change` says is done on the newest version of it.
-    async fn remember(
-        &self,
-        api: &Api,
-        permit: &Permit,
-        read: &mut Read,
-        change: impl Fn(&mut record::Record),
-    ) -> Result<(), EngineError> {
-        let records = self.records(api, &permit.scope);
-        // One after the other: steps side by side would only undo each other's tries.
-        let mut newest = self.newest.lock().await;
-        if let Some((_, known)) = newest.take().filter(|(scope, _)| *scope == permit.scope) {
-            *read = known;
-        }
-        for _ in 0..TRIES {
-            let before = read.record.clone();
-            change(&mut read.record);
-            if read.record == before {
-                *newest = Some((permit.scope.clone(), read.clone()));
-                return Ok(());
-            }
-            read.record.changed_at = Some(Timestamp::now());
-            let written = records.write(read).await;
-            if written
-                .map_err(|fault| fault.while_(format!("writing the record of {}", permit.scope)))?
-            {
-                *newest = Some((permit.scope.clone(), read.clone()));
-                return Ok(());
-            }
-            *read = self.enter(api, permit).await?;
-        }
-        let what = format!("writing the record of {}", permit.scope);
-        Err(EngineError::Failed {
-            what,
-            reason: "somebody else writes it all the time".to_owned(),
-        })
     }
 }
 
@@ -327,6 +203,10 @@ async fn kind_scopes(
 impl Engine for KubernetesEngine {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
         Ok(look::survey(self, scope, None).await?.0)
+    }
+
+    async fn overview(&self, scope: &Scope) -> Result<Overview, EngineError> {
+        traffic::overview(self, scope).await
     }
 
     async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {

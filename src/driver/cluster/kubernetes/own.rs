@@ -11,6 +11,7 @@ use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
+use crate::driver::cluster::kubernetes::memory::Seen;
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
 use crate::driver::cluster::kubernetes::record::{Read, Record};
@@ -65,19 +66,35 @@ pub(super) async fn apply(
     let whole = shared(manifest, &set);
     let key = whole.key();
     let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
-    let kind = async { api.kind(&key.api_version, &key.kind).await.map_err(failed) };
-    let live = async { api.get(&key).await.map_err(failed) };
-    let (read, kind, live) = tokio::try_join!(enter(engine, api, permit, manifest), kind, live)?;
+    let kind = api
+        .kind(&key.api_version, &key.kind)
+        .await
+        .map_err(failed)?;
     let kind = kind.ok_or_else(|| EngineError::Refused {
         reason: format!("the server has no kind {} in {}", key.kind, key.api_version),
         help: "its CustomResourceDefinition must be there first".to_owned(),
     })?;
+    // Its kind and place first: what is made must be found again.
+    let announced = (BTreeSet::from([kind]), vec![whole.clone()]);
+    engine.will_announce(&announced);
+    // What was seen when the plan was made counts as long as the server has no other version of it.
+    let seen = engine.seen().remove(&key).filter(|_| !replace);
+    let live = async {
+        match &seen {
+            Some(seen) => Ok(Some(seen.live.clone())),
+            None => api.get(&key).await.map_err(failed),
+        }
+    };
+    let (read, live) = tokio::try_join!(enter(engine, api, permit, manifest), live)?;
 
     let namespaces = key.namespace.as_deref().into_iter();
     let scaled = live.is_some().then(|| whole.body());
-    let scalers = Scalers::of(api, namespaces, scaled.into_iter())
-        .await
-        .map_err(failed)?;
+    let (version, scalers) = if let Some(Seen { live, scalers }) = seen {
+        (version_of(&live), scalers)
+    } else {
+        let scalers = Scalers::of(api, namespaces, scaled.into_iter()).await;
+        (None, scalers.map_err(failed)?)
+    };
     let object = match &live {
         Some(live) if !replace => scalers.leave(&whole, live, Pods::Wanted),
         _ => whole.clone(),
@@ -117,10 +134,12 @@ pub(super) async fn apply(
         .map(|live| scalers.settled(&whole, live))
         .map(|live| bound(fingerprint(&live, Some(whole.body())), &holds));
     if current != expects {
+        // What was seen may be of before: a look tells who has moved it.
+        if version.is_some() {
+            return Box::pin(apply(engine, permit, manifest, replace, expects, progress)).await;
+        }
         return Err(moved(&key, live.as_ref()));
     }
-    // Its kind and place first: what is made must be found again.
-    let announced = (BTreeSet::from([kind]), vec![object.clone()]);
     if let Some(mut read) = read {
         engine.announce(api, permit, &mut read, &announced).await?;
     }
@@ -135,9 +154,11 @@ pub(super) async fn apply(
     let left = send::left_to_others(api, policy, &object, there)
         .await
         .map_err(|fault| refused(&key, fault))?;
-    send::apply(api, policy, &left, None)
-        .await
-        .map_err(|fault| refused(&key, fault))?;
+    let applied = send::apply(api, policy, &left, version.as_deref()).await;
+    if applied.is_err() && version.is_some() {
+        return Box::pin(apply(engine, permit, manifest, replace, expects, progress)).await;
+    }
+    applied.map_err(|fault| refused(&key, fault))?;
     for text in api.warnings() {
         progress(&text);
     }
@@ -149,6 +170,11 @@ pub(super) async fn apply(
         engine.announce(api, permit, &mut read, &announced).await?;
     }
     Ok(())
+}
+
+fn version_of(live: &Value) -> Option<String> {
+    let version = live["metadata"]["resourceVersion"].as_str();
+    version.map(str::to_owned)
 }
 
 /// Waits until an object that was applied can be used.

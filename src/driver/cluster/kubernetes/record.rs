@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -113,6 +114,8 @@ pub(super) struct Records<'a> {
     pub api: &'a Api,
     pub scope: &'a Scope,
     pub namespaces: &'a Namespaces,
+    /// The key, once it is known: it is made once, and goes with the record.
+    pub known_key: &'a Mutex<Option<Key>>,
 }
 
 impl Records<'_> {
@@ -252,6 +255,7 @@ impl Records<'_> {
         let home = Some(self.namespaces.home.as_str());
         self.api.list(&kind, home, &selector, take).await?;
 
+        *self.known() = None;
         let deleted = own.iter().map(|key| self.api.delete(key, None));
         futures_util::future::try_join_all(deleted).await?;
         self.api.delete(&self.parent(), None).await
@@ -282,12 +286,30 @@ impl Records<'_> {
                 .unwrap_or_default();
             Key(BASE64_STANDARD.decode(text).unwrap_or_default())
         };
+        if let Some(key) = &*self.known() {
+            return Ok(key.clone());
+        }
         if let Some(object) = self.api.get(&self.key_object()).await? {
-            return Ok(read(&object));
+            return Ok(self.remember(read(&object)));
         }
         if !make {
             return Ok(Key(Vec::new()));
         }
+        self.make_key(read).await
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Key>> {
+        let known = self.known_key.lock();
+        known.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: Key) -> Key {
+        *self.known() = Some(key.clone());
+        key
+    }
+
+    /// Makes the key, unless somebody else has just made it.
+    async fn make_key(&self, read: impl Fn(&Value) -> Key) -> Result<Key, Fault> {
         let random: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
             .iter()
             .flat_map(|part| *part.as_bytes())
@@ -297,14 +319,14 @@ impl Records<'_> {
             "metadata": {"name": self.key_object().name, "namespace": self.namespaces.home, "labels": self.labels()},
             "data": {"key": BASE64_STANDARD.encode(&random)},
         });
-        match self.api.create(&body).await {
-            Err(fault) if fault.is(StatusCode::CONFLICT) => Ok(self
-                .api
-                .get(&self.key_object())
-                .await?
-                .map_or_else(|| Key(random), |object| read(&object))),
-            other => other.map(|object| read(&object)),
-        }
+        let made = match self.api.create(&body).await {
+            Err(fault) if fault.is(StatusCode::CONFLICT) => {
+                let there = self.api.get(&self.key_object()).await?;
+                there.map_or_else(|| Key(random), |object| read(&object))
+            }
+            other => read(&other?),
+        };
+        Ok(self.remember(made))
     }
 
     /// What stands in a slot.

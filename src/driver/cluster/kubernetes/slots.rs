@@ -120,14 +120,9 @@ impl<'a> Slots<'a> {
     }
 
     async fn workloads(&self, read: &Read) -> Result<Workloads, EngineError> {
-        let records = self.engine.records(self.api, &self.permit.scope);
-        match read.record.slots.get(&self.slot) {
-            None => Ok(Workloads::new()),
-            Some(there) => records
-                .workloads(self.slot, there)
-                .await
-                .map_err(|fault| fault.while_(format!("reading what stands in {}", self.slot))),
-        }
+        let (scope, slot) = (&self.permit.scope, self.slot);
+        let workloads = self.engine.workloads(self.api, scope, read, slot).await;
+        workloads.map_err(|fault| fault.while_(format!("reading what stands in {slot}")))
     }
 
     async fn there(
@@ -229,6 +224,7 @@ impl<'a> Slots<'a> {
         manifests: &[Manifest],
     ) -> Result<(), EngineError> {
         let records = self.engine.records(self.api, &self.permit.scope);
+        self.engine.placed().remove(&self.slot);
         let chunks = records
             .write_workloads(self.slot, workloads)
             .await
@@ -259,6 +255,8 @@ impl<'a> Slots<'a> {
         self.engine
             .remember(self.api, self.permit, read, change)
             .await?;
+        let written = (read.record.fence, workloads.clone());
+        self.engine.placed().insert(self.slot, written);
         self.shrink(chunks, before).await
     }
 
@@ -273,12 +271,10 @@ impl<'a> Slots<'a> {
     async fn apply(
         &self,
         manifests: &[Manifest],
+        scalers: &Scalers,
         how: Applying,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let bodies = manifests.iter().map(Manifest::body);
-        let scalers = Scalers::of(self.api, [self.namespace()], bodies).await;
-        let scalers = &scalers.map_err(|fault| fault.while_("looking for autoscalers"))?;
         let mut ranks: BTreeMap<u8, Vec<&Manifest>> = BTreeMap::new();
         for manifest in manifests {
             ranks
@@ -390,36 +386,42 @@ impl<'a> Slots<'a> {
 
     /// Nothing of another owner's is taken over silently: the first time that a service comes into a slot, what has
     /// its objects' names already is looked at.
-    async fn refuse_foreign(
+    fn refuse_foreign(
         &self,
-        manifests: &[Manifest],
+        names: &BTreeMap<ObjectKey, Value>,
         there: &There,
     ) -> Result<(), EngineError> {
-        let new = manifests
+        let new = names
             .iter()
-            .filter(|manifest| !there.objects.contains_key(&manifest.key()));
-        let asked = new.map(|manifest| async move {
-            let key = manifest.key();
-            let live = self
-                .api
-                .get(&key)
-                .await
-                .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
-            match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str())
-            {
-                None => Ok(()),
-                Some(live) => Err(EngineError::Refused {
+            .filter(|(key, _)| !there.objects.contains_key(key));
+        for (key, live) in new {
+            if live["metadata"]["labels"][mark::PART_OF] != self.set.as_str() {
+                return Err(EngineError::Refused {
                     reason: format!(
                         "{} is there and belongs to {}",
-                        said(&key),
-                        owner::manager(&live)
+                        said(key),
+                        owner::manager(live)
                     ),
                     help: "`shipit import` takes it over; or delete it, or name yours differently"
                         .to_owned(),
-                }),
+                });
             }
+        }
+        Ok(())
+    }
+
+    /// What is there under the names of these manifests.
+    async fn under_names_of(
+        &self,
+        manifests: &[Manifest],
+    ) -> Result<BTreeMap<ObjectKey, Value>, EngineError> {
+        let asked = manifests.iter().map(|manifest| async move {
+            let key = manifest.key();
+            let live = self.api.get(&key).await;
+            let live = live.map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
+            Ok::<_, EngineError>(live.map(|live| (key, live)))
         });
-        try_join_all(asked).await.map(drop)
+        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
     }
 
     /// Deletes objects of the service that are not wanted any more, the last made first; lets go of those that stay.
@@ -447,14 +449,13 @@ impl<'a> Slots<'a> {
     }
 
     /// Gives what an autoscaler owns as many pods as the other slot's has now, or none.
-    async fn scale(&self, manifests: &[Manifest], number: Option<u64>) -> Result<(), EngineError> {
+    async fn scale(
+        &self,
+        manifests: &[Manifest],
+        scalers: &Scalers,
+        number: Option<u64>,
+    ) -> Result<(), EngineError> {
         let scaled = autoscaled(manifests);
-        let scalers = if manifests.iter().any(Manifest::scales) {
-            Scalers::there(self.api, [self.namespace()]).await
-        } else {
-            Ok(Scalers::default())
-        };
-        let scalers = scalers.map_err(|fault| fault.while_("looking for autoscalers"))?;
         let own = manifests.iter().filter(|manifest| {
             manifest.scales()
                 && (scaled.contains(&manifest.key().name)
@@ -478,6 +479,15 @@ impl<'a> Slots<'a> {
             self.scale_to(&key, wanted).await?;
         }
         Ok(())
+    }
+
+    /// What scales the pods of these manifests. Nobody is asked when none of them has any.
+    async fn scalers(&self, manifests: &[Manifest]) -> Result<Scalers, EngineError> {
+        if !manifests.iter().any(Manifest::scales) {
+            return Ok(Scalers::default());
+        }
+        let scalers = Scalers::there(self.api, [self.namespace()]).await;
+        scalers.map_err(|fault| fault.while_("looking for autoscalers"))
     }
 
     async fn scale_to(&self, key: &ObjectKey, number: u64) -> Result<(), EngineError> {
@@ -530,9 +540,7 @@ pub(super) async fn place(
         let key = records.key(true).await;
         key.map_err(|fault| fault.while_("making the key of secrets' hashes"))
     };
-    let active = super::traffic::active(engine, slots.api, &read);
-    let (mut workloads, key, active) = tokio::try_join!(slots.workloads(&read), key, active)?;
-    let there = slots.there(&read, &workloads, service).await?;
+    let (mut workloads, key) = tokio::try_join!(slots.workloads(&read), key)?;
     let image = image(placement)?;
     let bindings = bind(
         &placement.workload,
@@ -546,6 +554,29 @@ pub(super) async fn place(
         running: placement.running,
         bindings,
     };
+    let how = Finish {
+        slot: placement.slot,
+        release: placement.label.number,
+        running: placement.running,
+        bindings: &new.bindings,
+        values: Some(&placement.secrets),
+        set: &slots.set,
+    };
+    let manifests = finish(&placement.workload, &how);
+
+    // What can be asked before anything is decided is asked at once.
+    let names = async {
+        if workloads.contains_key(service) {
+            return Ok(BTreeMap::new());
+        }
+        slots.under_names_of(&manifests).await
+    };
+    let (active, there, scalers, names) = tokio::try_join!(
+        super::traffic::active(engine, slots.api, &read),
+        slots.there(&read, &workloads, service),
+        slots.scalers(&manifests),
+        names
+    )?;
     let old = read
         .record
         .slots
@@ -580,15 +611,6 @@ pub(super) async fn place(
             help: "place it in the other slot".to_owned(),
         });
     }
-    let how = Finish {
-        slot: placement.slot,
-        release: placement.label.number,
-        running: placement.running,
-        bindings: &new.bindings,
-        values: Some(&placement.secrets),
-        set: &slots.set,
-    };
-    let manifests = finish(&placement.workload, &how);
     if let Some(secret) = manifests
         .iter()
         .find(|manifest| send::is_unfilled(manifest))
@@ -601,7 +623,7 @@ pub(super) async fn place(
     }
     let kinds = kinds(slots.api, &manifests).await?;
     if there.placed.is_none() {
-        slots.refuse_foreign(&manifests, &there).await?;
+        slots.refuse_foreign(&names, &there)?;
     }
     let empties = placement.mode == PlaceMode::Fresh
         && old
@@ -633,12 +655,12 @@ pub(super) async fn place(
     // A Job of this very release that a run before this one saw done is not run twice.
     let is_done = |one: &Manifest| read.record.done_at(&one.key(), one.body()).is_some();
     let (_, open): (Vec<Manifest>, Vec<Manifest>) = manifests.iter().cloned().partition(is_done);
-    slots.apply(&open, how, progress).await?;
+    slots.apply(&open, &scalers, how, progress).await?;
     if placement.mode == PlaceMode::Fresh && placement.running {
-        slots.scale(&manifests, None).await?;
+        slots.scale(&manifests, &scalers, None).await?;
     }
     if !placement.running {
-        slots.scale(&manifests, Some(0)).await?;
+        slots.scale(&manifests, &scalers, Some(0)).await?;
     }
     if placement.mode != PlaceMode::Fresh && placement.running {
         wait::slot(
@@ -756,6 +778,7 @@ async fn forget(
     }
     let slot = slots.slot;
     let chunks = read.record.slots.get(&slot).map_or(0, |there| there.chunks);
+    slots.engine.placed().remove(&slot);
     let change = |record: &mut super::record::Record| {
         record.slots.remove(&slot);
     };
@@ -859,9 +882,10 @@ async fn stop(
             .into_iter()
             .filter(Manifest::scales)
             .collect();
-        slots.apply(&manifests, how, &|_| {}).await?;
         let all = sent(placed, slot, label.number, &slots.set);
-        slots.scale(&all, Some(0)).await?;
+        let scalers = slots.scalers(&all).await?;
+        slots.apply(&manifests, &scalers, how, &|_| {}).await?;
+        slots.scale(&all, &scalers, Some(0)).await?;
     }
     Ok(Some(format!(
         "release {} in {slot} was kept long enough, and is scaled down",
@@ -875,10 +899,15 @@ pub(super) async fn way_back(
     scope: &Scope,
     slot: Slot,
 ) -> Result<Vec<String>, EngineError> {
-    let (facts, _) = look::survey(engine, scope, None).await?;
+    // A plan asks this about the moment that its facts are of.
+    let facts = match engine.kept_facts(scope) {
+        Some(facts) => facts,
+        None => look::survey(engine, scope, None).await?.0,
+    };
     let Some(there) = facts.slots.get(&slot) else {
         return Ok(vec![format!("nothing is in {slot}")]);
     };
+    let api = engine.api().await?;
     let mut reasons = Vec::new();
     for workload in there.workloads.values() {
         for drift in workload.drift.iter().filter(|drift| drift.missing) {
@@ -890,7 +919,6 @@ pub(super) async fn way_back(
         .values()
         .map(|workload| workload.instances.len())
         .sum();
-    let api = engine.api().await?;
     reasons.extend(quota(engine, api, slot, pods).await);
     Ok(reasons)
 }

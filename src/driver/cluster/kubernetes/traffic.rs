@@ -23,6 +23,7 @@ use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
 use crate::driver::cluster::kubernetes::slots;
 use crate::driver::cluster::kubernetes::wait;
+use crate::model::facts::Overview;
 use crate::model::object::{mark, rank};
 use crate::model::outcome::Url;
 use crate::model::route::{ObjectsRoute, Route};
@@ -68,6 +69,27 @@ pub(super) async fn active(
     Ok(look::active(&read.record, &live.iter().collect::<Vec<_>>()))
 }
 
+/// What stands where, without a look at the objects of the slots.
+pub(super) async fn overview(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+) -> Result<Overview, EngineError> {
+    let Some(api) = engine.try_api().await? else {
+        return Ok(Overview::default());
+    };
+    let read = engine.record(api, scope).await;
+    let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
+    let active = active(engine, api, &read).await?;
+    let record = read.record;
+    let labels = record.slots.into_iter();
+    Ok(Overview {
+        active,
+        labels: labels.map(|(slot, there)| (slot, there.label)).collect(),
+        changed_by: record.changed_by,
+        changed_at: record.changed_at,
+    })
+}
+
 /// Whether all live objects point where they should.
 fn agree(record: &Record, live: &[Value], slot: Option<Slot>) -> bool {
     let wanted = slot.map_or("off", Slot::as_str);
@@ -110,9 +132,10 @@ pub(super) async fn route(
         return Err(moved(Address::Route(service.clone()), &read));
     }
     let manifests = of_route(route, active, &set);
-    if old.is_none() {
-        refuse_foreign(api, &manifests, &set).await?;
-    }
+    let found = match old {
+        None => refuse_foreign(api, &manifests, &set).await?,
+        Some(_) => BTreeMap::new(),
+    };
     let kinds = kinds(api, &manifests).await?;
     let change = |record: &mut Record| {
         record.routes.insert(service.clone(), route.clone());
@@ -125,7 +148,9 @@ pub(super) async fn route(
         ranks.entry(rank).or_default().push(manifest);
     }
     let off = route.objects.as_ref().map(|objects| objects.off.key());
-    let untouched = off.filter(|_| active.is_none());
+    // Where nothing is, there is no traffic to leave alone.
+    let is_absent = |key: &ObjectKey| matches!(found.get(key), Some(None));
+    let untouched = off.filter(|off| active.is_none() && !is_absent(off));
     for group in ranks.values() {
         let applied = group
             .iter()
@@ -182,19 +207,26 @@ async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, Fault> {
     Ok(live.is_some_and(|live| live["metadata"]["labels"].get(mark::ACTIVE).is_none()))
 }
 
-async fn refuse_foreign(api: &Api, manifests: &[Manifest], set: &str) -> Result<(), EngineError> {
+/// The objects that are there under the names of these, all of them ours.
+async fn refuse_foreign(
+    api: &Api,
+    manifests: &[Manifest],
+    set: &str,
+) -> Result<BTreeMap<ObjectKey, Option<Value>>, EngineError> {
     let asked = manifests.iter().map(|manifest| async move {
         let key = manifest.key();
         let live = api
             .get(&key)
             .await
             .map_err(|fault| fault.while_(format!("looking for {}", said(&key))))?;
-        match live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != set) {
-            None => Ok(()),
-            Some(live) => Err(foreign(&key, &live)),
+        match live {
+            Some(live) if live["metadata"]["labels"][mark::PART_OF] != set => {
+                Err(foreign(&key, &live))
+            }
+            live => Ok((key, live)),
         }
     });
-    try_join_all(asked).await.map(drop)
+    Ok(try_join_all(asked).await?.into_iter().collect())
 }
 
 /// What is not ours is neither taken over nor deleted by the way.
@@ -304,9 +336,18 @@ pub(super) async fn switch(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let mut read = engine.enter(api, permit).await?;
-    let there = live(api, &read.record)
-        .await
-        .map_err(|fault| fault.while_("looking at live traffic"))?;
+    let there = async {
+        let there = live(api, &read.record).await;
+        there.map_err(|fault| fault.while_("looking at live traffic"))
+    };
+    // Asked at once, and only counts where traffic moves.
+    let is_ready = async {
+        match to {
+            Some(slot) => Ok(slots::is_ready(engine, api, permit, &read, slot).await),
+            None => Ok(Ok(())),
+        }
+    };
+    let (there, is_ready) = tokio::try_join!(there, is_ready)?;
     let active = look::active(&read.record, &there.iter().collect::<Vec<_>>());
     let is_whole = agree(&read.record, &there, active);
     if active == to && is_whole && read.record.active == to {
@@ -316,9 +357,7 @@ pub(super) async fn switch(
     if is_whole && active != from && active != to {
         return Err(moved(Address::Traffic, &read));
     }
-    if let Some(slot) = to {
-        slots::is_ready(engine, api, permit, &read, slot).await?;
-    }
+    is_ready?;
     let set = engine.records(api, &permit.scope).set();
     let wanted: Vec<Manifest> = objects(&read.record)
         .map(|(_, route)| shared(route.live(to), &set))
@@ -442,37 +481,40 @@ async fn follow(
             .unwrap_or_default()
     };
     let failed = |fault: Fault| fault.while_(format!("looking at the endpoints of {name}"));
-    let pods = slots::pods(engine, api, &permit.scope, slot)
-        .await
-        .map_err(failed)?;
-    let own: BTreeSet<String> = look::pods_of(&pods, slot, service)
-        .iter()
-        .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
-        .collect();
     let selector = Selector::Labels(format!("kubernetes.io/service-name={name}"));
-    let holds = |slices: &BTreeMap<ObjectKey, Value>| {
+    let holds = |seen: &BTreeMap<ObjectKey, Value>| {
+        let (pods, slices): (Vec<Value>, Vec<Value>) =
+            seen.values().cloned().partition(|one| one["kind"] == "Pod");
+        let own: BTreeSet<&str> = look::pods_of(&pods, slot, service)
+            .iter()
+            .filter_map(|pod| pod["metadata"]["name"].as_str())
+            .collect();
         let endpoints = slices
-            .values()
+            .iter()
             .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
         let ready: Vec<&str> = endpoints
             .filter(|endpoint| endpoint["conditions"]["ready"] != false)
             .map(|endpoint| endpoint["targetRef"]["name"].as_str().unwrap_or_default())
             .collect();
-        !ready.is_empty() && ready.iter().all(|name| own.contains(*name))
+        !ready.is_empty() && ready.iter().all(|name| own.contains(name))
     };
     let kind = api
         .must(("discovery.k8s.io/v1", "EndpointSlice"))
         .await
         .map_err(failed)?;
     let deadline = Instant::now() + FOLLOW;
-    let watched = [wait::Watched {
+    let pods = api.must(("v1", "Pod")).await.map_err(failed)?;
+    let of_slot = Selector::Labels(slots::selector(&permit.scope, slot, None));
+    let home = engine.settings.namespaces.slots[&slot].clone();
+    let places = [(kind, namespace, selector), (pods, home, of_slot)];
+    let watched = places.map(|(kind, namespace, selector)| wait::Watched {
         kind,
         namespace: Some(namespace),
         selector,
         need: wait::Need::Must,
-    }];
-    let held = wait::until(engine.api().await?, &watched, deadline, |slices| {
-        holds(slices).then_some(())
+    });
+    let held = wait::until(engine.api().await?, &watched, deadline, |seen| {
+        holds(seen).then_some(())
     });
     match held.await.map_err(failed)? {
         Some(()) => Ok(()),
@@ -491,10 +533,12 @@ pub(super) async fn urls(
     role: Role,
 ) -> Result<Vec<Url>, EngineError> {
     let api = engine.api().await?;
-    let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
-    let read = records.read().await.map_err(failed)?;
-    let active = active(engine, api, &read).await?;
+    let read = engine.record(api, scope).await.map_err(failed)?;
+    let live = live(api, &read.record).await;
+    let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
+    let active = look::active(&read.record, &live.iter().collect::<Vec<_>>());
+    let live = &live;
     let slot = match role {
         Role::Active => active,
         Role::Preview => match active {
@@ -512,7 +556,7 @@ pub(super) async fn urls(
         };
         let url = match known {
             Some(url) => Some(url),
-            None => address(api, route, role, slot).await,
+            None => address(api, route, role, slot, live).await,
         };
         url.map(|url| Url {
             service: service.clone(),
@@ -524,7 +568,13 @@ pub(super) async fn urls(
 }
 
 /// A Service's address, when somebody answers there.
-async fn address(api: &Api, route: &ObjectsRoute, role: Role, slot: Slot) -> Option<String> {
+async fn address(
+    api: &Api,
+    route: &ObjectsRoute,
+    role: Role,
+    slot: Slot,
+    seen: &[Value],
+) -> Option<String> {
     let key = match role {
         Role::Active
             if route.off.kind() == "Service"
@@ -543,7 +593,11 @@ async fn address(api: &Api, route: &ObjectsRoute, role: Role, slot: Slot) -> Opt
             }
         }
     };
-    let live = api.get(&key).await.ok()??;
+    let seen = seen.iter().find(|live| key_of(live).as_ref() == Some(&key));
+    let live = match seen {
+        Some(live) => live.clone(),
+        None => api.get(&key).await.ok()??,
+    };
     let ip = live["spec"]["clusterIP"].as_str()?.parse().ok()?;
     let address = SocketAddr::new(ip, route.port);
     let connect = tokio::net::TcpStream::connect(address);

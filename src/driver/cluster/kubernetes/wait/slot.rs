@@ -44,11 +44,12 @@ pub(in super::super) async fn slot(
             not_ready: NotReady { reason, log },
         })
     };
-    let read = records.read().await.map_err(failed)?;
+    let read = engine.record(api, scope).await.map_err(failed)?;
     let Some(there) = read.record.slots.get(&slot) else {
         return not("it is empty".to_owned(), Vec::new());
     };
-    let mut workloads = records.workloads(slot, there).await.map_err(failed)?;
+    let workloads = engine.workloads(api, scope, &read, slot).await;
+    let mut workloads = workloads.map_err(failed)?;
     workloads.retain(|name, _| service.is_none_or(|service| service == name));
     if let Some((name, _)) = workloads.iter().find(|(_, placed)| !placed.running) {
         return not(format!("{name} is stopped"), Vec::new());
