@@ -365,7 +365,7 @@ pub(super) async fn switch(
     try_join_all(
         wanted
             .iter()
-            .map(|manifest| patch(engine, api, manifest, &there)),
+            .map(|manifest| patch(engine, api, &set, manifest, &there)),
     )
     .await?;
     if let Some(slot) = to {
@@ -386,10 +386,11 @@ pub(super) async fn switch(
     engine.remember(api, permit, &mut read, change).await
 }
 
-/// One patch, for exactly the object that was looked at. Its status may move in between, its content may not.
+/// One patch, for exactly the object that was looked at, and ours. Its status may move in between, its content may not.
 async fn patch(
     engine: &KubernetesEngine,
     api: &Api,
+    set: &str,
     manifest: &Manifest,
     there: &[Value],
 ) -> Result<(), EngineError> {
@@ -400,6 +401,9 @@ async fn patch(
         .find(|object| key_of(object).as_ref() == Some(&key))
         .cloned();
     for _ in 0..TRIES {
+        if let Some(live) = seen.as_ref().filter(|live| !belongs_to(live, set)) {
+            return Err(foreign(&key, live));
+        }
         let version = seen
             .as_ref()
             .and_then(|object| object["metadata"]["resourceVersion"].as_str());
