@@ -38,6 +38,7 @@ mod order;
 mod pretend;
 mod rehearsed;
 mod rendered;
+mod rounds;
 mod selectors;
 mod shown;
 mod silent;
