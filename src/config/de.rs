@@ -158,7 +158,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    /// How a [`Text`](crate::config::types::Text) asks: a number is its digits as they were written.
+    /// How a [`Text`](crate::config::schema::Text) asks: a number is its digits as they were written.
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.value {
             Value::Integer(_, digits) | Value::Float(_, digits) if !digits.is_empty() => {

@@ -1,16 +1,15 @@
 //! Which keys belong to which engine, registry and store: a key that would have no effect is refused, not ignored.
 
-use crate::config::suggest::suggest;
-use crate::config::traffic;
-use crate::config::types::{
+use crate::config::findings::{Findings, TAKE_OUT};
+use crate::config::schema::{
     AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests,
     Publish, Registry, RegistryKind, Runtime, Service, StateKind, TrafficKind,
 };
-use crate::config::validate::Findings;
+use crate::config::suggest::suggest;
+use crate::config::traffic;
 use crate::model::secret::SecretRef;
 use crate::model::{ServiceName, endpoint};
 
-pub(super) const TAKE_OUT: &str = "take the key out";
 const NO_ENDPOINT: &str = "without an `endpoint` of your own the login goes to Amazon alone";
 
 /// What is asked of a driver that it does not have.
@@ -49,7 +48,7 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
             "addons",
             "access",
         ];
-        refuse(findings, &["cluster"], &keys, "only `eks` has this");
+        findings.refuse(&["cluster"], &keys, "only `eks` has this");
         return;
     }
     if cluster.name.is_none() {
@@ -62,11 +61,10 @@ fn eks(findings: &mut Findings<'_>, environment: &Environment) {
     region(findings, "cluster", cluster.region.as_deref());
     if cluster.endpoint.is_none() {
         let keys = ["endpoint_gets_credentials"];
-        refuse(findings, &["cluster"], &keys, NO_ENDPOINT);
+        findings.refuse(&["cluster"], &keys, NO_ENDPOINT);
     }
     let keys = ["kubeconfig", "context", "exec_plugins"];
-    refuse(
-        findings,
+    findings.refuse(
         &["cluster"],
         &keys,
         "`eks` reads where the cluster is from Amazon, and needs no kubeconfig",
@@ -152,16 +150,6 @@ fn access(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-/// Refuses keys that mean nothing where they are, whatever their values.
-pub(super) fn refuse(findings: &mut Findings<'_>, at: &[&str], keys: &[&str], message: &str) {
-    for key in keys {
-        let path = [at, &[key]].concat();
-        if findings.is_given(&path) {
-            findings.add(&path, message, TAKE_OUT);
-        }
-    }
-}
-
 fn host(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only a Kubernetes cluster has this";
     let docker = environment.cluster.runtime == Runtime::Docker;
@@ -172,17 +160,12 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         publish(findings, published);
     }
     if !docker {
-        refuse(
-            findings,
-            &["cluster"],
-            &["network"],
-            "only `docker` has this",
-        );
+        findings.refuse(&["cluster"], &["network"], "only `docker` has this");
     }
     let cluster = &environment.cluster;
     if !matches!(cluster.runtime, Runtime::Container | Runtime::Auto) {
         let only = "only the runtime `container` has this";
-        refuse(findings, &["cluster"], &["user_namespace"], only);
+        findings.refuse(&["cluster"], &["user_namespace"], only);
     }
     if !environment.slots.is_empty() {
         findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
@@ -199,19 +182,14 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         "conflicts",
         "ready",
     ];
-    refuse(findings, &["cluster"], &keys, only);
+    findings.refuse(&["cluster"], &keys, only);
     let keys = ["entries", "class", "tls_secret", "gateway"];
-    refuse(findings, &["traffic"], &keys, only);
+    findings.refuse(&["traffic"], &keys, only);
     for (name, service) in &environment.services {
         let at = ["services", name.as_str()];
-        refuse(
-            findings,
-            &at,
-            &["manifests", "autoscale", "config", "user"],
-            only,
-        );
+        findings.refuse(&at, &["manifests", "autoscale", "config", "user"], only);
         if !contained && !systemd {
-            refuse(findings, &at, &["resources"], only);
+            findings.refuse(&at, &["resources"], only);
         }
         let odd = service
             .env
@@ -303,7 +281,7 @@ fn is_shell_name(name: &str) -> bool {
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only the host engine has this";
     let keys = ["runtime", "directory", "network", "user_namespace"];
-    refuse(findings, &["cluster"], &keys, only);
+    findings.refuse(&["cluster"], &keys, only);
     let traffic = &environment.traffic;
     match traffic.kind {
         TrafficKind::Embedded | TrafficKind::Nginx => {
@@ -333,30 +311,20 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
         "trusted_proxies",
         "limits",
     ];
-    refuse(findings, &["traffic"], &keys, only);
+    findings.refuse(&["traffic"], &keys, only);
     if traffic.kind != TrafficKind::Ingress {
         let keys = ["class", "tls_secret"];
-        refuse(
-            findings,
-            &["traffic"],
-            &keys,
-            "only `kind: ingress` has this",
-        );
+        findings.refuse(&["traffic"], &keys, "only `kind: ingress` has this");
     }
     if traffic.kind != TrafficKind::Gateway {
-        refuse(
-            findings,
-            &["traffic"],
-            &["gateway"],
-            "only `kind: gateway` has this",
-        );
+        findings.refuse(&["traffic"], &["gateway"], "only `kind: gateway` has this");
     }
     if traffic.kind == TrafficKind::Service {
         // A Service has an address of its own, and takes whatever comes there.
         let only = "only `kind: ingress` and `kind: gateway` have this";
         for name in traffic.entries.keys() {
             let at = ["traffic", "entries", name.as_str()];
-            refuse(findings, &at, &["host", "path"], only);
+            findings.refuse(&at, &["host", "path"], only);
         }
     }
     if environment.registry.kind == RegistryKind::Layout {
@@ -389,8 +357,7 @@ fn on_cluster(
     }
     rendered(findings, &at("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
-        refuse(
-            findings,
+        findings.refuse(
             &["services", name.as_str()],
             &["autoscale", "config", "resources"],
             "the service has manifests of its own, which say this",
@@ -484,16 +451,15 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
                 "sbom",
                 "retention",
             ];
-            refuse(
-                findings,
+            findings.refuse(
                 &["registry"],
                 &[&oci[..], &ecr[..]].concat(),
                 "the registry `layout` does not have this",
             );
         }
         RegistryKind::Oci => {
-            refuse(findings, &["registry"], &["path"], "only `layout` has this");
-            refuse(findings, &["registry"], &ecr, "only `ecr` has this");
+            findings.refuse(&["registry"], &["path"], "only `layout` has this");
+            findings.refuse(&["registry"], &ecr, "only `ecr` has this");
             if registry.endpoint.is_none() {
                 let help = "write `endpoint: registry.example.com`";
                 findings.add(
@@ -522,7 +488,7 @@ fn registry(findings: &mut Findings<'_>, environment: &Environment) {
             }
         }
         RegistryKind::Ecr => {
-            refuse(findings, &["registry"], &["path"], "only `layout` has this");
+            findings.refuse(&["registry"], &["path"], "only `layout` has this");
             if registry.region.is_none() || registry.account.is_none() {
                 let help = "write `region: eu-central-1` and `account: \"123456789012\"`";
                 findings.add(
@@ -577,7 +543,7 @@ fn amazons(findings: &mut Findings<'_>, registry: &Registry) {
     }
     if registry.endpoint.is_none() {
         let keys = ["endpoint_gets_credentials", "plain_http"];
-        refuse(findings, &["registry"], &keys, NO_ENDPOINT);
+        findings.refuse(&["registry"], &keys, NO_ENDPOINT);
     }
 }
 
@@ -694,7 +660,7 @@ fn state(findings: &mut Findings<'_>, environment: &Environment) {
     match environment.state.kind {
         StateKind::Local => {
             let keys = ["namespace"];
-            refuse(findings, &["state"], &keys, "only `kubernetes` has this");
+            findings.refuse(&["state"], &keys, "only `kubernetes` has this");
         }
         StateKind::Kubernetes if environment.cluster.kind != ClusterKind::Host => {}
         StateKind::Kubernetes => {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::types::Environment;
-use crate::config::validate::collect;
+use crate::config::schema::Environment;
 use crate::files;
 use crate::model::check::Check;
 use crate::model::signature::PublicKey;
@@ -15,31 +15,31 @@ const LIMIT: u64 = 64 << 10;
 
 /// Reads the keys of an environment's checks, and says which cannot be used.
 pub(super) fn read(root: &Path, environment: &mut Environment, tree: &Node) -> Vec<Problem> {
-    collect(tree, |findings| {
-        let promotion = &mut environment.promotion;
-        for (stage, checks) in [
-            ("before", &mut promotion.before),
-            ("after", &mut promotion.after),
-        ] {
-            for (index, check) in checks.iter_mut().enumerate() {
-                let Check::Signature(check) = check else {
-                    continue;
-                };
-                for (number, key) in check.keys.iter_mut().enumerate() {
-                    match text(&root.join(&key.file)) {
-                        Ok(pem) => key.pem = pem,
-                        Err(reason) => {
-                            let (index, number) = (index.to_string(), number.to_string());
-                            let path = ["promotion", stage, &index, "signature", "keys", &number];
-                            let help = "name a file that `cosign generate-key-pair` or `cosign public-key` wrote, \
-                                relative to the project's folder";
-                            findings.add(&path, format!("{}: {reason}", key.file.display()), help);
-                        }
+    let mut findings = Findings::of(tree);
+    let promotion = &mut environment.promotion;
+    for (stage, checks) in [
+        ("before", &mut promotion.before),
+        ("after", &mut promotion.after),
+    ] {
+        for (index, check) in checks.iter_mut().enumerate() {
+            let Check::Signature(check) = check else {
+                continue;
+            };
+            for (number, key) in check.keys.iter_mut().enumerate() {
+                match text(&root.join(&key.file)) {
+                    Ok(pem) => key.pem = pem,
+                    Err(reason) => {
+                        let (index, number) = (index.to_string(), number.to_string());
+                        let path = ["promotion", stage, &index, "signature", "keys", &number];
+                        let help = "name a file that `cosign generate-key-pair` or `cosign public-key` wrote, \
+                            relative to the project's folder";
+                        findings.add(&path, format!("{}: {reason}", key.file.display()), help);
                     }
                 }
             }
         }
-    })
+    }
+    findings.done()
 }
 
 /// A key's text, when it is one.

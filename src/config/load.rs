@@ -10,8 +10,8 @@ use crate::config::de::{Error, Kind};
 use crate::config::keys;
 use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Place, Problem};
+use crate::config::schema::Environment;
 use crate::config::suggest::suggest;
-use crate::config::types::Environment;
 use crate::config::validate::{across, validate};
 use crate::files;
 use crate::files::beneath::{Alone, in_repository};
@@ -34,7 +34,7 @@ pub struct Project {
     /// By name; the file's name is the environment's name.
     pub environments: BTreeMap<EnvironmentName, Environment>,
     /// What `shipit.yaml` says of branches.
-    pub branches: BTreeMap<String, crate::config::types::Branch>,
+    pub branches: BTreeMap<String, crate::config::schema::Branch>,
     /// The files that it was read from, by their path below the folder, with the hash of what they say.
     pub files: BTreeMap<String, ContentHash>,
 }

@@ -1,8 +1,7 @@
 //! What a host's traffic may say: which keys go with which proxy, and limits that let somebody through.
 
-use crate::config::engines::refuse;
-use crate::config::types::{Environment, Nginx, TrafficKind};
-use crate::config::validate::Findings;
+use crate::config::findings::Findings;
+use crate::config::schema::{Environment, Nginx, TrafficKind};
 use crate::model::Period;
 use crate::model::route::Limits;
 
@@ -12,7 +11,7 @@ pub(super) fn on_host(findings: &mut Findings<'_>, environment: &Environment) {
     match traffic.kind {
         TrafficKind::Embedded => {
             let keys = ["nginx"];
-            refuse(findings, &["traffic"], &keys, "only `kind: nginx` has this");
+            findings.refuse(&["traffic"], &keys, "only `kind: nginx` has this");
         }
         TrafficKind::Nginx => {
             server_names(findings, traffic.nginx.as_ref());

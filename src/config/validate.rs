@@ -4,65 +4,20 @@
 use std::collections::BTreeMap;
 
 use crate::config::engines;
-use crate::config::node::{Node, Value};
+use crate::config::findings::Findings;
+use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::suggest::suggest;
-use crate::config::types::{
+use crate::config::schema::{
     BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Runtime, Service,
 };
+use crate::config::suggest::suggest;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
 use crate::model::{EnvironmentName, ServiceName};
 
-/// Collects problems of one tree.
-pub(super) struct Findings<'a> {
-    tree: &'a Node,
-    problems: Vec<Problem>,
-}
-
-/// What is found to be wrong with a tree.
-pub(super) fn collect(tree: &Node, look: impl FnOnce(&mut Findings<'_>)) -> Vec<Problem> {
-    let mut findings = Findings {
-        tree,
-        problems: Vec::new(),
-    };
-    look(&mut findings);
-    findings.problems
-}
-
-impl Findings<'_> {
-    /// Whether a key is written, and not taken away by `null`.
-    pub(super) fn is_given(&self, path: &[&str]) -> bool {
-        let mut node = self.tree;
-        for name in path {
-            match node.get(name) {
-                Some((_, inner)) if inner.value != Value::Null => node = inner,
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    pub(super) fn add(
-        &mut self,
-        path: &[&str],
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
-        let at = self.tree.find(&path);
-        let problem =
-            Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help);
-        self.problems.push(Problem { path, ..problem });
-    }
-}
-
 /// What is wrong with one environment.
 pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
-    let mut findings = Findings {
-        tree,
-        problems: Vec::new(),
-    };
+    let mut findings = Findings::of(tree);
     if environment.version != 1 {
         let message = format!("version {} is not known", environment.version);
         findings.add(&["version"], message, "this shipit reads version 1");
@@ -120,7 +75,7 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
             );
         }
     }
-    findings.problems
+    findings.done()
 }
 
 fn with_ports(environment: &Environment) -> Vec<&str> {
@@ -378,10 +333,7 @@ pub(super) fn across(
     environments: &BTreeMap<EnvironmentName, Environment>,
     trees: &BTreeMap<EnvironmentName, Node>,
 ) -> Vec<Problem> {
-    let mut findings = Findings {
-        tree: base_tree,
-        problems: Vec::new(),
-    };
+    let mut findings = Findings::of(base_tree);
     if environments.is_empty() {
         findings.add(
             &["project"],
@@ -415,7 +367,7 @@ pub(super) fn across(
             }
         }
     }
-    let mut problems = findings.problems;
+    let mut problems = findings.done();
     problems.extend(shared_listeners(environments, trees));
     problems
 }
@@ -445,10 +397,7 @@ fn shared_listeners(
                 let Some(other) = taken.insert(address, owner.clone()) else {
                     continue;
                 };
-                let mut findings = Findings {
-                    tree: &trees[environment],
-                    problems: Vec::new(),
-                };
+                let mut findings = Findings::of(&trees[environment]);
                 let has_own = configuration.traffic.listeners.contains_key(service);
                 let path: &[&str] = if has_own {
                     &["traffic", "listeners", service.as_str(), side]
@@ -460,7 +409,7 @@ fn shared_listeners(
                     "give {service} its own ports under `traffic.listeners` of {environment}"
                 );
                 findings.add(path, message, help);
-                problems.extend(findings.problems);
+                problems.extend(findings.done());
             }
         }
     }

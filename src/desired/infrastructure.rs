@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::types::{
+use crate::config::schema::{
     AccessEntry, Addon, ClusterKind, EksCluster, Registry, RegistryKind, RegistryRetention,
 };
 use crate::config::{Environment, Project};
@@ -164,7 +164,7 @@ fn sorted(items: &[String]) -> Value {
     json!(items)
 }
 
-fn texts(map: &std::collections::BTreeMap<String, crate::config::types::Text>) -> Value {
+fn texts(map: &std::collections::BTreeMap<String, crate::config::schema::Text>) -> Value {
     map.iter()
         .map(|(name, text)| (name.clone(), json!(text.0)))
         .collect()

@@ -15,7 +15,9 @@ use std::path::Path;
 
 pub use environment::environment_for;
 
-use crate::config::types::{BuildKind, ClusterKind, EnvEntry, Runtime, Service, Text, TrafficKind};
+use crate::config::schema::{
+    BuildKind, ClusterKind, EnvEntry, Runtime, Service, Text, TrafficKind,
+};
 use crate::config::{Environment, Project};
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
@@ -403,7 +405,7 @@ fn pack(
         run: build
             .run
             .as_ref()
-            .map(crate::config::types::Command::vector)
+            .map(crate::config::schema::Command::vector)
             .unwrap_or_default(),
         copy: build.copy.clone(),
         base: if build.base == "scratch" {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::types::Text;
+use crate::config::schema::Text;
 use crate::desired::DesiredError;
 use crate::desired::render::{Fault, Request, render};
 use crate::model::object::{IMAGE, RELEASE};

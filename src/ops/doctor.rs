@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Lack};
-use crate::config::types::{ClusterKind, Environment, Runtime};
+use crate::config::schema::{ClusterKind, Environment, Runtime};
 use crate::model::desired::Desired;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest};

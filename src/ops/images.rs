@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::config::types::RegistryKind;
+use crate::config::schema::RegistryKind;
 use crate::model::desired::Desired;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::observed::Observed;

@@ -2,7 +2,7 @@
 //! counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Lack;
-use crate::config::types::{BuildKind, ClusterKind, Runtime, Text};
+use crate::config::schema::{BuildKind, ClusterKind, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::agent::runtime::systemd::Lack;
 use crate::agent::runtime::{container, systemd};
-use crate::config::types::{ClusterKind, Runtime};
+use crate::config::schema::{ClusterKind, Runtime};
 use crate::config::{self, Environment, Project};
 use crate::desired;
 use crate::desired::cluster::{self, Sources};

@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
 use crate::config::Project;
-use crate::config::types::{ChartCrds, ClusterKind};
+use crate::config::schema::{ChartCrds, ClusterKind};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
 use crate::files::beneath::{BeneathError, Links, Root};

@@ -1,6 +1,6 @@
 //! `state`: look at the state, and mend one that was damaged.
 
-use crate::config::types::StateKind;
+use crate::config::schema::StateKind;
 use crate::model::state::State;
 use crate::ops::wiring::LocalStore;
 use crate::ops::{Error, Session, wiring};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::types::{ClusterKind, Conflicts, ReadyRule, RegistryKind, Runtime, StateKind};
+use crate::config::schema::{ClusterKind, Conflicts, ReadyRule, RegistryKind, Runtime, StateKind};
 use crate::config::{Environment, Project};
 use crate::desired;
 use crate::driver::aws::Aws;

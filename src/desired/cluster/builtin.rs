@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::types::{PodSecurity, Service};
+use crate::config::schema::{PodSecurity, Service};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, mark};
 use crate::model::health::{Health, Liveness};
@@ -253,7 +253,7 @@ fn secrets(workload: &Workload) -> Map<String, Value> {
 fn config_data(
     site: &Site<'_>,
     workload: &Workload,
-    config: &crate::config::types::ConfigFiles,
+    config: &crate::config::schema::ConfigFiles,
     slot: Slot,
 ) -> Result<Map<String, Value>, DesiredError> {
     let service = &workload.service;

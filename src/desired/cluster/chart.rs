@@ -2,7 +2,7 @@
 //!
 //! `helm template` writes all of it down as if it were objects.
 
-use crate::config::types::{ChartCrds, ChartHooks, Rendered};
+use crate::config::schema::{ChartCrds, ChartHooks, Rendered};
 use crate::desired::DesiredError;
 use crate::desired::cluster::own::Document;
 use crate::model::ServiceName;

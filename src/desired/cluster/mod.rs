@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::config::Project;
-use crate::config::types::{ChartCrds, Environment, Manifests, Rendered, Service};
+use crate::config::schema::{ChartCrds, Environment, Manifests, Rendered, Service};
 use crate::desired::DesiredError;
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService};

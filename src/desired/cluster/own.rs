@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::config::types::Manifests;
+use crate::config::schema::Manifests;
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, chart, mark, yaml};
 use crate::model::object::{IMAGE, SECRET};

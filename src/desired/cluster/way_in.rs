@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::types::{Entry, TrafficKind};
+use crate::config::schema::{Entry, TrafficKind};
 use crate::desired::DesiredError;
 use crate::desired::cluster::builtin::manifest;
 use crate::desired::cluster::{Site, mark};

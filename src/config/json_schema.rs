@@ -4,7 +4,7 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde_json::json;
 
-use crate::config::types::Environment;
+use crate::config::schema::Environment;
 
 /// The schema of `shipit.yaml`.
 #[must_use]

@@ -1,0 +1,61 @@
+//! What checks find to be wrong, each at the place of the key that it is about.
+
+use crate::config::node::{Node, Value};
+use crate::config::problem::Problem;
+
+/// What to do about a key that has no effect where it is.
+pub(super) const TAKE_OUT: &str = "take the key out";
+
+/// Collects problems of one tree.
+pub(super) struct Findings<'a> {
+    tree: &'a Node,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Findings<'a> {
+    pub(super) const fn of(tree: &'a Node) -> Self {
+        Self {
+            tree,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn done(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    /// Refuses keys that have no effect where they are, whatever their values.
+    pub(super) fn refuse(&mut self, at: &[&str], keys: &[&str], message: &str) {
+        for key in keys {
+            let path = [at, &[key]].concat();
+            if self.is_given(&path) {
+                self.add(&path, message, TAKE_OUT);
+            }
+        }
+    }
+
+    /// Whether a key is written, and not taken away by `null`.
+    fn is_given(&self, path: &[&str]) -> bool {
+        let mut node = self.tree;
+        for name in path {
+            match node.get(name) {
+                Some((_, inner)) if inner.value != Value::Null => node = inner,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    pub(super) fn add(
+        &mut self,
+        path: &[&str],
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let path: Vec<String> = path.iter().map(|name| (*name).to_owned()).collect();
+        let at = self.tree.find(&path);
+        let problem =
+            Problem::new(at, format!("{}: {}", path.join("."), message.into())).help(help);
+        self.problems.push(Problem { path, ..problem });
+    }
+}

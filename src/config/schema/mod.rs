@@ -1,0 +1,28 @@
+//! The keys of `shipit.yaml` and of `environments/*.yaml`: both are one document, the second laid over the first. The
+//! JSON Schema is made from these types, and so are the descriptions that an editor shows.
+//!
+//! Start with [`Environment`]; the other files have its parts.
+
+mod build;
+mod cluster;
+mod eks;
+mod host;
+mod manifests;
+mod project;
+mod registry;
+mod service;
+mod state;
+mod text;
+mod traffic;
+
+pub use build::*;
+pub use cluster::*;
+pub use eks::*;
+pub use host::*;
+pub use manifests::*;
+pub use project::*;
+pub use registry::*;
+pub use service::*;
+pub use state::*;
+pub use text::*;
+pub use traffic::*;

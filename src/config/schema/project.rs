@@ -1,0 +1,115 @@
+//! What a project is: the document whose parts the other files have.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::schema::{Cluster, Manifests, Registry, Service, StateStore, Text, Traffic};
+use crate::model::promotion::{Promotion, Strategy};
+use crate::model::secret::SecretRef;
+use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
+
+/// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override any key for
+/// its environment: maps are merged, everything else is replaced, and `null` takes a key away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "shipit.yaml")]
+pub struct Environment {
+    /// The version of this format: 1.
+    pub version: u32,
+    /// The project's name.
+    pub project: ProjectName,
+    /// Which branch deploys where, and what may reach it; by the branch's name or a glob as `feature/*`.
+    #[serde(default)]
+    pub branches: BTreeMap<String, Branch>,
+    /// Whether nothing that holds data may be deleted or replaced here, and the environment not taken away, whoever
+    /// consents to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    /// Where images are kept.
+    #[serde(default)]
+    pub registry: Registry,
+    /// Where releases run.
+    #[serde(default)]
+    pub cluster: Cluster,
+    /// Where history, journal and lock are kept.
+    #[serde(default)]
+    pub state: StateStore,
+    /// What is kept of the past.
+    #[serde(default)]
+    pub retention: Retention,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// `kubernetes`: objects of the environment that belong to no slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Manifests>,
+    /// How a new release replaces the old one.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Where the two slots are, when they are apart. Kubernetes only.
+    #[serde(default)]
+    pub slots: BTreeMap<Slot, SlotPlace>,
+    /// How traffic comes to the services.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// How a release comes to live traffic.
+    #[serde(default)]
+    pub promotion: Promotion,
+    /// How long a new release has to become ready.
+    #[serde(default = "two_minutes")]
+    pub ready_within: Period,
+    /// Where secrets come from, by name. They are read while applying, and never written down.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Values for templates, as `{{ vars.NAME }}`.
+    #[serde(default)]
+    pub vars: BTreeMap<String, Text>,
+}
+
+const fn two_minutes() -> Period {
+    Period::from_secs(120)
+}
+
+/// One branch's rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Branch {
+    /// The environment that it deploys to.
+    pub environment: EnvironmentName,
+    /// The branches from which it takes merges, and from whose environments it takes promotions.
+    #[serde(default)]
+    pub accepts: Vec<String>,
+    /// Whether commits may be made on it directly.
+    #[serde(default = "yes")]
+    pub direct_commits: bool,
+    /// The channel of its releases: a word for people, as `beta` or `stable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What is kept of the past.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Of how many releases the images are kept, so that `rollback --to` can reach them.
+    pub releases: usize,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { releases: 10 }
+    }
+}
+
+/// Where one slot is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlotPlace {
+    /// Its namespace.
+    pub namespace: Option<String>,
+}

@@ -1,0 +1,133 @@
+//! One service.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::schema::{Build, EnvEntry, Manifests, Text};
+use crate::model::Period;
+use crate::model::health::Health;
+use crate::model::workload::Socket;
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// How its image is made.
+    pub build: Build,
+    /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live listener has
+    /// this port unless `traffic.listeners` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// `host`: who opens the port's socket. `inherited`, for the runtime `process`: the agent opens it and hands it over.
+    #[serde(default, skip_serializing_if = "Socket::is_own")]
+    pub socket: Socket,
+    /// How it says that it can take traffic.
+    #[serde(default)]
+    pub health: Health,
+    /// How many instances.
+    #[serde(default = "one")]
+    pub replicas: u16,
+    /// Environment variables: texts, which may be templates, or `{secret: NAME}`.
+    #[serde(default)]
+    pub env: BTreeMap<String, EnvEntry>,
+    /// The argument vector, instead of the image's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How long an instance has to stop after SIGTERM.
+    #[serde(default = "ten_seconds")]
+    pub stop_grace: Period,
+    /// `kubernetes`: the service's own manifests, instead of those that shipit makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<Manifests>,
+    /// What a pod asks for and may use. In a container of the runtime `docker` only the limits count.
+    #[serde(default)]
+    pub resources: Resources,
+    /// `docker`: folders in the container that outlive it: from the path inside to a volume's name, or to a folder of
+    /// this machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<PathBuf, String>,
+    /// `kubernetes`: how many pods there are by their load, instead of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
+    /// `kubernetes`: files of the project that the pods see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<ConfigFiles>,
+    /// `kubernetes`: the user's number that the pods run as; never 0.
+    #[serde(default = "nonroot")]
+    pub user: u32,
+}
+
+const fn nonroot() -> u32 {
+    65532
+}
+
+/// What a pod asks for and may use, as Kubernetes quantities: `250m`, `64Mi`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// The processor time that a pod is sure to get.
+    pub cpu: Text,
+    /// The memory that a pod is sure to get.
+    pub memory: Text,
+    /// The processor time that a pod gets at the most; unlimited without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<Text>,
+    /// The memory above which a pod is killed; unlimited without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<Text>,
+    /// The most processes and threads of an instance, on a host: 4096 in containers, systemd's own limit in units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes_limit: Option<NonZeroU32>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let text = |text: &str| Text(text.to_owned());
+        Self {
+            cpu: text("50m"),
+            memory: text("64Mi"),
+            cpu_limit: None,
+            memory_limit: None,
+            processes_limit: None,
+        }
+    }
+}
+
+/// How many pods there are by their load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autoscale {
+    /// At the least.
+    pub min: u16,
+    /// At the most.
+    pub max: u16,
+    /// The processor load, in percent of `resources.cpu`, that it aims at.
+    #[serde(default = "eighty")]
+    pub cpu: u16,
+}
+
+const fn eighty() -> u16 {
+    80
+}
+
+/// Files of the project that the pods see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFiles {
+    /// Which, as globs relative to the project's folder; each may be a template.
+    pub files: Vec<String>,
+    /// The folder in the pod where they are.
+    pub mount: PathBuf,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+const fn ten_seconds() -> Period {
+    Period::from_secs(10)
+}
