@@ -9,6 +9,7 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
+use crate::config::kinds::{BY_KIND, KIND};
 use crate::config::node::{Key, Node, Value};
 
 /// What is wrong, and with which node.
@@ -17,6 +18,8 @@ pub(super) struct Error {
     /// From the innermost name to the outermost.
     path: Vec<String>,
     pub kind: Kind,
+    /// Whether nothing of the map that the node is in can be read without it: the node says which keys there are.
+    pub is_decisive: bool,
 }
 
 /// What is wrong.
@@ -44,6 +47,7 @@ impl Error {
         Self {
             path: Vec::new(),
             kind,
+            is_decisive: false,
         }
     }
 
@@ -151,10 +155,7 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::List(items) => visitor.visit_seq(Items {
                 items: items.iter().enumerate(),
             }),
-            Value::Map(entries) => visitor.visit_map(Entries {
-                entries: entries.iter(),
-                current: None,
-            }),
+            Value::Map(entries) => visitor.visit_map(Entries::of(entries, None)),
         }
     }
 
@@ -210,9 +211,25 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    /// How a type that comes in kinds asks: for the parts of a map.
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.value {
+            Value::Map(entries) if name == BY_KIND => visitor.visit_seq(Parts::of(entries)),
+            Value::List(_) if name == BY_KIND => {
+                Err(serde::de::Error::invalid_type(Unexpected::Seq, &visitor))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string byte_buf unit unit_struct seq
-        tuple tuple_struct map struct identifier ignored_any
+        tuple map struct identifier ignored_any
     }
 }
 
@@ -238,7 +255,19 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 
 struct Entries<'de> {
     entries: std::slice::Iter<'de, (Key, Node)>,
+    /// The keys that are looked at; all of them without it.
+    only: Option<&'static [&'static str]>,
     current: Option<&'de (Key, Node)>,
+}
+
+impl<'de> Entries<'de> {
+    fn of(entries: &'de [(Key, Node)], only: Option<&'static [&'static str]>) -> Self {
+        Self {
+            entries: entries.iter(),
+            only,
+            current: None,
+        }
+    }
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {
@@ -248,7 +277,10 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        self.current = self.entries.next();
+        let only = self.only;
+        let is_looked_at =
+            |(key, _): &&(Key, Node)| only.is_none_or(|only| only.contains(&key.name.as_str()));
+        self.current = self.entries.find(is_looked_at);
         let Some((key, _)) = self.current else {
             return Ok(None);
         };
@@ -268,6 +300,85 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         };
         seed.deserialize(node)
             .map_err(|error| error.below(&key.name))
+    }
+}
+
+/// A map in parts: its kind, then the keys of each part, then nothing that is left over.
+struct Parts<'de> {
+    entries: &'de [(Key, Node)],
+    /// The keys that its parts have so far; none before the kind was asked for.
+    known: Vec<&'static str>,
+}
+
+impl<'de> Parts<'de> {
+    const fn of(entries: &'de [(Key, Node)]) -> Self {
+        Self {
+            entries,
+            known: Vec::new(),
+        }
+    }
+
+    fn kind<T: DeserializeSeed<'de>>(&self, seed: T) -> Result<T::Value, Error> {
+        let Some((_, kind)) = self.entries.iter().find(|(key, _)| key.name == KIND) else {
+            return seed.deserialize(().into_deserializer());
+        };
+        seed.deserialize(kind).map_err(|error| Error {
+            is_decisive: true,
+            ..error.below(KIND)
+        })
+    }
+}
+
+impl<'de> SeqAccess<'de> for Parts<'de> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        if self.known.is_empty() {
+            self.known.push(KIND);
+            return self.kind(seed).map(Some);
+        }
+        seed.deserialize(Part(self)).map(Some)
+    }
+}
+
+/// The next part: a struct takes the keys that it knows, and `()` what is left over, which is an error.
+struct Part<'a, 'de>(&'a mut Parts<'de>);
+
+impl<'de> Deserializer<'de> for Part<'_, 'de> {
+    type Error = Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.0.known.extend(fields);
+        visitor.visit_map(Entries::of(self.0.entries, Some(fields)))
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let Parts { entries, known } = self.0;
+        let mut keys = entries.iter().map(|(key, _)| key.name.as_str());
+        match keys.find(|key| !known.contains(key)) {
+            None => visitor.visit_unit(),
+            Some(key) => Err(Error::of(Kind::UnknownField {
+                field: key.to_owned(),
+                expected: known.clone(),
+            })),
+        }
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+        Err(Error::of(Kind::Other("a part is a struct".to_owned())))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
     AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests,
-    Publish, Registry, RegistryKind, Runtime, Service, StateKind, TrafficKind,
+    Publish, Registry, RegistryKind, Runtime, Service, StateConfig, TrafficKind,
 };
 use crate::config::suggest::suggest;
 use crate::config::traffic;
@@ -20,7 +20,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
     }
     eks(findings, environment);
     registry(findings, environment);
-    state(findings, environment);
+    StateConfig::check(findings, environment);
     for (name, secret) in &environment.secrets {
         if matches!(secret, SecretRef::Vault(_)) {
             let help = "`file` and `env` work today";
@@ -651,32 +651,6 @@ fn replication(findings: &mut Findings<'_>, registry: &Registry) {
                 &at,
                 "a repository's beginning has two letters or more",
                 "write `[storefront/]`",
-            );
-        }
-    }
-}
-
-fn state(findings: &mut Findings<'_>, environment: &Environment) {
-    match environment.state.kind {
-        StateKind::Local => {
-            let keys = ["namespace"];
-            findings.refuse(&["state"], &keys, "only `kubernetes` has this");
-        }
-        StateKind::Kubernetes if environment.cluster.kind != ClusterKind::Host => {}
-        StateKind::Kubernetes => {
-            let help = "`local` keeps it in a folder";
-            findings.add(
-                &["state", "kind"],
-                "there is no cluster to keep the state in",
-                help,
-            );
-        }
-        StateKind::S3 => {
-            let help = "`local` and `kubernetes` are what works today";
-            findings.add(
-                &["state", "kind"],
-                "not supported yet by this version",
-                help,
             );
         }
     }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 
 use crate::config::de::{Error, Kind};
+use crate::config::findings::TAKE_OUT;
 use crate::config::keys;
+use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Place, Problem};
 use crate::config::schema::Environment;
@@ -72,6 +74,7 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
         files: Vec::new(),
         problems: Vec::new(),
         incomplete: Vec::new(),
+        taken_out: Vec::new(),
     };
     let Some(base) = reading.read("shipit.yaml")? else {
         return Err(ConfigError::absent(
@@ -94,6 +97,17 @@ struct Reading<'a> {
     problems: Vec<Problem>,
     /// The maps out of which something was taken because it did not fit: what seems to be missing there, is not.
     incomplete: Vec<Vec<String>>,
+    /// What was taken out, so that it is not said to be missing.
+    taken_out: Vec<Vec<String>>,
+}
+
+/// Which tree is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// That of `shipit.yaml` alone. An environment may still say another kind for the keys that are there.
+    Project,
+    /// That of an environment, with all that holds for it.
+    Environment,
 }
 
 impl Reading<'_> {
@@ -192,12 +206,12 @@ impl Reading<'_> {
         overlays: Vec<(EnvironmentName, Node)>,
     ) -> Option<Project> {
         // The base is looked at by itself too: it may have faults that every overlay hides.
-        let whole = self.typed(base.clone())?;
+        let whole = self.typed(base.clone(), Reads::Project);
         let mut environments = BTreeMap::new();
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
             let tree = base.clone().merge(overlay);
-            let Some(mut environment) = self.typed(tree.clone()) else {
+            let Some(mut environment) = self.typed(tree.clone(), Reads::Environment) else {
                 continue;
             };
             let mut found = validate(&environment, &tree);
@@ -213,6 +227,7 @@ impl Reading<'_> {
             environments.insert(name.clone(), environment);
             trees.insert(name, tree);
         }
+        let whole = whole?;
         self.problems
             .extend(across(&whole, base, &environments, &trees));
         Some(Project {
@@ -225,39 +240,119 @@ impl Reading<'_> {
     }
 
     /// The typed form of a tree. A node that does not fit is noted, taken out, and the rest is tried again.
-    fn typed(&mut self, mut tree: Node) -> Option<Environment> {
+    fn typed(&mut self, mut tree: Node, reads: Reads) -> Option<Environment> {
         let whole = tree.clone();
-        let mut found = None;
+        let mut is_clear = true;
         for _ in 0..MOST {
-            match Environment::deserialize(&tree) {
-                Ok(environment) => {
-                    found = Some(environment);
-                    break;
-                }
-                Err(error) => {
-                    let problem = describe(&error, &whole);
-                    // What an overlay repeats was said before.
-                    if !self.problems.contains(&problem) {
-                        self.problems.push(problem);
-                    }
-                    let path = error.path();
-                    let at = path_to_prune(&error, &path, &tree);
-                    if !tree.prune(&at) {
-                        break;
-                    }
-                    self.incomplete
-                        .extend(at.split_last().map(|(_, map)| map.to_vec()));
-                }
+            let error = match Environment::deserialize(&tree) {
+                // Without a kind it is not clear what the other keys should be.
+                Ok(environment) => return is_clear.then_some(environment),
+                Err(error) => error,
+            };
+            is_clear &= !error.is_decisive;
+
+            let path = error.path();
+            let misplaced = Misplaced::find(&error, &path);
+            let problem = match &misplaced {
+                Some(misplaced) => misplaced.problem(&path, &whole),
+                None => describe(&error, &whole),
+            };
+            let is_project = reads == Reads::Project;
+            if !(is_project && misplaced.is_some()) && !self.was_taken_out(&error, &path) {
+                self.note(problem);
             }
+
+            let at = path_to_prune(&error, &path, &tree);
+            if !tree.prune(&at) {
+                return None;
+            }
+            // A key of another kind is no slip in the name of one that is needed here.
+            if misplaced.is_none() {
+                self.incomplete
+                    .extend(at.split_last().map(|(_, map)| map.to_vec()));
+            }
+            self.taken_out.push(at);
         }
-        found
+        None
     }
+
+    /// What an overlay repeats was said before.
+    fn note(&mut self, problem: Problem) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Whether what is missing was there, and was taken out.
+    fn was_taken_out(&self, error: &Error, map: &[String]) -> bool {
+        let Kind::MissingField(field) = error.kind else {
+            return false;
+        };
+        let is_it = |path: &Vec<String>| {
+            path.split_last()
+                .is_some_and(|(last, parents)| last == field && parents == map)
+        };
+        self.taken_out.iter().any(is_it)
+    }
+}
+
+/// A key that belongs to another kind than the one that its map has.
+struct Misplaced<'a> {
+    key: &'a str,
+    kinds: Vec<String>,
+}
+
+impl<'a> Misplaced<'a> {
+    fn find(error: &'a Error, path: &[String]) -> Option<Self> {
+        let Kind::UnknownField { field, .. } = &error.kind else {
+            return None;
+        };
+        let kinds = kinds::having(path);
+        (!kinds.is_empty()).then_some(Self { key: field, kinds })
+    }
+
+    fn problem(&self, path: &[String], tree: &Node) -> Problem {
+        let kinds: Vec<String> = self
+            .kinds
+            .iter()
+            .map(|kind| format!("`kind: {kind}`"))
+            .collect();
+        let (place, key) = (path.join("."), self.key);
+        let message = format!("{place}: `{key}` belongs to {}", kinds.join(" and "));
+
+        let at = key_at(tree, path);
+        let help = match kind_of(tree, path) {
+            None => format!("write {}, or take the key out", kinds.join(" or ")),
+            Some(kind) if kind.file == at.file => TAKE_OUT.to_owned(),
+            Some(_) => {
+                format!("take the key out; `{key}: null` beside `kind` does it for one environment")
+            }
+        };
+        Problem::new(at, message).help(help)
+    }
+}
+
+/// Where the kind of the map is named that a path leads through.
+fn kind_of(tree: &Node, path: &[String]) -> Option<Place> {
+    let mut node = tree;
+    let mut kind = None;
+    for name in path {
+        kind = node.get(KIND).map(|(key, _)| key.at).or(kind);
+        match node.get(name) {
+            Some((_, next)) => node = next,
+            None => break,
+        }
+    }
+    kind
 }
 
 /// What is taken out to go on: the node that is wrong; where something is missing, what it is missing from,
 /// unless that is the whole.
 fn path_to_prune(error: &Error, path: &[String], tree: &Node) -> Vec<String> {
     let mut at = path.to_vec();
+    if error.is_decisive {
+        at.pop();
+    }
     if matches!(error.kind, Kind::MissingField(_)) && at.is_empty() {
         return at;
     }
@@ -272,7 +367,7 @@ fn describe(error: &Error, tree: &Node) -> Problem {
     let path = error.path();
     let at: Place = match (&error.kind, path.split_last()) {
         // An unknown key is shown at the key, a missing one at the key of the map that lacks it.
-        (Kind::UnknownField { .. }, Some((last, parents))) => parent(tree, parents, last),
+        (Kind::UnknownField { .. }, Some(_)) => key_at(tree, &path),
         _ => tree.find(&path),
     };
     let place = if path.is_empty() {
@@ -294,7 +389,11 @@ fn describe(error: &Error, tree: &Node) -> Problem {
     }
 }
 
-fn parent(tree: &Node, parents: &[String], last: &str) -> Place {
+/// Where the key stands that a path ends with.
+fn key_at(tree: &Node, path: &[String]) -> Place {
+    let Some((last, parents)) = path.split_last() else {
+        return tree.at;
+    };
     let mut node = tree;
     for name in parents {
         match node.get(name) {

@@ -9,6 +9,7 @@ mod engines;
 mod findings;
 mod json_schema;
 mod keys;
+mod kinds;
 mod load;
 mod node;
 mod problem;

@@ -325,7 +325,23 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "state: {kind: kubernetes}",
             "state.kind: there is no cluster to keep the state in",
         ),
-        ("state: {kind: s3}", "state.kind: not supported yet"),
+        (
+            "state: {kind: s3}",
+            "state.kind: unknown value `s3` | the values here are: local, kubernetes",
+        ),
+        (
+            "state: {namespace: a}",
+            "state.namespace: `namespace` belongs to `kind: kubernetes` | write `kind: kubernetes`, or take the key out",
+        ),
+        (
+            "state: {kind: local, namespce: a}",
+            "state.namespce: unknown key `namespce` | the keys here are: kind, path",
+        ),
+        (
+            "state: {kind: 5}",
+            "state.kind: this is the number 5, and the name of a kind is needed",
+        ),
+        ("state: [a]", "state: this is a list, and a map is needed"),
         (
             "traffic: {kind: nginx}",
             "traffic.kind: nginx needs a port for each slot of web",

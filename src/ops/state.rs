@@ -1,6 +1,6 @@
 //! `state`: look at the state, and mend one that was damaged.
 
-use crate::config::schema::StateKind;
+use crate::config::schema::StateConfig;
 use crate::model::state::State;
 use crate::ops::wiring::LocalStore;
 use crate::ops::{Error, Session, wiring};
@@ -23,13 +23,13 @@ pub async fn accept(session: &Session) -> Result<State, Error> {
 /// Only a folder can be mended by hand.
 fn local(session: &Session) -> Result<LocalStore, Error> {
     let configuration = session.configuration()?;
-    if configuration.state.kind != StateKind::Local {
-        return Err(Error::Usage {
+    match configuration.state {
+        StateConfig::Local(_) => Ok(wiring::local_store(&session.root, configuration)),
+        StateConfig::Kubernetes(_) => Err(Error::Usage {
             what: "only a state in a folder is mended this way".to_owned(),
             help:
                 "an object of the cluster is mended by `kubectl edit`, or deleted: what runs is found again"
                     .to_owned(),
-        });
+        }),
     }
-    Ok(wiring::local_store(&session.root, configuration))
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::schema::{ClusterKind, Conflicts, ReadyRule, RegistryKind, Runtime, StateKind};
+use crate::config::schema::{
+    ClusterKind, Conflicts, ReadyRule, RegistryKind, Runtime, StateConfig,
+};
 use crate::config::{Environment, Project};
 use crate::desired;
 use crate::driver::aws::Aws;
@@ -266,29 +268,29 @@ fn store(
     environment: &Environment,
     connection: &Connection,
 ) -> Result<Arc<dyn StateStore>, Error> {
-    let local = environment.state.kind == StateKind::Local;
-    if local && environment.cluster.kind == ClusterKind::Host {
-        return Ok(Arc::new(local_store(root, environment)));
-    }
-    let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
-    let in_cluster = |namespace: String| {
-        let failures = root.join(environment.state.path());
-        KubernetesStore::new(
-            connection.clone(),
-            namespace,
-            project.name.clone(),
-            failures,
-        )
+    let host = environment.cluster.kind == ClusterKind::Host;
+    let local = || Arc::new(local_store(root, environment));
+    let namespace = match &environment.state {
+        StateConfig::Local(_) if host => return Ok(local()),
+        StateConfig::Local(_) => None,
+        StateConfig::Kubernetes(state) => Some(&state.namespace),
     };
-    let state: Arc<dyn StateStore> = match (local, environment.state.namespace.clone()) {
-        (true, _) => Arc::new(local_store(root, environment)),
-        (false, Some(namespace)) if namespace != home => Arc::new(in_cluster(namespace)),
+
+    let home = desired::cluster::namespaces(&project.name, name, environment)?.home;
+    let in_cluster = |namespace: &str| {
+        let failures = root.join(environment.state.path());
+        let (connection, project) = (connection.clone(), project.name.clone());
+        KubernetesStore::new(connection, namespace.to_owned(), project, failures)
+    };
+    let state: Arc<dyn StateStore> = match namespace {
+        None => local(),
+        Some(Some(namespace)) if *namespace != home => Arc::new(in_cluster(namespace)),
         // State in the environment's home has its lock there.
-        (false, _) => return Ok(Arc::new(in_cluster(home))),
+        Some(_) => return Ok(Arc::new(in_cluster(&home))),
     };
     Ok(Arc::new(ClusterLock::new(
         state,
-        in_cluster(home),
+        in_cluster(&home),
         name.clone(),
     )))
 }

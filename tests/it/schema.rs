@@ -112,5 +112,6 @@ fn all_faults_are_said_at_once_with_their_places() {
         .says("did you mean `blue_green`?")
         .says("carry a unit")
         .says("a whole number from 0 to 65535 is needed")
-        .says("not supported yet");
+        .says("unknown value `s3`")
+        .says("the values here are: local, kubernetes");
 }

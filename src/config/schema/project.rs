@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{Cluster, Manifests, Registry, Service, StateStore, Text, Traffic};
+use crate::config::schema::{Cluster, Manifests, Registry, Service, StateConfig, Text, Traffic};
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
@@ -35,7 +35,7 @@ pub struct Environment {
     pub cluster: Cluster,
     /// Where history, journal and lock are kept.
     #[serde(default)]
-    pub state: StateStore,
+    pub state: StateConfig,
     /// What is kept of the past.
     #[serde(default)]
     pub retention: Retention,
