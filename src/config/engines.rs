@@ -3,14 +3,13 @@
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
     AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests,
-    Publish, Registry, RegistryKind, Runtime, Service, StateConfig, TrafficKind,
+    Publish, RegistryConfig, Runtime, Service, StateConfig, TrafficKind,
 };
+use crate::config::schema::{NO_ENDPOINT, region};
 use crate::config::suggest::suggest;
 use crate::config::traffic;
+use crate::model::ServiceName;
 use crate::model::secret::SecretRef;
-use crate::model::{ServiceName, endpoint};
-
-const NO_ENDPOINT: &str = "without an `endpoint` of your own the login goes to Amazon alone";
 
 /// What is asked of a driver that it does not have.
 pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
@@ -19,7 +18,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
         ClusterKind::Kubernetes | ClusterKind::Eks => kubernetes(findings, environment),
     }
     eks(findings, environment);
-    registry(findings, environment);
+    RegistryConfig::check(findings, environment);
     StateConfig::check(findings, environment);
     for (name, secret) in &environment.secrets {
         if matches!(secret, SecretRef::Vault(_)) {
@@ -327,14 +326,6 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
             findings.refuse(&at, &["host", "path"], only);
         }
     }
-    if environment.registry.kind == RegistryKind::Layout {
-        let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
-        findings.add(
-            &["registry", "kind"],
-            "the nodes of a cluster cannot read a folder",
-            help,
-        );
-    }
     rendered(findings, &["manifests"], environment.manifests.as_ref());
     for (name, service) in &environment.services {
         on_cluster(findings, environment, name, service);
@@ -422,237 +413,6 @@ fn rendered(findings: &mut Findings<'_>, path: &[&str], manifests: Option<&Manif
     let is_said = tool.hooks != ChartHooks::default() || tool.crds != ChartCrds::default();
     if is_said && tool.helm.is_none() {
         findings.add(path, "`hooks` and `crds` are for `helm`", TAKE_OUT);
-    }
-}
-
-fn registry(findings: &mut Findings<'_>, environment: &Environment) {
-    let registry = &environment.registry;
-    let ecr = [
-        "region",
-        "account",
-        "endpoint_gets_credentials",
-        "immutable_tags",
-        "scan_on_push",
-        "lifecycle_policy",
-        "policy",
-        "kms_key",
-        "tags",
-        "pull_through",
-        "replication",
-    ];
-    match registry.kind {
-        RegistryKind::Layout => {
-            let oci = [
-                "endpoint",
-                "repository",
-                "ca",
-                "plain_http",
-                "provenance",
-                "sbom",
-                "retention",
-            ];
-            findings.refuse(
-                &["registry"],
-                &[&oci[..], &ecr[..]].concat(),
-                "the registry `layout` does not have this",
-            );
-        }
-        RegistryKind::Oci => {
-            findings.refuse(&["registry"], &["path"], "only `layout` has this");
-            findings.refuse(&["registry"], &ecr, "only `ecr` has this");
-            if registry.endpoint.is_none() {
-                let help = "write `endpoint: registry.example.com`";
-                findings.add(
-                    &["registry", "endpoint"],
-                    "nothing says where images go",
-                    help,
-                );
-            }
-            places(findings, registry);
-            if let Some(retention) = &registry.retention {
-                let help = "write `retention: {tagged: 30}`: such a registry does not tell what has no tag";
-                if retention.untagged.is_some() {
-                    findings.add(
-                        &["registry", "retention", "untagged"],
-                        "only `ecr` has this",
-                        help,
-                    );
-                }
-                if retention.tagged.is_none() {
-                    findings.add(
-                        &["registry", "retention"],
-                        "nothing says how many images are kept",
-                        help,
-                    );
-                }
-            }
-        }
-        RegistryKind::Ecr => {
-            findings.refuse(&["registry"], &["path"], "only `layout` has this");
-            if registry.region.is_none() || registry.account.is_none() {
-                let help = "write `region: eu-central-1` and `account: \"123456789012\"`";
-                findings.add(
-                    &["registry"],
-                    "nothing says in which region and account",
-                    help,
-                );
-            }
-            if registry.retention.is_some() && registry.lifecycle_policy.is_some() {
-                let help = "keep one of them";
-                findings.add(
-                    &["registry", "retention"],
-                    "`lifecycle_policy` says this already",
-                    help,
-                );
-            }
-            amazons(findings, registry);
-            places(findings, registry);
-            pull_through(findings, registry);
-            replication(findings, registry);
-        }
-    }
-    for host in &registry.auth_hosts {
-        if let Some(message) = endpoint::amiss(host) {
-            let help = "write `auth_hosts: [auth.example.com]`";
-            findings.add(
-                &["registry", "auth_hosts"],
-                format!("`{}`: {message}", host.escape_debug()),
-                help,
-            );
-        }
-    }
-}
-
-/// What stands in the address of a registry of Amazon's, and whether it goes there.
-fn amazons(findings: &mut Findings<'_>, registry: &Registry) {
-    region(findings, "registry", registry.region.as_deref());
-    let is_account = |account: &String| {
-        account.len() == 12 && account.bytes().all(|digit| digit.is_ascii_digit())
-    };
-    if registry
-        .account
-        .as_ref()
-        .is_some_and(|account| !is_account(account))
-    {
-        let help = "write `account: \"123456789012\"`";
-        findings.add(
-            &["registry", "account"],
-            "an account has twelve digits",
-            help,
-        );
-    }
-    if registry.endpoint.is_none() {
-        let keys = ["endpoint_gets_credentials", "plain_http"];
-        findings.refuse(&["registry"], &keys, NO_ENDPOINT);
-    }
-}
-
-/// A region becomes a part of a host's name.
-fn region(findings: &mut Findings<'_>, at: &str, region: Option<&str>) {
-    let is_region = |region: &str| {
-        let is_plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        !region.is_empty() && region.bytes().all(is_plain)
-    };
-    if region.is_some_and(|region| !is_region(region)) {
-        let help = "write `region: eu-central-1`";
-        findings.add(&[at, "region"], "this is no region", help);
-    }
-}
-
-/// Where a registry and its repositories are: said before the network is asked, which would say less.
-fn places(findings: &mut Findings<'_>, registry: &Registry) {
-    let named = registry.endpoint.as_deref();
-    if let Some(message) = named.and_then(endpoint::amiss) {
-        let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes after the host belongs to \
-                    `repository`, and `plain_http: true` speaks without TLS";
-        findings.add(&["registry", "endpoint"], message, help);
-    }
-    let Some(template) = &registry.repository else {
-        return;
-    };
-    if let Some(message) = literal(template).and_then(|name| endpoint::repository_amiss(&name)) {
-        let help =
-            "write `repository: \"shop/{{ service }}\"`: images get their tags by themselves";
-        findings.add(&["registry", "repository"], message, help);
-    }
-}
-
-/// A template with something short in the place of each value; none for one that has more to it than values.
-fn literal(template: &str) -> Option<String> {
-    if template.contains("{%") || template.contains("{#") {
-        return None;
-    }
-    let (mut name, mut rest) = (String::new(), template);
-    while let Some((before, after)) = rest.split_once("{{") {
-        name.push_str(before);
-        name.push('x');
-        rest = after.split_once("}}")?.1;
-    }
-    name.push_str(rest);
-    Some(name)
-}
-
-fn pull_through(findings: &mut Findings<'_>, registry: &Registry) {
-    for (prefix, rule) in &registry.pull_through {
-        let at = ["registry", "pull_through", prefix];
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
-        if prefix != "ROOT" && (!(2..=30).contains(&prefix.len()) || !prefix.chars().all(fits)) {
-            let help = "2 to 30 lower-case letters, digits, `.`, `_`, `-` and `/`; or `ROOT` for all repositories";
-            findings.add(&at, "this cannot begin a repository's name", help);
-        }
-        if rule.upstream.is_empty() || rule.upstream.contains("://") {
-            let help = "write `upstream: registry-1.docker.io`: a host, without `https://`";
-            findings.add(&at, "nothing says which registry", help);
-        }
-        let is_secret =
-            |arn: &String| arn.starts_with("arn:") && arn.contains(":secret:ecr-pullthroughcache/");
-        if rule.credential.as_ref().is_some_and(|arn| !is_secret(arn)) {
-            let help = "the ARN of a secret whose name begins with `ecr-pullthroughcache/`, as Amazon wants it";
-            findings.add(
-                &["registry", "pull_through", prefix, "credential"],
-                "this is no secret for it",
-                help,
-            );
-        }
-    }
-}
-
-fn replication(findings: &mut Findings<'_>, registry: &Registry) {
-    let own = format!(
-        "{}/{}",
-        registry.region.as_deref().unwrap_or_default(),
-        registry.account.as_deref().unwrap_or_default()
-    );
-    for (index, rule) in registry.replication.iter().enumerate() {
-        let at = index.to_string();
-        let at = ["registry", "replication", &at];
-        let place = rule.place(registry);
-        if rule.to.is_empty() {
-            findings.add(&at, "nothing says where to", "write `to: eu-west-1`");
-        } else if place == own {
-            findings.add(
-                &at,
-                "this is where the images are",
-                "name another region, or another `account`",
-            );
-        }
-        if registry.replication[..index]
-            .iter()
-            .any(|other| other.place(registry) == place)
-        {
-            findings.add(
-                &at,
-                format!("{place} is named twice"),
-                "write all `repositories` in one of them",
-            );
-        }
-        if rule.repositories.iter().any(|prefix| prefix.len() < 2) {
-            findings.add(
-                &at,
-                "a repository's beginning has two letters or more",
-                "write `[storefront/]`",
-            );
-        }
     }
 }
 

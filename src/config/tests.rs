@@ -197,7 +197,7 @@ fn what_is_no_registry_s_address_or_name_is_said_before_the_network_is_asked() {
         ),
         (
             "kind: oci, endpoint: a, endpoint_gets_credentials: true",
-            "registry.endpoint_gets_credentials: only `ecr`",
+            "registry.endpoint_gets_credentials: `endpoint_gets_credentials` belongs to `kind: ecr`",
         ),
     ];
     for (registry, message) in cases {
@@ -263,7 +263,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "registry: {kind: oci, pull_through: {a: {}}}",
-            "registry.pull_through: only `ecr` has this",
+            "registry.pull_through: `pull_through` belongs to `kind: ecr` | take the key out",
         ),
         (
             "registry: {kind: ecr, pull_through: {a: {}}}",
@@ -303,7 +303,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "registry: {region: r}",
-            "registry.region: the registry `layout` does not have this",
+            "registry.region: `region` belongs to `kind: ecr`",
         ),
         (
             "registry: {kind: oci}",
@@ -315,11 +315,11 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "registry: {kind: oci, retention: {untagged: 7d}}",
-            "registry.retention.untagged: only `ecr` has this",
+            "registry.retention.untagged: `untagged` belongs to `kind: ecr`",
         ),
         (
             "registry: {retention: {tagged: 3}}",
-            "registry.retention: the registry `layout` does not have this",
+            "registry.retention: `retention` belongs to `kind: oci` and `kind: ecr`",
         ),
         (
             "state: {kind: kubernetes}",
@@ -467,7 +467,7 @@ fn a_key_that_would_change_nothing_is_refused_whatever_its_value() {
         (
             host,
             "registry: {kind: layout, sbom: false}",
-            "registry.sbom: the registry `layout`",
+            "registry.sbom: `sbom` belongs to `kind: oci` and `kind: ecr`",
         ),
     ];
     for (kind, overlay, expected) in cases {

@@ -7,9 +7,7 @@ use crate::config::engines;
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{
-    BuildKind, ClusterKind, EnvEntry, Environment, RegistryKind, Runtime, Service,
-};
+use crate::config::schema::{BuildKind, ClusterKind, EnvEntry, Environment, Runtime, Service};
 use crate::config::suggest::suggest;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
@@ -256,7 +254,7 @@ fn check_check(
         Check::Http(check) => &check.service,
         Check::Tcp(check) => &check.service,
         Check::Scan(_) => {
-            if environment.registry.kind != RegistryKind::Ecr {
+            if environment.registry.ecr().is_none() {
                 findings.add(
                     path,
                     "this registry scans no images",
@@ -308,7 +306,7 @@ fn signature(
             "write `signature: {keys: [cosign.pub]}`",
         );
     }
-    if environment.registry.kind == RegistryKind::Layout {
+    if environment.registry.remote().is_none() {
         let help = "`registry: {kind: oci}` and `{kind: ecr}` do";
         findings.add(path, "this registry keeps no signatures", help);
     }

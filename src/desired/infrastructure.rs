@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::config::schema::{
-    AccessEntry, Addon, ClusterKind, EksCluster, Registry, RegistryKind, RegistryRetention,
+    AccessEntry, Addon, ClusterKind, EcrRegistry, EcrRetention, EksCluster,
 };
 use crate::config::{Environment, Project};
 use crate::desired::{DesiredError, repository};
@@ -17,7 +17,7 @@ pub(super) fn resources(
     configuration: &Environment,
 ) -> Result<Vec<Resource>, DesiredError> {
     let mut resources = Vec::new();
-    if configuration.registry.kind == RegistryKind::Ecr {
+    if let Some(registry) = configuration.registry.ecr() {
         for service in configuration.services.keys() {
             let name = repository(project, environment, configuration, service)?;
             let key = ResourceKey {
@@ -26,12 +26,12 @@ pub(super) fn resources(
             };
             resources.push(Resource {
                 key,
-                settings: repository_settings(&configuration.registry),
+                settings: repository_settings(registry),
             });
         }
         resources.sort_by(|a, b| a.key.cmp(&b.key));
         resources.dedup_by(|a, b| a.key == b.key);
-        of_registry(&configuration.registry, &mut resources);
+        of_registry(registry, &mut resources);
     }
     let cluster = &configuration.cluster;
     if cluster.kind != ClusterKind::Eks {
@@ -80,7 +80,7 @@ pub(super) fn resources(
 }
 
 /// What a registry has as a whole.
-fn of_registry(registry: &Registry, resources: &mut Vec<Resource>) {
+fn of_registry(registry: &EcrRegistry, resources: &mut Vec<Resource>) {
     let repositories: Vec<String> = resources
         .iter()
         .map(|resource| resource.key.name.clone())
@@ -170,7 +170,7 @@ fn texts(map: &std::collections::BTreeMap<String, crate::config::schema::Text>) 
         .collect()
 }
 
-fn repository_settings(registry: &Registry) -> Settings {
+fn repository_settings(registry: &EcrRegistry) -> Settings {
     let mut settings = Settings::new();
     let mut set = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -196,7 +196,7 @@ fn repository_settings(registry: &Registry) -> Settings {
 }
 
 /// The rules that `retention` means.
-fn lifecycle(retention: &RegistryRetention) -> Option<Value> {
+fn lifecycle(retention: &EcrRetention) -> Option<Value> {
     let mut rules: Vec<Value> = Vec::new();
     let mut rule = |text: String, selection: Value| {
         let priority = rules.len() + 1;

@@ -437,7 +437,8 @@ pub fn repository(
     configuration: &Environment,
     service: &ServiceName,
 ) -> Result<String, DesiredError> {
-    let Some(template) = &configuration.registry.repository else {
+    let remote = configuration.registry.remote();
+    let Some(template) = remote.and_then(|remote| remote.repository.as_ref()) else {
         return Ok(format!("{}/{service}", project.name));
     };
     let templates = Templates::new(

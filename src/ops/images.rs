@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use crate::config::schema::RegistryKind;
+use crate::config::schema::RegistryConfig;
 use crate::model::desired::Desired;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::observed::Observed;
@@ -104,10 +104,10 @@ pub async fn survive_their_lifecycle(
 /// network when `registry.retention` says how many are kept.
 pub fn are_collected(session: &Session) -> Result<bool, Error> {
     let registry = &session.configuration()?.registry;
-    Ok(match registry.kind {
-        RegistryKind::Layout => true,
-        RegistryKind::Oci => registry.retention.is_some(),
-        RegistryKind::Ecr => false,
+    Ok(match registry {
+        RegistryConfig::Layout(_) => true,
+        RegistryConfig::Oci(_, oci) => oci.retention.is_some(),
+        RegistryConfig::Ecr(..) => false,
     })
 }
 
@@ -117,7 +117,7 @@ pub async fn garbage(
     how: Collect,
     lock_wait: Duration,
 ) -> Result<Collected, Error> {
-    if session.configuration()?.registry.kind == RegistryKind::Ecr {
+    if session.configuration()?.registry.ecr().is_some() {
         return Err(Error::Usage {
             what: "in ECR the lifecycle policy of a repository takes images away".to_owned(),
             help: "`registry.retention` says how many are kept, and `shipit plan` shows what that changes"

@@ -1,11 +1,12 @@
 //! Which drivers a configuration means: the one place that names them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::schema::{
-    ClusterKind, Conflicts, ReadyRule, RegistryKind, Runtime, StateConfig,
+    ClusterKind, Conflicts, EcrRegistry, LayoutRegistry, OciRegistry, ReadyRule, RegistryConfig,
+    RemoteRegistry, Runtime, StateConfig,
 };
 use crate::config::{Environment, Project};
 use crate::desired;
@@ -78,10 +79,14 @@ struct Amazon {
 
 impl Amazon {
     fn new(environment: &Environment, redactor: &Redactor) -> Self {
-        let (here, there) = (&environment.registry.region, &environment.cluster.region);
+        let here = environment
+            .registry
+            .ecr()
+            .and_then(|ecr| ecr.region.clone());
+        let there = &environment.cluster.region;
         let region = |named: Option<String>| Arc::new(Aws::new(named, redactor.clone()));
         let registry = region(here.clone().or_else(|| there.clone()));
-        let same = there.is_none() || here == there;
+        let same = there.is_none() || here == *there;
         let cluster = if same {
             Arc::clone(&registry)
         } else {
@@ -100,7 +105,7 @@ impl Amazon {
             .name
             .clone()
             .filter(|_| cluster.kind == ClusterKind::Eks);
-        if eks.is_none() && environment.registry.kind != RegistryKind::Ecr {
+        if eks.is_none() && environment.registry.ecr().is_none() {
             return Arc::new(NoProvider);
         }
         let eks = eks.map(|name| (Arc::clone(&self.cluster), name));
@@ -201,18 +206,14 @@ fn registry(
     environment: &Environment,
     amazon: &Amazon,
 ) -> Result<Arc<dyn Registry>, Error> {
-    let registry = &environment.registry;
-    let auth_hosts = registry.auth_hosts.clone();
-    if registry.kind == RegistryKind::Layout {
-        let trust = Trust {
-            auth_hosts,
-            ..Trust::default()
-        };
-        let login = RememberedLogin::new(Arc::new(WrittenLogin), amazon.redactor.clone());
-        let bases = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
-        let folder = root.join(registry.path());
-        return Ok(Arc::new(Layout::beside(folder, Arc::new(bases))));
-    }
+    let (remote, kind) = match &environment.registry {
+        RegistryConfig::Layout(layout) => {
+            let folder = root.join(environment.registry.path());
+            return Ok(layout_in(folder, layout, amazon));
+        }
+        RegistryConfig::Oci(remote, oci) => (remote, Distribution::plain(remote, oci)),
+        RegistryConfig::Ecr(remote, ecr) => (remote, Distribution::amazons(remote, ecr, amazon)),
+    };
     let mut repositories = BTreeMap::new();
     for service in environment.services.keys() {
         repositories.insert(
@@ -220,45 +221,84 @@ fn registry(
             desired::repository(project, name, environment, service)?,
         );
     }
-    let (region, account) = (registry.region.as_deref(), registry.account.as_deref());
-    let amazons = || login::address(region.unwrap_or_default(), account.unwrap_or_default());
-    let endpoint = registry.endpoint.clone().unwrap_or_else(amazons);
+
     let trust = Trust {
-        endpoint: endpoint.clone(),
-        ca: registry.ca.as_ref().map(|ca| root.join(ca)),
-        plain_http: registry.plain_http,
-        auth_hosts,
+        endpoint: kind.endpoint.clone(),
+        ca: remote.ca.as_ref().map(|ca| root.join(ca)),
+        plain_http: remote.plain_http,
+        auth_hosts: remote.auth_hosts.clone(),
     };
-    let login: Arc<dyn Login> = match registry.kind {
-        RegistryKind::Ecr => Arc::new(EcrLogin::new(
-            Arc::clone(&amazon.registry),
-            endpoint.clone(),
-            recipient(registry.endpoint_gets_credentials),
-        )),
-        _ => Arc::new(WrittenLogin),
-    };
-    let moves_tags = registry.immutable_tags != Some(true);
-    let newest = registry
-        .retention
-        .as_ref()
-        .and_then(|retention| retention.tagged);
-    let newest = newest.map_or(environment.retention.releases, |newest| newest as usize);
-    let (provenance, sbom) = (registry.provenance, registry.sbom);
     let place = Place {
-        endpoint,
+        endpoint: kind.endpoint,
         repositories,
-        moves_tags,
-        provenance,
-        sbom,
+        moves_tags: kind.moves_tags,
+        provenance: remote.provenance,
+        sbom: remote.sbom,
     };
-    let login = RememberedLogin::new(login, amazon.redactor.clone());
+    let newest = kind.newest.map(|newest| newest as usize);
+    let newest = newest.unwrap_or(environment.retention.releases);
+    let login = RememberedLogin::new(kind.login, amazon.redactor.clone());
     let remote = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
     let oci = Oci::new(place, remote).keeping(newest);
-    let cluster = &environment.cluster;
+
     // Docker and a cluster speak to registries themselves.
+    let cluster = &environment.cluster;
     let brings = cluster.kind == ClusterKind::Host && cluster.runtime != Runtime::Docker;
     let folder = || Directory::find(cluster.directory(root)).layout();
     Ok(Arc::new(if brings { oci.bringing(folder()) } else { oci }))
+}
+
+fn layout_in(folder: PathBuf, layout: &LayoutRegistry, amazon: &Amazon) -> Arc<dyn Registry> {
+    let trust = Trust {
+        auth_hosts: layout.auth_hosts.clone(),
+        ..Trust::default()
+    };
+    let login = RememberedLogin::new(Arc::new(WrittenLogin), amazon.redactor.clone());
+    let bases = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
+    Arc::new(Layout::beside(folder, Arc::new(bases)))
+}
+
+/// What depends on who runs a registry on the network.
+struct Distribution {
+    endpoint: String,
+    login: Arc<dyn Login>,
+    moves_tags: bool,
+    /// How many images of a repository are kept; without it as many as there are releases to go back to.
+    newest: Option<u32>,
+}
+
+impl Distribution {
+    fn plain(remote: &RemoteRegistry, oci: &OciRegistry) -> Self {
+        Self {
+            endpoint: remote.endpoint.clone().unwrap_or_default(),
+            login: Arc::new(WrittenLogin),
+            moves_tags: true,
+            newest: oci
+                .retention
+                .as_ref()
+                .and_then(|retention| retention.tagged),
+        }
+    }
+
+    fn amazons(remote: &RemoteRegistry, ecr: &EcrRegistry, amazon: &Amazon) -> Self {
+        let (region, account) = (ecr.region.as_deref(), ecr.account.as_deref());
+        let own = || login::address(region.unwrap_or_default(), account.unwrap_or_default());
+        let endpoint = remote.endpoint.clone().unwrap_or_else(own);
+        let login = EcrLogin::new(
+            Arc::clone(&amazon.registry),
+            endpoint.clone(),
+            recipient(ecr.endpoint_gets_credentials),
+        );
+        Self {
+            endpoint,
+            login: Arc::new(login),
+            moves_tags: ecr.immutable_tags != Some(true),
+            newest: ecr
+                .retention
+                .as_ref()
+                .and_then(|retention| retention.tagged),
+        }
+    }
 }
 
 fn store(

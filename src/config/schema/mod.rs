@@ -5,6 +5,7 @@
 
 mod build;
 mod cluster;
+mod ecr;
 mod eks;
 mod host;
 mod manifests;
@@ -17,6 +18,7 @@ mod traffic;
 
 pub use build::*;
 pub use cluster::*;
+pub use ecr::*;
 pub use eks::*;
 pub use host::*;
 pub use manifests::*;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{Cluster, Manifests, Registry, Service, StateConfig, Text, Traffic};
+use crate::config::schema::{
+    Cluster, Manifests, RegistryConfig, Service, StateConfig, Text, Traffic,
+};
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
@@ -29,7 +31,7 @@ pub struct Environment {
     pub protected: bool,
     /// Where images are kept.
     #[serde(default)]
-    pub registry: Registry,
+    pub registry: RegistryConfig,
     /// Where releases run.
     #[serde(default)]
     pub cluster: Cluster,

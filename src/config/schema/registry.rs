@@ -1,149 +1,202 @@
-//! Where images are kept.
+//! Where images are kept: in a folder, or in a registry on the network.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::Text;
-use crate::model::Period;
+use crate::config::findings::Findings;
+use crate::config::kinds::by_kind;
+use crate::config::schema::{ClusterKind, EcrRegistry, Environment};
+use crate::model::endpoint;
 
-/// Where images are kept.
+by_kind! {
+    /// Where images are kept.
+    pub enum RegistryConfig by default Layout {
+        /// An OCI image layout folder.
+        "layout" => Layout(layout: LayoutRegistry),
+        /// Any registry that speaks the OCI distribution protocol.
+        "oci" => Oci(remote: RemoteRegistry, oci: OciRegistry),
+        /// Amazon ECR.
+        "ecr" => Ecr(remote: RemoteRegistry, ecr: EcrRegistry),
+    }
+}
+
+/// A folder of this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[allow(clippy::struct_excessive_bools)] // each is a key of its own
-pub struct Registry {
-    /// Which kind of registry.
-    pub kind: RegistryKind,
-    /// `layout`: the folder, relative to the project's.
+#[serde(default)]
+pub struct LayoutRegistry {
+    /// The folder, relative to the project's; `state/registry` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// `oci` and `ecr`: where pushes go.
+    /// Hosts that may be given a login for the registry of a base image besides that registry's own: its token server,
+    /// where that is on another host. A name is for the usual port, `auth.example.com:8443` for another one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub auth_hosts: Vec<String>,
+}
+
+/// A registry on the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools)] // each is a key of its own
+pub struct RemoteRegistry {
+    /// Where pushes go: `registry.example.com`. With `ecr`, Amazon's own address without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// `oci` and `ecr`: a file with the certificates that may have signed the registry's own, relative to the
-    /// project's folder.
+    /// The repository's name, a template; `PROJECT/SERVICE` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// A file with the certificates that may have signed the registry's own, relative to the project's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
-    /// `oci` and `ecr`: whether the registry is spoken to without TLS. One on this machine always may be.
+    /// Whether the registry is spoken to without TLS. One on this machine always may be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
     /// Hosts that may be given a login for a registry besides that registry's own: its token server, where that is on
     /// another host. A name is for the usual port, `auth.example.com:8443` for another one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub auth_hosts: Vec<String>,
-    /// `ecr`: whether Amazon's password is sent to `endpoint` although that is none of Amazon's addresses. It opens every
-    /// repository of the account that this identity may use.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub endpoint_gets_credentials: bool,
-    /// `oci` and `ecr`: whether each image gets a document attached that says where it comes from (in-toto, SLSA).
+    /// Whether each image gets a document attached that says where it comes from (in-toto, SLSA).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub provenance: bool,
-    /// `oci` and `ecr`: whether each image gets a document attached that says what is in it (CycloneDX).
+    /// Whether each image gets a document attached that says what is in it (CycloneDX).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sbom: bool,
-    /// `ecr`: the region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// `ecr`: the account's number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    /// `oci` and `ecr`: the repository's name, a template.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub repository: Option<String>,
-    /// `ecr`: whether a tag may be moved.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub immutable_tags: Option<bool>,
-    /// `ecr`: whether images are scanned when they are pushed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scan_on_push: Option<bool>,
-    /// `oci` and `ecr`: how many tagged images are kept. `ecr`: and how long untagged ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retention: Option<RegistryRetention>,
-    /// `ecr`: the whole lifecycle policy, instead of `retention`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lifecycle_policy: Option<serde_json::Value>,
-    /// `ecr`: who may do what with the repositories: a policy document.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<serde_json::Value>,
-    /// `ecr`: the key that images are encrypted with; the registry's own without it. It cannot be changed later.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kms_key: Option<String>,
-    /// `ecr`: tags of the repositories.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, Text>,
-    /// `ecr`: other registries whose images are fetched through this one and kept, by the prefix of their repositories
-    /// here.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub pull_through: BTreeMap<String, PullThrough>,
-    /// `ecr`: where images are copied to when they are pushed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub replication: Vec<Replication>,
 }
 
-/// Another registry whose images are fetched through this one.
+/// What only a registry of the plain protocol has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct OciRegistry {
+    /// How many images a run leaves in the registry; without it none is taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<OciRetention>,
+}
+
+/// How many images a run leaves in a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct PullThrough {
-    /// Its address: `registry-1.docker.io`, `quay.io`. Another one means another rule.
-    pub upstream: String,
-    /// The secret of Secrets Manager that has the user and the password, by its ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
+pub struct OciRetention {
+    /// How many tagged images of each repository, of those that shipit made. A run takes away the others that nobody
+    /// needs.
+    pub tagged: Option<u32>,
 }
 
-/// Where images are copied to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Replication {
-    /// The region.
-    pub to: String,
-    /// The account's number; the registry's own without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    /// The beginnings of the repositories' names; those of the environment without it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub repositories: Vec<String>,
-}
-
-impl Replication {
-    /// The region and the account, as one text.
-    #[must_use]
-    pub fn place(&self, registry: &Registry) -> String {
-        let account = self.account.as_ref().or(registry.account.as_ref());
-        format!("{}/{}", self.to, account.map_or("", String::as_str))
-    }
-}
-
-impl Registry {
-    /// The layout's folder, relative to the project's.
+impl RegistryConfig {
+    /// The layout's folder, relative to the project's. Another kind has none: its builds leave out the usual one, so
+    /// that the same files are the same build in every environment.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new("state/registry"))
+        let path = match self {
+            Self::Layout(layout) => layout.path.as_deref(),
+            Self::Oci(..) | Self::Ecr(..) => None,
+        };
+        path.unwrap_or(Path::new("state/registry"))
+    }
+
+    /// What a registry on the network has, whoever runs it.
+    #[must_use]
+    pub const fn remote(&self) -> Option<&RemoteRegistry> {
+        match self {
+            Self::Layout(_) => None,
+            Self::Oci(remote, _) | Self::Ecr(remote, _) => Some(remote),
+        }
+    }
+
+    /// What only Amazon's registry has.
+    #[must_use]
+    pub const fn ecr(&self) -> Option<&EcrRegistry> {
+        match self {
+            Self::Layout(_) | Self::Oci(..) => None,
+            Self::Ecr(_, ecr) => Some(ecr),
+        }
+    }
+
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+        match &environment.registry {
+            Self::Layout(layout) => {
+                if environment.cluster.kind != ClusterKind::Host {
+                    let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
+                    let message = "the nodes of a cluster cannot read a folder";
+                    findings.add(&["registry", "kind"], message, help);
+                }
+                auth_hosts(findings, &layout.auth_hosts);
+            }
+            Self::Oci(remote, oci) => {
+                if remote.endpoint.is_none() {
+                    let help = "write `endpoint: registry.example.com`";
+                    findings.add(
+                        &["registry", "endpoint"],
+                        "nothing says where images go",
+                        help,
+                    );
+                }
+                remote.check(findings);
+                oci.check(findings);
+            }
+            Self::Ecr(remote, ecr) => {
+                remote.check(findings);
+                ecr.check(findings, remote);
+            }
+        }
     }
 }
 
-/// The kinds of registry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RegistryKind {
-    /// An OCI image layout folder.
-    #[default]
-    Layout,
-    /// Any registry that speaks the OCI distribution protocol.
-    Oci,
-    /// Amazon ECR.
-    Ecr,
+impl RemoteRegistry {
+    /// Where a registry and its repositories are: said before the network is asked, which would say less.
+    fn check(&self, findings: &mut Findings<'_>) {
+        if let Some(message) = self.endpoint.as_deref().and_then(endpoint::amiss) {
+            let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes after the host belongs to \
+                        `repository`, and `plain_http: true` speaks without TLS";
+            findings.add(&["registry", "endpoint"], message, help);
+        }
+
+        let name = self.repository.as_deref().and_then(literal);
+        if let Some(message) = name.and_then(|name| endpoint::repository_amiss(&name)) {
+            let help =
+                "write `repository: \"shop/{{ service }}\"`: images get their tags by themselves";
+            findings.add(&["registry", "repository"], message, help);
+        }
+        auth_hosts(findings, &self.auth_hosts);
+    }
 }
 
-/// How long a registry keeps images by itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RegistryRetention {
-    /// How many tagged images of each repository. With `oci`, of those that shipit made: a run takes away the others that
-    /// nobody needs.
-    pub tagged: Option<u32>,
-    /// How long untagged ones.
-    pub untagged: Option<Period>,
+impl OciRegistry {
+    fn check(&self, findings: &mut Findings<'_>) {
+        let counts = self.retention.as_ref().map(|retention| retention.tagged);
+        if counts == Some(None) {
+            findings.add(
+                &["registry", "retention"],
+                "nothing says how many images are kept",
+                "write `retention: {tagged: 30}`: such a registry does not tell what has no tag",
+            );
+        }
+    }
+}
+
+fn auth_hosts(findings: &mut Findings<'_>, hosts: &[String]) {
+    for host in hosts {
+        if let Some(message) = endpoint::amiss(host) {
+            findings.add(
+                &["registry", "auth_hosts"],
+                format!("`{}`: {message}", host.escape_debug()),
+                "write `auth_hosts: [auth.example.com]`",
+            );
+        }
+    }
+}
+
+/// A template with something short in the place of each value; none for one that has more to it than values.
+fn literal(template: &str) -> Option<String> {
+    if template.contains("{%") || template.contains("{#") {
+        return None;
+    }
+    let (mut name, mut rest) = (String::new(), template);
+    while let Some((before, after)) = rest.split_once("{{") {
+        name.push_str(before);
+        name.push('x');
+        rest = after.split_once("}}")?.1;
+    }
+    name.push_str(rest);
+    Some(name)
 }
