@@ -2,11 +2,10 @@
 
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
-    AccessPolicy, Build, BuildKind, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests,
-    Publish, RegistryConfig, Runtime, Service, StateConfig, TrafficKind,
+    AccessPolicy, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests, Publish,
+    RegistryConfig, Runtime, Service, StateConfig, TrafficKind,
 };
 use crate::config::schema::{NO_ENDPOINT, region};
-use crate::config::suggest::suggest;
 use crate::config::traffic;
 use crate::model::ServiceName;
 use crate::model::secret::SecretRef;
@@ -413,84 +412,5 @@ fn rendered(findings: &mut Findings<'_>, path: &[&str], manifests: Option<&Manif
     let is_said = tool.hooks != ChartHooks::default() || tool.crds != ChartCrds::default();
     if is_said && tool.helm.is_none() {
         findings.add(path, "`hooks` and `crds` are for `helm`", TAKE_OUT);
-    }
-}
-
-/// The keys of the builder that a service asks for.
-/// Docker takes layers from images, buildah from repositories that it fills itself.
-fn cache(findings: &mut Findings<'_>, name: &ServiceName, build: &Build) {
-    let path = |key| ["services", name.as_str(), "build", key];
-    if build.kind == BuildKind::Docker && build.cache_to.is_some() {
-        let message =
-            "only the builder `buildah` has this: docker's images are what layers are taken from";
-        findings.add(&path("cache_to"), message, TAKE_OUT);
-    }
-    if build.kind != BuildKind::Buildah {
-        return;
-    }
-    let all = build.cache_from.iter().map(|from| ("cache_from", from));
-    for (key, place) in all.chain(build.cache_to.iter().map(|to| ("cache_to", to))) {
-        let last = place.rsplit('/').next().unwrap_or_default();
-        if !last.contains("{{") && last.contains([':', '@']) {
-            let message =
-                format!("`{place}` names an image, and buildah keeps layers in a repository");
-            findings.add(
-                &path(key),
-                message,
-                "write it without the tag: `registry.example.com/shop/cache`",
-            );
-        }
-    }
-}
-
-pub(super) fn builder(
-    findings: &mut Findings<'_>,
-    environment: &Environment,
-    name: &ServiceName,
-    service: &Service,
-) {
-    let build = &service.build;
-    let pack = [
-        ("inputs", !build.inputs.is_empty()),
-        ("run", build.run.is_some()),
-        ("copy", !build.copy.is_empty()),
-        ("base", build.base != "scratch"),
-        ("entrypoint", !build.entrypoint.is_empty()),
-        ("user", build.user.is_some()),
-        ("workdir", build.workdir.is_some()),
-        ("env", !build.env.is_empty()),
-    ];
-    let dockerfile = [
-        ("dockerfile", build.dockerfile.is_some()),
-        ("target", build.target.is_some()),
-        ("args", !build.args.is_empty()),
-        ("secrets", !build.secrets.is_empty()),
-        ("cache_from", !build.cache_from.is_empty()),
-        ("cache_to", build.cache_to.is_some()),
-    ];
-    let (others, message) = match build.kind {
-        BuildKind::Pack => (
-            &dockerfile[..],
-            "only the builders `docker` and `buildah` have this",
-        ),
-        BuildKind::Docker | BuildKind::Buildah => (&pack[..], "the Dockerfile says this"),
-    };
-    for (key, _) in others.iter().filter(|(_, given)| *given) {
-        findings.add(
-            &["services", name.as_str(), "build", key],
-            message,
-            TAKE_OUT,
-        );
-    }
-    cache(findings, name, build);
-    for secret in build
-        .secrets
-        .iter()
-        .filter(|secret| !environment.secrets.contains_key(*secret))
-    {
-        let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
-        let message = format!("there is no secret `{secret}` in this environment");
-        let path = ["services", name.as_str(), "build", "secrets"];
-        findings.add(&path, message, suggest(secret, &known, "secrets"));
     }
 }

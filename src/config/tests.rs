@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::schema::BuildConfig;
 use super::{ConfigError, Project, load};
 
 const GOOD: &str = "version: 1\nproject: shop\nservices:\n  web:\n    build: {kind: pack, copy: {a: /a}, entrypoint: [/a]}\n    port: 8080\n";
@@ -39,7 +40,10 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
     let staging = project.environments.values().next().expect("one");
     let web = staging.services.values().next().expect("one");
     assert_eq!((web.replicas, web.port), (3, Some(8080)));
-    assert_eq!(web.build.entrypoint, ["/b"], "lists are replaced");
+    let BuildConfig::Pack(_, pack) = &web.build else {
+        panic!("another kind: {:?}", web.build);
+    };
+    assert_eq!(pack.entrypoint, ["/b"], "lists are replaced");
     let without = super::tests::project(GOOD, "services: {web: {port: null}}").expect("valid");
     assert_eq!(
         without
@@ -356,7 +360,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "services: {web: {build: {kind: docker}}}",
-            "build.copy: the Dockerfile says this",
+            "build.copy: `copy` belongs to `kind: pack` | take the key out; `copy: null` beside `kind`",
         ),
         (
             "services: {web: {build: {user: app}}}",
@@ -364,7 +368,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "services: {web: {build: {target: a}}}",
-            "build.target: only the builders `docker` and `buildah`",
+            "build.target: `target` belongs to `kind: docker` and `kind: buildah`",
         ),
         (
             "services: {web: {build: {kind: docker, secrets: [a]}}}",
@@ -372,7 +376,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "services: {web: {build: {kind: docker, cache_to: r/a}}}",
-            "build.cache_to: only the builder `buildah` has this",
+            "build.cache_to: `cache_to` belongs to `kind: buildah`",
         ),
         (
             "services: {web: {build: {kind: buildah, cache_from: [\"r:5000/a:b\"]}}}",

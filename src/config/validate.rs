@@ -7,7 +7,7 @@ use crate::config::engines;
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{BuildKind, ClusterKind, EnvEntry, Environment, Runtime, Service};
+use crate::config::schema::{BuildConfig, ClusterKind, EnvEntry, Environment, Runtime, Service};
 use crate::config::suggest::suggest;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
@@ -91,55 +91,7 @@ fn check_service(
     service: &Service,
 ) {
     let at = |key: &'static str| ["services", name.as_str(), key];
-    engines::builder(findings, environment, name, service);
-    let is_pack = service.build.kind == BuildKind::Pack;
-    if is_pack && service.build.copy.is_empty() {
-        let path = ["services", name.as_str(), "build"];
-        findings.add(
-            &path,
-            "nothing is copied into the image",
-            "add `copy: {target/release/app: /app}`",
-        );
-    }
-    if let Some(user) = &service.build.user {
-        let numbers = user
-            .0
-            .split_once(':')
-            .map_or_else(|| vec![user.0.as_str()], |(uid, gid)| vec![uid, gid]);
-        if numbers.iter().any(|number| number.parse::<u32>().is_err()) {
-            let path = ["services", name.as_str(), "build", "user"];
-            let message = format!("`{}` is not a user in numbers", user.0);
-            findings.add(
-                &path,
-                message,
-                "write `65532`, or `65532:65532`: the image has no list of names",
-            );
-        }
-    }
-    for (from, to) in &service.build.copy {
-        let is_plain = to
-            .components()
-            .all(|part| !matches!(part, std::path::Component::ParentDir));
-        if !to.is_absolute() || !is_plain {
-            let from = from.to_string_lossy();
-            let path = ["services", name.as_str(), "build", "copy", &from];
-            let message = format!("{} is not an absolute path in the image", to.display());
-            findings.add(
-                &path,
-                message,
-                "a path in the image starts with `/` and has no `..`",
-            );
-        }
-    }
-    let unsaid = service.build.entrypoint.is_empty() && service.command.is_empty();
-    if is_pack && unsaid && service.build.base == "scratch" {
-        let path = ["services", name.as_str(), "build"];
-        findings.add(
-            &path,
-            "nothing says how the service is started",
-            "add `entrypoint: [/app]`",
-        );
-    }
+    BuildConfig::check(findings, environment, name.as_str(), service);
     if service.replicas == 0 {
         findings.add(
             &at("replicas"),

@@ -1,6 +1,7 @@
 //! From a configuration and a source to what should be true: pure, with templates rendered and references
 //! resolved.
 
+mod build;
 pub mod cluster;
 mod environment;
 mod infrastructure;
@@ -10,24 +11,21 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 pub use environment::environment_for;
 
-use crate::config::schema::{
-    BuildKind, ClusterKind, EnvEntry, Runtime, Service, Text, TrafficKind,
-};
+use crate::config::schema::{ClusterKind, EnvEntry, Runtime, Service, TrafficKind};
 use crate::config::{Environment, Project};
+use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
-use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::route::{Login, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
-use crate::model::{Address, ByteSize, EnvironmentName, Platform, ServiceName, endpoint};
+use crate::model::{Address, ByteSize, EnvironmentName, ServiceName, endpoint};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -189,11 +187,13 @@ fn one(
             None => None,
         },
     };
-    let build = match service.build.kind {
-        BuildKind::Pack => BuildSpec::Pack(pack(configuration, templates, name, service)?),
-        BuildKind::Docker => dockerfile(Tool::Docker, project, configuration, templates, name)?,
-        BuildKind::Buildah => dockerfile(Tool::Buildah, project, configuration, templates, name)?,
+    let builder = Builder {
+        project,
+        configuration,
+        templates,
+        name,
     };
+    let build = builder.build(service)?;
     Ok(DesiredService {
         build,
         workload,
@@ -316,117 +316,6 @@ fn secret(
     })
 }
 
-fn rendered(
-    templates: &Templates,
-    service: &ServiceName,
-    key: &str,
-    texts: &BTreeMap<String, Text>,
-) -> Result<BTreeMap<String, String>, DesiredError> {
-    let one = |(name, text): (&String, &Text)| {
-        let at = format!("services.{service}.build.{key}.{name}");
-        Ok((name.clone(), templates.render(&at, service, &text.0)?))
-    };
-    texts.iter().map(one).collect()
-}
-
-fn dockerfile(
-    tool: Tool,
-    project: &Project,
-    configuration: &Environment,
-    templates: &Templates,
-    name: &ServiceName,
-) -> Result<BuildSpec, DesiredError> {
-    let build = &configuration.services[name].build;
-    let mut secrets = BTreeMap::new();
-    for id in &build.secrets {
-        if let EnvValue::Secret { from, .. } = secret(project, configuration, id)? {
-            secrets.insert(id.clone(), from);
-        }
-    }
-    let at = format!("services.{name}.build.cache_from");
-    let cache_from = build
-        .cache_from
-        .iter()
-        .map(|image| templates.render(&at, name, image));
-    let at = format!("services.{name}.build.cache_to");
-    let cache_to = build
-        .cache_to
-        .as_ref()
-        .map(|image| templates.render(&at, name, image));
-    Ok(BuildSpec::Dockerfile(DockerfileSpec {
-        tool,
-        context: clean(&build.context),
-        dockerfile: build
-            .dockerfile
-            .clone()
-            .unwrap_or_else(|| "Dockerfile".into()),
-        target: build.target.clone(),
-        args: rendered(templates, name, "args", &build.args)?,
-        secrets,
-        cache_from: cache_from.collect::<Result<_, _>>()?,
-        cache_to: cache_to.transpose()?,
-        labels: rendered(templates, name, "labels", &build.labels)?,
-        leave_out: leave_out(configuration),
-        platforms: platforms(&build.platforms),
-        within: build.within,
-    }))
-}
-
-/// In one order: another order of the same platforms is no other build.
-fn platforms(named: &[Platform]) -> Vec<Platform> {
-    named
-        .iter()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .cloned()
-        .collect()
-}
-
-fn leave_out(configuration: &Environment) -> Vec<std::path::PathBuf> {
-    vec![
-        clean(configuration.state.path()),
-        clean(configuration.registry.path()),
-    ]
-}
-
-fn pack(
-    configuration: &Environment,
-    templates: &Templates,
-    name: &ServiceName,
-    service: &Service,
-) -> Result<PackSpec, DesiredError> {
-    let build = &service.build;
-    let labels = rendered(templates, name, "labels", &build.labels)?;
-    Ok(PackSpec {
-        within: build.within,
-        context: clean(&build.context),
-        inputs: build.inputs.clone(),
-        leave_out: leave_out(configuration),
-        run: build
-            .run
-            .as_ref()
-            .map(crate::config::schema::Command::vector)
-            .unwrap_or_default(),
-        copy: build.copy.clone(),
-        base: if build.base == "scratch" {
-            Base::Scratch
-        } else {
-            Base::Image(build.base.clone())
-        },
-        entrypoint: build.entrypoint.clone(),
-        user: build.user.as_ref().map(|user| user.0.clone()),
-        workdir: build.workdir.clone(),
-        env: build
-            .env
-            .iter()
-            .map(|(name, text)| (name.clone(), text.0.clone()))
-            .collect(),
-        labels,
-        port: service.port,
-        platforms: platforms(&build.platforms),
-    })
-}
-
 /// The repository of a service's images in a registry; `PROJECT/SERVICE` unless the configuration says otherwise.
 ///
 /// # Errors
@@ -455,9 +344,4 @@ pub fn repository(
             help: "write `repository: \"shop/{{ service }}\"`".to_owned(),
         }),
     }
-}
-
-/// `./a` and `a` are the same context, and must not be two builds.
-fn clean(path: &Path) -> std::path::PathBuf {
-    path.components().collect()
 }

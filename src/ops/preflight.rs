@@ -2,7 +2,7 @@
 //! counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Lack;
-use crate::config::schema::{BuildKind, ClusterKind, Runtime, Text};
+use crate::config::schema::{BuildConfig, ClusterKind, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
@@ -193,8 +193,10 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     });
     placed
         .filter(|service| {
-            let build = environment.services.get(*service).map(|service| &service.build);
-            build.is_some_and(|build| build.kind == BuildKind::Pack && says_root(build.user.as_ref()))
+            match environment.services.get(*service).map(|service| &service.build) {
+                Some(BuildConfig::Pack(_, pack)) => says_root(pack.user.as_ref()),
+                Some(BuildConfig::Docker(..) | BuildConfig::Buildah(..)) | None => false,
+            }
         })
         .map(|service| {
             format!(

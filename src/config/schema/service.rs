@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{Build, EnvEntry, Manifests, Text};
+use crate::config::schema::{BuildConfig, EnvEntry, Manifests, Text};
 use crate::model::Period;
 use crate::model::health::Health;
 use crate::model::workload::Socket;
@@ -17,7 +17,7 @@ use crate::model::workload::Socket;
 #[serde(deny_unknown_fields)]
 pub struct Service {
     /// How its image is made.
-    pub build: Build,
+    pub build: BuildConfig,
     /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live listener has
     /// this port unless `traffic.listeners` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
