@@ -2,11 +2,10 @@
 
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
-    AccessPolicy, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests, Publish,
-    RegistryConfig, Runtime, Service, StateConfig, TrafficKind,
+    AccessPolicy, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests, RegistryConfig,
+    Runtime, Service, StateConfig, TrafficConfig,
 };
 use crate::config::schema::{NO_ENDPOINT, region};
-use crate::config::traffic;
 use crate::model::ServiceName;
 use crate::model::secret::SecretRef;
 
@@ -19,6 +18,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
     eks(findings, environment);
     RegistryConfig::check(findings, environment);
     StateConfig::check(findings, environment);
+    TrafficConfig::check(findings, environment);
     for (name, secret) in &environment.secrets {
         if matches!(secret, SecretRef::Vault(_)) {
             let help = "`file` and `env` work today";
@@ -153,10 +153,6 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     let docker = environment.cluster.runtime == Runtime::Docker;
     let contained = docker || environment.cluster.runtime == Runtime::Container;
     let systemd = environment.cluster.runtime == Runtime::Systemd;
-    traffic::on_host(findings, environment);
-    if let Some(published) = &environment.traffic.publish {
-        publish(findings, published);
-    }
     if !docker {
         findings.refuse(&["cluster"], &["network"], "only `docker` has this");
     }
@@ -181,8 +177,6 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
         "ready",
     ];
     findings.refuse(&["cluster"], &keys, only);
-    let keys = ["entries", "class", "tls_secret", "gateway"];
-    findings.refuse(&["traffic"], &keys, only);
     for (name, service) in &environment.services {
         let at = ["services", name.as_str()];
         findings.refuse(&at, &["manifests", "autoscale", "config", "user"], only);
@@ -223,50 +217,6 @@ fn host(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-/// Who writes the key of etcd: a name goes with a password, and a password through TLS or no further than this machine.
-fn publish(findings: &mut Findings<'_>, publish: &Publish) {
-    let path = |key: &'static str| ["traffic", "publish", key];
-    match (&publish.user, &publish.password_file) {
-        (Some(_), None) => {
-            let help = "write `password_file: /etc/shipit/etcd-password`";
-            findings.add(&path("user"), "a user of etcd has a password", help);
-        }
-        (None, Some(_)) => {
-            findings.add(
-                &path("password_file"),
-                "nothing says whose it is",
-                "write `user: NAME`",
-            );
-        }
-        _ => {}
-    }
-    for (key, file) in [
-        ("password_file", &publish.password_file),
-        ("ca", &publish.ca),
-    ] {
-        if file.as_ref().is_some_and(|file| !file.is_absolute()) {
-            let help = "write an absolute path: the agent has no project's folder";
-            findings.add(&path(key), "this is read on the agent's machine", help);
-        }
-    }
-    let in_clear = |endpoint: &&String| {
-        let authority = endpoint
-            .strip_prefix("http://")
-            .map(|rest| rest.trim_end_matches('/'));
-        authority.is_some_and(|authority| !crate::model::is_loopback(authority))
-    };
-    if publish.user.is_some()
-        && let Some(endpoint) = publish.etcd.iter().find(in_clear)
-    {
-        let message = format!("the password would go in clear to {endpoint}");
-        findings.add(
-            &path("etcd"),
-            message,
-            "write `https://`, and `ca` for an authority of your own",
-        );
-    }
-}
-
 /// What a variable may be called in a shell, and in a unit.
 fn is_shell_name(name: &str) -> bool {
     let is_letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
@@ -280,51 +230,6 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     let only = "only the host engine has this";
     let keys = ["runtime", "directory", "network", "user_namespace"];
     findings.refuse(&["cluster"], &keys, only);
-    let traffic = &environment.traffic;
-    match traffic.kind {
-        TrafficKind::Embedded | TrafficKind::Nginx => {
-            let help = "write `traffic: {kind: service}`, or `ingress`, or `gateway`";
-            findings.add(
-                &["traffic", "kind"],
-                "a cluster has no router of shipit's own",
-                help,
-            );
-        }
-        TrafficKind::Gateway if traffic.gateway.is_none() => {
-            let help = "write `traffic: {kind: gateway, gateway: {name: NAME}}`";
-            findings.add(
-                &["traffic", "gateway"],
-                "nothing says which Gateway takes the traffic",
-                help,
-            );
-        }
-        _ => {}
-    }
-    let keys = [
-        "nginx",
-        "publish",
-        "listeners",
-        "address",
-        "preview_address",
-        "trusted_proxies",
-        "limits",
-    ];
-    findings.refuse(&["traffic"], &keys, only);
-    if traffic.kind != TrafficKind::Ingress {
-        let keys = ["class", "tls_secret"];
-        findings.refuse(&["traffic"], &keys, "only `kind: ingress` has this");
-    }
-    if traffic.kind != TrafficKind::Gateway {
-        findings.refuse(&["traffic"], &["gateway"], "only `kind: gateway` has this");
-    }
-    if traffic.kind == TrafficKind::Service {
-        // A Service has an address of its own, and takes whatever comes there.
-        let only = "only `kind: ingress` and `kind: gateway` have this";
-        for name in traffic.entries.keys() {
-            let at = ["traffic", "entries", name.as_str()];
-            findings.refuse(&at, &["host", "path"], only);
-        }
-    }
     rendered(findings, &["manifests"], environment.manifests.as_ref());
     for (name, service) in &environment.services {
         on_cluster(findings, environment, name, service);

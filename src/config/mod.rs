@@ -17,7 +17,6 @@ pub mod schema;
 mod suggest;
 #[cfg(test)]
 mod tests;
-mod traffic;
 mod validate;
 
 pub use json_schema::{environment_schema, schema};

@@ -352,7 +352,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "traffic: {nginx: {}}",
-            "traffic.nginx: only `kind: nginx` has this",
+            "traffic.nginx: `nginx` belongs to `kind: nginx`",
         ),
         (
             "slots: {blue: {namespace: a}}",
@@ -418,7 +418,11 @@ fn what_traffic_asks_for_lets_somebody_through_and_believes_somebody_named() {
         ),
         (
             "cluster: {kind: kubernetes}\ntraffic: {trusted_proxies: [10.0.0.0/8]}",
-            "traffic.trusted_proxies: only the host engine has this",
+            "traffic.kind: a cluster has no router of shipit's own",
+        ),
+        (
+            "cluster: {kind: kubernetes}\ntraffic: {kind: service, trusted_proxies: [10.0.0.0/8]}",
+            "traffic.trusted_proxies: `trusted_proxies` belongs to `kind: embedded` and `kind: nginx`",
         ),
     ];
     for (overlay, expected) in cases {
@@ -436,22 +440,22 @@ fn a_key_that_would_change_nothing_is_refused_whatever_its_value() {
         (
             cluster,
             "traffic: {kind: service, address: 127.0.0.1}",
-            "traffic.address: only the host",
+            "traffic.address: `address` belongs to `kind: embedded` and `kind: nginx`",
         ),
         (
             cluster,
             "traffic: {kind: service, limits: {}}",
-            "traffic.limits: only the host",
+            "traffic.limits: `limits` belongs to `kind: embedded` and `kind: nginx`",
         ),
         (
             cluster,
             "traffic: {kind: service, entries: {web: {host: shop.example.com}}}",
-            "traffic.entries.web.host: only `kind: ingress`",
+            "traffic.entries.web.host: `host` belongs to `kind: ingress` and `kind: gateway`",
         ),
         (
             cluster,
             "traffic: {kind: ingress, gateway: {name: a}}",
-            "only `kind: gateway` has this",
+            "traffic.gateway: `gateway` belongs to `kind: gateway` | take the key out",
         ),
         (
             host,

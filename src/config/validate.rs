@@ -44,44 +44,7 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
             );
         }
     }
-    let listeners = environment
-        .traffic
-        .listeners
-        .keys()
-        .map(|name| ("listeners", name));
-    let entries = environment
-        .traffic
-        .entries
-        .keys()
-        .map(|name| ("entries", name));
-    for (key, name) in listeners.chain(entries) {
-        if environment
-            .services
-            .get(name)
-            .is_none_or(|service| service.port.is_none())
-        {
-            let help = suggest(
-                name.as_str(),
-                &with_ports(environment),
-                "services with a port",
-            );
-            let path = ["traffic", key, name.as_str()];
-            findings.add(
-                &path,
-                format!("there is no service {name} with a port"),
-                help,
-            );
-        }
-    }
     findings.done()
-}
-
-fn with_ports(environment: &Environment) -> Vec<&str> {
-    let services = environment
-        .services
-        .iter()
-        .filter(|(_, service)| service.port.is_some());
-    services.map(|(name, _)| name.as_str()).collect()
 }
 
 fn check_service(
@@ -223,7 +186,7 @@ fn check_check(
             return;
         }
     };
-    let ports = with_ports(environment);
+    let ports = environment.with_ports();
     match service {
         Some(name) if !ports.contains(&name.as_str()) => {
             let help = suggest(name.as_str(), &ports, "services with a port");
@@ -348,7 +311,10 @@ fn shared_listeners(
                     continue;
                 };
                 let mut findings = Findings::of(&trees[environment]);
-                let has_own = configuration.traffic.listeners.contains_key(service);
+                let has_own = configuration
+                    .traffic
+                    .host()
+                    .is_some_and(|traffic| traffic.listeners.contains_key(service));
                 let path: &[&str] = if has_own {
                     &["traffic", "listeners", service.as_str(), side]
                 } else {
@@ -364,52 +330,4 @@ fn shared_listeners(
         }
     }
     problems
-}
-
-impl Environment {
-    /// Where each slot of a service answers by itself: on this machine only.
-    #[must_use]
-    pub fn slot_addresses(
-        &self,
-        name: &ServiceName,
-    ) -> BTreeMap<crate::model::Slot, std::net::SocketAddr> {
-        let own = self
-            .traffic
-            .listeners
-            .get(name)
-            .copied()
-            .unwrap_or_default();
-        let ports = [
-            (crate::model::Slot::Blue, own.blue),
-            (crate::model::Slot::Green, own.green),
-        ];
-        let at = |port: u16| (std::net::Ipv4Addr::LOCALHOST, port).into();
-        ports
-            .into_iter()
-            .filter_map(|(slot, port)| Some((slot, at(port?))))
-            .collect()
-    }
-
-    /// Where a service's live and preview listeners are; none for a worker.
-    #[must_use]
-    pub fn addresses(
-        &self,
-        name: &ServiceName,
-        service: &Service,
-    ) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
-        let port = service.port?;
-        let own = self
-            .traffic
-            .listeners
-            .get(name)
-            .copied()
-            .unwrap_or_default();
-        let live = own.live.unwrap_or(port);
-        let preview = own.preview.unwrap_or_else(|| live.saturating_add(1));
-        let traffic = &self.traffic;
-        Some((
-            (traffic.address, live).into(),
-            (traffic.preview_address(), preview).into(),
-        ))
-    }
 }

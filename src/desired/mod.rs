@@ -4,6 +4,7 @@
 mod build;
 pub mod cluster;
 mod environment;
+mod host;
 mod infrastructure;
 mod nginx;
 pub mod render;
@@ -15,17 +16,16 @@ use std::collections::BTreeMap;
 
 pub use environment::environment_for;
 
-use crate::config::schema::{ClusterKind, EnvEntry, Runtime, Service, TrafficKind};
+use crate::config::schema::{ClusterKind, EnvEntry, Service};
 use crate::config::{Environment, Project};
 use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService};
-use crate::model::route::{Login, Publication, Route};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
-use crate::model::workload::{Container, ContainerKind, EnvValue, Known, Workload};
-use crate::model::{Address, ByteSize, EnvironmentName, ServiceName, endpoint};
+use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::{Address, EnvironmentName, ServiceName, endpoint};
 
 /// Why a configuration cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -161,7 +161,7 @@ fn one(
         replicas: service.replicas,
         health: service.health.clone(),
         stop_grace: service.stop_grace,
-        container: container(configuration, name, service)?,
+        container: host::container(configuration, name, service)?,
         objects: BTreeMap::new(),
         secrets: BTreeMap::new(),
     };
@@ -176,16 +176,7 @@ fn one(
             }
             site.route(name, service)?
         }
-        None => match configuration.addresses(name, service) {
-            Some(addresses) => Some(host_route(
-                configuration,
-                templates,
-                sources,
-                name,
-                addresses,
-            )?),
-            None => None,
-        },
+        None => host::route(configuration, templates, sources, (name, service))?,
     };
     let builder = Builder {
         project,
@@ -199,98 +190,6 @@ fn one(
         workload,
         route,
     })
-}
-
-fn host_route(
-    configuration: &Environment,
-    templates: &Templates,
-    sources: &Sources,
-    name: &ServiceName,
-    (live, preview): (std::net::SocketAddr, std::net::SocketAddr),
-) -> Result<Route, DesiredError> {
-    let traffic = &configuration.traffic;
-    let mut route = Route::plain(name.clone(), live, preview, traffic.limits.clone());
-    route.slots = configuration.slot_addresses(name);
-    route.trusted_proxies = traffic.trusted_proxies.clone();
-    if let Some(publish) = &traffic.publish {
-        let key = templates.render("traffic.publish.key", name, &publish.key)?;
-        let login = publish.user.clone().zip(publish.password_file.clone());
-        let login = login.map(|(user, password_file)| Login {
-            user,
-            password_file,
-        });
-        let (endpoints, ca) = (publish.etcd.clone(), publish.ca.clone());
-        route.publish = Some(Publication {
-            endpoints,
-            key,
-            login,
-            ca,
-        });
-    }
-    if traffic.kind != TrafficKind::Nginx {
-        return Ok(route);
-    }
-    route.proxy = Some(Box::new(nginx::proxy(
-        configuration,
-        templates,
-        sources,
-        &route,
-    )?));
-    Ok(route)
-}
-
-/// The container or unit that an instance runs in, on a host that has the runtime for it.
-fn container(
-    configuration: &Environment,
-    name: &ServiceName,
-    service: &Service,
-) -> Result<Option<Container>, DesiredError> {
-    let cluster = &configuration.cluster;
-    let by = match cluster.runtime {
-        Runtime::Docker if cluster.kind == ClusterKind::Host => ContainerKind::Docker,
-        Runtime::Container if cluster.kind == ClusterKind::Host => ContainerKind::Own,
-        Runtime::Systemd if cluster.kind == ClusterKind::Host => ContainerKind::Systemd,
-        _ => return Ok(None),
-    };
-    let wrong = |key: &str, help: &str| DesiredError {
-        what: format!("services.{name}.resources.{key} is no amount"),
-        help: help.to_owned(),
-    };
-    let limits = &service.resources;
-    let cpu = limits.cpu_limit.as_ref().map(|text| {
-        let whole = |text: &str| {
-            text.parse::<f64>()
-                .ok()
-                .filter(|cores| (0.001..10_000.0).contains(cores))
-        };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within its bounds
-        let thousandths = |cores: f64| (cores * 1000.0).round() as u32;
-        let cpu = text
-            .0
-            .strip_suffix('m')
-            .map_or_else(|| whole(&text.0).map(thousandths), |text| text.parse().ok());
-        cpu.ok_or_else(|| wrong("cpu_limit", "write `500m` for half a processor, or `2`"))
-    });
-    let memory = limits.memory_limit.as_ref().map(|text| {
-        // As Kubernetes writes it, `64Mi`, or as everybody else does, `64MiB`.
-        let text = if text.0.ends_with('i') {
-            format!("{}B", text.0)
-        } else {
-            text.0.clone()
-        };
-        text.parse()
-            .map(ByteSize::bytes)
-            .map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
-    });
-    Ok(Some(Container {
-        by,
-        cpu: cpu.transpose()?,
-        memory: memory.transpose()?,
-        processes: limits.processes_limit.map(std::num::NonZeroU32::get),
-        network: cluster.network.clone(),
-        volumes: service.volumes.clone(),
-        users: cluster.user_namespace,
-    }))
 }
 
 /// A file is named absolutely: the agent reads it, and does not know the project's folder.

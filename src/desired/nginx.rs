@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::Environment;
+use crate::config::schema::Nginx;
 use crate::desired::DesiredError;
 use crate::desired::cluster::Sources;
 use crate::desired::template::{ProxyView, Templates};
@@ -14,12 +14,11 @@ const NGINX: &str = include_str!("nginx.conf.j2");
 
 /// The file for each slot, and for none.
 pub(super) fn proxy(
-    configuration: &Environment,
+    nginx: &Nginx,
     templates: &Templates,
     sources: &Sources,
     route: &Route,
 ) -> Result<Proxy, DesiredError> {
-    let nginx = configuration.traffic.nginx.clone().unwrap_or_default();
     let text = match &nginx.template {
         None => NGINX,
         Some(path) => {
@@ -61,7 +60,7 @@ pub(super) fn proxy(
         .collect::<Result<_, DesiredError>>()?;
     Ok(Proxy {
         config,
-        command: nginx.command,
+        command: nginx.command.clone(),
         to,
         off: render(None)?,
     })

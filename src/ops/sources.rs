@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
 use crate::config::Project;
-use crate::config::schema::{ChartCrds, ClusterKind};
+use crate::config::schema::{ChartCrds, ClusterKind, TrafficConfig};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
 use crate::files::beneath::{BeneathError, Links, Root};
@@ -31,11 +31,13 @@ pub async fn read(
 ) -> Result<Sources, Error> {
     let configuration = &project.environments[environment];
     if configuration.cluster.kind == ClusterKind::Host {
-        let template = configuration
-            .traffic
-            .nginx
-            .as_ref()
-            .and_then(|nginx| nginx.template.as_ref());
+        let template = match &configuration.traffic {
+            TrafficConfig::Nginx(_, nginx) => nginx.nginx.template.as_ref(),
+            TrafficConfig::Embedded(_)
+            | TrafficConfig::Service(_)
+            | TrafficConfig::Ingress(..)
+            | TrafficConfig::Gateway(..) => None,
+        };
         let globs: Vec<String> = template
             .iter()
             .map(|path| path.to_string_lossy().into_owned())

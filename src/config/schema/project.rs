@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    Cluster, Manifests, RegistryConfig, Service, StateConfig, Text, Traffic,
+    Cluster, Manifests, RegistryConfig, Service, StateConfig, Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
@@ -54,7 +54,7 @@ pub struct Environment {
     pub slots: BTreeMap<Slot, SlotPlace>,
     /// How traffic comes to the services.
     #[serde(default)]
-    pub traffic: Traffic,
+    pub traffic: TrafficConfig,
     /// How a release comes to live traffic.
     #[serde(default)]
     pub promotion: Promotion,
@@ -67,6 +67,17 @@ pub struct Environment {
     /// Values for templates, as `{{ vars.NAME }}`.
     #[serde(default)]
     pub vars: BTreeMap<String, Text>,
+}
+
+impl Environment {
+    /// The services to which traffic comes.
+    pub(in crate::config) fn with_ports(&self) -> Vec<&str> {
+        let services = self.services.iter();
+        services
+            .filter(|(_, service)| service.port.is_some())
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
 }
 
 const fn two_minutes() -> Period {

@@ -1,122 +1,60 @@
-//! How traffic comes to the services.
+//! How traffic comes to the services: through a router on this machine, or through objects of a cluster.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::route::Limits;
-use crate::model::{ServiceName, TrustedProxies};
+use crate::config::findings::Findings;
+use crate::config::kinds::by_kind;
+use crate::config::schema::{ClusterKind, Environment, HostTraffic, NginxTraffic};
+use crate::config::suggest::suggest;
+use crate::model::ServiceName;
 
-/// How traffic comes to the services.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+by_kind! {
+    /// How traffic comes to the services.
+    pub enum TrafficConfig by default Embedded {
+        /// The agent's own router.
+        "embedded" => Embedded(host: HostTraffic),
+        /// nginx on this machine.
+        "nginx" => Nginx(host: HostTraffic, nginx: NginxTraffic),
+        /// The selector of a Kubernetes Service.
+        "service" => Service(service: ServiceTraffic),
+        /// The backend of a Kubernetes Ingress.
+        "ingress" => Ingress(routed: RoutedTraffic, ingress: IngressTraffic),
+        /// The weights of a Gateway API `HTTPRoute`.
+        "gateway" => Gateway(routed: RoutedTraffic, gateway: GatewayTraffic),
+    }
+}
+
+/// A Service has an address of its own, and takes whatever comes there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ServiceTraffic {
+    /// Where each service is asked.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub entries: BTreeMap<ServiceName, Urls>,
+}
+
+/// Where one service is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Traffic {
-    /// What routes it.
-    pub kind: TrafficKind,
-    /// `embedded` and `nginx`: the address of all live listeners.
-    pub address: IpAddr,
-    /// `embedded` and `nginx`: the address of all preview listeners. What is not live yet is nobody's business: without
-    /// this key it is `address` where that is of this machine only, else `127.0.0.1` or `::1`.
+pub struct Urls {
+    /// Where checks and the prober ask for live traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub preview_address: Option<IpAddr>,
-    /// `embedded` and `nginx`: the proxies in front of the router, as networks: `[10.0.0.0/8]`. What they say of a
-    /// client (`X-Forwarded-For` and its family) reaches the services; what anybody else says is dropped. Without this
-    /// key nobody is trusted, not even this machine.
-    #[serde(skip_serializing_if = "TrustedProxies::is_empty")]
-    pub trusted_proxies: TrustedProxies,
-    /// `embedded`: the ports by service. Without it live is the service's `port`, and preview the one above it.
-    pub listeners: BTreeMap<ServiceName, Listeners>,
-    /// `embedded`: the router's limits.
-    pub limits: Limits,
-    /// `nginx`: what shipit writes for it, and how it is told.
+    pub url: Option<String>,
+    /// Where checks ask a slot before it has live traffic, a template that sees `slot`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nginx: Option<Nginx>,
-    /// `embedded` and `nginx`: a key that names the slot with live traffic, for whoever routes by it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub publish: Option<Publish>,
-    /// `ingress` and `gateway`: the host and path of each service.
+    pub preview_url: Option<String>,
+}
+
+/// What is routed by host and path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RoutedTraffic {
+    /// The host and path of each service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub entries: BTreeMap<ServiceName, Entry>,
-    /// `ingress`: the class of the controller.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub class: Option<String>,
-    /// `ingress`: the Secret with the certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls_secret: Option<String>,
-    /// `gateway`: the Gateway.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<Gateway>,
-}
-
-impl Traffic {
-    /// Where preview listeners are: on this machine, unless the configuration says otherwise.
-    #[must_use]
-    pub fn preview_address(&self) -> IpAddr {
-        let loopback = match self.address {
-            own if own.is_loopback() => own,
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        self.preview_address.unwrap_or(loopback)
-    }
-}
-
-/// What shipit writes for nginx, and how nginx is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Nginx {
-    /// The file that it writes, a template that sees `service`; nginx has to include it.
-    pub config: String,
-    /// The hosts that the server answers for, in nginx's words: `[shop.example.com, "*.shop.example.com"]`; others get
-    /// 421. Every host without it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub server_names: Vec<String>,
-    /// The template of that file, relative to the project's folder. It sees `project`, `environment`, `service`,
-    /// `listen`, `upstream`, `slot`, `vars`, `server_names`, `trusted_proxies`, `identity_headers` and `limits`. Without it the file is a server that passes everything on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<PathBuf>,
-    /// The command that takes `-t` and `-s reload`.
-    pub command: Vec<String>,
-}
-
-impl Default for Nginx {
-    fn default() -> Self {
-        Self {
-            config: "/etc/nginx/conf.d/{{ project }}-{{ environment }}-{{ service }}.conf"
-                .to_owned(),
-            server_names: Vec::new(),
-            template: None,
-            command: vec!["nginx".to_owned()],
-        }
-    }
-}
-
-/// A key of etcd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Publish {
-    /// The members of etcd: `http://127.0.0.1:2379`.
-    pub etcd: Vec<String>,
-    /// The key, a template; its value is `blue`, `green` or `off`.
-    #[serde(default = "live_key")]
-    pub key: String,
-    /// Who writes the key, where etcd asks for a name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The file with the user's password, on the machine of the agent, as an absolute path. It is read at each switch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
-    /// The authority that signed the certificates of etcd, a file in PEM on the machine of the agent, as an absolute
-    /// path; the machine's own without it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<PathBuf>,
-}
-
-fn live_key() -> String {
-    "/{{ project }}/{{ environment }}/live".to_owned()
 }
 
 /// One service's way in.
@@ -137,6 +75,27 @@ pub struct Entry {
     pub preview_url: Option<String>,
 }
 
+/// What only an Ingress has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct IngressTraffic {
+    /// The class of the controller; the cluster's default without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The Secret with the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_secret: Option<String>,
+}
+
+/// What only an `HTTPRoute` has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GatewayTraffic {
+    /// The Gateway that takes the traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+}
+
 /// Which Gateway takes the traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,52 +110,110 @@ pub struct Gateway {
     pub section: Option<String>,
 }
 
-impl Default for Traffic {
-    fn default() -> Self {
-        Self {
-            kind: TrafficKind::Embedded,
-            address: IpAddr::from([127, 0, 0, 1]),
-            preview_address: None,
-            trusted_proxies: TrustedProxies::nobody(),
-            listeners: BTreeMap::new(),
-            limits: Limits::default(),
-            nginx: None,
-            publish: None,
-            entries: BTreeMap::new(),
-            class: None,
-            tls_secret: None,
-            gateway: None,
+impl TrafficConfig {
+    /// What a router on this machine has, whichever it is.
+    #[must_use]
+    pub const fn host(&self) -> Option<&HostTraffic> {
+        match self {
+            Self::Embedded(host) | Self::Nginx(host, _) => Some(host),
+            Self::Service(_) | Self::Ingress(..) | Self::Gateway(..) => None,
+        }
+    }
+
+    /// The host, the path and the addresses of a service on a cluster, as far as the kind has them.
+    #[must_use]
+    pub fn entry(&self, service: &ServiceName) -> Entry {
+        match self {
+            Self::Embedded(_) | Self::Nginx(..) => Entry::default(),
+            Self::Service(traffic) => {
+                let urls = traffic.entries.get(service).cloned().unwrap_or_default();
+                Entry {
+                    url: urls.url,
+                    preview_url: urls.preview_url,
+                    ..Entry::default()
+                }
+            }
+            Self::Ingress(routed, _) | Self::Gateway(routed, _) => {
+                routed.entries.get(service).cloned().unwrap_or_default()
+            }
+        }
+    }
+
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+        Self::check_engine(findings, environment);
+        match &environment.traffic {
+            Self::Embedded(host) => host.check(findings, environment),
+            Self::Nginx(host, nginx) => {
+                host.check(findings, environment);
+                nginx.check(findings);
+                NginxTraffic::check_slot_ports(findings, environment, host);
+            }
+            Self::Service(traffic) => {
+                have_ports(findings, environment, "entries", traffic.entries.keys());
+            }
+            Self::Ingress(routed, _) => {
+                have_ports(findings, environment, "entries", routed.entries.keys());
+            }
+            Self::Gateway(routed, traffic) => {
+                have_ports(findings, environment, "entries", routed.entries.keys());
+                traffic.check(findings);
+            }
+        }
+    }
+
+    /// Whether the engine has what routes the traffic.
+    fn check_engine(findings: &mut Findings<'_>, environment: &Environment) {
+        let is_host = environment.cluster.kind == ClusterKind::Host;
+        let path = ["traffic", "kind"];
+        match &environment.traffic {
+            Self::Embedded(_) | Self::Nginx(..) if !is_host => findings.add(
+                &path,
+                "a cluster has no router of shipit's own",
+                "write `traffic: {kind: service}`, or `ingress`, or `gateway`",
+            ),
+            Self::Service(_) | Self::Ingress(..) | Self::Gateway(..) if is_host => {
+                findings.add(
+                    &path,
+                    "only a Kubernetes cluster has this",
+                    "use `embedded`",
+                );
+            }
+            Self::Embedded(_)
+            | Self::Nginx(..)
+            | Self::Service(_)
+            | Self::Ingress(..)
+            | Self::Gateway(..) => {}
         }
     }
 }
 
-/// What routes traffic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TrafficKind {
-    /// The agent's own router.
-    #[default]
-    Embedded,
-    /// nginx on this machine.
-    Nginx,
-    /// The selector of a Kubernetes Service.
-    Service,
-    /// The backend of a Kubernetes Ingress.
-    Ingress,
-    /// The weights of a Gateway API `HTTPRoute`.
-    Gateway,
+impl GatewayTraffic {
+    fn check(&self, findings: &mut Findings<'_>) {
+        if self.gateway.is_none() {
+            findings.add(
+                &["traffic", "gateway"],
+                "nothing says which Gateway takes the traffic",
+                "write `traffic: {kind: gateway, gateway: {name: NAME}}`",
+            );
+        }
+    }
 }
 
-/// A service's ports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Listeners {
-    /// Where live traffic arrives.
-    pub live: Option<u16>,
-    /// Where only the preview slot answers.
-    pub preview: Option<u16>,
-    /// Where the slot blue answers, whichever has live traffic.
-    pub blue: Option<u16>,
-    /// Where the slot green answers, whichever has live traffic.
-    pub green: Option<u16>,
+/// Traffic comes to services with a port alone.
+pub(super) fn have_ports<'a>(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    key: &str,
+    services: impl Iterator<Item = &'a ServiceName>,
+) {
+    let known = environment.with_ports();
+    for name in services.map(ServiceName::as_str) {
+        if !known.contains(&name) {
+            findings.add(
+                &["traffic", key, name],
+                format!("there is no service {name} with a port"),
+                suggest(name, &known, "services with a port"),
+            );
+        }
+    }
 }

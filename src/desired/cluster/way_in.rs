@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::schema::{Entry, TrafficKind};
+use crate::config::schema::{Entry, GatewayTraffic, IngressTraffic, TrafficConfig};
 use crate::desired::DesiredError;
 use crate::desired::cluster::builtin::manifest;
 use crate::desired::cluster::{Site, mark};
@@ -24,18 +24,16 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
         .into_iter()
         .map(|slot| way.slot_service(slot))
         .collect();
-    let kind = site.configuration.traffic.kind;
+    let traffic = &site.configuration.traffic;
     if site.apart() {
-        match kind {
-            TrafficKind::Ingress => fixed.extend(Slot::ALL.into_iter().map(|slot| way.alias(slot))),
-            TrafficKind::Gateway => fixed.extend(Slot::ALL.into_iter().map(|slot| way.grant(slot))),
-            _ => {}
-        }
+        fixed.extend(way.bridges(traffic));
     }
-    let live = |slot| match kind {
-        TrafficKind::Ingress => way.ingress(slot),
-        TrafficKind::Gateway => way.http_route(slot),
-        _ => way.service(slot),
+    let live = |slot| match traffic {
+        TrafficConfig::Ingress(_, ingress) => way.ingress(slot, ingress),
+        TrafficConfig::Gateway(_, gateway) => way.http_route(slot, gateway),
+        TrafficConfig::Service(_) | TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
+            way.service(slot)
+        }
     };
     for object in &mut fixed {
         way.mark(object);
@@ -67,13 +65,7 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
 
 /// A service's host and path, as templates are rendered.
 fn entry(site: &Site<'_>, name: &ServiceName) -> Result<Entry, DesiredError> {
-    let mut entry = site
-        .configuration
-        .traffic
-        .entries
-        .get(name)
-        .cloned()
-        .unwrap_or_default();
+    let mut entry = site.configuration.traffic.entry(name);
     for (key, text) in [
         ("host", &mut entry.host),
         ("path", &mut entry.path),
@@ -131,6 +123,18 @@ impl Way<'_> {
         }))
     }
 
+    /// What leads from the home namespace to slots in other ones.
+    fn bridges(&self, traffic: &TrafficConfig) -> Vec<Manifest> {
+        let slots = Slot::ALL.into_iter();
+        match traffic {
+            TrafficConfig::Ingress(..) => slots.map(|slot| self.alias(slot)).collect(),
+            TrafficConfig::Gateway(..) => slots.map(|slot| self.grant(slot)).collect(),
+            TrafficConfig::Service(_) | TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
+                Vec::new()
+            }
+        }
+    }
+
     /// A name in the home namespace for a slot's Service in another one.
     fn alias(&self, slot: Slot) -> Manifest {
         manifest(json!({
@@ -178,7 +182,7 @@ impl Way<'_> {
             "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
     }
 
-    fn ingress(&self, slot: Option<Slot>) -> Value {
+    fn ingress(&self, slot: Option<Slot>, ingress: &IngressTraffic) -> Value {
         let backend =
             slot.map_or_else(|| format!("{}-off", self.name), |slot| self.slot_name(slot));
         let mut rule = json!({"http": {"paths": [{
@@ -190,10 +194,10 @@ impl Way<'_> {
             rule["host"] = host.clone().into();
         }
         spec["rules"] = json!([rule]);
-        if let Some(class) = &self.site.configuration.traffic.class {
+        if let Some(class) = &ingress.class {
             spec["ingressClassName"] = class.clone().into();
         }
-        if let Some(secret) = &self.site.configuration.traffic.tls_secret {
+        if let Some(secret) = &ingress.tls_secret {
             let hosts: Vec<&String> = self.entry.host.iter().collect();
             spec["tls"] = json!([{"hosts": hosts, "secretName": secret}]);
         }
@@ -201,7 +205,7 @@ impl Way<'_> {
             "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
     }
 
-    fn http_route(&self, slot: Option<Slot>) -> Value {
+    fn http_route(&self, slot: Option<Slot>, traffic: &GatewayTraffic) -> Value {
         let backend = |of: Slot| {
             let weight = u8::from(slot == Some(of));
             let mut backend =
@@ -212,7 +216,7 @@ impl Way<'_> {
             backend
         };
         let mut parent = json!({});
-        if let Some(gateway) = &self.site.configuration.traffic.gateway {
+        if let Some(gateway) = &traffic.gateway {
             parent["name"] = gateway.name.clone().into();
             if let Some(namespace) = &gateway.namespace {
                 parent["namespace"] = namespace.clone().into();
@@ -240,16 +244,14 @@ impl Way<'_> {
         if let Some(url) = &self.entry.url {
             return Some(url.clone());
         }
-        let traffic = &self.site.configuration.traffic;
-        let host = self
-            .entry
-            .host
-            .as_ref()
-            .filter(|_| traffic.kind != TrafficKind::Service)?;
-        let scheme = if traffic.tls_secret.is_some() {
-            "https"
-        } else {
-            "http"
+        let host = self.entry.host.as_ref()?;
+        let scheme = match &self.site.configuration.traffic {
+            TrafficConfig::Ingress(_, ingress) if ingress.tls_secret.is_some() => "https",
+            TrafficConfig::Ingress(..)
+            | TrafficConfig::Gateway(..)
+            | TrafficConfig::Service(_)
+            | TrafficConfig::Embedded(_)
+            | TrafficConfig::Nginx(..) => "http",
         };
         let path = self
             .entry

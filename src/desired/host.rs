@@ -1,0 +1,115 @@
+//! What a service is on a host: where its listeners are, and what its instances run in.
+
+use crate::config::Environment;
+use crate::config::schema::{ClusterKind, HostTraffic, Publish, Runtime, Service, TrafficConfig};
+use crate::desired::cluster::Sources;
+use crate::desired::template::Templates;
+use crate::desired::{DesiredError, nginx};
+use crate::model::route::{Login, Publication, Route};
+use crate::model::workload::{Container, ContainerKind};
+use crate::model::{ByteSize, ServiceName};
+
+/// The route of a service; none for a worker.
+pub(super) fn route(
+    configuration: &Environment,
+    templates: &Templates,
+    sources: &Sources,
+    (name, service): (&ServiceName, &Service),
+) -> Result<Option<Route>, DesiredError> {
+    let Some((live, preview)) = configuration.addresses(name, service) else {
+        return Ok(None);
+    };
+    let plain = |traffic: &HostTraffic| {
+        let mut route = Route::plain(name.clone(), live, preview, traffic.limits.clone());
+        route.slots = configuration.slot_addresses(name);
+        route.trusted_proxies = traffic.trusted_proxies.clone();
+        let published = traffic.publish.as_ref();
+        route.publish = published
+            .map(|publish| publication(templates, name, publish))
+            .transpose()?;
+        Ok(route)
+    };
+    match &configuration.traffic {
+        TrafficConfig::Embedded(traffic) => plain(traffic).map(Some),
+        TrafficConfig::Nginx(traffic, nginx) => {
+            let mut route = plain(traffic)?;
+            let proxy = nginx::proxy(&nginx.nginx, templates, sources, &route)?;
+            route.proxy = Some(Box::new(proxy));
+            Ok(Some(route))
+        }
+        TrafficConfig::Service(_) | TrafficConfig::Ingress(..) | TrafficConfig::Gateway(..) => {
+            Ok(None)
+        }
+    }
+}
+
+fn publication(
+    templates: &Templates,
+    name: &ServiceName,
+    publish: &Publish,
+) -> Result<Publication, DesiredError> {
+    let login = publish.user.clone().zip(publish.password_file.clone());
+    Ok(Publication {
+        endpoints: publish.etcd.clone(),
+        key: templates.render("traffic.publish.key", name, &publish.key)?,
+        login: login.map(|(user, password_file)| Login {
+            user,
+            password_file,
+        }),
+        ca: publish.ca.clone(),
+    })
+}
+
+/// The container or unit that an instance runs in, on a host that has the runtime for it.
+pub(super) fn container(
+    configuration: &Environment,
+    name: &ServiceName,
+    service: &Service,
+) -> Result<Option<Container>, DesiredError> {
+    let cluster = &configuration.cluster;
+    let by = match cluster.runtime {
+        Runtime::Docker if cluster.kind == ClusterKind::Host => ContainerKind::Docker,
+        Runtime::Container if cluster.kind == ClusterKind::Host => ContainerKind::Own,
+        Runtime::Systemd if cluster.kind == ClusterKind::Host => ContainerKind::Systemd,
+        _ => return Ok(None),
+    };
+    let wrong = |key: &str, help: &str| DesiredError {
+        what: format!("services.{name}.resources.{key} is no amount"),
+        help: help.to_owned(),
+    };
+    let limits = &service.resources;
+    let cpu = limits.cpu_limit.as_ref().map(|text| {
+        let whole = |text: &str| {
+            text.parse::<f64>()
+                .ok()
+                .filter(|cores| (0.001..10_000.0).contains(cores))
+        };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // within its bounds
+        let thousandths = |cores: f64| (cores * 1000.0).round() as u32;
+        let cpu = text
+            .0
+            .strip_suffix('m')
+            .map_or_else(|| whole(&text.0).map(thousandths), |text| text.parse().ok());
+        cpu.ok_or_else(|| wrong("cpu_limit", "write `500m` for half a processor, or `2`"))
+    });
+    let memory = limits.memory_limit.as_ref().map(|text| {
+        // As Kubernetes writes it, `64Mi`, or as everybody else does, `64MiB`.
+        let text = if text.0.ends_with('i') {
+            format!("{}B", text.0)
+        } else {
+            text.0.clone()
+        };
+        text.parse()
+            .map(ByteSize::bytes)
+            .map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
+    });
+    Ok(Some(Container {
+        by,
+        cpu: cpu.transpose()?,
+        memory: memory.transpose()?,
+        processes: limits.processes_limit.map(std::num::NonZeroU32::get),
+        network: cluster.network.clone(),
+        volumes: service.volumes.clone(),
+        users: cluster.user_namespace,
+    }))
+}
