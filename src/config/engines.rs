@@ -2,20 +2,21 @@
 
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
-    AccessPolicy, ChartCrds, ChartHooks, ClusterKind, Environment, Manifests, RegistryConfig,
+    ChartCrds, ChartHooks, ClusterConfig, Environment, HostCluster, Manifests, RegistryConfig,
     Runtime, Service, StateConfig, TrafficConfig,
 };
-use crate::config::schema::{NO_ENDPOINT, region};
 use crate::model::ServiceName;
 use crate::model::secret::SecretRef;
 
+const ONLY_A_CLUSTER: &str = "only a Kubernetes cluster has this";
+
 /// What is asked of a driver that it does not have.
 pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
-    match environment.cluster.kind {
-        ClusterKind::Host => host(findings, environment),
-        ClusterKind::Kubernetes | ClusterKind::Eks => kubernetes(findings, environment),
+    match &environment.cluster {
+        ClusterConfig::Host(cluster) => host(findings, environment, cluster),
+        ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => kubernetes(findings, environment),
     }
-    eks(findings, environment);
+    ClusterConfig::check(findings, environment);
     RegistryConfig::check(findings, environment);
     StateConfig::check(findings, environment);
     TrafficConfig::check(findings, environment);
@@ -31,188 +32,69 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-fn eks(findings: &mut Findings<'_>, environment: &Environment) {
-    let cluster = &environment.cluster;
-    if cluster.kind != ClusterKind::Eks {
-        let keys = [
-            "name",
-            "region",
-            "endpoint",
-            "endpoint_gets_credentials",
-            "certificate_authority",
-            "create",
-            "node_groups",
-            "fargate_profiles",
-            "addons",
-            "access",
-        ];
-        findings.refuse(&["cluster"], &keys, "only `eks` has this");
-        return;
-    }
-    if cluster.name.is_none() {
-        findings.add(
-            &["cluster"],
-            "nothing says which cluster",
-            "write `name: CLUSTER`",
-        );
-    }
-    region(findings, "cluster", cluster.region.as_deref());
-    if cluster.endpoint.is_none() {
-        let keys = ["endpoint_gets_credentials"];
-        findings.refuse(&["cluster"], &keys, NO_ENDPOINT);
-    }
-    let keys = ["kubeconfig", "context", "exec_plugins"];
-    findings.refuse(
-        &["cluster"],
-        &keys,
-        "`eks` reads where the cluster is from Amazon, and needs no kubeconfig",
-    );
-    for (name, profile) in &cluster.fargate_profiles {
-        let faults = [
-            (
-                profile.namespaces.is_empty(),
-                "`namespaces` says whose pods it runs",
-            ),
-            (profile.role.is_none(), "`role` runs the pods"),
-        ];
-        for (_, message) in faults.iter().filter(|(fault, _)| *fault) {
-            findings.add(&["cluster", "fargate_profiles", name], *message, "add it");
-        }
-    }
-    for (name, group) in &cluster.node_groups {
-        if group.role.is_empty() || group.subnets.is_empty() || group.max < group.min.max(1) {
-            let help = "write `{role: ARN, subnets: […], min: 1, max: 3}`";
-            findings.add(
-                &["cluster", "node_groups", name],
-                "it needs a role, subnets, and `max`",
-                help,
-            );
-        }
-    }
-    access(findings, environment);
-    if let Some(wanted) = &cluster.create
-        && (wanted.role.is_empty() || wanted.subnets.is_empty())
-    {
-        let help = "write `create: {role: ARN, subnets: […]}`";
-        findings.add(
-            &["cluster", "create"],
-            "a cluster has a role and subnets",
-            help,
-        );
-    }
-}
-
-/// What Amazon refuses of access entries, said before anything was done.
-fn access(findings: &mut Findings<'_>, environment: &Environment) {
-    for (principal, entry) in &environment.cluster.access {
-        let fields: Vec<&str> = principal.splitn(6, ':').collect();
-        let is_principal = matches!(fields[..], ["arn", _, "iam", _, _, who]
-            if who == "root" || who.starts_with("role/") || who.starts_with("user/"));
-        if !is_principal {
-            let help = "write `arn:aws:iam::123456789012:role/NAME`; a session is its role's";
-            findings.add(
-                &["cluster", "access", principal],
-                "this is no role or user of IAM",
-                help,
-            );
-        }
-        for group in entry.groups.iter().flatten() {
-            let kept = ["system:", "eks:", "aws:", "amazon:", "iam:"];
-            if kept.iter().any(|prefix| group.starts_with(prefix)) {
-                let help = "bind a group of your own to the role, or use `policies`";
-                let message = format!("Amazon keeps the group {group} for itself");
-                findings.add(&["cluster", "access", principal, "groups"], message, help);
-            }
-        }
-        let policies = entry.policies.as_deref().unwrap_or_default();
-        for (index, policy) in policies.iter().enumerate() {
-            if policies[..index]
-                .iter()
-                .any(|other| other.name() == policy.name())
-            {
-                let message = format!("{} is named twice", policy.name());
-                let help = "write all of its namespaces in one";
-                findings.add(&["cluster", "access", principal, "policies"], message, help);
-            }
-            if let AccessPolicy::Within(within) = policy
-                && within.namespaces.is_empty()
-            {
-                let help = format!(
-                    "name some, or write `{}` alone: then it holds in all of them",
-                    within.policy
-                );
-                let message = format!("{} holds in no namespace", within.policy);
-                findings.add(&["cluster", "access", principal, "policies"], message, help);
-            }
-        }
-    }
-}
-
-fn host(findings: &mut Findings<'_>, environment: &Environment) {
-    let only = "only a Kubernetes cluster has this";
-    let docker = environment.cluster.runtime == Runtime::Docker;
-    let contained = docker || environment.cluster.runtime == Runtime::Container;
-    let systemd = environment.cluster.runtime == Runtime::Systemd;
-    if !docker {
-        findings.refuse(&["cluster"], &["network"], "only `docker` has this");
-    }
-    let cluster = &environment.cluster;
-    if !matches!(cluster.runtime, Runtime::Container | Runtime::Auto) {
-        let only = "only the runtime `container` has this";
-        findings.refuse(&["cluster"], &["user_namespace"], only);
-    }
+fn host(findings: &mut Findings<'_>, environment: &Environment, host: &HostCluster) {
     if !environment.slots.is_empty() {
         findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
     }
     if environment.manifests.is_some() {
-        findings.add(&["manifests"], only, TAKE_OUT);
+        findings.add(&["manifests"], ONLY_A_CLUSTER, TAKE_OUT);
     }
-    let keys = [
-        "kubeconfig",
-        "context",
-        "namespace",
-        "create_namespaces",
-        "exec_plugins",
-        "conflicts",
-        "ready",
-    ];
-    findings.refuse(&["cluster"], &keys, only);
     for (name, service) in &environment.services {
-        let at = ["services", name.as_str()];
-        findings.refuse(&at, &["manifests", "autoscale", "config", "user"], only);
-        if !contained && !systemd {
-            findings.refuse(&at, &["resources"], only);
-        }
-        let odd = service
-            .env
-            .keys()
-            .filter(|variable| systemd && !is_shell_name(variable));
-        for variable in odd {
-            let path = ["services", name.as_str(), "env", variable];
+        on_host(findings, host.runtime, name.as_str(), service);
+    }
+}
+
+fn on_host(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &Service) {
+    let at = ["services", name];
+    let keys = ["manifests", "autoscale", "config", "user"];
+    findings.refuse(&at, &keys, ONLY_A_CLUSTER);
+
+    let (has_limits, has_volumes) = match runtime {
+        Runtime::Container | Runtime::Docker => (true, true),
+        Runtime::Systemd => (true, false),
+        Runtime::Process | Runtime::Auto => (false, false),
+    };
+    if has_limits {
+        let message = "only a Kubernetes cluster keeps room free; a host has limits alone";
+        findings.refuse(
+            &["services", name, "resources"],
+            &["cpu", "memory"],
+            message,
+        );
+    } else {
+        findings.refuse(
+            &at,
+            &["resources"],
+            "only containers, units and pods have this",
+        );
+    }
+    if has_volumes {
+        volumes(findings, runtime, name, service);
+    } else {
+        findings.refuse(&at, &["volumes"], "only containers have this");
+    }
+
+    let is_odd = |variable: &&String| runtime == Runtime::Systemd && !is_shell_name(variable);
+    for variable in service.env.keys().filter(is_odd) {
+        findings.add(
+            &["services", name, "env", variable],
+            "systemd passes no such variable on",
+            "use letters, digits and _ only",
+        );
+    }
+}
+
+fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &Service) {
+    for (inside, from) in &service.volumes {
+        let path = inside.to_string_lossy();
+        let is_plain = !from.is_empty() && !from.contains(':') && !path.contains(':');
+        let is_folder = runtime == Runtime::Docker || from.starts_with('/');
+        if !inside.is_absolute() || !is_plain || !is_folder {
             findings.add(
-                &path,
-                "systemd passes no such variable on",
-                "use letters, digits and _ only",
+                &["services", name, "volumes", &path],
+                "a path inside, and a volume or a folder",
+                "write `/data: /srv/shop`, or with `docker` a volume: `/data: shop-data`",
             );
-        }
-        if !contained && !service.volumes.is_empty() {
-            findings.add(
-                &["services", name.as_str(), "volumes"],
-                "only containers have this",
-                TAKE_OUT,
-            );
-        }
-        for (inside, from) in &service.volumes {
-            let plain =
-                !from.is_empty() && !from.contains(':') && !inside.to_string_lossy().contains(':');
-            let is_folder = docker || from.starts_with('/');
-            if !inside.is_absolute() || !plain || !is_folder {
-                let help =
-                    "write `/data: /srv/shop`, or with `docker` a volume: `/data: shop-data`";
-                let inside = inside.to_string_lossy();
-                let path = ["services", name.as_str(), "volumes", &inside];
-                findings.add(&path, "a path inside, and a volume or a folder", help);
-            }
         }
     }
 }
@@ -227,9 +109,6 @@ fn is_shell_name(name: &str) -> bool {
 }
 
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
-    let only = "only the host engine has this";
-    let keys = ["runtime", "directory", "network", "user_namespace"];
-    findings.refuse(&["cluster"], &keys, only);
     rendered(findings, &["manifests"], environment.manifests.as_ref());
     for (name, service) in &environment.services {
         on_cluster(findings, environment, name, service);
@@ -261,7 +140,7 @@ fn on_cluster(
     if !service.volumes.is_empty() {
         findings.add(
             &at("volumes"),
-            "only the runtime `docker` has this",
+            "only containers of a host have this",
             "use manifests of your own",
         );
     }

@@ -231,7 +231,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "cluster: {kind: kubernetes, directory: a}",
-            "cluster.directory: only the host engine has this",
+            "cluster.directory: `directory` belongs to `kind: host`",
         ),
         (
             "cluster: {kind: eks}",
@@ -239,7 +239,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "cluster: {kind: eks, name: a, context: b}",
-            "cluster.context: `eks` reads where the cluster is",
+            "cluster.context: `context` belongs to `kind: kubernetes` | take the key out",
         ),
         (
             "cluster: {kind: eks, name: a, fargate_profiles: {b: {}}}",
@@ -247,15 +247,15 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "cluster: {node_groups: {a: {}}}",
-            "cluster.node_groups: only `eks` has this",
+            "cluster.node_groups: `node_groups` belongs to `kind: eks`",
         ),
         (
             "cluster: {addons: {a: {}}}",
-            "cluster.addons: only `eks` has this",
+            "cluster.addons: `addons` belongs to `kind: eks`",
         ),
         (
             "cluster: {access: {a: {}}}",
-            "cluster.access: only `eks` has this",
+            "cluster.access: `access` belongs to `kind: eks`",
         ),
         (
             "cluster: {kind: eks, name: a, access: {arn:aws:sts::1:assumed-role/a/b: {}}}",
@@ -279,7 +279,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
         ),
         (
             "cluster: {context: prod}",
-            "cluster.context: only a Kubernetes cluster has this",
+            "cluster.context: `context` belongs to `kind: kubernetes`",
         ),
         (
             "cluster: {runtime: systemd}\nservices: {web: {volumes: {/data: /a}}}",
@@ -460,12 +460,12 @@ fn a_key_that_would_change_nothing_is_refused_whatever_its_value() {
         (
             host,
             "cluster: {create_namespaces: false}",
-            "cluster.create_namespaces: only a Kubernetes",
+            "cluster.create_namespaces: `create_namespaces` belongs to `kind: kubernetes` and `kind: eks`",
         ),
         (
             host,
             "cluster: {conflicts: stop}",
-            "cluster.conflicts: only a Kubernetes",
+            "cluster.conflicts: `conflicts` belongs to `kind: kubernetes` and `kind: eks`",
         ),
         (
             host,

@@ -7,7 +7,7 @@ use crate::config::engines;
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{BuildConfig, ClusterKind, EnvEntry, Environment, Runtime, Service};
+use crate::config::schema::{BuildConfig, EnvEntry, Environment, Runtime, Service};
 use crate::config::suggest::suggest;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
@@ -135,8 +135,8 @@ fn check_socket(
         return;
     }
     let path = ["services", name.as_str(), "socket"];
-    let cluster = &environment.cluster;
-    if cluster.kind != ClusterKind::Host || cluster.runtime != Runtime::Process {
+    let host = environment.cluster.host();
+    if host.is_none_or(|host| host.runtime != Runtime::Process) {
         findings.add(
             &path,
             "only the runtime `process` of a host can hand a socket over",
@@ -294,7 +294,7 @@ fn shared_listeners(
     let mut problems = Vec::new();
     let on_host = environments
         .iter()
-        .filter(|(_, configuration)| configuration.cluster.kind == ClusterKind::Host);
+        .filter(|(_, configuration)| configuration.cluster.host().is_some());
     for (environment, configuration) in on_host {
         for (service, definition) in &configuration.services {
             let Some((live, preview)) = configuration.addresses(service, definition) else {

@@ -1,7 +1,7 @@
 //! What a service is on a host: where its listeners are, and what its instances run in.
 
 use crate::config::Environment;
-use crate::config::schema::{ClusterKind, HostTraffic, Publish, Runtime, Service, TrafficConfig};
+use crate::config::schema::{HostTraffic, Publish, Runtime, Service, TrafficConfig};
 use crate::desired::cluster::Sources;
 use crate::desired::template::Templates;
 use crate::desired::{DesiredError, nginx};
@@ -66,12 +66,14 @@ pub(super) fn container(
     name: &ServiceName,
     service: &Service,
 ) -> Result<Option<Container>, DesiredError> {
-    let cluster = &configuration.cluster;
-    let by = match cluster.runtime {
-        Runtime::Docker if cluster.kind == ClusterKind::Host => ContainerKind::Docker,
-        Runtime::Container if cluster.kind == ClusterKind::Host => ContainerKind::Own,
-        Runtime::Systemd if cluster.kind == ClusterKind::Host => ContainerKind::Systemd,
-        _ => return Ok(None),
+    let Some(host) = configuration.cluster.host() else {
+        return Ok(None);
+    };
+    let by = match host.runtime {
+        Runtime::Docker => ContainerKind::Docker,
+        Runtime::Container => ContainerKind::Own,
+        Runtime::Systemd => ContainerKind::Systemd,
+        Runtime::Process | Runtime::Auto => return Ok(None),
     };
     let wrong = |key: &str, help: &str| DesiredError {
         what: format!("services.{name}.resources.{key} is no amount"),
@@ -108,8 +110,8 @@ pub(super) fn container(
         cpu: cpu.transpose()?,
         memory: memory.transpose()?,
         processes: limits.processes_limit.map(std::num::NonZeroU32::get),
-        network: cluster.network.clone(),
+        network: host.network.clone(),
         volumes: service.volumes.clone(),
-        users: cluster.user_namespace,
+        users: host.user_namespace,
     }))
 }

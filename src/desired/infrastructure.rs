@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::schema::{
-    AccessEntry, Addon, ClusterKind, EcrRegistry, EcrRetention, EksCluster,
-};
+use crate::config::schema::{AccessEntry, Addon, EcrRegistry, EcrRetention, EksControlPlane};
 use crate::config::{Environment, Project};
 use crate::desired::{DesiredError, repository};
 use crate::model::EnvironmentName;
@@ -33,10 +31,9 @@ pub(super) fn resources(
         resources.dedup_by(|a, b| a.key == b.key);
         of_registry(registry, &mut resources);
     }
-    let cluster = &configuration.cluster;
-    if cluster.kind != ClusterKind::Eks {
+    let Some(cluster) = configuration.cluster.eks() else {
         return Ok(resources);
-    }
+    };
     let mut add = |kind: ResourceKind, name: &str, settings: Settings| {
         resources.push(Resource {
             key: ResourceKey {
@@ -224,7 +221,7 @@ fn lifecycle(retention: &EcrRetention) -> Option<Value> {
     (!rules.is_empty()).then(|| json!({ "rules": rules }))
 }
 
-fn cluster_settings(wanted: &EksCluster) -> Settings {
+fn cluster_settings(wanted: &EksControlPlane) -> Settings {
     let mut settings = settings([
         ("role", json!(wanted.role)),
         ("subnets", sorted(&wanted.subnets)),

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 pub use environment::environment_for;
 
-use crate::config::schema::{ClusterKind, EnvEntry, Service};
+use crate::config::schema::{EnvEntry, Service};
 use crate::config::{Environment, Project};
 use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
@@ -49,13 +49,14 @@ pub fn resolve(
 ) -> Result<Desired, DesiredError> {
     let configuration = of(project, environment)?;
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);
-    let site = (configuration.cluster.kind != ClusterKind::Host).then(|| {
+    let site = configuration.cluster.kubernetes().map(|cluster| {
         let namespaces = namespaces(&project.name, environment, configuration)?;
         let (project, templates) = (&project.name, &templates);
         Ok(Site {
             project,
             environment,
             configuration,
+            cluster,
             templates,
             sources,
             namespaces,

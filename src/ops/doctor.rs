@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Lack};
-use crate::config::schema::{ClusterKind, Environment, Runtime};
+use crate::config::schema::{Environment, HostCluster, Runtime};
 use crate::model::desired::Desired;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest};
@@ -23,8 +23,8 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
         session.project.name, session.environment
     ))];
     let environment = session.configuration()?;
-    if environment.cluster.kind == ClusterKind::Host {
-        found.extend(instances(session, environment).await);
+    if let Some(host) = environment.cluster.host() {
+        found.extend(instances(session, environment, host).await);
     }
     if !desired.resources.is_empty() {
         let provider = ports.provider.examine(&desired.resources).await;
@@ -78,14 +78,18 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
 }
 
 /// How instances are started on this machine, and what is not possible.
-async fn instances(session: &Session, environment: &Environment) -> Vec<Examined> {
-    let runtime = environment.cluster.runtime;
+async fn instances(
+    session: &Session,
+    environment: &Environment,
+    host: &HostCluster,
+) -> Vec<Examined> {
+    let runtime = host.runtime;
     let what = format!("instances are started by the runtime `{}`", name(runtime));
-    if let Some(Lack { reason, help }) = lack(&session.root, environment) {
+    if let Some(Lack { reason, help }) = lack(&session.root, host) {
         return vec![ill(what, &reason, &help)];
     }
     let mut found = vec![well(what)];
-    let directory = || Directory::find(environment.cluster.directory(&session.root));
+    let directory = || Directory::find(host.directory(&session.root));
     match runtime {
         Runtime::Systemd if !systemd::lingers().await => {
             let what = "units go on when you log out".to_owned();
@@ -100,7 +104,11 @@ async fn instances(session: &Session, environment: &Environment) -> Vec<Examined
                 "limits of containers are not possible here: they need root".to_owned(),
             ));
         }
-        Runtime::Container => found.push(container_users(environment, &directory())),
+        Runtime::Container => found.push(container_users(
+            environment,
+            host.user_namespace,
+            &directory(),
+        )),
         Runtime::Process => {
             let reason = container::why_not(&directory());
             let told = |reason| {
@@ -116,8 +124,11 @@ async fn instances(session: &Session, environment: &Environment) -> Vec<Examined
 }
 
 /// Whether a container's root is the machine's.
-fn container_users(environment: &Environment, directory: &Directory) -> Examined {
-    let wanted = environment.cluster.user_namespace;
+fn container_users(
+    environment: &Environment,
+    wanted: UserNamespace,
+    directory: &Directory,
+) -> Examined {
     let what = "containers have users of their own".to_owned();
     if wanted == UserNamespace::Off {
         return well(

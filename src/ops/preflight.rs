@@ -2,7 +2,7 @@
 //! counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Lack;
-use crate::config::schema::{BuildConfig, ClusterKind, Runtime, Text};
+use crate::config::schema::{BuildConfig, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
@@ -19,13 +19,16 @@ use crate::proto::Directory;
 /// Fails when this machine cannot start instances as the environment asks for.
 pub fn can_start(session: &Session) -> Result<(), Error> {
     let environment = session.configuration()?;
-    let Some(Lack { reason, help }) = lack(&session.root, environment) else {
+    let Some(host) = environment.cluster.host() else {
+        return Ok(());
+    };
+    let Some(Lack { reason, help }) = lack(&session.root, host) else {
         return Ok(());
     };
     let what = format!(
         "{} cannot be started by the runtime `{}`",
         session.environment,
-        name(environment.cluster.runtime)
+        name(host.runtime)
     );
     Err(EngineError::Unreachable { what, reason, help }.into())
 }
@@ -181,10 +184,12 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     let Ok(environment) = session.configuration() else {
         return Vec::new();
     };
-    let cluster = &environment.cluster;
-    let is_plain = matches!(cluster.runtime, Runtime::Process | Runtime::Systemd);
-    let folder = Directory::find(cluster.directory(&session.root));
-    if cluster.kind != ClusterKind::Host || !is_plain || !is_roots(&folder) {
+    let Some(host) = environment.cluster.host() else {
+        return Vec::new();
+    };
+    let is_plain = matches!(host.runtime, Runtime::Process | Runtime::Systemd);
+    let folder = Directory::find(host.directory(&session.root));
+    if !is_plain || !is_roots(&folder) {
         return Vec::new();
     }
     let placed = plan.steps.iter().filter_map(|step| match &step.action {

@@ -7,7 +7,7 @@ use tokio::sync::OnceCell;
 
 use crate::agent::runtime::systemd::Lack;
 use crate::agent::runtime::{container, systemd};
-use crate::config::schema::{ClusterKind, Runtime};
+use crate::config::schema::{ClusterConfig, HostCluster, Runtime};
 use crate::config::{self, Environment, Project};
 use crate::desired;
 use crate::desired::cluster::{self, Sources};
@@ -208,10 +208,11 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
 /// What `runtime: auto` means on this machine: a container where one can be made, else a process.
 fn choose_runtimes(root: &Path, project: &mut Project) {
     for environment in project.environments.values_mut() {
-        let cluster = &mut environment.cluster;
-        if cluster.kind == ClusterKind::Host && cluster.runtime == Runtime::Auto {
-            let can = container::why_not(&Directory::find(cluster.directory(root))).is_none();
-            cluster.runtime = if can {
+        if let ClusterConfig::Host(host) = &mut environment.cluster
+            && host.runtime == Runtime::Auto
+        {
+            let can = container::why_not(&Directory::find(host.directory(root))).is_none();
+            host.runtime = if can {
                 Runtime::Container
             } else {
                 Runtime::Process
@@ -220,21 +221,16 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
     }
 }
 
-/// Why instances cannot be started here as the environment asks for; none when they can, or when it is not this
-/// machine that starts them.
-pub(super) fn lack(root: &Path, environment: &Environment) -> Option<Lack> {
-    let cluster = &environment.cluster;
-    if cluster.kind != ClusterKind::Host {
-        return None;
-    }
+/// Why instances cannot be started on this machine as its configuration asks for; none when they can.
+pub(super) fn lack(root: &Path, host: &HostCluster) -> Option<Lack> {
     let no_container = |reason| Lack {
         reason,
         help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),
     };
-    match cluster.runtime {
+    match host.runtime {
         Runtime::Systemd => systemd::lack(),
         Runtime::Container => {
-            container::why_not(&Directory::find(cluster.directory(root))).map(no_container)
+            container::why_not(&Directory::find(host.directory(root))).map(no_container)
         }
         Runtime::Process | Runtime::Docker | Runtime::Auto => None,
     }

@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
 use crate::config::Project;
-use crate::config::schema::{ChartCrds, ClusterKind, TrafficConfig};
+use crate::config::schema::{ChartCrds, TrafficConfig};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
 use crate::files::beneath::{BeneathError, Links, Root};
@@ -30,7 +30,7 @@ pub async fn read(
     engine: &dyn Engine,
 ) -> Result<Sources, Error> {
     let configuration = &project.environments[environment];
-    if configuration.cluster.kind == ClusterKind::Host {
+    if configuration.cluster.host().is_some() {
         let template = match &configuration.traffic {
             TrafficConfig::Nginx(_, nginx) => nginx.nginx.template.as_ref(),
             TrafficConfig::Embedded(_)

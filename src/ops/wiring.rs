@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::schema::{
-    ClusterKind, Conflicts, EcrRegistry, LayoutRegistry, OciRegistry, ReadyRule, RegistryConfig,
-    RemoteRegistry, Runtime, StateConfig,
+    ClusterConfig, Conflicts, EcrRegistry, EksCluster, HostCluster, LayoutRegistry, OciRegistry,
+    ReadyRule, RegistryConfig, RemoteRegistry, Runtime, StateConfig,
 };
 use crate::config::{Environment, Project};
 use crate::desired;
@@ -83,14 +83,14 @@ impl Amazon {
             .registry
             .ecr()
             .and_then(|ecr| ecr.region.clone());
-        let there = &environment.cluster.region;
+        let there = environment.cluster.eks().and_then(|eks| eks.region.clone());
         let region = |named: Option<String>| Arc::new(Aws::new(named, redactor.clone()));
         let registry = region(here.clone().or_else(|| there.clone()));
-        let same = there.is_none() || here == *there;
+        let same = there.is_none() || here == there;
         let cluster = if same {
             Arc::clone(&registry)
         } else {
-            region(there.clone())
+            region(there)
         };
         Self {
             registry,
@@ -100,11 +100,7 @@ impl Amazon {
     }
 
     fn provider(&self, environment: &Environment) -> Arc<dyn Provider> {
-        let cluster = &environment.cluster;
-        let eks = cluster
-            .name
-            .clone()
-            .filter(|_| cluster.kind == ClusterKind::Eks);
+        let eks = environment.cluster.eks().and_then(|eks| eks.name.clone());
         if eks.is_none() && environment.registry.ecr().is_none() {
             return Arc::new(NoProvider);
         }
@@ -116,21 +112,13 @@ impl Amazon {
     fn login(
         &self,
         root: &Path,
-        environment: &Environment,
+        cluster: &EksCluster,
     ) -> Result<Option<Arc<dyn ClusterLogin>>, Error> {
-        let cluster = &environment.cluster;
-        let Some(name) = cluster
-            .name
-            .clone()
-            .filter(|_| cluster.kind == ClusterKind::Eks)
-        else {
+        let Some(name) = cluster.name.clone() else {
             return Ok(None);
         };
-        let ca = cluster
-            .certificate_authority
-            .as_ref()
-            .map(|path| read(&root.join(path)))
-            .transpose()?;
+        let ca = cluster.certificate_authority.as_ref();
+        let ca = ca.map(|path| read(&root.join(path))).transpose()?;
         let instead = cluster.endpoint.clone().map(|url| ClusterPlace { url, ca });
         let login = EksLogin::new(
             Arc::clone(&self.cluster),
@@ -138,11 +126,8 @@ impl Amazon {
             instead,
             recipient(cluster.endpoint_gets_credentials),
         );
-        let redactor = self.redactor.clone();
-        Ok(Some(Arc::new(RememberedClusterLogin::new(
-            Arc::new(login),
-            redactor,
-        ))))
+        let (login, redactor) = (Arc::new(login), self.redactor.clone());
+        Ok(Some(Arc::new(RememberedClusterLogin::new(login, redactor))))
     }
 }
 
@@ -168,10 +153,10 @@ fn engine(
     environment: &Environment,
     connection: &Connection,
 ) -> Result<Arc<dyn Engine>, Error> {
-    let cluster = &environment.cluster;
-    if cluster.kind == ClusterKind::Host {
-        return Ok(Arc::new(HostEngine::new(cluster.directory(root))));
-    }
+    let cluster = match &environment.cluster {
+        ClusterConfig::Host(host) => return Ok(Arc::new(HostEngine::new(host.directory(root)))),
+        ClusterConfig::Kubernetes(any, _) | ClusterConfig::Eks(any, _) => any,
+    };
     let settings = Settings {
         connection: connection.clone(),
         namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
@@ -242,10 +227,11 @@ fn registry(
     let oci = Oci::new(place, remote).keeping(newest);
 
     // Docker and a cluster speak to registries themselves.
-    let cluster = &environment.cluster;
-    let brings = cluster.kind == ClusterKind::Host && cluster.runtime != Runtime::Docker;
-    let folder = || Directory::find(cluster.directory(root)).layout();
-    Ok(Arc::new(if brings { oci.bringing(folder()) } else { oci }))
+    let brings = |host: &&HostCluster| host.runtime != Runtime::Docker;
+    Ok(Arc::new(match environment.cluster.host().filter(brings) {
+        Some(host) => oci.bringing(Directory::find(host.directory(root)).layout()),
+        None => oci,
+    }))
 }
 
 fn layout_in(folder: PathBuf, layout: &LayoutRegistry, amazon: &Amazon) -> Arc<dyn Registry> {
@@ -308,7 +294,7 @@ fn store(
     environment: &Environment,
     connection: &Connection,
 ) -> Result<Arc<dyn StateStore>, Error> {
-    let host = environment.cluster.kind == ClusterKind::Host;
+    let host = environment.cluster.host().is_some();
     let local = || Arc::new(local_store(root, environment));
     let namespace = match &environment.state {
         StateConfig::Local(_) if host => return Ok(local()),
@@ -340,16 +326,25 @@ fn connection(
     environment: &Environment,
     amazon: &Amazon,
 ) -> Result<Connection, Error> {
-    let cluster = &environment.cluster;
-    Ok(Connection {
-        login: amazon.login(root, environment)?,
-        kubeconfig: cluster.kubeconfig.as_ref().map(|path| root.join(path)),
-        context: cluster.context.clone(),
-        exec_plugins: cluster.exec_plugins,
+    let mut connection = Connection {
+        login: None,
+        kubeconfig: None,
+        context: None,
+        exec_plugins: false,
         project: Some(root.to_owned()),
         redactor: amazon.redactor.clone(),
         answered: Arc::default(),
-    })
+    };
+    match &environment.cluster {
+        ClusterConfig::Host(_) => {}
+        ClusterConfig::Kubernetes(_, cluster) => {
+            connection.kubeconfig = cluster.kubeconfig.as_ref().map(|path| root.join(path));
+            connection.context.clone_from(&cluster.context);
+            connection.exec_plugins = cluster.exec_plugins;
+        }
+        ClusterConfig::Eks(_, cluster) => connection.login = amazon.login(root, cluster)?,
+    }
+    Ok(connection)
 }
 
 /// The state store, with what only the local one can do.

@@ -1,16 +1,54 @@
-//! A cluster of Amazon's, and what belongs to it.
+//! Amazon's cluster, with what makes it what it should be.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::Text;
+use crate::config::findings::Findings;
+use crate::config::schema::{AccessEntry, NO_ENDPOINT, Text, region};
+
+/// What only Amazon's cluster has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EksCluster {
+    /// The cluster's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The API server's address, when it is not what Amazon says: a tunnel, a proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Whether the login to the cluster is sent to `endpoint` although that is none of Amazon's addresses.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub endpoint_gets_credentials: bool,
+    /// The file with the certificate of `endpoint`'s authority, relative to the project's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<PathBuf>,
+    /// What the cluster should be. Without it the cluster must be there, and is left as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create: Option<EksControlPlane>,
+    /// Groups of machines by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_groups: BTreeMap<String, NodeGroup>,
+    /// Fargate profiles by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fargate_profiles: BTreeMap<String, FargateProfile>,
+    /// Addons by name: `vpc-cni`, `coredns`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub addons: BTreeMap<String, Addon>,
+    /// Who may do what inside of the cluster, by the ARN of the role or user.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub access: BTreeMap<String, AccessEntry>,
+}
 
 /// What an EKS cluster should be. A key that is not given is left as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct EksCluster {
+pub struct EksControlPlane {
     /// The version: `"1.36"`. Upgrades go one minor version at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Text>,
@@ -70,59 +108,6 @@ pub struct Addon {
     pub preserve: Option<bool>,
 }
 
-/// What a role or user may do inside of an EKS cluster. A key that is not given is left as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AccessEntry {
-    /// Amazon's policies: `AmazonEKSClusterAdminPolicy`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policies: Option<Vec<AccessPolicy>>,
-    /// The groups of Kubernetes that it is in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub groups: Option<Vec<String>>,
-}
-
-/// A policy for inside of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum AccessPolicy {
-    /// In the whole cluster.
-    Everywhere(String),
-    /// In some namespaces.
-    Within(PolicyWithin),
-}
-
-/// A policy that holds in some namespaces.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyWithin {
-    /// Its name: `AmazonEKSEditPolicy`.
-    pub policy: String,
-    /// The namespaces.
-    pub namespaces: Vec<String>,
-}
-
-impl AccessPolicy {
-    /// Its name without Amazon's prefix.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let (Self::Everywhere(name) | Self::Within(PolicyWithin { policy: name, .. })) = self;
-        name.rsplit(":cluster-access-policy/")
-            .next()
-            .unwrap_or(name)
-            .to_owned()
-    }
-
-    /// The namespaces in which it holds; all of them when there are none.
-    #[must_use]
-    pub fn namespaces(&self) -> &[String] {
-        match self {
-            Self::Everywhere(_) => &[],
-            Self::Within(within) => &within.namespaces,
-        }
-    }
-}
-
 /// A Fargate profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -133,4 +118,58 @@ pub struct FargateProfile {
     pub subnets: Vec<String>,
     /// The role that runs them.
     pub role: Option<String>,
+}
+
+impl EksCluster {
+    pub(super) fn check(&self, findings: &mut Findings<'_>) {
+        if self.name.is_none() {
+            findings.add(
+                &["cluster"],
+                "nothing says which cluster",
+                "write `name: CLUSTER`",
+            );
+        }
+        region(findings, "cluster", self.region.as_deref());
+        if self.endpoint.is_none() {
+            findings.refuse(&["cluster"], &["endpoint_gets_credentials"], NO_ENDPOINT);
+            let message = "it is for an `endpoint` of your own: Amazon names its own authority";
+            findings.refuse(&["cluster"], &["certificate_authority"], message);
+        }
+        self.check_machines(findings);
+        for (principal, entry) in &self.access {
+            entry.check(findings, principal);
+        }
+
+        let incomplete =
+            |wanted: &&EksControlPlane| wanted.role.is_empty() || wanted.subnets.is_empty();
+        if self.create.as_ref().filter(incomplete).is_some() {
+            let help = "write `create: {role: ARN, subnets: […]}`";
+            findings.add(
+                &["cluster", "create"],
+                "a cluster has a role and subnets",
+                help,
+            );
+        }
+    }
+
+    fn check_machines(&self, findings: &mut Findings<'_>) {
+        for (name, profile) in &self.fargate_profiles {
+            let path = ["cluster", "fargate_profiles", name];
+            if profile.namespaces.is_empty() {
+                findings.add(&path, "`namespaces` says whose pods it runs", "add it");
+            }
+            if profile.role.is_none() {
+                findings.add(&path, "`role` runs the pods", "add it");
+            }
+        }
+        for (name, group) in &self.node_groups {
+            if group.role.is_empty() || group.subnets.is_empty() || group.max < group.min.max(1) {
+                findings.add(
+                    &["cluster", "node_groups", name],
+                    "it needs a role, subnets, and `max`",
+                    "write `{role: ARN, subnets: […], min: 1, max: 3}`",
+                );
+            }
+        }
+    }
 }

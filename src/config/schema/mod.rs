@@ -3,12 +3,14 @@
 //!
 //! Start with [`Environment`]; the other files have its parts.
 
+mod access;
 mod build;
 mod cluster;
 mod ecr;
 mod eks;
 mod host;
 mod host_traffic;
+mod kubernetes;
 mod manifests;
 mod nginx;
 mod project;
@@ -19,12 +21,14 @@ mod state;
 mod text;
 mod traffic;
 
+pub use access::*;
 pub use build::*;
 pub use cluster::*;
 pub use ecr::*;
 pub use eks::*;
 pub use host::*;
 pub use host_traffic::*;
+pub use kubernetes::*;
 pub use manifests::*;
 pub use nginx::*;
 pub use project::*;

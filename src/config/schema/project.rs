@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    Cluster, Manifests, RegistryConfig, Service, StateConfig, Text, TrafficConfig,
+    ClusterConfig, Manifests, RegistryConfig, Service, StateConfig, Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
@@ -34,7 +34,7 @@ pub struct Environment {
     pub registry: RegistryConfig,
     /// Where releases run.
     #[serde(default)]
-    pub cluster: Cluster,
+    pub cluster: ClusterConfig,
     /// Where history, journal and lock are kept.
     #[serde(default)]
     pub state: StateConfig,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{ClusterKind, EcrRegistry, Environment};
+use crate::config::schema::{EcrRegistry, Environment};
 use crate::model::endpoint;
 
 by_kind! {
@@ -115,7 +115,7 @@ impl RegistryConfig {
     pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
         match &environment.registry {
             Self::Layout(layout) => {
-                if environment.cluster.kind != ClusterKind::Host {
+                if environment.cluster.host().is_none() {
                     let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
                     let message = "the nodes of a cluster cannot read a folder";
                     findings.add(&["registry", "kind"], message, help);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{ClusterKind, Environment};
+use crate::config::schema::{ClusterConfig, Environment};
 
 by_kind! {
     /// Where history, journal and lock are kept.
@@ -52,14 +52,14 @@ impl StateConfig {
     }
 
     pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
-        match (&environment.state, environment.cluster.kind) {
-            (Self::Kubernetes(_), ClusterKind::Host) => findings.add(
+        match (&environment.state, &environment.cluster) {
+            (Self::Kubernetes(_), ClusterConfig::Host(_)) => findings.add(
                 &["state", "kind"],
                 "there is no cluster to keep the state in",
                 "`local` keeps it in a folder",
             ),
             (Self::Local(_), _)
-            | (Self::Kubernetes(_), ClusterKind::Kubernetes | ClusterKind::Eks) => {}
+            | (Self::Kubernetes(_), ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..)) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{ClusterKind, Environment, HostTraffic, NginxTraffic};
+use crate::config::schema::{Environment, HostTraffic, NginxTraffic};
 use crate::config::suggest::suggest;
 use crate::model::ServiceName;
 
@@ -163,7 +163,7 @@ impl TrafficConfig {
 
     /// Whether the engine has what routes the traffic.
     fn check_engine(findings: &mut Findings<'_>, environment: &Environment) {
-        let is_host = environment.cluster.kind == ClusterKind::Host;
+        let is_host = environment.cluster.host().is_some();
         let path = ["traffic", "kind"];
         match &environment.traffic {
             Self::Embedded(_) | Self::Nginx(..) if !is_host => findings.add(

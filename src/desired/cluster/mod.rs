@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::config::Project;
-use crate::config::schema::{ChartCrds, Environment, Manifests, Rendered, Service};
+use crate::config::schema::{AnyKubernetes, ChartCrds, Environment, Manifests, Rendered, Service};
 use crate::desired::DesiredError;
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService};
@@ -68,6 +68,7 @@ pub(super) struct Site<'a> {
     pub project: &'a ProjectName,
     pub environment: &'a EnvironmentName,
     pub configuration: &'a Environment,
+    pub cluster: &'a AnyKubernetes,
     pub templates: &'a Templates,
     pub sources: &'a Sources,
     pub namespaces: Namespaces,
@@ -91,7 +92,8 @@ pub fn namespaces(
                 help: "a namespace's template sees project and environment".to_owned(),
             })
     };
-    let home = match &configuration.cluster.namespace {
+    let cluster = configuration.cluster.kubernetes();
+    let home = match cluster.and_then(|cluster| cluster.namespace.as_ref()) {
         Some(text) => render("cluster.namespace", text)?,
         None => format!("{project}-{environment}"),
     };
@@ -168,13 +170,13 @@ impl Site<'_> {
     /// The objects that belong to no slot, in the order in which they can be made.
     pub fn own_objects(&self) -> Result<Vec<Manifest>, DesiredError> {
         let mut objects = Vec::new();
-        if self.configuration.cluster.create_namespaces {
+        if self.cluster.create_namespaces {
             let mut names: Vec<&String> = self.namespaces.slots.values().collect();
             names.push(&self.namespaces.home);
             names.sort();
             names.dedup();
             for name in names {
-                let standard = self.configuration.cluster.pod_security;
+                let standard = self.cluster.pod_security;
                 objects.push(builtin::namespace(name, standard));
             }
         }
