@@ -1,11 +1,12 @@
-//! Which keys belong to which engine, registry and store: a key that would have no effect is refused, not ignored.
+//! Which keys of a project and of a service go with the engine that it runs on: a key that would have no effect is
+//! refused, not ignored.
 
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
     ChartCrds, ChartHooks, ClusterConfig, Environment, HostCluster, Manifests, RegistryConfig,
     Runtime, Service, StateConfig, TrafficConfig,
 };
-use crate::model::ServiceName;
+use crate::model::Slot;
 use crate::model::secret::SecretRef;
 
 const ONLY_A_CLUSTER: &str = "only a Kubernetes cluster has this";
@@ -111,70 +112,61 @@ fn is_shell_name(name: &str) -> bool {
 fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
     rendered(findings, &["manifests"], environment.manifests.as_ref());
     for (name, service) in &environment.services {
-        on_cluster(findings, environment, name, service);
+        on_cluster(findings, environment, name.as_str(), service);
     }
 }
 
 fn on_cluster(
     findings: &mut Findings<'_>,
     environment: &Environment,
-    name: &ServiceName,
+    name: &str,
     service: &Service,
 ) {
-    let at = |key: &'static str| ["services", name.as_str(), key];
-    if service.resources.processes_limit.is_some() {
-        findings.add(
-            &["services", name.as_str(), "resources", "processes_limit"],
-            "a cluster limits the processes of its pods itself (the kubelet's `podPidsLimit`)",
-            TAKE_OUT,
-        );
-    }
-    rendered(findings, &at("manifests"), service.manifests.as_ref());
+    let at = ["services", name];
+    let path = |key| ["services", name, key];
+    findings.refuse(
+        &path("resources"),
+        &["processes_limit"],
+        "a cluster limits the processes of its pods itself (the kubelet's `podPidsLimit`)",
+    );
+    rendered(findings, &path("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
-        findings.refuse(
-            &["services", name.as_str()],
-            &["autoscale", "config", "resources"],
-            "the service has manifests of its own, which say this",
-        );
+        let keys = ["autoscale", "config", "resources"];
+        let message = "the service has manifests of its own, which say this";
+        findings.refuse(&at, &keys, message);
     }
     if !service.volumes.is_empty() {
-        findings.add(
-            &at("volumes"),
-            "only containers of a host have this",
-            "use manifests of your own",
-        );
+        let message = "only containers of a host have this";
+        findings.add(&path("volumes"), message, "use manifests of your own");
     }
+
     if service.user == 0 {
-        findings.add(
-            &at("user"),
-            "a service does not run as root",
-            "write another number, as 65532",
-        );
+        let message = "a service does not run as root";
+        findings.add(&path("user"), message, "write another number, as 65532");
     }
     if let Some(scale) = &service.autoscale
         && (scale.min == 0 || scale.max < scale.min)
     {
+        let message = format!("{} to {} pods cannot be", scale.min, scale.max);
         let help = "write `min` of 1 or more, and `max` not below it";
-        findings.add(
-            &at("autoscale"),
-            format!("{} to {} pods cannot be", scale.min, scale.max),
-            help,
-        );
+        findings.add(&path("autoscale"), message, help);
     }
-    for slot in crate::model::Slot::ALL {
-        let base = name.as_str().strip_suffix(&format!("-{slot}"));
-        if let Some(base) = base.filter(|base| {
+    slot_services(findings, environment, name);
+}
+
+/// A service of a cluster has a Service for each slot, whose name is nobody else's.
+fn slot_services(findings: &mut Findings<'_>, environment: &Environment, name: &str) {
+    for slot in Slot::ALL {
+        let base = name.strip_suffix(&format!("-{slot}"));
+        let is_service = |base: &&str| {
             environment
                 .services
                 .keys()
                 .any(|other| other.as_str() == *base)
-        }) {
+        };
+        if let Some(base) = base.filter(is_service) {
             let message = format!("{base} has a Service of this name for its slot {slot}");
-            findings.add(
-                &["services", name.as_str()],
-                message,
-                "give it another name",
-            );
+            findings.add(&["services", name], message, "give it another name");
         }
     }
 }

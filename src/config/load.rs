@@ -1,6 +1,6 @@
 //! Reading a project's files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -124,6 +124,7 @@ impl Reading<'_> {
         let Some(bytes) = files::read_if_there(&path, FILE_LIMIT).map_err(unreadable)? else {
             return Ok(None);
         };
+
         // An error shows the line that it is about: none of a file that is not the repository's.
         in_repository(self.root, Path::new(name), Alone::Project)
             .and_then(|(repository, inside)| Ok(repository.real(&inside)?))
@@ -139,6 +140,7 @@ impl Reading<'_> {
                 "save the file as UTF-8",
             )
         })?;
+
         let file = self.files.len();
         let parsed = parse(&text, file);
         self.files.push(File {
@@ -176,6 +178,7 @@ impl Reading<'_> {
                 "take away those that nobody needs",
             ));
         }
+
         let mut overlays = Vec::new();
         for name in names {
             let file = format!("environments/{name}");
@@ -207,6 +210,9 @@ impl Reading<'_> {
     ) -> Option<Project> {
         // The base is looked at by itself too: it may have faults that every overlay hides.
         let whole = self.typed(base.clone(), Reads::Project);
+
+        let files: BTreeSet<EnvironmentName> =
+            overlays.iter().map(|(name, _)| name.clone()).collect();
         let mut environments = BTreeMap::new();
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
@@ -227,9 +233,10 @@ impl Reading<'_> {
             environments.insert(name.clone(), environment);
             trees.insert(name, tree);
         }
+
         let whole = whole?;
         self.problems
-            .extend(across(&whole, base, &environments, &trees));
+            .extend(across(&whole, base, &files, &environments, &trees));
         Some(Project {
             root: self.root.to_path_buf(),
             name: whole.project.clone(),

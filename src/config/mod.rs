@@ -14,6 +14,7 @@ mod load;
 mod node;
 mod problem;
 pub mod schema;
+mod services;
 mod suggest;
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,17 @@
 //! What a typed configuration must hold besides its types: that what is named is there, that ports are free, and
 //! that no driver is asked for what it cannot do yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::engines;
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{BuildConfig, EnvEntry, Environment, Runtime, Service};
+use crate::config::schema::Environment;
 use crate::config::suggest::suggest;
+use crate::config::{engines, services};
+use crate::model::EnvironmentName;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
-use crate::model::{EnvironmentName, ServiceName};
 
 /// What is wrong with one environment.
 pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
@@ -27,10 +27,12 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
             "add one, or look at `shipit init`",
         );
     }
+
     engines::check(&mut findings, environment);
     for (name, service) in &environment.services {
-        check_service(&mut findings, environment, name, service);
+        services::check(&mut findings, environment, name.as_str(), service);
     }
+
     for (stage, checks) in [
         ("before", &environment.promotion.before),
         ("after", &environment.promotion.after),
@@ -45,118 +47,6 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
         }
     }
     findings.done()
-}
-
-fn check_service(
-    findings: &mut Findings<'_>,
-    environment: &Environment,
-    name: &ServiceName,
-    service: &Service,
-) {
-    let at = |key: &'static str| ["services", name.as_str(), key];
-    BuildConfig::check(findings, environment, name.as_str(), service);
-    if service.replicas == 0 {
-        findings.add(
-            &at("replicas"),
-            "a service has one instance at the least",
-            "write 1 or more",
-        );
-    }
-    if service.port == Some(0) {
-        findings.add(
-            &at("port"),
-            "0 is not a port",
-            "write a number from 1 to 65535",
-        );
-    }
-    if service.health.path.is_some() && service.health.run.is_some() {
-        findings.add(
-            &at("health"),
-            "`path` and `run` are both given",
-            "keep one of them",
-        );
-    }
-    if service.health.path.is_some() && service.port.is_none() {
-        findings.add(
-            &at("health"),
-            "a service without a port has no path to ask",
-            "add `port`, or use `run`",
-        );
-    }
-    check_liveness(findings, name, service);
-    check_socket(findings, environment, name, service);
-    for (variable, entry) in &service.env {
-        if let EnvEntry::Secret(entry) = entry
-            && !environment.secrets.contains_key(&entry.secret)
-        {
-            let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
-            let path = ["services", name.as_str(), "env", variable.as_str()];
-            let message = format!("there is no secret `{}` in this environment", entry.secret);
-            findings.add(&path, message, suggest(&entry.secret, &known, "secrets"));
-        }
-    }
-}
-
-fn check_liveness(findings: &mut Findings<'_>, name: &ServiceName, service: &Service) {
-    let Some(liveness) = &service.health.liveness else {
-        return;
-    };
-    let path = ["services", name.as_str(), "health", "liveness"];
-    if liveness.path.is_some() && liveness.run.is_some() {
-        findings.add(&path, "`path` and `run` are both given", "keep one of them");
-    }
-    if liveness.path.is_some() && service.port.is_none() {
-        findings.add(
-            &path,
-            "a service without a port has no path to ask",
-            "add `port`, or use `run`",
-        );
-    }
-    let asks = |path: bool, run: bool| path || run || service.port.is_some();
-    let health = &service.health;
-    let own = asks(liveness.path.is_some(), liveness.run.is_some());
-    if !own && !asks(health.path.is_some(), health.run.is_some()) {
-        findings.add(
-            &path,
-            "there is nothing to ask a service without a port",
-            "add `run`, or take `liveness` out: it is restarted when it ends",
-        );
-    }
-}
-
-/// A socket can be handed to a process of the machine alone, and says nothing of a service that does not look at it.
-fn check_socket(
-    findings: &mut Findings<'_>,
-    environment: &Environment,
-    name: &ServiceName,
-    service: &Service,
-) {
-    if service.socket.is_own() {
-        return;
-    }
-    let path = ["services", name.as_str(), "socket"];
-    let host = environment.cluster.host();
-    if host.is_none_or(|host| host.runtime != Runtime::Process) {
-        findings.add(
-            &path,
-            "only the runtime `process` of a host can hand a socket over",
-            "take `socket` out, or write `cluster: {kind: host, runtime: process}`",
-        );
-    }
-    if service.port.is_none() {
-        findings.add(
-            &path,
-            "a service without a port has no socket",
-            "add `port`, or take `socket` out",
-        );
-    }
-    if service.health.path.is_none() && service.health.run.is_none() {
-        findings.add(
-            &path,
-            "a socket that is open before the service answers nothing",
-            "add `health: {path: /healthz}`, or a command under `health.run`",
-        );
-    }
 }
 
 fn check_check(
@@ -239,25 +129,28 @@ fn signature(
     }
 }
 
-/// What is wrong between environments: branches that lead nowhere, and listeners on the same address.
+/// What is wrong between environments: branches that lead nowhere, and listeners on the same address. `files` are all
+/// environments that have a file, whether it could be read or not.
 pub(super) fn across(
     base: &Environment,
     base_tree: &Node,
+    files: &BTreeSet<EnvironmentName>,
     environments: &BTreeMap<EnvironmentName, Environment>,
     trees: &BTreeMap<EnvironmentName, Node>,
 ) -> Vec<Problem> {
     let mut findings = Findings::of(base_tree);
-    if environments.is_empty() {
+    if files.is_empty() {
         findings.add(
             &["project"],
             "there is no environment",
             "write environments/staging.yaml; it may be empty",
         );
     }
-    let names: Vec<&str> = environments.keys().map(EnvironmentName::as_str).collect();
+
+    let names: Vec<&str> = files.iter().map(EnvironmentName::as_str).collect();
     let branches: Vec<&str> = base.branches.keys().map(String::as_str).collect();
     for (branch, rule) in &base.branches {
-        if !environments.contains_key(&rule.environment) {
+        if !files.contains(&rule.environment) {
             let message = format!("there is no environments/{}.yaml", rule.environment);
             let help = suggest(rule.environment.as_str(), &names, "environments");
             findings.add(&["branches", branch, "environment"], message, help);

@@ -50,12 +50,14 @@ impl Publish {
             }
             _ => {}
         }
+
         for (key, file) in [("password_file", &self.password_file), ("ca", &self.ca)] {
             if file.as_ref().is_some_and(|file| !file.is_absolute()) {
                 let help = "write an absolute path: the agent has no project's folder";
                 findings.add(&path(key), "this is read on the agent's machine", help);
             }
         }
+
         let in_clear = |endpoint: &&String| {
             let authority = endpoint
                 .strip_prefix("http://")

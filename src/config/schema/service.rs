@@ -43,11 +43,11 @@ pub struct Service {
     /// `kubernetes`: the service's own manifests, instead of those that shipit makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Manifests>,
-    /// What a pod asks for and may use. In a container of the runtime `docker` only the limits count.
+    /// What a pod asks for and may use. Containers and units of a host have limits alone.
     #[serde(default)]
     pub resources: Resources,
-    /// `docker`: folders in the container that outlive it: from the path inside to a volume's name, or to a folder of
-    /// this machine.
+    /// Containers of a host: folders that outlive the container, from the path inside to a folder of this machine or, with
+    /// the runtime `docker`, to a volume's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<PathBuf, String>,
     /// `kubernetes`: how many pods there are by their load, instead of `replicas`.

@@ -1,0 +1,109 @@
+//! What a service's keys must hold together, whatever engine it runs on.
+
+use crate::config::findings::Findings;
+use crate::config::schema::{BuildConfig, EnvEntry, Environment, Runtime, Service};
+use crate::config::suggest::suggest;
+
+pub(super) fn check(
+    findings: &mut Findings<'_>,
+    environment: &Environment,
+    name: &str,
+    service: &Service,
+) {
+    BuildConfig::check(findings, environment, name, service);
+    numbers(findings, name, service);
+    health(findings, name, service);
+    liveness(findings, name, service);
+    socket(findings, environment, name, service);
+    secrets(findings, environment, name, service);
+}
+
+fn numbers(findings: &mut Findings<'_>, name: &str, service: &Service) {
+    if service.replicas == 0 {
+        let message = "a service has one instance at the least";
+        findings.add(&["services", name, "replicas"], message, "write 1 or more");
+    }
+    if service.port == Some(0) {
+        let help = "write a number from 1 to 65535";
+        findings.add(&["services", name, "port"], "0 is not a port", help);
+    }
+}
+
+fn health(findings: &mut Findings<'_>, name: &str, service: &Service) {
+    let health = &service.health;
+    let path = ["services", name, "health"];
+    if health.path.is_some() && health.run.is_some() {
+        findings.add(&path, "`path` and `run` are both given", "keep one of them");
+    }
+    if health.path.is_some() && service.port.is_none() {
+        let message = "a service without a port has no path to ask";
+        findings.add(&path, message, "add `port`, or use `run`");
+    }
+}
+
+fn liveness(findings: &mut Findings<'_>, name: &str, service: &Service) {
+    let health = &service.health;
+    let Some(liveness) = &health.liveness else {
+        return;
+    };
+    let path = ["services", name, "health", "liveness"];
+    if liveness.path.is_some() && liveness.run.is_some() {
+        findings.add(&path, "`path` and `run` are both given", "keep one of them");
+    }
+    if liveness.path.is_some() && service.port.is_none() {
+        let message = "a service without a port has no path to ask";
+        findings.add(&path, message, "add `port`, or use `run`");
+    }
+
+    let own = liveness.path.is_some() || liveness.run.is_some();
+    let inherited = health.path.is_some() || health.run.is_some();
+    if !own && !inherited && service.port.is_none() {
+        findings.add(
+            &path,
+            "there is nothing to ask a service without a port",
+            "add `run`, or take `liveness` out: it is restarted when it ends",
+        );
+    }
+}
+
+/// A socket can be handed to a process of the machine alone, and says nothing of a service that does not look at it.
+fn socket(findings: &mut Findings<'_>, environment: &Environment, name: &str, service: &Service) {
+    if service.socket.is_own() {
+        return;
+    }
+    let path = ["services", name, "socket"];
+    let host = environment.cluster.host();
+    if host.is_none_or(|host| host.runtime != Runtime::Process) {
+        findings.add(
+            &path,
+            "only the runtime `process` of a host can hand a socket over",
+            "take `socket` out, or write `cluster: {kind: host, runtime: process}`",
+        );
+    }
+    if service.port.is_none() {
+        let message = "a service without a port has no socket";
+        findings.add(&path, message, "add `port`, or take `socket` out");
+    }
+    if service.health.path.is_none() && service.health.run.is_none() {
+        findings.add(
+            &path,
+            "a socket that is open before the service answers nothing",
+            "add `health: {path: /healthz}`, or a command under `health.run`",
+        );
+    }
+}
+
+fn secrets(findings: &mut Findings<'_>, environment: &Environment, name: &str, service: &Service) {
+    let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
+    for (variable, entry) in &service.env {
+        if let EnvEntry::Secret(entry) = entry
+            && !known.contains(&entry.secret.as_str())
+        {
+            findings.add(
+                &["services", name, "env", variable],
+                format!("there is no secret `{}` in this environment", entry.secret),
+                suggest(&entry.secret, &known, "secrets"),
+            );
+        }
+    }
+}
