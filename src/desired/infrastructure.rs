@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::config::schema::{AccessEntry, Addon, EcrRegistry, EcrRetention, EksControlPlane};
+use crate::config::schema::{
+    AccessEntry, Addon, EcrRegistry, EcrRetention, EksCluster, EksControlPlane,
+};
 use crate::config::{Environment, Project};
 use crate::desired::{DesiredError, repository};
 use crate::model::EnvironmentName;
@@ -31,9 +33,14 @@ pub(super) fn resources(
         resources.dedup_by(|a, b| a.key == b.key);
         of_registry(registry, &mut resources);
     }
-    let Some(cluster) = configuration.cluster.eks() else {
-        return Ok(resources);
-    };
+    if let Some(cluster) = configuration.cluster.eks() {
+        of_cluster(cluster, &mut resources);
+    }
+    Ok(resources)
+}
+
+/// What Amazon's cluster has, the cluster itself first.
+fn of_cluster(cluster: &EksCluster, resources: &mut Vec<Resource>) {
     let mut add = |kind: ResourceKind, name: &str, settings: Settings| {
         resources.push(Resource {
             key: ResourceKey {
@@ -43,6 +50,7 @@ pub(super) fn resources(
             settings,
         });
     };
+
     if let (Some(name), Some(wanted)) = (&cluster.name, &cluster.create) {
         add(ResourceKind::Cluster, name, cluster_settings(wanted));
     }
@@ -58,6 +66,7 @@ pub(super) fn resources(
         }
         add(ResourceKind::NodeGroup, name, settings);
     }
+
     for (name, profile) in &cluster.fargate_profiles {
         let role = profile.role.as_ref();
         let settings = settings([
@@ -67,13 +76,13 @@ pub(super) fn resources(
         ]);
         add(ResourceKind::FargateProfile, name, settings);
     }
+
     for (principal, entry) in &cluster.access {
         add(ResourceKind::AccessEntry, principal, access_settings(entry));
     }
     for (name, addon) in &cluster.addons {
         add(ResourceKind::Addon, name, addon_settings(addon));
     }
-    Ok(resources)
 }
 
 /// What a registry has as a whole.

@@ -135,28 +135,17 @@ fn one(
     name: &ServiceName,
     service: &Service,
 ) -> Result<DesiredService, DesiredError> {
-    let mut env = BTreeMap::new();
-    for (variable, entry) in &service.env {
-        let value = match entry {
-            EnvEntry::Text(text) => EnvValue::Plain(templates.render(
-                &format!("services.{name}.env.{variable}"),
-                name,
-                &text.0,
-            )?),
-            EnvEntry::Secret(entry) => secret(project, configuration, &entry.secret)?,
-        };
-        env.insert(variable.clone(), value);
-    }
     let command = service
         .command
         .iter()
         .map(|word| templates.render(&format!("services.{name}.command"), name, word))
         .collect::<Result<_, _>>()?;
+
     let mut workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         command,
-        env,
+        env: variables(project, configuration, templates, name, service)?,
         port: service.port,
         socket: service.socket,
         replicas: service.replicas,
@@ -166,6 +155,7 @@ fn one(
         objects: BTreeMap::new(),
         secrets: BTreeMap::new(),
     };
+
     let route = match site {
         Some(site) => {
             workload.objects = site.objects(service, &workload)?;
@@ -179,6 +169,7 @@ fn one(
         }
         None => host::route(configuration, templates, sources, (name, service))?,
     };
+
     let builder = Builder {
         project,
         configuration,
@@ -191,6 +182,27 @@ fn one(
         workload,
         route,
     })
+}
+
+fn variables(
+    project: &Project,
+    configuration: &Environment,
+    templates: &Templates,
+    name: &ServiceName,
+    service: &Service,
+) -> Result<BTreeMap<String, EnvValue>, DesiredError> {
+    let mut env = BTreeMap::new();
+    for (variable, entry) in &service.env {
+        let value = match entry {
+            EnvEntry::Text(text) => {
+                let at = format!("services.{name}.env.{variable}");
+                EnvValue::Plain(templates.render(&at, name, &text.0)?)
+            }
+            EnvEntry::Secret(entry) => secret(project, configuration, &entry.secret)?,
+        };
+        env.insert(variable.clone(), value);
+    }
+    Ok(env)
 }
 
 /// A file is named absolutely: the agent reads it, and does not know the project's folder.
