@@ -2,8 +2,9 @@
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::config::kinds;
 use crate::config::schema::Environment;
 
 /// The schema of `shipit.yaml`.
@@ -14,23 +15,19 @@ pub fn schema() -> Schema {
         .into_root_schema_for::<Environment>()
 }
 
-/// The schema of `environments/*.yaml`: the same keys, none of them needed.
+/// The schema of `environments/*.yaml`: the same keys, none of them needed, for the project may have them.
 #[must_use]
 pub fn environment_schema() -> Schema {
     let mut schema = schema();
     schema.insert("title".to_owned(), json!("environments/NAME.yaml"));
     schema.remove("required");
-    if let Some(service) = schema
-        .pointer_mut("/$defs/Service")
-        .and_then(serde_json::Value::as_object_mut)
-    {
-        service.remove("required");
-    }
-    if let Some(build) = schema
-        .pointer_mut("/$defs/Build")
-        .and_then(serde_json::Value::as_object_mut)
-    {
-        build.remove("required");
+
+    let definitions = schema.pointer_mut("/$defs").and_then(Value::as_object_mut);
+    for (name, definition) in definitions.into_iter().flatten() {
+        if let Some(service) = definition.as_object_mut().filter(|_| name == "Service") {
+            service.remove("required");
+        }
+        kinds::lay_over(definition);
     }
     schema
 }

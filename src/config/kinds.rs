@@ -207,6 +207,26 @@ pub(super) fn one(kind: &str, default: Option<&str>, about: &str, parts: Vec<Sch
     schema
 }
 
+/// Changes the schema of a type that comes in kinds to that of a part of it, which is laid over another part: the kind
+/// may be said there, and a key of any kind may be taken away.
+pub(super) fn lay_over(definition: &mut Value) {
+    let is_kind = |one: &Value| one.pointer("/properties/kind/const").is_some();
+    let Some(Value::Array(mut kinds)) = definition.get("oneOf").cloned() else {
+        return;
+    };
+    if !kinds.iter().all(is_kind) {
+        return;
+    }
+    for kind in kinds.iter_mut().filter_map(Value::as_object_mut) {
+        kind.remove("required");
+        kind.insert("additionalProperties".to_owned(), json!({"type": "null"}));
+    }
+    if let Some(definition) = definition.as_object_mut() {
+        definition.remove("oneOf");
+        definition.insert("anyOf".to_owned(), kinds.into());
+    }
+}
+
 /// The kinds that have a key which the kind in the document does not have, by the key's path in the document.
 pub(super) fn having(path: &[String]) -> Vec<String> {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| schema().to_value());
