@@ -357,9 +357,7 @@ async fn outcome(
         let preview = engine.urls(&scope, Role::Preview).await;
         urls.extend(preview.unwrap_or_default());
     }
-    let waiting_release = waiting
-        .and_then(|slot| facts.slots.get(&slot))
-        .map(|there| there.label.number);
+    let waiting_release = waiting.and_then(|slot| overview.number(slot));
     let release = match ending {
         Ending::NoChanges => overview.active.and_then(|slot| overview.number(slot)),
         _ => plan.target.as_ref().map(|target| target.release),
