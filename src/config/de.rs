@@ -254,7 +254,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 }
 
 struct Entries<'de> {
-    entries: std::slice::Iter<'de, (Key, Node)>,
+    left: std::slice::Iter<'de, (Key, Node)>,
     /// The keys that are looked at; all of them without it.
     only: Option<&'static [&'static str]>,
     current: Option<&'de (Key, Node)>,
@@ -263,7 +263,7 @@ struct Entries<'de> {
 impl<'de> Entries<'de> {
     fn of(entries: &'de [(Key, Node)], only: Option<&'static [&'static str]>) -> Self {
         Self {
-            entries: entries.iter(),
+            left: entries.iter(),
             only,
             current: None,
         }
@@ -280,7 +280,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         let only = self.only;
         let is_looked_at =
             |(key, _): &&(Key, Node)| only.is_none_or(|only| only.contains(&key.name.as_str()));
-        self.current = self.entries.find(is_looked_at);
+        self.current = self.left.find(is_looked_at);
         let Some((key, _)) = self.current else {
             return Ok(None);
         };

@@ -264,8 +264,9 @@ impl Reading<'_> {
                 Some(misplaced) => misplaced.problem(&path, &whole),
                 None => describe(&error, &whole),
             };
-            let is_project = reads == Reads::Project;
-            if !(is_project && misplaced.is_some()) && !self.was_taken_out(&error, &path) {
+            let is_open = reads == Reads::Project && misplaced.is_some();
+            let is_known = is_open || self.was_taken_out(&error, &path);
+            if !is_known {
                 self.note(problem);
             }
 

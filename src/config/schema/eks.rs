@@ -140,9 +140,9 @@ impl EksCluster {
             entry.check(findings, principal);
         }
 
-        let incomplete =
-            |wanted: &&EksControlPlane| wanted.role.is_empty() || wanted.subnets.is_empty();
-        if self.create.as_ref().filter(incomplete).is_some() {
+        if let Some(wanted) = &self.create
+            && (wanted.role.is_empty() || wanted.subnets.is_empty())
+        {
             let help = "write `create: {role: ARN, subnets: […]}`";
             findings.add(
                 &["cluster", "create"],

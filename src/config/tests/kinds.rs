@@ -89,8 +89,11 @@ fn a_value_keeps_its_place_and_its_digits_in_every_part_of_a_kind() {
     assert_eq!(web.build.any().labels["a"].0, "1.30");
 }
 
-/// The kinds of each type that comes in kinds, by the path of a map that has it, with the keys of each kind.
-fn kinds() -> Vec<(Vec<&'static str>, BTreeMap<String, Vec<String>>)> {
+/// The kinds of a type, with the keys of each.
+type Kinds = BTreeMap<String, Vec<String>>;
+
+/// Each type that comes in kinds, with the path of a map that has it.
+fn kinds() -> Vec<(Vec<&'static str>, Kinds)> {
     let schema = crate::config::schema().to_value();
     let of = |name: &str| {
         let kinds = schema["$defs"][name]["oneOf"].as_array().expect("kinds");

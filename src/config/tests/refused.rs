@@ -2,6 +2,13 @@
 
 use super::{GOOD, faults, project};
 
+fn are_refused(cases: &[(&str, &str)]) {
+    for (overlay, expected) in cases {
+        let said = faults(GOOD, overlay).join("\n");
+        assert!(said.contains(expected), "{overlay}: {said}");
+    }
+}
+
 #[test]
 fn what_no_driver_does_yet_is_refused_and_never_ignored() {
     let cases = [
@@ -109,6 +116,13 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "registry: {retention: {tagged: 3}}",
             "registry.retention: `retention` belongs to `kind: oci` and `kind: ecr`",
         ),
+    ];
+    are_refused(&cases);
+}
+
+#[test]
+fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
+    let cases = [
         (
             "state: {kind: kubernetes}",
             "state.kind: there is no cluster to keep the state in",
@@ -171,10 +185,7 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
             "services.web.manifests: only a Kubernetes cluster has this",
         ),
     ];
-    for (overlay, expected) in cases {
-        let said = faults(GOOD, overlay).join("\n");
-        assert!(said.contains(expected), "{overlay}: {said}");
-    }
+    are_refused(&cases);
 }
 
 #[test]
