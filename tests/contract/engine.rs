@@ -757,8 +757,8 @@ async fn services_take_over_each_others_addresses_in_one_step(stage: &Stage) {
     set_up.expect("nobody has these");
 
     let swapped = routes(other, one);
-    let stale = change(&swapped, before).await;
-    assert!(matches!(stale, Err(EngineError::Moved { .. })), "{stale:?}");
+    let outdated = change(&swapped, before).await;
+    assert!(matches!(outdated, Err(EngineError::Moved { .. })), "{outdated:?}");
     let now = seen(&stage.facts().await);
     change(&swapped, now).await.expect("they swap");
     change(&swapped, None).await.expect("it is so");
