@@ -758,7 +758,10 @@ async fn services_take_over_each_others_addresses_in_one_step(stage: &Stage) {
 
     let swapped = routes(other, one);
     let outdated = change(&swapped, before).await;
-    assert!(matches!(outdated, Err(EngineError::Moved { .. })), "{outdated:?}");
+    assert!(
+        matches!(outdated, Err(EngineError::Moved { .. })),
+        "{outdated:?}"
+    );
     let now = seen(&stage.facts().await);
     change(&swapped, now).await.expect("they swap");
     change(&swapped, None).await.expect("it is so");
