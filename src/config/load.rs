@@ -220,7 +220,7 @@ impl Reading<'_> {
             let Some(mut environment) = self.typed(tree.clone(), Reads::Environment) else {
                 continue;
             };
-            let mut found = validate(&environment, &tree);
+            let mut found = validate(&name, &environment, &tree);
             found.extend(keys::read(self.root, &mut environment, &tree));
             let is_whole = |problem: &Problem| {
                 !self

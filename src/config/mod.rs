@@ -10,6 +10,7 @@ mod findings;
 mod json_schema;
 mod keys;
 mod kinds;
+mod limits;
 mod load;
 mod node;
 mod problem;

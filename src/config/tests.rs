@@ -1,6 +1,7 @@
 //! Faults as a person reads them, and that nothing makes the reader fall over.
 
 mod kinds;
+mod limits;
 mod refused;
 mod schemas;
 

@@ -8,13 +8,17 @@ use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::schema::Environment;
 use crate::config::suggest::suggest;
-use crate::config::{engines, services};
+use crate::config::{engines, limits, services};
 use crate::model::EnvironmentName;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::promotion::Strategy;
 
 /// What is wrong with one environment.
-pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
+pub(super) fn validate(
+    name: &EnvironmentName,
+    environment: &Environment,
+    tree: &Node,
+) -> Vec<Problem> {
     let mut findings = Findings::of(tree);
     if environment.version != 1 {
         let message = format!("version {} is not known", environment.version);
@@ -29,6 +33,7 @@ pub(super) fn validate(environment: &Environment, tree: &Node) -> Vec<Problem> {
     }
 
     engines::check(&mut findings, environment);
+    limits::check(&mut findings, name, environment);
     for (name, service) in &environment.services {
         services::check(&mut findings, environment, name.as_str(), service);
     }
