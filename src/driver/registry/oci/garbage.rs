@@ -96,8 +96,10 @@ pub(super) fn is_name(tag: &str) -> bool {
             && text.bytes().all(|c| c.is_ascii_hexdigit())
             && !text.bytes().all(|c| c.is_ascii_digit())
     };
+    // As `Source::tag` writes it.
+    let of_commit = tag.strip_suffix("-dirty").unwrap_or(tag);
     !is_inputs(tag)
-        && !tag
+        && !of_commit
             .rsplit_once('-')
             .is_some_and(|(_, commit)| is_commit(commit))
 }
@@ -192,6 +194,7 @@ mod tests {
             "release-20240101",
             "release-2024010",
             "keep-it",
+            "main-dirty",
         ] {
             let (digest, mut image) = own("old", "2024-01-01T00:00:00Z");
             image.tags.insert(name.to_owned());
@@ -201,6 +204,12 @@ mod tests {
             );
         }
         let (digest, mut image) = own("old", "2024-01-01T00:00:00Z");
+        image.tags.insert("main-3f2c1ab-dirty".to_owned());
+        assert_eq!(
+            gone(&BTreeMap::from([(digest.clone(), image.clone())]), &[], 0).len(),
+            1,
+            "a commit's, with other files"
+        );
         image.tags = ["main-3f2c1ab".to_owned()].into();
         assert!(
             gone(&BTreeMap::from([(digest, image)]), &[], 0).is_empty(),
