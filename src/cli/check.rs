@@ -1,10 +1,10 @@
 //! `shipit check`
 
 use crate::cli::Cx;
-use crate::ops::policy::may_deploy;
+use crate::model::source::Change;
+use crate::ops::policy::{may_deploy, may_merge};
 use crate::ops::{Error, Session};
 use crate::output::{Exit, Failure, Page};
-use crate::policy;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     }
 
     let said = match &session.source.change {
-        Some(_) => merge(&session)?,
+        Some(change) => merge(&session, change)?,
         None => deploy(&session).await?,
     };
     cx.screen.show(&Page::of(said));
@@ -52,13 +52,8 @@ async fn deploy(session: &Session) -> Result<String, Failure> {
     ))
 }
 
-fn merge(session: &Session) -> Result<String, Failure> {
-    let rules = session.project.branch_rules();
-    let Some(change) = &session.source.change else {
-        return Ok(String::new());
-    };
-    let rule = policy::may_merge(&rules, &session.environment, change).map_err(Error::from)?;
-    let rule = rule.map_or_else(
+fn merge(session: &Session, change: &Change) -> Result<String, Failure> {
+    let rule = may_merge(session, change)?.map_or_else(
         || "no rule speaks of it".to_owned(),
         |rule| format!("by the rule `{}`", rule.pattern),
     );

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
-use crate::model::source::Commit;
+use crate::model::source::{Change, Commit};
 use crate::ops::{Error, Session};
 use crate::policy;
 use crate::port::scm::{Contained, FirstParents, Merged, Scm as _};
@@ -43,6 +43,13 @@ pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
         rule: Some(rule),
         commits: arrivals.len(),
     })
+}
+
+/// Whether a change request may be merged, as far as the build server's words tell, and by which rule.
+pub fn may_merge(session: &Session, change: &Change) -> Result<Option<BranchRule>, Error> {
+    let rules = session.project.branch_rules();
+    let rule = policy::may_merge(&rules, &session.environment, change)?;
+    Ok(rule.cloned())
 }
 
 /// How each commit since the last live release came to the branch.

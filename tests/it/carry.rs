@@ -72,6 +72,7 @@ fn what_the_rules_do_not_accept_is_refused() {
         .run(&apply)
         .code(6)
         .says("branch main does not deploy to production, which takes release");
+    world.git(&["branch", "other"]);
     world.git(&["checkout", "--quiet", "-b", "release"]);
     world.put("app/other.txt", "a direct commit");
     world.git(&["add", "."]);

@@ -102,7 +102,7 @@ pub(super) async fn containing(
 /// The command that brings branches which are not in the checkout.
 fn help(remote: Option<&str>, missing: &[String]) -> String {
     let Some(remote) = remote else {
-        return "add the remote that has them, and fetch them; or write the branch's name in `accepts` as it is"
+        return "make the branch, or write another one under `accepts`; here is no remote that could have it"
             .to_owned();
     };
     let branches: Vec<String> = missing
