@@ -100,9 +100,23 @@ pub fn consented(plan: &Plan, consents: &Consents) -> Result<(), Refusal> {
         .iter()
         .map(|name| format!("--allow-data-loss {name}"))
         .collect();
+    let is_known = |name: &String| plan.losses.iter().any(|loss| loss.name == *name);
+    let unknown: Vec<&str> = consents
+        .iter()
+        .filter(|name| !is_known(name))
+        .map(String::as_str)
+        .collect();
+    let unknown = if unknown.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; nothing that this plan destroys is called {}",
+            unknown.join(", ")
+        )
+    };
     Err(Refusal {
         what: format!("this would destroy {}", what.join("; ")),
-        help: format!("if it may go, say so by name: {}", flags.join(" ")),
+        help: format!("if it may go, say so by name: {}{unknown}", flags.join(" ")),
     })
 }
 
@@ -153,7 +167,10 @@ mod tests {
             let refused = consented(&plan, &[wrong.to_owned()].into()).expect_err(wrong);
             assert_eq!(
                 refused.help,
-                "if it may go, say so by name: --allow-data-loss StatefulSet/db"
+                format!(
+                    "if it may go, say so by name: --allow-data-loss StatefulSet/db; \
+                     nothing that this plan destroys is called {wrong}"
+                )
             );
             assert!(
                 refused.what.contains("claim data in shop, 1Gi"),
