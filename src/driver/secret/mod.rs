@@ -1,5 +1,6 @@
 //! Secrets from files and from the environment.
 
+use std::env::VarError;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -34,7 +35,7 @@ impl SecretSource for Secrets {
             reason,
             help: help.to_owned(),
         };
-        match from {
+        let value = match from {
             SecretRef::File(path) => {
                 let path = self.root.join(path);
                 let unreadable = |error: std::io::Error| {
@@ -45,22 +46,51 @@ impl SecretSource for Secrets {
                 };
                 let text = files::read_text(&path, LIMIT).map_err(unreadable)?;
                 let value = text.strip_suffix('\n').unwrap_or(&text);
-                Ok(SecretValue::new(
-                    value.strip_suffix('\r').unwrap_or(value).to_owned(),
-                ))
+                value.strip_suffix('\r').unwrap_or(value).to_owned()
             }
-            SecretRef::Env(variable) => {
-                std::env::var(variable).map(SecretValue::new).map_err(|_| {
-                    failed(
-                        format!("the variable {variable} is not set"),
-                        "set it for this command",
-                    )
-                })
+            SecretRef::Env(variable) => std::env::var(variable).map_err(|error| {
+                let reason = match error {
+                    VarError::NotPresent => format!("the variable {variable} is not set"),
+                    VarError::NotUnicode(_) => format!("the variable {variable} is no text"),
+                };
+                failed(reason, "set it for this command")
+            })?,
+            SecretRef::Vault(_) => {
+                return Err(failed(
+                    "not supported yet by this version".to_owned(),
+                    "use `file` or `env` under `secrets:`",
+                ));
             }
-            SecretRef::Vault(_) => Err(failed(
-                "not supported yet by this version".to_owned(),
-                "use `file` or `env` under `secrets:`",
-            )),
+        };
+        if value.contains('\0') {
+            return Err(failed(
+                "there is a NUL in it, which no variable can hold".to_owned(),
+                "write it as a text, in base64 for one, and have the service read that",
+            ));
         }
+        Ok(SecretValue::new(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_read_without_its_last_line_end_and_with_no_nul_in_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let read = async |text: &str| {
+            std::fs::write(root.path().join("secret"), text).expect("written");
+            let secrets = Secrets::new(root.path().to_path_buf());
+            let value = secrets.read("db", &SecretRef::File("secret".into())).await;
+            value
+                .map(|value| value.expose().to_owned())
+                .map_err(|error| error.reason)
+        };
+        assert_eq!(read("one\n").await, Ok("one".to_owned()));
+        assert_eq!(read("one\r\n").await, Ok("one".to_owned()));
+        assert_eq!(read("two\nlines\n\n").await, Ok("two\nlines\n".to_owned()));
+        let nul = read("a\0b\n").await.expect_err("no variable holds it");
+        assert!(nul.contains("NUL"), "{nul}");
     }
 }
