@@ -216,6 +216,7 @@ impl Reading<'_> {
         let mut environments = BTreeMap::new();
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
+            self.problems.extend(of_the_project(&overlay));
             let tree = base.clone().merge(overlay);
             let Some(mut environment) = self.typed(tree.clone(), Reads::Environment) else {
                 continue;
@@ -410,4 +411,18 @@ fn key_at(tree: &Node, path: &[String]) -> Place {
         }
     }
     node.get(last).map_or(node.at, |(key, _)| key.at)
+}
+
+/// What the project alone says: an environment's file would change nothing.
+fn of_the_project(overlay: &Node) -> Vec<Problem> {
+    let keys = ["project", "branches"];
+    let given = keys
+        .iter()
+        .filter_map(|key| Some((key, overlay.get(key)?.0.at)));
+    given
+        .map(|(key, at)| {
+            Problem::new(at, format!("{key}: this is for all environments"))
+                .help("write it in shipit.yaml, and take it out here")
+        })
+        .collect()
 }

@@ -16,6 +16,18 @@ pub(super) fn check(
     liveness(findings, name, service);
     socket(findings, environment, name, service);
     secrets(findings, environment, name, service);
+    variables(findings, name, service);
+}
+
+/// Names that no process would see as they are written.
+fn variables(findings: &mut Findings<'_>, name: &str, service: &Service) {
+    for variable in service.env.keys() {
+        let path = ["services", name, "env", variable];
+        if variable.is_empty() || variable.contains(['=', '\0']) {
+            let message = "a variable's name is not empty, and has no `=` in it";
+            findings.add(&path, message, "write `NAME: value`");
+        }
+    }
 }
 
 fn numbers(findings: &mut Findings<'_>, name: &str, service: &Service) {
@@ -32,6 +44,25 @@ fn numbers(findings: &mut Findings<'_>, name: &str, service: &Service) {
 fn health(findings: &mut Findings<'_>, name: &str, service: &Service) {
     let health = &service.health;
     let path = ["services", name, "health"];
+    let liveness = health.liveness.as_ref();
+    let liveness = liveness.and_then(|liveness| liveness.path.as_ref());
+    for (path, at) in [
+        (
+            health.path.as_ref(),
+            &["services", name, "health", "path"][..],
+        ),
+        (
+            liveness,
+            &["services", name, "health", "liveness", "path"][..],
+        ),
+    ] {
+        if let Some(path) = path
+            && !path.starts_with('/')
+        {
+            let help = format!("write `/{path}`");
+            findings.add(at, "a path to ask begins with `/`", help);
+        }
+    }
     if health.path.is_some() && health.run.is_some() {
         findings.add(&path, "`path` and `run` are both given", "keep one of them");
     }

@@ -145,6 +145,33 @@ fn a_number_where_a_text_is_meant_keeps_its_digits() {
 }
 
 #[test]
+fn what_would_change_nothing_or_another_thing_is_refused_at_its_place() {
+    for (overlay, expected) in [
+        (
+            "branches: {staging: {environment: staging}}",
+            "staging.yaml:1:1: branches: this is for all environments",
+        ),
+        (
+            "project: other",
+            "staging.yaml:1:1: project: this is for all environments",
+        ),
+        (
+            "services: {web: {health: {path: healthz}}}",
+            "health.path: a path to ask begins with `/` | write `/healthz`",
+        ),
+        (
+            "services: {web: {health: {path: /, liveness: {path: live}}}}",
+            "health.liveness.path: a path to ask begins with `/`",
+        ),
+        ("services: {web: {env: {\"A=B\": c}}}", "has no `=` in it"),
+        ("services: {web: {env: {\"\": c}}}", "is not empty"),
+    ] {
+        let said = faults(GOOD, overlay).join("\n");
+        assert!(said.contains(expected), "{overlay}: {said}");
+    }
+}
+
+#[test]
 fn an_alias_of_a_number_keeps_the_digits_of_its_anchor() {
     let overlay =
         "vars: {a: &ver 1.10, b: *ver, c: &mode 0644, d: *mode, e: &t text, f: *t, g: *ver}\n";
