@@ -22,11 +22,12 @@ pub(super) fn of_project(named: Option<PathBuf>) -> PathBuf {
 /// The nearest folder with a configuration; none when it is `from` itself.
 fn above(from: &Path, user: u32) -> Option<PathBuf> {
     for folder in from.ancestors() {
+        let is_theirs = |path: &Path| path.metadata().is_ok_and(|meta| meta.uid() == user);
         if folder.join(FILE).exists() {
-            return (folder != from).then(|| folder.to_path_buf());
+            let is_above = folder != from && is_theirs(folder) && is_theirs(&folder.join(FILE));
+            return is_above.then(|| folder.to_path_buf());
         }
-        let owner = std::fs::metadata(folder).ok()?.uid();
-        if folder.join(".git").exists() || owner != user {
+        if folder.join(".git").exists() || !is_theirs(folder) {
             return None;
         }
     }
