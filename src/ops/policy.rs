@@ -28,8 +28,8 @@ pub struct Verdict {
 /// Whether the current branch, with its commits, may deploy to the environment.
 pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
     let rules = session.project.branch_rules();
-    let branch = session.source.branch.as_deref();
-    let Some(rule) = policy::may_deploy(&rules, &session.environment, branch)?.cloned() else {
+    let source = &session.source;
+    let Some(rule) = policy::may_deploy(&rules, &session.environment, source)?.cloned() else {
         return Ok(Verdict {
             rule: None,
             commits: 0,
@@ -139,10 +139,10 @@ async fn merged(session: &Session, rule: &BranchRule, commit: &Commit) -> Result
     match session.scm.merged(&commit.id).await? {
         Merged::AsGit => Ok(Origin::Accepted),
         Merged::ByHand { files } => Ok(Origin::Added(files)),
-        Merged::Unknown { reason } => {
+        Merged::Unknown { reason, help } => {
             let short: String = commit.id.chars().take(7).collect();
             let reason = format!("what the merge {short} brought cannot be told: {reason}");
-            Err(incomplete(rule, &reason, "use a git of 2.38 or later"))
+            Err(incomplete(rule, &reason, &help))
         }
     }
 }

@@ -50,7 +50,8 @@ pub struct Options {
 
 /// Draws or takes a plan, has it approved, and carries it out.
 pub async fn run(session: &Session, wanted: &Wanted, options: Options) -> Result<Outcome, Error> {
-    if let Wanted::Apply { .. } | Wanted::Carry(_) | Wanted::Promote(_) = wanted {
+    // A way back is never held up.
+    if !matches!(wanted, Wanted::Rollback(_) | Wanted::Abort) {
         policy::is_no_change(session.source.change.as_ref())?;
     }
     let actor = actor();

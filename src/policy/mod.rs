@@ -15,7 +15,7 @@ pub use remake::may_remake;
 
 use crate::model::EnvironmentName;
 use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
-use crate::model::source::{Change, Commit};
+use crate::model::source::{Change, Commit, Source};
 
 /// Why something is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,7 @@ pub struct Refusal {
 pub fn may_deploy<'a>(
     rules: &'a [BranchRule],
     environment: &EnvironmentName,
-    branch: Option<&str>,
+    source: &Source,
 ) -> Result<Option<&'a BranchRule>, Refusal> {
     let of_environment: Vec<&BranchRule> = rules
         .iter()
@@ -44,12 +44,13 @@ pub fn may_deploy<'a>(
     if of_environment.is_empty() {
         return Ok(None);
     }
-    let Some(branch) = branch else {
+    let Some(branch) = source.branch.as_deref() else {
         let strict = of_environment
             .iter()
             .any(|rule| rule.direct_commits == DirectCommits::Refused);
-        return if strict {
-            Err(unknown_branch(environment))
+        // A folder outside of Git is on no branch; a commit of which no branch is known may be anybody's.
+        return if strict || source.commit.is_some() {
+            Err(unknown_branch(&of_environment, environment))
         } else {
             Ok(None)
         };
@@ -61,12 +62,15 @@ pub fn may_deploy<'a>(
         .ok_or_else(|| wrong_branch(&of_environment, environment, branch))
 }
 
-fn unknown_branch(environment: &EnvironmentName) -> Refusal {
+fn unknown_branch(rules: &[&BranchRule], environment: &EnvironmentName) -> Refusal {
+    let takes: Vec<&str> = rules.iter().map(|rule| rule.pattern.as_str()).collect();
     Refusal {
         what: format!(
-            "{environment} takes only commits that were merged by its branch rules, and this checkout has no branch"
+            "{environment} takes only what is on {}, and of this checkout no branch is known",
+            takes.join(", ")
         ),
-        help: "check a branch out, or set BRANCH_NAME as Jenkins does".to_owned(),
+        help: "check a branch out; a detached checkout is on the one that its build server says, for the commit that the server built"
+            .to_owned(),
     }
 }
 
@@ -120,28 +124,30 @@ fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
         rule.accepts.join(", ")
     };
 
+    let past = format!(
+        "what is on {branch} already is taken off by resetting it, or let through by `direct_commits: true` for one \
+         release: what came before the live one is not looked at again"
+    );
     let (what, help) = match &arrival.origin {
         Origin::Accepted => return None,
         Origin::Direct => (
             format!(
                 "{commit} was made on {branch} directly, which only takes merges from {accepts}"
             ),
-            format!("bring the commit to {accepts} first and merge that into {branch}"),
+            format!("bring the commit to {accepts} first and merge that into {branch}; {past}"),
         ),
         Origin::Foreign => (
             format!(
                 "{commit} merges what was not merged into {accepts} before, and {branch} only takes merges from {accepts}"
             ),
-            format!(
-                "revert it on {branch}, and merge that branch into {accepts} and {accepts} into {branch}"
-            ),
+            format!("merge into {accepts} first, and {accepts} into {branch}; {past}"),
         ),
         Origin::Added(files) => (
             format!(
                 "{commit} is a merge, and changes {} that neither side of it changed, on {branch}, which only takes merges from {accepts}",
                 shown(files)
             ),
-            format!("bring these changes to {accepts} first and merge that into {branch}"),
+            format!("bring these changes to {accepts} first and merge that into {branch}; {past}"),
         ),
     };
     Some(Refusal { what, help })
@@ -277,9 +283,17 @@ mod tests {
     }
 
     fn deploy(environment: &str, branch: Option<&str>) -> Result<Option<String>, Refusal> {
+        let source = Source {
+            branch: branch.map(str::to_owned),
+            ..Source::default()
+        };
+        deploy_from(environment, &source)
+    }
+
+    fn deploy_from(environment: &str, source: &Source) -> Result<Option<String>, Refusal> {
         let rules = rules();
         let environment = environment.parse().expect("a name");
-        may_deploy(&rules, &environment, branch).map(|rule| rule.map(|rule| rule.pattern.clone()))
+        may_deploy(&rules, &environment, source).map(|rule| rule.map(|rule| rule.pattern.clone()))
     }
 
     #[test]
@@ -305,6 +319,13 @@ mod tests {
             deploy("production", None).is_err(),
             "a branch is needed where commits are looked at"
         );
+        let detached = Source {
+            commit: Some("a".repeat(40)),
+            ..Source::default()
+        };
+        let refused = deploy_from("develop", &detached).expect_err("it may be anybody's");
+        assert!(refused.what.contains("no branch is known"), "{refused}");
+        assert_eq!(deploy_from("elsewhere", &detached), Ok(None));
     }
 
     #[test]

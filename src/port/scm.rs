@@ -65,6 +65,8 @@ pub enum Merged {
     Unknown {
         /// Why not.
         reason: String,
+        /// What to do.
+        help: String,
     },
 }
 

@@ -17,6 +17,9 @@ pub struct CiFacts {
     pub branch: Option<String>,
     /// The tag that is built.
     pub tag: Option<String>,
+    /// The commit that the server says this about, where it names one. Of another commit nothing is said: a pipeline
+    /// may have checked something else out, a stranger's commit for one.
+    pub commit: Option<String>,
 }
 
 /// A variable's value, if it has one.
@@ -28,15 +31,16 @@ pub fn facts(variables: Variables<'_>) -> CiFacts {
     let said = |name: &str| variables(name).filter(|value| !value.trim().is_empty());
     let change = change(&said);
     let tag = tag(&said);
-    let branch = if change.is_some() || tag.is_some() {
-        None
+    let (branch, commit) = if change.is_some() || tag.is_some() {
+        (None, None)
     } else {
-        branch(&said)
+        branch(&said).unzip()
     };
     CiFacts {
         change,
         branch,
         tag,
+        commit: commit.flatten(),
     }
 }
 
@@ -49,6 +53,8 @@ fn change(said: Variables<'_>) -> Option<Change> {
         .or_else(|| woodpecker(said))
         .or_else(|| bitbucket(said))
         .or_else(|| azure(said))
+        .or_else(|| gerrit(said))
+        .or_else(|| of_reference(said))
 }
 
 /// Jenkins: a multibranch pipeline, and what its pull request builder plugins set.
@@ -59,9 +65,12 @@ fn jenkins(said: Variables<'_>) -> Option<Change> {
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
         (is_number && !digits.is_empty()).then(|| digits.to_owned())
     };
-    let target = said("CHANGE_TARGET").or_else(|| said("ghprbTargetBranch"));
+    let target = said("CHANGE_TARGET")
+        .or_else(|| said("ghprbTargetBranch"))
+        .or_else(|| said("gitlabMergeRequestIid").and_then(|_| said("gitlabTargetBranch")));
     let number = said("CHANGE_ID")
         .or_else(|| said("ghprbPullId"))
+        .or_else(|| said("gitlabMergeRequestIid"))
         .or_else(of_name)
         .or_else(|| target.as_ref().map(|_| "?".to_owned()))?;
     Some(Change {
@@ -168,6 +177,44 @@ fn azure(said: Variables<'_>) -> Option<Change> {
     })
 }
 
+fn gerrit(said: Variables<'_>) -> Option<Change> {
+    // A change that was merged is an event of its branch.
+    let is_merged = said("GERRIT_EVENT_TYPE")
+        .is_some_and(|event| event == "change-merged" || event == "ref-updated");
+    let number = said("GERRIT_CHANGE_NUMBER").filter(|_| !is_merged)?;
+    Some(Change {
+        number,
+        from: None,
+        into: said("GERRIT_BRANCH"),
+        is_fork: None,
+    })
+}
+
+/// A ref that only change requests have, whatever else a server says.
+fn of_reference(said: Variables<'_>) -> Option<Change> {
+    let names = [
+        "CI_COMMIT_REF",
+        "DRONE_COMMIT_REF",
+        "GIT_BRANCH",
+        "GERRIT_REFSPEC",
+    ];
+    let prefixes = ["pull/", "merge-requests/", "changes/", "pull-requests/"];
+    let number = names.iter().find_map(|name| {
+        let reference = said(name)?;
+        let reference = reference.strip_prefix("refs/").unwrap_or(&reference);
+        let rest = prefixes
+            .iter()
+            .find_map(|prefix| reference.strip_prefix(prefix))?;
+        rest.split('/').next().map(str::to_owned)
+    })?;
+    Some(Change {
+        number,
+        from: None,
+        into: None,
+        is_fork: None,
+    })
+}
+
 fn tag(said: Variables<'_>) -> Option<String> {
     let of_type = |kind: &str, name: &str| {
         let is_tag = said(kind).is_some_and(|kind| kind == "tag");
@@ -183,18 +230,19 @@ fn tag(said: Variables<'_>) -> Option<String> {
         .or(of_reference)
 }
 
-fn branch(said: Variables<'_>) -> Option<String> {
+/// The branch, and the commit that the same server says is built.
+fn branch(said: Variables<'_>) -> Option<(String, Option<String>)> {
     [
-        "BRANCH_NAME",
-        "GIT_BRANCH",
-        "CI_COMMIT_BRANCH",
-        "GITHUB_REF_NAME",
-        "DRONE_BRANCH",
-        "BITBUCKET_BRANCH",
-        "BUILD_SOURCEBRANCH",
+        ("BRANCH_NAME", "GIT_COMMIT"),
+        ("GIT_BRANCH", "GIT_COMMIT"),
+        ("CI_COMMIT_BRANCH", "CI_COMMIT_SHA"),
+        ("GITHUB_REF_NAME", "GITHUB_SHA"),
+        ("DRONE_BRANCH", "DRONE_COMMIT_SHA"),
+        ("BITBUCKET_BRANCH", "BITBUCKET_COMMIT"),
+        ("BUILD_SOURCEBRANCH", "BUILD_SOURCEVERSION"),
     ]
     .iter()
-    .find_map(|name| said(name))
+    .find_map(|(branch, commit)| Some((said(branch)?, said(commit))))
 }
 
 /// A branch's short name: without `refs/heads/`, and without the name of a remote before it.
@@ -236,8 +284,7 @@ mod tests {
                 into: some(into),
                 is_fork,
             }),
-            branch: None,
-            tag: None,
+            ..CiFacts::default()
         }
     }
 
@@ -369,10 +416,56 @@ mod tests {
                 ],
                 change("31", "", "refs/heads/develop", Some(false)),
             ),
+            (
+                &[
+                    ("GERRIT_CHANGE_NUMBER", "5"),
+                    ("GERRIT_BRANCH", "develop"),
+                    ("GERRIT_REFSPEC", "refs/changes/05/5/1"),
+                    ("GIT_BRANCH", "develop"),
+                ],
+                change("5", "", "develop", None),
+            ),
+            (
+                &[
+                    ("gitlabMergeRequestIid", "3"),
+                    ("gitlabTargetBranch", "develop"),
+                    ("GIT_BRANCH", "kim/develop"),
+                ],
+                change("3", "", "develop", None),
+            ),
+            (
+                &[
+                    ("DRONE_BUILD_EVENT", "promote"),
+                    ("DRONE_COMMIT_REF", "refs/pull/4/head"),
+                    ("DRONE_BRANCH", "develop"),
+                ],
+                change("4", "", "", None),
+            ),
+            (
+                &[
+                    ("CI_PIPELINE_EVENT", "deployment"),
+                    ("CI_COMMIT_REF", "refs/pull/4/head"),
+                    ("CI_COMMIT_BRANCH", "develop"),
+                ],
+                change("4", "", "", None),
+            ),
         ];
         for (variables, expected) in cases {
             assert_eq!(of(variables), *expected, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn what_a_server_says_it_says_of_its_own_commit() {
+        let said = of(&[
+            ("GITHUB_EVENT_NAME", "workflow_run"),
+            ("GITHUB_REF", "refs/heads/develop"),
+            ("GITHUB_REF_NAME", "develop"),
+            ("GITHUB_SHA", "abc"),
+            ("CI_COMMIT_SHA", "of another server"),
+        ]);
+        assert_eq!(said.branch.as_deref(), Some("develop"));
+        assert_eq!(said.commit.as_deref(), Some("abc"));
     }
 
     #[test]

@@ -62,32 +62,16 @@ pub(super) async fn containing(
     let remote = git.remote().await;
     let mut contained = Contained::default();
     for branch in branches {
-        let mut names = vec![format!("refs/heads/{branch}")];
-        names.extend(
-            remote
-                .as_ref()
-                .map(|remote| format!("refs/remotes/{remote}/{branch}")),
-        );
-
-        let mut is_there = false;
-        for name in names {
-            let exists = ["show-ref", "--verify", "--quiet", &name];
-            if git.ask(&exists).await.is_err() {
-                continue;
-            }
-            is_there = true;
-            let line = git
-                .ask(&["rev-list", "--first-parent", &name, "--"])
-                .await?;
-            for commit in line.lines().filter(|commit| commits.contains(*commit)) {
-                let found = contained.found.entry(commit.to_owned()).or_default();
-                if !found.contains(branch) {
-                    found.push(branch.clone());
-                }
-            }
-        }
-        if !is_there {
+        let Some(name) = reference(git, remote.as_deref(), branch).await else {
             contained.missing.push(branch.clone());
+            continue;
+        };
+        let line = git
+            .ask(&["rev-list", "--first-parent", &name, "--"])
+            .await?;
+        for commit in line.lines().filter(|commit| commits.contains(*commit)) {
+            let found = contained.found.entry(commit.to_owned()).or_default();
+            found.push(branch.clone());
         }
     }
 
@@ -97,6 +81,19 @@ pub(super) async fn containing(
         WHOLE.clone_into(&mut contained.help);
     }
     Ok(contained)
+}
+
+/// Where a branch is: at the remote, and only without that here. A branch of this checkout is whatever somebody made it.
+async fn reference(git: &Git, remote: Option<&str>, branch: &str) -> Option<String> {
+    let of_remote = remote.map(|remote| format!("refs/remotes/{remote}/{branch}"));
+    let local = format!("refs/heads/{branch}");
+    for name in of_remote.into_iter().chain([local]) {
+        let exists = ["show-ref", "--verify", "--quiet", &name];
+        if git.ask(&exists).await.is_ok() {
+            return Some(name);
+        }
+    }
+    None
 }
 
 /// The command that brings branches which are not in the checkout.
@@ -144,12 +141,16 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
         .call(git, &[&arguments[..], &[first, second]].concat())
         .await?;
     if !matches!(again.code, Some(0 | 1)) {
+        let (reason, help) = if again.stderr.contains("usage:") {
+            ("this git is too old for it", "use a git of 2.38 or later")
+        } else if is_shallow(git).await? {
+            ("the history of this checkout is cut off", WHOLE)
+        } else {
+            (&*again.stderr, "look at the merge with `git show`")
+        };
         return Ok(Merged::Unknown {
-            reason: if again.stderr.contains("usage:") {
-                "this git is too old for it: 2.38 can".to_owned()
-            } else {
-                again.stderr
-            },
+            reason: reason.to_owned(),
+            help: help.to_owned(),
         });
     }
     let mut lines = again.stdout.split('\0').filter(|line| !line.is_empty());

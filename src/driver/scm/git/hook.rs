@@ -9,7 +9,7 @@ use crate::driver::scm::git::{LIMIT, program, run};
 
 /// What Git tells its hooks of the repository that they are in (`git rev-parse --local-env-vars`), and what it adds for
 /// those that look at a push. They would point this Git elsewhere than at the project's folder.
-const LOCAL_VARIABLES: [&str; 18] = [
+const LOCAL_VARIABLES: [&str; 17] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_CONFIG",
@@ -21,7 +21,6 @@ const LOCAL_VARIABLES: [&str; 18] = [
     "GIT_INDEX_FILE",
     "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_NAMESPACE",
-    "GIT_NO_REPLACE_OBJECTS",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
     "GIT_QUARANTINE_PATH",

@@ -145,10 +145,17 @@ impl Git {
         if let Ok(head) = self.ask(&["symbolic-ref", "--quiet", "HEAD"]).await {
             return Some(ci::short(&head, &[]));
         }
-        let remotes = self.remotes().await;
+        if let Some(built) = &said.commit {
+            let head = self.ask(&["rev-parse", "--verify", "--quiet", "HEAD"]);
+            if head.await.ok().as_ref() != Some(built) {
+                return None;
+            }
+        }
+        // Another remote may be a stranger's.
+        let remote = self.remote().await;
         said.branch
             .as_ref()
-            .map(|branch| ci::short(branch, &remotes))
+            .map(|branch| ci::short(branch, remote.as_slice()))
     }
 
     async fn remotes(&self) -> Vec<String> {
@@ -183,6 +190,8 @@ fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
         .arg(folder)
         .args(arguments)
         .env("GIT_OPTIONAL_LOCKS", "0")
+        // A ref may say that one commit stands for another.
+        .env("GIT_NO_REPLACE_OBJECTS", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
