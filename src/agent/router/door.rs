@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustix::net::SocketFlags;
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ use crate::agent::router::turn_away::turn_away;
 /// How long to wait at first when the system has no file descriptor or memory for a connection, and how long at most.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// A filter that lets nothing come in (`BPF_RET` of no byte).
+const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 /// A bound address.
 #[derive(Debug)]
@@ -50,10 +54,7 @@ impl Door {
         };
         let accepting = tokio::spawn({
             let (stop, listener) = (stop.clone(), Arc::clone(&listener));
-            async move {
-                stop.run_until_cancelled(hall.accept(&listener)).await;
-                hall.take_in_the_rest(&listener).await;
-            }
+            async move { hall.accept(&listener, &stop).await }
         });
         Self {
             listener,
@@ -77,11 +78,24 @@ impl Door {
     /// Stops accepting; the address is free when this returns. What is given back is the rest: it lets the
     /// connections finish within the route's `drain`, then cuts them.
     pub async fn close(self) -> impl Future<Output = ()> + Send + 'static {
-        let Orders { finish, cut, tasks } = self.orders;
         self.stop.cancel();
         let _ = self.accepting.await;
+
+        // The connections that the kernel has taken already: it would reset them when the listener closes. Whoever
+        // comes between the last of them and its end is not heard, and asks again for whoever listens then.
+        let _ = SockRef::from(&*self.listener).attach_filter(&[NOTHING]);
+        let waiting = waiting(&self.listener);
         drop(self.listener);
         let drain = self.front.load().limits.drain.get();
+        let hall = Hall {
+            front: self.front,
+            orders: self.orders.clone(),
+        };
+        for (stream, address) in waiting {
+            hall.enter(stream, address).await;
+        }
+
+        let Orders { finish, cut, tasks } = self.orders;
         tasks.close();
         async move {
             // Each connection ends after its request; waiting is for all tasks, upgraded ones included.
@@ -100,20 +114,10 @@ struct Hall {
 }
 
 impl Hall {
-    async fn accept(&self, listener: &TcpListener) {
+    /// Until it is told to stop. One that was accepted has its place before that is looked at.
+    async fn accept(&self, listener: &TcpListener, stop: &CancellationToken) {
         let mut trouble = Trouble::default();
-        loop {
-            let (stream, address) = trouble.next(listener).await;
-            self.enter(stream, address).await;
-        }
-    }
-
-    /// The connections that the kernel has taken already: it would reset them when the listener closes.
-    async fn take_in_the_rest(&self, listener: &TcpListener) {
-        for _ in 0..BACKLOG {
-            let Ok((stream, address)) = next_now(listener) else {
-                return;
-            };
+        while let Some((stream, address)) = stop.run_until_cancelled(trouble.next(listener)).await {
             self.enter(stream, address).await;
         }
     }
@@ -160,6 +164,14 @@ impl Hall {
             self.orders.tasks.spawn(leaving);
         }
     }
+}
+
+/// All connections that wait to be accepted.
+fn waiting(listener: &TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let next = || next_now(listener).ok();
+    std::iter::from_fn(next)
+        .take(usize::try_from(BACKLOG).unwrap_or(usize::MAX))
+        .collect()
 }
 
 /// A connection that waits to be accepted. The kernel is asked, and not what Tokio knows of it.

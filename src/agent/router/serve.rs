@@ -145,7 +145,7 @@ async fn run<C: GracefulConnection>(connection: C, peer: &Peer) -> Result<(), C:
 async fn listen(peer: &Peer, told: Told) -> Told {
     match told {
         Told::Finish => tokio::select! {
-            () = peer.door.finish.cancelled() => {}
+            () = peer.door.finish.cancelled() => first_request(&peer.activity).await,
             () = idle(&peer.activity) => {}
         },
         Told::End => tokio::select! {
@@ -154,6 +154,18 @@ async fn listen(peer: &Peer, told: Told) -> Told {
         },
     }
     told
+}
+
+/// Waits for the first request of a connection, which is on its way most likely: a client that has just connected is not
+/// told that nobody is here. One that asks nothing is not waited for longer than this.
+async fn first_request(activity: &Activity) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let begun = async {
+        while activity.begun() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = tokio::time::timeout(LONGEST, begun).await;
 }
 
 /// Waits until there was no request for so long that a client has no right to its place any more. hyper does this for
