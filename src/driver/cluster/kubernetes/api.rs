@@ -247,10 +247,7 @@ impl Api {
         let mut attempt = 0_u32;
         loop {
             let fault = match self.once(method.clone(), path, body.as_ref()).await {
-                Ok(bytes) => {
-                    self.answered.store(true, Ordering::Relaxed);
-                    return Ok(bytes);
-                }
+                Ok(bytes) => return Ok(bytes),
                 Err(fault) => fault,
             };
             attempt += 1;
@@ -321,6 +318,10 @@ impl Api {
         let (head, bytes) = tokio::time::timeout(within, answer)
             .await
             .map_err(|_| late())??;
+        // That there is nothing at a path is an answer, too; that it cannot is none.
+        if !head.status.is_server_error() {
+            self.answered.store(true, Ordering::Relaxed);
+        }
         self.hear(path, &head.headers);
         if head.status.is_success() {
             return Ok(bytes);
