@@ -26,6 +26,15 @@ use crate::agent::router::turn_away::turn_away;
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
+/// Whose a listening socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Socket {
+    /// It ends when it is closed.
+    Own,
+    /// Somebody who started this agent has it, too, and it goes on listening.
+    Inherited,
+}
+
 /// A filter that lets nothing come in (`BPF_RET` of no byte).
 const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
@@ -33,6 +42,7 @@ const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 #[derive(Debug)]
 pub struct Door {
     listener: Arc<TcpListener>,
+    origin: Socket,
     front: Arc<ArcSwap<Front>>,
     stop: CancellationToken,
     accepting: JoinHandle<()>,
@@ -41,7 +51,12 @@ pub struct Door {
 
 impl Door {
     /// Accepts from now on. `cut` ends everything behind it at once.
-    pub fn open(listener: Arc<TcpListener>, front: Front, cut: CancellationToken) -> Self {
+    pub fn open(
+        listener: Arc<TcpListener>,
+        origin: Socket,
+        front: Front,
+        cut: CancellationToken,
+    ) -> Self {
         let front = Arc::new(ArcSwap::from_pointee(front));
         let stop = CancellationToken::new();
         let orders = Orders {
@@ -58,6 +73,7 @@ impl Door {
         });
         Self {
             listener,
+            origin,
             front,
             stop,
             accepting,
@@ -83,7 +99,9 @@ impl Door {
 
         // The connections that the kernel has taken already: it would reset them when the listener closes. Whoever
         // comes between the last of them and its end is not heard, and asks again for whoever listens then.
-        let _ = SockRef::from(&*self.listener).attach_filter(&[NOTHING]);
+        if self.origin == Socket::Own {
+            let _ = SockRef::from(&*self.listener).attach_filter(&[NOTHING]);
+        }
         let waiting = waiting(&self.listener);
         drop(self.listener);
         let drain = self.front.load().limits.drain.get();

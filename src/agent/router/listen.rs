@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::net::sockopt::set_socket_reuseport;
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::agent::router::door::Socket;
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey, holder};
 
 /// How many connections the kernel keeps until they are accepted.
@@ -104,6 +105,15 @@ fn inherited_for(inherited: &[StdListener], address: SocketAddr) -> Option<&StdL
             .local_addr()
             .is_ok_and(|local| serves(local, address))
     })
+}
+
+/// Whose the socket is that listens on an address.
+pub fn origin(inherited: &[StdListener], address: SocketAddr) -> Socket {
+    if inherited_for(inherited, address).is_some() {
+        Socket::Inherited
+    } else {
+        Socket::Own
+    }
 }
 
 /// systemd's `ListenStream=8080` is one socket on `[::]` for both protocols.

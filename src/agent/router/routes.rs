@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::router::door::Door;
 use crate::agent::router::front::{Front, Shared};
-use crate::agent::router::listen::listen;
+use crate::agent::router::listen::{listen, origin};
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey};
 use crate::model::TrustedProxies;
 use crate::model::route::{Route, overlap};
@@ -76,7 +76,10 @@ impl Routes {
                     door.lead_to(front);
                     door
                 }
-                (None, Some(listener)) => Door::open(listener, front, self.cut.child_token()),
+                (None, Some(listener)) => {
+                    let origin = origin(&self.inherited, it.address);
+                    Door::open(listener, origin, front, self.cut.child_token())
+                }
                 (None, None) => continue,
             };
             let own = open.entry(it.key.clone()).or_default();
