@@ -10,6 +10,8 @@ use crate::model::Digest;
 pub const YOUNG: Duration = Duration::from_hours(1);
 /// The annotation that names the image on which another was built (image-spec, `annotations.md`).
 pub const BASE: &str = "org.opencontainers.image.base.digest";
+/// The annotation that names the commit which an image was made of, with `-dirty` when the tree was.
+pub const REVISION: &str = "org.opencontainers.image.revision";
 /// The annotation that says when an image was made.
 pub const CREATED: &str = "org.opencontainers.image.created";
 

@@ -29,9 +29,9 @@ impl Source {
     #[must_use]
     pub fn tag(&self) -> Option<String> {
         let (branch, commit) = (self.branch.as_ref()?, self.commit.as_ref()?);
-        let commit: String = commit.chars().take(7).collect();
+        let (branch, commit) = (tag_of(branch), short(commit));
         let dirty = if self.dirty { "-dirty" } else { "" };
-        Some(format!("{}-{commit}{dirty}", tag_of(branch)))
+        Some(format!("{branch}-{commit}{dirty}"))
     }
 
     /// Seven digits of the commit, with `+` when files differ from it.
@@ -40,13 +40,23 @@ impl Source {
         let Some(commit) = &self.commit else {
             return "no commit".to_owned();
         };
-        let short: String = commit.chars().take(7).collect();
-        if self.dirty {
-            format!("{short}+")
-        } else {
-            short
-        }
+        shown(commit, self.dirty)
     }
+}
+
+/// How many digits of a commit people compare.
+pub const SHORT: usize = 7;
+
+/// The digits of a commit that people compare.
+#[must_use]
+pub fn short(commit: &str) -> String {
+    commit.chars().take(SHORT).collect()
+}
+
+/// The same, with `+` when files differ from the commit.
+#[must_use]
+pub fn shown(commit: &str, is_dirty: bool) -> String {
+    short(commit) + if is_dirty { "+" } else { "" }
 }
 
 /// A branch's name as a part of a tag. Where much of it is lost, a part of its hash tells it from others.

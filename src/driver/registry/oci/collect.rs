@@ -185,13 +185,12 @@ async fn look(
             .into_iter()
             .filter(|tag| is_name(tag))
             .collect();
-        for (digest, _) in repository
-            .read(names)
-            .await?
-            .into_iter()
-            .filter_map(|(_, found)| found)
-        {
-            repository.gone.remove(&digest);
+        for (tag, found) in repository.read(names).await? {
+            if let Some((digest, image)) = found
+                && image.is_named(&tag)
+            {
+                repository.gone.remove(&digest);
+            }
         }
     }
     Ok(repository)

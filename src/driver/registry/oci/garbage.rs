@@ -2,7 +2,7 @@
 //!
 //! A registry lists tags and nothing else, so an image is what a tag names. shipit's own are those with a tag `src-HASH`.
 //! One that has another name besides, which is not `BRANCH-COMMIT`, was given it by an environment or by a person, and
-//! stays.
+//! stays. Which commit an image is of, it says itself; it may be another's too, whose inputs were the same.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::driver::registry::oci::list_tag;
 use crate::model::Digest;
-use crate::model::garbage::{BASE, CREATED, YOUNG};
+use crate::model::garbage::{BASE, CREATED, REVISION, YOUNG};
+use crate::model::source::SHORT;
 
 /// What a tag, or something that is needed, names: as much of its manifest as is asked for here.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Named {
     pub inside: Vec<Digest>,
     /// What it is built on.
     base: Option<Digest>,
+    /// The commit that it says it was made of.
+    revision: Option<String>,
     /// Its configuration and its layers, with their sizes.
     blobs: Vec<(Digest, u64)>,
     /// How many bytes its manifest has.
@@ -47,6 +50,7 @@ impl Named {
                 .filter_map(|entry| digest(&entry["digest"]))
                 .collect(),
             base: digest(annotation(BASE)),
+            revision: annotation(REVISION).as_str().map(str::to_owned),
             blobs: blobs
                 .filter_map(|blob| {
                     Some((digest(&blob["digest"])?, blob["size"].as_u64().unwrap_or(0)))
@@ -58,7 +62,17 @@ impl Named {
 
     /// Whether shipit made it and nobody has given it a name since.
     fn is_nobodys(&self) -> bool {
-        self.tags.iter().any(|tag| is_inputs(tag)) && self.tags.iter().all(|tag| !is_name(tag))
+        self.tags.iter().any(|tag| is_inputs(tag))
+            && !self.tags.iter().any(|tag| self.is_named(tag))
+    }
+
+    /// Whether this tag is a name that somebody gave it, and not its own commit's, which may be of digits alone.
+    pub fn is_named(&self, tag: &str) -> bool {
+        let is_its_commit = |commit: &str| {
+            let revision = self.revision.as_ref();
+            commit.len() == SHORT && revision.is_some_and(|revision| revision.starts_with(commit))
+        };
+        is_name(tag) && !commit_of(tag).is_some_and(is_its_commit)
     }
 
     /// What it is an index of, and what it is built on.
@@ -92,16 +106,17 @@ fn is_inputs(tag: &str) -> bool {
 /// Whether a tag is neither the inputs' nor a commit's. A date looks like a commit of digits alone, and is a name.
 pub(super) fn is_name(tag: &str) -> bool {
     let is_commit = |text: &str| {
-        text.len() == 7
+        text.len() == SHORT
             && text.bytes().all(|c| c.is_ascii_hexdigit())
             && !text.bytes().all(|c| c.is_ascii_digit())
     };
-    // As `Source::tag` writes it.
-    let of_commit = tag.strip_suffix("-dirty").unwrap_or(tag);
-    !is_inputs(tag)
-        && !of_commit
-            .rsplit_once('-')
-            .is_some_and(|(_, commit)| is_commit(commit))
+    !is_inputs(tag) && !commit_of(tag).is_some_and(is_commit)
+}
+
+/// What is in a commit's place in a tag as `Source::tag` writes it.
+fn commit_of(tag: &str) -> Option<&str> {
+    let (_, commit) = tag.strip_suffix("-dirty").unwrap_or(tag).rsplit_once('-')?;
+    Some(commit)
 }
 
 /// The images that nobody needs: neither named, needed, young, among the newest, nor part of one that stays.
@@ -209,6 +224,13 @@ mod tests {
             gone(&BTreeMap::from([(digest.clone(), image.clone())]), &[], 0).len(),
             1,
             "a commit's, with other files"
+        );
+        image.tags.insert("main-2024010".to_owned());
+        image.revision = Some("2024010f2c1ab".to_owned());
+        assert_eq!(
+            gone(&BTreeMap::from([(digest.clone(), image.clone())]), &[], 0).len(),
+            1,
+            "its own commit's, which is of digits alone"
         );
         image.tags = ["main-3f2c1ab".to_owned()].into();
         assert!(
