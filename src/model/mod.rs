@@ -16,6 +16,7 @@ pub mod endpoint;
 pub mod event;
 pub mod facts;
 pub mod fields;
+pub mod first_of;
 pub mod garbage;
 pub mod health;
 pub mod identity;

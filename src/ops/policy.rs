@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
-use crate::model::source::{Change, Commit};
+use crate::model::source::{Change, Commit, short};
 use crate::ops::{Error, Session};
 use crate::policy;
 use crate::port::scm::{Contained, FirstParents, Merged, Scm as _};
@@ -125,7 +125,7 @@ async fn arrival(
     } else if !brought.iter().all(is_on_a_line) {
         Origin::Foreign
     } else if brought.len() > 1 {
-        let short: String = commit.id.chars().take(7).collect();
+        let short = short(&commit.id);
         let reason = format!("commit {short} merges more than one branch at once");
         return Err(incomplete(rule, &reason, "merge them one after the other"));
     } else {
@@ -140,7 +140,7 @@ async fn merged(session: &Session, rule: &BranchRule, commit: &Commit) -> Result
         Merged::AsGit => Ok(Origin::Accepted),
         Merged::ByHand { files } => Ok(Origin::Added(files)),
         Merged::Unknown { reason, help } => {
-            let short: String = commit.id.chars().take(7).collect();
+            let short = short(&commit.id);
             let reason = format!("what the merge {short} brought cannot be told: {reason}");
             Err(incomplete(rule, &reason, &help))
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
+use crate::model::source;
 use crate::model::{EnvironmentName, ProjectName, Role};
 use crate::output::paint::{BOLD, DIM};
 use crate::output::{Line, Page};
@@ -132,9 +133,7 @@ fn commit(there: &SlotFacts) -> String {
     let Some(commit) = &there.label.commit else {
         return "-".to_owned();
     };
-    let short: String = commit.chars().take(7).collect();
-    let dirty = if there.label.dirty { "+" } else { "" };
-    short + dirty
+    source::shown(commit, there.label.dirty)
 }
 
 fn since(there: &SlotFacts, changed: Option<Timestamp>, now: Timestamp) -> String {

@@ -15,7 +15,8 @@ pub use remake::may_remake;
 
 use crate::model::EnvironmentName;
 use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
-use crate::model::source::{Change, Commit, Source};
+use crate::model::first_of::first_of;
+use crate::model::source::{Change, Commit, Source, short};
 
 /// Why something is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +108,9 @@ pub fn came_by_merge(rule: &BranchRule, arrivals: &[Arrival]) -> Result<(), Refu
     }
 }
 
+/// How many files a refusal names.
+const SHOWN: usize = 3;
+
 /// Why a commit may not be on a branch.
 fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
     let Commit {
@@ -115,8 +119,7 @@ fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
         author,
         ..
     } = &arrival.commit;
-    let short: String = id.chars().take(7).collect();
-    let commit = format!("commit {short} ({subject}, by {author})");
+    let commit = format!("commit {} ({subject}, by {author})", short(id));
     let branch = &rule.pattern;
     let accepts = if rule.accepts.is_empty() {
         "no branch".to_owned()
@@ -145,22 +148,12 @@ fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
         Origin::Added(files) => (
             format!(
                 "{commit} is a merge, and changes {} that neither side of it changed, on {branch}, which only takes merges from {accepts}",
-                shown(files)
+                first_of(files, SHOWN)
             ),
             format!("bring these changes to {accepts} first and merge that into {branch}; {past}"),
         ),
     };
     Some(Refusal { what, help })
-}
-
-/// The first files, and how many more there are.
-fn shown(files: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let first = files.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-    match files.len().saturating_sub(SHOWN) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
 }
 
 /// Whether a change request may be merged, as far as its own words tell: its target has a rule, and takes merges from

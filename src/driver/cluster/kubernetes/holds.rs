@@ -12,6 +12,7 @@ use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::list::{Found, key_of};
 use crate::driver::cluster::kubernetes::owner::{belongs_to, manager};
 use crate::driver::cluster::kubernetes::send::said;
+use crate::model::first_of::first_of;
 use crate::model::loss::{Claim, Held, Holding, can_hold};
 use crate::model::object::{is_kept, mark};
 use crate::model::{Fingerprint, Manifest, ObjectKey};
@@ -580,11 +581,5 @@ pub(super) fn by_owner(objects: &[Value]) -> Vec<Holding> {
 pub(super) fn listed<'a>(objects: impl Iterator<Item = &'a Value>) -> String {
     let mut names: Vec<String> = objects.filter_map(key_of).map(|key| said(&key)).collect();
     names.sort();
-    let more = names.len().saturating_sub(NAMED);
-    names.truncate(NAMED);
-    let mut text = names.join(", ");
-    if more > 0 {
-        text = format!("{text} and {more} more");
-    }
-    text
+    first_of(&names, NAMED)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::driver::scm::git::{Answer, FETCH_LIMIT, Git, LIMIT, what};
-use crate::model::source::Commit;
+use crate::model::source::{Commit, short};
 use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
 
 /// What to do about a history that is not all there.
@@ -22,7 +22,7 @@ pub(super) async fn first_parents(
     if let Some(since) = since
         && !has(git, since).await
     {
-        let short: String = since.chars().take(7).collect();
+        let short = short(since);
         return Ok(FirstParents::Incomplete {
             reason: format!("commit {short} of the live release is not in this checkout"),
             help: WHOLE.to_owned(),
@@ -153,7 +153,8 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
             help: help.to_owned(),
         });
     }
-    let mut lines = again.stdout.split('\0').filter(|line| !line.is_empty());
+    let listed = again.text();
+    let mut lines = listed.split('\0').filter(|line| !line.is_empty());
     let clean = lines.next().unwrap_or_default().to_owned();
     if clean == tree {
         return Ok(Merged::AsGit);
@@ -178,7 +179,7 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
         });
     }
     let files: Vec<String> = changed
-        .stdout
+        .text()
         .split('\0')
         .filter(|file| !file.is_empty() && !conflicts.contains(file))
         .map(str::to_owned)
