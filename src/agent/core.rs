@@ -212,17 +212,8 @@ impl Agent {
         let work = environment.work.lock().await;
         let record = environment.board.record();
         let is_empty = record.slots.is_empty() && record.routes.is_empty();
-        if let Some(owner) = record
-            .lineage
-            .filter(|owner| *owner != permit.lineage && !is_empty)
-        {
-            return Err(EngineError::Foreign {
-                scope: permit.scope.clone(),
-                owner,
-                lineage: permit.lineage.clone(),
-            });
-        }
-        permit.stands(record.fence, record.changed_by.as_ref())?;
+        let lineage = record.lineage.as_ref().filter(|_| !is_empty);
+        permit.enters(lineage, record.fence, record.changed_by.as_ref())?;
         self.write(environment, |record| {
             record.lineage = Some(permit.lineage.clone());
             record.fence = permit.fence;

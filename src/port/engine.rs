@@ -63,12 +63,33 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Whether it may act on an environment of this lineage, where a run with this fencing number was the last to act. An
+    /// environment with nothing in it is nobody's: then there is no lineage.
+    ///
+    /// # Errors
+    /// It is another state's, or another run has it.
+    pub fn enters(
+        &self,
+        lineage: Option<&String>,
+        seen: u64,
+        by: Option<&Actor>,
+    ) -> Result<(), EngineError> {
+        if let Some(owner) = lineage.filter(|owner| **owner != self.lineage) {
+            return Err(EngineError::Foreign {
+                scope: self.scope.clone(),
+                owner: owner.clone(),
+                lineage: self.lineage.clone(),
+            });
+        }
+        self.stands(seen, by)
+    }
+
     /// Whether it is still good where a run with this fencing number was the last to act. Two locks in two places may
     /// give the same number: the first run to act with it has it.
     ///
     /// # Errors
     /// The other run has the environment.
-    pub fn stands(&self, seen: u64, by: Option<&Actor>) -> Result<(), EngineError> {
+    fn stands(&self, seen: u64, by: Option<&Actor>) -> Result<(), EngineError> {
         let is_others = by.is_some_and(|actor| actor.run != self.actor.run);
         if self.fence < seen || (self.fence == seen && is_others) {
             let (scope, fence) = (self.scope.clone(), self.fence);

@@ -50,19 +50,8 @@ impl FakeEngine {
         let mut environments = self.lock();
         let facts = environments.entry(permit.scope.clone()).or_default();
         let is_empty = facts.slots.is_empty() && facts.routes.is_empty();
-        if let Some(owner) = facts
-            .lineage
-            .clone()
-            .filter(|owner| *owner != permit.lineage && !is_empty)
-        {
-            let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
-            return Err(EngineError::Foreign {
-                scope,
-                owner,
-                lineage,
-            });
-        }
-        permit.stands(facts.fence, facts.changed_by.as_ref())?;
+        let lineage = facts.lineage.as_ref().filter(|_| !is_empty);
+        permit.enters(lineage, facts.fence, facts.changed_by.as_ref())?;
         let before = facts.clone();
         facts.lineage = Some(permit.lineage.clone());
         facts.fence = permit.fence;

@@ -9,13 +9,13 @@ use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
+use crate::driver::cluster::kubernetes::cache::Seen;
 use crate::driver::cluster::kubernetes::compare::{
     Verdict as Compared, applied, changes, compare, owned,
 };
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
 use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound};
 use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
-use crate::driver::cluster::kubernetes::memory::Seen;
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
 use crate::driver::cluster::kubernetes::record::{Placed, Read, Record, Records, Workloads};

@@ -7,6 +7,7 @@
 
 mod api;
 mod autoscale;
+mod cache;
 mod capabilities;
 pub mod compare;
 mod connect;
@@ -23,7 +24,6 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod look;
-mod memory;
 mod occupants;
 mod own;
 mod owner;
@@ -48,8 +48,8 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::driver::cluster::kubernetes::api::Api;
+use crate::driver::cluster::kubernetes::cache::{Announced, Newest, Seen};
 use crate::driver::cluster::kubernetes::finish::Key;
-use crate::driver::cluster::kubernetes::memory::{Announced, Newest, Seen};
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::record::{Records, Workloads};
 use crate::model::facts::{Facts, Overview};

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
 use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
+use crate::driver::cluster::kubernetes::cache::Seen;
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::look::{self, fingerprint};
-use crate::driver::cluster::kubernetes::memory::Seen;
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
 use crate::driver::cluster::kubernetes::record::{Read, Record};

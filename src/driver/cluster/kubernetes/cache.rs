@@ -86,21 +86,10 @@ impl KubernetesEngine {
         let failed = |fault: Fault| fault.while_(format!("reading the record of {}", permit.scope));
         for _ in 0..TRIES {
             let mut read = records.read().await.map_err(failed)?;
-            let record = &mut read.record;
+            let record = &read.record;
             let is_empty = record.slots.is_empty() && record.routes.is_empty();
-            if let Some(owner) = record
-                .lineage
-                .clone()
-                .filter(|owner| *owner != permit.lineage && !is_empty)
-            {
-                let (scope, lineage) = (permit.scope.clone(), permit.lineage.clone());
-                return Err(EngineError::Foreign {
-                    scope,
-                    owner,
-                    lineage,
-                });
-            }
-            permit.stands(record.fence, record.changed_by.as_ref())?;
+            let lineage = record.lineage.as_ref().filter(|_| !is_empty);
+            permit.enters(lineage, record.fence, record.changed_by.as_ref())?;
             if is_of(&read, permit) {
                 return Ok(read);
             }
