@@ -8,20 +8,27 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
-use crate::driver::builder::files::{below, clean, collect, context, hash_all};
-use crate::driver::builder::pack::tracked;
+use crate::driver::builder::files::{below, clean, collect, hash_all};
 use crate::model::build::{Base, Inputs, PackSpec, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::BuildError;
 
+/// Whether what the ignore files name is no input. Without a command nothing is made here: what Git ignores is then packed
+/// as it is.
+pub(super) const fn obeys_ignore_files(spec: &PackSpec) -> bool {
+    spec.inputs.is_empty() && !spec.run.is_empty()
+}
+
+/// Reads what a build depends on. `tracked` are the files that count though an ignore file names them.
 pub(super) fn read(
     root: &Path,
+    context: &Path,
     spec: &PackSpec,
     base: Option<Digest>,
+    tracked: Vec<PathBuf>,
 ) -> Result<Inputs, BuildError> {
-    let context = context(root, &spec.context)?;
-    let paths = paths(&context, spec, &below(root, &spec.leave_out))?;
-    let files = hash_all(&context, &paths)?;
+    let paths = paths(context, spec, &below(root, &spec.leave_out), tracked)?;
+    let files = hash_all(context, &paths)?;
     let timeless = PackSpec {
         within: an_hour(),
         ..spec.clone()
@@ -50,25 +57,21 @@ fn paths(
     context: &Path,
     spec: &PackSpec,
     left_out: &[PathBuf],
+    tracked: Vec<PathBuf>,
 ) -> Result<Vec<PathBuf>, BuildError> {
     let wanted = (!spec.inputs.is_empty())
         .then(|| set(&spec.inputs))
         .transpose()?;
-    // Without a command nothing is made here: what Git ignores is then packed as it is, and is an input.
-    let obey_ignore_files = wanted.is_none() && !spec.run.is_empty();
-    let walk = walk(context, obey_ignore_files, left_out.to_owned());
+    let walk = walk(context, obeys_ignore_files(spec), left_out.to_owned());
     let counts = |path: &Path| wanted.as_ref().is_none_or(|set| set.is_match(path));
     let mut paths = collect(context, walk, "name the right ones with `inputs:`", counts)?;
-    if obey_ignore_files {
-        let is_left_out = |path: &PathBuf| {
-            let path = clean(&context.join(path));
-            left_out.iter().any(|folder| path.starts_with(folder))
-        };
-        let tracked = tracked::ignored(context)?;
-        paths.extend(tracked.into_iter().filter(|path| !is_left_out(path)));
-        paths.sort();
-        paths.dedup();
-    }
+    let is_left_out = |path: &PathBuf| {
+        let path = clean(&context.join(path));
+        left_out.iter().any(|folder| path.starts_with(folder))
+    };
+    paths.extend(tracked.into_iter().filter(|path| !is_left_out(path)));
+    paths.sort();
+    paths.dedup();
     if paths.is_empty() && wanted.is_some() {
         let reason = format!("`inputs` ({}) match no file", spec.inputs.join(", "));
         return Err(BuildError::Invalid { reason });
@@ -114,6 +117,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::driver::scm::git::Git;
 
     fn git(folder: &Path, arguments: &[&str]) {
         let output = Command::new("git")
@@ -125,19 +129,21 @@ mod tests {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
-    fn inputs(root: &Path) -> Vec<String> {
+    async fn inputs(root: &Path) -> Vec<String> {
         let spec: PackSpec = serde_json::from_value(json!({
             "context": ".", "inputs": [], "leave_out": ["state"], "run": ["make"], "copy": {},
             "base": Base::Scratch, "entrypoint": [], "user": null, "workdir": null,
             "env": {}, "labels": {}, "port": null,
         }))
         .expect("a specification");
-        let inputs = read(root, &spec, None).expect("inputs");
+        let tracked = Git::new(root.to_path_buf()).tracked_but_ignored().await;
+        let tracked = tracked.expect("an answer");
+        let inputs = read(root, root, &spec, None, tracked).expect("inputs");
         inputs.files.into_keys().collect()
     }
 
-    #[test]
-    fn an_input_is_what_git_does_not_ignore() {
+    #[tokio::test]
+    async fn an_input_is_what_git_does_not_ignore() {
         let root = tempfile::tempdir().expect("a folder");
         let root = root.path();
         for folder in ["dist", "state", "sub"] {
@@ -160,9 +166,38 @@ mod tests {
         // What is tracked is not ignored, whatever a pattern says.
         git(root, &["add", "--force", "dist/keep", "state/kept"]);
         git(root, &["add", "a"]);
-        assert_eq!(inputs(root), [".gitignore", "a", "dist/keep", "sub/.x"]);
+        assert_eq!(
+            inputs(root).await,
+            [".gitignore", "a", "dist/keep", "sub/.x"]
+        );
+
+        // A submodule has its own ignore files, and its own tracked files.
+        let library = tempfile::tempdir().expect("a folder");
+        for (file, text) in [(".gitignore", "*.gen\n"), ("a.gen", "a"), ("b", "b")] {
+            fs::write(library.path().join(file), text).expect("written");
+        }
+        git(library.path(), &["init", "--quiet"]);
+        git(library.path(), &["add", "--force", "."]);
+        git(library.path(), &["commit", "--quiet", "--message", "made"]);
+        let from = library.path().display().to_string();
+        let add = [
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            &from,
+            "lib",
+        ];
+        git(root, &add);
+        fs::write(root.join("lib/c.gen"), "c").expect("written");
+        let found = inputs(root).await;
+        assert!(found.contains(&"lib/a.gen".to_owned()), "{found:?}");
+        assert!(!found.contains(&"lib/c.gen".to_owned()), "{found:?}");
+        git(root, &["rm", "--quiet", "--force", "lib"]);
+        fs::remove_file(root.join(".gitmodules")).expect("removed");
 
         fs::remove_file(root.join("dist/keep")).expect("removed");
-        assert_eq!(inputs(root), [".gitignore", "a", "sub/.x"]);
+        assert_eq!(inputs(root).await, [".gitignore", "a", "sub/.x"]);
     }
 }

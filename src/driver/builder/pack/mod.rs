@@ -6,7 +6,6 @@
 mod inputs;
 mod layer;
 mod program;
-mod tracked;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,8 +15,10 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::builder::files::context;
 use crate::driver::builder::hashing::Layer;
 use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
+use crate::driver::scm::git::Git;
 use crate::model::Platform;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::port::builder::{BuildError, BuildRequest};
@@ -72,8 +73,17 @@ impl Builder for Pack {
     ) -> Result<Inputs, BuildError> {
         let spec = pack(spec)?.clone();
         let base = named(&spec, bases)?.map(|base| base.digest.clone());
+        let context = context(root, &spec.context)?;
+        let tracked = if inputs::obeys_ignore_files(&spec) {
+            let found = Git::new(context.clone()).tracked_but_ignored().await;
+            found.map_err(|error| BuildError::Invalid {
+                reason: format!("asking which files are tracked: {error}"),
+            })?
+        } else {
+            Vec::new()
+        };
         let root = root.to_path_buf();
-        blocking(move || inputs::read(&root, &spec, base)).await
+        blocking(move || inputs::read(&root, &context, &spec, base, tracked)).await
     }
 
     async fn build(

@@ -72,7 +72,8 @@ impl Hook {
                 Self::Elsewhere
             };
         }
-        let (is_checkout, own) = answer.stdout.split_once('\n').unwrap_or_default();
+        let printed = answer.text();
+        let (is_checkout, own) = printed.split_once('\n').unwrap_or_default();
         let own = std::fs::canonicalize(folder.join(own)).ok();
         match (own.as_ref() == Some(&told), is_checkout) {
             (true, "true") => Self::Own,

@@ -1,5 +1,6 @@
 //! Git, through its program: by argument vector, without prompts, and with a time limit.
 
+mod files;
 mod history;
 mod hook;
 #[cfg(test)]
@@ -39,8 +40,19 @@ pub struct Git {
 /// What a call of the program ended with.
 struct Answer {
     code: Option<i32>,
-    stdout: String,
+    stdout: Vec<u8>,
     stderr: String,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        text(&self.stdout)
+    }
+}
+
+/// What the program printed, without the end of its last line.
+fn text(printed: &[u8]) -> String {
+    String::from_utf8_lossy(printed).trim_end().to_owned()
 }
 
 impl Git {
@@ -68,19 +80,12 @@ impl Git {
 
     /// The submodules below the folder that are not checked out: their folders are empty.
     pub async fn missing_submodules(&self) -> Result<Vec<String>, ScmError> {
-        let names = |folder: &Path| folder.join(".gitmodules").exists();
-        if !self.folder.ancestors().any(names) || !self.is_repository().await? {
-            return Ok(Vec::new());
-        }
-        let listed = self.ask(&["ls-files", "--stage", "-z"]).await?;
-        let paths = listed
-            .split('\0')
-            .filter_map(|line| line.strip_prefix("160000 ")?.split_once('\t'))
-            .map(|(_, path)| path);
-        Ok(paths
-            .filter(|path| !self.folder.join(path).join(".git").exists())
-            .map(str::to_owned)
-            .collect())
+        files::missing_submodules(self).await
+    }
+
+    /// What Git tracks below the folder although an ignore file names it, relative to the folder.
+    pub async fn tracked_but_ignored(&self) -> Result<Vec<PathBuf>, ScmError> {
+        files::tracked_but_ignored(self).await
     }
 
     /// The full id of the commit that a person names.
@@ -92,6 +97,12 @@ impl Git {
 
     /// What the program says, when it ends well.
     async fn ask(&self, arguments: &[&str]) -> Result<String, ScmError> {
+        let bytes = self.bytes(arguments).await?;
+        Ok(text(&bytes))
+    }
+
+    /// The same as bytes: a path may be no text.
+    async fn bytes(&self, arguments: &[&str]) -> Result<Vec<u8>, ScmError> {
         let answer = self.call(arguments, &[], LIMIT).await?;
         if answer.code == Some(0) {
             return Ok(answer.stdout);
@@ -218,9 +229,7 @@ async fn run(
 
     Ok(Answer {
         code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout)
-            .trim_end()
-            .to_owned(),
+        stdout: output.stdout,
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
 }
