@@ -1,6 +1,5 @@
 //! One supervised process: started, asked how it is, started again when it ends, and stopped.
 
-mod interpreter;
 mod making;
 mod owner;
 mod port;
@@ -216,15 +215,9 @@ impl Instance {
             }
             Ok(process)
         };
-        let process = begun.await.map_err(|trouble: Trouble| {
-            let path = launch.rootfs.join(program.trim_start_matches('/'));
-            match (trouble.during(&what), interpreter::missing(&path)) {
-                (Trouble::Instance(reason), Some(missing)) => {
-                    Trouble::Instance(format!("{reason}: {missing}"))
-                }
-                (trouble, _) => trouble,
-            }
-        })?;
+        let process = begun
+            .await
+            .map_err(|trouble: Trouble| trouble.during(&what))?;
         Ok((process, launch, HealthState::Starting))
     }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use crate::agent::launch::{Handover, Report, Start};
+use crate::agent::launch::{Handover, Report, Start, interpreter};
 use crate::agent::trouble::Trouble;
 use crate::files::process;
 
@@ -136,10 +136,16 @@ fn give(talk: &UnixStream, first: &[u8], socket: Option<&OwnedFd>) -> io::Result
 /// Why a program could not be started, as far as an error number and a look at its files say.
 fn obstacle(start: &Start, number: i32) -> Trouble {
     let error = io::Error::from_raw_os_error(number);
-    let more = start
-        .user
-        .filter(|_| error.kind() == io::ErrorKind::PermissionDenied)
-        .and_then(|user| barred(user, &start.workdir).or_else(|| barred(user, &start.program)));
+    let more = match (error.kind(), start.user) {
+        (io::ErrorKind::PermissionDenied, Some(user)) => {
+            barred(user, &start.workdir).or_else(|| barred(user, &start.program))
+        }
+        // Where the folder is not there, or a bare name is looked for, that is what is not found.
+        (io::ErrorKind::NotFound, _) if start.workdir.is_dir() && start.program.is_absolute() => {
+            interpreter::missing(&start.program)
+        }
+        _ => None,
+    };
     match (Trouble::of(&error), more) {
         (Trouble::Instance(reason), Some(more)) => Trouble::Instance(format!("{reason}: {more}")),
         (trouble, _) => trouble,

@@ -15,6 +15,7 @@
 
 mod become_user;
 mod hold;
+mod interpreter;
 mod launcher;
 mod user;
 
