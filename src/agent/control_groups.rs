@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -14,23 +14,25 @@ use crate::port::pause;
 const MOUNTED: &str = "/sys/fs/cgroup";
 /// The group that all containers' groups are in.
 pub const PARENT: &str = "shipit";
-/// How often a group that is still busy is tried again.
-const TRIES: usize = 40;
+/// How long groups that are still busy are tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ends what is left in a container's groups, and removes them. A group that is still busy after about two seconds stays:
-/// the next agent that looks for strays finds the container's folder and comes here again.
+/// Ends what is left in a container's groups, and removes them. A process that the kernel does not let go of keeps its
+/// group: there is nothing in it then but what cannot be ended.
 pub fn remove(name: &str) {
     let (least, most) = (Duration::from_millis(25), Duration::from_millis(75));
-    for group in groups(Path::new(MOUNTED), name) {
-        for _ in 0..TRIES {
-            end_processes(&group);
-            match fs::remove_dir(&group) {
-                Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                    std::thread::sleep(pause::between(least, most));
-                }
-                _ => break,
-            }
+    let begun = Instant::now();
+    let mut left = groups(Path::new(MOUNTED), name);
+    loop {
+        left.retain(|group| {
+            end_processes(group);
+            let removed = fs::remove_dir(group);
+            removed.is_err_and(|error| error.kind() == ErrorKind::ResourceBusy)
+        });
+        if left.is_empty() || begun.elapsed() > PATIENCE {
+            return;
         }
+        std::thread::sleep(pause::between(least, most));
     }
 }
 

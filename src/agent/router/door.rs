@@ -18,22 +18,13 @@ use crate::agent::router::activity::Activity;
 use crate::agent::router::budget::Full;
 use crate::agent::router::front::Front;
 use crate::agent::router::identity::Origin;
-use crate::agent::router::listen::BACKLOG;
+use crate::agent::router::listen::{BACKLOG, Socket};
 use crate::agent::router::serve::{self, Orders, Peer};
 use crate::agent::router::turn_away::turn_away;
 
 /// How long to wait at first when the system has no file descriptor or memory for a connection, and how long at most.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
-
-/// Whose a listening socket is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Socket {
-    /// It ends when it is closed.
-    Own,
-    /// Somebody who started this agent has it, too, and it goes on listening.
-    Inherited,
-}
 
 /// A filter that lets nothing come in (`BPF_RET` of no byte).
 const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rustix::net::sockopt::set_socket_reuseport;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::agent::router::door::Socket;
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey, holder};
 
 /// How many connections the kernel keeps until they are accepted.
@@ -105,6 +104,15 @@ fn inherited_for(inherited: &[StdListener], address: SocketAddr) -> Option<&StdL
             .local_addr()
             .is_ok_and(|local| serves(local, address))
     })
+}
+
+/// Whose a listening socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Socket {
+    /// It ends when it is closed.
+    Own,
+    /// Somebody who started this agent has it, too, and it goes on listening.
+    Inherited,
 }
 
 /// Whose the socket is that listens on an address.
