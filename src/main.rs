@@ -4,8 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use shipit::cli::{self, Cli};
+use shipit::cli;
 use shipit::output::{Exit, Page, Screen};
 
 /// How long what is still under way may take to come to its end when the command is done.
@@ -21,7 +20,7 @@ fn report_handler() -> miette::MietteHandler {
 fn main() -> ExitCode {
     shipit::files::process::pass_nothing_on();
     let _ = miette::set_hook(Box::new(|_| Box::new(report_handler())));
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => return cli::misused(error).into(),
     };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::cli::arguments::FetchArgs;
 use crate::files;
 use crate::ops::draw::Wanted;
 use crate::ops::plan_file::{self, PlanFile};
@@ -21,9 +22,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "plan")]
     rebuild: bool,
 
-    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
-    #[arg(long)]
-    fetch: bool,
+    #[command(flatten)]
+    remote: FetchArgs,
 
     #[command(flatten)]
     run: RunArgs,
@@ -37,7 +37,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         ..cx.clone()
     };
     let mut session = cx.session().await?;
-    session.fetch = args.fetch;
+    session.fetch = args.remote.fetch;
     approve_and_run(
         &cx,
         &session,

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::cli::arguments::{ApprovalArgs, FormArgs, LockArgs};
 use crate::cli::{Cx, ask, explain, signals};
-use crate::model::Period;
 use crate::model::approval::{Approval, Approved};
 use crate::model::event::Event;
 use crate::model::loss::{Consents, unconsented};
@@ -20,9 +20,8 @@ use crate::output::{Exit, Failure, Format, Screen, outcome, plan as view};
 /// The arguments of every command that changes something.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Do not ask.
-    #[arg(short = 'y', long, visible_alias = "yes")]
-    pub auto_approve: bool,
+    #[command(flatten)]
+    pub approval: ApprovalArgs,
 
     /// Switch even when the way back would not lead anywhere: an image or an object of the live release is gone.
     #[arg(long)]
@@ -33,26 +32,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub allow_data_loss: Vec<String>,
 
-    /// How long to wait for a lock that another run holds, as `30s`.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "0s",
-        env = "SHIPIT_LOCK_TIMEOUT",
-        hide_env_values = true
-    )]
-    pub lock_timeout: Period,
+    #[command(flatten)]
+    pub lock: LockArgs,
 
-    /// In which form events and the result are printed.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        env = "SHIPIT_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Format,
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 /// Draws the plan, shows it, asks, carries it out, and shows what came of it.
@@ -77,22 +61,26 @@ pub(super) async fn with_options(
     call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
 ) -> Result<Exit, Failure> {
     let signals = signals::listen(&cx.screen);
-    let shown = Arc::new(View::new(args.output, cx.screen.clone()));
+    let shown = Arc::new(View::new(args.form.output, cx.screen.clone()));
     let sink = Arc::clone(&shown);
-    let (screen, output, auto_approve) = (cx.screen.clone(), args.output, args.auto_approve);
+    let (screen, output, auto_approve) = (
+        cx.screen.clone(),
+        args.form.output,
+        args.approval.auto_approve,
+    );
     let consents: Consents = args.allow_data_loss.iter().cloned().collect();
     let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve, &consents);
     let options = Options {
         plan,
         no_way_back: args.no_way_back,
-        lock_wait: args.lock_timeout.get(),
+        lock_wait: args.lock.lock_timeout.get(),
         approve: Arc::new(approve),
         sink: Arc::new(move |event| sink.show(&event)),
         interrupted: signals.interrupted,
         killed: signals.killed,
     };
     let result = call(options).await?;
-    match args.output {
+    match args.form.output {
         Format::Json => shown.show(&Event::Ended {
             outcome: result.clone(),
         }),

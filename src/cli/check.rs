@@ -1,6 +1,7 @@
 //! `shipit check`
 
 use crate::cli::Cx;
+use crate::cli::arguments::FetchArgs;
 use crate::model::source::Change;
 use crate::ops::policy::{may_deploy, may_merge};
 use crate::ops::{Error, Session};
@@ -17,14 +18,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME", requires = "commit")]
     branch: Option<String>,
 
-    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
-    #[arg(long)]
-    fetch: bool,
+    #[command(flatten)]
+    remote: FetchArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let mut session = cx.session_on(args.branch.as_deref()).await?;
-    session.fetch = args.fetch;
+    session.fetch = args.remote.fetch;
     if let Some(commit) = &args.commit {
         let commit = session.scm.commit_of(commit).await.map_err(Error::from)?;
         session.source.commit = Some(commit);

@@ -1,7 +1,7 @@
 //! `shipit images`
 
+use crate::cli::arguments::{FormArgs, LockArgs};
 use crate::cli::{Cx, ask};
-use crate::model::Period;
 use crate::model::garbage::{Collect, Collected};
 use crate::ops::Error;
 use crate::ops::images::garbage;
@@ -15,34 +15,25 @@ pub struct Args {
     collect: bool,
 
     /// Do not ask.
-    #[arg(long, requires = "collect")]
+    #[arg(short = 'y', long, visible_alias = "yes", requires = "collect")]
     auto_approve: bool,
 
-    /// How long to wait for a lock that a run holds, as `30s`.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
-    lock_timeout: Period,
+    #[command(flatten)]
+    lock: LockArgs,
 
-    /// In which form.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        env = "SHIPIT_OUTPUT",
-        hide_env_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let (session, wait) = (cx.session().await?, args.lock_timeout.get());
+    let (session, wait) = (cx.session().await?, args.lock.lock_timeout.get());
     let found = garbage(&session, Collect::Report, wait).await?;
     if !args.collect || found.images.is_empty() && found.blobs == 0 {
         show(cx, args, &found, Collect::Report);
         return Ok(Exit::Done);
     }
     if !args.auto_approve {
-        if args.output != Format::Json {
+        if args.form.output != Format::Json {
             show(cx, args, &found, Collect::Report);
         }
         ask()?;
@@ -57,7 +48,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn show(cx: &Cx, args: &Args, found: &Collected, how: Collect) {
-    match args.output {
+    match args.form.output {
         Format::Json => cx.screen.document(found),
         Format::Human => cx.screen.show(&view::table(found, how)),
         Format::Markdown => cx.screen.show(&view::table(found, how).fenced()),

@@ -6,6 +6,7 @@ mod abort;
 mod agent;
 mod apply;
 mod approve;
+mod arguments;
 mod ask;
 mod check;
 mod completions;
@@ -34,8 +35,9 @@ mod validate;
 
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::ops::Session;
 use crate::output::{Exit, Failure, Page, Screen};
@@ -160,6 +162,28 @@ pub fn direct(cli: &Cli) -> Option<u8> {
             None
         }
     }
+}
+
+/// Reads the command line. A variable that is set to nothing is not set: build servers set many so.
+///
+/// # Errors
+/// It is no command line of this program's, or asks for its help or version.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let mut command = without_empty(Cli::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+fn without_empty(command: clap::Command) -> clap::Command {
+    let known = command.mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) {
+            arg.env(Resettable::Reset)
+        } else {
+            arg
+        }
+    });
+    known.mut_subcommands(without_empty)
 }
 
 /// Says what is wrong with a command line, or what was asked of its reader: how the program ends then.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::Cx;
+use crate::cli::arguments::{FetchArgs, FormArgs};
 use crate::files;
 use crate::ops::draw::{Wanted, draw};
 use crate::ops::plan_file::PlanFile;
@@ -19,29 +20,20 @@ pub struct Args {
     #[arg(long)]
     rebuild: bool,
 
-    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
-    #[arg(long)]
-    fetch: bool,
+    #[command(flatten)]
+    remote: FetchArgs,
 
     /// Exit with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
 
-    /// In which form.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        env = "SHIPIT_OUTPUT",
-        hide_env_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let mut session = cx.session().await?;
-    session.fetch = args.fetch;
+    session.fetch = args.remote.fetch;
     let drawn = draw(
         &session,
         &Wanted::Apply {
@@ -59,7 +51,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             )
         })?;
     }
-    match args.output {
+    match args.form.output {
         Format::Human => cx.screen.show(&plan::human(&drawn)),
         Format::Json => cx.screen.document(&drawn),
         Format::Markdown => cx.screen.show(&plan::markdown(&drawn)),

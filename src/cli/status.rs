@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::Cx;
+use crate::cli::arguments::FormArgs;
 use crate::ops::status::status;
 use crate::output::{Exit, Failure, Format, status as view};
 
@@ -18,16 +19,8 @@ pub struct Args {
     #[arg(short, long)]
     watch: bool,
 
-    /// In which form.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        env = "SHIPIT_OUTPUT",
-        hide_env_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
@@ -35,7 +28,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     loop {
         let status = status(&session).await?;
         let page = || view::human(&status, Timestamp::now());
-        match (args.output, args.watch) {
+        match (args.form.output, args.watch) {
             (Format::Json, _) => cx.screen.document(&status),
             (Format::Human, false) => cx.screen.show(&page()),
             (Format::Human, true) => cx.screen.show_anew(&page()),

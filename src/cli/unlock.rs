@@ -1,5 +1,6 @@
 //! `shipit unlock`
 
+use crate::cli::arguments::ApprovalArgs;
 use crate::cli::{Cx, ask};
 use crate::ops::Error;
 use crate::ops::lock::unlock;
@@ -8,9 +9,8 @@ use crate::output::{Exit, Failure, Page};
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Do not ask.
-    #[arg(short = 'y', long, visible_alias = "yes")]
-    auto_approve: bool,
+    #[command(flatten)]
+    approval: ApprovalArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
@@ -19,7 +19,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let question = format!(
         "The run that holds the lock of {environment} is stopped at its next step. Type {environment} to take it"
     );
-    if ask::is_possible() && !args.auto_approve && !ask::name(&question, environment) {
+    if ask::is_possible() && !args.approval.auto_approve && !ask::name(&question, environment) {
         let refused = Error::NotApproved {
             what: "the lock was not taken".to_owned(),
             help: "`shipit status` shows who holds it".to_owned(),

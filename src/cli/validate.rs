@@ -1,26 +1,19 @@
 //! `shipit validate`
 
 use crate::cli::Cx;
+use crate::cli::arguments::FormArgs;
 use crate::config;
 use crate::output::{Exit, Failure, Format, Page};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// In which form.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        env = "SHIPIT_OUTPUT",
-        hide_env_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    match (config::load(&cx.directory), args.output) {
+    match (config::load(&cx.directory), args.form.output) {
         (Ok(_), Format::Json) => cx.screen.document(&Vec::<()>::new()),
         (Ok(project), _) => {
             let names: Vec<&str> = project

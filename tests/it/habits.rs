@@ -46,6 +46,17 @@ fn variables_stand_for_flags_and_shorter_words_for_longer_ones() {
     assert_eq!(event["event"], "ended", "{last}");
     world.run(&["up", "--env", "staging", "--yes"]).code(0);
 
+    // A build server sets what it has no value for to nothing.
+    let names = ["SHIPIT_DIRECTORY", "SHIPIT_OUTPUT", "SHIPIT_LOCK_TIMEOUT"];
+    let said = world
+        .command(&["up", "-y"])
+        .envs(names.map(|name| (name, "")))
+        .env("SHIPIT_ENV", "staging")
+        .output()
+        .expect("shipit starts");
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    world.run(&["plan", "--env", ""]).code(64);
+
     for typed in ["destry", "deplo", "destroyy"] {
         world.run(&[typed]).code(64).says_not("destroy'");
     }

@@ -1,0 +1,49 @@
+//! Arguments that several commands have.
+
+use crate::model::Period;
+use crate::output::Format;
+
+/// In which form a command prints.
+#[derive(Debug, clap::Args)]
+pub struct FormArgs {
+    /// In which form the result is printed; of what changes something, the events, too.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        env = "SHIPIT_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Format,
+}
+
+/// Whether a person is asked.
+#[derive(Debug, clap::Args)]
+pub struct ApprovalArgs {
+    /// Do not ask.
+    #[arg(short = 'y', long, visible_alias = "yes")]
+    pub auto_approve: bool,
+}
+
+/// How long a lock is waited for.
+#[derive(Debug, clap::Args)]
+pub struct LockArgs {
+    /// How long to wait for a lock that another run holds, as `30s`.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        env = "SHIPIT_LOCK_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub lock_timeout: Period,
+}
+
+/// Whether the remote is asked.
+#[derive(Debug, clap::Args)]
+pub struct FetchArgs {
+    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
+    #[arg(long)]
+    pub fetch: bool,
+}
