@@ -191,6 +191,16 @@ impl Route {
         }
     }
 
+    /// Without the addresses that were opened for releases that never had live traffic: it arrives where it did before the
+    /// first of them.
+    #[must_use]
+    pub fn unmoved(&self) -> Self {
+        Self {
+            live: self.former.first().copied().unwrap_or(self.live),
+            ..self.settled()
+        }
+    }
+
     /// Where live traffic arrives, and would find nothing any more with the `next` route, or without one: the addresses
     /// of the live listener, the live object and the host that it answers to.
     #[must_use]

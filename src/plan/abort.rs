@@ -8,11 +8,12 @@ use crate::model::state::State;
 use crate::model::{Address, Slot};
 use crate::plan::PlanError;
 use crate::plan::draft::{Draft, Proposal, Subject};
+use crate::plan::listeners::keep_former;
 use crate::plan::pieces::restore;
 use crate::plan::promote::target;
 
-/// Makes the plan of `abort`. Live traffic is not touched, and neither is a previous release that is kept
-/// for the way back: only what never had live traffic is given up.
+/// Makes the plan of `abort`. Live traffic stays where it is, and so does a previous release that is kept for the way
+/// back: only what never had live traffic is given up, and the addresses that were opened for it.
 ///
 /// # Errors
 /// When no such release stands in the preview slot.
@@ -35,7 +36,8 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
     let reason = format!("release {} is given up", there.label.number);
     let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
         .expecting(facts.slot_fingerprint(slot));
-    draft.add_with_undos(new, restore(slot, there));
+    let emptied = draft.add_with_undos(new, restore(slot, there));
+    keep_former(&mut draft, facts, &[emptied]);
     let target = target(slot, there, state);
     Ok(draft.finish(
         &Subject::new(desired, facts, state),

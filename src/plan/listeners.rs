@@ -231,10 +231,29 @@ pub(super) fn close_former<'a>(
     services: impl Iterator<Item = &'a ServiceName>,
     needs: &[StepId],
 ) {
-    let routes = services.filter_map(|name| Some((name, facts.routes.get(name)?)));
-    for (name, route) in routes.filter(|(_, route)| !route.former.is_empty()) {
-        let (address, next) = (Address::Route(name.clone()), route.settled());
-        let reason = "live traffic does not arrive there any more";
+    let reason = "live traffic does not arrive there any more";
+    let moving = services.filter_map(|name| facts.routes.get(name));
+    end_the_move(draft, facts, moving, Route::settled, reason, needs);
+}
+
+/// Closes the addresses that were opened for a release that is given up: live traffic arrives where it did before.
+pub(super) fn keep_former(draft: &mut Draft, facts: &Facts, needs: &[StepId]) {
+    let reason = "the release that moves it is given up";
+    let moving = facts.routes.values();
+    end_the_move(draft, facts, moving, Route::unmoved, reason, needs);
+}
+
+fn end_the_move<'a>(
+    draft: &mut Draft,
+    facts: &Facts,
+    routes: impl Iterator<Item = &'a Route>,
+    end: impl Fn(&Route) -> Route,
+    reason: &str,
+    needs: &[StepId],
+) {
+    for route in routes.filter(|route| !route.former.is_empty()) {
+        let name = &route.service;
+        let (address, next) = (Address::Route(name.clone()), end(route));
         let new = Proposal::new(address.clone(), Action::listen(next.clone()), reason)
             .changing(route_changes(route, &next))
             .expecting(facts.route_fingerprint(name))

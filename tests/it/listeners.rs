@@ -29,6 +29,13 @@ fn traffic(host: &str, listeners: &str) -> String {
     )
 }
 
+const PROMOTION: &str = "promotion: {mode: auto, probe: {linger: 50ms}}";
+
+/// A service's own listeners, as they are written under `listeners`.
+fn at(service: &str, live: u16, preview: u16) -> String {
+    format!("{service}: {{live: {live}, preview: {preview}}}")
+}
+
 fn apply_and_close(world: &World, names: &[&str]) -> crate::support::Said {
     let mut arguments = vec!["apply", "--env", "staging", "--auto-approve"];
     for name in names {
@@ -46,21 +53,15 @@ fn answer(port: u16) -> String {
 fn a_release_that_fails_leaves_the_listener_that_it_would_have_moved() {
     let mut world = World::new();
     let [old, new, preview] = ports();
-    let listen = |live: u16| {
-        traffic(
-            "127.0.0.1",
-            &format!("web: {{live: {live}, preview: {preview}}}"),
-        )
-    };
-    let promotion = "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned();
-    world.staging = vec![promotion.clone(), listen(old)];
+    let listen = |live: u16| traffic("127.0.0.1", &at("web", live, preview));
+    world.staging = vec![PROMOTION.to_owned(), listen(old)];
     world.apply().code(0);
 
     world.message("v2");
     world
         .env
         .insert("FAIL_START".to_owned(), "no-database".to_owned());
-    world.staging = vec![promotion, listen(new)];
+    world.staging = vec![PROMOTION.to_owned(), listen(new)];
     apply_and_close(&world, &["route.web"])
         .code(1)
         .says("Live traffic was not touched; blue is active.");
@@ -81,20 +82,14 @@ fn a_release_that_fails_leaves_the_listener_that_it_would_have_moved() {
 fn both_addresses_answer_until_the_release_is_live() {
     let mut world = World::new();
     let [old, new, preview] = ports();
-    let listen = |live: u16| {
-        traffic(
-            "127.0.0.1",
-            &format!("web: {{live: {live}, preview: {preview}}}"),
-        )
-    };
-    let promotion = "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned();
-    world.staging = vec![promotion.clone(), listen(old)];
+    let listen = |live: u16| traffic("127.0.0.1", &at("web", live, preview));
+    world.staging = vec![PROMOTION.to_owned(), listen(old)];
     world.apply().code(0);
 
     world.message("v2");
     world.put("wait.sh", "until test -e go; do sleep 0.05; done");
     world.staging = vec![
-        promotion.replace("mode: auto", "mode: auto, before: [{run: [sh, wait.sh]}]"),
+        PROMOTION.replace("mode: auto", "mode: auto, before: [{run: [sh, wait.sh]}]"),
         listen(new),
     ];
     let arguments = [
@@ -120,9 +115,8 @@ fn both_addresses_answer_until_the_release_is_live() {
 fn one_address_becomes_all_of_them_and_no_request_fails() {
     let mut world = World::new();
     let [port, preview] = ports();
-    let listeners = format!("web: {{live: {port}, preview: {preview}}}");
-    let promotion = "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned();
-    world.staging = vec![promotion.clone(), traffic("127.0.0.1", &listeners)];
+    let listeners = at("web", port, preview);
+    world.staging = vec![PROMOTION.to_owned(), traffic("127.0.0.1", &listeners)];
     world.apply().code(0);
 
     let (stop, address) = (
@@ -145,7 +139,7 @@ fn one_address_becomes_all_of_them_and_no_request_fails() {
     });
     for (message, host) in [("v2", "0.0.0.0"), ("v3", "127.0.0.1"), ("v4", "::")] {
         world.message(message);
-        world.staging = vec![promotion.clone(), traffic(host, &listeners)];
+        world.staging = vec![PROMOTION.to_owned(), traffic(host, &listeners)];
         apply_and_close(&world, &["route.web"]).code(0);
         assert_eq!(answer(port), message, "{host}");
     }
@@ -160,21 +154,17 @@ fn two_services_swap_their_ports_in_one_step() {
     world.put("other/message.txt", "api");
     let [one, other, preview, next] = ports();
     let listen = |web: u16, api: u16| {
-        let web = format!("web: {{live: {web}, preview: {preview}}}");
-        traffic(
-            "127.0.0.1",
-            &format!("{web}, api: {{live: {api}, preview: {next}}}"),
-        )
+        let both = [at("web", web, preview), at("api", api, next)];
+        traffic("127.0.0.1", &both.join(", "))
     };
-    let promotion = "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned();
-    world.staging = vec![promotion.clone(), listen(one, other)];
+    world.staging = vec![PROMOTION.to_owned(), listen(one, other)];
     world.apply().code(0);
     assert_eq!(
         (answer(one), answer(other)),
         ("v1".to_owned(), "api".to_owned())
     );
 
-    world.staging = vec![promotion, listen(other, one)];
+    world.staging = vec![PROMOTION.to_owned(), listen(other, one)];
     apply_and_close(&world, &["route.web", "route.api"])
         .code(0)
         .says("api, web take over addresses from each other");
@@ -190,14 +180,13 @@ fn a_rollback_listens_again_for_a_service_that_went() {
     world.others = api();
     world.put("other/message.txt", "api");
     let [web, preview, api, next] = ports();
-    let web = format!("web: {{live: {web}, preview: {preview}}}");
-    let both = format!("{web}, api: {{live: {api}, preview: {next}}}");
-    let promotion = "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned();
-    world.staging = vec![promotion.clone(), traffic("127.0.0.1", &both)];
+    let web = at("web", web, preview);
+    let both = [web.clone(), at("api", api, next)].join(", ");
+    world.staging = vec![PROMOTION.to_owned(), traffic("127.0.0.1", &both)];
     world.apply().code(0);
 
     world.others.clear();
-    world.staging = vec![promotion, traffic("127.0.0.1", &web)];
+    world.staging = vec![PROMOTION.to_owned(), traffic("127.0.0.1", &web)];
     apply_and_close(&world, &["route.api"]).code(0);
     assert_eq!(answer(api), "nobody");
 
@@ -242,14 +231,9 @@ fn a_warm_slot_keeps_its_end_when_the_next_release_fails() {
 fn a_service_that_is_added_in_place_and_fails_is_taken_out_with_its_listeners() {
     let mut world = World::new();
     let [web, preview, api_live, next] = ports();
-    let listeners = format!(
-        "web: {{live: {web}, preview: {preview}}}, api: {{live: {api_live}, preview: {next}}}"
-    );
-    world.staging = vec![
-        "promotion: {mode: auto, probe: {linger: 50ms}}".to_owned(),
-        "strategy: rolling".to_owned(),
-    ];
-    let first = format!("web: {{live: {web}, preview: {preview}}}");
+    let listeners = [at("web", web, preview), at("api", api_live, next)].join(", ");
+    world.staging = vec![PROMOTION.to_owned(), "strategy: rolling".to_owned()];
+    let first = at("web", web, preview);
     world.staging.push(traffic("127.0.0.1", &first));
     world.apply().code(0);
 

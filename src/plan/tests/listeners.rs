@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::model::Role;
-use crate::plan::destroy;
+use crate::plan::{abort, destroy};
 
 /// An environment in which `web` and `api` are live, and what is desired of it.
 fn two() -> (World, Wanted) {
@@ -219,6 +219,30 @@ fn a_promotion_closes_what_its_release_left() {
     assert_eq!(live_of(&world.facts, "web"), [at("127.0.0.1:80")]);
     let settled = apply(&desired, &world.observed(&manual), &world.state);
     assert!(settled.is_empty(), "{:?}", words(&settled));
+}
+
+#[test]
+fn a_release_that_is_given_up_takes_the_address_along_that_was_opened_for_it() {
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let manual = Wanted {
+        mode: Mode::Manual,
+        ..Wanted::web(2)
+    };
+    let old = live_of(&world.facts, "web");
+    // A second release waits in place of the first, and moves on.
+    for to in ["127.0.0.1:80", "127.0.0.1:81"] {
+        let desired = moved(&manual, &[("web", to)]);
+        world.carry_out(&apply(&desired, &world.observed(&manual), &world.state));
+        assert!(live_of(&world.facts, "web").contains(&at(to)));
+    }
+
+    let plan = abort(&manual.desired(), &world.facts, &world.state).expect("a plan");
+    is_sound(&plan, &world.facts);
+    world.carry_out(&plan);
+    assert_eq!(live_of(&world.facts, "web"), old);
+    let next = world.apply(&Wanted::web(1));
+    assert_eq!(lost(&next), [], "nothing has to be let go");
 }
 
 #[test]
