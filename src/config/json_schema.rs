@@ -5,6 +5,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::config::kinds;
+use crate::config::load::OF_THE_PROJECT;
 use crate::config::schema::Environment;
 
 /// The schema of `shipit.yaml`.
@@ -15,12 +16,17 @@ pub fn schema() -> Schema {
         .into_root_schema_for::<Environment>()
 }
 
-/// The schema of `environments/*.yaml`: the same keys, none of them needed, for the project may have them.
+/// The schema of `environments/*.yaml`: the same keys but the project's own, none of them needed, for the project may
+/// have them.
 #[must_use]
 pub fn environment_schema() -> Schema {
     let mut schema = schema();
     schema.insert("title".to_owned(), json!("environments/NAME.yaml"));
     schema.remove("required");
+    let properties = schema.pointer_mut("/properties");
+    if let Some(properties) = properties.and_then(Value::as_object_mut) {
+        properties.retain(|key, _| !OF_THE_PROJECT.contains(&key.as_str()));
+    }
 
     let definitions = schema.pointer_mut("/$defs").and_then(Value::as_object_mut);
     for (name, definition) in definitions.into_iter().flatten() {

@@ -413,10 +413,11 @@ fn key_at(tree: &Node, path: &[String]) -> Place {
     node.get(last).map_or(node.at, |(key, _)| key.at)
 }
 
-/// What the project alone says: an environment's file would change nothing.
+/// The keys that only the project has: in an environment's file they would change nothing.
+pub(super) const OF_THE_PROJECT: [&str; 2] = ["project", "branches"];
+
 fn of_the_project(overlay: &Node) -> Vec<Problem> {
-    let keys = ["project", "branches"];
-    let given = keys
+    let given = OF_THE_PROJECT
         .iter()
         .filter_map(|key| Some((key, overlay.get(key)?.0.at)));
     given

@@ -111,7 +111,14 @@ fn cases() -> Vec<Case> {
 
 /// A project in which a map has its place.
 fn document(key: &str, map: &Value) -> Value {
-    let mut document = json!({"version": 1, "project": "shop",
+    let mut document = overlay(key, map);
+    document["project"] = "shop".into();
+    document
+}
+
+/// The same for an environment.
+fn overlay(key: &str, map: &Value) -> Value {
+    let mut document = json!({"version": 1,
         "services": {"web": {"build": {"kind": "pack", "copy": {"a": "/a"}}}}});
     match key {
         "build" => document["services"]["web"]["build"] = map.clone(),
@@ -126,14 +133,16 @@ fn validator(schema: schemars::Schema) -> Validator {
 
 #[test]
 fn the_schema_takes_the_keys_of_a_kind_and_no_others() {
-    for schema in [validator(schema()), validator(environment_schema())] {
-        for Case { key, takes, .. } in cases() {
-            let whole = document(key, &takes);
+    let (project, environment) = (validator(schema()), validator(environment_schema()));
+    for Case { key, takes, .. } in cases() {
+        for (schema, whole) in [
+            (&project, document(key, &takes)),
+            (&environment, overlay(key, &takes)),
+        ] {
             let problem = schema.validate(&whole).err();
             assert!(problem.is_none(), "{key}: {takes}: {problem:?}");
         }
     }
-    let (project, environment) = (validator(schema()), validator(environment_schema()));
     for Case { key, refuses, .. } in cases() {
         assert!(
             !project.is_valid(&document(key, &refuses)),
@@ -142,7 +151,7 @@ fn the_schema_takes_the_keys_of_a_kind_and_no_others() {
         // An environment need not repeat the kind.
         if refuses.get("kind").is_some() {
             assert!(
-                !environment.is_valid(&document(key, &refuses)),
+                !environment.is_valid(&overlay(key, &refuses)),
                 "{key}: {refuses}"
             );
         }
@@ -166,6 +175,8 @@ fn an_environment_says_what_the_project_leaves_open() {
         json!({"registry": {"kind": "layout", "endpoint": "a"}}),
         json!({"registry": {"path": "a", "sbom": true}}),
         json!({"registry": {"kin": "a"}}),
+        json!({"project": "shop"}),
+        json!({"branches": {"staging": {"environment": "staging"}}}),
     ] {
         assert!(!environment.is_valid(&part), "{part}");
     }
