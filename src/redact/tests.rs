@@ -178,11 +178,11 @@ fn assert_not_shown(shown: &str, written: impl AsRef<str>, how: &str) {
         .filter(|sign| !"\r\n".contains(*sign))
         .collect();
     for part in written.windows(written.len().clamp(1, 6)) {
-        // Of backslashes alone nobody learns anything: any escape begins so.
-        if part.iter().all(|sign| *sign == '\\') {
+        let part: String = part.iter().collect();
+        // Of backslashes alone, which any escape begins with, and of padding nobody learns anything.
+        if part.replace("%3D", "=").chars().all(|sign| "\\=".contains(sign)) {
             continue;
         }
-        let part: String = part.iter().collect();
         assert!(
             !shown.contains(&part),
             "{how}: `{part}` of a value is in {shown:?}"
