@@ -180,7 +180,11 @@ fn assert_not_shown(shown: &str, written: impl AsRef<str>, how: &str) {
     for part in written.windows(written.len().clamp(1, 6)) {
         let part: String = part.iter().collect();
         // Of backslashes alone, which any escape begins with, and of padding nobody learns anything.
-        if part.replace("%3D", "=").chars().all(|sign| "\\=".contains(sign)) {
+        if part
+            .replace("%3D", "=")
+            .chars()
+            .all(|sign| "\\=".contains(sign))
+        {
             continue;
         }
         assert!(
