@@ -466,7 +466,7 @@ impl Engine for Arc<Agent> {
         Ok(facts)
     }
 
-    async fn route(
+    async fn listen(
         &self,
         permit: &Permit,
         route: &Route,
@@ -475,7 +475,7 @@ impl Engine for Arc<Agent> {
         listeners::change(self, permit, std::slice::from_ref(route), expects).await
     }
 
-    async fn reroute(
+    async fn listen_together(
         &self,
         permit: &Permit,
         routes: &[Route],
@@ -484,7 +484,11 @@ impl Engine for Arc<Agent> {
         listeners::change(self, permit, routes, expects).await
     }
 
-    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let _work = self.enter(&environment, permit).await?;
         if let Some(route) = environment.board.record().routes.get(service) {
@@ -505,7 +509,7 @@ impl Engine for Arc<Agent> {
         super::place::room(self, incoming).await
     }
 
-    async fn place(
+    async fn deploy(
         &self,
         permit: &Permit,
         placement: Placement,
@@ -514,7 +518,7 @@ impl Engine for Arc<Agent> {
         super::place::place(self, permit, placement, progress).await
     }
 
-    async fn remove(
+    async fn undeploy(
         &self,
         permit: &Permit,
         slot: Slot,
@@ -625,7 +629,12 @@ impl Engine for Arc<Agent> {
         Err(error)
     }
 
-    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let _work = self.enter(&environment, permit).await?;
         if environment.board.record().active == Some(slot) {

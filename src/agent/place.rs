@@ -13,7 +13,7 @@ use crate::agent::logs;
 use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
 use crate::agent::rootfs;
 use crate::model::facts::HealthState;
-use crate::model::plan::PlaceMode;
+use crate::model::plan::DeployMode;
 use crate::model::workload::Workload;
 use crate::model::{Address, Fingerprint, ServiceName, Slot};
 use crate::port::Progress;
@@ -52,7 +52,7 @@ pub(super) async fn place(
     if there.as_ref() != Some(&wanted) && fingerprint != placement.expects {
         return Err(moved(Address::Workload(slot, service), &before));
     }
-    if placement.mode == PlaceMode::Fresh && record.active == Some(slot) {
+    if placement.mode == DeployMode::Fresh && record.active == Some(slot) {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
             help: "look at a new plan with `shipit plan`".to_owned(),
@@ -75,9 +75,9 @@ pub(super) async fn place(
         placement,
     };
     let placed = match swap.placement.mode {
-        PlaceMode::Fresh => swap.fresh(&record).await,
-        PlaceMode::Rolling => swap.rolling(there.as_ref(), progress).await,
-        PlaceMode::Recreate => swap.recreate(there.as_ref()).await,
+        DeployMode::Fresh => swap.fresh(&record).await,
+        DeployMode::Rolling => swap.rolling(there.as_ref(), progress).await,
+        DeployMode::Recreate => swap.recreate(there.as_ref()).await,
     };
     drop(work);
     agent.sweep().await;

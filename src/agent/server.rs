@@ -186,27 +186,30 @@ impl Contract for Server {
         }))
     }
 
-    async fn route(&self, request: Request<v1::RouteRequest>) -> Answer<v1::Done> {
+    async fn listen(&self, request: Request<v1::ListenRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let route = decode("route", &request.route_json)?;
         let expects = fingerprint(request.expects.as_ref())?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
-        whole(async move { agent.route(&permit, &route, expects).await }).await
+        whole(async move { agent.listen(&permit, &route, expects).await }).await
     }
 
-    async fn reroute(&self, request: Request<v1::RerouteRequest>) -> Answer<v1::Done> {
+    async fn listen_together(
+        &self,
+        request: Request<v1::ListenTogetherRequest>,
+    ) -> Answer<v1::Done> {
         let request = request.into_inner();
         let routes: Vec<Route> = decode("routes", &request.routes_json)?;
         let expects = fingerprint(request.expects.as_ref())?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
-        whole(async move { agent.reroute(&permit, &routes, expects).await }).await
+        whole(async move { agent.listen_together(&permit, &routes, expects).await }).await
     }
 
-    async fn unroute(&self, request: Request<v1::UnrouteRequest>) -> Answer<v1::Done> {
+    async fn stop_listening(&self, request: Request<v1::StopListeningRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let service = parse("service", &request.service)?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
-        whole(async move { agent.unroute(&permit, &service).await }).await
+        whole(async move { agent.stop_listening(&permit, &service).await }).await
     }
 
     async fn room(&self, request: Request<v1::RoomRequest>) -> Answer<v1::Done> {
@@ -214,9 +217,9 @@ impl Contract for Server {
         done(self.agent.room(&incoming).await)
     }
 
-    type PlaceStream = Lines<v1::Progress>;
+    type DeployStream = Lines<v1::Progress>;
 
-    async fn place(&self, request: Request<v1::PlaceRequest>) -> Answer<Self::PlaceStream> {
+    async fn deploy(&self, request: Request<v1::DeployRequest>) -> Answer<Self::DeployStream> {
         let request = request.into_inner();
         let permit = request.permit.try_into()?;
         let placement = Placement {
@@ -235,11 +238,11 @@ impl Contract for Server {
         };
         let agent = Arc::clone(&self.agent);
         Ok(with_progress(|say| async move {
-            agent.place(&permit, placement, say.as_ref()).await
+            agent.deploy(&permit, placement, say.as_ref()).await
         }))
     }
 
-    async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<v1::Done> {
+    async fn undeploy(&self, request: Request<v1::UndeployRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let (slot, service) = (
             parse("slot", &request.slot)?,
@@ -247,7 +250,7 @@ impl Contract for Server {
         );
         let expects = fingerprint(request.expects.as_ref())?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
-        whole(async move { agent.remove(&permit, slot, &service, expects).await }).await
+        whole(async move { agent.undeploy(&permit, slot, &service, expects).await }).await
     }
 
     type ReadyStream = Lines<v1::Progress>;
@@ -269,14 +272,14 @@ impl Contract for Server {
         whole(async move { agent.switch(&permit, from, to).await }).await
     }
 
-    async fn keep(&self, request: Request<v1::KeepRequest>) -> Answer<v1::Done> {
+    async fn retain(&self, request: Request<v1::RetainRequest>) -> Answer<v1::Done> {
         let request = request.into_inner();
         let (slot, until) = (
             parse("slot", &request.slot)?,
             parse("until", &request.until)?,
         );
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
-        whole(async move { agent.keep(&permit, slot, until).await }).await
+        whole(async move { agent.retain(&permit, slot, until).await }).await
     }
 
     async fn urls(&self, request: Request<v1::UrlsRequest>) -> Answer<v1::UrlsReply> {

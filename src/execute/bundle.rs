@@ -73,8 +73,8 @@ enum Subject<'a> {
 
 fn subject(step: &Step) -> Option<Subject<'_>> {
     match (&step.action, &step.address) {
-        (Action::Ready { .. } | Action::Check { .. }, Address::Slot(slot))
-        | (Action::Place { running: true, .. }, Address::Workload(slot, _)) => {
+        (Action::WaitUntilReady { .. } | Action::Check { .. }, Address::Slot(slot))
+        | (Action::Deploy { running: true, .. }, Address::Workload(slot, _)) => {
             Some(Subject::Slot(*slot))
         }
         (Action::Apply { .. }, Address::Object(key)) => Some(Subject::Object(key)),

@@ -9,8 +9,9 @@ use tokio::time::timeout;
 
 use crate::execute::perform::{Done, StepError, perform};
 use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
+use crate::model::Address;
 use crate::model::journal::Direction;
-use crate::model::plan::{Action, Step, StepId};
+use crate::model::plan::{Step, StepId};
 use crate::rollout::{AtRest, Cause, CutOff, End, GoingBack, Reach, Rollout};
 
 /// How long steps that are dropped in the middle may take to be gone.
@@ -187,8 +188,8 @@ impl<'a> Forward<'a> {
 
 /// How many steps may be under way when this one begins. Objects cost a few requests each, and there may be many.
 const fn width(step: &Step) -> usize {
-    match step.action {
-        Action::Apply { .. } | Action::Delete | Action::Forget => 4 * WIDTH,
+    match step.address {
+        Address::Object(_) => 4 * WIDTH,
         _ => WIDTH,
     }
 }

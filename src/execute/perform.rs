@@ -190,7 +190,7 @@ pub(super) async fn perform(
             run.job.ports.engine.forget(&run.job.permit, key).await?;
             Ok(Done::say(format!("{} is left as it is", key.short())))
         }
-        (Action::Provision { resource, replace }, Address::Resource(key)) => {
+        (Action::Ensure { resource, replace }, Address::Resource(key)) => {
             if *replace && direction == Direction::Forward {
                 holds_what_it_held(run, step, key).await?;
             }
@@ -206,7 +206,7 @@ pub(super) async fn perform(
             };
             let provider = &run.acting().await?.provider;
             provider
-                .provision(
+                .ensure(
                     &run.job.permit,
                     resource,
                     *replace,
@@ -217,7 +217,7 @@ pub(super) async fn perform(
                 .await?;
             Ok(Done::say(format!("{key} is as it should be")))
         }
-        (Action::Withdraw, Address::Resource(key)) => {
+        (Action::Delete, Address::Resource(key)) => {
             holds_what_it_held(run, step, key).await?;
             let say = |line: &str| {
                 run.say(Event::StepSaid {
@@ -227,36 +227,38 @@ pub(super) async fn perform(
             };
             let provider = &run.acting().await?.provider;
             provider
-                .withdraw(&run.job.permit, key, step.expects.clone(), &say, &run.soft)
+                .delete(&run.job.permit, key, step.expects.clone(), &say, &run.soft)
                 .await?;
             Ok(Done::say(format!("{key} is gone")))
         }
-        (Action::Route { .. }, _) => listen(run, step, direction).await,
-        (Action::Unroute, Address::Route(service)) => {
+        (Action::Listen { .. }, _) => listen(run, step, direction).await,
+        (Action::StopListening, Address::Route(service)) => {
             run.acting()
                 .await?
                 .engine
-                .unroute(&run.job.permit, service)
+                .stop_listening(&run.job.permit, service)
                 .await?;
             Ok(Done::say("closed"))
         }
-        (Action::Place { workload, .. }, Address::Workload(slot, _)) => {
+        (Action::Deploy { workload, .. }, Address::Workload(slot, _)) => {
             place(run, step, direction, *slot, workload).await
         }
-        (Action::Remove, Address::Workload(slot, service)) => {
+        (Action::Undeploy, Address::Workload(slot, service)) => {
             remove(run, step, direction, *slot, service).await
         }
-        (Action::Empty, Address::Slot(slot)) => empty(run, step, direction, *slot).await,
-        (Action::Ready { within }, Address::Slot(slot)) => ready(run, step, *slot, *within).await,
+        (Action::Clear, Address::Slot(slot)) => empty(run, step, direction, *slot).await,
+        (Action::WaitUntilReady { within }, Address::Slot(slot)) => {
+            ready(run, step, *slot, *within).await
+        }
         (Action::Check { stage, checks }, _) => check(run, step, *stage, checks).await,
         (Action::Switch { from, to }, _) => switch(run, direction, *from, *to).await,
-        (Action::Keep { keep: length }, Address::Slot(slot)) => {
+        (Action::Retain { keep: length }, Address::Slot(slot)) => {
             let until = Timestamp::now()
                 .checked_add(length.get())
                 .unwrap_or(Timestamp::MAX);
             keep(run, *slot, until).await
         }
-        (Action::KeepUntil { until }, Address::Slot(slot)) => keep(run, *slot, *until).await,
+        (Action::RetainUntil { until }, Address::Slot(slot)) => keep(run, *slot, *until).await,
         (action, address) => Err(StepError::Plan(format!(
             "`{}` cannot be done to {address}",
             action.title()
@@ -362,8 +364,8 @@ async fn listen(run: &Run, step: &Step, direction: Direction) -> Result<Done, St
 
     let (engine, permit) = (&run.acting().await?.engine, &run.job.permit);
     match &routes[..] {
-        [route] => engine.route(permit, route, expects).await?,
-        routes => engine.reroute(permit, routes, expects).await?,
+        [route] => engine.listen(permit, route, expects).await?,
+        routes => engine.listen_together(permit, routes, expects).await?,
     }
     let words: Vec<String> = routes.iter().map(Route::to_string).collect();
     Ok(Done::say(words.join("; ")))
@@ -371,7 +373,7 @@ async fn listen(run: &Run, step: &Step, direction: Direction) -> Result<Done, St
 
 async fn keep(run: &Run, slot: Slot, until: Timestamp) -> Result<Done, StepError> {
     let engine = &run.acting().await?.engine;
-    engine.keep(&run.job.permit, slot, until).await?;
+    engine.retain(&run.job.permit, slot, until).await?;
     Ok(Done::say(format!("until {until:.0}")))
 }
 
@@ -454,7 +456,7 @@ async fn place(
     slot: Slot,
     workload: &Workload,
 ) -> Result<Done, StepError> {
-    let Action::Place {
+    let Action::Deploy {
         mode,
         running,
         label,
@@ -499,7 +501,7 @@ async fn place(
     run.acting()
         .await?
         .engine
-        .place(&run.job.permit, placement, &say)
+        .deploy(&run.job.permit, placement, &say)
         .await?;
     Ok(Done::say(match (*running, count) {
         (false, _) => "kept, stopped".to_owned(),
@@ -560,7 +562,7 @@ async fn remove(
     run.acting()
         .await?
         .engine
-        .remove(&run.job.permit, slot, service, expects)
+        .undeploy(&run.job.permit, slot, service, expects)
         .await?;
     Ok(Done::say("taken out"))
 }
@@ -598,7 +600,7 @@ async fn empty(
         run.acting()
             .await?
             .engine
-            .remove(&run.job.permit, slot, service, expects)
+            .undeploy(&run.job.permit, slot, service, expects)
             .await?;
     }
     Ok(Done::say(format!(

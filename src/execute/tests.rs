@@ -193,29 +193,33 @@ impl Engine for World {
         engine.observe(scope).await
     }
 
-    async fn route(
+    async fn listen(
         &self,
         permit: &Permit,
         route: &Route,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let engine = self.engine("route", Kind::Acts).await?;
-        engine.route(permit, route, expects).await
+        let engine = self.engine("listen", Kind::Acts).await?;
+        engine.listen(permit, route, expects).await
     }
 
-    async fn reroute(
+    async fn listen_together(
         &self,
         permit: &Permit,
         routes: &[Route],
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let engine = self.engine("reroute", Kind::Acts).await?;
-        engine.reroute(permit, routes, expects).await
+        let engine = self.engine("listen_together", Kind::Acts).await?;
+        engine.listen_together(permit, routes, expects).await
     }
 
-    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
-        let engine = self.engine("unroute", Kind::Acts).await?;
-        engine.unroute(permit, service).await
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
+        let engine = self.engine("stop_listening", Kind::Acts).await?;
+        engine.stop_listening(permit, service).await
     }
 
     async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
@@ -223,25 +227,25 @@ impl Engine for World {
         engine.room(incoming).await
     }
 
-    async fn place(
+    async fn deploy(
         &self,
         permit: &Permit,
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let engine = self.engine("place", Kind::Acts).await?;
-        engine.place(permit, placement, progress).await
+        let engine = self.engine("deploy", Kind::Acts).await?;
+        engine.deploy(permit, placement, progress).await
     }
 
-    async fn remove(
+    async fn undeploy(
         &self,
         permit: &Permit,
         slot: Slot,
         service: &ServiceName,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let engine = self.engine("remove", Kind::Acts).await?;
-        engine.remove(permit, slot, service, expects).await
+        let engine = self.engine("undeploy", Kind::Acts).await?;
+        engine.undeploy(permit, slot, service, expects).await
     }
 
     async fn ready(
@@ -272,9 +276,14 @@ impl Engine for World {
         engine.switch(permit, from, to).await
     }
 
-    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
-        let engine = self.engine("keep", Kind::Acts).await?;
-        engine.keep(permit, slot, until).await
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
+        let engine = self.engine("retain", Kind::Acts).await?;
+        engine.retain(permit, slot, until).await
     }
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
@@ -735,7 +744,7 @@ fn room_for_all_images_is_looked_for_before_anything_is_stopped() {
         let first = |what: &[&str]| calls.iter().position(|call| what.contains(call));
         let looked = first(&["room"]).expect("it is looked for");
         assert!(
-            Some(looked) < first(&["place", "remove"]),
+            Some(looked) < first(&["deploy", "undeploy"]),
             "{strategy:?}: {calls:?}"
         );
 
@@ -747,7 +756,7 @@ fn room_for_all_images_is_looked_for_before_anything_is_stopped() {
             told.finished.end
         );
         // In place, the way back puts the old release where it stands already.
-        let acted = told.calls.contains(&"place") && strategy == Rollout::BlueGreen;
+        let acted = told.calls.contains(&"deploy") && strategy == Rollout::BlueGreen;
         assert!(!acted, "{strategy:?}: {:?}", told.calls);
         let stands = |facts: &Facts| (facts.active, facts.slots.clone());
         assert_eq!(stands(&told.after), stands(&told.before), "{strategy:?}");

@@ -24,7 +24,7 @@ pub enum Event {
         direction: Direction,
         /// What it acts on.
         address: Address,
-        /// What it does, in words: `build`, `place`, `switch blue → green`.
+        /// What it does, in words: `build`, `deploy`, `switch blue → green`.
         title: String,
     },
     /// A step has something to say: a line of a build's output, a service that became ready.

@@ -210,36 +210,34 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         replace: bool,
     },
-    /// Delete an object.
+    /// Delete an object of a cluster, or a provider's resource.
     Delete,
     /// Leave an object as it is and let go of it: it is not shipit's any more.
     Forget,
     /// Make a provider's resource, or its settings, what they should be; with `replace` what is there goes first.
-    Provision {
+    Ensure {
         /// What it should be.
         resource: Box<Resource>,
         /// Whether what is there must go first.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         replace: bool,
     },
-    /// Take a provider's resource away.
-    Withdraw,
     /// Set up a service's listeners, or change them.
-    Route {
+    Listen {
         /// The listeners.
         route: Route,
         /// The listeners of other services that change in the same moment: they take over addresses from each other.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         with: Vec<Route>,
     },
-    /// Take a service's listeners away.
-    Unroute,
+    /// Close a service's listeners.
+    StopListening,
     /// Put a workload into a slot and start it.
-    Place {
+    Deploy {
         /// What.
         workload: Workload,
         /// How it replaces what runs there.
-        mode: PlaceMode,
+        mode: DeployMode,
         /// The release that the slot holds from then on, when it is not the plan's target: the one that
         /// stood there before, on the way back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -248,11 +246,11 @@ pub enum Action {
         running: bool,
     },
     /// Take a workload out of a slot.
-    Remove,
+    Undeploy,
     /// Take every workload out of a slot that has no live traffic.
-    Empty,
+    Clear,
     /// Wait until every instance in the slot can take traffic.
-    Ready {
+    WaitUntilReady {
         /// How long it may take.
         within: Period,
     },
@@ -271,12 +269,12 @@ pub enum Action {
         to: Option<Slot>,
     },
     /// Keep a slot warm for the way back, then stop it.
-    Keep {
+    Retain {
         /// For how long.
         keep: Period,
     },
     /// Let a slot that is kept warm go on with the end that it had, on the way back.
-    KeepUntil {
+    RetainUntil {
         /// When it is stopped.
         until: Timestamp,
     },
@@ -286,7 +284,7 @@ impl Action {
     /// Sets up or changes one service's listeners.
     #[must_use]
     pub const fn listen(route: Route) -> Self {
-        Self::Route {
+        Self::Listen {
             route,
             with: Vec::new(),
         }
@@ -295,45 +293,41 @@ impl Action {
     /// The listeners that it sets up or changes; none for another action.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
         let (first, with) = match self {
-            Self::Route { route, with } => (Some(route), with.as_slice()),
+            Self::Listen { route, with } => (Some(route), with.as_slice()),
             _ => (None, [].as_slice()),
         };
         first.into_iter().chain(with)
     }
 
-    /// What it does, in two or three words.
+    /// What it does: its name as in JSON, and what it does it with.
     #[must_use]
     pub fn title(&self) -> String {
         match self {
             Self::Build { .. } => "build".to_owned(),
-            Self::Apply { replace: true, .. } | Self::Provision { replace: true, .. } => {
-                "replace".to_owned()
-            }
+            Self::Apply { replace: true, .. } => "apply (replace)".to_owned(),
             Self::Apply { .. } => "apply".to_owned(),
-            Self::Delete | Self::Withdraw => "delete".to_owned(),
-            Self::Forget => "let go".to_owned(),
-            Self::Provision { .. } => "provision".to_owned(),
-            Self::Route { .. } => "listen".to_owned(),
-            Self::Unroute => "stop listening".to_owned(),
-            Self::Place { running: false, .. } => "stop".to_owned(),
-            Self::Place {
-                mode: PlaceMode::Fresh,
-                ..
-            } => "start".to_owned(),
-            Self::Place { .. } => "replace".to_owned(),
-            Self::Remove | Self::Empty => "take out".to_owned(),
-            Self::Ready { .. } => "wait until ready".to_owned(),
-            Self::Check {
-                stage: Stage::Before,
-                checks,
-            } => format!("check before ({})", checks.len()),
-            Self::Check {
-                stage: Stage::After,
-                ..
-            } => "verify".to_owned(),
+            Self::Delete => "delete".to_owned(),
+            Self::Forget => "forget".to_owned(),
+            Self::Ensure { replace: true, .. } => "ensure (replace)".to_owned(),
+            Self::Ensure { .. } => "ensure".to_owned(),
+            Self::Listen { .. } => "listen".to_owned(),
+            Self::StopListening => "stop listening".to_owned(),
+            Self::Deploy { running: false, .. } => "deploy (stopped)".to_owned(),
+            Self::Deploy { mode, .. } => match mode {
+                DeployMode::Fresh => "deploy".to_owned(),
+                DeployMode::Rolling => "deploy (rolling)".to_owned(),
+                DeployMode::Recreate => "deploy (recreate)".to_owned(),
+            },
+            Self::Undeploy => "undeploy".to_owned(),
+            Self::Clear => "clear".to_owned(),
+            Self::WaitUntilReady { .. } => "wait until ready".to_owned(),
+            Self::Check { stage, checks } => match stage {
+                Stage::Before => format!("check before ({})", checks.len()),
+                Stage::After => format!("check after ({})", checks.len()),
+            },
             Self::Switch { from, to } => format!("switch {} → {}", side(*from), side(*to)),
-            Self::Keep { keep } => format!("keep warm for {keep}"),
-            Self::KeepUntil { until } => format!("keep warm until {until:.0}"),
+            Self::Retain { keep } => format!("retain for {keep}"),
+            Self::RetainUntil { until } => format!("retain until {until:.0}"),
         }
     }
 }
@@ -345,7 +339,7 @@ fn side(slot: Option<Slot>) -> &'static str {
 /// How a workload replaces what runs in its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PlaceMode {
+pub enum DeployMode {
     /// The slot has no live traffic: stop what is there, start the new.
     Fresh,
     /// The slot is live: instance by instance, each ready before the old one drains.

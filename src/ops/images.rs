@@ -25,7 +25,7 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
         .steps
         .iter()
         .filter_map(|step| match &step.action {
-            Action::Place {
+            Action::Deploy {
                 workload,
                 running: true,
                 ..

@@ -94,7 +94,7 @@ pub async fn rehearse(
         let (slot, workload, mode, label) = match (&step.address, &step.action) {
             (
                 Address::Workload(slot, _),
-                Action::Place {
+                Action::Deploy {
                     workload,
                     mode,
                     label,
@@ -193,7 +193,7 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
         return Vec::new();
     }
     let placed = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Place { workload, .. } => Some(&workload.service),
+        Action::Deploy { workload, .. } => Some(&workload.service),
         _ => None,
     });
     placed

@@ -236,23 +236,23 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             one(NEW, "+", &text)
         }
         Action::Apply { .. } if step.expects.is_none() => one(NEW, "+", &step.reason),
-        Action::Route { .. } if !step.changes.is_empty() => {
+        Action::Listen { .. } if !step.changes.is_empty() => {
             changed(&name, &step.changes, &step.reason)
         }
-        Action::Route { route, .. } if step.expects.is_some() => {
+        Action::Listen { route, .. } if step.expects.is_some() => {
             one(CHANGED, "~", &route.to_string())
         }
-        Action::Route { route, .. } => one(NEW, "+", &route.to_string()),
-        Action::Provision { .. } if step.expects.is_none() => with_fields(NEW, "+"),
-        Action::Apply { replace: true, .. } | Action::Provision { replace: true, .. } => {
+        Action::Listen { route, .. } => one(NEW, "+", &route.to_string()),
+        Action::Ensure { .. } if step.expects.is_none() => with_fields(NEW, "+"),
+        Action::Apply { replace: true, .. } | Action::Ensure { replace: true, .. } => {
             with_fields(GONE, "±")
         }
-        Action::Unroute | Action::Withdraw | Action::Remove | Action::Empty | Action::Delete => {
+        Action::StopListening | Action::Undeploy | Action::Clear | Action::Delete => {
             one(GONE, "-", &step.reason)
         }
         Action::Forget => one(DIM, "·", &step.reason),
-        Action::Place { .. } if step.changes.is_empty() => one(NEW, "+", &step.reason),
-        Action::Place { .. } | Action::Apply { .. } | Action::Provision { .. } => {
+        Action::Deploy { .. } if step.changes.is_empty() => one(NEW, "+", &step.reason),
+        Action::Deploy { .. } | Action::Apply { .. } | Action::Ensure { .. } => {
             changed(&name, &step.changes, &step.reason)
         }
         Action::Switch { from, to } => {
@@ -266,15 +266,15 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             let text = format!("verified{}", list(checks));
             vec![row(MOVED, "?", &services(plan), &text)]
         }
-        Action::Keep { keep } => {
-            let text = format!("stays warm for {keep}: {}", step.reason);
+        Action::Retain { keep } => {
+            let text = format!("retained for {keep}: {}", step.reason);
             one(DIM, "·", &text)
         }
-        Action::KeepUntil { until } => {
+        Action::RetainUntil { until } => {
             let text = format!("stays warm until {until:.0}: {}", step.reason);
             one(DIM, "·", &text)
         }
-        Action::Ready { .. } | Action::Check { .. } => Vec::new(),
+        Action::WaitUntilReady { .. } | Action::Check { .. } => Vec::new(),
     }
 }
 
@@ -388,11 +388,7 @@ pub fn summary(plan: &Plan) -> Line {
             count(|step| {
                 matches!(
                     step.action,
-                    Action::Unroute
-                        | Action::Remove
-                        | Action::Empty
-                        | Action::Delete
-                        | Action::Withdraw
+                    Action::StopListening | Action::Undeploy | Action::Clear | Action::Delete
                 )
             }),
             "removal",
@@ -400,8 +396,8 @@ pub fn summary(plan: &Plan) -> Line {
         ),
         (
             count(|step| step.action == Action::Forget),
-            "let go",
-            "let go",
+            "forgotten",
+            "forgotten",
         ),
         (plan.unchanged.len(), "unchanged", "unchanged"),
         (
@@ -421,8 +417,8 @@ pub fn summary(plan: &Plan) -> Line {
 
 fn is_new(step: &Step) -> bool {
     match &step.action {
-        Action::Place { .. } => step.changes.is_empty(),
-        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => {
+        Action::Deploy { .. } => step.changes.is_empty(),
+        Action::Listen { .. } | Action::Apply { .. } | Action::Ensure { .. } => {
             step.expects.is_none()
         }
         _ => false,
@@ -431,8 +427,8 @@ fn is_new(step: &Step) -> bool {
 
 fn is_change(step: &Step) -> bool {
     match &step.action {
-        Action::Place { .. } => !step.changes.is_empty(),
-        Action::Route { .. } | Action::Apply { .. } | Action::Provision { .. } => {
+        Action::Deploy { .. } => !step.changes.is_empty(),
+        Action::Listen { .. } | Action::Apply { .. } | Action::Ensure { .. } => {
             step.expects.is_some()
         }
         _ => false,

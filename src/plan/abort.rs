@@ -34,7 +34,7 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
     };
     let mut draft = Draft::default();
     let reason = format!("release {} is given up", there.label.number);
-    let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
+    let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
         .expecting(facts.slot_fingerprint(slot));
     let emptied = draft.add_with_undos(new, restore(slot, there));
     keep_former(&mut draft, facts, &[emptied]);

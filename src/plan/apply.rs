@@ -6,7 +6,7 @@ use crate::model::check::{Check, Stage};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::observed::Observed;
-use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
 use crate::model::promotion::{Mode, Strategy};
 use crate::model::release::Status;
 use crate::model::state::State;
@@ -188,7 +188,7 @@ impl Apply<'_> {
             .filter(|(_, workload)| is_amiss(workload))
         {
             let address = Address::Workload(slot, name.clone());
-            let again = place(old.spec.clone(), PlaceMode::Rolling);
+            let again = place(old.spec.clone(), DeployMode::Rolling);
             let reason = match (old.drift.first(), &old.changed_on_disk) {
                 (None, None) => "is down; is started again".to_owned(),
                 (None, Some(change)) => {
@@ -205,13 +205,13 @@ impl Apply<'_> {
                 .changing(drifted(&old.drift))
                 .expecting(Some(old.fingerprint()))
                 .after(&before);
-            let back = as_it_was(old, PlaceMode::Rolling, &there);
+            let back = as_it_was(old, DeployMode::Rolling, &there);
             before = vec![
                 self.draft
                     .add_with_undo(new, Proposal::new(address, back, "as it was")),
             ];
         }
-        let ready = Action::Ready {
+        let ready = Action::WaitUntilReady {
             within: self.desired.ready_within,
         };
         let ready =
@@ -286,8 +286,8 @@ impl Apply<'_> {
             }
             let address = Address::Workload(slot, name.clone());
             let fingerprint = Some(workload.fingerprint());
-            let place = place(workload.spec.clone(), PlaceMode::Fresh);
-            let back = as_it_was(&workload, PlaceMode::Fresh, there);
+            let place = place(workload.spec.clone(), DeployMode::Fresh);
+            let back = as_it_was(&workload, DeployMode::Fresh, there);
             let reason = match &workload.changed_on_disk {
                 Some(change) => format!("its image changed on disk ({change}); starts again"),
                 None => "stopped; starts again".to_owned(),
@@ -314,11 +314,11 @@ impl Apply<'_> {
                 self.target(slot, number)
             }
             (Strategy::Rolling, Some(slot)) => {
-                self.replace(slot, PlaceMode::Rolling, &builds);
+                self.replace(slot, DeployMode::Rolling, &builds);
                 self.target(slot, number)
             }
             (Strategy::Recreate, Some(slot)) => {
-                self.replace(slot, PlaceMode::Recreate, &builds);
+                self.replace(slot, DeployMode::Recreate, &builds);
                 self.target(slot, number)
             }
         }
@@ -457,7 +457,7 @@ impl Apply<'_> {
                 let address = Address::Route(name);
                 let new = Proposal::new(
                     address.clone(),
-                    Action::Unroute,
+                    Action::StopListening,
                     "nothing listens there any more",
                 )
                 .after(needs);
@@ -499,10 +499,10 @@ impl Apply<'_> {
                 .notes
                 .extend(remarks_on(&workload, slot, &self.observed.facts));
             let address = Address::Workload(slot, name.clone());
-            let new = Proposal::new(address.clone(), place(workload, PlaceMode::Fresh), reason)
+            let new = Proposal::new(address.clone(), place(workload, DeployMode::Fresh), reason)
                 .changing(changes)
                 .after(&before);
-            let undo = Proposal::new(address, Action::Remove, "taken out again");
+            let undo = Proposal::new(address, Action::Undeploy, "taken out again");
             placed.push(self.draft.add_with_undo(new, undo));
         }
         placed.extend(before);
@@ -518,7 +518,7 @@ impl Apply<'_> {
             "makes room; release {} stays in the history",
             there.label.number
         );
-        let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
+        let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
             .expecting(facts.slot_fingerprint(slot))
             .after(&needs);
         Some(self.draft.add_with_undos(new, restore(slot, there)))
@@ -530,7 +530,7 @@ impl Apply<'_> {
         let within = self.desired.ready_within;
         let ready = Proposal::new(
             Address::Slot(slot),
-            Action::Ready { within },
+            Action::WaitUntilReady { within },
             "only a ready slot gets traffic",
         );
         let mut last = self.draft.add(ready.after(placed));
@@ -582,14 +582,14 @@ impl Apply<'_> {
     }
 
     /// Replaces the workloads of the live slot in place.
-    fn replace(&mut self, slot: Slot, mode: PlaceMode, builds: &BTreeMap<ServiceName, StepId>) {
+    fn replace(&mut self, slot: Slot, mode: DeployMode, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
         before.extend(self.listen(&before.clone()));
         before.extend(builds.values());
         let Some(there) = self.observed.facts.slots.get(&slot).cloned() else {
             return;
         };
-        if mode == PlaceMode::Recreate {
+        if mode == DeployMode::Recreate {
             self.draft
                 .notes
                 .push("recreate: requests are held while nothing runs".to_owned());
@@ -624,7 +624,7 @@ impl Apply<'_> {
         let within = self.desired.ready_within;
         let ready = Proposal::new(
             Address::Slot(slot),
-            Action::Ready { within },
+            Action::WaitUntilReady { within },
             "all of it must be ready",
         );
         let ready = self.draft.add(ready.after(&before));
@@ -645,13 +645,13 @@ impl Apply<'_> {
         &self,
         slot: Slot,
         name: ServiceName,
-        mode: PlaceMode,
+        mode: DeployMode,
         there: &SlotFacts,
     ) -> Vec<Proposal> {
         let is_new = !self.observed.facts.routes.contains_key(&name);
         let closed = is_new.then(|| {
             let address = Address::Route(name.clone());
-            Proposal::new(address, Action::Unroute, "nothing listened there")
+            Proposal::new(address, Action::StopListening, "nothing listened there")
         });
         let back = added_back(slot, name, mode, there);
         closed.into_iter().chain(back).collect()
@@ -671,10 +671,10 @@ impl Apply<'_> {
             .filter(|(name, _)| !self.workloads.contains_key(*name));
         for (name, old) in gone {
             let address = Address::Workload(slot, name.clone());
-            let back = as_it_was(old, PlaceMode::Rolling, there);
+            let back = as_it_was(old, DeployMode::Rolling, there);
             let new = Proposal::new(
                 address.clone(),
-                Action::Remove,
+                Action::Undeploy,
                 "not in the configuration any more",
             )
             .expecting(Some(old.fingerprint()))

@@ -34,8 +34,12 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
     let mut done = before.clone();
     for (name, route) in &facts.routes {
         let address = Address::Route(name.clone());
-        let new =
-            Proposal::new(address.clone(), Action::Unroute, "the environment goes").after(&before);
+        let new = Proposal::new(
+            address.clone(),
+            Action::StopListening,
+            "the environment goes",
+        )
+        .after(&before);
         let back = Action::listen(route.clone());
         done.push(draft.add_with_undo(
             new,
@@ -44,7 +48,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
     }
     for (slot, there) in &facts.slots {
         let reason = format!("release {} is stopped and taken out", there.label.number);
-        let new = Proposal::new(Address::Slot(*slot), Action::Empty, reason)
+        let new = Proposal::new(Address::Slot(*slot), Action::Clear, reason)
             .expecting(facts.slot_fingerprint(*slot))
             .after(&before);
         done.push(draft.add_with_undos(new, restore(*slot, there)));

@@ -89,7 +89,7 @@ impl Listeners {
             let mut changes = moved.map(|moved| drifted(moved)).unwrap_or_default();
             changes.extend(there.iter().flat_map(|there| route_changes(there, route)));
             let address = Address::Route(name.clone());
-            let undo = there.map_or(Action::Unroute, |there| Action::listen(there.clone()));
+            let undo = there.map_or(Action::StopListening, |there| Action::listen(there.clone()));
             let new = Proposal::new(address.clone(), Action::listen(route.clone()), reason)
                 .changing(changes)
                 .expecting(facts.route_fingerprint(name))
@@ -108,7 +108,7 @@ impl Listeners {
             let Some((first, rest)) = services.split_first() else {
                 continue;
             };
-            let action = Action::Route {
+            let action = Action::Listen {
                 route: self.next[*first].clone(),
                 with: rest.iter().map(|name| self.next[*name].clone()).collect(),
             };
@@ -160,11 +160,11 @@ impl Listeners {
         let address = |name: &ServiceName| Address::Route(name.clone());
         let closed = new.into_iter().map(|name| {
             let reason = "there were no listeners";
-            Proposal::new(address(name), Action::Unroute, reason)
+            Proposal::new(address(name), Action::StopListening, reason)
         });
         let mut before = before.into_iter();
         let back = before.next().map(|first| {
-            let action = Action::Route {
+            let action = Action::Listen {
                 route: self.between[first].clone(),
                 with: before.map(|name| self.between[name].clone()).collect(),
             };

@@ -89,7 +89,7 @@ pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
     let emptied: BTreeSet<Slot> = steps
         .iter()
         .filter_map(|step| match (&step.action, &step.address) {
-            (Action::Empty, Address::Slot(slot)) => Some(*slot),
+            (Action::Clear, Address::Slot(slot)) => Some(*slot),
             _ => None,
         })
         .collect();
@@ -142,7 +142,7 @@ pub(super) fn of_routes(steps: &[Step], facts: &Facts) -> Vec<Account> {
 /// The services whose listeners a step acts on.
 fn services(step: &Step) -> Vec<&ServiceName> {
     match (&step.action, &step.address) {
-        (Action::Route { .. }, _) => step.action.routes().map(|route| &route.service).collect(),
+        (Action::Listen { .. }, _) => step.action.routes().map(|route| &route.service).collect(),
         (_, Address::Route(service)) => vec![service],
         _ => Vec::new(),
     }
@@ -171,11 +171,11 @@ pub(super) fn of_promotion(steps: &[Step], facts: &Facts, target: Option<&Target
 /// Where nothing answers any more once a step has taken the place of what was there.
 fn entries_lost(step: &Step, there: &Route) -> Vec<String> {
     match &step.action {
-        action @ Action::Route { .. } => {
+        action @ Action::Listen { .. } => {
             let next = action.routes().find(|next| next.service == there.service);
             next.map_or_else(Vec::new, |next| there.entries_lost(Some(next)))
         }
-        Action::Unroute => there.entries_lost(None),
+        Action::StopListening => there.entries_lost(None),
         _ => Vec::new(),
     }
 }
@@ -190,15 +190,15 @@ pub(super) fn closes(step: &Step, undo: &[&Step]) -> bool {
 fn taken_out<'a>(step: &Step, facts: &'a Facts, emptied: &BTreeSet<Slot>) -> Vec<&'a Held> {
     let workload = |slot: &Slot, service| facts.slots.get(slot)?.workloads.get(service);
     match (&step.action, &step.address) {
-        (Action::Empty, Address::Slot(slot)) => {
+        (Action::Clear, Address::Slot(slot)) => {
             let there = facts.slots.get(slot).into_iter();
             let workloads = there.flat_map(|there| there.workloads.values());
             workloads.flat_map(|workload| &workload.held).collect()
         }
-        (Action::Remove, Address::Workload(slot, service)) => workload(slot, service)
+        (Action::Undeploy, Address::Workload(slot, service)) => workload(slot, service)
             .map(|there: &WorkloadFacts| there.held.iter().collect())
             .unwrap_or_default(),
-        (Action::Place { workload: new, .. }, Address::Workload(slot, service))
+        (Action::Deploy { workload: new, .. }, Address::Workload(slot, service))
             if !emptied.contains(slot) =>
         {
             let there = workload(slot, service).into_iter();
@@ -228,16 +228,16 @@ pub(super) fn must_account(step: &Step, undo: &[&Step]) -> bool {
             can_hold(key)
         }
         (Action::Apply { manifest, .. }, Address::Object(_)) => shrinks(manifest, step),
-        (Action::Withdraw | Action::Provision { replace: true, .. }, Address::Resource(key)) => {
+        (Action::Delete | Action::Ensure { replace: true, .. }, Address::Resource(key)) => {
             resource_can_hold(key)
         }
-        (Action::Empty, _) => undo.iter().any(|back| restored(back).next().is_some()),
+        (Action::Clear, _) => undo.iter().any(|back| restored(back).next().is_some()),
         // What takes a service back may relabel another one beside it.
-        (Action::Remove, address) => undo
+        (Action::Undeploy, address) => undo
             .iter()
             .filter(|back| back.address == *address)
             .any(|back| restored(back).next().is_some()),
-        (Action::Place { workload, .. }, Address::Workload(slot, _)) => undo
+        (Action::Deploy { workload, .. }, Address::Workload(slot, _)) => undo
             .iter()
             .filter(|back| back.address == step.address)
             .flat_map(|step| restored(step))
@@ -263,7 +263,7 @@ fn shrinks(manifest: &Manifest, step: &Step) -> bool {
 /// The objects that can hold something, of those that a step puts back into a slot.
 fn restored(step: &Step) -> impl Iterator<Item = &Manifest> {
     let placed = match (&step.action, &step.address) {
-        (Action::Place { workload, .. }, Address::Workload(slot, _)) => workload.objects.get(slot),
+        (Action::Deploy { workload, .. }, Address::Workload(slot, _)) => workload.objects.get(slot),
         _ => None,
     };
     placed

@@ -1,7 +1,7 @@
 //! The pieces that plans are made of: placing a workload, and what takes that back.
 
 use crate::model::facts::{SlotFacts, WorkloadFacts};
-use crate::model::plan::{Action, PlaceMode};
+use crate::model::plan::{Action, DeployMode};
 use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName, Slot};
 use crate::plan::draft::Proposal;
@@ -9,7 +9,7 @@ use crate::plan::draft::Proposal;
 /// What puts a slot back as it is now: its workloads, and the end that it has.
 pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
     let placed = there.workloads.iter().map(|(name, old)| {
-        let action = as_it_was(old, PlaceMode::Fresh, there);
+        let action = as_it_was(old, DeployMode::Fresh, there);
         let reason = format!("release {} as it was", there.label.number);
         Proposal::new(Address::Workload(slot, name.clone()), action, reason)
     });
@@ -21,14 +21,14 @@ pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
 pub(super) fn ends_as_it_did(slot: Slot, there: &SlotFacts) -> Option<Proposal> {
     let until = there.stops_at?;
     let reason = format!("release {} stops when it would have", there.label.number);
-    let action = Action::KeepUntil { until };
+    let action = Action::RetainUntil { until };
     Some(Proposal::new(Address::Slot(slot), action, reason))
 }
 
 /// Places a workload as it stands in its slot now.
-pub(super) fn as_it_was(old: &WorkloadFacts, mode: PlaceMode, there: &SlotFacts) -> Action {
+pub(super) fn as_it_was(old: &WorkloadFacts, mode: DeployMode, there: &SlotFacts) -> Action {
     let label = Some(there.label.clone());
-    Action::Place {
+    Action::Deploy {
         workload: old.spec.clone(),
         mode,
         label,
@@ -41,12 +41,12 @@ pub(super) fn as_it_was(old: &WorkloadFacts, mode: PlaceMode, there: &SlotFacts)
 pub(super) fn added_back(
     slot: Slot,
     added: ServiceName,
-    mode: PlaceMode,
+    mode: DeployMode,
     there: &SlotFacts,
 ) -> Vec<Proposal> {
     let remove = Proposal::new(
         Address::Workload(slot, added),
-        Action::Remove,
+        Action::Undeploy,
         "taken out again",
     );
     let relabel = there.workloads.iter().next().map(|(name, old)| {
@@ -61,8 +61,8 @@ pub(super) fn added_back(
 }
 
 /// Places a workload of the plan's target, running.
-pub(super) const fn place(workload: Workload, mode: PlaceMode) -> Action {
-    Action::Place {
+pub(super) const fn place(workload: Workload, mode: DeployMode) -> Action {
+    Action::Deploy {
         workload,
         mode,
         label: None,

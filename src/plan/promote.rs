@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::model::check::Stage;
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, HealthState, SlotFacts};
-use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
 use crate::model::promotion::Strategy;
 use crate::model::source::Source;
 use crate::model::state::State;
@@ -60,7 +60,7 @@ pub fn promote(
     let within = desired.ready_within;
     let ready = Proposal::new(
         Address::Slot(slot),
-        Action::Ready { within },
+        Action::WaitUntilReady { within },
         "only a ready slot gets traffic",
     );
     let mut last = draft.add(ready.after(&started));
@@ -110,11 +110,11 @@ pub(super) fn start(draft: &mut Draft, slot: Slot, there: &SlotFacts) -> Vec<Ste
             let address = Address::Workload(slot, name.clone());
             let new = Proposal::new(
                 address.clone(),
-                place(workload.spec.clone(), PlaceMode::Fresh),
+                place(workload.spec.clone(), DeployMode::Fresh),
                 "stopped; starts again",
             )
             .expecting(Some(workload.fingerprint()));
-            let back = as_it_was(workload, PlaceMode::Fresh, there);
+            let back = as_it_was(workload, DeployMode::Fresh, there);
             draft.add_with_undo(new, Proposal::new(address, back, "stopped, as it was"))
         })
         .collect()
@@ -210,5 +210,5 @@ pub(super) fn keep(draft: &mut Draft, facts: &Facts, slot: Slot, keep: Period, n
         return;
     };
     let reason = format!("release {} is the way back", there.label.number);
-    draft.add(Proposal::new(Address::Slot(slot), Action::Keep { keep }, reason).after(needs));
+    draft.add(Proposal::new(Address::Slot(slot), Action::Retain { keep }, reason).after(needs));
 }

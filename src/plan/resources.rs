@@ -37,17 +37,13 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
     // Replication is one document.
     for facts in observed.resources.iter().filter(|facts| !facts.wanted) {
         let address = Address::Resource(facts.key.clone());
-        let new = Proposal::new(
-            address,
-            Action::Withdraw,
-            "not in the configuration any more",
-        )
-        .expecting(facts.fingerprint())
-        .after(match facts.key.kind {
-            ResourceKind::FargateProfile => &fargate,
-            ResourceKind::Replication => &copies,
-            _ => &[],
-        });
+        let new = Proposal::new(address, Action::Delete, "not in the configuration any more")
+            .expecting(facts.fingerprint())
+            .after(match facts.key.kind {
+                ResourceKind::FargateProfile => &fargate,
+                ResourceKind::Replication => &copies,
+                _ => &[],
+            });
         let step = draft.add(new);
         account(draft, step, facts);
         match facts.key.kind {
@@ -146,7 +142,7 @@ fn cluster_of(made: &Made) -> Vec<StepId> {
 }
 
 fn provision(resource: Resource, replace: bool) -> Action {
-    Action::Provision {
+    Action::Ensure {
         resource: Box::new(resource),
         replace,
     }

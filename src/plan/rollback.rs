@@ -6,7 +6,7 @@
 use crate::model::check::Stage;
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts};
-use crate::model::plan::{Action, Intent, PlaceMode, Plan, StepId, Target};
+use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
 use crate::model::promotion::Strategy;
 use crate::model::release::{Release, Status};
 use crate::model::state::State;
@@ -122,7 +122,7 @@ fn beside(
     let within = desired.ready_within;
     let ready = Proposal::new(
         Address::Slot(slot),
-        Action::Ready { within },
+        Action::WaitUntilReady { within },
         "only a ready slot gets traffic",
     );
     let ready = draft.add(ready.after(&placed).after(&opened));
@@ -161,7 +161,7 @@ fn open_again(
         let reason = format!("release {} listened there", release.number);
         let new =
             Proposal::new(address.clone(), Action::listen(route.clone()), reason).after(needs);
-        let undo = Proposal::new(address, Action::Unroute, "nothing listened there");
+        let undo = Proposal::new(address, Action::StopListening, "nothing listened there");
         opened.push(draft.add_with_undo(new, undo));
     }
     opened
@@ -187,7 +187,7 @@ fn place_anew(
                 "makes room; release {} stays in the history",
                 there.label.number
             );
-            let new = Proposal::new(Address::Slot(slot), Action::Empty, reason)
+            let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
                 .expecting(facts.slot_fingerprint(slot));
             draft.add_with_undos(new, restore(slot, there))
         })
@@ -201,13 +201,13 @@ fn place_anew(
         let reason = format!("release {} from the history", release.number);
         let new = Proposal::new(
             address.clone(),
-            place(workload.clone(), PlaceMode::Fresh),
+            place(workload.clone(), DeployMode::Fresh),
             reason,
         )
         .after(&room);
         draft.add_with_undo(
             new,
-            Proposal::new(address, Action::Remove, "taken out again"),
+            Proposal::new(address, Action::Undeploy, "taken out again"),
         )
     };
     let mut placed: Vec<StepId> = release.workloads.iter().map(place_one).collect();
@@ -225,9 +225,9 @@ fn in_place(
     (slot, there): (Slot, &SlotFacts),
 ) {
     let mode = if desired.strategy == Strategy::Rolling {
-        PlaceMode::Rolling
+        DeployMode::Rolling
     } else {
-        PlaceMode::Recreate
+        DeployMode::Recreate
     };
     let mut before: Vec<StepId> = Vec::new();
     for (name, workload) in &release.workloads {
@@ -250,7 +250,7 @@ fn in_place(
             .after(&before);
         before = vec![draft.add_with_undos(new, undo)];
     }
-    let ready = Action::Ready {
+    let ready = Action::WaitUntilReady {
         within: desired.ready_within,
     };
     // Behind the placements, so that on the way back they are closed before their services go.
@@ -284,16 +284,16 @@ fn take_out_the_rest(
         if let Some(route) = facts.routes.get(name) {
             let address = Address::Route(name.clone());
             let back = Action::listen(route.clone());
-            let new =
-                Proposal::new(address.clone(), Action::Unroute, reason.clone()).after(&before);
+            let new = Proposal::new(address.clone(), Action::StopListening, reason.clone())
+                .after(&before);
             before.push(draft.add_with_undo(
                 new,
                 Proposal::new(address, back, "the listeners as they were"),
             ));
         }
         let address = Address::Workload(slot, name.clone());
-        let back = as_it_was(old, PlaceMode::Rolling, there);
-        let new = Proposal::new(address.clone(), Action::Remove, reason)
+        let back = as_it_was(old, DeployMode::Rolling, there);
+        let new = Proposal::new(address.clone(), Action::Undeploy, reason)
             .expecting(Some(old.fingerprint()))
             .after(&before);
         draft.add_with_undo(new, Proposal::new(address, back, "as it was"));

@@ -206,10 +206,10 @@ fn action(address: &Address, given: &Action, drawn: &Action) -> Option<Differenc
             }
         }
         (
-            Action::Place {
+            Action::Deploy {
                 workload: given, ..
             },
-            Action::Place {
+            Action::Deploy {
                 workload: drawn, ..
             },
         ) => workload(given, drawn)
@@ -263,7 +263,7 @@ mod tests {
         Step {
             id: StepId(1),
             address: Address::Slot(Slot::Blue),
-            action: Action::Ready {
+            action: Action::WaitUntilReady {
                 within: Period::from_secs(seconds),
             },
             reason: "because".to_owned(),

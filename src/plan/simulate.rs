@@ -32,17 +32,17 @@ struct World<'a> {
 impl World<'_> {
     fn carry_out(&mut self, step: &Step) {
         match (&step.action, &step.address) {
-            (action @ Action::Route { .. }, _) => {
+            (action @ Action::Listen { .. }, _) => {
                 for route in action.routes() {
                     let service = route.service.clone();
                     self.facts.routes.insert(service, route.clone());
                 }
             }
-            (Action::Unroute, Address::Route(service)) => {
+            (Action::StopListening, Address::Route(service)) => {
                 self.facts.routes.remove(service);
             }
             (
-                Action::Place {
+                Action::Deploy {
                     workload,
                     label,
                     running,
@@ -55,7 +55,7 @@ impl World<'_> {
                     self.place(*slot, label, workload, *running);
                 }
             }
-            (Action::Remove, Address::Workload(slot, service)) => {
+            (Action::Undeploy, Address::Workload(slot, service)) => {
                 let emptied = self.facts.slots.get_mut(slot).is_some_and(|there| {
                     there.workloads.remove(service);
                     there.workloads.is_empty()
@@ -64,10 +64,10 @@ impl World<'_> {
                     self.facts.slots.remove(slot);
                 }
             }
-            (Action::Empty, Address::Slot(slot)) => {
+            (Action::Clear, Address::Slot(slot)) => {
                 self.facts.slots.remove(slot);
             }
-            (Action::KeepUntil { until }, Address::Slot(slot)) => {
+            (Action::RetainUntil { until }, Address::Slot(slot)) => {
                 if let Some(there) = self.facts.slots.get_mut(slot) {
                     there.stops_at = Some(*until);
                 }

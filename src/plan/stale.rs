@@ -39,11 +39,11 @@ fn addresses(step: &Step) -> Vec<Address> {
 const fn binds(step: &Step) -> bool {
     matches!(
         step.action,
-        Action::Route { .. }
-            | Action::Place { .. }
-            | Action::Empty
+        Action::Listen { .. }
+            | Action::Deploy { .. }
+            | Action::Clear
             | Action::Switch { .. }
-            | Action::Remove
+            | Action::Undeploy
     )
 }
 

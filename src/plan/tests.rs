@@ -368,9 +368,9 @@ fn the_first_release_goes_to_blue_and_has_only_off_as_its_way_back() {
         words(&plan),
         [
             "build image.web",
-            "route route.web",
-            "place workload.blue/web",
-            "ready slot.blue",
+            "listen route.web",
+            "deploy workload.blue/web",
+            "wait_until_ready slot.blue",
             "switch traffic",
             "check traffic"
         ]
@@ -392,11 +392,11 @@ fn a_code_change_goes_beside_the_live_release_and_keeps_it() {
         words(&plan),
         [
             "build image.web",
-            "place workload.green/web",
-            "ready slot.green",
+            "deploy workload.green/web",
+            "wait_until_ready slot.green",
             "switch traffic",
             "check traffic",
-            "keep slot.blue"
+            "retain slot.blue"
         ]
     );
     world.carry_out(&plan);
@@ -428,10 +428,10 @@ fn a_manual_promotion_ends_before_the_switch_and_promote_takes_it_from_there() {
     assert_eq!(
         words(&plan),
         [
-            "ready slot.green",
+            "wait_until_ready slot.green",
             "switch traffic",
             "check traffic",
-            "keep slot.blue"
+            "retain slot.blue"
         ]
     );
     world.carry_out(&plan);
@@ -481,10 +481,10 @@ fn rollback_goes_to_the_release_before_or_to_the_one_that_is_named() {
     assert_eq!(
         words(&plan),
         [
-            "ready slot.green",
+            "wait_until_ready slot.green",
             "switch traffic",
             "check traffic",
-            "keep slot.blue"
+            "retain slot.blue"
         ]
     );
     let plan =
@@ -863,11 +863,11 @@ fn is_destructive(plan: &Plan, facts: &Facts, step: &Step) -> bool {
         (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) => {
             can_hold(key)
         }
-        (Action::Empty, Address::Slot(slot)) => facts.slots.get(slot).is_some_and(|there| {
+        (Action::Clear, Address::Slot(slot)) => facts.slots.get(slot).is_some_and(|there| {
             let mut workloads = there.workloads.values();
             workloads.any(|workload| !workload.held.is_empty())
         }),
-        (Action::Remove, Address::Workload(slot, service)) => {
+        (Action::Undeploy, Address::Workload(slot, service)) => {
             let emptied = |step: &Step| step.address == Address::Slot(*slot);
             let there = facts
                 .slots
@@ -1098,7 +1098,7 @@ fn live_traffic_is_always_on_something_ready(
 
 /// Where live traffic arrives it arrives until a plan that places a release has seen that one live.
 fn live_listeners_go_on_until_the_switch(plan: &Plan, before: &Facts) -> Result<(), TestCaseError> {
-    let places = |step: &Step| matches!(step.action, Action::Place { .. });
+    let places = |step: &Step| matches!(step.action, Action::Deploy { .. });
     if before.active.is_none() || !plan.steps.iter().any(places) {
         return Ok(());
     }
@@ -1132,7 +1132,7 @@ fn every_image_is_known_before_a_service_is_placed(plan: &Plan) -> Result<(), Te
     for placed in plan
         .steps
         .iter()
-        .filter(|step| matches!(step.action, Action::Place { .. }))
+        .filter(|step| matches!(step.action, Action::Deploy { .. }))
     {
         let mut needed = placed.needs.clone();
         let mut at = 0;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::loss::{Holding, can_hold};
-use crate::model::plan::{Action, FORMAT, PlaceMode, Plan, Step, StepId};
+use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
 use crate::model::promotion::Strategy;
 use crate::model::{Address, Slot};
 use crate::plan::graph::waves;
@@ -134,7 +134,7 @@ fn ancestors(steps: &[Step]) -> BTreeMap<StepId, Before> {
                 here.traffic = there.traffic.or(here.traffic);
             }
             match (&by_id[need].action, &by_id[need].address) {
-                (Action::Ready { .. }, Address::Slot(slot)) => {
+                (Action::WaitUntilReady { .. }, Address::Slot(slot)) => {
                     here.ready.insert(*slot);
                 }
                 (Action::Switch { to, .. }, _) => here.traffic = Some(Moved(*to)),
@@ -173,18 +173,19 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
     };
     let in_place = plan.strategy != Strategy::BlueGreen;
     let slot = match (&step.action, &step.address) {
-        (Action::Remove, _) if in_place => None,
+        (Action::Undeploy, _) if in_place => None,
         (
-            Action::Place {
-                mode: PlaceMode::Fresh,
+            Action::Deploy {
+                mode: DeployMode::Fresh,
                 ..
             }
-            | Action::Remove,
+            | Action::Undeploy,
             Address::Workload(slot, _),
         )
-        | (Action::Empty | Action::Keep { .. } | Action::KeepUntil { .. }, Address::Slot(slot)) => {
-            Some(*slot)
-        }
+        | (
+            Action::Clear | Action::Retain { .. } | Action::RetainUntil { .. },
+            Address::Slot(slot),
+        ) => Some(*slot),
         _ => None,
     };
     (slot == Some(live)).then(|| Fault::LiveTouched(step.id, step.address.clone()))
@@ -193,11 +194,11 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
 fn no_way_back(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
     let changes = matches!(
         step.action,
-        Action::Route { .. }
-            | Action::Unroute
-            | Action::Place { .. }
-            | Action::Remove
-            | Action::Empty
+        Action::Listen { .. }
+            | Action::StopListening
+            | Action::Deploy { .. }
+            | Action::Undeploy
+            | Action::Clear
             | Action::Switch { .. }
     );
     (changes && !undone.contains(&step.id)).then_some(Fault::NoWayBack(step.id))

@@ -16,7 +16,7 @@ use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
-use crate::model::plan::PlaceMode;
+use crate::model::plan::DeployMode;
 use crate::model::release::{Actor, Label};
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
@@ -148,7 +148,7 @@ pub struct Placement {
     /// What to run; its image is known.
     pub workload: Workload,
     /// How it replaces what runs there.
-    pub mode: PlaceMode,
+    pub mode: DeployMode,
     /// Whether to run it, or only to have it there.
     pub running: bool,
     /// Where the image comes from.
@@ -169,7 +169,7 @@ pub struct Rehearsal<'a> {
     /// What would run; its image may not be known yet.
     pub workload: &'a Workload,
     /// How it would replace what runs there.
-    pub mode: PlaceMode,
+    pub mode: DeployMode,
     /// Where the image will come from.
     pub pull: Pull,
     /// What is in the slot now.
@@ -333,7 +333,7 @@ pub trait Engine: Send + Sync {
 
     /// Sets up or changes a service's listeners. `expects`: the fingerprint of the route that must be there now.
     /// A live listener without an active slot holds requests, then answers 503.
-    async fn route(
+    async fn listen(
         &self,
         permit: &Permit,
         route: &Route,
@@ -342,7 +342,7 @@ pub trait Engine: Send + Sync {
 
     /// Changes the listeners of several services in one step, for they take over each other's addresses. `expects`: the
     /// fingerprint of all these routes as they must be now ([`Facts::routes_fingerprint`]).
-    async fn reroute(
+    async fn listen_together(
         &self,
         permit: &Permit,
         routes: &[Route],
@@ -356,7 +356,11 @@ pub trait Engine: Send + Sync {
     }
 
     /// Takes a service's listeners away.
-    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError>;
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError>;
 
     /// Looks whether there is room for the images of these workloads, all together, before anything that runs is touched.
     /// What is there already needs none.
@@ -367,7 +371,7 @@ pub trait Engine: Send + Sync {
     /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that `Rolling`
     /// and `Recreate` return when all instances are replaced, or with [`EngineError::NotReady`].
     /// The image is fetched and every blob of it verified before anything is stopped or started.
-    async fn place(
+    async fn deploy(
         &self,
         permit: &Permit,
         placement: Placement,
@@ -387,7 +391,7 @@ pub trait Engine: Send + Sync {
 
     /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless no
     /// live traffic can reach the service.
-    async fn remove(
+    async fn undeploy(
         &self,
         permit: &Permit,
         slot: Slot,
@@ -416,7 +420,12 @@ pub trait Engine: Send + Sync {
     ) -> Result<(), EngineError>;
 
     /// Lets a slot without live traffic run on until `until`, then stops it; it stays startable.
-    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError>;
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError>;
 
     /// Holds objects that belong to no slot against what is there; those of ours that are there and not wanted
     /// are [`crate::model::object::ObjectState::Gone`]. An engine without objects has nothing to say.

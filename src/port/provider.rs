@@ -74,7 +74,7 @@ pub trait Provider: Send + Sync {
     /// Makes a resource, or makes its settings what they should be; with `replace` what is there goes first. Done when
     /// the resource can be used. Whoever calls it again after a kill finds what was begun and goes on. The lock is asked
     /// for before each request that changes something ([`Permit::hold`]).
-    async fn provision(
+    async fn ensure(
         &self,
         permit: &Permit,
         resource: &Resource,
@@ -85,7 +85,7 @@ pub trait Provider: Send + Sync {
     ) -> Result<(), ProviderError>;
 
     /// Takes a resource away. One that is not there is well.
-    async fn withdraw(
+    async fn delete(
         &self,
         permit: &Permit,
         key: &ResourceKey,
@@ -123,7 +123,7 @@ impl Provider for NoProvider {
         }
     }
 
-    async fn provision(
+    async fn ensure(
         &self,
         _: &Permit,
         resource: &Resource,
@@ -135,7 +135,7 @@ impl Provider for NoProvider {
         Err(nobody(&resource.key))
     }
 
-    async fn withdraw(
+    async fn delete(
         &self,
         _: &Permit,
         key: &ResourceKey,

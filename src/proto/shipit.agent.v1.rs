@@ -60,7 +60,7 @@ pub struct ObserveReply {
     pub facts_json: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RouteRequest {
+pub struct ListenRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
     #[prost(bytes = "vec", tag = "2")]
@@ -69,7 +69,7 @@ pub struct RouteRequest {
     pub expects: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RerouteRequest {
+pub struct ListenTogetherRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
     #[prost(bytes = "vec", tag = "2")]
@@ -78,7 +78,7 @@ pub struct RerouteRequest {
     pub expects: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UnrouteRequest {
+pub struct StopListeningRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
     #[prost(string, tag = "2")]
@@ -90,7 +90,7 @@ pub struct RoomRequest {
     pub images_json: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PlaceRequest {
+pub struct DeployRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
     #[prost(string, tag = "2")]
@@ -115,7 +115,7 @@ pub struct PlaceRequest {
     pub expects: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RemoveRequest {
+pub struct UndeployRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
     #[prost(string, tag = "2")]
@@ -144,7 +144,7 @@ pub struct SwitchRequest {
     pub to: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct KeepRequest {
+pub struct RetainRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
     #[prost(string, tag = "2")]
@@ -329,9 +329,9 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Observe"));
             self.inner.unary(req, path, codec).await
         }
-        pub async fn route(
+        pub async fn listen(
             &mut self,
-            request: impl tonic::IntoRequest<super::RouteRequest>,
+            request: impl tonic::IntoRequest<super::ListenRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
             self.inner
                 .ready()
@@ -343,17 +343,17 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Route",
+                "/shipit.agent.v1.Agent/Listen",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Route"));
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Listen"));
             self.inner.unary(req, path, codec).await
         }
         /// Several services in one step: they take over each other's addresses.
-        pub async fn reroute(
+        pub async fn listen_together(
             &mut self,
-            request: impl tonic::IntoRequest<super::RerouteRequest>,
+            request: impl tonic::IntoRequest<super::ListenTogetherRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
             self.inner
                 .ready()
@@ -365,16 +365,16 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Reroute",
+                "/shipit.agent.v1.Agent/ListenTogether",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Reroute"));
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "ListenTogether"));
             self.inner.unary(req, path, codec).await
         }
-        pub async fn unroute(
+        pub async fn stop_listening(
             &mut self,
-            request: impl tonic::IntoRequest<super::UnrouteRequest>,
+            request: impl tonic::IntoRequest<super::StopListeningRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
             self.inner
                 .ready()
@@ -386,11 +386,11 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Unroute",
+                "/shipit.agent.v1.Agent/StopListening",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Unroute"));
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "StopListening"));
             self.inner.unary(req, path, codec).await
         }
         /// Whether there is room for images, all of them together.
@@ -415,9 +415,9 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Room"));
             self.inner.unary(req, path, codec).await
         }
-        pub async fn place(
+        pub async fn deploy(
             &mut self,
-            request: impl tonic::IntoRequest<super::PlaceRequest>,
+            request: impl tonic::IntoRequest<super::DeployRequest>,
         ) -> std::result::Result<
             tonic::Response<tonic::codec::Streaming<super::Progress>>,
             tonic::Status,
@@ -432,16 +432,16 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Place",
+                "/shipit.agent.v1.Agent/Deploy",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Place"));
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Deploy"));
             self.inner.server_streaming(req, path, codec).await
         }
-        pub async fn remove(
+        pub async fn undeploy(
             &mut self,
-            request: impl tonic::IntoRequest<super::RemoveRequest>,
+            request: impl tonic::IntoRequest<super::UndeployRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
             self.inner
                 .ready()
@@ -453,11 +453,11 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Remove",
+                "/shipit.agent.v1.Agent/Undeploy",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Remove"));
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Undeploy"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn ready(
@@ -505,9 +505,9 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Switch"));
             self.inner.unary(req, path, codec).await
         }
-        pub async fn keep(
+        pub async fn retain(
             &mut self,
-            request: impl tonic::IntoRequest<super::KeepRequest>,
+            request: impl tonic::IntoRequest<super::RetainRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status> {
             self.inner
                 .ready()
@@ -519,11 +519,11 @@ pub mod agent_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/shipit.agent.v1.Agent/Keep",
+                "/shipit.agent.v1.Agent/Retain",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Keep"));
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Retain"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn urls(
@@ -615,37 +615,37 @@ pub mod agent_server {
             &self,
             request: tonic::Request<super::ObserveRequest>,
         ) -> std::result::Result<tonic::Response<super::ObserveReply>, tonic::Status>;
-        async fn route(
+        async fn listen(
             &self,
-            request: tonic::Request<super::RouteRequest>,
+            request: tonic::Request<super::ListenRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Several services in one step: they take over each other's addresses.
-        async fn reroute(
+        async fn listen_together(
             &self,
-            request: tonic::Request<super::RerouteRequest>,
+            request: tonic::Request<super::ListenTogetherRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
-        async fn unroute(
+        async fn stop_listening(
             &self,
-            request: tonic::Request<super::UnrouteRequest>,
+            request: tonic::Request<super::StopListeningRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Whether there is room for images, all of them together.
         async fn room(
             &self,
             request: tonic::Request<super::RoomRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
-        /// Server streaming response type for the Place method.
-        type PlaceStream: tonic::codegen::tokio_stream::Stream<
+        /// Server streaming response type for the Deploy method.
+        type DeployStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::Progress, tonic::Status>,
             >
             + std::marker::Send
             + 'static;
-        async fn place(
+        async fn deploy(
             &self,
-            request: tonic::Request<super::PlaceRequest>,
-        ) -> std::result::Result<tonic::Response<Self::PlaceStream>, tonic::Status>;
-        async fn remove(
+            request: tonic::Request<super::DeployRequest>,
+        ) -> std::result::Result<tonic::Response<Self::DeployStream>, tonic::Status>;
+        async fn undeploy(
             &self,
-            request: tonic::Request<super::RemoveRequest>,
+            request: tonic::Request<super::UndeployRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         /// Server streaming response type for the Ready method.
         type ReadyStream: tonic::codegen::tokio_stream::Stream<
@@ -661,9 +661,9 @@ pub mod agent_server {
             &self,
             request: tonic::Request<super::SwitchRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
-        async fn keep(
+        async fn retain(
             &self,
-            request: tonic::Request<super::KeepRequest>,
+            request: tonic::Request<super::RetainRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
         async fn urls(
             &self,
@@ -846,11 +846,11 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/shipit.agent.v1.Agent/Route" => {
+                "/shipit.agent.v1.Agent/Listen" => {
                     #[allow(non_camel_case_types)]
-                    struct RouteSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::RouteRequest>
-                    for RouteSvc<T> {
+                    struct ListenSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::ListenRequest>
+                    for ListenSvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -858,11 +858,11 @@ pub mod agent_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::RouteRequest>,
+                            request: tonic::Request<super::ListenRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::route(&inner, request).await
+                                <T as Agent>::listen(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -873,7 +873,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = RouteSvc(inner);
+                        let method = ListenSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -889,11 +889,11 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/shipit.agent.v1.Agent/Reroute" => {
+                "/shipit.agent.v1.Agent/ListenTogether" => {
                     #[allow(non_camel_case_types)]
-                    struct RerouteSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::RerouteRequest>
-                    for RerouteSvc<T> {
+                    struct ListenTogetherSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::ListenTogetherRequest>
+                    for ListenTogetherSvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -901,11 +901,11 @@ pub mod agent_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::RerouteRequest>,
+                            request: tonic::Request<super::ListenTogetherRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::reroute(&inner, request).await
+                                <T as Agent>::listen_together(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -916,7 +916,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = RerouteSvc(inner);
+                        let method = ListenTogetherSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -932,11 +932,11 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/shipit.agent.v1.Agent/Unroute" => {
+                "/shipit.agent.v1.Agent/StopListening" => {
                     #[allow(non_camel_case_types)]
-                    struct UnrouteSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::UnrouteRequest>
-                    for UnrouteSvc<T> {
+                    struct StopListeningSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::StopListeningRequest>
+                    for StopListeningSvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -944,11 +944,11 @@ pub mod agent_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::UnrouteRequest>,
+                            request: tonic::Request<super::StopListeningRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::unroute(&inner, request).await
+                                <T as Agent>::stop_listening(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -959,7 +959,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = UnrouteSvc(inner);
+                        let method = StopListeningSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1018,26 +1018,26 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/shipit.agent.v1.Agent/Place" => {
+                "/shipit.agent.v1.Agent/Deploy" => {
                     #[allow(non_camel_case_types)]
-                    struct PlaceSvc<T: Agent>(pub Arc<T>);
+                    struct DeploySvc<T: Agent>(pub Arc<T>);
                     impl<
                         T: Agent,
-                    > tonic::server::ServerStreamingService<super::PlaceRequest>
-                    for PlaceSvc<T> {
+                    > tonic::server::ServerStreamingService<super::DeployRequest>
+                    for DeploySvc<T> {
                         type Response = super::Progress;
-                        type ResponseStream = T::PlaceStream;
+                        type ResponseStream = T::DeployStream;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::PlaceRequest>,
+                            request: tonic::Request<super::DeployRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::place(&inner, request).await
+                                <T as Agent>::deploy(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -1048,7 +1048,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = PlaceSvc(inner);
+                        let method = DeploySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1064,11 +1064,11 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/shipit.agent.v1.Agent/Remove" => {
+                "/shipit.agent.v1.Agent/Undeploy" => {
                     #[allow(non_camel_case_types)]
-                    struct RemoveSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::RemoveRequest>
-                    for RemoveSvc<T> {
+                    struct UndeploySvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::UndeployRequest>
+                    for UndeploySvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -1076,11 +1076,11 @@ pub mod agent_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::RemoveRequest>,
+                            request: tonic::Request<super::UndeployRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::remove(&inner, request).await
+                                <T as Agent>::undeploy(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -1091,7 +1091,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = RemoveSvc(inner);
+                        let method = UndeploySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1196,11 +1196,11 @@ pub mod agent_server {
                     };
                     Box::pin(fut)
                 }
-                "/shipit.agent.v1.Agent/Keep" => {
+                "/shipit.agent.v1.Agent/Retain" => {
                     #[allow(non_camel_case_types)]
-                    struct KeepSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::KeepRequest>
-                    for KeepSvc<T> {
+                    struct RetainSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::UnaryService<super::RetainRequest>
+                    for RetainSvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -1208,11 +1208,11 @@ pub mod agent_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::KeepRequest>,
+                            request: tonic::Request<super::RetainRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Agent>::keep(&inner, request).await
+                                <T as Agent>::retain(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -1223,7 +1223,7 @@ pub mod agent_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = KeepSvc(inner);
+                        let method = RetainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,7 +10,7 @@ pub mod record;
 mod tests;
 
 use crate::model::check::Stage;
-use crate::model::plan::{Action, Intent, PlaceMode, Plan, Step};
+use crate::model::plan::{Action, DeployMode, Intent, Plan, Step};
 use crate::model::promotion::{Mode, Strategy};
 use crate::model::route::Route;
 
@@ -29,8 +29,8 @@ impl Reach {
     pub const fn of(action: &Action) -> Self {
         match action {
             Action::Switch { .. }
-            | Action::Place {
-                mode: PlaceMode::Rolling | PlaceMode::Recreate,
+            | Action::Deploy {
+                mode: DeployMode::Rolling | DeployMode::Recreate,
                 ..
             }
             | Action::Check {
@@ -59,8 +59,8 @@ fn closes(action: &Action, there: &Route) -> bool {
     let next = action.routes().find(|next| next.service == there.service);
     let is_left = |address| next.is_none_or(|next| !next.live_addresses().contains(address));
     match action {
-        Action::Unroute => true,
-        Action::Route { .. } => {
+        Action::StopListening => true,
+        Action::Listen { .. } => {
             there.live_addresses().iter().any(is_left) || !there.entries_lost(next).is_empty()
         }
         _ => false,

@@ -57,7 +57,7 @@ pub fn record(state: &State, run: &Ended<'_>) -> State {
 /// Listeners that a run has closed are kept with the release that had them.
 fn keep_closed(state: &mut State, plan: &Plan) {
     let live = plan.active.as_ref().map(|active| active.release);
-    let closes = |step: &&Step| step.action == Action::Unroute;
+    let closes = |step: &&Step| step.action == Action::StopListening;
     for step in plan.steps.iter().filter(closes) {
         let back = plan.reverse.iter();
         let back = back.filter(|back| back.undoes == Some(step.id));

@@ -12,7 +12,7 @@ use shipit::driver::host::fake::FakeEngine;
 use shipit::driver::host::{HostEngine, Starting, connect};
 use shipit::model::facts::Facts;
 use shipit::model::object::Namespaces;
-use shipit::model::plan::PlaceMode;
+use shipit::model::plan::DeployMode;
 use shipit::model::route::{Limits, ObjectsRoute, Route};
 use shipit::model::workload::{Container, ContainerKind, Workload};
 use shipit::model::{Digest, Manifest, Period, Role, Slot};
@@ -360,7 +360,7 @@ impl Stage {
         image: usize,
     ) -> Result<(), EngineError> {
         let placement = placement(slot, number, self.workload(image, "x"), &self.pull);
-        self.engine.place(permit, placement, &|_| {}).await
+        self.engine.deploy(permit, placement, &|_| {}).await
     }
 
     async fn ready(&self, slot: Slot) -> Result<(), EngineError> {
@@ -485,12 +485,12 @@ async fn what_is_so_already_succeeds_and_changes_nothing(stage: &Stage) {
         .expect("it is so");
     stage
         .engine
-        .remove(&permit, Slot::Green, &web(), None)
+        .undeploy(&permit, Slot::Green, &web(), None)
         .await
         .expect("it is not there");
     stage
         .engine
-        .unroute(&permit, &web())
+        .stop_listening(&permit, &web())
         .await
         .expect("it is not there");
     let after = stage.facts().await;
@@ -537,7 +537,7 @@ async fn what_the_plan_did_not_see_is_not_touched(stage: &Stage) {
     );
     let removed = stage
         .engine
-        .remove(&permit, Slot::Green, &web(), None)
+        .undeploy(&permit, Slot::Green, &web(), None)
         .await;
     assert!(
         matches!(removed, Err(EngineError::Moved { .. })),
@@ -611,14 +611,14 @@ async fn live_traffic_is_protected(stage: &Stage) {
     let permit = stage.live().await;
     stage
         .engine
-        .route(&permit, &stage.route(), None)
+        .listen(&permit, &stage.route(), None)
         .await
         .expect("routed");
     let facts = stage.facts().await;
     let fingerprint = facts.workload_fingerprint(Slot::Blue, &web());
     let removed = stage
         .engine
-        .remove(&permit, Slot::Blue, &web(), fingerprint.clone())
+        .undeploy(&permit, Slot::Blue, &web(), fingerprint.clone())
         .await;
     assert!(
         matches!(removed, Err(EngineError::Refused { .. })),
@@ -626,14 +626,14 @@ async fn live_traffic_is_protected(stage: &Stage) {
     );
     let mut fresh = placement(Slot::Blue, 2, stage.workload(1, "y"), &stage.pull);
     fresh.expects = fingerprint;
-    let placed = stage.engine.place(&permit, fresh, &|_| {}).await;
+    let placed = stage.engine.deploy(&permit, fresh, &|_| {}).await;
     assert!(
         matches!(placed, Err(EngineError::Refused { .. })),
         "{placed:?}"
     );
     let kept = stage
         .engine
-        .keep(&permit, Slot::Blue, Timestamp::now())
+        .retain(&permit, Slot::Blue, Timestamp::now())
         .await;
     assert!(matches!(kept, Err(EngineError::Refused { .. })), "{kept:?}");
     assert_eq!(stage.facts().await.slots, facts.slots);
@@ -645,10 +645,10 @@ async fn the_same_workload_under_another_number_is_not_restarted(stage: &Stage) 
         .instances
         .clone();
     let mut again = placement(Slot::Blue, 2, stage.workload(0, "x"), &stage.pull);
-    again.mode = PlaceMode::Rolling;
+    again.mode = DeployMode::Rolling;
     stage
         .engine
-        .place(&permit, again, &|_| {})
+        .deploy(&permit, again, &|_| {})
         .await
         .expect("placed");
     let there = stage.facts().await.slots[&Slot::Blue].clone();
@@ -671,7 +671,7 @@ async fn a_kept_slot_is_stopped_in_its_time(stage: &Stage) {
     let until = Timestamp::now() + jiff::SignedDuration::from_hours(1);
     stage
         .engine
-        .keep(&permit, Slot::Blue, until)
+        .retain(&permit, Slot::Blue, until)
         .await
         .expect("kept");
     let there = stage.facts().await.slots[&Slot::Blue].clone();
@@ -704,7 +704,10 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
         .await
         .expect("an agent");
     let placed = placement(Slot::Blue, 1, workload(&image, "x"), &layout.pull(&web()));
-    agent.place(&permit, placed, &|_| {}).await.expect("placed");
+    agent
+        .deploy(&permit, placed, &|_| {})
+        .await
+        .expect("placed");
     agent
         .ready(&scope(), Slot::Blue, Period::from_secs(20), &|_| {})
         .await
@@ -744,8 +747,9 @@ async fn services_take_over_each_others_addresses_in_one_step(stage: &Stage) {
             ),
         ]
     };
-    let change =
-        async |routes: &[Route], expects| stage.engine.reroute(&permit, routes, expects).await;
+    let change = async |routes: &[Route], expects| {
+        stage.engine.listen_together(&permit, routes, expects).await
+    };
     let seen = |facts: &Facts| facts.routes_fingerprint([&web(), &api]);
 
     let before = seen(&stage.facts().await);

@@ -7,7 +7,7 @@ use shipit::driver::builder::pack::Pack;
 use shipit::driver::registry::layout::Layout;
 use shipit::model::build::{Base, BuildSpec, PackSpec};
 use shipit::model::health::Health;
-use shipit::model::plan::PlaceMode;
+use shipit::model::plan::DeployMode;
 use shipit::model::release::{Actor, Label};
 use shipit::model::source::Source;
 use shipit::model::workload::{Known, Socket, Workload};
@@ -87,7 +87,7 @@ pub fn placement(slot: Slot, number: u64, workload: Workload, pull: &Pull) -> Pl
         slot,
         label: label(number),
         workload,
-        mode: PlaceMode::Fresh,
+        mode: DeployMode::Fresh,
         running: true,
         pull: pull.clone(),
         secrets: BTreeMap::new(),

@@ -9,7 +9,7 @@ fn fields(site: &Site) -> Vec<String> {
     let said = site.run(&["plan", "--env", "staging", "--output", "json"]);
     let plan: Value = serde_json::from_str(&said.code(0).stdout).expect("a plan");
     let steps = plan["steps"].as_array().into_iter().flatten();
-    let placed = steps.filter(|step| step["action"]["do"] == "place");
+    let placed = steps.filter(|step| step["action"]["do"] == "deploy");
     let changes = placed.flat_map(|step| step["changes"].as_array().cloned().unwrap_or_default());
     changes
         .map(|change| change["field"].as_str().unwrap_or_default().to_owned())

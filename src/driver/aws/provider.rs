@@ -138,7 +138,7 @@ impl Provider for AwsProvider {
         Ok(found)
     }
 
-    async fn provision(
+    async fn ensure(
         &self,
         permit: &Permit,
         resource: &Resource,
@@ -170,20 +170,20 @@ impl Provider for AwsProvider {
                 help: "give the new one another name with `registry.repository`, or delete it by hand"
                     .to_owned(),
             }),
-            (ResourceKind::Repository, _) => repository::provision(&self.registry, resource, now).await,
+            (ResourceKind::Repository, _) => repository::ensure(&self.registry, resource, now).await,
             (ResourceKind::PullThrough, _) => {
-                pull_through::provision(&self.registry, resource, now, replace).await
+                pull_through::ensure(&self.registry, resource, now, replace).await
             }
-            (ResourceKind::Replication, _) => replication::provision(&self.registry, scope, resource).await,
+            (ResourceKind::Replication, _) => replication::ensure(&self.registry, scope, resource).await,
             (_, Some(eks)) => {
                 let waiting = Waiting { progress, cancel, hold };
-                eks.provision(scope, resource, replace, waiting).await
+                eks.ensure(scope, resource, replace, waiting).await
             }
             (_, None) => Ok(()),
         }
     }
 
-    async fn withdraw(
+    async fn delete(
         &self,
         permit: &Permit,
         key: &ResourceKey,
@@ -200,17 +200,15 @@ impl Provider for AwsProvider {
         keeps_access(&found, None)?;
         hold.confirmed().await?;
         match (key.kind, self.eks()) {
-            (ResourceKind::PullThrough, _) => pull_through::withdraw(&self.registry, key).await,
-            (ResourceKind::Replication, _) => {
-                replication::withdraw(&self.registry, scope, key).await
-            }
+            (ResourceKind::PullThrough, _) => pull_through::delete(&self.registry, key).await,
+            (ResourceKind::Replication, _) => replication::delete(&self.registry, scope, key).await,
             (_, Some(eks)) => {
                 let waiting = Waiting {
                     progress,
                     cancel,
                     hold,
                 };
-                eks.withdraw(key, waiting).await
+                eks.delete(key, waiting).await
             }
             (_, None) => Ok(()),
         }

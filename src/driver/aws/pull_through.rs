@@ -45,7 +45,7 @@ pub(super) async fn look(aws: &Aws, key: &ResourceKey) -> Result<ResourceFacts, 
 }
 
 /// Makes a rule, or its credential, what it should be; with `replace` the old rule goes first. What was fetched stays.
-pub(super) async fn provision(
+pub(super) async fn ensure(
     aws: &Aws,
     wanted: &Resource,
     now: Option<&Settings>,
@@ -61,7 +61,7 @@ pub(super) async fn provision(
             .map(str::to_owned)
     };
     if replace && now.is_some() {
-        withdraw(aws, key).await?;
+        delete(aws, key).await?;
     }
     if now.is_some() && !replace {
         let request = client
@@ -94,7 +94,7 @@ pub(super) async fn provision(
 }
 
 /// Takes a rule away. What was fetched by it stays.
-pub(super) async fn withdraw(aws: &Aws, key: &ResourceKey) -> Result<(), ProviderError> {
+pub(super) async fn delete(aws: &Aws, key: &ResourceKey) -> Result<(), ProviderError> {
     let client = aws.ecr().await;
     match client
         .delete_pull_through_cache_rule()

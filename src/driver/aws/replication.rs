@@ -187,7 +187,7 @@ fn rules(ours: &Wanted, mark: &str) -> Result<Vec<ReplicationRule>, BuildError> 
 }
 
 /// Makes the rule of one destination what it should be.
-pub(super) async fn provision(
+pub(super) async fn ensure(
     aws: &Aws,
     scope: &Scope,
     wanted: &Resource,
@@ -205,7 +205,7 @@ pub(super) async fn provision(
 }
 
 /// Takes the rule of one destination away.
-pub(super) async fn withdraw(
+pub(super) async fn delete(
     aws: &Aws,
     scope: &Scope,
     key: &ResourceKey,

@@ -191,7 +191,7 @@ async fn stored(
 }
 
 /// Makes a repository, or its settings, what they should be.
-pub(super) async fn provision(
+pub(super) async fn ensure(
     aws: &Aws,
     wanted: &Resource,
     now: Option<&Settings>,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
-use crate::model::plan::PlaceMode;
+use crate::model::plan::DeployMode;
 use crate::model::route::Route;
 use crate::model::workload::Workload;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
@@ -120,17 +120,17 @@ impl Engine for FakeEngine {
         Ok(self.lock().get(scope).cloned().unwrap_or_default())
     }
 
-    async fn route(
+    async fn listen(
         &self,
         permit: &Permit,
         route: &Route,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        self.reroute(permit, std::slice::from_ref(route), expects)
+        self.listen_together(permit, std::slice::from_ref(route), expects)
             .await
     }
 
-    async fn reroute(
+    async fn listen_together(
         &self,
         permit: &Permit,
         routes: &[Route],
@@ -151,14 +151,18 @@ impl Engine for FakeEngine {
         })
     }
 
-    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
         self.change(permit, |facts, _| {
             facts.routes.remove(service);
             Ok(())
         })
     }
 
-    async fn place(
+    async fn deploy(
         &self,
         permit: &Permit,
         placement: Placement,
@@ -188,7 +192,7 @@ impl Engine for FakeEngine {
             if !same && there.map(WorkloadFacts::fingerprint) != placement.expects {
                 return Err(moved(Address::Workload(slot, service), before));
             }
-            if !same && placement.mode == PlaceMode::Fresh && facts.active == Some(slot) {
+            if !same && placement.mode == DeployMode::Fresh && facts.active == Some(slot) {
                 let reason =
                     format!("{slot} has live traffic: {service} cannot be placed into it afresh");
                 return Err(EngineError::Refused {
@@ -196,7 +200,7 @@ impl Engine for FakeEngine {
                     help: String::new(),
                 });
             }
-            let in_place = placement.mode != PlaceMode::Fresh;
+            let in_place = placement.mode != DeployMode::Fresh;
             if in_place && !same && wanted.health() == HealthState::Failed {
                 let reason = format!("{service} is failed");
                 return Err(EngineError::NotReady {
@@ -226,7 +230,7 @@ impl Engine for FakeEngine {
         })
     }
 
-    async fn remove(
+    async fn undeploy(
         &self,
         permit: &Permit,
         slot: Slot,
@@ -300,7 +304,12 @@ impl Engine for FakeEngine {
         })
     }
 
-    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
         self.change(permit, |facts, _| {
             if facts.active == Some(slot) {
                 let reason = format!("{slot} has live traffic and cannot be stopped");

@@ -108,47 +108,51 @@ impl Engine for HostEngine {
         Ok(decode("facts", &reply.into_inner().facts_json)?)
     }
 
-    async fn route(
+    async fn listen(
         &self,
         permit: &Permit,
         route: &Route,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let message = v1::RouteRequest {
+        let message = v1::ListenRequest {
             permit: Some(permit.into()),
             route_json: encode(route),
             expects: expects.map(Into::into),
         };
-        self.client().await?.route(request(message, SHORT)).await?;
+        self.client().await?.listen(request(message, SHORT)).await?;
         Ok(())
     }
 
-    async fn reroute(
+    async fn listen_together(
         &self,
         permit: &Permit,
         routes: &[Route],
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let message = v1::RerouteRequest {
+        let message = v1::ListenTogetherRequest {
             permit: Some(permit.into()),
             routes_json: encode(&routes),
             expects: expects.map(Into::into),
         };
         self.client()
             .await?
-            .reroute(request(message, SHORT))
+            .listen_together(request(message, SHORT))
             .await?;
         Ok(())
     }
 
-    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
-        let message = v1::UnrouteRequest {
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
+        let message = v1::StopListeningRequest {
             permit: Some(permit.into()),
             service: service.to_string(),
         };
         self.client()
             .await?
-            .unroute(request(message, SHORT))
+            .stop_listening(request(message, SHORT))
             .await?;
         Ok(())
     }
@@ -165,13 +169,13 @@ impl Engine for HostEngine {
         }
     }
 
-    async fn place(
+    async fn deploy(
         &self,
         permit: &Permit,
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let message = v1::PlaceRequest {
+        let message = v1::DeployRequest {
             permit: Some(permit.into()),
             slot: placement.slot.to_string(),
             label_json: encode(&placement.label),
@@ -187,26 +191,29 @@ impl Engine for HostEngine {
             expects: placement.expects.map(Into::into),
         };
         follow(
-            self.client().await?.place(request(message, LONG)).await,
+            self.client().await?.deploy(request(message, LONG)).await,
             progress,
         )
         .await
     }
 
-    async fn remove(
+    async fn undeploy(
         &self,
         permit: &Permit,
         slot: Slot,
         service: &ServiceName,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        let message = v1::RemoveRequest {
+        let message = v1::UndeployRequest {
             permit: Some(permit.into()),
             slot: slot.to_string(),
             service: service.to_string(),
             expects: expects.map(Into::into),
         };
-        self.client().await?.remove(request(message, LONG)).await?;
+        self.client()
+            .await?
+            .undeploy(request(message, LONG))
+            .await?;
         Ok(())
     }
 
@@ -245,13 +252,18 @@ impl Engine for HostEngine {
         Ok(())
     }
 
-    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
-        let message = v1::KeepRequest {
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
+        let message = v1::RetainRequest {
             permit: Some(permit.into()),
             slot: slot.to_string(),
             until: until.to_string(),
         };
-        self.client().await?.keep(request(message, SHORT)).await?;
+        self.client().await?.retain(request(message, SHORT)).await?;
         Ok(())
     }
 

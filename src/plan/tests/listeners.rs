@@ -76,20 +76,20 @@ fn a_live_listener_that_moves_closes_behind_the_release_and_not_before() {
         words(&plan),
         [
             "build image.web",
-            "route route.web",
-            "place workload.green/web",
-            "ready slot.green",
+            "listen route.web",
+            "deploy workload.green/web",
+            "wait_until_ready slot.green",
             "switch traffic",
             "check traffic",
-            "keep slot.blue",
-            "route route.web",
+            "retain slot.blue",
+            "listen route.web",
         ]
     );
 
     let story = story(&plan, &world.facts);
     let verified = story
         .iter()
-        .position(|(words, _)| words.starts_with("verify"));
+        .position(|(words, _)| words.starts_with("check after"));
     for (number, (words, facts)) in story.iter().enumerate() {
         let live = live_of(facts, "web");
         if number <= verified.expect("it is verified") {
@@ -122,7 +122,7 @@ fn a_run_that_died_between_the_two_goes_on_there() {
 
     let again = apply(&desired, &world.observed(&both), &world.state);
     is_sound(&again, &world.facts);
-    assert_eq!(words(&again), ["route route.web"]);
+    assert_eq!(words(&again), ["listen route.web"]);
     world.carry_out(&again);
     assert_eq!(live_of(&world.facts, "web"), [at("127.0.0.1:80")]);
 }
@@ -154,7 +154,7 @@ fn an_address_that_is_left_is_taken_over_behind_the_release_too() {
     let to = [("web", "127.0.0.1:80"), ("api", "127.0.0.1:8119")];
     let plan = apply(&moved(&both, &to), &world.observed(&both), &world.state);
     is_sound(&plan, &world.facts);
-    assert_eq!(words(&plan), ["route route.web", "route route.api"]);
+    assert_eq!(words(&plan), ["listen route.web", "listen route.api"]);
     world.carry_out(&plan);
     assert_eq!(live_of(&world.facts, "api"), [at("127.0.0.1:8119")]);
 
@@ -164,7 +164,7 @@ fn an_address_that_is_left_is_taken_over_behind_the_release_too() {
     let plan = apply(&desired, &world.observed(&web), &world.state);
     is_sound(&plan, &world.facts);
     let listeners = words(&plan).split_off(words(&plan).len() - 2);
-    assert_eq!(listeners, ["unroute route.api", "route route.web"]);
+    assert_eq!(listeners, ["stop_listening route.api", "listen route.web"]);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn what_cannot_be_had_at_the_same_time_changes_behind_the_release() {
     (route.live, route.preview) = (route.preview, route.live);
     let plan = apply(&desired, &world.observed(&both), &world.state);
     is_sound(&plan, &world.facts);
-    assert_eq!(words(&plan), ["route route.web"]);
+    assert_eq!(words(&plan), ["listen route.web"]);
     assert_eq!(plan.steps[0].action.routes().count(), 1);
 }
 
@@ -212,7 +212,7 @@ fn a_promotion_closes_what_its_release_left() {
 
     let plan = promote(&desired, &world.facts, &world.state, Slot::Green).expect("a plan");
     is_sound(&plan, &world.facts);
-    assert_eq!(words(&plan).last().expect("steps"), "route route.web");
+    assert_eq!(words(&plan).last().expect("steps"), "listen route.web");
     let arrives = vec!["live traffic arrives at 127.0.0.1:8119".to_owned()];
     assert_eq!(lost(&plan), [("route.web", arrives)]);
     world.carry_out(&plan);

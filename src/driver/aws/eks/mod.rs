@@ -292,7 +292,7 @@ impl Eks<'_> {
         }
     }
 
-    pub async fn provision(
+    pub async fn ensure(
         &self,
         scope: &Scope,
         wanted: &Resource,
@@ -309,7 +309,7 @@ impl Eks<'_> {
                 .any(|(name, _)| seen.differs(wanted, name))
         };
         if replace && seen.as_ref().is_some_and(is_old) {
-            self.withdraw(key, waiting).await?;
+            self.delete(key, waiting).await?;
             seen = None;
         }
         match seen {
@@ -330,17 +330,19 @@ impl Eks<'_> {
         }
     }
 
-    pub async fn withdraw(
+    pub async fn delete(
         &self,
         key: &ResourceKey,
         waiting: Waiting<'_>,
     ) -> Result<(), ProviderError> {
         let what = format!("deleting {key}");
-        waiting.while_busy(&what, || self.delete(key)).await?;
+        waiting
+            .while_busy(&what, || self.begin_deleting(key))
+            .await?;
         self.until_gone(key, waiting).await
     }
 
-    async fn delete(&self, key: &ResourceKey) -> Result<(), Refused> {
+    async fn begin_deleting(&self, key: &ResourceKey) -> Result<(), Refused> {
         let deleted = match key.kind {
             ResourceKind::FargateProfile => self.delete_profile(&key.name).await,
             ResourceKind::NodeGroup => self.delete_group(&key.name).await,

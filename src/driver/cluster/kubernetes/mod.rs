@@ -256,7 +256,7 @@ impl Engine for KubernetesEngine {
             .map_err(|fault| fault.while_("asking what the server serves"))
     }
 
-    async fn route(
+    async fn listen(
         &self,
         permit: &Permit,
         route: &Route,
@@ -265,11 +265,15 @@ impl Engine for KubernetesEngine {
         traffic::route(self, permit, route, expects).await
     }
 
-    async fn unroute(&self, permit: &Permit, service: &ServiceName) -> Result<(), EngineError> {
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
         traffic::unroute(self, permit, service).await
     }
 
-    async fn place(
+    async fn deploy(
         &self,
         permit: &Permit,
         placement: Placement,
@@ -286,7 +290,7 @@ impl Engine for KubernetesEngine {
         rehearse::rehearse(self, scope, rehearsal).await
     }
 
-    async fn remove(
+    async fn undeploy(
         &self,
         permit: &Permit,
         slot: Slot,
@@ -315,7 +319,12 @@ impl Engine for KubernetesEngine {
         traffic::switch(self, permit, from, to).await
     }
 
-    async fn keep(&self, permit: &Permit, slot: Slot, until: Timestamp) -> Result<(), EngineError> {
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
         slots::keep(self, permit, slot, until).await
     }
 

@@ -11,7 +11,7 @@ use crate::driver::cluster::kubernetes::finish::{Finish, Key, bind, finish};
 use crate::driver::cluster::kubernetes::owner;
 use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
 use crate::model::object::mark;
-use crate::model::plan::PlaceMode;
+use crate::model::plan::DeployMode;
 use crate::model::workload::Known;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
@@ -143,7 +143,7 @@ impl Asker<'_> {
         };
 
         match replacement(self.api, manifest.body(), fault).await {
-            Ok(_) if self.what.mode != PlaceMode::Rolling => Ok(Answer::Taken),
+            Ok(_) if self.what.mode != DeployMode::Rolling => Ok(Answer::Taken),
             Ok(reason) => Ok(Answer::Refused(format!(
                 "{}: {reason} while it has live traffic: `strategy: blue_green` makes it anew beside the live one",
                 said(&key)

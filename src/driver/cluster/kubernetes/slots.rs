@@ -21,7 +21,7 @@ use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine, wait};
 use crate::model::facts::{HealthState, WorkloadFacts};
 use crate::model::loss::{Held, can_hold};
 use crate::model::object::{LAST, is_kept, mark, rank};
-use crate::model::plan::PlaceMode;
+use crate::model::plan::DeployMode;
 use crate::model::workload::Known;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey, Period, ServiceName, Slot};
 use crate::port::Progress;
@@ -598,7 +598,7 @@ pub(super) async fn place(
             &read,
         ));
     }
-    if placement.mode == PlaceMode::Fresh
+    if placement.mode == DeployMode::Fresh
         && active == Some(placement.slot)
         && there.placed.is_some()
         && !is_same
@@ -625,7 +625,7 @@ pub(super) async fn place(
     if there.placed.is_none() {
         slots.refuse_foreign(&names, &there)?;
     }
-    let empties = placement.mode == PlaceMode::Fresh
+    let empties = placement.mode == DeployMode::Fresh
         && old
             .as_ref()
             .is_some_and(|old| old.number != placement.label.number);
@@ -643,7 +643,7 @@ pub(super) async fn place(
     slots
         .write(&mut read, &workloads, &placement.label, &kinds, &manifests)
         .await?;
-    let is_rolling = placement.mode == PlaceMode::Rolling && active == Some(placement.slot);
+    let is_rolling = placement.mode == DeployMode::Rolling && active == Some(placement.slot);
     let how = Applying {
         replacing: if is_rolling {
             Replacing::Refused
@@ -656,13 +656,13 @@ pub(super) async fn place(
     let is_done = |one: &Manifest| read.record.done_at(&one.key(), one.body()).is_some();
     let (_, open): (Vec<Manifest>, Vec<Manifest>) = manifests.iter().cloned().partition(is_done);
     slots.apply(&open, &scalers, how, progress).await?;
-    if placement.mode == PlaceMode::Fresh && placement.running {
+    if placement.mode == DeployMode::Fresh && placement.running {
         slots.scale(&manifests, &scalers, None).await?;
     }
     if !placement.running {
         slots.scale(&manifests, &scalers, Some(0)).await?;
     }
-    if placement.mode != PlaceMode::Fresh && placement.running {
+    if placement.mode != DeployMode::Fresh && placement.running {
         wait::slot(
             engine,
             &permit.scope,
