@@ -96,7 +96,7 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is written down.
+    /// What is recorded.
     #[must_use]
     pub fn record(&self) -> Record {
         self.lock().record.clone()
@@ -160,7 +160,7 @@ impl Board {
         self.publish(&inner);
     }
 
-    /// Puts on the board what an earlier agent wrote down, all at once: whatever is written down from now on has it.
+    /// Puts on the board what an earlier agent wrote down, all at once: whatever is recorded from now on has it.
     pub(super) fn expect(&self, instances: impl IntoIterator<Item = (Key, Option<ProcessRecord>)>) {
         let mut inner = self.lock();
         for (key, process) in instances {
@@ -201,7 +201,7 @@ impl Board {
             .filter_map(|entry| entry.process.clone())
             .collect();
         if let Err(error) = Processes::save(&self.directory, &self.scope, &processes) {
-            tracing::warn!(%error, scope = %self.scope, "the processes could not be written down");
+            tracing::warn!(%error, scope = %self.scope, "the processes could not be recorded");
         }
     }
 

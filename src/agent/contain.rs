@@ -141,7 +141,7 @@ fn overlay(files: &Path, rootfs: &Path, bundle: &Path) -> Result<(), Reason> {
         path("work")
     );
     if userns::is_inside() {
-        // What is deleted is written down in attributes that a user may set.
+        // What is deleted is recorded in attributes that a user may set.
         options.push_str(",userxattr");
     }
     let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
@@ -343,7 +343,7 @@ pub fn kill(bundle: &Path) {
     }
 }
 
-/// A container's first process, if it is certainly the one that was written down.
+/// A container's first process, if it is certainly the one that was recorded.
 fn first(bundle: &Path) -> Option<u32> {
     let text = fs::read_to_string(bundle.join("init")).ok()?;
     let (pid, since) = text.split_once(' ')?;

@@ -203,7 +203,7 @@ impl Agent {
     }
 
     /// Lets a permit in: the lineage must own the environment, and the fence must not be behind. What it brings is
-    /// written down before anything is done under it.
+    /// recorded before anything is done under it.
     pub(super) async fn enter<'a>(
         &self,
         environment: &'a Environment,

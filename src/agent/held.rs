@@ -7,7 +7,7 @@ use crate::model::workload::Workload;
 
 /// The values of one workload's secrets, and of those that the workload before it had.
 ///
-/// The way back needs the latter: the configuration of a new release may no longer say where an old secret comes from,
+/// The rollback needs the latter: the configuration of a new release may no longer say where an old secret comes from,
 /// and then nobody but the agent has its value.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Held {

@@ -24,7 +24,7 @@ pub(super) enum Home {
     There,
     /// It is elsewhere, with all that is in it: another agent finds the services there.
     Moved,
-    /// It was deleted, with the images that the services run from, their logs and all that was written down of them.
+    /// It was deleted, with the images that the services run from, their logs and all that was recorded of them.
     Deleted,
 }
 

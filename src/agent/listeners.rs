@@ -11,7 +11,7 @@ use crate::model::{Address, Fingerprint};
 use crate::port::engine::{EngineError, Permit};
 
 /// Makes the listeners what the routes say, all in one step. Where an address cannot be had, none of them has changed;
-/// where a proxy in front refuses, nothing is written down, and the next try finds them as they are.
+/// where a proxy in front refuses, nothing is recorded, and the next try finds them as they are.
 pub(super) async fn change(
     agent: &Arc<Agent>,
     permit: &Permit,

@@ -6,7 +6,7 @@
 //!   core    the engine port: permits, fingerprints, placements, the switch
 //!     board      which instances there are and how they are; the one place that sets the router's table
 //!     instance   one supervised process: start, readiness, liveness, whose its port is, restart, stop
-//!     launch     what stands between the agent and a service until the service is written down
+//!     launch     what stands between the agent and a service until the service is recorded
 //!     trouble    whether something is the instance's trouble or this machine's own
 //!     runtime    how a process is started, found again and ended
 //!     rootfs     an image's files, unpacked and verified
@@ -14,7 +14,7 @@
 //!     descriptors how many files may be open, and what for
 //!     own_log    what the agent says of itself (log_file: how much of a log is kept)
 //!     held       the values of the services' secrets, in memory only
-//!     record     what is written down, so that the next agent goes on where this one was (resume)
+//!     record     what is recorded, so that the next agent goes on where this one was (resume)
 //! router    listeners and the reverse proxy
 //! ```
 //!

@@ -214,7 +214,7 @@ impl Swap<'_> {
                 record.slots.remove(&slot);
             })?;
         }
-        self.write_down()?;
+        self.persist()?;
         self.begin(Serving::Yes)?;
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Swap<'_> {
             self.environment.board.record(),
             Agent::drain(self.environment, &service),
         );
-        self.write_down()?;
+        self.persist()?;
         let mut waiting = old.clone();
         let new = self.begin(Serving::No)?;
         for (at, key) in new.iter().enumerate() {
@@ -264,7 +264,7 @@ impl Swap<'_> {
         let old = self.keys();
         let previous = self.environment.board.record();
         let drain = Agent::drain(self.environment, self.service());
-        self.write_down()?;
+        self.persist()?;
         self.agent
             .retire(self.environment, self.work, &old, drain)
             .await;
@@ -284,7 +284,7 @@ impl Swap<'_> {
         Ok(())
     }
 
-    fn write_down(&self) -> Result<(), EngineError> {
+    fn persist(&self) -> Result<(), EngineError> {
         let Placement {
             slot,
             label,

@@ -1,7 +1,7 @@
 //! A proxy of somebody else's in front of the slots: nginx, whose configuration a switch rewrites.
 //!
 //! Each slot answers on an address of its own, which never changes. A switch writes the other text, has the proxy test
-//! it, has it loaded, and waits until it is in force; only then it is written down as done. Whatever fails, the text that
+//! it, has it loaded, and waits until it is in force; only then it is recorded as done. Whatever fails, the text that
 //! was there before is there again.
 
 use std::collections::BTreeMap;

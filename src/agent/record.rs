@@ -1,4 +1,4 @@
-//! What is written down, so that the next agent goes on where this one was.
+//! What is recorded, so that the next agent goes on where this one was.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,7 +93,7 @@ pub struct ProcessRecord {
     pub container: Option<String>,
 }
 
-/// Agents before this was written down took everything back as ready.
+/// Agents before this was recorded took everything back as ready.
 const fn yes() -> bool {
     true
 }
@@ -131,7 +131,7 @@ impl Record {
         )
     }
 
-    /// Every environment that is written down.
+    /// Every environment that is recorded.
     pub fn load_all(directory: &Directory) -> io::Result<Vec<Self>> {
         let mut records = Vec::new();
         for project in folders(&directory.records())? {
@@ -183,7 +183,7 @@ impl Processes {
         )
     }
 
-    /// Those that were written down; none when that cannot be read, for then they are started again.
+    /// Those that were recorded; none when that cannot be read, for then they are started again.
     #[must_use]
     pub fn load(directory: &Directory, scope: &Scope) -> Vec<ProcessRecord> {
         let bytes = fs::read(Self::path(directory, scope)).unwrap_or_default();

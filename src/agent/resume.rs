@@ -13,7 +13,7 @@ use crate::model::facts::HealthState;
 use crate::model::{Fingerprint, ServiceName, Slot};
 use crate::port::engine::EngineError;
 
-/// Takes an environment back as it was written down.
+/// Takes an environment back as it was recorded.
 pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), EngineError> {
     let scope = record.scope.clone();
     let environment = agent.insert(record.clone());

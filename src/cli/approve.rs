@@ -23,9 +23,9 @@ pub struct RunArgs {
     #[command(flatten)]
     pub approval: ApprovalArgs,
 
-    /// Switch even when the way back would not lead anywhere: an image or an object of the live release is gone.
+    /// Switch even when the rollback would not lead anywhere: an image or an object of the live release is gone.
     #[arg(long)]
-    pub no_way_back: bool,
+    pub allow_no_rollback: bool,
 
     /// Let what the plan destroys go, by the name that the plan prints, as `StatefulSet/db`; once for each. Nothing else
     /// lets it go.
@@ -72,7 +72,7 @@ pub(super) async fn with_options(
     let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve, &consents);
     let options = Options {
         plan,
-        no_way_back: args.no_way_back,
+        allow_no_rollback: args.allow_no_rollback,
         lock_wait: args.lock.lock_timeout.get(),
         approve: Arc::new(approve),
         sink: Arc::new(move |event| sink.show(&event)),

@@ -41,7 +41,7 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
     })
 }
 
-/// Why a step could not be taken back, if it could not. On the way back a journal that cannot be written (a full disk)
+/// Why a step could not be taken back, if it could not. During the rollback a journal that cannot be written (a full disk)
 /// does not stop what saves live traffic.
 async fn take_back(run: &Arc<Run>, step: &Step) -> Result<Option<String>, CutOff> {
     let since = Instant::now();

@@ -1,4 +1,4 @@
-//! What is known about a failure, written down before anything is reverted: afterwards the pods are gone.
+//! What is known about a failure, recorded before anything is reverted: afterwards the pods are gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::model::plan::{Action, Step};
 use crate::model::{Address, ObjectKey, Slot};
 use crate::port::engine::Diagnosis;
 
-/// How long gathering may hold up the way back.
+/// How long gathering may hold up the rollback.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// The most that is kept of one file.
 const LARGEST: usize = 1 << 20;

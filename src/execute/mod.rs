@@ -106,7 +106,7 @@ struct Run {
     room: tokio::sync::Mutex<room::Room>,
     /// What each step says, in lines that follow each other.
     said: Mutex<BTreeMap<StepId, LineStream>>,
-    /// Is called off when what is under way should stop soon: builds, waits, checks.
+    /// Is cancelled when what is under way should stop soon: builds, waits, checks.
     soft: CancellationToken,
     probe: probe::Session,
 }

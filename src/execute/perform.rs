@@ -266,7 +266,7 @@ pub(super) async fn perform(
     }
 }
 
-/// Runs something that is called off when the run should stop soon.
+/// Runs something that is cancelled when the run should stop soon.
 async fn unless_stopped<T>(
     run: &Run,
     direction: Direction,
@@ -377,7 +377,7 @@ async fn keep(run: &Run, slot: Slot, until: Timestamp) -> Result<Done, StepError
     Ok(Done::say(format!("until {until:.0}")))
 }
 
-/// On the way back a resource is as this run left it.
+/// During the rollback a resource is as this run left it.
 async fn resource_fingerprint(
     run: &Run,
     resource: &Resource,
@@ -412,7 +412,7 @@ async fn holds_what_it_held(run: &Run, step: &Step, key: &ResourceKey) -> Result
     .into())
 }
 
-/// On the way back an object is as this run left it.
+/// During the rollback an object is as this run left it.
 async fn object_fingerprint(
     run: &Run,
     manifest: &crate::model::Manifest,
@@ -434,7 +434,7 @@ async fn facts(run: &Run) -> Result<Facts, StepError> {
     Ok(run.job.ports.engine.observe(&run.job.permit.scope).await?)
 }
 
-/// What a step on a workload expects to find. On the way back it is whatever is there: this run put it there,
+/// What a step on a workload expects to find. During the rollback it is whatever is there: this run put it there,
 /// or did not come to it, and the lock keeps everybody else away.
 async fn expected(
     run: &Run,
@@ -528,7 +528,7 @@ fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
     }
 }
 
-/// The values of a workload's secrets. On the way back the configuration may no longer say where an old one is: what
+/// The values of a workload's secrets. During the rollback the configuration may no longer say where an old one is: what
 /// cannot be read then is left to the agent, which holds what it was given.
 async fn secrets(
     run: &Run,

@@ -755,7 +755,7 @@ fn room_for_all_images_is_looked_for_before_anything_is_stopped() {
             "{:?}",
             told.finished.end
         );
-        // In place, the way back puts the old release where it stands already.
+        // In place, the rollback puts the old release where it stands already.
         let acted = told.calls.contains(&"deploy") && strategy == Rollout::BlueGreen;
         assert!(!acted, "{strategy:?}: {:?}", told.calls);
         let stands = |facts: &Facts| (facts.active, facts.slots.clone());

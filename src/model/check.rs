@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::model::Period;
 
-/// One check. Before the switch it is held against the preview slot, after it against live traffic.
+/// One check. Before the switch it is run against the preview slot, after it against live traffic.
 #[derive(
     Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]

@@ -31,7 +31,7 @@ pub struct Facts {
     pub slots: BTreeMap<Slot, SlotFacts>,
     /// The listeners.
     pub routes: BTreeMap<ServiceName, Route>,
-    /// Where the objects of a way in are not as they were applied.
+    /// Where the objects of an entry point are not as they were applied.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub route_drift: BTreeMap<ServiceName, Vec<Drift>>,
     /// The claims of storage in the environment's namespaces, where something asks for storage.

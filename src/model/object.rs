@@ -316,7 +316,7 @@ fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) 
         "gatewayClassName" => whole(value, "GatewayClass", see),
         "volumeName" => whole(value, "PersistentVolume", see),
         "persistentVolumeClaimName" => whole(value, "PersistentVolumeClaim", see),
-        // The ways in of an Argo Rollout.
+        // The entry points of an Argo Rollout.
         "activeService" | "previewService" | "stableService" | "canaryService" => {
             whole(value, "Service", see);
         }
@@ -426,7 +426,7 @@ pub struct ObjectFacts {
     pub fingerprint: Option<crate::model::Fingerprint>,
     /// The fields that would change.
     pub changes: Vec<Change>,
-    /// What was applied last, as far as the server knows: the way back.
+    /// What was applied last, as far as the server knows: what a rollback applies.
     pub before: Option<Manifest>,
     /// Fields that another manager has, in words, when they are not to be taken over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

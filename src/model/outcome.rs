@@ -46,11 +46,11 @@ pub enum Ending {
         /// Why, in one line.
         reason: String,
     },
-    /// It failed, and so did the way back.
+    /// It failed, and so did the rollback.
     Stuck {
         /// Why it failed.
         reason: String,
-        /// Why the way back failed.
+        /// Why the rollback failed.
         back: String,
     },
     /// What the plan saw has changed; it stopped before changing that.

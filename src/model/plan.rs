@@ -55,9 +55,9 @@ pub struct Plan {
     pub unchanged: Vec<Unchanged>,
     /// What the reader should know besides.
     pub notes: Vec<String>,
-    /// Why the way back would not lead anywhere; such a plan is carried out only if that is asked for.
+    /// Why the rollback would not lead anywhere; such a plan is carried out only if that is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub no_way_back: Vec<String>,
+    pub rollback_blockers: Vec<String>,
     /// What each step destroys that deletes or replaces something which can hold data, traffic, state or things of
     /// others. A step with an empty account was looked at, and takes nothing with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -202,7 +202,7 @@ pub enum Action {
         /// The inputs' hash; checked again before the build.
         inputs: ContentHash,
     },
-    /// Make an object what it should be; one that cannot be changed is made anew.
+    /// Make an object what it should be; one that cannot be changed is replaced.
     Apply {
         /// What it should be.
         manifest: Box<Manifest>,
@@ -239,10 +239,10 @@ pub enum Action {
         /// How it replaces what runs there.
         mode: DeployMode,
         /// The release that the slot holds from then on, when it is not the plan's target: the one that
-        /// stood there before, on the way back.
+        /// stood there before, during the rollback.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<Label>,
-        /// Whether it runs; a release that is kept for the way back may be stopped.
+        /// Whether it runs; a release that is kept for a rollback may be stopped.
         running: bool,
     },
     /// Take a workload out of a slot.
@@ -254,7 +254,7 @@ pub enum Action {
         /// How long it may take.
         within: Period,
     },
-    /// Hold checks against the slot.
+    /// Run checks against the slot.
     Check {
         /// When.
         stage: Stage,
@@ -268,12 +268,12 @@ pub enum Action {
         /// The slot that gets it; none takes the environment off.
         to: Option<Slot>,
     },
-    /// Keep a slot warm for the way back, then stop it.
+    /// Keep a slot warm for a rollback, then stop it.
     Retain {
         /// For how long.
         keep: Period,
     },
-    /// Let a slot that is kept warm go on with the end that it had, on the way back.
+    /// Let a slot that is kept warm go on with the end that it had, during the rollback.
     RetainUntil {
         /// When it is stopped.
         until: Timestamp,

@@ -18,7 +18,7 @@ use crate::model::check::Check;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// Beside the old one, then one switch of traffic. The way back is a switch too.
+    /// Beside the old one, then one switch of traffic. The rollback is a switch too.
     #[default]
     BlueGreen,
     /// Instance by instance, in the same slot.

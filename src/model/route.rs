@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::model::{ByteSize, Manifest, Period, ServiceName, Slot, TrustedProxies};
 
-/// One service's way in: a live and a preview listener, and the router's limits.
+/// One service's entry point: a live and a preview listener, and the router's limits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Route {
     /// Whose listeners these are.
@@ -34,7 +34,7 @@ pub struct Route {
     /// Where the slot with live traffic is made known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publication>,
-    /// On a cluster: the objects that are the way in. The listeners mean nothing then.
+    /// On a cluster: the objects that are the entry point. The listeners mean nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Box<ObjectsRoute>>,
 }
@@ -89,7 +89,7 @@ pub struct Login {
 }
 
 impl Route {
-    /// A way in without slots of its own, proxy or publication.
+    /// An entry point without slots of its own, proxy or publication.
     #[must_use]
     pub const fn plain(
         service: ServiceName,
@@ -111,7 +111,7 @@ impl Route {
         }
     }
 
-    /// A way in that is made of objects.
+    /// An entry point that is made of objects.
     #[must_use]
     pub fn of_objects(service: ServiceName, objects: ObjectsRoute) -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -269,7 +269,7 @@ impl fmt::Display for Route {
     }
 }
 
-/// A service's way in on a cluster: what stands still, and the one object that a switch changes.
+/// A service's entry point on a cluster: what stands still, and the one object that a switch changes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ObjectsRoute {
     /// What is there as long as the service is: its slots' own Services, grants. No switch touches it, so that

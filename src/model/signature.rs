@@ -1,7 +1,7 @@
 //! Signatures of images, as `cosign sign --key` makes them: a payload under cosign's own tag or among the referrers
 //! (sigstore/cosign, `specs/SIGNATURE_SPEC.md`), or a sigstore bundle with an in-toto statement (DSSE).
 //!
-//! A registry is believed in nothing: what it has is held against the keys here. Who signed, with a key, is all that is
+//! A registry is believed in nothing: what it has is compared with the keys here. Who signed, with a key, is all that is
 //! asked; certificates and transparency logs are not looked at.
 
 use aws_lc_rs::signature::{
@@ -26,7 +26,7 @@ pub const ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// How the media types of sigstore bundles begin.
 pub const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 
-/// A key that signatures are held against.
+/// A key that signatures are compared with.
 #[derive(Debug, Clone)]
 pub struct PublicKey(ParsedPublicKey);
 

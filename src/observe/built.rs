@@ -1,4 +1,4 @@
-//! The image that a build with these inputs has made: by what the runs of this project have written down, and never by
+//! The image that a build with these inputs has made: by what the runs of this project have recorded, and never by
 //! what a registry says. A tag is what somebody has pushed who may push.
 //!
 //! The environment's own history is asked first, and that of the others only when it has nothing: what one environment
@@ -18,7 +18,7 @@ use crate::port::{Ports, StateStore};
 /// each time has many.
 const MOST: usize = 4;
 
-/// What the project's runs have written down.
+/// What the project's runs have recorded.
 pub(super) struct Built<'a> {
     ports: &'a Ports,
     project: &'a ProjectName,
@@ -97,7 +97,7 @@ impl<'a> Built<'a> {
     }
 }
 
-/// What one environment's runs have written down.
+/// What one environment's runs have recorded.
 #[derive(Debug, Default)]
 struct Record {
     /// The last run, which may have been killed before its end.

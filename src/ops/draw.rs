@@ -83,7 +83,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     belongs_here(session, state, &observed)?;
     if matches!(wanted, Wanted::Apply { .. } | Wanted::Carry(_)) {
         crate::policy::may_take(&observed)?;
-        crate::policy::may_remake(&desired.resources, &observed.resources)?;
+        crate::policy::may_replace(&desired.resources, &observed.resources)?;
         crate::policy::may_enter(&desired.resources, &observed.resources)?;
         images::survive_their_lifecycle(session, &desired, &observed).await?;
     }
@@ -96,15 +96,15 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
     };
     images::must_be_there(session, &plan).await?;
     crate::policy::may_lose(&plan, protection(session)?)?;
-    let way_back = async {
+    let rollback_blockers = async {
         match wanted {
-            Wanted::Rollback(_) => Ok(plan.no_way_back.clone()),
-            _ => preflight::way_back(session, &plan, facts).await,
+            Wanted::Rollback(_) => Ok(plan.rollback_blockers.clone()),
+            _ => preflight::rollback_blockers(session, &plan, facts).await,
         }
     };
     let rehearsed = preflight::rehearse(session, &plan, &desired, facts);
-    let (no_way_back, unchecked) = tokio::try_join!(way_back, rehearsed)?;
-    plan.no_way_back = no_way_back;
+    let (blockers, unchecked) = tokio::try_join!(rollback_blockers, rehearsed)?;
+    plan.rollback_blockers = blockers;
     plan.notes.extend(unchecked);
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);

@@ -80,7 +80,7 @@ pub async fn survive_their_lifecycle(
             .iter()
             .find(|release| release.status == Status::Waiting);
         let all = [
-            (previous, "the way back"),
+            (previous, "what a rollback goes to"),
             (waiting, "waiting for its promotion"),
             (live, "live"),
         ];
@@ -139,7 +139,7 @@ pub async fn garbage(
 
 /// Finds, or takes away, the images that no slot and no kept release of any environment uses. Nothing is taken away when
 /// any environment's state cannot be read, or while another environment's run is under way: what that is about to use is
-/// written down only at its end.
+/// recorded only at its end.
 pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
     let (needed, other) = needed(session).await?;
     let other = other.filter(|_| how == Collect::TakeAway);

@@ -252,7 +252,7 @@ mod tests {
             reverse: Vec::new(),
             unchanged: Vec::new(),
             notes: Vec::new(),
-            no_way_back: Vec::new(),
+            rollback_blockers: Vec::new(),
             losses: Vec::new(),
         };
         let made = Made {

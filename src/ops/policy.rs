@@ -16,7 +16,7 @@ const MOST: usize = 10_000;
 /// How many merges are tried again at once.
 const AT_ONCE: usize = 4;
 
-/// What was held against the rules, for a reader.
+/// What was compared with the rules, for a reader.
 #[derive(Debug, Clone)]
 pub struct Verdict {
     /// The rule that allows it; none when the environment has no rule.

@@ -1,4 +1,4 @@
-//! Before a plan: whether instances can be started here at all. Before a switch: whether the way back that the plan
+//! Before a plan: whether instances can be started here at all. Before a switch: whether the rollback that the plan
 //! counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Lack;
@@ -35,7 +35,11 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
 
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is missing, a quota that
 /// is too small. Empty when it could, and for a plan that switches nothing.
-pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<Vec<String>, Error> {
+pub async fn rollback_blockers(
+    session: &Session,
+    plan: &Plan,
+    facts: &Facts,
+) -> Result<Vec<String>, Error> {
     let Some(slot) = leaves(plan) else {
         return Ok(Vec::new());
     };
@@ -61,7 +65,7 @@ pub async fn way_back(session: &Session, plan: &Plan, facts: &Facts) -> Result<V
     let scope = session.scope();
     let (images, engine) = tokio::join!(
         futures_util::future::join_all(images),
-        session.ports.engine.way_back(&scope, slot)
+        session.ports.engine.rollback_blockers(&scope, slot)
     );
     Ok(images.into_iter().flatten().chain(engine?).collect())
 }

@@ -1,4 +1,4 @@
-//! Carrying a plan out under the lock, and writing down what came of it.
+//! Carrying a plan out under the lock, and recording what came of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approved, Error> + Send + Sync>;
 pub struct Options {
     /// What the plan that is drawn has to be equal to.
     pub plan: Option<PlanFile>,
-    /// Whether a plan may be carried out that has no way back.
-    pub no_way_back: bool,
+    /// Whether a plan may be carried out that has no rollback.
+    pub allow_no_rollback: bool,
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
     /// Says whether the plan is to be carried out.
@@ -50,7 +50,7 @@ pub struct Options {
 
 /// Draws or takes a plan, has it approved, and carries it out.
 pub async fn run(session: &Session, wanted: &Wanted, options: Options) -> Result<Outcome, Error> {
-    // A way back is never held up.
+    // A rollback is never held up.
     if !matches!(wanted, Wanted::Rollback(_) | Wanted::Abort) {
         policy::is_no_change(session.source.change.as_ref())?;
     }
@@ -102,7 +102,7 @@ async fn locked(
 ) -> Result<Outcome, Error> {
     let Options {
         plan,
-        no_way_back,
+        allow_no_rollback,
         approve,
         sink,
         interrupted,
@@ -117,7 +117,7 @@ async fn locked(
             let state = known_state(session, actor).await?;
             let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
             policy::may_lose(&plan, protection(session)?)?;
-            may_be_carried_out(&plan, no_way_back)?;
+            may_be_carried_out(&plan, allow_no_rollback)?;
             let approved = approved(approve, &plan).await?;
             policy::consented(&plan, &approved.consents)?;
             Ok((plan, state, approved.by))
@@ -152,7 +152,7 @@ async fn locked(
         lineage: Some(lineage),
         ..state
     };
-    write_down(session, &plan, &finished, actor, lease, &state, &sink).await
+    persist(session, &plan, &finished, actor, lease, &state, &sink).await
 }
 
 fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) -> Permit {
@@ -185,18 +185,18 @@ async fn decide(
     draw_with(session, wanted, state).await
 }
 
-fn may_be_carried_out(plan: &Plan, no_way_back: bool) -> Result<(), Error> {
+fn may_be_carried_out(plan: &Plan, allow_no_rollback: bool) -> Result<(), Error> {
     let faults = plan::verify(plan);
     if !faults.is_empty() {
         return Err(Error::Faulty(faults));
     }
-    if !plan.no_way_back.is_empty() && !no_way_back {
+    if !plan.rollback_blockers.is_empty() && !allow_no_rollback {
         return Err(policy::Refusal {
             what: format!(
-                "there would be no way back: {}",
-                plan.no_way_back.join("; ")
+                "there would be no rollback: {}",
+                plan.rollback_blockers.join("; ")
             ),
-            help: "put that right, or say --no-way-back".to_owned(),
+            help: "put that right, or say --allow-no-rollback".to_owned(),
         }
         .into());
     }
@@ -236,7 +236,7 @@ fn stops(lease: &dyn Lease, interrupted: CancellationToken, killed: Cancellation
     }
 }
 
-async fn write_down(
+async fn persist(
     session: &Session,
     plan: &Plan,
     finished: &Finished,
@@ -255,7 +255,7 @@ async fn write_down(
         now,
     };
     let ending = ending(&finished.end);
-    // What was cut off is not written down: its journal stays open, and the next run finds out what stands.
+    // What was cut off is not recorded: its journal stays open, and the next run finds out what stands.
     let open = matches!(
         finished.end,
         End::LockLost | End::Interrupted(Traffic::Unknown) | End::Stuck { .. }

@@ -37,7 +37,7 @@ fn ending(outcome: &Outcome) -> Page {
         ],
         Ending::Stuck { reason, back } => vec![
             bad("Stuck:").text(reason),
-            format!("The way back failed too: {back}").into(),
+            format!("The rollback failed too: {back}").into(),
             "Look at `shipit status`, then run the same command again or `shipit rollback`.".into(),
         ],
         Ending::Stale { reason } => vec![

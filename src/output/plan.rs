@@ -54,11 +54,11 @@ pub fn human(plan: &Plan) -> Page {
         page.line(Line::from("  ").paint(GONE, "destroys"));
         page.extend(lost);
     }
-    for reason in &plan.no_way_back {
+    for reason in &plan.rollback_blockers {
         page.blank();
         page.line(
             Line::new()
-                .paint(GONE, "no way back:")
+                .paint(GONE, "no rollback:")
                 .text(" ")
                 .text(reason),
         );
@@ -349,10 +349,10 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
         .count();
     let back = match (back, from) {
         (0, _) => String::new(),
-        (_, None) => "; the way back is off".to_owned(),
-        _ if plan.reverse.len() == 1 => "; the way back is 1 switch".to_owned(),
+        (_, None) => "; the rollback is off".to_owned(),
+        _ if plan.reverse.len() == 1 => "; the rollback is 1 switch".to_owned(),
         _ => format!(
-            "; the way back is 1 switch, {} steps in all",
+            "; the rollback is 1 switch, {} steps in all",
             plan.reverse.len()
         ),
     };

@@ -166,8 +166,8 @@ impl Apply<'_> {
             format!("release {number} got live traffic and its run ended before this was checked");
         let verify =
             Proposal::new(Address::Traffic, self.checks(Stage::After), reason).after(&routes);
-        let way_back = self.way_back(slot);
-        let verified = match way_back {
+        let switch_back = self.switch_back(slot);
+        let verified = match switch_back {
             Some(undo) => self.draft.add_with_undo(verify, undo),
             None => self.draft.add(verify),
         };
@@ -229,7 +229,7 @@ impl Apply<'_> {
     }
 
     /// What moves traffic away from a release that nobody saw verified, when something ready is there.
-    fn way_back(&self, slot: Slot) -> Option<Proposal> {
+    fn switch_back(&self, slot: Slot) -> Option<Proposal> {
         let facts = &self.observed.facts;
         let other = facts
             .slots

@@ -1,4 +1,4 @@
-//! What differs between two workloads, or between two ways in, field by field, for a reader.
+//! What differs between two workloads, or between two entry points, field by field, for a reader.
 //!
 //! A workload is compared as it stands in one slot: the objects that it was in the slot, had it been placed there,
 //! with those that it will be. So the slot's own name makes no difference.
@@ -46,7 +46,7 @@ pub fn workload_changes(before: Option<&Workload>, after: &Workload, slot: Slot)
         .collect()
 }
 
-/// The fields in which a way in differs from what it was.
+/// The fields in which an entry point differs from what it was.
 #[must_use]
 pub fn route_changes(before: &Route, after: &Route) -> Vec<Change> {
     let mut found = changes(&of_listeners(before), &of_listeners(after));
@@ -54,7 +54,7 @@ pub fn route_changes(before: &Route, after: &Route) -> Vec<Change> {
     found
 }
 
-/// What a way in is besides its objects.
+/// What an entry point is besides its objects.
 fn of_listeners(route: &Route) -> Fields {
     let mut json = serde_json::to_value(route).unwrap_or_default();
     if let Some(objects) = json.get_mut("objects").and_then(Value::as_object_mut) {

@@ -187,13 +187,13 @@ impl Draft {
             steps: self.steps,
             unchanged: self.unchanged,
             notes: self.notes,
-            no_way_back: Vec::new(),
+            rollback_blockers: Vec::new(),
             losses: losses::named(self.accounts),
         }
     }
 }
 
-/// The last step is taken back first, and one after the other: the way back is for safety, not for speed.
+/// The last step is taken back first, and one after the other: the rollback is for safety, not for speed.
 fn reverse(undo: BTreeMap<StepId, Vec<Proposal>>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let flat = undo

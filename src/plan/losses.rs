@@ -104,7 +104,7 @@ pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
         .collect()
 }
 
-/// Whether a plan makes listeners what the configuration says. A way back and the end of an environment are asked for
+/// Whether a plan makes listeners what the configuration says. A rollback and the end of an environment are asked for
 /// by name already, and are not held up.
 pub(super) const fn changes_entries(intent: &Intent) -> bool {
     match intent {
@@ -322,7 +322,7 @@ fn found(key: &ObjectKey, claims: &[&Claim]) -> Option<String> {
     })
 }
 
-/// A template is for claims that are made anew; one that is there keeps its size.
+/// A template is for claims that are replaced; one that is there keeps its size.
 fn too_small(key: &ObjectKey, claims: &[&Claim], wanted: Option<&str>) -> Option<String> {
     let wanted = wanted?;
     let other: Vec<&&Claim> = claims

@@ -48,7 +48,7 @@ pub(super) fn make(
             ObjectState::Gone | ObjectState::Foreign { .. } => continue,
             ObjectState::Absent => "is not there".to_owned(),
             ObjectState::Differs => origin(object),
-            ObjectState::Replace { reason } => format!("is made anew: {reason}"),
+            ObjectState::Replace { reason } => format!("is replaced: {reason}"),
             ObjectState::After { definition } => format!("known after {}", definition.short()),
         };
         let replace = matches!(object.state, ObjectState::Replace { .. });
@@ -74,7 +74,7 @@ pub(super) fn make(
             (None, None) => Some(Proposal::new(address, Action::Delete, "taken away again")),
             (None, Some(_)) => {
                 draft.notes.push(format!(
-                    "{key} was never applied by shipit: there is no way back for it"
+                    "{key} was never applied by shipit: there is no rollback for it"
                 ));
                 None
             }

@@ -159,7 +159,7 @@ pub(super) fn switch(
     let promotion = &desired.promotion;
     let from = facts.active;
     let reason = from.map_or_else(
-        || "the first release: there is no way back but off".to_owned(),
+        || "the first release: there is no rollback but to off".to_owned(),
         |from| format!("{from} stays warm for {}", promotion.keep_previous),
     );
     let action = Action::Switch {
@@ -209,6 +209,6 @@ pub(super) fn keep(draft: &mut Draft, facts: &Facts, slot: Slot, keep: Period, n
     let Some(there) = facts.slots.get(&slot).filter(|there| there.is_running()) else {
         return;
     };
-    let reason = format!("release {} is the way back", there.label.number);
+    let reason = format!("a rollback goes to release {}", there.label.number);
     draft.add(Proposal::new(Address::Slot(slot), Action::Retain { keep }, reason).after(needs));
 }

@@ -1,6 +1,6 @@
 //! Infrastructure in a plan: what is missing is made, what differs is changed, what left the configuration goes.
 //!
-//! There is no way back for infrastructure that was made: it serves the next run as well. Settings that were changed
+//! There is no rollback for infrastructure that was made: it serves the next run as well. Settings that were changed
 //! are set back.
 
 use serde_json::Value;
@@ -73,7 +73,7 @@ pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) 
         let reason = match (&facts.settings, fixed) {
             (None, _) => "is not there".to_owned(),
             (Some(_), Some(change)) => {
-                format!("is made anew: {} cannot be changed", change.field)
+                format!("is replaced: {} cannot be changed", change.field)
             }
             (Some(_), None) => "differs".to_owned(),
         };
@@ -254,7 +254,7 @@ mod tests {
             (
                 "fargate_profile.b",
                 vec![2, 3],
-                "is made anew: namespaces cannot be changed",
+                "is replaced: namespaces cannot be changed",
             ),
         ];
         let wanted: Vec<_> = wanted

@@ -1,6 +1,6 @@
 //! The plan of `rollback`: live traffic for a release that had it before.
 //!
-//! It is the emergency exit, so it is short: no build, no checks of the configuration, and no way back to the
+//! It is the emergency exit, so it is short: no build, no checks of the configuration, and no rollback to the
 //! release that is being left. That the slot is ready is asked all the same.
 
 use crate::model::check::Stage;
@@ -253,7 +253,7 @@ fn in_place(
     let ready = Action::WaitUntilReady {
         within: desired.ready_within,
     };
-    // Behind the placements, so that on the way back they are closed before their services go.
+    // Behind the placements, so that during the rollback they are closed before their services go.
     before.extend(open_again(draft, desired, facts, state, release, &before));
     let ready = draft
         .add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));

@@ -26,7 +26,7 @@ pub fn difference(given: &Plan, drawn: &Plan) -> Option<Difference> {
         .or_else(|| target(given.target.as_ref(), drawn.target.as_ref()))
         .or_else(|| steps("", &given.steps, &drawn.steps))
         .or_else(|| losses(given, drawn))
-        .or_else(|| steps("on the way back: ", &given.reverse, &drawn.reverse))
+        .or_else(|| steps("during the rollback: ", &given.reverse, &drawn.reverse))
 }
 
 fn source(given: &Plan, drawn: &Plan) -> Option<Difference> {
@@ -254,7 +254,7 @@ mod tests {
             reverse: Vec::new(),
             unchanged: Vec::new(),
             notes: Vec::new(),
-            no_way_back: Vec::new(),
+            rollback_blockers: Vec::new(),
             losses: Vec::new(),
         }
     }

@@ -524,7 +524,7 @@ fn an_edited_plan_is_caught() {
     assert!(
         verify(&one_way)
             .iter()
-            .any(|fault| matches!(fault, Fault::NoWayBack(_)))
+            .any(|fault| matches!(fault, Fault::NoRollback(_)))
     );
     let mut circular = plan;
     circular.steps[0].needs.push(StepId(6));

@@ -38,8 +38,8 @@ pub enum Fault {
     #[error("step {0} would destroy what {1} holds: {2}")]
     Destroys(StepId, String, Holding),
     /// A step that changes something has nothing that takes it back.
-    #[error("step {0} has no way back")]
-    NoWayBack(StepId),
+    #[error("step {0} has no rollback")]
+    NoRollback(StepId),
 }
 
 /// All that is wrong with a plan; nothing for one that may be carried out.
@@ -62,14 +62,14 @@ pub fn verify(plan: &Plan) -> Vec<Fault> {
     for step in &plan.steps {
         faults.extend(unready_switch(step, &before[&step.id]));
         faults.extend(live_touched(plan, step, &before[&step.id]));
-        faults.extend(no_way_back(step, &undone));
+        faults.extend(has_no_rollback(step, &undone));
     }
     faults.extend(undeclared(plan));
     faults.extend(destroyed(plan));
     faults
 }
 
-/// The steps that delete or replace what can hold something, and of which the plan gives no account. The way back may
+/// The steps that delete or replace what can hold something, and of which the plan gives no account. The rollback may
 /// replace only what the plan itself replaces, and deletes nothing that can hold anything.
 fn undeclared(plan: &Plan) -> Vec<Fault> {
     let mut undo: BTreeMap<StepId, Vec<&Step>> = BTreeMap::new();
@@ -191,7 +191,7 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
     (slot == Some(live)).then(|| Fault::LiveTouched(step.id, step.address.clone()))
 }
 
-fn no_way_back(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
+fn has_no_rollback(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
     let changes = matches!(
         step.action,
         Action::Listen { .. }
@@ -201,5 +201,5 @@ fn no_way_back(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
             | Action::Clear
             | Action::Switch { .. }
     );
-    (changes && !undone.contains(&step.id)).then_some(Fault::NoWayBack(step.id))
+    (changes && !undone.contains(&step.id)).then_some(Fault::NoRollback(step.id))
 }

@@ -4,14 +4,14 @@ mod access;
 pub mod lifecycle;
 mod losses;
 mod owners;
-mod remake;
+mod replace;
 
 use globset::Glob;
 
 pub use access::may_enter;
 pub use losses::{Protection, consented, may_lose};
 pub use owners::may_take;
-pub use remake::may_remake;
+pub use replace::may_replace;
 
 use crate::model::EnvironmentName;
 use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};

@@ -118,7 +118,7 @@ pub trait Builder: Send + Sync {
     ) -> Result<Inputs, BuildError>;
 
     /// Builds, for each platform that the specification names. The same inputs and commit give the same digest on any machine, as far as the command does.
-    /// When `cancel` is called off the command is stopped, with all of its children.
+    /// When `cancel` is cancelled the command is stopped, with all of its children.
     async fn build(
         &self,
         request: &BuildRequest,

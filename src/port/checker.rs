@@ -10,7 +10,7 @@ use crate::model::outcome::{ProbeReport, Url};
 use crate::model::{Period, ServiceName};
 use crate::port::Progress;
 
-/// What checks are held against.
+/// What checks run against.
 #[derive(Debug, Clone)]
 pub struct CheckTarget {
     /// Where the services answer.
@@ -58,7 +58,7 @@ pub trait Checker: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<(), CheckFailed>;
 
-    /// Sends requests at the given rate until `stop` is called off, waits for those under way, and reports.
+    /// Sends requests at the given rate until `stop` is cancelled, waits for those under way, and reports.
     /// A failure is: no connection, no whole answer in time, a status of 500 or above.
     async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport;
 }

@@ -411,7 +411,7 @@ pub trait Engine: Send + Sync {
     /// Gives all live traffic to `to`, in one atomic change; `None` takes the environment off. Refused with
     /// [`EngineError::NotReady`] when the slot is not ready at that moment, and with [`EngineError::Moved`]
     /// when the active slot is neither `from` nor already `to`. The slot that was active drains and stays up
-    /// until [`Engine::keep`] says otherwise; a pending stop of `to` is called off.
+    /// until [`Engine::keep`] says otherwise; a pending stop of `to` is cancelled.
     async fn switch(
         &self,
         permit: &Permit,
@@ -531,7 +531,11 @@ pub trait Engine: Send + Sync {
     }
 
     /// Why a release in a slot could not be started again as it stands, if traffic had to go back to it.
-    async fn way_back(&self, scope: &Scope, slot: Slot) -> Result<Vec<String>, EngineError> {
+    async fn rollback_blockers(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+    ) -> Result<Vec<String>, EngineError> {
         let _ = (scope, slot);
         Ok(Vec::new())
     }

@@ -84,7 +84,7 @@ impl Hold {
         (self.0.clock)().saturating_sub(renewed) <= fresh
     }
 
-    /// Is called off when the lock is lost.
+    /// Is cancelled when the lock is lost.
     #[must_use]
     pub fn lost(&self) -> CancellationToken {
         self.0.lost.clone()

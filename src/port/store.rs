@@ -88,12 +88,12 @@ pub trait Lease: Send + Sync {
     /// Whether the lock is still held: what acts under it asks before each effect.
     fn hold(&self) -> Hold;
 
-    /// Is called off when the lock is lost: the run must stop before its next effect.
+    /// Is cancelled when the lock is lost: the run must stop before its next effect.
     fn lost(&self) -> CancellationToken {
         self.hold().lost()
     }
 
-    /// Is called off when somebody asked for this run to be aborted.
+    /// Is cancelled when somebody asked for this run to be aborted.
     fn abort_requested(&self) -> CancellationToken;
 
     /// Gives the lock back.

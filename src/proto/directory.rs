@@ -155,13 +155,13 @@ impl Directory {
         self.0.join("access.log")
     }
 
-    /// What is written down of the environments.
+    /// What is recorded of the environments.
     #[must_use]
     pub fn records(&self) -> PathBuf {
         self.0.join("environments")
     }
 
-    /// What is written down of one environment, once anything was done to it.
+    /// What is recorded of one environment, once anything was done to it.
     #[must_use]
     pub fn record(&self, scope: &Scope) -> PathBuf {
         self.records()

@@ -1,4 +1,4 @@
-//! The texts of what is told and written down, without the values that are in them. Names, numbers and addresses stay as
+//! The texts of what is told and recorded, without the values that are in them. Names, numbers and addresses stay as
 //! they are: they come from the configuration, and what is read back must be what was written.
 
 use crate::model::event::Event;

@@ -88,7 +88,7 @@ pub enum CutOff {
     Killed,
 }
 
-/// How the way back went.
+/// How the rollback went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Back {
     /// The world is as it was.
@@ -107,11 +107,11 @@ pub enum End {
     Failed(String),
     /// It failed after live traffic was touched, and traffic was moved back.
     Reverted(String),
-    /// It failed, and so did the way back.
+    /// It failed, and so did the rollback.
     Stuck {
         /// Why it failed.
         reason: String,
-        /// Why the way back failed.
+        /// Why the rollback failed.
         back: String,
     },
     /// What the plan saw has moved.
@@ -152,7 +152,7 @@ pub enum AtRest {
     GoBack(GoingBack),
 }
 
-/// One rollout on its way back.
+/// One rollout being rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct GoingBack {

@@ -345,7 +345,7 @@ impl Stage {
     }
 
     fn route(&self) -> Route {
-        self.cluster.as_ref().map_or_else(route, way_in)
+        self.cluster.as_ref().map_or_else(route, entry_point)
     }
 
     async fn facts(&self) -> Facts {
@@ -407,7 +407,7 @@ fn deployment(cluster: &Cluster, slot: Slot, env: &str) -> Manifest {
     }))
 }
 
-fn way_in(cluster: &Cluster) -> Route {
+fn entry_point(cluster: &Cluster) -> Route {
     let service = |name: String, labels: serde_json::Value, selector: serde_json::Value| {
         manifest(json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": cluster.namespace, "labels": labels},

@@ -39,7 +39,7 @@ fn containers(world: &World) -> Vec<std::path::PathBuf> {
 
 /// The first process of a container.
 fn init(bundle: &std::path::Path) -> u32 {
-    let text = std::fs::read_to_string(bundle.join("init")).expect("it is written down");
+    let text = std::fs::read_to_string(bundle.join("init")).expect("it is recorded");
     text.split(' ')
         .next()
         .expect("a number")

@@ -145,7 +145,7 @@ fn what_a_killed_agent_left_half_done_is_put_right_by_the_next() {
         .code(0);
     let right = std::fs::read_to_string(front.site()).expect("a file");
     assert_ne!(live, right);
-    // The agent dies after nginx was led to green, and before that was written down.
+    // The agent dies after nginx was led to green, and before that was recorded.
     let pid = world.agent_pid().expect("an agent").to_string();
     assert!(
         Command::new("kill")

@@ -1,4 +1,4 @@
-//! The way back after the fact.
+//! The rollback after the fact.
 
 use crate::support::World;
 

@@ -1,4 +1,4 @@
-//! Which image is believed: what this project's runs have written down, and not what a registry's tag says.
+//! Which image is believed: what this project's runs have recorded, and not what a registry's tag says.
 
 use serde_json::Value;
 
@@ -62,6 +62,6 @@ fn what_was_built_before_is_found_by_the_history_of_any_environment() {
     let plan = built_from(&world, &plan);
     assert!(
         plan.is_some(),
-        "nobody has written down what is in the registry"
+        "nobody has recorded what is in the registry"
     );
 }

@@ -239,7 +239,7 @@ fn from_an_empty_account_to_live_in_one_apply() {
     assert_eq!(set["repositories"][0]["imageTagMutability"], "IMMUTABLE");
     cloud.plan().code(0).says("No changes");
 
-    // What cannot be changed is made anew, and what left the configuration goes; one after the other.
+    // What cannot be changed is replaced, and what left the configuration goes; one after the other.
     let changed = CLUSTER.replace("[\"a*\"]", "[\"a*\", \"b*\"]");
     let changed = changed
         .split("    jobs:")
@@ -253,7 +253,7 @@ fn from_an_empty_account_to_live_in_one_apply() {
     cloud
         .plan()
         .code(2)
-        .says("± fargate_profile.apps     is made anew: namespaces cannot be changed")
+        .says("± fargate_profile.apps     is replaced: namespaces cannot be changed")
         .says("- fargate_profile.jobs     not in the configuration any more");
     cloud.apply().code(0);
     cloud.plan().code(0).says("No changes");
@@ -382,7 +382,7 @@ fn a_cluster_s_settings_and_its_machines_are_changed_in_place() {
     cloud
         .plan()
         .code(2)
-        .says("± node_group.workers       is made anew: instance_types cannot be changed");
+        .says("± node_group.workers       is replaced: instance_types cannot be changed");
     // Another cluster would have nothing in it.
     cloud.configure(
         "",
@@ -559,7 +559,7 @@ fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_ot
     cloud
         .plan()
         .code(2)
-        .says("is made anew: upstream cannot be changed")
+        .says("is replaced: upstream cannot be changed")
         .says("- replication.eu-west-2/210987654321");
     cloud.apply().code(0);
     assert_eq!(

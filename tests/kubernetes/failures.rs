@@ -95,7 +95,7 @@ fn a_quota_is_named() {
         "--env",
         "staging",
         "--auto-approve",
-        "--no-way-back",
+        "--allow-no-rollback",
     ];
     site.run(&anyway)
         .code(1)
@@ -191,11 +191,11 @@ fn a_switch_without_a_way_back_is_refused_unless_it_is_meant() {
     let promote = ["promote", "green", "--env", "staging", "--auto-approve"];
     site.run(&promote)
         .code(6)
-        .says("no way back")
+        .says("no rollback")
         .says("cannot be pulled again")
-        .says("--no-way-back");
+        .says("--allow-no-rollback");
     assert_eq!(site.active(), "blue");
-    site.run(&[&promote[..], &["--no-way-back"]].concat())
+    site.run(&[&promote[..], &["--allow-no-rollback"]].concat())
         .code(0)
         .says("green is active");
 }

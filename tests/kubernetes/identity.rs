@@ -60,7 +60,7 @@ fn an_object_in_another_version_is_the_same_object_and_changes_in_place() {
             .says(version)
             .says_not("- Horizontal");
         site.apply().code(0);
-        assert_eq!(uid(&there()), uid(&first), "made anew");
+        assert_eq!(uid(&there()), uid(&first), "replaced");
         site.plan().code(0).says("No changes");
     }
 

@@ -132,13 +132,13 @@ fn under_load(site: &Site, address: &str) {
         .and_then(|text| text.parse().ok())
         .unwrap_or(20);
     site.apply().code(0);
-    // A router takes its moment until it has heard of a new way in.
-    until("the way in is there", || {
+    // A router takes its moment until it has heard of a new entry point.
+    until("the entry point is there", || {
         http::get(address, "/").is_ok_and(|answer| answer.body.trim() == "v1")
     });
     site.message("v2");
     site.apply().code(0);
-    until("the way in answers", || {
+    until("the entry point answers", || {
         http::get(address, "/").is_ok_and(|answer| answer.body.trim() == "v2")
     });
     let load = Load::start(address, 16, 400);

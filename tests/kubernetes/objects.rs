@@ -116,7 +116,7 @@ fn what_cannot_be_changed_is_made_anew_and_the_plan_says_so() {
     site.plan()
         .code(2)
         .says("± ConfigMap/fixed")
-        .says("made anew")
+        .says("replaced")
         .says("- one")
         .says("+ two");
     site.apply().code(0);
@@ -187,7 +187,7 @@ fn a_slot_keeps_the_configuration_that_it_was_released_with() {
     assert_eq!(
         data(&first)["greeting"],
         "hello from blue",
-        "the way back is as it was"
+        "the rollback is as it was"
     );
     // The third release goes into blue: what blue had is not needed any more.
     site.put("deploy/web.yaml", &own.replace("hello", "again"));

@@ -1,4 +1,4 @@
-//! Three ways in, in one namespace and in two.
+//! Three entry points, in one namespace and in two.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn switched(site: &Site, path: &str) -> (Value, Value) {
     site.plan().code(0).says("No changes");
     assert_eq!(
         first["metadata"]["uid"], second["metadata"]["uid"],
-        "the live object is changed, never made anew"
+        "the live object is changed, never replaced"
     );
     (first, second)
 }

@@ -1,4 +1,4 @@
-//! The agent's side: a launcher is started, held until it is written down, and released.
+//! The agent's side: a launcher is started, held until it is recorded, and released.
 
 use std::fs::File;
 use std::io::{self, IoSlice};

@@ -9,7 +9,7 @@
 //!   ◀── nothing: it runs; or why it does not ──┘
 //! ```
 //!
-//! So there is no moment in which a service runs that nobody has written down: a launcher whose agent dies reads the end
+//! So there is no moment in which a service runs that nobody has recorded: a launcher whose agent dies reads the end
 //! of its input, and ends. And nothing of the agent's reaches the service: its limits, its umask, its niceness, signals
 //! that it ignores. Variables go through the socket: the launcher itself, which may be root still, has none of them.
 

@@ -1,4 +1,4 @@
-//! An image in a layout folder (image-spec, `image-layout.md`): opened beneath the folder, held against its digests.
+//! An image in a layout folder (image-spec, `image-layout.md`): opened beneath the folder, compared with its digests.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};

@@ -1,4 +1,4 @@
-//! An image's files, unpacked once per digest, with every blob held against its digest on the way.
+//! An image's files, unpacked once per digest, with every blob compared with its digest on the way.
 //!
 //! [`blobs`] reads the layout folder, [`unpack`] puts the layers over each other, [`limits`] and [`space`] say how much
 //! may come out of them, [`seal`] sees what changes afterwards. Start with [`Unpacked::fetch`].

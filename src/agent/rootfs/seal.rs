@@ -186,7 +186,7 @@ pub(super) fn in_words(changes: &[Change]) -> String {
     }
 }
 
-/// Makes the files of an image what they are to be for their readers, and writes down what they are.
+/// Makes the files of an image what they are to be for their readers, and records what they are.
 pub(super) fn seal(image: &Path, tree: Tree) -> io::Result<()> {
     let files = image.join("files");
     if tree == Tree::Machine {

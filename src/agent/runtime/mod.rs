@@ -92,7 +92,7 @@ pub trait Running: Send + Sync {
         None
     }
 
-    /// Lets it begin, once it is written down: nothing of the service runs before. A runtime that finds what it started
+    /// Lets it begin, once it is recorded: nothing of the service runs before. A runtime that finds what it started
     /// by other means has begun by then.
     async fn release(&mut self) -> Result<(), Trouble> {
         Ok(())
@@ -111,7 +111,7 @@ pub trait Running: Send + Sync {
 /// A runtime.
 #[async_trait]
 pub(super) trait Runtime: Send + Sync {
-    /// Fetches an image, unless it is there; every byte is held against its digest.
+    /// Fetches an image, unless it is there; every byte is compared with its digest.
     async fn prepare(
         &self,
         directory: &Directory,

@@ -124,7 +124,7 @@ fn succeeded(program: &str, status: ExitStatus) -> Result<(), Trouble> {
     Err(Trouble::Instance(reason))
 }
 
-/// Takes a process back, if it is certainly the one that was written down. None when it has ended; an error when that
+/// Takes a process back, if it is certainly the one that was recorded. None when it has ended; an error when that
 /// cannot be told, for then it must not be started a second time.
 pub(super) fn adopt(record: &ProcessRecord) -> Result<Option<Box<dyn Running>>, Trouble> {
     let is_it = || {

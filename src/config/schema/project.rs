@@ -61,7 +61,7 @@ pub struct Environment {
     /// How long a new release has to become ready.
     #[serde(default = "two_minutes")]
     pub ready_within: Period,
-    /// Where secrets come from, by name. They are read while applying, and never written down.
+    /// Where secrets come from, by name. They are read while applying, and never recorded.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretRef>,
     /// Values for templates, as `{{ vars.NAME }}`.

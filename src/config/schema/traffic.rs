@@ -57,7 +57,7 @@ pub struct RoutedTraffic {
     pub entries: BTreeMap<ServiceName, Entry>,
 }
 
-/// One service's way in.
+/// One service's entry point.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Entry {

@@ -1,11 +1,12 @@
-//! What a service is on a cluster: the objects of its slots, its way in, and the environment's own objects.
+//! What a service is on a cluster: the objects of its slots, its entry point, and the environment's own objects.
 //!
 //! `builtin` makes objects from the service's description, `own` reads the user's, `mark` gives them labels and
-//! names of their slot, and `way_in` makes the Services and routes. All of it is pure: texts come in as
+//! names of their slot, and `entry_point` makes the Services and routes. All of it is pure: texts come in as
 //! [`Sources`].
 
 mod builtin;
 mod chart;
+mod entry_point;
 mod mark;
 mod own;
 mod scaled;
@@ -13,7 +14,6 @@ mod select;
 #[cfg(test)]
 mod tests;
 mod twins;
-mod way_in;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,7 +146,7 @@ impl Site<'_> {
         Ok(all)
     }
 
-    /// The way in of a service with a port.
+    /// The entry point of a service with a port.
     pub fn route(
         &self,
         name: &ServiceName,
@@ -154,7 +154,7 @@ impl Site<'_> {
     ) -> Result<Option<Route>, DesiredError> {
         service
             .port
-            .map(|port| way_in::route(self, name, port))
+            .map(|port| entry_point::route(self, name, port))
             .transpose()
     }
 

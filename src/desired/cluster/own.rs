@@ -38,7 +38,7 @@ pub(super) fn of_service(
             return Err(DesiredError {
                 what: format!(
                     "services.{name}.manifests: StatefulSet/{} has `whenScaled: Delete`: a release that is kept for \
-                     the way back is scaled to none, and would lose its data",
+                     the rollback is scaled to none, and would lose its data",
                     object.name()
                 ),
                 help: "write `whenScaled: Retain`, or bring it under the environment's own `manifests:`"
@@ -50,7 +50,7 @@ pub(super) fn of_service(
         {
             return Err(DesiredError {
                 what: format!(
-                    "services.{name}.manifests: Service/{} is the way in that shipit makes",
+                    "services.{name}.manifests: Service/{} is the entry point that shipit makes",
                     object.name()
                 ),
                 help: "leave this Service out of the manifests, or give it another name".to_owned(),

@@ -319,7 +319,7 @@ fn what_cannot_be_is_said() {
         (
             own,
             "apiVersion: v1\nkind: Service\nmetadata: {name: web}",
-            "the way in that shipit makes",
+            "the entry point that shipit makes",
         ),
         (
             "services: {web: {manifests: 'other/*.yaml'}}",
@@ -450,7 +450,10 @@ fn an_object_that_two_would_make_is_refused_with_both() {
         error.what.contains("Service/web-blue in shop-staging"),
         "{error}"
     );
-    assert!(error.what.contains("the way in of service web"), "{error}");
+    assert!(
+        error.what.contains("the entry point of service web"),
+        "{error}"
+    );
     let record = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shipit-shop-staging}\n";
     let error = desired("manifests: own.yaml", &[("own.yaml", record)]).expect_err("a record");
     assert!(error.what.contains("shipit's own record"), "{error}");

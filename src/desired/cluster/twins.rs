@@ -61,7 +61,8 @@ fn made<'a>(
             .iter()
             .filter_map(|route| route.objects.as_deref());
         let ways = route.flat_map(|route| route.fixed.iter().chain([&route.off]));
-        let ways = ways.map(move |object| (object.key(), format!("the way in of service {name}")));
+        let ways =
+            ways.map(move |object| (object.key(), format!("the entry point of service {name}")));
         objects.chain(ways)
     });
     own.chain(of_services)

@@ -165,7 +165,7 @@ impl Provider for AwsProvider {
         let now = found.settings.as_ref();
         match (resource.key.kind, self.eks()) {
             (ResourceKind::Repository, _) if replace && now.is_some() => Err(ProviderError::Failed {
-                what: format!("making {} anew", resource.key),
+                what: format!("replacing {}", resource.key),
                 reason: "its images would be lost".to_owned(),
                 help: "give the new one another name with `registry.repository`, or delete it by hand"
                     .to_owned(),

@@ -21,7 +21,7 @@ use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
 use crate::model::chain;
 use crate::port::engine::EngineError;
 
-/// A token is good for fifteen minutes; it is made anew before.
+/// A token is good for fifteen minutes; it is replaced before.
 const LIFETIME: Duration = Duration::from_mins(10);
 
 /// Logs in to one cluster.

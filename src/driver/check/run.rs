@@ -125,7 +125,7 @@ fn urls(target: &CheckTarget) -> Vec<(String, String)> {
     first.into_iter().chain(each).collect()
 }
 
-/// Ends a process group when it is dropped: on a time limit, and when the check is called off.
+/// Ends a process group when it is dropped: on a time limit, and when the check is cancelled.
 struct Group(Option<u32>);
 
 impl Group {

@@ -57,7 +57,7 @@ fn is_sound(plan: &Plan, facts: &Facts) {
     assert_eq!(verify(plan), []);
     assert_eq!(stale(plan, facts), []);
     live_traffic_is_always_on_something_ready(plan, facts).expect("live traffic is safe");
-    the_way_back_restores_the_world(plan, facts).expect("the way back is whole");
+    the_way_back_restores_the_world(plan, facts).expect("the rollback is whole");
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn end_after(plan: &Plan, begun: usize, facts: &Facts) -> Option<Timestamp> {
 }
 
 #[test]
-fn a_slot_that_is_kept_warm_has_its_end_again_after_the_way_back() {
+fn a_slot_that_is_kept_warm_has_its_end_again_after_the_rollback() {
     let mut world = World::new();
     for version in 1..=3 {
         world.carry_out(&world.apply(&Wanted::web(version)));

@@ -14,7 +14,7 @@ use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{Manifest, ReleaseNumber, Slot};
 
-/// What a manifest is finished with. It is written down beside the release, so that what was applied can be told
+/// What a manifest is finished with. It is recorded beside the release, so that what was applied can be told
 /// again without the secrets' values.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Bindings {

@@ -30,7 +30,7 @@ use crate::model::{Fingerprint, Manifest, ObjectKey, ReleaseNumber, ServiceName,
 use crate::port::engine::{EngineError, Scope};
 use crate::port::hold::clock;
 
-/// The slots of an environment as they were written down.
+/// The slots of an environment as they were recorded.
 pub(super) async fn slots(
     records: &Records<'_>,
     record: &Record,
@@ -346,7 +346,7 @@ async fn facts(
     })
 }
 
-/// The objects of a way in as they are sent.
+/// The objects of an entry point as they are sent.
 pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
     let Some(objects) = &route.objects else {
         return Vec::new();
@@ -486,7 +486,7 @@ pub(super) async fn drift(
             Ok(Decision::Differs { changes, conflicts }) => (changes, conflicts),
             Ok(Decision::Replace(reason)) => {
                 let origin = Some(reason);
-                let field = "(made anew)".to_owned();
+                let field = "(replaced)".to_owned();
                 (
                     vec![Change {
                         field,
@@ -742,7 +742,7 @@ async fn unlisted(
         dry_run: true,
         force: false,
     };
-    // What a dry run would make anew has no version: mostly nothing is there, and that says so by itself.
+    // What a dry run would replace has no version: mostly nothing is there, and that says so by itself.
     let asked = api.apply(sent.body(), how).await;
     if asked.as_ref().is_ok_and(|made| !has_version(made)) {
         return Ok(ObjectFacts::plain(key, ObjectState::Absent));

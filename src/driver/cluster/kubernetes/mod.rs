@@ -392,8 +392,12 @@ impl Engine for KubernetesEngine {
         }
     }
 
-    async fn way_back(&self, scope: &Scope, slot: Slot) -> Result<Vec<String>, EngineError> {
-        slots::way_back(self, scope, slot).await
+    async fn rollback_blockers(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+    ) -> Result<Vec<String>, EngineError> {
+        slots::rollback_blockers(self, scope, slot).await
     }
 
     async fn diagnose(

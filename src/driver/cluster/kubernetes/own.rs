@@ -146,7 +146,7 @@ pub(super) async fn apply(
     if replace && let Some(live) = &live {
         guard(&key, &holds)?;
         send::refuse_protected(&key, live)?;
-        progress(&format!("{} is deleted, to be made anew", said(&key)));
+        progress(&format!("{} is deleted, to be replaced", said(&key)));
         send::make_room(api, live, &object).await?;
     }
     let policy = super::slots::policy(engine);
@@ -228,7 +228,7 @@ pub(super) async fn delete(
     };
     let holds = holder.of(key, &live, Fate::Deleted).await;
     let holds = holds.map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
-    // On the way back the plan's step was to make it: there is nothing that it could expect.
+    // During the rollback the plan's step was to make it: there is nothing that it could expect.
     let is_as_expected = match &expects {
         Some(expects) => bound(fingerprint(&live, None), &holds) == *expects,
         None => holds.is_empty(),

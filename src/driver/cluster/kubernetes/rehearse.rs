@@ -145,7 +145,7 @@ impl Asker<'_> {
         match replacement(self.api, manifest.body(), fault).await {
             Ok(_) if self.what.mode != DeployMode::Rolling => Ok(Answer::Taken),
             Ok(reason) => Ok(Answer::Refused(format!(
-                "{}: {reason} while it has live traffic: `strategy: blue_green` makes it anew beside the live one",
+                "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it beside the live one",
                 said(&key)
             ))),
             Err(fault) => self.answer(&key, fault),

@@ -145,7 +145,7 @@ pub(super) async fn left_to_others(
     Ok(left)
 }
 
-/// A secret is never sent for a question: its values are held against each other by their keyed hashes.
+/// A secret is never sent for a question: its values are compared with each other by their keyed hashes.
 fn secret(wanted: &Value, live: &Value) -> Decision {
     let mut result = live.clone();
     for part in ["labels", "annotations"] {

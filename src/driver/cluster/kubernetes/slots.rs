@@ -1,4 +1,4 @@
-//! Workloads in their slots: placed, kept, stopped, taken out. What a slot should hold is written down before any
+//! Workloads in their slots: placed, kept, stopped, taken out. What a slot should hold is recorded before any
 //! object of it is touched, so that a run that is killed in between leaves drift, and nothing unknown.
 
 use std::cmp::Reverse;
@@ -49,7 +49,7 @@ fn moved(address: Address, read: &Read) -> EngineError {
     }
 }
 
-/// One service in a slot: what was written down, and what is there.
+/// One service in a slot: what was recorded, and what is there.
 struct There {
     placed: Option<Placed>,
     facts: Option<WorkloadFacts>,
@@ -170,7 +170,7 @@ impl<'a> Slots<'a> {
         let found = list(self.api, &self.engine.settings, &search, &expected)
             .await
             .map_err(failed)?;
-        // The slot's own Service has these labels, too, and belongs to the way in.
+        // The slot's own Service has these labels, too, and belongs to the entry point.
         let of_routes: BTreeSet<ObjectKey> = read
             .record
             .routes
@@ -325,11 +325,11 @@ impl<'a> Slots<'a> {
         if how.replacing == Replacing::Refused {
             return Err(EngineError::Refused {
                 reason: format!("{}: {reason} while it has live traffic", said(&key)),
-                help: "`strategy: blue_green` makes it anew beside the live one, `strategy: recreate` in its place"
+                help: "`strategy: blue_green` replaces it beside the live one, `strategy: recreate` in its place"
                     .to_owned(),
             });
         }
-        progress(&format!("{} is made anew: {reason}", said(&key)));
+        progress(&format!("{} is replaced: {reason}", said(&key)));
         self.make_room(whole, &reason).await?;
         send::apply(self.api, policy, whole, None)
             .await
@@ -749,7 +749,7 @@ pub(super) async fn remove(
     if active == Some(slot) && read.record.routes.contains_key(service) {
         return Err(EngineError::Refused {
             reason: format!("{service} in {slot} has live traffic"),
-            help: "switch traffic away, or take its way in away, first".to_owned(),
+            help: "switch traffic away, or take its entry point away, first".to_owned(),
         });
     }
     slots.sweep(there.objects, &held(there.facts)).await?;
@@ -843,7 +843,7 @@ pub(super) async fn tidy(
     Ok(done)
 }
 
-/// Scales a slot's workloads to none; their objects stay, and so does the way back.
+/// Scales a slot's workloads to none; their objects stay, for a rollback.
 async fn stop(
     engine: &KubernetesEngine,
     permit: &Permit,
@@ -894,7 +894,7 @@ async fn stop(
 }
 
 /// Why a slot's release could not be started again.
-pub(super) async fn way_back(
+pub(super) async fn rollback_blockers(
     engine: &KubernetesEngine,
     scope: &Scope,
     slot: Slot,

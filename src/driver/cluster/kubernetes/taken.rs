@@ -25,7 +25,7 @@ type Short = [u8; 3];
 enum Applied {
     /// Nothing is known.
     Unknown,
-    /// All that are wanted: it is of the release that is written down.
+    /// All that are wanted: it is of the release that is recorded.
     All,
     Fields(BTreeSet<Short>),
 }

@@ -1,4 +1,4 @@
-//! The way in: slot Services that no switch touches, and one live object per service that is all a switch touches.
+//! The entry point: slot Services that no switch touches, and one live object per service that is all a switch touches.
 //! The patch carries the version of the object that was looked at, and is not believed until the endpoints say so.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +111,7 @@ pub(super) async fn route(
     let set = engine.records(api, &permit.scope).set();
     let active = active(engine, api, &read).await?;
     let old = read.record.routes.get(service).cloned();
-    let failed = |fault: Fault| fault.while_(format!("looking at the way in of {service}"));
+    let failed = |fault: Fault| fault.while_(format!("looking at the entry point of {service}"));
     let drift = match &old {
         None => Vec::new(),
         Some(old) => drift(engine, api, &read, old, active, &set)
@@ -168,7 +168,7 @@ pub(super) async fn route(
     Ok(())
 }
 
-/// Makes one object of a way in what it should be. `untouched`: the live object, as long as no slot has its traffic.
+/// Makes one object of an entry point what it should be. `untouched`: the live object, as long as no slot has its traffic.
 async fn listen(
     engine: &KubernetesEngine,
     api: &Api,
@@ -185,7 +185,7 @@ async fn listen(
         return Ok(());
     };
 
-    // A Service cannot become a name and back: it is made anew.
+    // A Service cannot become a name and back: it is replaced.
     send::replacement(api, manifest.body(), fault)
         .await
         .map_err(|fault| refused(&key, fault))?;

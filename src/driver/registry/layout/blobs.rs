@@ -41,13 +41,13 @@ pub(super) fn keep_inside(layout: &Path) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// Whether a blob of that size is there. Its content is held against its digest when it is used.
+/// Whether a blob of that size is there. Its content is compared with its digest when it is used.
 pub(super) fn is_there(layout: &Path, blob: &Blob) -> bool {
     let size = || open(layout, &blob.digest).ok()?.metadata().ok();
     size().is_some_and(|meta| meta.len() == blob.size)
 }
 
-/// A document's bytes, held against their digest.
+/// A document's bytes, compared with their digest.
 pub(super) fn read(layout: &Path, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
     let path = path(layout, digest);
     let file = open(layout, digest)?;

@@ -100,7 +100,7 @@ fn tag(service: &ServiceName, tag: &str) -> String {
     format!("{service}:{tag}")
 }
 
-/// A manifest or an index, read and held against its digest.
+/// A manifest or an index, read and compared with its digest.
 fn document<T: serde::de::DeserializeOwned>(
     folder: &Path,
     digest: &Digest,

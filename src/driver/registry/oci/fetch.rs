@@ -1,4 +1,4 @@
-//! Fetching a layer: as many bytes as its manifest says, in no more time than they need, and held against its digest.
+//! Fetching a layer: as many bytes as its manifest says, in no more time than they need, and compared with its digest.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -82,7 +82,7 @@ async fn read(
     Ok(found)
 }
 
-/// A small blob's bytes, held against its digest; or why they are not to be had.
+/// A small blob's bytes, compared with its digest; or why they are not to be had.
 async fn bytes(
     oci: &Oci,
     service: &ServiceName,

@@ -1,4 +1,4 @@
-//! A service's way in: a Service for each slot, which no switch touches, and the live object, which is all that a
+//! A service's entry point: a Service for each slot, which no switch touches, and the live object, which is all that a
 //! switch touches.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What holds something else is not made anew: a repository has its images in it, and a cluster everything.
+//! What holds something else is not replaced: a repository has its images in it, and a cluster everything.
 
 use crate::model::resource::{Resource, ResourceFacts, ResourceKind, shown};
 use crate::policy::Refusal;
@@ -7,7 +7,7 @@ use crate::policy::Refusal;
 ///
 /// # Errors
 /// The setting, as it is and as it should be.
-pub fn may_remake(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Refusal> {
+pub fn may_replace(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Refusal> {
     for resource in wanted {
         let kind = resource.key.kind;
         if !matches!(kind, ResourceKind::Repository | ResourceKind::Cluster) {
@@ -26,7 +26,7 @@ pub fn may_remake(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Re
                 .map_or_else(|| "not set".to_owned(), shown);
             return Err(Refusal {
                 what: format!(
-                    "{}: {name} is {there} and cannot become {}: it would have to be made anew, with all that is in it",
+                    "{}: {name} is {there} and cannot become {}: it would have to be replaced, with all that is in it",
                     resource.key,
                     shown(value)
                 ),
@@ -58,11 +58,11 @@ mod tests {
             ..ResourceFacts::absent(key.parse().expect("a key"))
         };
         let asked = |key: &str, there: Option<&str>| {
-            may_remake(&[resource(key, "b")], &[facts(key, there)])
+            may_replace(&[resource(key, "b")], &[facts(key, there)])
         };
         asked("cluster.shop", None).expect("made for the first time");
         asked("cluster.shop", Some("b")).expect("the same");
-        asked("fargate_profile.apps", Some("a")).expect("made anew");
+        asked("fargate_profile.apps", Some("a")).expect("replaced");
         let refused = asked("cluster.shop", Some("a")).expect_err("refused");
         assert!(
             refused
