@@ -1,5 +1,5 @@
 //! A process of its own beside each container of the runtime `container`: it makes the container, waits for its end, and
-//! takes it away.
+//! deletes it.
 //!
 //! It is one thread when it makes the container, as a fork asks for, and it outlives the agent as the services do. The
 //! agent sees it as it sees any process: what it is told, the container is told; how the container ends, it ends.

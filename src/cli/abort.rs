@@ -3,8 +3,8 @@
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, with_options};
 use crate::ops::abort::ask_holder;
-use crate::ops::draw::Wanted;
-use crate::ops::run::run;
+use crate::ops::plan::Request;
+use crate::ops::apply::run;
 use crate::output::{Exit, Failure, Page};
 
 /// The arguments.
@@ -24,7 +24,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     with_options(cx, &args.run, None, async |options| {
-        run(&session, &Wanted::Abort, options).await
+        run(&session, &Request::Abort, options).await
     })
     .await
 }

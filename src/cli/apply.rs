@@ -6,7 +6,7 @@ use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
 use crate::cli::arguments::FetchArgs;
 use crate::files;
-use crate::ops::draw::Wanted;
+use crate::ops::plan::Request;
 use crate::ops::plan_file::{self, PlanFile};
 use crate::output::{Exit, Failure};
 
@@ -41,7 +41,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     approve_and_run(
         &cx,
         &session,
-        &Wanted::Apply {
+        &Request::Apply {
             rebuild: args.rebuild,
         },
         &args.run,

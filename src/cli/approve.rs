@@ -10,9 +10,9 @@ use crate::model::event::Event;
 use crate::model::loss::{Consents, unconsented};
 use crate::model::outcome::Outcome;
 use crate::model::plan::{Intent, Plan};
-use crate::ops::draw::Wanted;
+use crate::ops::plan::Request;
 use crate::ops::plan_file::PlanFile;
-use crate::ops::run::{Options, run};
+use crate::ops::apply::{Options, run};
 use crate::ops::{Error, Session};
 use crate::output::events::View;
 use crate::output::{Exit, Failure, Format, Screen, outcome, plan as view};
@@ -39,16 +39,16 @@ pub struct RunArgs {
     pub form: FormArgs,
 }
 
-/// Draws the plan, shows it, asks, carries it out, and shows what came of it.
+/// Makes the plan, shows it, asks, carries it out, and shows what came of it.
 pub(super) async fn approve_and_run(
     cx: &Cx,
     session: &Session,
-    wanted: &Wanted,
+    request: &Request,
     args: &RunArgs,
     plan: Option<PlanFile>,
 ) -> Result<Exit, Failure> {
     with_options(cx, args, plan, async |options| {
-        run(session, wanted, options).await
+        run(session, request, options).await
     })
     .await
 }
@@ -125,7 +125,7 @@ fn approve(
     }
     let is_approved = if plan.intent == Intent::Destroy {
         let environment = plan.environment.as_str();
-        let question = format!("All of {environment} is taken away. Type its name to do so");
+        let question = format!("All of {environment} is deleted. Type its name to do so");
         ask::name(&question, environment)
     } else {
         ask::yes("Carry this plan out?")

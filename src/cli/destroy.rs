@@ -2,7 +2,7 @@
 
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
-use crate::ops::draw::Wanted;
+use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
 /// The arguments.
@@ -14,5 +14,5 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    approve_and_run(cx, &session, &Wanted::Destroy, &args.run, None).await
+    approve_and_run(cx, &session, &Request::Destroy, &args.run, None).await
 }

@@ -110,7 +110,7 @@ fn engine(error: &EngineError) -> Failure {
         EngineError::Foreign { scope, .. } => (
             Exit::Failed,
             format!(
-                "use the state folder that {scope} was made with, or take it away there with `shipit destroy`"
+                "use the state folder that {scope} was made with, or delete it there with `shipit destroy`"
             ),
         ),
         EngineError::NotReady { slot, .. } => (

@@ -1,7 +1,7 @@
 //! `shipit graph`
 
 use crate::cli::Cx;
-use crate::ops::draw::{Wanted, draw};
+use crate::ops::plan::{Request, make_plan};
 use crate::output::{Exit, Failure, plan};
 
 /// The arguments.
@@ -10,7 +10,7 @@ pub struct Args {}
 
 pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    let drawn = draw(&session, &Wanted::Apply { rebuild: false }).await?;
-    cx.screen.show(&plan::dot(&drawn));
+    let made = make_plan(&session, &Request::Apply { rebuild: false }).await?;
+    cx.screen.show(&plan::dot(&made));
     Ok(Exit::Done)
 }

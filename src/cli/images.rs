@@ -38,8 +38,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         }
         ask()?;
     }
-    let taken = garbage(&session, Collect::TakeAway, wait).await?;
-    show(cx, args, &taken, Collect::TakeAway);
+    let taken = garbage(&session, Collect::Delete, wait).await?;
+    show(cx, args, &taken, Collect::Delete);
     Ok(if taken.refused.is_some() {
         Exit::Failed
     } else {
@@ -62,7 +62,7 @@ fn ask() -> Result<(), Error> {
     };
     if !ask::is_possible() {
         return Err(refused(
-            "nobody is here to say yes; nothing was taken away",
+            "nobody is here to say yes; nothing was deleted",
             "give --auto-approve",
         ));
     }
@@ -70,7 +70,7 @@ fn ask() -> Result<(), Error> {
         return Ok(());
     }
     Err(refused(
-        "nothing was taken away",
+        "nothing was deleted",
         "run the command again when they may go",
     ))
 }

@@ -107,7 +107,7 @@ pub enum Command {
     Check(check::Args),
     /// Look at everything that a run needs: connections, permissions, secrets.
     Doctor(doctor::Args),
-    /// Show the images that nobody needs, and take them away.
+    /// Show the images that nobody needs, and delete them.
     Images(images::Args),
     /// Take over objects of the cluster that others have made.
     Import(import::Args),
@@ -205,7 +205,7 @@ pub fn misused(mut error: clap::Error) -> Exit {
     }
 }
 
-/// Whoever mistypes a command is not led to the one that takes everything away.
+/// Whoever mistypes a command is not led to the one that deletes everything.
 fn without_destroying(error: &mut clap::Error) {
     const NEVER: &str = "destroy";
     let kind = ContextKind::SuggestedSubcommand;

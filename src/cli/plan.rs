@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cli::Cx;
 use crate::cli::arguments::{FetchArgs, FormArgs};
 use crate::files;
-use crate::ops::draw::{Wanted, draw};
+use crate::ops::plan::{Request, make_plan};
 use crate::ops::plan_file::PlanFile;
 use crate::output::{Exit, Failure, Format, plan};
 
@@ -34,15 +34,15 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let mut session = cx.session().await?;
     session.fetch = args.remote.fetch;
-    let drawn = draw(
+    let made = make_plan(
         &session,
-        &Wanted::Apply {
+        &Request::Apply {
             rebuild: args.rebuild,
         },
     )
     .await?;
     if let Some(path) = &args.out {
-        let file = PlanFile::new(&session, drawn.clone(), args.rebuild).await?;
+        let file = PlanFile::new(&session, made.clone(), args.rebuild).await?;
         files::replace(path, file.text().as_bytes()).map_err(|error| {
             Failure::say(
                 Exit::Failed,
@@ -52,11 +52,11 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         })?;
     }
     match args.form.output {
-        Format::Human => cx.screen.show(&plan::human(&drawn)),
-        Format::Json => cx.screen.document(&drawn),
-        Format::Markdown => cx.screen.show(&plan::markdown(&drawn)),
+        Format::Human => cx.screen.show(&plan::human(&made)),
+        Format::Json => cx.screen.document(&made),
+        Format::Markdown => cx.screen.show(&plan::markdown(&made)),
     }
-    Ok(if args.detailed_exitcode && !drawn.is_empty() {
+    Ok(if args.detailed_exitcode && !made.is_empty() {
         Exit::Changes
     } else {
         Exit::Done

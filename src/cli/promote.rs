@@ -3,7 +3,7 @@
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
 use crate::model::{EnvironmentName, Slot};
-use crate::ops::draw::Wanted;
+use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
 /// The arguments.
@@ -31,7 +31,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
                     "an environment is carried on with --to: `shipit promote staging --to production`",
                 )
             })?;
-            (cx.clone(), Wanted::Promote(slot))
+            (cx.clone(), Request::Promote(slot))
         }
         Some(to) => {
             let from: EnvironmentName =
@@ -45,7 +45,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
                     env: Some(to.clone()),
                     ..cx.clone()
                 },
-                Wanted::Carry(from),
+                Request::PromoteFrom(from),
             )
         }
     };

@@ -3,7 +3,7 @@
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
 use crate::model::ReleaseNumber;
-use crate::ops::draw::Wanted;
+use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
 /// The arguments.
@@ -19,5 +19,5 @@ pub struct Args {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    approve_and_run(cx, &session, &Wanted::Rollback(args.to), &args.run, None).await
+    approve_and_run(cx, &session, &Request::Rollback(args.to), &args.run, None).await
 }

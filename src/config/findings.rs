@@ -34,7 +34,7 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Whether a key is written, and not taken away by `null`.
+    /// Whether a key is written, and not removed by `null`.
     fn is_given(&self, path: &[&str]) -> bool {
         let mut node = self.tree;
         for name in path {

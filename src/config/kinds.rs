@@ -208,7 +208,7 @@ pub(super) fn one(kind: &str, default: Option<&str>, about: &str, parts: Vec<Sch
 }
 
 /// Changes the schema of a type that comes in kinds to that of a part of it, which is laid over another part: the kind
-/// may be said there, and a key of any kind may be taken away.
+/// may be said there, and a key of any kind may be removed.
 pub(super) fn lay_over(definition: &mut Value) {
     let is_kind = |one: &Value| one.pointer("/properties/kind/const").is_some();
     let Some(Value::Array(mut kinds)) = definition.get("oneOf").cloned() else {

@@ -104,7 +104,7 @@ pub fn outline(
         project: project.name.clone(),
         environment: environment.clone(),
         source: source.clone(),
-        carried_from: None,
+        promoted_from: None,
         strategy: configuration.strategy,
         promotion: configuration.promotion.clone(),
         ready_within: configuration.ready_within,
@@ -249,7 +249,7 @@ pub fn repository(
         &configuration.vars,
     );
     let name = templates.render("registry.repository", service, template)?;
-    match endpoint::repository_amiss(&name) {
+    match endpoint::repository_problem(&name) {
         None => Ok(name),
         Some(reason) => Err(DesiredError {
             what: format!("registry.repository: `{name}` for {service}: {reason}"),

@@ -387,7 +387,7 @@ async fn resource_fingerprint(
         .job
         .ports
         .provider
-        .look(&run.job.permit.scope, wanted)
+        .observe(&run.job.permit.scope, wanted)
         .await?;
     Ok(found
         .iter()

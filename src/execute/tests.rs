@@ -527,7 +527,7 @@ fn desired(version: u8, strategy: Rollout) -> Desired {
         project: "shop".parse().expect("a name"),
         environment: "staging".parse().expect("a name"),
         source: Source::default(),
-        carried_from: None,
+        promoted_from: None,
         strategy,
         promotion: Promotion {
             mode: Mode::Auto,

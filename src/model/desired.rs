@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::build::BuildSpec;
 use crate::model::promotion::{Promotion, Strategy};
-use crate::model::release::Carried;
+use crate::model::release::PromotedFrom;
 use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
@@ -21,7 +21,7 @@ pub struct Desired {
     /// What is built.
     pub source: Source,
     /// The environment and release whose images are carried on instead of built.
-    pub carried_from: Option<Carried>,
+    pub promoted_from: Option<PromotedFrom>,
     /// How a new release replaces the old one.
     pub strategy: Strategy,
     /// How a release comes to live traffic.

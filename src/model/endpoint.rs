@@ -27,7 +27,7 @@ fn split(endpoint: &str) -> (&str, Option<&str>) {
 
 /// Why a text is not where something answers: a host, or a host and a port. None when it is.
 #[must_use]
-pub fn amiss(endpoint: &str) -> Option<&'static str> {
+pub fn problem(endpoint: &str) -> Option<&'static str> {
     if endpoint.contains("://") {
         return Some("a host is written without its scheme");
     }
@@ -67,7 +67,7 @@ fn is_host(host: &str) -> bool {
 
 /// Why a text is no repository of a registry (distribution-spec, "Pulling manifests"). None when it is.
 #[must_use]
-pub fn repository_amiss(name: &str) -> Option<&'static str> {
+pub fn repository_problem(name: &str) -> Option<&'static str> {
     if name.contains("://") {
         return Some("a repository has no scheme");
     }
@@ -100,7 +100,7 @@ fn is_part(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{amiss, is_loopback, repository_amiss};
+    use super::{problem, is_loopback, repository_problem};
 
     #[test]
     fn what_is_no_host_is_told_apart_from_what_is_one() {
@@ -114,7 +114,7 @@ mod tests {
             "[::1]",
             "my_registry:5000",
         ] {
-            assert_eq!(amiss(endpoint), None, "{endpoint}");
+            assert_eq!(problem(endpoint), None, "{endpoint}");
         }
         for endpoint in [
             "",
@@ -138,14 +138,14 @@ mod tests {
             "[registry]:5000",
             "über.example.com",
         ] {
-            assert!(amiss(endpoint).is_some(), "{endpoint}");
+            assert!(problem(endpoint).is_some(), "{endpoint}");
         }
     }
 
     #[test]
     fn what_is_no_repository_is_told_apart_from_what_is_one() {
         for name in ["web", "shop/web", "a.b/c_d/e__f/g---h", "0", "shop/web2"] {
-            assert_eq!(repository_amiss(name), None, "{name}");
+            assert_eq!(repository_problem(name), None, "{name}");
         }
         for name in [
             "",
@@ -167,7 +167,7 @@ mod tests {
             "shop/web?x=1",
             "shop/%2e%2e",
         ] {
-            assert!(repository_amiss(name).is_some(), "{name}");
+            assert!(repository_problem(name).is_some(), "{name}");
         }
     }
 

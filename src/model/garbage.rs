@@ -37,15 +37,15 @@ pub struct Collected {
     pub blobs: usize,
     /// How many bytes these have.
     pub bytes: u64,
-    /// Why the images are still there, when they were to be taken away and the registry does not let them.
+    /// Why the images are still there, when they were to be deleted and the registry does not let them.
     pub refused: Option<String>,
 }
 
-/// Whether what nobody needs is only told, or taken away.
+/// Whether what nobody needs is only told, or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collect {
     /// Told.
     Report,
     /// Taken away.
-    TakeAway,
+    Delete,
 }

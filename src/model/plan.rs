@@ -9,7 +9,7 @@ use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
 use crate::model::loss::Loss;
 use crate::model::promotion::{Mode, Probe, Strategy};
-use crate::model::release::{Carried, Label};
+use crate::model::release::{PromotedFrom, Label};
 use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;
@@ -101,7 +101,7 @@ pub enum Intent {
     /// Give live traffic to the release in this slot.
     Promote(Slot),
     /// Carry another environment's images on to this one.
-    Carry(Carried),
+    Carry(PromotedFrom),
     /// Give live traffic back to this release.
     Rollback(ReleaseNumber),
     /// Give up the release that waits in the preview slot.

@@ -106,7 +106,7 @@ pub struct Release {
     pub inputs: BTreeMap<ServiceName, ContentHash>,
     /// The environment and release that it was carried on from, by `promote A --to B`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub carried_from: Option<Carried>,
+    pub promoted_from: Option<PromotedFrom>,
     /// When it was recorded.
     pub created_at: Timestamp,
     /// Who made it.
@@ -138,7 +138,7 @@ impl Release {
 
 /// Where a carried-on release came from.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Carried {
+pub struct PromotedFrom {
     /// The environment.
     pub environment: EnvironmentName,
     /// The release there.

@@ -51,7 +51,7 @@ pub async fn observe(
         environment: desired.environment.clone(),
     };
     let built = Built::new(ports, &desired.project, &desired.environment);
-    let there = async { Ok(ports.engine.survey(&scope, &desired.objects).await?) };
+    let there = async { Ok(ports.engine.observe_with(&scope, &desired.objects).await?) };
     let unknown = desired
         .services
         .iter()
@@ -63,7 +63,7 @@ pub async fn observe(
             image(name, &service.build, (ports, built), root).await?,
         ))
     });
-    let resources = async { Ok(ports.provider.look(&scope, &desired.resources).await?) };
+    let resources = async { Ok(ports.provider.observe(&scope, &desired.resources).await?) };
     let ((facts, objects), mut resources, images) =
         tokio::try_join!(there, resources, try_join_all(images))?;
 

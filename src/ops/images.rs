@@ -100,7 +100,7 @@ pub async fn survive_their_lifecycle(
     Ok(())
 }
 
-/// Whether a run takes images away by itself when it is done: in a folder, which nobody else uses; in a registry on the
+/// Whether a run deletes images by itself when it is done: in a folder, which nobody else uses; in a registry on the
 /// network when `registry.retention` says how many are kept.
 pub fn are_collected(session: &Session) -> Result<bool, Error> {
     let registry = &session.configuration()?.registry;
@@ -111,7 +111,7 @@ pub fn are_collected(session: &Session) -> Result<bool, Error> {
     })
 }
 
-/// Finds the images that nobody needs; with [`Collect::TakeAway`], under the environment's lock, takes them away.
+/// Finds the images that nobody needs; with [`Collect::Delete`], under the environment's lock, deletes them.
 pub async fn garbage(
     session: &Session,
     how: Collect,
@@ -119,7 +119,7 @@ pub async fn garbage(
 ) -> Result<Collected, Error> {
     if session.configuration()?.registry.ecr().is_some() {
         return Err(Error::Usage {
-            what: "in ECR the lifecycle policy of a repository takes images away".to_owned(),
+            what: "in ECR the lifecycle policy of a repository deletes images".to_owned(),
             help: "`registry.retention` says how many are kept, and `shipit plan` shows what that changes"
                 .to_owned(),
         });
@@ -137,12 +137,12 @@ pub async fn garbage(
     result
 }
 
-/// Finds, or takes away, the images that no slot and no kept release of any environment uses. Nothing is taken away when
+/// Finds, or takes away, the images that no slot and no kept release of any environment uses. Nothing is deleted when
 /// any environment's state cannot be read, or while another environment's run is under way: what that is about to use is
 /// recorded only at its end.
 pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
     let (needed, other) = needed(session).await?;
-    let other = other.filter(|_| how == Collect::TakeAway);
+    let other = other.filter(|_| how == Collect::Delete);
     let how = if other.is_some() {
         Collect::Report
     } else {
@@ -157,12 +157,12 @@ pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error
 
 /// Takes the images away that were brought to this machine and that nothing here needs any more; they are still where
 /// they came from.
-pub async fn tidy(session: &Session) -> Result<(), Error> {
+pub async fn prune_copies(session: &Session) -> Result<(), Error> {
     if !session.ports.registry.keeps_copies() {
         return Ok(());
     }
     let (needed, _) = needed(session).await?;
-    Ok(session.ports.registry.tidy(&needed).await?)
+    Ok(session.ports.registry.prune_copies(&needed).await?)
 }
 
 /// The images that a slot or a kept release of any environment uses; and which other environment's run is under way, if

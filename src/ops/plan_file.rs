@@ -1,8 +1,8 @@
-//! Plan files: a plan that was drawn before, and what it is bound to.
+//! Plan files: a plan that was made before, and what it is bound to.
 //!
-//! A plan file brings nothing in. When it is applied, the plan is drawn again, from the configuration, the rules and the
+//! A plan file brings nothing in. When it is applied, the plan is made again, from the configuration, the rules and the
 //! world as they are then; the file only says what that plan has to be equal to, and what is carried out is the one that
-//! was drawn. Nor does it say that anything may be done: approval is another thing ([`crate::model::approval`]).
+//! was made. Nor does it say that anything may be done: approval is another thing ([`crate::model::approval`]).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::model::ContentHash;
 use crate::model::journal::{Journal, What};
 use crate::model::plan::{Intent, Plan};
 use crate::model::state::State;
-use crate::ops::draw::{Wanted, draw_with};
+use crate::ops::plan::{Request, make_plan_with};
 use crate::ops::{Error, Session, policy};
 use crate::plan::{Difference, difference};
 
@@ -49,7 +49,7 @@ struct Beside {
 }
 
 impl PlanFile {
-    /// The file of a plan that was drawn just now.
+    /// The file of a plan that was made just now.
     pub async fn new(session: &Session, plan: Plan, rebuild: bool) -> Result<Self, Error> {
         let made = Made {
             shipit: VERSION.to_owned(),
@@ -131,12 +131,12 @@ pub(super) async fn draw_again(
     if let Some(reason) = stale(session, file, state).await? {
         return Err(Error::Stale { reason });
     }
-    let wanted = Wanted::Apply {
+    let wanted = Request::Apply {
         rebuild: file.made.rebuild,
     };
-    let drawn = draw_with(session, &wanted, state).await?;
-    match difference(&file.plan, &drawn) {
-        None => Ok(drawn),
+    let made = make_plan_with(session, &wanted, state).await?;
+    match difference(&file.plan, &made) {
+        None => Ok(made),
         Some(Difference::Moved(reason)) => Err(Error::Stale { reason }),
         Some(Difference::Unfounded(what)) => Err(Error::PlanFile {
             reason: format!(

@@ -17,9 +17,9 @@ pub fn table(collected: &Collected, how: Collect) -> Page {
         size(collected.bytes)
     );
     let end = match (&collected.refused, how) {
-        (Some(reason), _) => format!("{what}. Nothing more was taken away: {reason}."),
-        (None, Collect::Report) => format!("{what}. `shipit images --collect` takes them away."),
-        (None, Collect::TakeAway) => format!("{what}. They were taken away."),
+        (Some(reason), _) => format!("{what}. Nothing more was deleted: {reason}."),
+        (None, Collect::Report) => format!("{what}. `shipit images --collect` deletes them."),
+        (None, Collect::Delete) => format!("{what}. They were deleted."),
     };
     let mut page = Page::new();
     if !collected.images.is_empty() {
@@ -103,7 +103,7 @@ mod tests {
                 " REPOSITORY  IMAGE         MADE                  TAGS",
                 " shop/web    2d711642b726  2026-01-02T03:04:05Z  main-3f2c1ab",
                 "",
-                "1 image that nobody needs: 3 blobs, 2.5 MiB. `shipit images --collect` takes them away.",
+                "1 image that nobody needs: 3 blobs, 2.5 MiB. `shipit images --collect` deletes them.",
             ],
             "{told}"
         );
@@ -116,18 +116,18 @@ mod tests {
         )
         .plain();
         assert!(little.contains("3 blobs, 0.7 KiB."), "{little}");
-        let taken = table(&found(), Collect::TakeAway).plain();
+        let taken = table(&found(), Collect::Delete).plain();
         assert!(
-            taken.ends_with("1 image that nobody needs: 3 blobs, 2.5 MiB. They were taken away.\n"),
+            taken.ends_with("1 image that nobody needs: 3 blobs, 2.5 MiB. They were deleted.\n"),
             "{taken}"
         );
         let refused = Collected {
             refused: Some("r.example.com lets nobody".to_owned()),
             ..found()
         };
-        let refused = table(&refused, Collect::TakeAway).plain();
+        let refused = table(&refused, Collect::Delete).plain();
         assert!(
-            refused.ends_with("Nothing more was taken away: r.example.com lets nobody.\n"),
+            refused.ends_with("Nothing more was deleted: r.example.com lets nobody.\n"),
             "{refused}"
         );
     }

@@ -29,7 +29,7 @@ pub fn table(releases: &[Release]) -> Page {
 
 fn note(release: &Release) -> String {
     let mut notes = Vec::new();
-    if let Some(from) = &release.carried_from {
+    if let Some(from) = &release.promoted_from {
         notes.push(format!(
             "from {} release {}",
             from.environment, from.release

@@ -45,7 +45,7 @@ pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
         !matches!(address, Address::Image(_) | Address::Resource(_))
     });
     let intent = desired
-        .carried_from
+        .promoted_from
         .clone()
         .map_or(Intent::Apply, Intent::Carry);
     apply.draft.finish(
@@ -150,7 +150,7 @@ impl Apply<'_> {
             .release(number)
             .is_some_and(|release| release.status == Status::Live);
         if recorded {
-            if facts.workloads.values().any(is_amiss) {
+            if facts.workloads.values().any(is_degraded) {
                 return Some(self.revive(slot, &routes));
             }
             self.settle_listeners(&routes);
@@ -185,7 +185,7 @@ impl Apply<'_> {
         for (name, old) in there
             .workloads
             .iter()
-            .filter(|(_, workload)| is_amiss(workload))
+            .filter(|(_, workload)| is_degraded(workload))
         {
             let address = Address::Workload(slot, name.clone());
             let again = place(old.spec.clone(), DeployMode::Rolling);
@@ -412,7 +412,7 @@ impl Apply<'_> {
     }
 
     fn carried(&self) -> String {
-        self.desired.carried_from.as_ref().map_or_else(
+        self.desired.promoted_from.as_ref().map_or_else(
             || "known".to_owned(),
             |from| {
                 format!(
@@ -719,6 +719,6 @@ fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
 }
 
 /// Whether a live workload is not what was applied: it is down, some of its objects moved, or its files changed.
-fn is_amiss(workload: &WorkloadFacts) -> bool {
+fn is_degraded(workload: &WorkloadFacts) -> bool {
     workload.health().is_down() || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
 }

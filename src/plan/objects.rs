@@ -71,7 +71,7 @@ pub(super) fn make(
             (Some(before), _) => Some(Proposal::new(address, apply(before), "as it was")),
             // What was written into it meanwhile would go: it stays, and the next run finds it.
             (None, None) if can_hold(&key) => None,
-            (None, None) => Some(Proposal::new(address, Action::Delete, "taken away again")),
+            (None, None) => Some(Proposal::new(address, Action::Delete, "deleted again")),
             (None, Some(_)) => {
                 draft.notes.push(format!(
                     "{key} was never applied by shipit: there is no rollback for it"
@@ -240,7 +240,7 @@ fn defined(manifest: &Manifest) -> Option<(String, String)> {
 pub(super) enum Leaving {
     /// They left the configuration.
     Configuration,
-    /// The environment is taken away.
+    /// The environment is deleted.
     Environment,
 }
 

@@ -1,4 +1,4 @@
-//! Whether a plan that was drawn before is the one that would be drawn now. What differs is either something that has
+//! Whether a plan that was made before is the one that would be made now. What differs is either something that has
 //! moved since, or something that only the older plan says: then it was edited.
 
 use std::collections::BTreeMap;
@@ -16,26 +16,26 @@ pub enum Difference {
     Unfounded(String),
 }
 
-/// What differs first between a plan that was given and the one that was drawn now; none when they do the same. Words for
-/// readers do not count: those of the drawn plan are shown.
+/// What differs first between a plan that was given and the one that was made now; none when they do the same. Words for
+/// readers do not count: those of the fresh plan are shown.
 #[must_use]
-pub fn difference(given: &Plan, drawn: &Plan) -> Option<Difference> {
-    source(given, drawn)
-        .or_else(|| rules(given, drawn))
-        .or_else(|| standing(given, drawn))
-        .or_else(|| target(given.target.as_ref(), drawn.target.as_ref()))
-        .or_else(|| steps("", &given.steps, &drawn.steps))
-        .or_else(|| losses(given, drawn))
-        .or_else(|| steps("during the rollback: ", &given.reverse, &drawn.reverse))
+pub fn difference(given: &Plan, fresh: &Plan) -> Option<Difference> {
+    source(given, fresh)
+        .or_else(|| rules(given, fresh))
+        .or_else(|| standing(given, fresh))
+        .or_else(|| target(given.target.as_ref(), fresh.target.as_ref()))
+        .or_else(|| steps("", &given.steps, &fresh.steps))
+        .or_else(|| losses(given, fresh))
+        .or_else(|| steps("during the rollback: ", &given.reverse, &fresh.reverse))
 }
 
-fn source(given: &Plan, drawn: &Plan) -> Option<Difference> {
-    (given.source != drawn.source).then(|| {
+fn source(given: &Plan, fresh: &Plan) -> Option<Difference> {
+    (given.source != fresh.source).then(|| {
         let place = |plan: &Plan| {
             let branch = plan.source.branch.as_deref().unwrap_or("no branch");
             format!("{} ({branch})", plan.source.short())
         };
-        let (then, now) = (place(given), place(drawn));
+        let (then, now) = (place(given), place(fresh));
         Difference::Moved(if then == now {
             format!("the checkout of {now} is not what it was")
         } else {
@@ -45,15 +45,15 @@ fn source(given: &Plan, drawn: &Plan) -> Option<Difference> {
 }
 
 /// What would be destroyed may have become more, or other.
-fn losses(given: &Plan, drawn: &Plan) -> Option<Difference> {
-    let differs = drawn
+fn losses(given: &Plan, fresh: &Plan) -> Option<Difference> {
+    let differs = fresh
         .losses
         .iter()
         .find(|loss| !given.losses.contains(loss));
     let gone = given
         .losses
         .iter()
-        .find(|loss| !drawn.losses.contains(loss));
+        .find(|loss| !fresh.losses.contains(loss));
     let loss = differs.or(gone)?;
     Some(Difference::Moved(format!(
         "what {} holds is not what the plan saw",
@@ -62,12 +62,12 @@ fn losses(given: &Plan, drawn: &Plan) -> Option<Difference> {
 }
 
 /// What comes from the configuration alone.
-fn rules(given: &Plan, drawn: &Plan) -> Option<Difference> {
+fn rules(given: &Plan, fresh: &Plan) -> Option<Difference> {
     let same = [
-        ("the command", given.intent == drawn.intent),
-        ("the strategy", given.strategy == drawn.strategy),
-        ("who switches traffic", given.mode == drawn.mode),
-        ("what measures the switch", given.probe == drawn.probe),
+        ("the command", given.intent == fresh.intent),
+        ("the strategy", given.strategy == fresh.strategy),
+        ("who switches traffic", given.mode == fresh.mode),
+        ("what measures the switch", given.probe == fresh.probe),
     ];
     first_wrong(&same).map(Difference::Unfounded)
 }
@@ -78,124 +78,124 @@ fn first_wrong(same: &[(&str, bool)]) -> Option<String> {
         .map(|(what, _)| (*what).to_owned())
 }
 
-fn standing(given: &Plan, drawn: &Plan) -> Option<Difference> {
-    (given.active != drawn.active).then(|| {
+fn standing(given: &Plan, fresh: &Plan) -> Option<Difference> {
+    (given.active != fresh.active).then(|| {
         let live = |plan: &Plan| {
             plan.active.as_ref().map_or_else(
                 || "nothing was live".to_owned(),
                 |placed| format!("release {} was live in {}", placed.release, placed.slot),
             )
         };
-        let (then, now) = (live(given), live(drawn).replace("was", "is"));
+        let (then, now) = (live(given), live(fresh).replace("was", "is"));
         Difference::Moved(format!("{then} when it was made, and {now} now"))
     })
 }
 
-fn target(given: Option<&Target>, drawn: Option<&Target>) -> Option<Difference> {
-    let (Some(given), Some(drawn)) = (given, drawn) else {
-        return (given.is_some() != drawn.is_some())
+fn target(given: Option<&Target>, fresh: Option<&Target>) -> Option<Difference> {
+    let (Some(given), Some(fresh)) = (given, fresh) else {
+        return (given.is_some() != fresh.is_some())
             .then(|| Difference::Moved("what is to be placed".to_owned()));
     };
     let moved = [
-        ("the slot of the release", given.slot == drawn.slot),
-        ("the number of the release", given.release == drawn.release),
-        ("whether the release is new", given.new == drawn.new),
+        ("the slot of the release", given.slot == fresh.slot),
+        ("the number of the release", given.release == fresh.release),
+        ("whether the release is new", given.new == fresh.new),
         (
             "what the release is made from",
-            given.source == drawn.source,
+            given.source == fresh.source,
         ),
     ];
     first_wrong(&moved)
         .map(Difference::Moved)
-        .or_else(|| workloads(&given.workloads, &drawn.workloads))
+        .or_else(|| workloads(&given.workloads, &fresh.workloads))
 }
 
 fn workloads(
     given: &BTreeMap<ServiceName, Workload>,
-    drawn: &BTreeMap<ServiceName, Workload>,
+    fresh: &BTreeMap<ServiceName, Workload>,
 ) -> Option<Difference> {
-    if !given.keys().eq(drawn.keys()) {
+    if !given.keys().eq(fresh.keys()) {
         return Some(Difference::Unfounded("which services there are".to_owned()));
     }
-    drawn
+    fresh
         .iter()
-        .find_map(|(name, drawn)| workload(given.get(name)?, drawn))
+        .find_map(|(name, fresh)| workload(given.get(name)?, fresh))
 }
 
-fn workload(given: &Workload, drawn: &Workload) -> Option<Difference> {
-    let name = &drawn.service;
+fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
+    let name = &fresh.service;
     let configured = [
-        ("the command", given.command == drawn.command),
-        ("the environment variables", given.env == drawn.env),
-        ("the secrets", given.secrets == drawn.secrets),
+        ("the command", given.command == fresh.command),
+        ("the environment variables", given.env == fresh.env),
+        ("the secrets", given.secrets == fresh.secrets),
     ];
     if let Some(what) = first_wrong(&configured) {
         return Some(Difference::Unfounded(format!("{what} of {name}")));
     }
     let but_for_the_image = Workload {
-        image: drawn.image.clone(),
+        image: fresh.image.clone(),
         ..given.clone()
     };
-    if but_for_the_image != *drawn {
+    if but_for_the_image != *fresh {
         return Some(Difference::Unfounded(format!("what {name} is")));
     }
-    (given.image != drawn.image).then(|| Difference::Moved(format!("the image of {name}")))
+    (given.image != fresh.image).then(|| Difference::Moved(format!("the image of {name}")))
 }
 
-fn steps(place: &str, given: &[Step], drawn: &[Step]) -> Option<Difference> {
-    for (given, drawn) in given.iter().zip(drawn) {
-        if given.address != drawn.address || given.action.title() != drawn.action.title() {
+fn steps(place: &str, given: &[Step], fresh: &[Step]) -> Option<Difference> {
+    for (given, fresh) in given.iter().zip(fresh) {
+        if given.address != fresh.address || given.action.title() != fresh.action.title() {
             return Some(Difference::Moved(format!(
                 "{place}`{} {}` would be `{} {}` now",
                 given.action.title(),
                 given.address,
-                drawn.action.title(),
-                drawn.address
+                fresh.action.title(),
+                fresh.address
             )));
         }
-        if let Some(difference) = step(given, drawn) {
+        if let Some(difference) = step(given, fresh) {
             return Some(match difference {
                 Difference::Moved(what) => Difference::Moved(format!("{place}{what}")),
                 Difference::Unfounded(what) => Difference::Unfounded(format!("{place}{what}")),
             });
         }
     }
-    let longer = if given.len() > drawn.len() {
+    let longer = if given.len() > fresh.len() {
         given
     } else {
-        drawn
+        fresh
     };
-    let extra = longer.get(given.len().min(drawn.len()))?;
+    let extra = longer.get(given.len().min(fresh.len()))?;
     let what = format!("{place}`{} {}`", extra.action.title(), extra.address);
-    Some(Difference::Moved(if given.len() > drawn.len() {
+    Some(Difference::Moved(if given.len() > fresh.len() {
         format!("{what} is not needed now")
     } else {
         format!("{what} is needed now, too")
     }))
 }
 
-fn step(given: &Step, drawn: &Step) -> Option<Difference> {
-    let address = &drawn.address;
-    action(address, &given.action, &drawn.action)
+fn step(given: &Step, fresh: &Step) -> Option<Difference> {
+    let address = &fresh.address;
+    action(address, &given.action, &fresh.action)
         .or_else(|| {
-            (given.expects != drawn.expects)
+            (given.expects != fresh.expects)
                 .then(|| Difference::Moved(format!("{address} is not what the plan saw")))
         })
         .or_else(|| {
             let order = |step: &Step| (step.id, step.needs.clone(), step.undoes);
-            (order(given) != order(drawn))
+            (order(given) != order(fresh))
                 .then(|| Difference::Unfounded(format!("when {address} comes")))
         })
 }
 
 /// Two actions with the same words.
-fn action(address: &Address, given: &Action, drawn: &Action) -> Option<Difference> {
-    if given == drawn {
+fn action(address: &Address, given: &Action, fresh: &Action) -> Option<Difference> {
+    if given == fresh {
         return None;
     }
-    Some(match (given, drawn) {
-        (Action::Build { spec: given, .. }, Action::Build { spec: drawn, .. }) => {
-            if given == drawn {
+    Some(match (given, fresh) {
+        (Action::Build { spec: given, .. }, Action::Build { spec: fresh, .. }) => {
+            if given == fresh {
                 let name = address.to_string();
                 let service = name.strip_prefix("image.").unwrap_or(&name);
                 Difference::Moved(format!(
@@ -210,9 +210,9 @@ fn action(address: &Address, given: &Action, drawn: &Action) -> Option<Differenc
                 workload: given, ..
             },
             Action::Deploy {
-                workload: drawn, ..
+                workload: fresh, ..
             },
-        ) => workload(given, drawn)
+        ) => workload(given, fresh)
             .unwrap_or_else(|| Difference::Moved(format!("how {address} is placed"))),
         (Action::Check { stage, .. }, _) => {
             Difference::Unfounded(format!("the checks {stage} the switch"))
@@ -276,36 +276,36 @@ mod tests {
 
     #[test]
     fn words_for_readers_make_no_difference() {
-        let (given, mut drawn) = (plan(vec![ready(1)]), plan(vec![ready(1)]));
-        drawn.steps[0].reason = "another".to_owned();
-        drawn.notes.push("a note".to_owned());
-        assert_eq!(difference(&given, &drawn), None);
+        let (given, mut fresh) = (plan(vec![ready(1)]), plan(vec![ready(1)]));
+        fresh.steps[0].reason = "another".to_owned();
+        fresh.notes.push("a note".to_owned());
+        assert_eq!(difference(&given, &fresh), None);
     }
 
     #[test]
     fn what_moved_is_told_from_what_only_the_file_says() {
-        let drawn = plan(vec![ready(1)]);
-        let mut moved = drawn.clone();
+        let fresh = plan(vec![ready(1)]);
+        let mut moved = fresh.clone();
         moved.steps[0].expects = None;
         let what = "slot.blue is not what the plan saw".to_owned();
-        assert_eq!(difference(&moved, &drawn), Some(Difference::Moved(what)));
+        assert_eq!(difference(&moved, &fresh), Some(Difference::Moved(what)));
 
         let edited = plan(vec![ready(2)]);
         let what = "what slot.blue should be".to_owned();
         assert_eq!(
-            difference(&edited, &drawn),
+            difference(&edited, &fresh),
             Some(Difference::Unfounded(what))
         );
 
-        let mut elsewhere = drawn.clone();
+        let mut elsewhere = fresh.clone();
         elsewhere.source.branch = Some("evil".to_owned());
         assert!(matches!(
-            difference(&elsewhere, &drawn),
+            difference(&elsewhere, &fresh),
             Some(Difference::Moved(_))
         ));
 
         let shorter = plan(Vec::new());
         let what = "`wait until ready slot.blue` is needed now, too".to_owned();
-        assert_eq!(difference(&shorter, &drawn), Some(Difference::Moved(what)));
+        assert_eq!(difference(&shorter, &fresh), Some(Difference::Moved(what)));
     }
 }

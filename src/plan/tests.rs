@@ -69,7 +69,7 @@ impl Wanted {
                 commit: Some("3f2c1ab".to_owned()),
                 ..Source::default()
             },
-            carried_from: None,
+            promoted_from: None,
             strategy: self.strategy,
             promotion: Promotion {
                 mode: self.mode,

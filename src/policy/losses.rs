@@ -42,7 +42,7 @@ pub fn may_lose(plan: &Plan, protection: Protection) -> Result<(), Refusal> {
     let help = || format!("take `protected` out of environments/{environment}.yaml, if it may go");
     match (protection, plan.losses.iter().find(|loss| loss.is_loss())) {
         (Protection::On, _) if plan.intent == Intent::Destroy => Err(Refusal {
-            what: format!("{environment} is protected, and is not taken away"),
+            what: format!("{environment} is protected, and is not deleted"),
             help: help(),
         }),
         (Protection::On, Some(loss)) => Err(Refusal {

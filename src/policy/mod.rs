@@ -217,7 +217,7 @@ pub fn is_no_change(change: Option<&Change>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// The rule that forbids it.
-pub fn may_carry(
+pub fn may_promote_from(
     rules: &[BranchRule],
     from: &EnvironmentName,
     to: &EnvironmentName,
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn a_promotion_follows_the_branches() {
         let carry = |from: &str, to: &str| {
-            may_carry(
+            may_promote_from(
                 &rules(),
                 &from.parse().expect("a name"),
                 &to.parse().expect("a name"),

@@ -320,7 +320,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Both at once: what is there, and how these objects stand ([`Engine::compare`]).
-    async fn survey(
+    async fn observe_with(
         &self,
         scope: &Scope,
         wanted: &[Manifest],
@@ -519,7 +519,7 @@ pub trait Engine: Send + Sync {
 
     /// Does what has come due, for an engine on which nothing runs between commands: stops what was kept warm long
     /// enough. Gives what it did.
-    async fn tidy(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
+    async fn finish_due(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
         let _ = permit;
         Ok(Vec::new())
     }

@@ -65,7 +65,7 @@ pub enum Findings {
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// How each wanted resource is now, and which others are there that this environment made.
-    async fn look(
+    async fn observe(
         &self,
         scope: &Scope,
         wanted: &[Resource],
@@ -112,7 +112,7 @@ pub struct NoProvider;
 
 #[async_trait]
 impl Provider for NoProvider {
-    async fn look(
+    async fn observe(
         &self,
         _: &Scope,
         wanted: &[Resource],
@@ -155,6 +155,6 @@ fn nobody(key: &ResourceKey) -> ProviderError {
     ProviderError::Failed {
         what: key.to_string(),
         reason: "this environment has no provider of infrastructure".to_owned(),
-        help: "draw the plan again: the configuration has changed".to_owned(),
+        help: "make the plan again: the configuration has changed".to_owned(),
     }
 }

@@ -300,7 +300,7 @@ pub trait Registry: Send + Sync {
     /// Whether an image is whole: every blob of it is there, for every platform, and is what its digest says.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError>;
 
-    /// Finds what nobody needs, and takes it away if it shall: every image of shipit's making but those in `keep`,
+    /// Finds what nobody needs, and deletes it if it shall: every image of shipit's making but those in `keep`,
     /// those that they are built on, and those younger than an hour (somebody may be about to use them); and every
     /// blob that no image left uses.
     async fn collect(
@@ -315,7 +315,7 @@ pub trait Registry: Send + Sync {
     }
 
     /// Takes the copies away that were brought to this machine and that nobody needs.
-    async fn tidy(&self, keep: &BTreeSet<Digest>) -> Result<(), RegistryError> {
+    async fn prune_copies(&self, keep: &BTreeSet<Digest>) -> Result<(), RegistryError> {
         let _ = keep;
         Ok(())
     }

@@ -135,7 +135,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
         release.probe = run.probe.cloned().or_else(|| release.probe.take());
         return;
     }
-    let carried_from = match &run.plan.intent {
+    let promoted_from = match &run.plan.intent {
         Intent::Carry(from) => Some(from.clone()),
         _ => None,
     };
@@ -145,7 +145,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
         config: config_hash(run.workloads),
         workloads: run.workloads.clone(),
         inputs: target.inputs.clone(),
-        carried_from,
+        promoted_from,
         created_at: run.now,
         created_by: run.actor.clone(),
         slot: target.slot,
@@ -194,7 +194,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         config: there.label.config.clone(),
         workloads,
         inputs: there.label.inputs.clone(),
-        carried_from: None,
+        promoted_from: None,
         created_at: there.placed_at,
         created_by: actor.clone(),
         slot,

@@ -162,7 +162,7 @@ async fn tell(kind: &str, story: impl AsyncFnOnce(&Stage)) {
     let cluster = stage.cluster.take();
     tokio::task::spawn_blocking(move || drop(cluster))
         .await
-        .expect("taken away");
+        .expect("deleted");
 }
 
 async fn start(directory: &Directory) -> Child {

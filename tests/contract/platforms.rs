@@ -272,7 +272,7 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
         file.set_modified(long_ago).expect("aged");
     }
     let kept = layout
-        .collect(&BTreeSet::from([digest.clone()]), Collect::TakeAway)
+        .collect(&BTreeSet::from([digest.clone()]), Collect::Delete)
         .await
         .expect("collected");
     assert_eq!(kept.blobs, 0, "{kept:?}");
@@ -288,7 +288,7 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
     assert!(!layout.has(&web(), &digest).await.expect("an answer"));
     fs::write(&layer, bytes).expect("written");
     let gone = layout
-        .collect(&BTreeSet::new(), Collect::TakeAway)
+        .collect(&BTreeSet::new(), Collect::Delete)
         .await
         .expect("collected");
     // The index, three manifests, three configurations, and the layers; the one written a moment ago is young.

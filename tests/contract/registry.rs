@@ -155,7 +155,7 @@ fn digests(collected: &Collected) -> BTreeSet<Digest> {
 /// What holds of every registry: `age` makes all old that is there.
 async fn collects(registry: &dyn Registry, root: &Path, age: impl Fn()) {
     let nothing = registry
-        .collect(&BTreeSet::new(), Collect::TakeAway)
+        .collect(&BTreeSet::new(), Collect::Delete)
         .await
         .expect("an answer");
     assert_eq!(
@@ -205,9 +205,9 @@ async fn collects(registry: &dyn Registry, root: &Path, age: impl Fn()) {
         .await
         .expect("it was told, and not done");
     let taken = registry
-        .collect(&keep, Collect::TakeAway)
+        .collect(&keep, Collect::Delete)
         .await
-        .expect("taken away");
+        .expect("deleted");
     assert_eq!(taken, told);
     let missing = registry.verify(&web(), &second).await;
     assert!(
@@ -221,7 +221,7 @@ async fn collects(registry: &dyn Registry, root: &Path, age: impl Fn()) {
             .expect("somebody needs it");
     }
     let again = registry
-        .collect(&keep, Collect::TakeAway)
+        .collect(&keep, Collect::Delete)
         .await
         .expect("an answer");
     assert_eq!(again, Collected::default());
@@ -281,13 +281,13 @@ async fn collection_keeps_what_is_needed_and_what_is_young() {
     let (_, third) = push(&layout, root.path(), "v3").await;
     let keep = BTreeSet::from([first.clone()]);
     let young = layout
-        .collect(&keep, Collect::TakeAway)
+        .collect(&keep, Collect::Delete)
         .await
         .expect("collected");
     assert!(young.images.is_empty(), "all are young");
     age(&root.path().join("r"));
     let collected = layout
-        .collect(&keep, Collect::TakeAway)
+        .collect(&keep, Collect::Delete)
         .await
         .expect("collected");
     // The third has the tag `staging` besides; its inputs' tag makes it ours all the same.
@@ -326,7 +326,7 @@ async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
     layout.tag(&web(), &second, &tags).await.expect("tagged");
     age(&root.path().join("r"));
     layout
-        .collect(&BTreeSet::from([first.clone(), second]), Collect::TakeAway)
+        .collect(&BTreeSet::from([first.clone(), second]), Collect::Delete)
         .await
         .expect("collected");
     layout
@@ -334,7 +334,7 @@ async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
         .await
         .expect("a slot may use it");
     let collected = layout
-        .collect(&BTreeSet::new(), Collect::TakeAway)
+        .collect(&BTreeSet::new(), Collect::Delete)
         .await
         .expect("collected");
     assert!(digests(&collected).contains(&first), "{collected:?}");
@@ -708,9 +708,9 @@ async fn what_is_attached_goes_with_its_image_and_what_has_a_name_stays() {
 
     let keep = BTreeSet::from([needed.clone()]);
     let taken = registry
-        .collect(&keep, Collect::TakeAway)
+        .collect(&keep, Collect::Delete)
         .await
-        .expect("taken away");
+        .expect("deleted");
     assert_eq!(
         (digests(&taken), taken.refused),
         (BTreeSet::from([old.clone()]), None)
@@ -790,13 +790,13 @@ async fn a_registry_that_lets_nobody_take_images_away_is_told_and_no_error() {
     let registry = Oci::new(place, Remote::default());
     let (_, digest) = push_as(&registry, root.path(), "v1", "main-3f2c1ab").await;
     let found = registry
-        .collect(&BTreeSet::new(), Collect::TakeAway)
+        .collect(&BTreeSet::new(), Collect::Delete)
         .await
         .expect("no error");
     assert_eq!(digests(&found), BTreeSet::from([digest.clone()]));
     let refused = found.refused.expect("a reason");
     assert!(
-        refused.contains("lets nobody take images away"),
+        refused.contains("lets nobody delete images"),
         "{refused}"
     );
     registry.verify(&web(), &digest).await.expect("still there");

@@ -62,7 +62,7 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
     let cluster = place.cluster.take();
     tokio::task::spawn_blocking(move || drop(cluster))
         .await
-        .expect("taken away");
+        .expect("deleted");
 }
 
 macro_rules! suite {

@@ -791,7 +791,7 @@ fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&left), 700_004);
     let parent = status_of(init(&bundle), "PPid").parse().expect("a pid");
     signal(parent, Signal::KILL);
-    until("it is taken away", || !bundle.exists());
+    until("it is deleted", || !bundle.exists());
     nobody.world.service.remove("command");
     // Nobody has the user 1234.
     nobody.world.build = vec!["user: \"1234:45\"".to_owned()];

@@ -8,7 +8,7 @@ mod activation;
 mod branches;
 mod cache;
 mod canaries;
-mod carry;
+mod promote;
 mod changes;
 mod containers;
 mod damage;

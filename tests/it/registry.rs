@@ -199,7 +199,7 @@ fn images_that_nobody_needs_are_told_and_taken_away() {
         .code(0)
         .stdout;
     assert!(
-        taken.contains("2 images") && taken.contains("They were taken away."),
+        taken.contains("2 images") && taken.contains("They were deleted."),
         "{taken}"
     );
     let none = world

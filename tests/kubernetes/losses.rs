@@ -260,7 +260,7 @@ fn what_holds_data_goes_only_when_it_is_named() {
         .says("staging is protected");
     site.destroy(&["--allow-data-loss", name])
         .code(6)
-        .says("staging is protected, and is not taken away");
+        .says("staging is protected, and is not deleted");
     site.staging.pop();
 
     site.lose(&["--allow-data-loss", name]).code(0);

@@ -117,7 +117,7 @@ fn helm_renders_a_chart_that_sees_slot_and_image() {
         .code(64)
         .says("helm is not in PATH")
         .says("install it");
-    // What stands there is moved, looked at and taken away without it.
+    // What stands there is moved, looked at and deleted without it.
     for command in [
         &["status", "--env", "staging"][..],
         &["history", "--env", "staging"],

@@ -343,7 +343,7 @@ pub(super) fn archive(
 }
 
 /// For the start of an agent, when nobody unpacks: limits that cannot be read are refused, and what an agent left that
-/// was killed while it unpacked is taken away.
+/// was killed while it unpacked is deleted.
 pub(super) fn prepare(directory: &Directory) -> Result<(), Reason> {
     Limits::of_agent()?;
     let entries = fs::read_dir(directory.images()).into_iter().flatten();

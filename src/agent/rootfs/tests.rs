@@ -170,12 +170,12 @@ impl Machine {
     /// All that is nobody's business, with its modes, owners and times.
     fn untouched(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        survey(&self.canary(), &mut lines);
+        list(&self.canary(), &mut lines);
         lines
     }
 }
 
-fn survey(path: &Path, lines: &mut Vec<String>) {
+fn list(path: &Path, lines: &mut Vec<String>) {
     let meta = fs::symlink_metadata(path).expect("it is there");
     let content = fs::read_to_string(path).unwrap_or_default();
     lines.push(format!(
@@ -195,7 +195,7 @@ fn survey(path: &Path, lines: &mut Vec<String>) {
             .collect();
         below.sort();
         for path in below {
-            survey(&path, lines);
+            list(&path, lines);
         }
     }
 }
@@ -271,7 +271,7 @@ fn a_whiteout_takes_away_what_lower_layers_have_and_nothing_else() {
         ])
         .expect("a legal image");
     let mut names = Vec::new();
-    survey(&files, &mut names);
+    list(&files, &mut names);
     let names: Vec<_> = names
         .iter()
         .filter_map(|line| line.split(' ').next()?.strip_prefix(files.to_str()?))

@@ -1,7 +1,7 @@
 //! What is for one connection only, and must not be passed on (RFC 9110 §7.6.1).
 //!
 //! A client may name further such headers in `Connection`. It could also name what the services rely on, so as to have
-//! it taken away: such a name is not followed.
+//! it deleted: such a name is not followed.
 
 use http::header::{self, HeaderMap, HeaderName};
 
@@ -88,7 +88,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Whether a header is for the service, and no client may have it taken away.
+/// Whether a header is for the service, and no client may have it deleted.
 fn is_end_to_end(name: &HeaderName) -> bool {
     let name = name.as_str();
     is_identity(name)

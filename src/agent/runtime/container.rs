@@ -337,7 +337,7 @@ impl Running for OwnContainer {
         self.inner.terminate();
     }
 
-    /// Its first process ends at once, and the process beside it takes it away.
+    /// Its first process ends at once, and the process beside it deletes it.
     fn kill(&self) {
         contain::kill(&self.folder);
     }

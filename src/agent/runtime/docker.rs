@@ -556,7 +556,7 @@ async fn remove(docker: &Docker, name: &str) {
             Err(error) if !is_gone(&error) => {}
             Ok(()) | Err(_) => return,
         }
-        // An engine that fails once may do it the next time; else the next agent takes it away.
+        // An engine that fails once may do it the next time; else the next agent deletes it.
         let (least, most) = (Duration::from_millis(100), Duration::from_millis(400));
         tokio::time::sleep(pause::between(least, most)).await;
     }

@@ -131,7 +131,7 @@ pub(super) trait Runtime: Send + Sync {
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble>;
 
     /// Finds an instance again that an earlier agent started; none when it has ended.
-    /// What is left of one that has ended is taken away. An error when it cannot be told: it is asked again then.
+    /// What is left of one that has ended is deleted. An error when it cannot be told: it is asked again then.
     async fn adopt(
         &self,
         directory: &Directory,

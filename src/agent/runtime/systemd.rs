@@ -233,7 +233,7 @@ fn units(agent: &Path) -> PathBuf {
     agent.join("units")
 }
 
-/// Ends what is left of a unit, and takes it away: of the machine, then of the agent's folder.
+/// Ends what is left of a unit, and deletes it: of the machine, then of the agent's folder.
 async fn collect(folder: &Path) {
     let Some(unit) = folder.file_name().and_then(|name| name.to_str()) else {
         return;

@@ -25,7 +25,7 @@ pub struct Environment {
     /// Which branch deploys where, and what may reach it; by the branch's name or a glob as `feature/*`.
     #[serde(default)]
     pub branches: BTreeMap<String, Branch>,
-    /// Whether nothing that holds data may be deleted or replaced here, and the environment not taken away, whoever
+    /// Whether nothing that holds data may be deleted or replaced here, and the environment not deleted, whoever
     /// consents to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,

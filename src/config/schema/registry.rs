@@ -68,7 +68,7 @@ pub struct RemoteRegistry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OciRegistry {
-    /// How many images a run leaves in the registry; without it none is taken away.
+    /// How many images a run leaves in the registry; without it none is deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<OciRetention>,
 }
@@ -145,14 +145,14 @@ impl RegistryConfig {
 impl RemoteRegistry {
     /// Where a registry and its repositories are: said before the network is asked, which would say less.
     fn check(&self, findings: &mut Findings<'_>) {
-        if let Some(message) = self.endpoint.as_deref().and_then(endpoint::amiss) {
+        if let Some(message) = self.endpoint.as_deref().and_then(endpoint::problem) {
             let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes after the host belongs to \
                         `repository`, and `plain_http: true` speaks without TLS";
             findings.add(&["registry", "endpoint"], message, help);
         }
 
         let name = self.repository.as_deref().and_then(literal);
-        if let Some(message) = name.and_then(|name| endpoint::repository_amiss(&name)) {
+        if let Some(message) = name.and_then(|name| endpoint::repository_problem(&name)) {
             let help =
                 "write `repository: \"shop/{{ service }}\"`: images get their tags by themselves";
             findings.add(&["registry", "repository"], message, help);
@@ -176,7 +176,7 @@ impl OciRegistry {
 
 fn auth_hosts(findings: &mut Findings<'_>, hosts: &[String]) {
     for host in hosts {
-        if let Some(message) = endpoint::amiss(host) {
+        if let Some(message) = endpoint::problem(host) {
             findings.add(
                 &["registry", "auth_hosts"],
                 format!("`{}`: {message}", host.escape_debug()),

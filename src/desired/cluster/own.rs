@@ -140,7 +140,7 @@ fn refuse_twins(
         if let Some(first) = places.insert(key, place) {
             return Err(DesiredError {
                 what: format!("{place}: {short} is written here and at {first}"),
-                help: "an object is written once: take one away, or give it another name"
+                help: "an object is written once: remove one, or give it another name"
                     .to_owned(),
             });
         }

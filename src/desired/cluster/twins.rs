@@ -40,7 +40,7 @@ fn twice(key: &ObjectKey, one: &str, other: &str) -> DesiredError {
         .unwrap_or_default();
     DesiredError {
         what: format!("{one}: {}{place} is {other}, too", key.short()),
-        help: "an object is made by one of them: take one away, or give it another name".to_owned(),
+        help: "an object is made by one of them: remove one, or give it another name".to_owned(),
     }
 }
 

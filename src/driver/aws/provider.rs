@@ -38,10 +38,10 @@ impl AwsProvider {
     /// One resource, and nothing else.
     async fn one(&self, scope: &Scope, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
         match (key.kind, self.eks()) {
-            (ResourceKind::Repository, _) => repository::look(&self.registry, key, false).await,
-            (ResourceKind::PullThrough, _) => pull_through::look(&self.registry, key).await,
+            (ResourceKind::Repository, _) => repository::observe(&self.registry, key, false).await,
+            (ResourceKind::PullThrough, _) => pull_through::observe(&self.registry, key).await,
             (ResourceKind::Replication, _) => {
-                let found = replication::look(&self.registry, scope, &[key]).await?;
+                let found = replication::observe(&self.registry, scope, &[key]).await?;
                 Ok(found
                     .into_iter()
                     .find(|facts| facts.key == *key)
@@ -88,7 +88,7 @@ fn keeps_access(found: &ResourceFacts, then: Option<&Settings>) -> Result<(), Pr
 
 #[async_trait]
 impl Provider for AwsProvider {
-    async fn look(
+    async fn observe(
         &self,
         scope: &Scope,
         wanted: &[Resource],
@@ -99,14 +99,14 @@ impl Provider for AwsProvider {
                 .filter(move |resource| resource.key.kind == kind)
         };
         let repositories = of(ResourceKind::Repository).map(|resource| {
-            repository::look(
+            repository::observe(
                 &self.registry,
                 &resource.key,
                 resource.settings.contains_key("lifecycle"),
             )
         });
         let upstreams = of(ResourceKind::PullThrough)
-            .map(|resource| pull_through::look(&self.registry, &resource.key));
+            .map(|resource| pull_through::observe(&self.registry, &resource.key));
         let places: Vec<&ResourceKey> = of(ResourceKind::Replication)
             .map(|resource| &resource.key)
             .collect();
@@ -115,7 +115,7 @@ impl Provider for AwsProvider {
             if of(ResourceKind::Repository).next().is_none() && places.is_empty() {
                 return Ok(Vec::new());
             }
-            replication::look(&self.registry, scope, &places).await
+            replication::observe(&self.registry, scope, &places).await
         };
         let rest: Vec<Resource> = wanted
             .iter()
@@ -124,7 +124,7 @@ impl Provider for AwsProvider {
             .collect();
         let cluster = async {
             match self.eks() {
-                Some(eks) => eks.look(scope, &rest).await,
+                Some(eks) => eks.observe(scope, &rest).await,
                 None => Ok(Vec::new()),
             }
         };
@@ -242,11 +242,11 @@ impl Provider for AwsProvider {
         let reads = wanted.iter().map(|resource| async move {
             let read = match (resource.key.kind, self.eks()) {
                 (ResourceKind::Repository, _) => {
-                    repository::look(&self.registry, &resource.key, true)
+                    repository::observe(&self.registry, &resource.key, true)
                         .await
                         .map(drop)
                 }
-                (ResourceKind::PullThrough, _) => pull_through::look(&self.registry, &resource.key)
+                (ResourceKind::PullThrough, _) => pull_through::observe(&self.registry, &resource.key)
                     .await
                     .map(drop),
                 (ResourceKind::Replication, _) => replication::reads(&self.registry).await,

@@ -10,7 +10,7 @@ use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings};
 use crate::port::provider::ProviderError;
 
 /// What the rule of a prefix is now.
-pub(super) async fn look(aws: &Aws, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
+pub(super) async fn observe(aws: &Aws, key: &ResourceKey) -> Result<ResourceFacts, ProviderError> {
     let client = aws.ecr().await;
     let asked = client
         .describe_pull_through_cache_rules()

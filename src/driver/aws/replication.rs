@@ -43,7 +43,7 @@ pub(super) async fn reads(aws: &Aws) -> Result<(), ProviderError> {
 }
 
 /// How it is now for each destination that is wanted, and for those that this environment wanted before.
-pub(super) async fn look(
+pub(super) async fn observe(
     aws: &Aws,
     scope: &Scope,
     wanted: &[&ResourceKey],

@@ -18,7 +18,7 @@ use crate::port::provider::{Findings, ProviderError};
 const MOST: usize = 10_000;
 
 /// What a repository is now. Images are looked at only for who has to know what a lifecycle policy would do.
-pub(super) async fn look(
+pub(super) async fn observe(
     aws: &Aws,
     key: &ResourceKey,
     images: bool,
@@ -203,7 +203,7 @@ pub(super) async fn ensure(
         now
     } else {
         create(&client, wanted).await?;
-        made = look(aws, &wanted.key, false)
+        made = observe(aws, &wanted.key, false)
             .await?
             .settings
             .unwrap_or_default();

@@ -57,7 +57,7 @@ pub(super) fn read(layers: &[Blob], copied: Option<usize>) -> Contents {
 struct Reading {
     /// The files that count, by path.
     found: BTreeMap<String, Vec<u8>>,
-    /// What layers above have put in the place of, or taken away.
+    /// What layers above have put in the place of, or deleted.
     hidden: Hidden,
     files: BTreeMap<String, Digest>,
     gaps: BTreeSet<String>,
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(
             names(&read(&[below.clone(), above], None)),
             ["libc6 1"],
-            "others were taken away"
+            "others were deleted"
         );
         // What a layer takes away, it takes from those below it and not from itself.
         let both = layer(

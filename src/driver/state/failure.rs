@@ -70,7 +70,7 @@ fn write(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), StoreErr
             .map_err(io("writing", &path))?;
     }
     if folder.exists() {
-        fs::remove_dir_all(folder).map_err(io("taking away", folder))?;
+        fs::remove_dir_all(folder).map_err(io("deleting", folder))?;
     }
     fs::rename(beside.keep(), folder).map_err(io("naming", folder))
 }

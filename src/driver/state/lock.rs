@@ -35,7 +35,7 @@ pub(in crate::driver) struct Pace {
     /// How often the holder says that it lives.
     pub beat: Duration,
     /// How often a waiting taker looks.
-    pub look: Duration,
+    pub poll: Duration,
     /// After how long without a sign of life a holder counts as dead, unless its process can be looked at.
     pub expiry: Duration,
 }
@@ -161,7 +161,7 @@ pub(in crate::driver) async fn take(
             Some(holder) => match judge(&mut watch, &holder, began, expiry) {
                 Ok(sign) => Some(sign),
                 Err(patience) if began.elapsed() < wait.max(patience) => {
-                    tokio::time::sleep(place.pace().look).await;
+                    tokio::time::sleep(place.pace().poll).await;
                     continue;
                 }
                 Err(_) => return Err(locked(&place, holder)),
@@ -281,7 +281,7 @@ async fn beat(place: impl Place, fence: u64, hold: Hold, abort: CancellationToke
             Ok(Err(_)) | Err(_) => {
                 failing.get_or_insert_with(Instant::now);
                 // Whoever waits for a renewal asks for it at once.
-                tokio::time::sleep(times.look).await;
+                tokio::time::sleep(times.poll).await;
             }
         }
     }
@@ -391,7 +391,7 @@ mod tests {
         fn pace(&self) -> Pace {
             Pace {
                 beat: Duration::from_millis(20),
-                look: Duration::from_millis(5),
+                poll: Duration::from_millis(5),
                 expiry: self.expiry,
             }
         }

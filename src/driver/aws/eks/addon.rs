@@ -14,7 +14,7 @@ use crate::port::provider::ProviderError;
 
 /// How long an addon may take: it waits for machines, and says what it lacks.
 pub(super) const PATIENCE: Duration = Duration::from_mins(20);
-/// The tag of an addon whose objects stay in the cluster when it is taken away.
+/// The tag of an addon whose objects stay in the cluster when it is deleted.
 const PRESERVE: &str = "shipit.dev/preserve";
 
 /// A configuration as a value, for it to be compared by what it says.

@@ -124,7 +124,7 @@ pub(super) struct Eks<'a> {
 }
 
 impl Eks<'_> {
-    pub async fn look(
+    pub async fn observe(
         &self,
         scope: &Scope,
         wanted: &[Resource],

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Selector};
 use crate::driver::cluster::kubernetes::ready::{Ready, ready, trouble};
-use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, look, slots, wait};
+use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, observe, slots, wait};
 use crate::model::object::mark;
 use crate::model::{ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::{Diagnosis, EngineError, Scope};
@@ -99,7 +99,7 @@ pub(super) async fn diagnose(
 ) -> Result<Diagnosis, EngineError> {
     let api = engine.api().await?;
     let failed = |fault: Fault| fault.while_(format!("gathering what is known about {slot}"));
-    let (facts, _) = look::survey(engine, scope, None).await?;
+    let (facts, _) = observe::observe(engine, scope, None).await?;
     let pods = slots::pods(engine, api, scope, slot)
         .await
         .map_err(failed)?;

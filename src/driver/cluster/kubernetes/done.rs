@@ -1,4 +1,4 @@
-//! Jobs that were done. One with `ttlSecondsAfterFinished` is taken away by the cluster afterwards: that it is not there
+//! Jobs that were done. One with `ttlSecondsAfterFinished` is deleted by the cluster afterwards: that it is not there
 //! any more is no reason to run it again.
 
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ fn goes(manifest: &Manifest) -> bool {
 }
 
 impl Record {
-    /// When this very Job was done; none when it was not, or when nothing takes it away.
+    /// When this very Job was done; none when it was not, or when nothing deletes it.
     pub fn done_at(&self, key: &ObjectKey, body: &Value) -> Option<Timestamp> {
         let done = self.done.get(key)?;
         (done.hash == ContentHash::of_json(body)).then_some(done.at)

@@ -6,7 +6,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::api::{Api, Fault, encode};
-use crate::driver::cluster::kubernetes::look::of_scope;
+use crate::driver::cluster::kubernetes::observe::of_scope;
 use crate::driver::cluster::kubernetes::{KubernetesEngine, slots};
 use crate::model::object::mark;
 use crate::model::{ServiceName, Slot};

@@ -23,7 +23,7 @@ mod hostile;
 mod kubeconfig;
 mod list;
 mod logs;
-mod look;
+mod observe;
 mod occupants;
 mod own;
 mod owner;
@@ -202,7 +202,7 @@ async fn kind_scopes(
 #[async_trait]
 impl Engine for KubernetesEngine {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
-        Ok(look::survey(self, scope, None).await?.0)
+        Ok(observe::observe(self, scope, None).await?.0)
     }
 
     async fn overview(&self, scope: &Scope) -> Result<Overview, EngineError> {
@@ -219,12 +219,12 @@ impl Engine for KubernetesEngine {
         Ok(read.record.fence)
     }
 
-    async fn survey(
+    async fn observe_with(
         &self,
         scope: &Scope,
         wanted: &[Manifest],
     ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
-        look::survey(self, scope, Some(wanted)).await
+        observe::observe(self, scope, Some(wanted)).await
     }
 
     async fn compare(
@@ -232,7 +232,7 @@ impl Engine for KubernetesEngine {
         scope: &Scope,
         wanted: &[Manifest],
     ) -> Result<Vec<ObjectFacts>, EngineError> {
-        Ok(look::survey(self, scope, Some(wanted)).await?.1)
+        Ok(observe::observe(self, scope, Some(wanted)).await?.1)
     }
 
     async fn kind_scopes(
@@ -377,10 +377,10 @@ impl Engine for KubernetesEngine {
         own::adopt(self, permit, manifest).await
     }
 
-    async fn tidy(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
+    async fn finish_due(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
         // A cluster that is not there yet has nothing that could be due.
         match self.try_api().await? {
-            Some(_) => slots::tidy(self, permit).await,
+            Some(_) => slots::finish_due(self, permit).await,
             None => Ok(Vec::new()),
         }
     }

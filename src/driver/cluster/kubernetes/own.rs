@@ -11,7 +11,7 @@ use crate::driver::cluster::kubernetes::cache::Seen;
 use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
-use crate::driver::cluster::kubernetes::look::{self, fingerprint};
+use crate::driver::cluster::kubernetes::observe::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
 use crate::driver::cluster::kubernetes::record::{Read, Record};
@@ -336,7 +336,7 @@ pub(super) async fn clear_if_empty(
     }
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
-    if look::is_bare(engine, api, &records).await.map_err(failed)? {
+    if observe::is_bare(engine, api, &records).await.map_err(failed)? {
         *engine.newest.lock().await = None;
         records.clear().await.map_err(failed)?;
     }

@@ -13,7 +13,7 @@ use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
 use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING};
 use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
-use crate::driver::cluster::kubernetes::look::{self, sent, workload};
+use crate::driver::cluster::kubernetes::observe::{self, sent, workload};
 use crate::driver::cluster::kubernetes::owner;
 use crate::driver::cluster::kubernetes::record::{Placed, Read, SlotRecord, Workloads};
 use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
@@ -34,7 +34,7 @@ const REPLACED: Period = Period::from_secs(900);
 
 /// What a slot's service is found by.
 pub(super) fn selector(scope: &Scope, slot: Slot, service: Option<&ServiceName>) -> String {
-    let mut text = format!("{},{}={slot}", look::of_scope(scope), mark::SLOT);
+    let mut text = format!("{},{}={slot}", observe::of_scope(scope), mark::SLOT);
     if let Some(service) = service {
         text = format!("{text},{}={service}", mark::SERVICE);
     }
@@ -175,7 +175,7 @@ impl<'a> Slots<'a> {
             .record
             .routes
             .values()
-            .flat_map(|route| look::of_route(route, None, &self.set))
+            .flat_map(|route| observe::of_route(route, None, &self.set))
             .map(|manifest| manifest.key())
             .collect();
         let kept = manifests.iter().filter(|manifest| is_kept(manifest.body()));
@@ -749,7 +749,7 @@ pub(super) async fn remove(
     if active == Some(slot) && read.record.routes.contains_key(service) {
         return Err(EngineError::Refused {
             reason: format!("{service} in {slot} has live traffic"),
-            help: "switch traffic away, or take its entry point away, first".to_owned(),
+            help: "switch traffic away, or close its entry point, first".to_owned(),
         });
     }
     slots.sweep(there.objects, &held(there.facts)).await?;
@@ -818,7 +818,7 @@ pub(super) async fn keep(
 }
 
 /// Stops every slot whose time has come.
-pub(super) async fn tidy(
+pub(super) async fn finish_due(
     engine: &KubernetesEngine,
     permit: &Permit,
 ) -> Result<Vec<String>, EngineError> {
@@ -902,7 +902,7 @@ pub(super) async fn rollback_blockers(
     // A plan asks this about the moment that its facts are of.
     let facts = match engine.kept_facts(scope) {
         Some(facts) => facts,
-        None => look::survey(engine, scope, None).await?.0,
+        None => observe::observe(engine, scope, None).await?.0,
     };
     let Some(there) = facts.slots.get(&slot) else {
         return Ok(vec![format!("nothing is in {slot}")]);

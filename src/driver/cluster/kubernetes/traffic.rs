@@ -17,7 +17,7 @@ use crate::driver::cluster::kubernetes::autoscale::Pods;
 use crate::driver::cluster::kubernetes::finish::Key;
 use crate::driver::cluster::kubernetes::finish::shared;
 use crate::driver::cluster::kubernetes::list::{Expected, Search, key_of, list};
-use crate::driver::cluster::kubernetes::look::{self, of_route};
+use crate::driver::cluster::kubernetes::observe::{self, of_route};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::record::{Read, Record};
 use crate::driver::cluster::kubernetes::send::{self, refused, said};
@@ -66,7 +66,7 @@ pub(super) async fn active(
     let live = live(api, &read.record)
         .await
         .map_err(|fault| fault.while_("looking at live traffic"))?;
-    Ok(look::active(&read.record, &live.iter().collect::<Vec<_>>()))
+    Ok(observe::active(&read.record, &live.iter().collect::<Vec<_>>()))
 }
 
 /// What stands where, without a look at the objects of the slots.
@@ -265,7 +265,7 @@ async fn drift(
     active: Option<Slot>,
     set: &str,
 ) -> Result<Vec<crate::model::object::Drift>, Fault> {
-    let manifests = look::bound_of_route(route, active, set);
+    let manifests = observe::bound_of_route(route, active, set);
     let objects = manifests
         .iter()
         .map(|manifest| (manifest.key(), manifest.body().clone()))
@@ -302,7 +302,7 @@ async fn drift(
         selector,
     };
     let found = list(api, &engine.settings, &search, &expected).await?;
-    look::drift(api, slots::policy(engine), &manifests, &found, Pods::Wanted).await
+    observe::drift(api, slots::policy(engine), &manifests, &found, Pods::Wanted).await
 }
 
 pub(super) async fn unroute(
@@ -348,7 +348,7 @@ pub(super) async fn switch(
         }
     };
     let (there, is_ready) = tokio::try_join!(there, is_ready)?;
-    let active = look::active(&read.record, &there.iter().collect::<Vec<_>>());
+    let active = observe::active(&read.record, &there.iter().collect::<Vec<_>>());
     let is_whole = agree(&read.record, &there, active);
     if active == to && is_whole && read.record.active == to {
         return Ok(());
@@ -489,7 +489,7 @@ async fn follow(
     let holds = |seen: &BTreeMap<ObjectKey, Value>| {
         let (pods, slices): (Vec<Value>, Vec<Value>) =
             seen.values().cloned().partition(|one| one["kind"] == "Pod");
-        let own: BTreeSet<&str> = look::pods_of(&pods, slot, service)
+        let own: BTreeSet<&str> = observe::pods_of(&pods, slot, service)
             .iter()
             .filter_map(|pod| pod["metadata"]["name"].as_str())
             .collect();
@@ -541,7 +541,7 @@ pub(super) async fn urls(
     let read = engine.record(api, scope).await.map_err(failed)?;
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
-    let active = look::active(&read.record, &live.iter().collect::<Vec<_>>());
+    let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
     let live = &live;
     let slot = match role {
         Role::Active => active,

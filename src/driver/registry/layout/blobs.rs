@@ -206,7 +206,7 @@ mod tests {
         symlink(&victim, layout.join("blobs/sha256")).expect("a link");
         let registry = Layout::new(layout.clone());
         let kept = BTreeSet::new();
-        let refused = registry.collect(&kept, Collect::TakeAway).await;
+        let refused = registry.collect(&kept, Collect::Delete).await;
         let reason = refused.expect_err("a link out").to_string();
         assert!(reason.contains("outside of"), "{reason}");
         assert_eq!(fs::read_to_string(&precious).expect("it is there"), "p");
@@ -215,7 +215,7 @@ mod tests {
         fs::remove_file(layout.join("blobs/sha256")).expect("gone");
         fs::create_dir(layout.join("blobs/sha256")).expect("a folder");
         registry
-            .collect(&kept, Collect::TakeAway)
+            .collect(&kept, Collect::Delete)
             .await
             .expect("an own folder");
     }

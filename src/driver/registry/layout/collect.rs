@@ -39,7 +39,7 @@ pub(super) fn collect(
             take(&mut left);
             Some(left)
         }
-        Collect::TakeAway => {
+        Collect::Delete => {
             index::change(folder, take)?;
             None
         }
@@ -92,7 +92,7 @@ fn is_young(folder: &Path, digest: &Digest) -> bool {
     is_young_file(&blobs::path(folder, digest))
 }
 
-/// What cannot be dated counts as young: nothing is taken away on a guess.
+/// What cannot be dated counts as young: nothing is deleted on a guess.
 fn is_young_file(path: &Path) -> bool {
     let modified = fs::metadata(path).and_then(|meta| meta.modified());
     modified.map_or(true, |time| {
@@ -109,7 +109,7 @@ fn annotation(folder: &Path, digest: &Digest, name: &str) -> Option<String> {
     whole["annotations"][name].as_str().map(str::to_owned)
 }
 
-/// The blobs that no image uses: told, of the images that would be left; taken away, of those that the folder has.
+/// The blobs that no image uses: told, of the images that would be left; deleted, of those that the folder has.
 fn sweep(
     folder: &Path,
     left: Option<Index>,
@@ -125,7 +125,7 @@ fn sweep(
         .filter(|digest| blobs::path(folder, digest).exists())
         .cloned();
     for digest in listed.chain(needed) {
-        // An image that cannot be read may use any blob: then none is taken away. One of an index may never have come
+        // An image that cannot be read may use any blob: then none is deleted. One of an index may never have come
         // here, and then uses none.
         for image in children(folder, &digest)?
             .into_iter()

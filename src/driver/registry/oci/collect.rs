@@ -177,7 +177,7 @@ async fn look(
             .filter_map(|(_, found)| found),
     );
     repository.gone = unneeded(&repository.images, needed, newest, Timestamp::now());
-    if how == Collect::TakeAway && !repository.gone.is_empty() {
+    if how == Collect::Delete && !repository.gone.is_empty() {
         // Somebody may have named one while this was looking.
         let names = repository
             .tags()
@@ -421,12 +421,12 @@ async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, Fault>
     match taken(answer).await {
         Ok(_) => Ok(None),
         Err(Fault::Unauthorized { .. } | Fault::Refused { status: 403, .. }) => Ok(Some(format!(
-            "{registry} does not let this login take images away"
+            "{registry} does not let this login delete images"
         ))),
         Err(Fault::Refused {
             status, message, ..
         }) if [405, 501].contains(&status) || message.contains("UNSUPPORTED") => Ok(Some(format!(
-            "{registry} lets nobody take images away: a retention rule of its own can"
+            "{registry} lets nobody delete images: a retention rule of its own can"
         ))),
         Err(error) => Err(error),
     }

@@ -410,9 +410,9 @@ impl Registry for Oci {
         self.copies.is_some()
     }
 
-    async fn tidy(&self, keep: &BTreeSet<Digest>) -> Result<(), RegistryError> {
+    async fn prune_copies(&self, keep: &BTreeSet<Digest>) -> Result<(), RegistryError> {
         match &self.copies {
-            Some(copies) => copies.collect(keep, Collect::TakeAway).await.map(drop),
+            Some(copies) => copies.collect(keep, Collect::Delete).await.map(drop),
             None => Ok(()),
         }
     }

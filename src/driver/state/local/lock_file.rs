@@ -62,7 +62,7 @@ impl Place for Folder {
     fn pace(&self) -> Pace {
         Pace {
             beat: Duration::from_secs(2),
-            look: Duration::from_millis(200),
+            poll: Duration::from_millis(200),
             expiry: EXPIRY,
         }
     }

@@ -50,7 +50,7 @@ pub(super) async fn place(
 
 impl LeaseObject {
     /// The lock, and its version; none before it was ever made.
-    async fn look(&self) -> Result<(Lock, Option<String>), StoreError> {
+    async fn read_object(&self) -> Result<(Lock, Option<String>), StoreError> {
         let found = self
             .api
             .get(&self.key)
@@ -148,13 +148,13 @@ impl Place for LeaseObject {
     fn pace(&self) -> Pace {
         Pace {
             beat: Duration::from_secs(4),
-            look: Duration::from_millis(250),
+            poll: Duration::from_millis(250),
             expiry: EXPIRY,
         }
     }
 
     async fn read(&self) -> Result<Lock, StoreError> {
-        Ok(self.look().await?.0)
+        Ok(self.read_object().await?.0)
     }
 
     async fn change<T: Send + 'static>(
@@ -167,7 +167,7 @@ impl Place for LeaseObject {
             let is_known = known.is_some();
             let (mut lock, version) = match known.take() {
                 Some((lock, version)) => (lock, Some(version)),
-                None => self.look().await?,
+                None => self.read_object().await?,
             };
             // A write whose answer was lost is a conflict with itself when it is sent again.
             if let Some((written, result)) = sent

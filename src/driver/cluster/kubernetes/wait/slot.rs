@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::api::{Fault, Kind, Selector};
 use crate::driver::cluster::kubernetes::done::{self, is_job};
-use crate::driver::cluster::kubernetes::look::{pods_of, sent};
+use crate::driver::cluster::kubernetes::observe::{pods_of, sent};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready};
 use crate::driver::cluster::kubernetes::wait::trouble::{self, applied_at, makes_pods};
 use crate::driver::cluster::kubernetes::wait::{Need, UNSEEN, Watched, until};

@@ -2,7 +2,7 @@
 
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
-use crate::model::release::{Carried, Release};
+use crate::model::release::{PromotedFrom, Release};
 use crate::model::workload::Known;
 use crate::ops::{Error, Session};
 use crate::policy;
@@ -16,7 +16,7 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
             help: "name another environment with --to".to_owned(),
         });
     }
-    policy::may_carry(&session.project.branch_rules(), from, to)?;
+    policy::may_promote_from(&session.project.branch_rules(), from, to)?;
     let release = live(session, from).await?;
     let mut desired = session.resolve(&release.source).await?;
     for (name, service) in &mut desired.services {
@@ -33,7 +33,7 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
             })?;
         service.workload.image = Known::Value(image.clone());
     }
-    desired.carried_from = Some(Carried {
+    desired.promoted_from = Some(PromotedFrom {
         environment: from.clone(),
         release: release.number,
     });

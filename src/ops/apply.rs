@@ -16,7 +16,7 @@ use crate::model::release::{Actor, Status};
 use crate::model::state::State;
 use crate::model::{Role, Slot};
 use crate::ops::actor::actor;
-use crate::ops::draw::{Wanted, draw_with, known_state, protection};
+use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::{Error, Session, images};
 use crate::plan;
@@ -32,7 +32,7 @@ pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approved, Error> + Send + Sync>;
 
 /// How a run is made.
 pub struct Options {
-    /// What the plan that is drawn has to be equal to.
+    /// What the plan that is made has to be equal to.
     pub plan: Option<PlanFile>,
     /// Whether a plan may be carried out that has no rollback.
     pub allow_no_rollback: bool,
@@ -48,17 +48,17 @@ pub struct Options {
     pub killed: CancellationToken,
 }
 
-/// Draws or takes a plan, has it approved, and carries it out.
-pub async fn run(session: &Session, wanted: &Wanted, options: Options) -> Result<Outcome, Error> {
+/// Makes or takes a plan, has it approved, and carries it out.
+pub async fn run(session: &Session, request: &Request, options: Options) -> Result<Outcome, Error> {
     // A rollback is never held up.
-    if !matches!(wanted, Wanted::Rollback(_) | Wanted::Abort) {
+    if !matches!(request, Request::Rollback(_) | Request::Abort) {
         policy::is_no_change(session.source.change.as_ref())?;
     }
     let actor = actor();
-    let taking = take_lock(session, wanted, &actor, options.lock_wait);
+    let taking = take_lock(session, request, &actor, options.lock_wait);
     let lease = unless_interrupted(&options.interrupted, taking).await?;
     // Large: it has all of a run in it.
-    let result = Box::pin(locked(session, wanted, options, &actor, lease.as_ref())).await;
+    let result = Box::pin(locked(session, request, options, &actor, lease.as_ref())).await;
     // The result counts; a lock that cannot be given back is taken over from a dead holder.
     let _ = lease.release().await;
     result
@@ -66,13 +66,13 @@ pub async fn run(session: &Session, wanted: &Wanted, options: Options) -> Result
 
 async fn take_lock(
     session: &Session,
-    wanted: &Wanted,
+    request: &Request,
     actor: &Actor,
     wait: Duration,
 ) -> Result<Box<dyn Lease>, Error> {
     let environment = &session.environment;
     let fence = session.ports.engine.fence(&session.scope()).await?;
-    let words = wanted.words();
+    let words = request.words();
     let lease = session
         .ports
         .store
@@ -95,7 +95,7 @@ async fn unless_interrupted<T>(
 
 async fn locked(
     session: &Session,
-    wanted: &Wanted,
+    request: &Request,
     options: Options,
     actor: &Actor,
     lease: &dyn Lease,
@@ -115,7 +115,7 @@ async fn locked(
         &interrupted,
         Box::pin(async {
             let state = known_state(session, actor).await?;
-            let plan = decide(session, wanted, plan, &state, (actor, lease), &sink).await?;
+            let plan = decide(session, request, plan, &state, (actor, lease), &sink).await?;
             policy::may_lose(&plan, protection(session)?)?;
             may_be_carried_out(&plan, allow_no_rollback)?;
             let approved = approved(approve, &plan).await?;
@@ -165,11 +165,11 @@ fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) 
     }
 }
 
-/// The plan that is to be carried out. What has come due is done before one is drawn, unless it has to be equal to one
-/// that was drawn before: that is for the world as it was.
+/// The plan that is to be carried out. What has come due is done before one is made, unless it has to be equal to one
+/// that was made before: that is for the world as it was.
 async fn decide(
     session: &Session,
-    wanted: &Wanted,
+    request: &Request,
     given: Option<PlanFile>,
     state: &State,
     (actor, lease): (&Actor, &dyn Lease),
@@ -180,9 +180,9 @@ async fn decide(
     }
     if let Some(lineage) = &state.lineage {
         let permit = permit(session, actor, lineage.clone(), lease);
-        tidy(session, &permit, sink).await?;
+        finish_due(session, &permit, sink).await?;
     }
-    draw_with(session, wanted, state).await
+    make_plan_with(session, request, state).await
 }
 
 fn may_be_carried_out(plan: &Plan, allow_no_rollback: bool) -> Result<(), Error> {
@@ -216,8 +216,8 @@ async fn approved(approve: Approve, plan: &Plan) -> Result<Approved, Error> {
 }
 
 /// Does what has come due since the last run, on an engine that does nothing by itself.
-async fn tidy(session: &Session, permit: &Permit, sink: &Sink) -> Result<(), Error> {
-    for text in session.ports.engine.tidy(permit).await? {
+async fn finish_due(session: &Session, permit: &Permit, sink: &Sink) -> Result<(), Error> {
+    for text in session.ports.engine.finish_due(permit).await? {
         sink(crate::model::event::Event::Note { text });
     }
     Ok(())
@@ -298,7 +298,7 @@ async fn persist(
 /// Images that nobody needs go. That they cannot is worth a note and no more: the release is live.
 async fn collect(session: &Session, sink: &Sink) {
     let say = |text: String| sink(crate::model::event::Event::Note { text });
-    if let Err(error) = images::tidy(session).await {
+    if let Err(error) = images::prune_copies(session).await {
         say(format!(
             "old copies of images are still on this machine: {error}"
         ));
@@ -306,17 +306,17 @@ async fn collect(session: &Session, sink: &Sink) {
     if !images::are_collected(session).unwrap_or(false) {
         return;
     }
-    let text = match images::collect(session, Collect::TakeAway).await {
+    let text = match images::collect(session, Collect::Delete).await {
         Ok(collected) if collected.images.is_empty() => return,
         Ok(Collected {
             refused: Some(reason),
             images,
             ..
         }) => {
-            format!("{} old images were not taken away: {reason}", images.len())
+            format!("{} old images were not deleted: {reason}", images.len())
         }
-        Ok(collected) => format!("{} old images were taken away", collected.images.len()),
-        Err(error) => format!("old images were not taken away: {error}"),
+        Ok(collected) => format!("{} old images were deleted", collected.images.len()),
+        Err(error) => format!("old images were not deleted: {error}"),
     };
     say(text);
 }

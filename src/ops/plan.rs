@@ -1,4 +1,4 @@
-//! Drawing a plan: what is desired, what is there, and what the rules say.
+//! Making a plan: what is desired, what is there, and what the rules say.
 
 use jiff::Timestamp;
 
@@ -10,15 +10,15 @@ use crate::model::state::State;
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, carry, images, policy, preflight};
+use crate::ops::{Error, Session, images, policy, preflight, promote};
 use crate::plan;
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
 use crate::rollout::record::adopt;
 
-/// What somebody wants.
+/// What a command asks for.
 #[derive(Debug, Clone)]
-pub enum Wanted {
+pub enum Request {
     /// Make the environment what the configuration says.
     Apply {
         /// Whether to build even what was built from the same inputs before.
@@ -27,23 +27,23 @@ pub enum Wanted {
     /// Live traffic for what stands in this slot.
     Promote(Slot),
     /// The live images of another environment.
-    Carry(EnvironmentName),
+    PromoteFrom(EnvironmentName),
     /// Live traffic for an earlier release.
     Rollback(Option<ReleaseNumber>),
     /// Give up what waits.
     Abort,
-    /// Take everything away.
+    /// Delete everything.
     Destroy,
 }
 
-impl Wanted {
+impl Request {
     /// The command's words, for who finds the lock held.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
             Self::Apply { .. } => "apply".to_owned(),
             Self::Promote(slot) => format!("promote {slot}"),
-            Self::Carry(from) => format!("promote {from} --to"),
+            Self::PromoteFrom(from) => format!("promote {from} --to"),
             Self::Rollback(None) => "rollback".to_owned(),
             Self::Rollback(Some(release)) => format!("rollback --to {release}"),
             Self::Abort => "abort".to_owned(),
@@ -52,10 +52,10 @@ impl Wanted {
     }
 }
 
-/// Draws a plan. Changes nothing.
-pub async fn draw(session: &Session, wanted: &Wanted) -> Result<Plan, Error> {
+/// Makes a plan. Changes nothing.
+pub async fn make_plan(session: &Session, request: &Request) -> Result<Plan, Error> {
     let state = known_state(session, &actor()).await?;
-    draw_with(session, wanted, &state).await
+    make_plan_with(session, request, &state).await
 }
 
 /// The state, or what still stands in the slots when the state was lost.
@@ -72,33 +72,33 @@ pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<Stat
     })
 }
 
-/// Draws a plan with a state that was read already.
-pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Result<Plan, Error> {
-    if !matches!(wanted, Wanted::Abort | Wanted::Destroy) {
+/// Makes a plan with a state that was read already.
+pub async fn make_plan_with(session: &Session, request: &Request, state: &State) -> Result<Plan, Error> {
+    if !matches!(request, Request::Abort | Request::Destroy) {
         preflight::can_start(session)?;
     }
-    let desired = desired(session, wanted).await?;
-    let observed = look(session, wanted, &desired).await?;
+    let desired = desired(session, request).await?;
+    let observed = observed(session, request, &desired).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
-    if matches!(wanted, Wanted::Apply { .. } | Wanted::Carry(_)) {
+    if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
         crate::policy::may_take(&observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
         crate::policy::may_enter(&desired.resources, &observed.resources)?;
         images::survive_their_lifecycle(session, &desired, &observed).await?;
     }
-    let mut plan = match wanted {
-        Wanted::Apply { .. } | Wanted::Carry(_) => plan::apply(&desired, &observed, state),
-        Wanted::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
-        Wanted::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
-        Wanted::Abort => plan::abort(&desired, facts, state)?,
-        Wanted::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
+    let mut plan = match request {
+        Request::Apply { .. } | Request::PromoteFrom(_) => plan::apply(&desired, &observed, state),
+        Request::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
+        Request::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
+        Request::Abort => plan::abort(&desired, facts, state)?,
+        Request::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
-        match wanted {
-            Wanted::Rollback(_) => Ok(plan.rollback_blockers.clone()),
+        match request {
+            Request::Rollback(_) => Ok(plan.rollback_blockers.clone()),
             _ => preflight::rollback_blockers(session, &plan, facts).await,
         }
     };
@@ -110,7 +110,7 @@ pub async fn draw_with(session: &Session, wanted: &Wanted, state: &State) -> Res
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));
     plan.notes.extend(session.ports.engine.warnings());
-    if let Wanted::Apply { .. } = wanted {
+    if let Request::Apply { .. } = request {
         plan.notes.extend(preflight::submodules(session).await?);
     }
     plan.notes
@@ -131,29 +131,29 @@ pub fn protection(session: &Session) -> Result<Protection, Error> {
     })
 }
 
-async fn desired(session: &Session, wanted: &Wanted) -> Result<Desired, Error> {
-    match wanted {
-        Wanted::Carry(from) => carry::desired(session, from).await,
-        Wanted::Apply { .. } => {
+async fn desired(session: &Session, request: &Request) -> Result<Desired, Error> {
+    match request {
+        Request::PromoteFrom(from) => promote::desired(session, from).await,
+        Request::Apply { .. } => {
             // Nothing of a change request is deployed; what would be, once it is merged, is what its reader wants to see.
             if session.source.change.is_none() {
                 policy::may_deploy(session).await?;
             }
             session.desired().await
         }
-        // What is moved, stopped or taken away is what stands there, whatever the folder says by now.
-        Wanted::Promote(_) | Wanted::Rollback(_) | Wanted::Abort | Wanted::Destroy => {
+        // What is moved, stopped or deleted is what stands there, whatever the folder says by now.
+        Request::Promote(_) | Request::Rollback(_) | Request::Abort | Request::Destroy => {
             session.outline()
         }
     }
 }
 
 /// Only a plan that may build needs to read the files.
-async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<Observed, Error> {
-    let (Wanted::Apply { .. } | Wanted::Carry(_)) = wanted else {
+async fn observed(session: &Session, request: &Request, desired: &Desired) -> Result<Observed, Error> {
+    let (Request::Apply { .. } | Request::PromoteFrom(_)) = request else {
         let engine = &session.ports.engine;
-        let (facts, objects) = match wanted {
-            Wanted::Destroy => engine.survey(&session.scope(), &[]).await?,
+        let (facts, objects) = match request {
+            Request::Destroy => engine.observe_with(&session.scope(), &[]).await?,
             _ => (engine.observe(&session.scope()).await?, Vec::new()),
         };
         return Ok(Observed {
@@ -164,7 +164,7 @@ async fn look(session: &Session, wanted: &Wanted, desired: &Desired) -> Result<O
     };
     let mut observed = observe(desired, &session.ports, &session.root).await?;
     count_changes(session, desired, &mut observed).await;
-    if let Wanted::Apply { rebuild: true } = wanted {
+    if let Request::Apply { rebuild: true } = request {
         for image in observed.images.values_mut() {
             image.rebuild = image.found.take().is_some();
         }

@@ -60,7 +60,7 @@ pub(super) fn sent(
 }
 
 /// All that is known about an environment at one moment.
-pub(super) struct Look {
+pub(super) struct Snapshot {
     pub read: Read,
     pub slots: BTreeMap<Slot, Workloads>,
     pub found: Found,
@@ -70,7 +70,7 @@ pub(super) struct Look {
 }
 
 /// Facts, and how the environment's own objects stand when somebody wants to know.
-pub(super) async fn survey(
+pub(super) async fn observe(
     engine: &KubernetesEngine,
     scope: &Scope,
     wanted: Option<&[Manifest]>,
@@ -84,12 +84,12 @@ pub(super) async fn survey(
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
     let at = clock();
-    let (look, missing) = look(engine, api, &records, wanted).await.map_err(failed)?;
-    let facts = async { facts(engine, api, scope, &look).await.map_err(failed) };
+    let (snapshot, missing) = snapshot(engine, api, &records, wanted).await.map_err(failed)?;
+    let facts = async { facts(engine, api, scope, &snapshot).await.map_err(failed) };
     let (facts, objects) = match wanted {
         None => (facts.await?, Vec::new()),
         Some(wanted) => {
-            let objects = objects(engine, api, scope, &look, wanted, &missing);
+            let objects = objects(engine, api, scope, &snapshot, wanted, &missing);
             tokio::try_join!(facts, objects)?
         }
     };
@@ -103,8 +103,8 @@ pub(super) async fn is_bare(
     api: &Api,
     records: &Records<'_>,
 ) -> Result<bool, Fault> {
-    let (look, _) = look(engine, api, records, Some(&[])).await?;
-    Ok(look.found.strange.is_empty())
+    let (snapshot, _) = snapshot(engine, api, records, Some(&[])).await?;
+    Ok(snapshot.found.strange.is_empty())
 }
 
 /// An object of a cluster that is not there yet.
@@ -115,12 +115,12 @@ fn nothing_yet(wanted: &Manifest) -> ObjectFacts {
 /// Kinds of wanted objects that the server does not know.
 type Unknown = BTreeSet<(String, String)>;
 
-async fn look(
+async fn snapshot(
     engine: &KubernetesEngine,
     api: &Api,
     records: &Records<'_>,
     wanted: Option<&[Manifest]>,
-) -> Result<(Look, Unknown), Fault> {
+) -> Result<(Snapshot, Unknown), Fault> {
     let set = records.set();
     let wanted_kinds = kinds_of(api, wanted.unwrap_or_default());
     // Whether the key is needed is only known with the record; it is asked for beside it.
@@ -185,7 +185,7 @@ async fn look(
     let lists = list(api, &engine.settings, &search, &expected);
     let (found, claims) = tokio::try_join!(lists, storage)?;
     Ok((
-        Look {
+        Snapshot {
             read,
             slots,
             found,
@@ -281,29 +281,29 @@ async fn facts(
     engine: &KubernetesEngine,
     api: &Api,
     scope: &Scope,
-    look: &Look,
+    snapshot: &Snapshot,
 ) -> Result<Facts, Fault> {
-    let record = &look.read.record;
+    let record = &snapshot.read.record;
     let routes = record
         .routes
         .values()
         .filter_map(|route| route.objects.as_ref());
     let live: Vec<&Value> = routes
-        .filter_map(|route| look.found.known.get(&route.off.key())?.live.as_ref())
+        .filter_map(|route| snapshot.found.known.get(&route.off.key())?.live.as_ref())
         .collect();
     let active = active(record, &live);
     let policy = engine.settings.conflict;
     let mut slots = BTreeMap::new();
-    for (slot, workloads) in &look.slots {
+    for (slot, workloads) in &snapshot.slots {
         let Some(there) = record.slots.get(slot) else {
             continue;
         };
         let number = there.label.number;
         let all = workloads.iter().map(|(service, placed)| async move {
-            let manifests = sent(placed, *slot, number, &look.set);
-            let pods = pods_of(&look.pods, *slot, service);
-            let mut facts = workload(api, policy, placed, &manifests, &look.found, &pods).await?;
-            let (set, going) = (look.set.as_str(), &NOTHING);
+            let manifests = sent(placed, *slot, number, &snapshot.set);
+            let pods = pods_of(&snapshot.pods, *slot, service);
+            let mut facts = workload(api, policy, placed, &manifests, &snapshot.found, &pods).await?;
+            let (set, going) = (snapshot.set.as_str(), &NOTHING);
             let holder = Holder {
                 api,
                 scope,
@@ -311,7 +311,7 @@ async fn facts(
                 going,
                 asked: Asked::ForPlan,
             };
-            facts.held = holder.held(&manifests, &look.found).await?;
+            facts.held = holder.held(&manifests, &snapshot.found).await?;
             Ok::<_, Fault>((service.clone(), facts))
         });
         let workloads = try_join_all(all).await?.into_iter().collect();
@@ -324,8 +324,8 @@ async fn facts(
         slots.insert(*slot, facts);
     }
     let drifts = record.routes.iter().map(|(service, route)| async move {
-        let bound = bound_of_route(route, active, &look.set);
-        let drift = drift(api, policy, &bound, &look.found, Pods::Wanted).await?;
+        let bound = bound_of_route(route, active, &snapshot.set);
+        let drift = drift(api, policy, &bound, &snapshot.found, Pods::Wanted).await?;
         Ok::<_, Fault>((service.clone(), drift))
     });
     let drifts = try_join_all(drifts).await?;
@@ -342,7 +342,7 @@ async fn facts(
             .into_iter()
             .filter(|(_, drift)| !drift.is_empty())
             .collect(),
-        claims: look.claims.clone(),
+        claims: snapshot.claims.clone(),
     })
 }
 
@@ -360,7 +360,7 @@ pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Ma
 }
 
 /// Those that must be as they were applied. Before the first switch the live object may still be what it was before
-/// it was imported: its traffic is not taken away until a slot can have it.
+/// it was imported: its traffic is not deleted until a slot can have it.
 pub(super) fn bound_of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
     let mut all = of_route(route, active, set);
     if active.is_none() {
@@ -541,7 +541,7 @@ async fn objects(
     engine: &KubernetesEngine,
     api: &Api,
     scope: &Scope,
-    look: &Look,
+    snapshot: &Snapshot,
     wanted: &[Manifest],
     unknown: &Unknown,
 ) -> Result<Vec<ObjectFacts>, EngineError> {
@@ -571,20 +571,20 @@ async fn objects(
             })?;
             return Ok(ObjectFacts::plain(key, ObjectState::After { definition }));
         }
-        one(engine, api, scope, look, manifest)
+        one(engine, api, scope, snapshot, manifest)
             .await
             .map_err(|fault| fault.while_(format!("comparing {}", said(&key))))
     });
     let mut objects: Vec<ObjectFacts> = try_join_all(all).await?;
     let mine: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
-    let strange = look.found.strange.iter();
+    let strange = snapshot.found.strange.iter();
     let gone: BTreeMap<&ObjectKey, &Value> =
         strange.filter(|(key, _)| !mine.contains(key)).collect();
     let going: BTreeSet<ObjectKey> = gone.keys().map(|key| (*key).clone()).collect();
     let holder = Holder {
         api,
         scope,
-        set: &look.set,
+        set: &snapshot.set,
         going: &going,
         asked: Asked::ForPlan,
     };
@@ -641,20 +641,20 @@ async fn one(
     engine: &KubernetesEngine,
     api: &Api,
     scope: &Scope,
-    look: &Look,
+    snapshot: &Snapshot,
     manifest: &Manifest,
 ) -> Result<ObjectFacts, Fault> {
     let key = manifest.key();
-    let sent = shared(manifest, &look.set);
-    let known = look.found.known.get(&key);
+    let sent = shared(manifest, &snapshot.set);
+    let known = snapshot.found.known.get(&key);
     let holder = Holder {
         api,
         scope,
-        set: &look.set,
+        set: &snapshot.set,
         going: &NOTHING,
         asked: Asked::ForPlan,
     };
-    let scalers = &look.found.scalers;
+    let scalers = &snapshot.found.scalers;
     let Some(item) = known else {
         return unlisted(engine, &holder, scalers, &sent).await;
     };
