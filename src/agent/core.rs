@@ -11,7 +11,7 @@ use tokio::sync::MutexGuard;
 
 use crate::agent::board::{Board, Key, Serving};
 use crate::agent::held::Held;
-use crate::agent::instance::{Making, Prober, Supervised};
+use crate::agent::instance::{InstanceSpec, Prober, Supervisor};
 use crate::agent::log_file::LogFile;
 use crate::agent::proxy::{self, Mark};
 use crate::agent::record::{Record, SlotRecord};
@@ -60,7 +60,7 @@ pub(super) struct Environment {
 /// What only the one who changes an environment may touch.
 #[derive(Default)]
 pub(super) struct Work {
-    pub instances: BTreeMap<Key, Supervised>,
+    pub instances: BTreeMap<Key, Supervisor>,
     /// The values of secrets, in memory only.
     pub secrets: BTreeMap<(Slot, ServiceName), Held>,
     /// Counts up with each placement.
@@ -130,7 +130,7 @@ impl Agent {
         for scope in self.scopes() {
             let environment = self.environment(&scope);
             let instances = std::mem::take(&mut environment.work.lock().await.instances);
-            futures_util::future::join_all(instances.into_values().map(Supervised::stop)).await;
+            futures_util::future::join_all(instances.into_values().map(Supervisor::stop)).await;
         }
     }
 
@@ -158,13 +158,13 @@ impl Agent {
         self.insert(Record::new(scope.clone()))
     }
 
-    pub(super) fn making(
+    pub(super) fn instance_spec(
         &self,
         scope: &Scope,
         there: &SlotRecord,
         service: &ServiceName,
         secrets: BTreeMap<String, SecretValue>,
-    ) -> Result<Making, EngineError> {
+    ) -> Result<InstanceSpec, EngineError> {
         let missing = || {
             failed(
                 "starting a service",
@@ -185,7 +185,7 @@ impl Agent {
         for value in secrets.values() {
             self.redactor.remember(value);
         }
-        Ok(Making {
+        Ok(InstanceSpec {
             directory: self.directory.clone(),
             scope: scope.clone(),
             label: there.label.clone(),
@@ -251,11 +251,11 @@ impl Agent {
         self.router
             .drained(&environment.board.addresses(keys), drain)
             .await;
-        let gone: Vec<Supervised> = keys
+        let gone: Vec<Supervisor> = keys
             .iter()
             .filter_map(|key| work.instances.remove(key))
             .collect();
-        futures_util::future::join_all(gone.into_iter().map(Supervised::stop)).await;
+        futures_util::future::join_all(gone.into_iter().map(Supervisor::stop)).await;
         for key in keys {
             environment.board.drop_entry(key);
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::agent::board::{Key, Serving};
 use crate::agent::core::{Agent, Environment, Work, failed, moved};
 use crate::agent::held::Held;
-use crate::agent::instance::{Making, Supervised};
+use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::logs;
 use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
 use crate::agent::rootfs;
@@ -323,16 +323,16 @@ impl Swap<'_> {
         let record = self.environment.board.record();
         let missing = || failed("starting a service", &format!("{service} is not in {slot}"));
         let there = record.slots.get(&slot).ok_or_else(missing)?;
-        let making = self
+        let spec = self
             .agent
-            .making(&self.permit.scope, there, &service, secrets)?;
-        let replicas = making.workload.replicas;
+            .instance_spec(&self.permit.scope, there, &service, secrets)?;
+        let replicas = spec.workload.replicas;
         Ok((0..replicas)
-            .map(|index| self.start(&making, index, serving))
+            .map(|index| self.start(&spec, index, serving))
             .collect())
     }
 
-    fn start(&mut self, making: &Making, index: u16, serving: Serving) -> Key {
+    fn start(&mut self, spec: &InstanceSpec, index: u16, serving: Serving) -> Key {
         if index == 0 {
             self.work.generation += 1;
         }
@@ -346,8 +346,8 @@ impl Swap<'_> {
         self.environment
             .board
             .set(&key, |entry| entry.serving = serving);
-        let supervised = Supervised::begin(
-            making.clone(),
+        let supervised = Supervisor::begin(
+            spec.clone(),
             key.clone(),
             self.environment.board.clone(),
             None,
@@ -415,9 +415,9 @@ impl Swap<'_> {
         let Some(slot_record) = record.slots.get(&slot) else {
             return Ok(());
         };
-        let making = self
+        let spec = self
             .agent
-            .making(&self.permit.scope, slot_record, &service, secrets)?;
+            .instance_spec(&self.permit.scope, slot_record, &service, secrets)?;
         let standing: Vec<u16> = old
             .iter()
             .filter(|key| self.work.instances.contains_key(*key))
@@ -432,8 +432,8 @@ impl Swap<'_> {
                 generation,
                 index,
             };
-            let supervised = Supervised::begin(
-                making.clone(),
+            let supervised = Supervisor::begin(
+                spec.clone(),
                 key.clone(),
                 self.environment.board.clone(),
                 None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::agent::board::Key;
 use crate::agent::core::{Agent, Environment, Work, is_dockers};
-use crate::agent::instance::{Making, Supervised};
+use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::proxy::{self, Mark};
 use crate::agent::record::{ProcessRecord, Processes, Record};
 use crate::agent::router::RouteKey;
@@ -28,12 +28,12 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
             .map(|(service, _)| service)
         {
             // An image that cannot be read any more keeps this service down, and nothing else.
-            let Ok(making) = agent.making(&scope, there, service, BTreeMap::new()) else {
+            let Ok(spec) = agent.instance_spec(&scope, there, service, BTreeMap::new()) else {
                 continue;
             };
             let mine = |p: &mut ProcessRecord| p.slot == *slot && p.service == *service;
             let mine = processes.extract_if(.., mine).collect();
-            services.push(sort_out(&mut work.generation, making, *slot, mine));
+            services.push(classify(&mut work.generation, spec, *slot, mine));
         }
         if let Some(until) = there.stops_at {
             agent.stop_later(&scope, *slot, until);
@@ -46,7 +46,7 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
             .cloned(),
     );
     for service in services {
-        take_back(agent, &environment, &mut work, service);
+        adopt(agent, &environment, &mut work, service);
     }
     drop(work);
     // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
@@ -68,21 +68,21 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
 
 /// What runs of a service in a slot, and what shall.
 struct Service {
-    making: Making,
+    spec: InstanceSpec,
     new: Vec<(Key, Option<ProcessRecord>)>,
     /// What was started as something else: it is of the release before, which a dead agent was replacing in place.
     old: Vec<(Key, Option<ProcessRecord>)>,
 }
 
-fn sort_out(
+fn classify(
     generation: &mut u64,
-    making: Making,
+    spec: InstanceSpec,
     slot: Slot,
     mut found: Vec<ProcessRecord>,
 ) -> Service {
-    let spec = Fingerprint::of_json(&making.workload);
+    let fingerprint = Fingerprint::of_json(&spec.workload);
     let key = |index: u16, generation: u64| {
-        let service = making.workload.service.clone();
+        let service = spec.workload.service.clone();
         Key {
             slot,
             service,
@@ -90,38 +90,33 @@ fn sort_out(
             index,
         }
     };
-    let is_old = |p: &mut ProcessRecord| p.spec.as_ref().is_some_and(|its| *its != spec);
+    let is_old = |p: &mut ProcessRecord| p.spec.as_ref().is_some_and(|its| *its != fingerprint);
     let mut old = Vec::new();
     for process in found.extract_if(.., is_old) {
         *generation += 1;
         old.push((key(process.index, *generation), Some(process)));
     }
     *generation += 1;
-    let new = (0..making.workload.replicas).map(|index| {
+    let new = (0..spec.workload.replicas).map(|index| {
         let at = found.iter().position(|process| process.index == index);
         (key(index, *generation), at.map(|at| found.swap_remove(at)))
     });
     Service {
         new: new.collect(),
         old,
-        making,
+        spec,
     }
 }
 
 /// Takes back what runs of a service, and starts what is missing. What is old serves until the new instances do.
-fn take_back(
-    agent: &Arc<Agent>,
-    environment: &Arc<Environment>,
-    work: &mut Work,
-    service: Service,
-) {
-    let Service { making, new, old } = service;
+fn adopt(agent: &Arc<Agent>, environment: &Arc<Environment>, work: &mut Work, service: Service) {
+    let Service { spec, new, old } = service;
     let mut begin = |instances: Vec<(Key, Option<ProcessRecord>)>| -> Vec<Key> {
         let begun = instances.into_iter().map(|(key, found)| {
             let board = Arc::clone(&environment.board);
             work.instances.insert(
                 key.clone(),
-                Supervised::begin(making.clone(), key.clone(), board, found),
+                Supervisor::begin(spec.clone(), key.clone(), board, found),
             );
             key
         });
@@ -129,7 +124,7 @@ fn take_back(
     };
     let (old, new) = (begin(old), begin(new));
     if !old.is_empty() {
-        retire_later(agent, environment, making.workload.service, new, old);
+        retire_later(agent, environment, spec.workload.service, new, old);
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, with_options};
 use crate::ops::abort::ask_holder;
-use crate::ops::plan::Request;
 use crate::ops::apply::run;
+use crate::ops::plan::Request;
 use crate::output::{Exit, Failure, Page};
 
 /// The arguments.

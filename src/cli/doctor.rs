@@ -3,7 +3,7 @@
 use crate::cli::Cx;
 use crate::ops::doctor::examine;
 use crate::output::{Exit, Failure, Page};
-use crate::port::engine::Examined;
+use crate::port::engine::CheckResult;
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-fn human(found: &[Examined], faults: usize) -> Page {
+fn human(found: &[CheckResult], faults: usize) -> Page {
     let mut page = Page::new();
     for one in found {
         match &one.fault {
@@ -41,9 +41,9 @@ fn human(found: &[Examined], faults: usize) -> Page {
         }
     }
     page.line(match faults {
-        0 => format!("All {} are well.", found.len()),
-        1 => format!("1 of {} is not well.", found.len()),
-        _ => format!("{faults} of {} are not well.", found.len()),
+        0 => format!("All {} are ok.", found.len()),
+        1 => format!("1 of {} is failing.", found.len()),
+        _ => format!("{faults} of {} are failing.", found.len()),
     });
     page
 }

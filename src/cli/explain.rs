@@ -159,7 +159,7 @@ fn store(error: &StoreError) -> Failure {
 pub(super) const fn exit(ending: &Ending) -> Exit {
     match ending {
         Ending::Done | Ending::NoChanges => Exit::Done,
-        Ending::Failed { .. } | Ending::Stuck { .. } => Exit::Failed,
+        Ending::Failed { .. } | Ending::RollbackFailed { .. } => Exit::Failed,
         Ending::Reverted { .. } => Exit::Reverted,
         Ending::Stale { .. } => Exit::Stale,
         Ending::LockLost => Exit::Locked,

@@ -32,7 +32,7 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
     }
     let mut failures = Vec::new();
     for step in steps {
-        failures.extend(take_back(run, &step).await?);
+        failures.extend(undo(run, &step).await?);
     }
     Ok(if failures.is_empty() {
         Back::Done
@@ -43,7 +43,7 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
 
 /// Why a step could not be taken back, if it could not. During the rollback a journal that cannot be written (a full disk)
 /// does not stop what saves live traffic.
-async fn take_back(run: &Arc<Run>, step: &Step) -> Result<Option<String>, CutOff> {
+async fn undo(run: &Arc<Run>, step: &Step) -> Result<Option<String>, CutOff> {
     let since = Instant::now();
     if let Err(error) = log::intent(run, step, Direction::Back).await
         && let Some(by) = error.cut_off()

@@ -12,7 +12,7 @@ use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::Address;
 use crate::model::journal::Direction;
 use crate::model::plan::{Step, StepId};
-use crate::rollout::{AtRest, Cause, CutOff, End, GoingBack, Reach, Rollout};
+use crate::rollout::{AtRest, Cause, CutOff, End, GoingBack, Impact, Rollout};
 
 /// How long steps that are dropped in the middle may take to be gone.
 const LEAVING: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ impl<'a> Forward<'a> {
 
     /// Its intent is on the disk: from here on it counts as having had its effect.
     fn begin(&mut self, step: &Step) {
-        self.rollout.begins(Reach::of_step(self.run.plan(), step));
+        self.rollout.begins(Impact::of_step(self.run.plan(), step));
         self.begun.insert(step.id);
         let (run, step) = (Arc::clone(self.run), step.clone());
         self.under_way.spawn(async move {

@@ -27,7 +27,7 @@ use crate::port::provider::{Findings, ProviderError};
 use crate::port::registry::{RegistryError, bases, inputs_tag};
 use crate::port::secret::SecretError;
 use crate::redact::{Hidden, SHORTEST};
-use crate::rollout::{Cause, CutOff, Reach, probe_failure_reverts};
+use crate::rollout::{Cause, CutOff, Impact, probe_failure_reverts};
 
 /// A step that is done.
 pub(super) struct Done {
@@ -147,7 +147,7 @@ pub(super) async fn perform(
     step: &Step,
     direction: Direction,
 ) -> Result<Done, StepError> {
-    if Reach::of(&step.action) == Reach::Live && direction == Direction::Forward {
+    if Impact::of(&step.action) == Impact::Live && direction == Direction::Forward {
         run.probe.start_before(run).await;
     }
     match (&step.action, &step.address) {

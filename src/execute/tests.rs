@@ -686,7 +686,7 @@ fn judge(story: &Story, context: &str) {
         End::LockLost => lost,
         End::Interrupted(Traffic::Unknown) => killed,
         End::Interrupted(_) => killed || interrupted,
-        End::Failed(_) | End::Reverted(_) | End::Stale(_) | End::Stuck { .. } => failed,
+        End::Failed(_) | End::Reverted(_) | End::Stale(_) | End::RollbackFailed { .. } => failed,
     };
     assert!(
         is_rightly_so,
@@ -702,7 +702,7 @@ fn judge(story: &Story, context: &str) {
         | End::Interrupted(Traffic::Untouched | Traffic::MovedBack) => {
             assert_eq!(live_after, live_before, "{context}: {end:?}");
         }
-        End::Stuck { .. } | End::Interrupted(Traffic::Unknown) | End::LockLost => {}
+        End::RollbackFailed { .. } | End::Interrupted(Traffic::Unknown) | End::LockLost => {}
     }
 }
 

@@ -100,7 +100,7 @@ fn is_part(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{problem, is_loopback, repository_problem};
+    use super::{is_loopback, problem, repository_problem};
 
     #[test]
     fn what_is_no_host_is_told_apart_from_what_is_one() {

@@ -47,7 +47,7 @@ pub enum Ending {
         reason: String,
     },
     /// It failed, and so did the rollback.
-    Stuck {
+    RollbackFailed {
         /// Why it failed.
         reason: String,
         /// Why the rollback failed.

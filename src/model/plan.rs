@@ -9,7 +9,7 @@ use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
 use crate::model::loss::Loss;
 use crate::model::promotion::{Mode, Probe, Strategy};
-use crate::model::release::{PromotedFrom, Label};
+use crate::model::release::{Label, PromotedFrom};
 use crate::model::resource::Resource;
 use crate::model::route::Route;
 use crate::model::source::Source;

@@ -258,7 +258,7 @@ async fn persist(
     // What was cut off is not recorded: its journal stays open, and the next run finds out what stands.
     let open = matches!(
         finished.end,
-        End::LockLost | End::Interrupted(Traffic::Unknown) | End::Stuck { .. }
+        End::LockLost | End::Interrupted(Traffic::Unknown) | End::RollbackFailed { .. }
     );
     let next = if open {
         state.clone()
@@ -326,7 +326,7 @@ fn ending(end: &End) -> Ending {
         End::Done => Ending::Done,
         End::Failed(reason) => Ending::Failed { reason },
         End::Reverted(reason) => Ending::Reverted { reason },
-        End::Stuck { reason, back } => Ending::Stuck { reason, back },
+        End::RollbackFailed { reason, back } => Ending::RollbackFailed { reason, back },
         End::Stale(reason) => Ending::Stale { reason },
         End::Interrupted(Traffic::Untouched) => Ending::Interrupted { reverted: false },
         End::Interrupted(Traffic::MovedBack) => Ending::Interrupted { reverted: true },

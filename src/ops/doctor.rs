@@ -3,22 +3,22 @@
 use std::path::PathBuf;
 
 use crate::agent::runtime::container;
-use crate::agent::runtime::systemd::{self, Lack};
+use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{Environment, HostCluster, Runtime};
 use crate::model::desired::Desired;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest};
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
-use crate::port::engine::{EngineError, Examined};
+use crate::port::engine::{CheckResult, EngineError};
 use crate::proto::Directory;
 use crate::redact::{Hidden, SHORTEST};
 
 /// Looks at everything that a plan and its run would use. Changes nothing.
-pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
+pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     let desired = session.desired().await?;
     let ports = &session.ports;
-    let mut found = vec![well(format!(
+    let mut found = vec![ok(format!(
         "{} → {} is valid",
         session.project.name, session.environment
     ))];
@@ -29,8 +29,9 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
     if !desired.resources.is_empty() {
         let provider = ports.provider.examine(&desired.resources).await;
         found.extend(
-            provider
-                .unwrap_or_else(|error| vec![ill("the provider answers".to_owned(), &error, "")]),
+            provider.unwrap_or_else(|error| {
+                vec![failing("the provider answers".to_owned(), &error, "")]
+            }),
         );
     }
     let engine = ports
@@ -44,15 +45,15 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
             ports.registry.place()
         );
         match ports.registry.has(service, &Digest::of(b"doctor")).await {
-            Ok(_) => well(what),
-            Err(error) => ill(what, &error, "look at `registry:` and at the credentials"),
+            Ok(_) => ok(what),
+            Err(error) => failing(what, &error, "look at `registry:` and at the credentials"),
         }
     });
     found.extend(futures_util::future::join_all(asked).await);
     let what = "the state can be read".to_owned();
     found.push(match session.state().await {
-        Ok(_) => well(what),
-        Err(error) => ill(
+        Ok(_) => ok(what),
+        Err(error) => failing(
             what,
             &error,
             "`shipit state restore` goes back to the one before",
@@ -62,15 +63,15 @@ pub async fn examine(session: &Session) -> Result<Vec<Examined>, Error> {
         for (name, from) in service.workload.secrets() {
             let what = format!("the secret {name} can be read");
             found.push(match ports.secrets.read(name, from).await {
-                Ok(value) if Hidden::of(&value) == Hidden::TooShort => ill(
+                Ok(value) if Hidden::of(&value) == Hidden::TooShort => failing(
                     format!("the secret {name} can be kept out of what is printed"),
                     &format!(
                         "it has less than {SHORTEST} characters, which are part of many words"
                     ),
                     "give it a longer value",
                 ),
-                Ok(_) => well(what),
-                Err(error) => ill(what, &error, &error.help),
+                Ok(_) => ok(what),
+                Err(error) => failing(what, &error, &error.help),
             });
         }
     }
@@ -82,25 +83,25 @@ async fn instances(
     session: &Session,
     environment: &Environment,
     host: &HostCluster,
-) -> Vec<Examined> {
+) -> Vec<CheckResult> {
     let runtime = host.runtime;
     let what = format!("instances are started by the runtime `{}`", name(runtime));
-    if let Some(Lack { reason, help }) = lack(&session.root, host) {
-        return vec![ill(what, &reason, &help)];
+    if let Some(Unavailable { reason, help }) = lack(&session.root, host) {
+        return vec![failing(what, &reason, &help)];
     }
-    let mut found = vec![well(what)];
+    let mut found = vec![ok(what)];
     let directory = || Directory::find(host.directory(&session.root));
     match runtime {
         Runtime::Systemd if !systemd::lingers().await => {
             let what = "units go on when you log out".to_owned();
-            found.push(ill(
+            found.push(failing(
                 what,
                 &"lingering is off",
                 "`loginctl enable-linger` switches it on",
             ));
         }
         Runtime::Container if !container::has_limits() => {
-            found.push(well(
+            found.push(ok(
                 "limits of containers are not possible here: they need root".to_owned(),
             ));
         }
@@ -112,7 +113,7 @@ async fn instances(
         Runtime::Process => {
             let reason = container::why_not(&directory());
             let told = |reason| {
-                well(format!(
+                ok(format!(
                     "containers without a daemon are not possible here: {reason}"
                 ))
             };
@@ -128,25 +129,23 @@ fn container_users(
     environment: &Environment,
     wanted: UserNamespace,
     directory: &Directory,
-) -> Examined {
+) -> CheckResult {
     let what = "containers have users of their own".to_owned();
     if wanted == UserNamespace::Off {
-        return well(
-            "root of a container is root of this machine: `user_namespace: off`".to_owned(),
-        );
+        return ok("root of a container is root of this machine: `user_namespace: off`".to_owned());
     }
     let services = environment.services.values();
     let volumes: Vec<PathBuf> = services
         .flat_map(|service| service.volumes.values().map(PathBuf::from))
         .collect();
     let Some(reason) = container::why_no_users(directory, &volumes) else {
-        return well(what);
+        return ok(what);
     };
     let help = "move the agent's folder or the volume to a file system that can, as ext4, XFS and \
                 btrfs can; `user_namespace: off` does without";
     match wanted {
-        UserNamespace::Required => ill(what, &reason, help),
-        UserNamespace::Preferred | UserNamespace::Off => well(format!(
+        UserNamespace::Required => failing(what, &reason, help),
+        UserNamespace::Preferred | UserNamespace::Off => ok(format!(
             "root of a container is root of this machine: {reason}"
         )),
     }
@@ -180,26 +179,26 @@ pub(super) fn objects(desired: &Desired) -> Vec<Manifest> {
     all
 }
 
-fn well(what: String) -> Examined {
-    Examined {
+fn ok(what: String) -> CheckResult {
+    CheckResult {
         what,
         fault: None,
         help: None,
     }
 }
 
-fn ill(what: String, fault: &dyn std::fmt::Display, help: &str) -> Examined {
-    Examined {
+fn failing(what: String, fault: &dyn std::fmt::Display, help: &str) -> CheckResult {
+    CheckResult {
         what,
         fault: Some(fault.to_string()),
         help: Some(help.to_owned()),
     }
 }
 
-fn engine_fault(error: &EngineError) -> Examined {
+fn engine_fault(error: &EngineError) -> CheckResult {
     let help = match error {
         EngineError::Unreachable { help, .. } | EngineError::Refused { help, .. } => help.clone(),
         _ => "look at `cluster:`".to_owned(),
     };
-    ill("the engine answers".to_owned(), error, &help)
+    failing("the engine answers".to_owned(), error, &help)
 }

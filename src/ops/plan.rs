@@ -1,4 +1,4 @@
-//! Making a plan: what is desired, what is there, and what the rules say.
+//! InstanceSpec a plan: what is desired, what is there, and what the rules say.
 
 use jiff::Timestamp;
 
@@ -73,7 +73,11 @@ pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<Stat
 }
 
 /// Makes a plan with a state that was read already.
-pub async fn make_plan_with(session: &Session, request: &Request, state: &State) -> Result<Plan, Error> {
+pub async fn make_plan_with(
+    session: &Session,
+    request: &Request,
+    state: &State,
+) -> Result<Plan, Error> {
     if !matches!(request, Request::Abort | Request::Destroy) {
         preflight::can_start(session)?;
     }
@@ -149,7 +153,11 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
 }
 
 /// Only a plan that may build needs to read the files.
-async fn observed(session: &Session, request: &Request, desired: &Desired) -> Result<Observed, Error> {
+async fn observed(
+    session: &Session,
+    request: &Request,
+    desired: &Desired,
+) -> Result<Observed, Error> {
     let (Request::Apply { .. } | Request::PromoteFrom(_)) = request else {
         let engine = &session.ports.engine;
         let (facts, objects) = match request {

@@ -1,7 +1,7 @@
 //! Before a plan: whether instances can be started here at all. Before a switch: whether the rollback that the plan
 //! counts on is really there, and what is not signed yet.
 
-use crate::agent::runtime::systemd::Lack;
+use crate::agent::runtime::systemd::Unavailable;
 use crate::config::schema::{BuildConfig, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
@@ -22,7 +22,7 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
     let Some(host) = environment.cluster.host() else {
         return Ok(());
     };
-    let Some(Lack { reason, help }) = lack(&session.root, host) else {
+    let Some(Unavailable { reason, help }) = lack(&session.root, host) else {
         return Ok(());
     };
     let what = format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 
-use crate::agent::runtime::systemd::Lack;
+use crate::agent::runtime::systemd::Unavailable;
 use crate::agent::runtime::{container, systemd};
 use crate::config::schema::{ClusterConfig, HostCluster, Runtime};
 use crate::config::{self, Environment, Project};
@@ -222,8 +222,8 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
 }
 
 /// Why instances cannot be started on this machine as its configuration asks for; none when they can.
-pub(super) fn lack(root: &Path, host: &HostCluster) -> Option<Lack> {
-    let no_container = |reason| Lack {
+pub(super) fn lack(root: &Path, host: &HostCluster) -> Option<Unavailable> {
+    let no_container = |reason| Unavailable {
         reason,
         help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),
     };

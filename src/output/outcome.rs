@@ -35,8 +35,8 @@ fn ending(outcome: &Outcome) -> Page {
             bad("Reverted:").text(reason),
             format!("Traffic was moved back; {active}.").into(),
         ],
-        Ending::Stuck { reason, back } => vec![
-            bad("Stuck:").text(reason),
+        Ending::RollbackFailed { reason, back } => vec![
+            bad("Rollback failed:").text(reason),
             format!("The rollback failed too: {back}").into(),
             "Look at `shipit status`, then run the same command again or `shipit rollback`.".into(),
         ],

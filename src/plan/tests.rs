@@ -28,7 +28,7 @@ use crate::model::{
 };
 use crate::plan::graph::waves;
 use crate::rollout::record::{Ended, record};
-use crate::rollout::{End, Reach};
+use crate::rollout::{End, Impact};
 
 /// A configuration to be planned: which version of which services.
 #[derive(Debug, Clone)]
@@ -1104,7 +1104,7 @@ fn live_listeners_go_on_until_the_switch(plan: &Plan, before: &Facts) -> Result<
     }
     let mut facts = before.clone();
     for step in in_order(&plan.steps) {
-        if Reach::of_step(plan, &step) == Reach::Live {
+        if Impact::of_step(plan, &step) == Impact::Live {
             break;
         }
         let one = std::slice::from_ref(&step);

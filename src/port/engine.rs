@@ -120,10 +120,10 @@ pub struct Diagnosis {
 
 /// A permission or a property that an engine needs, and whether it has it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Examined {
+pub struct CheckResult {
     /// What was looked at: `create deployments.apps in shop-staging`.
     pub what: String,
-    /// Why it is not well; none when it is.
+    /// Why it is failing; none when it is ok.
     pub fault: Option<String>,
     /// What to do about it.
     pub help: Option<String>,
@@ -571,10 +571,10 @@ pub trait Engine: Send + Sync {
         &self,
         scope: &Scope,
         wanted: &[Manifest],
-    ) -> Result<Vec<Examined>, EngineError> {
+    ) -> Result<Vec<CheckResult>, EngineError> {
         let _ = wanted;
         self.observe(scope).await?;
-        Ok(vec![Examined {
+        Ok(vec![CheckResult {
             what: "the engine answers".to_owned(),
             fault: None,
             help: None,

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey};
 use crate::model::{Address, Digest, Fingerprint};
 use crate::port::Progress;
-use crate::port::engine::{Examined, Permit, Scope};
+use crate::port::engine::{CheckResult, Permit, Scope};
 use crate::port::hold::LockLost;
 
 /// Why a provider did not do what it was asked for.
@@ -95,7 +95,7 @@ pub trait Provider: Send + Sync {
     ) -> Result<(), ProviderError>;
 
     /// The permissions and properties that the resources need.
-    async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError>;
+    async fn examine(&self, wanted: &[Resource]) -> Result<Vec<CheckResult>, ProviderError>;
 
     /// What the scan of an image found; one that was never begun is begun.
     async fn findings(&self, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
@@ -146,7 +146,7 @@ impl Provider for NoProvider {
         Err(nobody(key))
     }
 
-    async fn examine(&self, _: &[Resource]) -> Result<Vec<Examined>, ProviderError> {
+    async fn examine(&self, _: &[Resource]) -> Result<Vec<CheckResult>, ProviderError> {
         Ok(Vec::new())
     }
 }

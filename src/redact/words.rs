@@ -135,7 +135,7 @@ impl Redactor {
             Ending::Reverted { reason } => Ending::Reverted {
                 reason: self.text(&reason),
             },
-            Ending::Stuck { reason, back } => Ending::Stuck {
+            Ending::RollbackFailed { reason, back } => Ending::RollbackFailed {
                 reason: self.text(&reason),
                 back: self.text(&back),
             },

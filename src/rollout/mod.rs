@@ -16,15 +16,15 @@ use crate::model::route::Route;
 
 /// What a step can do to live traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reach {
+pub enum Impact {
     /// Nothing: it builds, waits, asks, or works beside the live release.
-    Beside,
+    Isolated,
     /// It changes what live traffic sees.
     Live,
 }
 
-impl Reach {
-    /// The reach of an action.
+impl Impact {
+    /// The impact of an action.
     #[must_use]
     pub const fn of(action: &Action) -> Self {
         match action {
@@ -37,11 +37,11 @@ impl Reach {
                 stage: Stage::After,
                 ..
             } => Self::Live,
-            _ => Self::Beside,
+            _ => Self::Isolated,
         }
     }
 
-    /// The reach of a plan's step. One that closes where live traffic arrives is known by what would open it again.
+    /// The impact of a plan's step. One that closes where live traffic arrives is known by what would open it again.
     #[must_use]
     pub fn of_step(plan: &Plan, step: &Step) -> Self {
         let back = plan.reverse.iter();
@@ -108,7 +108,7 @@ pub enum End {
     /// It failed after live traffic was touched, and traffic was moved back.
     Reverted(String),
     /// It failed, and so did the rollback.
-    Stuck {
+    RollbackFailed {
         /// Why it failed.
         reason: String,
         /// Why the rollback failed.
@@ -137,7 +137,7 @@ pub enum Traffic {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Rollout {
-    reach: Reach,
+    impact: Impact,
     /// The first cause stands.
     stopped: Option<Cause>,
 }
@@ -156,14 +156,14 @@ pub enum AtRest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct GoingBack {
-    reach: Reach,
+    impact: Impact,
     cause: Cause,
 }
 
 impl Default for Rollout {
     fn default() -> Self {
         Self {
-            reach: Reach::Beside,
+            impact: Impact::Isolated,
             stopped: None,
         }
     }
@@ -177,8 +177,8 @@ impl Rollout {
     }
 
     /// A step is about to act: from now on it counts as having had its effect.
-    pub fn begins(&mut self, reach: Reach) {
-        self.reach = self.reach.max(reach);
+    pub fn begins(&mut self, impact: Impact) {
+        self.impact = self.impact.max(impact);
     }
 
     /// Something went wrong, or somebody wants to stop. Begin nothing more; let what is under way finish or stop.
@@ -188,20 +188,20 @@ impl Rollout {
 
     /// No step is under way any more, and none may begin.
     pub fn at_rest(self) -> AtRest {
-        match (self.stopped, self.reach) {
+        match (self.stopped, self.impact) {
             (None, _) => AtRest::End(End::Done),
             // Beside the live release nothing is lost by leaving things as they are: the next run goes on there.
-            (Some(Cause::Interrupted), Reach::Beside) => {
+            (Some(Cause::Interrupted), Impact::Isolated) => {
                 AtRest::End(End::Interrupted(Traffic::Untouched))
             }
-            (Some(Cause::Stale(what)), Reach::Beside) => AtRest::End(End::Stale(what)),
-            (Some(cause), reach) => AtRest::GoBack(GoingBack { reach, cause }),
+            (Some(Cause::Stale(what)), Impact::Isolated) => AtRest::End(End::Stale(what)),
+            (Some(cause), impact) => AtRest::GoBack(GoingBack { impact, cause }),
         }
     }
 
     /// Somebody ends it where it stands.
     pub fn cut_off(self, by: CutOff) -> End {
-        end_where_it_stands(self.reach, by)
+        end_where_it_stands(self.impact, by)
     }
 }
 
@@ -216,24 +216,24 @@ impl GoingBack {
                 (reason, Some(back))
             }
         };
-        match (back, self.reach) {
-            (Some(back), _) => End::Stuck { reason, back },
-            (None, Reach::Live) => End::Reverted(reason),
-            (None, Reach::Beside) => End::Failed(reason),
+        match (back, self.impact) {
+            (Some(back), _) => End::RollbackFailed { reason, back },
+            (None, Impact::Live) => End::Reverted(reason),
+            (None, Impact::Isolated) => End::Failed(reason),
         }
     }
 
     /// Somebody ends it where it stands.
     pub fn cut_off(self, by: CutOff) -> End {
-        end_where_it_stands(self.reach, by)
+        end_where_it_stands(self.impact, by)
     }
 }
 
-const fn end_where_it_stands(reach: Reach, by: CutOff) -> End {
-    match (by, reach) {
+const fn end_where_it_stands(impact: Impact, by: CutOff) -> End {
+    match (by, impact) {
         (CutOff::LockLost, _) => End::LockLost,
-        (CutOff::Killed, Reach::Live) => End::Interrupted(Traffic::Unknown),
-        (CutOff::Killed, Reach::Beside) => End::Interrupted(Traffic::Untouched),
+        (CutOff::Killed, Impact::Live) => End::Interrupted(Traffic::Unknown),
+        (CutOff::Killed, Impact::Isolated) => End::Interrupted(Traffic::Untouched),
     }
 }
 

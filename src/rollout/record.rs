@@ -94,7 +94,7 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
             reason: "interrupted".to_owned(),
         },
         // The next run finds out what stands, and goes on there.
-        End::Interrupted(_) | End::Stuck { .. } | End::Stale(_) | End::LockLost => return,
+        End::Interrupted(_) | End::RollbackFailed { .. } | End::Stale(_) | End::LockLost => return,
     };
     match status {
         Status::Live => step_down(state, Status::Live, &Status::Superseded),

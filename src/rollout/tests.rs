@@ -2,16 +2,16 @@
 
 use proptest::prelude::*;
 
-use super::{AtRest, Back, Cause, CutOff, End, GoingBack, Reach, Rollout, Traffic};
+use super::{AtRest, Back, Cause, CutOff, End, GoingBack, Impact, Rollout, Traffic};
 
 fn failed() -> Cause {
     Cause::Failed("it broke".to_owned())
 }
 
-/// A rollout in which a step of this reach was begun, and which was stopped then.
-fn stopped(reach: Reach, cause: Cause) -> Rollout {
+/// A rollout in which a step of this impact was begun, and which was stopped then.
+fn stopped(impact: Impact, cause: Cause) -> Rollout {
     let mut rollout = Rollout::default();
-    rollout.begins(reach);
+    rollout.begins(impact);
     rollout.stops(cause);
     rollout
 }
@@ -25,33 +25,33 @@ fn back(rollout: Rollout) -> GoingBack {
 
 #[test]
 fn a_failure_beside_the_live_release_takes_back_what_was_done_and_is_a_failure() {
-    let end = back(stopped(Reach::Beside, failed())).ended(Back::Done);
+    let end = back(stopped(Impact::Isolated, failed())).ended(Back::Done);
     assert_eq!(end, End::Failed("it broke".to_owned()));
 }
 
 #[test]
 fn a_failure_once_a_switch_was_begun_is_a_reversion() {
-    let end = back(stopped(Reach::Live, failed())).ended(Back::Done);
+    let end = back(stopped(Impact::Live, failed())).ended(Back::Done);
     assert_eq!(end, End::Reverted("it broke".to_owned()));
 }
 
 #[test]
 fn an_interrupt_leaves_what_stands_beside_and_takes_back_what_is_live() {
-    let beside = stopped(Reach::Beside, Cause::Interrupted).at_rest();
+    let beside = stopped(Impact::Isolated, Cause::Interrupted).at_rest();
     assert_eq!(beside, AtRest::End(End::Interrupted(Traffic::Untouched)));
-    let live = back(stopped(Reach::Live, Cause::Interrupted)).ended(Back::Done);
+    let live = back(stopped(Impact::Live, Cause::Interrupted)).ended(Back::Done);
     assert_eq!(live, End::Interrupted(Traffic::MovedBack));
 }
 
 #[test]
 fn a_lost_lock_ends_everything_even_the_way_back() {
-    let end = back(stopped(Reach::Live, failed())).cut_off(CutOff::LockLost);
+    let end = back(stopped(Impact::Live, failed())).cut_off(CutOff::LockLost);
     assert_eq!(end, End::LockLost);
 }
 
 #[test]
 fn a_second_interrupt_on_the_way_back_ends_it_at_once() {
-    let end = back(stopped(Reach::Live, Cause::Interrupted)).cut_off(CutOff::Killed);
+    let end = back(stopped(Impact::Live, Cause::Interrupted)).cut_off(CutOff::Killed);
     assert_eq!(end, End::Interrupted(Traffic::Unknown));
 }
 
@@ -66,14 +66,14 @@ fn cause() -> impl Strategy<Value = Cause> {
 /// What is told to a rollout on its way forward.
 #[derive(Debug, Clone)]
 enum Told {
-    Begins(Reach),
+    Begins(Impact),
     Stops(Cause),
 }
 
 fn told() -> impl Strategy<Value = Told> {
     prop_oneof![
-        4 => Just(Told::Begins(Reach::Beside)),
-        2 => Just(Told::Begins(Reach::Live)),
+        4 => Just(Told::Begins(Impact::Isolated)),
+        2 => Just(Told::Begins(Impact::Live)),
         2 => cause().prop_map(Told::Stops),
     ]
 }
@@ -100,9 +100,9 @@ proptest! {
         let mut first: Option<Cause> = None;
         for told in order {
             match told {
-                Told::Begins(reach) if rollout.may_begin() => {
-                    live |= reach == Reach::Live;
-                    rollout.begins(reach);
+                Told::Begins(impact) if rollout.may_begin() => {
+                    live |= impact == Impact::Live;
+                    rollout.begins(impact);
                 }
                 Told::Begins(_) => prop_assert!(first.is_some(), "only a stop keeps a step from beginning"),
                 Told::Stops(cause) => {
@@ -125,7 +125,7 @@ proptest! {
             End::Failed(_) => prop_assert!(!live && back),
             End::Stale(_) => prop_assert!(!live && !back),
             End::Reverted(_) => prop_assert!(live && back),
-            End::Stuck { .. } => prop_assert!(back),
+            End::RollbackFailed { .. } => prop_assert!(back),
             End::Interrupted(Traffic::Untouched) => prop_assert!(!live),
             End::Interrupted(Traffic::MovedBack) => prop_assert!(live && back),
             End::Interrupted(Traffic::Unknown) => prop_assert!(live),

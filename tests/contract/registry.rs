@@ -795,10 +795,7 @@ async fn a_registry_that_lets_nobody_take_images_away_is_told_and_no_error() {
         .expect("no error");
     assert_eq!(digests(&found), BTreeSet::from([digest.clone()]));
     let refused = found.refused.expect("a reason");
-    assert!(
-        refused.contains("lets nobody delete images"),
-        "{refused}"
-    );
+    assert!(refused.contains("lets nobody delete images"), "{refused}");
     registry.verify(&web(), &digest).await.expect("still there");
 }
 

@@ -1,10 +1,10 @@
 //! One supervised process: started, asked how it is, started again when it ends, and stopped.
 
-mod making;
 mod owner;
 mod port;
 mod prober;
 mod readiness;
+mod spec;
 mod watch;
 
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use making::Making;
 pub(super) use prober::Prober;
+pub(super) use spec::InstanceSpec;
 
 use crate::agent::board::{Board, Key};
-use crate::agent::instance::making::Missing;
 use crate::agent::instance::port::Port;
+use crate::agent::instance::spec::Missing;
 use crate::agent::log_keeper::LogKeeper;
 use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::runtime::{Launch, Running};
@@ -39,23 +39,23 @@ const KILLED: Duration = Duration::from_secs(10);
 /// How long a worker without any health check must stay up to count as ready.
 const STAYS_UP: Duration = Duration::from_secs(1);
 
-/// A supervised instance. Dropping it leaves the process alone; [`Supervised::stop`] ends it.
-pub(super) struct Supervised {
+/// A supervised instance. Dropping it leaves the process alone; [`Supervisor::stop`] ends it.
+pub(super) struct Supervisor {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Supervised {
+impl Supervisor {
     /// Starts an instance, or takes back one that runs.
     pub fn begin(
-        making: Making,
+        spec: InstanceSpec,
         key: Key,
         board: Arc<Board>,
         found: Option<ProcessRecord>,
     ) -> Self {
         let stop = CancellationToken::new();
         let instance = Instance {
-            making,
+            spec,
             key,
             board,
             stop: stop.clone(),
@@ -75,7 +75,7 @@ impl Supervised {
     }
 }
 
-impl Drop for Supervised {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         if !self.stop.is_cancelled() {
             self.task.abort();
@@ -84,7 +84,7 @@ impl Drop for Supervised {
 }
 
 struct Instance {
-    making: Making,
+    spec: InstanceSpec,
     key: Key,
     board: Arc<Board>,
     stop: CancellationToken,
@@ -123,7 +123,7 @@ enum Next {
 
 impl Instance {
     async fn live(mut self, mut found: Option<ProcessRecord>) {
-        let keeper = LogKeeper::begin(self.log(), self.making.redactor.clone());
+        let keeper = LogKeeper::begin(self.log(), self.spec.redactor.clone());
         loop {
             let end = match self.up(&mut found).await {
                 Ok((process, launch, ready)) => self.watch(process, &launch, ready).await,
@@ -139,7 +139,7 @@ impl Instance {
                 }
                 End::NeverReady(reason) => {
                     self.failures += 1;
-                    let most = self.making.workload.health.failures.max(1);
+                    let most = self.spec.workload.health.failures.max(1);
                     (reason, self.unless_given_up(self.failures >= most))
                 }
                 End::TooLate(reason) => (reason, self.unless_given_up(true)),
@@ -169,9 +169,9 @@ impl Instance {
     ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         if let Some(record) = found {
             self.restarts = record.restarts;
-            let Making {
+            let InstanceSpec {
                 runtime, directory, ..
-            } = &self.making;
+            } = &self.spec;
             let adopted = runtime.adopt(directory, record, &self.log()).await?;
             if let Some((process, record)) = adopted.zip(found.take()) {
                 return self.adopted(process, record);
@@ -201,12 +201,12 @@ impl Instance {
 
     async fn started(&self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.ensure_image().await?;
-        let port = Port::choose(&self.making.workload)?;
+        let port = Port::choose(&self.spec.workload)?;
         let launch = self.launch(&port, None, Missing::Refuse)?;
         let program = launch.command.first().map_or("", String::as_str);
         let what = format!("`{program}` cannot be started");
         let begun = async {
-            let mut process = self.making.runtime.start(&launch).await?;
+            let mut process = self.spec.runtime.start(&launch).await?;
             // Written down first: whatever runs, the next agent knows of.
             self.note(process.as_ref(), port.number, HealthState::Starting, None);
             if let Err(trouble) = process.release().await {
@@ -229,7 +229,7 @@ impl Instance {
         health: HealthState,
         found: Option<ProcessRecord>,
     ) {
-        let workload = &self.making.workload;
+        let workload = &self.spec.workload;
         let (spec, image) = match found {
             Some(found) => (found.spec, found.image),
             None => (
@@ -280,12 +280,12 @@ impl Instance {
     /// SIGTERM, the grace, SIGKILL.
     async fn end(&self, process: &mut dyn Running) {
         process.terminate();
-        let grace = self.making.workload.stop_grace.get();
+        let grace = self.spec.workload.stop_grace.get();
         if tokio::time::timeout(grace, process.wait()).await.is_err() {
             process.kill();
             // Who runs it may not be there any more to say so: the next agent removes what is left then.
             if tokio::time::timeout(KILLED, process.wait()).await.is_err() {
-                tracing::error!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, "an instance was killed and did not end");
+                tracing::error!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, "an instance was killed and did not end");
             }
         } else {
             // What it started and left behind.
@@ -299,13 +299,13 @@ impl Instance {
             Next::GivenUp => HealthState::Failed,
             Next::Restart | Next::Again(_) => HealthState::BackingOff,
         };
-        let reason = self.making.redactor.text(&reason);
+        let reason = self.spec.redactor.text(&reason);
         match next {
             Next::Again(_) => {
-                tracing::warn!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance cannot be started now; this counts for nothing, and is tried again");
+                tracing::warn!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance cannot be started now; this counts for nothing, and is tried again");
             }
             Next::GivenUp | Next::Restart => {
-                tracing::info!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance ended");
+                tracing::info!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance ended");
             }
         }
         let pause = match next {

@@ -40,7 +40,7 @@ impl Instance {
         launch: &Launch,
         at_first: HealthState,
     ) -> End {
-        let rules = &self.making.workload.health;
+        let rules = &self.spec.workload.health;
         let mut watched = self.watched(process.as_ref(), launch);
         let mut readiness = Readiness::new(rules, at_first);
         let mut dead = self.dead_once(readiness.was_ready(), launch, watched.address);
@@ -100,7 +100,7 @@ impl Instance {
     fn watched<'a>(&self, process: &dyn Running, launch: &'a Launch) -> Watched<'a> {
         let port = self.board.instance(&self.key).and_then(|facts| facts.port);
         // Docker has the port itself, and says so when it cannot get it.
-        let container = self.making.workload.container.as_ref();
+        let container = self.spec.workload.container.as_ref();
         let is_dockers = container.is_some_and(|spec| spec.by == ContainerKind::Docker);
         Watched {
             launch,
@@ -125,7 +125,7 @@ impl Instance {
                 Err(trouble) => return Round::Answer(Err(trouble)),
             }
         }
-        let question = Question::readiness(&self.making.workload.health);
+        let question = Question::readiness(&self.spec.workload.health);
         if !question.asks(watched.address) {
             tokio::time::sleep_until(watched.since + STAYS_UP).await;
         }
@@ -138,7 +138,7 @@ impl Instance {
         launch: &Launch,
         address: Option<SocketAddr>,
     ) -> Result<(), Trouble> {
-        let (prober, runtime) = (&self.making.prober, self.making.runtime.as_ref());
+        let (prober, runtime) = (&self.spec.prober, self.spec.runtime.as_ref());
         prober.ask(question, address, launch, runtime).await
     }
 
@@ -149,7 +149,7 @@ impl Instance {
         launch: &'a Launch,
         address: Option<SocketAddr>,
     ) -> BoxFuture<'a, String> {
-        let health = &self.making.workload.health;
+        let health = &self.spec.workload.health;
         let Some(liveness) = health.liveness.as_ref().filter(|_| was_ready) else {
             return pending().boxed();
         };
@@ -169,8 +169,8 @@ impl Instance {
 
     /// Out of traffic, and left alone: what is busy is not dead.
     fn unready(&self, reason: &str) {
-        let reason = self.making.redactor.text(reason);
-        tracing::warn!(scope = %self.making.scope, service = %self.key.service, slot = %self.key.slot, index = self.key.index, %reason, "an instance is unhealthy and out of traffic; it is not restarted");
+        let reason = self.spec.redactor.text(reason);
+        tracing::warn!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, index = self.key.index, %reason, "an instance is unhealthy and out of traffic; it is not restarted");
         self.board.set(&self.key, |entry| {
             entry.facts.health = HealthState::Unhealthy;
             entry.facts.last_exit = Some(reason);

@@ -18,7 +18,7 @@ use crate::agent::launch::User;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
-use crate::agent::runtime::{Enclosure, Launch, PROCESSES, Running, Runtime};
+use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES, Running, Runtime};
 use crate::agent::staging::ContainerUsers;
 use crate::agent::trouble::Trouble;
 use crate::agent::{Directory, contain};
@@ -128,7 +128,7 @@ fn bundle(agent: &Path, name: &str) -> PathBuf {
 }
 
 /// The users of a container: its own where the configuration asks for it and the machine can.
-async fn users(contained: &Enclosure) -> Result<Option<ContainerUsers>, Trouble> {
+async fn users(contained: &ContainerSpec) -> Result<Option<ContainerUsers>, Trouble> {
     let wanted = contained.spec.users;
     if !is_root() || wanted == UserNamespace::Off {
         return Ok(None);
@@ -157,7 +157,7 @@ async fn users(contained: &Enclosure) -> Result<Option<ContainerUsers>, Trouble>
 
 /// The volumes whose owners are mapped. What is put among devices or processes, as a socket is, is put there when
 /// those are, and has no owner in the container.
-fn mapped_volumes(contained: &Enclosure) -> impl Iterator<Item = (&PathBuf, &String)> {
+fn mapped_volumes(contained: &ContainerSpec) -> impl Iterator<Item = (&PathBuf, &String)> {
     let volumes = contained.spec.volumes.iter();
     volumes.filter(|(inside, _)| !inside.starts_with("/dev") && !inside.starts_with("/proc"))
 }

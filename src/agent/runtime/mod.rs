@@ -52,12 +52,12 @@ pub struct Launch {
     /// Where its output goes.
     pub log: PathBuf,
     /// The container or unit that it runs in.
-    pub contained: Option<Enclosure>,
+    pub contained: Option<ContainerSpec>,
 }
 
 /// What a container or unit is made from, besides the process in it.
 #[derive(Clone, Default)]
-pub struct Enclosure {
+pub struct ContainerSpec {
     /// Its name.
     pub name: String,
     /// What it is, for people.

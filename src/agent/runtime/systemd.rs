@@ -28,7 +28,7 @@ use crate::agent::launch;
 use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
-use crate::agent::runtime::{Enclosure, Launch, Running, Runtime};
+use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::files::process::look as look_at;
 use crate::model::Digest;
@@ -47,7 +47,7 @@ pub struct SystemdRuntime;
 
 /// Why units are not possible here, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
+pub struct Unavailable {
     /// What is missing.
     pub reason: String,
     /// What to do.
@@ -56,10 +56,10 @@ pub struct Lack {
 
 /// Why units are not possible on this machine for this user; none when they are.
 #[must_use]
-pub fn lack() -> Option<Lack> {
+pub fn lack() -> Option<Unavailable> {
     // As sd_booted(3) does.
     if !Path::new("/run/systemd/system").is_dir() {
-        return Some(Lack {
+        return Some(Unavailable {
             reason: "this machine is not run by systemd (there is no /run/systemd/system)"
                 .to_owned(),
             help: "write `cluster: {runtime: auto}`, which needs nothing, or `docker`".to_owned(),
@@ -72,13 +72,13 @@ pub fn lack() -> Option<Lack> {
         .iter()
         .find(|program| !is_there(program))
     {
-        return Some(Lack {
+        return Some(Unavailable {
             reason: format!("`{program}` is not on the PATH"),
             help: "it comes with systemd: install that package whole".to_owned(),
         });
     }
     let own = runtime_folder().join("systemd/private");
-    (!is_root() && !own.exists()).then(|| Lack {
+    (!is_root() && !own.exists()).then(|| Unavailable {
         reason: format!(
             "this user's own systemd does not run (there is no {})",
             own.display()
@@ -349,7 +349,7 @@ impl Runtime for SystemdRuntime {
 }
 
 /// Has systemd make and start the unit; the error says why it did not.
-async fn begin(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> Result<(), Trouble> {
+async fn begin(launch: &Launch, enclosure: &ContainerSpec, secret: &Path) -> Result<(), Trouble> {
     let mut command = tool("systemd-run");
     command.args(arguments(launch, enclosure, secret)?);
     // A bare name is looked for on the service's own path, and another relative one from its working folder.
@@ -366,7 +366,11 @@ async fn begin(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> Result<
 }
 
 /// What `systemd-run` is called with (`systemd.service(5)`, `systemd.exec(5)`, `systemd.resource-control(5)`).
-fn arguments(launch: &Launch, enclosure: &Enclosure, secret: &Path) -> io::Result<Vec<OsString>> {
+fn arguments(
+    launch: &Launch,
+    enclosure: &ContainerSpec,
+    secret: &Path,
+) -> io::Result<Vec<OsString>> {
     let (program, rest) = process::program(launch)?;
     let mut properties: Vec<(&str, OsString)> = vec![
         // Its start has succeeded once the program itself runs.
@@ -638,11 +642,11 @@ mod tests {
             ..Container::default()
         };
         let grace = Duration::from_millis(1500);
-        let enclosure = Enclosure {
+        let enclosure = ContainerSpec {
             name: "shipit-a".to_owned(),
             grace,
             spec,
-            ..Enclosure::default()
+            ..ContainerSpec::default()
         };
         let all = arguments(&launch, &enclosure, Path::new("/agent/units/shipit-a/env"))
             .expect("arguments");

@@ -23,11 +23,11 @@ pub(super) fn of_service(
     refuse_twins(site, &mut documents, namespace)?;
     let objects: Vec<Manifest> = manifests_of(documents);
     let target = format!("{name}-{slot}");
-    let mut strange: Option<String> = None;
+    let mut other: Option<String> = None;
     for object in &objects {
-        strange = strange.or_else(|| other_image(object.body(), name));
+        other = other.or_else(|| other_image(object.body(), name));
     }
-    if let Some(image) = strange {
+    if let Some(image) = other {
         return Err(DesiredError {
             what: format!("services.{name}.manifests: `{image}` is the image of another service"),
             help: format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
@@ -140,8 +140,7 @@ fn refuse_twins(
         if let Some(first) = places.insert(key, place) {
             return Err(DesiredError {
                 what: format!("{place}: {short} is written here and at {first}"),
-                help: "an object is written once: remove one, or give it another name"
-                    .to_owned(),
+                help: "an object is written once: remove one, or give it another name".to_owned(),
             });
         }
     }

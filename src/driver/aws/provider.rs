@@ -11,7 +11,7 @@ use crate::driver::aws::{Aws, explained, pull_through, replication, repository};
 use crate::model::access::is_kept;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
 use crate::model::{Address, Digest, Fingerprint};
-use crate::port::engine::{Examined, Permit, Scope};
+use crate::port::engine::{CheckResult, Permit, Scope};
 use crate::port::provider::{Findings, ProviderError};
 use crate::port::{Progress, Provider};
 
@@ -218,13 +218,13 @@ impl Provider for AwsProvider {
         repository::findings(&self.registry, repository, image).await
     }
 
-    async fn examine(&self, wanted: &[Resource]) -> Result<Vec<Examined>, ProviderError> {
+    async fn examine(&self, wanted: &[Resource]) -> Result<Vec<CheckResult>, ProviderError> {
         let mut all = Vec::new();
         let caller = self.registry.sts().await.get_caller_identity().send().await;
         all.push(match caller {
             Ok(caller) => {
                 let who = caller.arn().unwrap_or("somebody").to_owned();
-                Examined {
+                CheckResult {
                     what: format!("Amazon knows this identity: {who}"),
                     fault: None,
                     help: None,
@@ -232,7 +232,7 @@ impl Provider for AwsProvider {
             }
             Err(error) => {
                 let (reason, help) = explained("sts:GetCallerIdentity", &error);
-                Examined {
+                CheckResult {
                     what: "Amazon knows this identity".to_owned(),
                     fault: Some(reason),
                     help: Some(help),
@@ -246,26 +246,28 @@ impl Provider for AwsProvider {
                         .await
                         .map(drop)
                 }
-                (ResourceKind::PullThrough, _) => pull_through::observe(&self.registry, &resource.key)
-                    .await
-                    .map(drop),
+                (ResourceKind::PullThrough, _) => {
+                    pull_through::observe(&self.registry, &resource.key)
+                        .await
+                        .map(drop)
+                }
                 (ResourceKind::Replication, _) => replication::reads(&self.registry).await,
                 (_, Some(eks)) => eks.reads(&resource.key).await,
                 (_, None) => Ok(()),
             };
             let what = format!("{} can be read", resource.key);
             match read {
-                Ok(()) => Examined {
+                Ok(()) => CheckResult {
                     what,
                     fault: None,
                     help: None,
                 },
-                Err(ProviderError::Failed { reason, help, .. }) => Examined {
+                Err(ProviderError::Failed { reason, help, .. }) => CheckResult {
                     what,
                     fault: Some(reason),
                     help: Some(help),
                 },
-                Err(other) => Examined {
+                Err(other) => CheckResult {
                     what,
                     fault: Some(other.to_string()),
                     help: None,

@@ -141,7 +141,7 @@ impl Eks<'_> {
             None => self.see_cluster(self.cluster).await?.is_some(),
         };
         if is_there {
-            found.extend(Box::pin(self.strays(scope, wanted)).await?);
+            found.extend(Box::pin(self.orphans(scope, wanted)).await?);
         }
         if found
             .iter()
@@ -195,7 +195,7 @@ impl Eks<'_> {
     }
 
     /// What this environment made in the cluster and is not wanted any more.
-    async fn strays(
+    async fn orphans(
         &self,
         scope: &Scope,
         wanted: &[Resource],
@@ -219,11 +219,11 @@ impl Eks<'_> {
             .collect();
         keys.retain(|key| !wanted.iter().any(|resource| resource.key == *key));
         let seen = futures_util::future::try_join_all(keys.iter().map(|key| self.see(key))).await?;
-        let strays = keys.into_iter().zip(seen).filter(|(_, seen)| {
+        let orphans = keys.into_iter().zip(seen).filter(|(_, seen)| {
             seen.as_ref()
                 .is_some_and(|seen| seen.is_ours(scope) && seen.status != "DELETING")
         });
-        Ok(strays
+        Ok(orphans
             .map(|(key, seen)| ResourceFacts {
                 wanted: false,
                 ..facts(key, seen)

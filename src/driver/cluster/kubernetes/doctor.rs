@@ -10,7 +10,7 @@ use crate::driver::cluster::kubernetes::KubernetesEngine;
 use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
 use crate::driver::cluster::kubernetes::connect;
 use crate::model::Manifest;
-use crate::port::engine::{EngineError, Examined, Scope};
+use crate::port::engine::{CheckResult, EngineError, Scope};
 
 /// What is done with a kind that shipit makes objects of.
 const MADE: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
@@ -28,8 +28,8 @@ pub(super) async fn examine(
     engine: &KubernetesEngine,
     scope: &Scope,
     wanted: &[Manifest],
-) -> Result<Vec<Examined>, EngineError> {
-    let mut all: Vec<Examined> = connect::warnings(&engine.settings.connection)
+) -> Result<Vec<CheckResult>, EngineError> {
+    let mut all: Vec<CheckResult> = connect::warnings(&engine.settings.connection)
         .into_iter()
         .map(unsafe_way)
         .collect();
@@ -41,12 +41,12 @@ pub(super) async fn examine(
     let text = version["gitVersion"]
         .as_str()
         .unwrap_or("an unknown version");
-    all.push(Examined {
+    all.push(CheckResult {
         what: format!("{} answers: {text}", api.server),
         fault: None,
         help: None,
     });
-    all.push(Examined {
+    all.push(CheckResult {
         what: "the server is 1.30 or newer".to_owned(),
         fault: age(&version),
         help: None,
@@ -82,15 +82,15 @@ pub(super) async fn examine(
                 permission.verb, permission.resource
             )
         });
-        all.push(Examined { what, fault, help });
+        all.push(CheckResult { what, fault, help });
     }
     Ok(all)
 }
 
-fn unsafe_way(fault: String) -> Examined {
+fn unsafe_way(fault: String) -> CheckResult {
     let help =
         "put it right in the kubeconfig; until then this is only for a network that you trust";
-    Examined {
+    CheckResult {
         what: "the way to the cluster is safe".to_owned(),
         fault: Some(fault),
         help: Some(help.to_owned()),

@@ -43,7 +43,7 @@ pub(super) struct Found {
     /// What is expected, and is there.
     pub known: BTreeMap<ObjectKey, Item>,
     /// What is ours and not expected.
-    pub strange: BTreeMap<ObjectKey, Value>,
+    pub unmanaged: BTreeMap<ObjectKey, Value>,
     /// What scales what of it.
     pub scalers: Scalers,
     /// The server's own names of what is known.
@@ -55,8 +55,8 @@ impl Found {
     pub fn ours(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
         let known = self.known.iter();
         let known = known.filter_map(|(key, item)| Some((key, item.uid.as_deref()?)));
-        let strange = self.strange.iter();
-        known.chain(strange.map(|(key, live)| (key, uid(live))))
+        let unmanaged = self.unmanaged.iter();
+        known.chain(unmanaged.map(|(key, live)| (key, uid(live))))
     }
 
     /// A Job that was done and has gone since is as it should be.
@@ -76,10 +76,10 @@ impl Found {
         }
     }
 
-    /// One object may be served in two groups: what is known by one name is not strange by the other.
+    /// One object may be served in two groups: what is known by one name is not unmanaged by the other.
     fn forget_twins(&mut self) {
         let uids = &self.uids;
-        self.strange.retain(|_, live| !uids.contains(uid(live)));
+        self.unmanaged.retain(|_, live| !uids.contains(uid(live)));
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) struct Expected<'a> {
     /// Objects whose right content is only known once all of them are seen.
     pub whole: BTreeSet<ObjectKey>,
     /// Whether what is not expected is kept.
-    pub strangers: bool,
+    pub unmanaged: bool,
     pub key: &'a Key,
 }
 
@@ -275,8 +275,8 @@ impl Sorter<'_> {
             self.known(key, object, ready, differs);
         } else if expected.whole.contains(&key) {
             self.known(key, object, Ready::Yes, true);
-        } else if expected.strangers && is_ours(&object) {
-            self.found().strange.insert(key, object);
+        } else if expected.unmanaged && is_ours(&object) {
+            self.found().unmanaged.insert(key, object);
         }
     }
 

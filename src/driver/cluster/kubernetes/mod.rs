@@ -64,7 +64,7 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    Diagnosis, Engine, EngineError, Examined, LogLine, LogQuery, Permit, Placement, Rehearsal,
+    CheckResult, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit, Placement, Rehearsal,
     Rehearsed, Scope,
 };
 
@@ -435,7 +435,7 @@ impl Engine for KubernetesEngine {
         &self,
         scope: &Scope,
         wanted: &[Manifest],
-    ) -> Result<Vec<Examined>, EngineError> {
+    ) -> Result<Vec<CheckResult>, EngineError> {
         doctor::examine(self, scope, wanted).await
     }
 

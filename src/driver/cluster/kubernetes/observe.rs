@@ -84,7 +84,9 @@ pub(super) async fn observe(
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
     let at = clock();
-    let (snapshot, missing) = snapshot(engine, api, &records, wanted).await.map_err(failed)?;
+    let (snapshot, missing) = snapshot(engine, api, &records, wanted)
+        .await
+        .map_err(failed)?;
     let facts = async { facts(engine, api, scope, &snapshot).await.map_err(failed) };
     let (facts, objects) = match wanted {
         None => (facts.await?, Vec::new()),
@@ -104,7 +106,7 @@ pub(super) async fn is_bare(
     records: &Records<'_>,
 ) -> Result<bool, Fault> {
     let (snapshot, _) = snapshot(engine, api, records, Some(&[])).await?;
-    Ok(snapshot.found.strange.is_empty())
+    Ok(snapshot.found.unmanaged.is_empty())
 }
 
 /// An object of a cluster that is not there yet.
@@ -165,7 +167,7 @@ async fn snapshot(
     let expected = Expected {
         objects,
         whole,
-        strangers: wanted.is_some(),
+        unmanaged: wanted.is_some(),
         key: &key,
     };
     let search = Search {
@@ -302,7 +304,8 @@ async fn facts(
         let all = workloads.iter().map(|(service, placed)| async move {
             let manifests = sent(placed, *slot, number, &snapshot.set);
             let pods = pods_of(&snapshot.pods, *slot, service);
-            let mut facts = workload(api, policy, placed, &manifests, &snapshot.found, &pods).await?;
+            let mut facts =
+                workload(api, policy, placed, &manifests, &snapshot.found, &pods).await?;
             let (set, going) = (snapshot.set.as_str(), &NOTHING);
             let holder = Holder {
                 api,
@@ -577,9 +580,9 @@ async fn objects(
     });
     let mut objects: Vec<ObjectFacts> = try_join_all(all).await?;
     let mine: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
-    let strange = snapshot.found.strange.iter();
+    let unmanaged = snapshot.found.unmanaged.iter();
     let gone: BTreeMap<&ObjectKey, &Value> =
-        strange.filter(|(key, _)| !mine.contains(key)).collect();
+        unmanaged.filter(|(key, _)| !mine.contains(key)).collect();
     let going: BTreeSet<ObjectKey> = gone.keys().map(|key| (*key).clone()).collect();
     let holder = Holder {
         api,

@@ -336,7 +336,10 @@ pub(super) async fn clear_if_empty(
     }
     let records = engine.records(api, scope);
     let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
-    if observe::is_bare(engine, api, &records).await.map_err(failed)? {
+    if observe::is_bare(engine, api, &records)
+        .await
+        .map_err(failed)?
+    {
         *engine.newest.lock().await = None;
         records.clear().await.map_err(failed)?;
     }

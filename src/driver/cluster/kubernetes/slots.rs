@@ -151,7 +151,7 @@ impl<'a> Slots<'a> {
         let expected = Expected {
             objects,
             whole: BTreeSet::new(),
-            strangers: true,
+            unmanaged: true,
             key: &key,
         };
         let selector = Selector::Labels(format!(
@@ -180,8 +180,8 @@ impl<'a> Slots<'a> {
             .collect();
         let kept = manifests.iter().filter(|manifest| is_kept(manifest.body()));
         let mut kept: BTreeSet<ObjectKey> = kept.map(Manifest::key).collect();
-        let strange = found.strange.iter().filter(|(_, live)| is_kept(live));
-        kept.extend(strange.map(|(key, _)| key.clone()));
+        let unmanaged = found.unmanaged.iter().filter(|(_, live)| is_kept(live));
+        kept.extend(unmanaged.map(|(key, _)| key.clone()));
         let objects = found
             .ours()
             .filter(|(key, _)| !of_routes.contains(key))

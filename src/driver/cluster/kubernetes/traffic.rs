@@ -66,7 +66,10 @@ pub(super) async fn active(
     let live = live(api, &read.record)
         .await
         .map_err(|fault| fault.while_("looking at live traffic"))?;
-    Ok(observe::active(&read.record, &live.iter().collect::<Vec<_>>()))
+    Ok(observe::active(
+        &read.record,
+        &live.iter().collect::<Vec<_>>(),
+    ))
 }
 
 /// What stands where, without a look at the objects of the slots.
@@ -274,7 +277,7 @@ async fn drift(
     let expected = Expected {
         objects,
         whole: BTreeSet::new(),
-        strangers: false,
+        unmanaged: false,
         key: &key,
     };
     let selector = Selector::Labels(format!(

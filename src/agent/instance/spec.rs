@@ -9,7 +9,7 @@ use crate::agent::instance::port::Port;
 use crate::agent::instance::{Instance, Prober};
 use crate::agent::launch::{Account, account};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
-use crate::agent::runtime::{Enclosure, Launch, Runtime, docker};
+use crate::agent::runtime::{ContainerSpec, Launch, Runtime, docker};
 use crate::agent::trouble::{Trouble, is_local};
 use crate::model::Digest;
 use crate::model::release::Label;
@@ -20,7 +20,7 @@ use crate::redact::Redactor;
 
 /// Everything that an instance is made from.
 #[derive(Clone)]
-pub(in crate::agent) struct Making {
+pub(in crate::agent) struct InstanceSpec {
     pub directory: Directory,
     pub scope: Scope,
     pub label: Label,
@@ -48,9 +48,9 @@ impl Instance {
         name: Option<String>,
         missing: Missing,
     ) -> Result<Launch, Trouble> {
-        let Making {
+        let InstanceSpec {
             workload, image, ..
-        } = &self.making;
+        } = &self.spec;
         let unknown = || Trouble::Instance("its image is not known".to_owned());
         let digest = workload.image.value().ok_or_else(unknown)?;
         let rootfs = self
@@ -107,17 +107,17 @@ impl Instance {
     }
 
     fn unpacked(&self) -> Option<Unpacked> {
-        let Making {
+        let InstanceSpec {
             directory,
             workload,
             runtime,
             ..
-        } = &self.making;
+        } = &self.spec;
         runtime.unpacked(directory, workload.image.value()?)
     }
 
     fn runs_by(&self) -> Option<ContainerKind> {
-        let container = self.making.workload.container.as_ref();
+        let container = self.spec.workload.container.as_ref();
         container.map(|spec| spec.by)
     }
 
@@ -126,7 +126,7 @@ impl Instance {
         if self.runs_by() == Some(ContainerKind::Docker) {
             return Ok(None);
         }
-        Ok(account(rootfs, self.making.image.user.as_deref())?)
+        Ok(account(rootfs, self.spec.image.user.as_deref())?)
     }
 
     /// The variables that it has before its own. A container has an environment of its own: what its image says is
@@ -141,21 +141,21 @@ impl Instance {
         } else {
             clean_environment(account)
         };
-        env.extend(self.making.image.env.clone());
+        env.extend(self.spec.image.env.clone());
         env
     }
 
     /// The port that it is told.
     fn port_inside(&self, port: &Port) -> Option<u16> {
         match self.runs_by() {
-            Some(ContainerKind::Docker) => self.making.workload.port,
+            Some(ContainerKind::Docker) => self.spec.workload.port,
             None | Some(ContainerKind::Own | ContainerKind::Systemd) => port.number,
         }
     }
 
     /// What it is told of itself.
     fn about(&self) -> impl Iterator<Item = (String, String)> {
-        let Making { scope, label, .. } = &self.making;
+        let InstanceSpec { scope, label, .. } = &self.spec;
         let about = [
             ("PROJECT", scope.project.to_string()),
             ("ENVIRONMENT", scope.environment.to_string()),
@@ -170,19 +170,24 @@ impl Instance {
             .map(|(name, value)| (format!("SHIPIT_{name}"), value))
     }
 
-    fn enclosure(&self, port: &Port, name: Option<String>, image: &Digest) -> Option<Enclosure> {
-        let Making {
+    fn enclosure(
+        &self,
+        port: &Port,
+        name: Option<String>,
+        image: &Digest,
+    ) -> Option<ContainerSpec> {
+        let InstanceSpec {
             directory,
             workload,
             ..
-        } = &self.making;
+        } = &self.spec;
         let spec = workload.container.as_ref()?;
-        Some(Enclosure {
+        Some(ContainerSpec {
             name: name.unwrap_or_else(|| self.unique_name(spec.by)),
             description: self.description(),
             image: docker::local_name(directory, image),
             labels: self.labels(),
-            project: self.making.scope.project.to_string(),
+            project: self.spec.scope.project.to_string(),
             agent: directory.path().display().to_string(),
             port: port
                 .number
@@ -194,12 +199,12 @@ impl Instance {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        let Making {
+        let InstanceSpec {
             directory,
             scope,
             label,
             ..
-        } = &self.making;
+        } = &self.spec;
         directory.instance_log(
             scope,
             self.key.slot,
@@ -211,7 +216,7 @@ impl Instance {
 
     /// A name that no other container or unit has.
     fn unique_name(&self, by: ContainerKind) -> String {
-        let (scope, key) = (&self.making.scope, &self.key);
+        let (scope, key) = (&self.spec.scope, &self.key);
         let random = uuid::Uuid::new_v4().simple().to_string();
         let kind = if by == ContainerKind::Systemd {
             ".service"
@@ -230,7 +235,7 @@ impl Instance {
     }
 
     fn description(&self) -> String {
-        let (Making { scope, label, .. }, key) = (&self.making, &self.key);
+        let (InstanceSpec { scope, label, .. }, key) = (&self.spec, &self.key);
         format!(
             "shipit: {scope}, {}.{} of release {} in {}",
             key.service, key.index, label.number, key.slot
@@ -239,7 +244,7 @@ impl Instance {
 
     /// What objects of a cluster carry, too.
     fn labels(&self) -> BTreeMap<String, String> {
-        let Making { scope, label, .. } = &self.making;
+        let InstanceSpec { scope, label, .. } = &self.spec;
         let labels = [
             ("app.kubernetes.io/name", self.key.service.to_string()),
             ("app.kubernetes.io/part-of", scope.project.to_string()),
@@ -266,9 +271,9 @@ impl Instance {
             else {
                 continue;
             };
-            if let Some(EnvValue::Secret { .. }) = self.making.workload.env.get(name) {
+            if let Some(EnvValue::Secret { .. }) = self.spec.workload.env.get(name) {
                 let value = SecretValue::new(value.to_owned());
-                self.making.redactor.remember(&value);
+                self.spec.redactor.remember(&value);
             }
         }
     }
@@ -278,7 +283,7 @@ impl Instance {
             match std::fs::read_to_string(path) {
                 Ok(text) => {
                     let value = SecretValue::new(text.clone());
-                    self.making.redactor.remember(&value);
+                    self.spec.redactor.remember(&value);
                     return Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned());
                 }
                 // There may be a newer value than the one that is held.
@@ -290,7 +295,7 @@ impl Instance {
             }
         }
         let held = self
-            .making
+            .spec
             .secrets
             .get(name)
             .map(|value| value.expose().to_owned());
