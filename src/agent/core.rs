@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
-use crate::agent::board::{Board, Key, Serving};
+use crate::agent::environment_state::{EnvironmentState, Key, Serving};
 use crate::agent::held::Held;
 use crate::agent::instance::{InstanceSpec, Prober, Supervisor};
 use crate::agent::log_file::LogFile;
@@ -51,9 +51,9 @@ pub struct Agent {
     redactor: Redactor,
 }
 
-/// One environment: its board, and what is done to it, one thing at a time.
+/// One environment: its state, and what is done to it, one thing at a time.
 pub(super) struct Environment {
-    pub board: Arc<Board>,
+    pub state: Arc<EnvironmentState>,
     pub work: tokio::sync::Mutex<Work>,
 }
 
@@ -141,13 +141,13 @@ impl Agent {
             .unwrap_or_else(PoisonError::into_inner);
         let scope = record.scope.clone();
         let entry = environments.entry(scope).or_insert_with(|| {
-            let board = Arc::new(Board::new(
+            let state = Arc::new(EnvironmentState::new(
                 self.directory.clone(),
                 self.router.clone(),
                 record,
             ));
             Arc::new(Environment {
-                board,
+                state,
                 work: tokio::sync::Mutex::default(),
             })
         });
@@ -210,7 +210,7 @@ impl Agent {
         permit: &Permit,
     ) -> Result<MutexGuard<'a, Work>, EngineError> {
         let work = environment.work.lock().await;
-        let record = environment.board.record();
+        let record = environment.state.record();
         let is_empty = record.slots.is_empty() && record.routes.is_empty();
         let lineage = record.lineage.as_ref().filter(|_| !is_empty);
         permit.enters(lineage, record.fence, record.changed_by.as_ref())?;
@@ -230,7 +230,7 @@ impl Agent {
         change: impl FnOnce(&mut Record),
     ) -> Result<(), EngineError> {
         environment
-            .board
+            .state
             .write(change)
             .map_err(|error| failed("writing the environment down", &error))
     }
@@ -245,11 +245,11 @@ impl Agent {
     ) {
         for key in keys {
             environment
-                .board
+                .state
                 .set(key, |entry| entry.serving = Serving::No);
         }
         self.router
-            .drained(&environment.board.addresses(keys), drain)
+            .drained(&environment.state.addresses(keys), drain)
             .await;
         let gone: Vec<Supervisor> = keys
             .iter()
@@ -257,12 +257,12 @@ impl Agent {
             .collect();
         futures_util::future::join_all(gone.into_iter().map(Supervisor::stop)).await;
         for key in keys {
-            environment.board.drop_entry(key);
+            environment.state.drop_entry(key);
         }
     }
 
     pub(super) fn drain(environment: &Environment, service: &ServiceName) -> Duration {
-        let record = environment.board.record();
+        let record = environment.state.record();
         record
             .routes
             .get(service)
@@ -284,7 +284,7 @@ impl Agent {
     async fn stop_now(&self, scope: &Scope, slot: Slot, until: Timestamp) {
         let environment = self.environment(scope);
         let mut work = environment.work.lock().await;
-        let record = environment.board.record();
+        let record = environment.state.record();
         let due = record
             .slots
             .get(&slot)
@@ -322,9 +322,9 @@ impl Agent {
     fn used(&self) -> Vec<Digest> {
         let mut used: Vec<Digest> = Vec::new();
         for scope in self.scopes() {
-            let board = Arc::clone(&self.environment(&scope).board);
-            let record = board.record();
-            used.extend(board.images());
+            let state = Arc::clone(&self.environment(&scope).state);
+            let record = state.record();
+            used.extend(state.images());
             let workloads = record
                 .slots
                 .values()
@@ -346,7 +346,7 @@ impl Agent {
     fn uses_docker(&self) -> bool {
         self.scopes()
             .iter()
-            .any(|scope| is_dockers(&self.environment(scope).board.record()))
+            .any(|scope| is_dockers(&self.environment(scope).state.record()))
     }
 
     /// Why a slot cannot become ready any more; none while it still can.
@@ -453,7 +453,7 @@ impl Engine for Arc<Agent> {
             .get(scope)
             .cloned();
         let mut facts = known
-            .map(|environment| environment.board.facts())
+            .map(|environment| environment.state.facts())
             .unwrap_or_default();
         let workloads = facts
             .slots
@@ -491,7 +491,7 @@ impl Engine for Arc<Agent> {
     ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let _work = self.enter(&environment, permit).await?;
-        if let Some(route) = environment.board.record().routes.get(service) {
+        if let Some(route) = environment.state.record().routes.get(service) {
             proxy::remove(route).await;
         }
         self.write(&environment, |record| {
@@ -535,9 +535,9 @@ impl Engine for Arc<Agent> {
         within: Period,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let board = Arc::clone(&self.environment(scope).board);
+        let state = Arc::clone(&self.environment(scope).state);
         let mut said = String::new();
-        let wait = board.wait(|facts| {
+        let wait = state.wait(|facts| {
             let there = facts.slots.get(&slot)?;
             if there.is_ready() {
                 return Some(Ok(()));
@@ -557,7 +557,7 @@ impl Engine for Arc<Agent> {
             }
             None
         });
-        if !board.facts().slots.contains_key(&slot) {
+        if !state.facts().slots.contains_key(&slot) {
             let not_ready = NotReady {
                 reason: "it is empty".to_owned(),
                 log: Vec::new(),
@@ -568,7 +568,7 @@ impl Engine for Arc<Agent> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_ready)) => Err(EngineError::NotReady { slot, not_ready }),
             Err(_) => {
-                let mut not_ready = self.not_ready(scope, slot, &board.facts());
+                let mut not_ready = self.not_ready(scope, slot, &state.facts());
                 not_ready.reason = format!("not within {within}: {}", not_ready.reason);
                 Err(EngineError::NotReady { slot, not_ready })
             }
@@ -582,20 +582,20 @@ impl Engine for Arc<Agent> {
         to: Option<Slot>,
     ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
-        let before = environment.board.record();
+        let before = environment.state.record();
         let _work = self.enter(&environment, permit).await?;
-        let active = environment.board.record().active;
+        let active = environment.state.record().active;
         if active == to {
             return Ok(());
         }
         if active != from {
             return Err(moved(Address::Traffic, &before));
         }
-        let record = environment.board.record();
+        let record = environment.state.record();
         let (routes, mark) = (&record.routes, Mark::of(&record));
         let is_ready = |slot: Slot| {
             environment
-                .board
+                .state
                 .facts()
                 .slots
                 .get(&slot)
@@ -610,7 +610,7 @@ impl Engine for Arc<Agent> {
                 reason,
             });
         }
-        let switched = environment.board.switch(to, Timestamp::now(), |record| {
+        let switched = environment.state.switch(to, Timestamp::now(), |record| {
             if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
                 there.stops_at = None;
             }
@@ -618,7 +618,7 @@ impl Engine for Arc<Agent> {
         let error = match switched {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(slot)) => {
-                let not_ready = self.not_ready(&permit.scope, slot, &environment.board.facts());
+                let not_ready = self.not_ready(&permit.scope, slot, &environment.state.facts());
                 EngineError::NotReady { slot, not_ready }
             }
             Err(error) => failed("writing the switch down", &error),
@@ -637,7 +637,7 @@ impl Engine for Arc<Agent> {
     ) -> Result<(), EngineError> {
         let environment = self.environment(&permit.scope);
         let _work = self.enter(&environment, permit).await?;
-        if environment.board.record().active == Some(slot) {
+        if environment.state.record().active == Some(slot) {
             return Err(EngineError::Refused {
                 reason: format!("{slot} has live traffic and cannot be stopped"),
                 help: "promote the other slot first".to_owned(),

@@ -22,12 +22,12 @@ pub(super) async fn change(
         return Ok(());
     };
     let environment = agent.environment(&permit.scope);
-    let before = environment.board.record();
+    let before = environment.state.record();
     let _work = agent.enter(&environment, permit).await?;
-    let record = environment.board.record();
+    let record = environment.state.record();
     let is_done = |route: &Route| record.routes.get(&route.service) == Some(route);
     let services = routes.iter().map(|route| &route.service);
-    let found = environment.board.facts().routes_fingerprint(services);
+    let found = environment.state.facts().routes_fingerprint(services);
     if !routes.iter().all(is_done) && found != expects {
         return Err(moved(Address::Route(first.service.clone()), &before));
     }

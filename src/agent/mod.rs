@@ -4,7 +4,7 @@
 //! posture   what the agent makes of its own process: limits, umask, no core dumps
 //! server    gRPC over a Unix socket
 //!   core    the engine port: permits, fingerprints, placements, the switch
-//!     board      which instances there are and how they are; the one place that sets the router's table
+//!     state      which instances there are and how they are; the one place that sets the router's table
 //!     instance   one supervised process: start, readiness, liveness, whose its port is, restart, stop
 //!     launch     what stands between the agent and a service until the service is recorded
 //!     trouble    whether something is the instance's trouble or this machine's own
@@ -21,7 +21,6 @@
 //! Uses `model`, `port`, `proto` and `redact`. A service's processes do not need the agent: they outlive it, and the next
 //! agent takes them back.
 
-pub mod board;
 mod clients;
 mod confined;
 pub mod contain;
@@ -29,6 +28,7 @@ mod control_groups;
 pub mod core;
 mod descriptors;
 mod enter;
+pub mod environment_state;
 mod held;
 mod home;
 pub mod id_map;

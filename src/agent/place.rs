@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::agent::board::{Key, Serving};
 use crate::agent::core::{Agent, Environment, Work, failed, moved};
+use crate::agent::environment_state::{Key, Serving};
 use crate::agent::held::Held;
 use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::logs;
@@ -27,9 +27,9 @@ pub(super) async fn place(
     progress: Progress<'_>,
 ) -> Result<(), EngineError> {
     let environment = agent.environment(&permit.scope);
-    let before = environment.board.record();
+    let before = environment.state.record();
     let mut work = agent.enter(&environment, permit).await?;
-    let record = environment.board.record();
+    let record = environment.state.record();
     let (slot, service) = (placement.slot, placement.workload.service.clone());
     let wanted = WorkloadRecord {
         spec: placement.workload.clone(),
@@ -91,7 +91,7 @@ async fn is_changed(agent: &Agent, workload: &WorkloadRecord) -> bool {
 }
 
 fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {
-    let facts = environment.board.facts();
+    let facts = environment.state.facts();
     let workload = facts
         .slots
         .get(&slot)
@@ -228,7 +228,7 @@ impl Swap<'_> {
         let old = self.keys();
         let (slot, service) = (self.placement.slot, self.service().clone());
         let (previous, drain) = (
-            self.environment.board.record(),
+            self.environment.state.record(),
             Agent::drain(self.environment, &service),
         );
         self.persist()?;
@@ -243,7 +243,7 @@ impl Swap<'_> {
                 return Err(EngineError::NotReady { slot, not_ready });
             }
             self.environment
-                .board
+                .state
                 .set(key, |entry| entry.serving = Serving::Yes);
             progress(&format!("{service}.{at} is replaced"));
             if !waiting.is_empty() {
@@ -262,7 +262,7 @@ impl Swap<'_> {
     /// The old one goes first; the router holds requests meanwhile.
     async fn recreate(&mut self, there: Option<&WorkloadRecord>) -> Result<(), EngineError> {
         let old = self.keys();
-        let previous = self.environment.board.record();
+        let previous = self.environment.state.record();
         let drain = Agent::drain(self.environment, self.service());
         self.persist()?;
         self.agent
@@ -320,7 +320,7 @@ impl Swap<'_> {
         if !self.placement.running {
             return Ok(Vec::new());
         }
-        let record = self.environment.board.record();
+        let record = self.environment.state.record();
         let missing = || failed("starting a service", &format!("{service} is not in {slot}"));
         let there = record.slots.get(&slot).ok_or_else(missing)?;
         let spec = self
@@ -344,12 +344,12 @@ impl Swap<'_> {
             index,
         };
         self.environment
-            .board
+            .state
             .set(&key, |entry| entry.serving = serving);
         let supervised = Supervisor::begin(
             spec.clone(),
             key.clone(),
-            self.environment.board.clone(),
+            self.environment.state.clone(),
             None,
         );
         self.work.instances.insert(key.clone(), supervised);
@@ -359,16 +359,16 @@ impl Swap<'_> {
     /// Waits for one instance. The supervisor sets the limit: past it the instance has failed. What is the machine's own
     /// trouble counts for nothing there, and is waited for a little longer.
     async fn await_ready(&self, key: &Key) -> Result<(), NotReady> {
-        let board = &self.environment.board;
+        let state = &self.environment.state;
         let workload: &Workload = &self.placement.workload;
-        let ended = board.wait(|_| match board_health(board, key)? {
+        let ended = state.wait(|_| match board_health(state, key)? {
             (HealthState::Ready, _) => Some(Ok(())),
             (HealthState::Failed, exit) => Some(Err(exit.unwrap_or_default())),
             _ => None,
         });
         let ended = tokio::time::timeout(longest(workload), ended).await;
         let ended = ended.unwrap_or_else(|_| {
-            let (_, why) = board_health(board, key).unwrap_or((HealthState::Starting, None));
+            let (_, why) = board_health(state, key).unwrap_or((HealthState::Starting, None));
             Err(why.unwrap_or_else(|| "it was not ready in time".to_owned()))
         });
         ended.map_err(|why| {
@@ -411,7 +411,7 @@ impl Swap<'_> {
         let Some(there) = there.filter(|there| there.running) else {
             return Ok(());
         };
-        let record = self.environment.board.record();
+        let record = self.environment.state.record();
         let Some(slot_record) = record.slots.get(&slot) else {
             return Ok(());
         };
@@ -435,7 +435,7 @@ impl Swap<'_> {
             let supervised = Supervisor::begin(
                 spec.clone(),
                 key.clone(),
-                self.environment.board.clone(),
+                self.environment.state.clone(),
                 None,
             );
             self.work.instances.insert(key, supervised);
@@ -452,10 +452,10 @@ fn longest(workload: &Workload) -> Duration {
 }
 
 fn board_health(
-    board: &crate::agent::board::Board,
+    state: &crate::agent::environment_state::EnvironmentState,
     key: &Key,
 ) -> Option<(HealthState, Option<String>)> {
-    board
+    state
         .instance(key)
         .map(|instance| (instance.health, instance.last_exit))
 }
@@ -469,9 +469,9 @@ pub(super) async fn remove(
     expects: Option<Fingerprint>,
 ) -> Result<(), EngineError> {
     let environment = agent.environment(&permit.scope);
-    let before = environment.board.record();
+    let before = environment.state.record();
     let mut work = agent.enter(&environment, permit).await?;
-    let record = environment.board.record();
+    let record = environment.state.record();
     let Some(there) = record
         .slots
         .get(&slot)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::agent::board::Key;
 use crate::agent::core::{Agent, Environment, Work, is_dockers};
+use crate::agent::environment_state::Key;
 use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::proxy::{self, Mark};
 use crate::agent::record::{ProcessRecord, Processes, Record};
@@ -39,7 +39,7 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
             agent.stop_later(&scope, *slot, until);
         }
     }
-    environment.board.expect(
+    environment.state.expect(
         services
             .iter()
             .flat_map(|service| service.old.iter().chain(&service.new))
@@ -113,10 +113,10 @@ fn adopt(agent: &Arc<Agent>, environment: &Arc<Environment>, work: &mut Work, se
     let Service { spec, new, old } = service;
     let mut begin = |instances: Vec<(Key, Option<ProcessRecord>)>| -> Vec<Key> {
         let begun = instances.into_iter().map(|(key, found)| {
-            let board = Arc::clone(&environment.board);
+            let state = Arc::clone(&environment.state);
             work.instances.insert(
                 key.clone(),
-                Supervisor::begin(spec.clone(), key.clone(), board, found),
+                Supervisor::begin(spec.clone(), key.clone(), state, found),
             );
             key
         });
@@ -138,9 +138,9 @@ fn retire_later(
 ) {
     let (agent, environment) = (Arc::downgrade(agent), Arc::clone(environment));
     tokio::spawn(async move {
-        let board = Arc::clone(&environment.board);
-        let health = |key: &Key| board.instance(key).map(|instance| instance.health);
-        let are_ready = board.wait(|_| {
+        let state = Arc::clone(&environment.state);
+        let health = |key: &Key| state.instance(key).map(|instance| instance.health);
+        let are_ready = state.wait(|_| {
             let now: Vec<Option<HealthState>> = new.iter().map(health).collect();
             let failed = now
                 .iter()

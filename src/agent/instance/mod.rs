@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use prober::Prober;
 pub(super) use spec::InstanceSpec;
 
-use crate::agent::board::{Board, Key};
+use crate::agent::environment_state::{EnvironmentState, Key};
 use crate::agent::instance::port::Port;
 use crate::agent::instance::spec::Missing;
 use crate::agent::log_keeper::LogKeeper;
@@ -50,14 +50,14 @@ impl Supervisor {
     pub fn begin(
         spec: InstanceSpec,
         key: Key,
-        board: Arc<Board>,
+        state: Arc<EnvironmentState>,
         found: Option<ProcessRecord>,
     ) -> Self {
         let stop = CancellationToken::new();
         let instance = Instance {
             spec,
             key,
-            board,
+            state,
             stop: stop.clone(),
             restarts: 0,
             troubles: 0,
@@ -86,7 +86,7 @@ impl Drop for Supervisor {
 struct Instance {
     spec: InstanceSpec,
     key: Key,
-    board: Arc<Board>,
+    state: Arc<EnvironmentState>,
     stop: CancellationToken,
     restarts: u32,
     /// How often it could not be started for want of something of the machine's, since it last ran.
@@ -149,7 +149,7 @@ impl Instance {
                 break;
             }
         }
-        self.board.drop_entry(&self.key);
+        self.state.drop_entry(&self.key);
     }
 
     /// One that was ever ready is never given up.
@@ -221,7 +221,7 @@ impl Instance {
         Ok((process, launch, HealthState::Starting))
     }
 
-    /// Puts a process that runs on the board; one that was taken back stays what it was started as.
+    /// Puts a process that runs on the state; one that was taken back stays what it was started as.
     fn note(
         &self,
         process: &dyn Running,
@@ -251,7 +251,7 @@ impl Instance {
             image,
             container: process.container(),
         };
-        self.board.set(&self.key, |entry| {
+        self.state.set(&self.key, |entry| {
             entry.facts.pid = Some(record.pid);
             entry.facts.port = port;
             entry.facts.restarts = record.restarts;
@@ -261,7 +261,7 @@ impl Instance {
     }
 
     fn health(&self, health: HealthState) {
-        self.board.set(&self.key, |entry| {
+        self.state.set(&self.key, |entry| {
             if entry.facts.health == HealthState::Unhealthy {
                 // Why it was, which is over.
                 entry.facts.last_exit = None;
@@ -319,7 +319,7 @@ impl Instance {
                 Some(backoff(self.troubles - 1))
             }
         };
-        self.board.set(&self.key, |entry| {
+        self.state.set(&self.key, |entry| {
             entry.facts.health = health;
             entry.facts.pid = None;
             entry.facts.last_exit = Some(reason);

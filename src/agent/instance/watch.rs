@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending};
 use tokio::time::Instant;
 
-use crate::agent::board::local;
+use crate::agent::environment_state::local;
 use crate::agent::instance::owner::{Owner, PortOwner};
 use crate::agent::instance::prober::{LATE, Question};
 use crate::agent::instance::readiness::{Change, Life, Readiness};
@@ -98,7 +98,7 @@ impl Instance {
     }
 
     fn watched<'a>(&self, process: &dyn Running, launch: &'a Launch) -> Watched<'a> {
-        let port = self.board.instance(&self.key).and_then(|facts| facts.port);
+        let port = self.state.instance(&self.key).and_then(|facts| facts.port);
         // Docker has the port itself, and says so when it cannot get it.
         let container = self.spec.workload.container.as_ref();
         let is_dockers = container.is_some_and(|spec| spec.by == ContainerKind::Docker);
@@ -171,7 +171,7 @@ impl Instance {
     fn unready(&self, reason: &str) {
         let reason = self.spec.redactor.text(reason);
         tracing::warn!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, index = self.key.index, %reason, "an instance is unhealthy and out of traffic; it is not restarted");
-        self.board.set(&self.key, |entry| {
+        self.state.set(&self.key, |entry| {
             entry.facts.health = HealthState::Unhealthy;
             entry.facts.last_exit = Some(reason);
         });

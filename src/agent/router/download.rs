@@ -11,13 +11,13 @@ use crate::agent::router::activity::Request;
 use crate::agent::router::clients::Taken;
 use crate::agent::router::pool::Sender;
 use crate::agent::router::streams::Turn;
-use crate::agent::router::upstream::Lease;
+use crate::agent::router::upstream::InFlight;
 
 /// What a proxied response still has: its connection and its place in the count.
 #[derive(Debug)]
 pub struct Exchange {
     /// The count.
-    pub lease: Arc<Lease>,
+    pub in_flight: Arc<InFlight>,
     /// The connection.
     pub sender: Sender,
 }
@@ -25,7 +25,7 @@ pub struct Exchange {
 impl Exchange {
     /// The response was read to its end: its connection is free for the next request.
     fn finish(self) {
-        self.lease.upstream().give_back(self.sender);
+        self.in_flight.upstream().give_back(self.sender);
     }
 }
 

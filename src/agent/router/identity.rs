@@ -272,14 +272,14 @@ mod tests {
             ("x-forwarded-for", "9.9.9.9"),
             ("x-forwarded-for", "8.8.8.8"),
             ("x-forwarded-proto", "https"),
-            ("x-forwarded-host", "front.test"),
+            ("x-forwarded-host", "config.test"),
             ("x-forwarded-port", "443"),
             ("x-ssl-client-verify", "SUCCESS"),
             ("x_forwarded_for", "7.7.7.7"),
         ];
         let expected = [
             ("x-forwarded-for", "9.9.9.9, 8.8.8.8, 10.0.0.1"),
-            ("x-forwarded-host", "front.test"),
+            ("x-forwarded-host", "config.test"),
             ("x-forwarded-port", "443"),
             ("x-forwarded-proto", "https"),
             ("x-real-ip", "8.8.8.8"),

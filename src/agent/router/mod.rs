@@ -6,20 +6,20 @@
 //! finishes on the old ones, counted, so that [`Router::drained`] can say when they may be stopped.
 //!
 //! Built on hyper; this folder adds what a proxy needs around it. Start with `proxy` for the way of one
-//! request, then `board` for the switch and `upstream` for connections to instances.
+//! request, then `active_table` for the switch and `upstream` for connections to instances.
 
+mod acceptor;
 mod access;
+mod active_table;
 mod activity;
 mod answer;
-mod board;
 mod budget;
 mod clients;
+mod config;
 mod connect;
-mod door;
 mod download;
 mod error;
 mod framing;
-mod front;
 mod gate;
 mod head_watch;
 mod headers;
@@ -33,7 +33,6 @@ mod open;
 mod pace;
 mod pool;
 mod proxy;
-mod registry;
 mod replay;
 mod route_key;
 mod routes;
@@ -47,6 +46,7 @@ mod turn_away;
 mod upgrade;
 mod upload;
 mod upstream;
+mod upstreams;
 mod wait;
 mod watched;
 mod wire;
@@ -63,7 +63,7 @@ use crate::agent::Descriptors;
 use crate::agent::log_file::LogFile;
 use crate::model::route::Route;
 use crate::port::engine::Scope;
-use front::Shared;
+use config::Shared;
 use routes::Routes;
 
 /// What a router is started with.

@@ -10,17 +10,17 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::agent::router::access::Entry;
+use crate::agent::router::active_table::NoEndpoint;
 use crate::agent::router::answer::Refusal;
-use crate::agent::router::board::NoEndpoint;
 use crate::agent::router::clients::{Share, Taken};
+use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::download::{Download, Exchange};
-use crate::agent::router::front::Front;
 use crate::agent::router::pool::{Reuse, Sender};
 use crate::agent::router::replay::Replay;
 use crate::agent::router::serve::Peer;
 use crate::agent::router::upgrade::{self, Tunnel};
 use crate::agent::router::upload::{Client, Progress, Standing, Upload};
-use crate::agent::router::upstream::{Connection, Failure, Lease};
+use crate::agent::router::upstream::{Connection, Failure, InFlight};
 use crate::agent::router::{framing, headers, hop_by_hop, host};
 
 /// How many instances are asked for a connection before the client is told that there is none.
@@ -28,32 +28,32 @@ const MOST_TRIES: usize = 3;
 
 /// Answers one request.
 pub async fn handle(
-    front: Arc<Front>,
+    config: Arc<ListenerConfig>,
     peer: Arc<Peer>,
     mut request: Request<Incoming>,
 ) -> Response<Download> {
     let id = headers::request_id(request.headers()).cloned();
-    let id = id.unwrap_or_else(|| front.shared.request_id());
-    let address = peer.origin.client(request.headers(), &front.trusted);
-    let mut entry = Entry::begin(&front, &peer, address, &request, &id);
+    let id = id.unwrap_or_else(|| config.shared.request_id());
+    let address = peer.origin.client(request.headers(), &config.trusted);
+    let mut entry = Entry::begin(&config, &peer, address, &request, &id);
     let change = headers::upgrade(request.version(), request.headers())
         .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let sends = Client::of(request.headers());
     let (mut parts, body) = request.into_parts();
-    let upload = Upload::new(body, &front.limits, sends);
+    let upload = Upload::new(body, &config.limits, sends);
 
-    let admitted = Admitted::by(&front, &peer, address, change.is_some());
+    let admitted = Admitted::by(&config, &peer, address, change.is_some());
     let checked = admitted
-        .and_then(|admitted| check(&front, &peer, &parts, &upload).map(|host| (admitted, host)));
+        .and_then(|admitted| check(&config, &peer, &parts, &upload).map(|host| (admitted, host)));
     let (admitted, host) = match checked {
         Ok(checked) => checked,
         Err(refusal) => return refusal.response(id, entry),
     };
 
-    headers::towards_instance(&mut parts, host, &peer.origin, &front.trusted, id.clone());
-    let replied = Attempt::new(&front, parts, upload).run(&mut entry).await;
-    match replied.and_then(|reply| reply.checked(&front, change.is_some())) {
-        Ok(reply) => reply.pass_on(change, admitted, &front, &peer, entry),
+    headers::towards_instance(&mut parts, host, &peer.origin, &config.trusted, id.clone());
+    let replied = Attempt::new(&config, parts, upload).run(&mut entry).await;
+    match replied.and_then(|reply| reply.checked(&config, change.is_some())) {
+        Ok(reply) => reply.pass_on(change, admitted, &config, &peer, entry),
         Err(refusal) => refusal.response(id, entry),
     }
 }
@@ -67,7 +67,7 @@ struct Admitted {
 impl Admitted {
     /// Unless its client has too much already.
     fn by(
-        front: &Front,
+        config: &ListenerConfig,
         peer: &Peer,
         address: IpAddr,
         asks_for_change: bool,
@@ -75,9 +75,9 @@ impl Admitted {
         let client = if address == peer.origin.address() {
             Arc::clone(&peer.client)
         } else {
-            front.shared.clients.enter(address)
+            config.shared.clients.enter(address)
         };
-        let limit = front.most_requests();
+        let limit = config.most_requests();
         let request = client
             .take(Share::Request, limit)
             .ok_or(Refusal::TooMany(Share::Request, limit))?;
@@ -87,7 +87,7 @@ impl Admitted {
                 upgrade: None,
             });
         }
-        let limit = front.most_upgrades();
+        let limit = config.most_upgrades();
         let upgrade = client
             .take(Share::Upgrade, limit)
             .ok_or(Refusal::TooMany(Share::Upgrade, limit))?;
@@ -100,7 +100,7 @@ impl Admitted {
 
 /// Refuses what can be refused by the head alone; gives the host that the request is for.
 fn check(
-    front: &Front,
+    config: &ListenerConfig,
     peer: &Peer,
     parts: &request::Parts,
     upload: &Upload,
@@ -108,8 +108,8 @@ fn check(
     if parts.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
-    if upload.size_hint().lower() > front.limits.body.bytes() {
-        return Err(Refusal::TooLarge(front.limits.body));
+    if upload.size_hint().lower() > config.limits.body.bytes() {
+        return Err(Refusal::TooLarge(config.limits.body));
     }
     framing::check(&parts.method, &parts.uri, &parts.headers)?;
     Ok(host::host(
@@ -128,7 +128,7 @@ struct Reply {
 
 impl Reply {
     /// Refuses what cannot be passed on as it is.
-    fn checked(self, front: &Front, change_was_asked: bool) -> Result<Self, Refusal> {
+    fn checked(self, config: &ListenerConfig, change_was_asked: bool) -> Result<Self, Refusal> {
         let response = &self.response;
         let changes = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let reason = if changes && !change_was_asked {
@@ -139,7 +139,7 @@ impl Reply {
             return Ok(self);
         };
         Err(Refusal::Invalid {
-            service: front.key.service.clone(),
+            service: config.key.service.clone(),
             reason,
         })
     }
@@ -148,7 +148,7 @@ impl Reply {
         self,
         change: Option<(HeaderValue, OnUpgrade)>,
         admitted: Admitted,
-        front: &Front,
+        config: &ListenerConfig,
         peer: &Peer,
         mut entry: Entry,
     ) -> Response<Download> {
@@ -162,8 +162,8 @@ impl Reply {
         {
             let tunnel = Tunnel {
                 client,
-                lease: exchange.lease,
-                idle: front.limits.upgrade_idle.get(),
+                in_flight: exchange.in_flight,
+                idle: config.limits.upgrade_idle.get(),
                 entry,
                 taken: [admitted.request, taken],
             };
@@ -181,7 +181,7 @@ impl Reply {
 
 /// One request on its way to an instance.
 struct Attempt<'a> {
-    front: &'a Front,
+    config: &'a ListenerConfig,
     request: Request<Upload>,
     progress: Option<Arc<Progress>>,
     replay: Option<Replay>,
@@ -193,7 +193,7 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(front: &'a Front, mut parts: request::Parts, upload: Upload) -> Self {
+    fn new(config: &'a ListenerConfig, mut parts: request::Parts, upload: Upload) -> Self {
         if upload.size_hint().exact().is_none() {
             // hyper would leave out the body of a GET that does not say this.
             parts.headers.remove(header::CONTENT_LENGTH);
@@ -211,53 +211,53 @@ impl<'a> Attempt<'a> {
         let progress = upload.progress();
         let request = Request::from_parts(parts, upload);
         Self {
-            front,
+            config,
             request,
             progress,
             replay,
             reuse,
             tried: Vec::new(),
-            held_until: Instant::now() + front.limits.hold.get(),
+            held_until: Instant::now() + config.limits.hold.get(),
             reason: None,
         }
     }
 
     async fn run(mut self, entry: &mut Entry) -> Result<Reply, Refusal> {
         loop {
-            let lease = self.lease().await?;
-            if !lease
-                .enter(self.front.most_at_instance(), self.held_until)
+            let in_flight = self.choose().await?;
+            if !in_flight
+                .enter(self.config.most_at_instance(), self.held_until)
                 .await
             {
                 return Err(self.busy());
             }
-            entry.sent_to(lease.upstream().address());
-            self.request.body_mut().hold(Arc::clone(&lease));
+            entry.sent_to(in_flight.upstream().address());
+            self.request.body_mut().hold(Arc::clone(&in_flight));
             let request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
-            match self.send(&lease, request).await? {
+            match self.send(&in_flight, request).await? {
                 Ok((response, sender)) => {
                     return Ok(Reply {
                         response,
-                        exchange: Exchange { lease, sender },
+                        exchange: Exchange { in_flight, sender },
                     });
                 }
-                Err(failure) => self.recover(&lease, failure)?,
+                Err(failure) => self.recover(&in_flight, failure)?,
             }
         }
     }
 
-    async fn lease(&self) -> Result<Arc<Lease>, Refusal> {
-        let Front {
+    async fn choose(&self) -> Result<Arc<InFlight>, Refusal> {
+        let ListenerConfig {
             key,
             listener,
-            board,
+            active_table,
             ..
-        } = self.front;
+        } = self.config;
         if self.tried.len() >= MOST_TRIES {
             return Err(Refusal::unreachable(key, self.reason.clone()));
         }
-        let leased = board
-            .lease(*listener, &key.service, &self.tried, self.held_until)
+        let leased = active_table
+            .choose(*listener, &key.service, &self.tried, self.held_until)
             .await;
         leased.map_err(|error| match error {
             NoEndpoint::NoneReady => Refusal::NoneReady {
@@ -272,13 +272,13 @@ impl<'a> Attempt<'a> {
     /// when it last moved: a long upload is no slow instance.
     async fn send(
         &self,
-        lease: &Lease,
+        in_flight: &InFlight,
         request: Request<Upload>,
     ) -> Result<Result<(Response<Incoming>, Sender), Failure>, Refusal> {
-        let limit = self.front.limits.response_timeout.get();
-        let sending = lease
+        let limit = self.config.limits.response_timeout.get();
+        let sending = in_flight
             .upstream()
-            .send(request, self.reuse, self.front, self.held_until);
+            .send(request, self.reuse, self.config, self.held_until);
         let mut sending = std::pin::pin!(sending);
         let mut deadline = Instant::now() + limit;
         loop {
@@ -297,23 +297,23 @@ impl<'a> Attempt<'a> {
     }
 
     fn overdue(&self) -> Refusal {
-        let limits = &self.front.limits;
+        let limits = &self.config.limits;
         match self.progress.as_ref().map(|progress| progress.standing()) {
             Some(Standing::Client) => Refusal::Stalled(limits.response_timeout),
             _ => Refusal::TooSlow {
-                service: self.front.key.service.clone(),
+                service: self.config.key.service.clone(),
                 within: limits.response_timeout,
             },
         }
     }
 
     /// Makes the next attempt ready, or says why there is none.
-    fn recover(&mut self, lease: &Lease, failure: Failure) -> Result<(), Refusal> {
+    fn recover(&mut self, in_flight: &InFlight, failure: Failure) -> Result<(), Refusal> {
         match failure {
             Failure::Unsent { request, reason } => {
                 self.request = *request;
                 self.request.body_mut().let_go();
-                self.tried.push(lease.upstream().address());
+                self.tried.push(in_flight.upstream().address());
                 self.reason = Some(reason);
                 Ok(())
             }
@@ -333,18 +333,18 @@ impl<'a> Attempt<'a> {
 
     fn busy(&self) -> Refusal {
         Refusal::Busy {
-            service: self.front.key.service.clone(),
-            within: self.front.limits.hold,
+            service: self.config.key.service.clone(),
+            within: self.config.limits.hold,
         }
     }
 
     fn lost(&self, error: &hyper::Error) -> Refusal {
         match self.progress.as_ref().map(|progress| progress.standing()) {
-            Some(Standing::TooLarge) => Refusal::TooLarge(self.front.limits.body),
+            Some(Standing::TooLarge) => Refusal::TooLarge(self.config.limits.body),
             Some(Standing::Broken) => Refusal::Broken,
             Some(Standing::TooSlow) => Refusal::Slow,
             _ => Refusal::Invalid {
-                service: self.front.key.service.clone(),
+                service: self.config.key.service.clone(),
                 reason: error.to_string(),
             },
         }

@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::router::door::Door;
-use crate::agent::router::front::{Front, Shared};
+use crate::agent::router::acceptor::Acceptor;
+use crate::agent::router::config::{ListenerConfig, Shared};
 use crate::agent::router::listen::{listen, origin};
 use crate::agent::router::{Holder, Listener, RouteError, RouteKey};
 use crate::model::TrustedProxies;
@@ -21,14 +21,14 @@ use crate::model::trusted_proxies::Network;
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
 const CUT: Duration = Duration::from_secs(1);
 
-/// One route's doors, by address.
-type Doors = HashMap<SocketAddr, Door>;
+/// One route's acceptors, by address.
+type Acceptors = HashMap<SocketAddr, Acceptor>;
 
 /// The routes that are open.
 #[derive(Debug)]
 pub struct Routes {
     inherited: Vec<std::net::TcpListener>,
-    open: Mutex<BTreeMap<RouteKey, Doors>>,
+    open: Mutex<BTreeMap<RouteKey, Acceptors>>,
     cut: CancellationToken,
     closing: TaskTracker,
 }
@@ -45,7 +45,7 @@ impl Routes {
     }
 
     /// Opens routes or changes them, all in one step. New addresses are bound before anything else happens; then every
-    /// door leads to its new route, whichever had it before; then the doors that nothing has a use for are closed.
+    /// acceptor leads to its new route, whichever had it before; then the acceptors that nothing has a use for are closed.
     pub async fn open(
         &self,
         shared: &Arc<Shared>,
@@ -65,37 +65,37 @@ impl Routes {
         claimed_twice(&wanted)?;
         let mut bound = self.bind(&open, &wanted).await?;
 
-        let mut doors = Doors::new();
+        let mut acceptors = Acceptors::new();
         for (key, _) in changes {
-            doors.extend(open.remove(key).unwrap_or_default());
+            acceptors.extend(open.remove(key).unwrap_or_default());
         }
         for it in wanted {
-            let front = front(shared, it.key, it.listener, it.route);
-            let door = match (doors.remove(&it.address), bound.remove(&it.address)) {
-                (Some(door), _) => {
-                    door.lead_to(front);
-                    door
+            let config = config(shared, it.key, it.listener, it.route);
+            let acceptor = match (acceptors.remove(&it.address), bound.remove(&it.address)) {
+                (Some(acceptor), _) => {
+                    acceptor.set_config(config);
+                    acceptor
                 }
                 (None, Some(listener)) => {
                     let origin = origin(&self.inherited, it.address);
-                    Door::open(listener, origin, front, self.cut.child_token())
+                    Acceptor::open(listener, origin, config, self.cut.child_token())
                 }
                 (None, None) => continue,
             };
             let own = open.entry(it.key.clone()).or_default();
-            own.insert(it.address, door);
+            own.insert(it.address, acceptor);
         }
-        for door in doors.into_values() {
-            self.retire(door).await;
+        for acceptor in acceptors.into_values() {
+            self.retire(acceptor).await;
         }
         Ok(())
     }
 
     /// Closes a route.
     pub async fn close(&self, key: &RouteKey) {
-        let doors = self.open.lock().await.remove(key);
-        for door in doors.into_iter().flat_map(HashMap::into_values) {
-            self.retire(door).await;
+        let acceptors = self.open.lock().await.remove(key);
+        for acceptor in acceptors.into_iter().flat_map(HashMap::into_values) {
+            self.retire(acceptor).await;
         }
     }
 
@@ -103,11 +103,11 @@ impl Routes {
     pub async fn shutdown(&self, within: Duration) {
         let mut open = self.open.lock().await;
         self.closing.close();
-        for door in std::mem::take(&mut *open)
+        for acceptor in std::mem::take(&mut *open)
             .into_values()
             .flat_map(HashMap::into_values)
         {
-            self.retire(door).await;
+            self.retire(acceptor).await;
         }
         if tokio::time::timeout(within, self.closing.wait())
             .await
@@ -118,22 +118,22 @@ impl Routes {
         }
     }
 
-    async fn retire(&self, door: Door) {
-        self.closing.spawn(door.close().await);
+    async fn retire(&self, acceptor: Acceptor) {
+        self.closing.spawn(acceptor.close().await);
     }
 
-    /// Binds the addresses that no door of these routes has.
+    /// Binds the addresses that no acceptor of these routes has.
     async fn bind(
         &self,
-        open: &BTreeMap<RouteKey, Doors>,
+        open: &BTreeMap<RouteKey, Acceptors>,
         wanted: &[Wanted<'_>],
     ) -> Result<HashMap<SocketAddr, Arc<TcpListener>>, RouteError> {
         let is_changed = |key: &RouteKey| wanted.iter().any(|it| it.key == key);
         let (own, others): (Vec<_>, Vec<_>) = open.iter().partition(|(key, _)| is_changed(key));
         let mut own: HashMap<SocketAddr, Arc<TcpListener>> = own
             .into_iter()
-            .flat_map(|(_, doors)| doors)
-            .map(|(address, door)| (*address, Arc::clone(door.listener())))
+            .flat_map(|(_, acceptors)| acceptors)
+            .map(|(address, acceptor)| (*address, Arc::clone(acceptor.listener())))
             .collect();
 
         let mut bound = HashMap::new();
@@ -141,8 +141,10 @@ impl Routes {
             if own.contains_key(&it.address) {
                 continue;
             }
-            let has_part = |(_, doors): &&(&RouteKey, &Doors)| {
-                doors.keys().any(|address| overlap(*address, it.address))
+            let has_part = |(_, acceptors): &&(&RouteKey, &Acceptors)| {
+                acceptors
+                    .keys()
+                    .any(|address| overlap(*address, it.address))
             };
             if let Some((holder, _)) = others.iter().find(has_part) {
                 return Err(it.taken_by(holder));
@@ -220,13 +222,18 @@ fn claimed_twice(wanted: &[Wanted<'_>]) -> Result<(), RouteError> {
     Ok(())
 }
 
-fn front(shared: &Arc<Shared>, key: &RouteKey, listener: Listener, route: &Route) -> Front {
-    Front {
+fn config(
+    shared: &Arc<Shared>,
+    key: &RouteKey,
+    listener: Listener,
+    route: &Route,
+) -> ListenerConfig {
+    ListenerConfig {
         key: key.clone(),
         listener,
         limits: route.limits.clone(),
         trusted: trusted(route, listener),
-        board: shared.registry.board(&key.scope),
+        active_table: shared.registry.active_table(&key.scope),
         shared: Arc::clone(shared),
     }
 }

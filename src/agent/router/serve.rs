@@ -22,7 +22,7 @@ use crate::agent::router::access::refused;
 use crate::agent::router::activity::{Activity, Follows};
 use crate::agent::router::budget::Place;
 use crate::agent::router::clients::Client;
-use crate::agent::router::front::Front;
+use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::identity::Origin;
 use crate::agent::router::pace::Pace;
 use crate::agent::router::streams::Streams;
@@ -55,7 +55,7 @@ pub struct Peer {
     /// Its requests.
     pub activity: Arc<Activity>,
     /// What its listener does with it.
-    pub door: Orders,
+    pub acceptor: Orders,
 }
 
 /// What a listener does with the connections that it has accepted.
@@ -70,11 +70,16 @@ pub struct Orders {
 }
 
 /// Serves the connection until it ends or is cut.
-pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, place: Place) {
+pub async fn serve(
+    stream: TcpStream,
+    peer: Peer,
+    config: Arc<ArcSwap<ListenerConfig>>,
+    place: Place,
+) {
     socket::tune(&stream);
     let peer = Arc::new(peer);
     let (wire, builder) = {
-        let limits = &front.load().limits;
+        let limits = &config.load().limits;
         (
             Wire::new(stream, limits, Arc::clone(&peer.activity)),
             builder(
@@ -84,10 +89,10 @@ pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, pl
         )
     };
     let service = service_fn({
-        let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
+        let (config, peer) = (Arc::clone(&config), Arc::clone(&peer));
         move |request| {
             let serving = peer.activity.begin();
-            let handled = proxy::handle(front.load_full(), Arc::clone(&peer), request);
+            let handled = proxy::handle(config.load_full(), Arc::clone(&peer), request);
             let activity = Arc::clone(&peer.activity);
             async move {
                 let mut answer = handled.await.map(|body| body.during(serving));
@@ -110,7 +115,7 @@ pub async fn serve(stream: TcpStream, peer: Peer, front: Arc<ArcSwap<Front>>, pl
     drop(place);
     // What else a connection ends with concerns its client alone, and the client knows.
     if let Err(error) = ended {
-        refused::note(&front.load_full(), peer.address, &*error);
+        refused::note(&config.load_full(), peer.address, &*error);
     }
 }
 
@@ -145,11 +150,11 @@ async fn run<C: GracefulConnection>(connection: C, peer: &Peer) -> Result<(), C:
 async fn listen(peer: &Peer, told: Told) -> Told {
     match told {
         Told::Finish => tokio::select! {
-            () = peer.door.finish.cancelled() => first_request(&peer.activity).await,
+            () = peer.acceptor.finish.cancelled() => first_request(&peer.activity).await,
             () = idle(&peer.activity) => {}
         },
         Told::End => tokio::select! {
-            () = peer.door.cut.cancelled() => {}
+            () = peer.acceptor.cut.cancelled() => {}
             () = peer.activity.retired() => {}
         },
     }

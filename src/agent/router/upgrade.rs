@@ -14,7 +14,7 @@ use crate::agent::router::access::Entry;
 use crate::agent::router::clients::Taken;
 use crate::agent::router::download::Download;
 use crate::agent::router::serve::Peer;
-use crate::agent::router::upstream::Lease;
+use crate::agent::router::upstream::InFlight;
 use crate::agent::router::watched::{Side, Watched};
 use crate::agent::router::{headers, hop_by_hop};
 
@@ -29,7 +29,7 @@ pub struct Tunnel {
     /// The client's side.
     pub client: OnUpgrade,
     /// The instance.
-    pub lease: Arc<Lease>,
+    pub in_flight: Arc<InFlight>,
     /// How long nothing may come either way.
     pub idle: Duration,
     /// Its line in the access log.
@@ -47,11 +47,11 @@ pub fn join(
     peer: &Peer,
 ) -> Response<Download> {
     let instance = hyper::upgrade::on(&mut response);
-    let cut = peer.door.cut.clone();
+    let cut = peer.acceptor.cut.clone();
     peer.activity.leave_http();
     let Tunnel {
         client,
-        lease,
+        in_flight,
         idle,
         mut entry,
         taken,
@@ -60,13 +60,13 @@ pub fn join(
     let (mut parts, _) = response.into_parts();
     let answer = entry.silent();
 
-    peer.door.tasks.spawn(async move {
+    peer.acceptor.tasks.spawn(async move {
         let copied = copy(client, instance, idle);
         if let Some(Ok(bytes)) = cut.run_until_cancelled_owned(copied).await {
             entry.add_bytes(bytes);
             entry.complete();
         }
-        drop((lease, taken));
+        drop((in_flight, taken));
     });
 
     let protocol = parts

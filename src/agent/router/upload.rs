@@ -12,7 +12,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use crate::agent::router::pace::{Pace, Verdict};
-use crate::agent::router::upstream::Lease;
+use crate::agent::router::upstream::InFlight;
 use crate::agent::router::wait::Wait;
 use crate::model::route::Limits;
 
@@ -103,7 +103,7 @@ pub struct Upload {
     incoming: Option<Incoming>,
     left: u64,
     progress: Option<Arc<Progress>>,
-    lease: Option<Arc<Lease>>,
+    in_flight: Option<Arc<InFlight>>,
     client: Client,
     wait: Option<Wait>,
 }
@@ -139,7 +139,7 @@ impl Upload {
             incoming: Some(incoming),
             left: limits.body.bytes(),
             progress: Some(Arc::new(Progress::new())),
-            lease: None,
+            in_flight: None,
             client,
             wait: Some(Wait::new(Pace::sending(limits), Some(until))),
         }
@@ -151,7 +151,7 @@ impl Upload {
             incoming: None,
             left: 0,
             progress: None,
-            lease: None,
+            in_flight: None,
             client: Client::Sends,
             wait: None,
         }
@@ -168,13 +168,13 @@ impl Upload {
     }
 
     /// Keeps the request counted as long as its body moves: an instance may answer before it has read all.
-    pub fn hold(&mut self, lease: Arc<Lease>) {
-        self.lease = (!self.is_empty()).then_some(lease);
+    pub fn hold(&mut self, in_flight: Arc<InFlight>) {
+        self.in_flight = (!self.is_empty()).then_some(in_flight);
     }
 
     /// Counts it no more: the request came back unsent.
     pub fn let_go(&mut self) {
-        self.lease = None;
+        self.in_flight = None;
     }
 
     fn stand(&self, standing: Standing) {
@@ -185,7 +185,7 @@ impl Upload {
 
     /// Ends the body: nothing more of it is read here.
     fn end(&mut self) -> Option<Incoming> {
-        self.lease = None;
+        self.in_flight = None;
         self.incoming.take()
     }
 

@@ -10,8 +10,8 @@ use hyper::{Request, Response};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::connect;
-use crate::agent::router::front::Front;
 use crate::agent::router::gate::Gate;
 use crate::agent::router::pool::{Pool, Reuse, Sender};
 use crate::agent::router::upload::Upload;
@@ -82,10 +82,10 @@ impl Upstream {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Counts one request in, until the lease and all its clones are gone.
-    pub fn lease(self: &Arc<Self>) -> Arc<Lease> {
+    /// Counts one request in, until the in_flight and all its clones are gone.
+    pub fn lease(self: &Arc<Self>) -> Arc<InFlight> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        Arc::new(Lease {
+        Arc::new(InFlight {
             upstream: Arc::clone(self),
             is_inside: AtomicBool::new(false),
         })
@@ -109,7 +109,7 @@ impl Upstream {
         &self,
         mut request: Request<Upload>,
         reuse: Reuse,
-        front: &Front,
+        config: &ListenerConfig,
         until: Instant,
     ) -> Result<(Response<Incoming>, Sender), Failure> {
         while let Some(sender) = self.pool.take(reuse) {
@@ -120,7 +120,7 @@ impl Upstream {
                 settled => return settled,
             }
         }
-        let Some(place) = front.place_at_instance(until).await else {
+        let Some(place) = config.place_at_instance(until).await else {
             return Err(Failure::NoRoom);
         };
         match connect::connect(self.address, place).await {
@@ -177,12 +177,12 @@ async fn exchange(
 
 /// The right to have a request in flight to an instance.
 #[derive(Debug)]
-pub struct Lease {
+pub struct InFlight {
     upstream: Arc<Upstream>,
     is_inside: AtomicBool,
 }
 
-impl Lease {
+impl InFlight {
     /// The instance.
     pub const fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
@@ -196,7 +196,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for InFlight {
     fn drop(&mut self) {
         if *self.is_inside.get_mut() {
             self.upstream.gate.leave();

@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
 
 use crate::agent::router::Listener;
-use crate::agent::router::front::Front;
+use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::serve::Peer;
 
 /// What is logged for a client that went away before it had an answer; nginx's number for it.
@@ -48,8 +48,13 @@ pub struct Line {
 
 impl Line {
     /// Of what never became a request.
-    pub fn refused(front: &Front, client: SocketAddr, status: StatusCode, error: String) -> Self {
-        let key = &front.key;
+    pub fn refused(
+        config: &ListenerConfig,
+        client: SocketAddr,
+        status: StatusCode,
+        error: String,
+    ) -> Self {
+        let key = &config.key;
         Self {
             time: Timestamp::now(),
             client,
@@ -62,7 +67,7 @@ impl Line {
             project: key.scope.project.to_string(),
             environment: key.scope.environment.to_string(),
             service: key.service.to_string(),
-            listener: front.listener,
+            listener: config.listener,
             upstream: None,
             request_id: String::new(),
             complete: true,
@@ -85,7 +90,7 @@ pub struct Entry {
 
 #[derive(Debug)]
 struct Inner {
-    front: Arc<Front>,
+    config: Arc<ListenerConfig>,
     began: Instant,
     time: Timestamp,
     client: SocketAddr,
@@ -103,18 +108,18 @@ struct Inner {
 impl Entry {
     /// Begins a line, if there is a log.
     pub fn begin<B>(
-        front: &Arc<Front>,
+        config: &Arc<ListenerConfig>,
         peer: &Peer,
         client: IpAddr,
         request: &Request<B>,
         id: &HeaderValue,
     ) -> Self {
-        if !front.shared.access.is_on() {
+        if !config.shared.access.is_on() {
             return Self { inner: None };
         }
         Self {
             inner: Some(Box::new(Inner {
-                front: Arc::clone(front),
+                config: Arc::clone(config),
                 began: Instant::now(),
                 time: Timestamp::now(),
                 client: peer.address,
@@ -172,15 +177,15 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.take() {
-            let front = Arc::clone(&inner.front);
-            front.shared.access.write(inner.line());
+            let config = Arc::clone(&inner.config);
+            config.shared.access.write(inner.line());
         }
     }
 }
 
 impl Inner {
     fn line(self) -> Line {
-        let key = &self.front.key;
+        let key = &self.config.key;
         Line {
             time: self.time,
             client: self.client,
@@ -193,7 +198,7 @@ impl Inner {
             project: key.scope.project.to_string(),
             environment: key.scope.environment.to_string(),
             service: key.service.to_string(),
-            listener: self.front.listener,
+            listener: self.config.listener,
             upstream: self.upstream,
             request_id: self.id.to_str().unwrap_or_default().to_owned(),
             complete: self.complete,

@@ -8,10 +8,10 @@ use http::StatusCode;
 
 use crate::agent::router::access::entry::Line;
 use crate::agent::router::budget::Full;
-use crate::agent::router::front::Front;
+use crate::agent::router::config::ListenerConfig;
 
 /// Notes a connection that ended because of what its client sent, if it did.
-pub fn note(front: &Arc<Front>, client: SocketAddr, error: &(dyn Error + 'static)) {
+pub fn note(config: &Arc<ListenerConfig>, client: SocketAddr, error: &(dyn Error + 'static)) {
     let Some(error) = error.downcast_ref::<hyper::Error>() else {
         return;
     };
@@ -21,22 +21,22 @@ pub fn note(front: &Arc<Front>, client: SocketAddr, error: &(dyn Error + 'static
         } else {
             StatusCode::BAD_REQUEST
         };
-        write(front, client, status, error.to_string());
+        write(config, client, status, error.to_string());
     }
 }
 
 /// Notes a connection that was turned away.
-pub fn note_full(front: &Arc<Front>, client: SocketAddr, full: Full) {
+pub fn note_full(config: &Arc<ListenerConfig>, client: SocketAddr, full: Full) {
     let status = match full {
         Full::Client(_) => StatusCode::TOO_MANY_REQUESTS,
         Full::Router => StatusCode::SERVICE_UNAVAILABLE,
     };
-    write(front, client, status, full.to_string());
+    write(config, client, status, full.to_string());
 }
 
-fn write(front: &Arc<Front>, client: SocketAddr, status: StatusCode, error: String) {
-    let access = &front.shared.access;
+fn write(config: &Arc<ListenerConfig>, client: SocketAddr, status: StatusCode, error: String) {
+    let access = &config.shared.access;
     if access.is_on() {
-        access.write(Line::refused(front, client, status, error));
+        access.write(Line::refused(config, client, status, error));
     }
 }

@@ -38,9 +38,9 @@ async fn a_held_request_goes_on_as_soon_as_an_instance_is_ready() {
     let (world, instance) = (World::with(limits).await, Instance::named("blue").await);
     let mut client = world.client().await;
     let held = tokio::spawn(async move { client.get("/").await.text });
-    let board = world.router.shared.registry.board(&scope());
+    let active_table = world.router.shared.registry.active_table(&scope());
     soon(async {
-        while board.waiting() == 0 {
+        while active_table.waiting() == 0 {
             tokio::task::yield_now().await;
         }
     })

@@ -1,31 +1,31 @@
-//! Every environment's board and every instance, so that an address is one endpoint wherever it appears.
+//! The active table of every environment and every instance, so that an address is one endpoint wherever it appears.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::agent::router::Table;
-use crate::agent::router::board::{Board, Resolved, Services};
+use crate::agent::router::active_table::{ActiveTable, Resolved, Services};
 use crate::agent::router::upstream::Upstream;
 use crate::model::ServiceName;
 use crate::port::engine::Scope;
 
 /// Boards and instances. An instance lives while a table or a request has it; its idle connections end with it.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub struct Upstreams {
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    boards: HashMap<Scope, Arc<Board>>,
+    tables: HashMap<Scope, Arc<ActiveTable>>,
     upstreams: HashMap<SocketAddr, Weak<Upstream>>,
 }
 
-impl Registry {
-    /// The environment's board.
-    pub fn board(&self, scope: &Scope) -> Arc<Board> {
-        self.inner().board(scope)
+impl Upstreams {
+    /// The environment's active table.
+    pub fn active_table(&self, scope: &Scope) -> Arc<ActiveTable> {
+        self.inner().active_table(scope)
     }
 
     /// Replaces an environment's table.
@@ -46,7 +46,7 @@ impl Registry {
             preview,
             slots,
         };
-        inner.board(scope).set(resolved);
+        inner.active_table(scope).set(resolved);
         if leads_nowhere {
             inner.forget(scope);
         }
@@ -88,22 +88,22 @@ impl Registry {
 }
 
 impl Inner {
-    fn board(&mut self, scope: &Scope) -> Arc<Board> {
-        let board = self
-            .boards
+    fn active_table(&mut self, scope: &Scope) -> Arc<ActiveTable> {
+        let active_table = self
+            .tables
             .entry(scope.clone())
-            .or_insert_with(|| Arc::new(Board::new()));
-        Arc::clone(board)
+            .or_insert_with(|| Arc::new(ActiveTable::new()));
+        Arc::clone(active_table)
     }
 
-    /// A board that no listener uses and that leads nowhere is as good as none.
+    /// A table that no listener uses and that routes nowhere is as good as none.
     fn forget(&mut self, scope: &Scope) {
         if self
-            .boards
+            .tables
             .get(scope)
-            .is_some_and(|board| Arc::strong_count(board) == 1)
+            .is_some_and(|active_table| Arc::strong_count(active_table) == 1)
         {
-            self.boards.remove(scope);
+            self.tables.remove(scope);
         }
     }
 

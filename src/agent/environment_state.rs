@@ -1,5 +1,5 @@
-//! The board: one environment's record and its instances as they are now. Every change of either sets the
-//! router's table under the same lock, so that traffic never sees a state that the board did not have.
+//! The state of an environment: one environment's record and its instances as they are now. Every change of either sets the
+//! router's table under the same lock, so that traffic never sees one that this did not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,8 +40,8 @@ pub(super) enum Serving {
     No,
 }
 
-/// One environment's board.
-pub struct Board {
+/// One environment's record and instances.
+pub struct EnvironmentState {
     scope: Scope,
     directory: Directory,
     router: Router,
@@ -74,8 +74,8 @@ impl Entry {
     }
 }
 
-impl Board {
-    /// The board of a record.
+impl EnvironmentState {
+    /// As the record says.
     #[must_use]
     pub fn new(directory: Directory, router: Router, record: Record) -> Self {
         let scope = record.scope.clone();
@@ -102,7 +102,7 @@ impl Board {
         self.lock().record.clone()
     }
 
-    /// Writes a changed record down, then makes it the board's. On a failure nothing has changed.
+    /// Writes a changed record down, then makes it the current one. On a failure nothing has changed.
     pub fn write(&self, change: impl FnOnce(&mut Record)) -> std::io::Result<()> {
         let mut inner = self.lock();
         let mut record = inner.record.clone();
@@ -160,7 +160,7 @@ impl Board {
         self.publish(&inner);
     }
 
-    /// Puts on the board what an earlier agent wrote down, all at once: whatever is recorded from now on has it.
+    /// Takes in what an earlier agent wrote down, all at once: whatever is recorded from now on has it.
     pub(super) fn expect(&self, instances: impl IntoIterator<Item = (Key, Option<ProcessRecord>)>) {
         let mut inner = self.lock();
         for (key, process) in instances {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::router::access::refused;
 use crate::agent::router::activity::Activity;
 use crate::agent::router::budget::Full;
-use crate::agent::router::front::Front;
+use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::identity::Origin;
 use crate::agent::router::listen::{BACKLOG, Socket};
 use crate::agent::router::serve::{self, Orders, Peer};
@@ -31,41 +31,41 @@ const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
 /// A bound address.
 #[derive(Debug)]
-pub struct Door {
+pub struct Acceptor {
     listener: Arc<TcpListener>,
     origin: Socket,
-    front: Arc<ArcSwap<Front>>,
+    config: Arc<ArcSwap<ListenerConfig>>,
     stop: CancellationToken,
     accepting: JoinHandle<()>,
     orders: Orders,
 }
 
-impl Door {
+impl Acceptor {
     /// Accepts from now on. `cut` ends everything behind it at once.
     pub fn open(
         listener: Arc<TcpListener>,
         origin: Socket,
-        front: Front,
+        config: ListenerConfig,
         cut: CancellationToken,
     ) -> Self {
-        let front = Arc::new(ArcSwap::from_pointee(front));
+        let config = Arc::new(ArcSwap::from_pointee(config));
         let stop = CancellationToken::new();
         let orders = Orders {
             cut,
             ..Orders::default()
         };
-        let hall = Hall {
-            front: Arc::clone(&front),
+        let accepting = AcceptLoop {
+            config: Arc::clone(&config),
             orders: orders.clone(),
         };
         let accepting = tokio::spawn({
             let (stop, listener) = (stop.clone(), Arc::clone(&listener));
-            async move { hall.accept(&listener, &stop).await }
+            async move { accepting.accept(&listener, &stop).await }
         });
         Self {
             listener,
             origin,
-            front,
+            config,
             stop,
             accepting,
             orders,
@@ -78,8 +78,8 @@ impl Door {
     }
 
     /// What it stands for from the next request on.
-    pub fn lead_to(&self, front: Front) {
-        self.front.store(Arc::new(front));
+    pub fn set_config(&self, config: ListenerConfig) {
+        self.config.store(Arc::new(config));
     }
 
     /// Stops accepting; the address is free when this returns. What is given back is the rest: it lets the
@@ -95,13 +95,13 @@ impl Door {
         }
         let waiting = waiting(&self.listener);
         drop(self.listener);
-        let drain = self.front.load().limits.drain.get();
-        let hall = Hall {
-            front: self.front,
+        let drain = self.config.load().limits.drain.get();
+        let accepting = AcceptLoop {
+            config: self.config,
             orders: self.orders.clone(),
         };
         for (stream, address) in waiting {
-            hall.enter(stream, address).await;
+            accepting.enter(stream, address).await;
         }
 
         let Orders { finish, cut, tasks } = self.orders;
@@ -116,13 +116,13 @@ impl Door {
     }
 }
 
-/// What is behind a door.
-struct Hall {
-    front: Arc<ArcSwap<Front>>,
+/// What is behind an acceptor.
+struct AcceptLoop {
+    config: Arc<ArcSwap<ListenerConfig>>,
     orders: Orders,
 }
 
-impl Hall {
+impl AcceptLoop {
     /// Until it is told to stop. One that was accepted has its place before that is looked at.
     async fn accept(&self, listener: &TcpListener, stop: &CancellationToken) {
         let mut trouble = Trouble::default();
@@ -136,16 +136,16 @@ impl Hall {
         let Ok(local) = stream.local_addr() else {
             return;
         };
-        let front = self.front.load_full();
+        let config = self.config.load_full();
         let (origin, activity) = (Origin::new(address), Arc::new(Activity::default()));
-        let client = front.shared.clients.enter(origin.address());
-        let limit = if front.trusted.contains(origin.address()) {
+        let client = config.shared.clients.enter(origin.address());
+        let limit = if config.trusted.contains(origin.address()) {
             u32::MAX
         } else {
-            front.most_connections()
+            config.most_connections()
         };
-        let place = front.shared.budget.place(
-            front.listener,
+        let place = config.shared.budget.place(
+            config.listener,
             limit,
             Arc::clone(&client),
             Arc::clone(&activity),
@@ -158,17 +158,23 @@ impl Hall {
                     local,
                     client,
                     activity,
-                    door: self.orders.clone(),
+                    acceptor: self.orders.clone(),
                 };
-                let serving = serve::serve(stream, peer, Arc::clone(&self.front), place);
+                let serving = serve::serve(stream, peer, Arc::clone(&self.config), place);
                 self.orders.tasks.spawn(serving);
             }
-            Err(full) => self.turn_away(&front, stream, address, full),
+            Err(full) => self.turn_away(&config, stream, address, full),
         }
     }
 
-    fn turn_away(&self, front: &Arc<Front>, stream: TcpStream, address: SocketAddr, full: Full) {
-        refused::note_full(front, address, full);
+    fn turn_away(
+        &self,
+        config: &Arc<ListenerConfig>,
+        stream: TcpStream,
+        address: SocketAddr,
+        full: Full,
+    ) {
+        refused::note_full(config, address, full);
         if let Some(leaving) = turn_away(stream, full) {
             self.orders.tasks.spawn(leaving);
         }

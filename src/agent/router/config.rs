@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use crate::agent::Descriptors;
 use crate::agent::log_file::LogFile;
 use crate::agent::router::access::AccessLog;
-use crate::agent::router::board::Board;
+use crate::agent::router::active_table::ActiveTable;
 use crate::agent::router::budget::{Budget, Side};
 use crate::agent::router::clients::Clients;
-use crate::agent::router::registry::Registry;
+use crate::agent::router::upstreams::Upstreams;
 use crate::agent::router::{Listener, RouteKey};
 use crate::model::TrustedProxies;
 use crate::model::route::Limits;
@@ -22,7 +22,7 @@ use crate::model::route::Limits;
 #[derive(Debug)]
 pub struct Shared {
     /// Where traffic goes.
-    pub registry: Registry,
+    pub registry: Upstreams,
     /// Where requests are logged.
     pub access: AccessLog,
     /// What traffic may have of this process.
@@ -36,7 +36,7 @@ impl Shared {
     /// Nothing routed yet.
     pub fn new(log: Option<LogFile>, descriptors: Descriptors) -> Self {
         Self {
-            registry: Registry::default(),
+            registry: Upstreams::default(),
             access: AccessLog::new(log),
             budget: Arc::new(Budget::new(descriptors)),
             clients: Arc::default(),
@@ -75,7 +75,7 @@ impl Ids {
 
 /// What a listener stands for. Replaced as a whole when its route changes, so it holds for the next request.
 #[derive(Debug)]
-pub struct Front {
+pub struct ListenerConfig {
     /// The route.
     pub key: RouteKey,
     /// Which of its listeners.
@@ -85,12 +85,12 @@ pub struct Front {
     /// The proxies whose word about a client is passed on.
     pub trusted: TrustedProxies,
     /// The environment's table.
-    pub board: Arc<Board>,
+    pub active_table: Arc<ActiveTable>,
     /// What all listeners share.
     pub shared: Arc<Shared>,
 }
 
-impl Front {
+impl ListenerConfig {
     /// The listener's part of what traffic may have.
     pub fn side(&self) -> &Side {
         self.shared.budget.side(self.listener)

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::agent::router::Listener;
-use crate::agent::router::upstream::{Lease, Upstream};
+use crate::agent::router::upstream::{InFlight, Upstream};
 use crate::model::{ServiceName, Slot};
 
 /// Ready instances by service.
@@ -49,14 +49,14 @@ pub enum NoEndpoint {
 
 /// One environment's table in force.
 #[derive(Debug)]
-pub struct Board {
+pub struct ActiveTable {
     table: ArcSwap<Resolved>,
     changes: watch::Sender<()>,
     turn: AtomicUsize,
 }
 
-impl Board {
-    /// A board that leads nowhere yet.
+impl ActiveTable {
+    /// A table that routes nowhere yet.
     pub fn new() -> Self {
         Self {
             table: ArcSwap::default(),
@@ -72,13 +72,13 @@ impl Board {
     }
 
     /// Takes an endpoint for one request, and waits until then while none is ready. `tried` are left out.
-    pub async fn lease(
+    pub async fn choose(
         &self,
         listener: Listener,
         service: &ServiceName,
         tried: &[SocketAddr],
         until: Instant,
-    ) -> Result<Arc<Lease>, NoEndpoint> {
+    ) -> Result<Arc<InFlight>, NoEndpoint> {
         let mut changes = None;
         loop {
             match self.try_lease(listener, service, tried) {
@@ -110,7 +110,7 @@ impl Board {
         listener: Listener,
         service: &ServiceName,
         tried: &[SocketAddr],
-    ) -> Result<Arc<Lease>, NoEndpoint> {
+    ) -> Result<Arc<InFlight>, NoEndpoint> {
         loop {
             let table = self.table.load();
             let endpoints = table
@@ -119,12 +119,12 @@ impl Board {
                 .filter(|endpoints| !endpoints.is_empty());
             let endpoints = endpoints.ok_or(NoEndpoint::NoneReady)?;
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let lease = least_busy(endpoints, tried, turn)
+            let in_flight = least_busy(endpoints, tried, turn)
                 .ok_or(NoEndpoint::AllTried)?
                 .lease();
             fence(Ordering::SeqCst);
             if Arc::ptr_eq(&table, &self.table.load()) {
-                return Ok(lease);
+                return Ok(in_flight);
             }
         }
     }
@@ -162,7 +162,7 @@ mod tests {
         let busy = [endpoints[0].lease(), endpoints[1].lease()];
         assert_eq!([port(0), port(1)], [3, 3]);
         drop(busy);
-        assert_eq!(port(0), 1, "a lease that ended counts no more");
+        assert_eq!(port(0), 1, "a request that ended counts no more");
     }
 
     #[test]
@@ -175,10 +175,10 @@ mod tests {
             live: [(service.clone(), vec![Arc::clone(endpoint)])].into(),
             ..Resolved::default()
         };
-        let board = Board::new();
-        board.set(leads_to(&blue));
+        let active_table = ActiveTable::new();
+        active_table.set(leads_to(&blue));
         let stopped = [const { AtomicBool::new(false) }; 2];
-        let (done, leases, wrong) = (
+        let (done, chosen, wrong) = (
             AtomicBool::new(false),
             AtomicUsize::new(0),
             AtomicUsize::new(0),
@@ -186,9 +186,11 @@ mod tests {
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 while !done.load(Ordering::SeqCst) {
-                    let lease = board.try_lease(Listener::Live, &service, &[]).unwrap();
-                    let index = usize::from(lease.upstream().address().port()) - 1;
-                    leases.fetch_add(1, Ordering::SeqCst);
+                    let in_flight = active_table
+                        .try_lease(Listener::Live, &service, &[])
+                        .unwrap();
+                    let index = usize::from(in_flight.upstream().address().port()) - 1;
+                    chosen.fetch_add(1, Ordering::SeqCst);
                     wrong.fetch_add(
                         usize::from(stopped[index].load(Ordering::SeqCst)),
                         Ordering::SeqCst,
@@ -196,14 +198,14 @@ mod tests {
                 }
             });
             // Both must have had their share of the processor for this to prove anything.
-            let enough = |round| round > 20_000 && leases.load(Ordering::SeqCst) > 200_000;
+            let enough = |round| round > 20_000 && chosen.load(Ordering::SeqCst) > 200_000;
             for round in (0..).take_while(|round| !enough(*round)) {
                 let (old, new) = if round % 2 == 0 {
                     (&blue, &green)
                 } else {
                     (&green, &blue)
                 };
-                board.set(leads_to(new));
+                active_table.set(leads_to(new));
                 while old.in_flight() > 0 {
                     std::thread::yield_now();
                 }
