@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use shipit::driver::registry::layout::Layout;
 use shipit::driver::registry::oci::remote::Remote;
-use shipit::driver::registry::oci::{Oci, Place};
+use shipit::driver::registry::oci::{Location, Oci};
 use shipit::model::{Digest, ServiceName};
 use shipit::port::Registry as _;
 use shipit::port::registry::{Blob, Built, BuiltImage};
@@ -139,7 +139,7 @@ fn main() {
     let registry = |name: &str| {
         let repositories = BTreeMap::from([(web.clone(), name.to_owned())]);
         Oci::new(
-            Place {
+            Location {
                 endpoint: endpoint.clone(),
                 repositories,
                 moves_tags: true,

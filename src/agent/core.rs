@@ -9,12 +9,12 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::sync::MutexGuard;
 
-use crate::agent::environment_state::{EnvironmentState, Key, Serving};
+use crate::agent::environment_state::{EnvironmentState, InstanceKey, Serving};
 use crate::agent::held::Held;
 use crate::agent::instance::{InstanceSpec, Prober, Supervisor};
 use crate::agent::log_file::LogFile;
 use crate::agent::proxy::{self, Mark};
-use crate::agent::record::{Record, SlotRecord};
+use crate::agent::record::{EnvironmentRecord, SlotRecord};
 use crate::agent::rootfs;
 use crate::agent::router::{Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
@@ -60,7 +60,7 @@ pub(super) struct Environment {
 /// What only the one who changes an environment may touch.
 #[derive(Default)]
 pub(super) struct Work {
-    pub instances: BTreeMap<Key, Supervisor>,
+    pub instances: BTreeMap<InstanceKey, Supervisor>,
     /// The values of secrets, in memory only.
     pub secrets: BTreeMap<(Slot, ServiceName), Held>,
     /// Counts up with each placement.
@@ -91,7 +91,7 @@ impl Agent {
             environments: Mutex::default(),
             redactor,
         });
-        let records = Record::load_all(&agent.directory)
+        let records = EnvironmentRecord::load_all(&agent.directory)
             .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
         resume::remove_strays(&agent, &records).await;
         for record in records {
@@ -134,7 +134,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn insert(&self, record: Record) -> Arc<Environment> {
+    pub(super) fn insert(&self, record: EnvironmentRecord) -> Arc<Environment> {
         let mut environments = self
             .environments
             .lock()
@@ -155,7 +155,7 @@ impl Agent {
     }
 
     pub(super) fn environment(&self, scope: &Scope) -> Arc<Environment> {
-        self.insert(Record::new(scope.clone()))
+        self.insert(EnvironmentRecord::new(scope.clone()))
     }
 
     pub(super) fn instance_spec(
@@ -227,7 +227,7 @@ impl Agent {
     pub(super) fn write(
         &self,
         environment: &Environment,
-        change: impl FnOnce(&mut Record),
+        change: impl FnOnce(&mut EnvironmentRecord),
     ) -> Result<(), EngineError> {
         environment
             .state
@@ -240,7 +240,7 @@ impl Agent {
         &self,
         environment: &Environment,
         work: &mut Work,
-        keys: &[Key],
+        keys: &[InstanceKey],
         drain: Duration,
     ) {
         for key in keys {
@@ -304,7 +304,7 @@ impl Agent {
             tracing::error!(%error, %scope, %slot, "a kept slot could not be stopped");
             return;
         }
-        let keys: Vec<Key> = work
+        let keys: Vec<InstanceKey> = work
             .instances
             .keys()
             .filter(|key| key.slot == slot)
@@ -414,7 +414,7 @@ impl Agent {
 }
 
 /// Whether the Docker Engine has to be asked for anything.
-pub(super) fn is_dockers(record: &Record) -> bool {
+pub(super) fn is_dockers(record: &EnvironmentRecord) -> bool {
     let mut workloads = record
         .slots
         .values()
@@ -435,7 +435,7 @@ pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError
     }
 }
 
-pub(super) fn moved(address: Address, record: &Record) -> EngineError {
+pub(super) fn moved(address: Address, record: &EnvironmentRecord) -> EngineError {
     EngineError::Moved {
         address,
         by: record.changed_by.clone(),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::agent::Directory;
-use crate::agent::record::{ProcessRecord, Processes, Record};
+use crate::agent::record::{EnvironmentRecord, ProcessRecord, Processes};
 use crate::agent::router::{Router, Table};
 use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts};
 use crate::model::{Digest, ServiceName, Slot};
@@ -17,7 +17,7 @@ use crate::port::engine::Scope;
 
 /// Which instance. The generation tells a rolling replacement from what it replaces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(super) struct InstanceKey {
     pub slot: Slot,
     pub service: ServiceName,
     pub generation: u64,
@@ -26,7 +26,7 @@ pub(super) struct Key {
 
 /// An instance as it is now.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct InstanceEntry {
     pub facts: Instance,
     /// Whether it may get traffic when it is ready.
     pub serving: Serving,
@@ -50,11 +50,11 @@ pub struct EnvironmentState {
 }
 
 struct Inner {
-    record: Record,
-    entries: BTreeMap<Key, Entry>,
+    record: EnvironmentRecord,
+    entries: BTreeMap<InstanceKey, InstanceEntry>,
 }
 
-impl Entry {
+impl InstanceEntry {
     /// One that nothing is known of yet.
     fn new(index: u16) -> Self {
         let facts = Instance {
@@ -77,7 +77,7 @@ impl Entry {
 impl EnvironmentState {
     /// As the record says.
     #[must_use]
-    pub fn new(directory: Directory, router: Router, record: Record) -> Self {
+    pub fn new(directory: Directory, router: Router, record: EnvironmentRecord) -> Self {
         let scope = record.scope.clone();
         let inner = Mutex::new(Inner {
             record,
@@ -98,12 +98,12 @@ impl EnvironmentState {
 
     /// What is recorded.
     #[must_use]
-    pub fn record(&self) -> Record {
+    pub fn record(&self) -> EnvironmentRecord {
         self.lock().record.clone()
     }
 
     /// Writes a changed record down, then makes it the current one. On a failure nothing has changed.
-    pub fn write(&self, change: impl FnOnce(&mut Record)) -> std::io::Result<()> {
+    pub fn write(&self, change: impl FnOnce(&mut EnvironmentRecord)) -> std::io::Result<()> {
         let mut inner = self.lock();
         let mut record = inner.record.clone();
         change(&mut record);
@@ -118,7 +118,7 @@ impl EnvironmentState {
         &self,
         to: Option<Slot>,
         now: Timestamp,
-        change: impl FnOnce(&mut Record),
+        change: impl FnOnce(&mut EnvironmentRecord),
     ) -> std::io::Result<Result<(), Slot>> {
         let mut inner = self.lock();
         if let Some(slot) = to
@@ -142,12 +142,12 @@ impl EnvironmentState {
     }
 
     /// Changes an instance's entry, making one if there is none.
-    pub(super) fn set(&self, key: &Key, change: impl FnOnce(&mut Entry)) {
+    pub(super) fn set(&self, key: &InstanceKey, change: impl FnOnce(&mut InstanceEntry)) {
         let mut inner = self.lock();
         let entry = inner
             .entries
             .entry(key.clone())
-            .or_insert_with(|| Entry::new(key.index));
+            .or_insert_with(|| InstanceEntry::new(key.index));
         let (health, process) = (entry.facts.health, entry.process.clone());
         change(entry);
         if entry.facts.health != health {
@@ -161,12 +161,15 @@ impl EnvironmentState {
     }
 
     /// Takes in what an earlier agent wrote down, all at once: whatever is recorded from now on has it.
-    pub(super) fn expect(&self, instances: impl IntoIterator<Item = (Key, Option<ProcessRecord>)>) {
+    pub(super) fn expect(
+        &self,
+        instances: impl IntoIterator<Item = (InstanceKey, Option<ProcessRecord>)>,
+    ) {
         let mut inner = self.lock();
         for (key, process) in instances {
-            let entry = Entry {
+            let entry = InstanceEntry {
                 process,
-                ..Entry::new(key.index)
+                ..InstanceEntry::new(key.index)
             };
             inner.entries.insert(key, entry);
         }
@@ -185,7 +188,7 @@ impl EnvironmentState {
     }
 
     /// Forgets an instance that has ended.
-    pub(super) fn drop_entry(&self, key: &Key) {
+    pub(super) fn drop_entry(&self, key: &InstanceKey) {
         let mut inner = self.lock();
         if inner.entries.remove(key).is_some() {
             self.save_processes(&inner);
@@ -240,7 +243,7 @@ impl EnvironmentState {
     }
 
     /// One instance's state.
-    pub(super) fn instance(&self, key: &Key) -> Option<Instance> {
+    pub(super) fn instance(&self, key: &InstanceKey) -> Option<Instance> {
         self.lock()
             .entries
             .get(key)
@@ -248,7 +251,7 @@ impl EnvironmentState {
     }
 
     /// Where these instances listen.
-    pub(super) fn addresses(&self, keys: &[Key]) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self, keys: &[InstanceKey]) -> Vec<SocketAddr> {
         let inner = self.lock();
         let ports = keys
             .iter()
@@ -265,16 +268,17 @@ pub(super) fn local(port: u16) -> SocketAddr {
 /// The instances that get traffic, and where they listen: those that are ready. Of a service that has none in a slot it
 /// is those that were ready and still run: what makes all of them slow at once is the load, or something that all of them
 /// need, and an answer that is slow is better than none.
-fn in_traffic(entries: &BTreeMap<Key, Entry>) -> Vec<(&Key, SocketAddr)> {
+fn in_traffic(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<(&InstanceKey, SocketAddr)> {
     let serving = |health: HealthState| {
-        let is_meant =
-            move |entry: &Entry| entry.serving == Serving::Yes && entry.facts.health == health;
+        let is_meant = move |entry: &InstanceEntry| {
+            entry.serving == Serving::Yes && entry.facts.health == health
+        };
         entries
             .iter()
             .filter(move |(_, entry)| is_meant(entry))
             .filter_map(|(key, entry)| Some((key, local(entry.facts.port?))))
     };
-    let mut chosen: Vec<(&Key, SocketAddr)> = serving(HealthState::Ready).collect();
+    let mut chosen: Vec<(&InstanceKey, SocketAddr)> = serving(HealthState::Ready).collect();
     let has_one: BTreeSet<(Slot, &ServiceName)> = chosen
         .iter()
         .map(|(key, _)| (key.slot, &key.service))
@@ -333,11 +337,11 @@ mod tests {
     use super::*;
 
     /// Instances of `web` in blue, by how they are; each listens at its number.
-    fn entries(health: &[HealthState]) -> BTreeMap<Key, Entry> {
+    fn entries(health: &[HealthState]) -> BTreeMap<InstanceKey, InstanceEntry> {
         let entry = |(index, health): (u16, &HealthState)| {
-            let mut entry = Entry::new(index);
+            let mut entry = InstanceEntry::new(index);
             (entry.facts.health, entry.facts.port) = (*health, Some(index));
-            let key = Key {
+            let key = InstanceKey {
                 slot: Slot::Blue,
                 service: "web".parse().unwrap(),
                 generation: 1,
@@ -348,7 +352,7 @@ mod tests {
         (0..).zip(health).map(entry).collect()
     }
 
-    fn ports(entries: &BTreeMap<Key, Entry>) -> Vec<u16> {
+    fn ports(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<u16> {
         let chosen = in_traffic(entries).into_iter();
         chosen.map(|(_, address)| address.port()).collect()
     }

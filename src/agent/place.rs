@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::agent::core::{Agent, Environment, Work, failed, moved};
-use crate::agent::environment_state::{Key, Serving};
+use crate::agent::environment_state::{InstanceKey, Serving};
 use crate::agent::held::Held;
 use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::logs;
-use crate::agent::record::{Record, SlotRecord, WorkloadRecord};
+use crate::agent::record::{EnvironmentRecord, SlotRecord, WorkloadRecord};
 use crate::agent::rootfs;
 use crate::model::facts::HealthState;
 use crate::model::plan::DeployMode;
@@ -183,19 +183,20 @@ impl Swap<'_> {
         &self.placement.workload.service
     }
 
-    fn keys(&self) -> Vec<Key> {
-        let mine = |key: &&Key| key.slot == self.placement.slot && key.service == *self.service();
+    fn keys(&self) -> Vec<InstanceKey> {
+        let mine =
+            |key: &&InstanceKey| key.slot == self.placement.slot && key.service == *self.service();
         self.work.instances.keys().filter(mine).cloned().collect()
     }
 
     /// Nobody uses the slot: what is there goes, the new comes.
-    async fn fresh(&mut self, record: &Record) -> Result<(), EngineError> {
+    async fn fresh(&mut self, record: &EnvironmentRecord) -> Result<(), EngineError> {
         let slot = self.placement.slot;
         let other_release = record
             .slots
             .get(&slot)
             .is_some_and(|there| there.label != self.placement.label);
-        let gone: Vec<Key> = if other_release {
+        let gone: Vec<InstanceKey> = if other_release {
             self.work
                 .instances
                 .keys()
@@ -312,7 +313,7 @@ impl Swap<'_> {
     }
 
     /// Starts the instances that the record asks for now.
-    fn begin(&mut self, serving: Serving) -> Result<Vec<Key>, EngineError> {
+    fn begin(&mut self, serving: Serving) -> Result<Vec<InstanceKey>, EngineError> {
         let (slot, service) = (self.placement.slot, self.service().clone());
         let held = self.secrets.held.clone();
         let secrets = held.values();
@@ -332,12 +333,12 @@ impl Swap<'_> {
             .collect())
     }
 
-    fn start(&mut self, spec: &InstanceSpec, index: u16, serving: Serving) -> Key {
+    fn start(&mut self, spec: &InstanceSpec, index: u16, serving: Serving) -> InstanceKey {
         if index == 0 {
             self.work.generation += 1;
         }
         let generation = self.work.generation;
-        let key = Key {
+        let key = InstanceKey {
             slot: self.placement.slot,
             service: self.service().clone(),
             generation,
@@ -358,7 +359,7 @@ impl Swap<'_> {
 
     /// Waits for one instance. The supervisor sets the limit: past it the instance has failed. What is the machine's own
     /// trouble counts for nothing there, and is waited for a little longer.
-    async fn await_ready(&self, key: &Key) -> Result<(), NotReady> {
+    async fn await_ready(&self, key: &InstanceKey) -> Result<(), NotReady> {
         let state = &self.environment.state;
         let workload: &Workload = &self.placement.workload;
         let ended = state.wait(|_| match board_health(state, key)? {
@@ -392,9 +393,9 @@ impl Swap<'_> {
     /// Puts the record back, and starts again what of the old is gone.
     fn go_back(
         &mut self,
-        previous: &Record,
+        previous: &EnvironmentRecord,
         there: Option<&WorkloadRecord>,
-        old: &[Key],
+        old: &[InstanceKey],
     ) -> Result<(), EngineError> {
         let (slot, service) = (self.placement.slot, self.service().clone());
         let held = self.secrets.before.clone();
@@ -426,7 +427,7 @@ impl Swap<'_> {
         self.work.generation += 1;
         for index in (0..there.spec.replicas).filter(|index| !standing.contains(index)) {
             let generation = self.work.generation;
-            let key = Key {
+            let key = InstanceKey {
                 slot,
                 service: service.clone(),
                 generation,
@@ -453,7 +454,7 @@ fn longest(workload: &Workload) -> Duration {
 
 fn board_health(
     state: &crate::agent::environment_state::EnvironmentState,
-    key: &Key,
+    key: &InstanceKey,
 ) -> Option<(HealthState, Option<String>)> {
     state
         .instance(key)
@@ -488,7 +489,7 @@ pub(super) async fn remove(
             help: "promote the other slot, or take its listeners away first".to_owned(),
         });
     }
-    let keys: Vec<Key> = work
+    let keys: Vec<InstanceKey> = work
         .instances
         .keys()
         .filter(|key| key.slot == slot && key.service == *service)

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::agent::publish::publish;
-use crate::agent::record::Record;
+use crate::agent::record::EnvironmentRecord;
 use crate::files;
 use crate::model::route::{MARK, Proxy, Publication, Route};
 use crate::model::{Fingerprint, ServiceName, Slot};
@@ -42,7 +42,7 @@ pub(super) struct Mark(String);
 
 impl Mark {
     /// The environment's.
-    pub fn of(record: &Record) -> Self {
+    pub fn of(record: &EnvironmentRecord) -> Self {
         let known = (&record.scope, record.lineage.as_deref());
         Self(format!("{MARK}/{}", Fingerprint::of_json(&known).hex()))
     }

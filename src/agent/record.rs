@@ -17,7 +17,7 @@ use crate::port::engine::Scope;
 
 /// One environment. Never holds a secret's value.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Record {
+pub struct EnvironmentRecord {
     /// Which environment.
     pub scope: Scope,
     /// Whose it is.
@@ -98,7 +98,7 @@ const fn yes() -> bool {
     true
 }
 
-impl Record {
+impl EnvironmentRecord {
     /// An environment that nothing was done to.
     #[must_use]
     pub const fn new(scope: Scope) -> Self {
@@ -168,7 +168,7 @@ pub struct Processes;
 
 impl Processes {
     fn path(directory: &Directory, scope: &Scope) -> PathBuf {
-        Record::folder(directory, scope).join("processes.json")
+        EnvironmentRecord::folder(directory, scope).join("processes.json")
     }
 
     /// Writes them down.

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agent::core::{Agent, Environment, Work, is_dockers};
-use crate::agent::environment_state::Key;
+use crate::agent::environment_state::InstanceKey;
 use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::proxy::{self, Mark};
-use crate::agent::record::{ProcessRecord, Processes, Record};
+use crate::agent::record::{EnvironmentRecord, ProcessRecord, Processes};
 use crate::agent::router::RouteKey;
 use crate::model::facts::HealthState;
 use crate::model::{Fingerprint, ServiceName, Slot};
 use crate::port::engine::EngineError;
 
 /// Takes an environment back as it was recorded.
-pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), EngineError> {
+pub(super) async fn resume(
+    agent: &Arc<Agent>,
+    record: EnvironmentRecord,
+) -> Result<(), EngineError> {
     let scope = record.scope.clone();
     let environment = agent.insert(record.clone());
     let mut work = environment.work.lock().await;
@@ -69,9 +72,9 @@ pub(super) async fn resume(agent: &Arc<Agent>, record: Record) -> Result<(), Eng
 /// What runs of a service in a slot, and what shall.
 struct Service {
     spec: InstanceSpec,
-    new: Vec<(Key, Option<ProcessRecord>)>,
+    new: Vec<(InstanceKey, Option<ProcessRecord>)>,
     /// What was started as something else: it is of the release before, which a dead agent was replacing in place.
-    old: Vec<(Key, Option<ProcessRecord>)>,
+    old: Vec<(InstanceKey, Option<ProcessRecord>)>,
 }
 
 fn classify(
@@ -83,7 +86,7 @@ fn classify(
     let fingerprint = Fingerprint::of_json(&spec.workload);
     let key = |index: u16, generation: u64| {
         let service = spec.workload.service.clone();
-        Key {
+        InstanceKey {
             slot,
             service,
             generation,
@@ -111,7 +114,7 @@ fn classify(
 /// Takes back what runs of a service, and starts what is missing. What is old serves until the new instances do.
 fn adopt(agent: &Arc<Agent>, environment: &Arc<Environment>, work: &mut Work, service: Service) {
     let Service { spec, new, old } = service;
-    let mut begin = |instances: Vec<(Key, Option<ProcessRecord>)>| -> Vec<Key> {
+    let mut begin = |instances: Vec<(InstanceKey, Option<ProcessRecord>)>| -> Vec<InstanceKey> {
         let begun = instances.into_iter().map(|(key, found)| {
             let state = Arc::clone(&environment.state);
             work.instances.insert(
@@ -133,13 +136,13 @@ fn retire_later(
     agent: &Arc<Agent>,
     environment: &Arc<Environment>,
     service: ServiceName,
-    new: Vec<Key>,
-    old: Vec<Key>,
+    new: Vec<InstanceKey>,
+    old: Vec<InstanceKey>,
 ) {
     let (agent, environment) = (Arc::downgrade(agent), Arc::clone(environment));
     tokio::spawn(async move {
         let state = Arc::clone(&environment.state);
-        let health = |key: &Key| state.instance(key).map(|instance| instance.health);
+        let health = |key: &InstanceKey| state.instance(key).map(|instance| instance.health);
         let are_ready = state.wait(|_| {
             let now: Vec<Option<HealthState>> = new.iter().map(health).collect();
             let failed = now
@@ -160,7 +163,7 @@ fn retire_later(
 
 /// Takes containers and units away that a dead agent left and that nobody knows: one that was made and not yet written
 /// down. A machine whose services are no containers is not asked.
-pub(super) async fn remove_strays(agent: &Agent, records: &[Record]) {
+pub(super) async fn remove_strays(agent: &Agent, records: &[EnvironmentRecord]) {
     let processes = records
         .iter()
         .flat_map(|record| Processes::load(agent.folder(), &record.scope));

@@ -6,7 +6,7 @@ use dialoguer::Input;
 
 use crate::cli::Cx;
 use crate::model::{ProjectName, ServiceName};
-use crate::ops::init::{Answers, Found, Overwrite, look, write};
+use crate::ops::init::{Answers, Overwrite, ProjectFound, look, write};
 use crate::output::{Exit, Failure, Page};
 
 /// The arguments. What is not given is asked for at a terminal, and taken from the folder elsewhere.
@@ -51,7 +51,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn answers(found: &Found, args: &Args) -> Result<Answers, Failure> {
+fn answers(found: &ProjectFound, args: &Args) -> Result<Answers, Failure> {
     let ask = !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let service: ServiceName = "web".parse().map_err(unasked)?;
     Ok(Answers {

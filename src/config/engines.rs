@@ -3,8 +3,8 @@
 
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
-    ChartCrds, ChartHooks, ClusterConfig, Environment, HostCluster, Manifests, RegistryConfig,
-    Runtime, Service, StateConfig, TrafficConfig,
+    ChartCrds, ChartHooks, ClusterConfig, EnvironmentConfig, HostCluster, Manifests,
+    RegistryConfig, Runtime, ServiceConfig, StateConfig, TrafficConfig,
 };
 use crate::model::Slot;
 use crate::model::secret::SecretRef;
@@ -12,7 +12,7 @@ use crate::model::secret::SecretRef;
 const ONLY_A_CLUSTER: &str = "only a Kubernetes cluster has this";
 
 /// What is asked of a driver that it does not have.
-pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
     match &environment.cluster {
         ClusterConfig::Host(cluster) => host(findings, environment, cluster),
         ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => kubernetes(findings, environment),
@@ -33,7 +33,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &Environment) {
     }
 }
 
-fn host(findings: &mut Findings<'_>, environment: &Environment, host: &HostCluster) {
+fn host(findings: &mut Findings<'_>, environment: &EnvironmentConfig, host: &HostCluster) {
     if !environment.slots.is_empty() {
         findings.add(&["slots"], "the host engine has no namespaces", TAKE_OUT);
     }
@@ -45,7 +45,7 @@ fn host(findings: &mut Findings<'_>, environment: &Environment, host: &HostClust
     }
 }
 
-fn on_host(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &Service) {
+fn on_host(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &ServiceConfig) {
     let at = ["services", name];
     let keys = ["manifests", "autoscale", "config", "user"];
     findings.refuse(&at, &keys, ONLY_A_CLUSTER);
@@ -85,7 +85,7 @@ fn on_host(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &
     }
 }
 
-fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &Service) {
+fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &ServiceConfig) {
     for (inside, from) in &service.volumes {
         let path = inside.to_string_lossy();
         let is_plain = !from.is_empty() && !from.contains(':') && !path.contains(':');
@@ -109,7 +109,7 @@ fn is_shell_name(name: &str) -> bool {
             .all(|letter| is_letter(letter) || letter.is_ascii_digit())
 }
 
-fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
+fn kubernetes(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
     rendered(findings, &["manifests"], environment.manifests.as_ref());
     for (name, service) in &environment.services {
         on_cluster(findings, environment, name.as_str(), service);
@@ -118,9 +118,9 @@ fn kubernetes(findings: &mut Findings<'_>, environment: &Environment) {
 
 fn on_cluster(
     findings: &mut Findings<'_>,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     name: &str,
-    service: &Service,
+    service: &ServiceConfig,
 ) {
     let at = ["services", name];
     let path = |key| ["services", name, key];
@@ -155,7 +155,7 @@ fn on_cluster(
 }
 
 /// A service of a cluster has a Service for each slot, whose name is nobody else's.
-fn slot_services(findings: &mut Findings<'_>, environment: &Environment, name: &str) {
+fn slot_services(findings: &mut Findings<'_>, environment: &EnvironmentConfig, name: &str) {
     for slot in Slot::ALL {
         let base = name.strip_suffix(&format!("-{slot}"));
         let is_service = |base: &&str| {

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::config::kinds;
 use crate::config::load::OF_THE_PROJECT;
-use crate::config::schema::Environment;
+use crate::config::schema::EnvironmentConfig;
 
 /// The schema of `shipit.yaml`.
 #[must_use]
 pub fn schema() -> Schema {
     SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<Environment>()
+        .into_root_schema_for::<EnvironmentConfig>()
 }
 
 /// The schema of `environments/*.yaml`: the same keys but the project's own, none of them needed, for the project may

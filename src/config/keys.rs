@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::Environment;
+use crate::config::schema::EnvironmentConfig;
 use crate::files;
 use crate::model::check::Check;
 use crate::model::signature::PublicKey;
@@ -14,7 +14,7 @@ use crate::model::signature::PublicKey;
 const LIMIT: u64 = 64 << 10;
 
 /// Reads the keys of an environment's checks, and says which cannot be used.
-pub(super) fn read(root: &Path, environment: &mut Environment, tree: &Node) -> Vec<Problem> {
+pub(super) fn read(root: &Path, environment: &mut EnvironmentConfig, tree: &Node) -> Vec<Problem> {
     let mut findings = Findings::of(tree);
     let promotion = &mut environment.promotion;
     for (stage, checks) in [

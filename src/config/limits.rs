@@ -1,7 +1,7 @@
 //! What an API server would refuse of the names and amounts that a configuration leads to: said before anything is built.
 
 use crate::config::findings::Findings;
-use crate::config::schema::{Environment, Service, Text};
+use crate::config::schema::{EnvironmentConfig, ServiceConfig, Text};
 use crate::model::quantity::Quantity;
 use crate::model::{EnvironmentName, ServiceName};
 
@@ -15,7 +15,7 @@ const SLOT_ENDING: usize = "-green".len();
 pub(super) fn check(
     findings: &mut Findings<'_>,
     name: &EnvironmentName,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
 ) {
     if environment.cluster.kubernetes().is_none() {
         return;
@@ -30,7 +30,7 @@ pub(super) fn check(
 /// Project and environment together are a label of every object, and the name of the namespace.
 fn environment_name(
     findings: &mut Findings<'_>,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     name: &EnvironmentName,
 ) {
     let project = environment.project.as_str();
@@ -44,7 +44,7 @@ fn environment_name(
     }
 }
 
-fn service_name(findings: &mut Findings<'_>, environment: &Environment, name: &ServiceName) {
+fn service_name(findings: &mut Findings<'_>, environment: &EnvironmentConfig, name: &ServiceName) {
     // Slots apart keep the names as they are.
     let ending = if environment.slots.is_empty() {
         SLOT_ENDING
@@ -61,7 +61,7 @@ fn service_name(findings: &mut Findings<'_>, environment: &Environment, name: &S
     }
 }
 
-fn amounts(findings: &mut Findings<'_>, name: &str, service: &Service) {
+fn amounts(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     let resources = &service.resources;
     let cpu = amount(findings, name, "cpu", Some(&resources.cpu));
     let memory = amount(findings, name, "memory", Some(&resources.memory));

@@ -11,8 +11,8 @@ use crate::config::findings::TAKE_OUT;
 use crate::config::keys;
 use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, parse};
-use crate::config::problem::{ConfigError, File, Place, Problem};
-use crate::config::schema::Environment;
+use crate::config::problem::{ConfigError, File, Position, Problem};
+use crate::config::schema::EnvironmentConfig;
 use crate::config::suggest::suggest;
 use crate::config::validate::{across, validate};
 use crate::files;
@@ -34,7 +34,7 @@ pub struct Project {
     /// The project's name.
     pub name: ProjectName,
     /// By name; the file's name is the environment's name.
-    pub environments: BTreeMap<EnvironmentName, Environment>,
+    pub environments: BTreeMap<EnvironmentName, EnvironmentConfig>,
     /// What `shipit.yaml` says of branches.
     pub branches: BTreeMap<String, crate::config::schema::Branch>,
     /// The files that it was read from, by their path below the folder, with the hash of what they say.
@@ -248,11 +248,11 @@ impl Reading<'_> {
     }
 
     /// The typed form of a tree. A node that does not fit is noted, taken out, and the rest is tried again.
-    fn typed(&mut self, mut tree: Node, reads: Reads) -> Option<Environment> {
+    fn typed(&mut self, mut tree: Node, reads: Reads) -> Option<EnvironmentConfig> {
         let whole = tree.clone();
         let mut is_clear = true;
         for _ in 0..MOST {
-            let error = match Environment::deserialize(&tree) {
+            let error = match EnvironmentConfig::deserialize(&tree) {
                 // Without a kind it is not clear what the other keys should be.
                 Ok(environment) => return is_clear.then_some(environment),
                 Err(error) => error,
@@ -342,7 +342,7 @@ impl<'a> Misplaced<'a> {
 }
 
 /// Where the kind of the map is named that a path leads through.
-fn kind_of(tree: &Node, path: &[String]) -> Option<Place> {
+fn kind_of(tree: &Node, path: &[String]) -> Option<Position> {
     let mut node = tree;
     let mut kind = None;
     for name in path {
@@ -374,7 +374,7 @@ fn path_to_prune(error: &Error, path: &[String], tree: &Node) -> Vec<String> {
 
 fn describe(error: &Error, tree: &Node) -> Problem {
     let path = error.path();
-    let at: Place = match (&error.kind, path.split_last()) {
+    let at: Position = match (&error.kind, path.split_last()) {
         // An unknown key is shown at the key, a missing one at the key of the map that lacks it.
         (Kind::UnknownField { .. }, Some(_)) => key_at(tree, &path),
         _ => tree.find(&path),
@@ -399,7 +399,7 @@ fn describe(error: &Error, tree: &Node) -> Problem {
 }
 
 /// Where the key stands that a path ends with.
-fn key_at(tree: &Node, path: &[String]) -> Place {
+fn key_at(tree: &Node, path: &[String]) -> Position {
     let Some((last, parents)) = path.split_last() else {
         return tree.at;
     };

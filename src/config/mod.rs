@@ -23,5 +23,5 @@ mod validate;
 
 pub use json_schema::{environment_schema, schema};
 pub use load::{Project, load};
-pub use problem::{ConfigError, Fault};
-pub use schema::Environment;
+pub use problem::{ConfigError, ConfigProblem};
+pub use schema::EnvironmentConfig;

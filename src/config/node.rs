@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Options, Spanned};
 
-use crate::config::problem::{Place, Problem};
+use crate::config::problem::{Position, Problem};
 
 /// The largest file that is read.
 pub(super) const FILE_LIMIT: u64 = 1 << 20;
@@ -15,7 +15,7 @@ pub(super) const FILE_LIMIT: u64 = 1 << 20;
 /// A value with its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Node {
-    pub at: Place,
+    pub at: Position,
     pub value: Value,
 }
 
@@ -36,7 +36,7 @@ pub(super) enum Value {
 /// A key with its place.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Key {
-    pub at: Place,
+    pub at: Position,
     pub name: String,
 }
 
@@ -44,7 +44,7 @@ impl Node {
     /// An empty map, for a file without anything in it.
     pub const fn empty(file: usize) -> Self {
         Self {
-            at: Place {
+            at: Position {
                 file,
                 line: 1,
                 column: 1,
@@ -62,7 +62,7 @@ impl Node {
     }
 
     /// The deepest node on a path that is there, and whether the whole path is.
-    pub fn find(&self, path: &[String]) -> Place {
+    pub fn find(&self, path: &[String]) -> Position {
         let Some((first, rest)) = path.split_first() else {
             return self.at;
         };
@@ -159,7 +159,7 @@ impl Node {
 
 /// Reads a file's text. Aliases, depth and size are bounded, so that a small file cannot become a large one.
 pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
-    let start = Place {
+    let start = Position {
         file,
         line: 1,
         column: 1,
@@ -198,12 +198,12 @@ fn options() -> Options {
 
 fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
     let place = error.location().map_or(
-        Place {
+        Position {
             file,
             line: 1,
             column: 1,
         },
-        |location| Place {
+        |location| Position {
             file,
             line: usize::try_from(location.line()).unwrap_or(1),
             column: usize::try_from(location.column()).unwrap_or(1),
@@ -303,13 +303,13 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 }
 
-fn place<T>(spanned: &Spanned<T>, file: usize) -> Place {
+fn place<T>(spanned: &Spanned<T>, file: usize) -> Position {
     at(spanned.referenced, file)
 }
 
-fn at(location: serde_saphyr::Location, file: usize) -> Place {
+fn at(location: serde_saphyr::Location, file: usize) -> Position {
     let number = |number: u64| usize::try_from(number).unwrap_or(1).max(1);
-    Place {
+    Position {
         file,
         line: number(location.line()),
         column: number(location.column()),
@@ -332,7 +332,7 @@ impl<'a> Written<'a> {
     }
 
     /// A number as it was written.
-    fn number(&mut self, at: Place) -> String {
+    fn number(&mut self, at: Position) -> String {
         let (line, column, rest) = match self.at {
             here if here.0 == at.line && here.1 <= at.column => here,
             _ => {

@@ -11,7 +11,7 @@ const LONGEST_LINE: usize = 2_000;
 
 /// A place in a file. The file is a number into the list of files that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub file: usize,
     pub line: usize,
     pub column: usize,
@@ -20,7 +20,7 @@ pub(super) struct Place {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    pub at: Place,
+    pub at: Position,
     pub message: String,
     pub help: Option<String>,
     /// Where in the configuration, as far as that is known.
@@ -28,7 +28,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub fn new(at: Place, message: impl Into<String>) -> Self {
+    pub fn new(at: Position, message: impl Into<String>) -> Self {
         Self {
             at,
             message: message.into(),
@@ -60,7 +60,7 @@ impl File {
 
 /// One fault, on its own: what a program reads.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Fault {
+pub struct ConfigProblem {
     /// The file, relative to the project's folder.
     pub file: String,
     /// Counted from 1.
@@ -75,7 +75,7 @@ pub struct Fault {
     source: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -85,9 +85,9 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ConfigProblem {}
 
-impl Fault {
+impl ConfigProblem {
     fn span(&self) -> SourceSpan {
         let before: usize = self
             .source
@@ -109,7 +109,7 @@ impl Fault {
     }
 }
 
-impl Diagnostic for Fault {
+impl Diagnostic for ConfigProblem {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help
             .as_ref()
@@ -131,7 +131,7 @@ impl Diagnostic for Fault {
     }
 }
 
-impl miette::SourceCode for Fault {
+impl miette::SourceCode for ConfigProblem {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
@@ -154,7 +154,7 @@ impl miette::SourceCode for Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// In the order of their places.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
@@ -165,7 +165,7 @@ impl ConfigError {
             let file = files.get(problem.at.file);
             let line =
                 file.and_then(|file| file.text.lines().nth(problem.at.line.saturating_sub(1)));
-            Fault {
+            ConfigProblem {
                 file: file.map_or_else(String::new, |file| file.name.clone()),
                 line: problem.at.line,
                 column: problem.at.column,
@@ -185,7 +185,7 @@ impl ConfigError {
 
     /// A configuration that is not there at all.
     pub(super) fn absent(file: &str, message: String, help: &str) -> Self {
-        let fault = Fault {
+        let fault = ConfigProblem {
             file: file.to_owned(),
             line: 1,
             column: 1,

@@ -1,14 +1,14 @@
 //! What a service's keys must hold together, whatever engine it runs on.
 
 use crate::config::findings::Findings;
-use crate::config::schema::{BuildConfig, EnvEntry, Environment, Runtime, Service};
+use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::suggest;
 
 pub(super) fn check(
     findings: &mut Findings<'_>,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     name: &str,
-    service: &Service,
+    service: &ServiceConfig,
 ) {
     BuildConfig::check(findings, environment, name, service);
     numbers(findings, name, service);
@@ -20,7 +20,7 @@ pub(super) fn check(
 }
 
 /// Names that no process would see as they are written.
-fn variables(findings: &mut Findings<'_>, name: &str, service: &Service) {
+fn variables(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     for variable in service.env.keys() {
         let path = ["services", name, "env", variable];
         if variable.is_empty() || variable.contains(['=', '\0']) {
@@ -30,7 +30,7 @@ fn variables(findings: &mut Findings<'_>, name: &str, service: &Service) {
     }
 }
 
-fn numbers(findings: &mut Findings<'_>, name: &str, service: &Service) {
+fn numbers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     if service.replicas == 0 {
         let message = "a service has one instance at the least";
         findings.add(&["services", name, "replicas"], message, "write 1 or more");
@@ -41,7 +41,7 @@ fn numbers(findings: &mut Findings<'_>, name: &str, service: &Service) {
     }
 }
 
-fn health(findings: &mut Findings<'_>, name: &str, service: &Service) {
+fn health(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     let health = &service.health;
     let path = ["services", name, "health"];
     let liveness = health.liveness.as_ref();
@@ -72,7 +72,7 @@ fn health(findings: &mut Findings<'_>, name: &str, service: &Service) {
     }
 }
 
-fn liveness(findings: &mut Findings<'_>, name: &str, service: &Service) {
+fn liveness(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     let health = &service.health;
     let Some(liveness) = &health.liveness else {
         return;
@@ -98,7 +98,12 @@ fn liveness(findings: &mut Findings<'_>, name: &str, service: &Service) {
 }
 
 /// A socket can be handed to a process of the machine alone, and says nothing of a service that does not look at it.
-fn socket(findings: &mut Findings<'_>, environment: &Environment, name: &str, service: &Service) {
+fn socket(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    service: &ServiceConfig,
+) {
     if service.socket.is_own() {
         return;
     }
@@ -124,7 +129,12 @@ fn socket(findings: &mut Findings<'_>, environment: &Environment, name: &str, se
     }
 }
 
-fn secrets(findings: &mut Findings<'_>, environment: &Environment, name: &str, service: &Service) {
+fn secrets(
+    findings: &mut Findings<'_>,
+    environment: &EnvironmentConfig,
+    name: &str,
+    service: &ServiceConfig,
+) {
     let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
     for (variable, entry) in &service.env {
         if let EnvEntry::Secret(entry) = entry

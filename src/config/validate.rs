@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::Environment;
+use crate::config::schema::EnvironmentConfig;
 use crate::config::suggest::suggest;
 use crate::config::{engines, limits, services};
 use crate::model::EnvironmentName;
@@ -16,7 +16,7 @@ use crate::model::promotion::Strategy;
 /// What is wrong with one environment.
 pub(super) fn validate(
     name: &EnvironmentName,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     tree: &Node,
 ) -> Vec<Problem> {
     let mut findings = Findings::of(tree);
@@ -56,7 +56,7 @@ pub(super) fn validate(
 
 fn check_check(
     findings: &mut Findings<'_>,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     path: &[&str],
     check: &Check,
 ) {
@@ -105,7 +105,7 @@ fn check_check(
 /// Where nobody would ask for a signature, none may be demanded.
 fn signature(
     findings: &mut Findings<'_>,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     path: &[&str],
     check: &SignatureCheck,
 ) {
@@ -137,10 +137,10 @@ fn signature(
 /// What is wrong between environments: branches that lead nowhere, and listeners on the same address. `files` are all
 /// environments that have a file, whether it could be read or not.
 pub(super) fn across(
-    base: &Environment,
+    base: &EnvironmentConfig,
     base_tree: &Node,
     files: &BTreeSet<EnvironmentName>,
-    environments: &BTreeMap<EnvironmentName, Environment>,
+    environments: &BTreeMap<EnvironmentName, EnvironmentConfig>,
     trees: &BTreeMap<EnvironmentName, Node>,
 ) -> Vec<Problem> {
     let mut findings = Findings::of(base_tree);
@@ -185,7 +185,7 @@ pub(super) fn across(
 
 /// Two services cannot listen on the same port of the same machine.
 fn shared_listeners(
-    environments: &BTreeMap<EnvironmentName, Environment>,
+    environments: &BTreeMap<EnvironmentName, EnvironmentConfig>,
     trees: &BTreeMap<EnvironmentName, Node>,
 ) -> Vec<Problem> {
     let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();

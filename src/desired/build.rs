@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::schema::{
-    AnyBuild, BuildConfig, BuildahBuild, Command, DockerfileBuild, PackBuild, Service, Text,
+    AnyBuild, BuildConfig, BuildahBuild, Command, DockerfileBuild, PackBuild, ServiceConfig, Text,
 };
-use crate::config::{Environment, Project};
+use crate::config::{EnvironmentConfig, Project};
 use crate::desired::template::Templates;
 use crate::desired::{DesiredError, secret};
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
@@ -16,13 +16,13 @@ use crate::model::{Platform, ServiceName};
 /// One service's build, and what it is made from.
 pub(super) struct Builder<'a> {
     pub project: &'a Project,
-    pub configuration: &'a Environment,
+    pub configuration: &'a EnvironmentConfig,
     pub templates: &'a Templates,
     pub name: &'a ServiceName,
 }
 
 impl Builder<'_> {
-    pub fn build(&self, service: &Service) -> Result<BuildSpec, DesiredError> {
+    pub fn build(&self, service: &ServiceConfig) -> Result<BuildSpec, DesiredError> {
         match &service.build {
             BuildConfig::Pack(any, pack) => self.pack(any, pack, service.port).map(BuildSpec::Pack),
             BuildConfig::Docker(any, dockerfile) => {

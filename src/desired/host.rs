@@ -1,7 +1,7 @@
 //! What a service is on a host: where its listeners are, and what its instances run in.
 
-use crate::config::Environment;
-use crate::config::schema::{HostTraffic, Publish, Runtime, Service, TrafficConfig};
+use crate::config::EnvironmentConfig;
+use crate::config::schema::{HostTraffic, Publish, Runtime, ServiceConfig, TrafficConfig};
 use crate::desired::cluster::Sources;
 use crate::desired::template::Templates;
 use crate::desired::{DesiredError, nginx};
@@ -11,10 +11,10 @@ use crate::model::{ByteSize, ServiceName};
 
 /// The route of a service; none for a worker.
 pub(super) fn route(
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     templates: &Templates,
     sources: &Sources,
-    (name, service): (&ServiceName, &Service),
+    (name, service): (&ServiceName, &ServiceConfig),
 ) -> Result<Option<Route>, DesiredError> {
     let Some((live, preview)) = configuration.addresses(name, service) else {
         return Ok(None);
@@ -62,9 +62,9 @@ fn publication(
 
 /// The container or unit that an instance runs in, on a host that has the runtime for it.
 pub(super) fn container(
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     name: &ServiceName,
-    service: &Service,
+    service: &ServiceConfig,
 ) -> Result<Option<Container>, DesiredError> {
     let Some(host) = configuration.cluster.host() else {
         return Ok(None);

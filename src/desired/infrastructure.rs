@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::config::schema::{
     AccessEntry, Addon, EcrRegistry, EcrRetention, EksCluster, EksControlPlane,
 };
-use crate::config::{Environment, Project};
+use crate::config::{EnvironmentConfig, Project};
 use crate::desired::{DesiredError, repository};
 use crate::model::EnvironmentName;
 use crate::model::resource::{Resource, ResourceKey, ResourceKind, Settings};
@@ -14,7 +14,7 @@ use crate::model::resource::{Resource, ResourceKey, ResourceKind, Settings};
 pub(super) fn resources(
     project: &Project,
     environment: &EnvironmentName,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
 ) -> Result<Vec<Resource>, DesiredError> {
     let mut resources = Vec::new();
     if let Some(registry) = configuration.registry.ecr() {

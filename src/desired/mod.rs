@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 pub use environment::environment_for;
 
-use crate::config::schema::{EnvEntry, Service};
-use crate::config::{Environment, Project};
+use crate::config::schema::{EnvEntry, ServiceConfig};
+use crate::config::{EnvironmentConfig, Project};
 use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
@@ -117,7 +117,7 @@ pub fn outline(
 fn of<'a>(
     project: &'a Project,
     environment: &EnvironmentName,
-) -> Result<&'a Environment, DesiredError> {
+) -> Result<&'a EnvironmentConfig, DesiredError> {
     project
         .environments
         .get(environment)
@@ -129,11 +129,11 @@ fn of<'a>(
 
 fn one(
     project: &Project,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     templates: &Templates,
     (site, sources): (Option<&Site<'_>>, &Sources),
     name: &ServiceName,
-    service: &Service,
+    service: &ServiceConfig,
 ) -> Result<DesiredService, DesiredError> {
     let command = service
         .command
@@ -186,10 +186,10 @@ fn one(
 
 fn variables(
     project: &Project,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     templates: &Templates,
     name: &ServiceName,
-    service: &Service,
+    service: &ServiceConfig,
 ) -> Result<BTreeMap<String, EnvValue>, DesiredError> {
     let mut env = BTreeMap::new();
     for (variable, entry) in &service.env {
@@ -208,7 +208,7 @@ fn variables(
 /// A file is named absolutely: the agent reads it, and does not know the project's folder.
 fn secret(
     project: &Project,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     name: &str,
 ) -> Result<EnvValue, DesiredError> {
     let from = configuration
@@ -235,7 +235,7 @@ fn secret(
 pub fn repository(
     project: &Project,
     environment: &EnvironmentName,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     service: &ServiceName,
 ) -> Result<String, DesiredError> {
     let remote = configuration.registry.remote();

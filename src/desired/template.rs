@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::schema::Text;
 use crate::desired::DesiredError;
-use crate::desired::render::{Fault, Request, render};
+use crate::desired::render::{RenderFault, Request, render};
 use crate::model::object::{IMAGE, RELEASE};
 use crate::model::route::Route;
 use crate::model::source::Source;
@@ -151,7 +151,7 @@ impl Templates {
     }
 }
 
-fn rendered(name: &str, text: &str, known: Value) -> Result<String, Fault> {
+fn rendered(name: &str, text: &str, known: Value) -> Result<String, RenderFault> {
     render(&Request {
         name: name.to_owned(),
         text: text.to_owned(),
@@ -159,7 +159,7 @@ fn rendered(name: &str, text: &str, known: Value) -> Result<String, Fault> {
     })
 }
 
-fn place(fault: &Fault) -> String {
+fn place(fault: &RenderFault) -> String {
     fault
         .line
         .map(|line| format!(", line {line}"))

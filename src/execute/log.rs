@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::execute::Run;
 use crate::execute::perform::{Done, StepError};
 use crate::model::event::Event;
-use crate::model::journal::{Direction, Entry, What};
+use crate::model::journal::{Direction, JournalEntry, What};
 use crate::model::plan::Step;
 use crate::port::hold::LockLost;
 use crate::port::store::StoreError;
@@ -43,7 +43,7 @@ impl JournalError {
 }
 
 async fn append(run: &Run, what: What) -> Result<(), JournalError> {
-    let entry = Entry {
+    let entry = JournalEntry {
         at: Timestamp::now(),
         what,
     };

@@ -21,7 +21,7 @@ use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::Facts;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::health::Health;
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::outcome::{ProbeReport, Url};
 use crate::model::plan::Plan;
@@ -30,7 +30,7 @@ use crate::model::release::Actor;
 use crate::model::route::{Limits, Route};
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
-use crate::model::state::{Holder, State};
+use crate::model::state::{LockHolder, State};
 use crate::model::workload::{EnvValue, Known, Socket, Workload};
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, Period, Platform, Role,
@@ -436,7 +436,7 @@ impl StateStore for World {
         })
     }
 
-    async fn holder(&self, _: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn holder(&self, _: &EnvironmentName) -> Result<Option<LockHolder>, StoreError> {
         Ok(None)
     }
 
@@ -444,11 +444,16 @@ impl StateStore for World {
         Ok(false)
     }
 
-    async fn break_lock(&self, _: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn break_lock(&self, _: &EnvironmentName) -> Result<Option<LockHolder>, StoreError> {
         Ok(None)
     }
 
-    async fn append(&self, _: &EnvironmentName, _: &str, _: &Entry) -> Result<(), StoreError> {
+    async fn append(
+        &self,
+        _: &EnvironmentName,
+        _: &str,
+        _: &JournalEntry,
+    ) -> Result<(), StoreError> {
         let failed = |_| StoreError::Io {
             what: "writing".to_owned(),
             source: std::io::Error::other("it broke"),

@@ -231,7 +231,7 @@ pub struct WorkloadFacts {
     pub changed_on_disk: Option<String>,
     /// For an engine that knows better than by instances: how it is, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<WorkloadHealth>,
     /// What of its objects can hold something, and what goes with each when it is taken out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Held>,
@@ -239,7 +239,7 @@ pub struct WorkloadFacts {
 
 /// What an engine says of a workload as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Verdict {
+pub struct WorkloadHealth {
     /// How it is.
     pub health: HealthState,
     /// Why, in one line.

@@ -10,7 +10,7 @@ use crate::model::{Address, ContentHash, Digest, ReleaseNumber, ServiceName};
 
 /// One line of a journal. The intent is written and synced before the effect, the result after it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// When it was written.
     pub at: Timestamp,
     /// What happened.
@@ -85,7 +85,7 @@ pub struct Journal {
     /// The run's id.
     pub run: String,
     /// Its entries, in order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<JournalEntry>,
 }
 
 impl Journal {

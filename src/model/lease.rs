@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::state::Holder;
+use crate::model::state::LockHolder;
 
 /// After how long without a sign of life a holder counts as dead, unless its process can be looked at.
 pub const EXPIRY: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ pub struct Sign {
 impl Sign {
     /// A holder's last sign.
     #[must_use]
-    pub const fn of(holder: &Holder) -> Self {
+    pub const fn of(holder: &LockHolder) -> Self {
         Self {
             fence: holder.fence,
             beats: holder.beats,
@@ -80,7 +80,7 @@ impl Sign {
 
 /// Whether a lock may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LockVerdict {
     /// Its holder is dead.
     Free,
     /// Its holder lives, or has to be taken for living until it was silent for this much longer.
@@ -111,7 +111,7 @@ impl Watch {
     }
 
     /// Judges a holder that shows this sign at `now`, on a clock of the taker's own that only goes forward.
-    pub fn judge(&mut self, life: Life, sign: &Sign, now: Duration) -> Verdict {
+    pub fn judge(&mut self, life: Life, sign: &Sign, now: Duration) -> LockVerdict {
         let since = match &self.seen {
             Some((seen, since)) if seen == sign => *since,
             before => {
@@ -122,12 +122,12 @@ impl Watch {
         };
         let silent = now.saturating_sub(since);
         match life {
-            Life::Ended => Verdict::Free,
-            Life::Unseen if silent >= self.expiry => Verdict::Free,
-            Life::Lives => Verdict::Held {
+            Life::Ended => LockVerdict::Free,
+            Life::Unseen if silent >= self.expiry => LockVerdict::Free,
+            Life::Lives => LockVerdict::Held {
                 silent_for_another: None,
             },
-            Life::Unseen => Verdict::Held {
+            Life::Unseen => LockVerdict::Held {
                 silent_for_another: Some(self.expiry.saturating_sub(silent)),
             },
         }
@@ -143,7 +143,7 @@ impl Watch {
 /// Whether a holder seems to have been silent for long, by the clock of this machine against that of its own. A guess:
 /// it decides whether watching is worth the while, and what a reader is told; never who has the lock.
 #[must_use]
-pub fn seems_silent(holder: &Holder, now: Timestamp, expiry: Duration) -> bool {
+pub fn seems_silent(holder: &LockHolder, now: Timestamp, expiry: Duration) -> bool {
     now.duration_since(holder.heartbeat).unsigned_abs() >= expiry
 }
 
@@ -164,9 +164,9 @@ mod tests {
         }
     }
 
-    fn holder(beats: u64, heartbeat: i64) -> Holder {
+    fn holder(beats: u64, heartbeat: i64) -> LockHolder {
         let at = |second| Timestamp::from_second(second).expect("in range");
-        Holder {
+        LockHolder {
             actor: Actor {
                 user: "kim".to_owned(),
                 host: "ci".to_owned(),
@@ -214,7 +214,7 @@ mod tests {
     fn a_holder_that_is_not_seen_is_dead_once_it_was_silent_for_long_enough() {
         let mut watch = Watch::new(EXPIRY);
         let at = Duration::from_secs;
-        let held = |left| Verdict::Held {
+        let held = |left| LockVerdict::Held {
             silent_for_another: Some(at(left)),
         };
         assert_eq!(watch.judge(Life::Unseen, &sign(1), at(100)), held(30));
@@ -222,7 +222,10 @@ mod tests {
         assert!(!watch.saw_a_sign());
         assert_eq!(watch.judge(Life::Unseen, &sign(2), at(130)), held(30));
         assert!(watch.saw_a_sign());
-        assert_eq!(watch.judge(Life::Unseen, &sign(2), at(160)), Verdict::Free);
+        assert_eq!(
+            watch.judge(Life::Unseen, &sign(2), at(160)),
+            LockVerdict::Free
+        );
     }
 
     proptest! {
@@ -236,12 +239,12 @@ mod tests {
             for (beat, heartbeat) in (0..).zip(&heartbeats) {
                 let sign = Sign::of(&holder(beat, i64::from(*heartbeat)));
                 let verdict = watch.judge(Life::Unseen, &sign, now);
-                prop_assert_ne!(verdict, Verdict::Free, "it beats every {} s", pause);
+                prop_assert_ne!(verdict, LockVerdict::Free, "it beats every {} s", pause);
                 now += Duration::from_secs(pause);
             }
             let last = Sign::of(&holder(heartbeats.len() as u64 - 1, i64::from(heartbeats[heartbeats.len() - 1])));
             now += EXPIRY;
-            prop_assert_eq!(watch.judge(Life::Unseen, &last, now), Verdict::Free);
+            prop_assert_eq!(watch.judge(Life::Unseen, &last, now), LockVerdict::Free);
         }
     }
 }

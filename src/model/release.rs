@@ -114,7 +114,7 @@ pub struct Release {
     /// Where it was placed.
     pub slot: Slot,
     /// How it stands.
-    pub status: Status,
+    pub status: ReleaseStatus,
     /// When it last got live traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_since: Option<Timestamp>,
@@ -148,7 +148,7 @@ pub struct PromotedFrom {
 /// How a release stands.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
-pub enum Status {
+pub enum ReleaseStatus {
     /// Ready in the preview slot; `shipit promote` brings it to live traffic.
     Waiting,
     /// It has live traffic.
@@ -169,7 +169,7 @@ pub enum Status {
     Aborted,
 }
 
-impl Status {
+impl ReleaseStatus {
     /// The word for a table.
     #[must_use]
     pub const fn word(&self) -> &'static str {

@@ -58,7 +58,7 @@ impl PublicKey {
 
 /// What a registry has that may be an image's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct SignatureFound {
     /// Where it was, for people.
     pub place: String,
     /// What it is.
@@ -81,7 +81,7 @@ pub enum Form {
 /// # Errors
 /// Why each of those that were found does not count.
 pub fn signer<'a>(
-    found: &[Found],
+    found: &[SignatureFound],
     image: &Digest,
     keys: &'a [KeyFile],
 ) -> Result<&'a KeyFile, Vec<String>> {
@@ -240,11 +240,11 @@ mod tests {
             STANDARD.encode(self.0.sign(&SystemRandom::new(), message).expect("signed"))
         }
 
-        fn payload(&self, payload: &[u8]) -> Found {
+        fn payload(&self, payload: &[u8]) -> SignatureFound {
             found(Form::Payload(payload.to_vec(), self.sign(payload)))
         }
 
-        fn bundle(&self, kind: &str, statement: &Value) -> Found {
+        fn bundle(&self, kind: &str, statement: &Value) -> SignatureFound {
             let payload = statement.to_string();
             let signature = self.sign(&authenticated(kind, payload.as_bytes()));
             let envelope = json!({"payload": STANDARD.encode(&payload), "payloadType": kind, "signatures": [{"sig": signature}]});
@@ -254,8 +254,8 @@ mod tests {
         }
     }
 
-    fn found(form: Form) -> Found {
-        Found {
+    fn found(form: Form) -> SignatureFound {
+        SignatureFound {
             place: "there".to_owned(),
             form,
         }
@@ -274,7 +274,7 @@ mod tests {
             "subject": [{"digest": {"sha256": image.hex()}}]})
     }
 
-    fn refused(found: Found, image: &Digest, keys: &[KeyFile]) -> String {
+    fn refused(found: SignatureFound, image: &Digest, keys: &[KeyFile]) -> String {
         signer(&[found], image, keys)
             .expect_err("refused")
             .join("\n")

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::lease::Process;
-use crate::model::release::{Actor, Release, Status};
+use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::route::Route;
 use crate::model::{ContentHash, Digest, EnvironmentName, ProjectName, ReleaseNumber, ServiceName};
 
@@ -55,7 +55,7 @@ impl State {
         self.releases
             .iter()
             .rev()
-            .find(|release| release.status == Status::Live)
+            .find(|release| release.status == ReleaseStatus::Live)
     }
 
     /// The release that had live traffic last before `number`: where `rollback` goes.
@@ -63,7 +63,9 @@ impl State {
     pub fn previous_good(&self, number: ReleaseNumber) -> Option<&Release> {
         self.releases
             .iter()
-            .filter(|release| release.number != number && release.status == Status::Superseded)
+            .filter(|release| {
+                release.number != number && release.status == ReleaseStatus::Superseded
+            })
             .max_by_key(|release| release.live_since)
     }
 
@@ -102,7 +104,7 @@ impl State {
 
 /// Who holds an environment's lock.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Holder {
+pub struct LockHolder {
     /// Who, and in which run.
     pub actor: Actor,
     /// The process on its machine.

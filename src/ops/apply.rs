@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::execute::{self, Finished, Job, Sink, Stops};
 use crate::model::approval::Approved;
 use crate::model::garbage::{Collect, Collected};
-use crate::model::journal::{Entry, What};
+use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
-use crate::model::release::{Actor, Status};
+use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::{Role, Slot};
 use crate::ops::actor::actor;
@@ -276,7 +276,7 @@ async fn persist(
             })?;
         session.ports.store.save(lease, &next).await?;
         let release = plan.target.as_ref().map(|target| target.release);
-        let entry = Entry {
+        let entry = JournalEntry {
             at: now,
             what: What::Ended {
                 ending: ending.clone(),
@@ -352,7 +352,7 @@ async fn outcome(
         .find(|slot| {
             let number = overview.number(*slot);
             let release = number.and_then(|number| state.release(number));
-            release.is_some_and(|release| release.status == Status::Waiting)
+            release.is_some_and(|release| release.status == ReleaseStatus::Waiting)
         });
     if waiting.is_some() {
         let preview = engine.urls(&scope, Role::Preview).await;

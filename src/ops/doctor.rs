@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
-use crate::config::schema::{Environment, HostCluster, Runtime};
+use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
 use crate::model::desired::Desired;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest};
@@ -81,7 +81,7 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
 /// How instances are started on this machine, and what is not possible.
 async fn instances(
     session: &Session,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     host: &HostCluster,
 ) -> Vec<CheckResult> {
     let runtime = host.runtime;
@@ -126,7 +126,7 @@ async fn instances(
 
 /// Whether a container's root is the machine's.
 fn container_users(
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     wanted: UserNamespace,
     directory: &Directory,
 ) -> CheckResult {

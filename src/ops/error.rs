@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use crate::desired::DesiredError;
 use crate::observe::ObserveError;
-use crate::plan::{Fault, PlanError};
+use crate::plan::{PlanError, PlanFault};
 use crate::policy::Refusal;
 use crate::port::engine::EngineError;
 use crate::port::registry::RegistryError;
@@ -27,7 +27,7 @@ pub enum Error {
     Plan(#[from] PlanError),
     /// A plan must not be carried out.
     #[error("the plan cannot be carried out: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Faulty(Vec<Fault>),
+    Faulty(Vec<PlanFault>),
     /// A plan was made for another state of the world.
     #[error("the plan is stale: {reason}")]
     Stale {

@@ -10,7 +10,7 @@ use crate::model::desired::Desired;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, Plan};
-use crate::model::release::Status;
+use crate::model::release::ReleaseStatus;
 use crate::model::resource::ResourceFacts;
 use crate::model::state::State;
 use crate::model::{Digest, ServiceName};
@@ -78,7 +78,7 @@ pub async fn survive_their_lifecycle(
         let waiting = state
             .releases
             .iter()
-            .find(|release| release.status == Status::Waiting);
+            .find(|release| release.status == ReleaseStatus::Waiting);
         let all = [
             (previous, "what a rollback goes to"),
             (waiting, "waiting for its promotion"),

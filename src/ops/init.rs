@@ -30,7 +30,7 @@ pub enum Kind {
 
 /// What was found in a folder.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ProjectFound {
     /// The folder's name, as far as it is a name.
     pub project: ProjectName,
     /// What kind of project it is.
@@ -53,7 +53,7 @@ pub struct Answers {
 }
 
 /// Looks at a folder.
-pub async fn look(root: &Path) -> Result<Found, Error> {
+pub async fn look(root: &Path) -> Result<ProjectFound, Error> {
     let git = Git::new(root.to_path_buf());
     let mut branches: Vec<String> = git.branches().await.unwrap_or_default();
     branches.extend(git.source().await?.branch);
@@ -78,7 +78,7 @@ pub async fn look(root: &Path) -> Result<Found, Error> {
         Ok(project) => project,
         Err(_) => fallback()?,
     };
-    Ok(Found {
+    Ok(ProjectFound {
         project,
         kind: kind(root),
         dockerfile: root.join("Dockerfile").exists(),
@@ -137,7 +137,7 @@ fn deploying(branches: &[String]) -> Vec<(String, EnvironmentName)> {
 /// Writes the configuration. Files that are there are left alone unless `force` says otherwise.
 pub fn write(
     root: &Path,
-    found: &Found,
+    found: &ProjectFound,
     answers: &Answers,
     force: Overwrite,
 ) -> Result<Vec<PathBuf>, Error> {
@@ -217,7 +217,7 @@ fn ignore_state(root: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn project_file(found: &Found, answers: &Answers) -> String {
+fn project_file(found: &ProjectFound, answers: &Answers) -> String {
     let mut text = format!(
         "# What this project is and where it goes. `shipit validate` checks it, `shipit plan` shows what it means.\nversion: 1\nproject: {}\n\n",
         answers.project
@@ -238,7 +238,7 @@ fn project_file(found: &Found, answers: &Answers) -> String {
     text
 }
 
-fn build(found: &Found) -> String {
+fn build(found: &ProjectFound) -> String {
     let note = if found.dockerfile {
         "      # There is a Dockerfile: `kind: docker` (or `buildah`) with `context: .` follows it instead.\n"
     } else {

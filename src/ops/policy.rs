@@ -18,7 +18,7 @@ const AT_ONCE: usize = 4;
 
 /// What was compared with the rules, for a reader.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub struct BranchVerdict {
     /// The rule that allows it; none when the environment has no rule.
     pub rule: Option<BranchRule>,
     /// How many commits were looked at.
@@ -26,11 +26,11 @@ pub struct Verdict {
 }
 
 /// Whether the current branch, with its commits, may deploy to the environment.
-pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
+pub async fn may_deploy(session: &Session) -> Result<BranchVerdict, Error> {
     let rules = session.project.branch_rules();
     let source = &session.source;
     let Some(rule) = policy::may_deploy(&rules, &session.environment, source)?.cloned() else {
-        return Ok(Verdict {
+        return Ok(BranchVerdict {
             rule: None,
             commits: 0,
         });
@@ -39,7 +39,7 @@ pub async fn may_deploy(session: &Session) -> Result<Verdict, Error> {
     // Large: it is asked of each commit what Git says of it.
     let arrivals = Box::pin(arrivals(session, &rule)).await?;
     policy::came_by_merge(&rule, &arrivals)?;
-    Ok(Verdict {
+    Ok(BranchVerdict {
         rule: Some(rule),
         commits: arrivals.len(),
     })

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use crate::agent::runtime::systemd::Unavailable;
 use crate::agent::runtime::{container, systemd};
 use crate::config::schema::{ClusterConfig, HostCluster, Runtime};
-use crate::config::{self, Environment, Project};
+use crate::config::{self, EnvironmentConfig, Project};
 use crate::desired;
 use crate::desired::cluster::{self, Sources};
 use crate::driver::scm::git::Git;
@@ -90,7 +90,7 @@ impl Session {
     }
 
     /// The environment's configuration.
-    pub fn configuration(&self) -> Result<&Environment, Error> {
+    pub fn configuration(&self) -> Result<&EnvironmentConfig, Error> {
         of(&self.project, &self.environment)
     }
 
@@ -181,7 +181,7 @@ fn secret_variables(project: &Project) -> BTreeSet<String> {
 
 /// Has the values hidden that this process can see: what it starts and asks may show them, whether or not this command
 /// needs them itself. What cannot be read now is said by who needs it.
-async fn learn(root: &Path, ports: &Ports, environment: &Environment) {
+async fn learn(root: &Path, ports: &Ports, environment: &EnvironmentConfig) {
     for (name, from) in &environment.secrets {
         if is_at_hand(root, from) {
             let _ = ports.secrets.read(name, from).await;
@@ -236,7 +236,10 @@ pub(super) fn lack(root: &Path, host: &HostCluster) -> Option<Unavailable> {
     }
 }
 
-fn of<'a>(project: &'a Project, environment: &EnvironmentName) -> Result<&'a Environment, Error> {
+fn of<'a>(
+    project: &'a Project,
+    environment: &EnvironmentName,
+) -> Result<&'a EnvironmentConfig, Error> {
     project
         .environments
         .get(environment)

@@ -1,12 +1,12 @@
 //! `status`: what runs where.
 
 use crate::model::Role;
-use crate::model::release::Status as ReleaseStatus;
+use crate::model::release::ReleaseStatus;
 use crate::ops::{Error, Session};
-use crate::output::status::Status;
+use crate::output::status::StatusView;
 
 /// Looks at the environment.
-pub async fn status(session: &Session) -> Result<Status, Error> {
+pub async fn status(session: &Session) -> Result<StatusView, Error> {
     let (scope, engine) = (session.scope(), &session.ports.engine);
     let facts = engine.observe(&scope).await?;
     let state = session.state().await?;
@@ -30,7 +30,7 @@ pub async fn status(session: &Session) -> Result<Status, Error> {
     if lock.is_none() && journal.is_some_and(|journal| !journal.has_ended()) {
         notes.push("the last run was cut off: `shipit apply` goes on where it was".to_owned());
     }
-    Ok(Status {
+    Ok(StatusView {
         format: 1,
         project: session.project.name.clone(),
         environment: session.environment.clone(),

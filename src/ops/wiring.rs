@@ -8,7 +8,7 @@ use crate::config::schema::{
     ClusterConfig, Conflicts, EcrRegistry, EksCluster, HostCluster, LayoutRegistry, OciRegistry,
     ReadyRule, RegistryConfig, RemoteRegistry, Runtime, StateConfig,
 };
-use crate::config::{Environment, Project};
+use crate::config::{EnvironmentConfig, Project};
 use crate::desired;
 use crate::driver::aws::Aws;
 use crate::driver::aws::login::{self, EcrLogin};
@@ -20,7 +20,7 @@ use crate::driver::check::Checks;
 use crate::driver::cluster::kubernetes::ready::Rule;
 use crate::driver::cluster::kubernetes::store::{ClusterLock, KubernetesStore};
 use crate::driver::cluster::kubernetes::{
-    ClusterLogin, ClusterPlace, Conflict, Connection, KubernetesEngine, Settings,
+    ClusterConnection, ClusterLogin, ClusterPlace, Conflict, KubernetesEngine, Settings,
 };
 use crate::driver::host::HostEngine;
 use crate::driver::redacted::{
@@ -28,7 +28,7 @@ use crate::driver::redacted::{
 };
 use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
-use crate::driver::registry::oci::{Oci, Place};
+use crate::driver::registry::oci::{Location, Oci};
 use crate::driver::secret::Secrets;
 use crate::files;
 use crate::model::EnvironmentName;
@@ -49,7 +49,7 @@ pub fn ports(
     root: &Path,
     project: &Project,
     name: &EnvironmentName,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     redactor: &Redactor,
 ) -> Result<Ports, Error> {
     let amazon = Amazon::new(environment, redactor);
@@ -78,7 +78,7 @@ struct Amazon {
 }
 
 impl Amazon {
-    fn new(environment: &Environment, redactor: &Redactor) -> Self {
+    fn new(environment: &EnvironmentConfig, redactor: &Redactor) -> Self {
         let here = environment
             .registry
             .ecr()
@@ -99,7 +99,7 @@ impl Amazon {
         }
     }
 
-    fn provider(&self, environment: &Environment) -> Arc<dyn Provider> {
+    fn provider(&self, environment: &EnvironmentConfig) -> Arc<dyn Provider> {
         let eks = environment.cluster.eks().and_then(|eks| eks.name.clone());
         if eks.is_none() && environment.registry.ecr().is_none() {
             return Arc::new(NoProvider);
@@ -150,8 +150,8 @@ fn engine(
     root: &Path,
     project: &Project,
     name: &EnvironmentName,
-    environment: &Environment,
-    connection: &Connection,
+    environment: &EnvironmentConfig,
+    connection: &ClusterConnection,
 ) -> Result<Arc<dyn Engine>, Error> {
     let cluster = match &environment.cluster {
         ClusterConfig::Host(host) => return Ok(Arc::new(HostEngine::new(host.directory(root)))),
@@ -188,7 +188,7 @@ fn registry(
     root: &Path,
     project: &Project,
     name: &EnvironmentName,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     amazon: &Amazon,
 ) -> Result<Arc<dyn Registry>, Error> {
     let (remote, kind) = match &environment.registry {
@@ -213,7 +213,7 @@ fn registry(
         plain_http: remote.plain_http,
         auth_hosts: remote.auth_hosts.clone(),
     };
-    let place = Place {
+    let place = Location {
         endpoint: kind.endpoint,
         repositories,
         moves_tags: kind.moves_tags,
@@ -291,8 +291,8 @@ fn store(
     root: &Path,
     project: &Project,
     name: &EnvironmentName,
-    environment: &Environment,
-    connection: &Connection,
+    environment: &EnvironmentConfig,
+    connection: &ClusterConnection,
 ) -> Result<Arc<dyn StateStore>, Error> {
     let host = environment.cluster.host().is_some();
     let local = || Arc::new(local_store(root, environment));
@@ -323,10 +323,10 @@ fn store(
 
 fn connection(
     root: &Path,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     amazon: &Amazon,
-) -> Result<Connection, Error> {
-    let mut connection = Connection {
+) -> Result<ClusterConnection, Error> {
+    let mut connection = ClusterConnection {
         login: None,
         kubeconfig: None,
         context: None,
@@ -349,6 +349,6 @@ fn connection(
 
 /// The state store, with what only the local one can do.
 #[must_use]
-pub fn local_store(root: &Path, environment: &Environment) -> LocalStore {
+pub fn local_store(root: &Path, environment: &EnvironmentConfig) -> LocalStore {
     LocalStore::new(root.join(environment.state.path()))
 }

@@ -1,6 +1,6 @@
 //! The history of releases as a table.
 
-use crate::model::release::{Release, Status};
+use crate::model::release::{Release, ReleaseStatus};
 use crate::output::Page;
 
 /// The releases, newest first.
@@ -36,7 +36,9 @@ fn note(release: &Release) -> String {
         ));
     }
     match &release.status {
-        Status::Failed { reason } | Status::Reverted { reason } => notes.push(reason.clone()),
+        ReleaseStatus::Failed { reason } | ReleaseStatus::Reverted { reason } => {
+            notes.push(reason.clone())
+        }
         _ => {}
     }
     if let Some(probe) = &release.probe {

@@ -13,7 +13,7 @@ use crate::output::{Line, Page};
 
 /// An environment's status.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Status {
+pub struct StatusView {
     /// The version of this document.
     pub format: u32,
     /// The project.
@@ -34,7 +34,7 @@ pub struct Status {
 
 /// The status for a person.
 #[must_use]
-pub fn human(status: &Status, now: Timestamp) -> Page {
+pub fn human(status: &StatusView, now: Timestamp) -> Page {
     let title = Line::new()
         .paint(BOLD, &status.project)
         .text(" → ")
@@ -55,7 +55,7 @@ pub fn human(status: &Status, now: Timestamp) -> Page {
 }
 
 /// What runs from files that are not its image's any more.
-fn changed(status: &Status) -> Vec<String> {
+fn changed(status: &StatusView) -> Vec<String> {
     let workloads = status.facts.slots.iter().flat_map(|(slot, there)| {
         let named = there.workloads.iter();
         named.map(move |(service, workload)| (slot, service, workload))
@@ -69,7 +69,7 @@ fn changed(status: &Status) -> Vec<String> {
     words.collect()
 }
 
-fn table(status: &Status, now: Timestamp) -> Page {
+fn table(status: &StatusView, now: Timestamp) -> Page {
     let header = [
         "SLOT", "ROLE", "RELEASE", "COMMIT", "SERVICE", "HEALTH", "SINCE", "URL",
     ];

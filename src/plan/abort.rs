@@ -3,7 +3,7 @@
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Intent, Plan};
-use crate::model::release::Status;
+use crate::model::release::ReleaseStatus;
 use crate::model::state::State;
 use crate::model::{Address, Slot};
 use crate::plan::PlanError;
@@ -21,7 +21,12 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
     let was_live = |slot: Slot| {
         let number = facts.slots.get(&slot).map(|there| there.label.number);
         let release = number.and_then(|number| state.release(number));
-        release.is_some_and(|release| matches!(release.status, Status::Live | Status::Superseded))
+        release.is_some_and(|release| {
+            matches!(
+                release.status,
+                ReleaseStatus::Live | ReleaseStatus::Superseded
+            )
+        })
     };
     let waiting = Slot::ALL
         .into_iter()

@@ -8,7 +8,7 @@ use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
 use crate::model::promotion::{Mode, Strategy};
-use crate::model::release::Status;
+use crate::model::release::ReleaseStatus;
 use crate::model::state::State;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
@@ -122,7 +122,9 @@ impl Apply<'_> {
                 .is_some_and(|release| {
                     matches!(
                         release.status,
-                        Status::Superseded | Status::Reverted { .. } | Status::Failed { .. }
+                        ReleaseStatus::Superseded
+                            | ReleaseStatus::Reverted { .. }
+                            | ReleaseStatus::Failed { .. }
                     )
                 })
         };
@@ -148,7 +150,7 @@ impl Apply<'_> {
         let recorded = self
             .state
             .release(number)
-            .is_some_and(|release| release.status == Status::Live);
+            .is_some_and(|release| release.status == ReleaseStatus::Live);
         if recorded {
             if facts.workloads.values().any(is_degraded) {
                 return Some(self.revive(slot, &routes));
@@ -254,7 +256,7 @@ impl Apply<'_> {
         let waits = self
             .state
             .release(number)
-            .is_some_and(|release| release.status == Status::Waiting);
+            .is_some_and(|release| release.status == ReleaseStatus::Waiting);
         if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
             let needs = self.objects();
             let routes = self.listen(&needs);

@@ -34,7 +34,7 @@ pub use rollback::rollback;
 pub use same::{Difference, difference};
 pub use simulate::simulate;
 pub use stale::stale;
-pub use verify::{Fault, verify};
+pub use verify::{PlanFault, verify};
 
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 

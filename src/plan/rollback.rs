@@ -8,7 +8,7 @@ use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
 use crate::model::promotion::Strategy;
-use crate::model::release::{Release, Status};
+use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::{Address, ReleaseNumber, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
@@ -83,11 +83,11 @@ fn find<'a>(
             release: number,
         })?;
     match &release.status {
-        Status::Live | Status::Superseded => Ok(release),
-        Status::Waiting => Err("still waits for its promotion".to_owned()),
-        Status::Failed { reason } => Err(format!("failed ({reason})")),
-        Status::Reverted { reason } => Err(format!("was reverted ({reason})")),
-        Status::Aborted => Err("was given up".to_owned()),
+        ReleaseStatus::Live | ReleaseStatus::Superseded => Ok(release),
+        ReleaseStatus::Waiting => Err("still waits for its promotion".to_owned()),
+        ReleaseStatus::Failed { reason } => Err(format!("failed ({reason})")),
+        ReleaseStatus::Reverted { reason } => Err(format!("was reverted ({reason})")),
+        ReleaseStatus::Aborted => Err("was given up".to_owned()),
     }
     .map_err(|word| PlanError::NeverLive {
         environment: environment(),

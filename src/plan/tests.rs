@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Fault, apply, promote, rollback, simulate, stale, verify};
+use super::{PlanFault, apply, promote, rollback, simulate, stale, verify};
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{Facts, SlotFacts};
@@ -17,7 +17,7 @@ use crate::model::object::{ObjectFacts, ObjectState};
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::plan::{Action, Plan, Step, StepId};
 use crate::model::promotion::{Mode, Promotion, Strategy as Rollout};
-use crate::model::release::{Actor, Status};
+use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::route::{Limits, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
@@ -403,7 +403,7 @@ fn a_code_change_goes_beside_the_live_release_and_keeps_it() {
     assert_eq!(world.live(), Some((Slot::Green, 2)));
     assert_eq!(
         world.state.release(ReleaseNumber(1)).expect("kept").status,
-        Status::Superseded
+        ReleaseStatus::Superseded
     );
 }
 
@@ -518,17 +518,20 @@ fn an_edited_plan_is_caught() {
             step.needs.clear();
         }
     }
-    assert!(matches!(verify(&eager)[..], [Fault::UnreadySwitch(_), ..]));
+    assert!(matches!(
+        verify(&eager)[..],
+        [PlanFault::UnreadySwitch(_), ..]
+    ));
     let mut one_way = plan.clone();
     one_way.reverse.clear();
     assert!(
         verify(&one_way)
             .iter()
-            .any(|fault| matches!(fault, Fault::NoRollback(_)))
+            .any(|fault| matches!(fault, PlanFault::NoRollback(_)))
     );
     let mut circular = plan;
     circular.steps[0].needs.push(StepId(6));
-    assert!(matches!(verify(&circular)[..], [Fault::Order(_), ..]));
+    assert!(matches!(verify(&circular)[..], [PlanFault::Order(_), ..]));
 }
 
 fn forgotten(plan: &Plan) -> Vec<String> {
@@ -615,7 +618,7 @@ fn where_live_traffic_arrives_is_closed_by_name_only() {
     // A plan that keeps it back is no plan.
     let mut silent = moved;
     silent.losses.clear();
-    assert!(matches!(verify(&silent)[..], [Fault::Undeclared(..)]));
+    assert!(matches!(verify(&silent)[..], [PlanFault::Undeclared(..)]));
 }
 
 #[test]
@@ -792,7 +795,7 @@ fn the_way_back_deletes_nothing_that_may_hold_data_by_then() {
     let mut edited = plan.clone();
     edited.reverse[0].address = Address::Object(key("v1/PersistentVolumeClaim/shop/data"));
     assert!(
-        matches!(verify(&edited)[..], [Fault::Undeclared(..)]),
+        matches!(verify(&edited)[..], [PlanFault::Undeclared(..)]),
         "{:?}",
         verify(&edited)
     );
@@ -820,7 +823,7 @@ fn a_set_that_shrinks_and_deletes_its_claims_is_declared() {
             body["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Delete".into();
         });
     }
-    assert!(matches!(verify(&scaled)[..], [Fault::Undeclared(..)]));
+    assert!(matches!(verify(&scaled)[..], [PlanFault::Undeclared(..)]));
 }
 
 #[test]
@@ -905,7 +908,7 @@ fn nothing_is_destroyed_by_surprise(plan: &Plan, facts: &Facts) -> Result<(), Te
     let caught: Vec<StepId> = verify(&silent)
         .iter()
         .filter_map(|fault| match fault {
-            Fault::Undeclared(id, _) => Some(*id),
+            PlanFault::Undeclared(id, _) => Some(*id),
             _ => None,
         })
         .collect();

@@ -12,7 +12,7 @@ use crate::plan::losses::{changes_entries, closes, must_account};
 
 /// What is wrong with a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum PlanFault {
     /// It was made by another version.
     #[error("the plan has format {found}, and this shipit reads format {FORMAT}")]
     Format {
@@ -44,14 +44,14 @@ pub enum Fault {
 
 /// All that is wrong with a plan; nothing for one that may be carried out.
 #[must_use]
-pub fn verify(plan: &Plan) -> Vec<Fault> {
+pub fn verify(plan: &Plan) -> Vec<PlanFault> {
     if plan.format != FORMAT {
-        return vec![Fault::Format { found: plan.format }];
+        return vec![PlanFault::Format { found: plan.format }];
     }
     let mut faults = duplicates(&plan.steps);
     for steps in [&plan.steps, &plan.reverse] {
         if let Err(stuck) = waves(steps) {
-            faults.push(Fault::Order(stuck));
+            faults.push(PlanFault::Order(stuck));
         }
     }
     if !faults.is_empty() {
@@ -71,7 +71,7 @@ pub fn verify(plan: &Plan) -> Vec<Fault> {
 
 /// The steps that delete or replace what can hold something, and of which the plan gives no account. The rollback may
 /// replace only what the plan itself replaces, and deletes nothing that can hold anything.
-fn undeclared(plan: &Plan) -> Vec<Fault> {
+fn undeclared(plan: &Plan) -> Vec<PlanFault> {
     let mut undo: BTreeMap<StepId, Vec<&Step>> = BTreeMap::new();
     for back in &plan.reverse {
         if let Some(id) = back.undoes {
@@ -96,15 +96,15 @@ fn undeclared(plan: &Plan) -> Vec<Fault> {
     });
     forward
         .chain(back)
-        .map(|step| Fault::Undeclared(step.id, step.address.clone()))
+        .map(|step| PlanFault::Undeclared(step.id, step.address.clone()))
         .collect()
 }
 
 /// What no consent lets go.
-fn destroyed(plan: &Plan) -> impl Iterator<Item = Fault> {
+fn destroyed(plan: &Plan) -> impl Iterator<Item = PlanFault> {
     plan.losses.iter().filter_map(|loss| {
         let holding = loss.holds.iter().find(|holding| !holding.may_go())?;
-        Some(Fault::Destroys(
+        Some(PlanFault::Destroys(
             loss.step,
             loss.name.clone(),
             holding.clone(),
@@ -112,12 +112,12 @@ fn destroyed(plan: &Plan) -> impl Iterator<Item = Fault> {
     })
 }
 
-fn duplicates(steps: &[Step]) -> Vec<Fault> {
+fn duplicates(steps: &[Step]) -> Vec<PlanFault> {
     let mut seen = BTreeSet::new();
     steps
         .iter()
         .filter(|step| !seen.insert(step.id))
-        .map(|step| Fault::Twice(step.id))
+        .map(|step| PlanFault::Twice(step.id))
         .collect()
 }
 
@@ -157,16 +157,16 @@ struct Before {
 #[derive(Debug, Clone, Copy)]
 struct Moved(Option<Slot>);
 
-fn unready_switch(step: &Step, before: &Before) -> Option<Fault> {
+fn unready_switch(step: &Step, before: &Before) -> Option<PlanFault> {
     match step.action {
         Action::Switch { to: Some(to), .. } if !before.ready.contains(&to) => {
-            Some(Fault::UnreadySwitch(step.id))
+            Some(PlanFault::UnreadySwitch(step.id))
         }
         _ => None,
     }
 }
 
-fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
+fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> {
     let live = match before.traffic {
         Some(Moved(slot)) => slot?,
         None => plan.active.as_ref()?.slot,
@@ -188,10 +188,10 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<Fault> {
         ) => Some(*slot),
         _ => None,
     };
-    (slot == Some(live)).then(|| Fault::LiveTouched(step.id, step.address.clone()))
+    (slot == Some(live)).then(|| PlanFault::LiveTouched(step.id, step.address.clone()))
 }
 
-fn has_no_rollback(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
+fn has_no_rollback(step: &Step, undone: &BTreeSet<StepId>) -> Option<PlanFault> {
     let changes = matches!(
         step.action,
         Action::Listen { .. }
@@ -201,5 +201,5 @@ fn has_no_rollback(step: &Step, undone: &BTreeSet<StepId>) -> Option<Fault> {
             | Action::Clear
             | Action::Switch { .. }
     );
-    (changes && !undone.contains(&step.id)).then_some(Fault::NoRollback(step.id))
+    (changes && !undone.contains(&step.id)).then_some(PlanFault::NoRollback(step.id))
 }

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
 use crate::model::garbage::{Collect, Collected};
-use crate::model::signature::Found;
+use crate::model::signature::SignatureFound;
 use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -356,7 +356,7 @@ pub trait Registry: Send + Sync {
         &self,
         service: &ServiceName,
         image: &Digest,
-    ) -> Result<Vec<Found>, RegistryError> {
+    ) -> Result<Vec<SignatureFound>, RegistryError> {
         let _ = image;
         let (what, reason) = (
             format!("looking for signatures of {service}"),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
-use crate::model::state::{Holder, State};
+use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
 use crate::port::hold::Hold;
 
@@ -21,7 +21,7 @@ pub enum StoreError {
         /// Which environment.
         environment: EnvironmentName,
         /// Who.
-        holder: Box<Holder>,
+        holder: Box<LockHolder>,
     },
     /// The lock was lost to another run.
     #[error("the lock of {environment} was lost: {reason}")]
@@ -122,21 +122,24 @@ pub trait StateStore: Send + Sync {
     ) -> Result<Box<dyn Lease>, StoreError>;
 
     /// Who holds the lock, if somebody living does.
-    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError>;
+    async fn holder(&self, environment: &EnvironmentName)
+    -> Result<Option<LockHolder>, StoreError>;
 
     /// Asks the holder's run to abort, as if by Ctrl-C. False when nobody holds the lock.
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError>;
 
     /// Takes the lock away from its holder, whoever that is: their run stops before its next effect.
-    async fn break_lock(&self, environment: &EnvironmentName)
-    -> Result<Option<Holder>, StoreError>;
+    async fn break_lock(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError>;
 
     /// Appends to the run's journal and waits until the disk has it.
     async fn append(
         &self,
         environment: &EnvironmentName,
         run: &str,
-        entry: &Entry,
+        entry: &JournalEntry,
     ) -> Result<(), StoreError>;
 
     /// Keeps what is known about a release's failure: file name → text. Gives where that is; none for a store that

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::model::secret::SecretValue;
 use search::Search;
 
-pub use search::Found;
+pub use search::Match;
 pub use stream::LineStream;
 
 /// What stands where a value stood.
@@ -119,7 +119,7 @@ impl Redactor {
 
     /// Where values are in these bytes; none when no value is known.
     #[must_use]
-    pub fn find(&self, bytes: &[u8]) -> Option<Found> {
+    pub fn find(&self, bytes: &[u8]) -> Option<Match> {
         Some(self.search()?.find(bytes))
     }
 

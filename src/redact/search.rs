@@ -26,7 +26,7 @@ pub(super) struct Patterns {
 
 /// What was found in a text. Ranges are bytes of the text, in order, and do not touch each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct Match {
     /// Where values are.
     pub hidden: Vec<Range<usize>>,
     /// Where something begins that the text's end cuts off, and that may be a value.
@@ -40,10 +40,10 @@ impl Search {
     }
 
     /// Looks through a text.
-    pub fn find(&self, text: &[u8]) -> Found {
+    pub fn find(&self, text: &[u8]) -> Match {
         match self {
             Self::Patterns(patterns) => patterns.find(text),
-            Self::Everything => Found {
+            Self::Everything => Match {
                 hidden: all_of(text),
                 open: None,
             },
@@ -80,14 +80,14 @@ impl Patterns {
         Some(Self { whole, kinds, ends })
     }
 
-    fn find(&self, text: &[u8]) -> Found {
+    fn find(&self, text: &[u8]) -> Match {
         let views = view::all(text);
         let hidden = views.iter().flat_map(|view| self.found_in(view)).collect();
         let open = views.iter().filter_map(|view| {
             let at = self.ends.open(&view.bytes)?;
             Some(view.source(at..view.bytes.len()).start)
         });
-        Found {
+        Match {
             open: open.min(),
             hidden: joined(hidden),
         }

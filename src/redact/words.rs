@@ -2,9 +2,9 @@
 //! they are: they come from the configuration, and what is read back must be what was written.
 
 use crate::model::event::Event;
-use crate::model::journal::{Entry, What};
+use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome, ProbeReport};
-use crate::model::release::{Release, Status};
+use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::redact::Redactor;
 
@@ -82,7 +82,7 @@ impl Redactor {
 
     /// A line of the journal, without any value. A plan has none: it is made before one is read.
     #[must_use]
-    pub fn entry(&self, entry: Entry) -> Entry {
+    pub fn entry(&self, entry: JournalEntry) -> JournalEntry {
         let what = match entry.what {
             What::Failed { step, back, reason } => What::Failed {
                 step,
@@ -95,7 +95,7 @@ impl Redactor {
             },
             other @ (What::Began { .. } | What::Intent { .. } | What::Done { .. }) => other,
         };
-        Entry { what, ..entry }
+        JournalEntry { what, ..entry }
     }
 
     /// The state, without any value.
@@ -110,15 +110,16 @@ impl Redactor {
 
     fn release(&self, release: Release) -> Release {
         let status = match release.status {
-            Status::Failed { reason } => Status::Failed {
+            ReleaseStatus::Failed { reason } => ReleaseStatus::Failed {
                 reason: self.text(&reason),
             },
-            Status::Reverted { reason } => Status::Reverted {
+            ReleaseStatus::Reverted { reason } => ReleaseStatus::Reverted {
                 reason: self.text(&reason),
             },
-            other @ (Status::Waiting | Status::Live | Status::Superseded | Status::Aborted) => {
-                other
-            }
+            other @ (ReleaseStatus::Waiting
+            | ReleaseStatus::Live
+            | ReleaseStatus::Superseded
+            | ReleaseStatus::Aborted) => other,
         };
         Release {
             status,

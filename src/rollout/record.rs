@@ -8,7 +8,7 @@ use crate::model::check::Stage;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::outcome::ProbeReport;
 use crate::model::plan::{Action, Intent, Plan, Step, Target};
-use crate::model::release::{Actor, Release, Status};
+use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::workload::Workload;
@@ -79,26 +79,26 @@ fn keep_closed(state: &mut State, plan: &Plan) {
 
 fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
     let status = match run.end {
-        End::Done if run.plan.intent == Intent::Abort => Status::Aborted,
-        End::Done if goes_live(run.plan) => Status::Live,
-        End::Done => Status::Waiting,
+        End::Done if run.plan.intent == Intent::Abort => ReleaseStatus::Aborted,
+        End::Done if goes_live(run.plan) => ReleaseStatus::Live,
+        End::Done => ReleaseStatus::Waiting,
         // What failed before its switch still stands where it stood, if it stood there before this run.
         End::Failed(_) if !target.new => return,
-        End::Failed(reason) => Status::Failed {
+        End::Failed(reason) => ReleaseStatus::Failed {
             reason: reason.clone(),
         },
-        End::Reverted(reason) => Status::Reverted {
+        End::Reverted(reason) => ReleaseStatus::Reverted {
             reason: reason.clone(),
         },
-        End::Interrupted(Traffic::MovedBack) => Status::Reverted {
+        End::Interrupted(Traffic::MovedBack) => ReleaseStatus::Reverted {
             reason: "interrupted".to_owned(),
         },
         // The next run finds out what stands, and goes on there.
         End::Interrupted(_) | End::RollbackFailed { .. } | End::Stale(_) | End::LockLost => return,
     };
     match status {
-        Status::Live => step_down(state, Status::Live, &Status::Superseded),
-        Status::Waiting => step_down(state, Status::Waiting, &Status::Aborted),
+        ReleaseStatus::Live => step_down(state, ReleaseStatus::Live, &ReleaseStatus::Superseded),
+        ReleaseStatus::Waiting => step_down(state, ReleaseStatus::Waiting, &ReleaseStatus::Aborted),
         _ => {}
     }
     put(state, run, target, status);
@@ -112,7 +112,7 @@ fn goes_live(plan: &Plan) -> bool {
 }
 
 #[allow(clippy::needless_pass_by_value)] // a status is given by name
-fn step_down(state: &mut State, from: Status, to: &Status) {
+fn step_down(state: &mut State, from: ReleaseStatus, to: &ReleaseStatus) {
     for release in state
         .releases
         .iter_mut()
@@ -122,8 +122,9 @@ fn step_down(state: &mut State, from: Status, to: &Status) {
     }
 }
 
-fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
-    let live_since = matches!(status, Status::Live | Status::Reverted { .. }).then_some(run.now);
+fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatus) {
+    let live_since =
+        matches!(status, ReleaseStatus::Live | ReleaseStatus::Reverted { .. }).then_some(run.now);
     if let Some(release) = state
         .releases
         .iter_mut()
@@ -157,8 +158,8 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: Status) {
 }
 
 fn take_off(state: &mut State) {
-    step_down(state, Status::Live, &Status::Superseded);
-    step_down(state, Status::Waiting, &Status::Aborted);
+    step_down(state, ReleaseStatus::Live, &ReleaseStatus::Superseded);
+    step_down(state, ReleaseStatus::Waiting, &ReleaseStatus::Aborted);
 }
 
 /// The history of an environment whose state was lost: what still stands in the slots.
@@ -199,9 +200,9 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         created_by: actor.clone(),
         slot,
         status: if live {
-            Status::Live
+            ReleaseStatus::Live
         } else {
-            Status::Superseded
+            ReleaseStatus::Superseded
         },
         live_since: live.then_some(now),
         closed: BTreeMap::new(),

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 use shipit::agent::core::Agent;
-use shipit::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
+use shipit::driver::cluster::kubernetes::{
+    ClusterConnection, Conflict, KubernetesEngine, Settings,
+};
 use shipit::driver::host::fake::FakeEngine;
 use shipit::driver::host::{HostEngine, Starting, connect};
 use shipit::model::facts::Facts;
@@ -136,9 +138,9 @@ async fn stage(kind: &str) -> Option<Stage> {
 fn kubernetes(cluster: &Cluster) -> KubernetesEngine {
     let home = cluster.namespace.clone();
     KubernetesEngine::new(Settings {
-        connection: Connection {
+        connection: ClusterConnection {
             kubeconfig: Some(cluster.kubeconfig.clone()),
-            ..Connection::default()
+            ..ClusterConnection::default()
         },
         namespaces: Namespaces {
             slots: Slot::ALL.map(|slot| (slot, home.clone())).into(),

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use shipit::driver::builder::pack::Pack;
 use shipit::driver::registry::layout::Layout;
 use shipit::driver::registry::oci::remote::Remote;
-use shipit::driver::registry::oci::{Oci, Place};
+use shipit::driver::registry::oci::{Location, Oci};
 use shipit::model::garbage::{Collect, Collected};
 use shipit::model::{ContentHash, Digest, ServiceName};
 use shipit::port::registry::{BaseImages, Blob, RegistryError, inputs_tag};
@@ -397,7 +397,7 @@ pub fn remote() -> Option<Oci> {
         (other(), format!("{name}/other")),
     ]);
     Some(Oci::new(
-        Place {
+        Location {
             endpoint,
             repositories,
             moves_tags: true,
@@ -780,7 +780,7 @@ async fn a_registry_that_lets_nobody_take_images_away_is_told_and_no_error() {
         .expect("the registry listens");
     let repositories = BTreeMap::from([(web(), "web".to_owned())]);
     let endpoint = format!("127.0.0.1:{port}");
-    let place = Place {
+    let place = Location {
         endpoint,
         repositories,
         moves_tags: true,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use shipit::driver::cluster::kubernetes::Connection;
+use shipit::driver::cluster::kubernetes::ClusterConnection;
 use shipit::driver::cluster::kubernetes::store::KubernetesStore;
 use shipit::driver::state::local::LocalStore;
 use shipit::model::EnvironmentName;
-use shipit::model::journal::{Direction, Entry, What};
+use shipit::model::journal::{Direction, JournalEntry, What};
 use shipit::model::plan::StepId;
 use shipit::model::state::State;
 use shipit::port::StateStore;
@@ -43,9 +43,9 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
             .await
             .expect("opened");
         let Some(cluster) = opened else { return };
-        let connection = Connection {
+        let connection = ClusterConnection {
             kubeconfig: Some(cluster.kubeconfig.clone()),
-            ..Connection::default()
+            ..ClusterConnection::default()
         };
         let (namespace, failures) = (cluster.namespace.clone(), folder.path().join("state"));
         let project = "shop".parse().expect("a name");
@@ -209,7 +209,7 @@ async fn a_journal_is_read_back_in_order(place: &Place) {
         store.last_journal(&environment()).await.expect("an answer"),
         None
     );
-    let entry = |step: u32| Entry {
+    let entry = |step: u32| JournalEntry {
         at: Timestamp::UNIX_EPOCH,
         what: What::Intent {
             step: StepId(step),
@@ -280,7 +280,7 @@ async fn a_journal_is_read_back_without_a_torn_line() {
         store.last_journal(&environment()).await.expect("an answer"),
         None
     );
-    let entry = |step: u32| Entry {
+    let entry = |step: u32| JournalEntry {
         at: Timestamp::UNIX_EPOCH,
         what: What::Intent {
             step: StepId(step),

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use shipit::driver::registry::oci::remote::Remote;
-use shipit::driver::registry::oci::{Oci, Place};
+use shipit::driver::registry::oci::{Location, Oci};
 use shipit::model::Digest;
 use shipit::port::Registry as _;
 use shipit::port::registry::{Blob, BuiltImage, RegistryError};
@@ -320,7 +320,7 @@ async fn push(
     let repositories =
         BTreeMap::from([(web(), format!("upload-{}", uuid::Uuid::new_v4().simple()))]);
     let at = |endpoint: String| {
-        let place = Place {
+        let place = Location {
             endpoint,
             repositories: repositories.clone(),
             moves_tags: true,

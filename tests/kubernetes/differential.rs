@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Value, json};
-use shipit::driver::cluster::kubernetes::{Conflict, Connection, KubernetesEngine, Settings};
+use shipit::driver::cluster::kubernetes::{
+    ClusterConnection, Conflict, KubernetesEngine, Settings,
+};
 use shipit::model::object::{Namespaces, ObjectState};
 use shipit::model::release::Actor;
 use shipit::model::{Manifest, Period, Slot};
@@ -255,9 +257,9 @@ fn nothing_is_called_unchanged_that_is_not() {
     let mut dice = Dice(seed);
     let home = cluster.namespace.clone();
     let engine = KubernetesEngine::new(Settings {
-        connection: Connection {
+        connection: ClusterConnection {
             kubeconfig: Some(cluster.admin.kubeconfig.clone()),
-            ..Connection::default()
+            ..ClusterConnection::default()
         },
         namespaces: Namespaces {
             slots: Slot::ALL.map(|slot| (slot, home.clone())).into(),

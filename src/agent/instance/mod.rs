@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use prober::Prober;
 pub(super) use spec::InstanceSpec;
 
-use crate::agent::environment_state::{EnvironmentState, Key};
+use crate::agent::environment_state::{EnvironmentState, InstanceKey};
 use crate::agent::instance::port::Port;
 use crate::agent::instance::spec::Missing;
 use crate::agent::log_keeper::LogKeeper;
@@ -49,7 +49,7 @@ impl Supervisor {
     /// Starts an instance, or takes back one that runs.
     pub fn begin(
         spec: InstanceSpec,
-        key: Key,
+        key: InstanceKey,
         state: Arc<EnvironmentState>,
         found: Option<ProcessRecord>,
     ) -> Self {
@@ -85,7 +85,7 @@ impl Drop for Supervisor {
 
 struct Instance {
     spec: InstanceSpec,
-    key: Key,
+    key: InstanceKey,
     state: Arc<EnvironmentState>,
     stop: CancellationToken,
     restarts: u32,

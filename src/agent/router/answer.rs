@@ -4,7 +4,7 @@
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
-use crate::agent::router::access::Entry;
+use crate::agent::router::access::AccessEntry;
 use crate::agent::router::clients::Share;
 use crate::agent::router::download::Download;
 use crate::agent::router::framing::FramingError;
@@ -119,7 +119,7 @@ impl Refusal {
     }
 
     /// The answer.
-    pub fn response(&self, id: HeaderValue, mut entry: Entry) -> Response<Download> {
+    pub fn response(&self, id: HeaderValue, mut entry: AccessEntry) -> Response<Download> {
         let status = self.status();
         entry.answered(status);
         entry.failed(self);

@@ -76,7 +76,7 @@ impl Budget {
         limit: u32,
         client: Arc<Client>,
         activity: Arc<Activity>,
-    ) -> Result<Place, Full> {
+    ) -> Result<Reservation, Full> {
         let side = self.side(listener);
         let taken = client.take(Share::Connection, limit).or_else(|| {
             // The one that makes room has it until it hears of it.
@@ -90,7 +90,7 @@ impl Budget {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         side.open.add(number, Arc::clone(&activity));
         client.open().add(number, activity);
-        Ok(Place {
+        Ok(Reservation {
             budget: Arc::clone(self),
             listener,
             client,
@@ -146,7 +146,7 @@ impl Side {
 
 /// A connection's place, until this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Reservation {
     budget: Arc<Budget>,
     listener: Listener,
     client: Arc<Client>,
@@ -155,7 +155,7 @@ pub struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.side(self.listener).open.remove(self.number);
         self.client.open().remove(self.number);
@@ -178,7 +178,7 @@ mod tests {
         budget: &Arc<Budget>,
         clients: &Arc<Clients>,
         address: &str,
-    ) -> Result<(Place, Arc<Activity>), Full> {
+    ) -> Result<(Reservation, Arc<Activity>), Full> {
         let activity = Arc::new(Activity::default());
         let place = budget.place(
             Listener::Live,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use crate::agent::router::access::Entry;
+use crate::agent::router::access::AccessEntry;
 use crate::agent::router::activity::Request;
 use crate::agent::router::clients::Taken;
 use crate::agent::router::pool::Sender;
@@ -41,7 +41,7 @@ enum Source {
 #[derive(Debug)]
 pub struct Download {
     source: Source,
-    entry: Entry,
+    entry: AccessEntry,
     serving: Serving,
 }
 
@@ -61,7 +61,7 @@ const PIECE: usize = 16 << 10;
 
 impl Download {
     /// The router's own words.
-    pub fn text(text: String, entry: Entry) -> Self {
+    pub fn text(text: String, entry: AccessEntry) -> Self {
         let mut download = Self {
             source: Source::Text(Bytes::from(text)),
             entry,
@@ -72,12 +72,17 @@ impl Download {
     }
 
     /// No body.
-    pub fn empty(entry: Entry) -> Self {
+    pub fn empty(entry: AccessEntry) -> Self {
         Self::text(String::new(), entry)
     }
 
     /// An instance's response.
-    pub fn proxied(incoming: Incoming, exchange: Exchange, taken: Taken, entry: Entry) -> Self {
+    pub fn proxied(
+        incoming: Incoming,
+        exchange: Exchange,
+        taken: Taken,
+        entry: AccessEntry,
+    ) -> Self {
         let turn = Turn::of_this_stream();
         if let Some(turn) = &turn {
             turn.client(0);

@@ -18,7 +18,7 @@ pub enum RouteError {
         /// Whose listener it should be.
         route: RouteKey,
         /// Who has it.
-        holder: Holder,
+        holder: PortHolder,
     },
     /// The system does not let this process listen there.
     #[error("{address}, the {listener} listener of {route}, cannot be opened: {reason}")]
@@ -50,7 +50,7 @@ pub enum RouteError {
 
 /// Who has an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
+pub enum PortHolder {
     /// Another route of this router.
     Route(RouteKey),
     /// Another process.
@@ -64,7 +64,7 @@ pub enum Holder {
     Unknown,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Route(key) => write!(f, "the route of {key}"),

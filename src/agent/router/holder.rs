@@ -7,22 +7,22 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use crate::agent::router::Holder;
+use crate::agent::router::PortHolder;
 use crate::model::route::overlap;
 
 /// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's `tcp_states.h`).
 const LISTEN: &str = "0A";
 
 /// Who listens on this address, or on a part of it. Reads files; call it off the async threads.
-pub fn find(address: SocketAddr) -> Holder {
+pub fn find(address: SocketAddr) -> PortHolder {
     let listening = listening(address);
     let owners = listening.iter().filter_map(|(_, inode)| owner(*inode));
-    owners.into_iter().next().unwrap_or(Holder::Unknown)
+    owners.into_iter().next().unwrap_or(PortHolder::Unknown)
 }
 
 /// Who listens there besides the sockets with these inodes; none when nobody does. A listener of others on `[::]` is
 /// passed over for an IPv4 address: whether it takes IPv4 as well is known to the kernel alone.
-pub fn find_other(address: SocketAddr, own: &BTreeSet<u64>) -> Option<Holder> {
+pub fn find_other(address: SocketAddr, own: &BTreeSet<u64>) -> Option<PortHolder> {
     let is_certain = |local: &SocketAddr| {
         let is_any = local.ip().is_unspecified() && local.is_ipv6();
         !(is_any && address.is_ipv4())
@@ -30,7 +30,7 @@ pub fn find_other(address: SocketAddr, own: &BTreeSet<u64>) -> Option<Holder> {
     let listening = listening(address).into_iter();
     let mut others = listening.filter(|(local, inode)| is_certain(local) && !own.contains(inode));
     let (_, inode) = others.next()?;
-    Some(owner(inode).unwrap_or(Holder::Unknown))
+    Some(owner(inode).unwrap_or(PortHolder::Unknown))
 }
 
 /// The listeners that have a part of an address, and their inodes.
@@ -67,11 +67,11 @@ fn local_address(text: &str) -> Option<SocketAddr> {
     Some((ip, u16::from_str_radix(port, 16).ok()?).into())
 }
 
-fn owner(inode: u64) -> Option<Holder> {
+fn owner(inode: u64) -> Option<PortHolder> {
     let wanted = format!("socket:[{inode}]");
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        holds(&entry.path(), &wanted).then(|| Holder::Process {
+        holds(&entry.path(), &wanted).then(|| PortHolder::Process {
             pid,
             name: name(&entry.path()),
         })
@@ -118,7 +118,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let holder = find(listener.local_addr().unwrap());
         assert!(
-            matches!(holder, Holder::Process { pid, .. } if pid == std::process::id()),
+            matches!(holder, PortHolder::Process { pid, .. } if pid == std::process::id()),
             "{holder:?}"
         );
     }
@@ -128,7 +128,7 @@ mod tests {
         let one = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let own = BTreeSet::from([rustix::fs::fstat(&one).unwrap().st_ino]);
         let all = SocketAddr::from(([0, 0, 0, 0], one.local_addr().unwrap().port()));
-        assert!(matches!(find(all), Holder::Process { .. }));
+        assert!(matches!(find(all), PortHolder::Process { .. }));
         assert!(find_other(all, &BTreeSet::new()).is_some());
         assert_eq!(find_other(all, &own), None, "it is our own");
     }

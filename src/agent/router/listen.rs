@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::net::sockopt::set_socket_reuseport;
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::agent::router::{Holder, Listener, RouteError, RouteKey, holder};
+use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey, holder};
 
 /// How many connections the kernel keeps until they are accepted.
 pub const BACKLOG: u32 = 4096;
@@ -21,7 +21,7 @@ pub async fn listen(
     route: &RouteKey,
     own: &[Arc<TcpListener>],
 ) -> Result<TcpListener, RouteError> {
-    let taken = |holder: Holder| RouteError::Taken {
+    let taken = |holder: PortHolder| RouteError::Taken {
         address,
         listener,
         route: route.clone(),
@@ -41,7 +41,7 @@ pub async fn listen(
         Ok(bound) => Ok(bound),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let holder = tokio::task::spawn_blocking(move || holder::find(address)).await;
-            Err(taken(holder.unwrap_or(Holder::Unknown)))
+            Err(taken(holder.unwrap_or(PortHolder::Unknown)))
         }
         Err(error) => {
             let reason = error.to_string();
@@ -76,7 +76,7 @@ fn bind_with(address: SocketAddr, own: &[Arc<TcpListener>]) -> io::Result<TcpLis
 }
 
 /// Who else has a part of an address. The kernel would let a program of the same user in that shares its port, too.
-async fn other_holder(address: SocketAddr, own: &[Arc<TcpListener>]) -> Option<Holder> {
+async fn other_holder(address: SocketAddr, own: &[Arc<TcpListener>]) -> Option<PortHolder> {
     let inodes = own
         .iter()
         .filter_map(|listener| Some(rustix::fs::fstat(listener).ok()?.st_ino))

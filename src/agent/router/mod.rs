@@ -55,7 +55,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use error::{Holder, RouteError};
+pub use error::{PortHolder, RouteError};
 pub use route_key::RouteKey;
 pub use table::{Listener, Table};
 

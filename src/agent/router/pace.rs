@@ -18,7 +18,7 @@ pub struct Pace {
 
 /// Whether a client is fast enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PaceVerdict {
     /// It is, so far.
     Fine,
     /// It is not.
@@ -49,19 +49,19 @@ impl Pace {
     }
 
     /// The client was waited for, and then these bytes moved.
-    pub fn moved(&mut self, waited: Duration, bytes: u64) -> Verdict {
+    pub fn moved(&mut self, waited: Duration, bytes: u64) -> PaceVerdict {
         self.waited += waited;
         self.bytes = self.bytes.saturating_add(bytes);
         if self.rate == 0 || self.waited < self.over {
-            return Verdict::Fine;
+            return PaceVerdict::Fine;
         }
         let least = u128::from(self.rate) * self.waited.as_millis() / 1000;
         let enough = u128::from(self.bytes) >= least;
         (self.waited, self.bytes) = (Duration::ZERO, 0);
         if enough {
-            Verdict::Fine
+            PaceVerdict::Fine
         } else {
-            Verdict::TooSlow
+            PaceVerdict::TooSlow
         }
     }
 
@@ -85,23 +85,23 @@ mod tests {
     fn a_client_that_drips_is_too_slow_when_the_time_is_over() {
         let mut pace = pace();
         let verdicts: Vec<_> = (0..4).map(|_| pace.moved(3 * SECOND, 1)).collect();
-        assert_eq!(verdicts[..3], [Verdict::Fine; 3]);
-        assert_eq!(verdicts[3], Verdict::TooSlow);
+        assert_eq!(verdicts[..3], [PaceVerdict::Fine; 3]);
+        assert_eq!(verdicts[3], PaceVerdict::TooSlow);
     }
 
     #[test]
     fn what_came_fast_is_no_credit_for_later() {
         let mut pace = pace();
-        assert_eq!(pace.moved(10 * SECOND, 1 << 30), Verdict::Fine);
-        assert_eq!(pace.moved(10 * SECOND, 999), Verdict::TooSlow);
+        assert_eq!(pace.moved(10 * SECOND, 1 << 30), PaceVerdict::Fine);
+        assert_eq!(pace.moved(10 * SECOND, 999), PaceVerdict::TooSlow);
     }
 
     #[test]
     fn a_client_at_the_rate_and_one_without_a_rate_are_fine() {
         let mut pace = pace();
-        assert!((0..50).all(|_| pace.moved(SECOND, 100) == Verdict::Fine));
+        assert!((0..50).all(|_| pace.moved(SECOND, 100) == PaceVerdict::Fine));
         let mut any = Pace::new(0, SECOND);
-        assert_eq!(any.moved(1000 * SECOND, 0), Verdict::Fine);
+        assert_eq!(any.moved(1000 * SECOND, 0), PaceVerdict::Fine);
         assert_eq!(any.look_at(Instant::now()), None);
     }
 

@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use crate::agent::router::access::Entry;
+use crate::agent::router::access::AccessEntry;
 use crate::agent::router::active_table::NoEndpoint;
 use crate::agent::router::answer::Refusal;
 use crate::agent::router::clients::{Share, Taken};
@@ -19,7 +19,7 @@ use crate::agent::router::pool::{Reuse, Sender};
 use crate::agent::router::replay::Replay;
 use crate::agent::router::serve::Peer;
 use crate::agent::router::upgrade::{self, Tunnel};
-use crate::agent::router::upload::{Client, Progress, Standing, Upload};
+use crate::agent::router::upload::{Client, Upload, UploadProgress, UploadStanding};
 use crate::agent::router::upstream::{Connection, Failure, InFlight};
 use crate::agent::router::{framing, headers, hop_by_hop, host};
 
@@ -35,7 +35,7 @@ pub async fn handle(
     let id = headers::request_id(request.headers()).cloned();
     let id = id.unwrap_or_else(|| config.shared.request_id());
     let address = peer.origin.client(request.headers(), &config.trusted);
-    let mut entry = Entry::begin(&config, &peer, address, &request, &id);
+    let mut entry = AccessEntry::begin(&config, &peer, address, &request, &id);
     let change = headers::upgrade(request.version(), request.headers())
         .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
     let sends = Client::of(request.headers());
@@ -150,7 +150,7 @@ impl Reply {
         admitted: Admitted,
         config: &ListenerConfig,
         peer: &Peer,
-        mut entry: Entry,
+        mut entry: AccessEntry,
     ) -> Response<Download> {
         let Self {
             mut response,
@@ -183,7 +183,7 @@ impl Reply {
 struct Attempt<'a> {
     config: &'a ListenerConfig,
     request: Request<Upload>,
-    progress: Option<Arc<Progress>>,
+    progress: Option<Arc<UploadProgress>>,
     replay: Option<Replay>,
     reuse: Reuse,
     tried: Vec<SocketAddr>,
@@ -222,7 +222,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn run(mut self, entry: &mut Entry) -> Result<Reply, Refusal> {
+    async fn run(mut self, entry: &mut AccessEntry) -> Result<Reply, Refusal> {
         loop {
             let in_flight = self.choose().await?;
             if !in_flight
@@ -299,7 +299,7 @@ impl<'a> Attempt<'a> {
     fn overdue(&self) -> Refusal {
         let limits = &self.config.limits;
         match self.progress.as_ref().map(|progress| progress.standing()) {
-            Some(Standing::Client) => Refusal::Stalled(limits.response_timeout),
+            Some(UploadStanding::Client) => Refusal::Stalled(limits.response_timeout),
             _ => Refusal::TooSlow {
                 service: self.config.key.service.clone(),
                 within: limits.response_timeout,
@@ -340,9 +340,9 @@ impl<'a> Attempt<'a> {
 
     fn lost(&self, error: &hyper::Error) -> Refusal {
         match self.progress.as_ref().map(|progress| progress.standing()) {
-            Some(Standing::TooLarge) => Refusal::TooLarge(self.config.limits.body),
-            Some(Standing::Broken) => Refusal::Broken,
-            Some(Standing::TooSlow) => Refusal::Slow,
+            Some(UploadStanding::TooLarge) => Refusal::TooLarge(self.config.limits.body),
+            Some(UploadStanding::Broken) => Refusal::Broken,
+            Some(UploadStanding::TooSlow) => Refusal::Slow,
             _ => Refusal::Invalid {
                 service: self.config.key.service.clone(),
                 reason: error.to_string(),

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::agent::router::acceptor::Acceptor;
 use crate::agent::router::config::{ListenerConfig, Shared};
 use crate::agent::router::listen::{listen, origin};
-use crate::agent::router::{Holder, Listener, RouteError, RouteKey};
+use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey};
 use crate::model::TrustedProxies;
 use crate::model::route::{Route, overlap};
 use crate::model::trusted_proxies::Network;
@@ -193,7 +193,7 @@ impl<'a> Wanted<'a> {
             address: self.address,
             listener: self.listener,
             route: self.key.clone(),
-            holder: Holder::Route(holder.clone()),
+            holder: PortHolder::Route(holder.clone()),
         }
     }
 }

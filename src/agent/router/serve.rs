@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::router::access::refused;
 use crate::agent::router::activity::{Activity, Follows};
-use crate::agent::router::budget::Place;
+use crate::agent::router::budget::Reservation;
 use crate::agent::router::clients::Client;
 use crate::agent::router::config::ListenerConfig;
 use crate::agent::router::identity::Origin;
@@ -74,7 +74,7 @@ pub async fn serve(
     stream: TcpStream,
     peer: Peer,
     config: Arc<ArcSwap<ListenerConfig>>,
-    place: Place,
+    place: Reservation,
 ) {
     socket::tune(&stream);
     let peer = Arc::new(peer);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
 
-use crate::agent::router::pace::{Pace, Verdict};
+use crate::agent::router::pace::{Pace, PaceVerdict};
 use crate::agent::router::wait::Wait;
 
 tokio::task_local! {
@@ -89,7 +89,7 @@ fn poll_too_slow(
     let handed = turn.handed.load(Ordering::Relaxed);
     let moved = usize::try_from(handed - std::mem::replace(seen, handed)).unwrap_or(usize::MAX);
     let is_clients = turn.is_clients.load(Ordering::Relaxed);
-    if (moved > 0 || !is_clients) && wait.moved(moved) == Verdict::TooSlow {
+    if (moved > 0 || !is_clients) && wait.moved(moved) == PaceVerdict::TooSlow {
         return Poll::Ready(());
     }
     if is_clients {

@@ -10,7 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use crate::agent::router::access::Entry;
+use crate::agent::router::access::AccessEntry;
 use crate::agent::router::clients::Taken;
 use crate::agent::router::download::Download;
 use crate::agent::router::serve::Peer;
@@ -33,7 +33,7 @@ pub struct Tunnel {
     /// How long nothing may come either way.
     pub idle: Duration,
     /// Its line in the access log.
-    pub entry: Entry,
+    pub entry: AccessEntry,
     /// Its part of what its client may have.
     pub taken: [Taken; 2],
 }

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use crate::agent::router::pace::{Pace, Verdict};
+use crate::agent::router::pace::{Pace, PaceVerdict};
 use crate::agent::router::upstream::InFlight;
 use crate::agent::router::wait::Wait;
 use crate::model::route::Limits;
@@ -38,7 +38,7 @@ pub enum UploadError {
 /// Where an upload stands, as seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Standing {
+pub enum UploadStanding {
     /// The instance takes its time to read, or to answer.
     Instance,
     /// The client takes its time to send.
@@ -53,18 +53,18 @@ pub enum Standing {
 
 /// An upload's progress, shared with whoever waits for the response.
 #[derive(Debug)]
-pub struct Progress {
+pub struct UploadProgress {
     began: Instant,
     moved_millis: AtomicU64,
     standing: AtomicU8,
 }
 
-impl Progress {
+impl UploadProgress {
     fn new() -> Self {
         Self {
             began: Instant::now(),
             moved_millis: AtomicU64::new(0),
-            standing: AtomicU8::new(Standing::Instance as u8),
+            standing: AtomicU8::new(UploadStanding::Instance as u8),
         }
     }
 
@@ -74,17 +74,17 @@ impl Progress {
     }
 
     /// Where it stands.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> UploadStanding {
         let standing = self.standing.load(Ordering::Acquire);
         [
-            Standing::Client,
-            Standing::Broken,
-            Standing::TooLarge,
-            Standing::TooSlow,
+            UploadStanding::Client,
+            UploadStanding::Broken,
+            UploadStanding::TooLarge,
+            UploadStanding::TooSlow,
         ]
         .into_iter()
         .find(|known| *known as u8 == standing)
-        .unwrap_or(Standing::Instance)
+        .unwrap_or(UploadStanding::Instance)
     }
 
     fn advance(&self) {
@@ -92,7 +92,7 @@ impl Progress {
         self.moved_millis.store(millis, Ordering::Relaxed);
     }
 
-    fn stand(&self, standing: Standing) {
+    fn stand(&self, standing: UploadStanding) {
         self.standing.store(standing as u8, Ordering::Release);
     }
 }
@@ -102,7 +102,7 @@ impl Progress {
 pub struct Upload {
     incoming: Option<Incoming>,
     left: u64,
-    progress: Option<Arc<Progress>>,
+    progress: Option<Arc<UploadProgress>>,
     in_flight: Option<Arc<InFlight>>,
     client: Client,
     wait: Option<Wait>,
@@ -138,7 +138,7 @@ impl Upload {
         Self {
             incoming: Some(incoming),
             left: limits.body.bytes(),
-            progress: Some(Arc::new(Progress::new())),
+            progress: Some(Arc::new(UploadProgress::new())),
             in_flight: None,
             client,
             wait: Some(Wait::new(Pace::sending(limits), Some(until))),
@@ -163,7 +163,7 @@ impl Upload {
     }
 
     /// Its progress, when there is a body.
-    pub fn progress(&self) -> Option<Arc<Progress>> {
+    pub fn progress(&self) -> Option<Arc<UploadProgress>> {
         self.progress.clone()
     }
 
@@ -177,7 +177,7 @@ impl Upload {
         self.in_flight = None;
     }
 
-    fn stand(&self, standing: Standing) {
+    fn stand(&self, standing: UploadStanding) {
         if let Some(progress) = &self.progress {
             progress.stand(standing);
         }
@@ -195,20 +195,20 @@ impl Upload {
             progress.advance();
         }
         let Some(left) = self.left.checked_sub(bytes as u64) else {
-            self.stand(Standing::TooLarge);
+            self.stand(UploadStanding::TooLarge);
             self.end().into_iter().for_each(linger);
             return Err(UploadError::TooLarge);
         };
         self.left = left;
         let waited = self.wait.as_mut().map(|wait| wait.moved(bytes));
-        if waited == Some(Verdict::TooSlow) {
+        if waited == Some(PaceVerdict::TooSlow) {
             return Err(self.too_slow());
         }
         Ok(frame)
     }
 
     fn too_slow(&mut self) -> UploadError {
-        self.stand(Standing::TooSlow);
+        self.stand(UploadStanding::TooSlow);
         self.end().into_iter().for_each(linger);
         UploadError::TooSlow
     }
@@ -228,9 +228,9 @@ impl Body for Upload {
         };
         let polled = Pin::new(incoming).poll_frame(context);
         self.stand(if polled.is_pending() {
-            Standing::Client
+            UploadStanding::Client
         } else {
-            Standing::Instance
+            UploadStanding::Instance
         });
         if polled.is_pending() {
             let Some(wait) = &mut self.wait else {
@@ -242,7 +242,7 @@ impl Body for Upload {
         Poll::Ready(match ready!(polled) {
             Some(Ok(frame)) => Some(self.count(frame)),
             Some(Err(error)) => {
-                self.stand(Standing::Broken);
+                self.stand(UploadStanding::Broken);
                 self.end();
                 Some(Err(error.into()))
             }

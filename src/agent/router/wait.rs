@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep};
 
-use crate::agent::router::pace::{Pace, Verdict};
+use crate::agent::router::pace::{Pace, PaceVerdict};
 
 /// Whether a client is waited for, and how it does.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Wait {
             if timer.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
-            if self.moved(0) == Verdict::TooSlow {
+            if self.moved(0) == PaceVerdict::TooSlow {
                 return Poll::Ready(());
             }
             self.since = Some(Instant::now());
@@ -54,13 +54,13 @@ impl Wait {
     }
 
     /// Bytes moved, or it is not the client's turn any more.
-    pub fn moved(&mut self, bytes: usize) -> Verdict {
+    pub fn moved(&mut self, bytes: usize) -> PaceVerdict {
         let Some(since) = self.since.take() else {
-            return Verdict::Fine;
+            return PaceVerdict::Fine;
         };
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
-            return Verdict::TooSlow;
+            return PaceVerdict::TooSlow;
         }
         self.pace.moved(now - since, bytes as u64)
     }

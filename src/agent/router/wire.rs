@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::agent::router::activity::Activity;
 use crate::agent::router::head_watch::HeadWatch;
-use crate::agent::router::pace::{Pace, Verdict};
+use crate::agent::router::pace::{Pace, PaceVerdict};
 use crate::agent::router::wait::Wait;
 use crate::model::route::Limits;
 
@@ -71,8 +71,8 @@ impl Wire {
         let bytes = written?;
         self.written += bytes as u64;
         Poll::Ready(match self.taking.moved(bytes) {
-            Verdict::Fine => Ok(bytes),
-            Verdict::TooSlow => Err(io::ErrorKind::TimedOut.into()),
+            PaceVerdict::Fine => Ok(bytes),
+            PaceVerdict::TooSlow => Err(io::ErrorKind::TimedOut.into()),
         })
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{Environment, Service, Text};
+use crate::config::schema::{EnvironmentConfig, ServiceConfig, Text};
 use crate::config::suggest::suggest;
 use crate::model::{Period, Platform};
 
@@ -122,9 +122,9 @@ impl BuildConfig {
 
     pub(in crate::config) fn check(
         findings: &mut Findings<'_>,
-        environment: &Environment,
+        environment: &EnvironmentConfig,
         name: &str,
-        service: &Service,
+        service: &ServiceConfig,
     ) {
         let at = ["services", name, "build"];
         match &service.build {
@@ -186,7 +186,7 @@ impl PackBuild {
 }
 
 impl DockerfileBuild {
-    fn check(&self, findings: &mut Findings<'_>, at: &[&str], environment: &Environment) {
+    fn check(&self, findings: &mut Findings<'_>, at: &[&str], environment: &EnvironmentConfig) {
         let known: Vec<&str> = environment.secrets.keys().map(String::as_str).collect();
         let unknown = |secret: &&String| !known.contains(&secret.as_str());
         for secret in self.secrets.iter().filter(unknown) {

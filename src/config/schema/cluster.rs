@@ -3,7 +3,7 @@
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
 use crate::config::schema::{
-    AnyKubernetes, EksCluster, Environment, HostCluster, KubernetesCluster,
+    AnyKubernetes, EksCluster, EnvironmentConfig, HostCluster, KubernetesCluster,
 };
 
 by_kind! {
@@ -46,7 +46,7 @@ impl ClusterConfig {
         }
     }
 
-    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         match &environment.cluster {
             Self::Host(host) => host.check(findings),
             Self::Kubernetes(any, _) => any.check(findings),

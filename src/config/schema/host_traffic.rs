@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::schema::traffic::have_ports;
-use crate::config::schema::{Environment, Publish, Service};
+use crate::config::schema::{EnvironmentConfig, Publish, ServiceConfig};
 use crate::model::route::Limits;
 use crate::model::{Period, ServiceName, Slot, TrustedProxies};
 
@@ -81,7 +81,7 @@ impl HostTraffic {
         self.listeners.get(service).copied().unwrap_or_default()
     }
 
-    pub(super) fn check(&self, findings: &mut Findings<'_>, environment: &Environment) {
+    pub(super) fn check(&self, findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         have_ports(findings, environment, "listeners", self.listeners.keys());
         limits(findings, &self.limits);
         if let Some(publish) = &self.publish {
@@ -114,7 +114,7 @@ fn limits(findings: &mut Findings<'_>, limits: &Limits) {
     }
 }
 
-impl Environment {
+impl EnvironmentConfig {
     /// Where each slot of a service answers by itself: on this machine only.
     #[must_use]
     pub fn slot_addresses(&self, name: &ServiceName) -> BTreeMap<Slot, SocketAddr> {
@@ -133,7 +133,7 @@ impl Environment {
     pub fn addresses(
         &self,
         name: &ServiceName,
-        service: &Service,
+        service: &ServiceConfig,
     ) -> Option<(SocketAddr, SocketAddr)> {
         let port = service.port?;
         let traffic = self.traffic.host()?;

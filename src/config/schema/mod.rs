@@ -1,7 +1,7 @@
 //! The keys of `shipit.yaml` and of `environments/*.yaml`: both are one document, the second laid over the first. The
 //! JSON Schema is made from these types, and so are the descriptions that an editor shows.
 //!
-//! Start with [`Environment`]; the other files have its parts.
+//! Start with [`EnvironmentConfig`]; the other files have its parts.
 
 mod access;
 mod build;

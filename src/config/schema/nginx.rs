@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
-use crate::config::schema::{Environment, HostTraffic};
+use crate::config::schema::{EnvironmentConfig, HostTraffic};
 
 /// What only nginx has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,7 +61,7 @@ impl NginxTraffic {
     /// nginx finds a slot by its port.
     pub(super) fn check_slot_ports(
         findings: &mut Findings<'_>,
-        environment: &Environment,
+        environment: &EnvironmentConfig,
         traffic: &HostTraffic,
     ) {
         let services = environment.services.iter();

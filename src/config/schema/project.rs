@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    ClusterConfig, Manifests, RegistryConfig, Service, StateConfig, Text, TrafficConfig,
+    ClusterConfig, Manifests, RegistryConfig, ServiceConfig, StateConfig, Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
@@ -17,7 +17,7 @@ use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "shipit.yaml")]
-pub struct Environment {
+pub struct EnvironmentConfig {
     /// The version of this format: 1.
     pub version: u32,
     /// The project's name.
@@ -42,7 +42,7 @@ pub struct Environment {
     #[serde(default)]
     pub retention: Retention,
     /// The services.
-    pub services: BTreeMap<ServiceName, Service>,
+    pub services: BTreeMap<ServiceName, ServiceConfig>,
     /// `kubernetes`: objects of the environment that belong to no slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Manifests>,
@@ -69,7 +69,7 @@ pub struct Environment {
     pub vars: BTreeMap<String, Text>,
 }
 
-impl Environment {
+impl EnvironmentConfig {
     /// The services to which traffic comes.
     pub(in crate::config) fn with_ports(&self) -> Vec<&str> {
         let services = self.services.iter();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{EcrRegistry, Environment};
+use crate::config::schema::{EcrRegistry, EnvironmentConfig};
 use crate::model::endpoint;
 
 by_kind! {
@@ -112,7 +112,7 @@ impl RegistryConfig {
         }
     }
 
-    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         match &environment.registry {
             Self::Layout(layout) => {
                 if environment.cluster.host().is_none() {

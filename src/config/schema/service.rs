@@ -15,7 +15,7 @@ use crate::model::workload::Socket;
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Service {
+pub struct ServiceConfig {
     /// How its image is made.
     pub build: BuildConfig,
     /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live listener has

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{ClusterConfig, Environment};
+use crate::config::schema::{ClusterConfig, EnvironmentConfig};
 
 by_kind! {
     /// Where history, journal and lock are kept.
@@ -51,7 +51,7 @@ impl StateConfig {
         path.as_deref().unwrap_or(Path::new("state"))
     }
 
-    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         match (&environment.state, &environment.cluster) {
             (Self::Kubernetes(_), ClusterConfig::Host(_)) => findings.add(
                 &["state", "kind"],

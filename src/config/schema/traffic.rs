@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{Environment, HostTraffic, NginxTraffic};
+use crate::config::schema::{EnvironmentConfig, HostTraffic, NginxTraffic};
 use crate::config::suggest::suggest;
 use crate::model::ServiceName;
 
@@ -54,13 +54,13 @@ pub struct Urls {
 pub struct RoutedTraffic {
     /// The host and path of each service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub entries: BTreeMap<ServiceName, Entry>,
+    pub entries: BTreeMap<ServiceName, TrafficEntry>,
 }
 
 /// One service's entry point.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Entry {
+pub struct TrafficEntry {
     /// The host name; every host without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -122,15 +122,15 @@ impl TrafficConfig {
 
     /// The host, the path and the addresses of a service on a cluster, as far as the kind has them.
     #[must_use]
-    pub fn entry(&self, service: &ServiceName) -> Entry {
+    pub fn entry(&self, service: &ServiceName) -> TrafficEntry {
         match self {
-            Self::Embedded(_) | Self::Nginx(..) => Entry::default(),
+            Self::Embedded(_) | Self::Nginx(..) => TrafficEntry::default(),
             Self::Service(traffic) => {
                 let urls = traffic.entries.get(service).cloned().unwrap_or_default();
-                Entry {
+                TrafficEntry {
                     url: urls.url,
                     preview_url: urls.preview_url,
-                    ..Entry::default()
+                    ..TrafficEntry::default()
                 }
             }
             Self::Ingress(routed, _) | Self::Gateway(routed, _) => {
@@ -139,7 +139,7 @@ impl TrafficConfig {
         }
     }
 
-    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &Environment) {
+    pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         Self::check_engine(findings, environment);
         match &environment.traffic {
             Self::Embedded(host) => host.check(findings, environment),
@@ -162,7 +162,7 @@ impl TrafficConfig {
     }
 
     /// Whether the engine has what routes the traffic.
-    fn check_engine(findings: &mut Findings<'_>, environment: &Environment) {
+    fn check_engine(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         let is_host = environment.cluster.host().is_some();
         let path = ["traffic", "kind"];
         match &environment.traffic {
@@ -202,7 +202,7 @@ impl GatewayTraffic {
 /// Traffic comes to services with a port alone.
 pub(super) fn have_ports<'a>(
     findings: &mut Findings<'_>,
-    environment: &Environment,
+    environment: &EnvironmentConfig,
     key: &str,
     services: impl Iterator<Item = &'a ServiceName>,
 ) {

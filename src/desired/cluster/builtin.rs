@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::schema::{PodSecurity, Service};
+use crate::config::schema::{PodSecurity, ServiceConfig};
 use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, mark};
 use crate::model::health::{Health, Liveness};
@@ -39,7 +39,7 @@ pub(super) fn manifest(body: Value) -> Manifest {
 
 pub(super) fn objects(
     site: &Site<'_>,
-    service: &Service,
+    service: &ServiceConfig,
     workload: &Workload,
     slot: Slot,
 ) -> Result<Vec<Manifest>, DesiredError> {
@@ -112,7 +112,7 @@ pub(super) fn objects(
 
 fn deployment(
     site: &Site<'_>,
-    service: &Service,
+    service: &ServiceConfig,
     workload: &Workload,
     slot: Slot,
     meta: &Value,
@@ -138,7 +138,7 @@ fn deployment(
     manifest(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}))
 }
 
-fn container(service: &Service, workload: &Workload, slot: Slot, mounts: &[Value]) -> Value {
+fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &[Value]) -> Value {
     let name = workload.service.as_str();
     let mut env = vec![json!({"name": "SHIPIT_SLOT", "value": slot.as_str()})];
     if let Some(port) = workload.port {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::config::schema::{Entry, GatewayTraffic, IngressTraffic, TrafficConfig};
+use crate::config::schema::{GatewayTraffic, IngressTraffic, TrafficConfig, TrafficEntry};
 use crate::desired::DesiredError;
 use crate::desired::cluster::builtin::manifest;
 use crate::desired::cluster::{Site, mark};
@@ -64,7 +64,7 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
 }
 
 /// A service's host and path, as templates are rendered.
-fn entry(site: &Site<'_>, name: &ServiceName) -> Result<Entry, DesiredError> {
+fn entry(site: &Site<'_>, name: &ServiceName) -> Result<TrafficEntry, DesiredError> {
     let mut entry = site.configuration.traffic.entry(name);
     for (key, text) in [
         ("host", &mut entry.host),
@@ -84,7 +84,7 @@ struct Way<'a> {
     site: &'a Site<'a>,
     name: &'a ServiceName,
     port: u16,
-    entry: Entry,
+    entry: TrafficEntry,
 }
 
 impl Way<'_> {

@@ -20,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::config::Project;
-use crate::config::schema::{AnyKubernetes, ChartCrds, Environment, Manifests, Rendered, Service};
+use crate::config::schema::{
+    AnyKubernetes, ChartCrds, EnvironmentConfig, Manifests, Rendered, ServiceConfig,
+};
 use crate::desired::DesiredError;
 use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService};
@@ -67,7 +69,7 @@ impl Sources {
 pub(super) struct Site<'a> {
     pub project: &'a ProjectName,
     pub environment: &'a EnvironmentName,
-    pub configuration: &'a Environment,
+    pub configuration: &'a EnvironmentConfig,
     pub cluster: &'a AnyKubernetes,
     pub templates: &'a Templates,
     pub sources: &'a Sources,
@@ -81,7 +83,7 @@ pub(super) struct Site<'a> {
 pub fn namespaces(
     project: &ProjectName,
     environment: &EnvironmentName,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
 ) -> Result<Namespaces, DesiredError> {
     let render = |at: &str, text: &str| {
         let known = minijinja::context! { project => project.as_str(), environment => environment.as_str() };
@@ -121,7 +123,7 @@ impl Site<'_> {
     /// The objects of a service, for each slot.
     pub fn objects(
         &self,
-        service: &Service,
+        service: &ServiceConfig,
         workload: &Workload,
     ) -> Result<BTreeMap<Slot, Vec<Manifest>>, DesiredError> {
         let mut all = BTreeMap::new();
@@ -150,7 +152,7 @@ impl Site<'_> {
     pub fn route(
         &self,
         name: &ServiceName,
-        service: &Service,
+        service: &ServiceConfig,
     ) -> Result<Option<Route>, DesiredError> {
         service
             .port
@@ -195,7 +197,7 @@ impl Site<'_> {
 
 /// The globs of files that an environment's manifests are read from.
 #[must_use]
-pub fn globs(configuration: &Environment) -> Vec<String> {
+pub fn globs(configuration: &EnvironmentConfig) -> Vec<String> {
     let of = |manifests: &Option<Manifests>| match manifests {
         Some(Manifests::Files(glob)) => Some(glob.clone()),
         _ => None,
@@ -281,7 +283,7 @@ pub enum Tool {
 pub fn tools(
     project: &Project,
     environment: &EnvironmentName,
-    configuration: &Environment,
+    configuration: &EnvironmentConfig,
     source: &Source,
 ) -> Result<Vec<(Place, Tool)>, DesiredError> {
     let templates = Templates::new(&project.name, environment, source, &configuration.vars);

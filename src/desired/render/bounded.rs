@@ -5,26 +5,26 @@ use std::io;
 use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 
-use crate::desired::render::{Fault, LONGEST, LONGEST_TAG, MOST, Request, STACK, STEPS};
+use crate::desired::render::{LONGEST, LONGEST_TAG, MOST, RenderFault, Request, STACK, STEPS};
 use crate::model::object::SECRET;
 
 /// What can be said of a template before it is rendered.
-pub(super) fn look_at(text: &str) -> Result<(), Fault> {
+pub(super) fn look_at(text: &str) -> Result<(), RenderFault> {
     if text.len() > LONGEST {
-        return Err(Fault::say(format!(
+        return Err(RenderFault::say(format!(
             "it has {} bytes; {LONGEST} is the most",
             text.len()
         )));
     }
     for (line, part) in (1..).zip(text.split_inclusive('\n')) {
         if let Some(reason) = long_tag(part) {
-            return Err(Fault {
+            return Err(RenderFault {
                 reason,
                 line: Some(line),
             });
         }
     }
-    long_tag(text).map_or(Ok(()), |reason| Err(Fault::say(reason)))
+    long_tag(text).map_or(Ok(()), |reason| Err(RenderFault::say(reason)))
 }
 
 fn long_tag(text: &str) -> Option<String> {
@@ -51,7 +51,7 @@ fn long_tag(text: &str) -> Option<String> {
 }
 
 /// Renders on a thread whose stack is known.
-pub(super) fn on_a_thread(request: &Request) -> Result<String, Fault> {
+pub(super) fn on_a_thread(request: &Request) -> Result<String, RenderFault> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("template".to_owned())
@@ -59,13 +59,15 @@ pub(super) fn on_a_thread(request: &Request) -> Result<String, Fault> {
             .spawn_scoped(scope, || render(request));
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(rendered)) => rendered,
-            Ok(Err(_)) => Err(Fault::say("rendering it ended in a fault of the library")),
-            Err(error) => Err(Fault::say(format!("no thread can be had: {error}"))),
+            Ok(Err(_)) => Err(RenderFault::say(
+                "rendering it ended in a fault of the library",
+            )),
+            Err(error) => Err(RenderFault::say(format!("no thread can be had: {error}"))),
         }
     })
 }
 
-fn render(request: &Request) -> Result<String, Fault> {
+fn render(request: &Request) -> Result<String, RenderFault> {
     let mut jinja = Environment::new();
     jinja.set_undefined_behavior(UndefinedBehavior::Strict);
     jinja.set_fuel(Some(STEPS));
@@ -79,8 +81,8 @@ fn render(request: &Request) -> Result<String, Fault> {
                 .map(drop)
         });
     match rendered {
-        Ok(()) => String::from_utf8(out.0).map_err(|_| Fault::say("it is not UTF-8")),
-        Err(error) => Err(Fault {
+        Ok(()) => String::from_utf8(out.0).map_err(|_| RenderFault::say("it is not UTF-8")),
+        Err(error) => Err(RenderFault {
             reason: match error.kind() {
                 ErrorKind::OutOfFuel => format!("it takes more than {STEPS} steps"),
                 ErrorKind::WriteFailure => format!("more than {MOST} bytes come out of it"),
@@ -114,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn rendered(text: &str) -> Result<String, Fault> {
+    fn rendered(text: &str) -> Result<String, RenderFault> {
         look_at(text)?;
         on_a_thread(&Request {
             name: "t".to_owned(),

@@ -39,14 +39,14 @@ pub(super) struct Request {
 
 /// Why a template cannot be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Fault {
+pub(super) struct RenderFault {
     /// In words.
     pub reason: String,
     /// Counted from 1, as far as it is known.
     pub line: Option<usize>,
 }
 
-impl Fault {
+impl RenderFault {
     fn say(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -55,14 +55,14 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RenderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }
 }
 
 /// Renders a template.
-pub(super) fn render(request: &Request) -> Result<String, Fault> {
+pub(super) fn render(request: &Request) -> Result<String, RenderFault> {
     bounded::look_at(&request.text)?;
     match worker::ask(request) {
         Some(answer) => answer,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::desired::render::{Fault, MEMORY, MOST, PATIENCE, Request, bounded};
+use crate::desired::render::{MEMORY, MOST, PATIENCE, RenderFault, Request, bounded};
 
 /// The largest message: a template that is quoted, with what it sees.
 const LARGEST: usize = 8 * MOST;
@@ -21,7 +21,7 @@ static ARGUMENTS: OnceLock<Vec<String>> = OnceLock::new();
 
 static WORKER: Mutex<Option<Worker>> = Mutex::new(None);
 
-type Answer = Result<String, Fault>;
+type Answer = Result<String, RenderFault>;
 
 /// From now on templates are rendered by another process of this program, started with these arguments.
 pub fn isolate(arguments: &[&str]) {
@@ -52,8 +52,8 @@ pub(super) fn ask(request: &Request) -> Option<Answer> {
     }
 }
 
-fn cannot_start(error: &io::Error) -> Fault {
-    Fault::say(format!(
+fn cannot_start(error: &io::Error) -> RenderFault {
+    RenderFault::say(format!(
         "the process that renders cannot be started: {error}"
     ))
 }
@@ -93,16 +93,18 @@ impl Worker {
     }
 
     /// Why it did not answer.
-    fn fault(mut self, error: &io::Error) -> Fault {
+    fn fault(mut self, error: &io::Error) -> RenderFault {
         if error.kind() == io::ErrorKind::TimedOut {
             let _ = self.child.kill();
             let _ = self.child.wait();
-            return Fault::say(format!("it is not done within {} s", PATIENCE.as_secs()));
+            return RenderFault::say(format!("it is not done within {} s", PATIENCE.as_secs()));
         }
         let _ = self.child.kill();
         match self.child.wait() {
-            Ok(status) => Fault::say(died(status)),
-            Err(_) => Fault::say(format!("the process that renders does not answer: {error}")),
+            Ok(status) => RenderFault::say(died(status)),
+            Err(_) => {
+                RenderFault::say(format!("the process that renders does not answer: {error}"))
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use crate::driver::check::Fault;
+use crate::driver::check::CheckFailure;
 use crate::model::check::HttpCheck;
 
 /// How much of a body is read.
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Whether the check holds, now or for as long as it says.
-    pub async fn hold(&self, check: &HttpCheck, base: &str) -> Result<(), Fault> {
+    pub async fn hold(&self, check: &HttpCheck, base: &str) -> Result<(), CheckFailure> {
         let until = Instant::now() + check.hold.unwrap_or_default().get();
         loop {
             self.once(check, base).await?;
@@ -69,12 +69,12 @@ impl Client {
         }
     }
 
-    async fn once(&self, check: &HttpCheck, base: &str) -> Result<(), Fault> {
+    async fn once(&self, check: &HttpCheck, base: &str) -> Result<(), CheckFailure> {
         let url = format!("{base}/{}", check.path.trim_start_matches('/'));
         let (status, body) = self
             .get(&url, check.timeout.get())
             .await
-            .map_err(|error| Fault::say(format!("{url}: {error}")))?;
+            .map_err(|error| CheckFailure::say(format!("{url}: {error}")))?;
         let body = String::from_utf8_lossy(&body);
         let detail = || {
             body.lines()
@@ -84,13 +84,13 @@ impl Client {
         };
         if status.as_u16() != check.expect {
             let reason = format!("{url} answered {}, not {}", status.as_u16(), check.expect);
-            return Err(Fault {
+            return Err(CheckFailure {
                 reason,
                 detail: detail(),
             });
         }
         match &check.contains {
-            Some(text) if !body.contains(text.as_str()) => Err(Fault {
+            Some(text) if !body.contains(text.as_str()) => Err(CheckFailure {
                 reason: format!("{url} does not contain `{text}`"),
                 detail: detail(),
             }),

@@ -39,14 +39,14 @@ impl Checker for Checks {
                 }
                 Check::Tcp(tcp) => connect(tcp, &url(target, tcp.service.as_ref())?).await,
                 Check::Run(run) => run::run(run, target, progress).await,
-                Check::Scan(_) | Check::Signature(_) => Err(Fault::say(
+                Check::Scan(_) | Check::Signature(_) => Err(CheckFailure::say(
                     "the registry is asked for this, and not the services",
                 )),
             }
         };
         let result = tokio::select! {
             result = hold => result,
-            () = cancel.cancelled() => Err(Fault::say("stopped")),
+            () = cancel.cancelled() => Err(CheckFailure::say("stopped")),
         };
         result.map_err(|fault| CheckFailed {
             check: check.to_string(),
@@ -61,12 +61,12 @@ impl Checker for Checks {
 }
 
 /// Why a check does not hold.
-struct Fault {
+struct CheckFailure {
     reason: String,
     detail: Vec<String>,
 }
 
-impl Fault {
+impl CheckFailure {
     fn say(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -76,7 +76,7 @@ impl Fault {
 }
 
 /// The URL of the named service, or of the only one.
-fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Fault> {
+fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, CheckFailure> {
     let found = match (service, target.urls.as_slice()) {
         (Some(name), urls) => urls.iter().find(|url| url.service == *name),
         (None, [only]) => Some(only),
@@ -86,7 +86,7 @@ fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Fa
                 .iter()
                 .map(|Url { service, .. }| service.as_str())
                 .collect();
-            return Err(Fault::say(format!(
+            return Err(CheckFailure::say(format!(
                 "say which `service` is meant: {}",
                 names.join(", ")
             )));
@@ -95,18 +95,18 @@ fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Fa
     found
         .map(|url| url.url.trim_end_matches('/').to_owned())
         .ok_or_else(|| match service {
-            Some(name) => Fault::say(format!("{name} has no listener")),
-            None => Fault::say("no service has a listener"),
+            Some(name) => CheckFailure::say(format!("{name} has no listener")),
+            None => CheckFailure::say("no service has a listener"),
         })
 }
 
-async fn connect(check: &TcpCheck, url: &str) -> Result<(), Fault> {
+async fn connect(check: &TcpCheck, url: &str) -> Result<(), CheckFailure> {
     let address = url.trim_start_matches("http://");
     let connection = tokio::net::TcpStream::connect(address);
     match tokio::time::timeout(check.timeout.get(), connection).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Fault::say(format!("{address}: {error}"))),
-        Err(_) => Err(Fault::say(format!(
+        Ok(Err(error)) => Err(CheckFailure::say(format!("{address}: {error}"))),
+        Err(_) => Err(CheckFailure::say(format!(
             "{address}: no connection within {}",
             check.timeout
         ))),

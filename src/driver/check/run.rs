@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::task::JoinHandle;
 
-use crate::driver::check::Fault;
+use crate::driver::check::CheckFailure;
 use crate::files::environment;
 use crate::model::check::RunCheck;
 use crate::port::Progress;
@@ -28,9 +28,9 @@ pub(super) async fn run(
     check: &RunCheck,
     target: &CheckTarget,
     progress: Progress<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), CheckFailure> {
     let Some((program, arguments)) = check.command.split_first() else {
-        return Err(Fault::say("there is no command"));
+        return Err(CheckFailure::say("there is no command"));
     };
     let mut command = environment::program(program);
     command
@@ -45,12 +45,17 @@ pub(super) async fn run(
         .kill_on_drop(true);
     let mut child = command
         .spawn()
-        .map_err(|error| Fault::say(format!("`{program}` cannot be started: {error}")))?;
+        .map_err(|error| CheckFailure::say(format!("`{program}` cannot be started: {error}")))?;
     let group = Group(child.id());
     let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
     let status = match tokio::time::timeout(check.timeout.get(), child.wait()).await {
-        Ok(status) => status.map_err(|error| Fault::say(error.to_string()))?,
-        Err(_) => return Err(Fault::say(format!("not done within {}", check.timeout))),
+        Ok(status) => status.map_err(|error| CheckFailure::say(error.to_string()))?,
+        Err(_) => {
+            return Err(CheckFailure::say(format!(
+                "not done within {}",
+                check.timeout
+            )));
+        }
     };
     group.leave();
 
@@ -71,7 +76,7 @@ pub(super) async fn run(
     let code = status
         .code()
         .map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-    Err(Fault {
+    Err(CheckFailure {
         reason: format!("ended with {code}"),
         detail: lines.into_iter().skip(skip).collect(),
     })

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
-use crate::model::state::{Holder, State};
+use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::store::{Lease, StoreError};
@@ -53,7 +53,10 @@ impl StateStore for RedactedStore {
         locking.await
     }
 
-    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn holder(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError> {
         self.inner.holder(environment).await
     }
 
@@ -64,7 +67,7 @@ impl StateStore for RedactedStore {
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
-    ) -> Result<Option<Holder>, StoreError> {
+    ) -> Result<Option<LockHolder>, StoreError> {
         self.inner.break_lock(environment).await
     }
 
@@ -72,7 +75,7 @@ impl StateStore for RedactedStore {
         &self,
         environment: &EnvironmentName,
         run: &str,
-        entry: &Entry,
+        entry: &JournalEntry,
     ) -> Result<(), StoreError> {
         let entry = self.redactor.entry(entry.clone());
         self.inner.append(environment, run, &entry).await

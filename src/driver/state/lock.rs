@@ -1,5 +1,5 @@
 //! Taking, renewing and giving back a lock, wherever it is kept. What differs by place is how one change of it is made
-//! while nobody else makes one ([`Place`]); the rule is [`crate::model::lease`]'s.
+//! while nobody else makes one ([`LockPlace`]); the rule is [`crate::model::lease`]'s.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::files::process;
 use crate::model::EnvironmentName;
-use crate::model::lease::{Life, Process, Sign, Verdict, Watch, seems_silent};
+use crate::model::lease::{Life, LockVerdict, Process, Sign, Watch, seems_silent};
 use crate::model::release::Actor;
-use crate::model::state::Holder;
+use crate::model::state::LockHolder;
 use crate::port::hold::{Hold, clock};
 use crate::port::store::{Lease, StoreError};
 
@@ -23,7 +23,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 pub(in crate::driver) struct Lock {
     /// The highest fencing number that was ever given.
     pub fence: u64,
-    pub holder: Option<Holder>,
+    pub holder: Option<LockHolder>,
     /// The fence of the run that somebody wants aborted.
     #[serde(default)]
     pub abort: Option<u64>,
@@ -48,7 +48,7 @@ impl Pace {
 }
 
 /// Where a lock is kept.
-pub(in crate::driver) trait Place: Clone + Send + Sync + 'static {
+pub(in crate::driver) trait LockPlace: Clone + Send + Sync + 'static {
     fn environment(&self) -> &EnvironmentName;
 
     fn pace(&self) -> Pace;
@@ -75,7 +75,7 @@ fn here() -> Process {
     }
 }
 
-fn life(holder: &Holder) -> Life {
+fn life(holder: &LockHolder) -> Life {
     // A record of before has no process in it: only its signs tell.
     holder.process.as_ref().map_or(Life::Unseen, |process| {
         process.life(&here(), process::started)
@@ -83,8 +83,10 @@ fn life(holder: &Holder) -> Life {
 }
 
 /// Who holds the lock, as far as one look tells: who is not seen to be dead, and gave a sign not long ago.
-pub(in crate::driver) async fn holder(place: &impl Place) -> Result<Option<Holder>, StoreError> {
-    let may_live = |holder: &Holder| match life(holder) {
+pub(in crate::driver) async fn holder(
+    place: &impl LockPlace,
+) -> Result<Option<LockHolder>, StoreError> {
+    let may_live = |holder: &LockHolder| match life(holder) {
         Life::Lives => true,
         Life::Ended => false,
         Life::Unseen => !seems_silent(holder, Timestamp::now(), place.pace().expiry),
@@ -93,7 +95,7 @@ pub(in crate::driver) async fn holder(place: &impl Place) -> Result<Option<Holde
 }
 
 /// Asks the run that holds the lock to abort. One that may be dead is asked all the same.
-pub(in crate::driver) async fn request_abort(place: &impl Place) -> Result<bool, StoreError> {
+pub(in crate::driver) async fn request_abort(place: &impl LockPlace) -> Result<bool, StoreError> {
     let asked = place.change(|lock| {
         let holder = lock.holder.as_ref();
         let fence = holder
@@ -107,8 +109,8 @@ pub(in crate::driver) async fn request_abort(place: &impl Place) -> Result<bool,
 
 /// Takes the lock away from whoever has it.
 pub(in crate::driver) async fn break_lock(
-    place: &impl Place,
-) -> Result<Option<Holder>, StoreError> {
+    place: &impl LockPlace,
+) -> Result<Option<LockHolder>, StoreError> {
     place.change(|lock| Ok(lock.holder.take())).await
 }
 
@@ -141,7 +143,7 @@ pub(in crate::driver) struct Taker {
 /// Takes the lock, waiting for a living holder `wait` at the most. A holder that cannot be seen and seems to have been
 /// silent for long is watched until it would have expired even so: only watching tells whether it is dead.
 pub(in crate::driver) async fn take(
-    place: impl Place,
+    place: impl LockPlace,
     taker: Taker,
     wait: Duration,
 ) -> Result<Box<dyn Lease>, StoreError> {
@@ -176,23 +178,23 @@ pub(in crate::driver) async fn take(
 /// The sign of a holder that is dead; else for how long, from the beginning, it is worth to go on watching.
 fn judge(
     watch: &mut Watch,
-    holder: &Holder,
+    holder: &LockHolder,
     began: Instant,
     expiry: Duration,
 ) -> Result<Sign, Duration> {
     let sign = Sign::of(holder);
     match watch.judge(life(holder), &sign, began.elapsed()) {
-        Verdict::Free => Ok(sign),
-        Verdict::Held {
+        LockVerdict::Free => Ok(sign),
+        LockVerdict::Held {
             silent_for_another: Some(left),
         } if !watch.saw_a_sign() && seems_silent(holder, Timestamp::now(), expiry) => {
             Err(began.elapsed() + left + Duration::from_secs(1))
         }
-        Verdict::Held { .. } => Err(Duration::ZERO),
+        LockVerdict::Held { .. } => Err(Duration::ZERO),
     }
 }
 
-fn locked(place: &impl Place, holder: Holder) -> StoreError {
+fn locked(place: &impl LockPlace, holder: LockHolder) -> StoreError {
     StoreError::Locked {
         environment: place.environment().clone(),
         holder: Box::new(holder),
@@ -201,7 +203,7 @@ fn locked(place: &impl Place, holder: Holder) -> StoreError {
 
 /// The new fence, if the lock is still nobody's, or still the dead holder's whose sign this is.
 async fn take_from(
-    place: &impl Place,
+    place: &impl LockPlace,
     taker: &Taker,
     dead: Option<Sign>,
 ) -> Result<Option<u64>, StoreError> {
@@ -213,7 +215,7 @@ async fn take_from(
             }
             let fence = lock.fence.max(taker.fence_above) + 1;
             let (now, process) = (Timestamp::now(), here());
-            let holder = Holder {
+            let holder = LockHolder {
                 actor: taker.actor.clone(),
                 pid: process.pid,
                 pid_started: process.started,
@@ -235,7 +237,7 @@ async fn take_from(
 }
 
 /// A held lock, with its heartbeat.
-struct Held<P: Place> {
+struct Held<P: LockPlace> {
     place: P,
     fence: u64,
     hold: Hold,
@@ -243,7 +245,7 @@ struct Held<P: Place> {
     heart: tokio::task::JoinHandle<()>,
 }
 
-impl<P: Place> Held<P> {
+impl<P: LockPlace> Held<P> {
     fn begin(place: P, fence: u64, asked: Duration) -> Self {
         let hold = Hold::new(place.pace().fresh(), asked);
         let abort = CancellationToken::new();
@@ -260,7 +262,7 @@ impl<P: Place> Held<P> {
 
 /// Says that the holder lives, until the lock is lost. A heartbeat that cannot be written (a full disk, a server that
 /// does not answer) is tried again until the lock would have expired for others; meanwhile nobody acts under it.
-async fn beat(place: impl Place, fence: u64, hold: Hold, abort: CancellationToken) {
+async fn beat(place: impl LockPlace, fence: u64, hold: Hold, abort: CancellationToken) {
     let times = place.pace();
     let mut failing: Option<Instant> = None;
     while failing.is_none_or(|since| since.elapsed() < times.expiry) {
@@ -289,7 +291,7 @@ async fn beat(place: impl Place, fence: u64, hold: Hold, abort: CancellationToke
 }
 
 /// Whether somebody wants this run aborted.
-async fn renew(place: &impl Place, fence: u64) -> Result<bool, StoreError> {
+async fn renew(place: &impl LockPlace, fence: u64) -> Result<bool, StoreError> {
     let environment = place.environment().clone();
     let renewed = place.change(move |lock| {
         still_held(lock, fence, &environment)?;
@@ -303,7 +305,7 @@ async fn renew(place: &impl Place, fence: u64) -> Result<bool, StoreError> {
 }
 
 #[async_trait]
-impl<P: Place> Lease for Held<P> {
+impl<P: LockPlace> Lease for Held<P> {
     fn fence(&self) -> u64 {
         self.fence
     }
@@ -333,7 +335,7 @@ impl<P: Place> Lease for Held<P> {
     }
 }
 
-impl<P: Place> Drop for Held<P> {
+impl<P: LockPlace> Drop for Held<P> {
     fn drop(&mut self) {
         self.heart.abort();
     }
@@ -354,7 +356,7 @@ mod tests {
     }
 
     impl Memory {
-        fn held_by(holder: Holder, expiry: Duration) -> Self {
+        fn held_by(holder: LockHolder, expiry: Duration) -> Self {
             let lock = Lock {
                 fence: holder.fence,
                 holder: Some(holder),
@@ -383,7 +385,7 @@ mod tests {
         }
     }
 
-    impl Place for Memory {
+    impl LockPlace for Memory {
         fn environment(&self) -> &EnvironmentName {
             &self.environment
         }
@@ -425,12 +427,12 @@ mod tests {
     }
 
     /// A holder on a machine of the same name that cannot be seen from here.
-    fn elsewhere(heartbeat: Timestamp) -> Holder {
+    fn elsewhere(heartbeat: Timestamp) -> LockHolder {
         let process = Process {
             boot: "another".to_owned(),
             ..here()
         };
-        Holder {
+        LockHolder {
             actor: actor(),
             pid: process.pid,
             pid_started: process.started,

@@ -90,7 +90,7 @@ pub enum LoginProblem {
 
 /// What there is for a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct LoginFound {
     /// The login; none when nobody has logged in there.
     pub credentials: Option<Credentials>,
     /// What was in the way of finding one.
@@ -131,8 +131,8 @@ impl Places {
 }
 
 /// The login for a registry: `registry.example.com`, `localhost:5000`, `docker.io`.
-pub async fn find(places: &Places, registry: &str) -> Found {
-    let mut found = Found::default();
+pub async fn find(places: &Places, registry: &str) -> LoginFound {
+    let mut found = LoginFound::default();
     for file in &places.files {
         match look(places, file, registry).await {
             Ok(None) => {}
@@ -246,7 +246,7 @@ mod tests {
         let found = find(&places, "shop.example.com").await;
         assert_eq!((found.credentials, found.problem), (Some(kim()), None));
         let other = find(&places, "other.example.com").await;
-        assert_eq!(other, Found::default());
+        assert_eq!(other, LoginFound::default());
     }
 
     #[tokio::test]

@@ -84,7 +84,7 @@ impl Line {
 
 /// A request's line in the making. It is written when this is dropped, so also for a client that went away.
 #[derive(Debug)]
-pub struct Entry {
+pub struct AccessEntry {
     inner: Option<Box<Inner>>,
 }
 
@@ -105,7 +105,7 @@ struct Inner {
     error: Option<String>,
 }
 
-impl Entry {
+impl AccessEntry {
     /// Begins a line, if there is a log.
     pub fn begin<B>(
         config: &Arc<ListenerConfig>,
@@ -174,7 +174,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for AccessEntry {
     fn drop(&mut self) {
         if let Some(inner) = self.inner.take() {
             let config = Arc::clone(&inner.config);

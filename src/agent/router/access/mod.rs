@@ -6,7 +6,7 @@ mod entry;
 mod log;
 pub mod refused;
 
-pub use entry::Entry;
+pub use entry::AccessEntry;
 pub use log::AccessLog;
 
 use entry::Line;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::support::{Client, Instance, World, free_port, key, scope, short_hold};
-use crate::agent::router::{Holder, Listener, Options, RouteError, Router, Table};
+use crate::agent::router::{Listener, Options, PortHolder, RouteError, Router, Table};
 use crate::model::route::{Limits, Route};
 
 fn route(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Route {
@@ -26,7 +26,7 @@ async fn a_taken_port_is_said_to_be_taken_and_by_whom_and_nothing_changes() {
         .await
         .unwrap_err();
     let RouteError::Taken {
-        holder: Holder::Process { pid, .. },
+        holder: PortHolder::Process { pid, .. },
         listener,
         ..
     } = &error
@@ -55,7 +55,7 @@ async fn another_route_that_has_the_port_is_named() {
     let RouteError::Taken { holder, .. } = error else {
         panic!("{error:?}")
     };
-    assert_eq!(holder, Holder::Route(key("web")));
+    assert_eq!(holder, PortHolder::Route(key("web")));
 }
 
 #[tokio::test]
@@ -306,7 +306,7 @@ async fn an_address_that_another_route_has_a_part_of_is_refused() {
     let Err(RouteError::Taken { holder, .. }) = error else {
         panic!("{error:?}")
     };
-    assert_eq!(holder, Holder::Route(key("web")));
+    assert_eq!(holder, PortHolder::Route(key("web")));
 
     let error = router.open(key("web"), &of("web", all, live)).await;
     assert!(matches!(error, Err(RouteError::Taken { .. })), "{error:?}");
@@ -337,6 +337,6 @@ async fn another_process_is_named_though_it_would_share_its_port() {
         panic!("{error:?}")
     };
     assert_eq!(address, all);
-    assert!(matches!(holder, Holder::Process { .. }), "{holder:?}");
+    assert!(matches!(holder, PortHolder::Process { .. }), "{holder:?}");
     assert_eq!(says(live).await, "web", "nothing has changed");
 }

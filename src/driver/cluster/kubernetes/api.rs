@@ -60,7 +60,7 @@ pub(super) struct Kind {
 
 /// Why the server did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum ApiError {
     #[error("{reason}")]
     Unreachable { reason: String },
     #[error("{}", .0.message)]
@@ -73,7 +73,7 @@ pub(super) enum Fault {
     TooLarge,
 }
 
-impl Fault {
+impl ApiError {
     pub fn code(&self) -> u16 {
         match self {
             Self::Refused(status) => status.code,
@@ -231,9 +231,9 @@ impl Api {
         method: Method,
         path: &str,
         body: Option<(&str, Vec<u8>)>,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Value, ApiError> {
         let bytes = self.bytes(method, path, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Fault::Malformed(error.to_string()))
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::Malformed(error.to_string()))
     }
 
     pub async fn bytes(
@@ -241,7 +241,7 @@ impl Api {
         method: Method,
         path: &str,
         body: Option<(&str, Vec<u8>)>,
-    ) -> Result<bytes::Bytes, Fault> {
+    ) -> Result<bytes::Bytes, ApiError> {
         let _permit = self.width.acquire().await;
         let begun = Instant::now();
         let mut attempt = 0_u32;
@@ -295,7 +295,7 @@ impl Api {
         }
         let request = request
             .body(bytes)
-            .map_err(|error| Again::Final(Fault::Malformed(error.to_string())))?;
+            .map_err(|error| Again::Final(ApiError::Malformed(error.to_string())))?;
         let answer = async {
             let response = self
                 .client
@@ -313,7 +313,7 @@ impl Api {
         let late = || {
             let seconds = within.as_secs();
             let reason = format!("{}: connected, no answer within {seconds} s", self.server);
-            Again::Later(Fault::Unreachable { reason }, None)
+            Again::Later(ApiError::Unreachable { reason }, None)
         };
         let (head, bytes) = tokio::time::timeout(within, answer)
             .await
@@ -331,7 +331,7 @@ impl Api {
             .headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        let fault = Fault::Refused(Box::new(status));
+        let fault = ApiError::Refused(Box::new(status));
         Err(match head.status.as_u16() {
             429 | 502 | 503 | 504 => Again::Later(fault, after.map(Duration::from_secs)),
             // A server that cannot reach its store says 500; one that fails at this very request does too.
@@ -365,14 +365,14 @@ impl Api {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
                 let reason = format!("the answer was cut off: {error}");
-                Again::Later(Fault::Unreachable { reason }, None)
+                Again::Later(ApiError::Unreachable { reason }, None)
             })?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };
             let size = bytes.len() + data.len();
             if size > BODY_LIMIT {
-                return Err(Again::Final(Fault::TooLarge));
+                return Err(Again::Final(ApiError::TooLarge));
             }
             if size > SHARED_LIMIT && alone.is_none() {
                 alone = Some(self.large.acquire().await);
@@ -383,7 +383,7 @@ impl Api {
     }
 
     /// The kind, as the server serves it; none when it does not know it.
-    pub async fn kind(&self, api_version: &str, kind: &str) -> Result<Option<Kind>, Fault> {
+    pub async fn kind(&self, api_version: &str, kind: &str) -> Result<Option<Kind>, ApiError> {
         if let Some(known) = builtin(api_version, kind) {
             return Ok(Some(known));
         }
@@ -425,7 +425,7 @@ impl Api {
     }
 
     /// A kind in whatever version the server prefers; none when it serves no such kind.
-    pub async fn serving(&self, group: &str, kind: &str) -> Result<Option<Kind>, Fault> {
+    pub async fn serving(&self, group: &str, kind: &str) -> Result<Option<Kind>, ApiError> {
         if group.is_empty() {
             return self.kind("v1", kind).await;
         }
@@ -453,10 +453,10 @@ impl Api {
     }
 
     /// A kind that every server has.
-    pub async fn must(&self, (api_version, kind): (&str, &str)) -> Result<Kind, Fault> {
+    pub async fn must(&self, (api_version, kind): (&str, &str)) -> Result<Kind, ApiError> {
         let missing = || {
             let message = format!("the server has no kind {kind} in {api_version}");
-            Fault::Refused(Box::new(
+            ApiError::Refused(Box::new(
                 Status::failure(&message, "NotFound").with_code(404),
             ))
         };
@@ -464,7 +464,7 @@ impl Api {
     }
 
     /// One object; none when it, or its kind, is not there.
-    pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>, Fault> {
+    pub async fn get(&self, key: &ObjectKey) -> Result<Option<Value>, ApiError> {
         let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
             return Ok(None);
         };
@@ -488,7 +488,7 @@ impl Api {
         namespace: Option<&str>,
         selector: &Selector,
         mut take: impl FnMut(Value) + Send,
-    ) -> Result<String, Fault> {
+    ) -> Result<String, ApiError> {
         let (mut next, mut size) = (String::new(), PAGE);
         loop {
             let path = format!(
@@ -502,7 +502,7 @@ impl Api {
                 }
             );
             let mut page = match self.call(Method::GET, &path, None).await {
-                Err(Fault::TooLarge) if size > 1 => {
+                Err(ApiError::TooLarge) if size > 1 => {
                     size = (size / 10).max(1);
                     continue;
                 }
@@ -529,7 +529,7 @@ impl Api {
     }
 
     /// Applies an object server-side, and gives what came of it.
-    pub async fn apply(&self, body: &Value, how: How) -> Result<Value, Fault> {
+    pub async fn apply(&self, body: &Value, how: How) -> Result<Value, ApiError> {
         let text = |path: &str| {
             body.pointer(path)
                 .and_then(Value::as_str)
@@ -538,7 +538,7 @@ impl Api {
         let (api_version, name) = (text("/apiVersion"), text("/metadata/name"));
         let Some(kind) = self.kind(api_version, text("/kind")).await? else {
             let message = format!("the server has no kind {} in {api_version}", text("/kind"));
-            return Err(Fault::Refused(Box::new(
+            return Err(ApiError::Refused(Box::new(
                 Status::failure(&message, "NotFound").with_code(404),
             )));
         };
@@ -573,7 +573,7 @@ impl Api {
         subresource: &str,
         body: &Value,
         manager: &str,
-    ) -> Result<Value, Fault> {
+    ) -> Result<Value, ApiError> {
         let kind = self.must_know(key).await?;
         let path = format!(
             "{}{subresource}?fieldManager={manager}",
@@ -588,7 +588,7 @@ impl Api {
     }
 
     /// Creates an object; a conflict is for the caller.
-    pub async fn create(&self, body: &Value) -> Result<Value, Fault> {
+    pub async fn create(&self, body: &Value) -> Result<Value, ApiError> {
         let text = |path: &str| body.pointer(path).and_then(Value::as_str);
         let (api_version, kind) = (
             text("/apiVersion").unwrap_or_default(),
@@ -610,7 +610,7 @@ impl Api {
     }
 
     /// Whether the server would take an object if it were new, and had another name.
-    pub async fn would_create(&self, body: &Value) -> Result<(), Fault> {
+    pub async fn would_create(&self, body: &Value) -> Result<(), ApiError> {
         let mut body = body.clone();
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
         // Short enough for a kind whose names are labels.
@@ -636,7 +636,7 @@ impl Api {
     }
 
     /// Replaces an object as it stands; its resource version is the guard.
-    pub async fn replace(&self, key: &ObjectKey, body: &Value) -> Result<Value, Fault> {
+    pub async fn replace(&self, key: &ObjectKey, body: &Value) -> Result<Value, ApiError> {
         let path = self
             .must_know(key)
             .await?
@@ -647,7 +647,7 @@ impl Api {
     }
 
     /// Deletes an object, and what it has made after it; one that is gone already is deleted.
-    pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), Fault> {
+    pub async fn delete(&self, key: &ObjectKey, uid: Option<&str>) -> Result<(), ApiError> {
         self.delete_as(key, uid, Propagation::Background).await
     }
 
@@ -657,13 +657,13 @@ impl Api {
         key: &ObjectKey,
         uid: Option<&str>,
         propagation: Propagation,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ApiError> {
         let expected = uid.map(|uid| json!({"uid": uid}));
         self.delete_if(key, expected, propagation).await
     }
 
     /// Deletes an object exactly as it was read; one that was changed since stays.
-    pub async fn delete_version(&self, key: &ObjectKey, read: &Value) -> Result<(), Fault> {
+    pub async fn delete_version(&self, key: &ObjectKey, read: &Value) -> Result<(), ApiError> {
         let (uid, version) = (
             &read["metadata"]["uid"],
             &read["metadata"]["resourceVersion"],
@@ -678,7 +678,7 @@ impl Api {
         key: &ObjectKey,
         expected: Option<Value>,
         propagation: Propagation,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ApiError> {
         let Some(kind) = self.kind(&key.api_version, &key.kind).await? else {
             return Ok(());
         };
@@ -716,7 +716,8 @@ impl Api {
         namespace: Option<&str>,
         selector: &Selector,
         since: &str,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, Fault>> + Send + use<>, Fault> {
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, ApiError>> + Send + use<>, ApiError>
+    {
         let path = format!(
             "{}?watch=1&{}&resourceVersion={}&timeoutSeconds=120",
             kind.path(namespace, None),
@@ -725,10 +726,10 @@ impl Api {
         );
         let lines = self.stream(&path, OBJECT_LIMIT).await?;
         Ok(lines.map(|line| {
-            let line = line.map_err(|error| Fault::Unreachable {
+            let line = line.map_err(|error| ApiError::Unreachable {
                 reason: error.to_string(),
             })?;
-            serde_json::from_str(&line).map_err(|error| Fault::Malformed(error.to_string()))
+            serde_json::from_str(&line).map_err(|error| ApiError::Malformed(error.to_string()))
         }))
     }
 
@@ -736,7 +737,7 @@ impl Api {
     pub async fn lines(
         &self,
         path: &str,
-    ) -> Result<impl Stream<Item = Result<String, std::io::Error>> + Send + use<>, Fault> {
+    ) -> Result<impl Stream<Item = Result<String, std::io::Error>> + Send + use<>, ApiError> {
         self.stream(path, LINE_LIMIT).await
     }
 
@@ -744,14 +745,14 @@ impl Api {
         &self,
         path: &str,
         limit: usize,
-    ) -> Result<impl Stream<Item = Result<String, std::io::Error>> + Send + use<>, Fault> {
+    ) -> Result<impl Stream<Item = Result<String, std::io::Error>> + Send + use<>, ApiError> {
         use tokio_util::codec::{FramedRead, LinesCodec};
         use tokio_util::io::StreamReader;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let request = Request::get(path)
             .body(Vec::new())
-            .map_err(|error| Fault::Malformed(error.to_string()))?;
-        let late = |_| Fault::Unreachable {
+            .map_err(|error| ApiError::Malformed(error.to_string()))?;
+        let late = |_| ApiError::Unreachable {
             reason: format!("{}: connected, no answer", self.server),
         };
         let response = tokio::time::timeout(ANSWER, self.client.send(request.map(Into::into)))
@@ -765,7 +766,7 @@ impl Api {
             let bytes = bytes.ok().and_then(Result::ok);
             let bytes = bytes.map(http_body_util::Collected::to_bytes);
             let bytes = bytes.unwrap_or_default();
-            return Err(Fault::Refused(Box::new(status(head.status, &bytes))));
+            return Err(ApiError::Refused(Box::new(status(head.status, &bytes))));
         }
         let stream = body.into_data_stream().map_err(std::io::Error::other);
         let lines = FramedRead::new(
@@ -775,18 +776,18 @@ impl Api {
         Ok(lines.map_err(std::io::Error::other))
     }
 
-    async fn must_know(&self, key: &ObjectKey) -> Result<Kind, Fault> {
+    async fn must_know(&self, key: &ObjectKey) -> Result<Kind, ApiError> {
         self.must((&key.api_version, &key.kind)).await
     }
 }
 
 enum Again {
-    Final(Fault),
-    Later(Fault, Option<Duration>),
+    Final(ApiError),
+    Later(ApiError, Option<Duration>),
 }
 
 impl Again {
-    fn fault(self) -> Fault {
+    fn fault(self) -> ApiError {
         match self {
             Self::Final(fault) | Self::Later(fault, _) => fault,
         }
@@ -795,7 +796,7 @@ impl Again {
 
 fn lost(error: &kube::Error) -> Again {
     match fault(error) {
-        refused @ Fault::Refused(_) => Again::Final(refused),
+        refused @ ApiError::Refused(_) => Again::Final(refused),
         other => {
             let reason = other.to_string();
             // A wrong certificate does not get better by asking again.
@@ -808,16 +809,16 @@ fn lost(error: &kube::Error) -> Again {
     }
 }
 
-fn fault(error: &kube::Error) -> Fault {
+fn fault(error: &kube::Error) -> ApiError {
     match error {
-        kube::Error::Api(status) => Fault::Refused(status.clone()),
-        other => Fault::Unreachable {
+        kube::Error::Api(status) => ApiError::Refused(status.clone()),
+        other => ApiError::Unreachable {
             reason: chain(other),
         },
     }
 }
 
-fn is_transient(fault: &Fault) -> bool {
+fn is_transient(fault: &ApiError) -> bool {
     let text = fault.to_string();
     [
         "etcdserver",

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, MANAGER, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, MANAGER, Selector};
 use crate::driver::cluster::kubernetes::list::key_of;
 use crate::model::Manifest;
 use crate::model::object::{ScaleTarget, mark, scale_target};
@@ -46,7 +46,7 @@ impl Scalers {
         api: &Api,
         namespaces: impl IntoIterator<Item = &'a str> + Clone,
         mut wanted: impl Iterator<Item = &'a Value>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, ApiError> {
         if !wanted.any(has_number) {
             return Ok(Self::default());
         }
@@ -57,7 +57,7 @@ impl Scalers {
     pub async fn there<'a>(
         api: &Api,
         namespaces: impl IntoIterator<Item = &'a str> + Clone,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, ApiError> {
         let kinds = KINDS.into_iter().map(|(version, kind)| {
             let namespaces = namespaces.clone();
             async move {
@@ -69,7 +69,7 @@ impl Scalers {
                 };
                 let lists = namespaces.into_iter();
                 let lists = lists.map(|namespace| list(api, &kind, namespace));
-                Ok::<_, Fault>(try_join_all(lists).await?.into_iter().flatten().collect())
+                Ok::<_, ApiError>(try_join_all(lists).await?.into_iter().flatten().collect())
             }
         });
         let found: Vec<Vec<_>> = try_join_all(kinds).await?;
@@ -147,7 +147,7 @@ impl Scalers {
 }
 
 /// Whether there is nothing to be seen. A server that cannot answer now has not said so.
-fn is_hidden(fault: &Fault) -> bool {
+fn is_hidden(fault: &ApiError) -> bool {
     fault.is(StatusCode::FORBIDDEN) || fault.is(StatusCode::NOT_FOUND)
 }
 
@@ -171,7 +171,7 @@ async fn list(
     api: &Api,
     kind: &Kind,
     namespace: &str,
-) -> Result<Vec<(ScaleTarget, String)>, Fault> {
+) -> Result<Vec<(ScaleTarget, String)>, ApiError> {
     let mut found = Vec::new();
     let take = |scaler: Value| {
         if let (Some(target), Some(key)) = (scale_target(&scaler), key_of(&scaler)) {
@@ -207,7 +207,7 @@ mod tests {
     fn a_server_that_cannot_answer_has_not_said_that_nothing_scales() {
         let refused = |code: u16| {
             let status = kube::core::Status::failure("no", "").with_code(code);
-            Fault::Refused(Box::new(status))
+            ApiError::Refused(Box::new(status))
         };
         assert!([403, 404].into_iter().all(|code| is_hidden(&refused(code))));
         for code in [401, 429, 500, 503, 504] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
 use crate::driver::cluster::kubernetes::record::{Read, Record, Workloads};
 use crate::driver::cluster::kubernetes::{KubernetesEngine, TRIES};
@@ -41,7 +41,7 @@ pub(super) type Announced = (BTreeSet<Kind>, Vec<Manifest>);
 
 impl KubernetesEngine {
     /// The record as it was not long before now, for who only looks.
-    pub(super) async fn record(&self, api: &Api, scope: &Scope) -> Result<Read, Fault> {
+    pub(super) async fn record(&self, api: &Api, scope: &Scope) -> Result<Read, ApiError> {
         let begun = clock();
         let mut newest = self.newest.lock().await;
         if let Some(known) = newest.as_ref().filter(|known| known.counts(scope, begun)) {
@@ -83,7 +83,8 @@ impl KubernetesEngine {
     pub(super) async fn enter_anew(&self, api: &Api, permit: &Permit) -> Result<Read, EngineError> {
         api.under(&permit.hold);
         let records = self.records(api, &permit.scope);
-        let failed = |fault: Fault| fault.while_(format!("reading the record of {}", permit.scope));
+        let failed =
+            |fault: ApiError| fault.while_(format!("reading the record of {}", permit.scope));
         for _ in 0..TRIES {
             let mut read = records.read().await.map_err(failed)?;
             let record = &read.record;
@@ -120,7 +121,7 @@ impl KubernetesEngine {
         scope: &Scope,
         read: &Read,
         slot: Slot,
-    ) -> Result<Workloads, Fault> {
+    ) -> Result<Workloads, ApiError> {
         let Some(there) = read.record.slots.get(&slot) else {
             return Ok(Workloads::new());
         };
@@ -164,7 +165,7 @@ impl KubernetesEngine {
         change: impl Fn(&mut Record),
     ) -> Result<(), EngineError> {
         let records = self.records(api, scope);
-        let failed = |fault: Fault| fault.while_(format!("writing the record of {scope}"));
+        let failed = |fault: ApiError| fault.while_(format!("writing the record of {scope}"));
         let mut newest = self.newest.lock().await;
         for _ in 0..TRIES {
             let at = clock();

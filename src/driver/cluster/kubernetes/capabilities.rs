@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join_all;
 use http::Method;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError};
 use crate::model::kind::Capabilities;
 
 /// Asks a server what it is and serves. A group whose own server does not answer is left out.
-pub(super) async fn ask(api: &Api) -> Result<Capabilities, Fault> {
+pub(super) async fn ask(api: &Api) -> Result<Capabilities, ApiError> {
     let (version, groups) = tokio::try_join!(
         api.call(Method::GET, "/version", None),
         api.call(Method::GET, "/apis", None),
@@ -32,7 +32,7 @@ pub(super) async fn ask(api: &Api) -> Result<Capabilities, Fault> {
 }
 
 /// Whether a group's own server is gone, or does not answer: that it may not be asked is another matter.
-fn is_left_out(fault: &Fault) -> bool {
+fn is_left_out(fault: &ApiError) -> bool {
     use http::StatusCode;
     let codes = [
         StatusCode::NOT_FOUND,
@@ -43,7 +43,7 @@ fn is_left_out(fault: &Fault) -> bool {
     codes.iter().any(|code| fault.is(*code))
 }
 
-async fn kinds(api: &Api, version: &str) -> Result<Vec<String>, Fault> {
+async fn kinds(api: &Api, version: &str) -> Result<Vec<String>, ApiError> {
     let root = if version.contains('/') { "apis" } else { "api" };
     let list = match api
         .call(Method::GET, &format!("/{root}/{version}"), None)

@@ -2,7 +2,7 @@
 //!
 //! Certain means: the server's record of our fields (`managedFields`) names exactly the fields that we would
 //! apply, and each of them has the value that we would apply. Then applying again changes nothing: no field would
-//! be set, taken over or removed. Anything else is for the server to decide, by a dry run ([`Verdict::Ask`]).
+//! be set, taken over or removed. Anything else is for the server to decide, by a dry run ([`Comparison::Ask`]).
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::model::quantity::Quantity;
 
 /// What can be said without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Comparison {
     /// Applying it would change nothing.
     Same,
     /// Only the server can tell.
@@ -25,25 +25,25 @@ pub enum Verdict {
 
 /// Holds an object that would be applied against the one that is there.
 #[must_use]
-pub fn compare(wanted: &Value, live: &Value) -> Verdict {
+pub fn compare(wanted: &Value, live: &Value) -> Comparison {
     if live["metadata"].get("deletionTimestamp").is_some()
         || wanted["apiVersion"] != live["apiVersion"]
     {
-        return Verdict::Ask;
+        return Comparison::Ask;
     }
     let Some(owned) = owned(live) else {
-        return Verdict::Ask;
+        return Comparison::Ask;
     };
     if owned["apiVersion"] != wanted["apiVersion"] {
-        return Verdict::Ask;
+        return Comparison::Ask;
     }
     let (Some(wanted), Some(fields)) = (wanted.as_object(), owned["fieldsV1"].as_object()) else {
-        return Verdict::Ask;
+        return Comparison::Ask;
     };
     if map(wanted, fields, live, Place::Top) {
-        Verdict::Same
+        Comparison::Same
     } else {
-        Verdict::Ask
+        Comparison::Ask
     }
 }
 
@@ -498,7 +498,7 @@ mod tests {
 
     #[test]
     fn what_was_applied_and_has_not_moved_is_the_same() {
-        assert_eq!(compare(&wanted(), &live()), Verdict::Same);
+        assert_eq!(compare(&wanted(), &live()), Comparison::Same);
     }
 
     #[test]
@@ -544,7 +544,7 @@ mod tests {
         for (what, change) in cases {
             let (mut wanted, mut live) = (wanted(), live());
             change(&mut wanted, &mut live);
-            assert_eq!(compare(&wanted, &live), Verdict::Ask, "{what}");
+            assert_eq!(compare(&wanted, &live), Comparison::Ask, "{what}");
         }
     }
 

@@ -61,7 +61,7 @@ pub trait ClusterLogin: Send + Sync + std::fmt::Debug {
 
 /// How a cluster is reached.
 #[derive(Debug, Clone, Default)]
-pub struct Connection {
+pub struct ClusterConnection {
     /// Who knows where it is, instead of a kubeconfig.
     pub login: Option<Arc<dyn ClusterLogin>>,
     /// The kubeconfig, when the configuration names one.
@@ -95,7 +95,7 @@ pub(super) fn refused(reason: impl Into<String>, help: impl Into<String>) -> Eng
 }
 
 /// Makes a client. Nothing is asked of the server yet.
-pub(super) async fn connect(how: &Connection) -> Result<Connected, EngineError> {
+pub(super) async fn connect(how: &ClusterConnection) -> Result<Connected, EngineError> {
     try_connect(how).await?.ok_or_else(|| {
         let what = how
             .login
@@ -109,7 +109,7 @@ pub(super) async fn connect(how: &Connection) -> Result<Connected, EngineError> 
 }
 
 /// Makes a client; none when the cluster is not there yet.
-pub(super) async fn try_connect(how: &Connection) -> Result<Option<Connected>, EngineError> {
+pub(super) async fn try_connect(how: &ClusterConnection) -> Result<Option<Connected>, EngineError> {
     let config = match &how.login {
         None => configuration(how).await?,
         Some(login) => match login.place().await? {
@@ -147,7 +147,7 @@ fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
     Ok(config)
 }
 
-fn client(mut config: Config, how: &Connection) -> Result<Connected, EngineError> {
+fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, EngineError> {
     let login = how.login.clone();
     config.connect_timeout = Some(CONNECT);
     let server = config.cluster_url.to_string();
@@ -244,7 +244,7 @@ impl<B: Send + 'static> AsyncPredicate<http::Request<B>> for Bearer {
 }
 
 /// What somebody should know of the kubeconfig who relies on it; nothing where it cannot be read.
-pub(super) fn warnings(how: &Connection) -> Vec<String> {
+pub(super) fn warnings(how: &ClusterConnection) -> Vec<String> {
     if how.login.is_some() {
         return Vec::new();
     }
@@ -254,7 +254,7 @@ pub(super) fn warnings(how: &Connection) -> Vec<String> {
 }
 
 /// The kubeconfig that is meant; none in a pod, which has no need of one.
-fn kubeconfig(how: &Connection) -> Result<Option<Kubeconfig>, EngineError> {
+fn kubeconfig(how: &ClusterConnection) -> Result<Option<Kubeconfig>, EngineError> {
     let named = match &how.kubeconfig {
         Some(path) => Some(kubeconfig::read(path)?),
         None => Kubeconfig::from_env().map_err(|error| unreadable(&error))?,
@@ -269,7 +269,7 @@ fn kubeconfig(how: &Connection) -> Result<Option<Kubeconfig>, EngineError> {
     }
 }
 
-async fn configuration(how: &Connection) -> Result<Config, EngineError> {
+async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
     let Some(file) = kubeconfig(how)? else {
         let config = Config::incluster().map_err(|error| {
             refused(

@@ -7,9 +7,9 @@ use futures_util::future::try_join_all;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind};
 use crate::driver::cluster::kubernetes::holds::{
-    Asked, Holder, by_owner, listed, name_of, number_of,
+    Asked, ClaimHolder, by_owner, listed, name_of, number_of,
 };
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::model::ObjectKey;
@@ -19,9 +19,9 @@ use crate::model::object::{is_kept, mark};
 /// Who makes the claims of a `StatefulSet`.
 const CONTROLLER: &str = "kube-controller-manager";
 
-impl Holder<'_> {
+impl ClaimHolder<'_> {
     /// All that is in a namespace and is not this environment's, whatever its kind.
-    pub async fn contents(&self, namespace: &str) -> Result<Vec<Holding>, Fault> {
+    pub async fn contents(&self, namespace: &str) -> Result<Vec<Holding>, ApiError> {
         let kinds = match kinds(self.api).await {
             Err(fault) if !fault.is(StatusCode::UNAUTHORIZED) => {
                 let (what, why) = ("what kinds there are".to_owned(), fault.to_string());
@@ -109,7 +109,7 @@ impl Holder<'_> {
         &self,
         objects: &[Value],
         namespace: &str,
-    ) -> Result<BTreeSet<String>, Fault> {
+    ) -> Result<BTreeSet<String>, ApiError> {
         let listed: BTreeSet<&str> = objects.iter().filter_map(uid_of).collect();
         let unlisted: BTreeMap<&str, &Value> = objects
             .iter()
@@ -119,7 +119,7 @@ impl Holder<'_> {
             .collect();
         let asked = unlisted.into_iter().map(|(uid, owner)| async move {
             let is_gone = self.is_gone(owner, namespace).await?;
-            Ok::<_, Fault>(is_gone.then_some(uid))
+            Ok::<_, ApiError>(is_gone.then_some(uid))
         });
         let gone: BTreeSet<&str> = try_join_all(asked).await?.into_iter().flatten().collect();
 
@@ -136,7 +136,7 @@ impl Holder<'_> {
     }
 
     /// Whether an owner is known not to be there: the garbage collector is about to take what it owned.
-    async fn is_gone(&self, owner: &Value, namespace: &str) -> Result<bool, Fault> {
+    async fn is_gone(&self, owner: &Value, namespace: &str) -> Result<bool, ApiError> {
         let text = |name: &str| owner[name].as_str().unwrap_or_default().to_owned();
         let key = ObjectKey {
             api_version: text("apiVersion"),
@@ -146,7 +146,7 @@ impl Holder<'_> {
         };
         let found = async {
             if self.api.kind(&key.api_version, &key.kind).await?.is_none() {
-                return Ok::<_, Fault>(false);
+                return Ok::<_, ApiError>(false);
             }
             let live = self.api.get(&key).await?;
             Ok(live.is_none_or(|live| live["metadata"]["uid"] != owner["uid"]))
@@ -187,14 +187,14 @@ fn is_everywhere(object: &Value) -> bool {
 }
 
 /// Every kind that can be in a namespace, be listed and be deleted, each by one of its versions.
-async fn kinds(api: &Api) -> Result<Vec<Kind>, Fault> {
+async fn kinds(api: &Api) -> Result<Vec<Kind>, ApiError> {
     let groups = api.call(Method::GET, "/apis", None).await?;
     let lists = versions(&groups).into_iter().map(|version| async move {
         let root = if version.contains('/') { "apis" } else { "api" };
         let list = api
             .call(Method::GET, &format!("/{root}/{version}"), None)
             .await?;
-        Ok::<_, Fault>((version, list))
+        Ok::<_, ApiError>((version, list))
     });
     Ok(once_each(&try_join_all(lists).await?))
 }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError};
 use crate::driver::cluster::kubernetes::send::said;
 use crate::driver::cluster::kubernetes::{KubernetesEngine, wait};
 use crate::model::Manifest;
@@ -47,7 +47,7 @@ pub(super) async fn until_served(
 }
 
 /// Whether every version that a definition serves is known, and answers.
-async fn is_served(api: &Api, definition: &Manifest) -> Result<bool, Fault> {
+async fn is_served(api: &Api, definition: &Manifest) -> Result<bool, ApiError> {
     let spec = &definition.body()["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (group, kind) = (text(&spec["group"]), text(&spec["names"]["kind"]));

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Selector};
 use crate::driver::cluster::kubernetes::ready::{Ready, ready, trouble};
 use crate::driver::cluster::kubernetes::{KubernetesEngine, logs, observe, slots, wait};
 use crate::model::object::mark;
@@ -98,7 +98,7 @@ pub(super) async fn diagnose(
     release: Option<ReleaseNumber>,
 ) -> Result<Diagnosis, EngineError> {
     let api = engine.api().await?;
-    let failed = |fault: Fault| fault.while_(format!("gathering what is known about {slot}"));
+    let failed = |fault: ApiError| fault.while_(format!("gathering what is known about {slot}"));
     let (facts, _) = observe::observe(engine, scope, None).await?;
     let pods = slots::pods(engine, api, scope, slot)
         .await
@@ -181,7 +181,7 @@ pub(super) async fn object(
 ) -> Result<Option<Diagnosis>, EngineError> {
     let api = engine.api().await?;
     let failed =
-        |fault: Fault| fault.while_(format!("gathering what is known about {}", key.short()));
+        |fault: ApiError| fault.while_(format!("gathering what is known about {}", key.short()));
     let Some(live) = api.get(key).await.map_err(failed)? else {
         return Ok(None);
     };
@@ -233,7 +233,7 @@ pub(super) async fn object(
 }
 
 /// The pods of one object.
-async fn pods_of(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<Value>, Fault> {
+async fn pods_of(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<Value>, ApiError> {
     let Some(selector) = wait::makes(live) else {
         return Ok(Vec::new());
     };
@@ -254,7 +254,7 @@ async fn events(
     pods: &[Value],
     scope: &Scope,
     slot: Slot,
-) -> Result<Vec<Value>, Fault> {
+) -> Result<Vec<Value>, ApiError> {
     let names: Vec<String> = pods
         .iter()
         .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
@@ -270,7 +270,7 @@ async fn events_of(
     api: &Api,
     namespace: Option<&str>,
     is_about: impl Fn(&str) -> bool + Send + Sync,
-) -> Result<Vec<Value>, Fault> {
+) -> Result<Vec<Value>, ApiError> {
     let kind = api.must(("v1", "Event")).await?;
     let mut events = Vec::new();
     api.list(&kind, namespace, &Selector::All, |event| {

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind};
 use crate::driver::cluster::kubernetes::connect;
 use crate::model::Manifest;
 use crate::port::engine::{CheckResult, EngineError, Scope};
@@ -51,11 +51,11 @@ pub(super) async fn examine(
         fault: age(&version),
         help: None,
     });
-    let failed = |fault: Fault| fault.while_(format!("asking what is allowed in {scope}"));
+    let failed = |fault: ApiError| fault.while_(format!("asking what is allowed in {scope}"));
     let permissions = permissions(engine, api, wanted).await.map_err(failed)?;
     let asked = permissions.iter().map(|permission| async move {
         let fault = ask(api, permission).await?;
-        Ok::<_, Fault>((permission, fault))
+        Ok::<_, ApiError>((permission, fault))
     });
     for (permission, fault) in try_join_all(asked).await.map_err(failed)? {
         let place = permission
@@ -112,7 +112,7 @@ async fn permissions(
     engine: &KubernetesEngine,
     api: &Api,
     wanted: &[Manifest],
-) -> Result<BTreeSet<Permission>, Fault> {
+) -> Result<BTreeSet<Permission>, ApiError> {
     let namespaces = &engine.settings.namespaces;
     let mut all = BTreeSet::new();
     let mut add =
@@ -167,7 +167,7 @@ async fn permissions(
 }
 
 /// Why something is not allowed; none when it is.
-async fn ask(api: &Api, permission: &Permission) -> Result<Option<String>, Fault> {
+async fn ask(api: &Api, permission: &Permission) -> Result<Option<String>, ApiError> {
     let body = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::{BoxFuture, try_join_all};
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
-use crate::driver::cluster::kubernetes::list::{Found, key_of};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
+use crate::driver::cluster::kubernetes::list::{ObjectsFound, key_of};
 use crate::driver::cluster::kubernetes::owner::{belongs_to, manager};
 use crate::driver::cluster::kubernetes::send::said;
 use crate::model::first_of::first_of;
@@ -36,7 +36,7 @@ pub(super) enum Fate {
 }
 
 /// Whose objects are looked into.
-pub(super) struct Holder<'a> {
+pub(super) struct ClaimHolder<'a> {
     pub api: &'a Api,
     pub scope: &'a Scope,
     /// The environment's `ApplySet`.
@@ -80,14 +80,14 @@ pub(super) fn is_protected(live: &Value) -> bool {
     live["metadata"]["annotations"][mark::PROTECTED] == "true"
 }
 
-impl Holder<'_> {
+impl ClaimHolder<'_> {
     /// What goes with an object.
     pub async fn of(
         &self,
         key: &ObjectKey,
         live: &Value,
         fate: Fate,
-    ) -> Result<Vec<Holding>, Fault> {
+    ) -> Result<Vec<Holding>, ApiError> {
         if !can_hold(key) {
             return Ok(Vec::new());
         }
@@ -109,7 +109,7 @@ impl Holder<'_> {
         wanted: &Manifest,
         live: &Value,
         replace: bool,
-    ) -> Result<Vec<Holding>, Fault> {
+    ) -> Result<Vec<Holding>, ApiError> {
         if replace {
             return self.of(&wanted.key(), live, Fate::Replaced).await;
         }
@@ -117,7 +117,7 @@ impl Holder<'_> {
     }
 
     /// What goes when a `StatefulSet` in place gets these replicas: the claims beyond them, where its policy says so.
-    pub async fn scaled(&self, live: &Value, wanted: &Value) -> Result<Vec<Holding>, Fault> {
+    pub async fn scaled(&self, live: &Value, wanted: &Value) -> Result<Vec<Holding>, ApiError> {
         let Some(key) = key_of(live).filter(|key| key.kind == "StatefulSet") else {
             return Ok(Vec::new());
         };
@@ -133,7 +133,11 @@ impl Holder<'_> {
     }
 
     /// The claims that go with a `StatefulSet`: only where its policy says so.
-    async fn claims_that_go(&self, key: &ObjectKey, live: &Value) -> Result<Vec<Holding>, Fault> {
+    async fn claims_that_go(
+        &self,
+        key: &ObjectKey,
+        live: &Value,
+    ) -> Result<Vec<Holding>, ApiError> {
         let policy = &live["spec"]["persistentVolumeClaimRetentionPolicy"];
         if policy["whenDeleted"] != "Delete" {
             return Ok(Vec::new());
@@ -149,7 +153,7 @@ impl Holder<'_> {
         key: &ObjectKey,
         live: &Value,
         also: impl Fn(&Value) -> bool,
-    ) -> Result<Vec<Holding>, Fault> {
+    ) -> Result<Vec<Holding>, ApiError> {
         let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
         let claims = match self.list(&claim_kind(), key.namespace.as_deref()).await? {
             Ok(claims) => claims,
@@ -180,7 +184,7 @@ impl Holder<'_> {
         &self,
         key: &ObjectKey,
         is_meant: impl Fn(&Value) -> bool,
-    ) -> Result<Vec<Holding>, Fault> {
+    ) -> Result<Vec<Holding>, ApiError> {
         let claims = match self.list(&claim_kind(), key.namespace.as_deref()).await? {
             Ok(claims) => claims,
             Err(unseen) => return Ok(vec![unseen]),
@@ -195,7 +199,7 @@ impl Holder<'_> {
         object: &'b Value,
         uid: &'b str,
         depth: usize,
-    ) -> BoxFuture<'b, Result<bool, Fault>> {
+    ) -> BoxFuture<'b, Result<bool, ApiError>> {
         Box::pin(async move {
             let owners = object["metadata"]["ownerReferences"].as_array();
             for owner in owners.into_iter().flatten() {
@@ -223,7 +227,7 @@ impl Holder<'_> {
     }
 
     /// A claim, how much it has, and what becomes of its volume.
-    pub async fn claim(&self, claim: &Value) -> Result<Holding, Fault> {
+    pub async fn claim(&self, claim: &Value) -> Result<Holding, ApiError> {
         let namespace = claim["metadata"]["namespace"].as_str().unwrap_or_default();
         let policy = match claim["spec"]["volumeName"].as_str() {
             None | Some("") => "not bound to a volume yet".to_owned(),
@@ -236,7 +240,7 @@ impl Holder<'_> {
         })
     }
 
-    async fn fate_of(&self, volume: &str) -> Result<String, Fault> {
+    async fn fate_of(&self, volume: &str) -> Result<String, ApiError> {
         let key = ObjectKey {
             api_version: "v1".to_owned(),
             kind: "PersistentVolume".to_owned(),
@@ -259,7 +263,7 @@ impl Holder<'_> {
         })
     }
 
-    async fn volume(&self, volume: &Value, fate: Fate) -> Result<Vec<Holding>, Fault> {
+    async fn volume(&self, volume: &Value, fate: Fate) -> Result<Vec<Holding>, ApiError> {
         let policy = volume["spec"]["persistentVolumeReclaimPolicy"]
             .as_str()
             .map(|policy| format!("reclaim policy {policy}"));
@@ -303,7 +307,7 @@ impl Holder<'_> {
     }
 
     /// The objects of a definition.
-    async fn instances(&self, definition: &Value, fate: Fate) -> Result<Vec<Holding>, Fault> {
+    async fn instances(&self, definition: &Value, fate: Fate) -> Result<Vec<Holding>, ApiError> {
         let Some(kind) = defined(definition) else {
             return Ok(Vec::new());
         };
@@ -353,7 +357,7 @@ impl Holder<'_> {
         &self,
         kind: &Kind,
         namespace: Option<&str>,
-    ) -> Result<Result<Vec<Value>, Holding>, Fault> {
+    ) -> Result<Result<Vec<Value>, Holding>, ApiError> {
         let mut found = Vec::new();
         let listed = self
             .api
@@ -368,7 +372,7 @@ impl Holder<'_> {
             {
                 Ok(Ok(Vec::new()))
             }
-            Err(fault @ Fault::Refused(_)) => {
+            Err(fault @ ApiError::Refused(_)) => {
                 let place = namespace.map_or_else(
                     || "in all namespaces".to_owned(),
                     |namespace| format!("in {namespace}"),
@@ -384,7 +388,11 @@ impl Holder<'_> {
 
     /// What of a workload's objects can hold something or is protected, and what goes with each when it is taken out.
     /// Whoever has protected an object may have done so in the cluster alone.
-    pub async fn held(&self, manifests: &[Manifest], found: &Found) -> Result<Vec<Held>, Fault> {
+    pub async fn held(
+        &self,
+        manifests: &[Manifest],
+        found: &ObjectsFound,
+    ) -> Result<Vec<Held>, ApiError> {
         let holders = manifests.iter().filter(|manifest| {
             let key = manifest.key();
             can_hold(&key)
@@ -402,7 +410,7 @@ impl Holder<'_> {
                     is_protected(&live),
                 ),
             };
-            Ok::<_, Fault>(Held {
+            Ok::<_, ApiError>(Held {
                 key,
                 holds,
                 is_protected,
@@ -414,7 +422,7 @@ impl Holder<'_> {
 
 /// The claims in these namespaces, for who has to know what a `StatefulSet` will find. None where there is no such
 /// place; that they may not be listed is an error.
-pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>, Fault> {
+pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>, ApiError> {
     let lists = namespaces.iter().map(|namespace| async move {
         let mut found = Vec::new();
         let listed = api
@@ -437,7 +445,7 @@ pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>,
     let names: BTreeSet<String> = found.iter().filter_map(class_of).collect();
     let asked = names.into_iter().map(|name| async move {
         let expands = expands(api, &name).await?;
-        Ok::<_, Fault>((name, expands))
+        Ok::<_, ApiError>((name, expands))
     });
     let classes: BTreeMap<String, Option<bool>> = try_join_all(asked).await?.into_iter().collect();
     let claim = |claim: &Value| {
@@ -458,7 +466,7 @@ pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>,
 
 /// Whether a class lets its volumes grow. None where it is not there, and where it may not be looked at: classes are the
 /// cluster's, and a role of one namespace has none.
-async fn expands(api: &Api, class: &str) -> Result<Option<bool>, Fault> {
+async fn expands(api: &Api, class: &str) -> Result<Option<bool>, ApiError> {
     let key = ObjectKey {
         api_version: "storage.k8s.io/v1".to_owned(),
         kind: "StorageClass".to_owned(),

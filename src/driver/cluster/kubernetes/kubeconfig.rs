@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 
-use crate::driver::cluster::kubernetes::connect::{Connection, refused, unreadable};
+use crate::driver::cluster::kubernetes::connect::{ClusterConnection, refused, unreadable};
 use crate::model::is_loopback;
 use crate::port::engine::EngineError;
 
@@ -83,7 +83,7 @@ pub(super) fn choose(file: &Kubeconfig, context: Option<&str>) -> Result<Chosen,
 
 impl Chosen {
     /// Whether it may be used; `file` is where it was read, when the configuration says that.
-    pub fn check(&self, how: &Connection, file: Option<&Path>) -> Result<(), EngineError> {
+    pub fn check(&self, how: &ClusterConnection, file: Option<&Path>) -> Result<(), EngineError> {
         if let Some(program) = self.program().filter(|_| !how.exec_plugins) {
             let user = &self.user;
             return Err(refused(
@@ -244,10 +244,10 @@ mod tests {
         }
     }
 
-    fn trusted() -> Connection {
-        Connection {
+    fn trusted() -> ClusterConnection {
+        ClusterConnection {
             exec_plugins: true,
-            ..Connection::default()
+            ..ClusterConnection::default()
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
             "{client-certificate-data: YQ==, client-key-data: YQ==}",
             "{}",
         ] {
-            let check = chosen(SERVER, user).check(&Connection::default(), None);
+            let check = chosen(SERVER, user).check(&ClusterConnection::default(), None);
             assert!(check.is_ok(), "{user}");
         }
         for (user, program) in [
@@ -283,7 +283,9 @@ mod tests {
             ),
         ] {
             let chosen = chosen(SERVER, user);
-            let error = chosen.check(&Connection::default(), None).expect_err(user);
+            let error = chosen
+                .check(&ClusterConnection::default(), None)
+                .expect_err(user);
             let said = reason(&error);
             assert!(
                 said.contains(program) && said.contains("exec_plugins"),
@@ -303,9 +305,9 @@ mod tests {
         fs::write(&file, "").expect("a file");
         fs::write(project.join("token"), "t").expect("a file");
         std::os::unix::fs::symlink(&secret, project.join("link")).expect("a link");
-        let how = Connection {
+        let how = ClusterConnection {
             project: Some(project.clone()),
-            ..Connection::default()
+            ..ClusterConnection::default()
         };
         let named = |path: &Path| chosen(SERVER, &format!("{{tokenFile: '{}'}}", path.display()));
 
@@ -332,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_login_never_goes_in_clear() {
-        let how = Connection::default();
+        let how = ClusterConnection::default();
         for server in [
             "http://a.example.com",
             "HTTP://a.example.com:80/x",
@@ -378,7 +380,7 @@ mod tests {
             });
             let Ok(file) = serde_json::from_value::<Kubeconfig>(file) else { return Ok(()) };
             if let Ok(chosen) = choose(&file, None) {
-                let _ = (chosen.check(&Connection::default(), None), chosen.warnings());
+                let _ = (chosen.check(&ClusterConnection::default(), None), chosen.warnings());
             }
         }
     }

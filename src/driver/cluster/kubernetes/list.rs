@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::cluster::kubernetes::Settings;
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::Scalers;
-use crate::driver::cluster::kubernetes::compare::{Verdict, compare};
+use crate::driver::cluster::kubernetes::compare::{Comparison, compare};
 use crate::driver::cluster::kubernetes::finish::{Key, hide};
 use crate::driver::cluster::kubernetes::holds::is_protected;
 use crate::driver::cluster::kubernetes::owner::is_ours;
@@ -39,7 +39,7 @@ pub(super) struct Item {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ObjectsFound {
     /// What is expected, and is there.
     pub known: BTreeMap<ObjectKey, Item>,
     /// What is ours and not expected.
@@ -50,7 +50,7 @@ pub(super) struct Found {
     uids: BTreeSet<String>,
 }
 
-impl Found {
+impl ObjectsFound {
     /// What is ours, with the server's own name of each.
     pub fn ours(&self) -> impl Iterator<Item = (&ObjectKey, &str)> {
         let known = self.known.iter();
@@ -132,7 +132,7 @@ struct Sorter<'a> {
     expected: &'a Expected<'a>,
     /// The versions that are listed, by `apiVersion` and kind.
     listed: BTreeSet<(String, String)>,
-    found: Mutex<Found>,
+    found: Mutex<ObjectsFound>,
 }
 
 /// Lists kinds by label, and compares each object with what is expected.
@@ -141,7 +141,7 @@ pub(super) async fn list(
     settings: &Settings,
     search: &Search<'_>,
     expected: &Expected<'_>,
-) -> Result<Found, Fault> {
+) -> Result<ObjectsFound, ApiError> {
     let asked = search.kinds.iter().map(|kind| served(api, kind, expected));
     let kinds: Vec<Kind> = try_join_all(asked).await?.concat();
     let version = |kind: &Kind| (kind.api_version.clone(), kind.kind.clone());
@@ -172,7 +172,7 @@ pub(super) async fn list(
 
 /// A kind in the versions that what is expected of it is written in, so that like is compared with like; without
 /// any, as it was asked for last.
-async fn served(api: &Api, kind: &Kind, expected: &Expected<'_>) -> Result<Vec<Kind>, Fault> {
+async fn served(api: &Api, kind: &Kind, expected: &Expected<'_>) -> Result<Vec<Kind>, ApiError> {
     let mut kinds = Vec::new();
     for version in expected.versions(kind) {
         if version == kind.api_version {
@@ -209,7 +209,7 @@ async fn of_kind(
     places: Option<BTreeSet<&str>>,
     selector: &Selector,
     sorter: &Sorter<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), ApiError> {
     let Some(places) = places else {
         return one(api, kind, None, selector, &|object| sorter.take(object)).await;
     };
@@ -242,7 +242,7 @@ async fn one(
     namespace: Option<&str>,
     selector: &Selector,
     take: &(impl Fn(Value) + Sync),
-) -> Result<(), Fault> {
+) -> Result<(), ApiError> {
     match api.list(kind, namespace, selector, take).await {
         Err(fault) if fault.is(StatusCode::NOT_FOUND) => {}
         other => return other.map(drop),
@@ -271,7 +271,7 @@ impl Sorter<'_> {
                 return;
             }
             let ready = ready(&object, &self.settings.rules);
-            let differs = compare(wanted, &object) == Verdict::Ask;
+            let differs = compare(wanted, &object) == Comparison::Ask;
             self.known(key, object, ready, differs);
         } else if expected.whole.contains(&key) {
             self.known(key, object, Ready::Yes, true);
@@ -294,7 +294,7 @@ impl Sorter<'_> {
         found.uids.insert(name);
     }
 
-    fn found(&self) -> std::sync::MutexGuard<'_, Found> {
+    fn found(&self) -> std::sync::MutexGuard<'_, ObjectsFound> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, encode};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, encode};
 use crate::driver::cluster::kubernetes::observe::of_scope;
 use crate::driver::cluster::kubernetes::{KubernetesEngine, slots};
 use crate::model::object::mark;
@@ -18,7 +18,7 @@ pub(super) async fn logs(
     query: LogQuery,
 ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
     let api = engine.api().await?;
-    let failed = |fault: Fault| fault.while_(format!("reading the logs of {}", of_scope(scope)));
+    let failed = |fault: ApiError| fault.while_(format!("reading the logs of {}", of_scope(scope)));
     let mut streams = Vec::new();
     for slot in Slot::ALL
         .into_iter()
@@ -73,7 +73,7 @@ async fn of_pod(
     service: &ServiceName,
     instance: u16,
     query: &LogQuery,
-) -> Result<Vec<Lines>, Fault> {
+) -> Result<Vec<Lines>, ApiError> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let names: Vec<&str> = containers
         .filter_map(|container| container["name"].as_str())

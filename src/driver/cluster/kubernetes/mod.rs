@@ -68,7 +68,7 @@ use crate::port::engine::{
     Rehearsed, Scope,
 };
 
-pub use connect::{ClusterLogin, ClusterPlace, Connection};
+pub use connect::{ClusterConnection, ClusterLogin, ClusterPlace};
 
 /// What to do with a field that another manager has changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub enum Conflict {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How the cluster is reached.
-    pub connection: Connection,
+    pub connection: ClusterConnection,
     /// Where the objects are.
     pub namespaces: Namespaces,
     /// What to do about other managers' fields.

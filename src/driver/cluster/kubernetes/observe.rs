@@ -7,21 +7,21 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::cache::Seen;
 use crate::driver::cluster::kubernetes::compare::{
-    Verdict as Compared, applied, changes, compare, owned,
+    Comparison as Compared, applied, changes, compare, owned,
 };
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, finish, shared};
-use crate::driver::cluster::kubernetes::holds::{self, Asked, Fate, Holder, NOTHING, bound};
-use crate::driver::cluster::kubernetes::list::{Expected, Found, Search, list};
+use crate::driver::cluster::kubernetes::holds::{self, Asked, ClaimHolder, Fate, NOTHING, bound};
+use crate::driver::cluster::kubernetes::list::{Expected, ObjectsFound, Search, list};
 use crate::driver::cluster::kubernetes::owner::manager;
 use crate::driver::cluster::kubernetes::ready::{Ready, instance, trouble};
 use crate::driver::cluster::kubernetes::record::{Placed, Read, Record, Records, Workloads};
 use crate::driver::cluster::kubernetes::send::{Decision, decide, said};
 use crate::driver::cluster::kubernetes::{Conflict, KubernetesEngine};
-use crate::model::facts::{Facts, HealthState, SlotFacts, Verdict, WorkloadFacts};
+use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts, WorkloadHealth};
 use crate::model::loss::Claim;
 use crate::model::object::{Drift, ObjectFacts, ObjectState, is_kept, mark};
 use crate::model::plan::Change;
@@ -34,9 +34,9 @@ use crate::port::hold::clock;
 pub(super) async fn slots(
     records: &Records<'_>,
     record: &Record,
-) -> Result<BTreeMap<Slot, Workloads>, Fault> {
+) -> Result<BTreeMap<Slot, Workloads>, ApiError> {
     let slots = record.slots.iter().map(|(slot, there)| async move {
-        Ok::<_, Fault>((*slot, records.workloads(*slot, there).await?))
+        Ok::<_, ApiError>((*slot, records.workloads(*slot, there).await?))
     });
     Ok(try_join_all(slots).await?.into_iter().collect())
 }
@@ -63,7 +63,7 @@ pub(super) fn sent(
 pub(super) struct Snapshot {
     pub read: Read,
     pub slots: BTreeMap<Slot, Workloads>,
-    pub found: Found,
+    pub found: ObjectsFound,
     pub pods: Vec<Value>,
     pub claims: Vec<Claim>,
     pub set: String,
@@ -82,7 +82,7 @@ pub(super) async fn observe(
         ));
     };
     let records = engine.records(api, scope);
-    let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
+    let failed = |fault: ApiError| fault.while_(format!("looking at {scope}"));
     let at = clock();
     let (snapshot, missing) = snapshot(engine, api, &records, wanted)
         .await
@@ -104,7 +104,7 @@ pub(super) async fn is_bare(
     engine: &KubernetesEngine,
     api: &Api,
     records: &Records<'_>,
-) -> Result<bool, Fault> {
+) -> Result<bool, ApiError> {
     let (snapshot, _) = snapshot(engine, api, records, Some(&[])).await?;
     Ok(snapshot.found.unmanaged.is_empty())
 }
@@ -122,7 +122,7 @@ async fn snapshot(
     api: &Api,
     records: &Records<'_>,
     wanted: Option<&[Manifest]>,
-) -> Result<(Snapshot, Unknown), Fault> {
+) -> Result<(Snapshot, Unknown), ApiError> {
     let set = records.set();
     let wanted_kinds = kinds_of(api, wanted.unwrap_or_default());
     // Whether the key is needed is only known with the record; it is asked for beside it.
@@ -200,7 +200,10 @@ async fn snapshot(
 }
 
 /// The kinds of manifests, and those that the server does not know.
-async fn kinds_of(api: &Api, manifests: &[Manifest]) -> Result<(BTreeSet<Kind>, Unknown), Fault> {
+async fn kinds_of(
+    api: &Api,
+    manifests: &[Manifest],
+) -> Result<(BTreeSet<Kind>, Unknown), ApiError> {
     let names: BTreeSet<(String, String)> = manifests
         .iter()
         .map(Manifest::key)
@@ -208,7 +211,7 @@ async fn kinds_of(api: &Api, manifests: &[Manifest]) -> Result<(BTreeSet<Kind>, 
         .collect();
     let asked = names.into_iter().map(|name| async move {
         let kind = api.kind(&name.0, &name.1).await?;
-        Ok::<_, Fault>((name, kind))
+        Ok::<_, ApiError>((name, kind))
     });
     let (mut kinds, mut missing) = (BTreeSet::new(), BTreeSet::new());
     for (name, kind) in try_join_all(asked).await? {
@@ -240,7 +243,7 @@ async fn pods(
     api: &Api,
     scope: &Scope,
     record: &Record,
-) -> Result<Vec<Value>, Fault> {
+) -> Result<Vec<Value>, ApiError> {
     let mut namespaces: Vec<&String> = record
         .slots
         .keys()
@@ -256,7 +259,7 @@ async fn pods(
             let kind = api.must(("v1", "Pod")).await?;
             api.list(&kind, Some(namespace), selector, |pod| pods.push(pod))
                 .await?;
-            Ok::<_, Fault>(pods)
+            Ok::<_, ApiError>(pods)
         }
     });
     Ok(try_join_all(lists).await?.concat())
@@ -284,7 +287,7 @@ async fn facts(
     api: &Api,
     scope: &Scope,
     snapshot: &Snapshot,
-) -> Result<Facts, Fault> {
+) -> Result<Facts, ApiError> {
     let record = &snapshot.read.record;
     let routes = record
         .routes
@@ -307,7 +310,7 @@ async fn facts(
             let mut facts =
                 workload(api, policy, placed, &manifests, &snapshot.found, &pods).await?;
             let (set, going) = (snapshot.set.as_str(), &NOTHING);
-            let holder = Holder {
+            let holder = ClaimHolder {
                 api,
                 scope,
                 set,
@@ -315,7 +318,7 @@ async fn facts(
                 asked: Asked::ForPlan,
             };
             facts.held = holder.held(&manifests, &snapshot.found).await?;
-            Ok::<_, Fault>((service.clone(), facts))
+            Ok::<_, ApiError>((service.clone(), facts))
         });
         let workloads = try_join_all(all).await?.into_iter().collect();
         let facts = SlotFacts {
@@ -329,7 +332,7 @@ async fn facts(
     let drifts = record.routes.iter().map(|(service, route)| async move {
         let bound = bound_of_route(route, active, &snapshot.set);
         let drift = drift(api, policy, &bound, &snapshot.found, Pods::Wanted).await?;
-        Ok::<_, Fault>((service.clone(), drift))
+        Ok::<_, ApiError>((service.clone(), drift))
     });
     let drifts = try_join_all(drifts).await?;
     Ok(Facts {
@@ -396,9 +399,9 @@ pub(super) async fn workload(
     policy: Conflict,
     placed: &Placed,
     manifests: &[Manifest],
-    found: &Found,
+    found: &ObjectsFound,
     pods: &[&Value],
-) -> Result<WorkloadFacts, Fault> {
+) -> Result<WorkloadFacts, ApiError> {
     let wanted = Pods::of(placed.running);
     let drift = drift(api, policy, manifests, found, wanted).await?;
     let instances = pods
@@ -418,8 +421,8 @@ pub(super) async fn workload(
     })
 }
 
-fn verdict(manifests: &[Manifest], found: &Found, pods: &[&Value]) -> Verdict {
-    let mut worst = Verdict {
+fn verdict(manifests: &[Manifest], found: &ObjectsFound, pods: &[&Value]) -> WorkloadHealth {
+    let mut worst = WorkloadHealth {
         health: HealthState::Ready,
         reason: "all of it is ready".to_owned(),
     };
@@ -441,13 +444,13 @@ fn verdict(manifests: &[Manifest], found: &Found, pods: &[&Value]) -> Verdict {
             ),
         };
         if health > worst.health {
-            worst = Verdict { health, reason };
+            worst = WorkloadHealth { health, reason };
         }
     }
     if worst.health != HealthState::Ready
         && let Some(reason) = pods.iter().find_map(|pod| trouble(pod, Timestamp::now()))
     {
-        worst = Verdict {
+        worst = WorkloadHealth {
             health: HealthState::Unhealthy,
             reason,
         };
@@ -460,9 +463,9 @@ pub(super) async fn drift(
     api: &Api,
     policy: Conflict,
     manifests: &[Manifest],
-    found: &Found,
+    found: &ObjectsFound,
     pods: Pods,
-) -> Result<Vec<Drift>, Fault> {
+) -> Result<Vec<Drift>, ApiError> {
     let all = manifests.iter().map(|manifest| async move {
         let key = manifest.key();
         let gone = |key| Drift {
@@ -472,7 +475,7 @@ pub(super) async fn drift(
             conflicts: Vec::new(),
         };
         let Some(item) = found.known.get(&key) else {
-            return Ok::<_, Fault>(Some(gone(key)));
+            return Ok::<_, ApiError>(Some(gone(key)));
         };
         let Some(live) = &item.live else {
             return Ok(None);
@@ -584,7 +587,7 @@ async fn objects(
     let gone: BTreeMap<&ObjectKey, &Value> =
         unmanaged.filter(|(key, _)| !mine.contains(key)).collect();
     let going: BTreeSet<ObjectKey> = gone.keys().map(|key| (*key).clone()).collect();
-    let holder = Holder {
+    let holder = ClaimHolder {
         api,
         scope,
         set: &snapshot.set,
@@ -600,11 +603,11 @@ async fn objects(
 
 /// One of ours that is not desired any more.
 async fn leaving(
-    holder: &Holder<'_>,
+    holder: &ClaimHolder<'_>,
     key: &ObjectKey,
     live: &Value,
 ) -> Result<ObjectFacts, EngineError> {
-    let failed = |fault: Fault| fault.while_(format!("looking into {}", said(key)));
+    let failed = |fault: ApiError| fault.while_(format!("looking into {}", said(key)));
     let holds = holder.of(key, live, Fate::Deleted).await.map_err(failed)?;
     Ok(ObjectFacts {
         fingerprint: Some(bound(fingerprint(live, None), &holds)),
@@ -646,11 +649,11 @@ async fn one(
     scope: &Scope,
     snapshot: &Snapshot,
     manifest: &Manifest,
-) -> Result<ObjectFacts, Fault> {
+) -> Result<ObjectFacts, ApiError> {
     let key = manifest.key();
     let sent = shared(manifest, &snapshot.set);
     let known = snapshot.found.known.get(&key);
-    let holder = Holder {
+    let holder = ClaimHolder {
         api,
         scope,
         set: &snapshot.set,
@@ -672,11 +675,11 @@ async fn one(
 
 async fn against(
     engine: &KubernetesEngine,
-    holder: &Holder<'_>,
+    holder: &ClaimHolder<'_>,
     scalers: &Scalers,
     sent: &Manifest,
     live: &Value,
-) -> Result<ObjectFacts, Fault> {
+) -> Result<ObjectFacts, ApiError> {
     let key = sent.key();
     let notes: Vec<String> = scalers.note(sent, live).into_iter().collect();
     let (whole, left) = (sent, scalers.leave(sent, live, Pods::Wanted));
@@ -736,10 +739,10 @@ fn unrecorded(sent: &Manifest, live: &Value) -> Option<Change> {
 /// An object without our label: it is not there, or it is somebody else's.
 async fn unlisted(
     engine: &KubernetesEngine,
-    holder: &Holder<'_>,
+    holder: &ClaimHolder<'_>,
     scalers: &Scalers,
     sent: &Manifest,
-) -> Result<ObjectFacts, Fault> {
+) -> Result<ObjectFacts, ApiError> {
     let (key, api) = (sent.key(), holder.api);
     let how = super::api::How {
         dry_run: true,
@@ -776,7 +779,7 @@ async fn unlisted(
 }
 
 /// Whether a refusal says that the namespace of an object is not there.
-fn is_without_namespace(fault: &Fault) -> bool {
+fn is_without_namespace(fault: &ApiError) -> bool {
     let details = fault.status().and_then(|status| status.details.as_ref());
     fault.is(http::StatusCode::NOT_FOUND)
         && details.is_some_and(|details| details.kind == "namespaces")

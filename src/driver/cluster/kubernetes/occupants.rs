@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::{KubernetesEngine, traffic};
 use crate::model::Slot;
 use crate::model::loss::Holding;
@@ -27,7 +27,7 @@ pub(super) async fn occupants(
     let Some(api) = engine.try_api().await? else {
         return Ok(Vec::new());
     };
-    let failed = |fault: Fault| fault.while_(format!("looking at what runs on {resource}"));
+    let failed = |fault: ApiError| fault.while_(format!("looking at what runs on {resource}"));
     let found = match resource.kind {
         ResourceKind::FargateProfile => {
             let label = Selector::Labels(format!("{PROFILE}={}", resource.name));
@@ -42,7 +42,7 @@ pub(super) async fn occupants(
         | ResourceKind::AccessEntry => Ok(Vec::new()),
     };
     let pods = match found {
-        Err(fault @ Fault::Refused(_)) => {
+        Err(fault @ ApiError::Refused(_)) => {
             let (what, why) = (format!("what runs on {resource}"), fault.to_string());
             return Ok(vec![Holding::Unseen { what, why }]);
         }
@@ -56,7 +56,7 @@ pub(super) async fn occupants(
     Ok(sorted_out(&pods, scope, active))
 }
 
-async fn on_nodes(api: &Api, group: &str) -> Result<Vec<Value>, Fault> {
+async fn on_nodes(api: &Api, group: &str) -> Result<Vec<Value>, ApiError> {
     let label = Selector::Labels(format!("{GROUP}={group}"));
     let nodes = list(api, &kind("Node", "nodes", false), &label).await?;
     let names: BTreeSet<&str> = nodes
@@ -84,7 +84,7 @@ fn kind(kind: &str, plural: &str, namespaced: bool) -> Kind {
     }
 }
 
-async fn list(api: &Api, kind: &Kind, selector: &Selector) -> Result<Vec<Value>, Fault> {
+async fn list(api: &Api, kind: &Kind, selector: &Selector) -> Result<Vec<Value>, ApiError> {
     let mut found = Vec::new();
     api.list(kind, None, selector, |object| found.push(object))
         .await?;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, MANAGER};
 use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::cache::Seen;
-use crate::driver::cluster::kubernetes::compare::{Verdict, applied, compare};
+use crate::driver::cluster::kubernetes::compare::{Comparison, applied, compare};
 use crate::driver::cluster::kubernetes::finish::shared;
-use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING, bound, guard};
+use crate::driver::cluster::kubernetes::holds::{Asked, ClaimHolder, Fate, NOTHING, bound, guard};
 use crate::driver::cluster::kubernetes::observe::{self, fingerprint};
 use crate::driver::cluster::kubernetes::owner::{self, belongs_to};
 use crate::driver::cluster::kubernetes::ready::may_wait;
@@ -65,7 +65,7 @@ pub(super) async fn apply(
     let set = engine.records(api, &permit.scope).set();
     let whole = shared(manifest, &set);
     let key = whole.key();
-    let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
+    let failed = |fault: ApiError| fault.while_(format!("looking at {}", said(&key)));
     let kind = api
         .kind(&key.api_version, &key.kind)
         .await
@@ -111,11 +111,11 @@ pub(super) async fn apply(
                 help: "`shipit import` takes it over".to_owned(),
             });
         }
-        if compare(object.body(), live) == Verdict::Same {
+        if compare(object.body(), live) == Comparison::Same {
             return Ok(());
         }
     }
-    let holder = Holder {
+    let holder = ClaimHolder {
         api,
         scope: &permit.scope,
         set: &set,
@@ -219,7 +219,7 @@ pub(super) async fn delete(
             help: "what is not shipit's is deleted by whoever made it".to_owned(),
         });
     }
-    let holder = Holder {
+    let holder = ClaimHolder {
         api,
         scope: &permit.scope,
         set: &set,
@@ -277,7 +277,7 @@ pub(super) async fn forget(
 
 /// Takes our marks off an object of a set.
 pub(super) async fn let_go(api: &Api, key: &ObjectKey, set: &str) -> Result<(), EngineError> {
-    let failed = |fault: Fault| fault.while_(format!("letting go of {}", said(key)));
+    let failed = |fault: ApiError| fault.while_(format!("letting go of {}", said(key)));
     for _ in 0..super::TRIES {
         let live = api.get(key).await.map_err(failed)?;
         let Some(live) = live.filter(|live| live["metadata"]["labels"][mark::PART_OF] == set)
@@ -335,7 +335,7 @@ pub(super) async fn clear_if_empty(
         return Ok(());
     }
     let records = engine.records(api, scope);
-    let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
+    let failed = |fault: ApiError| fault.while_(format!("looking at {scope}"));
     if observe::is_bare(engine, api, &records)
         .await
         .map_err(failed)?
@@ -357,7 +357,7 @@ pub(super) async fn adopt(
     let mut read = engine.enter(api, permit).await?;
     let set = engine.records(api, &permit.scope).set();
     let key = manifest.key();
-    let failed = |fault: Fault| fault.while_(format!("importing {}", said(&key)));
+    let failed = |fault: ApiError| fault.while_(format!("importing {}", said(&key)));
     let live = api
         .get(&key)
         .await
@@ -394,7 +394,7 @@ pub(super) async fn adopt(
     let mut body = applied(&now).unwrap_or(plain);
     body["metadata"]["labels"][mark::PART_OF] = set.into();
     let object =
-        Manifest::try_from(body).map_err(|error| failed(Fault::Malformed(error.to_string())))?;
+        Manifest::try_from(body).map_err(|error| failed(ApiError::Malformed(error.to_string())))?;
     send::apply(api, super::Conflict::TakeOver, &object, None)
         .await
         .map_err(|fault| refused(&key, fault))?;
@@ -403,7 +403,7 @@ pub(super) async fn adopt(
 
 /// Gives what other tools' client-side applying claimed to shipit: their entries in the server's record take our
 /// name. The next apply then removes what they set and we do not want.
-async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>, Fault> {
+async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>, ApiError> {
     let Some(entries) = live
         .pointer("/metadata/managedFields")
         .and_then(Value::as_array)
@@ -448,7 +448,7 @@ async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>
         json!({"kubectl.kubernetes.io/last-applied-configuration": null});
     match api.merge(key, "", &body, MANAGER).await {
         Ok(_) => Ok(taken),
-        Err(fault) if fault.is(StatusCode::CONFLICT) => Err(Fault::Unreachable {
+        Err(fault) if fault.is(StatusCode::CONFLICT) => Err(ApiError::Unreachable {
             reason: "somebody changed it at this very moment: run it again".to_owned(),
         }),
         Err(fault) => Err(fault),

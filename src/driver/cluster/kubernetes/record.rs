@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::done::Done;
 use crate::driver::cluster::kubernetes::finish::{Bindings, Key};
 use crate::driver::cluster::kubernetes::list::key_of;
@@ -155,7 +155,7 @@ impl Records<'_> {
         })
     }
 
-    pub async fn read(&self) -> Result<Read, Fault> {
+    pub async fn read(&self) -> Result<Read, ApiError> {
         let Some(object) = self.api.get(&self.parent()).await? else {
             return Ok(Read::default());
         };
@@ -164,7 +164,7 @@ impl Records<'_> {
             .and_then(Value::as_str)
             .unwrap_or("{}");
         let record = serde_json::from_str(text)
-            .map_err(|error| Fault::Malformed(format!("{}: {error}", self.parent())))?;
+            .map_err(|error| ApiError::Malformed(format!("{}: {error}", self.parent())))?;
         let version = object
             .pointer("/metadata/resourceVersion")
             .and_then(Value::as_str)
@@ -173,7 +173,7 @@ impl Records<'_> {
     }
 
     /// Writes the record; false when somebody else has written it since it was read.
-    pub async fn write(&self, read: &mut Read) -> Result<bool, Fault> {
+    pub async fn write(&self, read: &mut Read) -> Result<bool, ApiError> {
         let record = &read.record;
         let groups: BTreeSet<String> = record
             .kinds
@@ -235,7 +235,7 @@ impl Records<'_> {
 
     /// Deletes everything that shipit keeps for itself here. What a run that was killed in the middle has left is found
     /// by its labels; the record itself goes last, so that the next run finds what this one did not come to.
-    pub async fn clear(&self) -> Result<(), Fault> {
+    pub async fn clear(&self) -> Result<(), ApiError> {
         let kind = self.api.must(("v1", "Secret")).await?;
         let label = |name, value: &str| format!("{name}={value}");
         let selector = Selector::Labels(
@@ -262,7 +262,7 @@ impl Records<'_> {
     }
 
     /// Takes away the parts of a slot's record that are not used any more.
-    pub async fn shrink(&self, slot: Slot, from: usize, to: usize) -> Result<(), Fault> {
+    pub async fn shrink(&self, slot: Slot, from: usize, to: usize) -> Result<(), ApiError> {
         for chunk in from..to {
             self.api.delete(&self.chunk(slot, chunk), None).await?;
         }
@@ -278,7 +278,7 @@ impl Records<'_> {
     }
 
     /// What the hashes of secrets are keyed with; made when it is not there and `make` says so.
-    pub async fn key(&self, make: bool) -> Result<Key, Fault> {
+    pub async fn key(&self, make: bool) -> Result<Key, ApiError> {
         let read = |object: &Value| {
             let text = object
                 .pointer("/data/key")
@@ -309,7 +309,7 @@ impl Records<'_> {
     }
 
     /// Makes the key, unless somebody else has just made it.
-    async fn make_key(&self, read: impl Fn(&Value) -> Key) -> Result<Key, Fault> {
+    async fn make_key(&self, read: impl Fn(&Value) -> Key) -> Result<Key, ApiError> {
         let random: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
             .iter()
             .flat_map(|part| *part.as_bytes())
@@ -330,7 +330,7 @@ impl Records<'_> {
     }
 
     /// What stands in a slot.
-    pub async fn workloads(&self, slot: Slot, there: &SlotRecord) -> Result<Workloads, Fault> {
+    pub async fn workloads(&self, slot: Slot, there: &SlotRecord) -> Result<Workloads, ApiError> {
         let chunks = (0..there.chunks).map(|chunk| {
             let key = self.chunk(slot, chunk);
             async move {
@@ -339,7 +339,7 @@ impl Records<'_> {
                     .as_ref()
                     .and_then(|object| object.pointer("/data/workloads")?.as_str());
                 let bytes = text.and_then(|text| BASE64_STANDARD.decode(text).ok());
-                bytes.ok_or_else(|| Fault::Malformed(format!("{key} is not there")))
+                bytes.ok_or_else(|| ApiError::Malformed(format!("{key} is not there")))
             }
         });
         let packed: Vec<u8> = futures_util::future::try_join_all(chunks).await?.concat();
@@ -347,14 +347,18 @@ impl Records<'_> {
         flate2::read::GzDecoder::new(&packed[..])
             .take(LIMIT)
             .read_to_end(&mut text)
-            .map_err(|error| Fault::Malformed(format!("{}: {error}", self.chunk(slot, 0))))?;
+            .map_err(|error| ApiError::Malformed(format!("{}: {error}", self.chunk(slot, 0))))?;
         serde_json::from_slice(&text)
-            .map_err(|error| Fault::Malformed(format!("{}: {error}", self.chunk(slot, 0))))
+            .map_err(|error| ApiError::Malformed(format!("{}: {error}", self.chunk(slot, 0))))
     }
 
     /// Writes what stands in a slot; gives in how many Secrets it is.
-    pub async fn write_workloads(&self, slot: Slot, workloads: &Workloads) -> Result<usize, Fault> {
-        let wrong = |error: std::io::Error| Fault::Malformed(error.to_string());
+    pub async fn write_workloads(
+        &self,
+        slot: Slot,
+        workloads: &Workloads,
+    ) -> Result<usize, ApiError> {
+        let wrong = |error: std::io::Error| ApiError::Malformed(error.to_string());
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         packer
             .write_all(&serde_json::to_vec(workloads).unwrap_or_default())

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
-use crate::driver::cluster::kubernetes::api::{Api, Fault};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError};
 use crate::driver::cluster::kubernetes::finish::{Finish, Key, bind, finish};
 use crate::driver::cluster::kubernetes::owner;
 use crate::driver::cluster::kubernetes::send::{self, refused, replacement, said};
@@ -165,7 +165,7 @@ impl Asker<'_> {
             return Ok(Answer::Taken);
         }
 
-        let failed = |fault: Fault| fault.while_(format!("looking for {}", said(key)));
+        let failed = |fault: ApiError| fault.while_(format!("looking for {}", said(key)));
         let live = self.api.get(key).await.map_err(failed)?;
         let foreign =
             live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str());
@@ -179,8 +179,8 @@ impl Asker<'_> {
     }
 
     /// What a refusal of an object means.
-    fn answer(&self, key: &ObjectKey, fault: Fault) -> Result<Answer, EngineError> {
-        let Fault::Refused(status) = &fault else {
+    fn answer(&self, key: &ObjectKey, fault: ApiError) -> Result<Answer, EngineError> {
+        let ApiError::Refused(status) = &fault else {
             return Err(fault.while_(format!("asking about {}", said(key))));
         };
         let (code, message) = (status.code, status.message.clone());
@@ -260,7 +260,7 @@ impl Asker<'_> {
             return Ok(Answer::Taken);
         };
         let message = match &fault {
-            Fault::Refused(status) if fault.is(StatusCode::FORBIDDEN) => status.message.as_str(),
+            ApiError::Refused(status) if fault.is(StatusCode::FORBIDDEN) => status.message.as_str(),
             _ => return Ok(Answer::Taken),
         };
         let is_full = message.contains("exceeded quota");

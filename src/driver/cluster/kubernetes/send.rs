@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::Conflict;
-use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Propagation, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, How, Propagation, Selector};
 use crate::driver::cluster::kubernetes::compare::{changes, is_unchanged};
 use crate::driver::cluster::kubernetes::holds::is_protected;
 use crate::driver::cluster::kubernetes::list::key_of;
@@ -43,7 +43,7 @@ pub(super) async fn decide(
     policy: Conflict,
     wanted: &Value,
     live: &Value,
-) -> Result<Decision, Fault> {
+) -> Result<Decision, ApiError> {
     if wanted["kind"] == "Secret" {
         return Ok(secret(wanted, live));
     }
@@ -102,7 +102,7 @@ pub(super) async fn decide(
             Err(fault) => return replacement(api, &body, fault).await.map(Decision::Replace),
         }
     }
-    Err(Fault::Malformed(
+    Err(ApiError::Malformed(
         "fields of other managers conflict again and again".to_owned(),
     ))
 }
@@ -129,7 +129,7 @@ pub(super) async fn left_to_others(
     policy: Conflict,
     wanted: &Manifest,
     live: Option<&Value>,
-) -> Result<Manifest, Fault> {
+) -> Result<Manifest, ApiError> {
     let (Conflict::Leave, Some(live)) = (policy, live) else {
         return Ok(wanted.clone());
     };
@@ -174,7 +174,11 @@ fn secret(wanted: &Value, live: &Value) -> Decision {
 }
 
 /// Why an object has to be replaced, when that is what a refusal means, and what that means for it.
-pub(super) async fn replacement(api: &Api, wanted: &Value, fault: Fault) -> Result<String, Fault> {
+pub(super) async fn replacement(
+    api: &Api,
+    wanted: &Value,
+    fault: ApiError,
+) -> Result<String, ApiError> {
     if !is_immutable(api, wanted, &fault).await {
         return Err(fault);
     }
@@ -198,7 +202,7 @@ pub(super) async fn replacement(api: &Api, wanted: &Value, fault: Fault) -> Resu
 
 /// Whether a refusal is about the change, and not about the object: some of the API's words say so; else the server is
 /// asked whether it would take the same object if it were new.
-async fn is_immutable(api: &Api, wanted: &Value, fault: &Fault) -> bool {
+async fn is_immutable(api: &Api, wanted: &Value, fault: &ApiError) -> bool {
     if !fault.is(StatusCode::UNPROCESSABLE_ENTITY) {
         return false;
     }
@@ -235,7 +239,7 @@ fn cause_fields(status: &Status) -> Vec<String> {
     fields
 }
 
-fn is_conflict(fault: &Fault) -> bool {
+fn is_conflict(fault: &ApiError) -> bool {
     let reason = |status: &Status| {
         let causes = status
             .details
@@ -250,7 +254,7 @@ fn is_conflict(fault: &Fault) -> bool {
 }
 
 /// The fields that conflict, and with whom.
-fn fields(fault: &Fault) -> Vec<(String, String)> {
+fn fields(fault: &ApiError) -> Vec<(String, String)> {
     let Some(status) = fault.status() else {
         return Vec::new();
     };
@@ -328,7 +332,7 @@ pub(super) fn take_out(body: &mut Value, path: &str) -> bool {
 }
 
 /// Why the server did not take an object, in words. What it says about a Secret may quote it.
-pub(super) fn refused(key: &ObjectKey, fault: Fault) -> EngineError {
+pub(super) fn refused(key: &ObjectKey, fault: ApiError) -> EngineError {
     let what = format!("applying {}", said(key));
     if is_conflict(&fault) {
         let found: Vec<String> = fields(&fault)
@@ -338,11 +342,11 @@ pub(super) fn refused(key: &ObjectKey, fault: Fault) -> EngineError {
         return conflict(&what, &found);
     }
     if key.kind == "Secret"
-        && let Fault::Refused(status) = &fault
+        && let ApiError::Refused(status) = &fault
     {
         let mut status = status.clone();
         status.message = format!("the server refused it: {} ({})", status.reason, status.code);
-        return Fault::Refused(status).while_(what);
+        return ApiError::Refused(status).while_(what);
     }
     fault.while_(what)
 }
@@ -371,7 +375,7 @@ pub(super) async fn apply(
     policy: Conflict,
     manifest: &Manifest,
     version: Option<&str>,
-) -> Result<Value, Fault> {
+) -> Result<Value, ApiError> {
     let mut body = manifest.body().clone();
     if let Some(version) = version {
         body["metadata"]["resourceVersion"] = version.into();
@@ -388,7 +392,7 @@ pub(super) async fn would_apply(
     api: &Api,
     policy: Conflict,
     manifest: &Manifest,
-) -> Result<Value, Fault> {
+) -> Result<Value, ApiError> {
     let how = How {
         dry_run: true,
         force: policy == Conflict::TakeOver,
@@ -397,7 +401,7 @@ pub(super) async fn would_apply(
 }
 
 /// Sends an object until its fields are ours, or left to others where that is the rule.
-async fn settle(api: &Api, policy: Conflict, mut body: Value, how: How) -> Result<Value, Fault> {
+async fn settle(api: &Api, policy: Conflict, mut body: Value, how: How) -> Result<Value, ApiError> {
     for _ in 0..LEAVINGS {
         match api.apply(&body, how).await {
             Err(fault) if policy == Conflict::Leave && is_conflict(&fault) => {
@@ -408,7 +412,7 @@ async fn settle(api: &Api, policy: Conflict, mut body: Value, how: How) -> Resul
             other => return other,
         }
     }
-    Err(Fault::Malformed(
+    Err(ApiError::Malformed(
         "fields of other managers conflict again and again".to_owned(),
     ))
 }
@@ -472,7 +476,7 @@ pub(super) async fn make_room(
         return delete(api, &key, uid).await;
     }
 
-    let failed = |fault: Fault| fault.while_(format!("replacing {}", said(&key)));
+    let failed = |fault: ApiError| fault.while_(format!("replacing {}", said(&key)));
     let mut pods = pods_of(api, &key, uid).await.map_err(failed)?;
     pods.retain(|pod| !adopts(wanted.body(), live, pod));
     let pods: Vec<(ObjectKey, &Value)> = pods
@@ -492,7 +496,7 @@ pub(super) async fn make_room(
 }
 
 /// The pods that an object owns.
-async fn pods_of(api: &Api, key: &ObjectKey, uid: &str) -> Result<Vec<Value>, Fault> {
+async fn pods_of(api: &Api, key: &ObjectKey, uid: &str) -> Result<Vec<Value>, ApiError> {
     let kind = api.must(("v1", "Pod")).await?;
     let mut pods = Vec::new();
     api.list(&kind, key.namespace.as_deref(), &Selector::All, |pod| {

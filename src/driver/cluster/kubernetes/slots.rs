@@ -8,10 +8,10 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::{Pods, Scalers};
 use crate::driver::cluster::kubernetes::finish::{Finish, autoscaled, bind, finish};
-use crate::driver::cluster::kubernetes::holds::{Asked, Fate, Holder, NOTHING};
+use crate::driver::cluster::kubernetes::holds::{Asked, ClaimHolder, Fate, NOTHING};
 use crate::driver::cluster::kubernetes::list::{Expected, Search, list};
 use crate::driver::cluster::kubernetes::observe::{self, sent, workload};
 use crate::driver::cluster::kubernetes::owner;
@@ -109,8 +109,8 @@ impl<'a> Slots<'a> {
         &self.engine.settings.namespaces.slots[&self.slot]
     }
 
-    fn holder(&self) -> Holder<'_> {
-        Holder {
+    fn holder(&self) -> ClaimHolder<'_> {
+        ClaimHolder {
             api: self.api,
             scope: &self.permit.scope,
             set: &self.set,
@@ -131,7 +131,8 @@ impl<'a> Slots<'a> {
         workloads: &Workloads,
         service: &ServiceName,
     ) -> Result<There, EngineError> {
-        let failed = |fault: Fault| fault.while_(format!("looking at {service} in {}", self.slot));
+        let failed =
+            |fault: ApiError| fault.while_(format!("looking at {service} in {}", self.slot));
         let placed = workloads.get(service).cloned();
         let number = read
             .record
@@ -340,7 +341,7 @@ impl<'a> Slots<'a> {
     /// Takes an object out of the way of a new one of its name, unless something goes with it: no plan said so.
     async fn make_room(&self, manifest: &Manifest, reason: &str) -> Result<(), EngineError> {
         let key = manifest.key();
-        let failed = |fault: Fault| fault.while_(format!("replacing {}", said(&key)));
+        let failed = |fault: ApiError| fault.while_(format!("replacing {}", said(&key)));
         let Some(live) = self.api.get(&key).await.map_err(failed)? else {
             return Ok(());
         };
@@ -365,7 +366,7 @@ impl<'a> Slots<'a> {
             can_hold(key) && matches!(fate, Swept::Deleted { .. }) && !is_declared
         });
         for (key, _) in unknown {
-            let failed = |fault: Fault| fault.while_(format!("looking into {}", said(key)));
+            let failed = |fault: ApiError| fault.while_(format!("looking into {}", said(key)));
             let Some(live) = self.api.get(key).await.map_err(failed)? else {
                 continue;
             };
@@ -463,7 +464,7 @@ impl<'a> Slots<'a> {
         });
         for manifest in own {
             let key = manifest.key();
-            let failed = |fault: Fault| fault.while_(format!("scaling {}", said(&key)));
+            let failed = |fault: ApiError| fault.while_(format!("scaling {}", said(&key)));
             let wanted = match number {
                 Some(number) => number,
                 None => self.size_of_other(&key).await.map_err(failed)?,
@@ -499,13 +500,13 @@ impl<'a> Slots<'a> {
     }
 
     /// Whether a workload is to have any pods: one that was stopped has none, and no autoscaler gives it any.
-    async fn has_pods(&self, key: &ObjectKey) -> Result<bool, Fault> {
+    async fn has_pods(&self, key: &ObjectKey) -> Result<bool, ApiError> {
         let live = self.api.get(key).await?;
         Ok(live.is_none_or(|live| live["spec"]["replicas"] != 0))
     }
 
     /// How many pods the same workload has in the other slot.
-    async fn size_of_other(&self, key: &ObjectKey) -> Result<u64, Fault> {
+    async fn size_of_other(&self, key: &ObjectKey) -> Result<u64, ApiError> {
         let other = self.slot.other();
         let namespaces = &self.engine.settings.namespaces;
         let name = match key.name.strip_suffix(&format!("-{}", self.slot)) {
@@ -953,7 +954,7 @@ pub(super) async fn pods(
     api: &Api,
     scope: &Scope,
     slot: Slot,
-) -> Result<Vec<Value>, Fault> {
+) -> Result<Vec<Value>, ApiError> {
     let kind = api.must(("v1", "Pod")).await?;
     let mut pods = Vec::new();
     let namespace = &engine.settings.namespaces.slots[&slot];

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::autoscale::Pods;
 use crate::driver::cluster::kubernetes::finish::Key;
 use crate::driver::cluster::kubernetes::finish::shared;
@@ -51,7 +51,7 @@ fn objects(record: &Record) -> impl Iterator<Item = (&ServiceName, &ObjectsRoute
 }
 
 /// The live objects of all services, as they are now.
-async fn live(api: &Api, record: &Record) -> Result<Vec<Value>, Fault> {
+async fn live(api: &Api, record: &Record) -> Result<Vec<Value>, ApiError> {
     let keys: Vec<ObjectKey> = objects(record).map(|(_, route)| route.off.key()).collect();
     let found = try_join_all(keys.iter().map(|key| api.get(key))).await?;
     Ok(found.into_iter().flatten().collect())
@@ -114,7 +114,7 @@ pub(super) async fn route(
     let set = engine.records(api, &permit.scope).set();
     let active = active(engine, api, &read).await?;
     let old = read.record.routes.get(service).cloned();
-    let failed = |fault: Fault| fault.while_(format!("looking at the entry point of {service}"));
+    let failed = |fault: ApiError| fault.while_(format!("looking at the entry point of {service}"));
     let drift = match &old {
         None => Vec::new(),
         Some(old) => drift(engine, api, &read, old, active, &set)
@@ -180,7 +180,7 @@ async fn listen(
     untouched: Option<&ObjectKey>,
 ) -> Result<(), EngineError> {
     let key = manifest.key();
-    let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
+    let failed = |fault: ApiError| fault.while_(format!("looking at {}", said(&key)));
     if untouched == Some(&key) && serves_others(api, &key).await.map_err(failed)? {
         return Ok(());
     }
@@ -205,7 +205,7 @@ async fn listen(
 }
 
 /// Whether a live object is there that no switch of ours has touched: one that was imported.
-async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, Fault> {
+async fn serves_others(api: &Api, key: &ObjectKey) -> Result<bool, ApiError> {
     let live = api.get(key).await?;
     Ok(live.is_some_and(|live| live["metadata"]["labels"].get(mark::ACTIVE).is_none()))
 }
@@ -267,7 +267,7 @@ async fn drift(
     route: &Route,
     active: Option<Slot>,
     set: &str,
-) -> Result<Vec<crate::model::object::Drift>, Fault> {
+) -> Result<Vec<crate::model::object::Drift>, ApiError> {
     let manifests = observe::bound_of_route(route, active, set);
     let objects = manifests
         .iter()
@@ -398,7 +398,7 @@ async fn patch(
     there: &[Value],
 ) -> Result<(), EngineError> {
     let key = manifest.key();
-    let failed = |fault: Fault| fault.while_(format!("looking at {}", said(&key)));
+    let failed = |fault: ApiError| fault.while_(format!("looking at {}", said(&key)));
     let mut seen = there
         .iter()
         .find(|object| key_of(object).as_ref() == Some(&key))
@@ -487,7 +487,7 @@ async fn follow(
             .map(|(a, b)| (a.to_owned(), b.to_owned()))
             .unwrap_or_default()
     };
-    let failed = |fault: Fault| fault.while_(format!("looking at the endpoints of {name}"));
+    let failed = |fault: ApiError| fault.while_(format!("looking at the endpoints of {name}"));
     let selector = Selector::Labels(format!("kubernetes.io/service-name={name}"));
     let holds = |seen: &BTreeMap<ObjectKey, Value>| {
         let (pods, slices): (Vec<Value>, Vec<Value>) =
@@ -540,7 +540,7 @@ pub(super) async fn urls(
     role: Role,
 ) -> Result<Vec<Url>, EngineError> {
     let api = engine.api().await?;
-    let failed = |fault: Fault| fault.while_(format!("looking at {scope}"));
+    let failed = |fault: ApiError| fault.while_(format!("looking at {scope}"));
     let read = engine.record(api, scope).await.map_err(failed)?;
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::driver::registry::oci::auth::Access;
 use crate::driver::registry::oci::document::parse;
 use crate::driver::registry::oci::fault::absent;
-use crate::driver::registry::oci::remote::{Connection, MANIFEST};
+use crate::driver::registry::oci::remote::{MANIFEST, RegistryConnection};
 use crate::driver::registry::oci::{Oci, has, list_tag, referrers};
 use crate::model::{Digest, ServiceName};
 use crate::port::registry::{INDEX, RegistryError};
@@ -45,7 +45,11 @@ pub(super) async fn attach(
     list(oci, service, subject, &artifact, kind).await
 }
 
-async fn send(open: &Connection, image: &Reference, bytes: &[u8]) -> Result<(), RegistryError> {
+async fn send(
+    open: &RegistryConnection,
+    image: &Reference,
+    bytes: &[u8],
+) -> Result<(), RegistryError> {
     let digest = Digest::of(bytes);
     if has(open, image, &digest).await? {
         return Ok(());

@@ -12,7 +12,7 @@ use http_auth::parser::ChallengeParser;
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
-use crate::driver::registry::oci::fault::Fault;
+use crate::driver::registry::oci::fault::RegistryFault;
 use crate::driver::registry::oci::guard::{Kept, place};
 use crate::driver::registry::oci::wire::{CONNECT, Wire, bearer, bounded, password, send, taken};
 use crate::files::login::Credentials;
@@ -71,7 +71,7 @@ pub(super) async fn authorize(
     named: &[String],
     repository: &str,
     access: Access,
-) -> Result<Granted, Fault> {
+) -> Result<Granted, RegistryFault> {
     let now = Instant::now();
     let until = now + LONGEST;
     if let Some(Credentials::Token(token)) = credentials {
@@ -120,12 +120,12 @@ pub(super) async fn authorize(
 }
 
 /// The answer at the door. From a server that has never answered it comes soon or not at all; one that has is waited for.
-async fn first(wire: &Wire) -> Result<Response, Fault> {
+async fn first(wire: &Wire) -> Result<Response, RegistryFault> {
     let request = send(wire.api("")?);
     if wire.has_answered() {
         return request.await;
     }
-    let silent = |how: String| Fault::Silent {
+    let silent = |how: String| RegistryFault::Silent {
         host: place(wire.origin()),
         how,
     };
@@ -133,7 +133,7 @@ async fn first(wire: &Wire) -> Result<Response, Fault> {
     let answer = tokio::time::timeout(FIRST, request).await;
     match answer.map_err(|_| silent(late()))? {
         // Its TLS is part of it: what takes a connection may still say nothing.
-        Err(Fault::Transport(error)) if error.is_connect() && error.is_timeout() => {
+        Err(RegistryFault::Transport(error)) if error.is_connect() && error.is_timeout() => {
             let seconds = CONNECT.as_secs();
             Err(silent(format!(
                 "no connection with its TLS within {seconds} s"
@@ -154,7 +154,7 @@ fn scope(repository: &str, access: Access) -> String {
 }
 
 /// The best of what is asked for that is understood: a token before a password, which then need not go to the registry.
-fn choose(headers: &HeaderMap, registry: &Url) -> Result<Challenge, Fault> {
+fn choose(headers: &HeaderMap, registry: &Url) -> Result<Challenge, RegistryFault> {
     let (mut basic, mut others) = (None, Vec::new());
     for value in headers.get_all(WWW_AUTHENTICATE) {
         let text = value.to_str().unwrap_or_default();
@@ -183,7 +183,7 @@ fn choose(headers: &HeaderMap, registry: &Url) -> Result<Challenge, Fault> {
         } else {
             others.join(", ")
         };
-        Fault::Malformed {
+        RegistryFault::Malformed {
             host: place(registry),
             reason: format!(
                 "it wants a login by {asks}, and shipit knows how to show a password or a token"
@@ -257,7 +257,10 @@ struct Asked {
 
 impl Asked {
     /// A token, and how long it holds.
-    async fn token(&self, credentials: Option<&Credentials>) -> Result<(String, Duration), Fault> {
+    async fn token(
+        &self,
+        credentials: Option<&Credentials>,
+    ) -> Result<(String, Duration), RegistryFault> {
         let request = match credentials {
             Some(Credentials::Identity(identity)) => self.exchange(identity),
             _ => self.ask(credentials),
@@ -266,10 +269,10 @@ impl Asked {
         let host = place(&self.server);
         if answer.status().is_redirection() {
             let reason = "it leads on to another address, where no login goes".to_owned();
-            return Err(Fault::Malformed { host, reason });
+            return Err(RegistryFault::Malformed { host, reason });
         }
         let body = bounded(taken(answer).await?, TOKEN_LIMIT).await?;
-        read(&body).map_err(|reason| Fault::Malformed { host, reason })
+        read(&body).map_err(|reason| RegistryFault::Malformed { host, reason })
     }
 
     fn ask(&self, credentials: Option<&Credentials>) -> reqwest::RequestBuilder {
@@ -352,7 +355,7 @@ mod tests {
         realm(&url(registry), to, &named, Some(&kim()))
     }
 
-    fn challenge(values: &[&str]) -> Result<Challenge, Fault> {
+    fn challenge(values: &[&str]) -> Result<Challenge, RegistryFault> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(WWW_AUTHENTICATE, value.parse().expect("a value"));

@@ -12,10 +12,10 @@ use reqwest::{Method, StatusCode, Url};
 
 use crate::driver::registry::oci::auth::Access;
 use crate::driver::registry::oci::document::{parse, read};
-use crate::driver::registry::oci::fault::Fault;
+use crate::driver::registry::oci::fault::RegistryFault;
 use crate::driver::registry::oci::garbage::{Named, is_name, unneeded};
 use crate::driver::registry::oci::guard::place;
-use crate::driver::registry::oci::remote::{Connection, Remote};
+use crate::driver::registry::oci::remote::{RegistryConnection, Remote};
 use crate::driver::registry::oci::wire::{Wire, bounded, send, taken};
 use crate::driver::registry::oci::{Oci, referrers};
 use crate::model::Digest;
@@ -268,7 +268,7 @@ impl Repository {
     }
 
     /// The registry, with a login that holds: all of it may take a while.
-    async fn open(&self) -> Result<Connection, RegistryError> {
+    async fn open(&self) -> Result<RegistryConnection, RegistryError> {
         self.remote.open(&self.at, self.access).await
     }
 
@@ -367,7 +367,7 @@ async fn page(
     wire: &Wire,
     at: &Reference,
     next: Option<Url>,
-) -> Result<(Vec<String>, Option<Url>), Fault> {
+) -> Result<(Vec<String>, Option<Url>), RegistryFault> {
     let request = match next {
         Some(url) => wire.at(Method::GET, url)?.timeout(super::remote::SILENCE),
         None => wire.about(Method::GET, at, "tags/list?n=1000")?,
@@ -386,7 +386,7 @@ async fn page(
         .and_then(|link| answer.url().join(link).ok());
     let host = place(answer.url());
     let list = parse(&bounded(answer, LIST_LIMIT).await?);
-    let list = list.map_err(|reason| Fault::Malformed { host, reason })?;
+    let list = list.map_err(|reason| RegistryFault::Malformed { host, reason })?;
     let tags = list["tags"].as_array().into_iter().flatten();
     Ok((
         tags.filter_map(|tag| tag.as_str().filter(|tag| is_tag(tag)))
@@ -411,7 +411,7 @@ fn following(link: &str) -> Option<&str> {
 }
 
 /// Takes a manifest away; gives the reason when the registry does not let anybody, or not this login.
-async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, Fault> {
+async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, RegistryFault> {
     let name = image.digest().unwrap_or_default();
     let answer = send(wire.about(Method::DELETE, image, &format!("manifests/{name}"))?).await?;
     if answer.status() == StatusCode::NOT_FOUND {
@@ -420,10 +420,10 @@ async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, Fault>
     let registry = image.registry();
     match taken(answer).await {
         Ok(_) => Ok(None),
-        Err(Fault::Unauthorized { .. } | Fault::Refused { status: 403, .. }) => Ok(Some(format!(
-            "{registry} does not let this login delete images"
-        ))),
-        Err(Fault::Refused {
+        Err(RegistryFault::Unauthorized { .. } | RegistryFault::Refused { status: 403, .. }) => Ok(
+            Some(format!("{registry} does not let this login delete images")),
+        ),
+        Err(RegistryFault::Refused {
             status, message, ..
         }) if [405, 501].contains(&status) || message.contains("UNSUPPORTED") => Ok(Some(format!(
             "{registry} lets nobody delete images: a retention rule of its own can"

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum RegistryFault {
     /// It did not go through.
     #[error("{}", chain(.0))]
     Transport(reqwest::Error),
@@ -64,7 +64,7 @@ fn colon(message: &str) -> String {
     }
 }
 
-impl From<reqwest::Error> for Fault {
+impl From<reqwest::Error> for RegistryFault {
     /// The text has no address: that of an upload may let anybody in who reads it.
     fn from(error: reqwest::Error) -> Self {
         match guard::kept(&error) {
@@ -74,7 +74,7 @@ impl From<reqwest::Error> for Fault {
     }
 }
 
-impl Fault {
+impl RegistryFault {
     /// Whether it may get better by itself.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -124,7 +124,7 @@ pub(super) struct Attempts {
 
 impl Attempts {
     /// How long to wait before the next attempt; none when there is no sense in another.
-    pub fn next(&mut self, fault: &Fault, may_get_better: bool) -> Option<Duration> {
+    pub fn next(&mut self, fault: &RegistryFault, may_get_better: bool) -> Option<Duration> {
         self.failed += 1;
         if !may_get_better {
             return None;
@@ -145,9 +145,9 @@ impl Attempts {
 }
 
 /// Sends a request again while it may get better, with pauses that grow and differ.
-pub(super) async fn again<T, F: Future<Output = Result<T, Fault>>>(
+pub(super) async fn again<T, F: Future<Output = Result<T, RegistryFault>>>(
     send: impl Fn() -> F,
-) -> Result<T, Fault> {
+) -> Result<T, RegistryFault> {
     let mut attempts = Attempts::default();
     loop {
         let fault = match send().await {
@@ -177,7 +177,7 @@ pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, R
 }
 
 /// As the port's error, while `what` was being done; `login` is what is wrong with the login, if anything is.
-pub(super) fn failed(what: String, fault: &Fault, login: Option<&str>) -> RegistryError {
+pub(super) fn failed(what: String, fault: &RegistryFault, login: Option<&str>) -> RegistryError {
     if fault.is_absent() {
         return RegistryError::Missing {
             what,
@@ -189,42 +189,42 @@ pub(super) fn failed(what: String, fault: &Fault, login: Option<&str>) -> Regist
 }
 
 /// Why, and what to do.
-fn told(fault: &Fault, login: Option<&str>) -> (String, String) {
+fn told(fault: &RegistryFault, login: Option<&str>) -> (String, String) {
     let mut reason = fault.to_string();
     let again = "run the command again: what was pushed is not pushed again";
     let help = match fault {
-        Fault::Unauthorized { .. } => {
+        RegistryFault::Unauthorized { .. } => {
             if let Some(login) = login {
                 reason = format!("{reason}; and {login}");
             }
             "`docker login` (or `podman login`, `skopeo login`) writes the credentials that shipit reads"
                 .to_owned()
         }
-        Fault::Kept(Kept::Elsewhere { host, .. }) => format!(
+        RegistryFault::Kept(Kept::Elsewhere { host, .. }) => format!(
             "write `registry: {{auth_hosts: [\"{host}\"]}}` if that is the registry's own token server; without a \
              login nothing of it is sent"
         ),
-        Fault::Kept(_) => {
+        RegistryFault::Kept(_) => {
             "nothing was sent there: look at `registry.endpoint`, and ask whoever runs the registry".to_owned()
         }
-        Fault::Transport(_) if reason.contains("CaUsedAsEndEntity") => {
+        RegistryFault::Transport(_) if reason.contains("CaUsedAsEndEntity") => {
             "the registry shows a certificate that is an authority's own: have it sign one for the registry \
              (`basicConstraints=CA:FALSE`), and name the authority's under `registry.ca`"
                 .to_owned()
         }
-        Fault::Transport(inner) if inner.is_connect() => {
+        RegistryFault::Transport(inner) if inner.is_connect() => {
             "look at `registry.endpoint`, at `registry.ca` for a certificate of your own, and whether the registry is up"
                 .to_owned()
         }
-        Fault::Silent { .. } => {
+        RegistryFault::Silent { .. } => {
             "look at `registry.endpoint`, and whether the registry is up".to_owned()
         }
-        Fault::Refused { wait: Some(wait), .. } if *wait > PATIENCE => format!(
+        RegistryFault::Refused { wait: Some(wait), .. } if *wait > PATIENCE => format!(
             "it asks for a pause of {} s, and shipit waits {} s at the most: run the command again then",
             wait.as_secs(),
             PATIENCE.as_secs()
         ),
-        Fault::TooLarge { .. } | Fault::Malformed { .. } => {
+        RegistryFault::TooLarge { .. } | RegistryFault::Malformed { .. } => {
             "look at `registry.endpoint`: this is not what a registry says".to_owned()
         }
         _ => again.to_owned(),
@@ -278,8 +278,8 @@ mod tests {
 
     use super::*;
 
-    fn refused(status: u16, wait: Option<u64>) -> Fault {
-        Fault::Refused {
+    fn refused(status: u16, wait: Option<u64>) -> RegistryFault {
+        RegistryFault::Refused {
             status,
             url: "https://registry.example.com/v2/".to_owned(),
             message: String::new(),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// The pauses before a registry is given up that always says the same.
-    fn pauses(fault: &Fault) -> Vec<Duration> {
+    fn pauses(fault: &RegistryFault) -> Vec<Duration> {
         let mut attempts = Attempts::default();
         std::iter::from_fn(|| attempts.next(fault, fault.is_transient())).collect()
     }

@@ -7,8 +7,8 @@ use oci_spec::distribution::Reference;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::driver::registry::oci::fault::Fault;
-use crate::driver::registry::oci::remote::{Connection, SILENCE};
+use crate::driver::registry::oci::fault::RegistryFault;
+use crate::driver::registry::oci::remote::{RegistryConnection, SILENCE};
 use crate::driver::registry::oci::wire::silent;
 use crate::model::Digest;
 use crate::port::registry::{Blob, RegistryError};
@@ -18,7 +18,7 @@ const LEAST: u64 = 64 << 10;
 
 /// Fetches a layer into a file.
 pub(super) async fn fetch(
-    open: &Connection,
+    open: &RegistryConnection,
     from: &Reference,
     layer: &Blob,
     to: &Path,
@@ -58,11 +58,11 @@ fn room(layer: &Blob, to: &Path) -> Result<(), RegistryError> {
 
 /// Reads a layer into a file: its digest, and how many bytes there were. One byte too many ends it.
 async fn read(
-    open: &Connection,
+    open: &RegistryConnection,
     from: &Reference,
     layer: &Blob,
     to: &Path,
-) -> Result<(Digest, u64), Fault> {
+) -> Result<(Digest, u64), RegistryFault> {
     let mut answer = open.wire.stream(from, &layer.digest).await?;
     let mut file = tokio::fs::File::create(to).await?;
     let (mut hasher, mut size) = (Sha256::new(), 0_u64);

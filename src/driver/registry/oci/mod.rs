@@ -36,9 +36,9 @@ use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::auth::Access;
 use crate::driver::registry::oci::document::{blob, blobs};
 use crate::driver::registry::oci::fault::absent;
-use crate::driver::registry::oci::remote::{Connection, MANIFEST, Remote};
+use crate::driver::registry::oci::remote::{MANIFEST, RegistryConnection, Remote};
 use crate::model::garbage::{Collect, Collected};
-use crate::model::signature::Found;
+use crate::model::signature::SignatureFound;
 use crate::model::{Digest, Platform, ServiceName};
 use crate::port::Progress;
 use crate::port::engine::Pull;
@@ -46,7 +46,7 @@ use crate::port::registry::{BaseImages, Blob, Built, Registry, RegistryError};
 
 /// Where a registry's images are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The registry: `registry.example.com`, `localhost:5000`.
     pub endpoint: String,
     /// Each service's repository there.
@@ -61,7 +61,7 @@ pub struct Place {
 
 /// A registry on the network.
 pub struct Oci {
-    place: Place,
+    place: Location,
     remote: Arc<Remote>,
     /// Where images are brought to, for an engine that speaks to no registry.
     copies: Option<Layout>,
@@ -72,7 +72,7 @@ pub struct Oci {
 impl Oci {
     /// The registry at this place. Nothing is asked of it yet.
     #[must_use]
-    pub fn new(place: Place, remote: Remote) -> Self {
+    pub fn new(place: Location, remote: Remote) -> Self {
         Self {
             place,
             remote: Arc::new(remote),
@@ -277,7 +277,11 @@ async fn tagged_list(remote: &Remote, image: &Reference) -> Result<Option<Vec<u8
     Ok(found.map(|(bytes, _)| bytes))
 }
 
-async fn has(open: &Connection, image: &Reference, blob: &Digest) -> Result<bool, RegistryError> {
+async fn has(
+    open: &RegistryConnection,
+    image: &Reference,
+    blob: &Digest,
+) -> Result<bool, RegistryError> {
     let what = || format!("looking for {blob} in {}", image.repository());
     open.again(what, || open.wire.has(image, blob)).await
 }
@@ -390,7 +394,7 @@ impl Registry for Oci {
         &self,
         service: &ServiceName,
         image: &Digest,
-    ) -> Result<Vec<Found>, RegistryError> {
+    ) -> Result<Vec<SignatureFound>, RegistryError> {
         signature::find(self, service, image).await
     }
 

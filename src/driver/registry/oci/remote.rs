@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::driver::redacted::remember;
 use crate::driver::registry::oci::auth::{Access, Granted, authorize};
 use crate::driver::registry::oci::document::{blob, blobs, read};
-use crate::driver::registry::oci::fault::{Fault, again, failed, malformed};
+use crate::driver::registry::oci::fault::{RegistryFault, again, failed, malformed};
 use crate::driver::registry::oci::fetch;
 use crate::driver::registry::oci::wire::Wire;
 use crate::files::login::{self, Credentials, Places};
@@ -79,14 +79,14 @@ pub struct Trust {
 }
 
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(super) struct RegistryConnection {
     pub wire: Wire,
     login: LoggedIn,
 }
 
-impl Connection {
+impl RegistryConnection {
     /// Sends a request again while it may get better.
-    pub async fn again<T, F: Future<Output = Result<T, Fault>>>(
+    pub async fn again<T, F: Future<Output = Result<T, RegistryFault>>>(
         &self,
         what: impl Fn() -> String,
         send: impl Fn() -> F,
@@ -97,7 +97,7 @@ impl Connection {
     }
 
     /// As the port's error, while `what` was being done.
-    pub fn failed(&self, what: String, fault: &Fault) -> RegistryError {
+    pub fn failed(&self, what: String, fault: &RegistryFault) -> RegistryError {
         failed(what, fault, self.login.problem.as_deref())
     }
 
@@ -113,7 +113,7 @@ type Purpose = (String, String, Access);
 pub struct Remote {
     login: Arc<dyn Login>,
     trust: Trust,
-    connections: tokio::sync::Mutex<BTreeMap<String, Connection>>,
+    connections: tokio::sync::Mutex<BTreeMap<String, RegistryConnection>>,
     /// What the registries have granted for these logins.
     granted: Mutex<BTreeMap<Purpose, Granted>>,
     /// What learns the tokens that they grant.
@@ -169,13 +169,13 @@ impl Remote {
     }
 
     /// A connection whose login still holds.
-    async fn connection(&self, image: &Reference) -> Result<Connection, RegistryError> {
+    async fn connection(&self, image: &Reference) -> Result<RegistryConnection, RegistryError> {
         let registry = image.registry();
         let mut connections = self.connections.lock().await;
         if let Some(known) = connections.get(registry).filter(|known| known.holds()) {
             return Ok(known.clone());
         }
-        let made = Connection {
+        let made = RegistryConnection {
             login: self.login.log_in(registry).await?,
             wire: self.wire(registry, image.resolve_registry())?,
         };
@@ -195,7 +195,7 @@ impl Remote {
         &self,
         image: &Reference,
         access: Access,
-    ) -> Result<Connection, RegistryError> {
+    ) -> Result<RegistryConnection, RegistryError> {
         let mut connection = self.connection(image).await?;
         let repository = image.repository();
         let purpose = (image.registry().to_owned(), repository.to_owned(), access);
@@ -227,7 +227,7 @@ impl Remote {
         &self,
         image: &Reference,
         access: Access,
-    ) -> Result<Connection, RegistryError> {
+    ) -> Result<RegistryConnection, RegistryError> {
         let (registry, repository) = (image.registry(), image.repository());
         self.all_granted()
             .retain(|(other, of, _), _| (other.as_str(), of.as_str()) != (registry, repository));

@@ -7,7 +7,7 @@ use crate::driver::registry::oci::auth::Access;
 use crate::driver::registry::oci::document::{blob, parse};
 use crate::driver::registry::oci::fault::absent;
 use crate::driver::registry::oci::{Oci, list_tag};
-use crate::model::signature::{ANNOTATION, ARTIFACT, BUNDLE, Form, Found, PAYLOAD};
+use crate::model::signature::{ANNOTATION, ARTIFACT, BUNDLE, Form, PAYLOAD, SignatureFound};
 use crate::model::{Digest, ServiceName};
 use crate::port::registry::RegistryError;
 
@@ -20,7 +20,7 @@ pub(super) async fn find(
     oci: &Oci,
     service: &ServiceName,
     image: &Digest,
-) -> Result<Vec<Found>, RegistryError> {
+) -> Result<Vec<SignatureFound>, RegistryError> {
     let tag = format!("{}.sig", list_tag(image));
     let tagged = absent(oci.remote.manifest(&oci.tagged(service, &tag)).await)?.flatten();
     let mut found = Vec::new();
@@ -56,7 +56,7 @@ async fn read(
     service: &ServiceName,
     place: &str,
     manifest: &[u8],
-) -> Result<Vec<Found>, RegistryError> {
+) -> Result<Vec<SignatureFound>, RegistryError> {
     let manifest = parse(manifest).unwrap_or_default();
     let mut found = Vec::new();
     for layer in manifest["layers"]
@@ -74,7 +74,7 @@ async fn read(
             _ if kind.starts_with(BUNDLE) => bytes(oci, service, layer).await?.map(Form::Bundle),
             _ => Err("it is neither a payload with its signature nor a bundle".to_owned()),
         };
-        found.push(Found {
+        found.push(SignatureFound {
             place: place.to_owned(),
             form: form.unwrap_or_else(Form::Unreadable),
         });

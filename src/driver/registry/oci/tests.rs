@@ -18,7 +18,7 @@ use oci_spec::distribution::Reference;
 use serde_json::json;
 
 use super::remote::{LoggedIn, Login, MANIFEST, Remote, Trust};
-use super::{Oci, Place};
+use super::{Location, Oci};
 use crate::files::login::Credentials;
 use crate::model::garbage::Collect;
 use crate::model::{Digest, ServiceName};
@@ -225,7 +225,7 @@ fn web() -> ServiceName {
 }
 
 fn oci(server: &Server) -> Oci {
-    let place = Place {
+    let place = Location {
         endpoint: server.address.to_string(),
         repositories: [(web(), "shop/web".to_owned())].into(),
         moves_tags: true,

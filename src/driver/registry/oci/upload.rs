@@ -20,9 +20,9 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use crate::driver::registry::oci::auth::Access;
-use crate::driver::registry::oci::fault::{Attempts, Fault};
+use crate::driver::registry::oci::fault::{Attempts, RegistryFault};
 use crate::driver::registry::oci::guard::place;
-use crate::driver::registry::oci::remote::{Connection, Remote, SILENCE};
+use crate::driver::registry::oci::remote::{RegistryConnection, Remote, SILENCE};
 use crate::driver::registry::oci::wire::{Wire, send, taken};
 use crate::port::Progress;
 use crate::port::registry::{Blob, RegistryError};
@@ -33,7 +33,7 @@ const FURTHER: u64 = 1 << 20;
 /// Sends a blob from its file until the registry has it, as long as that comes further.
 pub(super) async fn upload(
     remote: &Remote,
-    open: &Connection,
+    open: &RegistryConnection,
     image: &Reference,
     (blob, file): (&Blob, &Path),
     progress: Progress<'_>,
@@ -62,14 +62,14 @@ pub(super) async fn upload(
         tokio::time::sleep(pause).await;
         // What was sent may have outlived the login.
         open = match fault {
-            Fault::Unauthorized { .. } => remote.open_anew(image, Access::Push).await?,
+            RegistryFault::Unauthorized { .. } => remote.open_anew(image, Access::Push).await?,
             _ => remote.open(image, Access::Push).await?,
         };
     }
 }
 
-fn may_get_better(fault: &Fault) -> bool {
-    fault.is_transient() || matches!(fault, Fault::Unauthorized { .. })
+fn may_get_better(fault: &RegistryFault) -> bool {
+    fault.is_transient() || matches!(fault, RegistryFault::Unauthorized { .. })
 }
 
 struct Upload<'a> {
@@ -84,7 +84,7 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    async fn go_on(&mut self, wire: &Wire) -> Result<(), Fault> {
+    async fn go_on(&mut self, wire: &Wire) -> Result<(), RegistryFault> {
         let Some(session) = self.session.clone() else {
             return self.begin(wire).await;
         };
@@ -99,7 +99,7 @@ impl Upload<'_> {
             self.furthest = self.furthest.max(has);
             self.session = Some(session.clone());
             match self.rest(wire, session, has).await {
-                Err(Fault::Refused {
+                Err(RegistryFault::Refused {
                     status: 400..=428 | 430..=499,
                     ..
                 }) => {}
@@ -118,7 +118,7 @@ impl Upload<'_> {
     }
 
     /// A new session, and the whole blob in one request.
-    async fn begin(&mut self, wire: &Wire) -> Result<(), Fault> {
+    async fn begin(&mut self, wire: &Wire) -> Result<(), RegistryFault> {
         let request = wire
             .about(Method::POST, self.image, "blobs/uploads/")?
             .header(CONTENT_LENGTH, 0);
@@ -130,7 +130,7 @@ impl Upload<'_> {
     }
 
     /// What the registry does not have yet, and the end.
-    async fn rest(&mut self, wire: &Wire, mut session: Url, has: u64) -> Result<(), Fault> {
+    async fn rest(&mut self, wire: &Wire, mut session: Url, has: u64) -> Result<(), RegistryFault> {
         if has < self.blob.size {
             let range = format!("{has}-{}", self.blob.size - 1);
             let request = wire
@@ -155,7 +155,7 @@ impl Upload<'_> {
     }
 
     /// Sends the file's bytes from there on.
-    async fn stream(&self, request: RequestBuilder, from: u64) -> Result<Response, Fault> {
+    async fn stream(&self, request: RequestBuilder, from: u64) -> Result<Response, RegistryFault> {
         let mut file = File::open(self.file).await?;
         file.seek(SeekFrom::Start(from)).await?;
         let (left, gone) = (self.blob.size - from, Arc::new(AtomicU64::new(0)));
@@ -171,7 +171,7 @@ impl Upload<'_> {
 }
 
 /// Where a session goes on and how many bytes it has; none when the registry knows it no more.
-async fn reached(wire: &Wire, session: Url) -> Result<Option<(Url, u64)>, Fault> {
+async fn reached(wire: &Wire, session: Url) -> Result<Option<(Url, u64)>, RegistryFault> {
     let answer = send(wire.at(Method::GET, session.clone())?.timeout(SILENCE)).await?;
     if !answer.status().is_success() {
         return match taken(answer).await {
@@ -197,11 +197,11 @@ fn end(range: &str) -> Option<u64> {
 }
 
 /// Where an upload goes on.
-pub(super) fn location(answer: &Response) -> Result<Url, Fault> {
+pub(super) fn location(answer: &Response) -> Result<Url, RegistryFault> {
     let said = answer.headers().get(LOCATION);
     let said = said.and_then(|said| said.to_str().ok());
     let url = said.and_then(|said| answer.url().join(said).ok());
-    url.ok_or_else(|| Fault::Malformed {
+    url.ok_or_else(|| RegistryFault::Malformed {
         host: place(answer.url()),
         reason: "nothing says where the upload goes on".to_owned(),
     })

@@ -16,7 +16,7 @@ use reqwest::{
     Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url,
 };
 
-use crate::driver::registry::oci::fault::{Fault, message, retry_after};
+use crate::driver::registry::oci::fault::{RegistryFault, message, retry_after};
 use crate::driver::registry::oci::guard::{Guard, place};
 use crate::driver::registry::oci::remote::{MANIFESTS, SILENCE};
 use crate::driver::registry::oci::upload::location;
@@ -47,8 +47,8 @@ pub(super) struct Wire {
 
 impl Wire {
     /// To the registry at this address. Nothing is asked of it yet.
-    pub fn new(origin: &str, certificates: Vec<Certificate>) -> Result<Self, Fault> {
-        let malformed = |error: url::ParseError| Fault::Malformed {
+    pub fn new(origin: &str, certificates: Vec<Certificate>) -> Result<Self, RegistryFault> {
+        let malformed = |error: url::ParseError| RegistryFault::Malformed {
             host: origin.to_owned(),
             reason: error.to_string(),
         };
@@ -90,7 +90,7 @@ impl Wire {
     }
 
     /// A client that may speak to this token server, and follows nobody from there.
-    pub fn token_client(&self, server: &Url, is_named: bool) -> Result<Client, Fault> {
+    pub fn token_client(&self, server: &Url, is_named: bool) -> Result<Client, RegistryFault> {
         let guard = self.guard.of_tokens(is_named);
         guard.may_go(server)?;
         let mut clients = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ impl Wire {
     }
 
     /// A request about the registry itself, or below: `/v2/`.
-    pub fn api(&self, path: &str) -> Result<RequestBuilder, Fault> {
+    pub fn api(&self, path: &str) -> Result<RequestBuilder, RegistryFault> {
         let url = self.address(path)?;
         Ok(self.at(Method::GET, url)?.timeout(SILENCE))
     }
@@ -116,21 +116,21 @@ impl Wire {
         method: Method,
         image: &Reference,
         path: &str,
-    ) -> Result<RequestBuilder, Fault> {
+    ) -> Result<RequestBuilder, RegistryFault> {
         let url = self.address(&format!("{}/{path}", image.repository()))?;
         Ok(self.at(method, url)?.timeout(SILENCE))
     }
 
-    fn address(&self, path: &str) -> Result<Url, Fault> {
+    fn address(&self, path: &str) -> Result<Url, RegistryFault> {
         let url = self.origin.join(&format!("/v2/{path}"));
-        url.map_err(|error| Fault::Malformed {
+        url.map_err(|error| RegistryFault::Malformed {
             host: place(&self.origin),
             reason: error.to_string(),
         })
     }
 
     /// A request to an address that the registry gave. The login goes with it to the registry alone.
-    pub fn at(&self, method: Method, url: Url) -> Result<RequestBuilder, Fault> {
+    pub fn at(&self, method: Method, url: Url) -> Result<RequestBuilder, RegistryFault> {
         self.guard.may_go(&url)?;
         let own = url.origin() == self.origin.origin();
         let request = self.http.request(method, url);
@@ -141,24 +141,28 @@ impl Wire {
     }
 
     /// Whether a blob is there.
-    pub async fn has(&self, image: &Reference, blob: &Digest) -> Result<bool, Fault> {
+    pub async fn has(&self, image: &Reference, blob: &Digest) -> Result<bool, RegistryFault> {
         let request = self.about(Method::HEAD, image, &format!("blobs/{blob}"))?;
         is_there(send(request).await?).await
     }
 
     /// Whether a manifest is there.
-    pub async fn has_manifest(&self, image: &Reference) -> Result<bool, Fault> {
+    pub async fn has_manifest(&self, image: &Reference) -> Result<bool, RegistryFault> {
         is_there(send(self.to_manifest(Method::HEAD, image)?).await?).await
     }
 
-    fn to_manifest(&self, method: Method, image: &Reference) -> Result<RequestBuilder, Fault> {
+    fn to_manifest(
+        &self,
+        method: Method,
+        image: &Reference,
+    ) -> Result<RequestBuilder, RegistryFault> {
         let name = image.digest().or_else(|| image.tag()).unwrap_or_default();
         let request = self.about(method, image, &format!("manifests/{name}"))?;
         Ok(request.header(ACCEPT, MANIFESTS.join(", ")))
     }
 
     /// A manifest's bytes; none when it is not there.
-    pub async fn manifest(&self, image: &Reference) -> Result<Option<Vec<u8>>, Fault> {
+    pub async fn manifest(&self, image: &Reference) -> Result<Option<Vec<u8>>, RegistryFault> {
         let answer = send(self.to_manifest(Method::GET, image)?).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -170,7 +174,7 @@ impl Wire {
 
     /// What refers to an image, as an index; none where the registry has no such list (distribution-spec, "Listing
     /// Referrers").
-    pub async fn referrers(&self, image: &Reference) -> Result<Option<Vec<u8>>, Fault> {
+    pub async fn referrers(&self, image: &Reference) -> Result<Option<Vec<u8>>, RegistryFault> {
         let digest = image.digest().unwrap_or_default();
         let request = self.about(Method::GET, image, &format!("referrers/{digest}"))?;
         let answer = send(request.header(ACCEPT, INDEX)).await?;
@@ -183,7 +187,7 @@ impl Wire {
     }
 
     /// A small blob's bytes, by its digest; an error when there are more of them than there should be.
-    pub async fn blob(&self, blob: &Reference, size: u64) -> Result<Vec<u8>, Fault> {
+    pub async fn blob(&self, blob: &Reference, size: u64) -> Result<Vec<u8>, RegistryFault> {
         let name = blob.digest().unwrap_or_default();
         let answer = send(self.about(Method::GET, blob, &format!("blobs/{name}"))?).await?;
         bounded(
@@ -194,7 +198,11 @@ impl Wire {
     }
 
     /// A blob as it comes. What reads it looks at its size and at the clock.
-    pub async fn stream(&self, image: &Reference, blob: &Digest) -> Result<Response, Fault> {
+    pub async fn stream(
+        &self,
+        image: &Reference,
+        blob: &Digest,
+    ) -> Result<Response, RegistryFault> {
         let url = self.address(&format!("{}/blobs/{blob}", image.repository()))?;
         let request = send(self.at(Method::GET, url)?);
         let answer = tokio::time::timeout(SILENCE, request).await;
@@ -207,7 +215,7 @@ impl Wire {
         image: &Reference,
         manifest: &[u8],
         media_type: &str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), RegistryFault> {
         let name = image.digest().or_else(|| image.tag()).unwrap_or_default();
         let request = self.about(Method::PUT, image, &format!("manifests/{name}"))?;
         let request = request
@@ -217,7 +225,7 @@ impl Wire {
     }
 
     /// Sends a small blob.
-    pub async fn push(&self, image: &Reference, bytes: Vec<u8>) -> Result<(), Fault> {
+    pub async fn push(&self, image: &Reference, bytes: Vec<u8>) -> Result<(), RegistryFault> {
         let digest = Digest::of(&bytes);
         let request = self.about(Method::POST, image, "blobs/uploads/")?;
         let answer = taken(send(request.header(CONTENT_LENGTH, 0)).await?).await?;
@@ -262,8 +270,8 @@ pub(super) fn password(credentials: Option<&Credentials>) -> Option<HeaderValue>
 }
 
 /// A token, as a header has it.
-pub(super) fn bearer(token: &str, wire: &Wire) -> Result<HeaderValue, Fault> {
-    secret(&format!("Bearer {token}")).ok_or_else(|| Fault::Malformed {
+pub(super) fn bearer(token: &str, wire: &Wire) -> Result<HeaderValue, RegistryFault> {
+    secret(&format!("Bearer {token}")).ok_or_else(|| RegistryFault::Malformed {
         host: place(&wire.origin),
         reason: "the token for it has characters that no header may have".to_owned(),
     })
@@ -276,12 +284,12 @@ fn secret(text: &str) -> Option<HeaderValue> {
 }
 
 /// Sends a request.
-pub(super) async fn send(request: RequestBuilder) -> Result<Response, Fault> {
+pub(super) async fn send(request: RequestBuilder) -> Result<Response, RegistryFault> {
     Ok(request.send().await?)
 }
 
 /// Whether the answer to a HEAD says that there is something.
-async fn is_there(answer: Response) -> Result<bool, Fault> {
+async fn is_there(answer: Response) -> Result<bool, RegistryFault> {
     match answer.status() {
         StatusCode::NOT_FOUND => Ok(false),
         _ => taken(answer).await.map(|_| true),
@@ -289,7 +297,7 @@ async fn is_there(answer: Response) -> Result<bool, Fault> {
 }
 
 /// An answer that says that it was done, or the error that it says.
-pub(super) async fn taken(answer: Response) -> Result<Response, Fault> {
+pub(super) async fn taken(answer: Response) -> Result<Response, RegistryFault> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
@@ -300,9 +308,9 @@ pub(super) async fn taken(answer: Response) -> Result<Response, Fault> {
     let message = message(status, &beginning(answer).await);
     if status == StatusCode::UNAUTHORIZED {
         let host = place(&url);
-        return Err(Fault::Unauthorized { host, message });
+        return Err(RegistryFault::Unauthorized { host, message });
     }
-    Err(Fault::Refused {
+    Err(RegistryFault::Refused {
         status: status.as_u16(),
         url: url.to_string(),
         message,
@@ -311,12 +319,12 @@ pub(super) async fn taken(answer: Response) -> Result<Response, Fault> {
 }
 
 /// A whole body, when it is no larger than this.
-pub(super) async fn bounded(mut answer: Response, limit: usize) -> Result<Vec<u8>, Fault> {
+pub(super) async fn bounded(mut answer: Response, limit: usize) -> Result<Vec<u8>, RegistryFault> {
     let mut bytes = Vec::new();
     let host = place(answer.url());
     while let Some(part) = answer.chunk().await? {
         if bytes.len() + part.len() > limit {
-            return Err(Fault::TooLarge { host, limit });
+            return Err(RegistryFault::TooLarge { host, limit });
         }
         bytes.extend_from_slice(&part);
     }
@@ -338,7 +346,7 @@ async fn beginning(mut answer: Response) -> Vec<u8> {
 }
 
 /// Nothing came for so long.
-pub(super) fn silent(silence: Duration) -> Fault {
+pub(super) fn silent(silence: Duration) -> RegistryFault {
     let text = format!("nothing came for {} s", silence.as_secs());
     std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }
@@ -396,7 +404,7 @@ mod tests {
         ] {
             let url = Url::parse(inside).expect("an address");
             let kept = wire.at(Method::PUT, url);
-            assert!(matches!(kept, Err(Fault::Kept(_))), "{inside}");
+            assert!(matches!(kept, Err(RegistryFault::Kept(_))), "{inside}");
         }
     }
 }

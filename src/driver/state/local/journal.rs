@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::driver::state::local::io;
 use crate::files;
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::port::store::StoreError;
 
 /// How many journals are kept.
@@ -20,7 +20,7 @@ fn folder_of(folder: &Path) -> PathBuf {
     folder.join("journal")
 }
 
-pub(super) fn append(folder: &Path, run: &str, entry: &Entry) -> Result<(), StoreError> {
+pub(super) fn append(folder: &Path, run: &str, entry: &JournalEntry) -> Result<(), StoreError> {
     let journals = folder_of(folder);
     let path = journals.join(format!("{run}.jsonl"));
     let (mut file, fresh) = open(&journals, &path)?;
@@ -93,7 +93,7 @@ pub(super) fn last(folder: &Path) -> Result<Option<Journal>, StoreError> {
 }
 
 /// The entries up to the first line that is none.
-fn entries(text: &[u8]) -> Vec<Entry> {
+fn entries(text: &[u8]) -> Vec<JournalEntry> {
     text.split(|byte| *byte == b'\n')
         .map_while(|line| serde_json::from_slice(line).ok())
         .collect()
@@ -108,15 +108,15 @@ mod tests {
     use crate::model::journal::{Direction, What};
     use crate::model::plan::StepId;
 
-    fn written(count: u32) -> (Vec<Entry>, Vec<u8>) {
-        let entry = |step| Entry {
+    fn written(count: u32) -> (Vec<JournalEntry>, Vec<u8>) {
+        let entry = |step| JournalEntry {
             at: Timestamp::UNIX_EPOCH,
             what: What::Intent {
                 step: StepId(step),
                 back: Direction::Forward,
             },
         };
-        let all: Vec<Entry> = (0..count).map(entry).collect();
+        let all: Vec<JournalEntry> = (0..count).map(entry).collect();
         let mut text = Vec::new();
         for entry in &all {
             text.extend(serde_json::to_vec(entry).expect("json"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::driver::state::local::{blocking, io};
-use crate::driver::state::lock::{Lock, Pace, Place};
+use crate::driver::state::lock::{Lock, LockPlace, Pace};
 use crate::files;
 use crate::model::EnvironmentName;
 use crate::model::lease::EXPIRY;
@@ -54,7 +54,7 @@ fn write(folder: &Path, lock: &Lock) -> Result<(), StoreError> {
     files::replace(&path, &bytes).map_err(io("writing", &path))
 }
 
-impl Place for Folder {
+impl LockPlace for Folder {
     fn environment(&self) -> &EnvironmentName {
         &self.environment
     }

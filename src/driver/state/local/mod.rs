@@ -23,9 +23,9 @@ use async_trait::async_trait;
 
 use crate::driver::state::local::lock_file::Folder;
 use crate::driver::state::{failure, lock};
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
-use crate::model::state::{Holder, State};
+use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::store::{Lease, StoreError};
@@ -108,7 +108,10 @@ impl StateStore for LocalStore {
         lock::take(self.place(environment), taker, wait).await
     }
 
-    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn holder(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError> {
         lock::holder(&self.place(environment)).await
     }
 
@@ -119,7 +122,7 @@ impl StateStore for LocalStore {
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
-    ) -> Result<Option<Holder>, StoreError> {
+    ) -> Result<Option<LockHolder>, StoreError> {
         lock::break_lock(&self.place(environment)).await
     }
 
@@ -127,7 +130,7 @@ impl StateStore for LocalStore {
         &self,
         environment: &EnvironmentName,
         run: &str,
-        entry: &Entry,
+        entry: &JournalEntry,
     ) -> Result<(), StoreError> {
         let folder = self.of(environment);
         let (run, entry) = (run.to_owned(), entry.clone());

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::cluster::kubernetes::store::KubernetesStore;
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
-use crate::model::state::{Holder, State};
+use crate::model::state::{LockHolder, State};
 use crate::model::{EnvironmentName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::hold::{Hold, clock};
@@ -115,7 +115,10 @@ impl StateStore for ClusterLock {
         }
     }
 
-    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn holder(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError> {
         // Who may not read the lock may still read the state.
         if let Some(cluster) = self.shared(environment)
             && let Ok(Some(holder)) = cluster.holder(environment).await
@@ -136,7 +139,7 @@ impl StateStore for ClusterLock {
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
-    ) -> Result<Option<Holder>, StoreError> {
+    ) -> Result<Option<LockHolder>, StoreError> {
         let own = self.state.break_lock(environment).await?;
         match self.shared(environment) {
             Some(cluster) => Ok(there(cluster.break_lock(environment).await)?.or(own)),
@@ -148,7 +151,7 @@ impl StateStore for ClusterLock {
         &self,
         environment: &EnvironmentName,
         run: &str,
-        entry: &Entry,
+        entry: &JournalEntry,
     ) -> Result<(), StoreError> {
         self.state.append(environment, run, entry).await
     }

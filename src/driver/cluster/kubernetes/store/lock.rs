@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::driver::cluster::kubernetes::api::Api;
 use crate::driver::cluster::kubernetes::store::{KubernetesStore, failed};
-use crate::driver::state::lock::{Lock, Pace, Place};
+use crate::driver::state::lock::{Lock, LockPlace, Pace};
 use crate::model::lease::EXPIRY;
 use crate::model::{EnvironmentName, ObjectKey};
 use crate::port::store::StoreError;
@@ -140,7 +140,7 @@ impl LeaseObject {
     }
 }
 
-impl Place for LeaseObject {
+impl LockPlace for LeaseObject {
     fn environment(&self) -> &EnvironmentName {
         &self.environment
     }

@@ -29,16 +29,16 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, How, Selector};
-use crate::driver::cluster::kubernetes::connect::{Connection, try_connect};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, How, Selector};
+use crate::driver::cluster::kubernetes::connect::{ClusterConnection, try_connect};
 use crate::driver::state::failure;
 use crate::driver::state::lock::{
-    Place as _, Taker, break_lock, holder, request_abort, still_held, take,
+    LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
 };
-use crate::model::journal::{Entry, Journal};
+use crate::model::journal::{Journal, JournalEntry};
 use crate::model::object::mark;
 use crate::model::release::{Actor, Release};
-use crate::model::state::{FORMAT, Holder, State};
+use crate::model::state::{FORMAT, LockHolder, State};
 use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::engine::EngineError;
@@ -57,7 +57,7 @@ const JOURNALS: usize = 5;
 
 /// State in a cluster.
 pub struct KubernetesStore {
-    connection: Connection,
+    connection: ClusterConnection,
     namespace: String,
     project: ProjectName,
     /// Where what is known about failures is kept: a folder, for people.
@@ -86,7 +86,7 @@ struct Stored {
     hash: ContentHash,
 }
 
-fn failed(what: impl Into<String>) -> impl FnOnce(Fault) -> StoreError {
+fn failed(what: impl Into<String>) -> impl FnOnce(ApiError) -> StoreError {
     let what = what.into();
     |fault| remote(what, fault.while_("the cluster"))
 }
@@ -109,7 +109,7 @@ impl KubernetesStore {
     /// The store in a namespace, which must be there. Nothing is asked of the cluster yet.
     #[must_use]
     pub fn new(
-        connection: Connection,
+        connection: ClusterConnection,
         namespace: String,
         project: ProjectName,
         failures: PathBuf,
@@ -495,7 +495,10 @@ impl StateStore for KubernetesStore {
         take(lock::place(self, environment).await?, taker, wait).await
     }
 
-    async fn holder(&self, environment: &EnvironmentName) -> Result<Option<Holder>, StoreError> {
+    async fn holder(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError> {
         holder(&lock::place(self, environment).await?).await
     }
 
@@ -506,7 +509,7 @@ impl StateStore for KubernetesStore {
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
-    ) -> Result<Option<Holder>, StoreError> {
+    ) -> Result<Option<LockHolder>, StoreError> {
         break_lock(&lock::place(self, environment).await?).await
     }
 
@@ -514,7 +517,7 @@ impl StateStore for KubernetesStore {
         &self,
         environment: &EnvironmentName,
         run: &str,
-        entry: &Entry,
+        entry: &JournalEntry,
     ) -> Result<(), StoreError> {
         let number = {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::done::is_job;
 use crate::driver::cluster::kubernetes::list::key_of;
 use crate::driver::cluster::kubernetes::ready::{Ready, ready};
@@ -58,7 +58,7 @@ enum Said {
     /// One object went away.
     Gone(Value),
     /// It cannot be watched.
-    Failed(Fault),
+    Failed(ApiError),
 }
 
 /// Waits until `check` has something to say about the objects of some kinds, or until the deadline.
@@ -67,7 +67,7 @@ pub(super) async fn until<T>(
     watched: &[Watched],
     deadline: Instant,
     mut check: impl FnMut(&BTreeMap<ObjectKey, Value>) -> Option<T>,
-) -> Result<Option<T>, Fault> {
+) -> Result<Option<T>, ApiError> {
     let (say, mut heard) = mpsc::channel(256);
     // Dropped with this function: no watch outlives its wait.
     let mut tasks = JoinSet::new();

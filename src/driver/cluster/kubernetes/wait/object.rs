@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::driver::cluster::kubernetes::KubernetesEngine;
-use crate::driver::cluster::kubernetes::api::{Api, Fault, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, Selector};
 use crate::driver::cluster::kubernetes::done::is_job;
 use crate::driver::cluster::kubernetes::ready::{Ready, ready};
 use crate::driver::cluster::kubernetes::wait::trouble::{self, applied_at, makes_pods};
@@ -56,7 +56,7 @@ pub(in super::super) async fn object(
     progress: Progress<'_>,
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
-    let failed = |fault: Fault| fault.while_(format!("waiting for {}", key.short()));
+    let failed = |fault: ApiError| fault.while_(format!("waiting for {}", key.short()));
     let live = api.get(key).await.map_err(failed)?;
     if let Some(live) = &live
         && ready(live, &engine.settings.rules) == Ready::Yes
@@ -96,7 +96,11 @@ pub(in super::super) async fn object(
 }
 
 /// The object, its pods, and what says why there are none.
-async fn watched(api: &Api, key: &ObjectKey, live: Option<&Value>) -> Result<Vec<Watched>, Fault> {
+async fn watched(
+    api: &Api,
+    key: &ObjectKey,
+    live: Option<&Value>,
+) -> Result<Vec<Watched>, ApiError> {
     let mut watched = vec![Watched {
         kind: api.must((&key.api_version, &key.kind)).await?,
         namespace: key.namespace.clone(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::driver::cluster::kubernetes::api::{Fault, Kind, Selector};
+use crate::driver::cluster::kubernetes::api::{ApiError, Kind, Selector};
 use crate::driver::cluster::kubernetes::done::{self, is_job};
 use crate::driver::cluster::kubernetes::observe::{pods_of, sent};
 use crate::driver::cluster::kubernetes::ready::{Ready, may_wait, ready};
@@ -21,7 +21,7 @@ use crate::port::engine::{EngineError, NotReady, Scope};
 const NAMED: usize = 4;
 
 /// How a wait for a slot ended.
-enum Verdict {
+enum WaitOutcome {
     Ready,
     Failed { reason: String },
 }
@@ -37,7 +37,7 @@ pub(in super::super) async fn slot(
 ) -> Result<(), EngineError> {
     let api = engine.api().await?;
     let records = engine.records(api, scope);
-    let failed = |fault: Fault| fault.while_(format!("waiting for {slot}"));
+    let failed = |fault: ApiError| fault.while_(format!("waiting for {slot}"));
     let not = |reason: String, log: Vec<String>| {
         Err(EngineError::NotReady {
             slot,
@@ -117,8 +117,8 @@ pub(in super::super) async fn slot(
         .await
         .map_err(failed)?
     {
-        Some(Verdict::Ready) => done::remember(engine, api, scope, &manifests).await,
-        Some(Verdict::Failed { reason }) => {
+        Some(WaitOutcome::Ready) => done::remember(engine, api, scope, &manifests).await,
+        Some(WaitOutcome::Failed { reason }) => {
             let log = diagnose::last_lines(engine, api, scope, slot, service).await;
             not(reason, log)
         }
@@ -141,7 +141,7 @@ fn judge(
     keys: &[ObjectKey],
     services: &[&ServiceName],
     slot: Slot,
-) -> (Option<Verdict>, BTreeMap<ObjectKey, String>) {
+) -> (Option<WaitOutcome>, BTreeMap<ObjectKey, String>) {
     let mut open = BTreeMap::new();
     for key in keys {
         let state = objects
@@ -151,14 +151,14 @@ fn judge(
             Some(Ready::Yes) => {}
             Some(Ready::Failed(reason)) => {
                 let reason = format!("{}: {reason}", key.short());
-                return (Some(Verdict::Failed { reason }), open);
+                return (Some(WaitOutcome::Failed { reason }), open);
             }
             Some(Ready::Not(reason)) => {
                 open.insert(key.clone(), reason);
             }
             None if is_job(key) => {
                 let reason = format!("{}: {UNSEEN}", key.short());
-                return (Some(Verdict::Failed { reason }), open);
+                return (Some(WaitOutcome::Failed { reason }), open);
             }
             None => {
                 open.insert(key.clone(), "is not there yet".to_owned());
@@ -166,13 +166,13 @@ fn judge(
         }
     }
     if open.is_empty() {
-        return (Some(Verdict::Ready), open);
+        return (Some(WaitOutcome::Ready), open);
     }
     if let Some(reason) = keys
         .iter()
         .find_map(|key| trouble::not_made(key, objects.get(key)?, objects))
     {
-        return (Some(Verdict::Failed { reason }), open);
+        return (Some(WaitOutcome::Failed { reason }), open);
     }
 
     // Pods of the release before may have their own trouble: it is why there is a new one.
@@ -187,7 +187,7 @@ fn judge(
         .flat_map(|service| pods_of(&pods, slot, service));
     let own: Vec<&Value> = own.filter(|pod| trouble::is_since(pod, since)).collect();
     if let Some(reason) = trouble::of_pods(&own, Timestamp::now()) {
-        return (Some(Verdict::Failed { reason }), open);
+        return (Some(WaitOutcome::Failed { reason }), open);
     }
     trouble::explain(&mut open, &own);
     (None, open)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::driver::cluster::kubernetes::api::{Api, Fault, MANAGER, Selector};
+use crate::driver::cluster::kubernetes::api::{Api, ApiError, MANAGER, Selector};
 use crate::driver::cluster::kubernetes::ready::{pending, quota, trouble};
 use crate::driver::cluster::kubernetes::wait::{Need, Watched};
 use crate::model::ObjectKey;
@@ -19,7 +19,7 @@ pub(super) fn makes_pods(key: &ObjectKey) -> bool {
 }
 
 /// The events that say why pods were not made.
-pub(super) async fn events(api: &Api, namespace: String) -> Result<Watched, Fault> {
+pub(super) async fn events(api: &Api, namespace: String) -> Result<Watched, ApiError> {
     Ok(Watched {
         kind: api.must(("v1", "Event")).await?,
         namespace: Some(namespace),
