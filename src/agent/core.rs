@@ -624,7 +624,7 @@ impl Engine for Arc<Agent> {
             Err(error) => failed("writing the switch down", &error),
         };
         if let Err(error) = proxy::lead(routes, &mark, active).await {
-            tracing::error!(%error, "the proxy could not be led back");
+            tracing::error!(%error, "the proxy could not be pointed back");
         }
         Err(error)
     }

@@ -216,7 +216,7 @@ async fn in_force(
         if Instant::now() > deadline {
             let said = answer.unwrap_or_else(|error| error);
             return Err(format!(
-                "the proxy on {address} does not lead to {wanted}: it says `{said}`"
+                "the proxy on {address} does not route to {wanted}: it says `{said}`"
             ));
         }
         tokio::time::sleep(PAUSE).await;

@@ -54,7 +54,7 @@ pub(super) async fn resume(
     drop(work);
     // A run that was killed in the middle of a switch may have left the proxy leading elsewhere.
     if let Err(error) = proxy::lead(&record.routes, &Mark::of(&record), record.active).await {
-        tracing::error!(%error, "the proxy could not be led to the active slot");
+        tracing::error!(%error, "the proxy could not be pointed at the active slot");
     }
     for (service, route) in &record.routes {
         let key = RouteKey {

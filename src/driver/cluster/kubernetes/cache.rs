@@ -109,7 +109,7 @@ impl KubernetesEngine {
         let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
             what,
-            reason: "somebody else writes it all the time".to_owned(),
+            reason: "it was given up after several conflicts: somebody else writes it at the same time".to_owned(),
         })
     }
 
@@ -184,7 +184,7 @@ impl KubernetesEngine {
         let what = format!("writing the record of {scope}");
         Err(EngineError::Failed {
             what,
-            reason: "somebody else writes it all the time".to_owned(),
+            reason: "it was given up after several conflicts: somebody else writes it at the same time".to_owned(),
         })
     }
 
@@ -262,7 +262,7 @@ impl KubernetesEngine {
         let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
             what,
-            reason: "somebody else writes it all the time".to_owned(),
+            reason: "it was given up after several conflicts: somebody else writes it at the same time".to_owned(),
         })
     }
 }

@@ -68,7 +68,7 @@ fn first_manager(live: &Value) -> String {
         .find(|entry| entry.get("subresource").is_none());
     first
         .and_then(|entry| entry["manager"].as_str())
-        .unwrap_or("nobody that the server knows")
+        .unwrap_or("an unknown manager")
         .to_owned()
 }
 

@@ -122,7 +122,7 @@ impl<'a> Slots<'a> {
     async fn workloads(&self, read: &Read) -> Result<Workloads, EngineError> {
         let (scope, slot) = (&self.permit.scope, self.slot);
         let workloads = self.engine.workloads(self.api, scope, read, slot).await;
-        workloads.map_err(|fault| fault.while_(format!("reading what stands in {slot}")))
+        workloads.map_err(|fault| fault.while_(format!("reading what is deployed in {slot}")))
     }
 
     async fn there(
@@ -229,7 +229,7 @@ impl<'a> Slots<'a> {
         let chunks = records
             .write_workloads(self.slot, workloads)
             .await
-            .map_err(|fault| fault.while_(format!("writing what stands in {}", self.slot)))?;
+            .map_err(|fault| fault.while_(format!("writing what is deployed in {}", self.slot)))?;
         let before = read
             .record
             .slots
