@@ -232,12 +232,16 @@ impl Route {
 /// IPv4 address as well, as long as nobody has set it otherwise on this machine. Port 0 is any that is free.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let covers = |one: SocketAddr, other: SocketAddr| {
-        one.ip().is_unspecified() && (one.is_ipv6() || other.ip().to_canonical().is_ipv4())
-    };
-    let is_same = one.ip().to_canonical() == other.ip().to_canonical();
-    let may_meet = one.port() == other.port() && one.port() != 0;
-    may_meet && (is_same || covers(one, other) || covers(other, one))
+    covers(one, other) || covers(other, one)
+}
+
+/// Whether whoever connects to `part` arrives at a listener on `whole`, too, when there is no other.
+#[must_use]
+pub fn covers(whole: SocketAddr, part: SocketAddr) -> bool {
+    let is_same = whole.ip().to_canonical() == part.ip().to_canonical();
+    let is_any =
+        whole.ip().is_unspecified() && (whole.is_ipv6() || part.ip().to_canonical().is_ipv4());
+    whole.port() == part.port() && whole.port() != 0 && (is_same || is_any)
 }
 
 impl fmt::Display for Route {

@@ -36,7 +36,7 @@ fn while_waiting_for_the_new_release_what_stands_stays_and_the_next_run_goes_on(
     world.message("v2");
     world
         .env
-        .insert("START_DELAY_MS".to_owned(), "\"1500\"".to_owned());
+        .insert("START_DELAY_MS".to_owned(), "\"8000\"".to_owned());
     let mut run = world.start_apply();
     until("green is placed", || {
         !world.status()["facts"]["slots"]["green"].is_null()

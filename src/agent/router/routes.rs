@@ -15,11 +15,15 @@ use crate::agent::router::config::{ListenerConfig, Shared};
 use crate::agent::router::listen::{listen, origin};
 use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey};
 use crate::model::TrustedProxies;
-use crate::model::route::{Route, overlap};
+use crate::model::route::{Route, covers, overlap};
 use crate::model::trusted_proxies::Network;
 
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
 const CUT: Duration = Duration::from_secs(1);
+
+/// How long a connection whose first packet went to one socket may take until it is accepted there, when the next one goes
+/// to another socket already: a round trip to most clients.
+const HANDSHAKE: Duration = Duration::from_millis(100);
 
 /// One route's acceptors, by address.
 type Acceptors = HashMap<SocketAddr, Acceptor>;
@@ -69,7 +73,7 @@ impl Routes {
         for (key, _) in changes {
             acceptors.extend(open.remove(key).unwrap_or_default());
         }
-        for it in wanted {
+        for it in &wanted {
             let config = config(shared, it.key, it.listener, it.route);
             let acceptor = match (acceptors.remove(&it.address), bound.remove(&it.address)) {
                 (Some(acceptor), _) => {
@@ -85,10 +89,39 @@ impl Routes {
             let own = open.entry(it.key.clone()).or_default();
             own.insert(it.address, acceptor);
         }
-        for acceptor in acceptors.into_values() {
+        self.let_go(shared, &mut open, &wanted, acceptors).await;
+        Ok(())
+    }
+
+    /// What becomes of acceptors whose addresses are not wanted by themselves any more. A socket that closes resets the
+    /// connections whose handshake is under way. So one whose address is a part of a wanted one stays, and stands for that;
+    /// and one that a wanted address is a part of has no new connections for it from now on, and closes a little later.
+    async fn let_go(
+        &self,
+        shared: &Arc<Shared>,
+        open: &mut BTreeMap<RouteKey, Acceptors>,
+        wanted: &[Wanted<'_>],
+        acceptors: Acceptors,
+    ) {
+        let mut closing = Vec::new();
+        let mut is_followed = false;
+        for (address, acceptor) in acceptors {
+            if let Some(it) = wanted.iter().find(|it| covers(it.address, address)) {
+                acceptor.set_config(config(shared, it.key, it.listener, it.route));
+                let own = open.entry(it.key.clone()).or_default();
+                own.insert(address, acceptor);
+                continue;
+            }
+            is_followed |= wanted.iter().any(|it| overlap(it.address, address));
+            closing.push(acceptor);
+        }
+
+        if is_followed {
+            tokio::time::sleep(HANDSHAKE).await;
+        }
+        for acceptor in closing {
             self.retire(acceptor).await;
         }
-        Ok(())
     }
 
     /// Closes a route.

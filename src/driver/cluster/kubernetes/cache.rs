@@ -109,7 +109,9 @@ impl KubernetesEngine {
         let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
             what,
-            reason: "it was given up after several conflicts: somebody else writes it at the same time".to_owned(),
+            reason:
+                "it was given up after several conflicts: somebody else writes it at the same time"
+                    .to_owned(),
         })
     }
 
@@ -184,7 +186,9 @@ impl KubernetesEngine {
         let what = format!("writing the record of {scope}");
         Err(EngineError::Failed {
             what,
-            reason: "it was given up after several conflicts: somebody else writes it at the same time".to_owned(),
+            reason:
+                "it was given up after several conflicts: somebody else writes it at the same time"
+                    .to_owned(),
         })
     }
 
@@ -262,7 +266,9 @@ impl KubernetesEngine {
         let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
             what,
-            reason: "it was given up after several conflicts: somebody else writes it at the same time".to_owned(),
+            reason:
+                "it was given up after several conflicts: somebody else writes it at the same time"
+                    .to_owned(),
         })
     }
 }

@@ -443,7 +443,9 @@ async fn patch(
     let what = format!("switching {}", said(&key));
     Err(EngineError::Failed {
         what,
-        reason: "it was given up after several conflicts: somebody else changes it at the same time".to_owned(),
+        reason:
+            "it was given up after several conflicts: somebody else changes it at the same time"
+                .to_owned(),
     })
 }
 
