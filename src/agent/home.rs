@@ -9,7 +9,7 @@ use rustix::fs::{Stat, fstat};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Directory;
-use crate::agent::core::Agent;
+use crate::agent::engine::Agent;
 
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_secs(1);

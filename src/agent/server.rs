@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::Directory;
 use crate::agent::clients::clients;
-use crate::agent::core::Agent;
+use crate::agent::engine::Agent;
 use crate::agent::{home, posture};
 use crate::files;
 use crate::model::route::Route;

@@ -8,8 +8,9 @@ use listenfd::ListenFd;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::agent::own_log::OwnLog;
-use crate::agent::{logs as log_files, posture, server, unit as units};
+use crate::agent::log::instances as log_files;
+use crate::agent::log::own::OwnLog;
+use crate::agent::{posture, server, unit as units};
 use crate::driver::host::{Starting, connect, connect_any};
 use crate::model::facts::Facts;
 use crate::ops::Error;
@@ -213,7 +214,7 @@ pub fn become_user(user: &str, command: &[std::ffi::OsString]) -> String {
 
 /// Runs a container to its end. For a process of one thread.
 pub fn contain(bundle: &std::path::Path) -> Result<u8, String> {
-    crate::agent::contain::run(bundle)
+    crate::agent::runtime::container::contain::run(bundle)
 }
 
 /// Runs a command in a container. For a process of one thread.
@@ -222,25 +223,25 @@ pub fn contain_exec(
     command: &[String],
     within: std::time::Duration,
 ) -> Result<u8, String> {
-    crate::agent::contain::exec(bundle, command, within)
+    crate::agent::runtime::container::contain::exec(bundle, command, within)
 }
 
 /// Takes a container's folder away. For a process of one thread.
 pub fn contain_remove(bundle: &std::path::Path) -> Result<u8, String> {
-    crate::agent::contain::remove_inside(bundle)
+    crate::agent::runtime::container::contain::remove_inside(bundle)
 }
 
 /// Makes a namespace of users, for whoever started this. For a process of one thread.
 pub fn contain_users() -> Result<u8, String> {
-    crate::agent::id_map::hold()
+    crate::agent::runtime::container::id_map::hold()
 }
 
 /// Sees whether containers of a root agent can have users of their own.
 pub fn contain_users_probe(folder: &std::path::Path, volumes: &[PathBuf]) -> Result<u8, String> {
-    crate::agent::id_map::probe(folder, volumes)
+    crate::agent::runtime::container::id_map::probe(folder, volumes)
 }
 
 /// Sees whether containers can be made without root. For a process of one thread.
 pub fn contain_probe(folder: &std::path::Path) -> Result<u8, String> {
-    crate::agent::contain::probe(folder)
+    crate::agent::runtime::container::contain::probe(folder)
 }

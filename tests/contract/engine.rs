@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
-use shipit::agent::core::Agent;
+use shipit::agent::engine::Agent;
 use shipit::driver::cluster::kubernetes::{
     ClusterConnection, Conflict, KubernetesEngine, Settings,
 };

@@ -426,7 +426,7 @@ fn root_of_a_container_is_nobody_outside() {
 
 /// The first number of the range that the containers of the tests' project have.
 fn range() -> u32 {
-    shipit::agent::id_map::IdRange::of("shop").user
+    shipit::agent::runtime::container::id_map::IdRange::of("shop").user
 }
 
 #[test]

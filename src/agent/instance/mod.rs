@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 pub(super) use prober::Prober;
 pub(super) use spec::InstanceSpec;
 
-use crate::agent::environment_state::{EnvironmentState, InstanceKey};
+use crate::agent::engine::environment_state::{EnvironmentState, InstanceKey};
+use crate::agent::engine::record::{ProcessRecord, boot};
 use crate::agent::instance::port::Port;
 use crate::agent::instance::spec::Missing;
-use crate::agent::log_keeper::LogKeeper;
-use crate::agent::record::{ProcessRecord, boot};
+use crate::agent::log::keeper::LogKeeper;
 use crate::agent::runtime::{Launch, Running};
 use crate::agent::trouble::Trouble;
 use crate::model::Fingerprint;

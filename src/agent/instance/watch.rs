@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, pending};
 use tokio::time::Instant;
 
-use crate::agent::environment_state::local;
+use crate::agent::engine::environment_state::local;
 use crate::agent::instance::owner::{Owner, PortOwner};
 use crate::agent::instance::prober::{LATE, Question};
 use crate::agent::instance::readiness::{Change, Life, Readiness};

@@ -8,12 +8,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::agent::Descriptors;
-use crate::agent::log_file::LogFile;
+use crate::agent::log::file::LogFile;
 use crate::agent::router::access::AccessLog;
-use crate::agent::router::active_table::ActiveTable;
-use crate::agent::router::budget::{Budget, Side};
-use crate::agent::router::clients::Clients;
-use crate::agent::router::upstreams::Upstreams;
+use crate::agent::router::connection::budget::{Budget, Side};
+use crate::agent::router::connection::clients::Clients;
+use crate::agent::router::upstream::active_table::ActiveTable;
+use crate::agent::router::upstream::upstreams::Upstreams;
 use crate::agent::router::{Listener, RouteKey};
 use crate::model::TrustedProxies;
 use crate::model::route::Limits;

@@ -8,48 +8,18 @@
 //! Built on hyper; this folder adds what a proxy needs around it. Start with `proxy` for the way of one
 //! request, then `active_table` for the switch and `upstream` for connections to instances.
 
-mod acceptor;
 mod access;
-mod active_table;
-mod activity;
-mod answer;
-mod budget;
-mod clients;
 mod config;
-mod connect;
-mod download;
+mod connection;
 mod error;
-mod framing;
-mod gate;
-mod head_watch;
-mod headers;
 mod holder;
-mod hop_by_hop;
-mod host;
-mod identity;
-mod line_ends;
-mod listen;
-mod open;
-mod pace;
-mod pool;
-mod proxy;
-mod replay;
+mod request;
 mod route_key;
 mod routes;
-mod serve;
-mod socket;
-mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
-mod turn_away;
-mod upgrade;
-mod upload;
 mod upstream;
-mod upstreams;
-mod wait;
-mod watched;
-mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -60,7 +30,7 @@ pub use route_key::RouteKey;
 pub use table::{Listener, Table};
 
 use crate::agent::Descriptors;
-use crate::agent::log_file::LogFile;
+use crate::agent::log::file::LogFile;
 use crate::model::route::Route;
 use crate::port::engine::Scope;
 use config::Shared;

@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::router::acceptor::Acceptor;
 use crate::agent::router::config::{ListenerConfig, Shared};
-use crate::agent::router::listen::{listen, origin};
+use crate::agent::router::connection::acceptor::Acceptor;
+use crate::agent::router::connection::listen::{listen, origin};
 use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey};
 use crate::model::TrustedProxies;
 use crate::model::route::{Route, covers, overlap};

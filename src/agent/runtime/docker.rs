@@ -33,7 +33,7 @@ use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
 use crate::agent::Directory;
-use crate::agent::record::ProcessRecord;
+use crate::agent::engine::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
 use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime, process};
 use crate::agent::trouble::Trouble;

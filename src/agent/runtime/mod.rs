@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::agent::Directory;
+use crate::agent::engine::record::ProcessRecord;
 use crate::agent::launch::User;
-use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::container::ContainerRuntime;
 use crate::agent::runtime::docker::DockerRuntime;

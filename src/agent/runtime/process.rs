@@ -17,9 +17,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
 use crate::agent::Directory;
+use crate::agent::engine::record::{ProcessRecord, boot};
 use crate::agent::launch::{self, Handover, Held, Start, User};
 use crate::agent::posture::Limits;
-use crate::agent::record::{ProcessRecord, boot};
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;

@@ -24,8 +24,8 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::agent::Directory;
+use crate::agent::engine::record::ProcessRecord;
 use crate::agent::launch;
-use crate::agent::record::ProcessRecord;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};

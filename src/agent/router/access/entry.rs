@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::agent::router::Listener;
 use crate::agent::router::config::ListenerConfig;
-use crate::agent::router::serve::Peer;
+use crate::agent::router::connection::serve::Peer;
 
 /// What is logged for a client that went away before it had an answer; nginx's number for it.
 const CLIENT_WENT_AWAY: u16 = 499;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::agent::log_file::{LogFile, Quota, Rotating};
+use crate::agent::log::file::{LogFile, Quota, Rotating};
 use crate::agent::router::access::Line;
-use crate::agent::router::clients::network;
+use crate::agent::router::connection::clients::network;
 
 /// How many lines wait at most.
 const QUEUE: usize = 8192;

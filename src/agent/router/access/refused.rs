@@ -7,8 +7,8 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::agent::router::access::entry::Line;
-use crate::agent::router::budget::Full;
 use crate::agent::router::config::ListenerConfig;
+use crate::agent::router::connection::budget::Full;
 
 /// Notes a connection that ended because of what its client sent, if it did.
 pub fn note(config: &Arc<ListenerConfig>, client: SocketAddr, error: &(dyn Error + 'static)) {

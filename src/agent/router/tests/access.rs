@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::support::{Client, Instance, World, request, short_hold, text};
-use crate::agent::log_file::LogFile;
+use crate::agent::log::file::LogFile;
 use crate::agent::router::Options;
 
 #[tokio::test]

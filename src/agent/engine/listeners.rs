@@ -1,0 +1,62 @@
+//! Changes the listeners of services: of one, or of several that take over each other's addresses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::agent::engine::{Agent, moved};
+use crate::agent::front::nginx::{self, Mark};
+use crate::agent::router::RouteKey;
+use crate::model::route::Route;
+use crate::model::{Address, Fingerprint};
+use crate::port::engine::{EngineError, Permit};
+
+/// Makes the listeners what the routes say, all in one step. Where an address cannot be had, none of them has changed;
+/// where a proxy in front refuses, nothing is recorded, and the next try finds them as they are.
+pub(in crate::agent) async fn change(
+    agent: &Arc<Agent>,
+    permit: &Permit,
+    routes: &[Route],
+    expects: Option<Fingerprint>,
+) -> Result<(), EngineError> {
+    let Some(first) = routes.first() else {
+        return Ok(());
+    };
+    let environment = agent.environment(&permit.scope);
+    let before = environment.state.record();
+    let _work = agent.enter(&environment, permit).await?;
+    let record = environment.state.record();
+    let is_done = |route: &Route| record.routes.get(&route.service) == Some(route);
+    let services = routes.iter().map(|route| &route.service);
+    let found = environment.state.facts().routes_fingerprint(services);
+    if !routes.iter().all(is_done) && found != expects {
+        return Err(moved(Address::Route(first.service.clone()), &before));
+    }
+
+    let key = |route: &Route| RouteKey {
+        scope: permit.scope.clone(),
+        service: route.service.clone(),
+    };
+    let changes: Vec<_> = routes.iter().map(|route| (key(route), route)).collect();
+    agent
+        .router()
+        .open_all(&changes)
+        .await
+        .map_err(|error| EngineError::Refused {
+            reason: error.to_string(),
+            help: "stop what has the address, or set other ones under `traffic.listeners`"
+                .to_owned(),
+        })?;
+
+    let by_service = |route: &Route| (route.service.clone(), route.clone());
+    let all: BTreeMap<_, _> = routes.iter().map(by_service).collect();
+    nginx::lead(&all, &Mark::of(&record), record.active)
+        .await
+        .map_err(|reason| EngineError::Refused {
+            reason: format!(
+                "the proxy in front of {} stays as it was: {reason}",
+                first.service
+            ),
+            help: "look at `traffic` in the configuration".to_owned(),
+        })?;
+    agent.write(&environment, |record| record.routes.extend(all))
+}

@@ -1,0 +1,736 @@
+//! The agent's engine: every call of the engine port, with its permits, fingerprints and records.
+
+pub mod environment_state;
+pub mod record;
+
+pub(in crate::agent) mod held;
+pub(in crate::agent) mod listeners;
+pub(in crate::agent) mod place;
+pub(in crate::agent) mod resume;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use jiff::Timestamp;
+use tokio::sync::MutexGuard;
+
+use crate::agent::engine::environment_state::{EnvironmentState, InstanceKey, Serving};
+use crate::agent::engine::held::Held;
+use crate::agent::engine::record::{EnvironmentRecord, SlotRecord};
+use crate::agent::front::nginx::{self, Mark};
+use crate::agent::instance::{InstanceSpec, Prober, Supervisor};
+use crate::agent::log::file::LogFile;
+use crate::agent::log::instances;
+use crate::agent::rootfs;
+use crate::agent::router::{Options, RouteKey, Router};
+use crate::agent::runtime::Runtimes;
+use crate::agent::{Descriptors, Directory};
+use crate::model::facts::{Facts, HealthState};
+use crate::model::outcome::Url;
+use crate::model::route::Route;
+use crate::model::secret::SecretValue;
+use crate::model::workload::ContainerKind;
+use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{
+    Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
+};
+use crate::redact::Redactor;
+
+/// How many of a log's last lines a failure shows.
+const LAST_LINES: usize = 20;
+
+/// How long requests may take to leave an instance that is taken out, when no route says otherwise.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often a followed log is looked at.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+/// The agent.
+pub struct Agent {
+    directory: Directory,
+    router: Router,
+    runtimes: Runtimes,
+    prober: Prober,
+    environments: Mutex<HashMap<Scope, Arc<Environment>>>,
+    /// Knows every secret that a service here was given since the agent began.
+    redactor: Redactor,
+}
+
+/// One environment: its state, and what is done to it, one thing at a time.
+pub(super) struct Environment {
+    pub state: Arc<EnvironmentState>,
+    pub work: tokio::sync::Mutex<Work>,
+}
+
+/// What only the one who changes an environment may touch.
+#[derive(Default)]
+pub(super) struct Work {
+    pub instances: BTreeMap<InstanceKey, Supervisor>,
+    /// The values of secrets, in memory only.
+    pub secrets: BTreeMap<(Slot, ServiceName), Held>,
+    /// Counts up with each placement.
+    pub generation: u64,
+}
+
+impl Agent {
+    /// An agent in its folder, with everything that an earlier one left: processes are taken back, listeners
+    /// opened, traffic routed as it was. `redactor` learns the secrets that services are given.
+    pub async fn start(
+        directory: Directory,
+        inherited: Vec<std::net::TcpListener>,
+        redactor: Redactor,
+    ) -> Result<Arc<Self>, EngineError> {
+        rootfs::prepare(&directory)
+            .map_err(|reason| failed("preparing the images' folder", &reason))?;
+        let access_log = Some(LogFile::access(directory.access_log()));
+        let router = Router::new(Options {
+            access_log,
+            inherited,
+            descriptors: Descriptors::of_this_process(),
+        });
+        let agent = Arc::new(Self {
+            directory,
+            router,
+            runtimes: Runtimes::default(),
+            prober: Prober::default(),
+            environments: Mutex::default(),
+            redactor,
+        });
+        let records = EnvironmentRecord::load_all(&agent.directory)
+            .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
+        resume::remove_strays(&agent, &records).await;
+        for record in records {
+            resume::resume(&agent, record).await?;
+        }
+        agent.sweep().await;
+        Ok(agent)
+    }
+
+    /// The agent's folder.
+    #[must_use]
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The router, for closing it at the end.
+    #[must_use]
+    pub const fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The environments that it knows.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<Scope> {
+        let environments = self
+            .environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut scopes: Vec<Scope> = environments.keys().cloned().collect();
+        scopes.sort();
+        scopes
+    }
+
+    /// Stops every service. Without this call they outlive the agent.
+    pub async fn stop_services(&self) {
+        for scope in self.scopes() {
+            let environment = self.environment(&scope);
+            let instances = std::mem::take(&mut environment.work.lock().await.instances);
+            futures_util::future::join_all(instances.into_values().map(Supervisor::stop)).await;
+        }
+    }
+
+    pub(super) fn insert(&self, record: EnvironmentRecord) -> Arc<Environment> {
+        let mut environments = self
+            .environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let scope = record.scope.clone();
+        let entry = environments.entry(scope).or_insert_with(|| {
+            let state = Arc::new(EnvironmentState::new(
+                self.directory.clone(),
+                self.router.clone(),
+                record,
+            ));
+            Arc::new(Environment {
+                state,
+                work: tokio::sync::Mutex::default(),
+            })
+        });
+        Arc::clone(entry)
+    }
+
+    pub(super) fn environment(&self, scope: &Scope) -> Arc<Environment> {
+        self.insert(EnvironmentRecord::new(scope.clone()))
+    }
+
+    pub(super) fn instance_spec(
+        &self,
+        scope: &Scope,
+        there: &SlotRecord,
+        service: &ServiceName,
+        secrets: BTreeMap<String, SecretValue>,
+    ) -> Result<InstanceSpec, EngineError> {
+        let missing = || {
+            failed(
+                "starting a service",
+                &format!("{service} is not in the slot"),
+            )
+        };
+        let workload = there
+            .workloads
+            .get(service)
+            .ok_or_else(missing)?
+            .spec
+            .clone();
+        let digest = workload.image.value().ok_or_else(missing)?;
+        let runtime = self.runtimes.of(&workload);
+        let image = runtime
+            .meta(&self.directory, digest)
+            .map_err(|error| failed("reading the image", &error))?;
+        for value in secrets.values() {
+            self.redactor.remember(value);
+        }
+        Ok(InstanceSpec {
+            directory: self.directory.clone(),
+            scope: scope.clone(),
+            label: there.label.clone(),
+            workload,
+            image,
+            secrets,
+            runtime,
+            prober: self.prober.clone(),
+            redactor: self.redactor.clone(),
+        })
+    }
+
+    pub(super) const fn folder(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Lets a permit in: the lineage must own the environment, and the fence must not be behind. What it brings is
+    /// recorded before anything is done under it.
+    pub(super) async fn enter<'a>(
+        &self,
+        environment: &'a Environment,
+        permit: &Permit,
+    ) -> Result<MutexGuard<'a, Work>, EngineError> {
+        let work = environment.work.lock().await;
+        let record = environment.state.record();
+        let is_empty = record.slots.is_empty() && record.routes.is_empty();
+        let lineage = record.lineage.as_ref().filter(|_| !is_empty);
+        permit.enters(lineage, record.fence, record.changed_by.as_ref())?;
+        self.write(environment, |record| {
+            record.lineage = Some(permit.lineage.clone());
+            record.fence = permit.fence;
+            record.changed_by = Some(permit.actor.clone());
+            record.changed_at = Some(Timestamp::now());
+        })?;
+        Ok(work)
+    }
+
+    #[allow(clippy::unused_self)]
+    pub(super) fn write(
+        &self,
+        environment: &Environment,
+        change: impl FnOnce(&mut EnvironmentRecord),
+    ) -> Result<(), EngineError> {
+        environment
+            .state
+            .write(change)
+            .map_err(|error| failed("writing the environment down", &error))
+    }
+
+    /// Takes instances out of traffic, waits for their requests, and stops them.
+    pub(super) async fn retire(
+        &self,
+        environment: &Environment,
+        work: &mut Work,
+        keys: &[InstanceKey],
+        drain: Duration,
+    ) {
+        for key in keys {
+            environment
+                .state
+                .set(key, |entry| entry.serving = Serving::No);
+        }
+        self.router
+            .drained(&environment.state.addresses(keys), drain)
+            .await;
+        let gone: Vec<Supervisor> = keys
+            .iter()
+            .filter_map(|key| work.instances.remove(key))
+            .collect();
+        futures_util::future::join_all(gone.into_iter().map(Supervisor::stop)).await;
+        for key in keys {
+            environment.state.drop_entry(key);
+        }
+    }
+
+    pub(super) fn drain(environment: &Environment, service: &ServiceName) -> Duration {
+        let record = environment.state.record();
+        record
+            .routes
+            .get(service)
+            .map_or(DRAIN, |route| route.limits.drain.get())
+    }
+
+    /// Stops a slot at a time, unless it is active by then or the time was changed.
+    pub(super) fn stop_later(self: &Arc<Self>, scope: &Scope, slot: Slot, until: Timestamp) {
+        let (agent, scope) = (Arc::downgrade(self), scope.clone());
+        tokio::spawn(async move {
+            let pause = until.duration_since(Timestamp::now());
+            tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
+            if let Some(agent) = agent.upgrade() {
+                agent.stop_now(&scope, slot, until).await;
+            }
+        });
+    }
+
+    async fn stop_now(&self, scope: &Scope, slot: Slot, until: Timestamp) {
+        let environment = self.environment(scope);
+        let mut work = environment.work.lock().await;
+        let record = environment.state.record();
+        let due = record
+            .slots
+            .get(&slot)
+            .is_some_and(|there| there.stops_at == Some(until));
+        if !due || record.active == Some(slot) {
+            return;
+        }
+        let written = self.write(&environment, |record| {
+            if let Some(there) = record.slots.get_mut(&slot) {
+                there.stops_at = None;
+                for workload in there.workloads.values_mut() {
+                    workload.running = false;
+                }
+            }
+        });
+        if let Err(error) = written {
+            tracing::error!(%error, %scope, %slot, "a kept slot could not be stopped");
+            return;
+        }
+        let keys: Vec<InstanceKey> = work
+            .instances
+            .keys()
+            .filter(|key| key.slot == slot)
+            .cloned()
+            .collect();
+        self.retire(&environment, &mut work, &keys, DRAIN).await;
+    }
+
+    /// The runtimes.
+    pub(super) const fn runtimes(&self) -> &Runtimes {
+        &self.runtimes
+    }
+
+    /// The images that slots refer to, and those that run.
+    fn used(&self) -> Vec<Digest> {
+        let mut used: Vec<Digest> = Vec::new();
+        for scope in self.scopes() {
+            let state = Arc::clone(&self.environment(&scope).state);
+            let record = state.record();
+            used.extend(state.images());
+            let workloads = record
+                .slots
+                .values()
+                .flat_map(|there| there.workloads.values());
+            used.extend(workloads.filter_map(|workload| workload.spec.image.value().cloned()));
+        }
+        used
+    }
+
+    /// Takes unpacked images away that no slot refers to.
+    pub(super) async fn sweep(&self) {
+        let used = self.used();
+        rootfs::sweep(&self.directory, &used);
+        if self.uses_docker() {
+            self.runtimes.docker.sweep(&self.directory, &used).await;
+        }
+    }
+
+    fn uses_docker(&self) -> bool {
+        self.scopes()
+            .iter()
+            .any(|scope| is_dockers(&self.environment(scope).state.record()))
+    }
+
+    /// Why a slot cannot become ready any more; none while it still can.
+    pub(super) fn hopeless(&self, scope: &Scope, slot: Slot, facts: &Facts) -> Option<NotReady> {
+        let there = facts.slots.get(&slot)?;
+        for (service, workload) in &there.workloads {
+            let failed = workload
+                .instances
+                .iter()
+                .find(|instance| instance.health == HealthState::Failed);
+            if let Some(instance) = failed {
+                let why = instance.last_exit.clone().unwrap_or_default();
+                let reason = format!("{service}.{} failed: {why}", instance.index);
+                let log = self.directory.instance_log(
+                    scope,
+                    slot,
+                    there.label.number,
+                    service,
+                    instance.index,
+                );
+                return Some(NotReady {
+                    reason,
+                    log: self.redactor.lines(instances::tail(&log, LAST_LINES)),
+                });
+            }
+        }
+        None
+    }
+
+    /// What is wrong with a slot that is not ready now.
+    pub(super) fn not_ready(&self, scope: &Scope, slot: Slot, facts: &Facts) -> NotReady {
+        if let Some(hopeless) = self.hopeless(scope, slot, facts) {
+            return hopeless;
+        }
+        let Some(there) = facts.slots.get(&slot) else {
+            return NotReady {
+                reason: "it is empty".to_owned(),
+                log: Vec::new(),
+            };
+        };
+        let unready = there
+            .workloads
+            .iter()
+            .find(|(_, workload)| workload.health() != HealthState::Ready);
+        let Some((service, workload)) = unready else {
+            return NotReady {
+                reason: "it holds no service".to_owned(),
+                log: Vec::new(),
+            };
+        };
+        let log = self
+            .directory
+            .instance_log(scope, slot, there.label.number, service, 0);
+        let exit = workload
+            .instances
+            .iter()
+            .find_map(|instance| instance.last_exit.clone());
+        let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
+        let reason = format!("{service} is {}{exit}", workload.health().word());
+        NotReady {
+            reason,
+            log: self.redactor.lines(instances::tail(&log, LAST_LINES)),
+        }
+    }
+}
+
+/// Whether the Docker Engine has to be asked for anything.
+pub(super) fn is_dockers(record: &EnvironmentRecord) -> bool {
+    let mut workloads = record
+        .slots
+        .values()
+        .flat_map(|there| there.workloads.values());
+    workloads.any(|workload| {
+        workload
+            .spec
+            .container
+            .as_ref()
+            .is_some_and(|container| container.by == ContainerKind::Docker)
+    })
+}
+
+pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError {
+    EngineError::Failed {
+        what: what.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+pub(super) fn moved(address: Address, record: &EnvironmentRecord) -> EngineError {
+    EngineError::Moved {
+        address,
+        by: record.changed_by.clone(),
+        at: record.changed_at,
+    }
+}
+
+#[async_trait]
+impl Engine for Arc<Agent> {
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
+        let known = self
+            .environments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(scope)
+            .cloned();
+        let mut facts = known
+            .map(|environment| environment.state.facts())
+            .unwrap_or_default();
+        let workloads = facts
+            .slots
+            .values_mut()
+            .flat_map(|there| there.workloads.values_mut());
+        for workload in workloads {
+            let damage = self.runtimes.damage(&self.directory, &workload.spec);
+            workload.changed_on_disk = damage.await;
+        }
+        Ok(facts)
+    }
+
+    async fn listen(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        listeners::change(self, permit, std::slice::from_ref(route), expects).await
+    }
+
+    async fn listen_together(
+        &self,
+        permit: &Permit,
+        routes: &[Route],
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        listeners::change(self, permit, routes, expects).await
+    }
+
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let _work = self.enter(&environment, permit).await?;
+        if let Some(route) = environment.state.record().routes.get(service) {
+            nginx::remove(route).await;
+        }
+        self.write(&environment, |record| {
+            record.routes.remove(service);
+        })?;
+        let key = RouteKey {
+            scope: permit.scope.clone(),
+            service: service.clone(),
+        };
+        self.router.close(&key).await;
+        Ok(())
+    }
+
+    async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
+        place::room(self, incoming).await
+    }
+
+    async fn deploy(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        place::place(self, permit, placement, progress).await
+    }
+
+    async fn undeploy(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        place::remove(self, permit, slot, service, expects).await
+    }
+
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        within: Period,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let state = Arc::clone(&self.environment(scope).state);
+        let mut said = String::new();
+        let wait = state.wait(|facts| {
+            let there = facts.slots.get(&slot)?;
+            if there.is_ready() {
+                return Some(Ok(()));
+            }
+            if let Some(hopeless) = self.hopeless(scope, slot, facts) {
+                return Some(Err(hopeless));
+            }
+            let words: Vec<String> = there
+                .workloads
+                .iter()
+                .map(|(name, w)| format!("{name} {}", w.health().word()))
+                .collect();
+            let words = words.join(", ");
+            if words != said {
+                progress(&words);
+                said = words;
+            }
+            None
+        });
+        if !state.facts().slots.contains_key(&slot) {
+            let not_ready = NotReady {
+                reason: "it is empty".to_owned(),
+                log: Vec::new(),
+            };
+            return Err(EngineError::NotReady { slot, not_ready });
+        }
+        match tokio::time::timeout(within.get(), wait).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_ready)) => Err(EngineError::NotReady { slot, not_ready }),
+            Err(_) => {
+                let mut not_ready = self.not_ready(scope, slot, &state.facts());
+                not_ready.reason = format!("not within {within}: {}", not_ready.reason);
+                Err(EngineError::NotReady { slot, not_ready })
+            }
+        }
+    }
+
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let before = environment.state.record();
+        let _work = self.enter(&environment, permit).await?;
+        let active = environment.state.record().active;
+        if active == to {
+            return Ok(());
+        }
+        if active != from {
+            return Err(moved(Address::Traffic, &before));
+        }
+        let record = environment.state.record();
+        let (routes, mark) = (&record.routes, Mark::of(&record));
+        let is_ready = |slot: Slot| {
+            environment
+                .state
+                .facts()
+                .slots
+                .get(&slot)
+                .is_some_and(crate::model::facts::SlotFacts::is_ready)
+        };
+        // What stands in front is led there while the slot is seen ready; the record follows, and is what counts.
+        if to.is_none_or(is_ready)
+            && let Err(reason) = nginx::lead(routes, &mark, to).await
+        {
+            return Err(EngineError::Failed {
+                what: "leading the proxy to the other slot".to_owned(),
+                reason,
+            });
+        }
+        let switched = environment.state.switch(to, Timestamp::now(), |record| {
+            if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
+                there.stops_at = None;
+            }
+        });
+        let error = match switched {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(slot)) => {
+                let not_ready = self.not_ready(&permit.scope, slot, &environment.state.facts());
+                EngineError::NotReady { slot, not_ready }
+            }
+            Err(error) => failed("writing the switch down", &error),
+        };
+        if let Err(error) = nginx::lead(routes, &mark, active).await {
+            tracing::error!(%error, "the proxy could not be pointed back");
+        }
+        Err(error)
+    }
+
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
+        let environment = self.environment(&permit.scope);
+        let _work = self.enter(&environment, permit).await?;
+        if environment.state.record().active == Some(slot) {
+            return Err(EngineError::Refused {
+                reason: format!("{slot} has live traffic and cannot be stopped"),
+                help: "promote the other slot first".to_owned(),
+            });
+        }
+        self.write(&environment, |record| {
+            if let Some(there) = record.slots.get_mut(&slot) {
+                there.stops_at = Some(until);
+            }
+        })?;
+        self.stop_later(&permit.scope, slot, until);
+        Ok(())
+    }
+
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        Ok(self.observe(scope).await?.urls(role))
+    }
+
+    async fn logs(
+        &self,
+        scope: &Scope,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        let facts = self.observe(scope).await?;
+        let mut past = Vec::new();
+        let mut followers = Vec::new();
+        for (slot, there) in facts
+            .slots
+            .iter()
+            .filter(|(slot, _)| query.slot.is_none_or(|s| s == **slot))
+        {
+            let wanted = there
+                .workloads
+                .iter()
+                .filter(|(name, _)| query.service.as_ref().is_none_or(|s| s == *name));
+            for (service, workload) in wanted {
+                for instance in 0..workload.spec.replicas {
+                    let path = self.directory.instance_log(
+                        scope,
+                        *slot,
+                        there.label.number,
+                        service,
+                        instance,
+                    );
+                    let line = LogLine {
+                        slot: *slot,
+                        service: service.clone(),
+                        instance,
+                        text: String::new(),
+                    };
+                    if query.follow
+                        && let Ok(follower) = instances::Follower::open(&path)
+                    {
+                        followers.push((line.clone(), follower, self.redactor.stream()));
+                    }
+                    let lines = self.redactor.lines(instances::tail(&path, query.tail));
+                    past.extend(lines.into_iter().map(|text| {
+                        Ok(LogLine {
+                            text,
+                            ..line.clone()
+                        })
+                    }));
+                }
+            }
+        }
+        let past = stream::iter(past);
+        if !query.follow {
+            return Ok(past.boxed());
+        }
+        let coming = stream::unfold(followers, |mut followers| async move {
+            tokio::time::sleep(FOLLOW).await;
+            let mut lines = Vec::new();
+            for (line, follower, shown) in &mut followers {
+                let texts = follower.read().unwrap_or_default().into_iter();
+                let texts: Vec<String> = texts.flat_map(|text| shown.push(text)).collect();
+                lines.extend(texts.into_iter().map(|text| {
+                    Ok(LogLine {
+                        text,
+                        ..line.clone()
+                    })
+                }));
+            }
+            Some((stream::iter(lines), followers))
+        });
+        Ok(past.chain(coming.flatten()).boxed())
+    }
+}

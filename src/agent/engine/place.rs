@@ -1,0 +1,518 @@
+//! Placing a workload into a slot, and taking one out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::agent::engine::environment_state::{InstanceKey, Serving};
+use crate::agent::engine::held::Held;
+use crate::agent::engine::record::{EnvironmentRecord, SlotRecord, WorkloadRecord};
+use crate::agent::engine::{Agent, Environment, Work, failed, moved};
+use crate::agent::instance::{InstanceSpec, Supervisor};
+use crate::agent::log::instances;
+use crate::agent::rootfs;
+use crate::model::facts::HealthState;
+use crate::model::plan::DeployMode;
+use crate::model::workload::Workload;
+use crate::model::{Address, Fingerprint, ServiceName, Slot};
+use crate::port::Progress;
+use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement};
+
+/// Puts a workload into its slot.
+pub(in crate::agent) async fn place(
+    agent: &Arc<Agent>,
+    permit: &Permit,
+    placement: Placement,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let environment = agent.environment(&permit.scope);
+    let before = environment.state.record();
+    let mut work = agent.enter(&environment, permit).await?;
+    let record = environment.state.record();
+    let (slot, service) = (placement.slot, placement.workload.service.clone());
+    let wanted = WorkloadRecord {
+        spec: placement.workload.clone(),
+        running: placement.running,
+    };
+    let there = record
+        .slots
+        .get(&slot)
+        .and_then(|there| there.workloads.get(&service))
+        .cloned();
+    let is_same = there.as_ref() == Some(&wanted);
+    if is_same && !is_down(&environment, slot, &service) && !is_changed(agent, &wanted).await {
+        let held = work.secrets.entry((slot, service)).or_default();
+        held.renew(&placement.workload, &placement.secrets);
+        return relabel(agent, &environment, &placement);
+    }
+    let fingerprint = there
+        .as_ref()
+        .map(|there| Fingerprint::of_json(&(&there.spec, there.running)));
+    if there.as_ref() != Some(&wanted) && fingerprint != placement.expects {
+        return Err(moved(Address::Workload(slot, service), &before));
+    }
+    if placement.mode == DeployMode::Fresh && record.active == Some(slot) {
+        return Err(EngineError::Refused {
+            reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
+            help: "look at a new plan with `shipit plan`".to_owned(),
+        });
+    }
+    let before = work.secrets.get(&(slot, service.clone())).cloned();
+    let before = before.unwrap_or_default();
+    let held = before.replaced_by(&placement.workload, &placement.secrets);
+    if let Some(name) = held.missing(&placement.workload) {
+        return Err(no_value(name, &service));
+    }
+    fetch(agent, &placement, progress).await?;
+    instances::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
+    let mut swap = Swap {
+        agent,
+        permit,
+        environment: &environment,
+        work: &mut work,
+        secrets: Secrets { before, held },
+        placement,
+    };
+    let placed = match swap.placement.mode {
+        DeployMode::Fresh => swap.fresh(&record).await,
+        DeployMode::Rolling => swap.rolling(there.as_ref(), progress).await,
+        DeployMode::Recreate => swap.recreate(there.as_ref()).await,
+    };
+    drop(work);
+    agent.sweep().await;
+    placed
+}
+
+/// Whether the files that it runs from are not its image's any more.
+async fn is_changed(agent: &Agent, workload: &WorkloadRecord) -> bool {
+    let damage = agent.runtimes().damage(agent.folder(), &workload.spec);
+    damage.await.is_some()
+}
+
+fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool {
+    let facts = environment.state.facts();
+    let workload = facts
+        .slots
+        .get(&slot)
+        .and_then(|there| there.workloads.get(service));
+    workload.is_some_and(|workload| workload.health().is_down())
+}
+
+/// Nothing is stopped for what could not be started.
+fn no_value(name: &str, service: &ServiceName) -> EngineError {
+    EngineError::Refused {
+        reason: format!("the agent holds no value of the secret `{name}` of {service}"),
+        help: "set it where shipit reads it from, and run `shipit apply` again".to_owned(),
+    }
+}
+
+/// The same workload under another release's number: nothing is restarted.
+fn relabel(
+    agent: &Agent,
+    environment: &Environment,
+    placement: &Placement,
+) -> Result<(), EngineError> {
+    let (slot, label) = (placement.slot, placement.label.clone());
+    agent.write(environment, |record| {
+        if let Some(there) = record.slots.get_mut(&slot) {
+            there.label = label;
+        }
+    })
+}
+
+/// Whether the images that are not there yet have room, all together.
+pub(in crate::agent) async fn room(
+    agent: &Agent,
+    incoming: &[Incoming],
+) -> Result<(), EngineError> {
+    let missing = incoming.iter().filter_map(|incoming| {
+        let image = incoming.workload.image.value()?;
+        let runtime = agent.runtimes().of(&incoming.workload);
+        let unpacked = runtime.unpacked(agent.folder(), image)?;
+        Some((unpacked, incoming.pull.clone()))
+    });
+    let (folder, missing) = (agent.folder().clone(), missing.collect::<Vec<_>>());
+    tokio::task::spawn_blocking(move || rootfs::room(&folder, &missing))
+        .await
+        .map_err(|error| error.to_string())
+        .flatten()
+        .map_err(|reason| failed("looking for room for the images", &reason))
+}
+
+/// Every blob is read and verified before anything is stopped or started.
+async fn fetch(
+    agent: &Agent,
+    placement: &Placement,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let digest = placement
+        .workload
+        .image
+        .value()
+        .cloned()
+        .ok_or_else(|| EngineError::Refused {
+            reason: format!("the image of {} is not known", placement.workload.service),
+            help: "this is a fault of shipit; please report it".to_owned(),
+        })?;
+    progress(&format!("fetching {}", digest.short()));
+    let runtime = agent.runtimes().of(&placement.workload);
+    let fetched = runtime
+        .prepare(agent.folder(), &placement.pull, &digest)
+        .await;
+    fetched
+        .map(drop)
+        .map_err(|error| failed("fetching the image", &error))
+}
+
+/// One placement under way.
+struct Swap<'a> {
+    agent: &'a Arc<Agent>,
+    permit: &'a Permit,
+    environment: &'a Environment,
+    work: &'a mut Work,
+    secrets: Secrets,
+    placement: Placement,
+}
+
+/// The values of the secrets of what was there, and of what comes.
+struct Secrets {
+    before: Held,
+    held: Held,
+}
+
+impl Swap<'_> {
+    fn service(&self) -> &ServiceName {
+        &self.placement.workload.service
+    }
+
+    fn keys(&self) -> Vec<InstanceKey> {
+        let mine =
+            |key: &&InstanceKey| key.slot == self.placement.slot && key.service == *self.service();
+        self.work.instances.keys().filter(mine).cloned().collect()
+    }
+
+    /// Nobody uses the slot: what is there goes, the new comes.
+    async fn fresh(&mut self, record: &EnvironmentRecord) -> Result<(), EngineError> {
+        let slot = self.placement.slot;
+        let other_release = record
+            .slots
+            .get(&slot)
+            .is_some_and(|there| there.label != self.placement.label);
+        let gone: Vec<InstanceKey> = if other_release {
+            self.work
+                .instances
+                .keys()
+                .filter(|key| key.slot == slot)
+                .cloned()
+                .collect()
+        } else {
+            self.keys()
+        };
+        let drain = Agent::drain(self.environment, self.service());
+        self.agent
+            .retire(self.environment, self.work, &gone, drain)
+            .await;
+        if other_release {
+            self.agent.write(self.environment, |record| {
+                record.slots.remove(&slot);
+            })?;
+        }
+        self.persist()?;
+        self.begin(Serving::Yes)?;
+        Ok(())
+    }
+
+    /// Instance by instance: the new one is ready before the old one goes.
+    async fn rolling(
+        &mut self,
+        there: Option<&WorkloadRecord>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let old = self.keys();
+        let (slot, service) = (self.placement.slot, self.service().clone());
+        let (previous, drain) = (
+            self.environment.state.record(),
+            Agent::drain(self.environment, &service),
+        );
+        self.persist()?;
+        let mut waiting = old.clone();
+        let new = self.begin(Serving::No)?;
+        for (at, key) in new.iter().enumerate() {
+            if let Err(not_ready) = self.await_ready(key).await {
+                self.agent
+                    .retire(self.environment, self.work, &new, drain)
+                    .await;
+                self.go_back(&previous, there, &old)?;
+                return Err(EngineError::NotReady { slot, not_ready });
+            }
+            self.environment
+                .state
+                .set(key, |entry| entry.serving = Serving::Yes);
+            progress(&format!("{service}.{at} is replaced"));
+            if !waiting.is_empty() {
+                let first = waiting.remove(0);
+                self.agent
+                    .retire(self.environment, self.work, &[first], drain)
+                    .await;
+            }
+        }
+        self.agent
+            .retire(self.environment, self.work, &waiting, drain)
+            .await;
+        Ok(())
+    }
+
+    /// The old one goes first; the router holds requests meanwhile.
+    async fn recreate(&mut self, there: Option<&WorkloadRecord>) -> Result<(), EngineError> {
+        let old = self.keys();
+        let previous = self.environment.state.record();
+        let drain = Agent::drain(self.environment, self.service());
+        self.persist()?;
+        self.agent
+            .retire(self.environment, self.work, &old, drain)
+            .await;
+        let new = self.begin(Serving::Yes)?;
+        for key in &new {
+            if let Err(not_ready) = self.await_ready(key).await {
+                self.agent
+                    .retire(self.environment, self.work, &new, drain)
+                    .await;
+                self.go_back(&previous, there, &[])?;
+                return Err(EngineError::NotReady {
+                    slot: self.placement.slot,
+                    not_ready,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn persist(&self) -> Result<(), EngineError> {
+        let Placement {
+            slot,
+            label,
+            workload,
+            running,
+            ..
+        } = self.placement.clone();
+        self.agent.write(self.environment, |record| {
+            let there = record.slots.entry(slot).or_insert_with(|| SlotRecord {
+                label: label.clone(),
+                placed_at: Timestamp::now(),
+                stops_at: None,
+                workloads: std::collections::BTreeMap::new(),
+            });
+            there.label = label;
+            there.stops_at = None;
+            there.workloads.insert(
+                workload.service.clone(),
+                WorkloadRecord {
+                    spec: workload,
+                    running,
+                },
+            );
+        })
+    }
+
+    /// Starts the instances that the record asks for now.
+    fn begin(&mut self, serving: Serving) -> Result<Vec<InstanceKey>, EngineError> {
+        let (slot, service) = (self.placement.slot, self.service().clone());
+        let held = self.secrets.held.clone();
+        let secrets = held.values();
+        self.work.secrets.insert((slot, service.clone()), held);
+        if !self.placement.running {
+            return Ok(Vec::new());
+        }
+        let record = self.environment.state.record();
+        let missing = || failed("starting a service", &format!("{service} is not in {slot}"));
+        let there = record.slots.get(&slot).ok_or_else(missing)?;
+        let spec = self
+            .agent
+            .instance_spec(&self.permit.scope, there, &service, secrets)?;
+        let replicas = spec.workload.replicas;
+        Ok((0..replicas)
+            .map(|index| self.start(&spec, index, serving))
+            .collect())
+    }
+
+    fn start(&mut self, spec: &InstanceSpec, index: u16, serving: Serving) -> InstanceKey {
+        if index == 0 {
+            self.work.generation += 1;
+        }
+        let generation = self.work.generation;
+        let key = InstanceKey {
+            slot: self.placement.slot,
+            service: self.service().clone(),
+            generation,
+            index,
+        };
+        self.environment
+            .state
+            .set(&key, |entry| entry.serving = serving);
+        let supervised = Supervisor::begin(
+            spec.clone(),
+            key.clone(),
+            self.environment.state.clone(),
+            None,
+        );
+        self.work.instances.insert(key.clone(), supervised);
+        key
+    }
+
+    /// Waits for one instance. The supervisor sets the limit: past it the instance has failed. What is the machine's own
+    /// trouble counts for nothing there, and is waited for a little longer.
+    async fn await_ready(&self, key: &InstanceKey) -> Result<(), NotReady> {
+        let state = &self.environment.state;
+        let workload: &Workload = &self.placement.workload;
+        let ended = state.wait(|_| match board_health(state, key)? {
+            (HealthState::Ready, _) => Some(Ok(())),
+            (HealthState::Failed, exit) => Some(Err(exit.unwrap_or_default())),
+            _ => None,
+        });
+        let ended = tokio::time::timeout(longest(workload), ended).await;
+        let ended = ended.unwrap_or_else(|_| {
+            let (_, why) = board_health(state, key).unwrap_or((HealthState::Starting, None));
+            Err(why.unwrap_or_else(|| "it was not ready in time".to_owned()))
+        });
+        ended.map_err(|why| {
+            let release = self.placement.label.number;
+            let directory = self.agent.folder();
+            let log = directory.instance_log(
+                &self.permit.scope,
+                key.slot,
+                release,
+                &workload.service,
+                key.index,
+            );
+            let reason = format!("{}.{} failed: {why}", workload.service, key.index);
+            NotReady {
+                reason,
+                log: instances::tail(&log, 20),
+            }
+        })
+    }
+
+    /// Puts the record back, and starts again what of the old is gone.
+    fn go_back(
+        &mut self,
+        previous: &EnvironmentRecord,
+        there: Option<&WorkloadRecord>,
+        old: &[InstanceKey],
+    ) -> Result<(), EngineError> {
+        let (slot, service) = (self.placement.slot, self.service().clone());
+        let held = self.secrets.before.clone();
+        let secrets = held.values();
+        self.work.secrets.insert((slot, service.clone()), held);
+
+        let stands = previous.slots.get(&slot).cloned();
+        self.agent.write(self.environment, |record| {
+            match stands {
+                Some(stands) => record.slots.insert(slot, stands),
+                None => record.slots.remove(&slot),
+            };
+        })?;
+        let Some(there) = there.filter(|there| there.running) else {
+            return Ok(());
+        };
+        let record = self.environment.state.record();
+        let Some(slot_record) = record.slots.get(&slot) else {
+            return Ok(());
+        };
+        let spec = self
+            .agent
+            .instance_spec(&self.permit.scope, slot_record, &service, secrets)?;
+        let standing: Vec<u16> = old
+            .iter()
+            .filter(|key| self.work.instances.contains_key(*key))
+            .map(|key| key.index)
+            .collect();
+        self.work.generation += 1;
+        for index in (0..there.spec.replicas).filter(|index| !standing.contains(index)) {
+            let generation = self.work.generation;
+            let key = InstanceKey {
+                slot,
+                service: service.clone(),
+                generation,
+                index,
+            };
+            let supervised = Supervisor::begin(
+                spec.clone(),
+                key.clone(),
+                self.environment.state.clone(),
+                None,
+            );
+            self.work.instances.insert(key, supervised);
+        }
+        Ok(())
+    }
+}
+
+/// How long an instance may take until it is ready, with all that the supervisor gives it, and some more.
+fn longest(workload: &Workload) -> Duration {
+    let health = &workload.health;
+    let once = health.start_within.get() + workload.stop_grace.get();
+    once.saturating_mul(health.failures.clamp(1, 5) + 1) + Duration::from_mins(1)
+}
+
+fn board_health(
+    state: &crate::agent::engine::environment_state::EnvironmentState,
+    key: &InstanceKey,
+) -> Option<(HealthState, Option<String>)> {
+    state
+        .instance(key)
+        .map(|instance| (instance.health, instance.last_exit))
+}
+
+/// Takes a workload out of its slot.
+pub(in crate::agent) async fn remove(
+    agent: &Arc<Agent>,
+    permit: &Permit,
+    slot: Slot,
+    service: &ServiceName,
+    expects: Option<Fingerprint>,
+) -> Result<(), EngineError> {
+    let environment = agent.environment(&permit.scope);
+    let before = environment.state.record();
+    let mut work = agent.enter(&environment, permit).await?;
+    let record = environment.state.record();
+    let Some(there) = record
+        .slots
+        .get(&slot)
+        .and_then(|there| there.workloads.get(service))
+    else {
+        return Ok(());
+    };
+    if Some(Fingerprint::of_json(&(&there.spec, there.running))) != expects {
+        return Err(moved(Address::Workload(slot, service.clone()), &before));
+    }
+    if record.active == Some(slot) && record.routes.contains_key(service) {
+        return Err(EngineError::Refused {
+            reason: format!("{service} in {slot} has live traffic and cannot be taken out"),
+            help: "promote the other slot, or take its listeners away first".to_owned(),
+        });
+    }
+    let keys: Vec<InstanceKey> = work
+        .instances
+        .keys()
+        .filter(|key| key.slot == slot && key.service == *service)
+        .cloned()
+        .collect();
+    let drain = Agent::drain(&environment, service);
+    agent.retire(&environment, &mut work, &keys, drain).await;
+    if let Some(held) = work.secrets.get_mut(&(slot, service.clone())) {
+        *held = std::mem::take(held).removed();
+    }
+    agent.write(&environment, |record| {
+        let emptied = record.slots.get_mut(&slot).is_some_and(|there| {
+            there.workloads.remove(service);
+            there.workloads.is_empty()
+        });
+        if emptied {
+            record.slots.remove(&slot);
+        }
+    })?;
+    drop(work);
+    agent.sweep().await;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What of a message's head the router cannot honour, and must not pass on as if it had: codings and expectations.
+
+use http::header::{self, HeaderMap};
+use http::uri::PathAndQuery;
+use http::{Method, Uri};
+
+use crate::agent::router::request::hop_by_hop::tokens;
+
+/// Why a message is refused by how it says that it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// A coding that this router does not take off. hyper takes off `chunked` alone, and who reads it would take the rest
+    /// for the content (RFC 9112 §6.1).
+    #[error("its Transfer-Encoding is not `chunked`")]
+    Coding,
+    /// `chunked` more than once (RFC 9112 §6.1).
+    #[error("its Transfer-Encoding is `chunked` more than once")]
+    ChunkedTwice,
+    /// A target in a form that only another method has (RFC 9112 §3.2).
+    #[error("its target is neither a path nor a URL")]
+    Target,
+    /// Something else than `100-continue` (RFC 9110 §10.1.1).
+    #[error("its Expect is not `100-continue`")]
+    Expectation,
+}
+
+/// Refuses a request that cannot be honoured.
+pub fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), FramingError> {
+    let is_target = match uri.path_and_query().map(PathAndQuery::as_str) {
+        None => false,
+        Some("*") => *method == Method::OPTIONS,
+        Some(_) => uri.authority().is_none() || uri.scheme().is_some(),
+    };
+    if !is_target {
+        return Err(FramingError::Target);
+    }
+    codings(headers)?;
+    let is_known = |value: &[u8]| value.eq_ignore_ascii_case(b"100-continue");
+    let mut expectations = headers.get_all(header::EXPECT).iter();
+    if expectations.all(|value| is_known(value.as_bytes())) {
+        Ok(())
+    } else {
+        Err(FramingError::Expectation)
+    }
+}
+
+/// Refuses a message whose content would be another one without the codings that are taken off.
+pub fn codings(headers: &HeaderMap) -> Result<(), FramingError> {
+    if !headers.contains_key(header::TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    let codings = headers.get_all(header::TRANSFER_ENCODING);
+    if codings.iter().any(|line| line.to_str().is_err()) {
+        return Err(FramingError::Coding);
+    }
+    let mut codings = tokens(headers, &header::TRANSFER_ENCODING);
+    if codings.any(|coding| !coding.eq_ignore_ascii_case("chunked")) {
+        return Err(FramingError::Coding);
+    }
+    match tokens(headers, &header::TRANSFER_ENCODING).count() {
+        0 | 1 => Ok(()),
+        _ => Err(FramingError::ChunkedTwice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn checked(lines: &[(HeaderName, &'static str)]) -> Result<(), FramingError> {
+        let pair = |(name, value): &(HeaderName, &'static str)| {
+            (name.clone(), HeaderValue::from_static(value))
+        };
+        let headers = lines.iter().map(pair).collect();
+        check(&Method::GET, &Uri::from_static("/"), &headers)
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_url() {
+        let checked =
+            |method, target: &str| check(&method, &target.parse().unwrap(), &HeaderMap::new());
+        for target in ["/", "/a?b", "/?b", "http://a/", "http://a"] {
+            assert_eq!(checked(Method::GET, target), Ok(()), "{target}");
+        }
+        assert_eq!(checked(Method::OPTIONS, "*"), Ok(()));
+        for target in ["*", "a", "a:80"] {
+            assert_eq!(
+                checked(Method::GET, target),
+                Err(FramingError::Target),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_honoured_is_let_in() {
+        use header::{EXPECT, TRANSFER_ENCODING as TE};
+        let cases = [
+            (vec![], Ok(())),
+            (vec![(TE, "chunked")], Ok(())),
+            (vec![(TE, "Chunked")], Ok(())),
+            (vec![(TE, "gzip, chunked")], Err(FramingError::Coding)),
+            (
+                vec![(TE, "identity"), (TE, "chunked")],
+                Err(FramingError::Coding),
+            ),
+            (vec![(TE, "chunked;q=1")], Err(FramingError::Coding)),
+            (
+                vec![(TE, "chunked, chunked")],
+                Err(FramingError::ChunkedTwice),
+            ),
+            (
+                vec![(TE, "chunked"), (TE, "chunked")],
+                Err(FramingError::ChunkedTwice),
+            ),
+            (vec![(EXPECT, "100-continue")], Ok(())),
+            (vec![(EXPECT, "100-Continue")], Ok(())),
+            (vec![(EXPECT, "x")], Err(FramingError::Expectation)),
+            (vec![(EXPECT, "")], Err(FramingError::Expectation)),
+            (
+                vec![(EXPECT, "100-continue, x")],
+                Err(FramingError::Expectation),
+            ),
+            (
+                vec![(EXPECT, "x"), (EXPECT, "100-continue")],
+                Err(FramingError::Expectation),
+            ),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(checked(&lines), expected, "{lines:?}");
+        }
+    }
+}

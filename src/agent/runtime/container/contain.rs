@@ -1,0 +1,386 @@
+//! A process of its own beside each container of the runtime `container`: it makes the container, waits for its end, and
+//! deletes it.
+//!
+//! It is one thread when it makes the container, as a fork asks for, and it outlives the agent as the services do. The
+//! agent sees it as it sees any process: what it is told, the container is told; how the container ends, it ends.
+//! Without root it first becomes root of a namespace of its own ([`userns`]).
+//!
+//! ```text
+//! BUNDLE/config.json   what the container is (OCI runtime-spec)
+//! BUNDLE/layer         where the image's files are
+//! BUNDLE/rootfs        the image with this container's own changes over it (overlayfs)
+//! BUNDLE/init          the process id of its first process, and when it started
+//! ```
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::agent::runtime::container::confined::Confined;
+use crate::agent::runtime::container::control_groups;
+use crate::agent::runtime::container::enter;
+use crate::agent::runtime::container::id_map::COUNT;
+use crate::agent::runtime::container::staging::{self, ContainerUsers};
+use crate::agent::runtime::container::userns;
+use crate::agent::runtime::process;
+use crate::files::process::started;
+use crate::model::chain;
+
+/// What went wrong, in words.
+type Reason = String;
+
+fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Reason + '_ {
+    move |error| format!("{what}: {error}")
+}
+
+/// The container's name, which is its folder's.
+fn name(bundle: &Path) -> String {
+    bundle
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn state(bundle: &Path) -> PathBuf {
+    bundle.join("state")
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs the container of a folder to its end; gives its exit code.
+pub fn run(bundle: &Path) -> Result<u8, Reason> {
+    if !is_root() {
+        return Err(userns::enter());
+    }
+    // From here on no signal ends this process alone: what is half made would wait for its word for ever.
+    let outcome = Signals::caught().and_then(|signals| {
+        no_groups()
+            .and_then(|()| Confined::from_stdin())
+            .and_then(|confined| make(bundle, confined))
+            .and_then(|pid| signals.wait(pid))
+    });
+    remove(bundle);
+    outcome
+}
+
+fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
+    let (user, group) = runs_as(bundle)?;
+    if !userns::has(user, group) {
+        return Err(format!(
+            "it runs as the user {user}:{group}, and without root there is only what `newuidmap` and /etc/subuid give"
+        ));
+    }
+    let files =
+        fs::read_to_string(bundle.join("layer")).map_err(said("reading the image's place"))?;
+    for folder in ["upper", "work", "rootfs", "state"] {
+        fs::create_dir_all(bundle.join(folder)).map_err(said("making its folders"))?;
+    }
+    // Open until it is made: it is named in the container's description.
+    let _namespace = match ContainerUsers::read(bundle)? {
+        Some(users) => staged(&users, user, Path::new(&files), bundle).map(Some)?,
+        None => overlay(Path::new(&files), &bundle.join("rootfs"), bundle).map(|()| None)?,
+    };
+    let mut container = builder(bundle)?
+        .with_executor(confined)
+        .as_init(bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(|error| chain(&error))?;
+    let pid = container
+        .pid()
+        .map(libcontainer_pid)
+        .and_then(Pid::from_raw)
+        .ok_or("it has no process")?;
+    let since = started(pid.as_raw_nonzero().get().unsigned_abs()).unwrap_or_default();
+    fs::write(
+        bundle.join("init"),
+        format!("{} {since}", pid.as_raw_nonzero()),
+    )
+    .map_err(said("writing its process down"))?;
+    container.start().map_err(|error| chain(&error))?;
+    Ok(pid)
+}
+
+/// The files of a container with users of its own; gives their namespace.
+fn staged(
+    users: &ContainerUsers,
+    user: u32,
+    files: &Path,
+    bundle: &Path,
+) -> Result<OwnedFd, Reason> {
+    if user >= COUNT {
+        return Err(format!(
+            "it runs as the user {user}, and a container has {COUNT}: take a smaller number, or \
+             `cluster: {{user_namespace: off}}`"
+        ));
+    }
+    let over = |lower: &Path, rootfs: &Path| overlay(lower, rootfs, bundle);
+    let namespace = users.stage(files, bundle, over)?;
+    staging::describe(bundle, &namespace)?;
+    Ok(namespace)
+}
+
+/// An image's files with a container's own changes over them.
+fn overlay(files: &Path, rootfs: &Path, bundle: &Path) -> Result<(), Reason> {
+    let path = |name: &str| bundle.join(name).display().to_string();
+    let mut options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        files.display(),
+        path("upper"),
+        path("work")
+    );
+    if userns::is_inside() {
+        // What is deleted is recorded in attributes that a user may set.
+        options.push_str(",userxattr");
+    }
+    let options = std::ffi::CString::new(options).map_err(said("mounting its files"))?;
+    let flags = MountFlags::NODEV | MountFlags::NOSUID;
+    mount("overlay", rootfs, "overlay", flags, options.as_c_str())
+        .map_err(said("mounting its files (overlayfs)"))
+}
+
+/// A container's description.
+fn described(bundle: &Path) -> Result<serde_json::Value, Reason> {
+    let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
+    serde_json::from_slice(&text).map_err(said("reading what it is"))
+}
+
+/// The user and group of a container's service.
+fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
+    let what = described(bundle)?;
+    let id = |name: &str| {
+        what["process"]["user"][name]
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+    };
+    Ok((id("uid").unwrap_or(0), id("gid").unwrap_or(0)))
+}
+
+/// Gives up the groups of whoever started the agent: a container's user has its own group alone.
+fn no_groups() -> Result<(), Reason> {
+    if userns::is_inside() {
+        // Without root there may be no right to it, and there is nothing to gain by those of one's own.
+        return Ok(());
+    }
+    rustix::thread::set_thread_groups(&[]).map_err(said("giving up its groups"))
+}
+
+/// What makes the container's processes, as children of this one.
+fn builder(bundle: &Path) -> Result<ContainerBuilder, Reason> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(said("becoming its parent"))?;
+    // Its own standard input has the environment in it, which is not for the container's other programs.
+    let nothing = fs::File::open("/dev/null").map_err(said("opening its standard input"))?;
+    let builder = ContainerBuilder::new(name(bundle), SyscallType::default())
+        .with_root_path(state(bundle))
+        .map_err(|error| chain(&error))?;
+    Ok(builder.with_stdin(nothing))
+}
+
+fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
+    pid.into()
+}
+
+/// The signals by which this process is asked to end. One that comes while the container is being made is heard once it
+/// is there.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    term: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn caught() -> Result<Self, Reason> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(said("waiting for it"))?;
+        let catch = |kind| {
+            let _inside = runtime.enter();
+            signal(kind).map_err(said("waiting for it"))
+        };
+        let (term, interrupt) = (
+            catch(SignalKind::terminate())?,
+            catch(SignalKind::interrupt())?,
+        );
+        Ok(Self {
+            runtime,
+            term,
+            interrupt,
+        })
+    }
+
+    /// Waits for a container's first process, and hands on to it that it should end.
+    fn wait(self, pid: Pid) -> Result<u8, Reason> {
+        let Self {
+            runtime,
+            mut term,
+            mut interrupt,
+        } = self;
+        runtime.block_on(async {
+            let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
+            let ended = ended.ok_or("waiting for it: its end cannot be seen")?;
+            loop {
+                tokio::select! {
+                    _ = term.recv() => { let _ = kill_process(pid, Signal::TERM); }
+                    _ = interrupt.recv() => {}
+                    _ = ended.readable() => return Ok::<_, Reason>(()),
+                }
+            }
+        })?;
+        let status = waitpid(Some(pid), WaitOptions::empty())
+            .map_err(said("waiting for it"))?
+            .map(|(_, status)| status);
+        Ok(code(status))
+    }
+}
+
+/// As a shell tells it.
+fn code(status: Option<WaitStatus>) -> u8 {
+    let code = status.and_then(|status| {
+        status
+            .exit_status()
+            .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+    });
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
+}
+
+/// Ends what runs in a container's folder, and takes the folder away: nothing of it stays.
+pub fn remove(bundle: &Path) {
+    kill(bundle);
+    if is_root() {
+        clear(bundle);
+    } else if bundle.exists() {
+        // What the container's own users left, only they can take away.
+        let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
+        let _ = Command::new(program)
+            .args(["agent", "contain-remove"])
+            .arg(bundle)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// The same, in a process of its own.
+pub fn remove_inside(bundle: &Path) -> Result<u8, Reason> {
+    if !is_root() {
+        return Err(userns::enter());
+    }
+    clear(bundle);
+    Ok(0)
+}
+
+fn clear(bundle: &Path) {
+    let container = libcontainer::container::Container::load(state(bundle).join(name(bundle)));
+    if let Ok(mut container) = container {
+        let _ = container.delete(true);
+    }
+    control_groups::remove(&name(bundle));
+    let _ = unmount(bundle.join("rootfs"), UnmountFlags::DETACH);
+    let _ = fs::remove_dir_all(bundle);
+}
+
+/// Whether containers can be made without root, with their files in this folder: does all that is asked of the kernel.
+pub fn probe(folder: &Path) -> Result<u8, Reason> {
+    let is_first = std::process::id() == 1;
+    if is_first {
+        let mounted = mount("proc", folder, "proc", MountFlags::NOSUID, None);
+        return mounted
+            .map(|()| 0)
+            .map_err(said("mounting /proc in a namespace"));
+    }
+    if !is_root() {
+        return Err(userns::enter());
+    }
+    let place = tempfile::Builder::new()
+        .prefix("probe-")
+        .tempdir_in(folder)
+        .map_err(said("making a folder"))?;
+    for folder in ["files", "upper", "work", "rootfs", "proc"] {
+        fs::create_dir(place.path().join(folder)).map_err(said("making a folder"))?;
+    }
+    overlay(
+        &place.path().join("files"),
+        &place.path().join("rootfs"),
+        place.path(),
+    )?;
+    userns::new_pids()?;
+    let program = std::env::current_exe().map_err(said("finding this program"))?;
+    let first = Command::new(program)
+        .args(["agent", "contain-probe"])
+        .arg(place.path().join("proc"))
+        .status();
+    for folder in ["rootfs", "proc"] {
+        let _ = unmount(place.path().join(folder), UnmountFlags::DETACH);
+    }
+    let status = first.map_err(said("starting a process in a namespace"))?;
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1))
+}
+
+/// Ends a container at once, and with its first process all others in it.
+pub fn kill(bundle: &Path) {
+    if let Some(pid) = first(bundle)
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw)
+    {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// A container's first process, if it is certainly the one that was recorded.
+fn first(bundle: &Path) -> Option<u32> {
+    let text = fs::read_to_string(bundle.join("init")).ok()?;
+    let (pid, since) = text.split_once(' ')?;
+    let (pid, since) = (pid.parse().ok()?, since.parse().ok()?);
+    (started(pid) == Some(since)).then_some(pid)
+}
+
+/// Runs a command in a container that runs; gives its exit code.
+pub fn exec(bundle: &Path, command: &[String], within: Duration) -> Result<u8, Reason> {
+    if !is_root() {
+        return Err(first(bundle).map_or_else(|| "it does not run".to_owned(), userns::join));
+    }
+    let (user, group) = runs_as(bundle)?;
+    no_groups()?;
+    let confined = Confined::from_stdin()?;
+    if ContainerUsers::read(bundle)?.is_some() {
+        let (name, arguments) = command.split_first().ok_or("there is no command")?;
+        let first = first(bundle).ok_or("it does not run")?;
+        let workdir = described(bundle)?["process"]["cwd"]
+            .as_str()
+            .unwrap_or("/")
+            .to_owned();
+        // Its own environment is the agent's.
+        let mut process = confined.command(name, arguments);
+        process.env_remove("SHIPIT_AGENT_DIR");
+        let status = enter::run(first, (user, group), Path::new(&workdir), process, within)?;
+        return Ok(code(status));
+    }
+    let pid = builder(bundle)?
+        .with_executor(confined)
+        .as_tenant()
+        .with_user(Some(user))
+        .with_group(Some(group))
+        .with_container_args(command.to_vec())
+        .with_detach(true)
+        .build()
+        .map_err(|error| chain(&error))?;
+    let pid = Pid::from_raw(libcontainer_pid(pid)).ok_or("it has no process")?;
+    Ok(code(enter::ended(pid, within)?))
+}
