@@ -892,7 +892,9 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/ListenTogether" => {
                     #[allow(non_camel_case_types)]
                     struct ListenTogetherSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::ListenTogetherRequest>
+                    impl<
+                        T: Agent,
+                    > tonic::server::UnaryService<super::ListenTogetherRequest>
                     for ListenTogetherSvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<
@@ -935,7 +937,9 @@ pub mod agent_server {
                 "/shipit.agent.v1.Agent/StopListening" => {
                     #[allow(non_camel_case_types)]
                     struct StopListeningSvc<T: Agent>(pub Arc<T>);
-                    impl<T: Agent> tonic::server::UnaryService<super::StopListeningRequest>
+                    impl<
+                        T: Agent,
+                    > tonic::server::UnaryService<super::StopListeningRequest>
                     for StopListeningSvc<T> {
                         type Response = super::Done;
                         type Future = BoxFuture<

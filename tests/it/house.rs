@@ -128,7 +128,7 @@ fn everything_that_is_printed_goes_through_the_screen() {
     let may = [
         "output/screen.rs",
         "ops/agent.rs",
-        "agent/own_log.rs",
+        "agent/log/own.rs",
         "desired/render/worker.rs",
     ];
     let prints = [
