@@ -30,7 +30,10 @@ pub fn environment_schema() -> Schema {
 
     let definitions = schema.pointer_mut("/$defs").and_then(Value::as_object_mut);
     for (name, definition) in definitions.into_iter().flatten() {
-        if let Some(service) = definition.as_object_mut().filter(|_| name == "ServiceConfig") {
+        if let Some(service) = definition
+            .as_object_mut()
+            .filter(|_| name == "ServiceConfig")
+        {
             service.remove("required");
         }
         kinds::lay_over(definition);
