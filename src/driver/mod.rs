@@ -4,8 +4,8 @@
 pub mod aws;
 pub mod builder;
 pub mod check;
-pub mod cluster;
 pub mod host;
+pub mod kubernetes;
 pub mod redacted;
 pub mod registry;
 pub mod render;

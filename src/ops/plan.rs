@@ -1,4 +1,4 @@
-//! InstanceSpec a plan: what is desired, what is there, and what the rules say.
+//! Making a plan: what is desired, what is there, and what the rules say.
 
 use jiff::Timestamp;
 

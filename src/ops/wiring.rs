@@ -17,12 +17,10 @@ use crate::driver::aws::recipient::Recipient;
 use crate::driver::aws::token::EksLogin;
 use crate::driver::builder::Builders;
 use crate::driver::check::Checks;
-use crate::driver::cluster::kubernetes::ready::Rule;
-use crate::driver::cluster::kubernetes::store::{ClusterLock, KubernetesStore};
-use crate::driver::cluster::kubernetes::{
-    ClusterConnection, ClusterLogin, ClusterPlace, Conflict, KubernetesEngine, Settings,
-};
 use crate::driver::host::HostEngine;
+use crate::driver::kubernetes::client::{ClusterConnection, ClusterLogin, ClusterPlace};
+use crate::driver::kubernetes::engine::ready::Rule;
+use crate::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
 use crate::driver::redacted::{
     RedactedStore, RememberedClusterLogin, RememberedLogin, RememberedSecrets,
 };
@@ -30,6 +28,7 @@ use crate::driver::registry::layout::Layout;
 use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
 use crate::driver::registry::oci::{Location, Oci};
 use crate::driver::secret::Secrets;
+use crate::driver::state::kubernetes::{ClusterLock, KubernetesStore};
 use crate::files;
 use crate::model::EnvironmentName;
 use crate::ops::Error;

@@ -37,7 +37,7 @@ fn note(release: &Release) -> String {
     }
     match &release.status {
         ReleaseStatus::Failed { reason } | ReleaseStatus::Reverted { reason } => {
-            notes.push(reason.clone())
+            notes.push(reason.clone());
         }
         _ => {}
     }

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 use shipit::agent::engine::Agent;
-use shipit::driver::cluster::kubernetes::{
-    ClusterConnection, Conflict, KubernetesEngine, Settings,
-};
 use shipit::driver::host::fake::FakeEngine;
 use shipit::driver::host::{HostEngine, Starting, connect};
+use shipit::driver::kubernetes::client::ClusterConnection;
+use shipit::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
 use shipit::model::facts::Facts;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;

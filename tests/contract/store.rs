@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use shipit::driver::cluster::kubernetes::ClusterConnection;
-use shipit::driver::cluster::kubernetes::store::KubernetesStore;
+use shipit::driver::kubernetes::client::ClusterConnection;
+use shipit::driver::state::kubernetes::KubernetesStore;
 use shipit::driver::state::local::LocalStore;
 use shipit::model::EnvironmentName;
 use shipit::model::journal::{Direction, JournalEntry, What};

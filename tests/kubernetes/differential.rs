@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Value, json};
-use shipit::driver::cluster::kubernetes::{
-    ClusterConnection, Conflict, KubernetesEngine, Settings,
-};
+use shipit::driver::kubernetes::client::ClusterConnection;
+use shipit::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
 use shipit::model::object::{Namespaces, ObjectState};
 use shipit::model::release::Actor;
 use shipit::model::{Manifest, Period, Slot};

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::driver::aws::recipient::{Recipient, is_cluster};
 use crate::driver::aws::{Aws, code, domain, explained, without_credentials};
-use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
+use crate::driver::kubernetes::client::{ClusterLogin, ClusterPlace};
 use crate::model::chain;
 use crate::port::engine::EngineError;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
-use crate::driver::cluster::kubernetes::{ClusterLogin, ClusterPlace};
+use crate::driver::kubernetes::client::{ClusterLogin, ClusterPlace};
 use crate::driver::registry::oci::remote::{LoggedIn, Login};
 use crate::files::login::Credentials;
 use crate::model::secret::SecretValue;

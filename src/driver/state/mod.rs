@@ -1,5 +1,6 @@
 //! Where history, journal and lock are kept.
 
 pub(in crate::driver) mod failure;
+pub mod kubernetes;
 pub mod local;
 pub(in crate::driver) mod lock;

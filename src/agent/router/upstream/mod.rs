@@ -87,7 +87,7 @@ impl Upstream {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Counts one request in, until the in_flight and all its clones are gone.
+    /// Counts one request in, until what is given back and all its clones are gone.
     pub fn lease(self: &Arc<Self>) -> Arc<InFlight> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         Arc::new(InFlight {

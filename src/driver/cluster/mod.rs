@@ -1,3 +1,0 @@
-//! Clusters as engines.
-
-pub mod kubernetes;

@@ -1,0 +1,7 @@
+//! The API server: who it is, how it is reached, and how it is asked.
+
+pub(in crate::driver) mod api;
+pub(in crate::driver) mod connect;
+pub(in crate::driver) mod kubeconfig;
+
+pub use connect::{ClusterConnection, ClusterLogin, ClusterPlace};

@@ -1,0 +1,243 @@
+//! Whose a workload's number of pods is. What an autoscaler has set stays: neither put back nor taken for drift.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, MANAGER, Selector};
+use crate::driver::kubernetes::engine::list::key_of;
+use crate::model::Manifest;
+use crate::model::object::{ScaleTarget, mark, scale_target};
+
+/// The kinds of autoscalers that are looked for in a cluster. Others have made an autoscaler of these for it, or stand
+/// in the manifests.
+const KINDS: [(&str, &str); 2] = [
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("keda.sh/v1alpha1", "ScaledObject"),
+];
+
+/// Whether a workload is to have pods. One that is stopped has none, whoever else would give it any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pods {
+    Wanted,
+    Stopped,
+}
+
+impl Pods {
+    pub const fn of(running: bool) -> Self {
+        if running { Self::Wanted } else { Self::Stopped }
+    }
+
+    /// Whether these pods are to end by what is applied.
+    pub fn are_ended_by(self, manifest: &Manifest) -> bool {
+        self == Self::Stopped && manifest.body()["spec"]["replicas"] == 0
+    }
+}
+
+/// What scales what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Scalers(BTreeMap<ScaleTarget, String>);
+
+impl Scalers {
+    /// The autoscalers of these namespaces, as far as they may be listed. Nobody is asked when nothing has a number.
+    pub async fn of<'a>(
+        api: &Api,
+        namespaces: impl IntoIterator<Item = &'a str> + Clone,
+        mut wanted: impl Iterator<Item = &'a Value>,
+    ) -> Result<Self, ApiError> {
+        if !wanted.any(has_number) {
+            return Ok(Self::default());
+        }
+        Self::there(api, namespaces).await
+    }
+
+    /// The same, for those whose number stands in no manifest as well.
+    pub async fn there<'a>(
+        api: &Api,
+        namespaces: impl IntoIterator<Item = &'a str> + Clone,
+    ) -> Result<Self, ApiError> {
+        let kinds = KINDS.into_iter().map(|(version, kind)| {
+            let namespaces = namespaces.clone();
+            async move {
+                let kind = match api.kind(version, kind).await {
+                    Ok(Some(kind)) => kind,
+                    Ok(None) => return Ok(Vec::new()),
+                    Err(fault) if is_hidden(&fault) => return Ok(Vec::new()),
+                    Err(fault) => return Err(fault),
+                };
+                let lists = namespaces.into_iter();
+                let lists = lists.map(|namespace| list(api, &kind, namespace));
+                Ok::<_, ApiError>(try_join_all(lists).await?.into_iter().flatten().collect())
+            }
+        });
+        let found: Vec<Vec<_>> = try_join_all(kinds).await?;
+        Ok(Self(found.into_iter().flatten().collect()))
+    }
+
+    /// What of these scales one object.
+    pub fn only(&self, manifest: &Manifest) -> Self {
+        let key = manifest.key();
+        let target = (key.kind, key.namespace, key.name);
+        let own = self.0.get(&target).cloned();
+        Self(own.map(|by| (target, by)).into_iter().collect())
+    }
+
+    /// What scales an object that has a number in its manifest.
+    pub fn of_object<'a>(&'a self, manifest: &'a Manifest) -> Option<&'a str> {
+        if !has_number(manifest.body()) {
+            return None;
+        }
+        self.of_workload(manifest)
+    }
+
+    /// What scales an object.
+    pub fn of_workload<'a>(&'a self, manifest: &'a Manifest) -> Option<&'a str> {
+        let own = manifest.body()["metadata"]["annotations"][mark::SCALED_BY].as_str();
+        let key = manifest.key();
+        let target = (key.kind, key.namespace, key.name);
+        own.or_else(|| self.0.get(&target).map(String::as_str))
+    }
+
+    /// An object as it is applied to the one that is there: with the number of pods that it has, and without any where
+    /// the number is another manager's already. What is stopped gets the number that says so.
+    pub fn leave(&self, manifest: &Manifest, live: &Value, pods: Pods) -> Manifest {
+        let mut left = manifest.clone();
+        if pods.are_ended_by(manifest) || self.of_object(manifest).is_none() {
+            return left;
+        }
+        let number = live["spec"]["replicas"].clone();
+        left.edit(|body| {
+            let Some(spec) = body["spec"].as_object_mut() else {
+                return;
+            };
+            if is_of_others(live) {
+                spec.remove("replicas");
+            } else if number.is_number() {
+                spec.insert("replicas".to_owned(), number);
+            }
+        });
+        left
+    }
+
+    /// An object that is there, without what an autoscaler may change at any time.
+    pub fn settled(&self, manifest: &Manifest, live: &Value) -> Value {
+        let mut live = live.clone();
+        if self.of_object(manifest).is_some()
+            && let Some(spec) = live["spec"].as_object_mut()
+        {
+            spec.remove("replicas");
+        }
+        live
+    }
+
+    /// What a reader should know of an object whose number is not what its manifest says.
+    pub fn note(&self, manifest: &Manifest, live: &Value) -> Option<String> {
+        let scaler = self.of_object(manifest)?;
+        let (wanted, has) = (
+            &manifest.body()["spec"]["replicas"],
+            &live["spec"]["replicas"],
+        );
+        (wanted != has).then(|| {
+            let short = manifest.key().short();
+            format!("{short} has {has} pods, not {wanted}: their number is left to {scaler}")
+        })
+    }
+}
+
+/// Whether there is nothing to be seen. A server that cannot answer now has not said so.
+fn is_hidden(fault: &ApiError) -> bool {
+    fault.is(StatusCode::FORBIDDEN) || fault.is(StatusCode::NOT_FOUND)
+}
+
+fn has_number(body: &Value) -> bool {
+    body["spec"]["replicas"].is_number()
+}
+
+/// Whether another manager has the number of pods.
+fn is_of_others(live: &Value) -> bool {
+    let entries = live
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    let mut entries = entries.into_iter().flatten();
+    entries.any(|entry| {
+        let is_ours = entry["manager"] == MANAGER && entry["operation"] == "Apply";
+        !is_ours && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
+    })
+}
+
+async fn list(
+    api: &Api,
+    kind: &Kind,
+    namespace: &str,
+) -> Result<Vec<(ScaleTarget, String)>, ApiError> {
+    let mut found = Vec::new();
+    let take = |scaler: Value| {
+        if let (Some(target), Some(key)) = (scale_target(&scaler), key_of(&scaler)) {
+            found.push((target, key.short()));
+        }
+    };
+    match api.list(kind, Some(namespace), &Selector::All, take).await {
+        // Who may not see autoscalers has none of its own either.
+        Err(fault) if is_hidden(&fault) => Ok(Vec::new()),
+        other => other.map(|_| found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn workload(number: u64, managers: &[&str]) -> Value {
+        let entries: Vec<Value> = managers
+            .iter()
+            .map(|manager| {
+                let operation = if *manager == MANAGER { "Apply" } else { "Update" };
+                json!({"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {"f:replicas": {}}}})
+            })
+            .collect();
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": number},
+            "metadata": {"name": "web", "namespace": "a", "managedFields": entries}})
+    }
+
+    #[test]
+    fn a_server_that_cannot_answer_has_not_said_that_nothing_scales() {
+        let refused = |code: u16| {
+            let status = kube::core::Status::failure("no", "").with_code(code);
+            ApiError::Refused(Box::new(status))
+        };
+        assert!([403, 404].into_iter().all(|code| is_hidden(&refused(code))));
+        for code in [401, 429, 500, 503, 504] {
+            assert!(!is_hidden(&refused(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_an_autoscaler_has_is_not_applied_and_ours_stays_as_it_is() {
+        let wanted = Manifest::try_from(workload(3, &[])).expect("a manifest");
+        let target = (
+            "Deployment".to_owned(),
+            Some("a".to_owned()),
+            "web".to_owned(),
+        );
+        let scalers = Scalers([(target, "HorizontalPodAutoscaler/h".to_owned())].into());
+        let number = |scalers: &Scalers, live: &Value| {
+            let left = scalers.leave(&wanted, live, Pods::Wanted);
+            left.body()["spec"]["replicas"].as_u64()
+        };
+        assert_eq!(number(&scalers, &workload(7, &["hpa"])), None);
+        assert_eq!(number(&scalers, &workload(7, &[MANAGER, "hpa"])), None);
+        // Left out it would fall to one pod.
+        assert_eq!(number(&scalers, &workload(7, &[MANAGER])), Some(7));
+        assert_eq!(number(&Scalers::default(), &workload(7, &["hpa"])), Some(3));
+        let mut stopped = wanted.clone();
+        stopped.edit(|body| body["spec"]["replicas"] = 0.into());
+        let left = scalers.leave(&stopped, &workload(7, &["hpa"]), Pods::Stopped);
+        assert_eq!(left.body()["spec"]["replicas"], 0);
+        let note = scalers.note(&wanted, &workload(7, &[])).expect("a note");
+        assert!(note.contains("left to HorizontalPodAutoscaler/h"), "{note}");
+    }
+}

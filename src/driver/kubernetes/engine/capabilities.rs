@@ -1,0 +1,61 @@
+//! What a server is and serves, for charts that ask.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+use http::Method;
+
+use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::model::kind::Capabilities;
+
+/// Asks a server what it is and serves. A group whose own server does not answer is left out.
+pub(super) async fn ask(api: &Api) -> Result<Capabilities, ApiError> {
+    let (version, groups) = tokio::try_join!(
+        api.call(Method::GET, "/version", None),
+        api.call(Method::GET, "/apis", None),
+    )?;
+    let groups = groups["groups"].as_array();
+    let served = groups
+        .into_iter()
+        .flatten()
+        .flat_map(|group| group["versions"].as_array().into_iter().flatten())
+        .filter_map(|version| version["groupVersion"].as_str());
+    let versions: BTreeSet<String> = served.chain(["v1"]).map(str::to_owned).collect();
+    let kinds = try_join_all(versions.iter().map(|version| kinds(api, version))).await?;
+    Ok(Capabilities {
+        version: version["gitVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        apis: versions.into_iter().chain(kinds.concat()).collect(),
+    })
+}
+
+/// Whether a group's own server is gone, or does not answer: that it may not be asked is another matter.
+fn is_left_out(fault: &ApiError) -> bool {
+    use http::StatusCode;
+    let codes = [
+        StatusCode::NOT_FOUND,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    codes.iter().any(|code| fault.is(*code))
+}
+
+async fn kinds(api: &Api, version: &str) -> Result<Vec<String>, ApiError> {
+    let root = if version.contains('/') { "apis" } else { "api" };
+    let list = match api
+        .call(Method::GET, &format!("/{root}/{version}"), None)
+        .await
+    {
+        Err(fault) if is_left_out(&fault) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let resources = list["resources"].as_array();
+    let names = resources.into_iter().flatten().filter_map(|resource| {
+        let is_part = resource["name"].as_str()?.contains('/');
+        (!is_part).then_some(resource["kind"].as_str()?)
+    });
+    Ok(names.map(|kind| format!("{version}/{kind}")).collect())
+}

@@ -1,0 +1,216 @@
+//! The last touch on a manifest before it is sent: the image, the secrets' values, the release's number, and what
+//! marks it as ours.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::driver::kubernetes::engine::taken;
+use crate::model::object::{IMAGE, Names, RELEASE, SECRET, mark, rename, rewrite, scale_target};
+use crate::model::secret::SecretValue;
+use crate::model::workload::Workload;
+use crate::model::{Manifest, ReleaseNumber, Slot};
+
+/// What a manifest is finished with. It is recorded beside the release, so that what was applied can be told
+/// again without the secrets' values.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Bindings {
+    /// The image with its digest.
+    pub image: String,
+    /// The names of the slot's Secrets by their names in the manifests: each ends in a keyed hash of its values.
+    pub secrets: BTreeMap<String, String>,
+    /// The keyed hash of each value, by the secret's name.
+    pub values: BTreeMap<String, String>,
+}
+
+/// What a hash of a secret is keyed with, so that it tells nothing about the value to whoever reads it.
+#[derive(Clone)]
+pub(super) struct Key(pub Vec<u8>);
+
+impl Key {
+    /// A keyed hash: HMAC with SHA-256.
+    pub fn hash(&self, bytes: &[u8]) -> String {
+        let mut pad = [0_u8; 64];
+        for (to, from) in pad.iter_mut().zip(&self.0) {
+            *to = *from;
+        }
+        let inner = Sha256::new()
+            .chain_update(pad.map(|byte| byte ^ 0x36))
+            .chain_update(bytes)
+            .finalize();
+        let outer = Sha256::new()
+            .chain_update(pad.map(|byte| byte ^ 0x5c))
+            .chain_update(inner)
+            .finalize();
+        outer
+            .iter()
+            .take(16)
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    }
+}
+
+/// What a workload's manifests are finished with.
+pub(super) fn bind(
+    workload: &Workload,
+    slot: Slot,
+    image: String,
+    secrets: &BTreeMap<String, SecretValue>,
+    key: &Key,
+) -> Bindings {
+    let values: BTreeMap<String, String> = secrets
+        .iter()
+        .map(|(name, value)| (name.clone(), key.hash(value.expose().as_bytes())))
+        .collect();
+    let mut names = BTreeMap::new();
+    for manifest in workload
+        .objects
+        .get(&slot)
+        .into_iter()
+        .flatten()
+        .filter(|object| object.kind() == "Secret")
+    {
+        let mut all = String::new();
+        for (name, value) in manifest.body()["data"].as_object().into_iter().flatten() {
+            let secret = value
+                .as_str()
+                .and_then(|text| text.strip_prefix(SECRET))
+                .unwrap_or_default();
+            all = format!(
+                "{all}{name}={};",
+                values.get(secret).map_or("", String::as_str)
+            );
+        }
+        let hash = key.hash(all.as_bytes());
+        names.insert(
+            manifest.name().to_owned(),
+            format!("{}-{}", manifest.name(), &hash[..10]),
+        );
+    }
+    Bindings {
+        image,
+        secrets: names,
+        values,
+    }
+}
+
+/// How a workload is finished.
+pub(super) struct Finish<'a> {
+    pub slot: Slot,
+    pub release: ReleaseNumber,
+    pub running: bool,
+    pub bindings: &'a Bindings,
+    /// The values, when they are to be applied; without them a Secret's data is left out.
+    pub values: Option<&'a BTreeMap<String, SecretValue>>,
+    /// Which `ApplySet` the objects belong to.
+    pub set: &'a str,
+}
+
+/// The manifests of a workload as they are sent.
+pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
+    let mut objects = workload.objects.get(&how.slot).cloned().unwrap_or_default();
+    let names: Names = how
+        .bindings
+        .secrets
+        .iter()
+        .map(|(old, new)| (("Secret".to_owned(), old.clone()), new.clone()))
+        .collect();
+    rename(&mut objects, &names);
+    let number = how.release.to_string();
+    let autoscaled = autoscaled(&objects);
+    for object in &mut objects {
+        let scales = object.scales() && !autoscaled.contains(&object.key().name);
+        object.edit(|body| {
+            rewrite(body, &|text| {
+                if text.starts_with(IMAGE) {
+                    return Some(how.bindings.image.clone());
+                }
+                text.contains(RELEASE)
+                    .then(|| text.replace(RELEASE, &number))
+            });
+            if !how.running && scales {
+                body["spec"]["replicas"] = 0.into();
+            }
+        });
+        if object.kind() == "Secret" {
+            fill(object, how);
+        }
+        object.label(mark::RELEASE, &number);
+        object.label(mark::PART_OF, how.set);
+    }
+    objects
+}
+
+/// The workloads whose number of pods belongs to an autoscaler.
+pub(super) fn autoscaled(objects: &[Manifest]) -> Vec<String> {
+    let scalers = objects.iter();
+    scalers
+        .filter_map(|scaler| Some(scale_target(scaler.body())?.2))
+        .collect()
+}
+
+fn fill(object: &mut Manifest, how: &Finish<'_>) {
+    object.edit(|body| {
+        let Some(data) = body.get_mut("data").and_then(Value::as_object_mut) else {
+            return;
+        };
+        for value in data.values_mut() {
+            let name = value
+                .as_str()
+                .and_then(|text| text.strip_prefix(SECRET))
+                .unwrap_or_default()
+                .to_owned();
+            let secret = how.values.and_then(|values| values.get(&name));
+            *value = match secret {
+                Some(secret) => BASE64_STANDARD.encode(secret.expose()).into(),
+                // Compared by its hash, never by its value.
+                None => format!(
+                    "{SECRET}{}",
+                    how.bindings.values.get(&name).map_or("", String::as_str)
+                )
+                .into(),
+            };
+        }
+    });
+}
+
+/// Replaces the data of a live Secret by the keyed hashes that [`finish`] has without the values.
+pub(super) fn hide(live: &mut Value, key: &Key) {
+    if live["kind"] != "Secret" {
+        return;
+    }
+    for value in live
+        .get_mut("data")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(serde_json::Map::values_mut)
+    {
+        let bytes = value
+            .as_str()
+            .and_then(|text| BASE64_STANDARD.decode(text).ok())
+            .unwrap_or_default();
+        *value = format!("{SECRET}{}", key.hash(&bytes)).into();
+    }
+}
+
+/// A manifest that belongs to no slot, as it is sent.
+pub(super) fn shared(manifest: &Manifest, set: &str) -> Manifest {
+    let mut manifest = manifest.clone();
+    manifest.label(mark::PART_OF, set);
+    taken::remember(&mut manifest);
+    manifest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyed_hash_is_hmac() {
+        // RFC 4231, test case 2.
+        let hash = Key(b"Jefe".to_vec()).hash(b"what do ya want for nothing?");
+        assert_eq!(hash, "5bdcc146bf60754e6a042426089575c7");
+    }
+}

@@ -1,0 +1,186 @@
+//! What shipit may do on a cluster: asked of the server, permission by permission.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
+use crate::driver::kubernetes::client::connect;
+use crate::driver::kubernetes::engine::KubernetesEngine;
+use crate::model::Manifest;
+use crate::port::engine::{CheckResult, EngineError, Scope};
+
+/// What is done with a kind that shipit makes objects of.
+const MADE: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Permission {
+    verb: &'static str,
+    group: String,
+    resource: String,
+    subresource: &'static str,
+    namespace: Option<String>,
+}
+
+pub(super) async fn examine(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    wanted: &[Manifest],
+) -> Result<Vec<CheckResult>, EngineError> {
+    let mut all: Vec<CheckResult> = connect::warnings(&engine.settings.connection)
+        .into_iter()
+        .map(unsafe_way)
+        .collect();
+    let api = engine.api().await?;
+    let version = api
+        .call(Method::GET, "/version", None)
+        .await
+        .map_err(|fault| fault.while_(format!("reaching {}", api.server)))?;
+    let text = version["gitVersion"]
+        .as_str()
+        .unwrap_or("an unknown version");
+    all.push(CheckResult {
+        what: format!("{} answers: {text}", api.server),
+        fault: None,
+        help: None,
+    });
+    all.push(CheckResult {
+        what: "the server is 1.30 or newer".to_owned(),
+        fault: age(&version),
+        help: None,
+    });
+    let failed = |fault: ApiError| fault.while_(format!("asking what is allowed in {scope}"));
+    let permissions = permissions(engine, api, wanted).await.map_err(failed)?;
+    let asked = permissions.iter().map(|permission| async move {
+        let fault = ask(api, permission).await?;
+        Ok::<_, ApiError>((permission, fault))
+    });
+    for (permission, fault) in try_join_all(asked).await.map_err(failed)? {
+        let place = permission
+            .namespace
+            .as_ref()
+            .map_or_else(|| "all of the cluster".to_owned(), Clone::clone);
+        let group = if permission.group.is_empty() {
+            String::new()
+        } else {
+            format!(".{}", permission.group)
+        };
+        let sub = if permission.subresource.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", permission.subresource)
+        };
+        let what = format!(
+            "{} {}{sub}{group} in {place}",
+            permission.verb, permission.resource
+        );
+        let help = fault.as_ref().map(|_| {
+            format!(
+                "add the verb `{}` for `{}{sub}` to the Role",
+                permission.verb, permission.resource
+            )
+        });
+        all.push(CheckResult { what, fault, help });
+    }
+    Ok(all)
+}
+
+fn unsafe_way(fault: String) -> CheckResult {
+    let help =
+        "put it right in the kubeconfig; until then this is only for a network that you trust";
+    CheckResult {
+        what: "the way to the cluster is safe".to_owned(),
+        fault: Some(fault),
+        help: Some(help.to_owned()),
+    }
+}
+
+/// `preStop.sleep` is on since 1.30.
+fn age(version: &Value) -> Option<String> {
+    let number = |name: &str| {
+        let text = version[name].as_str().unwrap_or_default();
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().unwrap_or(0)
+    };
+    let found = (number("major"), number("minor"));
+    (found < (1, 30)).then(|| format!("it is {}.{}: pods would not stop gently", found.0, found.1))
+}
+
+async fn permissions(
+    engine: &KubernetesEngine,
+    api: &Api,
+    wanted: &[Manifest],
+) -> Result<BTreeSet<Permission>, ApiError> {
+    let namespaces = &engine.settings.namespaces;
+    let mut all = BTreeSet::new();
+    let mut add =
+        |verb: &'static str, kind: &Kind, subresource: &'static str, namespace: Option<&str>| {
+            all.insert(Permission {
+                verb,
+                group: kind.group().to_owned(),
+                resource: kind.plural.clone(),
+                subresource,
+                namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
+            });
+        };
+    let record = [("v1", "ConfigMap"), ("v1", "Secret")];
+    for name in record {
+        let kind = api.must(name).await?;
+        for verb in ["get", "create", "update", "patch", "delete"] {
+            add(verb, &kind, "", Some(&namespaces.home));
+        }
+    }
+    let lease = api.must(("coordination.k8s.io/v1", "Lease")).await?;
+    for verb in ["get", "create", "update", "delete"] {
+        add(verb, &lease, "", Some(&namespaces.home));
+    }
+    for namespace in namespaces.slots.values() {
+        let pods = api.must(("v1", "Pod")).await?;
+        for verb in ["list", "watch"] {
+            add(verb, &pods, "", Some(namespace));
+        }
+        add("get", &pods, "log", Some(namespace));
+        let events = api.must(("v1", "Event")).await?;
+        add("list", &events, "", Some(namespace));
+        let slices = api.must(("discovery.k8s.io/v1", "EndpointSlice")).await?;
+        for verb in ["list", "watch"] {
+            add(verb, &slices, "", Some(namespace));
+            add(verb, &slices, "", Some(&namespaces.home));
+        }
+    }
+    for manifest in wanted {
+        let key = manifest.key();
+        let Some(kind) = api.kind(&key.api_version, &key.kind).await? else {
+            continue;
+        };
+        for verb in MADE {
+            add(verb, &kind, "", key.namespace.as_deref());
+        }
+        if key.kind == "HorizontalPodAutoscaler" {
+            let deployments = api.must(("apps/v1", "Deployment")).await?;
+            add("patch", &deployments, "scale", key.namespace.as_deref());
+        }
+    }
+    Ok(all)
+}
+
+/// Why something is not allowed; none when it is.
+async fn ask(api: &Api, permission: &Permission) -> Result<Option<String>, ApiError> {
+    let body = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {
+            "verb": permission.verb, "group": permission.group, "resource": permission.resource,
+            "subresource": permission.subresource, "namespace": permission.namespace,
+        }},
+    });
+    let answer = api.create(&body).await?;
+    if answer["status"]["allowed"] == true {
+        return Ok(None);
+    }
+    let reason = answer["status"]["reason"]
+        .as_str()
+        .filter(|reason| !reason.is_empty());
+    Ok(Some(reason.unwrap_or("not allowed").to_owned()))
+}

@@ -1,0 +1,593 @@
+//! What an object holds that goes with it when it is deleted or replaced: claims with their volumes, the objects of a
+//! definition, all that is in a namespace, the pods that run on a provider's machines.
+//!
+//! What may not be looked at is [`Holding::Unseen`], and never taken for nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::{BoxFuture, try_join_all};
+use serde_json::Value;
+
+use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
+use crate::driver::kubernetes::engine::apply::said;
+use crate::driver::kubernetes::engine::list::{ObjectsFound, key_of};
+use crate::driver::kubernetes::engine::owner::{belongs_to, manager};
+use crate::model::first_of::first_of;
+use crate::model::loss::{Claim, Held, Holding, can_hold};
+use crate::model::object::{is_kept, mark};
+use crate::model::{Fingerprint, Manifest, ObjectKey};
+use crate::port::engine::{EngineError, Scope};
+
+/// How many things of one kind are named; the others are counted.
+const NAMED: usize = 6;
+/// How many owners a claim is followed through.
+const DEPTH: usize = 6;
+
+/// Nothing else goes.
+pub(super) static NOTHING: BTreeSet<ObjectKey> = BTreeSet::new();
+
+/// What becomes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is deleted, with all that its owner references say.
+    Deleted,
+    /// It is deleted and made again; a `StatefulSet` without its pods and claims.
+    Replaced,
+}
+
+/// Whose objects are looked into.
+pub(super) struct ClaimHolder<'a> {
+    pub api: &'a Api,
+    pub scope: &'a Scope,
+    /// The environment's `ApplySet`.
+    pub set: &'a str,
+    /// What of the environment's own objects goes by a step of its own.
+    pub going: &'a BTreeSet<ObjectKey>,
+    pub asked: Asked,
+}
+
+/// What for it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A plan is to say what goes.
+    ForPlan,
+    /// A step is about to do what a plan said. What is found must be what the plan was bound to.
+    ForStep,
+}
+
+/// What an object is bound to, with what it holds. What is the environment's own goes or stays by its own steps.
+pub(super) fn bound(fingerprint: Fingerprint, holds: &[Holding]) -> Fingerprint {
+    let others: Vec<&Holding> = holds.iter().filter(|holding| !holding.is_own()).collect();
+    if others.is_empty() {
+        return fingerprint;
+    }
+    Fingerprint::of_json(&(fingerprint, others))
+}
+
+/// Refuses to delete what no consent lets go.
+pub(super) fn guard(key: &ObjectKey, holds: &[Holding]) -> Result<(), EngineError> {
+    let Some(holding) = holds.iter().find(|holding| !holding.may_go()) else {
+        return Ok(());
+    };
+    Err(EngineError::Refused {
+        reason: format!("{} is not deleted: it holds {holding}", said(key)),
+        help: "look at a new plan with `shipit plan`".to_owned(),
+    })
+}
+
+/// Whether an object says of itself that it must never be deleted or replaced.
+pub(super) fn is_protected(live: &Value) -> bool {
+    live["metadata"]["annotations"][mark::PROTECTED] == "true"
+}
+
+impl ClaimHolder<'_> {
+    /// What goes with an object.
+    pub async fn of(
+        &self,
+        key: &ObjectKey,
+        live: &Value,
+        fate: Fate,
+    ) -> Result<Vec<Holding>, ApiError> {
+        if !can_hold(key) {
+            return Ok(Vec::new());
+        }
+        match (key.group(), key.kind.as_str(), fate) {
+            ("apps", "StatefulSet", Fate::Deleted) => self.claims_that_go(key, live).await,
+            ("apps", "StatefulSet", Fate::Replaced) => Ok(Vec::new()),
+            ("", "PersistentVolumeClaim", _) => Ok(vec![self.claim(live).await?]),
+            ("", "PersistentVolume", _) => self.volume(live, fate).await,
+            ("", "Namespace", _) => self.contents(&key.name).await,
+            ("apiextensions.k8s.io", _, _) => self.instances(live, fate).await,
+            ("snapshot.storage.k8s.io", ..) => Ok(vec![snapshot(key, live)]),
+            _ => self.claims_of(key, live, |_| false).await,
+        }
+    }
+
+    /// What goes when an object becomes what is wanted, in place or by being replaced.
+    pub async fn changed(
+        &self,
+        wanted: &Manifest,
+        live: &Value,
+        replace: bool,
+    ) -> Result<Vec<Holding>, ApiError> {
+        if replace {
+            return self.of(&wanted.key(), live, Fate::Replaced).await;
+        }
+        self.scaled(live, wanted.body()).await
+    }
+
+    /// What goes when a `StatefulSet` in place gets these replicas: the claims beyond them, where its policy says so.
+    pub async fn scaled(&self, live: &Value, wanted: &Value) -> Result<Vec<Holding>, ApiError> {
+        let Some(key) = key_of(live).filter(|key| key.kind == "StatefulSet") else {
+            return Ok(Vec::new());
+        };
+        if !is_shrinking(live, wanted) {
+            return Ok(Vec::new());
+        }
+        let (from, to) = (ordinals(live), ordinals(&merged(live, wanted)));
+        let goes = |claim: &str| {
+            number_of(claim, &key.name, live)
+                .is_some_and(|number| from.contains(&number) && !to.contains(&number))
+        };
+        self.claims_by(&key, |claim| goes(name_of(claim))).await
+    }
+
+    /// The claims that go with a `StatefulSet`: only where its policy says so.
+    async fn claims_that_go(
+        &self,
+        key: &ObjectKey,
+        live: &Value,
+    ) -> Result<Vec<Holding>, ApiError> {
+        let policy = &live["spec"]["persistentVolumeClaimRetentionPolicy"];
+        if policy["whenDeleted"] != "Delete" {
+            return Ok(Vec::new());
+        }
+        let is_own = |claim: &Value| number_of(name_of(claim), &key.name, live).is_some();
+        self.claims_of(key, live, is_own).await
+    }
+
+    /// The claims that an object owns, through whatever is between them, and those that are `also` its own. What a pod
+    /// owns is gone with every pod, and not meant to stay.
+    async fn claims_of(
+        &self,
+        key: &ObjectKey,
+        live: &Value,
+        also: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Holding>, ApiError> {
+        let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+        let claims = match self.list(&claim_kind(), key.namespace.as_deref()).await? {
+            Ok(claims) => claims,
+            Err(unseen) => return Ok(vec![unseen]),
+        };
+        let mut holds = Vec::new();
+        for claim in claims {
+            if also(&claim) {
+                holds.push(self.claim(&claim).await?);
+                continue;
+            }
+            match self.leads_to(&claim, uid, DEPTH).await {
+                Ok(true) => holds.push(self.claim(&claim).await?),
+                Ok(false) => {}
+                // Whether it goes depends on an owner that may not be looked at.
+                Err(fault) if fault.is(http::StatusCode::FORBIDDEN) => {
+                    let what = format!("the owner of claim {}", name_of(&claim));
+                    let why = fault.to_string();
+                    holds.push(Holding::Unseen { what, why });
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(holds)
+    }
+
+    async fn claims_by(
+        &self,
+        key: &ObjectKey,
+        is_meant: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Holding>, ApiError> {
+        let claims = match self.list(&claim_kind(), key.namespace.as_deref()).await? {
+            Ok(claims) => claims,
+            Err(unseen) => return Ok(vec![unseen]),
+        };
+        let meant = claims.iter().filter(|claim| is_meant(claim));
+        try_join_all(meant.map(|claim| self.claim(claim))).await
+    }
+
+    /// Whether an object is owned, directly or not, by the one with this uid.
+    fn leads_to<'b>(
+        &'b self,
+        object: &'b Value,
+        uid: &'b str,
+        depth: usize,
+    ) -> BoxFuture<'b, Result<bool, ApiError>> {
+        Box::pin(async move {
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            for owner in owners.into_iter().flatten() {
+                if owner["uid"] == uid {
+                    return Ok(true);
+                }
+                let text = |name: &str| owner[name].as_str().unwrap_or_default().to_owned();
+                if owner["kind"] == "Pod" || depth == 0 {
+                    continue;
+                }
+                let key = ObjectKey {
+                    api_version: text("apiVersion"),
+                    kind: text("kind"),
+                    namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
+                    name: text("name"),
+                };
+                if let Some(above) = self.api.get(&key).await?
+                    && self.leads_to(&above, uid, depth - 1).await?
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// A claim, how much it has, and what becomes of its volume.
+    pub async fn claim(&self, claim: &Value) -> Result<Holding, ApiError> {
+        let namespace = claim["metadata"]["namespace"].as_str().unwrap_or_default();
+        let policy = match claim["spec"]["volumeName"].as_str() {
+            None | Some("") => "not bound to a volume yet".to_owned(),
+            Some(volume) => self.fate_of(volume).await?,
+        };
+        Ok(Holding::Data {
+            what: format!("claim {} in {namespace}", name_of(claim)),
+            size: claim_size(claim),
+            policy: Some(policy),
+        })
+    }
+
+    async fn fate_of(&self, volume: &str) -> Result<String, ApiError> {
+        let key = ObjectKey {
+            api_version: "v1".to_owned(),
+            kind: "PersistentVolume".to_owned(),
+            namespace: None,
+            name: volume.to_owned(),
+        };
+        let found = match self.api.get(&key).await {
+            Err(fault) if fault.is(http::StatusCode::FORBIDDEN) => None,
+            other => other?,
+        };
+        let policy = found
+            .as_ref()
+            .and_then(|volume| volume["spec"]["persistentVolumeReclaimPolicy"].as_str());
+        Ok(match policy {
+            Some("Retain") => {
+                format!("reclaim policy Retain: volume {volume} stays, without a claim")
+            }
+            Some(policy) => format!("reclaim policy {policy}: volume {volume} goes with it"),
+            None => format!("volume {volume}, whose reclaim policy is not known"),
+        })
+    }
+
+    async fn volume(&self, volume: &Value, fate: Fate) -> Result<Vec<Holding>, ApiError> {
+        let policy = volume["spec"]["persistentVolumeReclaimPolicy"]
+            .as_str()
+            .map(|policy| format!("reclaim policy {policy}"));
+        let mut holds = vec![Holding::Data {
+            what: format!("volume {}", name_of(volume)),
+            size: volume["spec"]["capacity"]["storage"]
+                .as_str()
+                .map(str::to_owned),
+            policy,
+        }];
+        let of = &volume["spec"]["claimRef"];
+        let (Some(namespace), Some(name)) = (of["namespace"].as_str(), of["name"].as_str()) else {
+            return Ok(holds);
+        };
+        let key = ObjectKey {
+            api_version: "v1".to_owned(),
+            kind: "PersistentVolumeClaim".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        };
+        let what = format!("{} in {namespace}, which is bound to it", key.short());
+        let claim = match self.api.get(&key).await {
+            Err(fault) if fault.is(http::StatusCode::FORBIDDEN) => {
+                let why = fault.to_string();
+                holds.push(Holding::Unseen { what, why });
+                return Ok(holds);
+            }
+            other => other?,
+        };
+        let claim = claim.filter(|claim| claim["spec"]["volumeName"] == volume["metadata"]["name"]);
+        match claim {
+            None => {}
+            Some(claim) if !self.is_ours(&claim) => {
+                let owner = manager(&claim);
+                holds.push(Holding::Others { what, owner });
+            }
+            Some(_) if fate == Fate::Deleted && self.going.contains(&key) => {}
+            Some(_) => holds.push(Holding::Own { what }),
+        }
+        Ok(holds)
+    }
+
+    /// The objects of a definition.
+    async fn instances(&self, definition: &Value, fate: Fate) -> Result<Vec<Holding>, ApiError> {
+        let Some(kind) = defined(definition) else {
+            return Ok(Vec::new());
+        };
+        let objects = match self.list(&kind, None).await? {
+            Ok(objects) => objects,
+            Err(unseen) => return Ok(vec![unseen]),
+        };
+        let (own, others): (Vec<Value>, Vec<Value>) =
+            objects.into_iter().partition(|object| self.is_ours(object));
+        let mut holds = by_owner(&others);
+        let own: Vec<&Value> = own
+            .iter()
+            .filter(|object| {
+                fate == Fate::Replaced
+                    || key_of(object).is_none_or(|key| !self.going.contains(&key))
+            })
+            .collect();
+        if own.is_empty() {
+            return Ok(holds);
+        }
+        let what = listed(own.iter().copied());
+        holds.push(match fate {
+            Fate::Replaced => Holding::Data {
+                what,
+                size: None,
+                policy: Some("made again from the configuration, without their status".to_owned()),
+            },
+            Fate::Deleted => Holding::Own { what },
+        });
+        Ok(holds)
+    }
+
+    fn is_ours(&self, object: &Value) -> bool {
+        belongs_to(object, self.set)
+    }
+
+    /// Whether shipit made it for this environment, as an object of its own or as its record.
+    pub fn is_of_scope(&self, object: &Value) -> bool {
+        let labels = &object["metadata"]["labels"];
+        self.is_ours(object)
+            || labels[mark::PROJECT] == self.scope.project.as_str()
+                && labels[mark::ENVIRONMENT] == self.scope.environment.as_str()
+    }
+
+    /// The objects of a kind in a namespace, or everywhere; what may not be listed is not known.
+    pub async fn list(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+    ) -> Result<Result<Vec<Value>, Holding>, ApiError> {
+        let mut found = Vec::new();
+        let listed = self
+            .api
+            .list(kind, namespace, &Selector::All, |object| found.push(object))
+            .await;
+        match listed {
+            Ok(_) => Ok(Ok(found)),
+            // A kind that is not served has no objects.
+            Err(fault)
+                if fault.is(http::StatusCode::NOT_FOUND)
+                    || fault.is(http::StatusCode::METHOD_NOT_ALLOWED) =>
+            {
+                Ok(Ok(Vec::new()))
+            }
+            Err(fault @ ApiError::Refused(_)) => {
+                let place = namespace.map_or_else(
+                    || "in all namespaces".to_owned(),
+                    |namespace| format!("in {namespace}"),
+                );
+                Ok(Err(Holding::Unseen {
+                    what: format!("the {} {place}", kind.plural),
+                    why: fault.to_string(),
+                }))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// What of a workload's objects can hold something or is protected, and what goes with each when it is taken out.
+    /// Whoever has protected an object may have done so in the cluster alone.
+    pub async fn held(
+        &self,
+        manifests: &[Manifest],
+        found: &ObjectsFound,
+    ) -> Result<Vec<Held>, ApiError> {
+        let holders = manifests.iter().filter(|manifest| {
+            let key = manifest.key();
+            can_hold(&key)
+                || crate::model::loss::is_protected(manifest)
+                || found.known.get(&key).is_some_and(|item| item.is_protected)
+        });
+        let held = holders.map(|manifest| async move {
+            let key = manifest.key();
+            let (holds, is_protected) = match self.api.get(&key).await? {
+                None => (Vec::new(), false),
+                // It stays, with all that it holds.
+                Some(live) if is_kept(&live) => (Vec::new(), false),
+                Some(live) => (
+                    self.of(&key, &live, Fate::Deleted).await?,
+                    is_protected(&live),
+                ),
+            };
+            Ok::<_, ApiError>(Held {
+                key,
+                holds,
+                is_protected,
+            })
+        });
+        try_join_all(held).await
+    }
+}
+
+/// The claims in these namespaces, for who has to know what a `StatefulSet` will find. None where there is no such
+/// place; that they may not be listed is an error.
+pub(super) async fn claims(api: &Api, namespaces: &[&str]) -> Result<Vec<Claim>, ApiError> {
+    let lists = namespaces.iter().map(|namespace| async move {
+        let mut found = Vec::new();
+        let listed = api
+            .list(&claim_kind(), Some(namespace), &Selector::All, |claim| {
+                found.push(claim);
+            })
+            .await;
+        match listed {
+            Err(fault) if fault.is(http::StatusCode::NOT_FOUND) => Ok(Vec::new()),
+            other => other.map(|_| found),
+        }
+    });
+    let found: Vec<Value> = try_join_all(lists).await?.concat();
+    let class_of = |claim: &Value| {
+        claim["spec"]["storageClassName"]
+            .as_str()
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+    };
+    let names: BTreeSet<String> = found.iter().filter_map(class_of).collect();
+    let asked = names.into_iter().map(|name| async move {
+        let expands = expands(api, &name).await?;
+        Ok::<_, ApiError>((name, expands))
+    });
+    let classes: BTreeMap<String, Option<bool>> = try_join_all(asked).await?.into_iter().collect();
+    let claim = |claim: &Value| {
+        let class = class_of(claim);
+        Claim {
+            namespace: claim["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            name: name_of(claim).to_owned(),
+            size: claim_size(claim),
+            expands: class.as_ref().and_then(|class| *classes.get(class)?),
+            class,
+        }
+    };
+    Ok(found.iter().map(claim).collect())
+}
+
+/// Whether a class lets its volumes grow. None where it is not there, and where it may not be looked at: classes are the
+/// cluster's, and a role of one namespace has none.
+async fn expands(api: &Api, class: &str) -> Result<Option<bool>, ApiError> {
+    let key = ObjectKey {
+        api_version: "storage.k8s.io/v1".to_owned(),
+        kind: "StorageClass".to_owned(),
+        namespace: None,
+        name: class.to_owned(),
+    };
+    match api.get(&key).await {
+        Err(fault) if fault.is(http::StatusCode::FORBIDDEN) => Ok(None),
+        other => Ok(other?.map(|class| class["allowVolumeExpansion"] == true)),
+    }
+}
+
+/// Whether a manifest asks for storage by templates.
+pub(super) fn asks_for_storage(manifest: &Manifest) -> bool {
+    manifest.kind() == "StatefulSet"
+        && manifest.body()["spec"]
+            .get("volumeClaimTemplates")
+            .is_some()
+}
+
+fn claim_kind() -> Kind {
+    Kind {
+        api_version: "v1".to_owned(),
+        kind: "PersistentVolumeClaim".to_owned(),
+        plural: "persistentvolumeclaims".to_owned(),
+        namespaced: true,
+    }
+}
+
+pub(super) fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn claim_size(claim: &Value) -> Option<String> {
+    let has = claim["status"]["capacity"]["storage"].as_str();
+    let asks = claim["spec"]["resources"]["requests"]["storage"].as_str();
+    has.or(asks).map(str::to_owned)
+}
+
+/// The number of a `StatefulSet`'s claim: `TEMPLATE-NAME-NUMBER`.
+pub(super) fn number_of(claim: &str, name: &str, live: &Value) -> Option<i64> {
+    let templates = live["spec"]["volumeClaimTemplates"].as_array();
+    templates.into_iter().flatten().find_map(|template| {
+        let prefix = format!("{}-{name}-", name_of(template));
+        claim.strip_prefix(&prefix)?.parse().ok()
+    })
+}
+
+/// The numbers of a `StatefulSet`'s pods.
+fn ordinals(set: &Value) -> std::ops::Range<i64> {
+    let start = set["spec"]["ordinals"]["start"].as_i64().unwrap_or(0);
+    let replicas = set["spec"]["replicas"].as_i64().unwrap_or(1);
+    start..start.saturating_add(replicas)
+}
+
+/// The part of a `StatefulSet` that decides about its numbers, as it will be.
+fn merged(live: &Value, wanted: &Value) -> Value {
+    let mut set = live.clone();
+    for name in ["replicas", "ordinals"] {
+        if let Some(value) = wanted["spec"].get(name) {
+            set["spec"][name] = value.clone();
+        }
+    }
+    set
+}
+
+/// Whether pods go for good and take their claims with them.
+fn is_shrinking(live: &Value, wanted: &Value) -> bool {
+    let deletes =
+        |set: &Value| set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete";
+    let (from, to) = (ordinals(live), ordinals(&merged(live, wanted)));
+    (deletes(live) || deletes(wanted)) && (from.start < to.start || to.end < from.end)
+}
+
+fn snapshot(key: &ObjectKey, live: &Value) -> Holding {
+    let size = live["status"]["restoreSize"].as_str().map(str::to_owned);
+    let policy = live["spec"]["deletionPolicy"]
+        .as_str()
+        .map(|policy| format!("deletion policy {policy}"));
+    Holding::Data {
+        what: format!("snapshot {}", key.name),
+        size,
+        policy,
+    }
+}
+
+/// The kind that a definition defines, by the version that is stored.
+pub(super) fn defined(definition: &Value) -> Option<Kind> {
+    let spec = &definition["spec"];
+    let versions = spec["versions"].as_array()?;
+    let served = versions.iter().filter(|version| version["served"] == true);
+    let version = served
+        .clone()
+        .find(|version| version["storage"] == true)
+        .or_else(|| served.clone().next())?;
+    Some(Kind {
+        api_version: format!("{}/{}", spec["group"].as_str()?, version["name"].as_str()?),
+        kind: spec["names"]["kind"].as_str()?.to_owned(),
+        plural: spec["names"]["plural"].as_str()?.to_owned(),
+        namespaced: spec["scope"] == "Namespaced",
+    })
+}
+
+/// Objects of others by whose they are.
+pub(super) fn by_owner(objects: &[Value]) -> Vec<Holding> {
+    let mut owners: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+    for object in objects {
+        owners.entry(manager(object)).or_default().push(object);
+    }
+    owners
+        .into_iter()
+        .map(|(owner, objects)| Holding::Others {
+            what: listed(objects.into_iter()),
+            owner,
+        })
+        .collect()
+}
+
+/// Objects by kind and name, the first few of them.
+pub(super) fn listed<'a>(objects: impl Iterator<Item = &'a Value>) -> String {
+    let mut names: Vec<String> = objects.filter_map(key_of).map(|key| said(&key)).collect();
+    names.sort();
+    first_of(&names, NAMED)
+}

@@ -1,0 +1,448 @@
+//! The engine `kubernetes`: server-side apply, watches, and one record per environment.
+//!
+//! On the API server's [`client`](super::client): `record` keeps what shipit must remember, and `complete` makes the
+//! manifests of a workload those that are sent. [`compare`] and [`ready`] are pure. On top of them `observe` reads what is
+//! there, `slots` deploys and undeploys, `traffic` switches, `environment_objects` is for the objects that belong to no slot,
+//! `wait` watches, and `doctor` asks what is allowed.
+
+mod apply;
+mod autoscale;
+mod cache;
+mod capabilities;
+pub mod compare;
+mod complete;
+mod contents;
+mod definition;
+mod diagnose;
+mod doctor;
+mod done;
+mod environment_objects;
+mod holds;
+#[cfg(test)]
+mod hostile;
+mod list;
+mod logs;
+mod observe;
+mod occupants;
+mod owner;
+pub mod ready;
+mod record;
+mod rehearse;
+mod slots;
+mod taken;
+mod traffic;
+mod wait;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::driver::kubernetes::client::api::Api;
+use crate::driver::kubernetes::client::{ClusterConnection, connect};
+use crate::driver::kubernetes::engine::cache::{Announced, Newest, Seen};
+use crate::driver::kubernetes::engine::complete::Key;
+use crate::driver::kubernetes::engine::ready::Rule;
+use crate::driver::kubernetes::engine::record::{Records, Workloads};
+use crate::model::facts::{Facts, Overview};
+use crate::model::kind::{Capabilities, GroupKind, KindScope, KindScopes};
+use crate::model::loss::Holding;
+use crate::model::object::{Namespaces, ObjectFacts};
+use crate::model::outcome::Url;
+use crate::model::resource::ResourceKey;
+use crate::model::route::Route;
+use crate::model::{
+    Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
+};
+use crate::port::Progress;
+use crate::port::engine::{
+    CheckResult, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit, Placement, Rehearsal,
+    Rehearsed, Scope,
+};
+
+/// What to do with a field that another manager has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Conflict {
+    /// Say who, and change nothing.
+    #[default]
+    Stop,
+    /// Take it over.
+    TakeOver,
+    /// Leave it to them.
+    Leave,
+}
+
+/// What the engine is told by the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How the cluster is reached.
+    pub connection: ClusterConnection,
+    /// Where the objects are.
+    pub namespaces: Namespaces,
+    /// What to do about other managers' fields.
+    pub conflict: Conflict,
+    /// When an object of a kind is ready, by `GROUP/KIND`.
+    pub rules: BTreeMap<String, Rule>,
+    /// How long an object has to become ready.
+    pub within: Period,
+}
+
+/// A cluster as an engine.
+pub struct KubernetesEngine {
+    settings: Settings,
+    api: OnceCell<Arc<Api>>,
+    /// The record as this process read or wrote it last: who writes next begins there, and not with what it read before.
+    newest: Mutex<Option<Newest>>,
+    /// What stands in the slots as the run of this fence read or wrote it last.
+    placed: std::sync::Mutex<BTreeMap<Slot, (u64, Workloads)>>,
+    /// What an observation saw of objects that differ from what is wanted: a step that is bound to them need not look
+    /// again where the server can tell that they are the same still.
+    seen: std::sync::Mutex<BTreeMap<ObjectKey, Seen>>,
+    /// The facts that a plan is made from, for who asks more about the same moment.
+    observed: std::sync::Mutex<Option<(Duration, Scope, Facts)>>,
+    /// The key of the secrets' hashes: it is made once.
+    key: std::sync::Mutex<Option<Key>>,
+    /// What steps under way will make, and whoever writes the record next writes for them.
+    announced: std::sync::Mutex<Vec<Announced>>,
+}
+
+/// How often a record is read again when somebody else wrote it in between.
+const TRIES: usize = 8;
+
+impl KubernetesEngine {
+    /// An engine for one environment. Nothing is asked of the cluster yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            api: OnceCell::new(),
+            newest: Mutex::default(),
+            placed: std::sync::Mutex::default(),
+            seen: std::sync::Mutex::default(),
+            observed: std::sync::Mutex::default(),
+            key: std::sync::Mutex::default(),
+            announced: std::sync::Mutex::default(),
+        }
+    }
+
+    async fn api(&self) -> Result<&Arc<Api>, EngineError> {
+        let connect = async {
+            let connected = connect::connect(&self.settings.connection).await?;
+            Ok::<_, EngineError>(Arc::new(Api::new(connected)))
+        };
+        self.api.get_or_try_init(|| connect).await
+    }
+
+    /// The same; none when the cluster is not there yet.
+    async fn try_api(&self) -> Result<Option<&Arc<Api>>, EngineError> {
+        if let Some(api) = self.api.get() {
+            return Ok(Some(api));
+        }
+        let Some(connected) = connect::try_connect(&self.settings.connection).await? else {
+            return Ok(None);
+        };
+        let made = async { Ok::<_, EngineError>(Arc::new(Api::new(connected))) };
+        self.api.get_or_try_init(|| made).await.map(Some)
+    }
+
+    /// How many requests were sent so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.api.get().map_or(0, |api| api.requests())
+    }
+
+    fn records<'a>(&'a self, api: &'a Api, scope: &'a Scope) -> Records<'a> {
+        Records {
+            api,
+            scope,
+            namespaces: &self.settings.namespaces,
+            known_key: &self.key,
+        }
+    }
+}
+
+/// Where the objects of kinds are, by the server's own account of what it serves.
+async fn kind_scopes(
+    api: &Api,
+    kinds: &BTreeSet<(String, String)>,
+) -> Result<KindScopes, EngineError> {
+    let asked = kinds.iter().map(|(version, kind)| async move {
+        let found = api.kind(version, kind).await;
+        found.map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))
+    });
+    let found = try_join_all(asked).await?;
+    let scopes = found.into_iter().flatten().map(|kind| {
+        let scope = if kind.namespaced {
+            KindScope::Namespaced
+        } else {
+            KindScope::Cluster
+        };
+        let group = kind.group().to_owned();
+        (
+            GroupKind {
+                group,
+                kind: kind.kind,
+            },
+            scope,
+        )
+    });
+    Ok(scopes.collect())
+}
+
+#[async_trait]
+impl Engine for KubernetesEngine {
+    async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
+        Ok(observe::observe(self, scope, None).await?.0)
+    }
+
+    async fn overview(&self, scope: &Scope) -> Result<Overview, EngineError> {
+        traffic::overview(self, scope).await
+    }
+
+    async fn fence(&self, scope: &Scope) -> Result<u64, EngineError> {
+        // A cluster that is not there yet has seen none.
+        let Some(api) = self.try_api().await? else {
+            return Ok(0);
+        };
+        let read = self.records(api, scope).read().await;
+        let read = read.map_err(|fault| fault.while_(format!("looking at {scope}")))?;
+        Ok(read.record.fence)
+    }
+
+    async fn observe_with(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
+        observe::observe(self, scope, Some(wanted)).await
+    }
+
+    async fn compare(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<ObjectFacts>, EngineError> {
+        Ok(observe::observe(self, scope, Some(wanted)).await?.1)
+    }
+
+    async fn kind_scopes(
+        &self,
+        kinds: &BTreeSet<(String, String)>,
+    ) -> Result<KindScopes, EngineError> {
+        // A cluster that is not there yet knows none.
+        match self.try_api().await? {
+            Some(api) => kind_scopes(api, kinds).await,
+            None => Ok(KindScopes::default()),
+        }
+    }
+
+    async fn capabilities(&self) -> Result<Option<Capabilities>, EngineError> {
+        let Some(api) = self.try_api().await? else {
+            return Ok(None);
+        };
+        let found = capabilities::ask(api).await;
+        found
+            .map(Some)
+            .map_err(|fault| fault.while_("asking what the server serves"))
+    }
+
+    async fn listen(
+        &self,
+        permit: &Permit,
+        route: &Route,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        traffic::route(self, permit, route, expects).await
+    }
+
+    async fn stop_listening(
+        &self,
+        permit: &Permit,
+        service: &ServiceName,
+    ) -> Result<(), EngineError> {
+        traffic::unroute(self, permit, service).await
+    }
+
+    async fn deploy(
+        &self,
+        permit: &Permit,
+        placement: Placement,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        slots::place(self, permit, &placement, progress).await
+    }
+
+    async fn rehearse(
+        &self,
+        scope: &Scope,
+        rehearsal: &Rehearsal<'_>,
+    ) -> Result<Rehearsed, EngineError> {
+        rehearse::rehearse(self, scope, rehearsal).await
+    }
+
+    async fn undeploy(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        service: &ServiceName,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        slots::remove(self, permit, slot, service, expects).await
+    }
+
+    async fn ready(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        within: Period,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        wait::slot(self, scope, slot, None, within, progress).await
+    }
+
+    async fn switch(
+        &self,
+        permit: &Permit,
+        from: Option<Slot>,
+        to: Option<Slot>,
+    ) -> Result<(), EngineError> {
+        traffic::switch(self, permit, from, to).await
+    }
+
+    async fn retain(
+        &self,
+        permit: &Permit,
+        slot: Slot,
+        until: Timestamp,
+    ) -> Result<(), EngineError> {
+        slots::keep(self, permit, slot, until).await
+    }
+
+    async fn apply(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+        replace: bool,
+        expects: Option<Fingerprint>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        environment_objects::apply(self, permit, manifest, replace, expects, progress).await
+    }
+
+    async fn settled(
+        &self,
+        scope: &Scope,
+        manifest: &Manifest,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        environment_objects::settled(self, scope, manifest, progress).await
+    }
+
+    async fn delete(
+        &self,
+        permit: &Permit,
+        key: &ObjectKey,
+        expects: Option<Fingerprint>,
+    ) -> Result<(), EngineError> {
+        environment_objects::delete(self, permit, key, expects).await
+    }
+
+    async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {
+        environment_objects::forget(self, permit, key).await
+    }
+
+    async fn occupants(
+        &self,
+        scope: &Scope,
+        resource: &ResourceKey,
+    ) -> Result<Vec<Holding>, EngineError> {
+        occupants::occupants(self, scope, resource).await
+    }
+
+    async fn adopt(
+        &self,
+        permit: &Permit,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, EngineError> {
+        environment_objects::adopt(self, permit, manifest).await
+    }
+
+    async fn finish_due(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
+        // A cluster that is not there yet has nothing that could be due.
+        match self.try_api().await? {
+            Some(_) => slots::finish_due(self, permit).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn clear(&self, permit: &Permit) -> Result<(), EngineError> {
+        match self.try_api().await? {
+            Some(api) => environment_objects::clear(self, api, permit).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn rollback_blockers(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+    ) -> Result<Vec<String>, EngineError> {
+        slots::rollback_blockers(self, scope, slot).await
+    }
+
+    async fn diagnose(
+        &self,
+        scope: &Scope,
+        slot: Slot,
+        release: Option<ReleaseNumber>,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        diagnose::diagnose(self, scope, slot, release)
+            .await
+            .map(Some)
+    }
+
+    async fn diagnose_object(
+        &self,
+        _scope: &Scope,
+        key: &ObjectKey,
+    ) -> Result<Option<Diagnosis>, EngineError> {
+        diagnose::object(self, key).await
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut all = connect::warnings(&self.settings.connection);
+        all.extend(
+            self.api
+                .get()
+                .map(|api| api.warnings())
+                .into_iter()
+                .flatten(),
+        );
+        all
+    }
+
+    async fn examine(
+        &self,
+        scope: &Scope,
+        wanted: &[Manifest],
+    ) -> Result<Vec<CheckResult>, EngineError> {
+        doctor::examine(self, scope, wanted).await
+    }
+
+    async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
+        traffic::urls(self, scope, role).await
+    }
+
+    async fn logs(
+        &self,
+        scope: &Scope,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        logs::logs(self, scope, query).await
+    }
+}
