@@ -104,7 +104,7 @@ impl ActiveTable {
 
     /// Counts the request in before it looks whether the table still holds. Whoever sets a table and then
     /// reads the count sees either the count, or this request leaves again: no endpoint is seen as idle while
-    /// a request is on its way to it. The fences pair with those of [`Upstream::in_flight`].
+    /// a request is on its way to it. The fences pair with those of [`Upstream::begin_request`].
     fn try_lease(
         &self,
         listener: Listener,
@@ -121,7 +121,7 @@ impl ActiveTable {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let in_flight = least_busy(endpoints, tried, turn)
                 .ok_or(NoEndpoint::AllTried)?
-                .lease();
+                .begin_request();
             fence(Ordering::SeqCst);
             if Arc::ptr_eq(&table, &self.table.load()) {
                 return Ok(in_flight);
@@ -159,7 +159,7 @@ mod tests {
         let endpoints = endpoints(3);
         let port = |turn| least_busy(&endpoints, &[], turn).unwrap().address().port();
         assert_eq!([port(0), port(1), port(2), port(3)], [1, 2, 3, 1]);
-        let busy = [endpoints[0].lease(), endpoints[1].lease()];
+        let busy = [endpoints[0].begin_request(), endpoints[1].begin_request()];
         assert_eq!([port(0), port(1)], [3, 3]);
         drop(busy);
         assert_eq!(port(0), 1, "a request that ended counts no more");

@@ -88,7 +88,7 @@ impl Upstream {
     }
 
     /// Counts one request in, until what is given back and all its clones are gone.
-    pub fn lease(self: &Arc<Self>) -> Arc<InFlight> {
+    pub fn begin_request(self: &Arc<Self>) -> Arc<InFlight> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         Arc::new(InFlight {
             upstream: Arc::clone(self),
