@@ -11,7 +11,6 @@ use crate::config::suggest::suggest;
 use crate::config::{engines, limits, services};
 use crate::model::EnvironmentName;
 use crate::model::check::{Check, SignatureCheck};
-use crate::model::promotion::Strategy;
 
 /// What is wrong with one environment.
 pub(super) fn validate(
@@ -124,7 +123,7 @@ fn signature(
         let help = "put it under `promotion.before`";
         findings.add(path, "it would be too late after the switch", help);
     }
-    if environment.strategy != Strategy::BlueGreen {
+    if !environment.strategy.has_preview() {
         let help = "write `strategy: blue_green`";
         findings.add(
             path,

@@ -182,7 +182,7 @@ pub struct SlotFacts {
     pub workloads: BTreeMap<ServiceName, WorkloadFacts>,
     /// When the slot was placed.
     pub placed_at: Timestamp,
-    /// When it will be stopped, for a previous release that is kept warm.
+    /// When it will be stopped, for a previous release that is retained.
     pub stops_at: Option<Timestamp>,
 }
 

@@ -268,12 +268,12 @@ pub enum Action {
         /// The slot that gets it; none takes the environment off.
         to: Option<Slot>,
     },
-    /// Keep a slot warm for a rollback, then stop it.
+    /// Retain a slot for a rollback, then stop it.
     Retain {
         /// For how long.
         keep: Period,
     },
-    /// Let a slot that is kept warm go on with the end that it had, during the rollback.
+    /// Let a slot that is retained go on with the end that it had, during the rollback.
     RetainUntil {
         /// When it is stopped.
         until: Timestamp,

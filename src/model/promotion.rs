@@ -1,7 +1,8 @@
 //! How a release comes to live traffic.
 
-use crate::model::Period;
 use crate::model::check::Check;
+use crate::model::plan::DeployMode;
+use crate::model::{Period, Slot};
 
 /// How a new release replaces the old one.
 #[derive(
@@ -25,6 +26,58 @@ pub enum Strategy {
     Rolling,
     /// The old one is stopped first. There is a gap; requests are held as long as the router allows.
     Recreate,
+}
+
+/// Where a release is deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deployment {
+    /// Into a slot without live traffic, which a switch moves there when the release is ready.
+    Beside(Slot),
+    /// Into the live slot, in the place of what has live traffic.
+    InPlace(Slot, DeployMode),
+}
+
+impl Strategy {
+    /// Where a release is deployed when this slot is live. The first release has nothing to be in the place of.
+    #[must_use]
+    pub const fn deployment(self, active: Option<Slot>) -> Deployment {
+        match (self, active) {
+            (Self::BlueGreen | Self::Rolling | Self::Recreate, None) => {
+                Deployment::Beside(Slot::Blue)
+            }
+            (Self::BlueGreen, Some(live)) => Deployment::Beside(live.other()),
+            (Self::Rolling, Some(live)) => Deployment::InPlace(live, DeployMode::Rolling),
+            (Self::Recreate, Some(live)) => Deployment::InPlace(live, DeployMode::Recreate),
+        }
+    }
+
+    /// Whether a release may wait in a slot of its own beside the live one.
+    #[must_use]
+    pub const fn has_preview(self) -> bool {
+        match self {
+            Self::BlueGreen => true,
+            Self::Rolling | Self::Recreate => false,
+        }
+    }
+
+    /// Whether nothing runs for a while, so that requests have to wait, and may fail.
+    #[must_use]
+    pub const fn has_a_gap(self) -> bool {
+        match self {
+            Self::BlueGreen | Self::Rolling => false,
+            Self::Recreate => true,
+        }
+    }
+
+    /// As it is written in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BlueGreen => "blue_green",
+            Self::Rolling => "rolling",
+            Self::Recreate => "recreate",
+        }
+    }
 }
 
 /// Who switches traffic.
@@ -61,7 +114,7 @@ pub struct Promotion {
     pub before: Vec<Check>,
     /// Must hold on live traffic after the switch; a failure switches back.
     pub after: Vec<Check>,
-    /// How long the old slot stays warm after the switch.
+    /// How long the old slot is retained after the switch.
     pub keep_previous: Period,
     /// The requests that are sent through the live listener during the switch.
     pub probe: Probe,

@@ -271,7 +271,7 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             one(DIM, "·", &text)
         }
         Action::RetainUntil { until } => {
-            let text = format!("stays warm until {until:.0}: {}", step.reason);
+            let text = format!("retained until {until:.0}: {}", step.reason);
             one(DIM, "·", &text)
         }
         Action::WaitUntilReady { .. } | Action::Check { .. } => Vec::new(),

@@ -7,7 +7,7 @@ use crate::model::desired::{Desired, DesiredService};
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
-use crate::model::promotion::{Mode, Strategy};
+use crate::model::promotion::{Deployment, Mode};
 use crate::model::release::ReleaseStatus;
 use crate::model::state::State;
 use crate::model::workload::{Known, Workload};
@@ -15,8 +15,10 @@ use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::listeners::{Listeners, drifted};
 use crate::plan::losses::remarks;
-use crate::plan::pieces::{added_back, as_it_was, place, restore};
-use crate::plan::{objects, promote, resources, workload_changes};
+use crate::plan::pieces::{added_back, as_it_was, place};
+use crate::plan::strategy::in_place::Live;
+use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
+use crate::plan::{objects, resources, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
@@ -108,7 +110,7 @@ impl Apply<'_> {
         if let Some((slot, _)) = facts.live().filter(|(_, there)| same(there)) {
             return Standing::Active(slot);
         }
-        if self.desired.strategy != Strategy::BlueGreen && facts.active.is_some() {
+        if let Deployment::InPlace(..) = self.desired.strategy.deployment(facts.active) {
             return Standing::Nowhere;
         }
         let preview = facts
@@ -166,8 +168,11 @@ impl Apply<'_> {
         }
         let reason =
             format!("release {number} got live traffic and its run ended before this was checked");
-        let verify =
-            Proposal::new(Address::Traffic, self.checks(Stage::After), reason).after(&routes);
+        let checks = Action::Check {
+            stage: Stage::After,
+            checks: self.desired.promotion.after.clone(),
+        };
+        let verify = Proposal::new(Address::Traffic, checks, reason).after(&routes);
         let switch_back = self.switch_back(slot);
         let verified = match switch_back {
             Some(undo) => self.draft.add_with_undo(verify, undo),
@@ -175,7 +180,8 @@ impl Apply<'_> {
         };
         self.settle_listeners(&[verified]);
         self.prune(&[verified]);
-        self.keep_previous(slot.other(), &[verified]);
+        let (facts, keep) = (&self.observed.facts, self.desired.promotion.keep_previous);
+        beside::retain(&mut self.draft, facts, slot.other(), keep, &[verified]);
         Some(self.target(slot, number))
     }
 
@@ -213,18 +219,7 @@ impl Apply<'_> {
                     .add_with_undo(new, Proposal::new(address, back, "as it was")),
             ];
         }
-        let ready = Action::WaitUntilReady {
-            within: self.desired.ready_within,
-        };
-        let ready =
-            Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before);
-        let ready = self.draft.add(ready);
-        let verify = Proposal::new(
-            Address::Traffic,
-            self.checks(Stage::After),
-            "must hold on live traffic",
-        );
-        let verified = self.draft.add(verify.after(&[ready]));
+        let verified = self.verify_in_place(slot, &before);
         self.settle_listeners(&[verified]);
         self.prune(&[verified]);
         self.target(slot, there.label.number)
@@ -277,29 +272,15 @@ impl Apply<'_> {
         }
         let mut needs = self.objects();
         needs.extend(self.listen(&needs.clone()));
-        for (name, workload) in there.workloads.clone() {
-            let is_same = workload.drift.is_empty() && workload.changed_on_disk.is_none();
-            if workload.running && is_same {
-                self.draft.same(
-                    Address::Workload(slot, name),
-                    format!("release {number} is placed already"),
-                );
-                continue;
-            }
-            let address = Address::Workload(slot, name.clone());
-            let fingerprint = Some(workload.fingerprint());
-            let place = place(workload.spec.clone(), DeployMode::Fresh);
-            let back = as_it_was(&workload, DeployMode::Fresh, there);
-            let reason = match &workload.changed_on_disk {
-                Some(change) => format!("its image changed on disk ({change}); starts again"),
-                None => "stopped; starts again".to_owned(),
-            };
-            let new = Proposal::new(address.clone(), place, reason).expecting(fingerprint);
-            needs.push(
+        for (name, workload) in &there.workloads {
+            if !beside::is_not_as_deployed(workload) {
+                let reason = format!("release {number} is deployed already");
                 self.draft
-                    .add_with_undo(new, Proposal::new(address, back, "stopped, as it was")),
-            );
+                    .same(Address::Workload(slot, name.clone()), reason);
+            }
         }
+        let is_started = beside::is_not_as_deployed;
+        needs.extend(beside::start(&mut self.draft, slot, there, is_started));
         self.promote(slot, &needs);
         Some(self.target(slot, number))
     }
@@ -309,18 +290,13 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         let number = self.next_number();
         let builds = self.images();
-        match (self.desired.strategy, facts.active) {
-            (Strategy::BlueGreen, _) | (_, None) => {
-                let slot = facts.active.map_or(Slot::Blue, Slot::other);
-                self.place_beside(slot, &builds);
+        match self.desired.strategy.deployment(facts.active) {
+            Deployment::Beside(slot) => {
+                self.deploy_beside(slot, &builds);
                 self.target(slot, number)
             }
-            (Strategy::Rolling, Some(slot)) => {
-                self.replace(slot, DeployMode::Rolling, &builds);
-                self.target(slot, number)
-            }
-            (Strategy::Recreate, Some(slot)) => {
-                self.replace(slot, DeployMode::Recreate, &builds);
+            Deployment::InPlace(slot, mode) => {
+                self.replace(slot, mode, &builds);
                 self.target(slot, number)
             }
         }
@@ -471,102 +447,77 @@ impl Apply<'_> {
             .collect()
     }
 
-    /// Puts the release into the slot without live traffic.
-    fn place_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
+    /// Deploys the release into the slot without live traffic.
+    fn deploy_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
         before.extend(self.listen(&before.clone()));
-        // Every image is known before the first service is placed: together they are what the release is, and a
-        // failing build costs nothing.
-        before.extend(builds.values());
-        before.extend(self.empty(slot, builds));
-        let live = self
-            .observed
-            .facts
-            .live()
-            .map(|(slot, facts)| (slot, facts.clone()));
-        let mut placed = Vec::new();
-        for (name, workload) in self.workloads.clone() {
-            let old = live
-                .as_ref()
-                .and_then(|(_, facts)| facts.workloads.get(&name))
-                .map(|old| &old.spec);
-            let changes = workload_changes(old, &workload, slot);
-            let reason = match (&live, old) {
+        // Every image is known before the first service is deployed: together they are what the release is. Room is made
+        // once they are there: a failing build must not cost a retained release.
+        let builds: Vec<StepId> = builds.values().copied().collect();
+        let facts = &self.observed.facts;
+        before.extend(&builds);
+        before.extend(beside::clear(&mut self.draft, facts, slot, &builds));
+
+        let news = self.news_beside(slot);
+        for new in &news {
+            let remarks = remarks_on(&new.workload, slot, &self.observed.facts);
+            self.draft.notes.extend(remarks);
+        }
+        let deployed = beside::deploy(&mut self.draft, slot, news, &before);
+        self.promote(slot, &[deployed, before].concat());
+    }
+
+    /// What is deployed beside the live release, and how it differs from that.
+    fn news_beside(&self, slot: Slot) -> Vec<New> {
+        let live = self.observed.facts.live();
+        let news = self.workloads.iter().map(|(name, workload)| {
+            let old = live.and_then(|(_, facts)| facts.workloads.get(name));
+            let changes = workload_changes(old.map(|old| &old.spec), workload, slot);
+            let reason = match (live, old) {
                 (None, _) => "the first release".to_owned(),
                 (Some((active, _)), None) => format!("{active} has no {name}"),
                 (Some((active, _)), Some(_)) if changes.is_empty() => format!("as in {active}"),
                 (Some((active, _)), Some(_)) => format!("differs from {active}"),
             };
-            self.draft
-                .notes
-                .extend(remarks_on(&workload, slot, &self.observed.facts));
-            let address = Address::Workload(slot, name.clone());
-            let new = Proposal::new(address.clone(), place(workload, DeployMode::Fresh), reason)
-                .changing(changes)
-                .after(&before);
-            let undo = Proposal::new(address, Action::Undeploy, "taken out again");
-            placed.push(self.draft.add_with_undo(new, undo));
-        }
-        placed.extend(before);
-        self.promote(slot, &placed);
-    }
-
-    /// Makes room, once every image is there: a failing build must not cost a warm release.
-    fn empty(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) -> Option<StepId> {
-        let facts = &self.observed.facts;
-        let there = facts.slots.get(&slot)?;
-        let needs: Vec<StepId> = builds.values().copied().collect();
-        let reason = format!(
-            "makes room; release {} stays in the history",
-            there.label.number
-        );
-        let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
-            .expecting(facts.slot_fingerprint(slot))
-            .after(&needs);
-        Some(self.draft.add_with_undos(new, restore(slot, there)))
-    }
-
-    /// From placed to live traffic, or to waiting for it.
-    fn promote(&mut self, slot: Slot, placed: &[StepId]) {
-        let promotion = &self.desired.promotion;
-        let within = self.desired.ready_within;
-        let ready = Proposal::new(
-            Address::Slot(slot),
-            Action::WaitUntilReady { within },
-            "only a ready slot gets traffic",
-        );
-        let mut last = self.draft.add(ready.after(placed));
-        let checks = self.checks(Stage::Before);
-        if !matches!(&checks, Action::Check { checks, .. } if checks.is_empty()) {
-            let check = Proposal::new(Address::Slot(slot), checks, "must hold before the switch");
-            last = self.draft.add(check.after(&[last]));
-        }
-        if promotion.mode == Mode::Manual {
-            let note = "promotion is manual: the release will wait beside the live one";
-            self.draft.notes.push(note.to_owned());
-            self.say_what_promotion_ends();
-            let waiting = self.listeners.notes_of_waiting();
-            self.draft.notes.extend(waiting);
-            if promotion
-                .before
-                .iter()
-                .any(|check| matches!(check, Check::Signature(_)))
-            {
-                self.draft
-                    .notes
-                    .push("its images must be signed when it is promoted".to_owned());
+            New {
+                workload: workload.clone(),
+                reason,
+                changes,
             }
-            return;
+        });
+        news.collect()
+    }
+
+    /// From deployed to live traffic, or to waiting for it.
+    fn promote(&mut self, slot: Slot, deployed: &[StepId]) {
+        let within = self.desired.ready_within;
+        let reason = "only a ready slot gets traffic";
+        let ready = wait_until_ready(&mut self.draft, slot, within, reason, deployed);
+        let checks = self.checks_before();
+        let checked = beside::check(&mut self.draft, slot, checks, ready);
+        match self.desired.promotion.mode {
+            Mode::Manual => self.say_that_it_waits(),
+            Mode::Auto => {
+                let (facts, after) = (&self.observed.facts, (&self.desired.promotion).into());
+                let verified = beside::switch(&mut self.draft, &after, facts, slot, checked);
+                self.settle_listeners(&[verified]);
+                self.prune(&[verified]);
+            }
         }
-        let verified = promote::switch(
-            &mut self.draft,
-            self.desired,
-            &self.observed.facts,
-            slot,
-            last,
-        );
-        self.settle_listeners(&[verified]);
-        self.prune(&[verified]);
+    }
+
+    fn say_that_it_waits(&mut self) {
+        let note = "promotion is manual: the release will wait beside the live one";
+        self.draft.notes.push(note.to_owned());
+        self.say_what_promotion_ends();
+        let waiting = self.listeners.notes_of_waiting();
+        self.draft.notes.extend(waiting);
+
+        let is_signature = |check: &Check| matches!(check, Check::Signature(_));
+        if self.desired.promotion.before.iter().any(is_signature) {
+            let note = "its images must be signed when it is promoted";
+            self.draft.notes.push(note.to_owned());
+        }
     }
 
     /// A service that left the configuration has traffic until the release without it is promoted.
@@ -596,120 +547,87 @@ impl Apply<'_> {
                 .notes
                 .push("recreate: requests are held while nothing runs".to_owned());
         }
-        for (name, workload) in self.workloads.clone() {
-            let address = Address::Workload(slot, name.clone());
-            let old = there.workloads.get(&name);
-            let changes = workload_changes(old.map(|old| &old.spec), &workload, slot);
+        let live = Live {
+            slot,
+            there: &there,
+            mode,
+        };
+        let news = self.news_in_place(&live);
+        let facts = &self.observed.facts;
+        let added_back = |name| not_added(facts, &live, name);
+        let replaced = in_place::replace(&mut self.draft, &live, news, added_back, before);
+        let verified = self.verify_in_place(slot, &replaced);
+        let unrouted = self.settle_listeners(&[verified]);
+        self.undeploy_gone(&live, verified, &unrouted);
+        self.prune(&[verified]);
+    }
+
+    /// What is deployed in place of the live release, and how it differs from that.
+    fn news_in_place(&self, live: &Live<'_>) -> Vec<New> {
+        let news = self.workloads.iter().map(|(name, workload)| {
+            let old = live.there.workloads.get(name).map(|old| &old.spec);
+            let changes = workload_changes(old, workload, live.slot);
             let reason = if changes.is_empty() {
                 "as it is; carries the new number"
             } else {
                 "differs"
             };
-            let new = Proposal::new(address.clone(), place(workload, mode), reason)
-                .changing(changes)
-                .expecting(old.map(WorkloadFacts::fingerprint))
-                .after(&before);
-            let undo = old.map_or_else(
-                || self.not_added(slot, name, mode, &there),
-                |old| {
-                    vec![Proposal::new(
-                        address,
-                        as_it_was(old, mode, &there),
-                        "as it was",
-                    )]
-                },
-            );
-            let step = self.draft.add_with_undos(new, undo);
-            // One service after the other, so that only one is below its strength at a time.
-            before = vec![step];
-        }
-        let within = self.desired.ready_within;
-        let ready = Proposal::new(
-            Address::Slot(slot),
-            Action::WaitUntilReady { within },
-            "all of it must be ready",
-        );
-        let ready = self.draft.add(ready.after(&before));
-        let verify = Proposal::new(
-            Address::Traffic,
-            self.checks(Stage::After),
-            "must hold on live traffic",
-        );
-        let verified = self.draft.add(verify.after(&[ready]));
-        let unrouted = self.settle_listeners(&[verified]);
-        self.remove_gone(slot, &there, verified, &unrouted);
-        self.prune(&[verified]);
+            New {
+                workload: workload.clone(),
+                reason: reason.to_owned(),
+                changes,
+            }
+        });
+        news.collect()
     }
 
-    /// What takes a service out of the live slot again that this plan adds. Its listeners go first: what they lead to
-    /// cannot be taken out.
-    fn not_added(
-        &self,
-        slot: Slot,
-        name: ServiceName,
-        mode: DeployMode,
-        there: &SlotFacts,
-    ) -> Vec<Proposal> {
-        let is_new = !self.observed.facts.routes.contains_key(&name);
-        let closed = is_new.then(|| {
-            let address = Address::Route(name.clone());
-            Proposal::new(address, Action::StopListening, "nothing listened there")
-        });
-        let back = added_back(slot, name, mode, there);
-        closed.into_iter().chain(back).collect()
+    fn verify_in_place(&mut self, slot: Slot, replaced: &[StepId]) -> StepId {
+        let (within, after) = (self.desired.ready_within, &self.desired.promotion.after);
+        let reason = "all of it must be ready";
+        let ready = wait_until_ready(&mut self.draft, slot, within, reason, replaced);
+        verify(
+            &mut self.draft,
+            after,
+            "must hold on live traffic",
+            &[ready],
+        )
     }
 
     /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
-    fn remove_gone(
-        &mut self,
-        slot: Slot,
-        there: &SlotFacts,
-        verified: StepId,
-        unrouted: &[StepId],
-    ) {
-        let gone = there
+    fn undeploy_gone(&mut self, live: &Live<'_>, verified: StepId, unrouted: &[StepId]) {
+        let needs = [&[verified], unrouted].concat();
+        let gone = live
+            .there
             .workloads
             .iter()
             .filter(|(name, _)| !self.workloads.contains_key(*name));
-        for (name, old) in gone {
-            let address = Address::Workload(slot, name.clone());
-            let back = as_it_was(old, DeployMode::Rolling, there);
-            let new = Proposal::new(
-                address.clone(),
-                Action::Undeploy,
-                "not in the configuration any more",
-            )
-            .expecting(Some(old.fingerprint()))
-            .after(&[verified])
-            .after(unrouted);
-            self.draft
-                .add_with_undo(new, Proposal::new(address, back, "as it was"));
+        for old in gone {
+            let reason = "not in the configuration any more";
+            in_place::undeploy(&mut self.draft, live, old, reason, &needs);
         }
     }
 
-    fn checks(&self, stage: Stage) -> Action {
+    /// What must hold before the switch. A release that waits for its promotion is signed while it waits.
+    fn checks_before(&self) -> Vec<Check> {
         let promotion = &self.desired.promotion;
-        let checks = match stage {
-            // A release that waits for its promotion is signed while it waits.
-            Stage::Before if promotion.mode == Mode::Manual => {
-                let asked = |check: &&Check| !matches!(check, Check::Signature(_));
-                promotion.before.iter().filter(asked).cloned().collect()
-            }
-            Stage::Before => promotion.before.clone(),
-            Stage::After => promotion.after.clone(),
+        let is_asked = |check: &&Check| match promotion.mode {
+            Mode::Manual => !matches!(check, Check::Signature(_)),
+            Mode::Auto => true,
         };
-        Action::Check { stage, checks }
+        promotion.before.iter().filter(is_asked).cloned().collect()
     }
+}
 
-    fn keep_previous(&mut self, slot: Slot, needs: &[StepId]) {
-        promote::keep(
-            &mut self.draft,
-            &self.observed.facts,
-            slot,
-            self.desired.promotion.keep_previous,
-            needs,
-        );
-    }
+/// What takes a service out of the live slot again that this plan adds. Its listeners go first: what they route to cannot be
+/// taken out.
+fn not_added(facts: &Facts, live: &Live<'_>, name: ServiceName) -> Vec<Proposal> {
+    let is_new = !facts.routes.contains_key(&name);
+    let closed = is_new.then(|| {
+        let address = Address::Route(name.clone());
+        Proposal::new(address, Action::StopListening, "nothing listened there")
+    });
+    let back = added_back(live.slot, name, live.mode, live.there);
+    closed.into_iter().chain(back).collect()
 }
 
 /// What a reader has to know of a workload in a slot.

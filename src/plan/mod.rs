@@ -20,6 +20,7 @@ mod rollback;
 mod same;
 mod simulate;
 mod stale;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -16,7 +16,7 @@ pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
     placed.chain(ends_as_it_did(slot, there)).collect()
 }
 
-/// What gives a slot that is kept warm the end again that it has now: placing it, or giving it live traffic, took that
+/// What gives a slot that is retained the end again that it has now: placing it, or giving it live traffic, took that
 /// away.
 pub(super) fn ends_as_it_did(slot: Slot, there: &SlotFacts) -> Option<Proposal> {
     let until = there.stops_at?;
@@ -47,7 +47,7 @@ pub(super) fn added_back(
     let remove = Proposal::new(
         Address::Workload(slot, added),
         Action::Undeploy,
-        "taken out again",
+        "undeployed again",
     );
     let relabel = there.workloads.iter().next().map(|(name, old)| {
         let address = Address::Workload(slot, name.clone());

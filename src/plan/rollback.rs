@@ -3,17 +3,19 @@
 //! It is the emergency exit, so it is short: no build, no checks of the configuration, and no rollback to the
 //! release that is being left. That the slot is ready is asked all the same.
 
-use crate::model::check::Stage;
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts};
-use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
-use crate::model::promotion::Strategy;
+use crate::model::plan::{Action, Intent, Plan, StepId, Target};
+use crate::model::promotion::Deployment;
 use crate::model::release::{Release, ReleaseStatus};
 use crate::model::state::State;
 use crate::model::{Address, ReleaseNumber, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
-use crate::plan::pieces::{added_back, as_it_was, place, restore};
-use crate::plan::{PlanError, promote, workload_changes};
+use crate::plan::pieces::added_back;
+use crate::plan::strategy::beside::AfterSwitch;
+use crate::plan::strategy::in_place::Live;
+use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
+use crate::plan::{PlanError, workload_changes};
 
 /// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this one.
 ///
@@ -39,14 +41,14 @@ pub fn rollback(
         draft.same(Address::Traffic, "nothing to go back from");
         return Ok(draft.finish(&subject, intent, None));
     }
-    let slot = match (desired.strategy, live) {
-        (Strategy::Rolling | Strategy::Recreate, Some((slot, there))) => {
-            in_place(&mut draft, desired, facts, state, release, (slot, there));
+    let slot = match (desired.strategy.deployment(facts.active), live) {
+        (Deployment::InPlace(slot, mode), Some((_, there))) => {
+            let live = Live { slot, there, mode };
+            in_place_of_it(&mut draft, desired, facts, state, release, &live);
             slot
         }
-        (_, active) => {
-            let slot = active.map_or(Slot::Blue, |(slot, _)| slot.other());
-            beside(&mut draft, desired, facts, state, release, slot);
+        (Deployment::Beside(slot) | Deployment::InPlace(slot, _), _) => {
+            beside_it(&mut draft, desired, facts, state, release, slot);
             slot
         }
     };
@@ -97,7 +99,7 @@ fn find<'a>(
 }
 
 /// Brings the release up in the slot without traffic, and switches.
-fn beside(
+fn beside_it(
     draft: &mut Draft,
     desired: &Desired,
     facts: &Facts,
@@ -106,28 +108,48 @@ fn beside(
     slot: Slot,
 ) {
     let there = facts.slots.get(&slot);
-    let placed = match there {
-        Some(there) if there.label.number == release.number => {
-            let warm = promote::start(draft, slot, there);
-            if warm.is_empty() {
-                draft
-                    .notes
-                    .push(format!("release {} is warm in {slot}", release.number));
+    let deployed = match there.filter(|there| there.label.number == release.number) {
+        Some(there) => {
+            let started = beside::start(draft, slot, there, beside::is_stopped);
+            if started.is_empty() {
+                let note = format!("release {} is retained in {slot}", release.number);
+                draft.notes.push(note);
             }
-            warm
+            started
         }
-        other => place_anew(draft, facts, release, slot, other),
+        None => {
+            let room = Vec::from_iter(beside::clear(draft, facts, slot, &[]));
+            let news = of_history(release, slot, None);
+            let deployed = beside::deploy(draft, slot, news, &room);
+            [deployed, room].concat()
+        }
     };
+
     let opened = open_again(draft, desired, facts, state, release, &[]);
-    let within = desired.ready_within;
-    let ready = Proposal::new(
-        Address::Slot(slot),
-        Action::WaitUntilReady { within },
-        "only a ready slot gets traffic",
-    );
-    let ready = draft.add(ready.after(&placed).after(&opened));
-    let bare = without_checks(desired);
-    promote::switch(draft, &bare, facts, slot, ready);
+    let needs = [deployed, opened].concat();
+    let reason = "only a ready slot gets traffic";
+    let ready = wait_until_ready(draft, slot, desired.ready_within, reason, &needs);
+    let after = AfterSwitch {
+        checks: &[],
+        keep_previous: desired.promotion.keep_previous,
+    };
+    beside::switch(draft, &after, facts, slot, ready);
+}
+
+/// What a release deployed, to be deployed again.
+fn of_history(release: &Release, slot: Slot, live: Option<&SlotFacts>) -> Vec<New> {
+    let news = release.workloads.iter().map(|(name, workload)| {
+        let changes = live.map(|live| {
+            let old = live.workloads.get(name).map(|old| &old.spec);
+            workload_changes(old, workload, slot)
+        });
+        New {
+            workload: workload.clone(),
+            reason: format!("release {} from the history", release.number),
+            changes: changes.unwrap_or_default(),
+        }
+    });
+    news.collect()
 }
 
 /// Opens the listeners of services that the release had, and that nothing listens for any more: as they were when they
@@ -167,103 +189,25 @@ fn open_again(
     opened
 }
 
-fn without_checks(desired: &Desired) -> Desired {
-    let mut bare = desired.clone();
-    bare.promotion.before.clear();
-    bare.promotion.after.clear();
-    bare
-}
-
-fn place_anew(
-    draft: &mut Draft,
-    facts: &Facts,
-    release: &Release,
-    slot: Slot,
-    there: Option<&SlotFacts>,
-) -> Vec<StepId> {
-    let room: Vec<StepId> = there
-        .map(|there| {
-            let reason = format!(
-                "makes room; release {} stays in the history",
-                there.label.number
-            );
-            let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
-                .expecting(facts.slot_fingerprint(slot));
-            draft.add_with_undos(new, restore(slot, there))
-        })
-        .into_iter()
-        .collect();
-    let place_one = |(name, workload): (
-        &crate::model::ServiceName,
-        &crate::model::workload::Workload,
-    )| {
-        let address = Address::Workload(slot, name.clone());
-        let reason = format!("release {} from the history", release.number);
-        let new = Proposal::new(
-            address.clone(),
-            place(workload.clone(), DeployMode::Fresh),
-            reason,
-        )
-        .after(&room);
-        draft.add_with_undo(
-            new,
-            Proposal::new(address, Action::Undeploy, "taken out again"),
-        )
-    };
-    let mut placed: Vec<StepId> = release.workloads.iter().map(place_one).collect();
-    placed.extend(room.iter().copied());
-    placed
-}
-
 /// Replaces the live slot's workloads by the release's.
-fn in_place(
+fn in_place_of_it(
     draft: &mut Draft,
     desired: &Desired,
     facts: &Facts,
     state: &State,
     release: &Release,
-    (slot, there): (Slot, &SlotFacts),
+    live: &Live<'_>,
 ) {
-    let mode = if desired.strategy == Strategy::Rolling {
-        DeployMode::Rolling
-    } else {
-        DeployMode::Recreate
-    };
-    let mut before: Vec<StepId> = Vec::new();
-    for (name, workload) in &release.workloads {
-        let address = Address::Workload(slot, name.clone());
-        let old = there.workloads.get(name);
-        let undo = old.map_or_else(
-            || added_back(slot, name.clone(), mode, there),
-            |old| {
-                vec![Proposal::new(
-                    address.clone(),
-                    as_it_was(old, mode, there),
-                    "as it was",
-                )]
-            },
-        );
-        let reason = format!("release {} from the history", release.number);
-        let new = Proposal::new(address.clone(), place(workload.clone(), mode), reason)
-            .changing(workload_changes(old.map(|old| &old.spec), workload, slot))
-            .expecting(facts.workload_fingerprint(slot, name))
-            .after(&before);
-        before = vec![draft.add_with_undos(new, undo)];
-    }
-    let ready = Action::WaitUntilReady {
-        within: desired.ready_within,
-    };
-    // Behind the placements, so that during the rollback they are closed before their services go.
-    before.extend(open_again(draft, desired, facts, state, release, &before));
-    let ready = draft
-        .add(Proposal::new(Address::Slot(slot), ready, "all of it must be ready").after(&before));
-    let verify = Action::Check {
-        stage: Stage::After,
-        checks: Vec::new(),
-    };
-    let verified =
-        draft.add(Proposal::new(Address::Traffic, verify, "what the prober saw").after(&[ready]));
-    take_out_the_rest(draft, facts, release, (slot, there), verified);
+    let news = of_history(release, live.slot, Some(live.there));
+    let added_back = |name| added_back(live.slot, name, live.mode, live.there);
+    let mut needs = in_place::replace(draft, live, news, added_back, Vec::new());
+    // Behind the deployments, so that during the rollback they are closed before their services go.
+    needs.extend(open_again(draft, desired, facts, state, release, &needs));
+
+    let reason = "all of it must be ready";
+    let ready = wait_until_ready(draft, live.slot, desired.ready_within, reason, &needs);
+    let verified = verify(draft, &[], "what the prober saw", &[ready]);
+    take_out_the_rest(draft, facts, release, live, verified);
 }
 
 /// Services that the release did not have: first their listeners go, then they do.
@@ -271,10 +215,11 @@ fn take_out_the_rest(
     draft: &mut Draft,
     facts: &Facts,
     release: &Release,
-    (slot, there): (Slot, &SlotFacts),
+    live: &Live<'_>,
     verified: StepId,
 ) {
-    for (name, old) in there
+    for (name, old) in live
+        .there
         .workloads
         .iter()
         .filter(|(name, _)| !release.workloads.contains_key(*name))
@@ -291,11 +236,6 @@ fn take_out_the_rest(
                 Proposal::new(address, back, "the listeners as they were"),
             ));
         }
-        let address = Address::Workload(slot, name.clone());
-        let back = as_it_was(old, DeployMode::Rolling, there);
-        let new = Proposal::new(address.clone(), Action::Undeploy, reason)
-            .expecting(Some(old.fingerprint()))
-            .after(&before);
-        draft.add_with_undo(new, Proposal::new(address, back, "as it was"));
+        in_place::undeploy(draft, live, (name, old), &reason, &before);
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::loss::{Holding, can_hold};
 use crate::model::plan::{Action, DeployMode, FORMAT, Plan, Step, StepId};
-use crate::model::promotion::Strategy;
 use crate::model::{Address, Slot};
 use crate::plan::graph::waves;
 use crate::plan::losses::{changes_entries, closes, must_account};
@@ -171,7 +170,7 @@ fn live_touched(plan: &Plan, step: &Step, before: &Before) -> Option<PlanFault> 
         Some(Moved(slot)) => slot?,
         None => plan.active.as_ref()?.slot,
     };
-    let in_place = plan.strategy != Strategy::BlueGreen;
+    let in_place = !plan.strategy.has_preview();
     let slot = match (&step.action, &step.address) {
         (Action::Undeploy, _) if in_place => None,
         (

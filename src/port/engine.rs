@@ -517,7 +517,7 @@ pub trait Engine: Send + Sync {
         Err(no_objects(&manifest.key()))
     }
 
-    /// Does what has come due, for an engine on which nothing runs between commands: stops what was kept warm long
+    /// Does what has come due, for an engine on which nothing runs between commands: stops what was retained long
     /// enough. Gives what it did.
     async fn finish_due(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
         let _ = permit;

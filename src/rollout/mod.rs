@@ -11,7 +11,7 @@ mod tests;
 
 use crate::model::check::Stage;
 use crate::model::plan::{Action, DeployMode, Intent, Plan, Step};
-use crate::model::promotion::{Mode, Strategy};
+use crate::model::promotion::Mode;
 use crate::model::route::Route;
 
 /// What a step can do to live traffic.
@@ -243,5 +243,5 @@ const fn end_where_it_stands(impact: Impact, by: CutOff) -> End {
 pub const fn probe_failure_reverts(plan: &Plan) -> bool {
     matches!(plan.intent, Intent::Apply | Intent::Carry(_))
         && matches!(plan.mode, Mode::Auto)
-        && !matches!(plan.strategy, Strategy::Recreate)
+        && !plan.strategy.has_a_gap()
 }

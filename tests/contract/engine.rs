@@ -677,7 +677,7 @@ async fn a_kept_slot_is_stopped_in_its_time(stage: &Stage) {
         .expect("kept");
     let there = stage.facts().await.slots[&Slot::Blue].clone();
     assert_eq!(there.stops_at, Some(until));
-    assert!(there.is_running(), "it stays warm until then");
+    assert!(there.is_running(), "it retained until then");
     stage
         .engine
         .switch(&permit, Some(Slot::Green), Some(Slot::Blue))

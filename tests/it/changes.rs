@@ -32,7 +32,7 @@ fn a_code_change_goes_beside_the_live_release_and_takes_its_traffic() {
     assert_eq!(
         world.preview(),
         "v1",
-        "the old release stays warm for a rollback"
+        "the old release is retained for a rollback"
     );
     assert_eq!(
         world.history(),

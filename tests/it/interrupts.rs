@@ -52,7 +52,7 @@ fn while_waiting_for_the_new_release_what_stands_stays_and_the_next_run_goes_on(
     world
         .apply()
         .code(0)
-        .says("release 2 is placed already")
+        .says("release 2 is deployed already")
         .says("Done: release 2");
     assert_eq!(world.get(), "v2");
 }

@@ -207,7 +207,7 @@ fn a_rollback_after_the_end_listens_again() {
 }
 
 #[test]
-fn a_warm_slot_keeps_its_end_when_the_next_release_fails() {
+fn a_retained_slot_keeps_its_end_when_the_next_release_fails() {
     let mut world = World::live();
     world.message("v2");
     world.apply().code(0);

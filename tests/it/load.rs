@@ -48,7 +48,7 @@ fn promotions_under_load_lose_no_request() {
     );
 }
 
-/// One WebSocket that goes through all promotions: its slot stays warm, so nothing may close it.
+/// One WebSocket that goes through all promotions: its slot is retained, so nothing may close it.
 struct WebSocketLoad {
     stop: tokio_util::sync::CancellationToken,
     thread: std::thread::JoinHandle<u64>,

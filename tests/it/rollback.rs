@@ -12,7 +12,7 @@ fn rollback_goes_back_one_release_or_to_the_one_that_is_named() {
     world
         .run(&["rollback", "--env", "staging", "--auto-approve"])
         .code(0)
-        .says("release 2 is warm in green");
+        .says("release 2 is retained in green");
     assert_eq!((world.get(), world.live_release()), ("v2".to_owned(), 2));
     let to_first = [
         "rollback",

@@ -8,7 +8,6 @@ use crate::desired::DesiredError;
 use crate::desired::cluster::{Site, mark};
 use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
-use crate::model::promotion::Strategy;
 use crate::model::workload::{EnvValue, Workload};
 use crate::model::{Manifest, Period, Slot};
 
@@ -118,11 +117,10 @@ fn deployment(
     meta: &Value,
     pod: &Value,
 ) -> Manifest {
-    let strategy = match site.configuration.strategy {
-        Strategy::Recreate => json!({"type": "Recreate"}),
-        _ => {
-            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}})
-        }
+    let strategy = if site.configuration.strategy.has_a_gap() {
+        json!({"type": "Recreate"})
+    } else {
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}})
     };
     let mut spec = json!({
         "revisionHistoryLimit": 2,

@@ -318,7 +318,7 @@ fn end_after(plan: &Plan, begun: usize, facts: &Facts) -> Option<Timestamp> {
 }
 
 #[test]
-fn a_slot_that_is_kept_warm_has_its_end_again_after_the_rollback() {
+fn a_slot_that_is_retained_has_its_end_again_after_the_rollback() {
     let mut world = World::new();
     for version in 1..=3 {
         world.carry_out(&world.apply(&Wanted::web(version)));
@@ -328,7 +328,7 @@ fn a_slot_that_is_kept_warm_has_its_end_again_after_the_rollback() {
         .facts
         .slots
         .get_mut(&Slot::Green)
-        .expect("warm")
+        .expect("retained")
         .stops_at = Some(end);
     let back = rollback(&Wanted::web(3).desired(), &world.facts, &world.state, None);
     for plan in [world.apply(&Wanted::web(4)), back.expect("a plan")] {

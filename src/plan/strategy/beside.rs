@@ -1,0 +1,156 @@
+//! Beside the live release: into the slot without live traffic, and one switch when it is ready.
+
+use crate::model::check::{Check, Stage};
+use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
+use crate::model::plan::{Action, DeployMode, StepId};
+use crate::model::promotion::Promotion;
+use crate::model::{Address, Period, Slot};
+use crate::plan::draft::{Draft, Proposal};
+use crate::plan::pieces::{as_it_was, ends_as_it_did, place, restore};
+use crate::plan::strategy::{New, verify};
+
+/// What holds after a switch.
+pub struct AfterSwitch<'a> {
+    /// What must hold on live traffic.
+    pub checks: &'a [Check],
+    /// How long the old slot runs on.
+    pub keep_previous: Period,
+}
+
+impl<'a> From<&'a Promotion> for AfterSwitch<'a> {
+    fn from(promotion: &'a Promotion) -> Self {
+        Self {
+            checks: &promotion.after,
+            keep_previous: promotion.keep_previous,
+        }
+    }
+}
+
+/// Takes out what stands in a slot without live traffic.
+pub fn clear(draft: &mut Draft, facts: &Facts, slot: Slot, needs: &[StepId]) -> Option<StepId> {
+    let there = facts.slots.get(&slot)?;
+    let reason = format!(
+        "makes room; release {} stays in the history",
+        there.label.number
+    );
+    let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)
+        .expecting(facts.slot_fingerprint(slot))
+        .after(needs);
+    Some(draft.add_with_undos(new, restore(slot, there)))
+}
+
+/// Deploys into a slot without live traffic.
+pub fn deploy(
+    draft: &mut Draft,
+    slot: Slot,
+    release: impl IntoIterator<Item = New>,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let mut deployed = Vec::new();
+    for new in release {
+        let address = Address::Workload(slot, new.workload.service.clone());
+        let action = place(new.workload, DeployMode::Fresh);
+        let step = Proposal::new(address.clone(), action, new.reason)
+            .changing(new.changes)
+            .after(needs);
+        let undo = Proposal::new(address, Action::Undeploy, "undeployed again");
+        deployed.push(draft.add_with_undo(step, undo));
+    }
+    deployed
+}
+
+/// Starts what a slot has, as it was deployed.
+pub fn start(
+    draft: &mut Draft,
+    slot: Slot,
+    there: &SlotFacts,
+    which: impl Fn(&WorkloadFacts) -> bool,
+) -> Vec<StepId> {
+    let mut started = Vec::new();
+    for (name, workload) in there
+        .workloads
+        .iter()
+        .filter(|(_, workload)| which(workload))
+    {
+        let address = Address::Workload(slot, name.clone());
+        let reason = match &workload.changed_on_disk {
+            Some(change) => format!("its image changed on disk ({change}); starts again"),
+            None => "stopped; starts again".to_owned(),
+        };
+        let action = place(workload.spec.clone(), DeployMode::Fresh);
+        let new =
+            Proposal::new(address.clone(), action, reason).expecting(Some(workload.fingerprint()));
+        let back = as_it_was(workload, DeployMode::Fresh, there);
+        let undo = Proposal::new(address, back, "stopped, as it was");
+        started.push(draft.add_with_undo(new, undo));
+    }
+    started
+}
+
+/// Whether a workload of a slot is kept but stopped.
+pub const fn is_stopped(workload: &WorkloadFacts) -> bool {
+    !workload.running
+}
+
+/// Whether a workload of a slot is not as it was deployed: stopped, with objects that moved, or with files that changed.
+pub fn is_not_as_deployed(workload: &WorkloadFacts) -> bool {
+    is_stopped(workload) || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
+}
+
+/// Runs what must hold before a switch, if there is anything. Returns what the switch waits for.
+pub fn check(draft: &mut Draft, slot: Slot, checks: Vec<Check>, ready: StepId) -> StepId {
+    if checks.is_empty() {
+        return ready;
+    }
+    let action = Action::Check {
+        stage: Stage::Before,
+        checks,
+    };
+    let reason = "must hold before the switch";
+    draft.add(Proposal::new(Address::Slot(slot), action, reason).after(&[ready]))
+}
+
+/// The switch, what verifies it, and how long the old slot is kept. Returns the step that verifies.
+pub fn switch(
+    draft: &mut Draft,
+    after: &AfterSwitch<'_>,
+    facts: &Facts,
+    slot: Slot,
+    ready: StepId,
+) -> StepId {
+    let from = facts.active;
+    let reason = from.map_or_else(
+        || "the first release: there is no rollback but to off".to_owned(),
+        |from| format!("{from} is retained for {}", after.keep_previous),
+    );
+    let to = Some(slot);
+    let switch = Proposal::new(Address::Traffic, Action::Switch { from, to }, reason)
+        .expecting(Some(facts.traffic_fingerprint()))
+        .after(&[ready]);
+
+    let switched = Facts {
+        active: to,
+        ..Facts::default()
+    };
+    let back = Action::Switch { from: to, to: from };
+    let undo = Proposal::new(Address::Traffic, back, "live traffic as it was")
+        .expecting(Some(switched.traffic_fingerprint()));
+    let there = facts.slots.get(&slot);
+    let ends = there.and_then(|there| ends_as_it_did(slot, there));
+    let undos = std::iter::once(undo).chain(ends).collect();
+    let switched = draft.add_with_undos(switch, undos);
+
+    let reason = "must hold on live traffic, or it moves back";
+    let verified = verify(draft, after.checks, reason, &[switched]);
+    retain(draft, facts, slot.other(), after.keep_previous, &[verified]);
+    verified
+}
+
+/// Lets the old slot run on for a while.
+pub fn retain(draft: &mut Draft, facts: &Facts, slot: Slot, keep: Period, needs: &[StepId]) {
+    let Some(there) = facts.slots.get(&slot).filter(|there| there.is_running()) else {
+        return;
+    };
+    let reason = format!("a rollback goes to release {}", there.label.number);
+    draft.add(Proposal::new(Address::Slot(slot), Action::Retain { keep }, reason).after(needs));
+}
