@@ -9,7 +9,7 @@ use crate::output::{Exit, Failure};
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The slot that gets live traffic; with --to, the environment whose live release is carried on.
+    /// The slot that gets live traffic; with --to, the environment whose live release is promoted.
     #[arg(value_name = "SLOT|ENVIRONMENT")]
     what: String,
 
@@ -28,7 +28,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             let slot: Slot = args.what.parse().map_err(|error: crate::model::slot::SlotError| {
                 usage(
                     error.to_string(),
-                    "an environment is carried on with --to: `shipit promote staging --to production`",
+                    "an environment is promoted with --to: `shipit promote staging --to production`",
                 )
             })?;
             (cx.clone(), Request::Promote(slot))

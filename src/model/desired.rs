@@ -20,7 +20,7 @@ pub struct Desired {
     pub environment: EnvironmentName,
     /// What is built.
     pub source: Source,
-    /// The environment and release whose images are carried on instead of built.
+    /// The environment and release whose images are promoted instead of built.
     pub promoted_from: Option<PromotedFrom>,
     /// How a new release replaces the old one.
     pub strategy: Strategy,
@@ -42,7 +42,7 @@ pub struct Desired {
 pub struct DesiredService {
     /// How its image is made.
     pub build: BuildSpec,
-    /// What should run; its image is known after `image.SERVICE` unless it was carried on.
+    /// What should run; its image is known after `image.SERVICE` unless it was promoted.
     pub workload: Workload,
     /// Its listeners, for a service with a port.
     pub route: Option<Route>,

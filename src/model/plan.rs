@@ -100,8 +100,8 @@ pub enum Intent {
     Apply,
     /// Give live traffic to the release in this slot.
     Promote(Slot),
-    /// Carry another environment's images on to this one.
-    Carry(PromotedFrom),
+    /// Deploy the images that are live in another environment.
+    PromoteFrom(PromotedFrom),
     /// Give live traffic back to this release.
     Rollback(ReleaseNumber),
     /// Give up the release that waits in the preview slot.

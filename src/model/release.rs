@@ -104,7 +104,7 @@ pub struct Release {
     /// found again by: whoever can push to the registry cannot write here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<ServiceName, ContentHash>,
-    /// The environment and release that it was carried on from, by `promote A --to B`.
+    /// The environment and release that it was promoted from, by `promote A --to B`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_from: Option<PromotedFrom>,
     /// When it was recorded.

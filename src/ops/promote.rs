@@ -46,7 +46,7 @@ async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Erro
         .as_ref()
         .and_then(|state| state.live().cloned())
         .ok_or_else(|| Error::Usage {
-            what: format!("{from} has no live release to carry on"),
+            what: format!("{from} has no live release to promote"),
             help: format!("`shipit apply --env {from}` makes one"),
         })
 }

@@ -126,8 +126,8 @@ fn what(plan: &Plan) -> Option<String> {
     match &plan.intent {
         Intent::Apply => commit(),
         Intent::Promote(slot) => Some(format!("promote {slot}")),
-        Intent::Carry(from) => Some(format!(
-            "carry on {} release {}",
+        Intent::PromoteFrom(from) => Some(format!(
+            "promote {}, release {}",
             from.environment, from.release
         )),
         Intent::Rollback(release) => Some(format!("roll back to release {release}")),

@@ -3,29 +3,29 @@
 use std::collections::BTreeMap;
 
 use crate::model::check::{Check, Stage};
-use crate::model::desired::{Desired, DesiredService};
+use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts, WorkloadFacts};
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, DeployMode, Intent, Plan, StepId, Target};
 use crate::model::promotion::{Deployment, Mode};
 use crate::model::release::ReleaseStatus;
 use crate::model::state::State;
-use crate::model::workload::{Known, Workload};
+use crate::model::workload::Workload;
 use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
-use crate::plan::listeners::{Listeners, drifted};
+use crate::plan::listeners::{Listeners, close_gone, drifted};
 use crate::plan::losses::remarks;
 use crate::plan::pieces::{added_back, as_it_was, place};
 use crate::plan::strategy::in_place::Live;
 use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
-use crate::plan::{objects, resources, workload_changes};
+use crate::plan::{images, objects, resources, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
 /// Makes the plan of `apply`, and of `promote A --to B`, which differs only in where the images come from.
 #[must_use]
 pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
-    let workloads = with_images(desired, observed);
+    let workloads = images::known(desired, observed);
     let mut apply = Apply {
         desired,
         observed,
@@ -49,35 +49,12 @@ pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
     let intent = desired
         .promoted_from
         .clone()
-        .map_or(Intent::Apply, Intent::Carry);
+        .map_or(Intent::Apply, Intent::PromoteFrom);
     apply.draft.finish(
         &Subject::new(desired, &observed.facts, state),
         intent,
         target,
     )
-}
-
-/// The desired workloads, with the images that are there already.
-fn with_images(desired: &Desired, observed: &Observed) -> Workloads {
-    let image = |name: &ServiceName, service: &DesiredService| {
-        let found = observed
-            .images
-            .get(name)
-            .and_then(|image| image.found.clone());
-        found.map_or_else(|| service.workload.image.clone(), Known::Value)
-    };
-    let services = desired.services.iter();
-    services
-        .map(|(name, s)| {
-            (
-                name.clone(),
-                Workload {
-                    image: image(name, s),
-                    ..s.workload.clone()
-                },
-            )
-        })
-        .collect()
 }
 
 /// Where the desired workloads run already.
@@ -138,7 +115,7 @@ impl Apply<'_> {
 
     /// The live release is the desired one: only listeners may differ, and what a dead run left unsaid.
     fn settle(&mut self, slot: Slot) -> Option<Target> {
-        self.images();
+        self.builds();
         let mut routes = self.objects();
         routes.extend(self.listen(&routes.clone()));
         let facts = self.observed.facts.slots.get(&slot)?;
@@ -245,7 +222,7 @@ impl Apply<'_> {
 
     /// The preview slot holds the desired release already: a promotion is due, or a run died before it.
     fn bring_up(&mut self, slot: Slot) -> Option<Target> {
-        self.images();
+        self.builds();
         let there = self.observed.facts.slots.get(&slot)?;
         let number = there.label.number;
         let waits = self
@@ -289,7 +266,7 @@ impl Apply<'_> {
     fn release(&mut self) -> Target {
         let facts = &self.observed.facts;
         let number = self.next_number();
-        let builds = self.images();
+        let builds = self.builds();
         match self.desired.strategy.deployment(facts.active) {
             Deployment::Beside(slot) => {
                 self.deploy_beside(slot, &builds);
@@ -300,6 +277,10 @@ impl Apply<'_> {
                 self.target(slot, number)
             }
         }
+    }
+
+    fn builds(&mut self) -> BTreeMap<ServiceName, StepId> {
+        images::build(&mut self.draft, self.desired, self.observed)
     }
 
     /// The environment's own objects.
@@ -349,102 +330,19 @@ impl Apply<'_> {
         }
     }
 
-    /// Builds what is not there; says why for each image.
-    fn images(&mut self) -> BTreeMap<ServiceName, StepId> {
-        let mut builds = BTreeMap::new();
-        for (name, service) in &self.desired.services {
-            let address = Address::Image(name.clone());
-            let Some(image) = self.observed.images.get(name) else {
-                self.draft.same(address, self.carried());
-                continue;
-            };
-            if image.found.is_some() {
-                self.draft.same(
-                    address,
-                    format!("inputs {} are built already", image.inputs.hash.short()),
-                );
-                continue;
-            }
-            let reason = match image.changed_files {
-                _ if image.rebuild => {
-                    "asked for, though it was built from the same inputs before".to_owned()
-                }
-                Some(1) => "1 file changed since the live release".to_owned(),
-                Some(0) => "the build's own description changed".to_owned(),
-                Some(files) => format!("{files} files changed since the live release"),
-                None => format!(
-                    "no image was built from these {} input files",
-                    image.inputs.files.len()
-                ),
-            };
-            let action = Action::Build {
-                spec: service.build.clone(),
-                inputs: image.inputs.hash.clone(),
-            };
-            builds.insert(
-                name.clone(),
-                self.draft.add(Proposal::new(address, action, reason)),
-            );
-        }
-        builds
-    }
-
-    fn carried(&self) -> String {
-        self.desired.promoted_from.as_ref().map_or_else(
-            || "known".to_owned(),
-            |from| {
-                format!(
-                    "carried on from {} release {}",
-                    from.environment, from.release
-                )
-            },
-        )
-    }
-
     /// Opens what listeners are missing, and changes those that may change before the release is there.
     fn listen(&mut self, needs: &[StepId]) -> Vec<StepId> {
         let facts = &self.observed.facts;
         self.listeners.open(&mut self.draft, facts, needs)
     }
 
-    /// Takes away the listeners of services that are gone, and closes those that moved.
+    /// Closes the listeners of services that are gone, and those that moved.
     fn settle_listeners(&mut self, needs: &[StepId]) -> Vec<StepId> {
-        let unrouted = self.unroute(needs);
+        let (desired, facts) = (self.desired, &self.observed.facts);
+        let closed = close_gone(&mut self.draft, desired, facts, needs);
         self.listeners
-            .settle(&mut self.draft, &[needs, &unrouted].concat());
-        unrouted
-    }
-
-    /// Takes away the listeners of services that are not desired any more.
-    fn unroute(&mut self, needs: &[StepId]) -> Vec<StepId> {
-        let gone: Vec<_> = self
-            .observed
-            .facts
-            .routes
-            .iter()
-            .filter(|(name, _)| {
-                self.desired
-                    .services
-                    .get(*name)
-                    .is_none_or(|service| service.route.is_none())
-            })
-            .map(|(name, route)| (name.clone(), route.clone()))
-            .collect();
-        gone.into_iter()
-            .map(|(name, route)| {
-                let address = Address::Route(name);
-                let new = Proposal::new(
-                    address.clone(),
-                    Action::StopListening,
-                    "nothing listens there any more",
-                )
-                .after(needs);
-                self.draft.add_with_undo(
-                    new,
-                    Proposal::new(address, Action::listen(route), "the listeners as they were"),
-                )
-            })
-            .collect()
+            .settle(&mut self.draft, &[needs, &closed].concat());
+        closed
     }
 
     /// Deploys the release into the slot without live traffic.

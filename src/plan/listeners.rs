@@ -303,3 +303,26 @@ fn words(services: &[&ServiceName]) -> String {
     let names: Vec<&str> = services.iter().map(|name| name.as_str()).collect();
     names.join(", ")
 }
+
+/// Closes the listeners of services that are not desired any more.
+pub(super) fn close_gone(
+    draft: &mut Draft,
+    desired: &Desired,
+    facts: &Facts,
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let is_desired = |name: &ServiceName| {
+        let service = desired.services.get(name);
+        service.is_some_and(|service| service.route.is_some())
+    };
+    let mut closed = Vec::new();
+    for (name, route) in facts.routes.iter().filter(|(name, _)| !is_desired(name)) {
+        let address = Address::Route(name.clone());
+        let reason = "nothing listens there any more";
+        let new = Proposal::new(address.clone(), Action::StopListening, reason).after(needs);
+        let back = Action::listen(route.clone());
+        let undo = Proposal::new(address, back, "the listeners as they were");
+        closed.push(draft.add_with_undo(new, undo));
+    }
+    closed
+}

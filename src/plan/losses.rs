@@ -108,7 +108,7 @@ pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
 /// by name already, and are not held up.
 pub(super) const fn changes_entries(intent: &Intent) -> bool {
     match intent {
-        Intent::Apply | Intent::Carry(_) => true,
+        Intent::Apply | Intent::PromoteFrom(_) => true,
         Intent::Promote(_) | Intent::Rollback(_) | Intent::Abort | Intent::Destroy => false,
     }
 }

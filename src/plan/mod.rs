@@ -10,6 +10,7 @@ mod destroy;
 mod diff;
 mod draft;
 mod graph;
+mod images;
 mod listeners;
 mod losses;
 mod objects;

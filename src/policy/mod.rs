@@ -212,7 +212,7 @@ pub fn is_no_change(change: Option<&Change>) -> Result<(), Refusal> {
     })
 }
 
-/// Whether releases may be carried on from one environment to another: the branch of the one must be accepted
+/// Whether releases may be promoted from one environment to another: the branch of the one must be accepted
 /// by the branch of the other.
 ///
 /// # Errors

@@ -241,7 +241,7 @@ const fn end_where_it_stands(impact: Impact, by: CutOff) -> End {
 /// the strategy promises that none is lost.
 #[must_use]
 pub const fn probe_failure_reverts(plan: &Plan) -> bool {
-    matches!(plan.intent, Intent::Apply | Intent::Carry(_))
+    matches!(plan.intent, Intent::Apply | Intent::PromoteFrom(_))
         && matches!(plan.mode, Mode::Auto)
         && !plan.strategy.has_a_gap()
 }

@@ -137,7 +137,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         return;
     }
     let promoted_from = match &run.plan.intent {
-        Intent::Carry(from) => Some(from.clone()),
+        Intent::PromoteFrom(from) => Some(from.clone()),
         _ => None,
     };
     state.releases.push(Release {
