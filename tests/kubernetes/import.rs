@@ -93,7 +93,7 @@ fn the_documented_role_is_enough_and_what_it_lacks_is_named() {
     site.run(&["doctor", "--env", "staging"])
         .code(0)
         .says("v1.3")
-        .says("are well")
+        .says("are ok")
         .says("patch deployments/scale.apps");
     let path = format!(
         "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles/shipit",
