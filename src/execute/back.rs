@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::execute::perform::perform;
+use crate::execute::step::perform;
 use crate::execute::{Begun, Run, log};
 use crate::model::event::Event;
 use crate::model::journal::Direction;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::execute::perform::{Done, StepError, perform};
+use crate::execute::step::outcome::{Done, StepError};
+use crate::execute::step::perform;
 use crate::execute::{Begun, Run, WIDTH, back, bundle, log};
 use crate::model::Address;
 use crate::model::journal::Direction;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::execute::Run;
-use crate::execute::perform::{Done, StepError};
+use crate::execute::step::outcome::{Done, StepError};
 use crate::model::event::Event;
 use crate::model::journal::{Direction, JournalEntry, What};
 use crate::model::plan::Step;

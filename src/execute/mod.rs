@@ -5,13 +5,10 @@
 
 mod back;
 mod bundle;
-mod documents;
 mod forward;
 mod log;
-mod perform;
 mod probe;
-mod room;
-mod signed;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::model::approval::Approval;
 use crate::model::event::Event;
 use crate::model::outcome::ProbeReport;
-use crate::model::plan::{Plan, StepId};
+use crate::model::plan::{Plan, Step, StepId};
 use crate::model::release::Label;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
 use crate::port::Ports;
-use crate::port::engine::Permit;
+use crate::port::engine::{Engine, Permit, Scope};
 use crate::port::hold::LockLost;
 use crate::redact::LineStream;
 use crate::rollout::record::config_hash;
@@ -103,7 +100,7 @@ struct Run {
     /// The images that were built in this run.
     built: Mutex<BTreeMap<ServiceName, Digest>>,
     /// What is known of the room for its images.
-    room: tokio::sync::Mutex<room::Room>,
+    room: tokio::sync::Mutex<step::room::Room>,
     /// What each step says, in lines that follow each other.
     said: Mutex<BTreeMap<StepId, LineStream>>,
     /// Is cancelled when what is under way should stop soon: builds, waits, checks.
@@ -143,6 +140,27 @@ impl Run {
 
     fn plan(&self) -> &Plan {
         &self.job.plan
+    }
+
+    fn engine(&self) -> &Arc<dyn Engine> {
+        &self.job.ports.engine
+    }
+
+    fn permit(&self) -> &Permit {
+        &self.job.permit
+    }
+
+    fn scope(&self) -> &Scope {
+        &self.job.permit.scope
+    }
+
+    /// Tells the lines of a step.
+    fn teller(&self, step: &Step) -> impl Fn(&str) + Send + Sync {
+        let step = step.id;
+        move |line| {
+            let line = line.to_owned();
+            self.say(Event::StepSaid { step, line });
+        }
     }
 
     /// Tells what happened, without any secret that was read. What a step says comes before what comes of it.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::execute::Run;
-use crate::execute::perform::StepError;
+use crate::execute::step::outcome::StepError;
 use crate::model::Digest;
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Incoming};
@@ -12,7 +12,7 @@ use crate::port::engine::{EngineError, Incoming};
 /// What is known of the room. It is looked for by one step at a time, and once there is none the other steps that wait
 /// for the answer do not ask again.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(in crate::execute) struct Room {
     /// The images that there is room for.
     enough_for: BTreeSet<Digest>,
     /// Why there is not enough.
@@ -20,7 +20,7 @@ pub(super) struct Room {
 }
 
 /// Looks, unless it was done for all images that are known by now.
-pub(super) async fn look(run: &Run, say: Progress<'_>) -> Result<(), StepError> {
+pub(in crate::execute) async fn look(run: &Run, say: Progress<'_>) -> Result<(), StepError> {
     let mut room = run.room.lock().await;
     if let Some(reason) = &room.lack {
         let (what, reason) = ("looking for room on the disk".to_owned(), reason.clone());

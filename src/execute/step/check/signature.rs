@@ -1,7 +1,7 @@
 //! Whether the images of a release are signed.
 
 use crate::execute::Run;
-use crate::execute::perform::StepError;
+use crate::execute::step::outcome::StepError;
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::signature::{command, signer};
 use crate::port::Progress;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::execute::Run;
-use crate::execute::perform::StepError;
+use crate::execute::step::outcome::StepError;
 use crate::model::Digest;
 use crate::model::provenance::{self, Statement};
 use crate::model::sbom::{self, Bill, Contents};

@@ -1,0 +1,81 @@
+//! Building an image: built, pushed, described, and last of all tagged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::execute::Run;
+use crate::execute::step::documents;
+use crate::execute::step::outcome::{Done, StepError};
+use crate::execute::step::secrets::note_if_shown;
+use crate::model::build::BuildSpec;
+use crate::model::plan::Step;
+use crate::model::{ContentHash, ServiceName};
+use crate::port::builder::{BuildError, BuildRequest};
+use crate::port::registry::{bases, inputs_tag};
+
+pub(super) async fn build(
+    run: &Arc<Run>,
+    step: &Step,
+    service: &ServiceName,
+    spec: &BuildSpec,
+    inputs: &ContentHash,
+) -> Result<Done, StepError> {
+    let ports = &run.job.ports;
+    let say = run.teller(step);
+    let names = ports.builder.bases(&run.job.root, spec).await?;
+    let bases = bases(&names, spec, ports.registry.as_ref()).await?;
+    let mut secrets = BTreeMap::new();
+    if let BuildSpec::Dockerfile(spec) = spec {
+        for (id, from) in &spec.secrets {
+            let value = ports.secrets.read(id, from).await?;
+            note_if_shown(run, id, &value);
+            secrets.insert(id.clone(), value);
+        }
+    }
+    let request = BuildRequest {
+        title: format!("{} {service}", run.plan().project),
+        service: service.clone(),
+        root: run.job.root.clone(),
+        spec: spec.clone(),
+        bases,
+        secrets,
+        source: run.plan().source.clone(),
+        expects: inputs.clone(),
+    };
+    let image = match run
+        .acting()
+        .await?
+        .builder
+        .build(&request, &say, &run.soft)
+        .await
+    {
+        Err(BuildError::Cancelled) => return Err(StepError::Stopped),
+        other => other?,
+    };
+
+    // By its tags the image is found by the next run, which attaches nothing: they come last. An upload may take its
+    // time, so that the lock is looked at again before anybody can see its result.
+    let registry = &run.acting().await?.registry;
+    let digest = registry.push(service, &image, &[], &say).await?;
+    if documents::wanted(registry.as_ref()) {
+        documents::attach(run, &request, &image, &say).await?;
+    }
+    let registry = &run.acting().await?.registry;
+    registry.tag(service, &digest, &tags(run, inputs)).await?;
+    run.remember(service, digest.clone());
+    Ok(Done {
+        result: digest.to_string(),
+        digest: Some(digest),
+    })
+}
+
+/// The labels of an image: how it is found again by its inputs, and by people.
+fn tags(run: &Run, inputs: &ContentHash) -> Vec<String> {
+    let source = &run.plan().source;
+    let mut tags = vec![inputs_tag(inputs)];
+    if run.job.ports.registry.moves_tags() {
+        tags.push(run.plan().environment.to_string());
+    }
+    tags.extend(source.tag());
+    tags
+}

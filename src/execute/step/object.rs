@@ -1,0 +1,58 @@
+//! A cluster's objects.
+
+use std::sync::Arc;
+
+use crate::execute::Run;
+use crate::execute::step::outcome::{Done, StepError};
+use crate::execute::step::unless_stopped;
+use crate::model::journal::Direction;
+use crate::model::plan::Step;
+use crate::model::{Fingerprint, Manifest, ObjectKey};
+
+/// Makes an object what it should be, and waits until it is.
+pub(super) async fn apply(
+    run: &Arc<Run>,
+    step: &Step,
+    direction: Direction,
+    manifest: &Manifest,
+    replace: bool,
+) -> Result<Done, StepError> {
+    let say = run.teller(step);
+    let expects = match direction {
+        Direction::Forward => step.expects.clone(),
+        Direction::Back => fingerprint(run, manifest).await?,
+    };
+    let engine = &run.acting().await?.engine;
+    engine
+        .apply(run.permit(), manifest, replace, expects, &say)
+        .await?;
+
+    let wait = async { Ok(run.engine().settled(run.scope(), manifest, &say).await?) };
+    unless_stopped(run, direction, wait).await?;
+    Ok(Done::say(format!("{} applied", manifest.key().short())))
+}
+
+/// Deletes an object that is as the plan saw it.
+pub(super) async fn delete(run: &Run, step: &Step, key: &ObjectKey) -> Result<Done, StepError> {
+    let engine = &run.acting().await?.engine;
+    engine
+        .delete(run.permit(), key, step.expects.clone())
+        .await?;
+    Ok(Done::say(format!("{} deleted", key.short())))
+}
+
+/// Leaves an object as it is; it is managed no more.
+pub(super) async fn forget(run: &Run, key: &ObjectKey) -> Result<Done, StepError> {
+    run.engine().forget(run.permit(), key).await?;
+    Ok(Done::say(format!("{} is left as it is", key.short())))
+}
+
+/// During the rollback an object is as this run left it.
+async fn fingerprint(run: &Run, manifest: &Manifest) -> Result<Option<Fingerprint>, StepError> {
+    let wanted = std::slice::from_ref(manifest);
+    let found = run.engine().compare(run.scope(), wanted).await?;
+    Ok(found
+        .into_iter()
+        .find(|object| object.key == manifest.key())
+        .and_then(|object| object.fingerprint))
+}
