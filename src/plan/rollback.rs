@@ -108,21 +108,19 @@ fn beside_it(
     slot: Slot,
 ) {
     let there = facts.slots.get(&slot);
-    let deployed = match there.filter(|there| there.label.number == release.number) {
-        Some(there) => {
-            let started = beside::start(draft, slot, there, beside::is_stopped);
-            if started.is_empty() {
-                let note = format!("release {} is retained in {slot}", release.number);
-                draft.notes.push(note);
-            }
-            started
+    let is_there = |there: &&SlotFacts| there.label.number == release.number;
+    let deployed = if let Some(there) = there.filter(is_there) {
+        let started = beside::start(draft, slot, there, beside::is_stopped);
+        if started.is_empty() {
+            let note = format!("release {} is retained in {slot}", release.number);
+            draft.notes.push(note);
         }
-        None => {
-            let room = Vec::from_iter(beside::clear(draft, facts, slot, &[]));
-            let news = of_history(release, slot, None);
-            let deployed = beside::deploy(draft, slot, news, &room);
-            [deployed, room].concat()
-        }
+        started
+    } else {
+        let room = Vec::from_iter(beside::clear(draft, facts, slot, &[]));
+        let news = of_history(release, slot, None);
+        let deployed = beside::deploy(draft, slot, news, &room);
+        [deployed, room].concat()
     };
 
     let opened = open_again(draft, desired, facts, state, release, &[]);
