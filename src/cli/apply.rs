@@ -51,6 +51,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn read(path: &Path) -> Result<PlanFile, Failure> {
+    files::outputs::name(path);
     let bytes = files::read(path, plan_file::LIMIT).map_err(|error| error.to_string());
     bytes
         .and_then(|bytes| PlanFile::read(&bytes))

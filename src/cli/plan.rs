@@ -32,6 +32,9 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    if let Some(path) = &args.out {
+        files::outputs::name(path);
+    }
     let mut session = cx.session().await?;
     session.fetch = args.remote.fetch;
     let made = make_plan(

@@ -31,6 +31,55 @@ fn a_plan_file_is_carried_out_as_it_is_or_not_at_all() {
     assert_eq!(world.get(), "v2");
 }
 
+/// As in a pipeline: the plan for the reviewers and the plan for the run are both written into the checkout.
+#[test]
+fn what_a_plan_writes_into_the_checkout_is_neither_an_input_nor_a_change() {
+    let mut world = World::live();
+    world.build = vec!["run: {shell: \"true\"}".to_owned()];
+    world.configure();
+    world.put(".gitignore", "state/\n.shipit/\n");
+    for arguments in [
+        &["init", "--quiet", "--initial-branch", "main"][..],
+        &["add", "."],
+        &["commit", "--quiet", "-m", "v1"],
+    ] {
+        world.git(arguments);
+    }
+    let commit = world.git(&["rev-parse", "--short=7", "HEAD"]);
+
+    let markdown = |out: &str| {
+        let comment = std::fs::File::create(world.file("app/comment.md")).expect("a file");
+        let arguments = [
+            "plan", "--env", "staging", "--output", "markdown", "--out", out,
+        ];
+        let mut plan = world.command(&arguments);
+        let ended = plan.stdout(comment).status().expect("shipit starts");
+        assert!(ended.success());
+        world.read("app/comment.md")
+    };
+    let first = markdown("app/p.json");
+    assert!(
+        first.contains(commit.trim()) && !first.contains(&format!("{}+", commit.trim())),
+        "{first}"
+    );
+    assert_eq!(
+        markdown("app/p.json"),
+        first,
+        "the second plan is the first"
+    );
+    std::fs::remove_file(world.file("app/comment.md")).expect("removed");
+    world
+        .run(&["apply", "app/p.json", "--auto-approve"])
+        .code(0)
+        .says("Done: release 2");
+
+    world.put("app/notes.md", "of the project");
+    world
+        .run(&["plan", "--env", "staging"])
+        .code(0)
+        .says(&format!("{}+", commit.trim()));
+}
+
 #[test]
 fn a_plan_file_that_was_carried_out_is_not_carried_out_again() {
     let world = World::live();

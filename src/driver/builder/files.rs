@@ -13,6 +13,7 @@ use tar::{EntryType, Header};
 
 use crate::driver::builder::io;
 use crate::files::beneath::{Alone, BeneathError, Missing, in_repository, plain_file};
+use crate::files::outputs;
 use crate::model::ContentHash;
 use crate::port::builder::BuildError;
 
@@ -80,9 +81,11 @@ pub(super) fn text(root: &Path, path: &Path, limit: u64) -> Result<Option<String
     }
 }
 
-/// Folders of the project by their whole paths.
-pub(super) fn below(root: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
-    folders.iter().map(|path| clean(&root.join(path))).collect()
+/// What of the project's folder is no input, by its whole path: these folders, and what this command writes.
+pub(super) fn left_out(root: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let written = outputs::below(root);
+    let all = folders.iter().chain(&written);
+    all.map(|path| clean(&root.join(path))).collect()
 }
 
 /// A path without `.` in it, so that equal paths compare equal.

@@ -25,7 +25,7 @@ const LIMIT: u64 = 1 << 20;
 /// The files of a context that its `.dockerignore` leaves in, relative to it.
 pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, BuildError> {
     let context = files::context(root, &spec.context)?;
-    let left_out = files::below(root, &spec.leave_out);
+    let left_out = files::left_out(root, &spec.leave_out);
     let rules = std::sync::Arc::new(rules(root, spec)?);
     let (pruned, below) = (std::sync::Arc::clone(&rules), context.clone());
     let walk = WalkBuilder::new(&context)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
-use crate::driver::builder::files::{below, clean, collect, hash_all};
+use crate::driver::builder::files::{clean, collect, hash_all, left_out};
 use crate::model::build::{Base, Inputs, PackSpec, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::BuildError;
@@ -27,7 +27,7 @@ pub(super) fn read(
     base: Option<Digest>,
     tracked: Vec<PathBuf>,
 ) -> Result<Inputs, BuildError> {
-    let paths = paths(context, spec, &below(root, &spec.leave_out), tracked)?;
+    let paths = paths(context, spec, &left_out(root, &spec.leave_out), tracked)?;
     let files = hash_all(context, &paths)?;
     let timeless = PackSpec {
         within: an_hour(),

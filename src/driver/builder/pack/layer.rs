@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::driver::builder::files::{Source, append, below, clean};
+use crate::driver::builder::files::{Source, append, clean, left_out};
 use crate::driver::builder::hashing::{Layer, LayerWriter};
 use crate::driver::builder::io;
 use crate::driver::builder::pack::program;
@@ -47,7 +47,7 @@ fn owner(spec: &PackSpec) -> (u64, u64) {
 fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, BuildError> {
     let context = root.join(&spec.context);
     let beneath = Root::open(&context, Links::StayBeneath).map_err(io("reading", &context))?;
-    let left_out = below(root, &spec.leave_out);
+    let left_out = left_out(root, &spec.leave_out);
     let mut entries = BTreeMap::new();
     let mut taken = BTreeSet::new();
     for (from, to) in &spec.copy {

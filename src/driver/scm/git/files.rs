@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::driver::scm::git::Git;
+use crate::files::outputs;
 use crate::port::scm::ScmError;
 
 /// How Git lists a submodule in its index.
@@ -36,6 +37,27 @@ pub(super) async fn tracked_but_ignored(git: &Git) -> Result<Vec<PathBuf>, ScmEr
         found.extend(inside.into_iter().map(|file| path.join(file)));
     }
     Ok(found)
+}
+
+/// What differs from the commit, in Git's words; nothing where all is as committed.
+pub(super) async fn status(git: &Git) -> Result<String, ScmError> {
+    let command = ["status", "--porcelain", "--ignore-submodules=untracked"];
+    let written = written(git);
+    if written.is_empty() {
+        return git.ask(&command).await;
+    }
+    let written = written.iter().map(String::as_str);
+    let all = command.into_iter().chain(["--", ":(top)"]).chain(written);
+    git.ask(&all.collect::<Vec<_>>()).await
+}
+
+/// What leaves out the files that this command writes below the folder, as they are no files of the project.
+pub(super) fn written(git: &Git) -> Vec<String> {
+    let written = outputs::below(&git.folder);
+    let written = written.iter().filter_map(|path| path.to_str());
+    written
+        .map(|path| format!(":(exclude,literal){path}"))
+        .collect()
 }
 
 /// The submodules below the folder that are not checked out: their folders are empty.

@@ -71,8 +71,11 @@ impl Git {
         let changed = self
             .ask(&["diff", "--name-only", "--relative", commit, "--", &path])
             .await?;
+        let list = ["ls-files", "--others", "--exclude-standard", "--", &path];
+        let written = files::written(self);
+        let written = written.iter().map(String::as_str);
         let new = self
-            .ask(&["ls-files", "--others", "--exclude-standard", "--", &path])
+            .ask(&list.into_iter().chain(written).collect::<Vec<_>>())
             .await?;
 
         Ok(changed.lines().count() + new.lines().count())
@@ -277,9 +280,7 @@ impl Scm for Git {
         let time = self
             .ask(&["show", "--no-patch", "--format=%ct", "HEAD"])
             .await?;
-        let status = self
-            .ask(&["status", "--porcelain", "--ignore-submodules=untracked"])
-            .await?;
+        let status = files::status(self).await?;
         let origin = self
             .ask(&["config", "--get", "remote.origin.url"])
             .await

@@ -1,0 +1,88 @@
+//! The files that this process writes for whoever started it: where its output goes, and the plan file that is made or
+//! carried out. They often lie in the project's folder, and are none of its files: no input of a build, and no change of
+//! the working tree.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+/// As its output itself, these are the whole process'.
+static NAMED: RwLock<BTreeSet<PathBuf>> = RwLock::new(BTreeSet::new());
+
+/// Says that a file is written or read for whoever started this, and is none of the project's.
+pub fn name(path: &Path) {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut named = NAMED.write().unwrap_or_else(PoisonError::into_inner);
+    named.insert(path);
+}
+
+/// These files that are below a folder, relative to it.
+#[must_use]
+pub fn below(folder: &Path) -> BTreeSet<PathBuf> {
+    let named = NAMED.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let streams = [
+        redirected(std::io::stdout(), "/proc/self/fd/1"),
+        redirected(std::io::stderr(), "/proc/self/fd/2"),
+    ];
+    let Ok(folder) = folder.canonicalize() else {
+        return BTreeSet::new();
+    };
+    let all = named.into_iter().chain(streams.into_iter().flatten());
+    all.filter_map(|path| relative(&path, &folder)).collect()
+}
+
+/// The file that a stream goes to, if it is one and has this name still.
+fn redirected(stream: impl AsFd, link: &str) -> Option<PathBuf> {
+    let open = File::from(stream.as_fd().try_clone_to_owned().ok()?)
+        .metadata()
+        .ok()?;
+    let path = fs::read_link(link).ok().filter(|_| open.is_file())?;
+    let named = fs::symlink_metadata(&path).ok()?;
+    ((open.dev(), open.ino()) == (named.dev(), named.ino())).then_some(path)
+}
+
+/// A path in its folder, by the folder's real name: a plan file is not there before it is written.
+fn relative(path: &Path, folder: &Path) -> Option<PathBuf> {
+    let real = path.parent()?.canonicalize().ok()?.join(path.file_name()?);
+    Some(real.strip_prefix(folder).ok()?.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_named_is_found_below_its_folder_by_whatever_way() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (project, link) = (place.path().join("project"), place.path().join("link"));
+        fs::create_dir_all(project.join("out")).expect("a folder");
+        std::os::unix::fs::symlink(&project, &link).expect("a link");
+
+        name(&link.join("out/plan.json"));
+        name(&place.path().join("elsewhere.json"));
+        let found = BTreeSet::from([PathBuf::from("out/plan.json")]);
+        assert_eq!(below(&project), found);
+        assert_eq!(below(&link), found);
+    }
+
+    #[test]
+    fn a_stream_counts_as_long_as_its_file_has_its_name() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("comment.md");
+        let file = File::create(&path).expect("a file");
+        let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        assert_eq!(redirected(&file, &link), Some(path.clone()));
+
+        fs::rename(&path, place.path().join("moved.md")).expect("renamed");
+        File::create(&path).expect("another file");
+        assert_eq!(
+            redirected(&file, &link),
+            Some(place.path().join("moved.md"))
+        );
+        fs::remove_file(place.path().join("moved.md")).expect("removed");
+        assert_eq!(redirected(&file, &link), None);
+    }
+}
