@@ -127,7 +127,7 @@ fn what(plan: &Plan) -> Option<String> {
         Intent::Apply => commit(),
         Intent::Promote(slot) => Some(format!("promote {slot}")),
         Intent::PromoteFrom(from) => Some(format!(
-            "promote {}, release {}",
+            "promote {} release {}",
             from.environment, from.release
         )),
         Intent::Rollback(release) => Some(format!("roll back to release {release}")),

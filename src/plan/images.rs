@@ -75,7 +75,7 @@ fn promoted(desired: &Desired) -> String {
         || "known".to_owned(),
         |from| {
             format!(
-                "promoted from {}, release {}",
+                "promoted from {} release {}",
                 from.environment, from.release
             )
         },

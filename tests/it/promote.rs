@@ -23,7 +23,7 @@ fn production_gets_the_digests_that_staging_has_and_builds_nothing() {
     let said = world
         .run(&carry)
         .code(0)
-        .says("promoted from staging, release 1");
+        .says("promoted from staging release 1");
     assert!(!said.stdout.contains("  build:"), "{}", said.stdout);
     let address = world.live_address().replace(":8080", ":9080");
     assert_eq!(

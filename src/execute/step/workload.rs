@@ -139,10 +139,7 @@ pub(super) async fn clear(
             .undeploy(run.permit(), slot, service, expects)
             .await?;
     }
-    Ok(Done::say(format!(
-        "release {} undeployed",
-        there.label.number
-    )))
+    Ok(Done::say(format!("release {} cleared", there.label.number)))
 }
 
 pub(super) async fn wait_until_ready(
