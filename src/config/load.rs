@@ -52,6 +52,7 @@ impl Project {
                 pattern: pattern.clone(),
                 environment: branch.environment.clone(),
                 accepts: branch.accepts.clone(),
+                merges: branch.merges.clone(),
                 direct_commits: if branch.direct_commits {
                     DirectCommits::Allowed
                 } else {

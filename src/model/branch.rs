@@ -1,5 +1,7 @@
 //! Branch rules: which branch deploys where, and what may reach it.
 
+use std::collections::BTreeSet;
+
 use crate::model::EnvironmentName;
 use crate::model::source::Commit;
 
@@ -14,6 +16,47 @@ pub struct BranchRule {
     pub accepts: Vec<String>,
     /// Whether commits may be made on it directly.
     pub direct_commits: DirectCommits,
+    /// How an accepted branch may come to it.
+    pub merges: MergeKinds,
+}
+
+/// Kinds of merges.
+pub type MergeKinds = BTreeSet<MergeKind>;
+
+/// How the commits of one branch come to another.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeKind {
+    /// By a merge commit, or by moving the branch forward.
+    Merge,
+    /// By one new commit that has all of their changes.
+    Squash,
+    /// By new commits that have the change of one each.
+    Rebase,
+}
+
+impl MergeKind {
+    /// As it is written in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Merge => "merge",
+            Self::Squash => "squash",
+            Self::Rebase => "rebase",
+        }
+    }
 }
 
 /// Whether commits may be made on a branch directly.
@@ -40,6 +83,8 @@ pub struct Arrival {
 pub enum Origin {
     /// It is on the own line of an accepted branch, or merges one that is, with nothing added.
     Accepted,
+    /// It came from an accepted branch in a way in which the branch takes none.
+    NotTaken(MergeKind),
     /// It was made on the branch.
     Direct,
     /// It merges commits that are on no accepted branch's own line: a branch that was merged past it.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
+use crate::model::branch::{Arrival, BranchRule, DirectCommits, MergeKind, Origin};
 use crate::model::source::{Change, Commit, short};
 use crate::ops::{Error, Session};
 use crate::policy;
-use crate::port::scm::{Contained, FirstParents, Merged, Scm as _};
+use crate::port::scm::{Contained, FirstParents, Merged, Replayed, Scm as _};
 
 /// The most commits that are looked at. A line that is longer is refused, and never looked at in part.
 const MOST: usize = 10_000;
@@ -121,17 +121,37 @@ async fn arrival(
     let origin = if is_on_a_line(&commit.id) {
         Origin::Accepted
     } else if brought.is_empty() {
-        Origin::Direct
+        replayed(session, rule, &commit).await?
     } else if !brought.iter().all(is_on_a_line) {
         Origin::Foreign
     } else if brought.len() > 1 {
         let short = short(&commit.id);
         let reason = format!("commit {short} merges more than one branch at once");
         return Err(incomplete(rule, &reason, "merge them one after the other"));
+    } else if !rule.merges.contains(&MergeKind::Merge) {
+        Origin::NotTaken(MergeKind::Merge)
     } else {
         merged(session, rule, &commit).await?
     };
     Ok(Arrival { commit, origin })
+}
+
+/// Whether a commit with one parent is a squash or a rebase of an accepted branch, where the branch takes them.
+async fn replayed(session: &Session, rule: &BranchRule, commit: &Commit) -> Result<Origin, Error> {
+    let replays = [MergeKind::Squash, MergeKind::Rebase];
+    if !replays.iter().any(|kind| rule.merges.contains(kind)) {
+        return Ok(Origin::Direct);
+    }
+    let (scm, accepts) = (&session.scm, &rule.accepts);
+    match scm.replayed(&commit.id, accepts, &rule.merges).await? {
+        Replayed::As(_) => Ok(Origin::Accepted),
+        Replayed::No => Ok(Origin::Direct),
+        Replayed::Unknown { reason, help } => {
+            let short = short(&commit.id);
+            let reason = format!("what commit {short} brought cannot be told: {reason}");
+            Err(incomplete(rule, &reason, &help))
+        }
+    }
 }
 
 /// Whether a merge of an accepted branch has anything else in it.

@@ -14,7 +14,7 @@ pub use owners::may_take;
 pub use replace::may_replace;
 
 use crate::model::EnvironmentName;
-use crate::model::branch::{Arrival, BranchRule, DirectCommits, Origin};
+use crate::model::branch::{Arrival, BranchRule, DirectCommits, MergeKind, MergeKinds, Origin};
 use crate::model::first_of::first_of;
 use crate::model::source::{Change, Commit, Source, short};
 
@@ -133,12 +133,18 @@ fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
     );
     let (what, help) = match &arrival.origin {
         Origin::Accepted => return None,
-        Origin::Direct => (
+        Origin::NotTaken(kind) => (
             format!(
-                "{commit} was made on {branch} directly, which only takes merges from {accepts}"
+                "{commit} came by a {}, and {branch} takes {accepts} by {} only",
+                kind.as_str(),
+                kinds(&rule.merges)
             ),
-            format!("bring the commit to {accepts} first and merge that into {branch}; {past}"),
+            format!(
+                "bring it so, or add `{}` to `merges` of {branch}; {past}",
+                kind.as_str()
+            ),
         ),
+        Origin::Direct => direct(rule, &commit, &accepts, &past),
         Origin::Foreign => (
             format!(
                 "{commit} merges what was not merged into {accepts} before, and {branch} only takes merges from {accepts}"
@@ -154,6 +160,30 @@ fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
         ),
     };
     Some(Refusal { what, help })
+}
+
+/// What is said of a commit that is no merge, by the kinds of merges that its branch takes.
+fn direct(rule: &BranchRule, commit: &str, accepts: &str, past: &str) -> (String, String) {
+    let branch = &rule.pattern;
+    let bring = format!("bring the commit to {accepts} first and merge that into {branch}");
+    if rule.merges.iter().any(|kind| *kind != MergeKind::Merge) {
+        let what = format!(
+            "{commit} was made on {branch} directly, which only takes {accepts} by {}: it is not what such a merge of {accepts} gives",
+            kinds(&rule.merges)
+        );
+        return (what, format!("{bring}; {past}"));
+    }
+    let what =
+        format!("{commit} was made on {branch} directly, which only takes merges from {accepts}");
+    let help = format!(
+        "{bring}; if it is a squash or a rebase of {accepts}, `merges: [merge, squash, rebase]` takes these; {past}"
+    );
+    (what, help)
+}
+
+fn kinds(merges: &MergeKinds) -> String {
+    let words: Vec<&str> = merges.iter().map(|kind| kind.as_str()).collect();
+    words.join(", ")
 }
 
 /// Whether a change request may be merged, as far as its own words tell: its target has a rule, and takes merges from
@@ -266,6 +296,7 @@ mod tests {
                 environment: environment.parse().expect("a name"),
                 accepts: accepts.iter().map(|name| (*name).to_owned()).collect(),
                 direct_commits,
+                merges: MergeKinds::from([MergeKind::Merge]),
             };
         vec![
             rule("develop", "develop", &[], DirectCommits::Allowed),

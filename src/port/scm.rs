@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
+use crate::model::branch::{MergeKind, MergeKinds};
 use crate::model::source::{Commit, Source};
 
 /// Why source control could not answer.
@@ -70,6 +71,22 @@ pub enum Merged {
     },
 }
 
+/// Whether a commit with one parent is a merge without a merge commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// It is what such a merge of an accepted branch gives, with nothing added.
+    As(MergeKind),
+    /// It is not.
+    No,
+    /// It cannot be told.
+    Unknown {
+        /// Why not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+}
+
 /// Source control.
 #[async_trait]
 pub trait Scm: Send + Sync {
@@ -99,6 +116,15 @@ pub trait Scm: Send + Sync {
 
     /// Whether a commit with two parents has anything in it that is not of them.
     async fn merged(&self, merge: &str) -> Result<Merged, ScmError>;
+
+    /// Whether a commit with one parent has what a squash or a rebase of one of `branches` gives, and nothing else. Only kinds
+    /// in `merges` are tried.
+    async fn replayed(
+        &self,
+        commit: &str,
+        branches: &[String],
+        merges: &MergeKinds,
+    ) -> Result<Replayed, ScmError>;
 
     /// Brings these branches of the remote, and the whole history of a shallow checkout.
     async fn fetch(&self, branches: &[String]) -> Result<(), ScmError>;

@@ -19,8 +19,18 @@ struct Forge {
 
 impl Forge {
     fn new() -> Self {
+        Self::with(BRANCHES)
+    }
+
+    /// Whose staging takes these kinds of merges.
+    fn taking(merges: &str) -> Self {
+        let refused = "direct_commits: false";
+        Self::with(&BRANCHES.replace(refused, &format!("{refused}, merges: [{merges}]")))
+    }
+
+    fn with(branches: &str) -> Self {
         let mut world = World::new();
-        world.project.push(BRANCHES.to_owned());
+        world.project.push(branches.to_owned());
         world.configure();
         let staging = world.read("environments/staging.yaml");
         let develop = format!("{staging}\nservices: {{web: {{port: 9080}}}}\n");
@@ -49,6 +59,36 @@ impl Forge {
         let message = format!("{from} into {into}");
         self.world
             .git(&["merge", "--quiet", "--no-ff", "-m", &message, from]);
+    }
+
+    /// As a forge squashes a branch into another.
+    fn squash(&self, from: &str, into: &str, beside: Option<&str>) {
+        self.world.git(&["checkout", "--quiet", into]);
+        self.world.git(&["merge", "--quiet", "--squash", from]);
+        if let Some(file) = beside {
+            self.world.put(file, file);
+            self.world.git(&["add", file]);
+        }
+        let message = format!("{from} squashed");
+        self.world.git(&["commit", "--quiet", "-m", &message]);
+    }
+
+    /// As a forge replays a commit on another branch.
+    fn replay(&self, commit: &str, onto: &str, beside: Option<&str>) {
+        self.world.git(&["checkout", "--quiet", onto]);
+        self.world.git(&["cherry-pick", "--allow-empty", commit]);
+        if let Some(file) = beside {
+            self.world.put(file, file);
+            self.world.git(&["add", file]);
+            self.world
+                .git(&["commit", "--quiet", "--amend", "--no-edit"]);
+        }
+    }
+
+    /// What is said of staging as it is.
+    fn check_staging(&self) -> Said {
+        self.world.git(&["checkout", "--quiet", "staging"]);
+        self.check(self.world.path(), &[])
     }
 
     /// A clone, as a build server makes it.
@@ -114,6 +154,86 @@ fn a_clone_without_its_history_is_told_from_a_direct_commit() {
         .check(&shallow, &["--fetch"])
         .code(6)
         .says("was made on staging directly");
+}
+
+#[test]
+fn a_squash_merge_is_taken_where_the_rule_says_so_and_is_nothing_but_that() {
+    let forge = Forge::taking("squash");
+    forge.commit("develop", "one");
+    forge.commit("develop", "two");
+    forge.squash("develop", "staging", None);
+    // Meanwhile the accepted branch goes on, and is squashed again.
+    forge.commit("develop", "three");
+    forge.squash("develop", "staging", None);
+    forge.commit("develop", "four");
+    forge.check_staging().code(0);
+    let shallow = forge.cloned("shallow", &["--depth=1", "--branch=staging"]);
+    forge
+        .check(&shallow, &[])
+        .code(6)
+        .says("is cut off")
+        .says_not("directly");
+    forge.check(&shallow, &["--fetch"]).code(0);
+
+    forge.squash("develop", "staging", Some("beside"));
+    forge
+        .check_staging()
+        .code(6)
+        .says("was made on staging directly")
+        .says("it is not what such a merge of develop gives");
+    forge.world.git(&["reset", "--quiet", "--hard", "HEAD^"]);
+    forge.world.git(&["branch", "feature", "develop"]);
+    forge.commit("feature", "past");
+    forge.squash("feature", "staging", None);
+    forge
+        .check_staging()
+        .code(6)
+        .says("was made on staging directly");
+    forge.world.git(&["reset", "--quiet", "--hard", "HEAD^"]);
+    forge.merge("develop", "staging");
+    forge
+        .check_staging()
+        .code(6)
+        .says("came by a merge, and staging takes develop by squash only");
+}
+
+#[test]
+fn a_rebase_merge_is_taken_where_the_rule_says_so_and_is_nothing_but_that() {
+    let forge = Forge::taking("merge, rebase");
+    forge.commit("develop", "one");
+    forge.merge("develop", "staging");
+    let two = forge.commit("develop", "two");
+    let three = forge.commit("develop", "three");
+    forge.replay(&two, "staging", None);
+    forge.replay(&three, "staging", None);
+    forge.check_staging().code(0);
+
+    let four = forge.commit("develop", "four");
+    forge.replay(&four, "staging", Some("beside"));
+    forge
+        .check_staging()
+        .code(6)
+        .says("was made on staging directly");
+    forge.world.git(&["reset", "--quiet", "--hard", "HEAD^"]);
+    forge.world.git(&["branch", "feature", "develop"]);
+    let own = forge.commit("feature", "own");
+    forge.replay(&own, "staging", None);
+    forge
+        .check_staging()
+        .code(6)
+        .says("was made on staging directly");
+}
+
+#[test]
+fn a_squash_merge_is_explained_where_the_rule_takes_none() {
+    let forge = Forge::new();
+    forge.commit("develop", "one");
+    forge.squash("develop", "staging", None);
+    forge
+        .check_staging()
+        .code(6)
+        .says("was made on staging directly")
+        .says("`merges: [merge, squash, rebase]`");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::schema::{
     ClusterConfig, Manifests, RegistryConfig, ServiceConfig, StateConfig, Text, TrafficConfig,
 };
+use crate::model::branch::{MergeKind, MergeKinds};
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
@@ -96,9 +97,17 @@ pub struct Branch {
     /// Whether commits may be made on it directly.
     #[serde(default = "yes")]
     pub direct_commits: bool,
+    /// How an accepted branch may come to it: by merge commits, by squash merges, by rebase merges. Each new commit of the
+    /// latter two has to be exactly what the merge gives. They need Git 2.38 or later.
+    #[serde(default = "merge_commits")]
+    pub merges: MergeKinds,
     /// The channel of its releases: a word for people, as `beta` or `stable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+}
+
+fn merge_commits() -> MergeKinds {
+    MergeKinds::from([MergeKind::Merge])
 }
 
 const fn yes() -> bool {

@@ -11,7 +11,7 @@ use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
 const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` in the checkout of a build server, or `--fetch`";
 
 /// A commit, its parents, who wrote it and its first line, in one line.
-const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
+pub(super) const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
 
 pub(super) async fn first_parents(
     git: &Git,
@@ -84,7 +84,7 @@ pub(super) async fn containing(
 }
 
 /// Where a branch is: at the remote, and only without that here. A branch of this checkout is whatever somebody made it.
-async fn reference(git: &Git, remote: Option<&str>, branch: &str) -> Option<String> {
+pub(super) async fn reference(git: &Git, remote: Option<&str>, branch: &str) -> Option<String> {
     let of_remote = remote.map(|remote| format!("refs/remotes/{remote}/{branch}"));
     let local = format!("refs/heads/{branch}");
     for name in of_remote.into_iter().chain([local]) {
@@ -130,38 +130,17 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
     };
 
     let scratch = Scratch::new(git).await?;
-    let arguments = [
-        "merge-tree",
-        "--write-tree",
-        "--name-only",
-        "-z",
-        "--no-messages",
-    ];
-    let again = scratch
-        .call(git, &[&arguments[..], &[first, second]].concat())
-        .await?;
-    if !matches!(again.code, Some(0 | 1)) {
-        let (reason, help) = if again.stderr.contains("usage:") {
-            ("this git is too old for it", "use a git of 2.38 or later")
-        } else if is_shallow(git).await? {
-            ("the history of this checkout is cut off", WHOLE)
-        } else {
-            (&*again.stderr, "look at the merge with `git show`")
-        };
-        return Ok(Merged::Unknown {
-            reason: reason.to_owned(),
-            help: help.to_owned(),
-        });
-    }
-    let listed = again.text();
-    let mut lines = listed.split('\0').filter(|line| !line.is_empty());
-    let clean = lines.next().unwrap_or_default().to_owned();
+    let (clean, conflicts) = match try_merge(git, &scratch, first, second).await? {
+        Tried::Clean(made) => (made, Vec::new()),
+        Tried::Conflict(made, files) => (made, files),
+        Tried::Unknown { reason, help } => return Ok(Merged::Unknown { reason, help }),
+    };
     if clean == tree {
         return Ok(Merged::AsGit);
     }
 
     // Who resolves a conflict has to edit the file that has it, and no other.
-    let conflicts: BTreeSet<&str> = lines.collect();
+    let conflicts: BTreeSet<&str> = conflicts.iter().map(String::as_str).collect();
     let arguments = [
         "diff-tree",
         "-r",
@@ -191,14 +170,69 @@ pub(super) async fn merged(git: &Git, merge: &str) -> Result<Merged, ScmError> {
     })
 }
 
+/// What a merge that was tried gave.
+pub(super) enum Tried {
+    /// A tree, without conflicts.
+    Clean(String),
+    /// A tree, and the files in it that have conflicts.
+    Conflict(String, Vec<String>),
+    /// It cannot be tried.
+    Unknown {
+        /// Why not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+}
+
+/// Merges two commits again, without a working tree.
+pub(super) async fn try_merge(
+    git: &Git,
+    scratch: &Scratch,
+    ours: &str,
+    theirs: &str,
+) -> Result<Tried, ScmError> {
+    let arguments = [
+        "merge-tree",
+        "--write-tree",
+        "--name-only",
+        "-z",
+        "--no-messages",
+        ours,
+        theirs,
+    ];
+    let again = scratch.call(git, &arguments).await?;
+    if !matches!(again.code, Some(0 | 1)) {
+        let (reason, help) = if again.stderr.contains("usage:") {
+            ("this git is too old for it", "use a git of 2.38 or later")
+        } else if is_shallow(git).await? {
+            ("the history of this checkout is cut off", WHOLE)
+        } else {
+            (&*again.stderr, "look at the merge with `git show`")
+        };
+        return Ok(Tried::Unknown {
+            reason: reason.to_owned(),
+            help: help.to_owned(),
+        });
+    }
+
+    let listed = again.text();
+    let mut lines = listed.split('\0').filter(|line| !line.is_empty());
+    let tree = lines.next().unwrap_or_default().to_owned();
+    if again.code == Some(0) {
+        return Ok(Tried::Clean(tree));
+    }
+    Ok(Tried::Conflict(tree, lines.map(str::to_owned).collect()))
+}
+
 /// A place for the objects of a merge that is tried: the repository itself may not be written to, and keeps none.
-struct Scratch {
+pub(super) struct Scratch {
     objects: tempfile::TempDir,
     alternates: PathBuf,
 }
 
 impl Scratch {
-    async fn new(git: &Git) -> Result<Self, ScmError> {
+    pub async fn new(git: &Git) -> Result<Self, ScmError> {
         let objects = tempfile::tempdir().map_err(|error| ScmError {
             what: "a folder for a merge that is tried".to_owned(),
             reason: error.to_string(),
@@ -215,6 +249,36 @@ impl Scratch {
         Ok(Self {
             objects,
             alternates: alternates.into(),
+        })
+    }
+
+    /// A commit with the files of another, on top of `parent` alone.
+    pub async fn commit(
+        &self,
+        git: &Git,
+        files_of: &str,
+        parent: Option<&str>,
+    ) -> Result<String, ScmError> {
+        let tree = format!("{files_of}^{{tree}}");
+        let mut arguments = vec![
+            "-c",
+            "user.name=shipit",
+            "-c",
+            "user.email=shipit@localhost",
+            "commit-tree",
+            "--no-gpg-sign",
+            &tree,
+            "-m",
+            "tried",
+        ];
+        arguments.extend(parent.into_iter().flat_map(|parent| ["-p", parent]));
+        let answer = self.call(git, &arguments).await?;
+        if answer.code == Some(0) {
+            return Ok(answer.text());
+        }
+        Err(ScmError {
+            what: what(&arguments),
+            reason: answer.stderr,
         })
     }
 
@@ -268,7 +332,7 @@ async fn is_shallow(git: &Git) -> Result<bool, ScmError> {
     Ok(answer != "false")
 }
 
-fn commit(line: &str) -> Option<Commit> {
+pub(super) fn commit(line: &str) -> Option<Commit> {
     let mut fields = line.split('\u{1f}');
     let id = fields.next()?.to_owned();
     let parents = fields

@@ -3,6 +3,7 @@
 mod files;
 mod history;
 mod hook;
+mod replayed;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,10 @@ use tokio::sync::OnceCell;
 
 use crate::driver::scm::ci;
 use crate::files::environment;
+use crate::model::branch::MergeKinds;
 use crate::model::source::Source;
 use crate::port::Scm;
-use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
+use crate::port::scm::{Contained, FirstParents, Merged, Replayed, ScmError};
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -324,6 +326,15 @@ impl Scm for Git {
 
     async fn merged(&self, merge: &str) -> Result<Merged, ScmError> {
         history::merged(self, merge).await
+    }
+
+    async fn replayed(
+        &self,
+        commit: &str,
+        branches: &[String],
+        merges: &MergeKinds,
+    ) -> Result<Replayed, ScmError> {
+        replayed::replayed(self, commit, branches, merges).await
     }
 
     async fn fetch(&self, branches: &[String]) -> Result<(), ScmError> {
