@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -11,6 +12,13 @@ use crate::execute::Run;
 use crate::model::Role;
 use crate::model::outcome::{ProbeReport, Url};
 use crate::port::checker::ProbeTarget;
+use crate::port::pause::between;
+
+/// How long a first release may take from its switch to its first answer.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
+
+/// The pause until it is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// At most one measurement per run. Starting twice and stopping twice do no harm.
 #[derive(Default)]
@@ -29,11 +37,22 @@ impl Session {
         }
     }
 
-    /// Starts once the first release has live traffic: before that, nothing could answer.
+    /// Starts once the first release has live traffic and has answered: before that, nothing could. A gateway takes its time
+    /// until it has heard of a new entry point, and nobody's request is lost meanwhile.
     pub async fn start_after(&self, run: &Arc<Run>) {
-        if run.plan().active.is_none() {
-            self.start(run).await;
+        if run.plan().active.is_some() || run.plan().probe.rate == 0 {
+            return;
         }
+        let answered = tokio::time::timeout(FIRST_ANSWER, async {
+            for target in targets(run).await {
+                while !run.job.ports.checker.answers(&target).await {
+                    tokio::time::sleep(between(AGAIN / 2, AGAIN)).await;
+                }
+            }
+        });
+        // What has not answered by then is measured, and fails.
+        let _ = run.soft.run_until_cancelled(answered).await;
+        self.start(run).await;
     }
 
     /// Whether requests are being sent.
@@ -45,25 +64,10 @@ impl Session {
         if run.plan().probe.rate == 0 || self.started.swap(true, Ordering::AcqRel) {
             return;
         }
-        // Without URLs there is nothing to ask; the switch itself will say what is wrong with the engine.
-        let urls = run
-            .job
-            .ports
-            .engine
-            .urls(&run.job.permit.scope, Role::Active)
-            .await
-            .unwrap_or_default();
-        // What the plan ends is not meant to answer afterwards.
-        let target = run.plan().target.as_ref();
-        let stays =
-            |url: &Url| target.is_none_or(|target| target.workloads.contains_key(&url.service));
+        let targets = targets(run).await;
         let mut probes = self.probes.lock().await;
-        for url in urls.into_iter().filter(stays) {
-            let (checker, target, stop) = (
-                run.job.ports.checker.clone(),
-                self::target(run, url),
-                self.stop.clone(),
-            );
+        for target in targets {
+            let (checker, stop) = (run.job.ports.checker.clone(), self.stop.clone());
             probes.spawn(async move { checker.probe(target, stop).await });
         }
     }
@@ -79,6 +83,16 @@ impl Session {
         }
         report.clone()
     }
+}
+
+/// What is asked. Without URLs that is nothing; the switch itself will say what is wrong with the engine.
+async fn targets(run: &Run) -> Vec<ProbeTarget> {
+    let urls = run.engine().urls(run.scope(), Role::Active).await;
+    // What the plan ends is not meant to answer afterwards.
+    let target = run.plan().target.as_ref();
+    let stays = |url: &Url| target.is_none_or(|it| it.workloads.contains_key(&url.service));
+    let urls = urls.unwrap_or_default().into_iter().filter(stays);
+    urls.map(|url| self::target(run, url)).collect()
 }
 
 fn target(run: &Run, url: Url) -> ProbeTarget {

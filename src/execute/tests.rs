@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -120,6 +121,8 @@ struct World {
     moments: Mutex<Moments>,
     stops: Stops,
     hold: Hold,
+    /// How often the first release is not heard of yet when it is asked.
+    unheard: AtomicU32,
 }
 
 /// Why a call does not succeed.
@@ -394,7 +397,16 @@ impl Checker for World {
         self.pass("check", Kind::Acts).await.map_err(failed)
     }
 
+    async fn answers(&self, _: &ProbeTarget) -> bool {
+        let left = self.unheard.load(Ordering::Relaxed);
+        self.unheard
+            .store(left.saturating_sub(1), Ordering::Relaxed);
+        left == 0
+    }
+
     async fn probe(&self, _: ProbeTarget, stop: CancellationToken) -> ProbeReport {
+        let unheard = self.unheard.load(Ordering::Relaxed);
+        assert_eq!(unheard, 0, "it is measured once it has answered");
         let failures = u64::from(self.pass("probe", Kind::Looks).await.is_err());
         stop.cancelled().await;
         ProbeReport {
@@ -594,6 +606,8 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
         moments: Mutex::default(),
         stops: stops.clone(),
         hold: hold.clone(),
+        // Where nothing else goes wrong.
+        unheard: AtomicU32::new(if triggers.is_empty() { 2 } else { 0 }),
     });
     let scope = Scope {
         project: "shop".parse().expect("a name"),
@@ -631,6 +645,7 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
 
     let first = execute(job(draw(1, strategy, Facts::default()))).await;
     assert_eq!(first.end, End::Done, "the first release");
+    assert_eq!(world.unheard.load(Ordering::Relaxed), 0);
     let before = world.engine.observe(&scope).await.expect("facts");
     *world.moments() = Moments {
         plan: triggers,

@@ -82,7 +82,7 @@ fn a_rolling_replacement_that_loses_its_agent_is_finished_by_the_next() {
     world.message("v2");
     world
         .env
-        .insert("START_DELAY_MS".to_owned(), "8000".to_owned());
+        .insert("START_DELAY_MS".to_owned(), "15000".to_owned());
     let run = world.start_apply();
     until("the new instances start beside the old ones", || {
         instances(&world).len() == 6

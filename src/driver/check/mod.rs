@@ -58,6 +58,10 @@ impl Checker for Checks {
     async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport {
         probe::probe(&self.client, target, stop).await
     }
+
+    async fn answers(&self, target: &ProbeTarget) -> bool {
+        probe::answers(&self.client, target).await
+    }
 }
 
 /// Why a check does not hold.

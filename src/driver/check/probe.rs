@@ -41,6 +41,12 @@ pub(super) async fn probe(
     report
 }
 
+/// Whether one request is answered as it should be.
+pub(super) async fn answers(client: &Client, target: &ProbeTarget) -> bool {
+    let answer = ask(client.clone(), target.url.clone(), target.timeout.get()).await;
+    answer.failure.is_none()
+}
+
 struct Answer {
     took: Duration,
     failure: Option<String>,
