@@ -209,6 +209,12 @@ fn explain(error: &serde_saphyr::Error, text: &str, file: usize) -> Problem {
             column: usize::try_from(location.column()).unwrap_or(1),
         },
     );
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error.without_snippet()
+    {
+        let message = format!("the key `{key}` is in this map already");
+        return Problem::new(place, message).help("take one of the two out");
+    }
+
     let message = error.to_string();
     let message = message
         .lines()
