@@ -47,7 +47,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
         ));
     }
     for (slot, there) in &facts.slots {
-        let reason = format!("release {} is stopped and taken out", there.label.number);
+        let reason = format!("release {} is stopped and undeployed", there.label.number);
         let new = Proposal::new(Address::Slot(*slot), Action::Clear, reason)
             .expecting(facts.slot_fingerprint(*slot))
             .after(&before);

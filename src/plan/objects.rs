@@ -324,7 +324,7 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
                 let reason = if object.holds.is_empty() {
                     "as it was"
                 } else {
-                    "made again, without what it held"
+                    "recreated, without what it held"
                 };
                 draft.add_with_undo(new, Proposal::new(address, back, reason))
             }
