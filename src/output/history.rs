@@ -10,7 +10,7 @@ pub fn table(releases: &[Release]) -> Page {
         return Page::of("No release yet. `shipit apply` makes the first one.");
     }
     let header = [
-        "RELEASE", "STATUS", "SLOT", "COMMIT", "BRANCH", "MADE", "BY", "NOTE",
+        "RELEASE", "STATUS", "SLOT", "COMMIT", "BRANCH", "CREATED", "BY", "NOTE",
     ];
     let row = |release: &Release| {
         [

@@ -36,13 +36,13 @@ fn ending(outcome: &Outcome) -> Page {
             format!("Traffic was moved back; {active}.").into(),
         ],
         Ending::RollbackFailed { reason, back } => vec![
-            bad("Rollback failed:").text(reason),
-            format!("The rollback failed too: {back}").into(),
+            bad("Failed:").text(reason),
+            bad("Rollback failed:").text(back),
             "Look at `shipit status`, then run the same command again or `shipit rollback`.".into(),
         ],
         Ending::Stale { reason } => vec![
             bad("Stale:").text(reason),
-            format!("Nothing of it was changed; {active}. Look at a new plan with `shipit plan`.")
+            format!("It was left as it is; {active}. Look at a new plan with `shipit plan`.")
                 .into(),
         ],
         Ending::LockLost => vec![
@@ -100,42 +100,4 @@ pub fn measured(probe: &ProbeReport) -> Line {
     Line::from("Probed while switching: ")
         .paint(style, verdict)
         .text(format!(", slowest {millis}.{tenths} ms"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{ReleaseNumber, Slot};
-
-    /// What a run says that made this release, while that one waits in green.
-    fn said(own: Option<u64>, waiting: Option<u64>) -> String {
-        let outcome = Outcome {
-            ending: Ending::Done,
-            release: own.map(ReleaseNumber),
-            active: Some(Slot::Blue),
-            waiting: waiting.map(|_| Slot::Green),
-            waiting_release: waiting.map(ReleaseNumber),
-            urls: Vec::new(),
-            probe: None,
-        };
-        human(&outcome).plain()
-    }
-
-    #[test]
-    fn the_release_that_waits_is_named_and_no_other() {
-        let next = "`shipit promote green` gives it live traffic, `shipit abort` gives it up.";
-        assert_eq!(
-            said(Some(2), Some(2)),
-            format!("Ready: release 2 waits in green; blue is active.\nNext: {next}\n")
-        );
-        assert_eq!(
-            said(None, Some(2)),
-            format!("Done: blue is active.\nNext: release 2 waits in green: {next}\n")
-        );
-        assert_eq!(
-            said(Some(1), Some(2)),
-            format!("Done: release 1; blue is active.\nNext: release 2 waits in green: {next}\n")
-        );
-        assert_eq!(said(Some(1), None), "Done: release 1; blue is active.\n");
-    }
 }

@@ -25,7 +25,8 @@ pub fn markdown(plan: &Plan) -> Page {
     let lost = plan.losses.iter().filter(|loss| loss.is_loss()).count();
     if lost > 0 {
         page.line(format!(
-            "**Destroys** what {lost} of its steps say in the plan"
+            "**Destroys** data or a live address in {}: see `destroys` in the plan.",
+            steps(lost)
         ));
         page.blank();
     }
@@ -70,6 +71,13 @@ pub fn human(plan: &Plan) -> Page {
     page.blank();
     page.line(summary(plan));
     page
+}
+
+fn steps(count: usize) -> String {
+    match count {
+        1 => "1 step".to_owned(),
+        _ => format!("{count} steps"),
+    }
 }
 
 /// What goes for good: what, how much, whose, and how a person lets it go.
@@ -349,7 +357,7 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
         .count();
     let back = match (back, from) {
         (0, _) => String::new(),
-        (_, None) => "; the rollback is off".to_owned(),
+        (_, None) => "; the rollback switches it off".to_owned(),
         _ if plan.reverse.len() == 1 => "; the rollback is 1 switch".to_owned(),
         _ => format!(
             "; the rollback is 1 switch, {} steps in all",
@@ -373,7 +381,10 @@ fn list(checks: &[Check]) -> String {
 pub fn summary(plan: &Plan) -> Line {
     if plan.is_empty() {
         let same = plan.unchanged.len();
-        return format!("No changes: {same} resources are as they should be.").into();
+        return match same {
+            1 => "No changes: 1 resource is as it should be.".into(),
+            _ => format!("No changes: {same} resources are as they should be.").into(),
+        };
     }
     let count = |matches: fn(&Step) -> bool| plan.steps.iter().filter(|step| matches(step)).count();
     let counts = [

@@ -63,7 +63,7 @@ fn changed(status: &StatusView) -> Vec<String> {
     let words = workloads.filter_map(|(slot, service, workload)| {
         let change = workload.changed_on_disk.as_ref()?;
         Some(format!(
-            "the image of {service} in {slot} changed on disk: {change}. `shipit apply` puts it right"
+            "the image of {service} in {slot} changed on disk: {change}. `shipit apply` repairs it"
         ))
     });
     words.collect()

@@ -112,7 +112,7 @@ fn a_first_release_that_fails_after_its_switch_is_taken_off() {
     world
         .apply()
         .code(3)
-        .says("the rollback is off")
+        .says("the rollback switches it off")
         .says("nothing is live");
     assert!(
         crate::support::http::get(&world.live_address(), "/").is_err(),
