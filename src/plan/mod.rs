@@ -23,7 +23,7 @@ mod simulate;
 mod stale;
 mod strategy;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verify;
 
 pub use abort::abort;

@@ -32,19 +32,19 @@ use crate::rollout::{End, Impact};
 
 /// A configuration to be planned: which version of which services.
 #[derive(Debug, Clone)]
-struct Wanted {
-    services: BTreeMap<&'static str, u8>,
-    log_level: u8,
-    strategy: Rollout,
-    mode: Mode,
+pub(crate) struct Wanted {
+    pub(crate) services: BTreeMap<&'static str, u8>,
+    pub(crate) log_level: u8,
+    pub(crate) strategy: Rollout,
+    pub(crate) mode: Mode,
     /// Where listeners are.
-    places: Places,
+    pub(crate) places: Places,
     /// Objects of the environment, as they were found; those that are not gone are wanted.
-    objects: Vec<ObjectFacts>,
+    pub(crate) objects: Vec<ObjectFacts>,
 }
 
 impl Wanted {
-    fn web(version: u8) -> Self {
+    pub(crate) fn web(version: u8) -> Self {
         let services = BTreeMap::from([("web", version)]);
         Self {
             objects: Vec::new(),
@@ -56,7 +56,7 @@ impl Wanted {
         }
     }
 
-    fn desired(&self) -> Desired {
+    pub(crate) fn desired(&self) -> Desired {
         let services = self.services.keys().map(|name| {
             let name: ServiceName = name.parse().expect("a name");
             (name.clone(), service(&name, self.log_level, self.places))
@@ -89,7 +89,7 @@ impl Wanted {
 
 /// Where the listeners of the services are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Places {
+pub(crate) enum Places {
     Usual,
     /// One port further.
     Moved,
@@ -168,7 +168,7 @@ fn manifest(key: &ObjectKey) -> Manifest {
     Manifest::try_from(body).expect("a manifest")
 }
 
-fn data(what: &str) -> Holding {
+pub(crate) fn data(what: &str) -> Holding {
     Holding::Data {
         what: what.to_owned(),
         size: Some("1Gi".to_owned()),
@@ -177,7 +177,7 @@ fn data(what: &str) -> Holding {
 }
 
 /// What was found of an object; one that is there has a fingerprint.
-fn object(text: &str, state: ObjectState, holds: &[Holding]) -> ObjectFacts {
+pub(crate) fn object(text: &str, state: ObjectState, holds: &[Holding]) -> ObjectFacts {
     let is_there = state != ObjectState::Absent;
     ObjectFacts {
         fingerprint: is_there.then(|| Fingerprint::of_json(&text)),
@@ -187,7 +187,7 @@ fn object(text: &str, state: ObjectState, holds: &[Holding]) -> ObjectFacts {
     }
 }
 
-fn replaced() -> ObjectState {
+pub(crate) fn replaced() -> ObjectState {
     ObjectState::Replace {
         reason: "a field cannot be changed".to_owned(),
     }
@@ -213,14 +213,14 @@ fn pack() -> PackSpec {
 }
 
 /// The world between plans.
-struct World {
-    facts: Facts,
-    state: State,
+pub(crate) struct World {
+    pub(crate) facts: Facts,
+    pub(crate) state: State,
     built: BTreeMap<ContentHash, Digest>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State::empty(
             "shop".parse().expect("a name"),
             "staging".parse().expect("a name"),
@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    fn observed(&self, wanted: &Wanted) -> Observed {
+    pub(crate) fn observed(&self, wanted: &Wanted) -> Observed {
         let images = wanted.services.iter().map(|(name, version)| {
             let hash = ContentHash::of(format!("{name} {version}").as_bytes());
             let found = self.built.get(&hash).cloned();
@@ -259,12 +259,12 @@ impl World {
         }
     }
 
-    fn apply(&self, wanted: &Wanted) -> Plan {
+    pub(crate) fn apply(&self, wanted: &Wanted) -> Plan {
         apply(&wanted.desired(), &self.observed(wanted), &self.state)
     }
 
     /// Carries a plan out, as if all went well.
-    fn carry_out(&mut self, plan: &Plan) {
+    pub(crate) fn carry_out(&mut self, plan: &Plan) {
         for step in &plan.steps {
             if let Action::Build { inputs, .. } = &step.action {
                 self.built
