@@ -15,6 +15,8 @@ pub mod plan;
 mod report;
 pub mod screen;
 pub mod status;
+#[cfg(test)]
+mod tests;
 mod visible;
 
 pub use failure::{Exit, Failure};

@@ -13,8 +13,12 @@ use crate::redact::Redactor;
 
 /// The report as it is printed.
 pub(super) fn text(report: &Report, redactor: &Redactor) -> String {
-    let shown = Cleaner(redactor).diagnostic(report.as_ref(), None);
-    format!("{:?}", Report::new(shown))
+    format!("{:?}", shown(report, redactor))
+}
+
+/// A copy of the report that has nothing in it that must not be shown.
+pub(super) fn shown(report: &Report, redactor: &Redactor) -> Report {
+    Report::new(Cleaner(redactor).diagnostic(report.as_ref(), None))
 }
 
 /// Makes a copy of a diagnostic that has nothing in it that must not be shown.
