@@ -23,21 +23,21 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Run the agent in the foreground. The other commands start one by themselves.
+    /// Run the agent in the foreground; without one the other commands start it.
     Run {
         /// Take off what it has from the shell that it is started from: niceness, signals that it ignores.
         #[arg(long, hide = true)]
         detached: bool,
     },
-    /// Say whether an agent runs, and what it has.
+    /// Show whether an agent runs, and what it manages.
     Status,
-    /// Stop the agent. The services run on, and the next agent takes them back.
+    /// Stop the agent; the services run on, and the next agent adopts them.
     Stop {
         /// Stop the services too.
         #[arg(long)]
         services: bool,
     },
-    /// Show what the agent itself writes.
+    /// Show the log of the agent itself.
     Logs {
         /// How many of the last lines.
         #[arg(short = 'n', long, default_value_t = 50)]

@@ -10,8 +10,17 @@ use crate::ops::plan::Request;
 use crate::ops::plan_file::{self, PlanFile};
 use crate::output::{Exit, Failure};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit apply                                   show the plan, ask, carry it out
+  shipit apply --auto-approve                    do not ask: for scripts and pipelines
+  shipit apply p.json --auto-approve             the plan that `shipit plan --out p.json` wrote
+  shipit apply --allow-data-loss StatefulSet/db  consent to a loss that the plan names";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A plan that was made with `shipit plan --out`; it is carried out as it is, or not at all. It does not stand for an
     /// approval: without a terminal --auto-approve is needed, too.

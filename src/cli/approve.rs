@@ -23,12 +23,12 @@ pub struct RunArgs {
     #[command(flatten)]
     pub approval: ApprovalArgs,
 
-    /// Switch even when the rollback would not lead anywhere: an image or an object of the live release is gone.
+    /// Switch even when there would be no rollback, because an image or an object of the live release is gone.
     #[arg(long)]
     pub allow_no_rollback: bool,
 
-    /// Let what the plan destroys go, by the name that the plan prints, as `StatefulSet/db`; once for each. Nothing else
-    /// lets it go.
+    /// Consent to a loss by the name that the plan prints, as `StatefulSet/db`; once for each. --auto-approve does
+    /// not stand for it.
     #[arg(long, value_name = "NAME")]
     pub allow_data_loss: Vec<String>,
 

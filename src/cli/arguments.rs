@@ -6,7 +6,7 @@ use crate::output::Format;
 /// In which form a command prints.
 #[derive(Debug, clap::Args)]
 pub struct FormArgs {
-    /// In which form the result is printed; of what changes something, the events, too.
+    /// In which form the result is printed, and the events of a run.
     #[arg(
         short,
         long,

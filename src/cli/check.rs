@@ -7,8 +7,16 @@ use crate::ops::policy::{may_deploy, may_merge};
 use crate::ops::{Error, Session};
 use crate::output::{Exit, Failure, Page};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit check --env production                  may this branch deploy to production?
+  shipit check --fetch                           fetch first what a shallow clone lacks
+  shipit check --commit \"$NEW\" --branch develop  in a pre-receive hook";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Look at this commit, and not at what is checked out: in a hook that looks at a push.
     #[arg(long, value_name = "COMMIT")]

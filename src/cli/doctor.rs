@@ -5,8 +5,15 @@ use crate::ops::doctor::examine;
 use crate::output::{Exit, Failure, Page};
 use crate::port::engine::CheckResult;
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit doctor --env production         before the first apply
+  shipit doctor --env production --json  for a program";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Print JSON.
     #[arg(long)]
@@ -16,20 +23,23 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     let found = examine(&session).await?;
-    let faults = found.iter().filter(|one| one.fault.is_some()).count();
     if args.json {
         cx.screen.document(&found);
     } else {
-        cx.screen.show(&human(&found, faults));
+        cx.screen.show(&human(&found));
     }
-    Ok(if faults == 0 {
+    Ok(if failing(&found) == 0 {
         Exit::Done
     } else {
         Exit::Failed
     })
 }
 
-fn human(found: &[CheckResult], faults: usize) -> Page {
+fn failing(found: &[CheckResult]) -> usize {
+    found.iter().filter(|one| one.fault.is_some()).count()
+}
+
+pub(super) fn human(found: &[CheckResult]) -> Page {
     let mut page = Page::new();
     for one in found {
         match &one.fault {
@@ -40,10 +50,10 @@ fn human(found: &[CheckResult], faults: usize) -> Page {
             page.line(format!("      help: {help}"));
         }
     }
-    page.line(match faults {
-        0 => format!("All {} are ok.", found.len()),
-        1 => format!("1 of {} is failing.", found.len()),
-        _ => format!("{faults} of {} are failing.", found.len()),
+    page.line(match failing(found) {
+        0 => "All checks are ok.".to_owned(),
+        1 => format!("1 of {} checks is failing.", found.len()),
+        faults => format!("{faults} of {} checks are failing.", found.len()),
     });
     page
 }

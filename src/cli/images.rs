@@ -7,10 +7,18 @@ use crate::ops::Error;
 use crate::ops::images::garbage;
 use crate::output::{Exit, Failure, Format, garbage as view};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit images                           list them
+  shipit images --collect                 list them, ask, delete them
+  shipit images --collect --auto-approve  delete them without asking";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Take them away.
+    /// Delete them.
     #[arg(long)]
     collect: bool,
 
@@ -66,7 +74,7 @@ fn ask() -> Result<(), Error> {
             "give --auto-approve",
         ));
     }
-    if ask::yes("Take these images away?") {
+    if ask::yes("Delete these images?") {
         return Ok(());
     }
     Err(refused(

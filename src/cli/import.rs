@@ -7,7 +7,7 @@ use crate::output::{Exit, Failure, Page};
 /// The arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which, as KIND/NAME; without any the candidates are listed.
+    /// Which objects, as KIND/NAME; without any the candidates are listed.
     #[arg(value_name = "KIND/NAME")]
     objects: Vec<String>,
     /// Every candidate.

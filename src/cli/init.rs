@@ -12,15 +12,15 @@ use crate::output::{Exit, Failure, Page};
 /// The arguments. What is not given is asked for at a terminal, and taken from the folder elsewhere.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The project's name; else the folder's.
+    /// The project's name; without it the folder's.
     #[arg(long)]
     project: Option<ProjectName>,
 
-    /// The service's name; else `web`.
+    /// The service's name; without it `web`.
     #[arg(long)]
     service: Option<ServiceName>,
 
-    /// The service's port; else 8080.
+    /// The service's port; without it 8080.
     #[arg(long)]
     port: Option<u16>,
 
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
 
-    /// Write over files that are there.
+    /// Overwrite files that are there.
     #[arg(long)]
     force: bool,
 }

@@ -12,8 +12,16 @@ use crate::output::{Exit, Failure, Line, Page, Screen};
 use crate::port::engine::{LogLine, LogQuery};
 use crate::redact::LineStream;
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit logs                    the last lines of every instance
+  shipit logs web --follow       of one service, and what comes
+  shipit logs --slot green -n 5  of what is in green";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Only this service.
     service: Option<ServiceName>,

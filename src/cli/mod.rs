@@ -30,6 +30,8 @@ mod signals;
 mod state;
 mod status;
 mod templates;
+#[cfg(test)]
+mod tests;
 mod unlock;
 mod validate;
 
@@ -78,14 +80,14 @@ pub struct Cli {
 pub enum Command {
     /// Write a shipit.yaml for the project in this folder.
     Init(init::Args),
-    /// Say everything that is wrong with the configuration.
+    /// Report every error in the configuration.
     Validate(validate::Args),
-    /// Show what differs from what should be true, and what would be done.
+    /// Show what `apply` would do, and why.
     Plan(plan::Args),
-    /// Build, place and switch: carry a plan out.
+    /// Carry out a plan: build, deploy and switch live traffic.
     #[command(aliases = ["deploy", "up"])]
     Apply(apply::Args),
-    /// Give live traffic to a slot, or carry an environment's release on to another.
+    /// Give live traffic to a slot, or promote a release to another environment.
     Promote(promote::Args),
     /// Give live traffic back to an earlier release.
     Rollback(rollback::Args),
@@ -93,35 +95,35 @@ pub enum Command {
     Abort(abort::Args),
     /// Show what runs where.
     Status(status::Args),
-    /// Show what the services write.
+    /// Show the logs of the services.
     Logs(logs::Args),
-    /// Show the releases.
+    /// List the releases.
     History(history::Args),
-    /// Show what runs against what should run, as a unified diff.
+    /// Compare what runs with what should run, as a unified diff.
     Diff(diff::Args),
-    /// Show what should be true, with everything filled in.
+    /// Print what should run, with templates and defaults filled in.
     Render(render::Args),
-    /// Take an environment away.
+    /// Delete an environment: its traffic, listeners, slots and objects.
     Destroy(destroy::Args),
-    /// Hold the current branch against the branch rules.
+    /// Check the current branch against the branch rules.
     Check(check::Args),
-    /// Look at everything that a run needs: connections, permissions, secrets.
+    /// Check what a run needs: connections, permissions, secrets.
     Doctor(doctor::Args),
-    /// Show the images that nobody needs, and delete them.
+    /// List unused images, and delete them.
     Images(images::Args),
-    /// Take over objects of the cluster that others have made.
+    /// Adopt objects of the cluster that others have made.
     Import(import::Args),
-    /// Look at the state, or mend it.
+    /// Show the state, or repair it.
     State(state::Args),
-    /// Take the lock away from a run that holds it.
+    /// Take the lock from the run that holds it.
     Unlock(unlock::Args),
-    /// The long-running side: what runs the services of this machine.
+    /// Control the agent, which runs the services of this machine.
     Agent(agent::Args),
     /// Print the JSON Schema of the configuration.
     Schema(schema::Args),
-    /// Print the plan's steps as a graph, in the DOT language.
+    /// Print the steps of a plan as a graph, in the DOT language.
     Graph(graph::Args),
-    /// Print the completions of a shell.
+    /// Print a completion script for a shell.
     Completions(completions::Args),
     /// Render templates that come through the standard input: what shipit starts for itself.
     #[command(hide = true)]

@@ -9,8 +9,17 @@ use crate::ops::plan::{Request, make_plan};
 use crate::ops::plan_file::PlanFile;
 use crate::output::{Exit, Failure, Format, plan};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit plan                                what `shipit apply` would do
+  shipit plan --env production --out p.json  keep the plan, for `shipit apply p.json`
+  shipit plan --detailed-exitcode            exit with 2 when something would change
+  shipit plan --output markdown              for a comment on a change request";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Write the plan to a file, for `shipit apply FILE`.
     #[arg(long, value_name = "FILE")]

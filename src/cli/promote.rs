@@ -6,14 +6,21 @@ use crate::model::{EnvironmentName, Slot};
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit promote green                    give live traffic to the release in green
+  shipit promote staging --to production  deploy staging's live release in production, same images";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The slot that gets live traffic; with --to, the environment whose live release is promoted.
     #[arg(value_name = "SLOT|ENVIRONMENT")]
     what: String,
 
-    /// The environment that gets the same images.
+    /// The environment that gets the release, with the same images.
     #[arg(long, value_name = "ENVIRONMENT")]
     to: Option<String>,
 

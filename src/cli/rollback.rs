@@ -6,8 +6,15 @@ use crate::model::ReleaseNumber;
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit rollback          to the release that was live before this one
+  shipit rollback --to 41  to release 41 of `shipit history`";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The release; without it the one that had live traffic last before this.
     #[arg(long, value_name = "RELEASE")]

@@ -17,9 +17,9 @@ pub struct Args {
 enum What {
     /// Print the state.
     Show,
-    /// Go back to the state before a damaged one.
+    /// Restore the last good state in place of a damaged one.
     Restore,
-    /// Take a hand-edited state as it is.
+    /// Accept a state that was edited by hand.
     Accept,
 }
 
