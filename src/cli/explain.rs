@@ -75,7 +75,7 @@ fn advice(error: &Error) -> (Exit, String) {
 fn plan(error: &PlanError) -> String {
     match error {
         PlanError::EmptySlot { .. } => {
-            "`shipit apply` places a release; `shipit status` shows the slots".to_owned()
+            "`shipit apply` deploys a release; `shipit status` shows the slots".to_owned()
         }
         PlanError::UnreadySlot { slot, .. } => {
             format!("`shipit logs --slot {slot}` shows what it writes")
@@ -84,7 +84,7 @@ fn plan(error: &PlanError) -> String {
         PlanError::NoPrevious { .. }
         | PlanError::NoSuchRelease { .. }
         | PlanError::NeverLive { .. } => "`shipit history` shows the releases".to_owned(),
-        PlanError::NothingWaiting { .. } => "`shipit status` shows what stands where".to_owned(),
+        PlanError::NothingWaiting { .. } => "`shipit status` shows what runs where".to_owned(),
     }
 }
 

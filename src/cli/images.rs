@@ -70,7 +70,7 @@ fn ask() -> Result<(), Error> {
     };
     if !ask::is_possible() {
         return Err(refused(
-            "nobody is here to say yes; nothing was deleted",
+            "nobody is here to approve it; nothing was deleted",
             "give --auto-approve",
         ));
     }

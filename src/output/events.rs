@@ -227,7 +227,7 @@ fn words(event: &Event) -> Page {
         Event::GoingBack { reason } => Page::of(
             Line::from("  ")
                 .paint(CHANGED, "↩")
-                .text(format!(" going back: {reason}")),
+                .text(format!(" rolling back: {reason}")),
         ),
         Event::Probed { report } => Page::of(Line::from("    ").then(measured(report))),
         Event::Note { text } => Page::of(
