@@ -124,12 +124,14 @@ fn everything_that_is_printed_goes_through_the_screen() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    // The screen itself; the agent, whose stderr is its log; who renders templates, and answers whoever started it.
+    // The screen itself; the agent, whose stderr is its log; who renders templates, and answers whoever started it; who asks
+    // which files the output goes to.
     let may = [
         "output/screen.rs",
         "ops/agent.rs",
         "agent/log/own.rs",
         "desired/render/worker.rs",
+        "files/outputs.rs",
     ];
     let prints = [
         "println!",
