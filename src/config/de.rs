@@ -39,6 +39,11 @@ pub(super) enum Kind {
         found: String,
         expected: String,
     },
+    /// One key says which form a map has, and there is none, or more than one.
+    Forms {
+        known: Vec<&'static str>,
+        given: Vec<String>,
+    },
     Other(String),
 }
 
@@ -75,6 +80,13 @@ impl fmt::Display for Error {
             Kind::WrongType { found, expected } => {
                 write!(f, "this is {found}, and {expected} is needed")
             }
+            Kind::Forms { known, given } => {
+                write!(f, "one of {} is needed here, and there ", listed(known))?;
+                match given.as_slice() {
+                    [] => f.write_str("is none"),
+                    _ => write!(f, "are {}", listed(given)),
+                }
+            }
             Kind::Other(message) => f.write_str(message),
         }
     }
@@ -110,6 +122,15 @@ impl serde::de::Error for Error {
 
     fn missing_field(field: &'static str) -> Self {
         Self::of(Kind::MissingField(field))
+    }
+}
+
+/// Keys as a sentence names them: `a`, `b` and `c`.
+fn listed<T: fmt::Display>(keys: &[T]) -> String {
+    let quoted: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    match quoted.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => quoted.concat(),
     }
 }
 
@@ -187,7 +208,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.value {
@@ -195,16 +216,21 @@ impl<'de> Deserializer<'de> for &'de Node {
                 name: variant,
                 node: None,
             }),
-            Value::Map(entries) => match entries.as_slice() {
-                [(key, node)] => visitor.visit_enum(Variant {
-                    name: &key.name,
-                    node: Some(node),
-                }),
-                _ => Err(Error::of(Kind::Other(format!(
-                    "one key is needed here, and there are {}",
-                    entries.len()
-                )))),
-            },
+            Value::Map(entries) => {
+                // `file: null` beside `env` takes away what may be there, and is no form.
+                let is_given = |(_, node): &&(Key, Node)| node.value != Value::Null;
+                let given: Vec<&(Key, Node)> = entries.iter().filter(is_given).collect();
+                match (given.as_slice(), entries.as_slice()) {
+                    ([(key, node)], _) | ([], [(key, node)]) => visitor.visit_enum(Variant {
+                        name: &key.name,
+                        node: Some(node),
+                    }),
+                    _ => Err(Error::of(Kind::Forms {
+                        known: known.to_vec(),
+                        given: given.iter().map(|(key, _)| key.name.clone()).collect(),
+                    })),
+                }
+            }
             _ => Err(Error::of(Kind::Other(
                 "a name, or a map with one key, is needed here".to_owned(),
             ))),

@@ -8,6 +8,7 @@ use serde::Deserialize as _;
 
 use crate::config::de::{Error, Kind};
 use crate::config::findings::TAKE_OUT;
+use crate::config::forms;
 use crate::config::keys;
 use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, parse};
@@ -218,7 +219,9 @@ impl Reading<'_> {
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
             self.problems.extend(of_the_project(&overlay));
-            let tree = base.clone().merge(overlay);
+            let mut shared = base.clone();
+            forms::give_way(&mut shared, &overlay);
+            let tree = shared.merge(overlay);
             let Some(mut environment) = self.typed(tree.clone(), Reads::Environment) else {
                 continue;
             };
@@ -395,7 +398,8 @@ fn describe(error: &Error, tree: &Node) -> Problem {
         Kind::WrongType { expected, .. } if expected == "a text" => problem.help(
             "durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
         ),
-        Kind::WrongType { .. } | Kind::Other(_) => problem,
+        Kind::Forms { given, .. } if given.len() > 1 => problem.help("keep one of them"),
+        Kind::WrongType { .. } | Kind::Forms { .. } | Kind::Other(_) => problem,
     }
 }
 

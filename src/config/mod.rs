@@ -7,6 +7,7 @@
 mod de;
 mod engines;
 mod findings;
+mod forms;
 mod json_schema;
 mod keys;
 mod kinds;

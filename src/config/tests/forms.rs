@@ -1,0 +1,129 @@
+//! An environment that says another form than the project has that form alone.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{GOOD, faults, project};
+use crate::config::EnvironmentConfig;
+use crate::config::forms::keys_at;
+use crate::config::schema::Manifests;
+use crate::model::secret::SecretRef;
+
+/// The environment of a project and an environment's file.
+fn staging(more: &str, overlay: &str) -> EnvironmentConfig {
+    let project = project(&format!("{GOOD}{more}"), overlay);
+    let mut project = project.unwrap_or_else(|error| panic!("{overlay}: {:?}", error.faults));
+    project.environments.pop_first().expect("one").1
+}
+
+#[test]
+fn a_secret_comes_from_where_the_environment_says() {
+    let file = "secrets: {db: {file: /run/db}}\n";
+    let env = SecretRef::Env("DB".to_owned());
+    for overlay in [
+        "secrets: {db: {env: DB}}",
+        "secrets: {db: {file: null, env: DB}}",
+    ] {
+        for shared in [file, "secrets: {db: {env: OTHER}}\n", ""] {
+            assert_eq!(staging(shared, overlay).secrets["db"], env, "{overlay}");
+        }
+    }
+    let other = staging(file, "secrets: {key: {env: DB}}");
+    assert_eq!(
+        other.secrets["db"],
+        SecretRef::File(PathBuf::from("/run/db"))
+    );
+}
+
+#[test]
+fn two_forms_in_one_file_are_named() {
+    assert_eq!(
+        faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
+        [
+            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env` and `vault` is needed here, and there \
+             are `file` and `env` | keep one of them",
+            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env` and `vault` is needed here, and there \
+             is none | ",
+        ]
+    );
+    let said = faults(
+        GOOD,
+        "services: {web: {health: {path: /up, run: [up]}}}\npromotion: {before: [{http: {path: /}, tcp: {}}]}",
+    );
+    assert!(
+        said[1].contains("and there are `http` and `tcp`"),
+        "{said:?}"
+    );
+    assert!(
+        said.iter()
+            .all(|fault| fault.ends_with("| keep one of them")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_health_check_of_another_form_keeps_what_both_forms_have() {
+    let shared = "    health: {path: /up, interval: 7s, liveness: {run: [dead], failures: 9}}\n";
+    let overlay = "services: {web: {health: {run: [up], liveness: {path: /dead}}}}";
+    let staging = staging(shared, overlay);
+    let health = &staging.services.values().next().expect("one").health;
+    let liveness = health.liveness.as_ref().expect("liveness");
+
+    assert_eq!(
+        (&health.path, &health.run),
+        (&None, &Some(vec!["up".to_owned()]))
+    );
+    assert_eq!(health.interval.to_string(), "7s");
+    assert_eq!(
+        (liveness.path.as_deref(), &liveness.run, liveness.failures),
+        (Some("/dead"), &None, 9)
+    );
+}
+
+#[test]
+fn manifests_of_another_tool_lose_the_keys_of_the_first() {
+    let cluster = "registry: {kind: oci, endpoint: r.test}\ncluster: {kind: kubernetes}\ntraffic: {kind: service}\n\
+                   manifests: {helm: chart, values: v.yaml, hooks: leave_out}\n";
+    let staging = staging(cluster, "manifests: {kustomize: deploy}");
+    let Some(Manifests::Rendered(tool)) = staging.manifests else {
+        panic!("another form: {:?}", staging.manifests);
+    };
+    assert_eq!(tool.kustomize.as_deref(), Some("deploy"));
+    assert_eq!((tool.helm, tool.values), (None, None));
+}
+
+#[test]
+fn images_expire_by_the_rule_that_the_environment_says() {
+    let ecr = "registry: {kind: ecr, region: eu-west-1, account: \"123456789012\", lifecycle_policy: {rules: []}}\n";
+    let overlay = "registry: {retention: {tagged: 3}}";
+    let faults = project(&format!("{GOOD}{ecr}"), overlay).err();
+    assert!(faults.is_none(), "{faults:?}");
+}
+
+/// A type whose variants are keys of a map takes one key: where it is in a map of maps, an environment can say another.
+#[test]
+fn every_type_of_one_key_has_its_forms_here() {
+    let schema = crate::config::schema().to_value();
+    let definitions = schema["$defs"].as_object().expect("types");
+    let keys = |one: &Value| one["required"][0].as_str().map(str::to_owned);
+    let is_form = |one: &Value| {
+        one["required"]
+            .as_array()
+            .is_some_and(|keys| keys.len() == 1)
+            && one["properties"]["kind"].is_null()
+    };
+
+    for (name, definition) in definitions {
+        let Some(forms) = definition["oneOf"].as_array() else {
+            continue;
+        };
+        // Checks stand in lists, and a list is replaced as a whole.
+        if name == "Check" || !forms.iter().all(is_form) {
+            continue;
+        }
+        let known: Vec<String> = forms.iter().filter_map(keys).collect();
+        assert_eq!(name, "SecretRef", "{known:?} want a place in config/forms");
+        assert_eq!(known, keys_at(&["secrets", "*"]));
+    }
+}
