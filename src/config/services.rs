@@ -66,6 +66,12 @@ fn health(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     if health.path.is_some() && health.run.is_some() {
         findings.add(&path, "`path` and `run` are both given", "keep one of them");
     }
+    let asks_a_path = health.path.is_some() || liveness.is_some();
+    if health.host.is_some() && !asks_a_path {
+        let help = "take the key out; `host: null` does it for one environment";
+        let at = ["services", name, "health", "host"];
+        findings.add(&at, "a host is sent with a `path` alone", help);
+    }
     if health.path.is_some() && service.port.is_none() {
         let message = "a service without a port has no path to ask";
         findings.add(&path, message, "add `port`, or use `run`");

@@ -102,15 +102,16 @@ fn target(run: &Run, url: Url) -> ProbeTarget {
         .target
         .as_ref()
         .and_then(|target| target.workloads.get(&url.service));
-    let health = workload.and_then(|workload| workload.health.path.clone());
+    let health = workload.map(|workload| &workload.health);
     let path = probe
         .path
         .clone()
-        .or(health)
+        .or_else(|| health?.path.clone())
         .unwrap_or_else(|| "/".to_owned());
     ProbeTarget {
         service: url.service,
         url: format!("{}{path}", url.url.trim_end_matches('/')),
+        host: health.and_then(|health| health.host.clone()),
         rate: probe.rate,
         timeout: probe.timeout,
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::Period;
+use crate::model::{Host, Period};
 
 /// One check. Before the switch it is run against the preview slot, after it against live traffic.
 #[derive(
@@ -124,6 +124,9 @@ pub struct HttpCheck {
     /// Which service is asked; may be left out when only one has a port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<crate::model::ServiceName>,
+    /// The header `Host` of the request. Without it that of the address that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// The status that is right.
     #[serde(default = "ok")]
     pub expect: u16,

@@ -1,6 +1,6 @@
 //! How a service says that it can take traffic.
 
-use crate::model::Period;
+use crate::model::{Host, Period};
 
 /// A health check. Without `path` and `run` it is a TCP connection to the service's port, and for a
 /// service without a port that the process stays up.
@@ -12,6 +12,9 @@ pub struct Health {
     /// An HTTP GET of this path must answer with a status of 200 to 399.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The header `Host` of every request for a `path`, that of `liveness` too. Without it the address that is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// This command must exit with 0. It sees the service's environment, `PORT` included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<Vec<String>>,
@@ -67,6 +70,7 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             path: None,
+            host: None,
             run: None,
             interval: Period::from_secs(1),
             timeout: Period::from_secs(1),

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::check::Check;
 use crate::model::outcome::{ProbeReport, Url};
-use crate::model::{Period, ServiceName};
+use crate::model::{Host, Period, ServiceName};
 use crate::port::Progress;
 
 /// What checks run against.
@@ -40,6 +40,8 @@ pub struct ProbeTarget {
     pub service: ServiceName,
     /// The whole URL.
     pub url: String,
+    /// The header `Host`, when that is not the URL's.
+    pub host: Option<Host>,
     /// Requests a second.
     pub rate: u32,
     /// A request that takes longer has failed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::Request;
+use hyper::{Request, StatusCode, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::agent::runtime::{Launch, Runtime};
 use crate::agent::trouble::Trouble;
-use crate::model::Period;
 use crate::model::health::{Health, Liveness};
+use crate::model::{Host, Period};
 
 /// How much later than it should a timer may fire before the agent, and not the instance, is taken for the late one.
 pub(super) const LATE: Duration = Duration::from_millis(200);
@@ -28,6 +28,7 @@ pub(in crate::agent) struct Prober(Client<HttpConnector, Empty<Bytes>>);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
     path: Option<&'a str>,
+    host: Option<&'a Host>,
     command: Option<&'a [String]>,
     within: Duration,
 }
@@ -37,6 +38,7 @@ impl<'a> Question<'a> {
     pub fn readiness(health: &'a Health) -> Self {
         Self {
             path: health.path.as_deref(),
+            host: health.host.as_ref(),
             command: health.run.as_deref(),
             within: health.timeout.get(),
         }
@@ -46,6 +48,7 @@ impl<'a> Question<'a> {
     pub fn liveness(health: &'a Health, liveness: &'a Liveness) -> Self {
         let own = Self {
             path: liveness.path.as_deref(),
+            host: health.host.as_ref(),
             command: liveness.run.as_deref(),
             within: liveness.timeout.get(),
         };
@@ -85,7 +88,7 @@ impl Prober {
     ) -> Result<(), Trouble> {
         let ask = async {
             match (question.path, question.command, address) {
-                (Some(path), _, Some(address)) => self.get(address, path).await,
+                (Some(path), _, Some(address)) => self.get(address, path, question.host).await,
                 (_, Some(command), _) => runtime.exec(launch, command, question.within).await,
                 (None, None, Some(address)) => connect(address).await,
                 // A worker: that it still runs is all there is to ask.
@@ -95,23 +98,38 @@ impl Prober {
         in_time(question.within, ask).await
     }
 
-    async fn get(&self, address: SocketAddr, path: &str) -> Result<(), Trouble> {
+    async fn get(
+        &self,
+        address: SocketAddr,
+        path: &str,
+        host: Option<&Host>,
+    ) -> Result<(), Trouble> {
+        let host = host.map_or_else(|| address.to_string(), Host::to_string);
         let request = Request::get(format!("http://{address}/{}", path.trim_start_matches('/')))
-            .header("user-agent", "shipit-health")
+            .header(header::HOST, &host)
+            .header(header::USER_AGENT, "shipit-health")
             .body(Empty::new())
             .map_err(|error| Trouble::Instance(error.to_string()))?;
+
         let response = self
             .0
             .request(request)
             .await
             .map_err(|error| Trouble::of(&error))?;
-        let status = response.status();
-        if status.is_success() || status.is_redirection() {
-            Ok(())
-        } else {
-            Err(Trouble::Instance(format!("{path} answered {status}")))
-        }
+        verdict(path, &host, response.status())
     }
+}
+
+/// What a status means. Many services refuse a host that they do not know, so a refusal is told with the host.
+fn verdict(path: &str, host: &str, status: StatusCode) -> Result<(), Trouble> {
+    if status.is_success() || status.is_redirection() {
+        return Ok(());
+    }
+    Err(Trouble::Instance(if status.is_client_error() {
+        format!("{path} answered {} to Host: {host}", status.as_u16())
+    } else {
+        format!("{path} answered {status}")
+    }))
 }
 
 /// What is said within a time. Who was late, a timer that fired late tells: an agent that was held up itself may have
@@ -153,6 +171,69 @@ mod tests {
             panic!("an instance that is slow is slow");
         };
         assert_eq!(reason, "no answer within 1s");
+    }
+
+    #[test]
+    fn a_refusal_is_told_with_the_host_that_was_sent() {
+        let reason = |status| match verdict("/up", "127.0.0.1:43021", status) {
+            Err(Trouble::Instance(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            reason(StatusCode::BAD_REQUEST),
+            "/up answered 400 to Host: 127.0.0.1:43021"
+        );
+        let broken = reason(StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(broken, "/up answered 500 Internal Server Error");
+        assert!(verdict("/up", "shop.test", StatusCode::FOUND).is_ok());
+    }
+
+    /// The head of the request that a question sends.
+    async fn head(question: Question<'_>) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.expect("a request");
+            let mut head = vec![0; 1024];
+            let length = stream.read(&mut head).await.expect("a head");
+            let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
+            stream.write_all(empty).await.expect("an answer");
+            String::from_utf8_lossy(&head[..length]).to_lowercase()
+        };
+
+        let prober = Prober::default();
+        let path = question.path.expect("a path");
+        let (head, answer) = tokio::join!(answer, prober.get(address, path, question.host));
+        answer.expect("a good answer");
+        head.replace(&address.to_string(), "address")
+    }
+
+    #[tokio::test]
+    async fn both_questions_send_the_host_that_the_service_wants() {
+        let mut health = Health {
+            path: Some("/ready".to_owned()),
+            ..Health::default()
+        };
+        let liveness = Liveness {
+            path: Some("/live".to_owned()),
+            ..Liveness::default()
+        };
+        let plain = head(Question::readiness(&health)).await;
+        assert!(plain.contains("\r\nhost: address\r\n"), "{plain}");
+
+        health.host = Some(Host::try_from("shop.test".to_owned()).expect("a host"));
+        for question in [
+            Question::readiness(&health),
+            Question::liveness(&health, &liveness),
+            Question::liveness(&health, &Liveness::default()),
+        ] {
+            let head = head(question).await;
+            assert_eq!(head.matches("\r\nhost: shop.test\r\n").count(), 1, "{head}");
+        }
     }
 
     #[test]

@@ -82,6 +82,22 @@ fn a_health_check_of_another_form_keeps_what_both_forms_have() {
 }
 
 #[test]
+fn a_host_is_sent_with_a_path_alone() {
+    let host = "services: {web: {health: {host: shop.test}}}";
+    assert_eq!(
+        faults(GOOD, host),
+        [
+            "environments/staging.yaml:1:33: services.web.health.host: a host is sent with a `path` alone | \
+          take the key out; `host: null` does it for one environment"
+        ]
+    );
+    let url = "services: {web: {health: {path: /up, host: \"http://shop.test\"}}}";
+    assert!(
+        faults(GOOD, url)[0].contains("`http://shop.test` is no host: write `shop.example.com`")
+    );
+}
+
+#[test]
 fn manifests_of_another_tool_lose_the_keys_of_the_first() {
     let cluster = "registry: {kind: oci, endpoint: r.test}\ncluster: {kind: kubernetes}\ntraffic: {kind: service}\n\
                    manifests: {helm: chart, values: v.yaml, hooks: leave_out}\n";

@@ -9,7 +9,7 @@ use crate::desired::cluster::{Site, mark};
 use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::workload::{EnvValue, Workload};
-use crate::model::{Manifest, Period, Slot};
+use crate::model::{Host, Manifest, Period, Slot};
 
 /// How long a pod that was taken out of traffic goes on answering, until every router has heard of it.
 const LEAVE: u64 = 5;
@@ -191,7 +191,8 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
 /// What is asked of a container, and what comes of it: without a rule for it none is restarted, for one that is busy
 /// would be restarted together with what it is doing.
 fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
-    let Some(ready) = question(health.path.as_ref(), health.run.as_ref(), port) else {
+    let host = health.host.as_ref();
+    let Some(ready) = question(health.path.as_ref(), host, health.run.as_ref(), port) else {
         return Vec::new();
     };
     let period = seconds(health.interval).max(1);
@@ -209,7 +210,7 @@ fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
             failures,
         } = liveness.as_ref();
         let has_own = path.is_some() || run.is_some();
-        let own = question(path.as_ref(), run.as_ref(), port).filter(|_| has_own);
+        let own = question(path.as_ref(), host, run.as_ref(), port).filter(|_| has_own);
         let alive = own.as_ref().unwrap_or(&ready);
         let probe = timed(alive, *interval, *timeout, (*failures).into());
         probes.push(("livenessProbe", probe));
@@ -225,9 +226,21 @@ fn timed(question: &Value, interval: Period, timeout: Period, failures: u64) -> 
     probe
 }
 
-fn question(path: Option<&String>, run: Option<&Vec<String>>, port: Option<u16>) -> Option<Value> {
+fn question(
+    path: Option<&String>,
+    host: Option<&Host>,
+    run: Option<&Vec<String>>,
+    port: Option<u16>,
+) -> Option<Value> {
     match (path, run, port) {
-        (Some(path), _, Some(port)) => Some(json!({"httpGet": {"path": path, "port": port}})),
+        (Some(path), _, Some(port)) => {
+            let mut get = json!({"path": path, "port": port});
+            // `httpGet.host` would be the address that is asked: the header alone says for whom the request is.
+            if let Some(host) = host {
+                get["httpHeaders"] = json!([{"name": "Host", "value": host}]);
+            }
+            Some(json!({"httpGet": get}))
+        }
         (_, Some(run), _) => Some(json!({"exec": {"command": run}})),
         (_, _, Some(port)) => Some(json!({"tcpSocket": {"port": port}})),
         _ => None,

@@ -128,6 +128,20 @@ fn a_service_becomes_objects_with_names_of_their_slot() {
 }
 
 #[test]
+fn every_probe_of_a_path_says_the_host_that_the_service_wants() {
+    let health = "services: {web: {health: {path: /up, host: shop.test, liveness: {path: /live}}}}";
+    let desired = desired(health, &[]).expect("resolved");
+    let deployment = one(&objects(&desired, Slot::Blue), "Deployment");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        let get = &container[probe]["httpGet"];
+        let host = serde_json::json!([{"name": "Host", "value": "shop.test"}]);
+        assert_eq!(get["httpHeaders"], host, "{probe}");
+        assert!(get["host"].is_null(), "{probe}: that would be the address");
+    }
+}
+
+#[test]
 fn an_autoscaler_has_the_number_of_pods_to_itself() {
     let desired = desired("services: {web: {autoscale: {min: 2, max: 5}}}", &[]).expect("resolved");
     let objects = objects(&desired, Slot::Blue);

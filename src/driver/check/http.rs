@@ -1,5 +1,6 @@
 //! HTTP requests: pooled, bounded, and never following a redirect.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
 use crate::driver::check::CheckFailure;
+use crate::model::Host;
 use crate::model::check::HttpCheck;
 
 /// How much of a body is read.
@@ -33,15 +35,24 @@ impl Default for Client {
 }
 
 impl Client {
-    /// One GET, read to its end.
-    pub async fn get(&self, url: &str, timeout: Duration) -> Result<(StatusCode, Bytes), String> {
-        let request = Request::get(url)
-            .header(
-                header::USER_AGENT,
-                concat!("shipit/", env!("CARGO_PKG_VERSION")),
-            )
+    /// One GET, read to its end. Without a host the client says that of the URL.
+    pub async fn get(
+        &self,
+        url: &str,
+        host: Option<&Host>,
+        timeout: Duration,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let mut request = Request::get(url).header(
+            header::USER_AGENT,
+            concat!("shipit/", env!("CARGO_PKG_VERSION")),
+        );
+        if let Some(host) = host {
+            request = request.header(header::HOST, host.as_str());
+        }
+        let request = request
             .body(Empty::new())
             .map_err(|error| error.to_string())?;
+
         let exchange = async {
             let response = self
                 .0
@@ -72,7 +83,7 @@ impl Client {
     async fn once(&self, check: &HttpCheck, base: &str) -> Result<(), CheckFailure> {
         let url = format!("{base}/{}", check.path.trim_start_matches('/'));
         let (status, body) = self
-            .get(&url, check.timeout.get())
+            .get(&url, check.host.as_ref(), check.timeout.get())
             .await
             .map_err(|error| CheckFailure::say(format!("{url}: {error}")))?;
         let body = String::from_utf8_lossy(&body);
@@ -83,7 +94,10 @@ impl Client {
                 .collect()
         };
         if status.as_u16() != check.expect {
-            let reason = format!("{url} answered {}, not {}", status.as_u16(), check.expect);
+            let mut reason = format!("{url} answered {}, not {}", status.as_u16(), check.expect);
+            if let Some(host) = &check.host {
+                let _ = write!(reason, ", to Host: {host}");
+            }
             return Err(CheckFailure {
                 reason,
                 detail: detail(),

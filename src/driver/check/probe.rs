@@ -28,7 +28,7 @@ pub(super) async fn probe(
             Some(Ok(answer)) = under_way.join_next() => count(&mut report, answer),
             _ = ticks.tick() => {
                 if under_way.len() < UNDER_WAY {
-                    under_way.spawn(ask(client.clone(), target.url.clone(), target.timeout.get()));
+                    under_way.spawn(ask(client.clone(), target.clone()));
                 }
             }
         }
@@ -52,9 +52,11 @@ struct Answer {
     failure: Option<String>,
 }
 
-async fn ask(client: Client, url: String, timeout: Duration) -> Answer {
+async fn ask(client: Client, target: ProbeTarget) -> Answer {
     let since = Instant::now();
-    let failure = match client.get(&url, timeout).await {
+    let url = &target.url;
+    let answer = client.get(url, target.host.as_ref(), target.timeout.get());
+    let failure = match answer.await {
         Ok((status, _)) if status.is_server_error() => Some(format!("{url} answered {status}")),
         Ok(_) => None,
         Err(reason) => Some(format!(

@@ -13,6 +13,26 @@ use crate::model::{Period, Slot};
 use crate::port::Checker as _;
 use crate::port::checker::{CheckTarget, ProbeTarget};
 
+/// A server that answers 200 to requests for `shop.test` and 400 to others, until the test ends.
+fn server_of_one_host() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().filter_map(Result::ok) {
+            let mut buffer = [0; 1024];
+            let length = stream.read(&mut buffer).unwrap_or(0);
+            let head = String::from_utf8_lossy(&buffer[..length]).to_lowercase();
+            let is_known = head.contains("\r\nhost: shop.test\r\n");
+            let status = if is_known { 200 } else { 400 };
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+        }
+    });
+    address
+}
+
 /// A server that answers every connection with this status, until the test ends.
 fn server(status: u16) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -69,6 +89,21 @@ async fn an_http_check_holds_for_the_right_status_and_text() {
     .await
     .expect_err("500");
     assert!(sick.contains("answered 500, not 200"), "{sick}");
+}
+
+#[tokio::test]
+async fn a_check_asks_for_the_host_that_it_names() {
+    let there = target(&[("web", server_of_one_host())]);
+    let held = check(r#"{"http": {"path": "/", "host": "shop.test"}}"#, &there).await;
+    assert_eq!(held, Ok(()));
+    let plain = check(r#"{"http": {"path": "/"}}"#, &there).await;
+    assert!(plain.unwrap_err().ends_with("/ answered 400, not 200"));
+    let other = check(r#"{"http": {"path": "/", "host": "a.test"}}"#, &there).await;
+    assert!(
+        other
+            .unwrap_err()
+            .ends_with("answered 400, not 200, to Host: a.test")
+    );
 }
 
 #[tokio::test]
@@ -138,6 +173,7 @@ async fn a_command_that_has_ended_is_done_whatever_it_left_running() {
 #[tokio::test]
 async fn the_prober_counts_answers_and_failures() {
     let probe = |address: SocketAddr| ProbeTarget {
+        host: None,
         service: "web".parse().expect("a name"),
         url: format!("http://{address}/"),
         rate: 500,
