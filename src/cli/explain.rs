@@ -45,7 +45,7 @@ fn advice(error: &Error) -> (Exit, String) {
             Exit::Failed,
             "make a new plan with `shipit plan`".to_owned(),
         ),
-        Error::Plan(error) => (Exit::Failed, plan(error)),
+        Error::Plan(error) | Error::Behind { error, .. } => (Exit::Failed, plan(error)),
         Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
             (Exit::Failed, error.help().to_owned())
         }

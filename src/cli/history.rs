@@ -13,11 +13,16 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let releases = history(&cx.session().await?).await?;
+    let history = history(&cx.session().await?).await?;
+    let page = view::page(&history);
     match args.form.output {
-        Format::Json => cx.screen.document(&releases),
-        Format::Human => cx.screen.show(&view::table(&releases)),
-        Format::Markdown => cx.screen.show(&view::table(&releases).fenced()),
+        // The document is a list, which has no place for a note.
+        Format::Json => {
+            cx.screen.document(&history.releases);
+            cx.screen.note(history.note.as_deref());
+        }
+        Format::Human => cx.screen.show(&page),
+        Format::Markdown => cx.screen.show(&page.fenced()),
     }
     Ok(Exit::Done)
 }

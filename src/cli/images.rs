@@ -36,7 +36,8 @@ pub struct Args {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let (session, wait) = (cx.session().await?, args.lock.lock_timeout.get());
     let found = garbage(&session, Collect::Report, wait).await?;
-    if !args.collect || found.images.is_empty() && found.blobs == 0 {
+    let is_empty = found.images.is_empty() && found.blobs == 0;
+    if !args.collect || is_empty || found.refused.is_some() {
         show(cx, args, &found, Collect::Report);
         return Ok(Exit::Done);
     }

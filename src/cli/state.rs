@@ -26,16 +26,19 @@ enum What {
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     let state = match args.command {
-        What::Show => state::show(&session).await?,
+        What::Show => {
+            let (state, note) = state::show(&session).await?;
+            cx.screen.document(&state);
+            cx.screen.note(note.as_deref());
+            return Ok(Exit::Done);
+        }
         What::Restore => state::restore(&session).await?,
         What::Accept => state::accept(&session).await?,
     };
-    match args.command {
-        What::Show => cx.screen.document(&state),
-        What::Restore | What::Accept => cx.screen.show(&Page::of(format!(
-            "The state of {} is at serial {} now.",
-            state.environment, state.serial
-        ))),
-    }
+
+    cx.screen.show(&Page::of(format!(
+        "The state of {} is at serial {} now.",
+        state.environment, state.serial
+    )));
     Ok(Exit::Done)
 }

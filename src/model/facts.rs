@@ -42,6 +42,8 @@ pub struct Facts {
 /// What stands where: of [`Facts`] what can be known without looking into the slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overview {
+    /// The lineage of the state that owns the environment; none when nobody does.
+    pub lineage: Option<String>,
     /// The slot with live traffic.
     pub active: Option<Slot>,
     /// The release in each slot; an empty slot is not in the map.
@@ -52,13 +54,16 @@ pub struct Overview {
     pub changed_at: Option<Timestamp>,
 }
 
-impl From<Facts> for Overview {
-    fn from(facts: Facts) -> Self {
-        let slots = facts.slots.into_iter();
+impl From<&Facts> for Overview {
+    fn from(facts: &Facts) -> Self {
+        let slots = facts.slots.iter();
         Self {
+            lineage: facts.lineage.clone(),
             active: facts.active,
-            labels: slots.map(|(slot, there)| (slot, there.label)).collect(),
-            changed_by: facts.changed_by,
+            labels: slots
+                .map(|(slot, there)| (*slot, there.label.clone()))
+                .collect(),
+            changed_by: facts.changed_by.clone(),
             changed_at: facts.changed_at,
         }
     }

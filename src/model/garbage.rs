@@ -37,7 +37,7 @@ pub struct Collected {
     pub blobs: usize,
     /// How many bytes these have.
     pub bytes: u64,
-    /// Why the images are still there, when they were to be deleted and the registry does not let them.
+    /// Why none of them is deleted: the registry does not let them, or what else is needed is not known here.
     pub refused: Option<String>,
 }
 

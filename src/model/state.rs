@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 
+use crate::model::facts::Overview;
 use crate::model::lease::Process;
 use crate::model::release::{Actor, Release, ReleaseStatus};
 use crate::model::route::Route;
-use crate::model::{ContentHash, Digest, EnvironmentName, ProjectName, ReleaseNumber, ServiceName};
+use crate::model::{
+    ContentHash, Digest, EnvironmentName, ProjectName, ReleaseNumber, ServiceName, Slot,
+};
 
 /// The version of the state document.
 pub const FORMAT: u32 = 1;
@@ -39,6 +42,28 @@ impl State {
             serial: 0,
             releases: Vec::new(),
         }
+    }
+
+    /// How it is behind what an engine has; none when it has all of that.
+    #[must_use]
+    pub fn behind(&self, found: &Overview) -> Option<Behind> {
+        if let (Some(owner), Some(own)) = (&found.lineage, &self.lineage)
+            && owner != own
+        {
+            let (owner, own) = (owner.clone(), own.clone());
+            return Some(Behind::Lineage { owner, own });
+        }
+
+        let mut slots = found.labels.iter();
+        let unknown = slots.find(|(_, label)| self.release(label.number).is_none());
+        if let Some((slot, label)) = unknown {
+            let (number, slot) = (label.number, *slot);
+            return Some(Behind::Release { number, slot });
+        }
+
+        let live = found.active.and_then(|slot| found.number(slot));
+        let own = self.live().map(|release| release.number);
+        (live != own).then_some(Behind::Live { found: live, own })
     }
 
     /// The release with this number.
@@ -102,6 +127,39 @@ impl State {
     }
 }
 
+/// How a state is behind what an engine has: somebody has acted since, with a state of their own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Behind {
+    /// The environment was made anew with another state.
+    #[error("the environment belongs to the lineage {owner}, and this state is of {own}")]
+    Lineage {
+        /// Whose it is.
+        owner: String,
+        /// This state's.
+        own: String,
+    },
+    /// A slot has a release that the state does not know.
+    #[error("release {number} is in {slot}, and this state does not have it")]
+    Release {
+        /// Which release.
+        number: ReleaseNumber,
+        /// Where.
+        slot: Slot,
+    },
+    /// Live traffic is elsewhere than the state says.
+    #[error("{} has live traffic, and this state says {}", live_words(*.found), live_words(*.own))]
+    Live {
+        /// What has it.
+        found: Option<ReleaseNumber>,
+        /// What has it by the state.
+        own: Option<ReleaseNumber>,
+    },
+}
+
+fn live_words(release: Option<ReleaseNumber>) -> String {
+    release.map_or_else(|| "none".to_owned(), |number| format!("release {number}"))
+}
+
 /// Who holds an environment's lock.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LockHolder {
@@ -125,4 +183,114 @@ pub struct LockHolder {
     pub beats: u64,
     /// Counts up with each taking: a number below another's has lost.
     pub fence: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::release::Label;
+    use crate::model::source::Source;
+
+    fn release(number: u64, slot: Slot, status: ReleaseStatus) -> Release {
+        Release {
+            number: ReleaseNumber(number),
+            source: Source::default(),
+            config: ContentHash::of(b""),
+            workloads: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            promoted_from: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            created_by: Actor {
+                user: "kim".to_owned(),
+                host: String::new(),
+                run: String::new(),
+                ci: None,
+            },
+            slot,
+            status,
+            live_since: None,
+            closed: BTreeMap::new(),
+            probe: None,
+        }
+    }
+
+    /// A state of this lineage in which release 1 was live and release 2 is.
+    fn state() -> State {
+        let project = "shop".parse().expect("a name");
+        let empty = State::empty(project, "staging".parse().expect("a name"));
+        State {
+            lineage: Some("ours".to_owned()),
+            releases: vec![
+                release(1, Slot::Blue, ReleaseStatus::Superseded),
+                release(2, Slot::Green, ReleaseStatus::Live),
+            ],
+            ..empty
+        }
+    }
+
+    /// An engine with these releases in blue and green, of which this slot is live.
+    fn found(blue: u64, green: u64, active: Option<Slot>) -> Overview {
+        let label = |number| Label {
+            number: ReleaseNumber(number),
+            commit: None,
+            branch: None,
+            dirty: false,
+            config: ContentHash::of(b""),
+            inputs: BTreeMap::new(),
+        };
+        Overview {
+            lineage: Some("ours".to_owned()),
+            active,
+            labels: BTreeMap::from([(Slot::Blue, label(blue)), (Slot::Green, label(green))]),
+            ..Overview::default()
+        }
+    }
+
+    fn said(found: &Overview) -> Option<String> {
+        state().behind(found).map(|behind| behind.to_string())
+    }
+
+    #[test]
+    fn a_state_with_all_that_the_engine_has_is_not_behind() {
+        assert_eq!(said(&found(1, 2, Some(Slot::Green))), None);
+        let never = State {
+            releases: Vec::new(),
+            ..state()
+        };
+        assert_eq!(never.behind(&Overview::default()), None);
+    }
+
+    #[test]
+    fn a_state_is_behind_a_release_a_switch_or_an_owner_that_it_does_not_know() {
+        let cases = [
+            (
+                found(3, 2, Some(Slot::Blue)),
+                "release 3 is in blue, and this state does not have it",
+            ),
+            (
+                found(3, 2, Some(Slot::Green)),
+                "release 3 is in blue, and this state does not have it",
+            ),
+            (
+                found(1, 2, Some(Slot::Blue)),
+                "release 1 has live traffic, and this state says release 2",
+            ),
+            (
+                Overview::default(),
+                "none has live traffic, and this state says release 2",
+            ),
+            (
+                Overview {
+                    lineage: Some("theirs".to_owned()),
+                    ..found(1, 2, Some(Slot::Green))
+                },
+                "the environment belongs to the lineage theirs, and this state is of ours",
+            ),
+        ];
+        for (found, words) in cases {
+            assert_eq!(said(&found).as_deref(), Some(words));
+        }
+    }
 }

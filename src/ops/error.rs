@@ -25,6 +25,14 @@ pub enum Error {
     /// There is no plan for what was asked.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// There is no plan for what was asked, by a state that is behind.
+    #[error("{error}; {note}")]
+    Behind {
+        /// Why there is none.
+        error: PlanError,
+        /// How the state is behind.
+        note: String,
+    },
     /// A plan must not be carried out.
     #[error("the plan cannot be carried out: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Faulty(Vec<PlanFault>),

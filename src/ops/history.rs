@@ -1,9 +1,14 @@
 //! `history`: the releases of an environment.
 
-use crate::model::release::Release;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, behind};
+use crate::output::history::HistoryView;
 
-/// The releases, oldest first.
-pub async fn history(session: &Session) -> Result<Vec<Release>, Error> {
-    Ok(session.state().await?.releases)
+/// Reads the history, and whether it is all.
+pub async fn history(session: &Session) -> Result<HistoryView, Error> {
+    let state = session.state().await?;
+    let note = behind::note(session, &state).await?;
+    Ok(HistoryView {
+        releases: state.releases,
+        note,
+    })
 }

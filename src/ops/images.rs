@@ -15,7 +15,7 @@ use crate::model::resource::ResourceFacts;
 use crate::model::state::State;
 use crate::model::{Digest, ServiceName};
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, behind};
 use crate::policy::lifecycle;
 
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before anything
@@ -125,16 +125,32 @@ pub async fn garbage(
         });
     }
     if how == Collect::Report {
-        return collect(session, how).await;
+        return collect_if_complete(session, how).await;
     }
+
     let (environment, store) = (&session.environment, &session.ports.store);
     let fence = session.ports.engine.observe(&session.scope()).await?.fence;
     let lease = store
         .lock(environment, &actor(), "images --collect", fence, lock_wait)
         .await?;
-    let result = collect(session, how).await;
+    let result = collect_if_complete(session, how).await;
     let _ = lease.release().await;
     result
+}
+
+/// Deletes nothing by a state that is behind: what its missing releases need is not known here.
+async fn collect_if_complete(session: &Session, how: Collect) -> Result<Collected, Error> {
+    let state = session.state().await?;
+    let found = session.ports.engine.overview(&session.scope()).await?;
+    let Some(note) = behind::compared(session, &state, &found).await? else {
+        return collect(session, how).await;
+    };
+
+    let found = collect(session, Collect::Report).await?;
+    Ok(Collected {
+        refused: found.refused.or(Some(note)),
+        ..found
+    })
 }
 
 /// Finds, or takes away, the images that no slot and no kept release of any environment uses. Nothing is deleted when

@@ -6,6 +6,7 @@ pub mod abort;
 pub mod actor;
 pub mod agent;
 pub mod apply;
+pub mod behind;
 pub mod diff;
 pub mod doctor;
 pub mod error;

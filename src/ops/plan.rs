@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::desired::Desired;
+use crate::model::facts::Overview;
 use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::Actor;
@@ -10,7 +11,7 @@ use crate::model::state::State;
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
 use crate::ops::actor::actor;
-use crate::ops::{Error, Session, images, policy, preflight, promote};
+use crate::ops::{Error, Session, behind, images, policy, preflight, promote};
 use crate::plan;
 use crate::policy::Protection;
 use crate::port::engine::EngineError;
@@ -85,6 +86,7 @@ pub async fn make_plan_with(
     let observed = observed(session, request, &desired).await?;
     let facts = &observed.facts;
     belongs_here(session, state, &observed)?;
+    let behind = behind::compared(session, state, &Overview::from(facts)).await?;
     if matches!(request, Request::Apply { .. } | Request::PromoteFrom(_)) {
         crate::policy::may_take(&observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
@@ -94,7 +96,12 @@ pub async fn make_plan_with(
     let mut plan = match request {
         Request::Apply { .. } | Request::PromoteFrom(_) => plan::apply(&desired, &observed, state),
         Request::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
-        Request::Rollback(to) => plan::rollback(&desired, facts, state, *to)?,
+        Request::Rollback(to) => {
+            plan::rollback(&desired, facts, state, *to).map_err(|error| match behind.clone() {
+                Some(note) => Error::Behind { error, note },
+                None => error.into(),
+            })?
+        }
         Request::Abort => plan::abort(&desired, facts, state)?,
         Request::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
@@ -110,6 +117,7 @@ pub async fn make_plan_with(
     let (blockers, unchecked) = tokio::try_join!(rollback_blockers, rehearsed)?;
     plan.rollback_blockers = blockers;
     plan.notes.extend(unchecked);
+    plan.notes.extend(behind);
     plan.notes
         .extend(preflight::unsigned(session, &plan).await?);
     plan.notes.extend(preflight::as_root(session, &plan));

@@ -3,8 +3,9 @@
 use crate::model::EnvironmentName;
 use crate::model::desired::Desired;
 use crate::model::release::{PromotedFrom, Release};
+use crate::model::state::State;
 use crate::model::workload::Known;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, behind};
 use crate::policy;
 
 /// What should be true in this environment with the images that are live in `from`.
@@ -42,11 +43,20 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
 
 async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Error> {
     let state = session.ports.store.load(from).await?;
-    state
-        .as_ref()
-        .and_then(|state| state.live().cloned())
-        .ok_or_else(|| Error::Usage {
+    let live = state.as_ref().and_then(State::live);
+    let (Some(state), Some(live)) = (&state, live) else {
+        return Err(Error::Usage {
             what: format!("{from} has no live release to promote"),
             help: format!("`shipit apply --env {from}` makes one"),
-        })
+        });
+    };
+
+    // What was live once is not what was looked at in `from`.
+    match behind::of_another(session, state).await? {
+        None => Ok(live.clone()),
+        Some(note) => Err(Error::Usage {
+            what: format!("what is live in {from} is not in this folder's state: {note}"),
+            help: format!("promote from the folder that {from} was deployed from"),
+        }),
+    }
 }

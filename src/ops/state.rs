@@ -3,11 +3,13 @@
 use crate::config::schema::StateConfig;
 use crate::model::state::State;
 use crate::ops::wiring::LocalStore;
-use crate::ops::{Error, Session, wiring};
+use crate::ops::{Error, Session, behind, wiring};
 
-/// The state as it is.
-pub async fn show(session: &Session) -> Result<State, Error> {
-    session.state().await
+/// The state as it is, and that it is behind, in words.
+pub async fn show(session: &Session) -> Result<(State, Option<String>), Error> {
+    let state = session.state().await?;
+    let note = behind::note(session, &state).await?;
+    Ok((state, note))
 }
 
 /// Goes back to the state before a damaged one.

@@ -1,8 +1,9 @@
 //! `status`: what runs where.
 
 use crate::model::Role;
+use crate::model::facts::Overview;
 use crate::model::release::ReleaseStatus;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, behind};
 use crate::output::status::StatusView;
 
 /// Looks at the environment.
@@ -28,7 +29,9 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         .last_journal(&session.environment)
         .await?;
     if lock.is_none() && journal.is_some_and(|journal| !journal.has_ended()) {
-        notes.push("the last run was cut off: `shipit apply` goes on where it was".to_owned());
+        notes.push(behind::CUT_OFF.to_owned());
+    } else if lock.is_none() {
+        notes.extend(behind::compared(session, &state, &Overview::from(&facts)).await?);
     }
     Ok(StatusView {
         format: 1,

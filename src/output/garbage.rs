@@ -1,13 +1,13 @@
 //! The unused images, as a table.
 
 use crate::model::garbage::{Collect, Collected, Unneeded};
-use crate::output::Page;
+use crate::output::{Line, Page};
 
 /// What a collection found and did.
 #[must_use]
 pub fn table(collected: &Collected, how: Collect) -> Page {
     let count = match collected.images.len() {
-        0 if collected.blobs == 0 => return Page::of("No unused images."),
+        0 if collected.blobs == 0 => return nothing(collected),
         1 => "1 unused image".to_owned(),
         count => format!("{count} unused images"),
     };
@@ -17,7 +17,8 @@ pub fn table(collected: &Collected, how: Collect) -> Page {
     };
     let what = format!("{count}: {blobs}, {}", size(collected.bytes));
     let end = match (&collected.refused, how) {
-        (Some(reason), _) => format!("{what}. Nothing more was deleted: {reason}."),
+        (Some(reason), Collect::Report) => format!("{what}. None is deleted: {reason}."),
+        (Some(reason), Collect::Delete) => format!("{what}. Nothing more was deleted: {reason}."),
         (None, Collect::Report) => format!("{what}. `shipit images --collect` deletes them."),
         (None, Collect::Delete) => format!("{what}. They were deleted."),
     };
@@ -27,6 +28,15 @@ pub fn table(collected: &Collected, how: Collect) -> Page {
         page.blank();
     }
     page.line(end);
+    page
+}
+
+fn nothing(collected: &Collected) -> Page {
+    let mut page = Page::of("No image but those that are needed.");
+    if let Some(reason) = &collected.refused {
+        page.blank();
+        page.line(Line::note(reason));
+    }
     page
 }
 

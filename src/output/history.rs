@@ -1,11 +1,30 @@
 //! The history of releases as a table.
 
 use crate::model::release::{Release, ReleaseStatus};
-use crate::output::Page;
+use crate::output::{Line, Page};
+
+/// What a state has of an environment's past.
+#[derive(Debug, Clone)]
+pub struct HistoryView {
+    /// The releases, oldest first.
+    pub releases: Vec<Release>,
+    /// That there may be more of them, in words.
+    pub note: Option<String>,
+}
+
+/// The history for a person.
+#[must_use]
+pub fn page(history: &HistoryView) -> Page {
+    let mut page = table(&history.releases);
+    if let Some(note) = &history.note {
+        page.blank();
+        page.line(Line::note(note));
+    }
+    page
+}
 
 /// The releases, newest first.
-#[must_use]
-pub fn table(releases: &[Release]) -> Page {
+fn table(releases: &[Release]) -> Page {
     if releases.is_empty() {
         return Page::of("No release yet. `shipit apply` makes the first one.");
     }

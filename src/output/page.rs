@@ -4,6 +4,7 @@
 use anstyle::Style;
 use comfy_table::{Table, presets};
 
+use crate::output::paint::DIM;
 use crate::output::visible;
 
 /// Lines for a person.
@@ -34,6 +35,12 @@ impl Line {
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
+    }
+
+    /// What the reader should know besides.
+    #[must_use]
+    pub fn note(text: impl std::fmt::Display) -> Self {
+        Self::new().paint(DIM, "note:").text(" ").text(text)
     }
 
     /// With this text at its end.

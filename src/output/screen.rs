@@ -56,6 +56,13 @@ impl Screen {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
+    /// Prints a note as a message, if there is one.
+    pub fn note(&self, note: Option<&str>) {
+        if let Some(note) = note {
+            self.say(&Page::of(Line::note(note)));
+        }
+    }
+
     /// Prints why the program ends as it does.
     pub fn fail(&self, failure: &Failure) {
         let text = report::text(&failure.report, &self.redactor);

@@ -8,7 +8,7 @@ use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
 use crate::model::source;
 use crate::model::{EnvironmentName, ProjectName, Role};
-use crate::output::paint::{BOLD, DIM};
+use crate::output::paint::BOLD;
 use crate::output::{Line, Page};
 
 /// An environment's status.
@@ -49,7 +49,7 @@ pub fn human(status: &StatusView, now: Timestamp) -> Page {
     let changed = changed(status);
     for note in status.lock.iter().chain(&status.notes).chain(&changed) {
         page.blank();
-        page.line(Line::new().paint(DIM, "note:").text(" ").text(note));
+        page.line(Line::note(note));
     }
     page
 }

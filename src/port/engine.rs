@@ -311,7 +311,7 @@ pub trait Engine: Send + Sync {
 
     /// What stands where, for who need not know how it is.
     async fn overview(&self, scope: &Scope) -> Result<Overview, EngineError> {
-        Ok(self.observe(scope).await?.into())
+        Ok(Overview::from(&self.observe(scope).await?))
     }
 
     /// The highest fencing number that it has seen.

@@ -5,6 +5,7 @@
 mod support;
 
 mod activation;
+mod behind;
 mod branches;
 mod cache;
 mod canaries;

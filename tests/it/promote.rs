@@ -57,6 +57,24 @@ fn production_gets_the_digests_that_staging_has_and_builds_nothing() {
 }
 
 #[test]
+fn what_this_folder_does_not_know_to_be_live_is_not_carried_on() {
+    let world = two_environments(BRANCHES);
+    world.apply().code(0);
+    let (state, first) = (world.file("state/staging"), world.file("first"));
+    std::fs::rename(&state, &first).expect("another folder has no state");
+    world.message("v2");
+    world.apply().code(0).says("release 2");
+
+    std::fs::remove_dir_all(&state).expect("the other folder's");
+    std::fs::rename(&first, &state).expect("the first folder's");
+    let carry = ["promote", "staging", "--to", "production", "--auto-approve"];
+    world
+        .run(&carry)
+        .code(64)
+        .says("this state is behind: release 2 is in green");
+}
+
+#[test]
 fn what_the_rules_do_not_accept_is_refused() {
     let world = two_environments(
         "branches:\n  main: {environment: staging}\n  other: {environment: staging}\n  \

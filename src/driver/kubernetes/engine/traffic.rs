@@ -86,6 +86,7 @@ pub(super) async fn overview(
     let record = read.record;
     let labels = record.slots.into_iter();
     Ok(Overview {
+        lineage: record.lineage,
         active,
         labels: labels.map(|(slot, there)| (slot, there.label)).collect(),
         changed_by: record.changed_by,

@@ -1,0 +1,91 @@
+//! Whether the state in this folder is behind what the engine has. Two folders may have a state each of one environment
+//! (two workspaces of a job, two clones); what is done from one is not in the other.
+
+use crate::config::EnvironmentConfig;
+use crate::config::schema::StateConfig;
+use crate::model::facts::Overview;
+use crate::model::state::State;
+use crate::ops::{Error, Session, wiring};
+use crate::port::engine::Scope;
+
+/// What is said after a run that did not come to its end.
+pub(super) const CUT_OFF: &str = "the last run was cut off: `shipit apply` goes on where it was";
+
+/// What to tell who reads a state that is behind; nothing while it is not, or while a run is changing it.
+pub async fn note(session: &Session, state: &State) -> Result<Option<String>, Error> {
+    if !is_of_a_folder(session.configuration()?) {
+        return Ok(None);
+    }
+    let store = &session.ports.store;
+    if store.holder(&session.environment).await?.is_some() {
+        return Ok(None);
+    }
+
+    // What is recorded here can be read without an engine; only that it is all cannot be known then.
+    match session.ports.engine.overview(&session.scope()).await {
+        Ok(found) => compared(session, state, &found).await,
+        Err(error) => Ok(Some(format!(
+            "whether this state is behind is not known: {error}"
+        ))),
+    }
+}
+
+/// The same for another environment than the session's. One that cannot be asked, or has nothing on this machine, is
+/// taken by its record.
+pub(super) async fn of_another(session: &Session, state: &State) -> Result<Option<String>, Error> {
+    let (project, name) = (&session.project, &state.environment);
+    let Some(configuration) = project.environments.get(name) else {
+        return Ok(None);
+    };
+    if !is_of_a_folder(configuration) {
+        return Ok(None);
+    }
+
+    let redactor = &session.ports.redactor;
+    let ports = wiring::ports(&session.root, project, name, configuration, redactor)?;
+    let scope = Scope {
+        project: project.name.clone(),
+        environment: name.clone(),
+    };
+    match ports.engine.overview(&scope).await {
+        Ok(found) if found.active.is_some() => compared(session, state, &found).await,
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// The same, where what the engine has was looked at already.
+pub(super) async fn compared(
+    session: &Session,
+    state: &State,
+    found: &Overview,
+) -> Result<Option<String>, Error> {
+    let name = &state.environment;
+    let configuration = session.project.environments.get(name);
+    let Some(behind) = state.behind(found) else {
+        return Ok(None);
+    };
+    if !configuration.is_some_and(is_of_a_folder) {
+        return Ok(None);
+    }
+
+    // The state is written at the end of a run: of one that was cut off in this folder this says more.
+    let journal = session.ports.store.last_journal(name).await?;
+    if journal.is_some_and(|journal| !journal.has_ended()) {
+        return Ok(Some(CUT_OFF.to_owned()));
+    }
+
+    let by = found.changed_by.as_ref();
+    let by = by.map(|actor| format!("; {actor} was the last to act"));
+    Ok(Some(format!(
+        "this state is behind: {behind}{}",
+        by.unwrap_or_default()
+    )))
+}
+
+/// A state in the cluster is one for all folders.
+const fn is_of_a_folder(configuration: &EnvironmentConfig) -> bool {
+    match configuration.state {
+        StateConfig::Local(_) => true,
+        StateConfig::Kubernetes(_) => false,
+    }
+}

@@ -1,0 +1,64 @@
+//! Two folders with a state each of one environment: what is done from one is not in the other, which says so.
+
+use std::fs;
+
+use crate::support::World;
+
+/// A world whose state ends with release 2, while release 3 was made from another folder and is live.
+fn second_folder_went_on() -> World {
+    let world = World::live();
+    world.message("v2");
+    world.apply().code(0);
+    let (state, aside) = (world.file("state/staging"), world.file("first"));
+    fs::rename(&state, &aside).expect("another folder has no state");
+
+    world.message("v3");
+    world.apply().code(0).says("release 3");
+    fs::remove_dir_all(&state).expect("the other folder's");
+    fs::rename(&aside, &state).expect("the first folder's");
+    world
+}
+
+const BEHIND: &str = "this state is behind: release 3 is in blue, and this state does not have it";
+
+#[test]
+fn a_state_that_is_behind_says_so_wherever_it_is_read() {
+    let world = second_folder_went_on();
+    assert_eq!(world.live_release(), 3);
+    assert_eq!(world.history().len(), 2, "the note is not in the document");
+
+    for command in [
+        &["history"][..],
+        &["history", "--output", "json"],
+        &["state", "show"],
+        &["status"],
+        &["images"],
+    ] {
+        let command = [command, &["--env", "staging"]].concat();
+        world.run(&command).code(0).says(BEHIND).says("last to act");
+    }
+    let collect = ["images", "--collect", "--yes", "--env", "staging"];
+    world.run(&collect).code(0).says(BEHIND);
+    let to_third = ["rollback", "--to", "3", "--yes", "--env", "staging"];
+    world
+        .run(&to_third)
+        .code(1)
+        .says("no release 3")
+        .says(BEHIND);
+}
+
+#[test]
+fn a_rollback_by_a_state_that_is_behind_says_so_in_its_plan() {
+    let world = second_folder_went_on();
+    let rollback = ["rollback", "--yes", "--env", "staging"];
+    world.run(&rollback).code(0).says(BEHIND);
+}
+
+#[test]
+fn a_state_that_has_everything_says_nothing() {
+    let world = World::live();
+    for command in ["history", "status", "images"] {
+        let said = world.run(&[command, "--env", "staging"]).code(0);
+        said.says_not("behind");
+    }
+}
