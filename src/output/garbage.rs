@@ -32,7 +32,7 @@ pub fn table(collected: &Collected, how: Collect) -> Page {
 }
 
 fn nothing(collected: &Collected) -> Page {
-    let mut page = Page::of("No image but those that are needed.");
+    let mut page = Page::of("No unused images.");
     if let Some(reason) = &collected.refused {
         page.blank();
         page.line(Line::note(reason));

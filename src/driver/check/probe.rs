@@ -43,7 +43,7 @@ pub(super) async fn probe(
 
 /// Whether one request is answered as it should be.
 pub(super) async fn answers(client: &Client, target: &ProbeTarget) -> bool {
-    let answer = ask(client.clone(), target.url.clone(), target.timeout.get()).await;
+    let answer = ask(client.clone(), target.clone()).await;
     answer.failure.is_none()
 }
 

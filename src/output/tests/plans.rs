@@ -126,6 +126,7 @@ fn a_code_change_with_checks() {
         Check::Http(HttpCheck {
             path: path.to_owned(),
             service: None,
+            host: None,
             expect: 200,
             contains: None,
             hold: None,

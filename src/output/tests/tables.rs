@@ -106,8 +106,16 @@ fn history_shows_how_each_release_stands() {
     let rest = [like(3, failed), reverted, promoted];
     let releases: Vec<Release> = state.releases.iter().cloned().chain(rest).collect();
 
-    let texts = [("none yet", Vec::new()), ("some", releases)];
-    let texts = texts.map(|(name, releases)| (name, history::table(&releases).plain()));
+    let behind = "the environment has release 9 by now";
+    let texts = [
+        ("none yet", Vec::new(), None),
+        ("some", releases.clone(), None),
+        ("behind", releases, Some(behind.to_owned())),
+    ];
+    let texts = texts.map(|(name, releases, note)| {
+        let view = history::HistoryView { releases, note };
+        (name, history::page(&view).plain())
+    });
     is_as_before("history", &one_below_the_other(texts));
 }
 
