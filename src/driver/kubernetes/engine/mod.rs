@@ -274,7 +274,7 @@ impl Engine for KubernetesEngine {
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        slots::place(self, permit, &placement, progress).await
+        slots::deploy(self, permit, &placement, progress).await
     }
 
     async fn rehearse(
@@ -292,7 +292,7 @@ impl Engine for KubernetesEngine {
         service: &ServiceName,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        slots::remove(self, permit, slot, service, expects).await
+        slots::undeploy(self, permit, slot, service, expects).await
     }
 
     async fn ready(
@@ -320,7 +320,7 @@ impl Engine for KubernetesEngine {
         slot: Slot,
         until: Timestamp,
     ) -> Result<(), EngineError> {
-        slots::keep(self, permit, slot, until).await
+        slots::retain(self, permit, slot, until).await
     }
 
     async fn apply(

@@ -1,0 +1,126 @@
+//! A slot without traffic: retained for a rollback until its time has come, then scaled down.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::Slots;
+use super::apply::{Applying, Replacing};
+use crate::driver::kubernetes::engine::autoscale::Pods;
+use crate::driver::kubernetes::engine::observe::sent;
+use crate::driver::kubernetes::engine::record::{Record, SlotRecord};
+use crate::driver::kubernetes::engine::{KubernetesEngine, traffic};
+use crate::model::{Manifest, Slot};
+use crate::port::engine::{EngineError, Permit};
+
+pub(in super::super) async fn retain(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    slot: Slot,
+    until: Timestamp,
+) -> Result<(), EngineError> {
+    let api = engine.api().await?;
+    let mut read = engine.enter(api, permit).await?;
+    if traffic::active(engine, api, &read).await? == Some(slot) {
+        return Err(EngineError::Refused {
+            reason: format!("{slot} has live traffic and cannot be stopped"),
+            help: "switch traffic away first".to_owned(),
+        });
+    }
+
+    let change = |record: &mut Record| {
+        if let Some(there) = record.slots.get_mut(&slot) {
+            there.stops_at = Some(until);
+        }
+    };
+    engine.remember(api, permit, &mut read, change).await?;
+    if until <= Timestamp::now() {
+        stop(engine, permit, slot).await.map(drop)
+    } else {
+        Ok(())
+    }
+}
+
+/// Stops every slot whose time has come.
+pub(in super::super) async fn finish_due(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+) -> Result<Vec<String>, EngineError> {
+    let api = engine.api().await?;
+    let records = engine.records(api, &permit.scope);
+    let read = records
+        .read()
+        .await
+        .map_err(|fault| fault.while_(format!("reading the record of {}", permit.scope)))?;
+
+    let slots: Vec<Slot> = read
+        .record
+        .slots
+        .iter()
+        .filter(|(_, slot)| is_due(slot))
+        .map(|(slot, _)| *slot)
+        .collect();
+
+    let mut done = Vec::new();
+    for slot in slots {
+        done.extend(stop(engine, permit, slot).await?);
+    }
+    Ok(done)
+}
+
+fn is_due(slot: &SlotRecord) -> bool {
+    slot.stops_at.is_some_and(|at| at <= Timestamp::now())
+}
+
+/// Scales a slot's workloads to none; their objects stay, for a rollback.
+async fn stop(
+    engine: &KubernetesEngine,
+    permit: &Permit,
+    slot: Slot,
+) -> Result<Option<String>, EngineError> {
+    let slots = Slots::open(engine, permit, slot).await?;
+    let mut read = engine.enter(slots.api, permit).await?;
+    if traffic::active(engine, slots.api, &read).await? == Some(slot) {
+        return Ok(None);
+    }
+    let Some(label) = read
+        .record
+        .slots
+        .get(&slot)
+        .map(|found| found.label.clone())
+    else {
+        return Ok(None);
+    };
+
+    let mut workloads = slots.workloads(&read).await?;
+    if workloads.values().all(|placed| !placed.running) {
+        return Ok(None);
+    }
+
+    for placed in workloads.values_mut() {
+        placed.running = false;
+    }
+    slots
+        .write(&mut read, &workloads, &label, &BTreeSet::new(), &[])
+        .await?;
+
+    let how = Applying {
+        replacing: Replacing::Refused,
+        pods: Pods::Stopped,
+    };
+    for placed in workloads.values() {
+        // A Secret stays as it is: its values are not here, and they do not change.
+        let manifests: Vec<Manifest> = sent(placed, slot, label.number, &slots.set)
+            .into_iter()
+            .filter(Manifest::scales)
+            .collect();
+        let all = sent(placed, slot, label.number, &slots.set);
+        let scalers = slots.scalers(&all).await?;
+        slots.apply(&manifests, &scalers, how, &|_| {}).await?;
+        slots.scale(&all, &scalers, Some(0)).await?;
+    }
+    Ok(Some(format!(
+        "release {} in {slot} was kept long enough, and is scaled down",
+        label.number
+    )))
+}
