@@ -331,7 +331,15 @@ impl Engine for KubernetesEngine {
         expects: Option<Fingerprint>,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        environment_objects::apply(self, permit, manifest, replace, expects, progress).await
+        let application = environment_objects::Application {
+            engine: self,
+            permit,
+            manifest,
+            replace,
+            expects,
+            progress,
+        };
+        application.run().await
     }
 
     async fn settled(
