@@ -302,7 +302,15 @@ impl Engine for KubernetesEngine {
         within: Period,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        wait::slot(self, scope, slot, None, within, progress).await
+        let wait = wait::SlotWait {
+            engine: self,
+            scope,
+            slot,
+            service: None,
+            within,
+            progress,
+        };
+        wait.run().await
     }
 
     async fn switch(

@@ -14,7 +14,8 @@ use crate::driver::kubernetes::engine::apply::{self, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
 use crate::driver::kubernetes::engine::complete::{Finish, Key, bind, finish};
 use crate::driver::kubernetes::engine::record::{Placed, Read, Workloads};
-use crate::driver::kubernetes::engine::{KubernetesEngine, traffic, wait};
+use crate::driver::kubernetes::engine::wait::SlotWait;
+use crate::driver::kubernetes::engine::{KubernetesEngine, traffic};
 use crate::model::facts::WorkloadFacts;
 use crate::model::plan::DeployMode;
 use crate::model::workload::Known;
@@ -259,15 +260,15 @@ impl Deployment<'_> {
         if placement.mode == DeployMode::Fresh {
             return slots.scale(manifests, scalers, None).await;
         }
-        wait::slot(
-            slots.engine,
-            &slots.permit.scope,
-            placement.slot,
-            Some(&placement.workload.service),
-            REPLACED,
-            self.progress,
-        )
-        .await
+        let wait = SlotWait {
+            engine: slots.engine,
+            scope: &slots.permit.scope,
+            slot: placement.slot,
+            service: Some(&placement.workload.service),
+            within: REPLACED,
+            progress: self.progress,
+        };
+        wait.run().await
     }
 }
 

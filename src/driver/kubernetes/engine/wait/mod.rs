@@ -6,7 +6,7 @@ mod slot;
 mod trouble;
 
 pub(super) use object::{is_of, makes, object};
-pub(super) use slot::slot;
+pub(super) use slot::SlotWait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,10 +75,12 @@ pub(super) async fn until<T>(
         tasks.spawn(follow(Arc::clone(api), place, one.clone(), say.clone()));
     }
     drop(say);
+
     let mut objects: BTreeMap<ObjectKey, Value> = BTreeMap::new();
     let mut listed = BTreeSet::new();
     let timer = tokio::time::sleep_until(deadline);
     tokio::pin!(timer);
+
     let mut again = tokio::time::interval(AGAIN);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -97,14 +99,7 @@ pub(super) async fn until<T>(
                 place,
                 objects: all,
             }) => {
-                let Watched {
-                    kind, namespace, ..
-                } = &watched[place];
-                objects.retain(|key, _| !kind.is_of(key) || key.namespace != *namespace);
-                objects.extend(
-                    all.into_iter()
-                        .filter_map(|object| Some((key_of(&object)?, object))),
-                );
+                relist(&mut objects, &watched[place], all);
                 listed.insert(place);
             }
             Some(Said::Is(object)) => {
@@ -112,23 +107,39 @@ pub(super) async fn until<T>(
                     objects.insert(key, object);
                 }
             }
-            Some(Said::Gone(object)) => {
-                if let Some(key) = key_of(&object) {
-                    // That a Job was done stays true when it goes.
-                    if is_job(&key) && ready(&object, &BTreeMap::new()) == Ready::Yes {
-                        objects.insert(key, object);
-                    } else {
-                        objects.remove(&key);
-                    }
-                }
-            }
+            Some(Said::Gone(object)) => forget(&mut objects, object),
         }
+
         if listed.len() == watched.len()
             && heard.is_empty()
             && let Some(found) = check(&objects)
         {
             return Ok(Some(found));
         }
+    }
+}
+
+/// Puts all objects of one kind in one place as they are now.
+fn relist(objects: &mut BTreeMap<ObjectKey, Value>, watched: &Watched, all: Vec<Value>) {
+    let Watched {
+        kind, namespace, ..
+    } = watched;
+    objects.retain(|key, _| !kind.is_of(key) || key.namespace != *namespace);
+    objects.extend(
+        all.into_iter()
+            .filter_map(|object| Some((key_of(&object)?, object))),
+    );
+}
+
+fn forget(objects: &mut BTreeMap<ObjectKey, Value>, object: Value) {
+    let Some(key) = key_of(&object) else {
+        return;
+    };
+    // That a Job was done stays true when it goes.
+    if is_job(&key) && ready(&object, &BTreeMap::new()) == Ready::Yes {
+        objects.insert(key, object);
+    } else {
+        objects.remove(&key);
     }
 }
 

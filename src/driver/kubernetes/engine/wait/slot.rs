@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::driver::kubernetes::client::api::{ApiError, Kind, Selector};
+use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::done::{self, is_job};
 use crate::driver::kubernetes::engine::observe::{pods_of, sent};
 use crate::driver::kubernetes::engine::ready::{Ready, may_wait, ready};
+use crate::driver::kubernetes::engine::record::Read;
 use crate::driver::kubernetes::engine::wait::trouble::{self, applied_at, makes_pods};
 use crate::driver::kubernetes::engine::wait::{Need, UNSEEN, Watched, until};
 use crate::driver::kubernetes::engine::{KubernetesEngine, diagnose, slots};
@@ -27,110 +28,138 @@ enum WaitOutcome {
 }
 
 /// Waits until a slot, or one service of it, is ready.
-pub(in super::super) async fn slot(
-    engine: &KubernetesEngine,
-    scope: &Scope,
-    slot: Slot,
-    service: Option<&ServiceName>,
-    within: Period,
-    progress: Progress<'_>,
-) -> Result<(), EngineError> {
-    let api = engine.api().await?;
-    let records = engine.records(api, scope);
-    let failed = |fault: ApiError| fault.while_(format!("waiting for {slot}"));
-    let not = |reason: String, log: Vec<String>| {
-        Err(EngineError::NotReady {
-            slot,
+pub(in super::super) struct SlotWait<'a> {
+    pub engine: &'a KubernetesEngine,
+    pub scope: &'a Scope,
+    pub slot: Slot,
+    pub service: Option<&'a ServiceName>,
+    pub within: Period,
+    pub progress: Progress<'a>,
+}
+
+impl SlotWait<'_> {
+    pub async fn run(&self) -> Result<(), EngineError> {
+        let (engine, scope, slot) = (self.engine, self.scope, self.slot);
+        let api = engine.api().await?;
+        let failed = |fault: ApiError| fault.while_(format!("waiting for {slot}"));
+        let read = engine.record(api, scope).await.map_err(failed)?;
+        let Some(recorded) = read.record.slots.get(&slot) else {
+            return Err(self.not_ready("it is empty".to_owned(), Vec::new()));
+        };
+        let workloads = engine.workloads(api, scope, &read, slot).await;
+        let mut workloads = workloads.map_err(failed)?;
+        workloads.retain(|name, _| self.service.is_none_or(|service| service == name));
+        if let Some((name, _)) = workloads.iter().find(|(_, placed)| !placed.running) {
+            return Err(self.not_ready(format!("{name} is stopped"), Vec::new()));
+        }
+
+        let set = engine.records(api, scope).set();
+        let services: Vec<&ServiceName> = workloads.keys().collect();
+        let manifests: Vec<Manifest> = workloads
+            .values()
+            .flat_map(|placed| sent(placed, slot, recorded.label.number, &set))
+            .collect();
+        let keys = self.awaited(&read, &manifests);
+        let watched = self.watched(api, &keys).await.map_err(failed)?;
+
+        let mut report = Report::default();
+        let check = |objects: &BTreeMap<ObjectKey, Value>| {
+            let (verdict, open) = judge(engine, objects, &keys, &services, slot);
+            report.tell(open, self.progress);
+            verdict
+        };
+        let deadline = Instant::now() + self.within.get();
+        let outcome = until(api, &watched, deadline, check).await;
+        let reason = match outcome.map_err(failed)? {
+            Some(WaitOutcome::Ready) => {
+                return done::remember(engine, api, scope, &manifests).await;
+            }
+            Some(WaitOutcome::Failed { reason }) => reason,
+            None => report.late(self.within),
+        };
+        let log = diagnose::last_lines(engine, api, scope, slot, self.service).await;
+        Err(self.not_ready(reason, log))
+    }
+
+    fn not_ready(&self, reason: String, log: Vec<String>) -> EngineError {
+        EngineError::NotReady {
+            slot: self.slot,
             not_ready: NotReady { reason, log },
-        })
-    };
-    let read = engine.record(api, scope).await.map_err(failed)?;
-    let Some(there) = read.record.slots.get(&slot) else {
-        return not("it is empty".to_owned(), Vec::new());
-    };
-    let workloads = engine.workloads(api, scope, &read, slot).await;
-    let mut workloads = workloads.map_err(failed)?;
-    workloads.retain(|name, _| service.is_none_or(|service| service == name));
-    if let Some((name, _)) = workloads.iter().find(|(_, placed)| !placed.running) {
-        return not(format!("{name} is stopped"), Vec::new());
+        }
     }
-    let set = records.set();
-    let services: Vec<&ServiceName> = workloads.keys().collect();
-    let manifests: Vec<Manifest> = workloads
-        .values()
-        .flat_map(|placed| sent(placed, slot, there.label.number, &set))
-        .collect();
-    let keys: Vec<ObjectKey> = manifests
-        .iter()
-        .filter(|manifest| {
-            let done = read.record.done_at(&manifest.key(), manifest.body());
-            done.is_none()
-        })
-        .map(Manifest::key)
-        .filter(|key| may_wait(key.group(), &key.kind, &engine.settings.rules))
-        .collect();
-    let mut places = BTreeSet::new();
-    for key in &keys {
-        let kind = api
-            .must((&key.api_version, &key.kind))
-            .await
-            .map_err(failed)?;
-        places.insert((kind, key.namespace.clone()));
+
+    /// The objects that can be waited for, and were not done before.
+    fn awaited(&self, read: &Read, manifests: &[Manifest]) -> Vec<ObjectKey> {
+        manifests
+            .iter()
+            .filter(|manifest| {
+                let done = read.record.done_at(&manifest.key(), manifest.body());
+                done.is_none()
+            })
+            .map(Manifest::key)
+            .filter(|key| may_wait(key.group(), &key.kind, &self.engine.settings.rules))
+            .collect()
     }
-    let namespace = Some(engine.settings.namespaces.slots[&slot].clone());
-    places.insert((api.must(("v1", "Pod")).await.map_err(failed)?, namespace));
-    let selector = Selector::Labels(slots::selector(scope, slot, service));
-    let places = places.into_iter();
-    let mut watched: Vec<Watched> = places
-        .map(|(kind, namespace): (Kind, Option<String>)| Watched {
-            kind,
-            namespace,
-            selector: selector.clone(),
-            need: Need::Must,
-        })
-        .collect();
-    if keys.iter().any(makes_pods) {
-        let namespace = engine.settings.namespaces.slots[&slot].clone();
-        watched.push(trouble::events(api, namespace).await.map_err(failed)?);
+
+    /// The kinds of these objects and the slot's pods, each in its place.
+    async fn watched(&self, api: &Api, keys: &[ObjectKey]) -> Result<Vec<Watched>, ApiError> {
+        let namespace = &self.engine.settings.namespaces.slots[&self.slot];
+        let mut places: BTreeSet<(Kind, Option<String>)> = BTreeSet::new();
+        for key in keys {
+            let kind = api.must((&key.api_version, &key.kind)).await?;
+            places.insert((kind, key.namespace.clone()));
+        }
+        places.insert((api.must(("v1", "Pod")).await?, Some(namespace.clone())));
+
+        let selector = Selector::Labels(slots::selector(self.scope, self.slot, self.service));
+        let mut watched: Vec<Watched> = places
+            .into_iter()
+            .map(|(kind, namespace)| Watched {
+                kind,
+                namespace,
+                selector: selector.clone(),
+                need: Need::Must,
+            })
+            .collect();
+        if keys.iter().any(makes_pods) {
+            watched.push(trouble::events(api, namespace.clone()).await?);
+        }
+        Ok(watched)
     }
-    let mut told: BTreeMap<ObjectKey, String> = BTreeMap::new();
-    let mut waits: Vec<String> = Vec::new();
-    let check = |objects: &BTreeMap<ObjectKey, Value>| {
-        let (verdict, open) = judge(engine, objects, &keys, &services, slot);
-        for key in told.keys().filter(|key| !open.contains_key(*key)) {
+}
+
+/// What was reported last of the objects that are waited for.
+#[derive(Default)]
+struct Report {
+    open: BTreeMap<ObjectKey, String>,
+}
+
+impl Report {
+    /// Reports what has changed since.
+    fn tell(&mut self, open: BTreeMap<ObjectKey, String>, progress: Progress<'_>) {
+        for key in self.open.keys().filter(|key| !open.contains_key(*key)) {
             progress(&format!("{}: ready", key.short()));
         }
         for (key, line) in &open {
-            if told.get(key) != Some(line) {
+            if self.open.get(key) != Some(line) {
                 progress(&format!("{}: {line}", key.short()));
             }
         }
-        waits = open
+        self.open = open;
+    }
+
+    /// What was still waited for when the time was over.
+    fn late(&self, within: Period) -> String {
+        let waits: Vec<String> = self
+            .open
             .iter()
+            .take(NAMED)
             .map(|(key, line)| format!("{}: {line}", key.short()))
             .collect();
-        told = open;
-        verdict
-    };
-    let deadline = Instant::now() + within.get();
-    match until(api, &watched, deadline, check)
-        .await
-        .map_err(failed)?
-    {
-        Some(WaitOutcome::Ready) => done::remember(engine, api, scope, &manifests).await,
-        Some(WaitOutcome::Failed { reason }) => {
-            let log = diagnose::last_lines(engine, api, scope, slot, service).await;
-            not(reason, log)
+        if waits.is_empty() {
+            return format!("not within {within}");
         }
-        None => {
-            let mut reason = format!("not within {within}");
-            if !waits.is_empty() {
-                waits.truncate(NAMED);
-                reason = format!("{reason}: {}", waits.join("; "));
-            }
-            let log = diagnose::last_lines(engine, api, scope, slot, service).await;
-            not(reason, log)
-        }
+        format!("not within {within}: {}", waits.join("; "))
     }
 }
 
@@ -165,6 +194,7 @@ fn judge(
             }
         }
     }
+
     if open.is_empty() {
         return (Some(WaitOutcome::Ready), open);
     }
