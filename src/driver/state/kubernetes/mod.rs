@@ -11,34 +11,34 @@
 //! that a reader finds all of a state or all of the one before. Start with [`KubernetesStore`].
 
 mod cluster_lock;
+mod document;
+mod journal;
 mod lock;
+mod save;
 
 pub use cluster_lock::ClusterLock;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::future::try_join_all;
-use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::driver::kubernetes::client::api::{Api, ApiError, How, Selector};
+use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::client::connect::{ClusterConnection, try_connect};
 use crate::driver::state::failure;
+use crate::driver::state::kubernetes::document::unpack;
 use crate::driver::state::lock::{
     LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
 };
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::object::mark;
-use crate::model::release::{Actor, Release};
-use crate::model::state::{FORMAT, LockHolder, State};
+use crate::model::release::Actor;
+use crate::model::state::{LockHolder, State};
 use crate::model::{ContentHash, EnvironmentName, ObjectKey, ProjectName, ReleaseNumber};
 use crate::port::StateStore;
 use crate::port::engine::EngineError;
@@ -46,14 +46,6 @@ use crate::port::store::{Lease, StoreError};
 
 /// Which part of a state an object is.
 const PART: &str = mark::STATE;
-/// The run that a journal's entry belongs to.
-const RUN: &str = "shipit.dev/run";
-/// The most that one Secret holds, below the server's limit of a mebibyte.
-const LARGEST: usize = 900 << 10;
-/// The largest document, unpacked.
-const LIMIT: u64 = 64 << 20;
-/// How many journals are kept.
-const JOURNALS: usize = 5;
 
 /// State in a cluster.
 pub struct KubernetesStore {
@@ -65,25 +57,6 @@ pub struct KubernetesStore {
     api: OnceCell<Arc<Api>>,
     /// How many entries each journal of this process has.
     counts: Mutex<BTreeMap<String, usize>>,
-}
-
-/// The head.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-struct Head {
-    format: u32,
-    lineage: Option<String>,
-    serial: u64,
-    /// Over the whole state.
-    checksum: ContentHash,
-    releases: Vec<Stored>,
-}
-
-/// Where a release is.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-struct Stored {
-    number: ReleaseNumber,
-    secret: String,
-    hash: ContentHash,
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(ApiError) -> StoreError {
@@ -200,166 +173,6 @@ impl KubernetesStore {
                 .to_owned(),
         }
     }
-
-    /// The head and its resource version.
-    async fn head(
-        &self,
-        environment: &EnvironmentName,
-    ) -> Result<Option<(Head, String)>, StoreError> {
-        let key = self.object("ConfigMap", self.name(environment));
-        let found = self
-            .api()
-            .await?
-            .get(&key)
-            .await
-            .map_err(failed("reading the state"))?;
-        let Some(object) = found else { return Ok(None) };
-        let text = object
-            .pointer("/data/head")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let head: Head = serde_json::from_str(text)
-            .map_err(|error| self.damaged(&key, format!("it is not a state: {error}")))?;
-        if head.format != FORMAT {
-            let reason = format!(
-                "it has format {}, and this shipit reads {FORMAT}",
-                head.format
-            );
-            return Err(self.damaged(&key, reason));
-        }
-        let version = object["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        Ok(Some((head, version)))
-    }
-
-    async fn release(&self, stored: &Stored) -> Result<Release, StoreError> {
-        let key = self.object("Secret", stored.secret.clone());
-        let found = self
-            .api()
-            .await?
-            .get(&key)
-            .await
-            .map_err(failed("reading the history"))?;
-        let object =
-            found.ok_or_else(|| self.damaged(&key, "the head names it, and it is not there"))?;
-        let bytes = unpack(&object).map_err(|reason| self.damaged(&key, reason))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.damaged(&key, error.to_string()))
-    }
-
-    async fn write_secret(
-        &self,
-        name: &str,
-        labels: Value,
-        document: &[u8],
-    ) -> Result<(), StoreError> {
-        let what = || format!("writing {name}");
-        let bytes = pack(document);
-        if bytes.len() > LARGEST {
-            return Err(StoreError::Remote {
-                what: what(),
-                reason: format!("it has {} bytes, more than a Secret may hold", bytes.len()),
-                help: "keep fewer releases (`retention: {releases: 5}`), or the state in a folder"
-                    .to_owned(),
-            });
-        }
-        let body = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "shipit.dev/state",
-            "metadata": {"name": name, "namespace": self.namespace, "labels": labels},
-            "data": {"document": BASE64_STANDARD.encode(bytes)},
-        });
-        let how = How {
-            force: true,
-            dry_run: false,
-        };
-        self.api()
-            .await?
-            .apply(&body, how)
-            .await
-            .map(drop)
-            .map_err(failed(what()))
-    }
-
-    /// Old journals go. That one cannot be removed is no reason to fail.
-    async fn forget_oldest(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
-        let entries = self.entries(environment).await?;
-        let runs: Vec<&String> = entries.keys().collect();
-        for run in runs.iter().rev().skip(JOURNALS) {
-            for object in &entries[*run] {
-                let name = object["metadata"]["name"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                let _ = self
-                    .api()
-                    .await?
-                    .delete(&self.object("Secret", name), None)
-                    .await;
-            }
-        }
-        Ok(())
-    }
-
-    /// The journals' entries by run; the names of runs sort by time.
-    async fn entries(
-        &self,
-        environment: &EnvironmentName,
-    ) -> Result<BTreeMap<String, Vec<Value>>, StoreError> {
-        let api = self.api().await?;
-        let reading = || failed("reading the journal");
-        let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
-        let labels = format!(
-            "{}={},{}={environment},{PART}=journal",
-            mark::PROJECT,
-            self.project,
-            mark::ENVIRONMENT
-        );
-        let selector = Selector::Labels(labels);
-        let mut runs: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let take = |object: Value| {
-            let run = object["metadata"]["labels"][RUN]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            runs.entry(run).or_default().push(object);
-        };
-        api.list(&kind, Some(&self.namespace), &selector, take)
-            .await
-            .map_err(reading())?;
-        for entries in runs.values_mut() {
-            entries.sort_by_key(|object| {
-                object["metadata"]["name"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned()
-            });
-        }
-        Ok(runs)
-    }
-}
-
-fn pack(document: &[u8]) -> Vec<u8> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    // Writing into memory does not fail.
-    let _ = packer.write_all(document);
-    packer.finish().unwrap_or_default()
-}
-
-fn unpack(object: &Value) -> Result<Vec<u8>, String> {
-    let text = object
-        .pointer("/data/document")
-        .and_then(Value::as_str)
-        .ok_or("it has no document")?;
-    let bytes = BASE64_STANDARD
-        .decode(text)
-        .map_err(|error| error.to_string())?;
-    let mut document = Vec::new();
-    let mut unpacker = flate2::read::GzDecoder::new(&bytes[..]).take(LIMIT);
-    unpacker
-        .read_to_end(&mut document)
-        .map_err(|error| error.to_string())?;
-    Ok(document)
 }
 
 #[async_trait]
@@ -368,6 +181,7 @@ impl StateStore for KubernetesStore {
         let Some((head, _)) = self.head(environment).await? else {
             return Ok(None);
         };
+
         let releases =
             try_join_all(head.releases.iter().map(|stored| self.release(stored))).await?;
         let state = State {
@@ -378,6 +192,7 @@ impl StateStore for KubernetesStore {
             serial: head.serial,
             releases,
         };
+
         if ContentHash::of_json(&state) != head.checksum {
             let key = self.object("ConfigMap", self.name(environment));
             return Err(self.damaged(
@@ -389,94 +204,9 @@ impl StateStore for KubernetesStore {
     }
 
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
-        let environment = &state.environment;
-        let api = self.api().await?;
-        let current = lock::place(self, environment).await?.read().await?;
-        still_held(&current, lease.fence(), environment)?;
-        let there = self.head(environment).await?;
-        let found = there.as_ref().map_or(0, |(head, _)| head.serial);
-        let moved = |found| {
-            let expected = state.serial.saturating_sub(1);
-            StoreError::Moved {
-                environment: environment.clone(),
-                expected,
-                found,
-            }
-        };
-        if state.serial != found + 1 {
-            return Err(moved(found));
-        }
-        let old = there
-            .as_ref()
-            .map(|(head, _)| head.releases.clone())
-            .unwrap_or_default();
-        let writes = state.releases.iter().map(|release| {
-            let old = &old;
-            async move {
-                let hash = ContentHash::of_json(release);
-                if let Some(same) = old
-                    .iter()
-                    .find(|one| one.number == release.number && one.hash == hash)
-                {
-                    return Ok(same.clone());
-                }
-                let name = format!(
-                    "{}-r{}-s{}",
-                    self.name(environment),
-                    release.number,
-                    state.serial
-                );
-                let document = serde_json::to_vec(release).unwrap_or_default();
-                self.write_secret(&name, self.labels(environment, "release"), &document)
-                    .await?;
-                Ok::<_, StoreError>(Stored {
-                    number: release.number,
-                    secret: name,
-                    hash,
-                })
-            }
-        });
-        let releases = try_join_all(writes).await?;
-        let head = Head {
-            format: FORMAT,
-            lineage: state.lineage.clone(),
-            serial: state.serial,
-            checksum: ContentHash::of_json(state),
-            releases: releases.clone(),
-        };
-        let key = self.object("ConfigMap", self.name(environment));
-        let mut body = json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": key.name, "namespace": self.namespace, "labels": self.labels(environment, "head")},
-            "data": {"head": serde_json::to_string(&head).unwrap_or_default()},
-        });
-        let written = match &there {
-            None => api.create(&body).await,
-            Some((_, version)) => {
-                body["metadata"]["resourceVersion"] = version.clone().into();
-                api.replace(&key, &body).await
-            }
-        };
-        match written {
-            Ok(_) => {}
-            Err(fault) if fault.is(StatusCode::CONFLICT) => {
-                // A request that was sent twice finds its own work.
-                let now = self.head(environment).await?;
-                if now
-                    .as_ref()
-                    .is_none_or(|(now, _)| now.checksum != head.checksum)
-                {
-                    return Err(moved(now.map_or(0, |(head, _)| head.serial)));
-                }
-            }
-            Err(fault) => return Err(failed("writing the state")(fault)),
-        }
-        for gone in old.iter().filter(|one| !releases.contains(one)) {
-            let _ = api
-                .delete(&self.object("Secret", gone.secret.clone()), None)
-                .await;
-        }
-        Ok(())
+        let current = lock::place(self, &state.environment).await?.read().await?;
+        still_held(&current, lease.fence(), &state.environment)?;
+        self.write_state(state).await
     }
 
     async fn lock(
@@ -519,30 +249,7 @@ impl StateStore for KubernetesStore {
         run: &str,
         entry: &JournalEntry,
     ) -> Result<(), StoreError> {
-        let number = {
-            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = counts.entry(run.to_owned()).or_default();
-            *count += 1;
-            *count
-        };
-        let mut labels = self.labels(environment, "journal");
-        labels[RUN] = run.into();
-        let name = format!(
-            "{}-j-{}-{number:05}",
-            self.name(environment),
-            run.to_lowercase()
-        );
-        self.write_secret(
-            &name,
-            labels,
-            &serde_json::to_vec(entry).unwrap_or_default(),
-        )
-        .await?;
-        if number == 1 {
-            self.forget_oldest(environment).await
-        } else {
-            Ok(())
-        }
+        self.write_entry(environment, run, entry).await
     }
 
     async fn keep_failure(
