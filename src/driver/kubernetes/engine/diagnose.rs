@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::ready::{Ready, ready, trouble};
 use crate::driver::kubernetes::engine::{KubernetesEngine, logs, observe, slots, wait};
+use crate::model::facts::SlotFacts;
 use crate::model::object::mark;
 use crate::model::{ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::{Diagnosis, EngineError, Scope};
@@ -100,71 +101,20 @@ pub(super) async fn diagnose(
     let api = engine.api().await?;
     let failed = |fault: ApiError| fault.while_(format!("gathering what is known about {slot}"));
     let (facts, _) = observe::observe(engine, scope, None).await?;
-    let pods = slots::pods(engine, api, scope, slot)
-        .await
-        .map_err(failed)?;
+    let pods = slots::pods(engine, api, scope, slot).await;
+    let pods = pods.map_err(failed)?;
     let namespace = &engine.settings.namespaces.slots[&slot];
-    let events = events(api, namespace, &pods, scope, slot)
-        .await
-        .unwrap_or_default();
-    let mut files = BTreeMap::new();
-    let own: Vec<&Value> = pods
-        .iter()
-        .filter(|pod| !is_ready(pod))
-        .take(PODS)
-        .collect();
-    for logs in join_all(own.iter().map(|pod| of_pod(api, pod, KEPT))).await {
-        files.extend(logs);
-    }
-    files.insert("events.txt".to_owned(), timeline(&events));
-    for pod in &own {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        files.insert(format!("objects/Pod-{name}.yaml"), yaml(pod));
-    }
-    for (service, workload) in facts
-        .slots
-        .get(&slot)
-        .map(|there| &there.workloads)
-        .into_iter()
-        .flatten()
-    {
-        for manifest in workload
-            .spec
-            .objects
-            .get(&slot)
-            .into_iter()
-            .flatten()
-            .filter(|one| one.scales())
-        {
-            if let Ok(Some(live)) = api.get(&manifest.key()).await {
-                files.insert(
-                    format!("objects/{}-{service}.yaml", manifest.kind()),
-                    yaml(&live),
-                );
-            }
-        }
-    }
-    let by_pod = own.iter().find_map(|pod| {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        trouble(pod, Timestamp::now()).map(|reason| format!("{name}: {reason}"))
-    });
-    let by_workload = || {
-        let workloads = facts.slots.get(&slot)?.workloads.values();
-        workloads
-            .filter_map(|one| one.verdict.as_ref())
-            .max_by_key(|one| one.health)
-            .map(|one| one.reason.clone())
-    };
-    let warning = || {
-        events
-            .iter()
-            .rev()
-            .find(|event| event["type"] == "Warning")
-            .map(said)
-    };
-    let cause = by_pod
-        .or_else(warning)
-        .or_else(by_workload)
+    let events = events(api, namespace, &pods, slot).await;
+    let events = events.unwrap_or_default();
+
+    let failing = failing(&pods);
+    let facts = facts.slots.get(&slot);
+    let mut files = of_failing(api, &failing, &events).await;
+    files.extend(workloads(api, facts, slot).await);
+
+    let cause = of_pods(&failing)
+        .or_else(|| last_warning(&events))
+        .or_else(|| of_workloads(facts?))
         .unwrap_or_else(|| "unknown".to_owned());
     let number = release.map_or_else(
         || slot.to_string(),
@@ -172,6 +122,64 @@ pub(super) async fn diagnose(
     );
     files.insert("summary.txt".to_owned(), format!("{number}: {cause}\n"));
     Ok(Diagnosis { cause, files })
+}
+
+/// The pods that are looked into.
+fn failing(pods: &[Value]) -> Vec<&Value> {
+    pods.iter()
+        .filter(|pod| !is_ready(pod))
+        .take(PODS)
+        .collect()
+}
+
+/// The logs and the objects of pods that fail, and what happened around them.
+async fn of_failing(api: &Api, failing: &[&Value], events: &[Value]) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for logs in join_all(failing.iter().map(|pod| of_pod(api, pod, KEPT))).await {
+        files.extend(logs);
+    }
+    files.insert("events.txt".to_owned(), timeline(events));
+    for pod in failing {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        files.insert(format!("objects/Pod-{name}.yaml"), yaml(pod));
+    }
+    files
+}
+
+/// The objects of a slot that make its pods.
+async fn workloads(api: &Api, facts: Option<&SlotFacts>, slot: Slot) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for (service, workload) in facts.into_iter().flat_map(|facts| &facts.workloads) {
+        let objects = workload.spec.objects.get(&slot).into_iter().flatten();
+        for manifest in objects.filter(|one| one.scales()) {
+            if let Ok(Some(live)) = api.get(&manifest.key()).await {
+                let file = format!("objects/{}-{service}.yaml", manifest.kind());
+                files.insert(file, yaml(&live));
+            }
+        }
+    }
+    files
+}
+
+/// The first trouble of a pod, with its name.
+fn of_pods(failing: &[&Value]) -> Option<String> {
+    failing.iter().find_map(|pod| {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        trouble(pod, Timestamp::now()).map(|reason| format!("{name}: {reason}"))
+    })
+}
+
+/// Why the worst of a slot's workloads is not ready.
+fn of_workloads(facts: &SlotFacts) -> Option<String> {
+    let verdicts = facts.workloads.values();
+    let verdicts = verdicts.filter_map(|one| one.verdict.as_ref());
+    let worst = verdicts.max_by_key(|one| one.health);
+    worst.map(|one| one.reason.clone())
+}
+
+fn last_warning(events: &[Value]) -> Option<String> {
+    let warning = events.iter().rev().find(|event| event["type"] == "Warning");
+    warning.map(said)
 }
 
 /// What is known about one of the environment's own objects; none for one that is not there.
@@ -196,20 +204,8 @@ pub(super) async fn object(
         .await
         .unwrap_or_default();
 
-    let failing: Vec<&Value> = pods
-        .iter()
-        .filter(|pod| !is_ready(pod))
-        .take(PODS)
-        .collect();
-    let mut files = BTreeMap::new();
-    for logs in join_all(failing.iter().map(|pod| of_pod(api, pod, KEPT))).await {
-        files.extend(logs);
-    }
-    files.insert("events.txt".to_owned(), timeline(&events));
-    for pod in &failing {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        files.insert(format!("objects/Pod-{name}.yaml"), yaml(pod));
-    }
+    let failing = failing(&pods);
+    let mut files = of_failing(api, &failing, &events).await;
     // The values of a Secret are nobody's to keep.
     if key.kind != "Secret" {
         let file = format!("objects/{}-{}.yaml", key.kind, key.name);
@@ -219,10 +215,7 @@ pub(super) async fn object(
     let cause = failing
         .iter()
         .find_map(|pod| trouble(pod, Timestamp::now()))
-        .or_else(|| {
-            let warning = events.iter().rev().find(|event| event["type"] == "Warning");
-            warning.map(said)
-        })
+        .or_else(|| last_warning(&events))
         .unwrap_or_else(|| match ready(&live, &engine.settings.rules) {
             Ready::Not(reason) | Ready::Failed(reason) => reason,
             Ready::Yes => "it is ready now".to_owned(),
@@ -252,14 +245,12 @@ async fn events(
     api: &Api,
     namespace: &str,
     pods: &[Value],
-    scope: &Scope,
     slot: Slot,
 ) -> Result<Vec<Value>, ApiError> {
     let names: Vec<String> = pods
         .iter()
         .filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned))
         .collect();
-    let _ = scope;
     let ending = format!("-{slot}");
     let is_about = |name: &str| names.iter().any(|own| own == name) || name.contains(&ending);
     events_of(api, Some(namespace), is_about).await
