@@ -1,0 +1,100 @@
+//! Where services answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use super::{live, objects};
+use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::kubernetes::engine::list::key_of;
+use crate::driver::kubernetes::engine::{KubernetesEngine, observe};
+use crate::model::outcome::Url;
+use crate::model::route::ObjectsRoute;
+use crate::model::{ObjectKey, Role, Slot};
+use crate::port::engine::{EngineError, Scope};
+
+/// Where services answer. Without a URL in the configuration a Service's own address is one, if it can be reached
+/// from here.
+pub(in super::super) async fn urls(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    role: Role,
+) -> Result<Vec<Url>, EngineError> {
+    let api = engine.api().await?;
+    let failed = |fault: ApiError| fault.while_(format!("looking at {scope}"));
+    let read = engine.record(api, scope).await.map_err(failed)?;
+    let live = live(api, &read.record).await;
+    let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
+    let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
+    let live = &live;
+
+    let slot = match role {
+        Role::Active => active,
+        Role::Preview => match active {
+            Some(slot) => Some(slot.other()),
+            None => read.record.slots.keys().next().copied(),
+        },
+    };
+    let Some(slot) = slot.filter(|slot| read.record.slots.contains_key(slot)) else {
+        return Ok(Vec::new());
+    };
+
+    let asked = objects(&read.record).map(|(service, route)| async move {
+        let known = match role {
+            Role::Active => route.live_url.clone(),
+            Role::Preview => route.slot_urls.get(&slot).cloned(),
+        };
+        let url = match known {
+            Some(url) => Some(url),
+            None => address(api, route, role, slot, live).await,
+        };
+        url.map(|url| Url {
+            service: service.clone(),
+            slot,
+            url,
+        })
+    });
+    Ok(join_all(asked).await.into_iter().flatten().collect())
+}
+
+/// A Service's address, when somebody answers there.
+async fn address(
+    api: &Api,
+    route: &ObjectsRoute,
+    role: Role,
+    slot: Slot,
+    seen: &[Value],
+) -> Option<String> {
+    let key = match role {
+        Role::Active
+            if route.off.kind() == "Service"
+                && route.off.body()["spec"].get("selector").is_some() =>
+        {
+            route.off.key()
+        }
+        // Through an ingress or a gateway without a host there is no telling; the slot's own Service is the same pods.
+        _ => {
+            let (namespace, name) = route.targets.get(&slot)?.split_once('/')?;
+            ObjectKey {
+                api_version: "v1".to_owned(),
+                kind: "Service".to_owned(),
+                namespace: Some(namespace.to_owned()),
+                name: name.to_owned(),
+            }
+        }
+    };
+
+    let seen = seen.iter().find(|live| key_of(live).as_ref() == Some(&key));
+    let live = match seen {
+        Some(live) => live.clone(),
+        None => api.get(&key).await.ok()??,
+    };
+
+    let ip = live["spec"]["clusterIP"].as_str()?.parse().ok()?;
+    let address = SocketAddr::new(ip, route.port);
+    let connect = tokio::net::TcpStream::connect(address);
+    let reached = tokio::time::timeout(Duration::from_secs(1), connect).await;
+    matches!(reached, Ok(Ok(_))).then(|| format!("http://{address}"))
+}
