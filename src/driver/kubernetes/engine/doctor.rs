@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::client::connect;
 use crate::driver::kubernetes::engine::KubernetesEngine;
-use crate::model::Manifest;
+use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::{CheckResult, EngineError, Scope};
 
 /// What is done with a kind that shipit makes objects of.
@@ -33,6 +33,7 @@ pub(super) async fn examine(
         .into_iter()
         .map(unsafe_way)
         .collect();
+
     let api = engine.api().await?;
     let version = api
         .call(Method::GET, "/version", None)
@@ -51,6 +52,7 @@ pub(super) async fn examine(
         fault: age(&version),
         help: None,
     });
+
     let failed = |fault: ApiError| fault.while_(format!("asking what is allowed in {scope}"));
     let permissions = permissions(engine, api, wanted).await.map_err(failed)?;
     let asked = permissions.iter().map(|permission| async move {
@@ -58,33 +60,39 @@ pub(super) async fn examine(
         Ok::<_, ApiError>((permission, fault))
     });
     for (permission, fault) in try_join_all(asked).await.map_err(failed)? {
-        let place = permission
-            .namespace
-            .as_ref()
-            .map_or_else(|| "all of the cluster".to_owned(), Clone::clone);
-        let group = if permission.group.is_empty() {
-            String::new()
-        } else {
-            format!(".{}", permission.group)
-        };
-        let sub = if permission.subresource.is_empty() {
-            String::new()
-        } else {
-            format!("/{}", permission.subresource)
-        };
-        let what = format!(
-            "{} {}{sub}{group} in {place}",
-            permission.verb, permission.resource
-        );
-        let help = fault.as_ref().map(|_| {
-            format!(
-                "add the verb `{}` for `{}{sub}` to the Role",
-                permission.verb, permission.resource
-            )
-        });
-        all.push(CheckResult { what, fault, help });
+        all.push(allowed(permission, fault));
     }
     Ok(all)
+}
+
+/// Whether something is allowed, with what to do when it is not.
+fn allowed(permission: &Permission, fault: Option<String>) -> CheckResult {
+    let place = permission
+        .namespace
+        .as_ref()
+        .map_or_else(|| "all of the cluster".to_owned(), Clone::clone);
+    let group = if permission.group.is_empty() {
+        String::new()
+    } else {
+        format!(".{}", permission.group)
+    };
+    let sub = if permission.subresource.is_empty() {
+        String::new()
+    } else {
+        format!("/{}", permission.subresource)
+    };
+
+    let what = format!(
+        "{} {}{sub}{group} in {place}",
+        permission.verb, permission.resource
+    );
+    let help = fault.as_ref().map(|_| {
+        format!(
+            "add the verb `{}` for `{}{sub}` to the Role",
+            permission.verb, permission.resource
+        )
+    });
+    CheckResult { what, fault, help }
 }
 
 fn unsafe_way(fault: String) -> CheckResult {
@@ -114,56 +122,87 @@ async fn permissions(
     wanted: &[Manifest],
 ) -> Result<BTreeSet<Permission>, ApiError> {
     let namespaces = &engine.settings.namespaces;
-    let mut all = BTreeSet::new();
-    let mut add =
-        |verb: &'static str, kind: &Kind, subresource: &'static str, namespace: Option<&str>| {
-            all.insert(Permission {
-                verb,
-                group: kind.group().to_owned(),
-                resource: kind.plural.clone(),
-                subresource,
-                namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
-            });
-        };
-    let record = [("v1", "ConfigMap"), ("v1", "Secret")];
-    for name in record {
-        let kind = api.must(name).await?;
-        for verb in ["get", "create", "update", "patch", "delete"] {
-            add(verb, &kind, "", Some(&namespaces.home));
-        }
-    }
-    let lease = api.must(("coordination.k8s.io/v1", "Lease")).await?;
-    for verb in ["get", "create", "update", "delete"] {
-        add(verb, &lease, "", Some(&namespaces.home));
-    }
+    let mut permissions = Permissions::default();
+    permissions.for_records(api, &namespaces.home).await?;
     for namespace in namespaces.slots.values() {
-        let pods = api.must(("v1", "Pod")).await?;
-        for verb in ["list", "watch"] {
-            add(verb, &pods, "", Some(namespace));
-        }
-        add("get", &pods, "log", Some(namespace));
-        let events = api.must(("v1", "Event")).await?;
-        add("list", &events, "", Some(namespace));
-        let slices = api.must(("discovery.k8s.io/v1", "EndpointSlice")).await?;
-        for verb in ["list", "watch"] {
-            add(verb, &slices, "", Some(namespace));
-            add(verb, &slices, "", Some(&namespaces.home));
-        }
+        permissions
+            .for_slot(api, namespace, &namespaces.home)
+            .await?;
     }
     for manifest in wanted {
-        let key = manifest.key();
+        permissions.for_object(api, &manifest.key()).await?;
+    }
+    Ok(permissions.all)
+}
+
+/// What an environment needs to be allowed.
+#[derive(Default)]
+struct Permissions {
+    all: BTreeSet<Permission>,
+}
+
+impl Permissions {
+    fn add(
+        &mut self,
+        verb: &'static str,
+        kind: &Kind,
+        subresource: &'static str,
+        namespace: Option<&str>,
+    ) {
+        self.all.insert(Permission {
+            verb,
+            group: kind.group().to_owned(),
+            resource: kind.plural.clone(),
+            subresource,
+            namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
+        });
+    }
+
+    async fn for_records(&mut self, api: &Api, home: &str) -> Result<(), ApiError> {
+        for name in [("v1", "ConfigMap"), ("v1", "Secret")] {
+            let kind = api.must(name).await?;
+            for verb in ["get", "create", "update", "patch", "delete"] {
+                self.add(verb, &kind, "", Some(home));
+            }
+        }
+        let lease = api.must(("coordination.k8s.io/v1", "Lease")).await?;
+        for verb in ["get", "create", "update", "delete"] {
+            self.add(verb, &lease, "", Some(home));
+        }
+        Ok(())
+    }
+
+    async fn for_slot(&mut self, api: &Api, namespace: &str, home: &str) -> Result<(), ApiError> {
+        let pods = api.must(("v1", "Pod")).await?;
+        for verb in ["list", "watch"] {
+            self.add(verb, &pods, "", Some(namespace));
+        }
+        self.add("get", &pods, "log", Some(namespace));
+
+        let events = api.must(("v1", "Event")).await?;
+        self.add("list", &events, "", Some(namespace));
+
+        let slices = api.must(("discovery.k8s.io/v1", "EndpointSlice")).await?;
+        for verb in ["list", "watch"] {
+            self.add(verb, &slices, "", Some(namespace));
+            self.add(verb, &slices, "", Some(home));
+        }
+        Ok(())
+    }
+
+    async fn for_object(&mut self, api: &Api, key: &ObjectKey) -> Result<(), ApiError> {
         let Some(kind) = api.kind(&key.api_version, &key.kind).await? else {
-            continue;
+            return Ok(());
         };
         for verb in MADE {
-            add(verb, &kind, "", key.namespace.as_deref());
+            self.add(verb, &kind, "", key.namespace.as_deref());
         }
         if key.kind == "HorizontalPodAutoscaler" {
             let deployments = api.must(("apps/v1", "Deployment")).await?;
-            add("patch", &deployments, "scale", key.namespace.as_deref());
+            self.add("patch", &deployments, "scale", key.namespace.as_deref());
         }
+        Ok(())
     }
-    Ok(all)
 }
 
 /// Why something is not allowed; none when it is.
