@@ -12,6 +12,7 @@ mod pull_through;
 pub mod recipient;
 mod replication;
 mod repository;
+mod scan;
 mod silence;
 pub mod token;
 
@@ -170,6 +171,7 @@ where
                     configuration, or use another endpoint; behind a proxy, look at the proxy";
         return (reason, help.to_owned());
     }
+
     let (code, status) = (code(error), matches!(error, SdkError::ServiceError(_)));
     let whole = chain(error);
     let help = match code {
@@ -197,6 +199,7 @@ where
         "" => format!("it was `{action}`: look at AWS_ENDPOINT_URL and the proxy"),
         _ => format!("it was `{action}`"),
     };
+
     let reason = match (code, message) {
         _ if matches!(error, SdkError::TimeoutError(_)) => {
             format!("connected, no answer within {} s", ANSWER.as_secs())

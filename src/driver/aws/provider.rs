@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::aws::eks::{Eks, Waiting};
-use crate::driver::aws::{Aws, explained, pull_through, replication, repository};
+use crate::driver::aws::{Aws, explained, pull_through, replication, repository, scan};
 use crate::model::access::is_kept;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, ResourceKind, Settings};
 use crate::model::{Address, Digest, Fingerprint};
@@ -215,7 +215,7 @@ impl Provider for AwsProvider {
     }
 
     async fn findings(&self, repository: &str, image: &Digest) -> Result<Findings, ProviderError> {
-        repository::findings(&self.registry, repository, image).await
+        scan::findings(&self.registry, repository, image).await
     }
 
     async fn examine(&self, wanted: &[Resource]) -> Result<Vec<CheckResult>, ProviderError> {
@@ -239,6 +239,7 @@ impl Provider for AwsProvider {
                 }
             }
         });
+
         let reads = wanted.iter().map(|resource| async move {
             let read = match (resource.key.kind, self.eks()) {
                 (ResourceKind::Repository, _) => {
@@ -274,6 +275,7 @@ impl Provider for AwsProvider {
                 },
             }
         });
+
         all.extend(futures_util::future::join_all(reads).await);
         Ok(all)
     }

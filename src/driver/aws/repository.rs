@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_ecr::types::{
-    EncryptionConfiguration, EncryptionType, ImageIdentifier, ImageScanningConfiguration,
-    ImageTagMutability, Repository, ScanStatus, Tag,
+    EncryptionConfiguration, EncryptionType, ImageScanningConfiguration, ImageTagMutability,
+    Repository, Tag,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::driver::aws::{Aws, code, failed};
-use crate::model::Digest;
 use crate::model::resource::{Resource, ResourceFacts, ResourceKey, Settings, StoredImage};
-use crate::port::provider::{Findings, ProviderError};
+use crate::port::provider::ProviderError;
 
 /// The most images of one repository that are looked at.
 const MOST: usize = 10_000;
@@ -39,6 +38,7 @@ pub(super) async fn observe(
     let Some(repository) = found else {
         return Ok(ResourceFacts::absent(key.clone()));
     };
+
     let mut settings = described_settings(&repository);
     let arn = repository.repository_arn().unwrap_or_default();
     let (lifecycle, policy, tags, images) = tokio::try_join!(
@@ -53,6 +53,7 @@ pub(super) async fn observe(
             }
         },
     )?;
+
     settings.insert("lifecycle".to_owned(), lifecycle);
     settings.insert("policy".to_owned(), policy);
     settings.insert("tags".to_owned(), tags);
@@ -152,6 +153,7 @@ async fn stored(
         .repository_name(name)
         .into_paginator()
         .send();
+
     let mut images = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
@@ -177,6 +179,7 @@ async fn stored(
                 pushed_at,
             });
         }
+
         if images.len() > MOST {
             let reason = format!("it has more than {MOST} images");
             let help = "a lifecycle policy keeps a repository small".to_owned();
@@ -301,42 +304,50 @@ async fn set(
             sent.map(drop)
                 .map_err(|error| failed("ecr:PutImageScanningConfiguration", what, &error))
         }
-        "lifecycle" if value.is_null() => {
-            let sent = client
-                .delete_lifecycle_policy()
-                .repository_name(name)
-                .send()
-                .await;
-            sent.map(drop)
-                .map_err(|error| failed("ecr:DeleteLifecyclePolicy", what, &error))
-        }
-        "lifecycle" => {
-            let request = client.put_lifecycle_policy().repository_name(name);
-            let sent = request
-                .lifecycle_policy_text(value.to_string())
-                .send()
-                .await;
-            sent.map(drop)
-                .map_err(|error| failed("ecr:PutLifecyclePolicy", what, &error))
-        }
-        "policy" if value.is_null() => {
-            let sent = client
-                .delete_repository_policy()
-                .repository_name(name)
-                .send()
-                .await;
-            sent.map(drop)
-                .map_err(|error| failed("ecr:DeleteRepositoryPolicy", what, &error))
-        }
-        "policy" => {
-            let request = client.set_repository_policy().repository_name(name);
-            let sent = request.policy_text(value.to_string()).send().await;
-            sent.map(drop)
-                .map_err(|error| failed("ecr:SetRepositoryPolicy", what, &error))
-        }
+        "lifecycle" => set_lifecycle(client, name, value, what).await,
+        "policy" => set_policy(client, name, value, what).await,
         "tags" => set_tags(client, name, value, now.get("tags").unwrap_or(&Value::Null)).await,
         _ => Err(invalid(name, &format!("{setting} cannot be changed"))),
     }
+}
+
+async fn set_lifecycle(
+    client: &aws_sdk_ecr::Client,
+    name: &str,
+    value: &Value,
+    what: String,
+) -> Result<(), ProviderError> {
+    if value.is_null() {
+        let request = client.delete_lifecycle_policy().repository_name(name);
+        let sent = request.send().await;
+        return sent
+            .map(drop)
+            .map_err(|error| failed("ecr:DeleteLifecyclePolicy", what, &error));
+    }
+    let request = client.put_lifecycle_policy().repository_name(name);
+    let request = request.lifecycle_policy_text(value.to_string());
+    let sent = request.send().await;
+    sent.map(drop)
+        .map_err(|error| failed("ecr:PutLifecyclePolicy", what, &error))
+}
+
+async fn set_policy(
+    client: &aws_sdk_ecr::Client,
+    name: &str,
+    value: &Value,
+    what: String,
+) -> Result<(), ProviderError> {
+    if value.is_null() {
+        let request = client.delete_repository_policy().repository_name(name);
+        let sent = request.send().await;
+        return sent
+            .map(drop)
+            .map_err(|error| failed("ecr:DeleteRepositoryPolicy", what, &error));
+    }
+    let request = client.set_repository_policy().repository_name(name);
+    let sent = request.policy_text(value.to_string()).send().await;
+    sent.map(drop)
+        .map_err(|error| failed("ecr:SetRepositoryPolicy", what, &error))
 }
 
 async fn set_tags(
@@ -362,6 +373,7 @@ async fn set_tags(
         .first()
         .and_then(Repository::repository_arn)
         .unwrap_or_default();
+
     let map = |value: &Value| -> HashMap<String, String> {
         serde_json::from_value(value.clone()).unwrap_or_default()
     };
@@ -372,26 +384,16 @@ async fn set_tags(
         .cloned()
         .collect();
     if !gone.is_empty() {
-        let sent = client
-            .untag_resource()
-            .resource_arn(arn)
-            .set_tag_keys(Some(gone))
-            .send()
-            .await;
-        sent.map_err(|error| {
-            failed(
-                "ecr:UntagResource",
-                format!("removing tags of {name}"),
-                &error,
-            )
-        })?;
+        untag(client, name, arn, gone).await?;
     }
+
     let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
     let tags: Vec<Tag> = wanted
         .iter()
         .map(tag)
         .collect::<Result<_, _>>()
         .map_err(|error| invalid(name, &error))?;
+
     let sent = client
         .tag_resource()
         .resource_arn(arn)
@@ -402,78 +404,23 @@ async fn set_tags(
         .map_err(|error| failed("ecr:TagResource", format!("tagging {name}"), &error))
 }
 
-/// What the scan of an image found. One that was never begun is begun.
-pub(super) async fn findings(
-    aws: &Aws,
-    repository: &str,
-    image: &Digest,
-) -> Result<Findings, ProviderError> {
-    let client = aws.ecr().await;
-    let id = ImageIdentifier::builder()
-        .image_digest(image.to_string())
-        .build();
-    let asked = client
-        .describe_image_scan_findings()
-        .repository_name(repository)
-        .image_id(id.clone())
+async fn untag(
+    client: &aws_sdk_ecr::Client,
+    name: &str,
+    arn: &str,
+    keys: Vec<String>,
+) -> Result<(), ProviderError> {
+    let sent = client
+        .untag_resource()
+        .resource_arn(arn)
+        .set_tag_keys(Some(keys))
         .send()
         .await;
-    let answer = match asked {
-        Ok(answer) => answer,
-        Err(error) if code(&error) == "ScanNotFoundException" => {
-            let begun = client
-                .start_image_scan()
-                .repository_name(repository)
-                .image_id(id)
-                .send()
-                .await;
-            return match begun {
-                Ok(_) => Ok(Findings::Pending),
-                // Enhanced scanning begins by itself.
-                Err(error) if code(&error) == "ValidationException" => Ok(Findings::Pending),
-                Err(error) => Err(failed(
-                    "ecr:StartImageScan",
-                    format!("scanning {repository}@{image}"),
-                    &error,
-                )),
-            };
-        }
-        Err(error) if code(&error) == "ImageNotFoundException" => {
-            return Ok(Findings::Unavailable(format!(
-                "{repository} does not have the image"
-            )));
-        }
-        Err(error) => {
-            return Err(failed(
-                "ecr:DescribeImageScanFindings",
-                format!("asking what was found in {repository}"),
-                &error,
-            ));
-        }
-    };
-    let status = answer.image_scan_status();
-    let why = status
-        .and_then(|status| status.description())
-        .unwrap_or_default();
-    Ok(match status.and_then(|status| status.status()) {
-        Some(ScanStatus::Complete | ScanStatus::Active) => {
-            let counts = answer
-                .image_scan_findings()
-                .and_then(|findings| findings.finding_severity_counts());
-            let counts = counts.into_iter().flatten();
-            Findings::Done(
-                counts
-                    .map(|(severity, count)| {
-                        (
-                            severity.as_str().to_lowercase(),
-                            u64::try_from(*count).unwrap_or(u64::MAX),
-                        )
-                    })
-                    .collect(),
-            )
-        }
-        Some(ScanStatus::InProgress | ScanStatus::Pending) => Findings::Pending,
-        Some(other) => Findings::Unavailable(format!("{} {why}", other.as_str()).trim().to_owned()),
-        None => Findings::Unavailable("Amazon says nothing of it".to_owned()),
+    sent.map(drop).map_err(|error| {
+        failed(
+            "ecr:UntagResource",
+            format!("removing tags of {name}"),
+            &error,
+        )
     })
 }

@@ -73,6 +73,7 @@ impl Eks<'_> {
             Err(error) => return Err(failed("eks:DescribeAccessEntry", what(), &error)),
         };
         let Some(entry) = found else { return Ok(None) };
+
         let pages = client
             .list_associated_access_policies()
             .cluster_name(self.cluster);
@@ -90,6 +91,7 @@ impl Eks<'_> {
                 policies.insert(name.to_owned(), scope.iter().cloned().collect());
             }
         }
+
         let settings = Settings::from([
             ("groups".to_owned(), sorted(entry.kubernetes_groups())),
             ("policies".to_owned(), json!(policies)),
@@ -141,6 +143,7 @@ impl Eks<'_> {
         let client = self.aws.eks().await;
         let what = format!("changing {}", wanted.key);
         let principal = &wanted.key.name;
+
         if seen.differs(wanted, "groups") {
             let request = client
                 .update_access_entry()
@@ -151,57 +154,87 @@ impl Eks<'_> {
                 || async { sent("eks:UpdateAccessEntry", &what, request.clone().send().await) };
             waiting.while_busy(&what, send).await?;
         }
+
         if !seen.differs(wanted, "policies") {
             return Ok(());
         }
+
         let (now, goal) = (policies(&seen.settings), policies(&wanted.settings));
-        for (policy, namespaces) in goal
+        let changed = goal
             .iter()
-            .filter(|(policy, of)| now.get(*policy) != Some(*of))
-        {
-            let kind = if namespaces.is_empty() {
-                AccessScopeType::Cluster
-            } else {
-                AccessScopeType::Namespace
-            };
-            let within = (!namespaces.is_empty()).then(|| namespaces.clone());
-            let request = client
-                .associate_access_policy()
-                .cluster_name(self.cluster)
-                .principal_arn(principal)
-                .policy_arn(whole(policy, principal))
-                .access_scope(
-                    AccessScope::builder()
-                        .r#type(kind)
-                        .set_namespaces(within)
-                        .build(),
-                );
-            let send = || async {
-                sent(
-                    "eks:AssociateAccessPolicy",
-                    &what,
-                    request.clone().send().await,
-                )
-            };
-            waiting.while_busy(&what, send).await?;
+            .filter(|(policy, of)| now.get(*policy) != Some(*of));
+        for (policy, namespaces) in changed {
+            self.associate(&client, &wanted.key, policy, namespaces, waiting)
+                .await?;
         }
         for policy in now.keys().filter(|policy| !goal.contains_key(*policy)) {
-            let request = client
-                .disassociate_access_policy()
-                .cluster_name(self.cluster);
-            let request = request
-                .principal_arn(principal)
-                .policy_arn(whole(policy, principal));
-            let send = || async {
-                sent(
-                    "eks:DisassociateAccessPolicy",
-                    &what,
-                    request.clone().send().await,
-                )
-            };
-            waiting.while_busy(&what, send).await?;
+            self.disassociate(&client, &wanted.key, policy, waiting)
+                .await?;
         }
         Ok(())
+    }
+
+    /// Gives a policy to an entry, in some namespaces or in all of the cluster.
+    async fn associate(
+        &self,
+        client: &aws_sdk_eks::Client,
+        key: &ResourceKey,
+        policy: &str,
+        namespaces: &[String],
+        waiting: Waiting<'_>,
+    ) -> Result<(), ProviderError> {
+        let what = format!("changing {key}");
+        let kind = if namespaces.is_empty() {
+            AccessScopeType::Cluster
+        } else {
+            AccessScopeType::Namespace
+        };
+        let within = (!namespaces.is_empty()).then(|| namespaces.to_vec());
+
+        let request = client
+            .associate_access_policy()
+            .cluster_name(self.cluster)
+            .principal_arn(&key.name)
+            .policy_arn(whole(policy, &key.name))
+            .access_scope(
+                AccessScope::builder()
+                    .r#type(kind)
+                    .set_namespaces(within)
+                    .build(),
+            );
+
+        let send = || async {
+            sent(
+                "eks:AssociateAccessPolicy",
+                &what,
+                request.clone().send().await,
+            )
+        };
+        waiting.while_busy(&what, send).await.map(drop)
+    }
+
+    async fn disassociate(
+        &self,
+        client: &aws_sdk_eks::Client,
+        key: &ResourceKey,
+        policy: &str,
+        waiting: Waiting<'_>,
+    ) -> Result<(), ProviderError> {
+        let what = format!("changing {key}");
+        let request = client
+            .disassociate_access_policy()
+            .cluster_name(self.cluster);
+        let request = request
+            .principal_arn(&key.name)
+            .policy_arn(whole(policy, &key.name));
+        let send = || async {
+            sent(
+                "eks:DisassociateAccessPolicy",
+                &what,
+                request.clone().send().await,
+            )
+        };
+        waiting.while_busy(&what, send).await.map(drop)
     }
 
     pub(super) async fn delete_entry(&self, key: &ResourceKey) -> Result<(), Refused> {
