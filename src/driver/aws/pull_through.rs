@@ -60,6 +60,7 @@ pub(super) async fn ensure(
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
+
     if replace && now.is_some() {
         delete(aws, key).await?;
     }
@@ -76,6 +77,7 @@ pub(super) async fn ensure(
             )
         });
     }
+
     let request = client
         .create_pull_through_cache_rule()
         .ecr_repository_prefix(prefix)

@@ -66,6 +66,7 @@ pub(super) async fn observe(
             ));
         }
     };
+
     let (others, mut ours) = split(&rules, &mark(scope));
     let mut found = Vec::new();
     for key in wanted {
@@ -75,6 +76,7 @@ pub(super) async fn observe(
             ..ResourceFacts::absent((*key).clone())
         });
     }
+
     if let (Some(first), false) = (found.first_mut(), others.is_empty()) {
         let what: Vec<String> = others.iter().map(words).collect();
         first.notes.push(format!(
@@ -82,6 +84,7 @@ pub(super) async fn observe(
             what.join("; ")
         ));
     }
+
     found.extend(ours.into_iter().map(|(name, prefixes)| ResourceFacts {
         settings: Some(settings(&prefixes)),
         wanted: false,
@@ -227,6 +230,7 @@ async fn write(
         reason,
         help: help.to_owned(),
     };
+
     for _ in 0..ATTEMPTS {
         let answer = client.describe_registry().send().await;
         let answer = answer.map_err(|error| failed("ecr:DescribeRegistry", &what, &error))?;
@@ -234,6 +238,7 @@ async fn write(
             .replication_configuration
             .map(|found| found.rules)
             .unwrap_or_default();
+
         let (mut all, mut ours) = split(&now, &mark);
         if ours.get(&key.name) == prefixes.as_ref() {
             return Ok(());
@@ -242,6 +247,7 @@ async fn write(
             Some(prefixes) => ours.insert(key.name.clone(), prefixes.clone()),
             None => ours.remove(&key.name),
         };
+
         let invalid =
             |error: BuildError| failure(error.to_string(), "look at `registry.replication`");
         all.extend(rules(&ours, &mark).map_err(invalid)?);
@@ -255,6 +261,7 @@ async fn write(
                 "keep it in one environment, or take a rule of another's away",
             ));
         }
+
         let document = ReplicationConfiguration::builder()
             .set_rules(Some(all))
             .build()
@@ -266,6 +273,7 @@ async fn write(
             .await;
         sent.map_err(|error| failed("ecr:PutReplicationConfiguration", &what, &error))?;
     }
+
     let reason = "somebody else writes the replication rules at the same time".to_owned();
     Err(failure(reason, "run the command again"))
 }

@@ -88,6 +88,7 @@ impl EksLogin {
             .provide_credentials()
             .await
             .map_err(|error| without(chain(&error)))?;
+
         let region = config
             .region()
             .map_or("us-east-1", |region| region.as_ref())
@@ -103,6 +104,7 @@ impl EksLogin {
             "{}/?Action=GetCallerIdentity&Version=2011-06-15",
             endpoint.trim_end_matches('/')
         );
+
         let wrong = |reason: String| self.unreachable(reason, "this is a fault of shipit's own");
         let mut settings = SigningSettings::default();
         settings.signature_location = SignatureLocation::QueryParams;
@@ -117,6 +119,7 @@ impl EksLogin {
             .build()
             .map_err(|error| wrong(error.to_string()))?
             .into();
+
         let headers = [("x-k8s-aws-id", self.cluster.as_str())];
         let request = SignableRequest::new(
             "GET",
@@ -128,6 +131,7 @@ impl EksLogin {
         let (signed, _) = sign(request, &params)
             .map_err(|error| wrong(error.to_string()))?
             .into_parts();
+
         let mut request = http::Request::builder()
             .uri(&url)
             .body(())

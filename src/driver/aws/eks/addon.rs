@@ -130,6 +130,7 @@ impl Eks<'_> {
     ) -> Result<(), ProviderError> {
         let client = self.aws.eks().await;
         let what = format!("changing {}", wanted.key);
+
         if seen.differs(wanted, "preserve") {
             let answer = if preserves(&wanted.settings) {
                 let request = client
@@ -146,6 +147,7 @@ impl Eks<'_> {
             };
             answer.map_err(|refused| refused.error)?;
         }
+
         if ["version", "configuration", "role"]
             .into_iter()
             .any(|name| seen.differs(wanted, name))
@@ -170,6 +172,7 @@ impl Eks<'_> {
             let send = || async { sent("eks:UpdateAddon", &what, request.clone().send().await) };
             waiting.while_busy(&what, send).await?;
         }
+
         self.until_there(&wanted.key, waiting).await.map(drop)
     }
 

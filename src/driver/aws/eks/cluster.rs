@@ -38,6 +38,7 @@ impl Eks<'_> {
         let Some(cluster) = found else {
             return Ok(None);
         };
+
         let vpc = cluster.resources_vpc_config();
         let logs = cluster
             .logging()
@@ -54,6 +55,7 @@ impl Eks<'_> {
             .unwrap_or_default();
         let public = vpc.is_some_and(VpcConfigResponse::endpoint_public_access);
         let private = vpc.is_some_and(VpcConfigResponse::endpoint_private_access);
+
         let settings = Settings::from([
             ("version".to_owned(), json!(cluster.version())),
             ("role".to_owned(), json!(cluster.role_arn())),
@@ -64,6 +66,7 @@ impl Eks<'_> {
             ("logging".to_owned(), sorted(&on)),
             ("tags".to_owned(), own_tags(cluster.tags())),
         ]);
+
         Ok(Some(Seen {
             settings,
             status: cluster

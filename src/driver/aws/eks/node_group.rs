@@ -31,6 +31,7 @@ impl Eks<'_> {
             }
         };
         let Some(group) = found else { return Ok(None) };
+
         let scaling = group.scaling_config();
         let settings = Settings::from([
             ("role".to_owned(), json!(group.node_role())),
@@ -45,6 +46,7 @@ impl Eks<'_> {
                 json!(scaling.and_then(NodegroupScalingConfig::max_size)),
             ),
         ]);
+
         Ok(Some(Seen {
             settings,
             status: group

@@ -160,6 +160,7 @@ fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, Engi
         let help = "look at the certificates and tokens in the kubeconfig";
         refused(format!("{server}: {}", chain(&error)), help)
     };
+
     // One HTTP/2 connection carries all requests at once; kube's own client would open one each.
     let tls = config.rustls_client_config().map_err(wrong)?;
     let mut tcp = HttpConnector::new();
@@ -172,11 +173,13 @@ fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, Engi
         .enable_all_versions()
         .wrap_connector(tcp);
     let https = Patient(https);
+
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_keep_alive_interval(Duration::from_secs(10))
         .http2_keep_alive_timeout(Duration::from_secs(10))
         .build(https);
+
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(wrong)?)
@@ -187,6 +190,7 @@ fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, Engi
         )
         .map_err(tower::BoxError::from)
         .service(http);
+
     Ok(Connected {
         client: Client::new(service, config.default_namespace.clone()),
         login,

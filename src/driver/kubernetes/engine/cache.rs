@@ -239,11 +239,13 @@ impl KubernetesEngine {
         if let Some(known) = newest.take().filter(|known| known.scope == permit.scope) {
             (*read, at) = (known.read, known.at);
         }
+
         let now = |read: &Read, at| Newest {
             scope: permit.scope.clone(),
             read: read.clone(),
             at,
         };
+
         for _ in 0..TRIES {
             let before = read.record.clone();
             change(&mut read.record);
@@ -251,6 +253,7 @@ impl KubernetesEngine {
                 *newest = Some(now(read, at));
                 return Ok(());
             }
+
             // What is written over the version that was read was still so when it was written.
             at = clock();
             read.record.changed_at = Some(Timestamp::now());
@@ -263,6 +266,7 @@ impl KubernetesEngine {
             }
             *read = self.enter_anew(api, permit).await?;
         }
+
         let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
             what,

@@ -145,6 +145,7 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
     if entries.len() != wanted.len() {
         return false;
     }
+
     let mut used = vec![false; entries.len()];
     let mut last = 0;
     for item in wanted {
@@ -173,10 +174,12 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
                 return false;
             }
         }
+
         let Some((index, inner, key)) = found else {
             return false;
         };
         used[index] = true;
+
         let position = match &key {
             Some(key) => live.iter().position(|there| is_item(there, key)),
             None => live.iter().position(|there| there == item),
@@ -184,6 +187,7 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
         let Some(position) = position else {
             return false;
         };
+
         // The order is part of what is applied.
         if position < last {
             return false;

@@ -64,6 +64,7 @@ pub(super) fn bind(
         .iter()
         .map(|(name, value)| (name.clone(), key.hash(value.expose().as_bytes())))
         .collect();
+
     let mut names = BTreeMap::new();
     for manifest in workload
         .objects
@@ -89,6 +90,7 @@ pub(super) fn bind(
             format!("{}-{}", manifest.name(), &hash[..10]),
         );
     }
+
     Bindings {
         image,
         secrets: names,

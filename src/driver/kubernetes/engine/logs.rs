@@ -33,6 +33,7 @@ pub(super) async fn logs(
                 .unwrap_or_default()
                 .to_owned()
         });
+
         let mut counts: BTreeMap<ServiceName, u16> = BTreeMap::new();
         for pod in &pods {
             let label = pod["metadata"]["labels"][mark::SERVICE]
@@ -58,6 +59,7 @@ pub(super) async fn logs(
             );
         }
     }
+
     if query.follow {
         return Ok(stream::select_all(streams).boxed());
     }
@@ -79,6 +81,7 @@ async fn of_pod(
         .filter_map(|container| container["name"].as_str())
         .collect();
     let many = names.len() > 1;
+
     let mut all = Vec::new();
     for name in names {
         let path = path(pod, name, query.tail, query.follow, false);
@@ -88,6 +91,7 @@ async fn of_pod(
             Err(fault) if matches!(fault.code(), 400 | 404) => continue,
             Err(fault) => return Err(fault),
         };
+
         let (service, name) = (service.clone(), name.to_owned());
         let lines = lines.map(move |line| match line {
             Ok(text) => {

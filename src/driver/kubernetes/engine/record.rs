@@ -187,6 +187,7 @@ impl Records<'_> {
             })
             .collect();
         let groups: Vec<String> = groups.into_iter().collect();
+
         let mut others: BTreeSet<&str> = self.namespaces.all().into_iter().collect();
         others.extend(
             record
@@ -196,6 +197,7 @@ impl Records<'_> {
         );
         others.remove(self.namespaces.home.as_str());
         let others: Vec<&str> = others.into_iter().collect();
+
         let mut labels = self.labels();
         labels["applyset.kubernetes.io/id"] = self.set().into();
         let mut annotations = json!({
@@ -205,6 +207,7 @@ impl Records<'_> {
         if !others.is_empty() {
             annotations["applyset.kubernetes.io/additional-namespaces"] = others.join(",").into();
         }
+
         let mut body = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": self.name(), "namespace": self.namespaces.home,
@@ -218,6 +221,7 @@ impl Records<'_> {
                 self.api.replace(&self.parent(), &body).await
             }
         };
+
         match written {
             Ok(object) => {
                 read.version = object

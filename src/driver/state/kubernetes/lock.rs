@@ -106,6 +106,7 @@ impl LeaseObject {
         if let Some(fence) = lock.abort {
             notes[ABORT] = fence.to_string().into();
         }
+
         let mut body = json!({
             "apiVersion": self.key.api_version, "kind": "Lease", "spec": spec,
             "metadata": {"name": self.key.name, "namespace": self.key.namespace, "labels": self.labels,
@@ -118,6 +119,7 @@ impl LeaseObject {
                 self.api.replace(&self.key, &body).await
             }
         };
+
         match written {
             Ok(object) => {
                 let version = object["metadata"]["resourceVersion"].as_str();

@@ -99,6 +99,7 @@ impl Api {
                 }
                 other => other?,
             };
+
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
                 for mut item in items {
                     item["apiVersion"] = kind.api_version.clone().into();
@@ -106,6 +107,7 @@ impl Api {
                     take(item);
                 }
             }
+
             page["metadata"]["continue"]
                 .as_str()
                 .unwrap_or_default()

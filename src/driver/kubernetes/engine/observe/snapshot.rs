@@ -114,8 +114,8 @@ impl Contents {
         let routes = record.routes.values();
         for route in routes.filter_map(|route| route.objects.as_ref()) {
             for manifest in &route.fixed {
-                let sent = shared(manifest, set);
-                self.objects.insert(manifest.key(), sent.into());
+                let object = shared(manifest, set);
+                self.objects.insert(manifest.key(), object.into());
             }
             self.whole.insert(route.off.key());
         }
@@ -124,8 +124,8 @@ impl Contents {
     fn add_wanted(&mut self, wanted: &[Manifest], set: &str) {
         for manifest in wanted {
             self.asks_for_storage |= holds::asks_for_storage(manifest);
-            let sent = shared(manifest, set);
-            self.objects.insert(manifest.key(), sent.into());
+            let object = shared(manifest, set);
+            self.objects.insert(manifest.key(), object.into());
         }
     }
 }

@@ -48,6 +48,7 @@ impl Slots<'_> {
                 .or_default()
                 .push(manifest);
         }
+
         for group in ranks.values() {
             let all = group
                 .iter()
@@ -79,12 +80,14 @@ impl Slots<'_> {
             // Applied first, the number would be a conflict with whoever has set it.
             self.scale_to(&key, 0).await?;
         }
+
         let left = live.map(|live| scalers.leave(whole, &live, how.pods));
         let manifest = left.as_ref().unwrap_or(whole);
         let policy = self.engine.settings.conflict;
         let Err(fault) = apply::apply(self.api, policy, manifest, None).await else {
             return Ok(());
         };
+
         let reason = replacement(self.api, manifest.body(), fault)
             .await
             .map_err(|fault| refused(&key, fault))?;
@@ -95,6 +98,7 @@ impl Slots<'_> {
                     .to_owned(),
             });
         }
+
         progress(&format!("{} is replaced: {reason}", said(&key)));
         self.make_room(whole, &reason).await?;
         apply::apply(self.api, policy, whole, None)
@@ -130,6 +134,7 @@ impl Slots<'_> {
         let new = names
             .iter()
             .filter(|(key, _)| !existing.objects.contains_key(key));
+
         for (key, live) in new {
             if live["metadata"]["labels"][mark::PART_OF] != self.set.as_str() {
                 return Err(EngineError::Refused {

@@ -33,6 +33,7 @@ impl Slots<'_> {
             .slots
             .get(&self.slot)
             .map_or(0, |there| there.chunks);
+
         let now = Timestamp::now();
         let slot = self.slot;
         let change = |record: &mut Record| {
@@ -54,6 +55,7 @@ impl Slots<'_> {
         self.engine
             .remember(self.api, self.permit, read, change)
             .await?;
+
         let written = (read.record.fence, workloads.clone());
         self.engine.placed().insert(self.slot, written);
         self.shrink(chunks, before).await

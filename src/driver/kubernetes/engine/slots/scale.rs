@@ -27,6 +27,7 @@ impl Slots<'_> {
                 && (scaled.contains(&manifest.key().name)
                     || scalers.of_workload(manifest).is_some())
         });
+
         for manifest in own {
             let key = manifest.key();
             let failed = |fault: ApiError| fault.while_(format!("scaling {}", said(&key)));
@@ -37,6 +38,7 @@ impl Slots<'_> {
             if number.is_none() && wanted <= 1 && self.has_pods(&key).await.map_err(failed)? {
                 continue;
             }
+
             let wanted = if number.is_none() {
                 wanted.max(1)
             } else {
@@ -80,11 +82,13 @@ impl Slots<'_> {
             }
             _ => key.name.clone(),
         };
+
         let there = ObjectKey {
             name,
             namespace: Some(namespaces.slots[&other].clone()),
             ..key.clone()
         };
+
         let live = self.api.get(&there).await?;
         Ok(live
             .and_then(|live| live["spec"]["replicas"].as_u64())

@@ -37,11 +37,13 @@ impl Slots<'_> {
         declared: &[Held],
     ) -> Result<(), EngineError> {
         self.refuse_undeclared(&objects, declared).await?;
+
         let mut ranks: BTreeMap<Reverse<u8>, Vec<(ObjectKey, Swept)>> = BTreeMap::new();
         for (key, fate) in objects {
             let rank = Reverse(rank(&key.kind));
             ranks.entry(rank).or_default().push((key, fate));
         }
+
         for group in ranks.values() {
             let swept = group.iter().map(|(key, fate)| async move {
                 match fate {
@@ -64,6 +66,7 @@ impl Slots<'_> {
             let is_declared = declared.iter().any(|held| held.key == **key);
             can_hold(key) && matches!(fate, Swept::Deleted { .. }) && !is_declared
         });
+
         for (key, _) in unknown {
             let failed = |fault: ApiError| fault.while_(format!("looking into {}", said(key)));
             let Some(live) = self.api.get(key).await.map_err(failed)? else {
