@@ -256,24 +256,13 @@ impl Provider for AwsProvider {
                 (_, Some(eks)) => eks.reads(&resource.key).await,
                 (_, None) => Ok(()),
             };
+            let (fault, help) = match read {
+                Ok(()) => (None, None),
+                Err(ProviderError::Failed { reason, help, .. }) => (Some(reason), Some(help)),
+                Err(other) => (Some(other.to_string()), None),
+            };
             let what = format!("{} can be read", resource.key);
-            match read {
-                Ok(()) => CheckResult {
-                    what,
-                    fault: None,
-                    help: None,
-                },
-                Err(ProviderError::Failed { reason, help, .. }) => CheckResult {
-                    what,
-                    fault: Some(reason),
-                    help: Some(help),
-                },
-                Err(other) => CheckResult {
-                    what,
-                    fault: Some(other.to_string()),
-                    help: None,
-                },
-            }
+            CheckResult { what, fault, help }
         });
 
         all.extend(futures_util::future::join_all(reads).await);

@@ -93,13 +93,7 @@ impl EksLogin {
             .region()
             .map_or("us-east-1", |region| region.as_ref())
             .to_owned();
-        // As the SDKs have it: the service's own variable goes before the one for all.
-        let own = std::env::var("AWS_ENDPOINT_URL_STS")
-            .ok()
-            .filter(|url| !url.is_empty());
-        let endpoint = own
-            .or_else(|| config.endpoint_url().map(str::to_owned))
-            .unwrap_or_else(|| sts(&region));
+        let endpoint = endpoint(config.endpoint_url(), &region);
         let url = format!(
             "{}/?Action=GetCallerIdentity&Version=2011-06-15",
             endpoint.trim_end_matches('/')
@@ -142,6 +136,15 @@ impl EksLogin {
             URL_SAFE_NO_PAD.encode(request.uri().to_string())
         ))
     }
+}
+
+/// As the SDKs have it: the service's own variable goes before the one for all.
+fn endpoint(of_all: Option<&str>, region: &str) -> String {
+    let own = std::env::var("AWS_ENDPOINT_URL_STS")
+        .ok()
+        .filter(|url| !url.is_empty());
+    own.or_else(|| of_all.map(str::to_owned))
+        .unwrap_or_else(|| sts(region))
 }
 
 /// STS of a region: a token for one region is signed there.

@@ -14,6 +14,16 @@ use crate::model::resource::{Resource, ResourceKey, Settings};
 use crate::port::engine::Scope;
 use crate::port::provider::ProviderError;
 
+/// The kinds of logs that a cluster writes.
+fn logs_on(logging: Option<&Logging>) -> Vec<String> {
+    let logs = logging.map(Logging::cluster_logging).unwrap_or_default();
+    let on = logs
+        .iter()
+        .filter(|setup| setup.enabled() == Some(true))
+        .flat_map(LogSetup::types);
+    on.map(|kind| kind.as_str().to_owned()).collect()
+}
+
 impl Eks<'_> {
     pub(super) async fn see_cluster(&self, name: &str) -> Result<Option<Seen>, ProviderError> {
         let answer = self
@@ -40,15 +50,7 @@ impl Eks<'_> {
         };
 
         let vpc = cluster.resources_vpc_config();
-        let logs = cluster
-            .logging()
-            .map(Logging::cluster_logging)
-            .unwrap_or_default();
-        let on = logs
-            .iter()
-            .filter(|setup| setup.enabled() == Some(true))
-            .flat_map(LogSetup::types);
-        let on: Vec<String> = on.map(|kind| kind.as_str().to_owned()).collect();
+        let on = logs_on(cluster.logging());
         let subnets = vpc.map(VpcConfigResponse::subnet_ids).unwrap_or_default();
         let groups = vpc
             .map(VpcConfigResponse::security_group_ids)

@@ -180,11 +180,7 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
         };
         used[index] = true;
 
-        let position = match &key {
-            Some(key) => live.iter().position(|there| is_item(there, key)),
-            None => live.iter().position(|there| there == item),
-        };
-        let Some(position) = position else {
+        let Some(position) = position(live, key.as_ref(), item) else {
             return false;
         };
 
@@ -198,6 +194,14 @@ fn list(wanted: &[Value], fields: &Map<String, Value>, live: &Value, place: Plac
         }
     }
     true
+}
+
+/// Where an item is in the live list: by its key, or by its value.
+fn position(live: &[Value], key: Option<&Map<String, Value>>, item: &Value) -> Option<usize> {
+    live.iter().position(|one| match key {
+        Some(key) => is_item(one, key),
+        None => one == item,
+    })
 }
 
 /// Whether an item of ours is the one that a key names. A part of the key that we leave to a default may be

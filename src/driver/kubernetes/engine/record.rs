@@ -118,6 +118,19 @@ pub(super) struct Records<'a> {
     pub known_key: &'a Mutex<Option<Key>>,
 }
 
+/// The kinds of a record as an `ApplySet` names them.
+fn group_kinds(record: &Record) -> Vec<String> {
+    let names: BTreeSet<String> = record
+        .kinds
+        .iter()
+        .map(|kind| match kind.group() {
+            "" => kind.kind.clone(),
+            group => format!("{}.{group}", kind.kind),
+        })
+        .collect();
+    names.into_iter().collect()
+}
+
 impl Records<'_> {
     fn name(&self) -> String {
         format!("shipit-{}-{}", self.scope.project, self.scope.environment)
@@ -175,18 +188,7 @@ impl Records<'_> {
     /// Writes the record; false when somebody else has written it since it was read.
     pub async fn write(&self, read: &mut Read) -> Result<bool, ApiError> {
         let record = &read.record;
-        let groups: BTreeSet<String> = record
-            .kinds
-            .iter()
-            .map(|kind| {
-                if kind.group().is_empty() {
-                    kind.kind.clone()
-                } else {
-                    format!("{}.{}", kind.kind, kind.group())
-                }
-            })
-            .collect();
-        let groups: Vec<String> = groups.into_iter().collect();
+        let groups = group_kinds(record);
 
         let mut others: BTreeSet<&str> = self.namespaces.all().into_iter().collect();
         others.extend(
