@@ -257,6 +257,7 @@ async fn create(client: &aws_sdk_ecr::Client, wanted: &Resource) -> Result<(), P
         let built = encryption.build().map_err(|error| invalid(name, &error))?;
         request = request.encryption_configuration(built);
     }
+
     match request.send().await {
         Ok(_) => Ok(()),
         // Another run was faster, or this one was killed after it: what differs is set below.

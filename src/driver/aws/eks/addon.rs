@@ -65,6 +65,7 @@ impl Eks<'_> {
                 ));
             }
         };
+
         let Some(addon) = found else { return Ok(None) };
         let marks = addon.tags().cloned().unwrap_or_default();
         let settings = Settings::from([
@@ -76,6 +77,7 @@ impl Eks<'_> {
             ("role".to_owned(), json!(addon.service_account_role_arn())),
             ("preserve".to_owned(), json!(marks.contains_key(PRESERVE))),
         ]);
+
         Ok(Some(Seen {
             settings,
             status: addon

@@ -38,6 +38,7 @@ impl Eks<'_> {
             ("subnets".to_owned(), sorted(profile.subnets())),
             ("role".to_owned(), json!(profile.pod_execution_role_arn())),
         ]);
+
         Ok(Some(Seen {
             settings,
             status: profile

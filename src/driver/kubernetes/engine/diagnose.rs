@@ -67,6 +67,7 @@ async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String>
     let wanted: Vec<(String, bool)> = containers
         .flat_map(|container| [(container.to_owned(), false), (container.to_owned(), true)])
         .collect();
+
     let read = wanted.iter().map(|(container, previous)| async move {
         let path = logs::path(pod, container, tail, false, *previous);
         let lines: Vec<String> = match api.lines(&path).await {
@@ -81,6 +82,7 @@ async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String>
             Err(fault) if matches!(fault.code(), 400 | 404) => return None,
             Err(fault) => vec![format!("(the log cannot be read: {fault})")],
         };
+
         let which = if *previous { "previous" } else { "current" };
         (!lines.is_empty()).then(|| {
             (
@@ -99,10 +101,10 @@ pub(super) async fn diagnose(
     release: Option<ReleaseNumber>,
 ) -> Result<Diagnosis, EngineError> {
     let api = engine.api().await?;
-    let failed = |fault: ApiError| fault.while_(format!("gathering what is known about {slot}"));
     let (facts, _) = observe::observe(engine, scope, None).await?;
     let pods = slots::pods(engine, api, scope, slot).await;
-    let pods = pods.map_err(failed)?;
+    let pods =
+        pods.map_err(|fault| fault.while_(format!("gathering what is known about {slot}")))?;
     let namespace = &engine.settings.namespaces.slots[&slot];
     let events = events(api, namespace, &pods, slot).await;
     let events = events.unwrap_or_default();

@@ -165,8 +165,11 @@ impl Asker<'_> {
             return Ok(Answer::Taken);
         }
 
-        let failed = |fault: ApiError| fault.while_(format!("looking for {}", said(key)));
-        let live = self.api.get(key).await.map_err(failed)?;
+        let live = self
+            .api
+            .get(key)
+            .await
+            .map_err(|fault| fault.while_(format!("looking for {}", said(key))))?;
         let foreign =
             live.filter(|live| live["metadata"]["labels"][mark::PART_OF] != self.set.as_str());
         Ok(foreign.map_or(Answer::Taken, |live| {

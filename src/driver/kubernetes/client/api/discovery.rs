@@ -84,13 +84,12 @@ impl Api {
 
     /// A kind that every server has.
     pub async fn must(&self, (api_version, kind): (&str, &str)) -> Result<Kind, ApiError> {
-        let missing = || {
+        self.kind(api_version, kind).await?.ok_or_else(|| {
             let message = format!("the server has no kind {kind} in {api_version}");
             ApiError::Refused(Box::new(
                 Status::failure(&message, "NotFound").with_code(404),
             ))
-        };
-        self.kind(api_version, kind).await?.ok_or_else(missing)
+        })
     }
 
     pub(super) async fn must_know(&self, key: &ObjectKey) -> Result<Kind, ApiError> {

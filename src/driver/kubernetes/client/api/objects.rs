@@ -281,12 +281,14 @@ impl Api {
             Propagation::Background => "Background",
             Propagation::Orphan => "Orphan",
         };
+
         let mut options =
             json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy});
         let is_bound = expected.is_some();
         if let Some(expected) = expected {
             options["preconditions"] = expected;
         }
+
         let path = kind.path(key.namespace.as_deref(), Some(&key.name));
         match self
             .call(

@@ -62,12 +62,11 @@ impl Api {
         let request = Request::get(path)
             .body(Vec::new())
             .map_err(|error| ApiError::Malformed(error.to_string()))?;
-        let late = |_| ApiError::Unreachable {
-            reason: format!("{}: connected, no answer", self.server),
-        };
         let response = tokio::time::timeout(ANSWER, self.client.send(request.map(Into::into)))
             .await
-            .map_err(late)?
+            .map_err(|_| ApiError::Unreachable {
+                reason: format!("{}: connected, no answer", self.server),
+            })?
             .map_err(|error| fault(&error))?;
 
         let (head, body) = response.into_parts();

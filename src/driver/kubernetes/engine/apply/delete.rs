@@ -85,8 +85,9 @@ pub(in super::super) async fn make_room(
         return delete(api, &key, uid).await;
     }
 
-    let failed = |fault: ApiError| fault.while_(format!("replacing {}", said(&key)));
-    let mut pods = pods_of(api, &key, uid).await.map_err(failed)?;
+    let mut pods = pods_of(api, &key, uid)
+        .await
+        .map_err(|fault| fault.while_(format!("replacing {}", said(&key))))?;
     pods.retain(|pod| !adopts(wanted.body(), live, pod));
     let pods: Vec<(ObjectKey, &Value)> = pods
         .iter()

@@ -208,6 +208,7 @@ impl ClaimHolder<'_> {
             .api
             .list(kind, namespace, &Selector::All, |object| found.push(object))
             .await;
+
         match listed {
             Ok(_) => Ok(Ok(found)),
             // A kind that is not served has no objects.

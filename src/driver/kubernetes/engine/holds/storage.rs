@@ -77,6 +77,7 @@ impl ClaimHolder<'_> {
                 if owner["uid"] == uid {
                     return Ok(true);
                 }
+
                 let text = |name: &str| owner[name].as_str().unwrap_or_default().to_owned();
                 if owner["kind"] == "Pod" || depth == 0 {
                     continue;
@@ -87,6 +88,7 @@ impl ClaimHolder<'_> {
                     namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
                     name: text("name"),
                 };
+
                 if let Some(above) = self.api.get(&key).await?
                     && self.leads_to(&above, uid, depth - 1).await?
                 {

@@ -93,8 +93,10 @@ async fn leaving(
     key: &ObjectKey,
     live: &Value,
 ) -> Result<ObjectFacts, EngineError> {
-    let failed = |fault: ApiError| fault.while_(format!("looking into {}", said(key)));
-    let holds = holder.of(key, live, Fate::Deleted).await.map_err(failed)?;
+    let holds = holder
+        .of(key, live, Fate::Deleted)
+        .await
+        .map_err(|fault| fault.while_(format!("looking into {}", said(key))))?;
     Ok(ObjectFacts {
         fingerprint: Some(bound(fingerprint(live, None), &holds)),
         before: before(live),
@@ -146,6 +148,7 @@ async fn one(
         going: &NOTHING,
         asked: Asked::ForPlan,
     };
+
     let scalers = &snapshot.found.scalers;
     let Some(item) = known else {
         return unlisted(engine, &holder, scalers, &sent).await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::follow::follow;
 use super::{foreign, last_manager, live, moved, objects};
-use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::apply::{self, refused, said};
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::list::key_of;
@@ -100,7 +100,6 @@ async fn patch(
     there: &[Value],
 ) -> Result<(), EngineError> {
     let key = manifest.key();
-    let failed = |fault: ApiError| fault.while_(format!("looking at {}", said(&key)));
     let mut seen = there
         .iter()
         .find(|object| key_of(object).as_ref() == Some(&key))
@@ -119,7 +118,10 @@ async fn patch(
                 if fault.is(StatusCode::CONFLICT)
                     && fault.to_string().contains("the object has been modified") =>
             {
-                let now = api.get(&key).await.map_err(failed)?;
+                let now = api
+                    .get(&key)
+                    .await
+                    .map_err(|fault| fault.while_(format!("looking at {}", said(&key))))?;
                 if spec(now.as_ref()) != spec(seen.as_ref()) {
                     let by = now.as_ref().and_then(last_manager);
                     return Err(EngineError::Moved {

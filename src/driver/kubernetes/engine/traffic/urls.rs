@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::{live, objects};
-use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe};
 use crate::model::outcome::Url;
@@ -23,8 +23,10 @@ pub(in super::super) async fn urls(
     role: Role,
 ) -> Result<Vec<Url>, EngineError> {
     let api = engine.api().await?;
-    let failed = |fault: ApiError| fault.while_(format!("looking at {scope}"));
-    let read = engine.record(api, scope).await.map_err(failed)?;
+    let read = engine
+        .record(api, scope)
+        .await
+        .map_err(|fault| fault.while_(format!("looking at {scope}")))?;
     let live = live(api, &read.record).await;
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
     let active = observe::active(&read.record, &live.iter().collect::<Vec<_>>());
