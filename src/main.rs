@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     if let Some(code) = cli::direct(&cli) {
         return code.into();
     }
+
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -79,6 +79,7 @@ pub(super) async fn leave(
             agent.stop_services().await;
         }
     }
+
     stop.cancel();
 }
 

@@ -49,6 +49,7 @@ pub async fn serve(
             reason: error.to_string(),
         }
     };
+
     let folder = directory
         .prepare()
         .map_err(failed("making the agent's folder"))?;
@@ -66,6 +67,7 @@ pub async fn serve(
         started: Timestamp::now(),
         stop: stop.clone(),
     };
+
     let service = AgentServer::new(server)
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
@@ -77,6 +79,7 @@ pub async fn serve(
         // A client that follows logs would keep the server up for ever.
         () = async { stop.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => {}
     }
+
     // One that left its folder has told so; another's socket may be there now.
     if left.is_finished() {
         let _ = left.await;
@@ -84,6 +87,7 @@ pub async fn serve(
         left.abort();
         let _ = fs::remove_file(directory.socket());
     }
+
     agent.router().shutdown(SHUTDOWN).await;
     tracing::info!("the agent has stopped");
     Ok(())
@@ -236,6 +240,7 @@ impl Contract for Server {
                 .collect(),
             expects: fingerprint(request.expects.as_ref())?,
         };
+
         let agent = Arc::clone(&self.agent);
         Ok(with_progress(|say| async move {
             agent.deploy(&permit, placement, say.as_ref()).await
@@ -309,6 +314,7 @@ impl Contract for Server {
             tail: usize::try_from(request.tail).unwrap_or(usize::MAX),
             follow: request.follow,
         };
+
         let lines = self.agent.logs(&request.scope.try_into()?, query).await?;
         let lines = lines.map(|line| {
             let line = line?;

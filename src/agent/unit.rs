@@ -40,6 +40,7 @@ pub fn units(program: &Path, directory: &Path, listeners: &[SocketAddr]) -> Stri
         program = program.display(),
         directory = directory.display(),
     );
+
     for listener in listeners {
         let _ = writeln!(text, "ListenStream={listener}");
     }

@@ -128,6 +128,7 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
         }
         _ => return None,
     };
+
     Some(done.unwrap_or_else(|reason| {
         say(format!("the container cannot be run: {reason}"));
         125
@@ -161,5 +162,6 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         | What::ContainProbe { .. } => {}
         What::Unit => print(agent::unit(directory).await?),
     }
+
     Ok(Exit::Done)
 }

@@ -79,6 +79,7 @@ pub(super) async fn with_options(
         interrupted: signals.interrupted,
         killed: signals.killed,
     };
+
     let result = call(options).await?;
     match args.form.output {
         Format::Json => shown.show(&Event::Ended {
@@ -87,6 +88,7 @@ pub(super) async fn with_options(
         Format::Human => cx.screen.show(&outcome::human(&result)),
         Format::Markdown => cx.screen.show(&outcome::human(&result).fenced()),
     }
+
     Ok(explain::exit(&result.ending))
 }
 
@@ -106,6 +108,7 @@ fn approve(
         }
         Format::Markdown => screen.show(&view::markdown(plan)),
     }
+
     let approved = |by| Approved {
         by,
         consents: consents.clone(),
@@ -116,6 +119,7 @@ fn approve(
     if auto_approve {
         return Ok(approved(Approval::InAdvance));
     }
+
     if !ask::is_possible() {
         return Err(Error::NotApproved {
             what: "nobody is here to approve the plan; nothing was changed".to_owned(),
@@ -123,6 +127,7 @@ fn approve(
                 .to_owned(),
         });
     }
+
     let is_approved = if plan.intent == Intent::Destroy {
         let environment = plan.environment.as_str();
         let question = format!("All of {environment} is deleted. Type its name to do so");
@@ -130,12 +135,14 @@ fn approve(
     } else {
         ask::yes("Carry this plan out?")
     };
+
     if !is_approved {
         return Err(Error::NotApproved {
             what: "the plan was not approved; nothing was changed".to_owned(),
             help: "run the command again when it is".to_owned(),
         });
     }
+
     let mut approved = approved(Approval::AtTerminal);
     approved.consents.extend(asked_by_name(plan, consents));
     Ok(approved)

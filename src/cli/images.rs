@@ -41,12 +41,14 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         show(cx, args, &found, Collect::Report);
         return Ok(Exit::Done);
     }
+
     if !args.auto_approve {
         if args.form.output != Format::Json {
             show(cx, args, &found, Collect::Report);
         }
         ask()?;
     }
+
     let taken = garbage(&session, Collect::Delete, wait).await?;
     show(cx, args, &taken, Collect::Delete);
     Ok(if taken.refused.is_some() {

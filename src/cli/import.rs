@@ -31,6 +31,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         cx.screen.show(&page);
         return Ok(Exit::Done);
     }
+
     let taken = import(&session, &args.objects).await?;
     for (key, managers) in &taken {
         let from = if managers.is_empty() {
@@ -40,11 +41,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         };
         page.line(format!("  {key} is shipit's{from}"));
     }
+
     if taken.is_empty() {
         page.line("Nothing that the configuration names belongs to others.");
     } else {
         page.line("`shipit plan` shows what the configuration changes about them.");
     }
+
     cx.screen.show(&page);
     Ok(Exit::Done)
 }

@@ -47,11 +47,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         tail: args.tail,
         follow: args.follow,
     };
+
     let mut lines = logs(&session, query).await?;
     let mut writers = Writers {
         screen: &cx.screen,
         streams: BTreeMap::new(),
     };
+
     loop {
         tokio::select! {
             line = lines.next() => match line {
@@ -61,6 +63,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             _ = tokio::signal::ctrl_c() => break,
         }
     }
+
     writers.finish();
     Ok(Exit::Done)
 }

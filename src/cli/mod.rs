@@ -235,11 +235,13 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Init(_) => cli.directory.unwrap_or_else(|| ".".into()),
         _ => folder::of_project(cli.directory),
     };
+
     let cx = Cx {
         directory,
         env: cli.env,
         screen: screen.clone(),
     };
+
     let ended = command(cli.command, &cx).await;
     let ended = ended.and_then(|exit| match screen.trouble() {
         None => Ok(exit),

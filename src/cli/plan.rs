@@ -63,11 +63,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             )
         })?;
     }
+
     match args.form.output {
         Format::Human => cx.screen.show(&plan::human(&made)),
         Format::Json => cx.screen.document(&made),
         Format::Markdown => cx.screen.show(&plan::markdown(&made)),
     }
+
     Ok(if args.detailed_exitcode && !made.is_empty() {
         Exit::Changes
     } else {

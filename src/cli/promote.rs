@@ -56,6 +56,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             )
         }
     };
+
     let session = cx.session().await?;
     approve_and_run(&cx, &session, &wanted, &args.run, None).await
 }

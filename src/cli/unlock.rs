@@ -26,6 +26,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         };
         return Err(refused.into());
     }
+
     cx.screen.show(&Page::of(match unlock(&session).await? {
         Some(holder) => {
             format!(

@@ -33,5 +33,6 @@ pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         }
         (Err(error), _) => return Err(Failure::new(Exit::Failed, error)),
     }
+
     Ok(Exit::Done)
 }

@@ -17,6 +17,7 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
         ClusterConfig::Host(cluster) => host(findings, environment, cluster),
         ClusterConfig::Kubernetes(..) | ClusterConfig::Eks(..) => kubernetes(findings, environment),
     }
+
     ClusterConfig::check(findings, environment);
     RegistryConfig::check(findings, environment);
     StateConfig::check(findings, environment);

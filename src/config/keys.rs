@@ -39,6 +39,7 @@ pub(super) fn read(root: &Path, environment: &mut EnvironmentConfig, tree: &Node
             }
         }
     }
+
     findings.done()
 }
 

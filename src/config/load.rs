@@ -78,6 +78,7 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
         incomplete: Vec::new(),
         taken_out: Vec::new(),
     };
+
     let Some(base) = reading.read("shipit.yaml")? else {
         return Err(ConfigError::absent(
             "shipit.yaml",
@@ -85,6 +86,7 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
             "`shipit init` writes one; -C names another folder",
         ));
     };
+
     let overlays = reading.overlays()?;
     let loaded = reading.environments(&base, overlays);
     match loaded {
@@ -383,11 +385,13 @@ fn describe(error: &Error, tree: &Node) -> Problem {
         (Kind::UnknownField { .. }, Some(_)) => key_at(tree, &path),
         _ => tree.find(&path),
     };
+
     let place = if path.is_empty() {
         String::new()
     } else {
         format!("{}: ", path.join("."))
     };
+
     let problem = Problem::new(at, format!("{place}{error}"));
     match &error.kind {
         Kind::UnknownField { field, expected } => problem.help(suggest(field, expected, "keys")),

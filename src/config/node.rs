@@ -66,6 +66,7 @@ impl Node {
         let Some((first, rest)) = path.split_first() else {
             return self.at;
         };
+
         match &self.value {
             Value::Map(_) => self.get(first).map_or(self.at, |(key, node)| {
                 if rest.is_empty() && matches!(node.value, Value::Map(_)) {
@@ -110,6 +111,7 @@ impl Node {
                 (None, _) => merged.push(Some((key.clone(), node.clone()))),
             }
         }
+
         Self {
             at: over.at,
             value: Value::Map(merged.into_iter().flatten().collect()),
@@ -139,6 +141,7 @@ impl Node {
                 None => return false,
             }
         }
+
         match &mut node.value {
             Value::Map(entries) => {
                 let before = entries.len();
@@ -164,6 +167,7 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
         line: 1,
         column: 1,
     };
+
     if text.len() as u64 > FILE_LIMIT {
         return Err(Problem::new(
             start,
@@ -173,6 +177,7 @@ pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
             ),
         ));
     }
+
     if text.trim().is_empty() {
         return Ok(Node::empty(file));
     }

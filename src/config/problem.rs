@@ -178,6 +178,7 @@ impl ConfigError {
                 },
             }
         };
+
         Self {
             faults: problems.into_iter().map(fault).collect(),
         }

@@ -63,6 +63,7 @@ fn health(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
             findings.add(at, "a path to ask begins with `/`", help);
         }
     }
+
     if health.path.is_some() && health.run.is_some() {
         findings.add(&path, "`path` and `run` are both given", "keep one of them");
     }
@@ -72,6 +73,7 @@ fn health(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
         let at = ["services", name, "health", "host"];
         findings.add(&at, "a host is sent with a `path` alone", help);
     }
+
     if health.path.is_some() && service.port.is_none() {
         let message = "a service without a port has no path to ask";
         findings.add(&path, message, "add `port`, or use `run`");
@@ -122,10 +124,12 @@ fn socket(
             "take `socket` out, or write `cluster: {kind: host, runtime: process}`",
         );
     }
+
     if service.port.is_none() {
         let message = "a service without a port has no socket";
         findings.add(&path, message, "add `port`, or take `socket` out");
     }
+
     if service.health.path.is_none() && service.health.run.is_none() {
         findings.add(
             &path,

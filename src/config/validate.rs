@@ -80,6 +80,7 @@ fn check_check(
             return;
         }
     };
+
     let ports = environment.with_ports();
     match service {
         Some(name) if !ports.contains(&name.as_str()) => {
@@ -115,6 +116,7 @@ fn signature(
             "write `signature: {keys: [cosign.pub]}`",
         );
     }
+
     if environment.registry.remote().is_none() {
         let help = "`registry: {kind: oci}` and `{kind: ecr}` do";
         findings.add(path, "this registry keeps no signatures", help);
@@ -123,6 +125,7 @@ fn signature(
         let help = "put it under `promotion.before`";
         findings.add(path, "it would be too late after the switch", help);
     }
+
     if !environment.strategy.has_preview() {
         let help = "write `strategy: blue_green`";
         findings.add(
@@ -226,5 +229,6 @@ fn shared_listeners(
             }
         }
     }
+
     problems
 }

@@ -25,6 +25,7 @@ pub fn environment_for(
     if let Some(environment) = branch.and_then(|branch| of_branch(project, branch)) {
         return Ok(environment);
     }
+
     let mut all = project.environments.keys();
     match (all.next(), all.next()) {
         (Some(only), None) => Ok(only.clone()),

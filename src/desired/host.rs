@@ -19,6 +19,7 @@ pub(super) fn route(
     let Some((live, preview)) = configuration.addresses(name, service) else {
         return Ok(None);
     };
+
     let plain = |traffic: &HostTraffic| {
         let mut route = Route::plain(name.clone(), live, preview, traffic.limits.clone());
         route.slots = configuration.slot_addresses(name);
@@ -29,6 +30,7 @@ pub(super) fn route(
             .transpose()?;
         Ok(route)
     };
+
     match &configuration.traffic {
         TrafficConfig::Embedded(traffic) => plain(traffic).map(Some),
         TrafficConfig::Nginx(traffic, nginx) => {
@@ -69,6 +71,7 @@ pub(super) fn container(
     let Some(host) = configuration.cluster.host() else {
         return Ok(None);
     };
+
     let by = match host.runtime {
         Runtime::Docker => ContainerKind::Docker,
         Runtime::Container => ContainerKind::Own,
@@ -94,6 +97,7 @@ pub(super) fn container(
             .map_or_else(|| whole(&text.0).map(thousandths), |text| text.parse().ok());
         cpu.ok_or_else(|| wrong("cpu_limit", "write `500m` for half a processor, or `2`"))
     });
+
     let memory = limits.memory_limit.as_ref().map(|text| {
         // As Kubernetes writes it, `64Mi`, or as everybody else does, `64MiB`.
         let text = if text.0.ends_with('i') {
@@ -105,6 +109,7 @@ pub(super) fn container(
             .map(ByteSize::bytes)
             .map_err(|_| wrong("memory_limit", "write `64Mi` or `1Gi`"))
     });
+
     Ok(Some(Container {
         by,
         cpu: cpu.transpose()?,

@@ -33,6 +33,7 @@ pub(super) fn resources(
         resources.dedup_by(|a, b| a.key == b.key);
         of_registry(registry, &mut resources);
     }
+
     if let Some(cluster) = configuration.cluster.eks() {
         of_cluster(cluster, &mut resources);
     }
@@ -104,6 +105,7 @@ fn of_registry(registry: &EcrRegistry, resources: &mut Vec<Resource>) {
         }
         add(ResourceKind::PullThrough, prefix.clone(), settings);
     }
+
     for rule in &registry.replication {
         let of = if rule.repositories.is_empty() {
             &repositories
@@ -151,6 +153,7 @@ fn addon_settings(addon: &Addon) -> Settings {
             value
         }
     };
+
     set("configuration", addon.configuration.clone().map(plain));
     set("role", addon.role.clone().map(Value::from));
     set("preserve", addon.preserve.map(Value::from));
@@ -183,6 +186,7 @@ fn repository_settings(registry: &EcrRegistry) -> Settings {
             settings.insert(name.to_owned(), value);
         }
     };
+
     set("immutable_tags", registry.immutable_tags.map(Value::from));
     set("scan_on_push", registry.scan_on_push.map(Value::from));
     set("kms_key", registry.kms_key.clone().map(Value::from));
@@ -211,6 +215,7 @@ fn lifecycle(retention: &EcrRetention) -> Option<Value> {
             json!({"rulePriority": priority, "description": text, "selection": selection, "action": action}),
         );
     };
+
     if let Some(untagged) = retention.untagged {
         let days = untagged.get().as_secs().div_ceil(86_400).max(1);
         let selection = json!({
@@ -218,6 +223,7 @@ fn lifecycle(retention: &EcrRetention) -> Option<Value> {
         });
         rule(format!("untagged images go after {days} days"), selection);
     }
+
     if let Some(tagged) = retention.tagged {
         let selection = json!({
             "tagStatus": "tagged", "tagPatternList": ["*"], "countType": "imageCountMoreThan", "countNumber": tagged
@@ -227,6 +233,7 @@ fn lifecycle(retention: &EcrRetention) -> Option<Value> {
             selection,
         );
     }
+
     (!rules.is_empty()).then(|| json!({ "rules": rules }))
 }
 
@@ -240,6 +247,7 @@ fn cluster_settings(wanted: &EksControlPlane) -> Settings {
             settings.insert(name.to_owned(), value);
         }
     };
+
     set(
         "version",
         wanted.version.as_ref().map(|version| json!(version.0)),

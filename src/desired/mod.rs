@@ -62,6 +62,7 @@ pub fn resolve(
             namespaces,
         })
     });
+
     let site = site.transpose()?;
     let mut services = BTreeMap::new();
     for (name, service) in &configuration.services {
@@ -75,6 +76,7 @@ pub fn resolve(
         )?;
         services.insert(name.clone(), one);
     }
+
     let objects = match &site {
         Some(site) => {
             let objects = site.own_objects()?;
@@ -83,6 +85,7 @@ pub fn resolve(
         }
         None => Vec::new(),
     };
+
     Ok(Desired {
         objects,
         services,
@@ -202,6 +205,7 @@ fn variables(
         };
         env.insert(variable.clone(), value);
     }
+
     Ok(env)
 }
 
@@ -222,6 +226,7 @@ fn secret(
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
         other => other.clone(),
     };
+
     Ok(EnvValue::Secret {
         name: name.to_owned(),
         from,
@@ -242,6 +247,7 @@ pub fn repository(
     let Some(template) = remote.and_then(|remote| remote.repository.as_ref()) else {
         return Ok(format!("{}/{service}", project.name));
     };
+
     let templates = Templates::new(
         &project.name,
         environment,

@@ -69,6 +69,7 @@ impl Templates {
             "branch": self.branch,
             "vars": self.vars,
         });
+
         rendered(at, text, known).map_err(|fault| DesiredError {
             what: format!("{at}: {fault}{}", place(&fault)),
             help: "templates see project, environment, slot, service, image, release, commit, branch and vars, and \
@@ -116,6 +117,7 @@ impl Templates {
                 "client_requests": limits.client_requests,
             },
         });
+
         rendered("<string>", text, known).map_err(|fault| DesiredError {
             what: format!("{at}: {fault}{}", place(&fault)),
             help: "it sees project, environment, service, slot, listen, upstream, vars, \
@@ -134,6 +136,7 @@ impl Templates {
         if !text.contains("{{") && !text.contains("{%") {
             return Ok(text.to_owned());
         }
+
         let known = json!({
             "project": self.project,
             "environment": self.environment,
@@ -142,6 +145,7 @@ impl Templates {
             "branch": self.branch,
             "vars": self.vars,
         });
+
         rendered("<string>", text, known).map_err(|fault| DesiredError {
             what: format!("{at}: the template {} cannot be rendered: {fault}", quoted(text)),
             help: "templates see project, environment, service, commit, branch and vars; slot, release and image \

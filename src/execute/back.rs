@@ -30,6 +30,7 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
         };
         run.say(Event::GoingBack { reason: count });
     }
+
     let mut failures = Vec::new();
     for step in steps {
         failures.extend(undo(run, &step).await?);
@@ -50,6 +51,7 @@ async fn undo(run: &Arc<Run>, step: &Step) -> Result<Option<String>, CutOff> {
     {
         return Err(by);
     }
+
     match perform(run, step, Direction::Back).await {
         Ok(done) => {
             let _ = log::done(run, step, Direction::Back, &done, since).await;

@@ -22,6 +22,7 @@ pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
     let (Some(subject), Some(release)) = (subject(step), target.or(active)) else {
         return;
     };
+
     let (engine, scope) = (&run.job.ports.engine, &run.job.permit.scope);
     let asked = async {
         match subject {
@@ -40,10 +41,12 @@ pub(super) async fn gather(run: &Run, step: &Step, reason: &str) {
             );
         }
     };
+
     let diagnosis = scrubbed(run, diagnosis, reason);
     let Ok(ports) = run.acting().await else {
         return;
     };
+
     let kept = ports
         .store
         .keep_failure(&plan.environment, release, &diagnosis.files)

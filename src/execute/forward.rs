@@ -113,6 +113,7 @@ impl<'a> Forward<'a> {
             let Some(step) = self.order.next() else {
                 break;
             };
+
             match log::intent(self.run, step, Direction::Forward).await {
                 Ok(()) => self.begin(step),
                 Err(error) => self.stop(error.means()?),
@@ -165,6 +166,7 @@ impl<'a> Forward<'a> {
         let Some(step) = self.run.plan().step(id) else {
             return Ok(());
         };
+
         match result {
             Ok(done) => {
                 self.order.done(id);
@@ -216,6 +218,7 @@ impl<'a> Order<'a> {
             free: VecDeque::new(),
             left: steps.len(),
         };
+
         for step in steps {
             let needs: BTreeSet<StepId> = step.needs.iter().copied().collect();
             for need in &needs {
@@ -226,6 +229,7 @@ impl<'a> Order<'a> {
             }
             order.open.insert(step.id, needs.len());
         }
+
         order
     }
 

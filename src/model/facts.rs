@@ -146,6 +146,7 @@ impl Facts {
         let Some(slot) = slot.filter(|slot| self.slots.contains_key(slot)) else {
             return Vec::new();
         };
+
         let url = |route: &Route| {
             let address = if role == Role::Active {
                 route.live
@@ -158,6 +159,7 @@ impl Facts {
                 url: format!("http://{address}"),
             }
         };
+
         let has = |route: &&Route| {
             let there = self.slots.get(&slot);
             there.is_some_and(|there| there.workloads.contains_key(&route.service))

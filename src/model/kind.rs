@@ -147,6 +147,7 @@ fn well_known(kind: &GroupKind) -> Option<KindScope> {
         | ("storage.k8s.io", "StorageClass") => false,
         _ => return None,
     };
+
     Some(if is_in_a_namespace {
         KindScope::Namespaced
     } else {

@@ -120,6 +120,7 @@ impl Watch {
                 now
             }
         };
+
         let silent = now.saturating_sub(since);
         match life {
             Life::Ended => LockVerdict::Free,

@@ -47,6 +47,7 @@ fn check(kind: &'static str, value: &str) -> Result<(), NameError> {
             length,
         });
     }
+
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if !value.chars().all(inner) || value.starts_with('-') || value.ends_with('-') {
         return Err(NameError::NotALabel {
@@ -54,6 +55,7 @@ fn check(kind: &'static str, value: &str) -> Result<(), NameError> {
             value: value.to_owned(),
         });
     }
+
     Ok(())
 }
 

@@ -103,6 +103,7 @@ fn check(rule: Rule, name: &str, of: impl Fn() -> String) -> Result<(), NameErro
             "it is not `.` or `..`, and has neither `/`, `%` nor control characters",
         ),
     };
+
     is_well.then_some(()).ok_or_else(|| NameError {
         name: name.to_owned(),
         of: of(),

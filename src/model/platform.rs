@@ -124,6 +124,7 @@ impl Platform {
             same && there.variant.as_deref().unwrap_or_default()
                 <= self.variant.as_deref().unwrap_or_default()
         };
+
         images
             .into_iter()
             .filter(|(there, _)| runs(there))
@@ -167,6 +168,7 @@ impl FromStr for Platform {
         let (Some(os), Some(architecture), None) = (os, architecture, parts.next()) else {
             return Err(PlatformError::Form(text.to_owned()));
         };
+
         if ![Some(os), Some(architecture), variant]
             .into_iter()
             .flatten()

@@ -52,11 +52,13 @@ impl Statement<'_> {
             };
             dependencies.push(json!({"uri": format!("git+{origin}"), "digest": {"gitCommit": commit}, "annotations": dirty}));
         }
+
         for (reference, digest) in &self.bases {
             dependencies.push(
                 json!({"uri": format!("oci://{reference}"), "digest": {"sha256": digest.hex()}}),
             );
         }
+
         json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [{"name": self.repository, "digest": {"sha256": self.image.hex()}}],

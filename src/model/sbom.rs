@@ -113,6 +113,7 @@ impl Bill<'_> {
             compositions: Some(Compositions(vec![self.whole()])),
             ..Bom::default()
         };
+
         let mut bytes = Vec::new();
         bom.output_as_json_v1_5(&mut bytes)
             .map_err(|error| error.to_string())?;
@@ -232,6 +233,7 @@ impl Package {
         if let Some(system) = system {
             builder = builder.with_namespace(system.id.as_str());
         }
+
         let qualifiers = [
             ("arch", self.architecture.clone()),
             ("distro", distribution),
@@ -276,6 +278,7 @@ impl Manager {
         {
             return None;
         }
+
         let of = |key: &str| {
             fields
                 .get(key)

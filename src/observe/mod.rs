@@ -109,6 +109,7 @@ async fn image(
         .await
         .map_err(failed)?;
     let found = built.find(service, &inputs.hash).await?;
+
     Ok(ImageFacts {
         inputs,
         found,

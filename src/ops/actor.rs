@@ -77,6 +77,7 @@ fn ci(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
             .collect();
         Some(format!("{what} {}", parts.join(" ")).trim_end().to_owned())
     };
+
     if said("GITHUB_ACTIONS").is_some() {
         return with(
             "GitHub Actions",
@@ -87,6 +88,7 @@ fn ci(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
             ],
         );
     }
+
     if said("GITLAB_CI").is_some() {
         return with(
             "GitLab",
@@ -97,6 +99,7 @@ fn ci(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
             ],
         );
     }
+
     if said("JENKINS_URL").is_some() {
         return with("Jenkins", &[("build", "BUILD_TAG")]);
     }

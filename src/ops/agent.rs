@@ -50,6 +50,7 @@ pub async fn run(directory: Option<PathBuf>, stop: CancellationToken) -> Result<
             |panic| tracing::error!(%panic, "a task has ended"),
         ));
     }
+
     // A second subscriber in one process is no reason to fail.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -77,6 +78,7 @@ pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
             directory.path().display()
         ));
     };
+
     let info = client
         .info(v1::InfoRequest {})
         .await
@@ -133,6 +135,7 @@ pub async fn stop(directory: Option<PathBuf>, stopping: Stopping) -> Result<Stri
     let Some(mut client) = connect_any(&directory).await? else {
         return Ok("No agent runs.\n".to_owned());
     };
+
     let info = client
         .info(v1::InfoRequest {})
         .await
@@ -190,6 +193,7 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
             );
         }
     }
+
     listeners.sort();
     let program = std::env::current_exe().unwrap_or_else(|_| "shipit".into());
     Ok(units::units(&program, directory.path(), &listeners))

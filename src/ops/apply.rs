@@ -125,13 +125,7 @@ async fn locked(
     );
     let (plan, state, approval) = prepared.await?;
     if plan.is_empty() {
-        if plan.intent == Intent::Destroy {
-            let lineage = state.lineage.clone().unwrap_or_default();
-            let permit = permit(session, actor, lineage, lease);
-            // A run that was killed at its very end may have left what the engine keeps for itself.
-            session.ports.engine.clear(&permit).await?;
-        }
-        return outcome(session, Ending::NoChanges, &plan, &state, None).await;
+        return unchanged(session, actor, lease, &plan, &state).await;
     }
 
     let lineage = state
@@ -153,6 +147,23 @@ async fn locked(
         ..state
     };
     persist(session, &plan, &finished, actor, lease, &state, &sink).await
+}
+
+/// What comes of a plan without steps.
+async fn unchanged(
+    session: &Session,
+    actor: &Actor,
+    lease: &dyn Lease,
+    plan: &Plan,
+    state: &State,
+) -> Result<Outcome, Error> {
+    if plan.intent == Intent::Destroy {
+        let lineage = state.lineage.clone().unwrap_or_default();
+        let permit = permit(session, actor, lineage, lease);
+        // A run that was killed at its very end may have left what the engine keeps for itself.
+        session.ports.engine.clear(&permit).await?;
+    }
+    outcome(session, Ending::NoChanges, plan, state, None).await
 }
 
 fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) -> Permit {
@@ -254,6 +265,7 @@ async fn persist(
         actor,
         now,
     };
+
     let ending = ending(&finished.end);
     // What was cut off is not recorded: its journal stays open, and the next run finds out what stands.
     let open = matches!(
@@ -289,6 +301,7 @@ async fn persist(
             .append(&session.environment, &actor.run, &entry)
             .await?;
     }
+
     if finished.end == End::Done && plan.intent != Intent::Destroy {
         collect(session, sink).await;
     }
@@ -303,9 +316,11 @@ async fn collect(session: &Session, sink: &Sink) {
             "old copies of images are still on this machine: {error}"
         ));
     }
+
     if !images::are_collected(session).unwrap_or(false) {
         return;
     }
+
     let text = match images::collect(session, Collect::Delete).await {
         Ok(collected) if collected.images.is_empty() => return,
         Ok(Collected {
@@ -354,10 +369,12 @@ async fn outcome(
             let release = number.and_then(|number| state.release(number));
             release.is_some_and(|release| release.status == ReleaseStatus::Waiting)
         });
+
     if waiting.is_some() {
         let preview = engine.urls(&scope, Role::Preview).await;
         urls.extend(preview.unwrap_or_default());
     }
+
     let waiting_release = waiting.and_then(|slot| overview.number(slot));
     let release = match ending {
         Ending::NoChanges => overview.active.and_then(|slot| overview.number(slot)),

@@ -24,6 +24,7 @@ pub async fn diff(session: &Session) -> Result<String, Error> {
                 .collect()
         })
         .unwrap_or_default();
+
     let wanted: BTreeMap<ServiceName, Workload> = desired
         .services
         .iter()

@@ -6,8 +6,9 @@ use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
 use crate::model::desired::Desired;
+use crate::model::secret::SecretRef;
 use crate::model::workload::UserNamespace;
-use crate::model::{Digest, Manifest};
+use crate::model::{Digest, Manifest, ServiceName};
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::port::engine::{CheckResult, EngineError};
@@ -17,7 +18,6 @@ use crate::redact::{Hidden, SHORTEST};
 /// Looks at everything that a plan and its run would use. Changes nothing.
 pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     let desired = session.desired().await?;
-    let ports = &session.ports;
     let mut found = vec![ok(format!(
         "{} → {} is valid",
         session.project.name, session.environment
@@ -26,6 +26,21 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
     if let Some(host) = environment.cluster.host() {
         found.extend(instances(session, environment, host).await);
     }
+
+    found.extend(services_around(session, &desired).await);
+    found.push(state(session).await);
+    for service in desired.services.values() {
+        for (name, from) in service.workload.secrets() {
+            found.push(secret(session, name, from).await);
+        }
+    }
+    Ok(found)
+}
+
+/// The provider, the engine and the registry.
+async fn services_around(session: &Session, desired: &Desired) -> Vec<CheckResult> {
+    let ports = &session.ports;
+    let mut found = Vec::new();
     if !desired.resources.is_empty() {
         let provider = ports.provider.examine(&desired.resources).await;
         found.extend(
@@ -34,48 +49,51 @@ pub async fn examine(session: &Session) -> Result<Vec<CheckResult>, Error> {
             }),
         );
     }
-    let engine = ports
-        .engine
-        .examine(&session.scope(), &objects(&desired))
-        .await;
+
+    let (scope, objects) = (session.scope(), objects(desired));
+    let engine = ports.engine.examine(&scope, &objects).await;
     found.extend(engine.unwrap_or_else(|error| vec![engine_fault(&error)]));
-    let asked = desired.services.keys().map(|service| async move {
-        let what = format!(
-            "the registry {} answers for {service}",
-            ports.registry.place()
-        );
-        match ports.registry.has(service, &Digest::of(b"doctor")).await {
-            Ok(_) => ok(what),
-            Err(error) => failing(what, &error, "look at `registry:` and at the credentials"),
-        }
-    });
-    found.extend(futures_util::future::join_all(asked).await);
+
+    let repositories = desired
+        .services
+        .keys()
+        .map(|service| repository(session, service));
+    found.extend(futures_util::future::join_all(repositories).await);
+    found
+}
+
+async fn repository(session: &Session, service: &ServiceName) -> CheckResult {
+    let registry = &session.ports.registry;
+    let what = format!("the registry {} answers for {service}", registry.place());
+    match registry.has(service, &Digest::of(b"doctor")).await {
+        Ok(_) => ok(what),
+        Err(error) => failing(what, &error, "look at `registry:` and at the credentials"),
+    }
+}
+
+async fn state(session: &Session) -> CheckResult {
     let what = "the state can be read".to_owned();
-    found.push(match session.state().await {
+    match session.state().await {
         Ok(_) => ok(what),
         Err(error) => failing(
             what,
             &error,
             "`shipit state restore` goes back to the one before",
         ),
-    });
-    for service in desired.services.values() {
-        for (name, from) in service.workload.secrets() {
-            let what = format!("the secret {name} can be read");
-            found.push(match ports.secrets.read(name, from).await {
-                Ok(value) if Hidden::of(&value) == Hidden::TooShort => failing(
-                    format!("the secret {name} can be kept out of what is printed"),
-                    &format!(
-                        "it has less than {SHORTEST} characters, which are part of many words"
-                    ),
-                    "give it a longer value",
-                ),
-                Ok(_) => ok(what),
-                Err(error) => failing(what, &error, &error.help),
-            });
-        }
     }
-    Ok(found)
+}
+
+async fn secret(session: &Session, name: &str, from: &SecretRef) -> CheckResult {
+    let what = format!("the secret {name} can be read");
+    match session.ports.secrets.read(name, from).await {
+        Ok(value) if Hidden::of(&value) == Hidden::TooShort => failing(
+            format!("the secret {name} can be kept out of what is printed"),
+            &format!("it has less than {SHORTEST} characters, which are part of many words"),
+            "give it a longer value",
+        ),
+        Ok(_) => ok(what),
+        Err(error) => failing(what, &error, &error.help),
+    }
 }
 
 /// How instances are started on this machine, and what is not possible.
@@ -89,6 +107,7 @@ async fn instances(
     if let Some(Unavailable { reason, help }) = lack(&session.root, host) {
         return vec![failing(what, &reason, &help)];
     }
+
     let mut found = vec![ok(what)];
     let directory = || Directory::find(host.directory(&session.root));
     match runtime {
@@ -134,6 +153,7 @@ fn container_users(
     if wanted == UserNamespace::Off {
         return ok("root of a container is root of this machine: `user_namespace: off`".to_owned());
     }
+
     let services = environment.services.values();
     let volumes: Vec<PathBuf> = services
         .flat_map(|service| service.volumes.values().map(PathBuf::from))
@@ -141,6 +161,7 @@ fn container_users(
     let Some(reason) = container::why_no_users(directory, &volumes) else {
         return ok(what);
     };
+
     let help = "move the agent's folder or the volume to a file system that can, as ext4, XFS and \
                 btrfs can; `user_namespace: off` does without";
     match wanted {

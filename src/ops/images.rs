@@ -36,6 +36,7 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
             _ => None,
         })
         .collect();
+
     try_join_all(
         needed
             .into_iter()
@@ -68,6 +69,7 @@ pub async fn survive_their_lifecycle(
     if repositories.is_empty() {
         return Ok(());
     }
+
     let mut needed: BTreeMap<Digest, String> = BTreeMap::new();
     for environment in session.ports.store.environments().await? {
         let Some(state) = session.ports.store.load(&environment).await? else {
@@ -93,6 +95,7 @@ pub async fn survive_their_lifecycle(
             }
         }
     }
+
     for (facts, policy) in repositories {
         let now = jiff::Timestamp::now();
         lifecycle::keeps_what_is_needed(&facts.key.name, &policy, &facts.images, &needed, now)?;
@@ -198,6 +201,7 @@ async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>),
             ));
         }
     }
+
     let facts = session.ports.engine.observe(&session.scope()).await?;
     let placed = facts
         .slots

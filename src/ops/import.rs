@@ -43,6 +43,7 @@ async fn foreign(session: &Session) -> Result<Vec<(Candidate, Manifest)>, Error>
             .find(|manifest| manifest.key() == *key)
             .cloned()
     };
+
     let foreign = found.into_iter().filter_map(|object| match object.state {
         ObjectState::Foreign { manager } => {
             let manifest = of(&object.key)?;
@@ -83,6 +84,7 @@ pub async fn import(
             ),
         });
     }
+
     let actor = actor();
     let engine = &session.ports.engine;
     let facts = engine.observe(&session.scope()).await?;
@@ -114,6 +116,7 @@ pub async fn import(
             }
         }
     }
+
     let _ = lease.release().await;
     result?;
     Ok(taken)

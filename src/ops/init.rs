@@ -74,6 +74,7 @@ pub async fn look(root: &Path) -> Result<ProjectFound, Error> {
                 help: String::new(),
             })
     };
+
     let project = match name.trim_matches('-').parse() {
         Ok(project) => project,
         Err(_) => fallback()?,
@@ -94,6 +95,7 @@ fn kind(root: &Path) -> Kind {
             .find_map(|line| line.trim().strip_prefix("name")?.split('"').nth(1));
         return Kind::Cargo(name.unwrap_or("app").to_owned());
     }
+
     let package = files::read(&root.join("package.json"), LARGEST).ok();
     let Some(package) =
         package.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
@@ -122,6 +124,7 @@ fn deploying(branches: &[String]) -> Vec<(String, EnvironmentName)> {
             .iter()
             .any(|name| name == branch || name.ends_with(&format!("/{branch}")))
     };
+
     let mut found: Vec<(String, EnvironmentName)> = Vec::new();
     for (branch, environment) in usual.into_iter().filter(|(branch, _)| there(branch)) {
         let Ok(environment) = environment.parse::<EnvironmentName>() else {
@@ -131,6 +134,7 @@ fn deploying(branches: &[String]) -> Vec<(String, EnvironmentName)> {
             found.push((branch.to_owned(), environment));
         }
     }
+
     found
 }
 
@@ -154,6 +158,7 @@ pub fn write(
         let path = PathBuf::from(format!("environments/{environment}.yaml"));
         files.push((path, environment_file(environment, answers, index)));
     }
+
     files.push(("state/README.md".into(), STATE_README.to_owned()));
     if force == Overwrite::No
         && let Some((path, _)) = files.iter().find(|(path, _)| root.join(path).exists())
@@ -204,6 +209,7 @@ fn ignore_state(root: &Path) -> Result<bool, Error> {
     {
         return Ok(false);
     }
+
     let gap = if text.is_empty() || text.ends_with('\n') {
         ""
     } else {
@@ -229,6 +235,7 @@ fn project_file(found: &ProjectFound, answers: &Answers) -> String {
         }
         text.push('\n');
     }
+
     let _ = write!(text, "services:\n  {}:\n{}", answers.service, build(found));
     let _ = write!(
         text,
@@ -244,6 +251,7 @@ fn build(found: &ProjectFound) -> String {
     } else {
         ""
     };
+
     let body = match &found.kind {
         Kind::Cargo(program) => format!(
             "      run: cargo build --release --target-dir target\n      copy: {{target/release/{program}: /app/{program}}}\n      entrypoint: [/app/{program}]\n"

@@ -93,6 +93,7 @@ pub async fn make_plan_with(
         crate::policy::may_enter(&desired.resources, &observed.resources)?;
         images::survive_their_lifecycle(session, &desired, &observed).await?;
     }
+
     let mut plan = match request {
         Request::Apply { .. } | Request::PromoteFrom(_) => plan::apply(&desired, &observed, state),
         Request::Promote(slot) => plan::promote(&desired, facts, state, *slot)?,
@@ -178,6 +179,7 @@ async fn observed(
             ..Observed::default()
         });
     };
+
     let mut observed = observe(desired, &session.ports, &session.root).await?;
     count_changes(session, desired, &mut observed).await;
     if let Request::Apply { rebuild: true } = request {

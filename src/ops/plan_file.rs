@@ -80,6 +80,7 @@ impl PlanFile {
                 format!("it is not a plan: {error}")
             }
         };
+
         let plan: Plan = serde_json::from_slice(bytes).map_err(unreadable)?;
         let beside: Beside = serde_json::from_slice(bytes).map_err(unreadable)?;
         let Some(made) = beside.made else {
@@ -131,6 +132,7 @@ pub(super) async fn draw_again(
     if let Some(reason) = stale(session, file, state).await? {
         return Err(Error::Stale { reason });
     }
+
     let wanted = Request::Apply {
         rebuild: file.made.rebuild,
     };

@@ -8,12 +8,12 @@ use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
-use crate::model::{Address, Slot};
+use crate::model::{Address, ServiceName, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::lack;
 use crate::ops::{Error, Session};
 use crate::policy::Refusal;
-use crate::port::engine::{EngineError, Pull, Rehearsal};
+use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
 use crate::proto::Directory;
 
 /// Fails when this machine cannot start instances as the environment asks for.
@@ -46,6 +46,7 @@ pub async fn rollback_blockers(
     let Some(there) = facts.slots.get(&slot) else {
         return Ok(Vec::new());
     };
+
     let registry = &session.ports.registry;
     let images = there
         .workloads
@@ -62,6 +63,7 @@ pub async fn rollback_blockers(
                 "the image of {service} in {slot} cannot be pulled again: {fault} ({help})"
             ))
         });
+
     let scope = session.scope();
     let (images, engine) = tokio::join!(
         futures_util::future::join_all(images),
@@ -92,40 +94,7 @@ pub async fn rehearse(
     desired: &Desired,
     facts: &Facts,
 ) -> Result<Vec<String>, Error> {
-    let scope = &session.scope();
-    let target = plan.target.as_ref().map(|target| target.release);
-    let asked = plan.steps.iter().filter_map(|step| {
-        let (slot, workload, mode, label) = match (&step.address, &step.action) {
-            (
-                Address::Workload(slot, _),
-                Action::Deploy {
-                    workload,
-                    mode,
-                    label,
-                    running: true,
-                },
-            ) => (*slot, workload, *mode, label),
-            _ => return None,
-        };
-        let release = label.as_ref().map(|label| label.number).or(target)?;
-        let pull = session.ports.registry.pull(&workload.service);
-        let current = facts.slots.get(&slot);
-        Some(async move {
-            let rehearsal = Rehearsal {
-                slot,
-                release,
-                workload,
-                mode,
-                pull,
-                current,
-                objects: &desired.objects,
-            };
-            let said = session.ports.engine.rehearse(scope, &rehearsal).await?;
-            Ok::<_, EngineError>((&workload.service, said))
-        })
-    });
-    let said = futures_util::future::try_join_all(asked).await?;
-
+    let said = rehearsed(session, plan, desired, facts).await?;
     let refused: Vec<String> = said
         .iter()
         .flat_map(|(service, said)| said.refused.iter().map(move |why| (service, why)))
@@ -149,6 +118,49 @@ pub async fn rehearse(
         .collect())
 }
 
+/// What the engine says to each workload that the plan places, all of them asked at once.
+async fn rehearsed<'a>(
+    session: &Session,
+    plan: &'a Plan,
+    desired: &Desired,
+    facts: &Facts,
+) -> Result<Vec<(&'a ServiceName, Rehearsed)>, EngineError> {
+    let scope = &session.scope();
+    let target = plan.target.as_ref().map(|target| target.release);
+    let asked = plan.steps.iter().filter_map(|step| {
+        let Address::Workload(slot, _) = step.address else {
+            return None;
+        };
+        let Action::Deploy {
+            workload,
+            mode,
+            label,
+            running: true,
+        } = &step.action
+        else {
+            return None;
+        };
+
+        let release = label.as_ref().map(|label| label.number).or(target)?;
+        let pull = session.ports.registry.pull(&workload.service);
+        let current = facts.slots.get(&slot);
+        Some(async move {
+            let rehearsal = Rehearsal {
+                slot,
+                release,
+                workload,
+                mode: *mode,
+                pull,
+                current,
+                objects: &desired.objects,
+            };
+            let said = session.ports.engine.rehearse(scope, &rehearsal).await?;
+            Ok((&workload.service, said))
+        })
+    });
+    futures_util::future::try_join_all(asked).await
+}
+
 /// The images that nobody has signed yet and that the switch would be refused for, as far as they are there already.
 pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
     let registry = &session.ports.registry;
@@ -167,6 +179,7 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
             let (service, Some(image)) = (&workload.service, workload.image.value()) else {
                 continue;
             };
+
             let found = registry.signatures(service, image).await?;
             let (Err(_), Pull::Repository(repository)) =
                 (signer(&found, image, &check.keys), registry.pull(service))
@@ -191,11 +204,13 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     let Some(host) = environment.cluster.host() else {
         return Vec::new();
     };
+
     let is_plain = matches!(host.runtime, Runtime::Process | Runtime::Systemd);
     let folder = Directory::find(host.directory(&session.root));
     if !is_plain || !is_roots(&folder) {
         return Vec::new();
     }
+
     let placed = plan.steps.iter().filter_map(|step| match &step.action {
         Action::Deploy { workload, .. } => Some(&workload.service),
         _ => None,

@@ -17,6 +17,7 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
             help: "name another environment with --to".to_owned(),
         });
     }
+
     policy::may_promote_from(&session.project.branch_rules(), from, to)?;
     let release = live(session, from).await?;
     let mut desired = session.resolve(&release.source).await?;
@@ -34,6 +35,7 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
             })?;
         service.workload.image = Known::Value(image.clone());
     }
+
     desired.promoted_from = Some(PromotedFrom {
         environment: from.clone(),
         release: release.number,

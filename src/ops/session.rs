@@ -66,6 +66,7 @@ impl Session {
             source.branch = Some(branch.to_owned());
             source.change = None;
         }
+
         let into = source
             .change
             .as_ref()

@@ -12,6 +12,7 @@ use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
 use crate::files::beneath::{BeneathError, Links, Root};
 use crate::model::EnvironmentName;
+use crate::model::kind::Capabilities;
 use crate::model::source::Source;
 use crate::ops::Error;
 use crate::ops::wiring::{Recipe, render};
@@ -31,68 +32,24 @@ pub async fn read(
 ) -> Result<Sources, Error> {
     let configuration = &project.environments[environment];
     if configuration.cluster.host().is_some() {
-        let template = match &configuration.traffic {
-            TrafficConfig::Nginx(_, nginx) => nginx.nginx.template.as_ref(),
-            TrafficConfig::Embedded(_)
-            | TrafficConfig::Service(_)
-            | TrafficConfig::Ingress(..)
-            | TrafficConfig::Gateway(..) => None,
-        };
-        let globs: Vec<String> = template
-            .iter()
-            .map(|path| path.to_string_lossy().into_owned())
-            .collect();
-        let files = if globs.is_empty() {
-            BTreeMap::new()
-        } else {
-            files(root, &globs)?
-        };
-        return Ok(Sources {
-            files,
-            ..Sources::default()
-        });
+        return plain(root, &host_files(&configuration.traffic));
     }
-    let globs = globs(configuration);
-    let files = if globs.is_empty() {
-        BTreeMap::new()
-    } else {
-        files(root, &globs)?
-    };
-    let mut sources = Sources {
-        files,
-        ..Sources::default()
-    };
+
+    let mut sources = plain(root, &globs(configuration))?;
     let tools = tools(project, environment, configuration, source)?;
+    let has_chart = tools
+        .iter()
+        .any(|(_, tool)| matches!(tool, Tool::Helm { .. }));
     // A cluster that cannot be asked is named by whoever needs it for more than this.
-    let is_chart = |(_, tool): &(_, Tool)| matches!(tool, Tool::Helm { .. });
-    let capabilities = if tools.iter().any(is_chart) {
+    let capabilities = if has_chart {
         engine.capabilities().await.ok().flatten()
     } else {
         None
     };
+
     // One after the other: each may need all of the machine.
     for (place, tool) in tools {
-        let recipe = match tool {
-            Tool::Kustomize { folder } => Recipe::Kustomize {
-                folder: folder.into(),
-            },
-            Tool::Helm {
-                chart,
-                values,
-                name,
-                namespace,
-                set,
-                crds,
-            } => Recipe::Helm {
-                chart,
-                values: values.map(PathBuf::from),
-                name,
-                namespace,
-                set,
-                has_crds: crds == ChartCrds::Include,
-                capabilities: capabilities.clone(),
-            },
-        };
+        let recipe = recipe(tool, capabilities.as_ref());
         let text = render(root, &recipe).await.map_err(|error| DesiredError {
             what: error.to_string(),
             help: error.help,
@@ -100,6 +57,58 @@ pub async fn read(
         sources.rendered.insert(place, text);
     }
     Ok(sources)
+}
+
+/// The files of the project alone.
+fn plain(root: &Path, globs: &[String]) -> Result<Sources, Error> {
+    let files = if globs.is_empty() {
+        BTreeMap::new()
+    } else {
+        files(root, globs)?
+    };
+    Ok(Sources {
+        files,
+        ..Sources::default()
+    })
+}
+
+/// What a host needs of the project's files: the template of its proxy.
+fn host_files(traffic: &TrafficConfig) -> Vec<String> {
+    let template = match traffic {
+        TrafficConfig::Nginx(_, nginx) => nginx.nginx.template.as_ref(),
+        TrafficConfig::Embedded(_)
+        | TrafficConfig::Service(_)
+        | TrafficConfig::Ingress(..)
+        | TrafficConfig::Gateway(..) => None,
+    };
+    template
+        .iter()
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
+fn recipe(tool: Tool, capabilities: Option<&Capabilities>) -> Recipe {
+    match tool {
+        Tool::Kustomize { folder } => Recipe::Kustomize {
+            folder: folder.into(),
+        },
+        Tool::Helm {
+            chart,
+            values,
+            name,
+            namespace,
+            set,
+            crds,
+        } => Recipe::Helm {
+            chart,
+            values: values.map(PathBuf::from),
+            name,
+            namespace,
+            set,
+            has_crds: crds == ChartCrds::Include,
+            capabilities: capabilities.cloned(),
+        },
+    }
 }
 
 /// The files that one of these globs means, by their path below the project's folder.

@@ -23,6 +23,7 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
             ));
         }
     }
+
     let journal = session
         .ports
         .store

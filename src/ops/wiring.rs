@@ -56,6 +56,7 @@ pub fn ports(
     // What one of them learns of the cluster holds for the other.
     let connection = connection(root, environment, &amazon)?;
     let store = store(root, project, name, environment, &connection)?;
+
     Ok(Ports {
         engine: engine(root, project, name, environment, &connection)?,
         provider: amazon.provider(environment),
@@ -91,6 +92,7 @@ impl Amazon {
         } else {
             region(there)
         };
+
         Self {
             registry,
             cluster,
@@ -116,6 +118,7 @@ impl Amazon {
         let Some(name) = cluster.name.clone() else {
             return Ok(None);
         };
+
         let ca = cluster.certificate_authority.as_ref();
         let ca = ca.map(|path| read(&root.join(path))).transpose()?;
         let instead = cluster.endpoint.clone().map(|url| ClusterPlace { url, ca });
@@ -156,6 +159,7 @@ fn engine(
         ClusterConfig::Host(host) => return Ok(Arc::new(HostEngine::new(host.directory(root)))),
         ClusterConfig::Kubernetes(any, _) | ClusterConfig::Eks(any, _) => any,
     };
+
     let settings = Settings {
         connection: connection.clone(),
         namespaces: desired::cluster::namespaces(&project.name, name, environment)?,
@@ -334,6 +338,7 @@ fn connection(
         redactor: amazon.redactor.clone(),
         answered: Arc::default(),
     };
+
     match &environment.cluster {
         ClusterConfig::Host(_) => {}
         ClusterConfig::Kubernetes(_, cluster) => {

@@ -131,6 +131,7 @@ impl Live {
             }
             _ => {}
         }
+
         for line in words(event) {
             let _ = self.bars.println(self.screen.live(&line));
         }
@@ -147,6 +148,7 @@ impl Step {
             self.bar.set_message(screen.live(&beside));
             return;
         };
+
         if how == READY {
             if let Some(row) = self.rows.remove(what) {
                 row.finish_and_clear();

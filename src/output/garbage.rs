@@ -11,6 +11,7 @@ pub fn table(collected: &Collected, how: Collect) -> Page {
         1 => "1 unused image".to_owned(),
         count => format!("{count} unused images"),
     };
+
     let blobs = match collected.blobs {
         1 => "1 blob".to_owned(),
         blobs => format!("{blobs} blobs"),
@@ -22,11 +23,13 @@ pub fn table(collected: &Collected, how: Collect) -> Page {
         (None, Collect::Report) => format!("{what}. `shipit images --collect` deletes them."),
         (None, Collect::Delete) => format!("{what}. They were deleted."),
     };
+
     let mut page = Page::new();
     if !collected.images.is_empty() {
         page.extend(images(&collected.images));
         page.blank();
     }
+
     page.line(end);
     page
 }

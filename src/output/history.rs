@@ -54,17 +54,20 @@ fn note(release: &Release) -> String {
             from.environment, from.release
         ));
     }
+
     match &release.status {
         ReleaseStatus::Failed { reason } | ReleaseStatus::Reverted { reason } => {
             notes.push(reason.clone());
         }
         _ => {}
     }
+
     if let Some(probe) = &release.probe {
         notes.push(format!(
             "{} of {} probes failed",
             probe.failures, probe.requests
         ));
     }
+
     notes.join("; ")
 }

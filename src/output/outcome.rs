@@ -77,6 +77,7 @@ fn done(outcome: &Outcome, active: &str) -> Page {
         (_, Some(_)) => Page::of(done.text(format!(" {release}; {active}."))),
         (_, None) => Page::of(done.text(format!(" {active}."))),
     };
+
     if let Some((slot, waiting)) = outcome.waiting.zip(outcome.waiting_release) {
         let which = if is_own {
             String::new()
@@ -87,6 +88,7 @@ fn done(outcome: &Outcome, active: &str) -> Page {
             "Next: {which}`shipit promote {slot}` gives it live traffic, `shipit abort` gives it up."
         ));
     }
+
     page
 }
 

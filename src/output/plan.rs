@@ -30,6 +30,7 @@ pub fn markdown(plan: &Plan) -> Page {
         ));
         page.blank();
     }
+
     page.line("<details><summary>The whole plan</summary>");
     page.blank();
     page.extend(human(plan).fenced());
@@ -49,12 +50,14 @@ pub fn human(plan: &Plan) -> Page {
             page.extend(section.lines);
         }
     }
+
     let lost = destroys(plan);
     if !lost.is_empty() {
         page.blank();
         page.line(Line::from("  ").paint(GONE, "destroys"));
         page.extend(lost);
     }
+
     for reason in &plan.rollback_blockers {
         page.blank();
         page.line(
@@ -64,10 +67,12 @@ pub fn human(plan: &Plan) -> Page {
                 .text(reason),
         );
     }
+
     for note in &plan.notes {
         page.blank();
         page.line(Line::new().paint(CHANGED, "note:").text(" ").text(note));
     }
+
     page.blank();
     page.line(summary(plan));
     page
@@ -111,6 +116,7 @@ fn header(plan: &Plan) -> Line {
         Some(what) => line.text(" · ").text(what),
         None => line,
     };
+
     match &plan.target {
         Some(target) => line
             .text(format!(" · release {} into ", target.release))
@@ -131,6 +137,7 @@ fn what(plan: &Plan) -> Option<String> {
             .unwrap_or_default();
         Some(format!("commit {}{branch}", plan.source.short()))
     };
+
     match &plan.intent {
         Intent::Apply => commit(),
         Intent::Promote(slot) => Some(format!("promote {slot}")),
@@ -198,6 +205,7 @@ fn section(plan: &Plan, title: String, belongs: impl Fn(&Address) -> bool) -> Se
             lines.push(Line::from("  ").paint(DIM, format!("= {} unchanged", many.len())));
         }
     }
+
     Section { title, lines }
 }
 
@@ -238,6 +246,7 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             .chain(fields(&step.changes))
             .collect()
     };
+
     match &step.action {
         Action::Build { spec, .. } => {
             let text = format!("build{}: {}", platforms(spec.platforms()), step.reason);
@@ -342,6 +351,7 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
         });
         found.unwrap_or_default()
     };
+
     let before = match checks(Stage::Before) {
         [] => String::new(),
         checks => format!(", after{}", list(checks)),
@@ -350,6 +360,7 @@ fn switch(plan: &Plan, from: Option<Slot>, to: Option<Slot>) -> String {
         [] => String::new(),
         checks => format!(", then{}", list(checks)),
     };
+
     let back = plan
         .reverse
         .iter()
@@ -386,6 +397,7 @@ pub fn summary(plan: &Plan) -> Line {
             _ => format!("No changes: {same} resources are as they should be.").into(),
         };
     }
+
     let count = |matches: fn(&Step) -> bool| plan.steps.iter().filter(|step| matches(step)).count();
     let counts = [
         (

@@ -102,6 +102,7 @@ fn table(status: &StatusView, now: Timestamp) -> Page {
             ]);
         }
     }
+
     Page::table(header, rows)
 }
 

@@ -28,6 +28,7 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
             )
         })
     };
+
     let waiting = Slot::ALL
         .into_iter()
         .filter(|slot| facts.active != Some(*slot) && !was_live(*slot))
@@ -37,6 +38,7 @@ pub fn abort(desired: &Desired, facts: &Facts, state: &State) -> Result<Plan, Pl
             environment: desired.environment.clone(),
         });
     };
+
     let mut draft = Draft::default();
     let reason = format!("release {} is given up", there.label.number);
     let new = Proposal::new(Address::Slot(slot), Action::Clear, reason)

@@ -1,5 +1,7 @@
 //! The plan of `apply`: make the environment what the configuration says.
 
+mod replace;
+
 use std::collections::BTreeMap;
 
 use crate::model::check::{Check, Stage};
@@ -15,9 +17,8 @@ use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::listeners::{Listeners, close_gone, drifted};
 use crate::plan::losses::remarks;
-use crate::plan::pieces::{added_back, as_it_was, place};
-use crate::plan::strategy::in_place::Live;
-use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
+use crate::plan::pieces::{as_it_was, place};
+use crate::plan::strategy::{New, beside, wait_until_ready};
 use crate::plan::{images, objects, resources, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
@@ -34,6 +35,7 @@ pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
         draft: Draft::default(),
         listeners: Listeners::new(desired, &observed.facts),
     };
+
     let made = resources::make(&mut apply.draft, &desired.resources, observed);
     let target = match apply.standing() {
         Standing::Active(slot) => apply.settle(slot),
@@ -90,6 +92,7 @@ impl Apply<'_> {
         if let Deployment::InPlace(..) = self.desired.strategy.deployment(facts.active) {
             return Standing::Nowhere;
         }
+
         let preview = facts
             .slots
             .iter()
@@ -107,6 +110,7 @@ impl Apply<'_> {
                     )
                 })
         };
+
         match preview {
             Some((slot, there)) if !was_live(there) => Standing::Preview(*slot),
             _ => Standing::Nowhere,
@@ -126,6 +130,7 @@ impl Apply<'_> {
                     .same(Address::Workload(slot, name.clone()), "runs as it should");
             }
         }
+
         let recorded = self
             .state
             .release(number)
@@ -143,6 +148,7 @@ impl Apply<'_> {
             }
             return None;
         }
+
         let reason =
             format!("release {number} got live traffic and its run ended before this was checked");
         let checks = Action::Check {
@@ -196,6 +202,7 @@ impl Apply<'_> {
                     .add_with_undo(new, Proposal::new(address, back, "as it was")),
             ];
         }
+
         let verified = self.verify_in_place(slot, &before);
         self.settle_listeners(&[verified]);
         self.prune(&[verified]);
@@ -247,6 +254,7 @@ impl Apply<'_> {
             self.draft.notes.extend(waiting);
             return None;
         }
+
         let mut needs = self.objects();
         needs.extend(self.listen(&needs.clone()));
         for (name, workload) in &there.workloads {
@@ -256,6 +264,7 @@ impl Apply<'_> {
                     .same(Address::Workload(slot, name.clone()), reason);
             }
         }
+
         let is_started = beside::is_not_as_deployed;
         needs.extend(beside::start(&mut self.draft, slot, there, is_started));
         self.promote(slot, &needs);
@@ -432,79 +441,6 @@ impl Apply<'_> {
         self.draft.notes.extend(notes);
     }
 
-    /// Replaces the workloads of the live slot in place.
-    fn replace(&mut self, slot: Slot, mode: DeployMode, builds: &BTreeMap<ServiceName, StepId>) {
-        let mut before = self.objects();
-        before.extend(self.listen(&before.clone()));
-        before.extend(builds.values());
-        let Some(there) = self.observed.facts.slots.get(&slot).cloned() else {
-            return;
-        };
-        if mode == DeployMode::Recreate {
-            self.draft
-                .notes
-                .push("recreate: requests are held while nothing runs".to_owned());
-        }
-        let live = Live {
-            slot,
-            there: &there,
-            mode,
-        };
-        let news = self.news_in_place(&live);
-        let facts = &self.observed.facts;
-        let added_back = |name| not_added(facts, &live, name);
-        let replaced = in_place::replace(&mut self.draft, &live, news, added_back, before);
-        let verified = self.verify_in_place(slot, &replaced);
-        let unrouted = self.settle_listeners(&[verified]);
-        self.undeploy_gone(&live, verified, &unrouted);
-        self.prune(&[verified]);
-    }
-
-    /// What is deployed in place of the live release, and how it differs from that.
-    fn news_in_place(&self, live: &Live<'_>) -> Vec<New> {
-        let news = self.workloads.iter().map(|(name, workload)| {
-            let old = live.there.workloads.get(name).map(|old| &old.spec);
-            let changes = workload_changes(old, workload, live.slot);
-            let reason = if changes.is_empty() {
-                "as it is; carries the new number"
-            } else {
-                "differs"
-            };
-            New {
-                workload: workload.clone(),
-                reason: reason.to_owned(),
-                changes,
-            }
-        });
-        news.collect()
-    }
-
-    fn verify_in_place(&mut self, slot: Slot, replaced: &[StepId]) -> StepId {
-        let (within, after) = (self.desired.ready_within, &self.desired.promotion.after);
-        let reason = "all of it must be ready";
-        let ready = wait_until_ready(&mut self.draft, slot, within, reason, replaced);
-        verify(
-            &mut self.draft,
-            after,
-            "must hold on live traffic",
-            &[ready],
-        )
-    }
-
-    /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
-    fn undeploy_gone(&mut self, live: &Live<'_>, verified: StepId, unrouted: &[StepId]) {
-        let needs = [&[verified], unrouted].concat();
-        let gone = live
-            .there
-            .workloads
-            .iter()
-            .filter(|(name, _)| !self.workloads.contains_key(*name));
-        for old in gone {
-            let reason = "not in the configuration any more";
-            in_place::undeploy(&mut self.draft, live, old, reason, &needs);
-        }
-    }
-
     /// What must hold before the switch. A release that waits for its promotion is signed while it waits.
     fn checks_before(&self) -> Vec<Check> {
         let promotion = &self.desired.promotion;
@@ -514,18 +450,6 @@ impl Apply<'_> {
         };
         promotion.before.iter().filter(is_asked).cloned().collect()
     }
-}
-
-/// What takes a service out of the live slot again that this plan adds. Its listeners go first: what they route to cannot be
-/// taken out.
-fn not_added(facts: &Facts, live: &Live<'_>, name: ServiceName) -> Vec<Proposal> {
-    let is_new = !facts.routes.contains_key(&name);
-    let closed = is_new.then(|| {
-        let address = Address::Route(name.clone());
-        Proposal::new(address, Action::StopListening, "nothing listened there")
-    });
-    let back = added_back(live.slot, name, live.mode, live.there);
-    closed.into_iter().chain(back).collect()
 }
 
 /// What a reader has to know of a workload in a slot.

@@ -31,6 +31,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
             Proposal::new(Address::Traffic, back, "live traffic as it was"),
         ));
     }
+
     let mut done = before.clone();
     for (name, route) in &facts.routes {
         let address = Address::Route(name.clone());
@@ -46,6 +47,7 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
             Proposal::new(address, back, "the listeners as they were"),
         ));
     }
+
     for (slot, there) in &facts.slots {
         let reason = format!("release {} is stopped and undeployed", there.label.number);
         let new = Proposal::new(Address::Slot(*slot), Action::Clear, reason)
@@ -53,19 +55,18 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
             .after(&before);
         done.push(draft.add_with_undos(new, restore(*slot, there)));
     }
+
     objects::prune(&mut draft, found, &done, objects::Leaving::Environment);
-    if !desired.resources.is_empty() {
-        let names: Vec<String> = desired
-            .resources
-            .iter()
-            .map(|resource| resource.key.to_string())
-            .collect();
-        draft
-            .notes
-            .push(format!("the infrastructure stays: {}", names.join(", ")));
-    }
+    draft.notes.extend(what_stays(desired));
+
     let mut plan = draft.finish(&Subject::new(desired, facts, state), Intent::Destroy, None);
     // That nothing answers any more is what was asked for.
     plan.probe.rate = 0;
     plan
+}
+
+fn what_stays(desired: &Desired) -> Option<String> {
+    let resources = desired.resources.iter();
+    let names: Vec<String> = resources.map(|resource| resource.key.to_string()).collect();
+    (!names.is_empty()).then(|| format!("the infrastructure stays: {}", names.join(", ")))
 }

@@ -158,12 +158,14 @@ impl Draft {
             self.accounts
                 .extend(losses::of_routes(&self.steps, subject.facts));
         }
+
         if let Intent::Promote(_) = intent {
             let ends = losses::of_promotion(&self.steps, subject.facts, target.as_ref());
             self.accounts.extend(ends);
             let closed = losses::of_routes(&self.steps, subject.facts);
             self.accounts.extend(closed);
         }
+
         self.accounts.sort_by_key(|account| account.step);
         Plan {
             format: FORMAT,

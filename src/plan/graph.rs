@@ -19,6 +19,7 @@ pub fn waves(steps: &[Step]) -> Result<Vec<Vec<StepId>>, Vec<StepId>> {
             graph.add_edge(need.0, step.id.0, ());
         }
     }
+
     let known: BTreeSet<u32> = steps.iter().map(|step| step.id.0).collect();
     let missing: Vec<StepId> = graph
         .nodes()
@@ -28,6 +29,7 @@ pub fn waves(steps: &[Step]) -> Result<Vec<Vec<StepId>>, Vec<StepId>> {
     if !missing.is_empty() {
         return Err(missing);
     }
+
     let mut waves = Vec::new();
     while graph.node_count() > 0 {
         let free = |id: &u32| {

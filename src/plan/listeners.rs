@@ -137,6 +137,7 @@ impl Listeners {
                 list(&route.former)
             ));
         }
+
         let is_left = |name: &&ServiceName| {
             let between = self.between.get(*name);
             between.map(Route::settled).as_ref() != self.next.get(*name)
@@ -324,5 +325,6 @@ pub(super) fn close_gone(
         let undo = Proposal::new(address, back, "the listeners as they were");
         closed.push(draft.add_with_undo(new, undo));
     }
+
     closed
 }

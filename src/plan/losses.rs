@@ -65,6 +65,7 @@ pub(super) fn named(accounts: Vec<Account>) -> Vec<Loss> {
         let of_name = longs.entry(account.short.clone()).or_default();
         of_name.insert(account.long.clone());
     }
+
     let name = |account: &Account| {
         let is_only = longs.get(&account.short).is_some_and(|all| all.len() == 1);
         if is_only {
@@ -73,6 +74,7 @@ pub(super) fn named(accounts: Vec<Account>) -> Vec<Loss> {
             account.long.clone()
         }
     };
+
     accounts
         .into_iter()
         .map(|account| Loss {
@@ -290,6 +292,7 @@ pub(super) fn remarks(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
                 number.is_some_and(|number| number.parse::<u32>().is_ok())
             })
             .collect();
+
         notes.extend(found(&key, &own));
         notes.extend(too_small(&key, &own, wanted));
     }
@@ -343,6 +346,7 @@ fn too_small(key: &ObjectKey, claims: &[&Claim], wanted: Option<&str>) -> Option
         _ => "whether they can grow is for their storage class to say (`allowVolumeExpansion`)"
             .to_owned(),
     };
+
     Some(format!(
         "{}: its template asks for {wanted}, and that is for new claims only: {} stay as they are; {how}",
         key.short(),

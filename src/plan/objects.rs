@@ -24,6 +24,7 @@ pub(super) fn make(
         .collect();
     let facts: BTreeMap<&ObjectKey, &ObjectFacts> =
         found.iter().map(|object| (&object.key, object)).collect();
+
     let mut steps = Steps::default();
     for manifest in &desired.objects {
         let key = manifest.key();
@@ -31,65 +32,101 @@ pub(super) fn make(
             continue;
         };
         draft.notes.extend(object.notes.iter().cloned());
-        let reason = match &object.state {
-            ObjectState::Same => {
-                draft.same(Address::Object(key), "is as it was applied");
-                continue;
-            }
-            ObjectState::Done { at } => {
-                let reason = format!("was done at {at:.0} and has gone since");
-                draft.notes.push(format!(
-                    "{} {reason}: it runs again when its manifest changes",
-                    key.short()
-                ));
-                draft.same(Address::Object(key), reason);
-                continue;
-            }
-            ObjectState::Gone | ObjectState::Foreign { .. } => continue,
-            ObjectState::Absent => "is not there".to_owned(),
-            ObjectState::Differs => origin(object),
-            ObjectState::Replace { reason } => format!("is replaced: {reason}"),
-            ObjectState::After { definition } => format!("known after {}", definition.short()),
+        let Some(reason) = reason(draft, &key, object) else {
+            continue;
         };
-        let replace = matches!(object.state, ObjectState::Replace { .. });
-        let needs = steps.needed_by(manifest);
-        if replace {
+
+        if is_replaced(object) {
             draft.notes.extend(remarks(manifest, claims));
         }
-        let address = Address::Object(key.clone());
-        let apply = |manifest: &Manifest| Action::Apply {
-            manifest: Box::new(manifest.clone()),
-            replace,
-        };
-        let new = Proposal::new(address.clone(), apply(manifest), reason)
-            .changing(object.changes.clone())
-            .expecting(object.fingerprint.clone())
-            .after(&needs);
-        let back = match (&object.before, &object.fingerprint) {
-            // What it held does not come back with it, and what came into it since would go.
-            (Some(_), _) if !object.holds.is_empty() => None,
-            (Some(before), _) => Some(Proposal::new(address, apply(before), "as it was")),
-            // What was written into it meanwhile would go: it stays, and the next run finds it.
-            (None, None) if can_hold(&key) => None,
-            (None, None) => Some(Proposal::new(address, Action::Delete, "deleted again")),
-            (None, Some(_)) => {
-                draft.notes.push(format!(
-                    "{key} was never applied by shipit: there is no rollback for it"
-                ));
-                None
-            }
-        };
-        let step = match back {
-            Some(back) => draft.add_with_undo(new, back),
-            None => draft.add(new),
-        };
-        let is_lossy = replace && (can_hold(&key) || object.is_protected);
-        if is_lossy || !object.holds.is_empty() {
-            draft.accounts_for(account(step, object));
-        }
+        let step = change(draft, manifest, object, reason, &steps.needed_by(manifest));
         steps.add(manifest, step);
     }
     steps.all
+}
+
+/// Why an object is applied; none for one that is left as it is.
+fn reason(draft: &mut Draft, key: &ObjectKey, object: &ObjectFacts) -> Option<String> {
+    match &object.state {
+        ObjectState::Same => {
+            draft.same(Address::Object(key.clone()), "is as it was applied");
+            None
+        }
+        ObjectState::Done { at } => {
+            let reason = format!("was done at {at:.0} and has gone since");
+            draft.notes.push(format!(
+                "{} {reason}: it runs again when its manifest changes",
+                key.short()
+            ));
+            draft.same(Address::Object(key.clone()), reason);
+            None
+        }
+        ObjectState::Gone | ObjectState::Foreign { .. } => None,
+        ObjectState::Absent => Some("is not there".to_owned()),
+        ObjectState::Differs => Some(origin(object)),
+        ObjectState::Replace { reason } => Some(format!("is replaced: {reason}")),
+        ObjectState::After { definition } => Some(format!("known after {}", definition.short())),
+    }
+}
+
+const fn is_replaced(object: &ObjectFacts) -> bool {
+    matches!(object.state, ObjectState::Replace { .. })
+}
+
+/// The step that applies an object.
+fn change(
+    draft: &mut Draft,
+    manifest: &Manifest,
+    object: &ObjectFacts,
+    reason: String,
+    needs: &[StepId],
+) -> StepId {
+    let key = &object.key;
+    let action = apply(manifest, is_replaced(object));
+    let new = Proposal::new(Address::Object(key.clone()), action, reason)
+        .changing(object.changes.clone())
+        .expecting(object.fingerprint.clone())
+        .after(needs);
+    let step = match undo(draft, object) {
+        Some(back) => draft.add_with_undo(new, back),
+        None => draft.add(new),
+    };
+
+    let is_lossy = is_replaced(object) && (can_hold(key) || object.is_protected);
+    if is_lossy || !object.holds.is_empty() {
+        draft.accounts_for(account(step, object));
+    }
+    step
+}
+
+/// What the rollback does to an object that was applied; none where there is no rollback.
+fn undo(draft: &mut Draft, object: &ObjectFacts) -> Option<Proposal> {
+    let key = &object.key;
+    let address = Address::Object(key.clone());
+    match (&object.before, &object.fingerprint) {
+        // What it held does not come back with it, and what came into it since would go.
+        (Some(_), _) if !object.holds.is_empty() => None,
+        (Some(before), _) => {
+            let action = apply(before, is_replaced(object));
+            Some(Proposal::new(address, action, "as it was"))
+        }
+        // What was written into it meanwhile would go: it stays, and the next run finds it.
+        (None, None) if can_hold(key) => None,
+        (None, None) => Some(Proposal::new(address, Action::Delete, "deleted again")),
+        (None, Some(_)) => {
+            draft.notes.push(format!(
+                "{key} was never applied by shipit: there is no rollback for it"
+            ));
+            None
+        }
+    }
+}
+
+fn apply(manifest: &Manifest, replace: bool) -> Action {
+    Action::Apply {
+        manifest: Box::new(manifest.clone()),
+        replace,
+    }
 }
 
 fn account(step: StepId, object: &ObjectFacts) -> Account {
@@ -101,15 +138,15 @@ fn replaced_kinds(
     desired: &Desired,
     found: &[ObjectFacts],
 ) -> BTreeMap<(String, String), ObjectKey> {
-    let is_replaced = |key: &ObjectKey| {
-        found
-            .iter()
-            .any(|object| object.key == *key && matches!(object.state, ObjectState::Replace { .. }))
-    };
+    let replaced: Vec<&ObjectKey> = found
+        .iter()
+        .filter(|object| is_replaced(object))
+        .map(|object| &object.key)
+        .collect();
     desired
         .objects
         .iter()
-        .filter(|manifest| is_replaced(&manifest.key()))
+        .filter(|manifest| replaced.contains(&&manifest.key()))
         .filter_map(|manifest| Some((defined(manifest)?, manifest.key())))
         .collect()
 }
@@ -166,6 +203,7 @@ impl Steps {
                 self.grants.entry(subject).or_default().push(id);
             }
         }
+
         if matches!(
             key.kind.as_str(),
             "ResourceQuota" | "LimitRange" | "NetworkPolicy"
@@ -173,6 +211,7 @@ impl Steps {
             let of_namespace = self.bounds.entry(key.namespace.clone()).or_default();
             of_namespace.push(id);
         }
+
         let named = (key.kind, key.namespace, key.name);
         self.by_key.entry(named).or_default().push(id);
     }
@@ -184,11 +223,13 @@ impl Steps {
         if rank(&key.kind) == LAST {
             return self.all.clone();
         }
+
         let mut needs: Vec<StepId> = Vec::new();
         for wanted in namespace_of(&key).into_iter().chain(referred(manifest)) {
             needs.extend(self.by_key.get(&wanted).into_iter().flatten());
             needs.extend(self.grants.get(&wanted).into_iter().flatten());
         }
+
         if key.kind == "Pod" || manifest.clone().pod_template().is_some() {
             needs.extend(self.bounds.get(&key.namespace).into_iter().flatten());
         }
@@ -256,6 +297,7 @@ impl Leaving {
         if is_namespace && self == Self::Configuration {
             return Some("it is not managed any more, and stays with all that is in it".to_owned());
         }
+
         let is_container = is_namespace || object.key.kind == "CustomResourceDefinition";
         let foreign = object.holds.iter().find(|holding| match holding {
             Holding::Data { .. } | Holding::Entry { .. } => false,
@@ -265,6 +307,7 @@ impl Leaving {
             Holding::Own { .. } => self == Self::Configuration,
             Holding::LiveTraffic { .. } | Holding::State { .. } | Holding::Others { .. } => true,
         })?;
+
         let more = match object.holds.len() {
             0 | 1 => String::new(),
             count => format!(", and {} more", count - 1),
@@ -286,62 +329,79 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
             object.key.clone(),
         )
     });
-    let mut held: BTreeMap<Named, Vec<StepId>> = BTreeMap::new();
-    let mut of_kind: BTreeMap<(String, String), Vec<StepId>> = BTreeMap::new();
+
+    let mut deletions = Deletions::default();
     for object in gone {
-        let key = &object.key;
-        let address = Address::Object(key.clone());
-        let own = (key.kind.clone(), key.namespace.clone(), key.name.clone());
-        let mut holders = held.get(&own).cloned().unwrap_or_default();
-        let instances = object
-            .before
-            .as_ref()
-            .and_then(defined)
-            .and_then(|kind| of_kind.get(&kind));
-        holders.extend(instances.into_iter().flatten());
+        let waits = [needs, &deletions.that_need(object)].concat();
         if let Some(reason) = leaving.left(object) {
-            let let_go = Proposal::new(address, Action::Forget, reason)
-                .after(needs)
-                .after(&holders);
-            draft.add(let_go);
-            continue;
-        }
-        let new = Proposal::new(
-            address.clone(),
-            Action::Delete,
-            "not in the configuration any more",
-        )
-        .expecting(object.fingerprint.clone())
-        .after(needs)
-        .after(&holders);
-        let step = match &object.before {
-            Some(manifest) => {
-                let manifest = Box::new(manifest.clone());
-                let back = Action::Apply {
-                    manifest,
-                    replace: false,
-                };
-                let reason = if object.holds.is_empty() {
-                    "as it was"
-                } else {
-                    "recreated, without what it held"
-                };
-                draft.add_with_undo(new, Proposal::new(address, back, reason))
-            }
-            None => draft.add(new),
-        };
-        if can_hold(key) || object.is_protected {
-            draft.accounts_for(account(step, object).without_own());
-        }
-        of_kind
-            .entry((key.group().to_owned(), key.kind.clone()))
-            .or_default()
-            .push(step);
-        let referred = object.before.iter().flat_map(referred);
-        for holder in namespace_of(key).into_iter().chain(referred) {
-            held.entry(holder).or_default().push(step);
+            let address = Address::Object(object.key.clone());
+            draft.add(Proposal::new(address, Action::Forget, reason).after(&waits));
+        } else {
+            let step = delete(draft, object, &waits);
+            deletions.add(object, step);
         }
     }
+}
+
+/// The steps that delete objects so far, by what those objects need.
+#[derive(Default)]
+struct Deletions {
+    by_need: BTreeMap<Named, Vec<StepId>>,
+    /// By group and kind, for the definition of it.
+    by_kind: BTreeMap<(String, String), Vec<StepId>>,
+}
+
+impl Deletions {
+    fn add(&mut self, object: &ObjectFacts, step: StepId) {
+        let key = &object.key;
+        let kind = (key.group().to_owned(), key.kind.clone());
+        self.by_kind.entry(kind).or_default().push(step);
+
+        let referred = object.before.iter().flat_map(referred);
+        for need in namespace_of(key).into_iter().chain(referred) {
+            self.by_need.entry(need).or_default().push(step);
+        }
+    }
+
+    /// What goes before an object: all that is in it, refers to it, or is of the kind that it defines.
+    fn that_need(&self, object: &ObjectFacts) -> Vec<StepId> {
+        let key = &object.key;
+        let own = (key.kind.clone(), key.namespace.clone(), key.name.clone());
+        let defined = object.before.as_ref().and_then(defined);
+        let instances = defined.and_then(|kind| self.by_kind.get(&kind));
+
+        let users = self.by_need.get(&own).into_iter().flatten();
+        users
+            .chain(instances.into_iter().flatten())
+            .copied()
+            .collect()
+    }
+}
+
+/// The step that deletes an object.
+fn delete(draft: &mut Draft, object: &ObjectFacts, needs: &[StepId]) -> StepId {
+    let address = Address::Object(object.key.clone());
+    let reason = "not in the configuration any more";
+    let new = Proposal::new(address.clone(), Action::Delete, reason)
+        .expecting(object.fingerprint.clone())
+        .after(needs);
+
+    let step = match &object.before {
+        Some(manifest) => {
+            let reason = if object.holds.is_empty() {
+                "as it was"
+            } else {
+                "recreated, without what it held"
+            };
+            let back = Proposal::new(address, apply(manifest, false), reason);
+            draft.add_with_undo(new, back)
+        }
+        None => draft.add(new),
+    };
+    if can_hold(&object.key) || object.is_protected {
+        draft.accounts_for(account(step, object).without_own());
+    }
+    step
 }
 
 #[cfg(test)]

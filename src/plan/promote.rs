@@ -100,6 +100,7 @@ pub(super) fn target(slot: Slot, there: &SlotFacts, state: &State) -> Target {
         },
         |release| release.source.clone(),
     );
+
     let workloads: BTreeMap<_, _> = there
         .workloads
         .iter()

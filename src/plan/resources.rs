@@ -20,107 +20,136 @@ pub(super) struct Made {
     pub cluster: Vec<StepId>,
 }
 
-/// Makes and changes what is wanted, in its order.
-pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) -> Made {
-    let mut made = Made::default();
-    let mut fargate: Vec<StepId> = Vec::new();
-    let mut copies: Vec<StepId> = Vec::new();
-    for facts in &observed.resources {
-        draft.notes.extend(
-            facts
-                .notes
-                .iter()
-                .map(|text| format!("{}: {text}", facts.key)),
-        );
+/// The last step on what the provider takes one change of at a time.
+///
+/// Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
+/// Replication is one document.
+#[derive(Default)]
+struct Queue {
+    fargate: Vec<StepId>,
+    replication: Vec<StepId>,
+}
+
+impl Queue {
+    fn last(&self, kind: ResourceKind) -> &[StepId] {
+        match kind {
+            ResourceKind::FargateProfile => &self.fargate,
+            ResourceKind::Replication => &self.replication,
+            _ => &[],
+        }
     }
-    // Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
-    // Replication is one document.
-    for facts in observed.resources.iter().filter(|facts| !facts.wanted) {
-        let address = Address::Resource(facts.key.clone());
-        let new = Proposal::new(address, Action::Delete, "not in the configuration any more")
-            .expecting(facts.fingerprint())
-            .after(match facts.key.kind {
-                ResourceKind::FargateProfile => &fargate,
-                ResourceKind::Replication => &copies,
-                _ => &[],
-            });
-        let step = draft.add(new);
-        account(draft, step, facts);
-        match facts.key.kind {
-            ResourceKind::FargateProfile => fargate = vec![step],
-            ResourceKind::Replication => copies = vec![step],
+
+    fn add(&mut self, kind: ResourceKind, step: StepId) {
+        match kind {
+            ResourceKind::FargateProfile => self.fargate = vec![step],
+            ResourceKind::Replication => self.replication = vec![step],
             _ => {}
         }
     }
+}
+
+/// Makes and changes what is wanted, in its order.
+pub(super) fn make(draft: &mut Draft, wanted: &[Resource], observed: &Observed) -> Made {
+    for facts in &observed.resources {
+        let notes = facts.notes.iter();
+        draft
+            .notes
+            .extend(notes.map(|text| format!("{}: {text}", facts.key)));
+    }
+
+    let mut queue = Queue::default();
+    for facts in observed.resources.iter().filter(|facts| !facts.wanted) {
+        delete(draft, &mut queue, facts);
+    }
+
+    let mut made = Made::default();
     for resource in wanted {
-        let Some(facts) = observed
-            .resources
-            .iter()
-            .find(|facts| facts.key == resource.key)
-        else {
+        let mut known = observed.resources.iter();
+        let Some(facts) = known.find(|facts| facts.key == resource.key) else {
             continue;
         };
-        let address = Address::Resource(resource.key.clone());
-        let changes = changes(resource, facts);
-        if facts.settings.is_some() && changes.is_empty() {
-            draft.same(address, "is as it should be");
+        let Some(step) = ensure(draft, resource, facts, &needs(resource, &made, &queue)) else {
             continue;
-        }
-        let fixed = changes
-            .iter()
-            .find(|change| resource.key.kind.is_fixed(&change.field));
-        let replace = facts.settings.is_some() && fixed.is_some();
-        let reason = match (&facts.settings, fixed) {
-            (None, _) => "is not there".to_owned(),
-            (Some(_), Some(change)) => {
-                format!("is replaced: {} cannot be changed", change.field)
-            }
-            (Some(_), None) => "differs".to_owned(),
         };
+
         let kind = resource.key.kind;
-        let needs = match kind {
-            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Cluster => {
-                Vec::new()
-            }
-            ResourceKind::Replication => copies.clone(),
-            ResourceKind::FargateProfile => [&cluster_of(&made), &fargate[..]].concat(),
-            ResourceKind::NodeGroup | ResourceKind::AccessEntry => cluster_of(&made),
-            // Its pods need something to run on.
-            ResourceKind::Addon => made.cluster.clone(),
-        };
-        let new = Proposal::new(
-            address.clone(),
-            provision(resource.clone(), replace),
-            reason,
-        )
-        .changing(changes)
-        .expecting(facts.fingerprint())
-        .after(&needs);
-        let step = match before(resource, facts).filter(|_| !replace) {
-            Some(before) => {
-                let back = Proposal::new(address, provision(before, false), "as it was");
-                draft.add_with_undo(new, back)
-            }
-            None => draft.add(new),
-        };
-        if replace {
-            account(draft, step, facts);
-        }
+        queue.add(kind, step);
         match kind {
-            ResourceKind::Repository | ResourceKind::PullThrough => made.repositories.push(step),
             // What was pushed before is not copied.
-            ResourceKind::Replication => {
-                copies = vec![step];
+            ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Replication => {
                 made.repositories.push(step);
-            }
-            ResourceKind::FargateProfile => {
-                fargate = vec![step];
-                made.cluster.push(step);
             }
             _ => made.cluster.push(step),
         }
     }
     made
+}
+
+fn delete(draft: &mut Draft, queue: &mut Queue, facts: &ResourceFacts) {
+    let kind = facts.key.kind;
+    let address = Address::Resource(facts.key.clone());
+    let new = Proposal::new(address, Action::Delete, "not in the configuration any more")
+        .expecting(facts.fingerprint())
+        .after(queue.last(kind));
+
+    let step = draft.add(new);
+    account(draft, step, facts);
+    queue.add(kind, step);
+}
+
+/// The step that makes, changes or replaces a resource; none for one that is as it should be.
+fn ensure(
+    draft: &mut Draft,
+    resource: &Resource,
+    facts: &ResourceFacts,
+    needs: &[StepId],
+) -> Option<StepId> {
+    let address = Address::Resource(resource.key.clone());
+    let changes = changes(resource, facts);
+    if facts.settings.is_some() && changes.is_empty() {
+        draft.same(address, "is as it should be");
+        return None;
+    }
+
+    let fixed = changes
+        .iter()
+        .find(|change| resource.key.kind.is_fixed(&change.field));
+    let replace = facts.settings.is_some() && fixed.is_some();
+    let reason = match (&facts.settings, fixed) {
+        (None, _) => "is not there".to_owned(),
+        (Some(_), Some(change)) => format!("is replaced: {} cannot be changed", change.field),
+        (Some(_), None) => "differs".to_owned(),
+    };
+
+    let action = provision(resource.clone(), replace);
+    let new = Proposal::new(address.clone(), action, reason)
+        .changing(changes)
+        .expecting(facts.fingerprint())
+        .after(needs);
+    let step = match before(resource, facts).filter(|_| !replace) {
+        Some(before) => {
+            let back = Proposal::new(address, provision(before, false), "as it was");
+            draft.add_with_undo(new, back)
+        }
+        None => draft.add(new),
+    };
+    if replace {
+        account(draft, step, facts);
+    }
+    Some(step)
+}
+
+/// The steps that a resource has to wait for.
+fn needs(resource: &Resource, made: &Made, queue: &Queue) -> Vec<StepId> {
+    let kind = resource.key.kind;
+    match kind {
+        ResourceKind::Repository | ResourceKind::PullThrough | ResourceKind::Cluster => Vec::new(),
+        ResourceKind::Replication => queue.last(kind).to_vec(),
+        ResourceKind::FargateProfile => [&cluster_of(made), queue.last(kind)].concat(),
+        ResourceKind::NodeGroup | ResourceKind::AccessEntry => cluster_of(made),
+        // Its pods need something to run on.
+        ResourceKind::Addon => made.cluster.clone(),
+    }
 }
 
 /// Says what goes with a resource that is deleted or replaced.

@@ -41,6 +41,7 @@ pub fn rollback(
         draft.same(Address::Traffic, "nothing to go back from");
         return Ok(draft.finish(&subject, intent, None));
     }
+
     let slot = match (desired.strategy.deployment(facts.active), live) {
         (Deployment::InPlace(slot, mode), Some((_, there))) => {
             let live = Live { slot, there, mode };
@@ -52,6 +53,7 @@ pub fn rollback(
             slot
         }
     };
+
     let target = Target {
         slot,
         release: release.number,
@@ -78,6 +80,7 @@ fn find<'a>(
                 environment: environment(),
             });
     };
+
     let release = state
         .release(number)
         .ok_or_else(|| PlanError::NoSuchRelease {
@@ -177,6 +180,7 @@ fn open_again(
             ));
             continue;
         }
+
         let address = Address::Route(name.clone());
         let reason = format!("release {} listened there", release.number);
         let new =

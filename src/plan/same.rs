@@ -160,6 +160,7 @@ fn steps(place: &str, given: &[Step], fresh: &[Step]) -> Option<Difference> {
             });
         }
     }
+
     let longer = if given.len() > fresh.len() {
         given
     } else {
@@ -193,6 +194,7 @@ fn action(address: &Address, given: &Action, fresh: &Action) -> Option<Differenc
     if given == fresh {
         return None;
     }
+
     Some(match (given, fresh) {
         (Action::Build { spec: given, .. }, Action::Build { spec: fresh, .. }) => {
             if given == fresh {

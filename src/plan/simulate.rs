@@ -96,6 +96,7 @@ impl World<'_> {
         there.stops_at = None;
         let count = if running { spec.replicas } else { 0 };
         let instances = (0..count).map(|index| ready(index, now)).collect();
+
         there.workloads.insert(
             spec.service.clone(),
             WorkloadFacts {

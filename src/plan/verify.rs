@@ -47,15 +47,18 @@ pub fn verify(plan: &Plan) -> Vec<PlanFault> {
     if plan.format != FORMAT {
         return vec![PlanFault::Format { found: plan.format }];
     }
+
     let mut faults = duplicates(&plan.steps);
     for steps in [&plan.steps, &plan.reverse] {
         if let Err(stuck) = waves(steps) {
             faults.push(PlanFault::Order(stuck));
         }
     }
+
     if !faults.is_empty() {
         return faults;
     }
+
     let before = ancestors(&plan.steps);
     let undone: BTreeSet<StepId> = plan.reverse.iter().filter_map(|back| back.undoes).collect();
     for step in &plan.steps {
@@ -63,6 +66,7 @@ pub fn verify(plan: &Plan) -> Vec<PlanFault> {
         faults.extend(live_touched(plan, step, &before[&step.id]));
         faults.extend(has_no_rollback(step, &undone));
     }
+
     faults.extend(undeclared(plan));
     faults.extend(destroyed(plan));
     faults
@@ -77,6 +81,7 @@ fn undeclared(plan: &Plan) -> Vec<PlanFault> {
             undo.entry(id).or_default().push(back);
         }
     }
+
     let declared: BTreeSet<StepId> = plan.losses.iter().map(|loss| loss.step).collect();
     let is_live = plan.active.is_some() && changes_entries(&plan.intent);
     let forward = plan.steps.iter().filter(|step| {
@@ -93,6 +98,7 @@ fn undeclared(plan: &Plan) -> Vec<PlanFault> {
         let is_declared = step.undoes.is_some_and(|id| declared.contains(&id));
         can_hold(key) && !(is_declared && step.action != Action::Delete)
     });
+
     forward
         .chain(back)
         .map(|step| PlanFault::Undeclared(step.id, step.address.clone()))
@@ -142,6 +148,7 @@ fn ancestors(steps: &[Step]) -> BTreeMap<StepId, Before> {
         }
         before.insert(id, here);
     }
+
     before
 }
 

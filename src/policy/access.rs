@@ -46,6 +46,7 @@ pub fn may_enter(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), Ref
             ),
         });
     }
+
     Ok(())
 }
 

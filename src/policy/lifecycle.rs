@@ -27,6 +27,7 @@ pub fn expired<'a>(
     let mut newest: Vec<&StoredImage> = images.iter().collect();
     newest.sort_by_key(|image| std::cmp::Reverse(image.pushed_at));
     let mut expired = BTreeSet::new();
+
     // An image that a rule matches is out of reach for every rule after it, expired or not.
     let mut taken: BTreeSet<&Digest> = BTreeSet::new();
     for rule in rules {
@@ -56,6 +57,7 @@ pub fn expired<'a>(
         }
         taken.extend(matching.iter().map(|image| &image.digest));
     }
+
     expired
 }
 
@@ -66,6 +68,7 @@ fn selects(selection: &Value, image: &StoredImage) -> bool {
             .filter_map(|item| item.as_str().map(str::to_owned))
             .collect()
     };
+
     match selection["tagStatus"].as_str() {
         Some("untagged") => image.tags.is_empty(),
         Some("tagged") => {

@@ -38,6 +38,7 @@ pub fn may_lose(plan: &Plan, protection: Protection) -> Result<(), Refusal> {
             help: "take the annotation off with an apply of its own, if it may go".to_owned(),
         });
     }
+
     let environment = &plan.environment;
     let help = || format!("take `protected` out of environments/{environment}.yaml, if it may go");
     match (protection, plan.losses.iter().find(|loss| loss.is_loss())) {
@@ -91,6 +92,7 @@ pub fn consented(plan: &Plan, consents: &Consents) -> Result<(), Refusal> {
     if missing.is_empty() {
         return Ok(());
     }
+
     let what: Vec<String> = missing
         .iter()
         .map(|loss| format!("{} ({})", loss.name, words(&loss.holds)))
@@ -114,6 +116,7 @@ pub fn consented(plan: &Plan, consents: &Consents) -> Result<(), Refusal> {
             unknown.join(", ")
         )
     };
+
     Err(Refusal {
         what: format!("this would destroy {}", what.join("; ")),
         help: format!("if it may go, say so by name: {}{unknown}", flags.join(" ")),

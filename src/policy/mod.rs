@@ -56,6 +56,7 @@ pub fn may_deploy<'a>(
             Ok(None)
         };
     };
+
     let rule = of_environment
         .iter()
         .find(|rule| matches(&rule.pattern, branch));
@@ -263,12 +264,14 @@ pub fn may_promote_from(
     if targets.is_empty() || !accepts_something {
         return Ok(());
     }
+
     let accepted = targets.iter().flat_map(|rule| &rule.accepts).any(|name| {
         name == from.as_str() || sources.iter().any(|source| matches(&source.pattern, name))
     });
     if accepted {
         return Ok(());
     }
+
     let accepts: Vec<&str> = targets
         .iter()
         .flat_map(|rule| rule.accepts.iter().map(String::as_str))

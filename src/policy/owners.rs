@@ -29,6 +29,7 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
             help: "`shipit import` takes it over; or take it out of the configuration".to_owned(),
         });
     }
+
     let facts = &observed.facts;
     let live = facts
         .live()
@@ -54,6 +55,7 @@ pub fn may_take(observed: &Observed) -> Result<(), Refusal> {
     if conflicts.is_empty() {
         return Ok(());
     }
+
     Err(Refusal {
         what: format!("fields that shipit applied were changed by others: {}", conflicts.join("; ")),
         help: "`cluster: {conflicts: take_over}` sets them back, `conflicts: leave` leaves them to the others; or undo \

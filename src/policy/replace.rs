@@ -17,6 +17,7 @@ pub fn may_replace(wanted: &[Resource], found: &[ResourceFacts]) -> Result<(), R
         let Some(settings) = facts.and_then(|facts| facts.settings.as_ref()) else {
             continue;
         };
+
         let differs = resource.settings.iter().find(|(name, value)| {
             kind.is_fixed(name) && settings.get(*name).is_none_or(|there| there != *value)
         });

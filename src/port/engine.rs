@@ -4,304 +4,32 @@
 //! succeeds. Every change is made under a [`Permit`]; an engine refuses a permit whose fencing number is
 //! lower than the highest it has seen, so that a run that lost its lock has no further effect.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+mod error;
+mod values;
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 
-use crate::model::facts::{Facts, Overview, SlotFacts};
+use crate::model::facts::{Facts, Overview};
 use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
-use crate::model::plan::DeployMode;
-use crate::model::release::{Actor, Label};
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
-use crate::model::secret::SecretValue;
-use crate::model::workload::Workload;
 use crate::model::{
-    Address, EnvironmentName, Fingerprint, Manifest, ObjectKey, Period, ProjectName, ReleaseNumber,
-    Role, ServiceName, Slot,
+    Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
 use crate::port::Progress;
-use crate::port::hold::{Hold, LockLost};
 
-/// Which environment of which project.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub struct Scope {
-    /// The project.
-    pub project: ProjectName,
-    /// The environment.
-    pub environment: EnvironmentName,
-}
-
-impl std::fmt::Display for Scope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.project, self.environment)
-    }
-}
-
-/// The right to change one environment.
-#[derive(Debug, Clone)]
-pub struct Permit {
-    /// Which environment.
-    pub scope: Scope,
-    /// The lineage of the state that the run works with. The first one to come owns the environment.
-    pub lineage: String,
-    /// The lock's fencing number.
-    pub fence: u64,
-    /// Who.
-    pub actor: Actor,
-    /// Whether the lock is still held. An engine without a guard of its own that sees fencing numbers asks before each
-    /// request that changes something.
-    pub hold: Hold,
-}
-
-impl Permit {
-    /// Whether it may act on an environment of this lineage, where a run with this fencing number was the last to act. An
-    /// environment with nothing in it is nobody's: then there is no lineage.
-    ///
-    /// # Errors
-    /// It is another state's, or another run has it.
-    pub fn enters(
-        &self,
-        lineage: Option<&String>,
-        seen: u64,
-        by: Option<&Actor>,
-    ) -> Result<(), EngineError> {
-        if let Some(owner) = lineage.filter(|owner| **owner != self.lineage) {
-            return Err(EngineError::Foreign {
-                scope: self.scope.clone(),
-                owner: owner.clone(),
-                lineage: self.lineage.clone(),
-            });
-        }
-        self.stands(seen, by)
-    }
-
-    /// Whether it is still good where a run with this fencing number was the last to act. Two locks in two places may
-    /// give the same number: the first run to act with it has it.
-    ///
-    /// # Errors
-    /// The other run has the environment.
-    fn stands(&self, seen: u64, by: Option<&Actor>) -> Result<(), EngineError> {
-        let is_others = by.is_some_and(|actor| actor.run != self.actor.run);
-        if self.fence < seen || (self.fence == seen && is_others) {
-            let (scope, fence) = (self.scope.clone(), self.fence);
-            return Err(EngineError::Fenced { scope, fence, seen });
-        }
-        Ok(())
-    }
-}
-
-/// Where an engine fetches an image's bytes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pull {
-    /// From an OCI image layout folder on the engine's machine, by absolute path.
-    Layout(PathBuf),
-    /// From a registry, by the repository's reference without tag and digest.
-    Repository(String),
-}
-
-/// What is known about a failure, gathered before anything is reverted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Diagnosis {
-    /// The likely cause, in one line.
-    pub cause: String,
-    /// What supports it: file name → text. No secret's value is in them.
-    pub files: BTreeMap<String, String>,
-}
-
-/// A permission or a property that an engine needs, and whether it has it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct CheckResult {
-    /// What was looked at: `create deployments.apps in shop-staging`.
-    pub what: String,
-    /// Why it is failing; none when it is ok.
-    pub fault: Option<String>,
-    /// What to do about it.
-    pub help: Option<String>,
-}
-
-/// A workload whose image will be needed.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Incoming {
-    /// What will run; its image is known.
-    pub workload: Workload,
-    /// Where the image comes from.
-    pub pull: Pull,
-}
-
-/// A workload on its way into a slot.
-#[derive(Debug, Clone)]
-pub struct Placement {
-    /// The slot.
-    pub slot: Slot,
-    /// The release that the slot holds from now on. A fresh placement of another release empties the slot first.
-    pub label: Label,
-    /// What to run; its image is known.
-    pub workload: Workload,
-    /// How it replaces what runs there.
-    pub mode: DeployMode,
-    /// Whether to run it, or only to have it there.
-    pub running: bool,
-    /// Where the image comes from.
-    pub pull: Pull,
-    /// The values of the secrets that the workload names, by name.
-    pub secrets: BTreeMap<String, SecretValue>,
-    /// What must be there now ([`Facts::workload_fingerprint`]); none: nothing.
-    pub expects: Option<Fingerprint>,
-}
-
-/// A workload that a plan would put into a slot.
-#[derive(Debug, Clone)]
-pub struct Rehearsal<'a> {
-    /// The slot.
-    pub slot: Slot,
-    /// The release that it belongs to.
-    pub release: ReleaseNumber,
-    /// What would run; its image may not be known yet.
-    pub workload: &'a Workload,
-    /// How it would replace what runs there.
-    pub mode: DeployMode,
-    /// Where the image will come from.
-    pub pull: Pull,
-    /// What is in the slot now.
-    pub current: Option<&'a SlotFacts>,
-    /// The environment's own objects: they are made before.
-    pub objects: &'a [Manifest],
-}
-
-/// What an engine says about a workload that it was asked about beforehand.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rehearsed {
-    /// What it would not take, and why.
-    pub refused: Vec<String>,
-    /// Why some of it could not be asked about.
-    pub unchecked: Vec<String>,
-}
-
-/// What a reader wants of the logs.
-#[derive(Debug, Clone, Default)]
-pub struct LogQuery {
-    /// Only this slot.
-    pub slot: Option<Slot>,
-    /// Only this service.
-    pub service: Option<ServiceName>,
-    /// How many of the last lines of each instance.
-    pub tail: usize,
-    /// Whether to go on with what comes.
-    pub follow: bool,
-}
-
-/// One line that an instance wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// The slot.
-    pub slot: Slot,
-    /// The service.
-    pub service: ServiceName,
-    /// Which of its instances.
-    pub instance: u16,
-    /// The line, without its end.
-    pub text: String,
-}
-
-/// Why a slot is not ready.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct NotReady {
-    /// In one line: `web.0 ended with exit code 1, 3 times`.
-    pub reason: String,
-    /// The last lines of what failed.
-    pub log: Vec<String>,
-}
-
-/// Why an engine did not do what it was asked for. It travels between the agent and its clients as it is.
-#[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "error", rename_all = "snake_case")]
-pub enum EngineError {
-    /// The engine cannot be reached.
-    #[error("{what}: {reason}")]
-    Unreachable {
-        /// What was being done.
-        what: String,
-        /// Why it cannot.
-        reason: String,
-        /// What to do.
-        help: String,
-    },
-    /// What is there is not what the plan saw.
-    #[error("{address} is not what the plan saw")]
-    Moved {
-        /// Which resource.
-        address: Address,
-        /// Who changed the environment last, as far as it is known.
-        by: Option<Actor>,
-        /// When.
-        at: Option<Timestamp>,
-    },
-    /// The lock went to another run.
-    #[error("another run has the lock")]
-    LockLost,
-    /// A newer run holds the environment.
-    #[error(
-        "run with fence {fence} has lost {scope}: a run with fence {seen} has acted there since"
-    )]
-    Fenced {
-        /// Which environment.
-        scope: Scope,
-        /// The number of the permit.
-        fence: u64,
-        /// The number that was seen.
-        seen: u64,
-    },
-    /// Another state owns the environment.
-    #[error("{scope} belongs to the state with lineage {owner}, not to {lineage}")]
-    Foreign {
-        /// Which environment.
-        scope: Scope,
-        /// Whose it is.
-        owner: String,
-        /// Who asked.
-        lineage: String,
-    },
-    /// The slot did not become ready, or is not.
-    #[error("{slot} is not ready: {}", not_ready.reason)]
-    NotReady {
-        /// Which slot.
-        slot: Slot,
-        /// Why.
-        not_ready: NotReady,
-    },
-    /// It was asked for something that cannot be.
-    #[error("{reason}")]
-    Refused {
-        /// Why.
-        reason: String,
-        /// What to do.
-        help: String,
-    },
-    /// It tried and failed.
-    #[error("{what}: {reason}")]
-    Failed {
-        /// What was being done.
-        what: String,
-        /// Why it failed.
-        reason: String,
-    },
-}
-
-impl From<LockLost> for EngineError {
-    fn from(LockLost: LockLost) -> Self {
-        Self::LockLost
-    }
-}
+pub use error::{EngineError, NotReady};
+pub use values::{
+    CheckResult, Diagnosis, Incoming, LogLine, LogQuery, Permit, Placement, Pull, Rehearsal,
+    Rehearsed, Scope,
+};
 
 /// An engine.
 #[async_trait]

@@ -411,6 +411,7 @@ pub async fn layers(
     let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else {
         return Ok(layers);
     };
+
     let mut left = MOST_FETCHED;
     for layer in layers.iter_mut().rev().filter(|layer| layer.file.is_none()) {
         let file = folder.join(format!("fetched-{}", layer.digest.hex()));

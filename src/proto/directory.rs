@@ -31,6 +31,7 @@ impl Directory {
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
+
         let path = named.or_else(|| variable(VARIABLE)).unwrap_or_else(|| {
             if geteuid().is_root() {
                 return PathBuf::from("/var/lib/shipit");
@@ -103,9 +104,11 @@ impl Directory {
                 set_permissions(entry.path(), Permissions::from_mode(mode & 0o700))?;
             }
         }
+
         if !geteuid().is_root() {
             return Ok(());
         }
+
         std::fs::create_dir_all(self.images())?;
         for folder in [self.images(), self.0.clone()] {
             set_permissions(folder, Permissions::from_mode(0o711))?;

@@ -70,6 +70,7 @@ impl Ends {
                 .get(pattern.len() - CUT.min(pattern.len())..)
                 .filter(|_| longer(pattern))
         })?;
+
         Some(Self {
             patterns,
             longest,

@@ -145,6 +145,7 @@ impl Escape {
         if bytes.len() > LONGEST || !matches!(bytes[0], b'\\' | b'%' | b'&') {
             return false;
         }
+
         let mut rest = bytes[1..].iter();
         match (self, bytes[0]) {
             (Self::Backslash, b'\\') => match rest.next() {

@@ -96,6 +96,7 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
         // The next run finds out what stands, and goes on there.
         End::Interrupted(_) | End::RollbackFailed { .. } | End::Stale(_) | End::LockLost => return,
     };
+
     match status {
         ReleaseStatus::Live => step_down(state, ReleaseStatus::Live, &ReleaseStatus::Superseded),
         ReleaseStatus::Waiting => step_down(state, ReleaseStatus::Waiting, &ReleaseStatus::Aborted),
@@ -136,6 +137,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         release.probe = run.probe.cloned().or_else(|| release.probe.take());
         return;
     }
+
     let promoted_from = match &run.plan.intent {
         Intent::PromoteFrom(from) => Some(from.clone()),
         _ => None,

@@ -129,6 +129,7 @@ impl EnvironmentState {
         {
             return Ok(Err(slot));
         }
+
         let mut record = inner.record.clone();
         record.active = to;
         record.switched_at = Some(now);
@@ -278,6 +279,7 @@ fn in_traffic(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<(&InstanceK
             .filter(move |(_, entry)| is_meant(entry))
             .filter_map(|(key, entry)| Some((key, local(entry.facts.port?))))
     };
+
     let mut chosen: Vec<(&InstanceKey, SocketAddr)> = serving(HealthState::Ready).collect();
     let has_one: BTreeSet<(Slot, &ServiceName)> = chosen
         .iter()
@@ -318,6 +320,7 @@ fn facts_of(inner: &Inner) -> Facts {
         };
         (*slot, facts)
     });
+
     Facts {
         lineage: record.lineage.clone(),
         fence: record.fence,

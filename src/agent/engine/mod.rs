@@ -3,32 +3,32 @@
 pub mod environment_state;
 pub mod record;
 
+pub(in crate::agent) mod deploy;
+mod environment;
 pub(in crate::agent) mod held;
 pub(in crate::agent) mod listeners;
-pub(in crate::agent) mod place;
+mod logs;
 pub(in crate::agent) mod resume;
+mod undeploy;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
+use futures_util::stream::BoxStream;
 use jiff::Timestamp;
-use tokio::sync::MutexGuard;
 
-use crate::agent::engine::environment_state::{EnvironmentState, InstanceKey, Serving};
-use crate::agent::engine::held::Held;
+use crate::agent::engine::environment::{Environment, Work, without_log};
+use crate::agent::engine::environment_state::EnvironmentState;
 use crate::agent::engine::record::{EnvironmentRecord, SlotRecord};
 use crate::agent::front::nginx::{self, Mark};
 use crate::agent::instance::{InstanceSpec, Prober, Supervisor};
 use crate::agent::log::file::LogFile;
-use crate::agent::log::instances;
 use crate::agent::rootfs;
 use crate::agent::router::{Options, RouteKey, Router};
 use crate::agent::runtime::Runtimes;
 use crate::agent::{Descriptors, Directory};
-use crate::model::facts::{Facts, HealthState};
+use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
@@ -36,18 +36,9 @@ use crate::model::workload::ContainerKind;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, NotReady, Permit, Placement, Scope,
+    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope,
 };
 use crate::redact::Redactor;
-
-/// How many of a log's last lines a failure shows.
-const LAST_LINES: usize = 20;
-
-/// How long requests may take to leave an instance that is taken out, when no route says otherwise.
-const DRAIN: Duration = Duration::from_secs(30);
-
-/// How often a followed log is looked at.
-const FOLLOW: Duration = Duration::from_millis(200);
 
 /// The agent.
 pub struct Agent {
@@ -58,22 +49,6 @@ pub struct Agent {
     environments: Mutex<HashMap<Scope, Arc<Environment>>>,
     /// Knows every secret that a service here was given since the agent began.
     redactor: Redactor,
-}
-
-/// One environment: its state, and what is done to it, one thing at a time.
-pub(super) struct Environment {
-    pub state: Arc<EnvironmentState>,
-    pub work: tokio::sync::Mutex<Work>,
-}
-
-/// What only the one who changes an environment may touch.
-#[derive(Default)]
-pub(super) struct Work {
-    pub instances: BTreeMap<InstanceKey, Supervisor>,
-    /// The values of secrets, in memory only.
-    pub secrets: BTreeMap<(Slot, ServiceName), Held>,
-    /// Counts up with each placement.
-    pub generation: u64,
 }
 
 impl Agent {
@@ -92,6 +67,7 @@ impl Agent {
             inherited,
             descriptors: Descriptors::of_this_process(),
         });
+
         let agent = Arc::new(Self {
             directory,
             router,
@@ -100,6 +76,7 @@ impl Agent {
             environments: Mutex::default(),
             redactor,
         });
+
         let records = EnvironmentRecord::load_all(&agent.directory)
             .map_err(|error| failed("reading what an earlier agent wrote down", &error))?;
         resume::remove_strays(&agent, &records).await;
@@ -191,6 +168,7 @@ impl Agent {
         let image = runtime
             .meta(&self.directory, digest)
             .map_err(|error| failed("reading the image", &error))?;
+
         for value in secrets.values() {
             self.redactor.remember(value);
         }
@@ -209,117 +187,6 @@ impl Agent {
 
     pub(super) const fn folder(&self) -> &Directory {
         &self.directory
-    }
-
-    /// Lets a permit in: the lineage must own the environment, and the fence must not be behind. What it brings is
-    /// recorded before anything is done under it.
-    pub(super) async fn enter<'a>(
-        &self,
-        environment: &'a Environment,
-        permit: &Permit,
-    ) -> Result<MutexGuard<'a, Work>, EngineError> {
-        let work = environment.work.lock().await;
-        let record = environment.state.record();
-        let is_empty = record.slots.is_empty() && record.routes.is_empty();
-        let lineage = record.lineage.as_ref().filter(|_| !is_empty);
-        permit.enters(lineage, record.fence, record.changed_by.as_ref())?;
-        self.write(environment, |record| {
-            record.lineage = Some(permit.lineage.clone());
-            record.fence = permit.fence;
-            record.changed_by = Some(permit.actor.clone());
-            record.changed_at = Some(Timestamp::now());
-        })?;
-        Ok(work)
-    }
-
-    #[allow(clippy::unused_self)]
-    pub(super) fn write(
-        &self,
-        environment: &Environment,
-        change: impl FnOnce(&mut EnvironmentRecord),
-    ) -> Result<(), EngineError> {
-        environment
-            .state
-            .write(change)
-            .map_err(|error| failed("writing the environment down", &error))
-    }
-
-    /// Takes instances out of traffic, waits for their requests, and stops them.
-    pub(super) async fn retire(
-        &self,
-        environment: &Environment,
-        work: &mut Work,
-        keys: &[InstanceKey],
-        drain: Duration,
-    ) {
-        for key in keys {
-            environment
-                .state
-                .set(key, |entry| entry.serving = Serving::No);
-        }
-        self.router
-            .drained(&environment.state.addresses(keys), drain)
-            .await;
-        let gone: Vec<Supervisor> = keys
-            .iter()
-            .filter_map(|key| work.instances.remove(key))
-            .collect();
-        futures_util::future::join_all(gone.into_iter().map(Supervisor::stop)).await;
-        for key in keys {
-            environment.state.drop_entry(key);
-        }
-    }
-
-    pub(super) fn drain(environment: &Environment, service: &ServiceName) -> Duration {
-        let record = environment.state.record();
-        record
-            .routes
-            .get(service)
-            .map_or(DRAIN, |route| route.limits.drain.get())
-    }
-
-    /// Stops a slot at a time, unless it is active by then or the time was changed.
-    pub(super) fn stop_later(self: &Arc<Self>, scope: &Scope, slot: Slot, until: Timestamp) {
-        let (agent, scope) = (Arc::downgrade(self), scope.clone());
-        tokio::spawn(async move {
-            let pause = until.duration_since(Timestamp::now());
-            tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await;
-            if let Some(agent) = agent.upgrade() {
-                agent.stop_now(&scope, slot, until).await;
-            }
-        });
-    }
-
-    async fn stop_now(&self, scope: &Scope, slot: Slot, until: Timestamp) {
-        let environment = self.environment(scope);
-        let mut work = environment.work.lock().await;
-        let record = environment.state.record();
-        let due = record
-            .slots
-            .get(&slot)
-            .is_some_and(|there| there.stops_at == Some(until));
-        if !due || record.active == Some(slot) {
-            return;
-        }
-        let written = self.write(&environment, |record| {
-            if let Some(there) = record.slots.get_mut(&slot) {
-                there.stops_at = None;
-                for workload in there.workloads.values_mut() {
-                    workload.running = false;
-                }
-            }
-        });
-        if let Err(error) = written {
-            tracing::error!(%error, %scope, %slot, "a kept slot could not be stopped");
-            return;
-        }
-        let keys: Vec<InstanceKey> = work
-            .instances
-            .keys()
-            .filter(|key| key.slot == slot)
-            .cloned()
-            .collect();
-        self.retire(&environment, &mut work, &keys, DRAIN).await;
     }
 
     /// The runtimes.
@@ -356,69 +223,6 @@ impl Agent {
         self.scopes()
             .iter()
             .any(|scope| is_dockers(&self.environment(scope).state.record()))
-    }
-
-    /// Why a slot cannot become ready any more; none while it still can.
-    pub(super) fn hopeless(&self, scope: &Scope, slot: Slot, facts: &Facts) -> Option<NotReady> {
-        let there = facts.slots.get(&slot)?;
-        for (service, workload) in &there.workloads {
-            let failed = workload
-                .instances
-                .iter()
-                .find(|instance| instance.health == HealthState::Failed);
-            if let Some(instance) = failed {
-                let why = instance.last_exit.clone().unwrap_or_default();
-                let reason = format!("{service}.{} failed: {why}", instance.index);
-                let log = self.directory.instance_log(
-                    scope,
-                    slot,
-                    there.label.number,
-                    service,
-                    instance.index,
-                );
-                return Some(NotReady {
-                    reason,
-                    log: self.redactor.lines(instances::tail(&log, LAST_LINES)),
-                });
-            }
-        }
-        None
-    }
-
-    /// What is wrong with a slot that is not ready now.
-    pub(super) fn not_ready(&self, scope: &Scope, slot: Slot, facts: &Facts) -> NotReady {
-        if let Some(hopeless) = self.hopeless(scope, slot, facts) {
-            return hopeless;
-        }
-        let Some(there) = facts.slots.get(&slot) else {
-            return NotReady {
-                reason: "it is empty".to_owned(),
-                log: Vec::new(),
-            };
-        };
-        let unready = there
-            .workloads
-            .iter()
-            .find(|(_, workload)| workload.health() != HealthState::Ready);
-        let Some((service, workload)) = unready else {
-            return NotReady {
-                reason: "it holds no service".to_owned(),
-                log: Vec::new(),
-            };
-        };
-        let log = self
-            .directory
-            .instance_log(scope, slot, there.label.number, service, 0);
-        let exit = workload
-            .instances
-            .iter()
-            .find_map(|instance| instance.last_exit.clone());
-        let exit = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
-        let reason = format!("{service} is {}{exit}", workload.health().word());
-        NotReady {
-            reason,
-            log: self.redactor.lines(instances::tail(&log, LAST_LINES)),
-        }
     }
 }
 
@@ -464,6 +268,7 @@ impl Engine for Arc<Agent> {
         let mut facts = known
             .map(|environment| environment.state.facts())
             .unwrap_or_default();
+
         let workloads = facts
             .slots
             .values_mut()
@@ -503,6 +308,7 @@ impl Engine for Arc<Agent> {
         if let Some(route) = environment.state.record().routes.get(service) {
             nginx::remove(route).await;
         }
+
         self.write(&environment, |record| {
             record.routes.remove(service);
         })?;
@@ -515,7 +321,7 @@ impl Engine for Arc<Agent> {
     }
 
     async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
-        place::room(self, incoming).await
+        deploy::room(self, incoming).await
     }
 
     async fn deploy(
@@ -524,7 +330,7 @@ impl Engine for Arc<Agent> {
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        place::place(self, permit, placement, progress).await
+        deploy::deploy(self, permit, placement, progress).await
     }
 
     async fn undeploy(
@@ -534,7 +340,7 @@ impl Engine for Arc<Agent> {
         service: &ServiceName,
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError> {
-        place::remove(self, permit, slot, service, expects).await
+        undeploy::undeploy(self, permit, slot, service, expects).await
     }
 
     async fn ready(
@@ -566,13 +372,12 @@ impl Engine for Arc<Agent> {
             }
             None
         });
+
         if !state.facts().slots.contains_key(&slot) {
-            let not_ready = NotReady {
-                reason: "it is empty".to_owned(),
-                log: Vec::new(),
-            };
+            let not_ready = without_log("it is empty");
             return Err(EngineError::NotReady { slot, not_ready });
         }
+
         match tokio::time::timeout(within.get(), wait).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_ready)) => Err(EngineError::NotReady { slot, not_ready }),
@@ -600,6 +405,7 @@ impl Engine for Arc<Agent> {
         if active != from {
             return Err(moved(Address::Traffic, &before));
         }
+
         let record = environment.state.record();
         let (routes, mark) = (&record.routes, Mark::of(&record));
         let is_ready = |slot: Slot| {
@@ -619,6 +425,7 @@ impl Engine for Arc<Agent> {
                 reason,
             });
         }
+
         let switched = environment.state.switch(to, Timestamp::now(), |record| {
             if let Some(there) = to.and_then(|slot| record.slots.get_mut(&slot)) {
                 there.stops_at = None;
@@ -632,6 +439,7 @@ impl Engine for Arc<Agent> {
             }
             Err(error) => failed("writing the switch down", &error),
         };
+
         if let Err(error) = nginx::lead(routes, &mark, active).await {
             tracing::error!(%error, "the proxy could not be pointed back");
         }
@@ -652,6 +460,7 @@ impl Engine for Arc<Agent> {
                 help: "promote the other slot first".to_owned(),
             });
         }
+
         self.write(&environment, |record| {
             if let Some(there) = record.slots.get_mut(&slot) {
                 there.stops_at = Some(until);
@@ -671,66 +480,6 @@ impl Engine for Arc<Agent> {
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
         let facts = self.observe(scope).await?;
-        let mut past = Vec::new();
-        let mut followers = Vec::new();
-        for (slot, there) in facts
-            .slots
-            .iter()
-            .filter(|(slot, _)| query.slot.is_none_or(|s| s == **slot))
-        {
-            let wanted = there
-                .workloads
-                .iter()
-                .filter(|(name, _)| query.service.as_ref().is_none_or(|s| s == *name));
-            for (service, workload) in wanted {
-                for instance in 0..workload.spec.replicas {
-                    let path = self.directory.instance_log(
-                        scope,
-                        *slot,
-                        there.label.number,
-                        service,
-                        instance,
-                    );
-                    let line = LogLine {
-                        slot: *slot,
-                        service: service.clone(),
-                        instance,
-                        text: String::new(),
-                    };
-                    if query.follow
-                        && let Ok(follower) = instances::Follower::open(&path)
-                    {
-                        followers.push((line.clone(), follower, self.redactor.stream()));
-                    }
-                    let lines = self.redactor.lines(instances::tail(&path, query.tail));
-                    past.extend(lines.into_iter().map(|text| {
-                        Ok(LogLine {
-                            text,
-                            ..line.clone()
-                        })
-                    }));
-                }
-            }
-        }
-        let past = stream::iter(past);
-        if !query.follow {
-            return Ok(past.boxed());
-        }
-        let coming = stream::unfold(followers, |mut followers| async move {
-            tokio::time::sleep(FOLLOW).await;
-            let mut lines = Vec::new();
-            for (line, follower, shown) in &mut followers {
-                let texts = follower.read().unwrap_or_default().into_iter();
-                let texts: Vec<String> = texts.flat_map(|text| shown.push(text)).collect();
-                lines.extend(texts.into_iter().map(|text| {
-                    Ok(LogLine {
-                        text,
-                        ..line.clone()
-                    })
-                }));
-            }
-            Some((stream::iter(lines), followers))
-        });
-        Ok(past.chain(coming.flatten()).boxed())
+        Ok(logs::stream(self, scope, &query, &facts))
     }
 }

@@ -42,6 +42,7 @@ pub(in crate::agent) async fn resume(
             agent.stop_later(&scope, *slot, until);
         }
     }
+
     environment.state.expect(
         services
             .iter()
@@ -56,6 +57,7 @@ pub(in crate::agent) async fn resume(
     if let Err(error) = nginx::lead(&record.routes, &Mark::of(&record), record.active).await {
         tracing::error!(%error, "the proxy could not be pointed at the active slot");
     }
+
     for (service, route) in &record.routes {
         let key = RouteKey {
             scope: scope.clone(),
@@ -93,12 +95,14 @@ fn classify(
             index,
         }
     };
+
     let is_old = |p: &mut ProcessRecord| p.spec.as_ref().is_some_and(|its| *its != fingerprint);
     let mut old = Vec::new();
     for process in found.extract_if(.., is_old) {
         *generation += 1;
         old.push((key(process.index, *generation), Some(process)));
     }
+
     *generation += 1;
     let new = (0..spec.workload.replicas).map(|index| {
         let at = found.iter().position(|process| process.index == index);

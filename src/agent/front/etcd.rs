@@ -53,9 +53,11 @@ pub(in crate::agent) async fn publish(
                 }
             }
         }
+
         if asked.is_empty() {
             break;
         }
+
         let full = Duration::from_millis(100 << attempt);
         tokio::time::sleep(pause::between(full / 2, full)).await;
     }
@@ -177,6 +179,7 @@ impl Etcd<'_> {
                 .unwrap_or_default();
             Err(format!("it answered {status}: {said}"))
         };
+
         let answer: Result<Value, String> = tokio::time::timeout(ANSWER, ask)
             .await
             .map_err(|_| Refusal::Silent)?;

@@ -74,6 +74,7 @@ pub(in crate::agent) async fn lead(
             return Err(format!("writing {}: {error}", proxy.config.display()));
         }
     }
+
     let mut commands: Vec<&Vec<String>> = touched.iter().map(|proxy| &proxy.command).collect();
     commands.sort();
     commands.dedup();
@@ -83,6 +84,7 @@ pub(in crate::agent) async fn lead(
             return Err(reason);
         }
     }
+
     let loaded = async {
         for command in &commands {
             run(command, &["-s", "reload"]).await?;
@@ -144,6 +146,7 @@ async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
     let Some((program, arguments)) = command.split_first() else {
         return Err("no command".to_owned());
     };
+
     let shown = format!("{} {}", command.join(" "), options.join(" "));
     let output = Command::new(program)
         .args(arguments)
@@ -158,6 +161,7 @@ async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
+
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = said
         .lines()

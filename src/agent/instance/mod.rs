@@ -64,6 +64,7 @@ impl Supervisor {
             failures: 0,
             was_ready: false,
         };
+
         let task = tokio::spawn(instance.live(found));
         Self { stop, task }
     }
@@ -149,6 +150,7 @@ impl Instance {
                 break;
             }
         }
+
         self.state.drop_entry(&self.key);
     }
 
@@ -215,6 +217,7 @@ impl Instance {
             }
             Ok(process)
         };
+
         let process = begun
             .await
             .map_err(|trouble: Trouble| trouble.during(&what))?;
@@ -251,6 +254,7 @@ impl Instance {
             image,
             container: process.container(),
         };
+
         self.state.set(&self.key, |entry| {
             entry.facts.pid = Some(record.pid);
             entry.facts.port = port;
@@ -308,6 +312,7 @@ impl Instance {
                 tracing::info!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, %reason, "an instance ended");
             }
         }
+
         let pause = match next {
             Next::GivenUp => None,
             Next::Restart => {
@@ -319,6 +324,7 @@ impl Instance {
                 Some(backoff(self.troubles - 1))
             }
         };
+
         self.state.set(&self.key, |entry| {
             entry.facts.health = health;
             entry.facts.pid = None;
@@ -332,6 +338,7 @@ impl Instance {
             self.stop.cancelled().await;
             return false;
         };
+
         tokio::select! {
             () = tokio::time::sleep(pause) => true,
             () = self.stop.cancelled() => false,

@@ -82,6 +82,7 @@ impl Readiness {
             Err(Trouble::Local(_)) => return Change::None,
             Err(Trouble::Instance(reason)) => reason,
         };
+
         match &mut self.state {
             State::Starting { waited, pause } => {
                 *waited += after;
@@ -99,6 +100,7 @@ impl Readiness {
             }
             State::Unready => {}
         }
+
         Change::None
     }
 

@@ -182,6 +182,7 @@ impl Instance {
             ..
         } = &self.spec;
         let spec = workload.container.as_ref()?;
+
         Some(ContainerSpec {
             name: name.unwrap_or_else(|| self.unique_name(spec.by)),
             description: self.description(),
@@ -294,6 +295,7 @@ impl Instance {
                 Err(_) => {}
             }
         }
+
         let held = self
             .spec
             .secrets

@@ -61,40 +61,56 @@ impl Instance {
                     return End::Stopped;
                 }
                 reason = &mut dead => {
-                    self.health(HealthState::BackingOff);
-                    self.end(process.as_mut()).await;
+                    self.back_off(process.as_mut()).await;
                     return End::AfterReady(format!("ended by its liveness check: {reason}"));
                 }
                 round = round => round,
             };
-
             let answer = match round {
                 Round::Answer(answer) => answer,
                 Round::Taken(reason) => {
-                    self.health(HealthState::BackingOff);
-                    self.end(process.as_mut()).await;
+                    self.back_off(process.as_mut()).await;
                     return End::Local(reason);
                 }
             };
+
             // An agent that was held up has not been waiting for an answer meanwhile.
             let after = begun.elapsed().min(pause + rules.timeout.get() + LATE);
             let is_first = !readiness.was_ready();
-            match readiness.hear(answer, after) {
-                Change::None => {}
-                Change::Ready => {
-                    self.health(HealthState::Ready);
-                    if is_first {
-                        dead = self.dead_once(true, launch, watched.address);
-                    }
-                }
-                Change::Unready(reason) => self.unready(&reason),
-                Change::TooLate(reason) => {
-                    self.end(process.as_mut()).await;
-                    let within = rules.start_within;
-                    return End::TooLate(format!("not ready within {within}: {reason}"));
-                }
+            let change = readiness.hear(answer, after);
+            if is_first && matches!(change, Change::Ready) {
+                self.health(HealthState::Ready);
+                dead = self.dead_once(true, launch, watched.address);
+            } else if let Some(end) = self.follow(change, process.as_mut()).await {
+                return end;
             }
         }
+    }
+
+    /// Puts a change of readiness into effect; gives the end of an instance that has to be ended for it.
+    async fn follow(&self, change: Change, process: &mut dyn Running) -> Option<End> {
+        match change {
+            Change::None => None,
+            Change::Ready => {
+                self.health(HealthState::Ready);
+                None
+            }
+            Change::Unready(reason) => {
+                self.unready(&reason);
+                None
+            }
+            Change::TooLate(reason) => {
+                self.end(process).await;
+                let within = self.spec.workload.health.start_within;
+                Some(End::TooLate(format!("not ready within {within}: {reason}")))
+            }
+        }
+    }
+
+    /// Ends what is to be begun again.
+    async fn back_off(&self, process: &mut dyn Running) {
+        self.health(HealthState::BackingOff);
+        self.end(process).await;
     }
 
     fn watched<'a>(&self, process: &dyn Running, launch: &'a Launch) -> Watched<'a> {
@@ -153,6 +169,7 @@ impl Instance {
         let Some(liveness) = health.liveness.as_ref().filter(|_| was_ready) else {
             return pending().boxed();
         };
+
         async move {
             let mut life = Life::new(liveness);
             loop {

@@ -56,6 +56,7 @@ fn hear(mut talk: &UnixStream) -> Option<(Start, Option<OwnedFd>)> {
     if received.ok()?.bytes == 0 {
         return None;
     }
+
     let socket = along.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
@@ -79,10 +80,12 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
         Ok(input) => command.stdin(input),
         Err(error) => return error,
     };
+
     if let Some(user) = start.user {
         // With it go the groups of the agent's user.
         command.uid(user.uid).gid(user.gid);
     }
+
     let socket = match (start.socket, socket) {
         (Handover::None, _) => None,
         (Handover::One, None) => return io::ErrorKind::NotFound.into(),
@@ -91,12 +94,14 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
             Err(error) => return error,
         },
     };
+
     if socket.is_some() {
         command
             .env("LISTEN_FDS", "1")
             .env("LISTEN_PID", std::process::id().to_string())
             .env("LISTEN_FDNAMES", "http");
     }
+
     let error = command.exec();
     drop(socket);
     error

@@ -337,6 +337,7 @@ pub(super) fn archive(
         tar.append_file(name(digest), &mut layout.blob(digest)?)
             .map_err(broken)?;
     }
+
     tar.into_inner()
         .and_then(|mut file| io::Write::flush(&mut file))
         .map_err(broken)
@@ -393,6 +394,7 @@ fn meta(config: &ImageConfiguration) -> ImageMeta {
             ..ImageMeta::default()
         };
     };
+
     let words = |words: &Option<Vec<String>>| words.clone().unwrap_or_default();
     let command = [words(config.entrypoint()), words(config.cmd())].concat();
     let env = words(config.env())

@@ -11,11 +11,11 @@
 //! nobody can set that. As long as no stamp has moved nothing has changed, and no content is read. Where one has, the
 //! content decides.
 
+mod name;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::agent::rootfs::seal::name::Name;
 use crate::files;
 use crate::files::beneath::plain_file;
 use crate::model::Digest;
@@ -68,66 +69,6 @@ struct Entry {
 /// Every name below an image's folder, with the folder itself as the empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entries(BTreeMap<Name, Entry>);
-
-/// A path, which need not be a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Name(PathBuf);
-
-/// As a path's own order, a folder right before all that is in it, and much quicker.
-impl Ord for Name {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let (own, others) = (
-            self.0.as_os_str().as_bytes(),
-            other.0.as_os_str().as_bytes(),
-        );
-        let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-        own.iter().map(rank).cmp(others.iter().map(rank))
-    }
-}
-
-impl PartialOrd for Name {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.0.as_os_str().as_bytes().escape_ascii().to_string())
-    }
-}
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let bytes = unescape(text.as_bytes());
-        let bytes = bytes.ok_or_else(|| serde::de::Error::custom("no escaped path"))?;
-        Ok(Self(OsString::from_vec(bytes).into()))
-    }
-}
-
-/// What `escape_ascii` made.
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut left = text.iter().copied();
-    while let Some(byte) = left.next() {
-        if byte != b'\\' {
-            bytes.push(byte);
-            continue;
-        }
-        bytes.push(match left.next()? {
-            b't' => b'\t',
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b'x' => {
-                let digits = [left.next()?, left.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    Some(bytes)
-}
 
 /// How a name differs from what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -451,6 +392,7 @@ impl Entries {
             };
             entries.insert(name, entry);
         }
+
         Ok(Self(entries))
     }
 
@@ -505,6 +447,7 @@ impl What {
         if !kind.is_file() {
             return Ok(Self::Other);
         }
+
         let (mut file, mut hasher) = (plain_file(path)?, Sha256::new());
         let mut buffer = vec![0; 128 << 10];
         loop {
@@ -513,6 +456,7 @@ impl What {
                 count => hasher.update(&buffer[..count]),
             }
         }
+
         let content = Digest::from_sha256(hasher);
         Ok(Self::File { content })
     }

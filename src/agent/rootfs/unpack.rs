@@ -6,24 +6,24 @@
 //!
 //! Not taken over: devices and FIFOs, which become empty files; `setuid` and `setgid`; extended attributes.
 
+mod removal;
+
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid,
-};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::fs::{chmodat, chownat, fchmod, fchown, fstat, futimens, linkat, mkdirat, openat};
-use rustix::fs::{statat, symlinkat, unlinkat};
+use rustix::fs::{statat, symlinkat};
 use rustix::io::Errno;
 use tar::EntryType;
 
 use crate::agent::rootfs::space::{NoSpace, Space};
+use crate::agent::rootfs::unpack::removal::{clear, remove};
 use crate::files::archive::{self, Budget, Exceeded, Member};
 use crate::files::beneath::{BeneathError, Folder, Links, Missing, Root};
 
@@ -459,55 +459,4 @@ fn create(parent: &Parent, name: &OsStr) -> Result<File, UnpackError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&parent.folder.folder, name, flags, Mode::RUSR | Mode::WUSR);
     Ok(file.map_err(io::Error::from)?.into())
-}
-
-/// Whether something stays: by the folder that has it and its name there.
-type Stays<'a> = dyn Fn(u64, &OsStr) -> bool + 'a;
-
-/// Takes a name away, and all that is below it; what stays keeps the folders that it is in.
-fn remove(folder: &impl AsFd, name: &OsStr, stays: &Stays<'_>) -> io::Result<()> {
-    let inode = fstat(folder)?.st_ino;
-    let is_folder = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(()),
-        stat => FileType::from_raw_mode(stat?.st_mode) == FileType::Directory,
-    };
-    if !is_folder {
-        if !stays(inode, name) {
-            unlinkat(folder, name, AtFlags::empty())?;
-        }
-        return Ok(());
-    }
-
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inside = openat(folder, name, flags, Mode::empty())?;
-    clear(&inside, stays)?;
-    if stays(inode, name) {
-        return Ok(());
-    }
-    match unlinkat(folder, name, AtFlags::REMOVEDIR) {
-        // Something in it stays.
-        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        removed => Ok(removed?),
-    }
-}
-
-/// Takes away all that is in a folder.
-fn clear(folder: &impl AsFd, stays: &Stays<'_>) -> io::Result<()> {
-    for name in names(folder)? {
-        remove(folder, &name, stays)?;
-    }
-    Ok(())
-}
-
-fn names(folder: &impl AsFd) -> io::Result<Vec<OsString>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let readable = openat(folder, ".", flags, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in Dir::new(readable)? {
-        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }

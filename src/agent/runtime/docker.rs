@@ -6,6 +6,9 @@
 //! Containers carry the labels that objects of a cluster carry, and the folder of the agent that made them: what a dead
 //! agent left and nobody takes back is removed by the next one.
 
+mod body;
+mod container;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -17,31 +20,27 @@ use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions};
-use bollard::models::{
-    ContainerCreateBody, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, PortBinding,
-};
+use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions, StartContainerOptions,
-    TagImageOptionsBuilder, WaitContainerOptions,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptions,
+    StartContainerOptions, TagImageOptionsBuilder,
 };
 use futures_util::StreamExt as _;
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
-use crate::agent::runtime::{Launch, PROCESSES, Running, Runtime, process};
+use crate::agent::runtime::docker::body::body;
+use crate::agent::runtime::docker::container::{DockerContainer, follow, remove};
+use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::files::login::{self, Credentials, Places};
 use crate::files::process::started;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
-use crate::port::pause;
 
 /// How long the engine may take for one answer.
 const ANSWER: u64 = 60;
@@ -49,8 +48,6 @@ const ANSWER: u64 = 60;
 const FIRST: Duration = Duration::from_secs(8);
 /// How long an image may take to arrive.
 const FETCH: Duration = Duration::from_mins(30);
-/// How long the last lines of a container that has ended are waited for.
-const LINGER: Duration = Duration::from_secs(1);
 /// How long an image that was fetched and is not used yet is kept.
 const SOON: Duration = Duration::from_hours(1);
 /// Which agent made a container.
@@ -192,6 +189,7 @@ impl DockerRuntime {
             // Whatever it is, the container may run.
             Err(error) => return Err(no_answer(&failed("looking at the container", &error))),
         };
+
         let state = found.state.unwrap_or_default();
         if state.status != Some(ContainerStateStatusEnum::RUNNING) {
             return Ok(None);
@@ -261,6 +259,7 @@ impl DockerRuntime {
             io::Seek::rewind(&mut file)?;
             Ok::<_, io::Error>(file)
         });
+
         let file = packed.await.map_err(io::Error::other)??;
         let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 256 << 10);
         let docker = self.engine().await?;
@@ -294,94 +293,6 @@ async fn credentials(repository: &str) -> Option<DockerCredentials> {
     })
 }
 
-/// Writes what a container says into the instance's log, as it comes.
-fn follow(docker: Docker, name: String, log: &Path, since: i64) -> io::Result<JoinHandle<()>> {
-    if let Some(folder) = log.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)?;
-    let since = i32::try_from(since).unwrap_or(0);
-    Ok(tokio::spawn(async move {
-        let mut file = tokio::fs::File::from_std(file);
-        let options = LogsOptionsBuilder::default()
-            .follow(true)
-            .stdout(true)
-            .stderr(true)
-            .since(since)
-            .build();
-        let mut lines = docker.logs(&name, Some(options));
-        while let Some(Ok(line)) = lines.next().await {
-            if file.write_all(&line.into_bytes()).await.is_err() || file.flush().await.is_err() {
-                return;
-            }
-        }
-    }))
-}
-
-fn body(launch: &Launch) -> ContainerCreateBody {
-    let contained = launch.contained.clone().unwrap_or_default();
-    let spec = contained.spec;
-    let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
-    labels.insert(AGENT.to_owned(), contained.agent);
-    let ports = contained.port.map(|(host, inside)| {
-        let binding = PortBinding {
-            host_ip: Some("127.0.0.1".to_owned()),
-            host_port: Some(host.to_string()),
-        };
-        HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
-    });
-    let exposed = contained
-        .port
-        .map(|(_, inside)| vec![format!("{inside}/tcp")]);
-    let binds: Vec<String> = spec
-        .volumes
-        .iter()
-        .map(|(inside, from)| format!("{from}:{}", inside.display()))
-        .collect();
-    let memory = spec.memory.and_then(|bytes| i64::try_from(bytes).ok());
-    let host = HostConfig {
-        memory,
-        // Without swap: a limit is a limit.
-        memory_swap: memory,
-        nano_cpus: spec
-            .cpu
-            .map(|thousandths| i64::from(thousandths) * 1_000_000),
-        pids_limit: Some(i64::from(spec.processes.unwrap_or(PROCESSES))),
-        network_mode: spec.network.clone(),
-        port_bindings: ports,
-        binds: (!binds.is_empty()).then_some(binds),
-        security_opt: Some(vec!["no-new-privileges".to_owned()]),
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("json-file".to_owned()),
-            config: Some(HashMap::from([
-                ("max-size".to_owned(), "10m".to_owned()),
-                ("max-file".to_owned(), "2".to_owned()),
-            ])),
-        }),
-        ..HostConfig::default()
-    };
-    let command = launch.command.clone();
-    ContainerCreateBody {
-        image: Some(contained.image),
-        env: Some(
-            launch
-                .env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-        ),
-        // What the service says takes the place of all that the image says.
-        entrypoint: (!command.is_empty()).then_some(command),
-        labels: Some(labels),
-        exposed_ports: exposed,
-        host_config: Some(host),
-        ..ContainerCreateBody::default()
-    }
-}
-
 #[async_trait]
 impl Runtime for DockerRuntime {
     async fn prepare(
@@ -404,6 +315,7 @@ impl Runtime for DockerRuntime {
             let late = |_| io::Error::other(format!("the image did not arrive within {FETCH:?}"));
             tokio::time::timeout(FETCH, fetch).await.map_err(late)??;
         }
+
         Ok(ImageMeta::default())
     }
 
@@ -462,6 +374,7 @@ impl Runtime for DockerRuntime {
             detach: true,
             ..StartExecOptions::default()
         };
+
         docker
             .start_exec(&exec.id, Some(start))
             .await
@@ -488,6 +401,7 @@ impl Runtime for DockerRuntime {
         let Ok(docker) = self.engine().await else {
             return;
         };
+
         let filters = HashMap::from([("label", vec![format!("{AGENT}={agent}")])]);
         let options = ListContainersOptionsBuilder::default()
             .all(true)
@@ -515,6 +429,7 @@ impl Runtime for DockerRuntime {
         let Ok(docker) = self.engine().await else {
             return;
         };
+
         let filters = HashMap::from([("reference", vec![local.as_str()])]);
         let options = ListImagesOptionsBuilder::default()
             .filters(&filters)
@@ -538,135 +453,6 @@ impl Runtime for DockerRuntime {
                     .remove_image(&name, None::<RemoveImageOptions>, None)
                     .await;
             }
-        }
-    }
-}
-
-/// How often a container's removal is asked for.
-const REMOVALS: usize = 4;
-
-/// Takes a container away. The volumes that its image declares and nobody named stay: they may hold data.
-async fn remove(docker: &Docker, name: &str) {
-    let options = RemoveContainerOptionsBuilder::default()
-        .force(true)
-        .v(false)
-        .build();
-    for _ in 0..REMOVALS {
-        match docker.remove_container(name, Some(options.clone())).await {
-            Err(error) if !is_gone(&error) => {}
-            Ok(()) | Err(_) => return,
-        }
-        // An engine that fails once may do it the next time; else the next agent deletes it.
-        let (least, most) = (Duration::from_millis(100), Duration::from_millis(400));
-        tokio::time::sleep(pause::between(least, most)).await;
-    }
-}
-
-/// A container that runs.
-struct DockerContainer {
-    docker: Docker,
-    name: String,
-    pid: u32,
-    ticks: u64,
-    log: Option<JoinHandle<()>>,
-    /// How it ended, once that is known.
-    reason: Option<String>,
-    is_removed: bool,
-}
-
-impl DockerContainer {
-    /// How it ended, once it has.
-    async fn ended(&self) -> String {
-        // The engine's own answer has no deadline: a service runs for months. A lost connection is made again.
-        let patient = self
-            .docker
-            .clone()
-            .with_timeout(Duration::from_hours(24 * 365));
-        loop {
-            let answer = patient
-                .wait_container(&self.name, None::<WaitContainerOptions>)
-                .next()
-                .await;
-            match answer {
-                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => break,
-                Some(Err(error)) if is_gone(&error) => break,
-                _ => tokio::time::sleep(Duration::from_secs(1)).await,
-            }
-        }
-        let state = self
-            .docker
-            .inspect_container(&self.name, None)
-            .await
-            .ok()
-            .and_then(|found| found.state);
-        let state = state.unwrap_or_default();
-        match (state.oom_killed, state.exit_code) {
-            (Some(true), _) => "killed: it used more memory than it may".to_owned(),
-            (_, Some(code)) => process::of_code(code),
-            (_, None) => "its container is gone".to_owned(),
-        }
-    }
-
-    fn signal(&self, signal: &'static str) {
-        let (docker, name) = (self.docker.clone(), self.name.clone());
-        tokio::spawn(async move {
-            let options = KillContainerOptionsBuilder::default()
-                .signal(signal)
-                .build();
-            // It may have ended meanwhile.
-            let _ = docker.kill_container(&name, Some(options)).await;
-        });
-    }
-}
-
-#[async_trait]
-impl Running for DockerContainer {
-    fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    fn started(&self) -> u64 {
-        self.ticks
-    }
-
-    fn container(&self) -> Option<String> {
-        Some(self.name.clone())
-    }
-
-    // Whoever waits may stop at any of these and wait again: what is known by then stays known.
-    async fn wait(&mut self) -> String {
-        let reason = match &self.reason {
-            Some(reason) => reason.clone(),
-            None => self.ended().await,
-        };
-        self.reason = Some(reason.clone());
-
-        if let Some(log) = &mut self.log {
-            let _ = tokio::time::timeout(LINGER, log).await;
-            self.log = None;
-        }
-        if !self.is_removed {
-            remove(&self.docker, &self.name).await;
-            self.is_removed = true;
-        }
-        reason
-    }
-
-    fn terminate(&self) {
-        self.signal("SIGTERM");
-    }
-
-    fn kill(&self) {
-        if self.reason.is_none() {
-            self.signal("SIGKILL");
-        }
-    }
-}
-
-impl Drop for DockerContainer {
-    fn drop(&mut self) {
-        if let Some(log) = &self.log {
-            log.abort();
         }
     }
 }

@@ -141,6 +141,7 @@ pub(super) fn adopt(record: &ProcessRecord) -> Result<Option<Box<dyn Running>>, 
     if !is_it()? {
         return Ok(None);
     }
+
     Ok(Some(Box::new(Adopted {
         descriptor,
         pid: record.pid,

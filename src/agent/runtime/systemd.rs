@@ -9,28 +9,27 @@
 //! AGENT/units/NAME/env   the variables while it starts, for the agent's user alone: no argument and no property has them
 //! ```
 
+mod unit;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
-use tokio::time::Instant;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
 use crate::agent::launch;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::process::{self, ProcessRuntime};
+use crate::agent::runtime::systemd::unit::Unit;
 use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
-use crate::files::process::look as look_at;
 use crate::model::Digest;
 use crate::port::engine::Pull;
 
@@ -65,6 +64,7 @@ pub fn lack() -> Option<Unavailable> {
             help: "write `cluster: {runtime: auto}`, which needs nothing, or `docker`".to_owned(),
         });
     }
+
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there =
         |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
@@ -305,6 +305,7 @@ impl Runtime for SystemdRuntime {
                 None => trouble,
             });
         }
+
         // One that has ended already is told of as any other.
         let found = Unit::found(&folder).await?;
         Ok(Box::new(found.unwrap_or_else(|| Unit::ended(folder))))
@@ -392,17 +393,21 @@ fn arguments(
         to.push(&launch.log);
         properties.push((stream, to));
     }
+
     if let Some(cpu) = enclosure.spec.cpu {
         properties.push(("CPUQuota", format!("{}.{}%", cpu / 10, cpu % 10).into()));
     }
+
     if let Some(memory) = enclosure.spec.memory {
         properties.push(("MemoryMax", memory.to_string().into()));
         // Without swap: a limit is a limit.
         properties.push(("MemorySwapMax", "0".into()));
     }
+
     if let Some(processes) = enclosure.spec.processes {
         properties.push(("TasksMax", processes.to_string().into()));
     }
+
     let mut arguments: Vec<OsString> = vec![
         "--quiet".into(),
         format!("--unit={}", enclosure.name).into(),
@@ -413,12 +418,16 @@ fn arguments(
         property.push(value);
         arguments.push(property);
     }
+
     arguments.push("--".into());
+
     // `User=` takes only users that the machine's own list has, and most of an image's are in no list but its own.
     if let Some(user) = process::user(launch.user)? {
         arguments.extend(launch::becoming(user));
     }
+
     arguments.push(program.into());
+
     // systemd puts variables into arguments, and `$$` is a `$` for it; `%` means nothing here.
     arguments.extend(
         rest.iter()
@@ -460,121 +469,6 @@ fn quoted(value: &str) -> String {
     }
     text.push('"');
     text
-}
-
-/// A unit that was started.
-struct Unit {
-    folder: PathBuf,
-    pid: u32,
-    ticks: u64,
-    /// Readable once its first process has ended.
-    descriptor: Option<AsyncFd<OwnedFd>>,
-    /// How it ended, once that was read.
-    end: Option<String>,
-    is_collected: bool,
-}
-
-impl Unit {
-    /// The unit of a folder; none when it does not run.
-    async fn found(folder: &Path) -> Result<Option<Self>, Trouble> {
-        let unit = folder.file_name().and_then(|name| name.to_str());
-        let unit = unit.ok_or_else(|| Trouble::Instance("its unit has no name".to_owned()))?;
-        let pid = look(unit).await.map_err(|error| no_answer(&error))?.pid;
-        let Some(ticks) = look_at(pid)? else {
-            return Ok(None);
-        };
-        let Some(descriptor) = process::open_descriptor(pid)? else {
-            return Ok(None);
-        };
-        // Looked at again: between the first look and the descriptor the pid may have gone to another.
-        if look(unit).await.map_err(|error| no_answer(&error))?.pid != pid {
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            pid,
-            ticks,
-            descriptor: Some(descriptor),
-            ..Self::ended(folder.to_owned())
-        }))
-    }
-
-    const fn ended(folder: PathBuf) -> Self {
-        Self {
-            folder,
-            pid: 0,
-            ticks: 0,
-            descriptor: None,
-            end: None,
-            is_collected: false,
-        }
-    }
-
-    fn name(&self) -> String {
-        self.folder
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    }
-
-    /// How it ended. systemd learns of an end at about the same time as the agent.
-    async fn read_end(&self) -> String {
-        let deadline = Instant::now() + NOTICE;
-        loop {
-            match look(&self.name()).await {
-                Ok(seen) if seen.pid == 0 || seen.pid != self.pid => return seen.end(),
-                _ if Instant::now() > deadline => return "its end could not be seen".to_owned(),
-                _ => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    }
-
-    fn tell(&self, arguments: &'static [&'static str]) {
-        let unit = self.name();
-        tokio::spawn(async move { tell(arguments, &unit).await });
-    }
-}
-
-#[async_trait]
-impl Running for Unit {
-    fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    fn started(&self) -> u64 {
-        self.ticks
-    }
-
-    fn container(&self) -> Option<String> {
-        Some(self.name())
-    }
-
-    /// It may be called again when it was not waited for to its end: each part is done once.
-    async fn wait(&mut self) -> String {
-        if let Some(descriptor) = &self.descriptor {
-            let _ = descriptor.readable().await;
-        }
-        let end = match self.end.take() {
-            Some(end) => end,
-            None => self.read_end().await,
-        };
-        self.end = Some(end.clone());
-        if !self.is_collected {
-            collect(&self.folder).await;
-            self.is_collected = true;
-        }
-        end
-    }
-
-    fn terminate(&self) {
-        self.tell(&["stop", "--no-block"]);
-    }
-
-    fn kill(&self) {
-        if !self.is_collected {
-            self.tell(&["kill", "--signal=SIGKILL"]);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -134,6 +134,7 @@ impl EcrRegistry {
                 help,
             );
         }
+
         if remote.endpoint.is_none() {
             let keys = ["endpoint_gets_credentials", "plain_http"];
             findings.refuse(&["registry"], &keys, NO_ENDPOINT);

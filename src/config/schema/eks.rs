@@ -162,6 +162,7 @@ impl EksCluster {
                 findings.add(&path, "`role` runs the pods", "add it");
             }
         }
+
         for (name, group) in &self.node_groups {
             if group.role.is_empty() || group.subnets.is_empty() || group.max < group.min.max(1) {
                 findings.add(

@@ -101,6 +101,7 @@ fn limits(findings: &mut Findings<'_>, limits: &Limits) {
     for (key, _) in counts.iter().filter(|(_, count)| *count == Some(0)) {
         findings.add(&path(key), "0 lets nobody in", "write 1 or more");
     }
+
     let times = [
         ("body_timeout", limits.body_timeout),
         ("response_timeout", limits.response_timeout),

@@ -48,15 +48,12 @@ pub(super) fn objects(
     let mut objects = vec![manifest(json!({
         "apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(""), "automountServiceAccountToken": false,
     }))];
-    let mut volumes = Vec::new();
-    let mut mounts = Vec::new();
+
     if let Some(config) = &service.config {
         let data = config_data(site, workload, config, slot)?;
         objects.push(manifest(json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("-config"), "data": data,
         })));
-        volumes.push(json!({"name": "config", "configMap": {"name": format!("{name}-config")}}));
-        mounts.push(json!({"name": "config", "mountPath": config.mount, "readOnly": true}));
     }
     let secrets = secrets(workload);
     if !secrets.is_empty() {
@@ -64,6 +61,40 @@ pub(super) fn objects(
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta("-secrets"), "data": secrets,
         })));
     }
+
+    let pod = pod(site, service, workload, slot);
+    objects.push(deployment(site, service, workload, slot, &pod));
+    let scale = service.autoscale.as_ref();
+    if scale.map_or(workload.replicas, |scale| scale.min) > 1 {
+        objects.push(manifest(json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta(""),
+            "spec": {"maxUnavailable": 1,
+                "selector": {"matchLabels": mark::selector(site, &workload.service, slot)}},
+        })));
+    }
+    if let Some(scale) = scale {
+        objects.push(manifest(json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta(""),
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+                "minReplicas": scale.min, "maxReplicas": scale.max,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu",
+                    "target": {"type": "Utilization", "averageUtilization": scale.cpu}}}],
+            },
+        })));
+    }
+    Ok(objects)
+}
+
+/// What the pods of a service are.
+fn pod(site: &Site<'_>, service: &ServiceConfig, workload: &Workload, slot: Slot) -> Value {
+    let name = workload.service.as_str();
+    let config = service.config.as_ref();
+    let mounts: Vec<Value> = config
+        .map(|config| json!({"name": "config", "mountPath": config.mount, "readOnly": true}))
+        .into_iter()
+        .collect();
+
     let mut pod = json!({
         "serviceAccountName": name,
         "automountServiceAccountToken": false,
@@ -79,34 +110,11 @@ pub(super) fn objects(
         }],
         "containers": [container(service, workload, slot, &mounts)],
     });
-    if !volumes.is_empty() {
-        pod["volumes"] = volumes.into();
+    if config.is_some() {
+        pod["volumes"] =
+            json!([{"name": "config", "configMap": {"name": format!("{name}-config")}}]);
     }
-    objects.push(deployment(site, service, workload, slot, &meta(""), &pod));
-    let many = service
-        .autoscale
-        .as_ref()
-        .map_or(workload.replicas, |scale| scale.min)
-        > 1;
-    if many {
-        objects.push(manifest(json!({
-            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta(""),
-            "spec": {"maxUnavailable": 1,
-                "selector": {"matchLabels": mark::selector(site, &workload.service, slot)}},
-        })));
-    }
-    if let Some(scale) = &service.autoscale {
-        objects.push(manifest(json!({
-            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta(""),
-            "spec": {
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-                "minReplicas": scale.min, "maxReplicas": scale.max,
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu",
-                    "target": {"type": "Utilization", "averageUtilization": scale.cpu}}}],
-            },
-        })));
-    }
-    Ok(objects)
+    pod
 }
 
 fn deployment(
@@ -114,14 +122,15 @@ fn deployment(
     service: &ServiceConfig,
     workload: &Workload,
     slot: Slot,
-    meta: &Value,
     pod: &Value,
 ) -> Manifest {
+    let (name, namespace) = (&workload.service, &site.namespaces.slots[&slot]);
     let strategy = if site.configuration.strategy.has_a_gap() {
         json!({"type": "Recreate"})
     } else {
         json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}})
     };
+
     let mut spec = json!({
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": seconds(site.configuration.ready_within).max(1),
@@ -129,11 +138,16 @@ fn deployment(
         "selector": {"matchLabels": mark::selector(site, &workload.service, slot)},
         "template": {"spec": pod},
     });
+
     // With an autoscaler the number of pods is its own.
     if service.autoscale.is_none() {
         spec["replicas"] = workload.replicas.into();
     }
-    manifest(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}))
+
+    manifest(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name.as_str(), "namespace": namespace}, "spec": spec,
+    }))
 }
 
 fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &[Value]) -> Value {
@@ -149,6 +163,7 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
                 {"secretKeyRef": {"name": format!("{name}-secrets"), "key": secret}}}),
         });
     }
+
     let resources = &service.resources;
     let mut limits = Map::new();
     for (what, limit) in [
@@ -159,6 +174,7 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
             limits.insert(what.to_owned(), limit.0.clone().into());
         }
     }
+
     let mut container = json!({
         "name": name,
         "image": format!("{IMAGE}{name}"),
@@ -170,6 +186,7 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
             "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
         },
     });
+
     if !limits.is_empty() {
         container["resources"]["limits"] = limits.into();
     }
@@ -195,6 +212,7 @@ fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
     let Some(ready) = question(health.path.as_ref(), host, health.run.as_ref(), port) else {
         return Vec::new();
     };
+
     let period = seconds(health.interval).max(1);
     let asked = |failures: u64| timed(&ready, health.interval, health.timeout, failures);
     let mut probes = vec![
@@ -295,5 +313,6 @@ fn config_data(
             }
         }
     }
+
     Ok(data)
 }

@@ -44,6 +44,7 @@ pub(super) fn as_helm_does(
         }
         objects.push(document);
     }
+
     if rendered.hooks == ChartHooks::Refuse && !hooks.is_empty() {
         return Err(DesiredError {
             what: format!(
@@ -80,6 +81,7 @@ fn part(document: &Document) -> Part {
     if is_old_definition || document.is_from("crds") {
         return Part::Definition;
     }
+
     let is_test = |kind: &&str| matches!(*kind, "test" | "test-success" | "test-failure");
     if kinds.is_empty() {
         Part::Object

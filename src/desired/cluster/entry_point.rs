@@ -28,6 +28,7 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
     if site.apart() {
         fixed.extend(way.bridges(traffic));
     }
+
     let live = |slot| match traffic {
         TrafficConfig::Ingress(_, ingress) => way.ingress(slot, ingress),
         TrafficConfig::Gateway(_, gateway) => way.http_route(slot, gateway),
@@ -38,6 +39,7 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
     for object in &mut fixed {
         way.mark(object);
     }
+
     let at = |slot: Option<Slot>| {
         let mut object = manifest(live(slot));
         way.mark(&mut object);
@@ -193,6 +195,7 @@ impl Way<'_> {
         if let Some(host) = &self.entry.host {
             rule["host"] = host.clone().into();
         }
+
         spec["rules"] = json!([rule]);
         if let Some(class) = &ingress.class {
             spec["ingressClassName"] = class.clone().into();
@@ -201,6 +204,7 @@ impl Way<'_> {
             let hosts: Vec<&String> = self.entry.host.iter().collect();
             spec["tls"] = json!([{"hosts": hosts, "secretName": secret}]);
         }
+
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
     }
@@ -215,6 +219,7 @@ impl Way<'_> {
             }
             backend
         };
+
         let mut parent = json!({});
         if let Some(gateway) = &traffic.gateway {
             parent["name"] = gateway.name.clone().into();
@@ -225,6 +230,7 @@ impl Way<'_> {
                 parent["sectionName"] = section.clone().into();
             }
         }
+
         let path = self.entry.path.as_deref().unwrap_or("/");
         let mut spec = json!({
             "parentRefs": [parent],
@@ -244,6 +250,7 @@ impl Way<'_> {
         if let Some(url) = &self.entry.url {
             return Some(url.clone());
         }
+
         let host = self.entry.host.as_ref()?;
         let scheme = match &self.site.configuration.traffic {
             TrafficConfig::Ingress(_, ingress) if ingress.tls_secret.is_some() => "https",
@@ -253,6 +260,7 @@ impl Way<'_> {
             | TrafficConfig::Embedded(_)
             | TrafficConfig::Nginx(..) => "http",
         };
+
         let path = self
             .entry
             .path

@@ -75,10 +75,12 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
             });
         }
     }
+
     select::narrow(slot, objects);
     if !site.apart() {
         suffix(site, slot, objects);
     }
+
     by_content(objects);
     scaled::note(objects);
 }

@@ -94,6 +94,7 @@ pub fn namespaces(
                 help: "a namespace's template sees project and environment".to_owned(),
             })
     };
+
     let cluster = configuration.cluster.kubernetes();
     let home = match cluster.and_then(|cluster| cluster.namespace.as_ref()) {
         Some(text) => render("cluster.namespace", text)?,
@@ -135,6 +136,7 @@ impl Site<'_> {
             mark::mark(self, &workload.service, slot, &mut objects);
             all.insert(slot, objects);
         }
+
         if let Some(key) = mark::shared(&all) {
             return Err(DesiredError {
                 what: format!(
@@ -182,6 +184,7 @@ impl Site<'_> {
                 objects.push(builtin::namespace(name, standard));
             }
         }
+
         if let Some(manifests) = &self.configuration.manifests {
             objects.extend(own::of_environment(self, manifests)?);
         }
@@ -304,6 +307,7 @@ pub fn tools(
             all.push(((Some(name.clone()), slot), tool));
         }
     }
+
     if let Some(Manifests::Rendered(rendered)) = &configuration.manifests {
         let tool = tool(&templates, None, Slot::Blue, &namespaces.home, rendered)?;
         all.push(((None, Slot::Blue), tool));
@@ -329,6 +333,7 @@ fn tool(
             folder: render("kustomize", folder)?,
         });
     }
+
     let chart = render("helm", rendered.helm.as_deref().unwrap_or_default())?;
     let values = rendered
         .values
@@ -343,6 +348,7 @@ fn tool(
         set.push(("service".to_owned(), service.to_string()));
         set.push(("image".to_owned(), format!("{IMAGE}{service}")));
     }
+
     Ok(Tool::Helm {
         chart,
         values,

@@ -33,6 +33,7 @@ pub(super) fn of_service(
             help: format!("write `{{{{ image }}}}`, or `{IMAGE}{name}`"),
         });
     }
+
     for object in &objects {
         if object.body()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] == "Delete" {
             return Err(DesiredError {
@@ -137,6 +138,7 @@ fn refuse_twins(
         mark::settle(site, manifest, namespace);
         let key = manifest.key();
         let short = key.short();
+
         if let Some(first) = places.insert(key, place) {
             return Err(DesiredError {
                 what: format!("{place}: {short} is written here and at {first}"),
@@ -186,6 +188,7 @@ fn documents(
             }
         }
     }
+
     Ok(all)
 }
 
@@ -209,6 +212,7 @@ pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<()
         if document.is_null() {
             continue;
         }
+
         for mut item in opened(document) {
             if let Some(prefix) = item
                 .pointer("/metadata/generateName")
@@ -221,20 +225,7 @@ pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<()
                 );
                 return Err(wrong(&place, &reason));
             }
-            if let Some(map) = item.as_object_mut() {
-                map.remove("status");
-            }
-            if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
-                for name in [
-                    "creationTimestamp",
-                    "resourceVersion",
-                    "uid",
-                    "managedFields",
-                    "generation",
-                ] {
-                    meta.remove(name);
-                }
-            }
+            remove_what_the_server_says(&mut item);
             let mut manifest =
                 Manifest::try_from(item).map_err(|error| wrong(&place, &error.to_string()))?;
             if manifest.kind() == "Secret" {
@@ -249,6 +240,23 @@ pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<()
         }
     }
     Ok(())
+}
+
+fn remove_what_the_server_says(item: &mut Value) {
+    if let Some(map) = item.as_object_mut() {
+        map.remove("status");
+    }
+    if let Some(meta) = item.get_mut("metadata").and_then(Value::as_object_mut) {
+        for name in [
+            "creationTimestamp",
+            "resourceVersion",
+            "uid",
+            "managedFields",
+            "generation",
+        ] {
+            meta.remove(name);
+        }
+    }
 }
 
 /// The objects of a document: those of a list, and of the lists in it, as kubectl opens them. What an item of a list of
@@ -272,6 +280,7 @@ fn opened(document: Value) -> Vec<Value> {
             }
             continue;
         };
+
         let version = map.remove("apiVersion");
         let described = items.into_iter().map(|mut item| {
             if let (Some(item), false) = (item.as_object_mut(), of.is_empty()) {
@@ -281,6 +290,7 @@ fn opened(document: Value) -> Vec<Value> {
             }
             item
         });
+
         // The first of them is looked at next.
         left.extend(described.rev());
     }
@@ -309,6 +319,7 @@ fn secret(file: &str, manifest: &mut Manifest) -> Result<(), DesiredError> {
             data.insert(key.clone(), value.clone());
         }
     }
+
     manifest.edit(|body| {
         if let Some(map) = body.as_object_mut() {
             map.remove("stringData");

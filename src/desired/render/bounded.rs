@@ -39,6 +39,7 @@ fn long_tag(text: &str) -> Option<String> {
                 continue;
             }
         };
+
         let length = text[start..].find(end).unwrap_or(text.len() - start);
         if length > LONGEST_TAG {
             return Some(format!(
@@ -80,6 +81,7 @@ fn render(request: &Request) -> Result<String, RenderFault> {
                 .render_captured_to(Serde(&request.known), &mut out)
                 .map(drop)
         });
+
     match rendered {
         Ok(()) => String::from_utf8(out.0).map_err(|_| RenderFault::say("it is not UTF-8")),
         Err(error) => Err(RenderFault {

@@ -43,6 +43,7 @@ pub(super) fn ask(request: &Request) -> Option<Answer> {
         Ok(worker) => worker,
         Err(error) => return Some(Err(cannot_start(&error))),
     };
+
     match worker.ask(request) {
         Ok(answer) => {
             *there = Some(worker);

@@ -98,6 +98,7 @@ impl Provider for AwsProvider {
                 .iter()
                 .filter(move |resource| resource.key.kind == kind)
         };
+
         let repositories = of(ResourceKind::Repository).map(|resource| {
             repository::observe(
                 &self.registry,
@@ -117,6 +118,7 @@ impl Provider for AwsProvider {
             }
             replication::observe(&self.registry, scope, &places).await
         };
+
         let rest: Vec<Resource> = wanted
             .iter()
             .filter(|resource| resource.key.kind.is_of_cluster())
@@ -128,6 +130,7 @@ impl Provider for AwsProvider {
                 None => Ok(Vec::new()),
             }
         };
+
         let (mut found, upstreams, copies, cluster) = tokio::try_join!(
             try_join_all(repositories),
             try_join_all(upstreams),
@@ -156,6 +159,7 @@ impl Provider for AwsProvider {
             (replace && settings.is_none())
                 || (settings.is_some() && resource.settings.iter().all(same))
         };
+
         let (scope, hold) = (&permit.scope, &permit.hold);
         let found = self
             .expect(scope, &resource.key, expects.as_ref(), as_wanted)

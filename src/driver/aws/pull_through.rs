@@ -32,6 +32,7 @@ pub(super) async fn observe(aws: &Aws, key: &ResourceKey) -> Result<ResourceFact
             ));
         }
     };
+
     let settings = rule.map(|rule| {
         Settings::from([
             ("upstream".to_owned(), json!(rule.upstream_registry_url())),

@@ -127,6 +127,7 @@ fn split(rules: &[ReplicationRule], mark: &str) -> (Vec<ReplicationRule>, Wanted
             .iter()
             .any(|filter| filter.filter() == mark)
     };
+
     let mut ours = Wanted::new();
     for rule in rules.iter().filter(is_ours) {
         let of = rule
@@ -140,9 +141,11 @@ fn split(rules: &[ReplicationRule], mark: &str) -> (Vec<ReplicationRule>, Wanted
                 .extend(of.iter().cloned());
         }
     }
+
     for prefixes in ours.values_mut() {
         prefixes.sort();
     }
+
     (
         rules
             .iter()
@@ -159,6 +162,7 @@ fn rules(ours: &Wanted, mark: &str) -> Result<Vec<ReplicationRule>, BuildError> 
     for (to, of) in ours {
         places.entry(of).or_default().push(to);
     }
+
     let rule = |(of, to): (&Vec<String>, Vec<&String>)| {
         let prefix = RepositoryFilterType::PrefixMatch;
         let filter = |of: &str| {

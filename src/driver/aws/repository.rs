@@ -212,6 +212,7 @@ pub(super) async fn ensure(
             .unwrap_or_default();
         &made
     };
+
     for (setting, value) in wanted
         .settings
         .iter()

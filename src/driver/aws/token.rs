@@ -172,12 +172,14 @@ impl ClusterLogin for EksLogin {
                 return Err(self.unreachable(reason, help));
             }
         };
+
         let Some(cluster) = cluster else {
             return Ok(None);
         };
         if let Some(instead) = &self.instead {
             return Ok(Some(instead.clone()));
         }
+
         // While it is made it has neither.
         let (Some(url), Some(ca)) = (
             cluster.endpoint().map(str::to_owned),
@@ -187,6 +189,7 @@ impl ClusterLogin for EksLogin {
         ) else {
             return Ok(None);
         };
+
         let ca = STANDARD.decode(ca).map_err(|error| {
             self.unreachable(
                 format!("its certificate authority: {error}"),

@@ -83,13 +83,16 @@ pub(super) async fn run_with(
             }
         }
     };
+
     // What it wrote last may still be on its way; a child that it left behind may keep the pipe open for ever.
     while let Ok(Some(line)) = tokio::time::timeout(LINGER, lines.recv()).await {
         keep(&mut last, line, progress);
     }
+
     if status.success() {
         return Ok(());
     }
+
     Err(BuildError::Command {
         command: words,
         status: describe(status),
@@ -127,6 +130,7 @@ fn command(line: &Line<'_>, stdin: Stdio) -> Command {
             command.env_remove(name);
         }
     }
+
     command.envs(line.env);
     command
 }

@@ -131,6 +131,7 @@ impl Reading {
                 above.paths.insert(path);
             }
         }
+
         Ok(())
     }
 
@@ -142,6 +143,7 @@ impl Reading {
             ));
             return Ok(());
         }
+
         let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
         let mut kept = matters(path).then(Vec::new);
         loop {
@@ -155,6 +157,7 @@ impl Reading {
                 }
             }
         }
+
         self.files
             .insert(format!("/{path}"), Digest::from_sha256(hasher));
         match kept {
@@ -176,12 +179,14 @@ impl Reading {
             ));
             return Ok(());
         }
+
         let mut bytes = Vec::new();
         entry.take(DATABASE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > DATABASE {
             self.gap(format!("/{path} is larger than {} MiB", DATABASE >> 20));
             bytes.clear();
         }
+
         self.found.insert(path.to_owned(), bytes);
         Ok(())
     }
@@ -201,6 +206,7 @@ impl Reading {
         let packages = debian
             .flat_map(|text| Manager::Dpkg.installed(&text))
             .chain(alpine.flat_map(|text| Manager::Apk.installed(&text)));
+
         Contents {
             system: SYSTEM
                 .into_iter()

@@ -47,6 +47,7 @@ pub(super) fn collect(
             });
         }
     }
+
     paths.sort();
     Ok(paths)
 }
@@ -123,6 +124,7 @@ pub(super) fn hash_all(
             })
             .collect()
     });
+
     let mut files = BTreeMap::new();
     for part in parts {
         files.extend(part?);
@@ -147,6 +149,7 @@ fn hash(path: &Path) -> Result<ContentHash, BuildError> {
         hasher.update(target.as_os_str().as_bytes());
         return Ok(ContentHash::from_sha256(hasher));
     }
+
     hasher.update(if meta.permissions().mode() & 0o111 == 0 {
         b"file\0"
     } else {
@@ -205,6 +208,7 @@ pub(super) fn append(
     header.set_gid(gid);
     header.set_size(0);
     let failed = io("packing", name);
+
     match source {
         Source::Folder => {
             header.set_entry_type(EntryType::Directory);

@@ -39,6 +39,7 @@ pub(super) fn assemble(
         "annotations": annotations,
     });
     let manifest = canonical(&manifest);
+
     Ok(BuiltImage {
         manifest,
         media_type: MANIFEST.to_owned(),

@@ -62,6 +62,7 @@ impl Client {
             let status = response.status();
             Ok((status, beginning(response.into_body()).await?))
         };
+
         let late = |_| format!("no answer within {} ms", timeout.as_millis());
         tokio::time::timeout(timeout, exchange)
             .await
@@ -103,6 +104,7 @@ impl Client {
                 detail: detail(),
             });
         }
+
         match &check.contains {
             Some(text) if !body.contains(text.as_str()) => Err(CheckFailure {
                 reason: format!("{url} does not contain `{text}`"),

@@ -44,6 +44,7 @@ impl Checker for Checks {
                 )),
             }
         };
+
         let result = tokio::select! {
             result = hold => result,
             () = cancel.cancelled() => Err(CheckFailure::say("stopped")),
@@ -96,6 +97,7 @@ fn url(target: &CheckTarget, service: Option<&ServiceName>) -> Result<String, Ch
             )));
         }
     };
+
     found
         .map(|url| url.url.trim_end_matches('/').to_owned())
         .ok_or_else(|| match service {

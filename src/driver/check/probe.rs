@@ -33,6 +33,7 @@ pub(super) async fn probe(
             }
         }
     }
+
     while let Some(answer) = under_way.join_next().await {
         if let Ok(answer) = answer {
             count(&mut report, answer);

@@ -115,6 +115,7 @@ async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, 
             Err(error) => return Err(error),
         }
     };
+
     if info.contract != CONTRACT {
         return Err(EngineError::Unreachable {
             what: format!("asking the agent in {}", directory.path().display()),
@@ -126,6 +127,7 @@ async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, 
                 .to_owned(),
         });
     }
+
     Ok(Some(client))
 }
 
@@ -140,6 +142,7 @@ async fn reach(directory: &Directory) -> Result<Option<AgentClient<Channel>>, En
     let Ok(stream) = UnixStream::connect(&path).await else {
         return Ok(None);
     };
+
     held_by(&stream).map_err(|reason| unreachable(directory, reason))?;
     drop(stream);
     // The URI is not used: the connector knows the way.
@@ -154,6 +157,7 @@ async fn reach(directory: &Directory) -> Result<Option<AgentClient<Channel>>, En
             Ok::<_, io::Error>(TokioIo::new(stream))
         }
     });
+
     let channel = endpoint.connect_with_connector(connector).await;
     let channel = channel.map_err(|error| unreachable(directory, error.to_string()))?;
     let client = AgentClient::new(channel)
@@ -195,6 +199,7 @@ async fn start(directory: &Directory) -> Result<AgentClient<Channel>, EngineErro
     if let Some(client) = attempt(directory).await? {
         return Ok(client);
     }
+
     let mut agent = spawn(directory).map_err(cannot)?;
     let deadline = Instant::now() + START;
     loop {

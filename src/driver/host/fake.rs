@@ -71,6 +71,7 @@ impl FakeEngine {
         } else {
             HealthState::Ready
         };
+
         let instance = |index| Instance {
             index,
             pid: None,
@@ -92,6 +93,58 @@ fn moved(address: Address, before: &Facts) -> EngineError {
     }
 }
 
+fn may_be_deployed(
+    placement: &Placement,
+    wanted: &WorkloadFacts,
+    found: Option<&Fingerprint>,
+    (facts, before): (&Facts, &Facts),
+) -> Result<(), EngineError> {
+    let (slot, service) = (placement.slot, &placement.workload.service);
+    if found != placement.expects.as_ref() {
+        return Err(moved(Address::Workload(slot, service.clone()), before));
+    }
+
+    let is_fresh = placement.mode == DeployMode::Fresh;
+    if is_fresh && facts.active == Some(slot) {
+        return Err(EngineError::Refused {
+            reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
+            help: String::new(),
+        });
+    }
+    if !is_fresh && wanted.health() == HealthState::Failed {
+        return Err(EngineError::NotReady {
+            slot,
+            not_ready: NotReady {
+                reason: format!("{service} is failed"),
+                log: Vec::new(),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// Puts a workload into its slot; without a changed one only the label is new.
+fn put(facts: &mut Facts, placement: &Placement, changed: Option<WorkloadFacts>) {
+    let fresh = || SlotFacts {
+        label: placement.label.clone(),
+        workloads: BTreeMap::new(),
+        placed_at: Timestamp::now(),
+        stops_at: None,
+    };
+    let there = facts.slots.entry(placement.slot).or_insert_with(fresh);
+    let is_fresh = placement.mode == DeployMode::Fresh;
+    if is_fresh && there.label != placement.label && changed.is_some() {
+        there.workloads.clear();
+    }
+
+    there.label = placement.label.clone();
+    if let Some(wanted) = changed {
+        there.stops_at = None;
+        let service = placement.workload.service.clone();
+        there.workloads.insert(service, wanted);
+    }
+}
+
 fn not_ready(slot: Slot, facts: &Facts) -> EngineError {
     let reason = match facts.slots.get(&slot) {
         None => "it is empty".to_owned(),
@@ -105,6 +158,7 @@ fn not_ready(slot: Slot, facts: &Facts) -> EngineError {
             })
         }
     };
+
     EngineError::NotReady {
         slot,
         not_ready: NotReady {
@@ -173,59 +227,28 @@ impl Engine for FakeEngine {
         } else {
             Vec::new()
         };
-        let (slot, service) = (placement.slot, placement.workload.service.clone());
+        let wanted = WorkloadFacts {
+            spec: placement.workload.clone(),
+            running: placement.running,
+            instances,
+            drift: Vec::new(),
+            changed_on_disk: None,
+            verdict: None,
+            held: Vec::new(),
+        };
+
         self.change(permit, |facts, before| {
-            let wanted = WorkloadFacts {
-                spec: placement.workload,
-                running: placement.running,
-                instances,
-                drift: Vec::new(),
-                changed_on_disk: None,
-                verdict: None,
-                held: Vec::new(),
-            };
+            let (slot, service) = (placement.slot, &placement.workload.service);
             let there = facts
                 .slots
                 .get(&slot)
-                .and_then(|there| there.workloads.get(&service));
-            let same = there.is_some_and(|there| there.fingerprint() == wanted.fingerprint());
-            if !same && there.map(WorkloadFacts::fingerprint) != placement.expects {
-                return Err(moved(Address::Workload(slot, service), before));
+                .and_then(|there| there.workloads.get(service));
+            let is_same = there.is_some_and(|there| there.fingerprint() == wanted.fingerprint());
+            if !is_same {
+                let found = there.map(WorkloadFacts::fingerprint);
+                may_be_deployed(&placement, &wanted, found.as_ref(), (facts, before))?;
             }
-            if !same && placement.mode == DeployMode::Fresh && facts.active == Some(slot) {
-                let reason =
-                    format!("{slot} has live traffic: {service} cannot be placed into it afresh");
-                return Err(EngineError::Refused {
-                    reason,
-                    help: String::new(),
-                });
-            }
-            let in_place = placement.mode != DeployMode::Fresh;
-            if in_place && !same && wanted.health() == HealthState::Failed {
-                let reason = format!("{service} is failed");
-                return Err(EngineError::NotReady {
-                    slot,
-                    not_ready: NotReady {
-                        reason,
-                        log: Vec::new(),
-                    },
-                });
-            }
-            let fresh = || SlotFacts {
-                label: placement.label.clone(),
-                workloads: BTreeMap::new(),
-                placed_at: Timestamp::now(),
-                stops_at: None,
-            };
-            let there = facts.slots.entry(slot).or_insert_with(fresh);
-            if !in_place && there.label != placement.label && !same {
-                there.workloads.clear();
-            }
-            there.label = placement.label.clone();
-            if !same {
-                there.stops_at = None;
-                there.workloads.insert(service, wanted);
-            }
+            put(facts, &placement, (!is_same).then_some(wanted));
             Ok(())
         })
     }

@@ -190,6 +190,7 @@ impl Engine for HostEngine {
                 .collect(),
             expects: placement.expects.map(Into::into),
         };
+
         follow(
             self.client().await?.deploy(request(message, LONG)).await,
             progress,
@@ -294,6 +295,7 @@ impl Engine for HostEngine {
         let Some(mut client) = self.reader(scope).await? else {
             return Ok(futures_util::stream::empty().boxed());
         };
+
         // A followed log has no end, and so no limit.
         let lines = client.logs(Request::new(message)).await?.into_inner();
         Ok(lines

@@ -2,11 +2,12 @@
 //! tool is started without a shell, and only what it writes counts.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use ignore::WalkBuilder;
 use tokio::io::AsyncReadExt as _;
+use tokio::process::Child;
 
 use crate::files::beneath::{BeneathError, Links, Root};
 use crate::files::environment;
@@ -66,61 +67,66 @@ pub async fn render(root: &Path, recipe: &Recipe) -> Result<String, RenderError>
         .await
         .map_err(|error| refused(recipe, &error))??;
     match recipe {
-        Recipe::Kustomize { folder } => {
-            let what = format!("kustomize {}", folder.display());
-            let folder = folder.to_string_lossy().into_owned();
-            let own = run(
-                root,
-                &what,
-                "kustomize",
-                &["build".to_owned(), folder.clone()],
-            )
-            .await?;
-            let found = match own {
-                Some(text) => Some(text),
-                None => run(root, &what, "kubectl", &["kustomize".to_owned(), folder]).await?,
-            };
-            found.ok_or_else(|| RenderError {
+        Recipe::Kustomize { folder } => kustomize(root, folder).await,
+        Recipe::Helm { chart, .. } => {
+            let what = format!("helm {chart}");
+            let text = run(root, &what, "helm", &helm(recipe)).await?;
+            text.ok_or_else(|| RenderError {
                 what,
-                reason: "neither kustomize nor kubectl is in PATH".to_owned(),
-                help: "install one of them where shipit runs, or write plain manifests".to_owned(),
+                reason: "helm is not in PATH".to_owned(),
+                help: "install it where shipit runs, or write plain manifests".to_owned(),
             })
         }
-        Recipe::Helm {
-            chart,
-            values,
-            name,
-            namespace,
-            set,
-            has_crds,
-            capabilities,
-        } => {
-            let what = format!("helm {chart}");
-            let mut args = ["template", name, chart, "--namespace", namespace]
-                .map(str::to_owned)
-                .to_vec();
-            if let Some(values) = values {
-                args.extend(["--values".to_owned(), values.to_string_lossy().into_owned()]);
-            }
-            for (key, value) in set {
-                args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
-            }
-            if *has_crds {
-                args.push("--include-crds".to_owned());
-            }
-            if let Some(Capabilities { version, apis }) = capabilities {
-                args.extend(["--kube-version".to_owned(), version.clone()]);
-                args.extend(apis.iter().map(|api| format!("--api-versions={api}")));
-            }
-            run(root, &what, "helm", &args)
-                .await?
-                .ok_or_else(|| RenderError {
-                    what,
-                    reason: "helm is not in PATH".to_owned(),
-                    help: "install it where shipit runs, or write plain manifests".to_owned(),
-                })
-        }
     }
+}
+
+async fn kustomize(root: &Path, folder: &Path) -> Result<String, RenderError> {
+    let what = format!("kustomize {}", folder.display());
+    let folder = folder.to_string_lossy().into_owned();
+    let own = ["build".to_owned(), folder.clone()];
+    let found = match run(root, &what, "kustomize", &own).await? {
+        Some(text) => Some(text),
+        None => run(root, &what, "kubectl", &["kustomize".to_owned(), folder]).await?,
+    };
+    found.ok_or_else(|| RenderError {
+        what,
+        reason: "neither kustomize nor kubectl is in PATH".to_owned(),
+        help: "install one of them where shipit runs, or write plain manifests".to_owned(),
+    })
+}
+
+/// What Helm is called with; nothing for what is no chart.
+fn helm(recipe: &Recipe) -> Vec<String> {
+    let Recipe::Helm {
+        chart,
+        values,
+        name,
+        namespace,
+        set,
+        has_crds,
+        capabilities,
+    } = recipe
+    else {
+        return Vec::new();
+    };
+
+    let mut args = ["template", name, chart, "--namespace", namespace]
+        .map(str::to_owned)
+        .to_vec();
+    if let Some(values) = values {
+        args.extend(["--values".to_owned(), values.to_string_lossy().into_owned()]);
+    }
+    for (key, value) in set {
+        args.extend(["--set-string".to_owned(), format!("shipit.{key}={value}")]);
+    }
+    if *has_crds {
+        args.push("--include-crds".to_owned());
+    }
+    if let Some(Capabilities { version, apis }) = capabilities {
+        args.extend(["--kube-version".to_owned(), version.clone()]);
+        args.extend(apis.iter().map(|api| format!("--api-versions={api}")));
+    }
+    args
 }
 
 fn refused(recipe: &Recipe, reason: &dyn std::fmt::Display) -> RenderError {
@@ -191,34 +197,13 @@ async fn run(
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn();
-    let mut child = match spawned {
+    let child = match spawned {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(format!("{program} cannot be started: {error}"))),
     };
-    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(failed(format!("{program} has no output")));
-    };
-    let (mut text, mut said) = (String::new(), Vec::new());
-    let mut out = out.take(LIMIT + 1);
-    let mut err = err.take(64 << 10);
-    let work = async {
-        let (read, heard, ended) = tokio::join!(
-            out.read_to_string(&mut text),
-            err.read_to_end(&mut said),
-            child.wait()
-        );
-        read.and(heard).and(ended)
-    };
-    let ended = tokio::time::timeout(DEADLINE, work).await;
-    let status = match ended {
-        Err(_) => {
-            return Err(failed(format!(
-                "{program} has not ended within {DEADLINE:?}"
-            )));
-        }
-        Ok(ended) => ended.map_err(|error| failed(format!("{program}: {error}")))?,
-    };
+    let Written { text, said, status } = written(child, program).await.map_err(failed)?;
+
     if !status.success() {
         let said = String::from_utf8_lossy(&said);
         return Err(failed(format!(
@@ -233,6 +218,36 @@ async fn run(
         )));
     }
     Ok(Some(text))
+}
+
+/// What a program wrote until it ended.
+struct Written {
+    text: String,
+    said: Vec<u8>,
+    status: ExitStatus,
+}
+
+async fn written(mut child: Child, program: &str) -> Result<Written, String> {
+    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(format!("{program} has no output"));
+    };
+    let (mut text, mut said) = (String::new(), Vec::new());
+    let mut out = out.take(LIMIT + 1);
+    let mut err = err.take(64 << 10);
+
+    let work = async {
+        let (read, heard, ended) = tokio::join!(
+            out.read_to_string(&mut text),
+            err.read_to_end(&mut said),
+            child.wait()
+        );
+        read.and(heard).and(ended)
+    };
+    let status = tokio::time::timeout(DEADLINE, work)
+        .await
+        .map_err(|_| format!("{program} has not ended within {DEADLINE:?}"))?
+        .map_err(|error| format!("{program}: {error}"))?;
+    Ok(Written { text, said, status })
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ fn jenkins(said: Variables<'_>) -> Option<Change> {
         .or_else(|| said("gitlabMergeRequestIid"))
         .or_else(of_name)
         .or_else(|| target.as_ref().map(|_| "?".to_owned()))?;
+
     Some(Change {
         number,
         from: said("CHANGE_BRANCH").or_else(|| said("ghprbSourceBranch")),
@@ -207,6 +208,7 @@ fn of_reference(said: Variables<'_>) -> Option<Change> {
             .find_map(|prefix| reference.strip_prefix(prefix))?;
         rest.split('/').next().map(str::to_owned)
     })?;
+
     Some(Change {
         number,
         from: None,

@@ -35,6 +35,7 @@ impl SecretSource for Secrets {
             reason,
             help: help.to_owned(),
         };
+
         let value = match from {
             SecretRef::File(path) => {
                 let path = self.root.join(path);
@@ -62,12 +63,14 @@ impl SecretSource for Secrets {
                 ));
             }
         };
+
         if value.contains('\0') {
             return Err(failed(
                 "there is a NUL in it, which no variable can hold".to_owned(),
                 "write it as a text, in base64 for one, and have the service read that",
             ));
         }
+
         Ok(SecretValue::new(value))
     }
 }

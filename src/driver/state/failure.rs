@@ -69,6 +69,7 @@ fn write(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), StoreErr
         file.write_all(text.as_bytes())
             .map_err(io("writing", &path))?;
     }
+
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(io("deleting", folder))?;
     }

@@ -271,6 +271,7 @@ async fn beat(place: impl LockPlace, fence: u64, hold: Hold, abort: Cancellation
             () = hold.wanted() => {}
         }
         let asked = clock();
+
         match tokio::time::timeout(ATTEMPT, renew(&place, fence)).await {
             Ok(Ok(abort_asked)) => {
                 failing = None;

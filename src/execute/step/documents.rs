@@ -10,7 +10,7 @@ use crate::model::sbom::{self, Bill, Contents};
 use crate::port::Progress;
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::engine::Pull;
-use crate::port::registry::{Built, Registry, layers};
+use crate::port::registry::{Built, BuiltImage, Registry, layers};
 
 /// Whether a registry wants any.
 pub(super) fn wanted(registry: &dyn Registry) -> bool {
@@ -25,68 +25,83 @@ pub(super) async fn attach(
     say: Progress<'_>,
 ) -> Result<(), StepError> {
     let registry = run.job.ports.registry.as_ref();
-    let digest = built.digest();
-    let repository = match registry.pull(&request.service) {
-        Pull::Repository(repository) => repository,
-        Pull::Layout(folder) => folder.display().to_string(),
+    let subject = Subject {
+        run,
+        request,
+        repository: match registry.pull(&request.service) {
+            Pull::Repository(repository) => repository,
+            Pull::Layout(folder) => folder.display().to_string(),
+        },
+        bases: request
+            .bases
+            .iter()
+            .map(|(name, base)| (name.as_str(), &base.digest))
+            .collect(),
     };
-    let bases: BTreeMap<&str, &Digest> = request
-        .bases
-        .iter()
-        .map(|(name, base)| (name.as_str(), &base.digest))
-        .collect();
+
     if registry.wants_provenance() {
+        subject.attach_provenance(&built.digest()).await?;
+        say("its provenance is attached");
+    }
+    if registry.wants_sbom() {
+        for image in &built.images {
+            say(&told(&subject.attach_sbom(image).await?));
+        }
+    }
+    Ok(())
+}
+
+/// A build, as its documents name it.
+struct Subject<'a> {
+    run: &'a Run,
+    request: &'a BuildRequest,
+    repository: String,
+    bases: BTreeMap<&'a str, &'a Digest>,
+}
+
+impl Subject<'_> {
+    async fn attach_provenance(&self, image: &Digest) -> Result<(), StepError> {
+        let Self { run, request, .. } = self;
         let statement = Statement {
-            repository: &repository,
-            image: &digest,
+            repository: &self.repository,
+            image,
             spec: &request.spec,
             source: &request.source,
             inputs: &request.expects,
-            bases: bases.clone(),
+            bases: self.bases.clone(),
             run: &run.job.permit.actor.run,
         };
         let document = statement.json().to_string();
-        run.acting()
-            .await?
-            .registry
-            .attach(
-                &request.service,
-                &digest,
-                provenance::ARTIFACT,
-                document.as_bytes(),
-            )
-            .await?;
-        say("its provenance is attached");
+        self.attach(image, provenance::ARTIFACT, document.as_bytes())
+            .await
     }
-    if !registry.wants_sbom() {
-        return Ok(());
-    }
-    for image in &built.images {
+
+    async fn attach_sbom(&self, image: &BuiltImage) -> Result<Contents, StepError> {
+        let (ports, spec) = (&self.run.job.ports, &self.request.spec);
         let digest = image.digest();
-        let layers = layers(image, registry).await?;
-        let contents = run
-            .job
-            .ports
-            .builder
-            .contents(&request.spec, layers)
-            .await?;
+        let layers = layers(image, ports.registry.as_ref()).await?;
+        let contents = ports.builder.contents(spec, layers).await?;
+
         let bill = Bill {
-            repository: &repository,
+            repository: &self.repository,
             image: &digest,
-            bases: bases.clone(),
+            bases: self.bases.clone(),
             contents: &contents,
         };
         let document = bill
             .json()
             .map_err(|reason| BuildError::Invalid { reason })?;
-        run.acting()
-            .await?
-            .registry
-            .attach(&request.service, &digest, sbom::ARTIFACT, &document)
-            .await?;
-        say(&told(&contents));
+        self.attach(&digest, sbom::ARTIFACT, &document).await?;
+        Ok(contents)
     }
-    Ok(())
+
+    async fn attach(&self, image: &Digest, kind: &str, document: &[u8]) -> Result<(), StepError> {
+        let registry = &self.run.acting().await?.registry;
+        registry
+            .attach(&self.request.service, image, kind, document)
+            .await?;
+        Ok(())
+    }
 }
 
 fn told(contents: &Contents) -> String {

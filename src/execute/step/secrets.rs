@@ -41,5 +41,6 @@ pub(super) async fn of_workload(
             }),
         }
     }
+
     Ok(values)
 }

@@ -25,6 +25,7 @@ pub(super) async fn switch(
     if direction == Direction::Forward {
         run.probe.start_after(run).await;
     }
+
     Ok(Done::say(to.map_or_else(
         || "off".to_owned(),
         |slot| format!("{slot} is active"),

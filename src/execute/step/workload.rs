@@ -57,6 +57,7 @@ pub(super) async fn deploy(
         expects: expected(run, step, direction, slot, &workload.service).await?,
         workload,
     };
+
     let count = placement.workload.replicas;
     run.acting()
         .await?
@@ -127,10 +128,12 @@ pub(super) async fn clear(
         }
         .into());
     }
+
     if direction == Direction::Forward {
         let say = run.teller(step);
         room::look(run, &say).await?;
     }
+
     for (service, workload) in &there.workloads {
         let expects = Some(workload.fingerprint());
         run.acting()
@@ -139,6 +142,7 @@ pub(super) async fn clear(
             .undeploy(run.permit(), slot, service, expects)
             .await?;
     }
+
     Ok(Done::say(format!("release {} cleared", there.label.number)))
 }
 

@@ -121,6 +121,7 @@ async fn speak(
         // One that does not listen may know the answer all the same.
         let _ = stdin.write_all(server.as_bytes()).await;
     }
+
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (said, error) = tokio::try_join!(
         beginning(out, ANSWER_LIMIT + 1),

@@ -179,6 +179,7 @@ async fn ask(
     let Some(program) = helper.find(&places.path) else {
         return Err(LoginProblem::NotThere { file, helper });
     };
+
     let said = helper::ask(&program, server, helper::PATIENCE).await;
     said.map_err(|reason| LoginProblem::Helper {
         file,

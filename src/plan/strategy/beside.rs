@@ -84,6 +84,7 @@ pub fn start(
         let undo = Proposal::new(address, back, "stopped, as it was");
         started.push(draft.add_with_undo(new, undo));
     }
+
     started
 }
 

@@ -44,6 +44,7 @@ pub fn replace(
         };
         before = vec![draft.add_with_undos(step, undo)];
     }
+
     before
 }
 

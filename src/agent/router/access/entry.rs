@@ -117,6 +117,7 @@ impl AccessEntry {
         if !config.shared.access.is_on() {
             return Self { inner: None };
         }
+
         Self {
             inner: Some(Box::new(Inner {
                 config: Arc::clone(config),

@@ -62,6 +62,7 @@ impl Acceptor {
             let (stop, listener) = (stop.clone(), Arc::clone(&listener));
             async move { accepting.accept(&listener, &stop).await }
         });
+
         Self {
             listener,
             origin,
@@ -136,6 +137,7 @@ impl AcceptLoop {
         let Ok(local) = stream.local_addr() else {
             return;
         };
+
         let config = self.config.load_full();
         let (origin, activity) = (Origin::new(address), Arc::new(Activity::default()));
         let client = config.shared.clients.enter(origin.address());

@@ -73,6 +73,7 @@ impl HeadWatch {
             Phase::Http1(_, ends) => Phase::Http1(None, ends),
             Phase::Http2 => Phase::Http2,
         };
+
         if let Phase::Http1(_, ends) = &mut self.phase
             && !self.activity.has_left_http()
         {

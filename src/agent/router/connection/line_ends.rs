@@ -102,6 +102,7 @@ impl LineEnds {
         if self.asks.is_some_and(|asks| asks <= answered) {
             self.asks = None;
         }
+
         while !bytes.is_empty() {
             let read = match self.place {
                 Place::Lost => return,
@@ -135,6 +136,7 @@ impl LineEnds {
             self.keep(bytes);
             return bytes.len();
         };
+
         let before = end.checked_sub(1).map_or(self.last, |index| bytes[index]);
         if before != b'\r' {
             if self.asks.is_some() {
@@ -146,6 +148,7 @@ impl LineEnds {
             self.place = Place::Lost;
             return bytes.len();
         }
+
         if self.line.is_empty() {
             self.ended(&bytes[..end]);
         } else {
@@ -155,6 +158,7 @@ impl LineEnds {
             self.line = line;
             self.line.clear();
         }
+
         self.last = b'\n';
         end + 1
     }
@@ -267,6 +271,7 @@ fn header(known: Known, line: &[u8]) -> Known {
             _ => Known::Unclear,
         };
     }
+
     if is(b"transfer-encoding") {
         let chunked = value.eq_ignore_ascii_case(b"chunked");
         return match known {
@@ -275,6 +280,7 @@ fn header(known: Known, line: &[u8]) -> Known {
             _ => Known::Unclear,
         };
     }
+
     known
 }
 

@@ -37,6 +37,7 @@ pub async fn listen(
             bind_with(address, own)
         }
     };
+
     match result {
         Ok(bound) => Ok(bound),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -37,6 +37,7 @@ impl Wait {
             let Some(look_at) = look_at.into_iter().flatten().min() else {
                 return Poll::Pending;
             };
+
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(look_at)));

@@ -84,12 +84,14 @@ impl Wire {
             self.end = End::Open;
             return Ok(());
         }
+
         if matches!(self.end, End::Open) {
             self.end = self.peek(context)?;
         }
         let End::Finished { written, look_at } = &mut self.end else {
             return Ok(());
         };
+
         while look_at.as_mut().poll(context).is_ready() {
             if *written == self.written {
                 return Err(io::ErrorKind::TimedOut.into());

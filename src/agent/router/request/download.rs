@@ -96,6 +96,7 @@ impl Download {
                 ..Serving::default()
             },
         };
+
         download.finish_if_empty();
         download
     }
@@ -166,6 +167,7 @@ impl Body for Download {
         if let (Poll::Pending, Some(turn)) = (&polled, &self.serving.turn) {
             turn.instance();
         }
+
         let polled = ready!(polled).map(|frame| frame.map(|frame| self.piece(frame)));
         match &polled {
             Some(Ok(frame)) => {

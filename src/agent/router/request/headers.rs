@@ -55,6 +55,7 @@ pub fn towards_instance(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
+
     if let Some(protocol) = protocol {
         set_upgrade(headers, protocol);
     }

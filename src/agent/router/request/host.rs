@@ -80,6 +80,7 @@ pub fn is_host(text: &[u8]) -> bool {
                 .unwrap_or(text.len()),
         ),
     };
+
     !name.is_empty()
         && name.len() <= LONGEST_NAME
         && (name[0] == b'[' || is_name(name))

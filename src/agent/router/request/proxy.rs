@@ -87,6 +87,7 @@ impl Admitted {
                 upgrade: None,
             });
         }
+
         let limit = config.most_upgrades();
         let upgrade = client
             .take(Share::Upgrade, limit)
@@ -111,6 +112,7 @@ fn check(
     if upload.size_hint().lower() > config.limits.body.bytes() {
         return Err(Refusal::TooLarge(config.limits.body));
     }
+
     framing::check(&parts.method, &parts.uri, &parts.headers)?;
     Ok(host::host(
         parts.version,
@@ -169,6 +171,7 @@ impl Reply {
             };
             return upgrade::join(response, protocol, tunnel, peer);
         }
+
         entry.answered(status);
         hop_by_hop::remove(response.headers_mut());
         if response.body().size_hint().exact().is_none() {
@@ -202,6 +205,7 @@ impl<'a> Attempt<'a> {
                 HeaderValue::from_static("chunked"),
             );
         }
+
         let replay = Replay::of(&parts, &upload);
         let reuse = if replay.is_some() {
             Reuse::Any
@@ -231,6 +235,7 @@ impl<'a> Attempt<'a> {
             {
                 return Err(self.busy());
             }
+
             entry.sent_to(in_flight.upstream().address());
             self.request.body_mut().hold(Arc::clone(&in_flight));
             let request = std::mem::replace(&mut self.request, Request::new(Upload::empty()));
@@ -256,6 +261,7 @@ impl<'a> Attempt<'a> {
         if self.tried.len() >= MOST_TRIES {
             return Err(Refusal::unreachable(key, self.reason.clone()));
         }
+
         let leased = active_table
             .choose(*listener, &key.service, &self.tried, self.held_until)
             .await;
@@ -281,6 +287,7 @@ impl<'a> Attempt<'a> {
             .send(request, self.reuse, self.config, self.held_until);
         let mut sending = std::pin::pin!(sending);
         let mut deadline = Instant::now() + limit;
+
         loop {
             if let Ok(sent) = tokio::time::timeout_at(deadline, &mut sending).await {
                 return Ok(sent);

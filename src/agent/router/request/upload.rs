@@ -226,6 +226,7 @@ impl Body for Upload {
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(None);
         };
+
         let polled = Pin::new(incoming).poll_frame(context);
         self.stand(if polled.is_pending() {
             UploadStanding::Client
@@ -239,6 +240,7 @@ impl Body for Upload {
             ready!(wait.poll_too_slow(context));
             return Poll::Ready(Some(Err(self.too_slow())));
         }
+
         Poll::Ready(match ready!(polled) {
             Some(Ok(frame)) => Some(self.count(frame)),
             Some(Err(error)) => {

@@ -85,6 +85,7 @@ impl ActiveTable {
                 Err(NoEndpoint::NoneReady) => {}
                 taken => return taken,
             }
+
             match &mut changes {
                 // Looks once more after subscribing: a switch in between would be missed otherwise.
                 None => changes = Some(self.changes.subscribe()),

@@ -125,9 +125,11 @@ impl Upstream {
                 settled => return settled,
             }
         }
+
         let Some(place) = config.place_at_instance(until).await else {
             return Err(Failure::NoRoom);
         };
+
         match connect::connect(self.address, place).await {
             Ok(sender) => exchange(sender, request, Connection::Fresh).await,
             Err(error) => Err(Failure::Unsent {

@@ -46,6 +46,7 @@ impl Upstreams {
             preview,
             slots,
         };
+
         inner.active_table(scope).set(resolved);
         if leads_nowhere {
             inner.forget(scope);

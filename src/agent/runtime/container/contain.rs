@@ -80,16 +80,19 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
             "it runs as the user {user}:{group}, and without root there is only what `newuidmap` and /etc/subuid give"
         ));
     }
+
     let files =
         fs::read_to_string(bundle.join("layer")).map_err(said("reading the image's place"))?;
     for folder in ["upper", "work", "rootfs", "state"] {
         fs::create_dir_all(bundle.join(folder)).map_err(said("making its folders"))?;
     }
+
     // Open until it is made: it is named in the container's description.
     let _namespace = match ContainerUsers::read(bundle)? {
         Some(users) => staged(&users, user, Path::new(&files), bundle).map(Some)?,
         None => overlay(Path::new(&files), &bundle.join("rootfs"), bundle).map(|()| None)?,
     };
+
     let mut container = builder(bundle)?
         .with_executor(confined)
         .as_init(bundle)
@@ -302,6 +305,7 @@ pub fn probe(folder: &Path) -> Result<u8, Reason> {
             .map(|()| 0)
             .map_err(said("mounting /proc in a namespace"));
     }
+
     if !is_root() {
         return Err(userns::enter());
     }
@@ -312,6 +316,7 @@ pub fn probe(folder: &Path) -> Result<u8, Reason> {
     for folder in ["files", "upper", "work", "rootfs", "proc"] {
         fs::create_dir(place.path().join(folder)).map_err(said("making a folder"))?;
     }
+
     overlay(
         &place.path().join("files"),
         &place.path().join("rootfs"),
@@ -326,6 +331,7 @@ pub fn probe(folder: &Path) -> Result<u8, Reason> {
     for folder in ["rootfs", "proc"] {
         let _ = unmount(place.path().join(folder), UnmountFlags::DETACH);
     }
+
     let status = first.map_err(said("starting a process in a namespace"))?;
     Ok(status
         .code()
@@ -356,6 +362,7 @@ pub fn exec(bundle: &Path, command: &[String], within: Duration) -> Result<u8, R
     if !is_root() {
         return Err(first(bundle).map_or_else(|| "it does not run".to_owned(), userns::join));
     }
+
     let (user, group) = runs_as(bundle)?;
     no_groups()?;
     let confined = Confined::from_stdin()?;
@@ -372,6 +379,7 @@ pub fn exec(bundle: &Path, command: &[String], within: Duration) -> Result<u8, R
         let status = enter::run(first, (user, group), Path::new(&workdir), process, within)?;
         return Ok(code(status));
     }
+
     let pid = builder(bundle)?
         .with_executor(confined)
         .as_tenant()
@@ -381,6 +389,7 @@ pub fn exec(bundle: &Path, command: &[String], within: Duration) -> Result<u8, R
         .with_detach(true)
         .build()
         .map_err(|error| chain(&error))?;
+
     let pid = Pid::from_raw(libcontainer_pid(pid)).ok_or("it has no process")?;
     Ok(code(enter::ended(pid, within)?))
 }

@@ -108,6 +108,7 @@ fn give_up(user: u32, group: u32) -> io::Result<()> {
             }
         }
     }
+
     let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     set_thread_res_gid(group, group, group)?;
     set_thread_res_uid(user, user, user)?;

@@ -230,6 +230,7 @@ pub fn mapped(tree: &Path, how: Tree, by: &OwnedFd) -> Result<OwnedFd, Reason> {
         propagation: 0,
         userns_fd: u64::from(by.as_raw_fd().unsigned_abs()),
     };
+
     SyscallType::Linux
         .create_syscall()
         .mount_setattr(

@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
 use crate::agent::Directory;
@@ -33,7 +33,7 @@ use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::files::process::program;
 use crate::model::Digest;
-use crate::model::workload::UserNamespace;
+use crate::model::workload::{Container, UserNamespace};
 use crate::port::engine::Pull;
 
 /// The runtime.
@@ -124,6 +124,7 @@ fn tried(mut probe: std::process::Command) -> Result<(), String> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+
     let output = process.wait_with_output().map_err(text)?;
     if output.status.success() {
         return Ok(());
@@ -142,6 +143,7 @@ async fn users(contained: &ContainerSpec) -> Result<Option<ContainerUsers>, Trou
     if !is_root() || wanted == UserNamespace::Off {
         return Ok(None);
     }
+
     let directory = Directory::find(Some(contained.agent.clone().into()));
     let volumes: Vec<(PathBuf, PathBuf)> = mapped_volumes(contained)
         .map(|(inside, from)| (inside.clone(), from.into()))
@@ -228,6 +230,7 @@ impl Runtime for ContainerRuntime {
         };
         let specification = specification(launch, users.as_ref())?.to_string();
         std::fs::DirBuilder::new().recursive(true).create(&folder)?;
+
         // For its owner alone: the container's own changes are in it.
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         crate::files::replace(&folder.join("config.json"), specification.as_bytes())?;
@@ -236,6 +239,7 @@ impl Runtime for ContainerRuntime {
             users.write(&folder)?;
             remark(users, launch)?;
         }
+
         let beside = Launch {
             rootfs: folder.clone(),
             command: vec![
@@ -252,6 +256,7 @@ impl Runtime for ContainerRuntime {
             log: launch.log.clone(),
             contained: None,
         };
+
         let inner = ProcessRuntime.start(&beside).await?;
         Ok(Box::new(OwnContainer { inner, folder }))
     }
@@ -357,105 +362,37 @@ fn environment(launch: &Launch) -> io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(&launch.env)?)
 }
 
+/// What a service may need as root of its container, and no more: to listen below 1024 and to change its user.
+const CAPABILITIES: [&str; 6] = [
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETUID",
+    "CAP_SETGID",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_KILL",
+];
+
 /// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and `config-linux.md`).
 fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> io::Result<Value> {
     let contained = launch.contained.clone().unwrap_or_default();
-    let spec = &contained.spec;
     if launch.command.is_empty() {
         return Err(io::Error::other(
             "neither the service nor its image has a command",
         ));
     }
+
     let user = launch.user.unwrap_or(User { uid: 0, gid: 0 });
-    // What a service may need as root of its container, and no more: to listen below 1024 and to change its user.
-    let capabilities = [
-        "CAP_NET_BIND_SERVICE",
-        "CAP_SETUID",
-        "CAP_SETGID",
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_KILL",
-    ];
-    let mount = |to: &str, kind: &str, from: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": from, "options": options});
-    let mut mounts = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-            ],
-        ),
-        mount(
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
-        ),
-    ];
-    for file in ["/etc/resolv.conf", "/etc/hosts"] {
-        if Path::new(file).exists() {
-            mounts.push(mount(
-                file,
-                "bind",
-                file,
-                &["rbind", "ro", "nosuid", "nodev", "noexec"],
-            ));
-        }
-    }
-    // Those whose owners are mapped are there before it is made.
-    let there: &[(PathBuf, PathBuf)] = users.map_or(&[], |users| &users.volumes);
-    let volumes = spec.volumes.iter();
-    for (inside, from) in
-        volumes.filter(|(inside, _)| there.iter().all(|(path, _)| path != *inside))
-    {
-        mounts.push(mount(
-            &inside.display().to_string(),
-            "bind",
-            from,
-            &["rbind", "nosuid", "nodev"],
-        ));
-    }
-    let limited = spec.memory.is_some() || spec.cpu.is_some() || spec.processes.is_some();
-    if limited && !has_limits() {
-        return Err(io::Error::other(
-            "limits of containers need root: take `resources` out",
-        ));
-    }
-    let mut resources = serde_json::Map::new();
-    if has_limits() {
-        let most = spec.processes.unwrap_or(PROCESSES);
-        resources.insert("pids".to_owned(), json!({"limit": most}));
-    }
-    if let Some(memory) = spec.memory {
-        resources.insert(
-            "memory".to_owned(),
-            json!({"limit": memory, "swap": memory}),
-        );
-    }
-    if let Some(cpu) = spec.cpu {
-        resources.insert(
-            "cpu".to_owned(),
-            json!({"period": 100_000, "quota": u64::from(cpu) * 100}),
-        );
-    }
+    let mounts = mounts(&contained.spec, users);
+    let resources = resources(&contained.spec)?;
+
     Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false, "user": {"uid": user.uid, "gid": user.gid},
             "args": launch.command, "cwd": launch.workdir, "noNewPrivileges": true,
-            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+            "capabilities": {
+                "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
+            },
         },
         "root": {"path": "rootfs", "readonly": false},
         "hostname": contained.name,
@@ -464,8 +401,83 @@ fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> io::Result<
             "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
             "cgroupsPath": format!("/{}/{}", control_groups::PARENT, contained.name),
             "resources": resources,
-            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/sched_debug"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "maskedPaths": [
+                "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/sched_debug",
+            ],
+            "readonlyPaths": [
+                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+            ],
         },
     }))
+}
+
+/// The kernel's file systems, the machine's names, and the service's volumes, in this order.
+fn mounts(spec: &Container, users: Option<&ContainerUsers>) -> Vec<Value> {
+    let mut mounts = kernel_mounts();
+
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        if Path::new(file).exists() {
+            let options = ["rbind", "ro", "nosuid", "nodev", "noexec"];
+            mounts.push(mount(file, "bind", file, &options));
+        }
+    }
+
+    // Those whose owners are mapped are there before it is made.
+    let mapped: &[(PathBuf, PathBuf)] = users.map_or(&[], |users| &users.volumes);
+    for (inside, from) in &spec.volumes {
+        if mapped.iter().all(|(path, _)| path != inside) {
+            let inside = inside.display().to_string();
+            mounts.push(mount(&inside, "bind", from, &["rbind", "nosuid", "nodev"]));
+        }
+    }
+    mounts
+}
+
+fn kernel_mounts() -> Vec<Value> {
+    let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
+    let terminals = [
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+    ];
+    let shared = ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
+
+    vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &dev),
+        mount("/dev/pts", "devpts", "devpts", &terminals),
+        mount("/dev/shm", "tmpfs", "shm", &shared),
+    ]
+}
+
+fn mount(to: &str, kind: &str, from: &str, options: &[&str]) -> Value {
+    json!({"destination": to, "type": kind, "source": from, "options": options})
+}
+
+/// The container's limits; without root there are none, and who asks for one is told.
+fn resources(spec: &Container) -> io::Result<Map<String, Value>> {
+    let limited = spec.memory.is_some() || spec.cpu.is_some() || spec.processes.is_some();
+    if limited && !has_limits() {
+        return Err(io::Error::other(
+            "limits of containers need root: take `resources` out",
+        ));
+    }
+
+    let mut resources = Map::new();
+    if has_limits() {
+        let most = spec.processes.unwrap_or(PROCESSES);
+        resources.insert("pids".to_owned(), json!({"limit": most}));
+    }
+    if let Some(memory) = spec.memory {
+        let limit = json!({"limit": memory, "swap": memory});
+        resources.insert("memory".to_owned(), limit);
+    }
+    if let Some(cpu) = spec.cpu {
+        let limit = json!({"period": 100_000, "quota": u64::from(cpu) * 100});
+        resources.insert("cpu".to_owned(), limit);
+    }
+    Ok(resources)
 }

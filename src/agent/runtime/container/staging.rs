@@ -190,6 +190,7 @@ impl ContainerUsers {
             self.own(&made.map_err(failed)?, path)?;
             Ok(name.real)
         })?;
+
         let name = root.name(&real)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let base = name.name.as_deref().unwrap_or_default();

@@ -49,6 +49,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Document>, YamlFault> {
         nodes: 0,
         aliases: 0,
     };
+
     let mut all = Vec::new();
     while let Some((event, span)) = reader.next()? {
         match event {
@@ -64,6 +65,7 @@ pub(super) fn documents(text: &str) -> Result<Vec<Document>, YamlFault> {
             }
         }
     }
+
     Ok(all)
 }
 
@@ -141,6 +143,7 @@ impl<'a> Reader<'a> {
         if depth > DEPTH {
             return Err(fault(span, format!("nested more than {DEPTH} deep")));
         }
+
         let (anchor, node) = match event {
             Event::Alias(id) => return self.alias(id, span),
             Event::Scalar(text, style, anchor, tag) => {
@@ -161,6 +164,7 @@ impl<'a> Reader<'a> {
             Event::MappingStart(_, anchor, _) => (anchor, self.mapping(span, depth)?),
             _ => return Err(fault(span, "there is no value")),
         };
+
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -227,6 +231,7 @@ impl<'a> Reader<'a> {
             }
             map.insert(key, node.value);
         }
+
         Ok(Node {
             value: Value::Object(map),
             key: None,

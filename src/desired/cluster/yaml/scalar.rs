@@ -145,6 +145,7 @@ fn plain(text: &str) -> Resolved {
         "-.inf" | "-.Inf" | "-.INF" => return Resolved::Float(f64::NEG_INFINITY),
         _ => {}
     }
+
     let is_number = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
     let digits = if text.starts_with('.') {
         text.to_owned()
@@ -172,6 +173,7 @@ fn whole(text: &str) -> Option<Resolved> {
     if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
+
     let number = u64::from_str_radix(&digits, base).ok()?;
     let signed = if text.starts_with('-') {
         0_i64.checked_sub_unsigned(number)

@@ -101,6 +101,7 @@ impl Eks<'_> {
                 .and_then(Value::as_str)
                 .map(str::to_owned)
         };
+
         let mut tags = all_tags(scope, &wanted.settings);
         if preserves(&wanted.settings) {
             tags.insert(PRESERVE.to_owned(), "true".to_owned());

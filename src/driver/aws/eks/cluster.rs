@@ -131,6 +131,7 @@ impl Eks<'_> {
             })
             .await?;
         }
+
         if differs("logging") {
             let change = wanted.settings.get("logging").map(logging);
             self.configure(&wanted.key, waiting, |request| {
@@ -138,6 +139,7 @@ impl Eks<'_> {
             })
             .await?;
         }
+
         if differs("tags") {
             self.tag(scope, wanted, seen).await?;
         }
@@ -199,6 +201,7 @@ impl Eks<'_> {
             waiting.while_busy(&what, send).await?;
             self.until_there(&wanted.key, waiting).await?;
         }
+
         Ok(())
     }
 }
@@ -249,6 +252,7 @@ fn logging(wanted: &Value) -> Logging {
                 .build()
         })
     };
+
     Logging::builder()
         .set_cluster_logging(Some(
             [setup(true), setup(false)].into_iter().flatten().collect(),

@@ -61,6 +61,7 @@ impl Eks<'_> {
                 .namespace(namespace)
                 .build()
         };
+
         let subnets = texts(settings.get("subnets"));
         let client = self.aws.eks().await;
         let request = client

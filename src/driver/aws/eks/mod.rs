@@ -140,6 +140,7 @@ impl Eks<'_> {
             Some(cluster) => cluster.settings.is_some(),
             None => self.see_cluster(self.cluster).await?.is_some(),
         };
+
         if is_there {
             found.extend(Box::pin(self.orphans(scope, wanted)).await?);
         }
@@ -155,6 +156,7 @@ impl Eks<'_> {
                 facts.is_callers = access_entry::is_same(&facts.key.name, &caller);
             }
         }
+
         Ok(found)
     }
 
@@ -212,6 +214,7 @@ impl Eks<'_> {
                 .into_iter()
                 .map(move |name| ResourceKey { kind, name })
         };
+
         let mut keys: Vec<ResourceKey> = named(ResourceKind::FargateProfile, profiles)
             .chain(named(ResourceKind::NodeGroup, groups))
             .chain(named(ResourceKind::Addon, addons))
@@ -301,6 +304,7 @@ impl Eks<'_> {
     ) -> Result<(), ProviderError> {
         let key = &wanted.key;
         let mut seen = self.settled(key, waiting).await?;
+
         // A run that was killed between the two halves has made the new one already.
         let is_old = |seen: &Seen| {
             wanted
@@ -308,10 +312,12 @@ impl Eks<'_> {
                 .iter()
                 .any(|(name, _)| seen.differs(wanted, name))
         };
+
         if replace && seen.as_ref().is_some_and(is_old) {
             self.delete(key, waiting).await?;
             seen = None;
         }
+
         match seen {
             None => {
                 (waiting.progress)(&format!("making {key}; Amazon takes its time"));
@@ -361,6 +367,7 @@ impl Eks<'_> {
                 })
             }
         };
+
         match deleted {
             Err(refused) if refused.code == "ResourceNotFoundException" => Ok(()),
             other => other,
@@ -378,6 +385,7 @@ impl Eks<'_> {
                 Ok(())
             }
         };
+
         match created {
             // A run that was killed has made it; its settings were looked at already.
             Err(refused) if refused.code == "ResourceInUseException" => {
@@ -438,6 +446,7 @@ impl Eks<'_> {
                 .await;
             sent.map_err(|error| failed("eks:UntagResource", &what, &error))?;
         }
+
         let sent = client
             .tag_resource()
             .resource_arn(&seen.arn)

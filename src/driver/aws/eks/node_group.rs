@@ -105,6 +105,7 @@ impl Eks<'_> {
                 request.clone().send().await,
             )
         };
+
         waiting.while_busy(&what, send).await?;
         self.until_there(&wanted.key, waiting).await.map(drop)
     }

@@ -124,6 +124,7 @@ impl Eks<'_> {
                 minutes: limit.as_secs() / 60,
             });
         }
+
         (waiting.progress)(&format!(
             "{key} is {status} ({} s)",
             begun.elapsed().as_secs()

@@ -38,6 +38,7 @@ pub(super) fn list(root: &Path, spec: &DockerfileSpec) -> Result<Vec<PathBuf>, B
                 && !(is_folder && !path.as_os_str().is_empty() && pruned.leaves_out_all(path))
         })
         .build();
+
     collect(
         &context,
         walk,
@@ -85,6 +86,7 @@ pub(super) fn archive(
         let from = context.join(&path);
         files::append(&mut tar, &path, &files::Source::of(&from)?, (0, 0), TIME)?;
     }
+
     for folder in &folders {
         files::append(&mut tar, folder, &files::Source::Folder, (0, 0), TIME)?;
     }

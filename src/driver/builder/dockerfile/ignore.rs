@@ -28,6 +28,7 @@ impl Ignore {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
+
             let (keep, pattern) = match line.strip_prefix('!') {
                 Some(rest) => (true, rest.trim()),
                 None => (false, line),
@@ -36,6 +37,7 @@ impl Ignore {
             if pattern.is_empty() {
                 continue;
             }
+
             let invalid = |error: globset::Error| BuildError::Invalid {
                 reason: format!("{}:{}: {}", file.display(), number + 1, error.kind()),
             };

@@ -7,12 +7,12 @@
 
 mod context;
 mod ignore;
+mod secrets;
 mod text;
+mod tool;
 mod unpack;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -21,12 +21,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::builder::dockerfile::secrets::Secrets;
 use crate::driver::builder::dockerfile::text::Text;
+use crate::driver::builder::dockerfile::tool::{buildkit, local, needs_buildkit, save};
 use crate::driver::builder::files::{self, clean, hash_all};
 use crate::driver::builder::{blocking, command, image, io, misplaced, unmoved};
-use crate::files::environment;
 use crate::model::build::{BuildSpec, DockerfileSpec, Inputs, Tool, an_hour};
-use crate::model::{ContentHash, Digest, Platform};
+use crate::model::{ContentHash, Platform};
 use crate::port::builder::{BuildError, BuildRequest};
 use crate::port::registry::{BaseImages, Bases, Built, BuiltImage, asked};
 use crate::port::{Builder, Progress};
@@ -120,6 +121,7 @@ impl Builder for Dockerfile {
             let image = blocking(move || finish(&request, &text, &wanted, folder)).await?;
             images.push((platform, image));
         }
+
         let mut annotations = image::annotations(request);
         if let Some((name, base)) = base(&text, spec, &request.bases) {
             image::annotate_base(&mut annotations, name, &base.digest);
@@ -178,6 +180,7 @@ async fn inputs(
         };
         digests.insert(external.name.clone(), digest);
     }
+
     if !spec.platforms.is_empty() {
         for_platforms(spec, text, bases).await?;
     }
@@ -265,6 +268,7 @@ fn finish(
         }
         must_be_for(platform, &made.config)?;
     }
+
     let mut annotations = image::annotations(request);
     if let Some((name, base)) = base(text, spec, &request.bases)
         && let Some(base) = base.images.get(platform)
@@ -304,6 +308,7 @@ async fn build(
             format!("id={id},src={}", file.display()),
         ]);
     }
+
     let mut stdin = Stdio::null();
     let mut env = BTreeMap::new();
     match spec.tool {
@@ -323,6 +328,7 @@ async fn build(
         }
         Tool::Buildah => vector.push(sent.context().display().to_string()),
     }
+
     let line = command::Line {
         vector: &vector,
         folder,
@@ -366,6 +372,7 @@ fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path)
             add("--timestamp", context::TIME.to_string());
         }
     }
+
     if !spec.platforms.is_empty() {
         add("--platform", platform.to_string());
     }
@@ -388,117 +395,11 @@ fn words(spec: &DockerfileSpec, sent: &Sent, platform: &Platform, folder: &Path)
         // The image itself tells other builds of its layers: BuildKit takes them from no other.
         add("--build-arg", "BUILDKIT_INLINE_CACHE=1".to_owned());
     }
+
     if spec.tool == Tool::Buildah {
         words.push("--layers".to_owned());
     }
     words
-}
-
-/// Whether Docker's command can build by BuildKit: since version 23 that is a plugin, which may not be there.
-async fn buildkit(spec: &DockerfileSpec) -> Result<bool, BuildError> {
-    let version = asked_of(spec.tool, &["version", "--format", "{{.Client.Version}}"]).await?;
-    let major: u32 = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok())
-        .unwrap_or(0);
-    Ok(major < 23 || asked_of(spec.tool, &["buildx", "version"]).await.is_ok())
-}
-
-fn needs_buildkit(what: &str) -> BuildError {
-    let help = "Docker's plugin for it is not there: install `docker-buildx`";
-    BuildError::Invalid {
-        reason: format!("{what} need BuildKit, and {help}"),
-    }
-}
-
-fn save(tool: Tool, id: &str, folder: &Path) -> Vec<String> {
-    let file = folder.join(unpack::ARCHIVE).display().to_string();
-    let words: Vec<String> = match tool {
-        Tool::Docker => vec![
-            "docker".into(),
-            "save".into(),
-            "--output".into(),
-            file,
-            id.into(),
-        ],
-        Tool::Buildah => vec![
-            "buildah".into(),
-            "push".into(),
-            id.into(),
-            format!("docker-archive:{file}"),
-        ],
-    };
-    words
-}
-
-/// An image that no registry has may be one that the tool made itself.
-async fn local(tool: Tool, name: &str) -> Result<Digest, BuildError> {
-    let looked = || {
-        format!(
-            "neither in its registry, if that answers, nor with {}",
-            tool.command()
-        )
-    };
-    let missing = || BuildError::NoBase {
-        reference: name.to_owned(),
-        looked: looked(),
-    };
-    let id = match tool {
-        Tool::Docker => asked_of(tool, &["image", "inspect", "--format", "{{.Id}}", name]).await,
-        Tool::Buildah => {
-            asked_of(
-                tool,
-                &[
-                    "inspect",
-                    "--type",
-                    "image",
-                    "--format",
-                    "{{.FromImageID}}",
-                    name,
-                ],
-            )
-            .await
-        }
-    };
-    let id = id.map_err(|_| missing())?;
-    let id = if id.starts_with("sha256:") {
-        id
-    } else {
-        format!("sha256:{id}")
-    };
-    id.parse().map_err(|_| missing())
-}
-
-/// What a tool answers to a question.
-async fn asked_of(tool: Tool, words: &[&str]) -> Result<String, BuildError> {
-    let shown = || format!("{} {}", tool.command(), words.join(" "));
-    let output = environment::program(tool.command())
-        .args(words)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let limit = std::time::Duration::from_secs(30);
-    let late = |_| BuildError::Invalid {
-        reason: format!("`{}` gave no answer in {limit:?}", shown()),
-    };
-    let output = tokio::time::timeout(limit, output).await.map_err(late)?;
-    let output = output.map_err(|source| BuildError::Start {
-        command: shown(),
-        source,
-    })?;
-    if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr)
-            .lines()
-            .map(str::to_owned)
-            .collect();
-        return Err(BuildError::Command {
-            command: shown(),
-            status: output.status.to_string(),
-            log,
-        });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// With the Dockerfile's line, where the output tells it.
@@ -526,56 +427,18 @@ fn explained(
              machine that does, or let a stage `FROM --platform=$BUILDPLATFORM` make the files"
         ));
     }
+
     if let Some((line, step)) = text.failed_step(&log) {
         log.push(format!(
             "{}:{line}: {step}",
             clean(&spec.context.join(&spec.dockerfile)).display()
         ));
     }
+
     BuildError::Command {
         command,
         status,
         log,
-    }
-}
-
-/// Secrets in files of their own, for as long as the build lasts; in memory where the machine has a place for it.
-struct Secrets {
-    files: BTreeMap<String, PathBuf>,
-    _folder: Option<TempDir>,
-}
-
-impl Secrets {
-    fn write(request: &BuildRequest) -> Result<Self, BuildError> {
-        if request.secrets.is_empty() {
-            return Ok(Self {
-                files: BTreeMap::new(),
-                _folder: None,
-            });
-        }
-        let memory = Path::new("/dev/shm");
-        let made = if memory.is_dir() {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        };
-        let folder = made.map_err(io("making a folder in", memory))?;
-        let mut files = BTreeMap::new();
-        for (number, (id, value)) in request.secrets.iter().enumerate() {
-            let path = folder.path().join(number.to_string());
-            let file = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path);
-            file.and_then(|mut file| file.write_all(value.expose().as_bytes()))
-                .map_err(io("writing", &path))?;
-            files.insert(id.clone(), path);
-        }
-        Ok(Self {
-            files,
-            _folder: Some(folder),
-        })
     }
 }
 

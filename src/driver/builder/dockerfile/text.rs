@@ -1,11 +1,12 @@
 //! What a Dockerfile says: which images it starts from, and on which line a step stands.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::Path;
 
 use oci_spec::distribution::Reference;
-use parse_dockerfile::{Flag, Instruction, UnescapedString};
+use parse_dockerfile::{Flag, FromInstruction, Instruction, UnescapedString};
 
 use crate::port::builder::BuildError;
 use crate::port::registry::Bases;
@@ -38,92 +39,26 @@ impl Text {
         file: &Path,
         args: &BTreeMap<String, String>,
     ) -> Result<Self, BuildError> {
-        let invalid = |reason: String| BuildError::Invalid {
-            reason: format!("{}: {reason}", file.display()),
+        let read = parse_dockerfile::parse(text).map_err(|error| invalid(file, error))?;
+        let mut reading = Reading {
+            text,
+            file,
+            args,
+            values: BTreeMap::new(),
+            stages: Vec::new(),
+            externals: Vec::new(),
         };
-        let read = parse_dockerfile::parse(text).map_err(|error| invalid(error.to_string()))?;
-        let mut values: BTreeMap<String, String> = BTreeMap::new();
-        let mut stages: Vec<String> = Vec::new();
-        let mut started: Vec<(Option<String>, String)> = Vec::new();
-        let mut externals = Vec::new();
-        let mut starts = Vec::new();
         for instruction in &read.instructions {
-            starts.push(start(instruction));
-            let mut outside = |image: &str, span: Option<Range<usize>>, stage: Option<usize>| {
-                if image == "scratch"
-                    || stages.iter().any(|known| known.eq_ignore_ascii_case(image))
-                {
-                    return Ok(());
-                }
-                let name: Reference = image.parse().map_err(|error| {
-                    invalid(format!(
-                        "line {}: `{image}`: {error}",
-                        span.as_ref().map_or(0, |span| line(text, span.start))
-                    ))
-                })?;
-                externals.push(External {
-                    name: name.whole(),
-                    span,
-                    stage,
-                });
-                Ok(())
-            };
-            match instruction {
-                Instruction::Arg(arg) if started.is_empty() => {
-                    for word in arg.arguments.value.split_whitespace() {
-                        let (name, value) = word.split_once('=').unwrap_or((word, ""));
-                        let value = expand(value.trim_matches(['"', '\'']), &values);
-                        values.insert(name.to_owned(), args.get(name).cloned().unwrap_or(value));
-                    }
-                }
-                Instruction::From(from) => {
-                    let image = expand(&from.image.value, &values);
-                    if image.is_empty() {
-                        let line = line(text, from.image.span.start);
-                        let reason = format!(
-                            "line {line}: `{}` is nothing without a value",
-                            from.image.value
-                        );
-                        return Err(invalid(format!("{reason}; give it under `args:`")));
-                    }
-                    outside(&image, Some(from.image.span.clone()), Some(started.len()))?;
-                    let name = from.as_.as_ref().map(|(_, name)| name.value.to_string());
-                    stages.extend(name.clone());
-                    started.push((name, image));
-                }
-                Instruction::Copy(copy) => {
-                    if let Some(value) = flag(&copy.options, "from")
-                        && value.value.parse::<usize>().is_err()
-                    {
-                        outside(&value.value, Some(value.span.clone()), None)?;
-                    }
-                }
-                Instruction::Run(run) => {
-                    for mount in run.options.iter().filter(|flag| flag.name.value == "mount") {
-                        let value = mount
-                            .value
-                            .as_ref()
-                            .map_or("", |value| value.value.as_ref());
-                        let from = value.split(',').find_map(|part| part.strip_prefix("from="));
-                        if let Some(from) = from.filter(|from| from.parse::<usize>().is_err()) {
-                            outside(from, None, None)?;
-                        }
-                    }
-                }
-                _ => {}
-            }
+            reading.instruction(instruction)?;
         }
+
+        let starts: Vec<usize> = read.instructions.iter().map(start).collect();
         let ends = starts.iter().skip(1).copied().chain([text.len()]);
-        let steps = starts
-            .iter()
-            .copied()
-            .zip(ends)
-            .map(|(start, end)| start..end)
-            .collect();
+        let steps = starts.iter().copied().zip(ends);
         Ok(Self {
-            externals,
-            stages: started,
-            steps,
+            externals: reading.externals,
+            stages: reading.stages,
+            steps: steps.map(|(start, end)| start..end).collect(),
             whole: text.to_owned(),
         })
     }
@@ -141,6 +76,7 @@ impl Text {
         let mut at = target.map_or(Some(last), |target| {
             named(target).or_else(|| target.parse().ok())
         })?;
+
         loop {
             let external = self
                 .externals
@@ -186,6 +122,109 @@ impl Text {
             .trim()
             .to_owned();
         Some((line(&self.whole, found.start), text))
+    }
+}
+
+/// A Dockerfile that is being read, an instruction after the other.
+struct Reading<'a> {
+    text: &'a str,
+    file: &'a Path,
+    /// What the configuration says for an ARG.
+    args: &'a BTreeMap<String, String>,
+    /// Every ARG before the first stage, with what it is.
+    values: BTreeMap<String, String>,
+    stages: Vec<(Option<String>, String)>,
+    externals: Vec<External>,
+}
+
+impl Reading<'_> {
+    fn instruction(&mut self, instruction: &Instruction<'_>) -> Result<(), BuildError> {
+        match instruction {
+            Instruction::Arg(arg) if self.stages.is_empty() => self.arg(&arg.arguments.value),
+            Instruction::From(from) => self.from(from)?,
+            Instruction::Copy(copy) => {
+                if let Some(value) = flag(&copy.options, "from")
+                    && value.value.parse::<usize>().is_err()
+                {
+                    self.image(&value.value, Some(value.span.clone()), None)?;
+                }
+            }
+            Instruction::Run(run) => {
+                for mount in run.options.iter().filter(|flag| flag.name.value == "mount") {
+                    self.mount(mount)?;
+                }
+            }
+            _ => {}
+        }
+
+        Ok(())
+    }
+
+    fn arg(&mut self, words: &str) {
+        for word in words.split_whitespace() {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let value = expand(value.trim_matches(['"', '\'']), &self.values);
+            let value = self.args.get(name).cloned().unwrap_or(value);
+            self.values.insert(name.to_owned(), value);
+        }
+    }
+
+    fn from(&mut self, from: &FromInstruction<'_>) -> Result<(), BuildError> {
+        let image = expand(&from.image.value, &self.values);
+        if image.is_empty() {
+            let line = line(self.text, from.image.span.start);
+            let name = &from.image.value;
+            let reason =
+                format!("line {line}: `{name}` is nothing without a value; give it under `args:`");
+            return Err(invalid(self.file, reason));
+        }
+
+        let (span, stage) = (from.image.span.clone(), self.stages.len());
+        self.image(&image, Some(span), Some(stage))?;
+        let name = from.as_.as_ref().map(|(_, name)| name.value.to_string());
+        self.stages.push((name, image));
+        Ok(())
+    }
+
+    fn mount(&mut self, mount: &Flag<'_>) -> Result<(), BuildError> {
+        let value = mount.value.as_ref();
+        let value = value.map_or("", |value| value.value.as_ref());
+        let from = value.split(',').find_map(|part| part.strip_prefix("from="));
+        match from.filter(|from| from.parse::<usize>().is_err()) {
+            Some(from) => self.image(from, None, None),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps an image, unless it is an earlier stage or nothing at all.
+    fn image(
+        &mut self,
+        image: &str,
+        span: Option<Range<usize>>,
+        stage: Option<usize>,
+    ) -> Result<(), BuildError> {
+        let mut names = self.stages.iter().filter_map(|(name, _)| name.as_ref());
+        if image == "scratch" || names.any(|name| name.eq_ignore_ascii_case(image)) {
+            return Ok(());
+        }
+
+        let name: Reference = image.parse().map_err(|error| {
+            let at = span.as_ref();
+            let line = at.map_or(0, |span| line(self.text, span.start));
+            invalid(self.file, format!("line {line}: `{image}`: {error}"))
+        })?;
+        self.externals.push(External {
+            name: name.whole(),
+            span,
+            stage,
+        });
+        Ok(())
+    }
+}
+
+fn invalid(file: &Path, reason: impl Display) -> BuildError {
+    BuildError::Invalid {
+        reason: format!("{}: {reason}", file.display()),
     }
 }
 
@@ -268,6 +307,7 @@ fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
             rest = &rest[end..];
         }
     }
+
     out.push_str(rest);
     out
 }

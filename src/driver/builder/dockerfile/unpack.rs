@@ -66,6 +66,7 @@ pub(super) fn read(folder: &Path, bases: &[&BaseImage], created: &str) -> Result
             diff_ids.len()
         )));
     }
+
     let base = base(&diff_ids, bases);
     let reused = base.map(|base| base.layers.as_slice()).unwrap_or_default();
     let rest: Vec<(&Digest, &PathBuf)> = diff_ids.iter().zip(&files).skip(reused.len()).collect();
@@ -126,6 +127,7 @@ fn timeless(config: &mut Value, created: &str, base: Option<&BaseImage>) {
     let Some(map) = config.as_object_mut() else {
         return;
     };
+
     for key in [
         "container",
         "container_config",
@@ -135,6 +137,7 @@ fn timeless(config: &mut Value, created: &str, base: Option<&BaseImage>) {
     ] {
         map.remove(key);
     }
+
     map.insert("created".to_owned(), json!(created));
     let steps = map
         .get_mut("history")
@@ -163,6 +166,7 @@ fn compress_all(layers: &[(&Digest, &PathBuf)], folder: &Path) -> Result<Vec<Blo
             done.insert(number, compress(diff_id, from, &to)?);
         }
     };
+
     let parts: Vec<Result<BTreeMap<usize, Blob>, BuildError>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..width.min(layers.len()))
             .map(|_| scope.spawn(work))
@@ -173,6 +177,7 @@ fn compress_all(layers: &[(&Digest, &PathBuf)], folder: &Path) -> Result<Vec<Blo
             .map(|thread| thread.join().unwrap_or_else(failed))
             .collect()
     });
+
     let mut blobs = BTreeMap::new();
     for part in parts {
         blobs.extend(part?);

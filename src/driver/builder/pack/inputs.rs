@@ -46,6 +46,7 @@ pub(super) fn read(
             String::new()
         }
     };
+
     Ok(Inputs {
         hash,
         files,
@@ -69,6 +70,7 @@ fn paths(
         let path = clean(&context.join(path));
         left_out.iter().any(|folder| path.starts_with(folder))
     };
+
     paths.extend(tracked.into_iter().filter(|path| !is_left_out(path)));
     paths.sort();
     paths.dedup();

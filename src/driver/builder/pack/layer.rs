@@ -58,10 +58,12 @@ fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, Bu
                 reason: "two sources are copied there".to_owned(),
             });
         }
+
         // Folders of a base stay the base's: one of them may be a link there, as /lib most often is.
         if spec.base == Base::Scratch {
             add_parents(&mut entries, &target);
         }
+
         let from = source(&beneath, from)?;
         add(&mut entries, &context.join(from), &target, &left_out)?;
     }
@@ -122,6 +124,7 @@ fn add(
     if left_out.contains(&clean(from)) {
         return Ok(());
     }
+
     let copy = |reason: String| BuildError::Copy {
         path: from.to_path_buf(),
         reason,

@@ -82,6 +82,7 @@ impl Builder for Pack {
         } else {
             Vec::new()
         };
+
         let root = root.to_path_buf();
         blocking(move || inputs::read(&root, &context, &spec, base, tracked)).await
     }
@@ -107,6 +108,7 @@ impl Builder for Pack {
             let image = one(request, spec, &platform, progress, cancel).await?;
             images.push((platform, image));
         }
+
         let mut annotations = image::annotations(request);
         if let (Base::Image(reference), Some(base)) = (&spec.base, named(spec, &request.bases)?) {
             image::annotate_base(&mut annotations, reference, &base.digest);
@@ -132,6 +134,7 @@ async fn one(
         };
         command::run(&command, spec.within, progress, cancel).await?;
     }
+
     let (request, spec, platform) = (request.clone(), spec.clone(), platform.clone());
     blocking(move || {
         let folder = tempfile::tempdir().map_err(io("making", Path::new("a temporary folder")))?;
@@ -199,6 +202,7 @@ fn config(
     if let Some(rootfs) = rootfs.as_object_mut() {
         push(rootfs, "diff_ids", json!(layer.diff_id));
     }
+
     let runtime = config.entry("config").or_insert_with(|| json!({}));
     if let Some(runtime) = runtime.as_object_mut() {
         fill(runtime, spec);
@@ -215,6 +219,7 @@ fn base_config(
         image::set_platform(&mut fresh, platform);
         return Ok(fresh.as_object().cloned().unwrap_or_default());
     };
+
     let invalid = || BuildError::Invalid {
         reason: format!(
             "the base image {} has no readable configuration",
@@ -266,6 +271,7 @@ fn environment(base: Option<&Value>, spec: &PackSpec) -> Vec<String> {
     if !lines.iter().any(|line| line.starts_with("PATH=")) {
         lines.push(PATH.to_owned());
     }
+
     lines.retain(|line| {
         line.split_once('=')
             .is_none_or(|(name, _)| !spec.env.contains_key(name))

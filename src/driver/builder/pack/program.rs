@@ -20,12 +20,14 @@ pub(super) fn must_run_on(
     let Some(program) = spec.entrypoint.first() else {
         return Ok(());
     };
+
     let inside = Path::new(program)
         .strip_prefix("/")
         .unwrap_or(Path::new(program));
     let Some(Source::File(path)) = entries.get(inside) else {
         return Ok(());
     };
+
     let mut header = Vec::new();
     open(path)?
         .take(20)
@@ -48,6 +50,7 @@ fn architecture(header: &[u8]) -> Option<&'static str> {
     let [0x7f, b'E', b'L', b'F', _, order, .., first, second] = header else {
         return None;
     };
+
     let machine = [*first, *second];
     let little = *order == 1;
     Some(

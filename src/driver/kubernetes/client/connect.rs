@@ -149,6 +149,7 @@ fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
                 .collect(),
         );
     }
+
     Ok(config)
 }
 
@@ -289,6 +290,7 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
         hide(&config, &how.redactor);
         return Ok(config);
     };
+
     let chosen = choose(&file, how.context.as_deref())?;
     chosen.check(how, how.kubeconfig.as_deref())?;
     let options = KubeConfigOptions {

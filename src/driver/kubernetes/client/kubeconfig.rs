@@ -94,6 +94,7 @@ impl Chosen {
                 AS_CODE,
             ));
         }
+
         if let Some(server) = self.in_clear() {
             return Err(refused(
                 format!(
@@ -103,6 +104,7 @@ impl Chosen {
                 "write `server: https://…` in the kubeconfig",
             ));
         }
+
         match file.filter(|_| !how.exec_plugins) {
             Some(file) => self.stays_inside(file, how.project.as_deref()),
             None => Ok(()),
@@ -160,6 +162,7 @@ impl Chosen {
         if !is_inside(file) {
             return Ok(());
         }
+
         // Whom to trust is read here and sent to nobody, so its file may be anywhere.
         let sent = self
             .files()
@@ -190,9 +193,11 @@ impl Chosen {
                  `insecure-skip-tls-verify`"
             ));
         }
+
         if without_tls(server).is_some() {
             all.push(format!("{server} is spoken to without TLS"));
         }
+
         if let Some(proxy) = self
             .cluster
             .proxy_url

@@ -68,6 +68,7 @@ impl KubernetesEngine {
         {
             return Ok(known.read.clone());
         }
+
         *newest = None;
         let at = clock();
         let read = self.enter_anew(api, permit).await?;
@@ -106,6 +107,7 @@ impl KubernetesEngine {
                 return Ok(read);
             }
         }
+
         let what = format!("writing the record of {}", permit.scope);
         Err(EngineError::Failed {
             what,
@@ -183,6 +185,7 @@ impl KubernetesEngine {
                 return Ok(());
             }
         }
+
         let what = format!("writing the record of {scope}");
         Err(EngineError::Failed {
             what,

@@ -31,6 +31,7 @@ pub fn compare(wanted: &Value, live: &Value) -> Comparison {
     {
         return Comparison::Ask;
     }
+
     let Some(owned) = owned(live) else {
         return Comparison::Ask;
     };
@@ -40,6 +41,7 @@ pub fn compare(wanted: &Value, live: &Value) -> Comparison {
     let (Some(wanted), Some(fields)) = (wanted.as_object(), owned["fieldsV1"].as_object()) else {
         return Comparison::Ask;
     };
+
     if map(wanted, fields, live, Place::Top) {
         Comparison::Same
     } else {
@@ -116,6 +118,7 @@ fn map(
             return false;
         }
     }
+
     // A field that we own and would not apply any more would be removed.
     fields.keys().filter(|key| key.starts_with("f:")).count() == counted
         && fields.keys().all(|key| key.starts_with("f:") || key == ".")
@@ -275,6 +278,7 @@ pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
             ..change
         }));
     }
+
     changes
 }
 
@@ -300,6 +304,7 @@ pub(super) fn flat(object: &Value) -> Fields {
             _ => flatten(key, value, &mut out),
         }
     }
+
     out
 }
 
@@ -332,6 +337,7 @@ fn own(fields: &Value, path: &str, live: &Value, out: &mut BTreeSet<String>) {
         out.insert(path.to_owned());
         return;
     }
+
     for (key, inner) in map {
         if let Some(name) = key.strip_prefix("f:") {
             let next = match (path.is_empty(), name.contains('.')) {
@@ -400,6 +406,7 @@ fn extract(live: &Value, fields: &Map<String, Value>) -> Value {
     if fields.keys().all(|key| key == ".") {
         return live.clone();
     }
+
     match live {
         Value::Object(map) => {
             let mut out = Map::new();

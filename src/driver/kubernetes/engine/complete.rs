@@ -142,6 +142,7 @@ pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
         object.label(mark::RELEASE, &number);
         object.label(mark::PART_OF, how.set);
     }
+
     objects
 }
 

@@ -144,6 +144,7 @@ impl ClaimHolder<'_> {
             namespace: Some(namespace.to_owned()),
             name: text("name"),
         };
+
         let found = async {
             if self.api.kind(&key.api_version, &key.kind).await?.is_none() {
                 return Ok::<_, ApiError>(false);
@@ -151,6 +152,7 @@ impl ClaimHolder<'_> {
             let live = self.api.get(&key).await?;
             Ok(live.is_none_or(|live| live["metadata"]["uid"] != owner["uid"]))
         };
+
         match found.await {
             // What may not be looked at may be there.
             Err(fault) if fault.is(StatusCode::FORBIDDEN) => Ok(false),

@@ -66,5 +66,6 @@ async fn is_served(api: &Api, definition: &Manifest) -> Result<bool, ApiError> {
             Ok(_) | Err(_) => {}
         }
     }
+
     Ok(true)
 }

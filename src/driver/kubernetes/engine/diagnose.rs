@@ -33,6 +33,7 @@ pub(super) async fn last_lines(
     let Ok(pods) = slots::pods(engine, api, scope, slot).await else {
         return Vec::new();
     };
+
     let failing = pods.iter().filter(|pod| {
         let is_own = service
             .is_none_or(|service| pod["metadata"]["labels"][mark::SERVICE] == service.as_str());

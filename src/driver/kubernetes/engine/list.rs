@@ -213,6 +213,7 @@ async fn of_kind(
     let Some(places) = places else {
         return one(api, kind, None, selector, &|object| sorter.take(object)).await;
     };
+
     if places.len() >= WIDE {
         let is_here = |object: &Value| {
             let namespace = object["metadata"]["namespace"].as_str();
@@ -229,6 +230,7 @@ async fn of_kind(
             other => return other,
         }
     }
+
     let lists = places.into_iter().map(|namespace| async move {
         let take = |object| sorter.take(object);
         one(api, kind, Some(namespace), selector, &take).await
@@ -247,6 +249,7 @@ async fn one(
         Err(fault) if fault.is(StatusCode::NOT_FOUND) => {}
         other => return other.map(drop),
     }
+
     // That version is gone. The kind, and its objects, may still be served in another.
     match api.serving(kind.group(), &kind.kind).await? {
         Some(other) if other.api_version != kind.api_version => {

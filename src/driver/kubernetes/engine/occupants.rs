@@ -41,6 +41,7 @@ pub(super) async fn occupants(
         | ResourceKind::Addon
         | ResourceKind::AccessEntry => Ok(Vec::new()),
     };
+
     let pods = match found {
         Err(fault @ ApiError::Refused(_)) => {
             let (what, why) = (format!("what runs on {resource}"), fault.to_string());
@@ -48,6 +49,7 @@ pub(super) async fn occupants(
         }
         other => other.map_err(failed)?,
     };
+
     if pods.is_empty() {
         return Ok(Vec::new());
     }
@@ -107,6 +109,7 @@ fn sorted_out(pods: &[Value], scope: &Scope, active: Option<Slot>) -> Vec<Holdin
             *live.entry(service.to_owned()).or_default() += 1;
         }
     }
+
     let count = |count: usize| {
         if count == 1 {
             "1 pod".to_owned()
@@ -114,6 +117,7 @@ fn sorted_out(pods: &[Value], scope: &Scope, active: Option<Slot>) -> Vec<Holdin
             format!("{count} pods")
         }
     };
+
     let live = live
         .into_iter()
         .map(|(service, number)| Holding::LiveTraffic {

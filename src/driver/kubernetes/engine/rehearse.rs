@@ -86,6 +86,7 @@ fn manifests(what: &Rehearsal<'_>, set: &str) -> Option<Vec<Manifest>> {
         values: None,
         set,
     };
+
     let mut manifests = finish(what.workload, &how);
     manifests.iter_mut().for_each(without_values);
     Some(manifests)
@@ -208,6 +209,7 @@ impl Asker<'_> {
             500 => message.contains("typed patch") || message.contains("cannot be handled as"),
             _ => false,
         };
+
         if is_refused {
             return Ok(Answer::Refused(refused(key, fault).to_string()));
         }
@@ -237,6 +239,7 @@ impl Asker<'_> {
                 ))
             };
         }
+
         if message.contains("has no kind") {
             let is_made = objects.iter().any(|one| {
                 let spec = &one.body()["spec"];
@@ -253,6 +256,7 @@ impl Asker<'_> {
                 ))
             };
         }
+
         Answer::Unchecked(format!("{}: {message}", said(key)))
     }
 
@@ -267,6 +271,7 @@ impl Asker<'_> {
             _ => return Ok(Answer::Taken),
         };
         let is_full = message.contains("exceeded quota");
+
         // What is in the slot goes before, and makes room.
         let is_refused = is_full && self.what.current.is_none()
             || message.contains("violates PodSecurity")

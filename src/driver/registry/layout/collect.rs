@@ -24,6 +24,7 @@ pub(super) fn collect(
     if !folder.join("index.json").exists() {
         return Ok(Collected::default());
     }
+
     let mut images = Vec::new();
     let mut take = |index: &mut Index| {
         let gone = unneeded(folder, index, keep);
@@ -33,6 +34,7 @@ pub(super) fn collect(
             .collect();
         index.retain(|digest| !gone.contains(digest));
     };
+
     let left = match how {
         Collect::Report => {
             let mut left = index::read(folder)?;
@@ -44,6 +46,7 @@ pub(super) fn collect(
             None
         }
     };
+
     Ok(Collected {
         images,
         ..sweep(folder, left, keep)?
@@ -140,6 +143,7 @@ fn sweep(
         }
         used.insert(digest);
     }
+
     let mut collected = Collected::default();
     let blobs = blobs::folder(folder);
     for entry in fs::read_dir(&blobs)

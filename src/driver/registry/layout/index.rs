@@ -62,9 +62,11 @@ impl Index {
                 manifests.push(descriptor);
             }
         }
+
         let Ok(oci_digest) = digest.as_str().parse::<oci_spec::image::Digest>() else {
             return;
         };
+
         manifests.retain(|there| there.digest() != &oci_digest || tag_of(there).is_some());
         for name in names {
             let mut descriptor =
@@ -116,16 +118,19 @@ pub(super) fn read(folder: &Path) -> Result<Index, RegistryError> {
         place: folder.display().to_string(),
         reason,
     };
+
     let root = match Root::open(folder, Links::StayBeneath) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(empty()),
         other => other.map_err(io("opening", folder))?,
     };
+
     let bytes = match root.read(Path::new("index.json"), DOCUMENT_LIMIT) {
         Err(error) if error.is_missing() => return Ok(empty()),
         Err(error @ BeneathError::Io { .. }) => return Err(io("reading", &path)(error.into())),
         Err(error) => return Err(malformed(error.to_string())),
         Ok(bytes) => bytes,
     };
+
     serde_json::from_slice(&bytes)
         .map(Index)
         .map_err(|error| malformed(error.to_string()))

@@ -58,6 +58,7 @@ impl Layout {
         let Some(folder) = image.folder.as_ref().map(tempfile::TempDir::path) else {
             return Ok(blobs);
         };
+
         let missing = blobs
             .iter_mut()
             .filter(|blob| blob.file.is_none() && !blobs::is_there(&self.folder, blob));
@@ -164,16 +165,19 @@ fn base(
             layers,
         })
     };
+
     let index: Value = document(folder, digest)?;
     if !index["manifests"].is_array() {
         return Ok(BaseImages::alone(image(digest)?, platforms));
     }
+
     let mut images = BTreeMap::new();
     for platform in asked(platforms) {
         if let Some(child) = platform.choose(platform::images(&index)) {
             images.insert(platform, image(&child)?);
         }
     }
+
     let missing = || RegistryError::Missing {
         what: format!("an image {digest} for {}", Platform::own()),
         place: folder.display().to_string(),
@@ -254,6 +258,7 @@ impl Registry for Layout {
                 image.layers.len()
             ));
         }
+
         let digest = built.digest();
         let (document, media_type) = built.document();
         let (document, media_type) = (document.to_vec(), media_type.to_owned());
@@ -310,6 +315,7 @@ impl Registry for Layout {
         if let Some(base) = found.await? {
             return Ok(Some(base));
         }
+
         // A name with a slash in it is a whole one, of another registry.
         match reference.parse::<oci_spec::distribution::Reference>() {
             Ok(image) if reference.contains('/') => self.remote.base(&image, platforms).await,

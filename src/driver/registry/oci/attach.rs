@@ -38,6 +38,7 @@ pub(super) async fn attach(
         "layers": [blob(document, kind)],
         "subject": blob(&manifest, media_type),
     });
+
     let artifact = artifact.to_string().into_bytes();
     let digest = Digest::of(&artifact);
     oci.put(&oci.image(service, &digest), &artifact, MANIFEST)
@@ -73,6 +74,7 @@ async fn list(
     if listed.iter().any(|entry| entry.digest == digest) {
         return Ok(());
     }
+
     let tag = oci.tagged(service, &list_tag(subject));
     let there = absent(oci.remote.manifest(&tag).await)?.flatten();
     let there: Value = there

@@ -125,6 +125,7 @@ async fn first(wire: &Wire) -> Result<Response, RegistryFault> {
     if wire.has_answered() {
         return request.await;
     }
+
     let silent = |how: String| RegistryFault::Silent {
         host: place(wire.origin()),
         how,
@@ -177,6 +178,7 @@ fn choose(headers: &HeaderMap, registry: &Url) -> Result<Challenge, RegistryFaul
             others.push(scheme.to_owned());
         }
     }
+
     basic.ok_or_else(|| {
         let asks = if others.is_empty() {
             "nothing that can be read".to_owned()

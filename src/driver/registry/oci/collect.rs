@@ -60,12 +60,14 @@ pub(super) async fn collect(
         );
         repositories.push(look(oci, at, needed, newest, how).await?);
     }
+
     let mut going = Vec::new();
     for repository in &repositories {
         for digest in &repository.gone {
             going.push((repository, digest, repository.parts(digest, needed).await?));
         }
     }
+
     let (blobs, bytes) = freed(&repositories, &going);
     let found = Collected {
         images: told(&repositories),
@@ -76,6 +78,7 @@ pub(super) async fn collect(
     if how == Collect::Report {
         return Ok(found);
     }
+
     for (repository, digest, parts) in &going {
         let refused = repository.take_away(digest, parts).await?;
         if refused.is_some() {
@@ -113,6 +116,7 @@ fn freed(repositories: &[Repository], going: &[(&Repository, &Digest, Parts)]) -
         );
         free.extend(parts.iter().flat_map(|(digest, part)| part.blobs(digest)));
     }
+
     free.retain(|blob, _| !left.contains(blob));
     (free.len(), free.values().sum())
 }
@@ -152,51 +156,55 @@ async fn look(
         images: BTreeMap::new(),
         gone: BTreeSet::new(),
     };
-    let tags = repository.tags().await?;
-    for (tag, found) in repository.read(tags).await? {
-        let Some((digest, image)) = found else {
-            continue;
-        };
-        repository
-            .images
-            .entry(digest)
-            .or_insert(image)
-            .tags
-            .insert(tag);
-    }
-    // One that has lost its tags may still be a part of something, or have parts.
-    let untagged = needed
-        .iter()
-        .filter(|digest| !repository.images.contains_key(*digest));
-    let untagged = untagged.map(ToString::to_string).collect();
-    repository.images.extend(
-        repository
-            .read(untagged)
-            .await?
-            .into_iter()
-            .filter_map(|(_, found)| found),
-    );
+    repository.look_at_tags().await?;
+    repository.look_at_untagged(needed).await?;
+
     repository.gone = unneeded(&repository.images, needed, newest, Timestamp::now());
     if how == Collect::Delete && !repository.gone.is_empty() {
-        // Somebody may have named one while this was looking.
-        let names = repository
-            .tags()
-            .await?
-            .into_iter()
-            .filter(|tag| is_name(tag))
-            .collect();
-        for (tag, found) in repository.read(names).await? {
-            if let Some((digest, image)) = found
-                && image.is_named(&tag)
-            {
-                repository.gone.remove(&digest);
-            }
-        }
+        repository.look_at_new_names().await?;
     }
     Ok(repository)
 }
 
 impl Repository {
+    async fn look_at_tags(&mut self) -> Result<(), RegistryError> {
+        let tags = self.tags().await?;
+        for (tag, found) in self.read(tags).await? {
+            let Some((digest, image)) = found else {
+                continue;
+            };
+            let image = self.images.entry(digest).or_insert(image);
+            image.tags.insert(tag);
+        }
+        Ok(())
+    }
+
+    /// An image that has lost its tags may still be a part of something, or have parts.
+    async fn look_at_untagged(&mut self, needed: &BTreeSet<Digest>) -> Result<(), RegistryError> {
+        let untagged = needed
+            .iter()
+            .filter(|digest| !self.images.contains_key(*digest));
+        let untagged = untagged.map(ToString::to_string).collect();
+        let found = self.read(untagged).await?;
+        self.images
+            .extend(found.into_iter().filter_map(|(_, found)| found));
+        Ok(())
+    }
+
+    /// Somebody may have named an image while this was looking: it stays.
+    async fn look_at_new_names(&mut self) -> Result<(), RegistryError> {
+        let mut names = self.tags().await?;
+        names.retain(|tag| is_name(tag));
+        for (tag, found) in self.read(names).await? {
+            if let Some((digest, image)) = found
+                && image.is_named(&tag)
+            {
+                self.gone.remove(&digest);
+            }
+        }
+        Ok(())
+    }
+
     fn name(&self, name: &str) -> Reference {
         let (registry, repository) = (
             self.at.registry().to_owned(),
@@ -224,6 +232,7 @@ impl Repository {
                     help: RULE.to_owned(),
                 });
             }
+
             match rest {
                 Some(rest) if next.as_ref() != Some(&rest) => next = Some(rest),
                 _ => return Ok(tags),
@@ -263,6 +272,7 @@ impl Repository {
                 help: RULE.to_owned(),
             });
         }
+
         let found = Named::of(&read(&image, &bytes)?, size as u64);
         Ok(Some((Digest::of(&bytes), found)))
     }
@@ -315,6 +325,7 @@ impl Repository {
                 }
             }
         }
+
         Ok(parts)
     }
 
@@ -358,6 +369,7 @@ impl Repository {
                 return Ok(refused);
             }
         }
+
         Ok(None)
     }
 }
@@ -376,6 +388,7 @@ async fn page(
     if answer.status() == StatusCode::NOT_FOUND {
         return Ok((Vec::new(), None));
     }
+
     let answer = taken(answer).await?;
     let next = answer
         .headers()
@@ -417,6 +430,7 @@ async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, Regist
     if answer.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
+
     let registry = image.registry();
     match taken(answer).await {
         Ok(_) => Ok(None),

@@ -264,6 +264,7 @@ pub(super) fn message(status: StatusCode, body: &[u8]) -> String {
             .join("; "),
         None => String::from_utf8_lossy(body).trim().to_owned(),
     };
+
     let text = text.chars().take(1000).collect::<String>();
     if text.is_empty() {
         status.canonical_reason().unwrap_or_default().to_owned()

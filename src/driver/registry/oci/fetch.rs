@@ -80,6 +80,7 @@ async fn read(
         hasher.update(&part);
         file.write_all(&part).await?;
     }
+
     file.flush().await?;
     Ok((Digest::from_sha256(hasher), size))
 }

@@ -43,6 +43,7 @@ impl Named {
         let created = annotation(CREATED).as_str();
         let created = created.and_then(|created| created.parse::<Timestamp>().ok());
         let blobs = list("layers").chain([&manifest["config"]]);
+
         Self {
             tags: BTreeSet::new(),
             created: created.filter(|created| created.as_second() > 0),
@@ -140,6 +141,7 @@ pub(super) fn unneeded(
         .skip(newest)
         .filter(|(created, digest)| !needed.contains(*digest) && is_old(*created));
     let mut gone: BTreeSet<Digest> = old.map(|(_, digest)| digest.clone()).collect();
+
     loop {
         let left = images.iter().filter(|(digest, _)| !gone.contains(*digest));
         let parts: BTreeSet<Digest> = left.flat_map(|(_, image)| image.refers_to()).collect();

@@ -225,6 +225,7 @@ impl Guard {
             }
             return Ok(found.to_vec());
         }
+
         let (mut chosen, mut kept) = (Vec::new(), None);
         for address in found {
             match self.may_reach(name, address.ip()) {
@@ -232,6 +233,7 @@ impl Guard {
                 Err(reason) => kept = kept.or(Some(reason)),
             }
         }
+
         match kept {
             Some(kept) if chosen.is_empty() => Err(kept),
             _ => Ok(chosen),

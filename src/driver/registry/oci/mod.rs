@@ -130,6 +130,7 @@ impl Oci {
         if has(open, image, &blob.digest).await? {
             return Ok(0);
         }
+
         let digest = &blob.digest;
         let fetched;
         let file = if let Some(file) = &blob.file {
@@ -154,6 +155,7 @@ impl Oci {
             self.remote.fetch(blob, &fetched).await?;
             &fetched
         };
+
         upload::upload(&self.remote, open, image, (blob, file), progress).await?;
         Ok(blob.size)
     }
@@ -256,6 +258,7 @@ async fn referrers(remote: &Remote, image: &Reference) -> Result<Vec<Referrer>, 
     let Some(listed) = listed else {
         return Ok(Vec::new());
     };
+
     let index = document::read(image, &listed)?;
     let entries = index["manifests"].as_array().into_iter().flatten();
     let referrer = |entry: &Value| {
@@ -321,6 +324,7 @@ impl Registry for Oci {
                 image.layers.len()
             ));
         }
+
         let (document, media_type) = built.document();
         if built.index.is_some() {
             self.put(&to, document, media_type).await?;

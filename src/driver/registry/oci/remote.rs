@@ -218,6 +218,7 @@ impl Remote {
             self.all_granted().insert(purpose, granted.clone());
             granted
         };
+
         connection.wire = connection.wire.logged_in(granted.authorization);
         Ok(connection)
     }
@@ -288,6 +289,7 @@ impl Remote {
             let only = self.base_image(image, digest, &index).await?;
             return Ok(BaseImages::alone(only, platforms));
         }
+
         let place = || image.registry().to_owned();
         let mut images = BTreeMap::new();
         for platform in asked(platforms) {
@@ -302,6 +304,7 @@ impl Remote {
                 .await?;
             images.insert(platform, found);
         }
+
         let what = || format!("an image {} for {}", image.whole(), Platform::own());
         let missing = || RegistryError::Missing {
             what: what(),
@@ -322,6 +325,7 @@ impl Remote {
         if config.size > CONFIG_LIMIT {
             return Err(malformed(&name, &"its configuration is too large"));
         }
+
         let open = self.open(image, Access::Pull).await?;
         let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
         let from = Reference::with_digest(registry, repository, config.digest.to_string());
@@ -337,6 +341,7 @@ impl Remote {
                 place,
             });
         }
+
         let layers = blobs(manifest)?;
         let mut seen = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         for layer in &layers {

@@ -74,6 +74,7 @@ async fn read(
             _ if kind.starts_with(BUNDLE) => bytes(oci, service, layer).await?.map(Form::Bundle),
             _ => Err("it is neither a payload with its signature nor a bundle".to_owned()),
         };
+
         found.push(SignatureFound {
             place: place.to_owned(),
             form: form.unwrap_or_else(Form::Unreadable),
@@ -94,6 +95,7 @@ async fn bytes(
     if blob.size > LIMIT {
         return Ok(Err(format!("it is larger than {} KiB", LIMIT >> 10)));
     }
+
     let from = oci.image(service, &blob.digest);
     let open = oci.remote.open(&from, Access::Pull).await?;
     let what = || format!("reading {from}");

@@ -46,6 +46,7 @@ pub(super) async fn upload(
         furthest: 0,
         progress,
     };
+
     let (mut open, mut attempts) = (open.clone(), Attempts::default());
     loop {
         let before = upload.furthest;
@@ -88,6 +89,7 @@ impl Upload<'_> {
         let Some(session) = self.session.clone() else {
             return self.begin(wire).await;
         };
+
         let digest = &self.blob.digest;
         if let Some((session, has)) = reached(wire, session).await?
             && (1..=self.blob.size).contains(&has)
@@ -111,6 +113,7 @@ impl Upload<'_> {
         if wire.has(self.image, digest).await? {
             return Ok(());
         }
+
         (self.progress)(&format!(
             "{digest} broke off; the registry wants all of it again"
         ));

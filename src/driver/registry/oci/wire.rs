@@ -302,6 +302,7 @@ pub(super) async fn taken(answer: Response) -> Result<Response, RegistryFault> {
     if status.is_success() {
         return Ok(answer);
     }
+
     let mut url = answer.url().clone();
     url.set_query(None);
     let wait = retry_after(answer.headers(), SystemTime::now());
@@ -310,6 +311,7 @@ pub(super) async fn taken(answer: Response) -> Result<Response, RegistryFault> {
         let host = place(&url);
         return Err(RegistryFault::Unauthorized { host, message });
     }
+
     Err(RegistryFault::Refused {
         status: status.as_u16(),
         url: url.to_string(),

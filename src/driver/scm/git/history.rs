@@ -276,6 +276,7 @@ impl Scratch {
         if answer.code == Some(0) {
             return Ok(answer.text());
         }
+
         Err(ScmError {
             what: what(&arguments),
             reason: answer.stderr,

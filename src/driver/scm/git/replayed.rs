@@ -62,6 +62,7 @@ pub(super) async fn replayed(
             }
         }
     }
+
     Ok(Replayed::No)
 }
 

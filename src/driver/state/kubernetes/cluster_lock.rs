@@ -271,6 +271,7 @@ impl Both {
             taker: taker.clone(),
             fence,
         };
+
         let watch = tokio::spawn(watch.go_on());
         Self {
             taker,

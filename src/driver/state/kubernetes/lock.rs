@@ -66,6 +66,7 @@ impl LeaseObject {
             holder: holder.map_err(|error| self.damaged(&error))?,
             abort: note(ABORT).and_then(|text| text.parse().ok()),
         };
+
         let version = object["metadata"]["resourceVersion"]
             .as_str()
             .map(str::to_owned);

@@ -27,12 +27,14 @@ pub(super) async fn check(
         Stage::Before => Role::Preview,
         Stage::After => Role::Active,
     };
+
     let hold = async {
         if !checks.is_empty() {
             hold_all(run, step, role, checks).await?;
         }
         Ok(())
     };
+
     unless_stopped(run, Direction::Forward, hold).await?;
     match stage {
         Stage::Before => Ok(Done::say(held(checks))),
@@ -70,6 +72,7 @@ async fn hold_all(
         }
         say(&format!("✓ {check}"));
     }
+
     Ok(())
 }
 
@@ -103,6 +106,7 @@ async fn verdict(run: &Arc<Run>, checks: &[Check]) -> Result<Done, StepError> {
     let Some(report) = run.probe.stop().await else {
         return Ok(Done::say(held(checks)));
     };
+
     run.say(Event::Probed {
         report: report.clone(),
     });
@@ -114,6 +118,7 @@ async fn verdict(run: &Arc<Run>, checks: &[Check]) -> Result<Done, StepError> {
             examples,
         });
     }
+
     Ok(Done::say(format!(
         "{}, {} of {} requests failed",
         held(checks),

@@ -178,6 +178,7 @@ impl Api {
             }
             bytes.extend_from_slice(&data);
         }
+
         Ok(bytes.freeze())
     }
 }

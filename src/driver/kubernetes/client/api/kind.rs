@@ -99,6 +99,7 @@ pub(super) fn builtin(api_version: &str, kind: &str) -> Option<Kind> {
         }
         _ => return None,
     };
+
     Some(Kind {
         api_version: api_version.to_owned(),
         kind: kind.to_owned(),

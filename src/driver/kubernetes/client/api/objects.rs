@@ -195,6 +195,7 @@ impl Api {
             namespace: text("/metadata/namespace").map(str::to_owned),
             name: String::new(),
         };
+
         let path = self
             .must_know(&key)
             .await?
@@ -208,6 +209,7 @@ impl Api {
     pub async fn would_create(&self, body: &Value) -> Result<(), ApiError> {
         let mut body = body.clone();
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
+
         // Short enough for a kind whose names are labels.
         let name: String = name.chars().take(40).collect();
         body["metadata"]["name"] = format!("{name}-{}", uuid::Uuid::new_v4().simple()).into();

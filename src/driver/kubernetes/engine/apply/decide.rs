@@ -134,11 +134,13 @@ pub(in super::super) async fn left_to_others(
     let (Conflict::Leave, Some(live)) = (policy, live) else {
         return Ok(wanted.clone());
     };
+
     // What only others have is conflicting, and left to them in any case.
     let how = How {
         dry_run: true,
         force: true,
     };
+
     let result = api.apply(wanted.body(), how).await?;
     let taken = taken(wanted.body(), live, &changes(wanted.body(), live, &result));
     let mut left = wanted.clone();

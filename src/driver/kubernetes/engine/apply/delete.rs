@@ -181,6 +181,7 @@ fn kept(there: &Value, finalizers: &[&str]) -> String {
             .collect();
         return format!("it is still being emptied: {}", said.join("; "));
     }
+
     match finalizers {
         [] => "it is still there".to_owned(),
         _ => format!(

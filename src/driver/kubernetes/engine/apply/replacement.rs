@@ -53,6 +53,7 @@ async fn is_immutable(api: &Api, wanted: &Value, fault: &ApiError) -> bool {
     if signs.iter().any(|sign| text.contains(sign)) {
         return true;
     }
+
     // What a policy of the cluster denies is not had by going around it.
     let is_denied = text.contains("denied request") || text.contains("denied the request");
     !is_denied && api.would_create(wanted).await.is_ok()

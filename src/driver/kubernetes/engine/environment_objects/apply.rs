@@ -161,6 +161,7 @@ impl Application<'_> {
         let Some(live) = live else {
             return Ok(Vec::new());
         };
+
         let holder = ClaimHolder {
             api,
             scope: &self.permit.scope,
@@ -168,6 +169,7 @@ impl Application<'_> {
             going: &NOTHING,
             asked: Asked::ForStep,
         };
+
         let holds = holder.changed(object, live, self.replace).await;
         holds.map_err(|fault| fault.while_(format!("looking at {}", said(&object.key()))))
     }
@@ -209,15 +211,18 @@ impl Application<'_> {
         for text in api.warnings() {
             (self.progress)(&text);
         }
+
         if matches!(key.kind.as_str(), "CustomResourceDefinition" | "APIService") {
             api.forget_kinds();
         }
+
         if key.kind == "Namespace" && key.name == self.engine.settings.namespaces.home {
             let mut read = self.engine.enter(api, self.permit).await?;
             self.engine
                 .announce(api, self.permit, &mut read, announced)
                 .await?;
         }
+
         Ok(())
     }
 }

@@ -93,6 +93,7 @@ impl ClaimHolder<'_> {
         if !can_hold(key) {
             return Ok(Vec::new());
         }
+
         match (key.group(), key.kind.as_str(), fate) {
             ("apps", "StatefulSet", Fate::Deleted) => self.claims_that_go(key, live).await,
             ("apps", "StatefulSet", Fate::Replaced) => Ok(Vec::new()),

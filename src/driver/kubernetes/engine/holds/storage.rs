@@ -120,6 +120,7 @@ impl ClaimHolder<'_> {
             namespace: None,
             name: volume.to_owned(),
         };
+
         let found = match self.api.get(&key).await {
             Err(fault) if fault.is(StatusCode::FORBIDDEN) => None,
             other => other?,

@@ -113,6 +113,7 @@ fn before(live: &Value) -> Option<Manifest> {
         return None;
     }
     let mut body = applied(live)?;
+
     // The label is put on again when it is applied.
     if let Some(labels) = body
         .pointer_mut("/metadata/labels")
@@ -120,6 +121,7 @@ fn before(live: &Value) -> Option<Manifest> {
     {
         labels.remove(mark::PART_OF);
     }
+
     if let Some(meta) = body["metadata"].as_object_mut()
         && let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut)
     {
@@ -128,6 +130,7 @@ fn before(live: &Value) -> Option<Manifest> {
             meta.remove("annotations");
         }
     }
+
     Manifest::try_from(body).ok()
 }
 

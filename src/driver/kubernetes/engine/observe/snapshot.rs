@@ -155,6 +155,7 @@ async fn kinds_of(
             }
         }
     }
+
     Ok((kinds, missing))
 }
 

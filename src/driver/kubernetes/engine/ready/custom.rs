@@ -13,11 +13,13 @@ pub(super) fn by_rule(object: &Value, rule: &Rule) -> Ready {
     {
         return Ready::Failed(format!("{name}: {reason} {message}").trim().to_owned());
     }
+
     if let Some(name) = &rule.condition
         && !matches!(find(object, name), Some(("True", ..)))
     {
         return Ready::Not(format!("{name} is not true"));
     }
+
     if let Some((path, value)) = &rule.field {
         let pointer = format!("/{}", path.replace('.', "/"));
         let found = object.pointer(&pointer);
@@ -31,6 +33,7 @@ pub(super) fn by_rule(object: &Value, rule: &Rule) -> Ready {
             return Ready::Not(format!("{path} is {found}, and {value} is waited for"));
         }
     }
+
     Ready::Yes
 }
 
@@ -40,6 +43,7 @@ pub(super) fn ready(object: &Value) -> Ready {
     if object.pointer("/status/observedGeneration").is_some() && !is_observed(object) {
         return Ready::Not("the change was not seen yet".to_owned());
     }
+
     if let Some(("True", reason, message)) = find(object, "Stalled") {
         return Ready::Failed(
             format!("it is stalled: {reason} {message}")
@@ -47,9 +51,11 @@ pub(super) fn ready(object: &Value) -> Ready {
                 .to_owned(),
         );
     }
+
     if let Some(("True", reason, _)) = find(object, "Reconciling") {
         return Ready::Not(format!("it is being reconciled: {reason}"));
     }
+
     for name in ["Ready", "Available"] {
         match find(object, name) {
             Some(("True", ..)) => return Ready::Yes,
@@ -63,5 +69,6 @@ pub(super) fn ready(object: &Value) -> Ready {
             None => {}
         }
     }
+
     Ready::Yes
 }

@@ -20,11 +20,13 @@ pub(super) fn ready(object: &Value) -> Ready {
             status("updatedNumberScheduled")
         ));
     }
+
     if status("numberAvailable") < wanted {
         return Ready::Not(format!(
             "{} of {wanted} pods are ready",
             status("numberAvailable")
         ));
     }
+
     Ready::Yes
 }

@@ -24,12 +24,14 @@ pub(super) fn ready(object: &Value) -> Ready {
         status("updatedReplicas"),
         status("availableReplicas"),
     );
+
     // Nothing of it moves until somebody says so.
     if updated < wanted && object.pointer("/spec/paused") == Some(&Value::Bool(true)) {
         return Ready::Failed(format!(
             "it is paused, and {updated} of {wanted} pods are of this release: `spec.paused: false` rolls it out"
         ));
     }
+
     if updated < wanted {
         return Ready::Not(format!("{updated} of {wanted} pods are of this release"));
     }

@@ -11,6 +11,7 @@ pub(super) fn ready(object: &Value) -> Ready {
     if let Some(("True", ..)) = find(object, "Complete") {
         return Ready::Yes;
     }
+
     if object.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true) {
         // Somebody who admits Jobs one after the other lets it run when its turn has come.
         let queue = &object["metadata"]["labels"]["kueue.x-k8s.io/queue-name"];
@@ -24,6 +25,7 @@ pub(super) fn ready(object: &Value) -> Ready {
         }
         return Ready::Failed("it is suspended: `spec.suspend: false` lets it run".to_owned());
     }
+
     let wanted = object
         .pointer("/spec/completions")
         .and_then(Value::as_i64)

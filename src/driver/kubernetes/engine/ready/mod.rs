@@ -49,9 +49,11 @@ pub fn ready(object: &Value, rules: &BTreeMap<String, Rule>) -> Ready {
     } else {
         format!("{group}/{kind}")
     };
+
     if let Some(rule) = rules.get(&name) {
         return custom::by_rule(object, rule);
     }
+
     match (group, kind) {
         ("apps", "Deployment") => deployment::ready(object),
         ("apps", "StatefulSet") => stateful_set::ready(object),
@@ -86,6 +88,7 @@ pub fn may_wait(group: &str, kind: &str, rules: &BTreeMap<String, Rule>) -> bool
     } else {
         format!("{group}/{kind}")
     };
+
     if rules.contains_key(&name) {
         return true;
     }

@@ -157,6 +157,7 @@ pub fn instance(index: usize, pod: &Value) -> Instance {
     } else {
         HealthState::Starting
     };
+
     let created = pod
         .pointer("/metadata/creationTimestamp")
         .and_then(|time| time.as_str()?.parse().ok());

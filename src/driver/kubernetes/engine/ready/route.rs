@@ -38,5 +38,6 @@ pub(super) fn ready(object: &Value) -> Ready {
             }
         }
     }
+
     Ready::Yes
 }

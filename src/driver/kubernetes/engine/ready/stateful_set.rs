@@ -27,6 +27,7 @@ pub(super) fn ready(object: &Value) -> Ready {
             ))
         };
     }
+
     let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition");
     let due = (wanted - partition).max(0);
     if status("updatedReplicas") < due {
@@ -35,18 +36,21 @@ pub(super) fn ready(object: &Value) -> Ready {
             status("updatedReplicas")
         ));
     }
+
     if status("readyReplicas") < wanted {
         return Ready::Not(format!(
             "{} of {wanted} pods are ready",
             status("readyReplicas")
         ));
     }
+
     let revision = |name: &str| {
         object
             .pointer(&format!("/status/{name}"))
             .cloned()
             .unwrap_or_default()
     };
+
     if partition == 0 && wanted > 0 && revision("currentRevision") != revision("updateRevision") {
         return Ready::Not("the last pods are being replaced".to_owned());
     }

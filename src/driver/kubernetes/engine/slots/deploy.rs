@@ -260,6 +260,7 @@ impl Deployment<'_> {
         if placement.mode == DeployMode::Fresh {
             return slots.scale(manifests, scalers, None).await;
         }
+
         let wait = SlotWait {
             engine: slots.engine,
             scope: &slots.permit.scope,

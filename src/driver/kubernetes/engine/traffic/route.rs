@@ -94,12 +94,14 @@ async fn listen_all(
         let rank = rank(manifest.kind());
         ranks.entry(rank).or_default().push(manifest);
     }
+
     for group in ranks.values() {
         let applied = group
             .iter()
             .map(|manifest| listen(engine, api, set, manifest, untouched));
         try_join_all(applied).await?;
     }
+
     Ok(())
 }
 

@@ -201,6 +201,7 @@ async fn watch(
     let Ok(events) = api.watch(kind, namespace, selector, since).await else {
         return false;
     };
+
     tokio::pin!(events);
     while let Some(event) = events.next().await {
         let said = match event {
@@ -220,6 +221,7 @@ async fn watch(
             return false;
         }
     }
+
     true
 }
 

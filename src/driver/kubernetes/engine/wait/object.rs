@@ -115,6 +115,7 @@ async fn watched(
             need: Need::Helps,
         });
     }
+
     if let Some(namespace) = key.namespace.clone().filter(|_| makes_pods(key)) {
         watched.push(trouble::events(api, namespace).await?);
     }

@@ -1,4 +1,4 @@
-//! Placing a workload into a slot, and taking one out.
+//! Deploying a workload into its slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::port::Progress;
 use crate::port::engine::{EngineError, Incoming, NotReady, Permit, Placement};
 
 /// Puts a workload into its slot.
-pub(in crate::agent) async fn place(
+pub(in crate::agent) async fn deploy(
     agent: &Arc<Agent>,
     permit: &Permit,
     placement: Placement,
@@ -38,18 +38,16 @@ pub(in crate::agent) async fn place(
     let there = record
         .slots
         .get(&slot)
-        .and_then(|there| there.workloads.get(&service))
-        .cloned();
-    let is_same = there.as_ref() == Some(&wanted);
+        .and_then(|there| there.workloads.get(&service));
+
+    let is_same = there == Some(&wanted);
     if is_same && !is_down(&environment, slot, &service) && !is_changed(agent, &wanted).await {
         let held = work.secrets.entry((slot, service)).or_default();
         held.renew(&placement.workload, &placement.secrets);
         return relabel(agent, &environment, &placement);
     }
-    let fingerprint = there
-        .as_ref()
-        .map(|there| Fingerprint::of_json(&(&there.spec, there.running)));
-    if there.as_ref() != Some(&wanted) && fingerprint != placement.expects {
+    let found = there.map(|there| Fingerprint::of_json(&(&there.spec, there.running)));
+    if !is_same && found != placement.expects {
         return Err(moved(Address::Workload(slot, service), &before));
     }
     if placement.mode == DeployMode::Fresh && record.active == Some(slot) {
@@ -58,30 +56,23 @@ pub(in crate::agent) async fn place(
             help: "look at a new plan with `shipit plan`".to_owned(),
         });
     }
-    let before = work.secrets.get(&(slot, service.clone())).cloned();
-    let before = before.unwrap_or_default();
-    let held = before.replaced_by(&placement.workload, &placement.secrets);
-    if let Some(name) = held.missing(&placement.workload) {
-        return Err(no_value(name, &service));
-    }
+
+    let secrets = Secrets::of(&work, &placement)?;
     fetch(agent, &placement, progress).await?;
     instances::forget_oldest(&agent.folder().slot_logs(&permit.scope, slot));
-    let mut swap = Swap {
+    let swap = Swap {
         agent,
         permit,
         environment: &environment,
         work: &mut work,
-        secrets: Secrets { before, held },
+        secrets,
         placement,
     };
-    let placed = match swap.placement.mode {
-        DeployMode::Fresh => swap.fresh(&record).await,
-        DeployMode::Rolling => swap.rolling(there.as_ref(), progress).await,
-        DeployMode::Recreate => swap.recreate(there.as_ref()).await,
-    };
+    let deployed = swap.run(&record, there, progress).await;
     drop(work);
+
     agent.sweep().await;
-    placed
+    deployed
 }
 
 /// Whether the files that it runs from are not its image's any more.
@@ -99,7 +90,6 @@ fn is_down(environment: &Environment, slot: Slot, service: &ServiceName) -> bool
     workload.is_some_and(|workload| workload.health().is_down())
 }
 
-/// Nothing is stopped for what could not be started.
 fn no_value(name: &str, service: &ServiceName) -> EngineError {
     EngineError::Refused {
         reason: format!("the agent holds no value of the secret `{name}` of {service}"),
@@ -155,6 +145,7 @@ async fn fetch(
             reason: format!("the image of {} is not known", placement.workload.service),
             help: "this is a fault of shipit; please report it".to_owned(),
         })?;
+
     progress(&format!("fetching {}", digest.short()));
     let runtime = agent.runtimes().of(&placement.workload);
     let fetched = runtime
@@ -181,7 +172,34 @@ struct Secrets {
     held: Held,
 }
 
+impl Secrets {
+    /// Nothing is stopped for what could not be started: every value has to be there.
+    fn of(work: &Work, placement: &Placement) -> Result<Self, EngineError> {
+        let workload = &placement.workload;
+        let key = (placement.slot, workload.service.clone());
+        let before = work.secrets.get(&key).cloned().unwrap_or_default();
+        let held = before.replaced_by(workload, &placement.secrets);
+        match held.missing(workload) {
+            Some(name) => Err(no_value(name, &workload.service)),
+            None => Ok(Self { before, held }),
+        }
+    }
+}
+
 impl Swap<'_> {
+    async fn run(
+        mut self,
+        record: &EnvironmentRecord,
+        there: Option<&WorkloadRecord>,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        match self.placement.mode {
+            DeployMode::Fresh => self.fresh(record).await,
+            DeployMode::Rolling => self.rolling(there, progress).await,
+            DeployMode::Recreate => self.recreate(there).await,
+        }
+    }
+
     fn service(&self) -> &ServiceName {
         &self.placement.workload.service
     }
@@ -209,6 +227,7 @@ impl Swap<'_> {
         } else {
             self.keys()
         };
+
         let drain = Agent::drain(self.environment, self.service());
         self.agent
             .retire(self.environment, self.work, &gone, drain)
@@ -218,6 +237,7 @@ impl Swap<'_> {
                 record.slots.remove(&slot);
             })?;
         }
+
         self.persist()?;
         self.begin(Serving::Yes)?;
         Ok(())
@@ -257,6 +277,7 @@ impl Swap<'_> {
                     .await;
             }
         }
+
         self.agent
             .retire(self.environment, self.work, &waiting, drain)
             .await;
@@ -285,6 +306,7 @@ impl Swap<'_> {
                 });
             }
         }
+
         Ok(())
     }
 
@@ -347,6 +369,7 @@ impl Swap<'_> {
             generation,
             index,
         };
+
         self.environment
             .state
             .set(&key, |entry| entry.serving = serving);
@@ -375,6 +398,7 @@ impl Swap<'_> {
             let (_, why) = board_health(state, key).unwrap_or((HealthState::Starting, None));
             Err(why.unwrap_or_else(|| "it was not ready in time".to_owned()))
         });
+
         ended.map_err(|why| {
             let release = self.placement.label.number;
             let directory = self.agent.folder();
@@ -462,57 +486,4 @@ fn board_health(
     state
         .instance(key)
         .map(|instance| (instance.health, instance.last_exit))
-}
-
-/// Takes a workload out of its slot.
-pub(in crate::agent) async fn remove(
-    agent: &Arc<Agent>,
-    permit: &Permit,
-    slot: Slot,
-    service: &ServiceName,
-    expects: Option<Fingerprint>,
-) -> Result<(), EngineError> {
-    let environment = agent.environment(&permit.scope);
-    let before = environment.state.record();
-    let mut work = agent.enter(&environment, permit).await?;
-    let record = environment.state.record();
-    let Some(there) = record
-        .slots
-        .get(&slot)
-        .and_then(|there| there.workloads.get(service))
-    else {
-        return Ok(());
-    };
-    if Some(Fingerprint::of_json(&(&there.spec, there.running))) != expects {
-        return Err(moved(Address::Workload(slot, service.clone()), &before));
-    }
-    if record.active == Some(slot) && record.routes.contains_key(service) {
-        return Err(EngineError::Refused {
-            reason: format!("{service} in {slot} has live traffic and cannot be taken out"),
-            help: "promote the other slot, or take its listeners away first".to_owned(),
-        });
-    }
-    let keys: Vec<InstanceKey> = work
-        .instances
-        .keys()
-        .filter(|key| key.slot == slot && key.service == *service)
-        .cloned()
-        .collect();
-    let drain = Agent::drain(&environment, service);
-    agent.retire(&environment, &mut work, &keys, drain).await;
-    if let Some(held) = work.secrets.get_mut(&(slot, service.clone())) {
-        *held = std::mem::take(held).removed();
-    }
-    agent.write(&environment, |record| {
-        let emptied = record.slots.get_mut(&slot).is_some_and(|there| {
-            there.workloads.remove(service);
-            there.workloads.is_empty()
-        });
-        if emptied {
-            record.slots.remove(&slot);
-        }
-    })?;
-    drop(work);
-    agent.sweep().await;
-    Ok(())
 }

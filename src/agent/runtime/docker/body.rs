@@ -1,0 +1,75 @@
+//! What the engine is told of a container that it makes.
+
+use std::collections::HashMap;
+
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, PortBinding};
+
+use crate::agent::runtime::docker::AGENT;
+use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES};
+
+pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
+    let contained = launch.contained.clone().unwrap_or_default();
+    let host = host(&contained);
+    let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
+    labels.insert(AGENT.to_owned(), contained.agent);
+
+    let exposed = contained
+        .port
+        .map(|(_, inside)| vec![format!("{inside}/tcp")]);
+    let variables = launch.env.iter();
+    let command = launch.command.clone();
+    ContainerCreateBody {
+        image: Some(contained.image),
+        env: Some(
+            variables
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
+        // What the service says takes the place of all that the image says.
+        entrypoint: (!command.is_empty()).then_some(command),
+        labels: Some(labels),
+        exposed_ports: exposed,
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// What a container has of this machine, and how much of it.
+fn host(contained: &ContainerSpec) -> HostConfig {
+    let spec = &contained.spec;
+    let ports = contained.port.map(|(host, inside)| {
+        let binding = PortBinding {
+            host_ip: Some("127.0.0.1".to_owned()),
+            host_port: Some(host.to_string()),
+        };
+        HashMap::from([(format!("{inside}/tcp"), Some(vec![binding]))])
+    });
+    let binds: Vec<String> = spec
+        .volumes
+        .iter()
+        .map(|(inside, from)| format!("{from}:{}", inside.display()))
+        .collect();
+    let memory = spec.memory.and_then(|bytes| i64::try_from(bytes).ok());
+
+    HostConfig {
+        memory,
+        // Without swap: a limit is a limit.
+        memory_swap: memory,
+        nano_cpus: spec
+            .cpu
+            .map(|thousandths| i64::from(thousandths) * 1_000_000),
+        pids_limit: Some(i64::from(spec.processes.unwrap_or(PROCESSES))),
+        network_mode: spec.network.clone(),
+        port_bindings: ports,
+        binds: (!binds.is_empty()).then_some(binds),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(HashMap::from([
+                ("max-size".to_owned(), "10m".to_owned()),
+                ("max-file".to_owned(), "2".to_owned()),
+            ])),
+        }),
+        ..HostConfig::default()
+    }
+}

@@ -1,0 +1,199 @@
+//! What an engine is given, and what it answers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::model::facts::SlotFacts;
+use crate::model::plan::DeployMode;
+use crate::model::release::{Actor, Label};
+use crate::model::secret::SecretValue;
+use crate::model::workload::Workload;
+use crate::model::{
+    EnvironmentName, Fingerprint, Manifest, ProjectName, ReleaseNumber, ServiceName, Slot,
+};
+use crate::port::engine::EngineError;
+use crate::port::hold::Hold;
+
+/// Which environment of which project.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Scope {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub environment: EnvironmentName,
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.project, self.environment)
+    }
+}
+
+/// The right to change one environment.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    /// Which environment.
+    pub scope: Scope,
+    /// The lineage of the state that the run works with. The first one to come owns the environment.
+    pub lineage: String,
+    /// The lock's fencing number.
+    pub fence: u64,
+    /// Who.
+    pub actor: Actor,
+    /// Whether the lock is still held. An engine without a guard of its own that sees fencing numbers asks before each
+    /// request that changes something.
+    pub hold: Hold,
+}
+
+impl Permit {
+    /// Whether it may act on an environment of this lineage, where a run with this fencing number was the last to act. An
+    /// environment with nothing in it is nobody's: then there is no lineage.
+    ///
+    /// # Errors
+    /// It is another state's, or another run has it.
+    pub fn enters(
+        &self,
+        lineage: Option<&String>,
+        seen: u64,
+        by: Option<&Actor>,
+    ) -> Result<(), EngineError> {
+        if let Some(owner) = lineage.filter(|owner| **owner != self.lineage) {
+            return Err(EngineError::Foreign {
+                scope: self.scope.clone(),
+                owner: owner.clone(),
+                lineage: self.lineage.clone(),
+            });
+        }
+        self.stands(seen, by)
+    }
+
+    /// Whether it is still good where a run with this fencing number was the last to act. Two locks in two places may
+    /// give the same number: the first run to act with it has it.
+    ///
+    /// # Errors
+    /// The other run has the environment.
+    fn stands(&self, seen: u64, by: Option<&Actor>) -> Result<(), EngineError> {
+        let is_others = by.is_some_and(|actor| actor.run != self.actor.run);
+        if self.fence < seen || (self.fence == seen && is_others) {
+            let (scope, fence) = (self.scope.clone(), self.fence);
+            return Err(EngineError::Fenced { scope, fence, seen });
+        }
+        Ok(())
+    }
+}
+
+/// Where an engine fetches an image's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pull {
+    /// From an OCI image layout folder on the engine's machine, by absolute path.
+    Layout(PathBuf),
+    /// From a registry, by the repository's reference without tag and digest.
+    Repository(String),
+}
+
+/// What is known about a failure, gathered before anything is reverted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The likely cause, in one line.
+    pub cause: String,
+    /// What supports it: file name → text. No secret's value is in them.
+    pub files: BTreeMap<String, String>,
+}
+
+/// A permission or a property that an engine needs, and whether it has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CheckResult {
+    /// What was looked at: `create deployments.apps in shop-staging`.
+    pub what: String,
+    /// Why it is failing; none when it is ok.
+    pub fault: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// A workload whose image will be needed.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Incoming {
+    /// What will run; its image is known.
+    pub workload: Workload,
+    /// Where the image comes from.
+    pub pull: Pull,
+}
+
+/// A workload on its way into a slot.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The slot.
+    pub slot: Slot,
+    /// The release that the slot holds from now on. A fresh placement of another release empties the slot first.
+    pub label: Label,
+    /// What to run; its image is known.
+    pub workload: Workload,
+    /// How it replaces what runs there.
+    pub mode: DeployMode,
+    /// Whether to run it, or only to have it there.
+    pub running: bool,
+    /// Where the image comes from.
+    pub pull: Pull,
+    /// The values of the secrets that the workload names, by name.
+    pub secrets: BTreeMap<String, SecretValue>,
+    /// What must be there now ([`crate::model::facts::Facts::workload_fingerprint`]); none: nothing.
+    pub expects: Option<Fingerprint>,
+}
+
+/// A workload that a plan would put into a slot.
+#[derive(Debug, Clone)]
+pub struct Rehearsal<'a> {
+    /// The slot.
+    pub slot: Slot,
+    /// The release that it belongs to.
+    pub release: ReleaseNumber,
+    /// What would run; its image may not be known yet.
+    pub workload: &'a Workload,
+    /// How it would replace what runs there.
+    pub mode: DeployMode,
+    /// Where the image will come from.
+    pub pull: Pull,
+    /// What is in the slot now.
+    pub current: Option<&'a SlotFacts>,
+    /// The environment's own objects: they are made before.
+    pub objects: &'a [Manifest],
+}
+
+/// What an engine says about a workload that it was asked about beforehand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// What it would not take, and why.
+    pub refused: Vec<String>,
+    /// Why some of it could not be asked about.
+    pub unchecked: Vec<String>,
+}
+
+/// What a reader wants of the logs.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Only this slot.
+    pub slot: Option<Slot>,
+    /// Only this service.
+    pub service: Option<ServiceName>,
+    /// How many of the last lines of each instance.
+    pub tail: usize,
+    /// Whether to go on with what comes.
+    pub follow: bool,
+}
+
+/// One line that an instance wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// The slot.
+    pub slot: Slot,
+    /// The service.
+    pub service: ServiceName,
+    /// Which of its instances.
+    pub instance: u16,
+    /// The line, without its end.
+    pub text: String,
+}
