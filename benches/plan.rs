@@ -1,5 +1,5 @@
-//! How long a plan takes that finds nothing to do: 1, 100 and 1,000 services, the host engine faked, so that what is
-//! measured is shipit's own work: resolving, comparing, planning, verifying.
+//! How long a plan takes that finds nothing to do: 1, 100 and 1,000 services, the host engine
+//! faked, so that what is measured is shipit's own work: resolving, comparing, planning, verifying.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

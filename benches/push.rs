@@ -1,4 +1,5 @@
-//! Pushing an image of ten layers of which one has changed, beside skopeo. `benches/push` starts what this needs.
+//! Pushing an image of ten layers of which one has changed, beside skopeo. `benches/push` starts
+//! what this needs.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -82,7 +83,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// What cannot be done without: one HEAD for each blob side by side, an upload, and the manifest; on one connection each.
+/// What cannot be done without: one HEAD for each blob side by side, an upload, and the manifest;
+/// on one connection each.
 fn floor(endpoint: &str, repository: &str, built: &Built) -> Duration {
     let image = &built.images[0];
     let begun = Instant::now();

@@ -6,8 +6,8 @@
 //! config ──▶ desired ──▶ observe ──▶ plan ──▶ execute ──▶ output
 //! ```
 //!
-//! `model` has the words, `port` the traits, `driver` what implements them; `ops` has one file per use
-//! case and `cli` one per command. `agent` is the long-running side of the host engine.
+//! `model` has the words, `port` the traits, `driver` what implements them; `ops` has one file per
+//! use case and `cli` one per command. `agent` is the long-running side of the host engine.
 
 pub mod agent;
 pub mod cli;

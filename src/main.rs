@@ -10,7 +10,8 @@ use shipit::output::{Exit, Page, Screen};
 /// How long what is still under way may take to come to its end when the command is done.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// Lines are wrapped for a person at a terminal; in a log they stay whole, so that they can be searched.
+/// Lines are wrapped for a person at a terminal; in a log they stay whole, so that they can be
+/// searched.
 fn report_handler() -> miette::MietteHandler {
     miette::MietteHandlerOpts::new()
         .wrap_lines(std::io::stderr().is_terminal())

@@ -1,5 +1,6 @@
-//! The guide's first chapter does what it says: every command in it is run, in order, in a fresh copy of the example's
-//! program. In what is expected, `...` on a line of its own stands for any lines, and `[..]` for any text in a line.
+//! The guide's first chapter does what it says: every command in it is run, in order, in a fresh
+//! copy of the example's program. In what is expected, `...` on a line of its own stands for any
+//! lines, and `[..]` for any text in a line.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,5 @@
-//! Who comes to the agent's socket: clients of its own user and of root, and nobody else, whatever the mode of a folder.
+//! Who comes to the agent's socket: clients of its own user and of root, and nobody else, whatever
+//! the mode of a folder.
 
 use std::io;
 use std::time::Duration;

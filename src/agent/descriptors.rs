@@ -1,20 +1,23 @@
 //! How many file descriptors this process may have open, and what they are for.
 //!
-//! Traffic takes as many as clients open. What the agent needs for itself is set apart first: health checks, its control
-//! socket, logs and new instances must work when traffic has taken all that it may.
+//! Traffic takes as many as clients open. What the agent needs for itself is set apart first:
+//! health checks, its control socket, logs and new instances must work when traffic has taken all
+//! that it may.
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::agent::posture::Limits;
 
-/// Of how many the limit is taken for true. More would be promised to clients than the memory of a connection allows.
+/// Of how many the limit is taken for true. More would be promised to clients than the memory of a
+/// connection allows.
 const MOST: u64 = 1 << 16;
 /// The fewest that the agent keeps for itself.
 const FEWEST_OF_ITS_OWN: u64 = 64;
 /// In how many parts what is left is divided.
 const PARTS: u64 = 16;
-/// How many of them the other listeners than the live ones have, for clients and for instances each: a release that is
-/// looked at before it is live must be reached whatever happens to the live one.
+/// How many of them the other listeners than the live ones have, for clients and for instances
+/// each: a release that is looked at before it is live must be reached whatever happens to the live
+/// one.
 const INSIDE: u64 = 1;
 
 /// The descriptors of this process.
@@ -45,15 +48,17 @@ impl Descriptors {
         }
     }
 
-    /// How many requests an instance is given at a time at the most: each is a connection that it has open, and it needs
-    /// others for itself. One that is given more than it can accept answers nobody, its health check neither.
+    /// How many requests an instance is given at a time at the most: each is a connection that it
+    /// has open, and it needs others for itself. One that is given more than it can accept answers
+    /// nobody, its health check neither.
     #[must_use]
     pub fn at_instance(self) -> u32 {
         let half = self.service.min(MOST) / 2;
         u32::try_from(half).unwrap_or(u32::MAX).max(1)
     }
 
-    /// For connections of clients to live listeners; as many again are for connections to their instances.
+    /// For connections of clients to live listeners; as many again are for connections to their
+    /// instances.
     #[must_use]
     pub fn live(self) -> usize {
         self.parts(PARTS / 2 - INSIDE)

@@ -1,5 +1,5 @@
-//! The folder of an agent is where its clients find it. An agent whose folder is gone, or that another has taken the
-//! place of, can be found by nobody any more, and ends.
+//! The folder of an agent is where its clients find it. An agent whose folder is gone, or that
+//! another has taken the place of, can be found by nobody any more, and ends.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub(super) enum Home {
     There,
     /// It is elsewhere, with all that is in it: another agent finds the services there.
     Moved,
-    /// It was deleted, with the images that the services run from, their logs and all that was recorded of them.
+    /// It was deleted, with the images that the services run from, their logs and all that was
+    /// recorded of them.
     Deleted,
 }
 
@@ -55,7 +56,8 @@ fn became(open: &Stat, named: Option<&Stat>) -> Home {
     }
 }
 
-/// Ends the agent of a folder that is not there any more; with its services, when nobody will know of them again.
+/// Ends the agent of a folder that is not there any more; with its services, when nobody will know
+/// of them again.
 pub(super) async fn leave(
     home: impl Future<Output = Home>,
     agent: Arc<Agent>,

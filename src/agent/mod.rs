@@ -1,4 +1,5 @@
-//! The long-running side of the host engine: it runs the services' processes and routes traffic to them.
+//! The long-running side of the host engine: it runs the services' processes and routes traffic to
+//! them.
 //!
 //! ```text
 //! posture    what the agent makes of its own process: limits, umask, no core dumps
@@ -18,8 +19,8 @@
 //! router     the reverse proxy: connection, request, upstream
 //! ```
 //!
-//! Uses `model`, `port`, `proto` and `redact`. A service's processes do not need the agent: they outlive it, and the next
-//! agent takes them back.
+//! Uses `model`, `port`, `proto` and `redact`. A service's processes do not need the agent: they
+//! outlive it, and the next agent takes them back.
 
 mod clients;
 mod descriptors;

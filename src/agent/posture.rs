@@ -1,4 +1,5 @@
-//! What the agent makes of its own process before anything else, and what the processes that it starts get back of it.
+//! What the agent makes of its own process before anything else, and what the processes that it
+//! starts get back of it.
 
 use std::sync::OnceLock;
 
@@ -10,7 +11,8 @@ use rustix::process::{
 /// The limits that the agent was started with: those that its services have.
 static STARTED_WITH: OnceLock<Limits> = OnceLock::new();
 
-/// The limits that the agent changes for itself. A limit is the soft one and the hard one; none is no limit.
+/// The limits that the agent changes for itself. A limit is the soft one and the hard one; none is
+/// no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// Open files.
@@ -43,7 +45,8 @@ impl Limits {
         self.files.0
     }
 
-    /// Gives them to this process. What cannot be had is left as it is: a service that needs more says so itself.
+    /// Gives them to this process. What cannot be had is left as it is: a service that needs more
+    /// says so itself.
     pub fn set(self) {
         for (resource, (current, maximum)) in
             [(Resource::Nofile, self.files), (Resource::Core, self.core)]
@@ -53,8 +56,9 @@ impl Limits {
     }
 }
 
-/// For the agent: as many open files as it may have, no core dump, which would have secrets in it, and files that
-/// nobody else may read. For the whole process, so called once and before there are others.
+/// For the agent: as many open files as it may have, no core dump, which would have secrets in it,
+/// and files that nobody else may read. For the whole process, so called once and before there are
+/// others.
 pub fn take() {
     let before = *STARTED_WITH.get_or_init(Limits::now);
     umask(Mode::RWXG | Mode::RWXO);
@@ -80,7 +84,8 @@ fn shown(limit: Option<u64>) -> String {
     limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string())
 }
 
-/// Neither other processes of this user nor a core dump can read the agent's memory from here on (`PR_SET_DUMPABLE`).
+/// Neither other processes of this user nor a core dump can read the agent's memory from here on
+/// (`PR_SET_DUMPABLE`).
 pub fn hide() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "the agent's memory can be read by other processes of its user");

@@ -143,7 +143,8 @@ where
     }
 }
 
-/// Runs a call that says how far it is. It goes on when its client goes away: half a placement helps nobody.
+/// Runs a call that says how far it is. It goes on when its client goes away: half a placement
+/// helps nobody.
 fn with_progress<F>(
     work: impl FnOnce(Box<dyn Fn(&str) + Send + Sync>) -> F,
 ) -> Response<Lines<v1::Progress>>

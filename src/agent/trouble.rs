@@ -1,5 +1,5 @@
-//! Whose trouble it is: this machine's and the agent's own, or the instance's. Only the second says anything about the
-//! instance, and only the second ever ends one.
+//! Whose trouble it is: this machine's and the agent's own, or the instance's. Only the second says
+//! anything about the instance, and only the second ever ends one.
 
 use std::error::Error;
 use std::io;
@@ -9,8 +9,8 @@ use rustix::io::Errno;
 /// Why an instance was not started, or gave no good answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
-    /// The agent or its machine lacked something: a descriptor, memory, a port, room on a disk, or time. Nothing is
-    /// known of the instance.
+    /// The agent or its machine lacked something: a descriptor, memory, a port, room on a disk, or
+    /// time. Nothing is known of the instance.
     #[error("this machine: {0}")]
     Local(String),
     /// The instance's own answer, or what became of its program.
@@ -40,8 +40,8 @@ pub fn is_local(error: &io::Error) -> bool {
 }
 
 impl Trouble {
-    /// What an error means for whoever met it while speaking with an instance, or while starting one. An error that
-    /// another one was made from is looked at, too.
+    /// What an error means for whoever met it while speaking with an instance, or while starting
+    /// one. An error that another one was made from is looked at, too.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let mut innermost = error;
@@ -73,7 +73,8 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// An error and what it was made from. An `io::Error` shows what is in it as its cause's cause only.
+/// An error and what it was made from. An `io::Error` shows what is in it as its cause's cause
+/// only.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
         let error: &'a (dyn Error + 'static) = *error;

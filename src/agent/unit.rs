@@ -1,11 +1,12 @@
-//! The systemd unit: an agent that starts with the machine, and whose restart refuses no connection.
+//! The systemd unit: an agent that starts with the machine, and whose restart refuses no
+//! connection.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// A service unit and a socket unit, with how to install them. systemd keeps the listening sockets while the
-/// agent is away (`systemd.socket(5)`), and `KillMode=process` leaves the services alone.
+/// A service unit and a socket unit, with how to install them. systemd keeps the listening sockets
+/// while the agent is away (`systemd.socket(5)`), and `KillMode=process` leaves the services alone.
 #[must_use]
 pub fn units(program: &Path, directory: &Path, listeners: &[SocketAddr]) -> String {
     let mut text = format!(

@@ -25,7 +25,8 @@ pub struct Args {
 enum What {
     /// Run the agent in the foreground; without one the other commands start it.
     Run {
-        /// Take off what it has from the shell that it is started from: niceness, signals that it ignores.
+        /// Take off what it has from the shell that it is started from: niceness, signals that it
+        /// ignores.
         #[arg(long, hide = true)]
         detached: bool,
     },
@@ -43,7 +44,8 @@ enum What {
         #[arg(short = 'n', long, default_value_t = 50)]
         tail: usize,
     },
-    /// Wait to be told what to start, and become it: how the agent starts each process of a service.
+    /// Wait to be told what to start, and become it: how the agent starts each process of a
+    /// service.
     #[command(hide = true)]
     Launch,
     /// Become a user, `UID:GID`, and a program: how a unit of systemd is its image's user.

@@ -22,8 +22,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A plan that was made with `shipit plan --out`; it is carried out as it is, or not at all. It does not stand for an
-    /// approval: without a terminal --auto-approve is needed, too.
+    /// A plan that was made with `shipit plan --out`; it is carried out as it is, or not at all. It
+    /// does not stand for an approval: without a terminal --auto-approve is needed, too.
     #[arg(value_name = "PLANFILE")]
     plan: Option<PathBuf>,
 

@@ -1,5 +1,5 @@
-//! Showing a plan, having it approved, and carrying it out: what `apply`, `promote`, `rollback` and the others
-//! share.
+//! Showing a plan, having it approved, and carrying it out: what `apply`, `promote`, `rollback` and
+//! the others share.
 
 use std::sync::Arc;
 
@@ -23,12 +23,13 @@ pub struct RunArgs {
     #[command(flatten)]
     pub approval: ApprovalArgs,
 
-    /// Switch even when there would be no rollback, because an image or an object of the live release is gone.
+    /// Switch even when there would be no rollback, because an image or an object of the live
+    /// release is gone.
     #[arg(long)]
     pub allow_no_rollback: bool,
 
-    /// Consent to a loss by the name that the plan prints, as `StatefulSet/db`; once for each. --auto-approve does
-    /// not stand for it.
+    /// Consent to a loss by the name that the plan prints, as `StatefulSet/db`; once for each.
+    /// --auto-approve does not stand for it.
     #[arg(long, value_name = "NAME")]
     pub allow_data_loss: Vec<String>,
 

@@ -43,7 +43,8 @@ pub struct LockArgs {
 /// Whether the remote is asked.
 #[derive(Debug, clap::Args)]
 pub struct FetchArgs {
-    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of a shallow clone.
+    /// Fetch from the remote what the branch rules need: the accepted branches, and the history of
+    /// a shallow clone.
     #[arg(long)]
     pub fetch: bool,
 }

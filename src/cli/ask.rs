@@ -1,5 +1,5 @@
-//! Asking a person at the terminal. Each answer is a line, so that no key that is pressed by chance is one, and nothing
-//! of what was typed is left for the shell.
+//! Asking a person at the terminal. Each answer is a line, so that no key that is pressed by chance
+//! is one, and nothing of what was typed is left for the shell.
 
 use std::io::IsTerminal as _;
 

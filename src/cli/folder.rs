@@ -1,4 +1,5 @@
-//! The project's folder: the one that is named, else the nearest one above that has a `shipit.yaml`.
+//! The project's folder: the one that is named, else the nearest one above that has a
+//! `shipit.yaml`.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -6,8 +7,9 @@ use std::path::{Path, PathBuf};
 /// The configuration's file.
 const FILE: &str = "shipit.yaml";
 
-/// The folder that a command means. Above, it is looked for up to the top of the Git repository; outside of one, as
-/// long as the folders belong to whoever runs this: nobody else's file above is taken for the project's.
+/// The folder that a command means. Above, it is looked for up to the top of the Git repository;
+/// outside of one, as long as the folders belong to whoever runs this: nobody else's file above is
+/// taken for the project's.
 pub(super) fn of_project(named: Option<PathBuf>) -> PathBuf {
     let here = PathBuf::from(".");
     match named {

@@ -9,7 +9,8 @@ use crate::model::{ProjectName, ServiceName};
 use crate::ops::init::{Answers, Overwrite, ProjectFound, look, write};
 use crate::output::{Exit, Failure, Page};
 
-/// The arguments. What is not given is asked for at a terminal, and taken from the folder elsewhere.
+/// The arguments. What is not given is asked for at a terminal, and taken from the folder
+/// elsewhere.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project's name; without it the folder's.

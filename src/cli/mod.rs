@@ -48,7 +48,8 @@ use crate::output::{Exit, Failure, Page, Screen};
 #[derive(Debug, Parser)]
 #[command(name = "shipit", version, about, max_term_width = 100)]
 pub struct Cli {
-    /// The folder with `shipit.yaml`; without it this one, or the nearest above in the same repository.
+    /// The folder with `shipit.yaml`; without it this one, or the nearest above in the same
+    /// repository.
     #[arg(
         short = 'C',
         long,
@@ -188,7 +189,8 @@ fn without_empty(command: clap::Command) -> clap::Command {
     known.mut_subcommands(without_empty)
 }
 
-/// Says what is wrong with a command line, or what was asked of its reader: how the program ends then.
+/// Says what is wrong with a command line, or what was asked of its reader: how the program ends
+/// then.
 #[must_use]
 pub fn misused(mut error: clap::Error) -> Exit {
     without_destroying(&mut error);

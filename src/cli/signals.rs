@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: once to stop cleanly, twice to stop now, three times to end the process whatever it does.
+//! Ctrl-C and SIGTERM: once to stop cleanly, twice to stop now, three times to end the process
+//! whatever it does.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -1,4 +1,5 @@
-//! `shipit templates`, which shipit starts for itself: a process that renders templates, and may end of them.
+//! `shipit templates`, which shipit starts for itself: a process that renders templates, and may
+//! end of them.
 
 use crate::ops::templates;
 use crate::output::Exit;

@@ -1,5 +1,5 @@
-//! From a tree of nodes to typed values. An error knows the path of the node it is about, which is how its
-//! place is found.
+//! From a tree of nodes to typed values. An error knows the path of the node it is about, which is
+//! how its place is found.
 
 use std::fmt;
 
@@ -18,7 +18,8 @@ pub(super) struct Error {
     /// From the innermost name to the outermost.
     path: Vec<String>,
     pub kind: Kind,
-    /// Whether nothing of the map that the node is in can be read without it: the node says which keys there are.
+    /// Whether nothing of the map that the node is in can be read without it: the node says which
+    /// keys there are.
     pub is_decisive: bool,
 }
 
@@ -180,7 +181,8 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    /// How a [`Text`](crate::config::schema::Text) asks: a number is its digits as they were written.
+    /// How a [`Text`](crate::config::schema::Text) asks: a number is its digits as they were
+    /// written.
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.value {
             Value::Integer(_, digits) | Value::Float(_, digits) if !digits.is_empty() => {
@@ -370,7 +372,8 @@ impl<'de> SeqAccess<'de> for Parts<'de> {
     }
 }
 
-/// The next part: a struct takes the keys that it knows, and `()` what is left over, which is an error.
+/// The next part: a struct takes the keys that it knows, and `()` what is left over, which is an
+/// error.
 struct Part<'a, 'de>(&'a mut Parts<'de>);
 
 impl<'de> Deserializer<'de> for Part<'_, 'de> {

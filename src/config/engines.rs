@@ -1,5 +1,5 @@
-//! Which keys of a project and of a service go with the engine that it runs on: a key that would have no effect is
-//! refused, not ignored.
+//! Which keys of a project and of a service go with the engine that it runs on: a key that would
+//! have no effect is refused, not ignored.
 
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{

@@ -1,8 +1,8 @@
-//! Maps in which one of several keys says the form: a secret comes from a `file` or from a variable (`env`), a health
-//! check asks a `path` or is a command (`run`).
+//! Maps in which one of several keys says the form: a secret comes from a `file` or from a variable
+//! (`env`), a health check asks a `path` or is a command (`run`).
 //!
-//! An environment that says one form means it instead of the project's. Both would stand in the merged map, so the
-//! project's is taken out first ([`give_way`]).
+//! An environment that says one form means it instead of the project's. Both would stand in the
+//! merged map, so the project's is taken out first ([`give_way`]).
 
 use crate::config::node::{Node, Value};
 
@@ -90,8 +90,8 @@ fn follow(at: &[&str], forms: &[Form], project: &mut Node, environment: &Node) {
     }
 }
 
-/// Leaves the environment's form alone in the project's map. Two of them are a fault of the environment's own file, and
-/// stay for whoever reads the merged map.
+/// Leaves the environment's form alone in the project's map. Two of them are a fault of the
+/// environment's own file, and stay for whoever reads the merged map.
 fn choose(forms: &[Form], project: &mut Node, environment: &Node) {
     let is_said = |form: &&Form| {
         let entry = environment.get(form.key);
@@ -110,7 +110,8 @@ fn choose(forms: &[Form], project: &mut Node, environment: &Node) {
         .flat_map(|form| form.own.iter().chain([&form.key]))
         .copied()
         .collect();
-    // What the environment says itself is merged as anything else: `file: null` finds a key to take away.
+    // What the environment says itself is merged as anything else: `file: null` finds a key to take
+    // away.
     entries.retain(|(key, _)| {
         !lost.contains(&key.name.as_str()) || environment.get(&key.name).is_some()
     });

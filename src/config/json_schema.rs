@@ -16,8 +16,8 @@ pub fn schema() -> Schema {
         .into_root_schema_for::<EnvironmentConfig>()
 }
 
-/// The schema of `environments/*.yaml`: the same keys but the project's own, none of them needed, for the project may
-/// have them.
+/// The schema of `environments/*.yaml`: the same keys but the project's own, none of them needed,
+/// for the project may have them.
 #[must_use]
 pub fn environment_schema() -> Schema {
     let mut schema = schema();

@@ -1,4 +1,5 @@
-//! The public keys that checks name: they are read with the configuration, so that a plan has the keys themselves.
+//! The public keys that checks name: they are read with the configuration, so that a plan has the
+//! keys themselves.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! Types that come in kinds: `kind` says which keys a map has.
 //!
-//! [`by_kind`] makes such a type: an enum with a variant for each kind, which has its keys in one or more parts. Kinds
-//! that share keys share a part. `de` gives the parts of a map one after the other, so that each value keeps its place.
+//! [`by_kind`] makes such a type: an enum with a variant for each kind, which has its keys in one
+//! or more parts. Kinds that share keys share a part. `de` gives the parts of a map one after the
+//! other, so that each value keeps its place.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -12,15 +13,15 @@ use serde_json::{Map, Value, json};
 
 use crate::config::json_schema::schema;
 
-/// The name by which a type that comes in kinds asks for its parts: first its kind, if that is given, then each part,
-/// then that nothing is left over.
+/// The name by which a type that comes in kinds asks for its parts: first its kind, if that is
+/// given, then each part, then that nothing is left over.
 pub(super) const BY_KIND: &str = "$kind";
 
 /// The key that says which other keys there are.
 pub(super) const KIND: &str = "kind";
 
-/// Makes a type whose key `kind` says which other keys there are. `default` names the variant that is meant without
-/// the key; it has one part.
+/// Makes a type whose key `kind` says which other keys there are. `default` names the variant that
+/// is meant without the key; it has one part.
 macro_rules! by_kind {
     (
         $(#[doc = $about:literal])+
@@ -207,8 +208,8 @@ pub(super) fn one(kind: &str, default: Option<&str>, about: &str, parts: Vec<Sch
     schema
 }
 
-/// Changes the schema of a type that comes in kinds to that of a part of it, which is laid over another part: the kind
-/// may be said there, and a key of any kind may be removed.
+/// Changes the schema of a type that comes in kinds to that of a part of it, which is laid over
+/// another part: the kind may be said there, and a key of any kind may be removed.
 pub(super) fn lay_over(definition: &mut Value) {
     let is_kind = |one: &Value| one.pointer("/properties/kind/const").is_some();
     let Some(Value::Array(mut kinds)) = definition.get("oneOf").cloned() else {
@@ -227,7 +228,8 @@ pub(super) fn lay_over(definition: &mut Value) {
     }
 }
 
-/// The kinds that have a key which the kind in the document does not have, by the key's path in the document.
+/// The kinds that have a key which the kind in the document does not have, by the key's path in the
+/// document.
 pub(super) fn having(path: &[String]) -> Vec<String> {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| schema().to_value());
     let mut kinds = Vec::new();

@@ -1,4 +1,5 @@
-//! What an API server would refuse of the names and amounts that a configuration leads to: said before anything is built.
+//! What an API server would refuse of the names and amounts that a configuration leads to: said
+//! before anything is built.
 
 use crate::config::findings::Findings;
 use crate::config::schema::{EnvironmentConfig, ServiceConfig, Text};

@@ -38,7 +38,8 @@ pub struct Project {
     pub environments: BTreeMap<EnvironmentName, EnvironmentConfig>,
     /// What `shipit.yaml` says of branches.
     pub branches: BTreeMap<String, crate::config::schema::Branch>,
-    /// The files that it was read from, by their path below the folder, with the hash of what they say.
+    /// The files that it was read from, by their path below the folder, with the hash of what they
+    /// say.
     pub files: BTreeMap<String, ContentHash>,
 }
 
@@ -99,7 +100,8 @@ struct Reading<'a> {
     root: &'a Path,
     files: Vec<File>,
     problems: Vec<Problem>,
-    /// The maps out of which something was taken because it did not fit: what seems to be missing there, is not.
+    /// The maps out of which something was taken because it did not fit: what seems to be missing
+    /// there, is not.
     incomplete: Vec<Vec<String>>,
     /// What was taken out, so that it is not said to be missing.
     taken_out: Vec<Vec<String>>,
@@ -108,7 +110,8 @@ struct Reading<'a> {
 /// Which tree is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
-    /// That of `shipit.yaml` alone. An environment may still say another kind for the keys that are there.
+    /// That of `shipit.yaml` alone. An environment may still say another kind for the keys that are
+    /// there.
     Project,
     /// That of an environment, with all that holds for it.
     Environment,
@@ -253,7 +256,8 @@ impl Reading<'_> {
         })
     }
 
-    /// The typed form of a tree. A node that does not fit is noted, taken out, and the rest is tried again.
+    /// The typed form of a tree. A node that does not fit is noted, taken out, and the rest is
+    /// tried again.
     fn typed(&mut self, mut tree: Node, reads: Reads) -> Option<EnvironmentConfig> {
         let whole = tree.clone();
         let mut is_clear = true;
@@ -361,8 +365,8 @@ fn kind_of(tree: &Node, path: &[String]) -> Option<Position> {
     kind
 }
 
-/// What is taken out to go on: the node that is wrong; where something is missing, what it is missing from,
-/// unless that is the whole.
+/// What is taken out to go on: the node that is wrong; where something is missing, what it is
+/// missing from, unless that is the whole.
 fn path_to_prune(error: &Error, path: &[String], tree: &Node) -> Vec<String> {
     let mut at = path.to_vec();
     if error.is_decisive {

@@ -1,8 +1,9 @@
-//! From files to a configuration: every value knows its file, line and column, and all that is wrong is said at
-//! once.
+//! From files to a configuration: every value knows its file, line and column, and all that is
+//! wrong is said at once.
 //!
-//! `node` reads YAML into a tree with places, `de` makes typed values of it, [`schema`] has those types,
-//! `validate` holds them against each other, and `problem` is how faults are shown. Start with [`load`].
+//! `node` reads YAML into a tree with places, `de` makes typed values of it, [`schema`] has those
+//! types, `validate` holds them against each other, and `problem` is how faults are shown. Start
+//! with [`load`].
 
 mod de;
 mod engines;

@@ -86,7 +86,8 @@ impl Node {
         }
     }
 
-    /// Lays another tree over this one: maps merge, everything else is replaced, and `null` takes away.
+    /// Lays another tree over this one: maps merge, everything else is replaced, and `null` takes
+    /// away.
     pub fn merge(self, over: Self) -> Self {
         let (Value::Map(under), Value::Map(entries)) = (self.value, &over.value) else {
             return over;
@@ -160,7 +161,8 @@ impl Node {
     }
 }
 
-/// Reads a file's text. Aliases, depth and size are bounded, so that a small file cannot become a large one.
+/// Reads a file's text. Aliases, depth and size are bounded, so that a small file cannot become a
+/// large one.
 pub(super) fn parse(text: &str, file: usize) -> Result<Node, Problem> {
     let start = Position {
         file,

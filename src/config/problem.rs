@@ -1,4 +1,5 @@
-//! What is wrong with a configuration: all of it at once, each with its place, its line and what to do.
+//! What is wrong with a configuration: all of it at once, each with its place, its line and what to
+//! do.
 
 use std::fmt;
 

@@ -105,7 +105,8 @@ fn liveness(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     }
 }
 
-/// A socket can be handed to a process of the machine alone, and says nothing of a service that does not look at it.
+/// A socket can be handed to a process of the machine alone, and says nothing of a service that
+/// does not look at it.
 fn socket(
     findings: &mut Findings<'_>,
     environment: &EnvironmentConfig,

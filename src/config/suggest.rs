@@ -1,6 +1,7 @@
 //! "Did you mean …?"
 
-/// How alike two words are, from 0 to 1. One slip of the finger makes them alike however short they are.
+/// How alike two words are, from 0 to 1. One slip of the finger makes them alike however short they
+/// are.
 fn likeness(word: &str, candidate: &str) -> f64 {
     let slip = word.len() > 1 && strsim::osa_distance(word, candidate) == 1;
     if slip {

@@ -1,5 +1,5 @@
-//! What a typed configuration must hold besides its types: that what is named is there, that ports are free, and
-//! that no driver is asked for what it cannot do yet.
+//! What a typed configuration must hold besides its types: that what is named is there, that ports
+//! are free, and that no driver is asked for what it cannot do yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,8 +136,8 @@ fn signature(
     }
 }
 
-/// What is wrong between environments: branches that lead nowhere, and listeners on the same address. `files` are all
-/// environments that have a file, whether it could be read or not.
+/// What is wrong between environments: branches that lead nowhere, and listeners on the same
+/// address. `files` are all environments that have a file, whether it could be read or not.
 pub(super) fn across(
     base: &EnvironmentConfig,
     base_tree: &Node,

@@ -1,5 +1,5 @@
-//! From a configuration and a source to what should be true: pure, with templates rendered and references
-//! resolved.
+//! From a configuration and a source to what should be true: pure, with templates rendered and
+//! references resolved.
 
 mod build;
 pub mod cluster;
@@ -233,7 +233,8 @@ fn secret(
     })
 }
 
-/// The repository of a service's images in a registry; `PROJECT/SERVICE` unless the configuration says otherwise.
+/// The repository of a service's images in a registry; `PROJECT/SERVICE` unless the configuration
+/// says otherwise.
 ///
 /// # Errors
 /// When the configuration's template cannot be rendered.

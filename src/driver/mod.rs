@@ -1,5 +1,5 @@
-//! What implements the ports, a folder each. Uses `port` and `model` only; nothing but `ops`' wiring names a
-//! concrete driver.
+//! What implements the ports, a folder each. Uses `port` and `model` only; nothing but `ops`'
+//! wiring names a concrete driver.
 
 pub mod aws;
 pub mod builder;

@@ -10,8 +10,8 @@ use crate::model::journal::Direction;
 use crate::model::plan::Step;
 use crate::rollout::{Back, CutOff};
 
-/// Takes back what was begun. A step that fails does not keep the ones after it from being tried: the one
-/// that moves traffic comes first, and each one that succeeds is a gain.
+/// Takes back what was begun. A step that fails does not keep the ones after it from being tried:
+/// the one that moves traffic comes first, and each one that succeeds is a gain.
 ///
 /// # Errors
 /// What cut it off: another run has the lock.
@@ -42,8 +42,8 @@ pub(super) async fn carry_out(run: &Arc<Run>, begun: &Begun) -> Result<Back, Cut
     })
 }
 
-/// Why a step could not be taken back, if it could not. During the rollback a journal that cannot be written (a full disk)
-/// does not stop what saves live traffic.
+/// Why a step could not be taken back, if it could not. During the rollback a journal that cannot
+/// be written (a full disk) does not stop what saves live traffic.
 async fn undo(run: &Arc<Run>, step: &Step) -> Result<Option<String>, CutOff> {
     let since = Instant::now();
     if let Err(error) = log::intent(run, step, Direction::Back).await

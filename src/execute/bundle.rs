@@ -1,4 +1,5 @@
-//! What is known about a failure, recorded before anything is reverted: afterwards the pods are gone.
+//! What is known about a failure, recorded before anything is reverted: afterwards the pods are
+//! gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

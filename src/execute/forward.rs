@@ -22,7 +22,8 @@ const LEAVING: Duration = Duration::from_secs(1);
 pub(super) async fn carry_out(run: &Arc<Run>) -> End {
     let mut forward = Forward::new(run);
 
-    // What cuts a run off is heard whatever is being waited for: a step, a journal, a server that does not answer.
+    // What cuts a run off is heard whatever is being waited for: a step, a journal, a server that
+    // does not answer.
     let rested = tokio::select! {
         biased;
         by = run.cut_off() => Err(by),
@@ -76,8 +77,8 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// Begins steps and waits for them, until none is under way and none may begin. Each turn begins a step, waits for
-    /// one, or is the last.
+    /// Begins steps and waits for them, until none is under way and none may begin. Each turn
+    /// begins a step, waits for one, or is the last.
     async fn until_at_rest(&mut self) -> Result<(), CutOff> {
         if let Err(error) = log::began(self.run).await {
             self.stop(error.means()?);
@@ -189,7 +190,8 @@ impl<'a> Forward<'a> {
     }
 }
 
-/// How many steps may be under way when this one begins. Objects cost a few requests each, and there may be many.
+/// How many steps may be under way when this one begins. Objects cost a few requests each, and
+/// there may be many.
 const fn width(step: &Step) -> usize {
     match step.address {
         Address::Object(_) => 4 * WIDTH,

@@ -1,4 +1,5 @@
-//! The run's journal and its events: the same happenings, once for the disk and once for the reader.
+//! The run's journal and its events: the same happenings, once for the disk and once for the
+//! reader.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Carries a plan out: its graph with bounded concurrency, each step journaled before and after, and the
-//! rollout's state machine asked at every turn. Start with [`execute`].
+//! Carries a plan out: its graph with bounded concurrency, each step journaled before and after,
+//! and the rollout's state machine asked at every turn. Start with [`execute`].
 //!
 //! Uses `port`, `model`, `plan` and `rollout`; the world is reached through the ports alone.
 
@@ -76,14 +76,16 @@ pub struct Finished {
     pub probe: Option<ProbeReport>,
 }
 
-/// Carries a plan out. Failures are part of the result: they have been dealt with when this returns.
+/// Carries a plan out. Failures are part of the result: they have been dealt with when this
+/// returns.
 pub async fn execute(job: Job) -> Finished {
     let run = Arc::new(Run::new(job));
     let end = forward::carry_out(&run).await;
     run.soft.cancel();
     run.say_the_rest();
     let probe = match end {
-        // Whoever asked twice does not wait for requests that are on their way, and a lost lock ends all.
+        // Whoever asked twice does not wait for requests that are on their way, and a lost lock
+        // ends all.
         End::LockLost | End::Interrupted(Traffic::Unknown) => None,
         _ => run.probe.stop().await,
     };
@@ -121,8 +123,8 @@ impl Run {
         }
     }
 
-    /// The ports for an effect: only as long as the lock is held, which is asked each time. What only looks at the world
-    /// needs no lock.
+    /// The ports for an effect: only as long as the lock is held, which is asked each time. What
+    /// only looks at the world needs no lock.
     async fn acting(&self) -> Result<&Ports, LockLost> {
         self.job.permit.hold.confirmed().await?;
         Ok(&self.job.ports)
@@ -163,7 +165,8 @@ impl Run {
         }
     }
 
-    /// Tells what happened, without any secret that was read. What a step says comes before what comes of it.
+    /// Tells what happened, without any secret that was read. What a step says comes before what
+    /// comes of it.
     fn say(&self, event: Event) {
         let redactor = &self.job.ports.redactor;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -37,8 +37,9 @@ impl Session {
         }
     }
 
-    /// Starts once the first release has live traffic and has answered: before that, nothing could. A gateway takes its time
-    /// until it has heard of a new entry point, and nobody's request is lost meanwhile.
+    /// Starts once the first release has live traffic and has answered: before that, nothing could.
+    /// A gateway takes its time until it has heard of a new entry point, and nobody's request is
+    /// lost meanwhile.
     pub async fn start_after(&self, run: &Arc<Run>) {
         if run.plan().active.is_some() || run.plan().probe.rate == 0 {
             return;
@@ -85,7 +86,8 @@ impl Session {
     }
 }
 
-/// What is asked. Without URLs that is nothing; the switch itself will say what is wrong with the engine.
+/// What is asked. Without URLs that is nothing; the switch itself will say what is wrong with the
+/// engine.
 async fn targets(run: &Run) -> Vec<ProbeTarget> {
     let urls = run.engine().urls(run.scope(), Role::Active).await;
     // What the plan ends is not meant to answer afterwards.

@@ -1,5 +1,5 @@
-//! Every cause of a stop, at every moment at which it can be heard: a run comes to its end, with the right word for it,
-//! and has no effect once its lock is lost.
+//! Every cause of a stop, at every moment at which it can be heard: a run comes to its end, with
+//! the right word for it, and has no effect once its lock is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,7 +1,9 @@
-//! Reading a tar that somebody else wrote: bounded in what is read, in what comes out of it, in entries and in time.
+//! Reading a tar that somebody else wrote: bounded in what is read, in what comes out of it, in
+//! entries and in time.
 //!
-//! The `tar` crate keeps long names and PAX records in memory, as long as they say they are, and gives out the holes of a
-//! sparse file as zeros, as many as it says there are. [`each`] lets neither grow past its [`Budget`].
+//! The `tar` crate keeps long names and PAX records in memory, as long as they say they are, and
+//! gives out the holes of a sparse file as zeros, as many as it says there are. [`each`] lets
+//! neither grow past its [`Budget`].
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
 //! Opening beneath a folder: a path that somebody else wrote never leads out of it.
 //!
-//! A path is walked name by name with `openat(2)` and `O_NOFOLLOW`, and the links on the way are followed here, so
-//! that the rule about them is this module's and not the kernel's. A test holds every answer against `openat2(2)`,
-//! which not every kernel and sandbox has (`docs/decisions/0016`).
+//! A path is walked name by name with `openat(2)` and `O_NOFOLLOW`, and the links on the way are
+//! followed here, so that the rule about them is this module's and not the kernel's. A test holds
+//! every answer against `openat2(2)`, which not every kernel and sandbox has
+//! (`docs/decisions/0016`).
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,8 @@ use crate::files::beneath::walk::{Last, Walk};
 /// The most links that one path may lead through, as the kernel has it.
 const MOST_LINKS: usize = 40;
 
-/// The most folders that one path may lead through, links included: a path of links is walked again from the top.
+/// The most folders that one path may lead through, links included: a path of links is walked again
+/// from the top.
 const MOST_STEPS: usize = 20_000;
 
 /// What a link may do.
@@ -193,8 +195,8 @@ impl Root {
         Walk::new(self, path, Missing::Refuse)?.into_name(Last::Followed)
     }
 
-    /// A file for reading, through all of its links. Nothing else is opened: a FIFO would wait for ever, and a device
-    /// never end.
+    /// A file for reading, through all of its links. Nothing else is opened: a FIFO would wait for
+    /// ever, and a device never end.
     pub fn file(&self, path: &Path) -> Result<File, BeneathError> {
         let found = self.followed(path)?;
         let name = found.name.as_deref().unwrap_or(OsStr::new("."));
@@ -252,7 +254,8 @@ pub fn in_repository(project: &Path, path: &Path, alone: Alone) -> io::Result<(R
     Ok((Root::open(top, links)?, inside))
 }
 
-/// A file for reading, by a path that was found: no link that took its name meanwhile, no FIFO, no device.
+/// A file for reading, by a path that was found: no link that took its name meanwhile, no FIFO, no
+/// device.
 pub fn plain_file(path: &Path) -> Result<File, BeneathError> {
     regular(CWD, path.as_os_str(), path)
 }

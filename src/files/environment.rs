@@ -1,5 +1,6 @@
-//! What the programs that a project starts see of this process' environment: all of it, as builds and checks count on their
-//! build server's variables, but not the variables that secrets are read from.
+//! What the programs that a project starts see of this process' environment: all of it, as builds
+//! and checks count on their build server's variables, but not the variables that secrets are read
+//! from.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

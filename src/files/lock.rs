@@ -40,8 +40,8 @@ pub fn lock_within(path: &Path, patience: Duration) -> io::Result<File> {
     }
 }
 
-/// A link is not followed, and nobody else can open what is made here: whoever can read a file can lock it. A file of a
-/// version that let others read it is closed to them.
+/// A link is not followed, and nobody else can open what is made here: whoever can read a file can
+/// lock it. A file of a version that let others read it is closed to them.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = OpenOptions::new()

@@ -1,9 +1,10 @@
 //! Files and processes of this machine: small things that several drivers and the agent need.
 //!
-//! Replacing files so that a reader sees the old content or the new one, and a power cut loses neither ([`replace`]);
-//! reading them without being held up or filled up by what is no file ([`read`]); locks that go with their process. A
-//! path that somebody else wrote is opened by [`beneath`], and a tar read by [`archive`]. What a command itself writes into the
-//! project's folder is told by [`outputs`].
+//! Replacing files so that a reader sees the old content or the new one, and a power cut loses
+//! neither ([`replace`]); reading them without being held up or filled up by what is no file
+//! ([`read`]); locks that go with their process. A path that somebody else wrote is opened by
+//! [`beneath`], and a tar read by [`archive`]. What a command itself writes into the project's
+//! folder is told by [`outputs`].
 
 pub mod archive;
 pub mod beneath;
@@ -24,7 +25,8 @@ use tempfile::NamedTempFile;
 pub use lock::{lock_within, try_lock};
 pub use read::{read, read_if_there, read_text};
 
-/// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only its owner can read it.
+/// Replaces a file's content: written beside it, synced, renamed over it, the folder synced. Only
+/// its owner can read it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
@@ -43,8 +45,8 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Makes a folder that only its owner can enter, unless it is there; one of ours that others can enter is closed to
-/// them.
+/// Makes a folder that only its owner can enter, unless it is there; one of ours that others can
+/// enter is closed to them.
 pub fn private_folder(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;

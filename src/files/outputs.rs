@@ -1,6 +1,6 @@
-//! The files that this process writes for whoever started it: where its output goes, and the plan file that is made or
-//! carried out. They often lie in the project's folder, and are none of its files: no input of a build, and no change of
-//! the working tree.
+//! The files that this process writes for whoever started it: where its output goes, and the plan
+//! file that is made or carried out. They often lie in the project's folder, and are none of its
+//! files: no input of a build, and no change of the working tree.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 /// Another program than this one that is started as `shipit`.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// What is started where shipit starts itself: the very file that runs, even when another has taken its place meanwhile.
+/// What is started where shipit starts itself: the very file that runs, even when another has taken
+/// its place meanwhile.
 #[must_use]
 pub fn program() -> PathBuf {
     let own = || {
@@ -27,8 +28,9 @@ pub fn set_program(path: PathBuf) {
     let _ = PROGRAM.set(path);
 }
 
-/// A process' start time in clock ticks since boot: field 22 of `/proc/PID/stat` (see `proc_pid_stat(5)`). None
-/// when there is no such process, or when it is only waiting to be reaped.
+/// A process' start time in clock ticks since boot: field 22 of `/proc/PID/stat` (see
+/// `proc_pid_stat(5)`). None when there is no such process, or when it is only waiting to be
+/// reaped.
 #[must_use]
 pub fn started(pid: u32) -> Option<u64> {
     look(pid).ok().flatten()
@@ -90,11 +92,12 @@ pub fn kill_group(pid: u32, signal: Signal) {
     }
 }
 
-/// Passes nothing on that this process was started with, besides its three streams, to whatever it starts itself: a
-/// lock, a pipe or a socket of the caller's is held by nobody any more once this process has ended. What this program
-/// opens is never passed on unless it says so.
+/// Passes nothing on that this process was started with, besides its three streams, to whatever it
+/// starts itself: a lock, a pipe or a socket of the caller's is held by nobody any more once this
+/// process has ended. What this program opens is never passed on unless it says so.
 pub fn pass_nothing_on() {
-    // A kernel before 5.9 is asked for one descriptor after the other. Nothing else can go wrong here.
+    // A kernel before 5.9 is asked for one descriptor after the other. Nothing else can go wrong
+    // here.
     let _ = libcontainer::syscall::syscall::create_syscall().close_range(0);
 }
 

@@ -1,4 +1,5 @@
-//! Reading files that somebody else has written: never more than a bound, and never from what is no file.
+//! Reading files that somebody else has written: never more than a bound, and never from what is no
+//! file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -7,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// A regular file's content, `limit` bytes at the most. Pipes, devices and folders are refused before anything is read:
-/// they may have no end, or never begin.
+/// A regular file's content, `limit` bytes at the most. Pipes, devices and folders are refused
+/// before anything is read: they may have no end, or never begin.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path, limit)?;
     let mut content = Vec::new();

@@ -1,4 +1,5 @@
-//! What an access entry of a cluster gives, and whether a change of it leaves whoever makes it inside.
+//! What an access entry of a cluster gives, and whether a change of it leaves whoever makes it
+//! inside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,9 +44,9 @@ impl Rights {
     }
 }
 
-/// Whether somebody whose entry is changed like this keeps what they may do. Who has no entry may come in by the
-/// cluster's `ConfigMap`, or as the one who makes it, and an entry takes the place of that: then it has to give
-/// everything.
+/// Whether somebody whose entry is changed like this keeps what they may do. Who has no entry may
+/// come in by the cluster's `ConfigMap`, or as the one who makes it, and an entry takes the place
+/// of that: then it has to give everything.
 #[must_use]
 pub fn is_kept(now: Option<&Settings>, then: Option<&Settings>) -> bool {
     match (now, then) {

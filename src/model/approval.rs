@@ -1,4 +1,5 @@
-//! Approval: who says that a plan may be carried out. That a plan was made, and is in a file, says nothing of the kind.
+//! Approval: who says that a plan may be carried out. That a plan was made, and is in a file, says
+//! nothing of the kind.
 
 use crate::model::loss::Consents;
 

@@ -12,7 +12,8 @@ pub struct BranchRule {
     pub pattern: String,
     /// Where it deploys.
     pub environment: EnvironmentName,
-    /// The branches from which it takes merges, and the environments' branches it takes promotions from.
+    /// The branches from which it takes merges, and the environments' branches it takes promotions
+    /// from.
     pub accepts: Vec<String>,
     /// Whether commits may be made on it directly.
     pub direct_commits: DirectCommits,
@@ -87,7 +88,8 @@ pub enum Origin {
     NotTaken(MergeKind),
     /// It was made on the branch.
     Direct,
-    /// It merges commits that are on no accepted branch's own line: a branch that was merged past it.
+    /// It merges commits that are on no accepted branch's own line: a branch that was merged past
+    /// it.
     Foreign,
     /// It merges an accepted branch, and has changes in these files that neither side brought.
     Added(Vec<String>),

@@ -148,7 +148,8 @@ pub enum Base {
 /// What a build depends on.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Inputs {
-    /// Over the build's specification, its bases' digests and every file: decides whether to build at all.
+    /// Over the build's specification, its bases' digests and every file: decides whether to build
+    /// at all.
     pub hash: ContentHash,
     /// Each input file, relative to the context, with the hash of its content and mode.
     pub files: BTreeMap<String, ContentHash>,

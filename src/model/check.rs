@@ -20,12 +20,13 @@ pub enum Check {
     Run(RunCheck),
     /// The registry's scan of every image must have found no more than this. `ecr` only.
     Scan(ScanCheck),
-    /// Every image must be signed with one of these keys, as `cosign sign --key` does it. `oci` and `ecr`, and before
-    /// the switch only.
+    /// Every image must be signed with one of these keys, as `cosign sign --key` does it. `oci` and
+    /// `ecr`, and before the switch only.
     Signature(SignatureCheck),
 }
 
-/// What a registry's scan may have found. A scan that is not there, or that failed, does not hold: it is not "clean".
+/// What a registry's scan may have found. A scan that is not there, or that failed, does not hold:
+/// it is not "clean".
 #[derive(
     Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
@@ -49,7 +50,8 @@ pub struct ScanCheck {
 }
 
 impl ScanCheck {
-    /// The first severity of which there is more than may be: its name, how many, and how many may be.
+    /// The first severity of which there is more than may be: its name, how many, and how many may
+    /// be.
     #[must_use]
     pub fn exceeded(&self, found: &BTreeMap<String, u64>) -> Option<(&'static str, u64, u64)> {
         let limits = [
@@ -73,7 +75,8 @@ impl ScanCheck {
 )]
 #[serde(deny_unknown_fields)]
 pub struct SignatureCheck {
-    /// The files of the public keys, relative to the project's folder: PEM; ECDSA P-256, Ed25519 or RSA.
+    /// The files of the public keys, relative to the project's folder: PEM; ECDSA P-256, Ed25519 or
+    /// RSA.
     pub keys: Vec<KeyFile>,
 }
 
@@ -168,8 +171,8 @@ pub struct RunCheck {
     pub timeout: Period,
 }
 
-/// A command in a file: a text is split at blanks (no shell), a list is taken as it is, and the long
-/// form has a time limit too.
+/// A command in a file: a text is split at blanks (no shell), a list is taken as it is, and the
+/// long form has a time limit too.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 enum RunForm {

@@ -110,7 +110,8 @@ macro_rules! hash {
 }
 
 hash!(
-    /// What names an image or a blob: SHA-256 of its bytes, in the form of the OCI image specification.
+    /// What names an image or a blob: SHA-256 of its bytes, in the form of the OCI image
+    /// specification.
     Digest
 );
 hash!(

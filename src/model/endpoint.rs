@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-/// Whether that is this very machine: what is sent there crosses no network, and may go without TLS.
+/// Whether that is this very machine: what is sent there crosses no network, and may go without
+/// TLS.
 #[must_use]
 pub fn is_loopback(endpoint: &str) -> bool {
     let (host, port) = split(endpoint);
@@ -65,7 +66,8 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(is_label)
 }
 
-/// Why a text is no repository of a registry (distribution-spec, "Pulling manifests"). None when it is.
+/// Why a text is no repository of a registry (distribution-spec, "Pulling manifests"). None when it
+/// is.
 #[must_use]
 pub fn repository_problem(name: &str) -> Option<&'static str> {
     if name.contains("://") {

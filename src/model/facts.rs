@@ -12,7 +12,8 @@ use crate::model::route::Route;
 use crate::model::workload::Workload;
 use crate::model::{ContentHash, Digest, Fingerprint, ReleaseNumber, Role, ServiceName, Slot};
 
-/// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was ever placed.
+/// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was
+/// ever placed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Facts {
     /// The lineage of the state that owns the environment; none when nobody does.
@@ -94,7 +95,8 @@ impl Facts {
             .map(WorkloadFacts::fingerprint)
     }
 
-    /// What emptying a slot is bound to: the release in it and all of its workloads; none when it is empty.
+    /// What emptying a slot is bound to: the release in it and all of its workloads; none when it
+    /// is empty.
     #[must_use]
     pub fn slot_fingerprint(&self, slot: Slot) -> Option<Fingerprint> {
         let slot = self.slots.get(&slot)?;
@@ -116,7 +118,8 @@ impl Facts {
         }
     }
 
-    /// What a change of the listeners of several services is bound to. Of one service it is the route's own.
+    /// What a change of the listeners of several services is bound to. Of one service it is the
+    /// route's own.
     #[must_use]
     pub fn routes_fingerprint<'a>(
         &self,
@@ -132,8 +135,8 @@ impl Facts {
         }
     }
 
-    /// Where services answer: through the live listener, or through the preview one. Before anything is live the
-    /// first slot is the preview.
+    /// Where services answer: through the live listener, or through the preview one. Before
+    /// anything is live the first slot is the preview.
     #[must_use]
     pub fn urls(&self, role: Role) -> Vec<Url> {
         let slot = match role {
@@ -232,8 +235,8 @@ pub struct WorkloadFacts {
     /// Where its objects are not as they were applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,
-    /// How the files that it runs from differ from its image, in words; none when they do not, or when the engine keeps
-    /// no files of it.
+    /// How the files that it runs from differ from its image, in words; none when they do not, or
+    /// when the engine keeps no files of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_on_disk: Option<String>,
     /// For an engine that knows better than by instances: how it is, and why.
@@ -254,8 +257,9 @@ pub struct WorkloadHealth {
 }
 
 impl WorkloadFacts {
-    /// Over what a step changes, and what goes with it. Health and process ids move by themselves and are not in it; neither is the
-    /// release's number, which moves for all services of a slot when one of them is replaced.
+    /// Over what a step changes, and what goes with it. Health and process ids move by themselves
+    /// and are not in it; neither is the release's number, which moves for all services of a slot
+    /// when one of them is replaced.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         match (&self.drift[..], &self.held[..]) {

@@ -13,7 +13,8 @@ pub type Fields = BTreeMap<String, String>;
 /// Up to how many lines two texts are compared line by line.
 const LINES: usize = 2000;
 
-/// Puts every scalar of a document below `path` by its path. Items of a list that have names are known by them.
+/// Puts every scalar of a document below `path` by its path. Items of a list that have names are
+/// known by them.
 pub fn flatten(path: &str, value: &Value, fields: &mut Fields) {
     match value {
         Value::Null => {}
@@ -70,7 +71,8 @@ pub fn changes(before: &Fields, after: &Fields) -> Vec<Change> {
         .collect()
 }
 
-/// What differs in one field. Of texts of several lines it is the lines that differ, and not the whole of them.
+/// What differs in one field. Of texts of several lines it is the lines that differ, and not the
+/// whole of them.
 #[must_use]
 pub fn change(name: &str, before: Option<&String>, after: Option<&String>) -> Vec<Change> {
     let by_line = match (before, after) {

@@ -10,7 +10,8 @@ use crate::model::Digest;
 pub const YOUNG: Duration = Duration::from_hours(1);
 /// The annotation that names the image on which another was built (image-spec, `annotations.md`).
 pub const BASE: &str = "org.opencontainers.image.base.digest";
-/// The annotation that names the commit which an image was made of, with `-dirty` when the tree was.
+/// The annotation that names the commit which an image was made of, with `-dirty` when the tree
+/// was.
 pub const REVISION: &str = "org.opencontainers.image.revision";
 /// The annotation that says when an image was made.
 pub const CREATED: &str = "org.opencontainers.image.created";
@@ -37,7 +38,8 @@ pub struct Collected {
     pub blobs: usize,
     /// How many bytes these have.
     pub bytes: u64,
-    /// Why none of them is deleted: the registry does not let them, or what else is needed is not known here.
+    /// Why none of them is deleted: the registry does not let them, or what else is needed is not
+    /// known here.
     pub refused: Option<String>,
 }
 

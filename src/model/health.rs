@@ -12,7 +12,8 @@ pub struct Health {
     /// An HTTP GET of this path must answer with a status of 200 to 399.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The header `Host` of every request for a `path`, that of `liveness` too. Without it the address that is asked.
+    /// The header `Host` of every request for a `path`, that of `liveness` too. Without it the
+    /// address that is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
     /// This command must exit with 0. It sees the service's environment, `PORT` included.
@@ -22,19 +23,21 @@ pub struct Health {
     pub interval: Period,
     /// How long one answer may take.
     pub timeout: Period,
-    /// After how many failures in a row a ready instance is taken out of traffic. It is not restarted for that, and is
-    /// back in traffic with its first good answer. When all instances of a service fail, all of them stay in traffic:
-    /// slow answers are better than none.
+    /// After how many failures in a row a ready instance is taken out of traffic. It is not
+    /// restarted for that, and is back in traffic with its first good answer. When all instances of
+    /// a service fail, all of them stay in traffic: slow answers are better than none.
     pub failures: u32,
     /// How long a new instance has until its first good answer.
     pub start_within: Period,
-    /// When an instance that was ready is taken for dead, and restarted. Without it one is only restarted when its
-    /// process ends: what is slow under load is not ended together with the requests that it is answering.
+    /// When an instance that was ready is taken for dead, and restarted. Without it one is only
+    /// restarted when its process ends: what is slow under load is not ended together with the
+    /// requests that it is answering.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub liveness: Option<Box<Liveness>>,
 }
 
-/// A check whose failure restarts an instance. Without `path` and `run` it asks what the health check itself asks.
+/// A check whose failure restarts an instance. Without `path` and `run` it asks what the health
+/// check itself asks.
 #[derive(
     Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]

@@ -1,10 +1,10 @@
 //! The headers by which proxies tell services who asked, and through whom.
 //!
-//! Services take them for the truth, so a stranger's must not reach them. There is no standard for most of them: this is
-//! what proxies write and frameworks read.
+//! Services take them for the truth, so a stranger's must not reach them. There is no standard for
+//! most of them: this is what proxies write and frameworks read.
 
-/// The family, of names that begin with `x-`; the rest of each. Who sends one of these to a service claims to be a
-/// proxy that knows: of an address, of a route, of a certificate, of a login.
+/// The family, of names that begin with `x-`; the rest of each. Who sends one of these to a service
+/// claims to be a proxy that knows: of an address, of a route, of a certificate, of a login.
 const EXTENSIONS: [&str; 24] = [
     "backend-host",
     "client-ip",
@@ -97,7 +97,8 @@ pub fn is_identity(name: &str) -> bool {
     names.contains(&name) || prefixes.iter().any(|start| name.starts_with(start))
 }
 
-/// The family by whole names, for a proxy that cannot drop by how a name begins. Of the prefixes it has what is known.
+/// The family by whole names, for a proxy that cannot drop by how a name begins. Of the prefixes it
+/// has what is known.
 pub const KNOWN: [&str; 72] = [
     "ali-cdn-real-ip",
     "cdn-real-ip",

@@ -30,7 +30,8 @@ pub enum What {
         plan: Box<Plan>,
         /// The plan's hash.
         hash: ContentHash,
-        /// Who said that it may be carried out; none in a journal of a version that did not write it down.
+        /// Who said that it may be carried out; none in a journal of a version that did not write
+        /// it down.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approval: Option<Approval>,
     },
@@ -114,7 +115,8 @@ impl Journal {
         )
     }
 
-    /// The images of a service that this run has made from these inputs, or knew to be made from them.
+    /// The images of a service that this run has made from these inputs, or knew to be made from
+    /// them.
     pub fn made_from<'a>(
         &'a self,
         service: &'a ServiceName,

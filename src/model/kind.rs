@@ -60,7 +60,8 @@ impl KindScopes {
         self.0.contains_key(kind)
     }
 
-    /// Where an object's kind is. Of one that nobody has said anything about it is taken to be in a namespace, as most are.
+    /// Where an object's kind is. Of one that nobody has said anything about it is taken to be in a
+    /// namespace, as most are.
     #[must_use]
     pub fn of(&self, manifest: &Manifest) -> KindScope {
         let kind = GroupKind::of(manifest);
@@ -113,8 +114,8 @@ fn definition(manifest: &Manifest) -> Option<(GroupKind, KindScope)> {
     Some((kind, scope))
 }
 
-/// What the API itself has promised for ever: where the objects of its own kinds are. It saves asking; what is not
-/// here is asked for.
+/// What the API itself has promised for ever: where the objects of its own kinds are. It saves
+/// asking; what is not here is asked for.
 fn well_known(kind: &GroupKind) -> Option<KindScope> {
     let is_in_a_namespace = match (kind.group.as_str(), kind.kind.as_str()) {
         (

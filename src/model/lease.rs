@@ -1,8 +1,9 @@
-//! The rule of an environment's lock, the same wherever the lock is kept: whose it is, whether its holder lives, and how
-//! long a holder may rely on a renewal.
+//! The rule of an environment's lock, the same wherever the lock is kept: whose it is, whether its
+//! holder lives, and how long a holder may rely on a renewal.
 //!
-//! Two clocks are never compared. A taker counts how long a holder has been silent on its own clock, from when it saw the
-//! holder's last sign for the first time; a holder counts on its own how old its last renewal is.
+//! Two clocks are never compared. A taker counts how long a holder has been silent on its own
+//! clock, from when it saw the holder's last sign for the first time; a holder counts on its own
+//! how old its last renewal is.
 
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use jiff::Timestamp;
 
 use crate::model::state::LockHolder;
 
-/// After how long without a sign of life a holder counts as dead, unless its process can be looked at.
+/// After how long without a sign of life a holder counts as dead, unless its process can be looked
+/// at.
 pub const EXPIRY: Duration = Duration::from_secs(30);
 
-/// A process, told apart from every other: names of machines, numbers of processes, and the images that machines are
-/// made from are all used more than once.
+/// A process, told apart from every other: names of machines, numbers of processes, and the images
+/// that machines are made from are all used more than once.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Process {
     /// The machine's own id; empty where it has none.
@@ -42,8 +44,8 @@ pub enum Life {
 }
 
 impl Process {
-    /// Whether it lives, as far as `here` can tell. `started` looks a number up: when that process started, if there is
-    /// one.
+    /// Whether it lives, as far as `here` can tell. `started` looks a number up: when that process
+    /// started, if there is one.
     pub fn life(&self, here: &Self, started: impl FnOnce(u32) -> Option<u64>) -> Life {
         let is_known = !self.boot.is_empty() && !self.pid_namespace.is_empty();
         let is_same = (&self.machine, &self.boot, &self.pid_namespace)
@@ -110,7 +112,8 @@ impl Watch {
         }
     }
 
-    /// Judges a holder that shows this sign at `now`, on a clock of the taker's own that only goes forward.
+    /// Judges a holder that shows this sign at `now`, on a clock of the taker's own that only goes
+    /// forward.
     pub fn judge(&mut self, life: Life, sign: &Sign, now: Duration) -> LockVerdict {
         let since = match &self.seen {
             Some((seen, since)) if seen == sign => *since,
@@ -141,8 +144,9 @@ impl Watch {
     }
 }
 
-/// Whether a holder seems to have been silent for long, by the clock of this machine against that of its own. A guess:
-/// it decides whether watching is worth the while, and what a reader is told; never who has the lock.
+/// Whether a holder seems to have been silent for long, by the clock of this machine against that
+/// of its own. A guess: it decides whether watching is worth the while, and what a reader is told;
+/// never who has the lock.
 #[must_use]
 pub fn seems_silent(holder: &LockHolder, now: Timestamp, expiry: Duration) -> bool {
     now.duration_since(holder.heartbeat).unsigned_abs() >= expiry

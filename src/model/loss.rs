@@ -1,7 +1,8 @@
 //! What would be lost: what a thing holds that goes with it when a step deletes or replaces it.
 //!
-//! An engine or a provider says what is in a thing ([`Holding`]), a plan declares it for each of its steps that
-//! deletes or replaces something that can hold anything ([`Loss`]), and the rules here say what may go at all.
+//! An engine or a provider says what is in a thing ([`Holding`]), a plan declares it for each of
+//! its steps that deletes or replaces something that can hold anything ([`Loss`]), and the rules
+//! here say what may go at all.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,8 +27,8 @@ pub enum Holding {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<String>,
     },
-    /// Where live traffic arrives. Nothing answers there any more, and whoever still goes there is turned away; it
-    /// goes only when a person consents by name.
+    /// Where live traffic arrives. Nothing answers there any more, and whoever still goes there is
+    /// turned away; it goes only when a person consents by name.
     Entry {
         /// The object or the address: `Service/web`, `127.0.0.1:8080`.
         what: String,
@@ -123,8 +124,9 @@ pub struct Held {
     pub is_protected: bool,
 }
 
-/// What one step of a plan destroys: declared for every step that deletes or replaces something that can hold
-/// anything. With an empty `holds` it says that it was looked at, and that nothing goes with it.
+/// What one step of a plan destroys: declared for every step that deletes or replaces something
+/// that can hold anything. With an empty `holds` it says that it was looked at, and that nothing
+/// goes with it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Loss {
     /// The step.
@@ -158,7 +160,8 @@ pub fn unconsented<'a>(losses: &'a [Loss], consents: &Consents) -> Vec<&'a Loss>
         .collect()
 }
 
-/// The groups that the API itself has, and that of the Gateway API, whose objects only lead traffic.
+/// The groups that the API itself has, and that of the Gateway API, whose objects only lead
+/// traffic.
 const GROUPS: [&str; 24] = [
     "",
     "admissionregistration.k8s.io",
@@ -186,8 +189,9 @@ const GROUPS: [&str; 24] = [
     "storagemigration.k8s.io",
 ];
 
-/// Whether an object can hold what is not in its manifest: data, or things of others. Of the kinds that the API
-/// itself has, these five; of a kind that a definition adds nobody can say that it does not.
+/// Whether an object can hold what is not in its manifest: data, or things of others. Of the kinds
+/// that the API itself has, these five; of a kind that a definition adds nobody can say that it
+/// does not.
 #[must_use]
 pub fn can_hold(key: &ObjectKey) -> bool {
     let is_holder = matches!(

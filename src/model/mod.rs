@@ -1,7 +1,8 @@
 //! The words of shipit as types: environment, service, source, image, release, slot, plan, event.
 //!
 //! Plain data only: no I/O, no clients, no clock. Uses nothing else of the project, and everything
-//! else uses it. Start with [`release`] and [`slot`] for the nouns, then [`plan`] for what is done to them.
+//! else uses it. Start with [`release`] and [`slot`] for the nouns, then [`plan`] for what is done
+//! to them.
 
 pub mod access;
 pub mod address;

@@ -33,7 +33,8 @@ pub mod mark {
     pub const SERVICE: &str = "shipit.dev/service";
     /// The slot; on a live object the slot that has its traffic.
     pub const SLOT: &str = "shipit.dev/slot";
-    /// The release's number; on objects, not on pods: a release that changes nothing restarts nothing.
+    /// The release's number; on objects, not on pods: a release that changes nothing restarts
+    /// nothing.
     pub const RELEASE: &str = "shipit.dev/release";
     /// The fields that an object was applied with last, each by a few bytes of its hash.
     pub const APPLIED: &str = "shipit.dev/applied";
@@ -187,7 +188,8 @@ impl Manifest {
 /// Kind, namespace and name of what an autoscaler scales.
 pub type ScaleTarget = (String, Option<String>, String);
 
-/// What an object scales, if it is an autoscaler of any kind: it is a Deployment where no kind is said.
+/// What an object scales, if it is an autoscaler of any kind: it is a Deployment where no kind is
+/// said.
 #[must_use]
 pub fn scale_target(body: &Value) -> Option<ScaleTarget> {
     let target = body.pointer("/spec/scaleTargetRef")?;
@@ -253,8 +255,8 @@ impl Namespaces {
 /// The rank of what asks at every later write: it comes when all else is there.
 pub const LAST: u8 = 12;
 
-/// What must be there before what: a lower rank is made first and deleted last. Kinds of one rank do not need each
-/// other.
+/// What must be there before what: a lower rank is made first and deleted last. Kinds of one rank
+/// do not need each other.
 #[must_use]
 pub fn rank(kind: &str) -> u8 {
     match kind {
@@ -343,8 +345,8 @@ pub enum ObjectState {
     Absent,
     /// Fields differ.
     Differs,
-    /// A field differs that cannot be changed: it must be deleted and made again. The engine deletes a `StatefulSet`
-    /// without its pods and its claims, which the new one adopts.
+    /// A field differs that cannot be changed: it must be deleted and made again. The engine
+    /// deletes a `StatefulSet` without its pods and its claims, which the new one adopts.
     Replace {
         /// What the server says.
         reason: String,

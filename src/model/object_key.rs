@@ -9,8 +9,8 @@ use crate::model::object_name::{check_api_version, check_kind, check_name, check
 
 /// Names one object of a cluster: `apps/v1/Deployment/shop-green/web`.
 ///
-/// Its identity is group, kind, namespace and name. The version only says how it is asked for: keys that differ in
-/// nothing else name one object, and are equal.
+/// Its identity is group, kind, namespace and name. The version only says how it is asked for: keys
+/// that differ in nothing else name one object, and are equal.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectKey {

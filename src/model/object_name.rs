@@ -72,8 +72,8 @@ pub fn check_kind(text: &str) -> Result<(), NameError> {
     })
 }
 
-/// The groups of the API itself name their objects as DNS does, but for these. What another group takes, only the
-/// server that serves it knows.
+/// The groups of the API itself name their objects as DNS does, but for these. What another group
+/// takes, only the server that serves it knows.
 fn rule(group: &str, kind: &str) -> Rule {
     let is_api = !group.contains('.') || group.ends_with(".k8s.io");
     match (group, kind) {

@@ -19,7 +19,8 @@ use crate::model::{
     ReleaseNumber, ServiceName, Slot,
 };
 
-/// The version of the plan document. It goes up when a reader of the old one would misread the new one.
+/// The version of the plan document. It goes up when a reader of the old one would misread the new
+/// one.
 pub const FORMAT: u32 = 2;
 
 /// A frozen document: what will be done and in which order, bound to what was observed.
@@ -55,11 +56,13 @@ pub struct Plan {
     pub unchanged: Vec<Unchanged>,
     /// What the reader should know besides.
     pub notes: Vec<String>,
-    /// Why the rollback would not lead anywhere; such a plan is carried out only if that is asked for.
+    /// Why the rollback would not lead anywhere; such a plan is carried out only if that is asked
+    /// for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rollback_blockers: Vec<String>,
-    /// What each step destroys that deletes or replaces something which can hold data, traffic, state or things of
-    /// others. A step with an empty account was looked at, and takes nothing with it.
+    /// What each step destroys that deletes or replaces something which can hold data, traffic,
+    /// state or things of others. A step with an empty account was looked at, and takes nothing
+    /// with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<Loss>,
 }
@@ -141,7 +144,8 @@ pub struct Target {
     pub source: Source,
     /// What it runs.
     pub workloads: BTreeMap<ServiceName, Workload>,
-    /// From which build inputs each image is made, where a run of this project makes it or has made it.
+    /// From which build inputs each image is made, where a run of this project makes it or has made
+    /// it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<ServiceName, ContentHash>,
 }
@@ -181,8 +185,8 @@ pub struct Step {
     pub reason: String,
     /// Which fields change, for a reader.
     pub changes: Vec<Change>,
-    /// What it expects to find; checked just before it acts. None: it expects that nothing is there,
-    /// or changes nothing.
+    /// What it expects to find; checked just before it acts. None: it expects that nothing is
+    /// there, or changes nothing.
     pub expects: Option<Fingerprint>,
     /// The steps that must be done before.
     pub needs: Vec<StepId>,
@@ -214,7 +218,8 @@ pub enum Action {
     Delete,
     /// Leave an object as it is and let go of it: it is not shipit's any more.
     Forget,
-    /// Make a provider's resource, or its settings, what they should be; with `replace` what is there goes first.
+    /// Make a provider's resource, or its settings, what they should be; with `replace` what is
+    /// there goes first.
     Ensure {
         /// What it should be.
         resource: Box<Resource>,
@@ -226,7 +231,8 @@ pub enum Action {
     Listen {
         /// The listeners.
         route: Route,
-        /// The listeners of other services that change in the same moment: they take over addresses from each other.
+        /// The listeners of other services that change in the same moment: they take over addresses
+        /// from each other.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         with: Vec<Route>,
     },
@@ -238,8 +244,8 @@ pub enum Action {
         workload: Workload,
         /// How it replaces what runs there.
         mode: DeployMode,
-        /// The release that the slot holds from then on, when it is not the plan's target: the one that
-        /// stood there before, during the rollback.
+        /// The release that the slot holds from then on, when it is not the plan's target: the one
+        /// that stood there before, during the rollback.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         label: Option<Label>,
         /// Whether it runs; a release that is kept for a rollback may be stopped.

@@ -1,4 +1,5 @@
-//! What an image runs on, by Go's names: `linux/amd64`, `linux/arm/v7` (image-spec, `image-index.md`).
+//! What an image runs on, by Go's names: `linux/amd64`, `linux/arm/v7` (image-spec,
+//! `image-index.md`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -81,8 +82,8 @@ impl Platform {
         Self::new(std::env::consts::OS, architecture, None)
     }
 
-    /// From the parts that an image or an index tells. What means the same is the same: `arm64` is always `v8`, and
-    /// `arm` alone is `v7`.
+    /// From the parts that an image or an index tells. What means the same is the same: `arm64` is
+    /// always `v8`, and `arm` alone is `v7`.
     #[must_use]
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let variant = match (architecture, variant.filter(|variant| !variant.is_empty())) {
@@ -115,8 +116,8 @@ impl Platform {
         self.variant.as_deref()
     }
 
-    /// Which of an index's images runs here: the one for this very platform, or else for an older variant of the same
-    /// architecture.
+    /// Which of an index's images runs here: the one for this very platform, or else for an older
+    /// variant of the same architecture.
     pub fn choose<T>(&self, images: impl IntoIterator<Item = (Self, T)>) -> Option<T> {
         let runs = |there: &Self| {
             let same = there.os == self.os && there.architecture == self.architecture;

@@ -24,7 +24,8 @@ pub enum Strategy {
     BlueGreen,
     /// Instance by instance, in the same slot.
     Rolling,
-    /// The old one is stopped first. There is a gap; requests are held as long as the router allows.
+    /// The old one is stopped first. There is a gap; requests are held as long as the router
+    /// allows.
     Recreate,
 }
 
@@ -38,7 +39,8 @@ pub enum Deployment {
 }
 
 impl Strategy {
-    /// Where a release is deployed when this slot is live. The first release has nothing to be in the place of.
+    /// Where a release is deployed when this slot is live. The first release has nothing to be in
+    /// the place of.
     #[must_use]
     pub const fn deployment(self, active: Option<Slot>) -> Deployment {
         match (self, active) {

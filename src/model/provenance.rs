@@ -1,7 +1,8 @@
-//! Where an image comes from, as others read it: a statement by in-toto (v1) with a predicate by SLSA (provenance v1).
+//! Where an image comes from, as others read it: a statement by in-toto (v1) with a predicate by
+//! SLSA (provenance v1).
 //!
-//! It says what was built, from which commit, files and base images, by which shipit. No secret is in it: a build's
-//! secrets are named, and where their values come from is left out.
+//! It says what was built, from which commit, files and base images, by which shipit. No secret is
+//! in it: a build's secrets are named, and where their values come from is left out.
 
 use std::collections::BTreeMap;
 

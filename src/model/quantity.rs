@@ -1,7 +1,8 @@
 //! A quantity as Kubernetes writes it: `500m`, `64Mi`, `1.5`, `2e3`.
 //!
-//! The grammar is `resource.Quantity` of k8s.io/apimachinery: a number with an optional sign and point, and one suffix,
-//! binary (`Ki` to `Ei`), decimal (`n`, `u`, `m`, none, `k` to `E`) or an exponent (`e3`).
+//! The grammar is `resource.Quantity` of k8s.io/apimachinery: a number with an optional sign and
+//! point, and one suffix, binary (`Ki` to `Ei`), decimal (`n`, `u`, `m`, none, `k` to `E`) or an
+//! exponent (`e3`).
 
 use std::str::FromStr;
 

@@ -11,7 +11,8 @@ use crate::model::source::Source;
 use crate::model::workload::Workload;
 use crate::model::{ContentHash, Digest, EnvironmentName, ServiceName, Slot};
 
-/// A release's number: counts up from 1 in its environment and is never used twice for different content.
+/// A release's number: counts up from 1 in its environment and is never used twice for different
+/// content.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -45,7 +46,8 @@ impl std::str::FromStr for ReleaseNumber {
 /// Who did something, and in which run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Actor {
-    /// The user's name as the machine knows it, after the one that somebody goes by: `kim`, `kim (as root)`.
+    /// The user's name as the machine knows it, after the one that somebody goes by: `kim`, `kim
+    /// (as root)`.
     pub user: String,
     /// The machine's name.
     pub host: String,
@@ -68,8 +70,8 @@ impl fmt::Display for Actor {
     }
 }
 
-/// What an engine keeps beside the workloads of a slot, so that another run, on another machine even,
-/// knows what it finds there.
+/// What an engine keeps beside the workloads of a slot, so that another run, on another machine
+/// even, knows what it finds there.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Label {
     /// Which release.
@@ -83,8 +85,8 @@ pub struct Label {
     pub dirty: bool,
     /// Over all workloads of the release: two releases with the same hash run the same thing.
     pub config: ContentHash,
-    /// From which build inputs each image was made, where a run of this project has made it. A run whose own history
-    /// is lost, or kept in another checkout, finds an image again by it.
+    /// From which build inputs each image was made, where a run of this project has made it. A run
+    /// whose own history is lost, or kept in another checkout, finds an image again by it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<ServiceName, ContentHash>,
 }
@@ -100,8 +102,8 @@ pub struct Release {
     pub config: ContentHash,
     /// What runs, per service: every image known.
     pub workloads: BTreeMap<ServiceName, Workload>,
-    /// From which build inputs each image was made, where a run of this project has made it. This is what an image is
-    /// found again by: whoever can push to the registry cannot write here.
+    /// From which build inputs each image was made, where a run of this project has made it. This
+    /// is what an image is found again by: whoever can push to the registry cannot write here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<ServiceName, ContentHash>,
     /// The environment and release that it was promoted from, by `promote A --to B`.
@@ -118,8 +120,8 @@ pub struct Release {
     /// When it last got live traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_since: Option<Timestamp>,
-    /// The listeners of its services that were closed while it had live traffic, or after it, as they were then:
-    /// `rollback` opens them again.
+    /// The listeners of its services that were closed while it had live traffic, or after it, as
+    /// they were then: `rollback` opens them again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub closed: BTreeMap<ServiceName, Route>,
     /// What the prober measured at its last switch.

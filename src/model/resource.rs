@@ -167,7 +167,8 @@ pub struct ResourceFacts {
     pub key: ResourceKey,
     /// Its settings now; none when it is not there.
     pub settings: Option<Settings>,
-    /// Whether it was asked for; a resource of the environment's that was not is one that left the configuration.
+    /// Whether it was asked for; a resource of the environment's that was not is one that left the
+    /// configuration.
     pub wanted: bool,
     /// Whether it is what lets whoever runs this into the cluster.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

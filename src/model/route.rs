@@ -14,8 +14,8 @@ pub struct Route {
     pub service: ServiceName,
     /// Where live traffic arrives.
     pub live: SocketAddr,
-    /// Where live traffic arrived before, and still does: until the release that moves it has been verified. The last
-    /// one is the newest.
+    /// Where live traffic arrived before, and still does: until the release that moves it has been
+    /// verified. The last one is the newest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<SocketAddr>,
     /// Where only the preview slot answers.
@@ -39,7 +39,8 @@ pub struct Route {
     pub objects: Option<Box<ObjectsRoute>>,
 }
 
-/// Where a proxy says which slot it leads to: a request to this path is answered with the slot's name.
+/// Where a proxy says which slot it leads to: a request to this path is answered with the slot's
+/// name.
 pub const MARK: &str = "/.shipit/slot";
 
 /// A proxy of somebody else's in front of the slots.
@@ -74,7 +75,8 @@ pub struct Publication {
     /// Who writes it, where etcd asks for a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
-    /// The authority that signed the members' certificates, in PEM; those of the machine without it.
+    /// The authority that signed the members' certificates, in PEM; those of the machine without
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
 }
@@ -155,8 +157,9 @@ impl Route {
             .any(|own| others.iter().any(|other| overlap(*own, *other)))
     }
 
-    /// What listens until the release that comes with the `next` route has live traffic: the next one, and where live
-    /// traffic arrives now. Where the two cannot be had together everything stays as it is.
+    /// What listens until the release that comes with the `next` route has live traffic: the next
+    /// one, and where live traffic arrives now. Where the two cannot be had together everything
+    /// stays as it is.
     #[must_use]
     pub fn until(&self, next: &Self) -> Self {
         if self.objects.is_some() || next.objects.is_some() {
@@ -191,8 +194,8 @@ impl Route {
         }
     }
 
-    /// Without the addresses that were opened for releases that never had live traffic: it arrives where it did before the
-    /// first of them.
+    /// Without the addresses that were opened for releases that never had live traffic: it arrives
+    /// where it did before the first of them.
     #[must_use]
     pub fn unmoved(&self) -> Self {
         Self {
@@ -201,8 +204,9 @@ impl Route {
         }
     }
 
-    /// Where live traffic arrives, and would find nothing any more with the `next` route, or without one: the addresses
-    /// of the live listener, the live object and the host that it answers to.
+    /// Where live traffic arrives, and would find nothing any more with the `next` route, or
+    /// without one: the addresses of the live listener, the live object and the host that it
+    /// answers to.
     #[must_use]
     pub fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
         let Some(objects) = &self.objects else {
@@ -228,14 +232,16 @@ impl Route {
     }
 }
 
-/// Whether two addresses have a part in common, so that one listener keeps another from being opened. `[::]` is every
-/// IPv4 address as well, as long as nobody has set it otherwise on this machine. Port 0 is any that is free.
+/// Whether two addresses have a part in common, so that one listener keeps another from being
+/// opened. `[::]` is every IPv4 address as well, as long as nobody has set it otherwise on this
+/// machine. Port 0 is any that is free.
 #[must_use]
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     covers(one, other) || covers(other, one)
 }
 
-/// Whether whoever connects to `part` arrives at a listener on `whole`, too, when there is no other.
+/// Whether whoever connects to `part` arrives at a listener on `whole`, too, when there is no
+/// other.
 #[must_use]
 pub fn covers(whole: SocketAddr, part: SocketAddr) -> bool {
     let is_same = whole.ip().to_canonical() == part.ip().to_canonical();
@@ -273,11 +279,12 @@ impl fmt::Display for Route {
     }
 }
 
-/// A service's entry point on a cluster: what stands still, and the one object that a switch changes.
+/// A service's entry point on a cluster: what stands still, and the one object that a switch
+/// changes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ObjectsRoute {
-    /// What is there as long as the service is: its slots' own Services, grants. No switch touches it, so that
-    /// no router ever loses a backend.
+    /// What is there as long as the service is: its slots' own Services, grants. No switch touches
+    /// it, so that no router ever loses a backend.
     pub fixed: Vec<Manifest>,
     /// The live object while no slot has its traffic.
     pub off: Manifest,
@@ -327,34 +334,39 @@ pub struct Limits {
     pub body: ByteSize,
     /// How long a client has to send a request's whole body; then 408.
     pub body_timeout: Period,
-    /// How long the service has until its response's first byte; then 504. So long a body may make no progress
-    /// meanwhile; then 408.
+    /// How long the service has until its response's first byte; then 504. So long a body may make
+    /// no progress meanwhile; then 408.
     pub response_timeout: Period,
     /// How long a client has to send its request's head.
     pub header_timeout: Period,
-    /// The slowest that a client may send a body or take a response, in bytes a second; one that is slower is cut off.
-    /// `0B`: as slow as it likes.
+    /// The slowest that a client may send a body or take a response, in bytes a second; one that is
+    /// slower is cut off. `0B`: as slow as it likes.
     pub min_rate: ByteSize,
-    /// Over which time the slowest is measured. Towards the client it is twice as long: the kernel takes bytes in lumps.
+    /// Over which time the slowest is measured. Towards the client it is twice as long: the kernel
+    /// takes bytes in lumps.
     pub min_rate_over: Period,
     /// How long nothing may come either way on a connection that has left HTTP, as a WebSocket has.
     pub upgrade_idle: Period,
-    /// How long a request waits for a ready instance when there is none, or for one that has room; then 503.
+    /// How long a request waits for a ready instance when there is none, or for one that has room;
+    /// then 503.
     pub hold: Period,
     /// How long requests in flight have to finish on the old slot after a switch.
     pub drain: Period,
-    /// How many requests an instance is given at a time; more wait for `hold`. Without it a quarter of what the agent's
-    /// file descriptors allow in all.
+    /// How many requests an instance is given at a time; more wait for `hold`. Without it a quarter
+    /// of what the agent's file descriptors allow in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_requests: Option<u32>,
-    /// How many connections one client may have; more are refused with 429. A client is an address, of IPv6 a /64.
-    /// Trusted proxies have no such limit. Without it a quarter of what the agent's file descriptors allow in all.
+    /// How many connections one client may have; more are refused with 429. A client is an address,
+    /// of IPv6 a /64. Trusted proxies have no such limit. Without it a quarter of what the agent's
+    /// file descriptors allow in all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_connections: Option<u32>,
-    /// How many requests of one client may be in flight; more are refused with 429. Without it as `client_connections`.
+    /// How many requests of one client may be in flight; more are refused with 429. Without it as
+    /// `client_connections`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_requests: Option<u32>,
-    /// How many of them may be connections that have left HTTP. Without it half of `client_requests`.
+    /// How many of them may be connections that have left HTTP. Without it half of
+    /// `client_requests`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_upgrades: Option<u32>,
 }

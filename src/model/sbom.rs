@@ -1,7 +1,7 @@
 //! What is in an image, as others read it: a bill of materials by CycloneDX (1.5, JSON).
 //!
-//! It names what was found, and says what was not looked into. The same image gives the same bytes: there is neither
-//! a serial number nor a time in it.
+//! It names what was found, and says what was not looked into. The same image gives the same bytes:
+//! there is neither a serial number nor a time in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
@@ -271,7 +271,8 @@ impl Manager {
             Self::Dpkg => ("Package", "Version", "Architecture", "Source"),
             Self::Apk => ("P", "V", "A", "o"),
         };
-        // Debian keeps what was removed and still has its configuration; images without dpkg say nothing of it.
+        // Debian keeps what was removed and still has its configuration; images without dpkg say
+        // nothing of it.
         if fields
             .get("Status")
             .is_some_and(|status| !status.ends_with(" installed"))

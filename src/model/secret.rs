@@ -9,7 +9,8 @@ use std::path::PathBuf;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum SecretRef {
-    /// A file's content, without the last line end. The agent reads it again at each start of an instance.
+    /// A file's content, without the last line end. The agent reads it again at each start of an
+    /// instance.
     File(PathBuf),
     /// An environment variable of the process that applies.
     Env(String),
@@ -29,7 +30,8 @@ pub struct VaultRef {
     pub key: String,
 }
 
-/// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***` otherwise.
+/// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***`
+/// otherwise.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(String);
 

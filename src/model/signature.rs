@@ -1,8 +1,9 @@
-//! Signatures of images, as `cosign sign --key` makes them: a payload under cosign's own tag or among the referrers
-//! (sigstore/cosign, `specs/SIGNATURE_SPEC.md`), or a sigstore bundle with an in-toto statement (DSSE).
+//! Signatures of images, as `cosign sign --key` makes them: a payload under cosign's own tag or
+//! among the referrers (sigstore/cosign, `specs/SIGNATURE_SPEC.md`), or a sigstore bundle with an
+//! in-toto statement (DSSE).
 //!
-//! A registry is believed in nothing: what it has is compared with the keys here. Who signed, with a key, is all that is
-//! asked; certificates and transparency logs are not looked at.
+//! A registry is believed in nothing: what it has is compared with the keys here. Who signed, with
+//! a key, is all that is asked; certificates and transparency logs are not looked at.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -187,7 +188,8 @@ fn authenticated(kind: &str, payload: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Whether a statement says that this image is signed. Others say where it comes from, or what was found in it.
+/// Whether a statement says that this image is signed. Others say where it comes from, or what was
+/// found in it.
 fn states(kind: &str, statement: &Value, image: &Digest) -> Result<(), String> {
     if kind != "application/vnd.in-toto+json"
         || statement["predicateType"] != "https://sigstore.dev/cosign/sign/v1"

@@ -2,12 +2,14 @@
 
 use crate::model::ContentHash;
 
-/// The commit and branch of a working tree, as far as they are known: a folder without Git is a source too.
+/// The commit and branch of a working tree, as far as they are known: a folder without Git is a
+/// source too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Source {
     /// The full commit id.
     pub commit: Option<String>,
-    /// The branch's short name. None in a change request, whose commit is on no branch yet, and at a tag.
+    /// The branch's short name. None in a change request, whose commit is on no branch yet, and at
+    /// a tag.
     pub branch: Option<String>,
     /// The change request whose pipeline this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,8 +26,8 @@ pub struct Source {
 const LONGEST_BRANCH: usize = 80;
 
 impl Source {
-    /// By which tag people find an image: branch and commit. What was built from other files than the commit's says so,
-    /// and leaves the commit's own tag alone.
+    /// By which tag people find an image: branch and commit. What was built from other files than
+    /// the commit's says so, and leaves the commit's own tag alone.
     #[must_use]
     pub fn tag(&self) -> Option<String> {
         let (branch, commit) = (self.branch.as_ref()?, self.commit.as_ref()?);
@@ -59,7 +61,8 @@ pub fn shown(commit: &str, is_dirty: bool) -> String {
     short(commit) + if is_dirty { "+" } else { "" }
 }
 
-/// A branch's name as a part of a tag. Where much of it is lost, a part of its hash tells it from others.
+/// A branch's name as a part of a tag. Where much of it is lost, a part of its hash tells it from
+/// others.
 fn tag_of(branch: &str) -> String {
     let text: String = branch
         .chars()
@@ -80,7 +83,8 @@ fn tag_of(branch: &str) -> String {
     format!("{name}-{}", hash.short())
 }
 
-/// A request to merge one branch into another: a pull request, a merge request. Nothing of it is deployed.
+/// A request to merge one branch into another: a pull request, a merge request. Nothing of it is
+/// deployed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// Its number or key, as the forge has it.

@@ -22,7 +22,8 @@ pub struct State {
     pub project: ProjectName,
     /// The environment.
     pub environment: EnvironmentName,
-    /// Names this line of history, so that two states are never mixed up; none before the first run.
+    /// Names this line of history, so that two states are never mixed up; none before the first
+    /// run.
     pub lineage: Option<String>,
     /// Counts up with each write.
     pub serial: u64,

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// The proxies in front of a router, as networks. What anybody else says about where a request came from is dropped.
-/// Empty: nobody's word is taken, not even of a process on the same machine.
+/// The proxies in front of a router, as networks. What anybody else says about where a request came
+/// from is dropped. Empty: nobody's word is taken, not even of a process on the same machine.
 #[derive(
     Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]

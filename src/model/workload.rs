@@ -27,8 +27,8 @@ impl<T> Known<T> {
     }
 }
 
-/// Everything an engine must know to run one service in a slot, and nothing it would have to look up.
-/// Two equal workloads run the same thing.
+/// Everything an engine must know to run one service in a slot, and nothing it would have to look
+/// up. Two equal workloads run the same thing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Workload {
     /// Whose workload it is.
@@ -51,11 +51,12 @@ pub struct Workload {
     pub health: Health,
     /// How long an instance has to stop after SIGTERM.
     pub stop_grace: Period,
-    /// On a host: the container or unit that each instance runs in; a process of the machine itself without it.
+    /// On a host: the container or unit that each instance runs in; a process of the machine itself
+    /// without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
-    /// On a cluster: the objects that it is, for each slot that it may stand in. Image and secrets are named in
-    /// them, and filled in when they are applied.
+    /// On a cluster: the objects that it is, for each slot that it may stand in. Image and secrets
+    /// are named in them, and filled in when they are applied.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub objects: BTreeMap<Slot, Vec<Manifest>>,
     /// Secrets that the objects name and no environment variable does, by name.
@@ -80,8 +81,8 @@ pub enum Socket {
     /// The service, at the port that `PORT` says.
     #[default]
     Own,
-    /// The agent. The service gets it as descriptor 3, as `sd_listen_fds(3)` has it: `LISTEN_FDS`, `LISTEN_PID`. In no
-    /// moment can anybody else have the port.
+    /// The agent. The service gets it as descriptor 3, as `sd_listen_fds(3)` has it: `LISTEN_FDS`,
+    /// `LISTEN_PID`. In no moment can anybody else have the port.
     Inherited,
 }
 
@@ -106,8 +107,8 @@ pub enum ContainerKind {
     Systemd,
 }
 
-/// Whether the users of a container that an agent of root makes are other ones than the machine's. Without root they
-/// always are.
+/// Whether the users of a container that an agent of root makes are other ones than the machine's.
+/// Without root they always are.
 #[derive(
     Debug,
     Clone,
@@ -123,7 +124,8 @@ pub enum ContainerKind {
 pub enum UserNamespace {
     /// No container starts without.
     Required,
-    /// Where the kernel and the file systems can; the agent's log and `shipit doctor` say where they cannot.
+    /// Where the kernel and the file systems can; the agent's log and `shipit doctor` say where
+    /// they cannot.
     #[default]
     Preferred,
     /// A container's root is the machine's.

@@ -1,8 +1,9 @@
-//! The image that a build with these inputs has made: by what the runs of this project have recorded, and never by
-//! what a registry says. A tag is what somebody has pushed who may push.
+//! The image that a build with these inputs has made: by what the runs of this project have
+//! recorded, and never by what a registry says. A tag is what somebody has pushed who may push.
 //!
-//! The environment's own history is asked first, and that of the others only when it has nothing: what one environment
-//! has built, another one need not build again. What cannot be read is no reason to stop: then it is built.
+//! The environment's own history is asked first, and that of the others only when it has nothing:
+//! what one environment has built, another one need not build again. What cannot be read is no
+//! reason to stop: then it is built.
 
 use futures_util::future::join_all;
 use tokio::sync::OnceCell;
@@ -14,8 +15,8 @@ use crate::model::{ContentHash, Digest, EnvironmentName, ProjectName, ServiceNam
 use crate::port::registry::RegistryError;
 use crate::port::{Ports, StateStore};
 
-/// How many images that were made from the same inputs are looked for in the registry: a build that gives another image
-/// each time has many.
+/// How many images that were made from the same inputs are looked for in the registry: a build that
+/// gives another image each time has many.
 const MOST: usize = 4;
 
 /// What the project's runs have recorded.
@@ -61,8 +62,8 @@ impl<'a> Built<'a> {
         self.there(service, made).await
     }
 
-    /// The image that was made from these inputs, by what the engine keeps beside the releases in the slots. It is
-    /// written by this project's runs alone, as the history is.
+    /// The image that was made from these inputs, by what the engine keeps beside the releases in
+    /// the slots. It is written by this project's runs alone, as the history is.
     pub async fn in_slots(
         &self,
         service: &ServiceName,

@@ -67,7 +67,8 @@ pub async fn observe(
     let ((facts, objects), mut resources, images) =
         tokio::try_join!(there, resources, try_join_all(images))?;
 
-    // A checkout whose history is lost, or that never had one, learns from the slots what was built.
+    // A checkout whose history is lost, or that never had one, learns from the slots what was
+    // built.
     let images = images.into_iter().map(|(name, mut image)| async {
         if image.found.is_none() {
             image.found = built.in_slots(&name, &image.inputs.hash, &facts).await?;

@@ -1,4 +1,5 @@
-//! Who runs this. What the kernel says comes first: a variable can say anything, and is only put beside it.
+//! Who runs this. What the kernel says comes first: a variable can say anything, and is only put
+//! beside it.
 
 use std::path::Path;
 
@@ -28,8 +29,8 @@ pub fn actor() -> Actor {
     }
 }
 
-/// The name of a run that begins now. Names sort as their runs began, also within a second: the last journal is found
-/// by them.
+/// The name of a run that begins now. Names sort as their runs began, also within a second: the
+/// last journal is found by them.
 fn run_name(now: Timestamp) -> String {
     let time = now.strftime("%Y%m%dT%H%M%S%6f");
     let random = uuid::Uuid::new_v4().simple().to_string();

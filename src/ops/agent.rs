@@ -199,7 +199,8 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
     Ok(units::units(&program, directory.path(), &listeners))
 }
 
-/// Takes off this process what it has from the shell that it is started from. For a process of one thread.
+/// Takes off this process what it has from the shell that it is started from. For a process of one
+/// thread.
 pub fn calm() {
     crate::agent::launch::calm();
 }

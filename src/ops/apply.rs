@@ -26,8 +26,8 @@ use crate::port::store::{Lease, StoreError};
 use crate::rollout::record::{Ended, record};
 use crate::rollout::{End, Traffic};
 
-/// Says whether a plan is to be carried out, by whose word, and what of what it destroys may go. May ask a person, and
-/// take its time.
+/// Says whether a plan is to be carried out, by whose word, and what of what it destroys may go.
+/// May ask a person, and take its time.
 pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approved, Error> + Send + Sync>;
 
 /// How a run is made.
@@ -81,7 +81,8 @@ async fn take_lock(
     Ok(lease)
 }
 
-/// What is done before a plan is carried out leaves nothing behind: whoever asks to stop is obeyed at once.
+/// What is done before a plan is carried out leaves nothing behind: whoever asks to stop is obeyed
+/// at once.
 async fn unless_interrupted<T>(
     interrupted: &CancellationToken,
     work: impl Future<Output = Result<T, Error>>,
@@ -176,8 +177,8 @@ fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) 
     }
 }
 
-/// The plan that is to be carried out. What has come due is done before one is made, unless it has to be equal to one
-/// that was made before: that is for the world as it was.
+/// The plan that is to be carried out. What has come due is done before one is made, unless it has
+/// to be equal to one that was made before: that is for the world as it was.
 async fn decide(
     session: &Session,
     request: &Request,
@@ -267,7 +268,8 @@ async fn persist(
     };
 
     let ending = ending(&finished.end);
-    // What was cut off is not recorded: its journal stays open, and the next run finds out what stands.
+    // What was cut off is not recorded: its journal stays open, and the next run finds out what
+    // stands.
     let open = matches!(
         finished.end,
         End::LockLost | End::Interrupted(Traffic::Unknown) | End::RollbackFailed { .. }

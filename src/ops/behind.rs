@@ -1,5 +1,6 @@
-//! Whether the state in this folder is behind what the engine has. Two folders may have a state each of one environment
-//! (two workspaces of a job, two clones); what is done from one is not in the other.
+//! Whether the state in this folder is behind what the engine has. Two folders may have a state
+//! each of one environment (two workspaces of a job, two clones); what is done from one is not in
+//! the other.
 
 use crate::config::EnvironmentConfig;
 use crate::config::schema::StateConfig;
@@ -11,7 +12,8 @@ use crate::port::engine::Scope;
 /// What is said after a run that did not come to its end.
 pub(super) const CUT_OFF: &str = "the last run was cut off: `shipit apply` goes on where it was";
 
-/// What to tell who reads a state that is behind; nothing while it is not, or while a run is changing it.
+/// What to tell who reads a state that is behind; nothing while it is not, or while a run is
+/// changing it.
 pub async fn note(session: &Session, state: &State) -> Result<Option<String>, Error> {
     if !is_of_a_folder(session.configuration()?) {
         return Ok(None);
@@ -21,7 +23,8 @@ pub async fn note(session: &Session, state: &State) -> Result<Option<String>, Er
         return Ok(None);
     }
 
-    // What is recorded here can be read without an engine; only that it is all cannot be known then.
+    // What is recorded here can be read without an engine; only that it is all cannot be known
+    // then.
     match session.ports.engine.overview(&session.scope()).await {
         Ok(found) => compared(session, state, &found).await,
         Err(error) => Ok(Some(format!(
@@ -30,8 +33,8 @@ pub async fn note(session: &Session, state: &State) -> Result<Option<String>, Er
     }
 }
 
-/// The same for another environment than the session's. One that cannot be asked, or has nothing on this machine, is
-/// taken by its record.
+/// The same for another environment than the session's. One that cannot be asked, or has nothing on
+/// this machine, is taken by its record.
 pub(super) async fn of_another(session: &Session, state: &State) -> Result<Option<String>, Error> {
     let (project, name) = (&session.project, &state.environment);
     let Some(configuration) = project.environments.get(name) else {
@@ -68,7 +71,8 @@ pub(super) async fn compared(
         return Ok(None);
     }
 
-    // The state is written at the end of a run: of one that was cut off in this folder this says more.
+    // The state is written at the end of a run: of one that was cut off in this folder this says
+    // more.
     let journal = session.ports.store.last_journal(name).await?;
     if journal.is_some_and(|journal| !journal.has_ended()) {
         return Ok(Some(CUT_OFF.to_owned()));

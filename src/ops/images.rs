@@ -18,8 +18,8 @@ use crate::ops::actor::actor;
 use crate::ops::{Error, Session, behind};
 use crate::policy::lifecycle;
 
-/// Reads every image that the plan starts and that is there already: a corrupt blob is found before anything
-/// begins.
+/// Reads every image that the plan starts and that is there already: a corrupt blob is found before
+/// anything begins.
 pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> {
     let needed: BTreeSet<(&ServiceName, &Digest)> = plan
         .steps
@@ -46,8 +46,8 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
     Ok(())
 }
 
-/// Refuses a lifecycle policy that would take away an image which is live, previous or can be promoted, in whichever
-/// environment of the project.
+/// Refuses a lifecycle policy that would take away an image which is live, previous or can be
+/// promoted, in whichever environment of the project.
 pub async fn survive_their_lifecycle(
     session: &Session,
     desired: &Desired,
@@ -103,8 +103,8 @@ pub async fn survive_their_lifecycle(
     Ok(())
 }
 
-/// Whether a run deletes images by itself when it is done: in a folder, which nobody else uses; in a registry on the
-/// network when `registry.retention` says how many are kept.
+/// Whether a run deletes images by itself when it is done: in a folder, which nobody else uses; in
+/// a registry on the network when `registry.retention` says how many are kept.
 pub fn are_collected(session: &Session) -> Result<bool, Error> {
     let registry = &session.configuration()?.registry;
     Ok(match registry {
@@ -114,7 +114,8 @@ pub fn are_collected(session: &Session) -> Result<bool, Error> {
     })
 }
 
-/// Finds the images that nobody needs; with [`Collect::Delete`], under the environment's lock, deletes them.
+/// Finds the images that nobody needs; with [`Collect::Delete`], under the environment's lock,
+/// deletes them.
 pub async fn garbage(
     session: &Session,
     how: Collect,
@@ -156,9 +157,9 @@ async fn collect_if_complete(session: &Session, how: Collect) -> Result<Collecte
     })
 }
 
-/// Finds, or takes away, the images that no slot and no kept release of any environment uses. Nothing is deleted when
-/// any environment's state cannot be read, or while another environment's run is under way: what that is about to use is
-/// recorded only at its end.
+/// Finds, or takes away, the images that no slot and no kept release of any environment uses.
+/// Nothing is deleted when any environment's state cannot be read, or while another environment's
+/// run is under way: what that is about to use is recorded only at its end.
 pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error> {
     let (needed, other) = needed(session).await?;
     let other = other.filter(|_| how == Collect::Delete);
@@ -174,8 +175,8 @@ pub async fn collect(session: &Session, how: Collect) -> Result<Collected, Error
     })
 }
 
-/// Takes the images away that were brought to this machine and that nothing here needs any more; they are still where
-/// they came from.
+/// Takes the images away that were brought to this machine and that nothing here needs any more;
+/// they are still where they came from.
 pub async fn prune_copies(session: &Session) -> Result<(), Error> {
     if !session.ports.registry.keeps_copies() {
         return Ok(());
@@ -184,8 +185,8 @@ pub async fn prune_copies(session: &Session) -> Result<(), Error> {
     Ok(session.ports.registry.prune_copies(&needed).await?)
 }
 
-/// The images that a slot or a kept release of any environment uses; and which other environment's run is under way, if
-/// one is.
+/// The images that a slot or a kept release of any environment uses; and which other environment's
+/// run is under way, if one is.
 async fn needed(session: &Session) -> Result<(BTreeSet<Digest>, Option<String>), Error> {
     let keep = session.configuration()?.retention.releases;
     let (mut needed, mut under_way) = (BTreeSet::new(), None);

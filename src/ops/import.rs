@@ -60,8 +60,9 @@ async fn foreign(session: &Session) -> Result<Vec<(Candidate, Manifest)>, Error>
     Ok(foreign.collect())
 }
 
-/// Takes objects over: those that `wanted` names as `KIND/NAME`, or all. What they say stays as it is; the next plan
-/// shows what the configuration would change. Gives each with the managers that it was taken from.
+/// Takes objects over: those that `wanted` names as `KIND/NAME`, or all. What they say stays as it
+/// is; the next plan shows what the configuration would change. Gives each with the managers that
+/// it was taken from.
 pub async fn import(
     session: &Session,
     wanted: &[String],

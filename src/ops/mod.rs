@@ -1,6 +1,7 @@
 //! The use cases, a file each: what the terminal, a Git hook and a webhook all call.
 //!
-//! Nothing here prints. Concrete drivers are named in [`wiring`] and nowhere else. Start with [`session`].
+//! Nothing here prints. Concrete drivers are named in [`wiring`] and nowhere else. Start with
+//! [`session`].
 
 pub mod abort;
 pub mod actor;

@@ -148,7 +148,8 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
     match request {
         Request::PromoteFrom(from) => promote::desired(session, from).await,
         Request::Apply { .. } => {
-            // Nothing of a change request is deployed; what would be, once it is merged, is what its reader wants to see.
+            // Nothing of a change request is deployed; what would be, once it is merged, is what
+            // its reader wants to see.
             if session.source.change.is_none() {
                 policy::may_deploy(session).await?;
             }

@@ -1,8 +1,9 @@
 //! Plan files: a plan that was made before, and what it is bound to.
 //!
-//! A plan file brings nothing in. When it is applied, the plan is made again, from the configuration, the rules and the
-//! world as they are then; the file only says what that plan has to be equal to, and what is carried out is the one that
-//! was made. Nor does it say that anything may be done: approval is another thing ([`crate::model::approval`]).
+//! A plan file brings nothing in. When it is applied, the plan is made again, from the
+//! configuration, the rules and the world as they are then; the file only says what that plan has
+//! to be equal to, and what is carried out is the one that was made. Nor does it say that anything
+//! may be done: approval is another thing ([`crate::model::approval`]).
 
 use std::collections::BTreeMap;
 
@@ -36,9 +37,11 @@ pub struct Made {
     pub shipit: String,
     /// Whether it was asked to build even what was built from the same inputs before.
     pub rebuild: bool,
-    /// The configuration's files that it was made from, and what was rendered from them, each with its hash.
+    /// The configuration's files that it was made from, and what was rendered from them, each with
+    /// its hash.
     pub configuration: BTreeMap<String, ContentHash>,
-    /// Over the plan, so that a torn or edited file is told from a stale one. It keeps nobody out who can compute it.
+    /// Over the plan, so that a torn or edited file is told from a stale one. It keeps nobody out
+    /// who can compute it.
     pub checksum: ContentHash,
 }
 

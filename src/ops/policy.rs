@@ -10,7 +10,8 @@ use crate::ops::{Error, Session};
 use crate::policy;
 use crate::port::scm::{Contained, FirstParents, Merged, Replayed, Scm as _};
 
-/// The most commits that are looked at. A line that is longer is refused, and never looked at in part.
+/// The most commits that are looked at. A line that is longer is refused, and never looked at in
+/// part.
 const MOST: usize = 10_000;
 
 /// How many merges are tried again at once.
@@ -45,7 +46,8 @@ pub async fn may_deploy(session: &Session) -> Result<BranchVerdict, Error> {
     })
 }
 
-/// Whether a change request may be merged, as far as the build server's words tell, and by which rule.
+/// Whether a change request may be merged, as far as the build server's words tell, and by which
+/// rule.
 pub fn may_merge(session: &Session, change: &Change) -> Result<Option<BranchRule>, Error> {
     let rules = session.project.branch_rules();
     let rule = policy::may_merge(&rules, &session.environment, change)?;
@@ -136,7 +138,8 @@ async fn arrival(
     Ok(Arrival { commit, origin })
 }
 
-/// Whether a commit with one parent is a squash or a rebase of an accepted branch, where the branch takes them.
+/// Whether a commit with one parent is a squash or a rebase of an accepted branch, where the branch
+/// takes them.
 async fn replayed(session: &Session, rule: &BranchRule, commit: &Commit) -> Result<Origin, Error> {
     let replays = [MergeKind::Squash, MergeKind::Rebase];
     if !replays.iter().any(|kind| rule.merges.contains(kind)) {

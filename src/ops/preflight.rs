@@ -1,5 +1,5 @@
-//! Before a plan: whether instances can be started here at all. Before a switch: whether the rollback that the plan
-//! counts on is really there, and what is not signed yet.
+//! Before a plan: whether instances can be started here at all. Before a switch: whether the
+//! rollback that the plan counts on is really there, and what is not signed yet.
 
 use crate::agent::runtime::systemd::Unavailable;
 use crate::config::schema::{BuildConfig, Runtime, Text};
@@ -33,8 +33,8 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
     Err(EngineError::Unreachable { what, reason, help }.into())
 }
 
-/// Why traffic could not go back to where it is now: an image that is gone, an object that is missing, a quota that
-/// is too small. Empty when it could, and for a plan that switches nothing.
+/// Why traffic could not go back to where it is now: an image that is gone, an object that is
+/// missing, a quota that is too small. Empty when it could, and for a plan that switches nothing.
 pub async fn rollback_blockers(
     session: &Session,
     plan: &Plan,
@@ -72,7 +72,8 @@ pub async fn rollback_blockers(
     Ok(images.into_iter().flatten().chain(engine?).collect())
 }
 
-/// What a checkout has without its submodules: folders with nothing in them, which a build takes as they are.
+/// What a checkout has without its submodules: folders with nothing in them, which a build takes as
+/// they are.
 pub async fn submodules(session: &Session) -> Result<Option<String>, Error> {
     let missing = session.scm.missing_submodules().await?;
     Ok((!missing.is_empty()).then(|| {
@@ -161,7 +162,8 @@ async fn rehearsed<'a>(
     futures_util::future::try_join_all(asked).await
 }
 
-/// The images that nobody has signed yet and that the switch would be refused for, as far as they are there already.
+/// The images that nobody has signed yet and that the switch would be refused for, as far as they
+/// are there already.
 pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Error> {
     let registry = &session.ports.registry;
     let mut notes = Vec::new();
@@ -195,7 +197,8 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
     Ok(notes)
 }
 
-/// The services that an agent of root's would run as root although their configuration could say otherwise.
+/// The services that an agent of root's would run as root although their configuration could say
+/// otherwise.
 #[must_use]
 pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     let Ok(environment) = session.configuration() else {

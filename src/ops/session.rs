@@ -48,8 +48,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the project in a folder. The environment is `--env`, else the current branch's, else the only one. A branch
-    /// that is given takes the place of the one that is checked out.
+    /// Opens the project in a folder. The environment is `--env`, else the current branch's, else
+    /// the only one. A branch that is given takes the place of the one that is checked out.
     /// `redactor` learns every secret that is read.
     pub async fn open(
         folder: &Path,
@@ -104,8 +104,8 @@ impl Session {
         }
     }
 
-    /// The texts that manifests are made from. They are read, and rendered by helm and kustomize, when they are first
-    /// asked for: a command that moves what is there needs none of them.
+    /// The texts that manifests are made from. They are read, and rendered by helm and kustomize,
+    /// when they are first asked for: a command that moves what is there needs none of them.
     pub async fn sources(&self) -> Result<&Sources, Error> {
         let (project, environment) = (&self.project, &self.environment);
         self.sources
@@ -116,8 +116,8 @@ impl Session {
             .await
     }
 
-    /// What the configuration says of the environment as a whole, without its services and objects: how a release is
-    /// brought to traffic, and the resources.
+    /// What the configuration says of the environment as a whole, without its services and objects:
+    /// how a release is brought to traffic, and the resources.
     pub fn outline(&self) -> Result<Desired, Error> {
         let (project, environment) = (&self.project, &self.environment);
         Ok(desired::outline(project, environment, &self.source)?)
@@ -128,8 +128,8 @@ impl Session {
         self.resolve(&self.source).await
     }
 
-    /// The same, built from a source. Whether an object is in a namespace is asked of the server that will have it,
-    /// unless the API has promised it or a definition beside it says so.
+    /// The same, built from a source. Whether an object is in a namespace is asked of the server
+    /// that will have it, unless the API has promised it or a definition beside it says so.
     pub async fn resolve(&self, source: &Source) -> Result<Desired, Error> {
         let sources = self.sources().await?;
         let first = self.resolve_with(source, sources)?;
@@ -149,7 +149,8 @@ impl Session {
         self.resolve_with(source, &sources)
     }
 
-    /// The same without asking anybody: a kind that only a server knows is taken to be in a namespace.
+    /// The same without asking anybody: a kind that only a server knows is taken to be in a
+    /// namespace.
     pub async fn resolve_offline(&self) -> Result<Desired, Error> {
         let mut sources = self.sources().await?.clone();
         sources.scopes = cluster::definitions(&self.resolve_with(&self.source, &sources)?);
@@ -169,7 +170,8 @@ impl Session {
     }
 }
 
-/// The variables that any environment's secrets are read from: no program of the project's sees them.
+/// The variables that any environment's secrets are read from: no program of the project's sees
+/// them.
 fn secret_variables(project: &Project) -> BTreeSet<String> {
     let environments = project.environments.values();
     let secrets = environments.flat_map(|environment| environment.secrets.values());
@@ -180,8 +182,8 @@ fn secret_variables(project: &Project) -> BTreeSet<String> {
     secrets.filter_map(variable).collect()
 }
 
-/// Has the values hidden that this process can see: what it starts and asks may show them, whether or not this command
-/// needs them itself. What cannot be read now is said by who needs it.
+/// Has the values hidden that this process can see: what it starts and asks may show them, whether
+/// or not this command needs them itself. What cannot be read now is said by who needs it.
 async fn learn(root: &Path, ports: &Ports, environment: &EnvironmentConfig) {
     for (name, from) in &environment.secrets {
         if is_at_hand(root, from) {
@@ -222,7 +224,8 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
     }
 }
 
-/// Why instances cannot be started on this machine as its configuration asks for; none when they can.
+/// Why instances cannot be started on this machine as its configuration asks for; none when they
+/// can.
 pub(super) fn lack(root: &Path, host: &HostCluster) -> Option<Unavailable> {
     let no_container = |reason| Unavailable {
         reason,

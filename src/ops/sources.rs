@@ -1,4 +1,5 @@
-//! The texts that manifests are made from: files of the project, and what `kustomize` and `helm` render.
+//! The texts that manifests are made from: files of the project, and what `kustomize` and `helm`
+//! render.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -182,8 +183,8 @@ fn unreadable(error: &BeneathError) -> DesiredError {
     wrong(error.to_string(), help)
 }
 
-/// Where a path of the project leads to; none, where nothing is. Git's own files have the credentials of the clone in
-/// them, and are not the project's.
+/// Where a path of the project leads to; none, where nothing is. Git's own files have the
+/// credentials of the clone in them, and are not the project's.
 fn real(project: &Root, path: &Path) -> Result<Option<PathBuf>, DesiredError> {
     let real = match project.real(path) {
         Err(error) if error.is_missing() => return Ok(None),

@@ -252,7 +252,8 @@ struct Distribution {
     endpoint: String,
     login: Arc<dyn Login>,
     moves_tags: bool,
-    /// How many images of a repository are kept; without it as many as there are releases to go back to.
+    /// How many images of a repository are kept; without it as many as there are releases to go
+    /// back to.
     newest: Option<u32>,
 }
 

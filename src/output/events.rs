@@ -1,4 +1,5 @@
-//! A run as it happens: a live view at a terminal, plain lines elsewhere, one JSON document a line for programs.
+//! A run as it happens: a live view at a terminal, plain lines elsewhere, one JSON document a line
+//! for programs.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -139,8 +140,8 @@ impl Live {
 }
 
 impl Step {
-    /// Shows what a step said: how one of the things is that it waits for, in that thing's row; anything else beside
-    /// the step's name.
+    /// Shows what a step said: how one of the things is that it waits for, in that thing's row;
+    /// anything else beside the step's name.
     fn say(&mut self, bars: &MultiProgress, screen: &Screen, line: &str) {
         let Some((what, how)) = waits_for(line) else {
             let short: String = line.chars().take(80).collect();
@@ -175,8 +176,8 @@ impl Step {
     }
 }
 
-/// What a line is about and how that is, when it is about an object that is waited for: `Deployment/web: 1 of 2 pods
-/// are ready`.
+/// What a line is about and how that is, when it is about an object that is waited for:
+/// `Deployment/web: 1 of 2 pods are ready`.
 fn waits_for(line: &str) -> Option<(&str, &str)> {
     let (what, how) = line.split_once(": ")?;
     let is_object = what.contains('/')

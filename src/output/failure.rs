@@ -1,4 +1,5 @@
-//! The one shape in which an error reaches the person: what happened, where, why, and what to type next.
+//! The one shape in which an error reaches the person: what happened, where, why, and what to type
+//! next.
 
 use std::process::ExitCode;
 

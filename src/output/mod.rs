@@ -1,8 +1,9 @@
 //! What people and programs read: views of plans, events, outcomes and errors.
 //!
-//! stdout carries the result, stderr progress and messages. Uses `model` and `redact`; nothing here does any work. A view
-//! is a [`Page`] or a document, and a [`Screen`] prints it: there secrets are taken out, and what a text from outside has
-//! of control characters is made visible. Nothing else prints.
+//! stdout carries the result, stderr progress and messages. Uses `model` and `redact`; nothing here
+//! does any work. A view is a [`Page`] or a document, and a [`Screen`] prints it: there secrets are
+//! taken out, and what a text from outside has of control characters is made visible. Nothing else
+//! prints.
 
 pub mod events;
 pub mod failure;

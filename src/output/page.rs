@@ -1,5 +1,6 @@
-//! What a person reads: lines, with colours where shipit put them. A text in them is only ever text: what it has of control
-//! characters and line ends is shown and does nothing, so that nobody can forget to clean one.
+//! What a person reads: lines, with colours where shipit put them. A text in them is only ever
+//! text: what it has of control characters and line ends is shown and does nothing, so that nobody
+//! can forget to clean one.
 
 use anstyle::Style;
 use comfy_table::{Table, presets};

@@ -15,7 +15,8 @@ pub fn json(plan: &Plan) -> String {
     serde_json::to_string_pretty(plan).unwrap_or_default()
 }
 
-/// The plan for a comment on a change request. What comes from outside is in a fence, where nothing of it is markup.
+/// The plan for a comment on a change request. What comes from outside is in a fence, where nothing
+/// of it is markup.
 #[must_use]
 pub fn markdown(plan: &Plan) -> Page {
     let mut page = Page::of(format!("### {} → {}", plan.project, plan.environment));

@@ -1,4 +1,5 @@
-//! An error as it is printed: its texts without secrets and control characters, its source with the place that it is about.
+//! An error as it is printed: its texts without secrets and control characters, its source with the
+//! place that it is about.
 
 use std::error::Error;
 use std::fmt;

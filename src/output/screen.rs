@@ -1,5 +1,6 @@
-//! The way out: everything that is printed goes through here, and nothing else in the program writes to stdout or stderr.
-//! What it prints has no value of a secret in it that the program has read, and no control characters.
+//! The way out: everything that is printed goes through here, and nothing else in the program
+//! writes to stdout or stderr. What it prints has no value of a secret in it that the program has
+//! read, and no control characters.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Mutex, PoisonError};

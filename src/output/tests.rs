@@ -1,4 +1,5 @@
-//! Whole texts as people read them, compared with their snapshots. `CONTRIBUTING.md` says how one that changed is reviewed.
+//! Whole texts as people read them, compared with their snapshots. `CONTRIBUTING.md` says how one
+//! that changed is reviewed.
 
 mod failures;
 mod outcomes;
@@ -14,7 +15,8 @@ use crate::plan::tests::{Places, Wanted, World, data, object, replaced};
 use crate::plan::{abort, apply, destroy, promote, rollback};
 use crate::redact::Redactor;
 
-/// Compares a text with its snapshot. Hashes change with every type that is in them, and say nothing to a reader.
+/// Compares a text with its snapshot. Hashes change with every type that is in them, and say
+/// nothing to a reader.
 fn is_as_before(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);

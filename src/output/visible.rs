@@ -1,12 +1,13 @@
-//! Characters that no one sees, made visible: a text from outside must not move the cursor, write the clipboard, forge a
-//! line, or show its letters in another order than it has them.
+//! Characters that no one sees, made visible: a text from outside must not move the cursor, write
+//! the clipboard, forge a line, or show its letters in another order than it has them.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
-/// What else is invisible: the characters that Unicode lets every font ignore (`Default_Ignorable_Code_Point`: of zero
-/// width, for direction, for variants, tags), ends of lines and paragraphs, annotations, and a blank that looks like none.
+/// What else is invisible: the characters that Unicode lets every font ignore
+/// (`Default_Ignorable_Code_Point`: of zero width, for direction, for variants, tags), ends of
+/// lines and paragraphs, annotations, and a blank that looks like none.
 const INVISIBLE: [RangeInclusive<char>; 19] = [
     '\u{ad}'..='\u{ad}',
     '\u{34f}'..='\u{34f}',
@@ -44,7 +45,8 @@ pub(super) fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// The text on one line that may have tabs: what somebody wrote, behind a mark that it cannot write.
+/// The text on one line that may have tabs: what somebody wrote, behind a mark that it cannot
+/// write.
 pub(super) fn quote(text: &str) -> Cow<'_, str> {
     escaped(text, |sign| sign == '\t')
 }
@@ -55,7 +57,8 @@ pub(super) fn block(text: &str) -> Cow<'_, str> {
     escaped(text, |sign| sign == '\n')
 }
 
-/// A JSON document that means the same: what is not visible can only be in its texts, and there has another form.
+/// A JSON document that means the same: what is not visible can only be in its texts, and there has
+/// another form.
 pub(super) fn json(document: &str) -> Cow<'_, str> {
     let is_shown = |sign: char| is_visible(sign) || sign == '\n';
     if document.chars().all(is_shown) {

@@ -12,8 +12,9 @@ use crate::plan::listeners::keep_former;
 use crate::plan::pieces::restore;
 use crate::plan::promote::target;
 
-/// Makes the plan of `abort`. Live traffic stays where it is, and so does a previous release that is kept for the way
-/// back: only what never had live traffic is given up, and the addresses that were opened for it.
+/// Makes the plan of `abort`. Live traffic stays where it is, and so does a previous release that
+/// is kept for the way back: only what never had live traffic is given up, and the addresses that
+/// were opened for it.
 ///
 /// # Errors
 /// When no such release stands in the preview slot.

@@ -23,7 +23,8 @@ use crate::plan::{images, objects, resources, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
-/// Makes the plan of `apply`, and of `promote A --to B`, which differs only in where the images come from.
+/// Makes the plan of `apply`, and of `promote A --to B`, which differs only in where the images
+/// come from.
 #[must_use]
 pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
     let workloads = images::known(desired, observed);
@@ -97,7 +98,8 @@ impl Apply<'_> {
             .slots
             .iter()
             .find(|(slot, there)| Some(**slot) != facts.active && same(there));
-        // A release that was superseded is brought back by a new release, so that the history reads forward.
+        // A release that was superseded is brought back by a new release, so that the history reads
+        // forward.
         let was_live = |there: &SlotFacts| {
             self.state
                 .release(there.label.number)
@@ -117,7 +119,8 @@ impl Apply<'_> {
         }
     }
 
-    /// The live release is the desired one: only listeners may differ, and what a dead run left unsaid.
+    /// The live release is the desired one: only listeners may differ, and what a dead run left
+    /// unsaid.
     fn settle(&mut self, slot: Slot) -> Option<Target> {
         self.builds();
         let mut routes = self.objects();
@@ -168,8 +171,8 @@ impl Apply<'_> {
         Some(self.target(slot, number))
     }
 
-    /// The live release is the desired one, and some of it is down: it is started again, with the secrets that this run
-    /// brings.
+    /// The live release is the desired one, and some of it is down: it is started again, with the
+    /// secrets that this run brings.
     fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
         let there = self.observed.facts.slots[&slot].clone();
         let mut before = routes.to_vec();
@@ -209,7 +212,8 @@ impl Apply<'_> {
         self.target(slot, there.label.number)
     }
 
-    /// What moves traffic away from a release that nobody saw verified, when something ready is there.
+    /// What moves traffic away from a release that nobody saw verified, when something ready is
+    /// there.
     fn switch_back(&self, slot: Slot) -> Option<Proposal> {
         let facts = &self.observed.facts;
         let other = facts
@@ -227,7 +231,8 @@ impl Apply<'_> {
         )
     }
 
-    /// The preview slot holds the desired release already: a promotion is due, or a run died before it.
+    /// The preview slot holds the desired release already: a promotion is due, or a run died before
+    /// it.
     fn bring_up(&mut self, slot: Slot) -> Option<Target> {
         self.builds();
         let there = self.observed.facts.slots.get(&slot)?;
@@ -339,7 +344,8 @@ impl Apply<'_> {
         }
     }
 
-    /// Opens what listeners are missing, and changes those that may change before the release is there.
+    /// Opens what listeners are missing, and changes those that may change before the release is
+    /// there.
     fn listen(&mut self, needs: &[StepId]) -> Vec<StepId> {
         let facts = &self.observed.facts;
         self.listeners.open(&mut self.draft, facts, needs)
@@ -358,8 +364,9 @@ impl Apply<'_> {
     fn deploy_beside(&mut self, slot: Slot, builds: &BTreeMap<ServiceName, StepId>) {
         let mut before = self.objects();
         before.extend(self.listen(&before.clone()));
-        // Every image is known before the first service is deployed: together they are what the release is. Room is made
-        // once they are there: a failing build must not cost a retained release.
+        // Every image is known before the first service is deployed: together they are what the
+        // release is. Room is made once they are there: a failing build must not cost a retained
+        // release.
         let builds: Vec<StepId> = builds.values().copied().collect();
         let facts = &self.observed.facts;
         before.extend(&builds);
@@ -441,7 +448,8 @@ impl Apply<'_> {
         self.draft.notes.extend(notes);
     }
 
-    /// What must hold before the switch. A release that waits for its promotion is signed while it waits.
+    /// What must hold before the switch. A release that waits for its promotion is signed while it
+    /// waits.
     fn checks_before(&self) -> Vec<Check> {
         let promotion = &self.desired.promotion;
         let is_asked = |check: &&Check| match promotion.mode {
@@ -460,7 +468,8 @@ fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
         .collect()
 }
 
-/// Whether a live workload is not what was applied: it is down, some of its objects moved, or its files changed.
+/// Whether a live workload is not what was applied: it is down, some of its objects moved, or its
+/// files changed.
 fn is_degraded(workload: &WorkloadFacts) -> bool {
     workload.health().is_down() || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
 }

@@ -10,7 +10,8 @@ use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::objects;
 use crate::plan::pieces::restore;
 
-/// Makes the plan of `destroy`: live traffic off, then the listeners, then the slots. Images and history stay.
+/// Makes the plan of `destroy`: live traffic off, then the listeners, then the slots. Images and
+/// history stay.
 #[must_use]
 pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &State) -> Plan {
     let mut draft = Draft::default();

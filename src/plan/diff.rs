@@ -1,7 +1,7 @@
 //! What differs between two workloads, or between two entry points, field by field, for a reader.
 //!
-//! A workload is compared as it stands in one slot: the objects that it was in the slot, had it been placed there,
-//! with those that it will be. So the slot's own name makes no difference.
+//! A workload is compared as it stands in one slot: the objects that it was in the slot, had it
+//! been placed there, with those that it will be. So the slot's own name makes no difference.
 
 use std::collections::BTreeMap;
 
@@ -74,8 +74,8 @@ fn of_route(route: &Route) -> Vec<Manifest> {
     })
 }
 
-/// A workload's fields but for its objects. What is special about images and secrets is said here; the rest is its JSON,
-/// so that no field of it is left out.
+/// A workload's fields but for its objects. What is special about images and secrets is said here;
+/// the rest is its JSON, so that no field of it is left out.
 fn fields(workload: &Workload) -> Fields {
     let mut json = serde_json::to_value(workload).unwrap_or_default();
     if let Some(map) = json.as_object_mut() {
@@ -170,8 +170,8 @@ fn whole(key: &ObjectKey, before: Option<&str>, after: Option<&str>) -> Change {
     }
 }
 
-/// Objects by what names them. The name of a `ConfigMap` ends in a hash of its content: that is left out, so that it is
-/// the content that differs, and not each place in which the name stands.
+/// Objects by what names them. The name of a `ConfigMap` ends in a hash of its content: that is
+/// left out, so that it is the content that differs, and not each place in which the name stands.
 fn by_key(mut objects: Vec<Manifest>) -> BTreeMap<ObjectKey, Manifest> {
     let configs = objects
         .iter()
@@ -218,7 +218,8 @@ mod tests {
         Manifest::try_from(body).expect("a manifest")
     }
 
-    /// A workload in both slots, whose config has this text and whose container this request for processors.
+    /// A workload in both slots, whose config has this text and whose container this request for
+    /// processors.
     fn workload(text: &str, cpu: &str) -> Workload {
         let hash = crate::model::ContentHash::of_json(&text);
         let objects = |slot: Slot| {

@@ -195,7 +195,8 @@ impl Draft {
     }
 }
 
-/// The last step is taken back first, and one after the other: the rollback is for safety, not for speed.
+/// The last step is taken back first, and one after the other: the rollback is for safety, not for
+/// speed.
 fn reverse(undo: BTreeMap<StepId, Vec<Proposal>>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let flat = undo

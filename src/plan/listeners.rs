@@ -1,6 +1,6 @@
-//! The steps on listeners. Where live traffic arrives now goes on until the release that moves it has been verified:
-//! before it comes the new addresses open, behind it the old ones close. Services that take over each other's addresses
-//! change behind it, in one step.
+//! The steps on listeners. Where live traffic arrives now goes on until the release that moves it
+//! has been verified: before it comes the new addresses open, behind it the old ones close.
+//! Services that take over each other's addresses change behind it, in one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,8 @@ impl Listeners {
         let between = next.iter().filter_map(|(name, next)| {
             let route = match there.get(name) {
                 there if takes_over(name) => there?.clone(),
-                // What another one waits for is held until then, so that nobody else comes in between.
+                // What another one waits for is held until then, so that nobody else comes in
+                // between.
                 Some(there) if gives_away(name) => there.until(&Route {
                     preview: there.preview,
                     slots: there.slots.clone(),
@@ -152,8 +153,8 @@ impl Listeners {
         notes
     }
 
-    /// What takes the last step of these services back: those that had no listeners lose them first, for another one
-    /// may have had their addresses.
+    /// What takes the last step of these services back: those that had no listeners lose them
+    /// first, for another one may have had their addresses.
     fn unsettle(&self, services: &[&ServiceName]) -> Vec<Proposal> {
         let (before, new): (Vec<_>, Vec<_>) = services
             .iter()
@@ -225,7 +226,8 @@ fn groups(there: &Routes, next: &Routes) -> Vec<BTreeSet<ServiceName>> {
     groups
 }
 
-/// Closes the addresses at which live traffic of these services arrived before the release that has it now.
+/// Closes the addresses at which live traffic of these services arrived before the release that has
+/// it now.
 pub(super) fn close_former<'a>(
     draft: &mut Draft,
     facts: &Facts,
@@ -237,7 +239,8 @@ pub(super) fn close_former<'a>(
     end_the_move(draft, facts, moving, Route::settled, reason, needs);
 }
 
-/// Closes the addresses that were opened for a release that is given up: live traffic arrives where it did before.
+/// Closes the addresses that were opened for a release that is given up: live traffic arrives where
+/// it did before.
 pub(super) fn keep_former(draft: &mut Draft, facts: &Facts, needs: &[StepId]) {
     let reason = "the release that moves it is given up";
     let moving = facts.routes.values();

@@ -1,4 +1,5 @@
-//! What a plan destroys: for each step that deletes or replaces something which can hold anything, what goes with it.
+//! What a plan destroys: for each step that deletes or replaces something which can hold anything,
+//! what goes with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +87,8 @@ pub(super) fn named(accounts: Vec<Account>) -> Vec<Loss> {
         .collect()
 }
 
-/// What the steps on slots destroy: the objects of each workload that a step takes out or writes over.
+/// What the steps on slots destroy: the objects of each workload that a step takes out or writes
+/// over.
 pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
     let emptied: BTreeSet<Slot> = steps
         .iter()
@@ -106,8 +108,8 @@ pub(super) fn of_slots(steps: &[Step], facts: &Facts) -> Vec<Account> {
         .collect()
 }
 
-/// Whether a plan makes listeners what the configuration says. A rollback and the end of an environment are asked for
-/// by name already, and are not held up.
+/// Whether a plan makes listeners what the configuration says. A rollback and the end of an
+/// environment are asked for by name already, and are not held up.
 pub(super) const fn changes_entries(intent: &Intent) -> bool {
     match intent {
         Intent::Apply | Intent::PromoteFrom(_) => true,
@@ -150,7 +152,8 @@ fn services(step: &Step) -> Vec<&ServiceName> {
     }
 }
 
-/// What a promotion ends: services with live traffic that the release in the other slot does not have.
+/// What a promotion ends: services with live traffic that the release in the other slot does not
+/// have.
 pub(super) fn of_promotion(steps: &[Step], facts: &Facts, target: Option<&Target>) -> Vec<Account> {
     let (Some((_, live)), Some(target)) = (facts.live(), target) else {
         return Vec::new();
@@ -182,7 +185,8 @@ fn entries_lost(step: &Step, there: &Route) -> Vec<String> {
     }
 }
 
-/// Whether a step closes what traffic may come through: what would put it back has an entry that the step has not.
+/// Whether a step closes what traffic may come through: what would put it back has an entry that
+/// the step has not.
 pub(super) fn closes(step: &Step, undo: &[&Step]) -> bool {
     let mut routes = undo.iter().flat_map(|back| back.action.routes());
     routes.any(|route| !entries_lost(step, route).is_empty())
@@ -222,8 +226,8 @@ fn has(workload: &Workload, slot: Slot, key: &ObjectKey) -> bool {
     })
 }
 
-/// Whether a step has to give an account of what goes with what it acts on. What a step on a slot takes out is told
-/// by what would put it back.
+/// Whether a step has to give an account of what goes with what it acts on. What a step on a slot
+/// takes out is told by what would put it back.
 pub(super) fn must_account(step: &Step, undo: &[&Step]) -> bool {
     match (&step.action, &step.address) {
         (Action::Delete | Action::Apply { replace: true, .. }, Address::Object(key)) => {
@@ -274,8 +278,8 @@ fn restored(step: &Step) -> impl Iterator<Item = &Manifest> {
         .filter(|manifest| can_hold(&manifest.key()) || is_protected(manifest))
 }
 
-/// What a reader has to know of a workload that is placed or replaced: whose the number of its pods is, which claims a
-/// `StatefulSet` finds, and which of them its templates do not change.
+/// What a reader has to know of a workload that is placed or replaced: whose the number of its pods
+/// is, which claims a `StatefulSet` finds, and which of them its templates do not change.
 pub(super) fn remarks(manifest: &Manifest, claims: &[Claim]) -> Vec<String> {
     let key = manifest.key();
     let mut notes: Vec<String> = scaled(manifest).into_iter().collect();

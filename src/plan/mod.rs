@@ -1,8 +1,9 @@
 //! From what is desired and what was found to a plan: pure, deterministic, no I/O, no clock.
 //!
-//! One file per intent ([`apply`], [`promote`], [`rollback`], [`abort`], [`destroy`]); they all write into a
-//! [`draft`], which numbers the steps and keeps the rollback beside them. [`verify`] reads a finished plan and
-//! names what is wrong with it; [`simulate`] carries a plan out on a model of the world. Uses `model` only.
+//! One file per intent ([`apply`], [`promote`], [`rollback`], [`abort`], [`destroy`]); they all
+//! write into a [`draft`], which numbers the steps and keeps the rollback beside them. [`verify`]
+//! reads a finished plan and names what is wrong with it; [`simulate`] carries a plan out on a
+//! model of the world. Uses `model` only.
 
 mod abort;
 mod apply;

@@ -216,8 +216,8 @@ impl Steps {
         self.by_key.entry(named).or_default().push(id);
     }
 
-    /// What must be there before an object: its namespace, its definition, and what it refers to. What asks
-    /// at every later write is last of all.
+    /// What must be there before an object: its namespace, its definition, and what it refers to.
+    /// What asks at every later write is last of all.
     fn needed_by(&self, manifest: &Manifest) -> Vec<StepId> {
         let key = manifest.key();
         if rank(&key.kind) == LAST {
@@ -316,8 +316,8 @@ impl Leaving {
     }
 }
 
-/// Deletes what is one of ours and not desired any more, the last made first. What others, live traffic or the state
-/// are in is let go of instead.
+/// Deletes what is one of ours and not desired any more, the last made first. What others, live
+/// traffic or the state are in is let go of instead.
 pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], leaving: Leaving) {
     let mut gone: Vec<&ObjectFacts> = found
         .iter()
@@ -363,7 +363,8 @@ impl Deletions {
         }
     }
 
-    /// What goes before an object: all that is in it, refers to it, or is of the kind that it defines.
+    /// What goes before an object: all that is in it, refers to it, or is of the kind that it
+    /// defines.
     fn that_need(&self, object: &ObjectFacts) -> Vec<StepId> {
         let key = &object.key;
         let own = (key.kind.clone(), key.namespace.clone(), key.name.clone());

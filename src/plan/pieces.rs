@@ -16,8 +16,8 @@ pub(super) fn restore(slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
     placed.chain(ends_as_it_did(slot, there)).collect()
 }
 
-/// What gives a slot that is retained the end again that it has now: placing it, or giving it live traffic, took that
-/// away.
+/// What gives a slot that is retained the end again that it has now: placing it, or giving it live
+/// traffic, took that away.
 pub(super) fn ends_as_it_did(slot: Slot, there: &SlotFacts) -> Option<Proposal> {
     let until = there.stops_at?;
     let reason = format!("release {} stops when it would have", there.label.number);
@@ -36,8 +36,9 @@ pub(super) fn as_it_was(old: &WorkloadFacts, mode: DeployMode, there: &SlotFacts
     }
 }
 
-/// What takes a service out again that was added to a live slot. Adding it gave the slot the new release's
-/// number; placing one of the old services as it is gives the old number back, and restarts nothing.
+/// What takes a service out again that was added to a live slot. Adding it gave the slot the new
+/// release's number; placing one of the old services as it is gives the old number back, and
+/// restarts nothing.
 pub(super) fn added_back(
     slot: Slot,
     added: ServiceName,

@@ -1,7 +1,8 @@
-//! Infrastructure in a plan: what is missing is made, what differs is changed, what left the configuration goes.
+//! Infrastructure in a plan: what is missing is made, what differs is changed, what left the
+//! configuration goes.
 //!
-//! There is no rollback for infrastructure that was made: it serves the next run as well. Settings that were changed
-//! are set back.
+//! There is no rollback for infrastructure that was made: it serves the next run as well. Settings
+//! that were changed are set back.
 
 use serde_json::Value;
 
@@ -22,8 +23,8 @@ pub(super) struct Made {
 
 /// The last step on what the provider takes one change of at a time.
 ///
-/// Fargate profiles of a cluster are made and deleted one after the other: the service takes no second at a time.
-/// Replication is one document.
+/// Fargate profiles of a cluster are made and deleted one after the other: the service takes no
+/// second at a time. Replication is one document.
 #[derive(Default)]
 struct Queue {
     fargate: Vec<StepId>,

@@ -1,7 +1,7 @@
 //! The plan of `rollback`: live traffic for a release that had it before.
 //!
-//! It is the emergency exit, so it is short: no build, no checks of the configuration, and no rollback to the
-//! release that is being left. That the slot is ready is asked all the same.
+//! It is the emergency exit, so it is short: no build, no checks of the configuration, and no
+//! rollback to the release that is being left. That the slot is ready is asked all the same.
 
 use crate::model::desired::Desired;
 use crate::model::facts::{Facts, SlotFacts};
@@ -17,7 +17,8 @@ use crate::plan::strategy::in_place::Live;
 use crate::plan::strategy::{New, beside, in_place, verify, wait_until_ready};
 use crate::plan::{PlanError, workload_changes};
 
-/// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this one.
+/// Makes the plan of `rollback`: to `to`, or to the release that had live traffic last before this
+/// one.
 ///
 /// # Errors
 /// When there is no such release, or it never had live traffic.
@@ -153,8 +154,8 @@ fn of_history(release: &Release, slot: Slot, live: Option<&SlotFacts>) -> Vec<Ne
     news.collect()
 }
 
-/// Opens the listeners of services that the release had, and that nothing listens for any more: as they were when they
-/// were closed, or else as the configuration has them.
+/// Opens the listeners of services that the release had, and that nothing listens for any more: as
+/// they were when they were closed, or else as the configuration has them.
 fn open_again(
     draft: &mut Draft,
     desired: &Desired,

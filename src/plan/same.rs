@@ -1,5 +1,5 @@
-//! Whether a plan that was made before is the one that would be made now. What differs is either something that has
-//! moved since, or something that only the older plan says: then it was edited.
+//! Whether a plan that was made before is the one that would be made now. What differs is either
+//! something that has moved since, or something that only the older plan says: then it was edited.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,13 @@ use crate::model::{Address, ServiceName};
 pub enum Difference {
     /// The world, the source or the history has moved.
     Moved(String),
-    /// Neither the configuration nor the world says this: the plan was edited, or made from another configuration.
+    /// Neither the configuration nor the world says this: the plan was edited, or made from another
+    /// configuration.
     Unfounded(String),
 }
 
-/// What differs first between a plan that was given and the one that was made now; none when they do the same. Words for
-/// readers do not count: those of the fresh plan are shown.
+/// What differs first between a plan that was given and the one that was made now; none when they
+/// do the same. Words for readers do not count: those of the fresh plan are shown.
 #[must_use]
 pub fn difference(given: &Plan, fresh: &Plan) -> Option<Difference> {
     source(given, fresh)

@@ -1,4 +1,5 @@
-//! Carries a plan out on a model of the world: what an engine would say afterwards if every step succeeded.
+//! Carries a plan out on a model of the world: what an engine would say afterwards if every step
+//! succeeded.
 
 use jiff::Timestamp;
 
@@ -8,8 +9,8 @@ use crate::model::release::Label;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Address, ContentHash, Digest, Slot};
 
-/// The facts after these steps of the plan, in the order given. An image that is still to be built gets the
-/// digest that its inputs' hash stands for.
+/// The facts after these steps of the plan, in the order given. An image that is still to be built
+/// gets the digest that its inputs' hash stands for.
 #[must_use]
 pub fn simulate(plan: &Plan, steps: &[Step], facts: &Facts, now: Timestamp) -> Facts {
     let mut world = World {

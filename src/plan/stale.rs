@@ -6,8 +6,8 @@ use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan, Step};
 use crate::model::{Address, Fingerprint};
 
-/// The addresses that a plan's first acts would find changed. A step whose resource an earlier step of the
-/// same plan changes is checked when it acts, and not here.
+/// The addresses that a plan's first acts would find changed. A step whose resource an earlier step
+/// of the same plan changes is checked when it acts, and not here.
 #[must_use]
 pub fn stale(plan: &Plan, facts: &Facts) -> Vec<Address> {
     let mut touched: BTreeSet<Address> = BTreeSet::new();

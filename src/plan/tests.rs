@@ -882,8 +882,8 @@ fn is_destructive(plan: &Plan, facts: &Facts, step: &Step) -> bool {
     }
 }
 
-/// Nothing that can hold something goes without an account; a plan without its accounts is caught at every such
-/// step; and nothing of others, of the state or with live traffic is in any account.
+/// Nothing that can hold something goes without an account; a plan without its accounts is caught
+/// at every such step; and nothing of others, of the state or with live traffic is in any account.
 fn nothing_is_destroyed_by_surprise(plan: &Plan, facts: &Facts) -> Result<(), TestCaseError> {
     let destructive: Vec<StepId> = plan
         .steps
@@ -932,7 +932,8 @@ fn holding() -> impl Strategy<Value = Holding> {
     ]
 }
 
-/// An object of the environment. One that would be replaced holds nothing but data: the policy refuses the rest.
+/// An object of the environment. One that would be replaced holds nothing but data: the policy
+/// refuses the rest.
 fn found() -> impl Strategy<Value = ObjectFacts> {
     let name = prop_oneof![
         Just("apps/v1/StatefulSet/shop/db"),
@@ -1067,8 +1068,8 @@ proptest! {
     }
 }
 
-/// Rules 1 and 4: at every moment live traffic is on a slot whose workloads all run, and a slot is emptied
-/// only while another has the traffic.
+/// Rules 1 and 4: at every moment live traffic is on a slot whose workloads all run, and a slot is
+/// emptied only while another has the traffic.
 fn live_traffic_is_always_on_something_ready(
     plan: &Plan,
     facts: &Facts,
@@ -1127,8 +1128,8 @@ fn live_listeners_go_on_until_the_switch(plan: &Plan, before: &Facts) -> Result<
     Ok(())
 }
 
-/// All its images are what a release is: a service that was placed before the last of them was built would stand in the
-/// slot under another release's label.
+/// All its images are what a release is: a service that was placed before the last of them was
+/// built would stand in the slot under another release's label.
 fn every_image_is_known_before_a_service_is_placed(plan: &Plan) -> Result<(), TestCaseError> {
     let builds = |step: &&Step| matches!(step.action, Action::Build { .. });
     let builds: Vec<&Step> = plan.steps.iter().filter(builds).collect();

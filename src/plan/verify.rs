@@ -1,5 +1,5 @@
-//! Reads a finished plan and names what is wrong with it. Every plan is read before it is carried out, one
-//! from a file all the more: it may have been edited.
+//! Reads a finished plan and names what is wrong with it. Every plan is read before it is carried
+//! out, one from a file all the more: it may have been edited.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,8 @@ pub enum PlanFault {
     /// A step would stop or replace what has live traffic.
     #[error("step {0} changes {1}, which has live traffic")]
     LiveTouched(StepId, Address),
-    /// A step deletes or replaces what can hold something, and the plan does not say what goes with it.
+    /// A step deletes or replaces what can hold something, and the plan does not say what goes with
+    /// it.
     #[error("step {0} deletes or replaces {1}, and the plan does not say what goes with it")]
     Undeclared(StepId, Address),
     /// A step would destroy what no consent lets go.
@@ -72,8 +73,9 @@ pub fn verify(plan: &Plan) -> Vec<PlanFault> {
     faults
 }
 
-/// The steps that delete or replace what can hold something, and of which the plan gives no account. The rollback may
-/// replace only what the plan itself replaces, and deletes nothing that can hold anything.
+/// The steps that delete or replace what can hold something, and of which the plan gives no
+/// account. The rollback may replace only what the plan itself replaces, and deletes nothing that
+/// can hold anything.
 fn undeclared(plan: &Plan) -> Vec<PlanFault> {
     let mut undo: BTreeMap<StepId, Vec<&Step>> = BTreeMap::new();
     for back in &plan.reverse {
@@ -126,8 +128,9 @@ fn duplicates(steps: &[Step]) -> Vec<PlanFault> {
         .collect()
 }
 
-/// For each step the kinds of step that are certainly done before it: which slots were seen ready, and
-/// whether traffic was moved. Kept as facts and not as sets of steps, so that a wide plan stays linear.
+/// For each step the kinds of step that are certainly done before it: which slots were seen ready,
+/// and whether traffic was moved. Kept as facts and not as sets of steps, so that a wide plan stays
+/// linear.
 fn ancestors(steps: &[Step]) -> BTreeMap<StepId, Before> {
     let mut before: BTreeMap<StepId, Before> = BTreeMap::new();
     let by_id: BTreeMap<StepId, &Step> = steps.iter().map(|step| (step.id, step)).collect();

@@ -4,7 +4,8 @@ use crate::model::access::{ADMIN, is_kept};
 use crate::model::resource::{Resource, ResourceFacts, shown};
 use crate::policy::Refusal;
 
-/// Refuses to change or delete the access entry of whoever runs this, unless it leaves them what they have.
+/// Refuses to change or delete the access entry of whoever runs this, unless it leaves them what
+/// they have.
 ///
 /// # Errors
 /// The entry, and what it would be.

@@ -1,9 +1,9 @@
-//! What a registry's lifecycle policy would take away, computed beforehand: a registry that expires the image that is
-//! live takes the rollback with it, and the next pod cannot start.
+//! What a registry's lifecycle policy would take away, computed beforehand: a registry that expires
+//! the image that is live takes the rollback with it, and the next pod cannot start.
 //!
-//! The rules are those of Amazon ECR ("Lifecycle policies", userguide/LifecyclePolicies.html): each rule looks at all
-//! images; an image is expired by the rule of the lowest priority number that matches it and by no other; a rule that
-//! counts counts the newest first.
+//! The rules are those of Amazon ECR ("Lifecycle policies", userguide/LifecyclePolicies.html): each
+//! rule looks at all images; an image is expired by the rule of the lowest priority number that
+//! matches it and by no other; a rule that counts counts the newest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,7 +15,8 @@ pub enum Protection {
     On,
 }
 
-/// Refuses a plan that would destroy what must never go by the way, or what is protected: no consent helps there.
+/// Refuses a plan that would destroy what must never go by the way, or what is protected: no
+/// consent helps there.
 ///
 /// # Errors
 /// What it would destroy, and whose it is.

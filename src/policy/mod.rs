@@ -28,8 +28,9 @@ pub struct Refusal {
     pub help: String,
 }
 
-/// Whether a branch may deploy to an environment, and by which rule. Without a rule for the environment every
-/// branch may; without a known branch only an environment whose rules ask nothing of commits.
+/// Whether a branch may deploy to an environment, and by which rule. Without a rule for the
+/// environment every branch may; without a known branch only an environment whose rules ask nothing
+/// of commits.
 ///
 /// # Errors
 /// The rule that forbids it.
@@ -49,7 +50,8 @@ pub fn may_deploy<'a>(
         let strict = of_environment
             .iter()
             .any(|rule| rule.direct_commits == DirectCommits::Refused);
-        // A folder outside of Git is on no branch; a commit of which no branch is known may be anybody's.
+        // A folder outside of Git is on no branch; a commit of which no branch is known may be
+        // anybody's.
         return if strict || source.commit.is_some() {
             Err(unknown_branch(&of_environment, environment))
         } else {
@@ -187,9 +189,9 @@ fn kinds(merges: &MergeKinds) -> String {
     words.join(", ")
 }
 
-/// Whether a change request may be merged, as far as its own words tell: its target has a rule, and takes merges from
-/// the branch that it comes from. Its words are the build server's, and whoever controls the pipeline controls them:
-/// what is deployed later is looked at by its commits again.
+/// Whether a change request may be merged, as far as its own words tell: its target has a rule, and
+/// takes merges from the branch that it comes from. Its words are the build server's, and whoever
+/// controls the pipeline controls them: what is deployed later is looked at by its commits again.
 ///
 /// # Errors
 /// The rule that forbids it.
@@ -243,8 +245,8 @@ pub fn is_no_change(change: Option<&Change>) -> Result<(), Refusal> {
     })
 }
 
-/// Whether releases may be promoted from one environment to another: the branch of the one must be accepted
-/// by the branch of the other.
+/// Whether releases may be promoted from one environment to another: the branch of the one must be
+/// accepted by the branch of the other.
 ///
 /// # Errors
 /// The rule that forbids it.

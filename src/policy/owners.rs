@@ -4,8 +4,8 @@ use crate::model::object::ObjectState;
 use crate::model::observed::Observed;
 use crate::policy::Refusal;
 
-/// Whether a plan may change what was found: no object is another owner's, and no field another manager's, unless
-/// the configuration says so.
+/// Whether a plan may change what was found: no object is another owner's, and no field another
+/// manager's, unless the configuration says so.
 ///
 /// # Errors
 /// What belongs to whom.

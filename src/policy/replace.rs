@@ -1,4 +1,5 @@
-//! What holds something else is not replaced: a repository has its images in it, and a cluster everything.
+//! What holds something else is not replaced: a repository has its images in it, and a cluster
+//! everything.
 
 use crate::model::resource::{Resource, ResourceFacts, ResourceKind, shown};
 use crate::policy::Refusal;

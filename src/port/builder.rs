@@ -109,7 +109,8 @@ pub trait Builder: Send + Sync {
     /// The images that a build starts from, by reference.
     async fn bases(&self, root: &Path, spec: &BuildSpec) -> Result<Vec<String>, BuildError>;
 
-    /// What a build depends on: reads and hashes the files. `bases` are the base images that are there now.
+    /// What a build depends on: reads and hashes the files. `bases` are the base images that are
+    /// there now.
     async fn inputs(
         &self,
         root: &Path,
@@ -117,8 +118,9 @@ pub trait Builder: Send + Sync {
         bases: &Bases,
     ) -> Result<Inputs, BuildError>;
 
-    /// Builds, for each platform that the specification names. The same inputs and commit give the same digest on any machine, as far as the command does.
-    /// When `cancel` is cancelled the command is stopped, with all of its children.
+    /// Builds, for each platform that the specification names. The same inputs and commit give the
+    /// same digest on any machine, as far as the command does. When `cancel` is cancelled the
+    /// command is stopped, with all of its children.
     async fn build(
         &self,
         request: &BuildRequest,
@@ -126,7 +128,8 @@ pub trait Builder: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Built, BuildError>;
 
-    /// What is in an image of this specification: read from its layers, lowest first, as far as they have files.
+    /// What is in an image of this specification: read from its layers, lowest first, as far as
+    /// they have files.
     async fn contents(&self, spec: &BuildSpec, layers: Vec<Blob>) -> Result<Contents, BuildError> {
         let _ = spec;
         let gaps = layers

@@ -60,8 +60,8 @@ pub trait Checker: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<(), CheckFailed>;
 
-    /// Sends requests at the given rate until `stop` is cancelled, waits for those under way, and reports.
-    /// A failure is: no connection, no whole answer in time, a status of 500 or above.
+    /// Sends requests at the given rate until `stop` is cancelled, waits for those under way, and
+    /// reports. A failure is: no connection, no whole answer in time, a status of 500 or above.
     async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport;
 
     /// Whether one request gets what the prober takes for an answer.

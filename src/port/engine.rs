@@ -1,8 +1,10 @@
-//! The engine: where releases run and live traffic is switched. `host` is one; a cluster is another.
+//! The engine: where releases run and live traffic is switched. `host` is one; a cluster is
+//! another.
 //!
-//! All calls are idempotent: to place what is placed, or to switch to what is active, changes nothing and
-//! succeeds. Every change is made under a [`Permit`]; an engine refuses a permit whose fencing number is
-//! lower than the highest it has seen, so that a run that lost its lock has no further effect.
+//! All calls are idempotent: to place what is placed, or to switch to what is active, changes
+//! nothing and succeeds. Every change is made under a [`Permit`]; an engine refuses a permit whose
+//! fencing number is lower than the highest it has seen, so that a run that lost its lock has no
+//! further effect.
 
 mod error;
 mod values;
@@ -34,7 +36,8 @@ pub use values::{
 /// An engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// What is there now. An environment that the engine does not know is [`Facts::default`], not an error.
+    /// What is there now. An environment that the engine does not know is [`Facts::default`], not
+    /// an error.
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError>;
 
     /// What stands where, for who need not know how it is.
@@ -59,8 +62,8 @@ pub trait Engine: Send + Sync {
         ))
     }
 
-    /// Sets up or changes a service's listeners. `expects`: the fingerprint of the route that must be there now.
-    /// A live listener without an active slot holds requests, then answers 503.
+    /// Sets up or changes a service's listeners. `expects`: the fingerprint of the route that must
+    /// be there now. A live listener without an active slot holds requests, then answers 503.
     async fn listen(
         &self,
         permit: &Permit,
@@ -68,8 +71,9 @@ pub trait Engine: Send + Sync {
         expects: Option<Fingerprint>,
     ) -> Result<(), EngineError>;
 
-    /// Changes the listeners of several services in one step, for they take over each other's addresses. `expects`: the
-    /// fingerprint of all these routes as they must be now ([`Facts::routes_fingerprint`]).
+    /// Changes the listeners of several services in one step, for they take over each other's
+    /// addresses. `expects`: the fingerprint of all these routes as they must be now
+    /// ([`Facts::routes_fingerprint`]).
     async fn listen_together(
         &self,
         permit: &Permit,
@@ -90,15 +94,16 @@ pub trait Engine: Send + Sync {
         service: &ServiceName,
     ) -> Result<(), EngineError>;
 
-    /// Looks whether there is room for the images of these workloads, all together, before anything that runs is touched.
-    /// What is there already needs none.
+    /// Looks whether there is room for the images of these workloads, all together, before anything
+    /// that runs is touched. What is there already needs none.
     async fn room(&self, _incoming: &[Incoming]) -> Result<(), EngineError> {
         Ok(())
     }
 
-    /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that `Rolling`
-    /// and `Recreate` return when all instances are replaced, or with [`EngineError::NotReady`].
-    /// The image is fetched and every blob of it verified before anything is stopped or started.
+    /// Puts a workload into a slot and starts it, without waiting for it to be ready — except that
+    /// `Rolling` and `Recreate` return when all instances are replaced, or with
+    /// [`EngineError::NotReady`]. The image is fetched and every blob of it verified before
+    /// anything is stopped or started.
     async fn deploy(
         &self,
         permit: &Permit,
@@ -106,8 +111,8 @@ pub trait Engine: Send + Sync {
         progress: Progress<'_>,
     ) -> Result<(), EngineError>;
 
-    /// Asks whether a workload could be placed, and changes nothing. An engine that cannot tell beforehand has nothing
-    /// to say.
+    /// Asks whether a workload could be placed, and changes nothing. An engine that cannot tell
+    /// beforehand has nothing to say.
     async fn rehearse(
         &self,
         scope: &Scope,
@@ -117,8 +122,8 @@ pub trait Engine: Send + Sync {
         Ok(Rehearsed::default())
     }
 
-    /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless no
-    /// live traffic can reach the service.
+    /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless
+    /// no live traffic can reach the service.
     async fn undeploy(
         &self,
         permit: &Permit,
@@ -136,10 +141,11 @@ pub trait Engine: Send + Sync {
         progress: Progress<'_>,
     ) -> Result<(), EngineError>;
 
-    /// Gives all live traffic to `to`, in one atomic change; `None` takes the environment off. Refused with
-    /// [`EngineError::NotReady`] when the slot is not ready at that moment, and with [`EngineError::Moved`]
-    /// when the active slot is neither `from` nor already `to`. The slot that was active drains and stays up
-    /// until [`Engine::keep`] says otherwise; a pending stop of `to` is cancelled.
+    /// Gives all live traffic to `to`, in one atomic change; `None` takes the environment off.
+    /// Refused with [`EngineError::NotReady`] when the slot is not ready at that moment, and with
+    /// [`EngineError::Moved`] when the active slot is neither `from` nor already `to`. The slot
+    /// that was active drains and stays up until [`Engine::keep`] says otherwise; a pending stop of
+    /// `to` is cancelled.
     async fn switch(
         &self,
         permit: &Permit,
@@ -155,8 +161,9 @@ pub trait Engine: Send + Sync {
         until: Timestamp,
     ) -> Result<(), EngineError>;
 
-    /// Holds objects that belong to no slot against what is there; those of ours that are there and not wanted
-    /// are [`crate::model::object::ObjectState::Gone`]. An engine without objects has nothing to say.
+    /// Holds objects that belong to no slot against what is there; those of ours that are there and
+    /// not wanted are [`crate::model::object::ObjectState::Gone`]. An engine without objects has
+    /// nothing to say.
     async fn compare(
         &self,
         scope: &Scope,
@@ -166,7 +173,8 @@ pub trait Engine: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Where the objects of kinds are, by `apiVersion` and kind; a kind that is not known is left out.
+    /// Where the objects of kinds are, by `apiVersion` and kind; a kind that is not known is left
+    /// out.
     async fn kind_scopes(
         &self,
         kinds: &BTreeSet<(String, String)>,
@@ -180,9 +188,10 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
-    /// Makes an object what it should be; [`Engine::settled`] waits until it can be used. `expects`: the fingerprint of what must
-    /// be there now; none: nothing. With `replace` what is there goes first, but for what a new one adopts; what it
-    /// holds is part of the fingerprint, and anything but data is refused.
+    /// Makes an object what it should be; [`Engine::settled`] waits until it can be used.
+    /// `expects`: the fingerprint of what must be there now; none: nothing. With `replace` what is
+    /// there goes first, but for what a new one adopts; what it holds is part of the fingerprint,
+    /// and anything but data is refused.
     async fn apply(
         &self,
         permit: &Permit,
@@ -195,7 +204,8 @@ pub trait Engine: Send + Sync {
         Err(no_objects(&manifest.key()))
     }
 
-    /// Waits until an object that was made what it should be can be used. It changes nothing, and may be given up.
+    /// Waits until an object that was made what it should be can be used. It changes nothing, and
+    /// may be given up.
     async fn settled(
         &self,
         scope: &Scope,
@@ -206,8 +216,8 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
-    /// Deletes an object, and waits until it is gone. What it holds is part of the fingerprint, and anything but data
-    /// is refused.
+    /// Deletes an object, and waits until it is gone. What it holds is part of the fingerprint, and
+    /// anything but data is refused.
     async fn delete(
         &self,
         permit: &Permit,
@@ -218,7 +228,8 @@ pub trait Engine: Send + Sync {
         Err(no_objects(key))
     }
 
-    /// Lets go of an object: it stays as it is, and nothing says any more that it is this environment's.
+    /// Lets go of an object: it stays as it is, and nothing says any more that it is this
+    /// environment's.
     async fn forget(&self, permit: &Permit, key: &ObjectKey) -> Result<(), EngineError> {
         let _ = permit;
         Err(no_objects(key))
@@ -234,8 +245,8 @@ pub trait Engine: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Takes an object over that is there and was not made by shipit, with the fields that other tools' own ways of
-    /// applying claimed for it. Gives the managers that it was taken from.
+    /// Takes an object over that is there and was not made by shipit, with the fields that other
+    /// tools' own ways of applying claimed for it. Gives the managers that it was taken from.
     async fn adopt(
         &self,
         permit: &Permit,
@@ -245,8 +256,8 @@ pub trait Engine: Send + Sync {
         Err(no_objects(&manifest.key()))
     }
 
-    /// Does what has come due, for an engine on which nothing runs between commands: stops what was retained long
-    /// enough. Gives what it did.
+    /// Does what has come due, for an engine on which nothing runs between commands: stops what was
+    /// retained long enough. Gives what it did.
     async fn finish_due(&self, permit: &Permit) -> Result<Vec<String>, EngineError> {
         let _ = permit;
         Ok(Vec::new())
@@ -258,7 +269,8 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
-    /// Why a release in a slot could not be started again as it stands, if traffic had to go back to it.
+    /// Why a release in a slot could not be started again as it stands, if traffic had to go back
+    /// to it.
     async fn rollback_blockers(
         &self,
         scope: &Scope,
@@ -289,7 +301,8 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
-    /// What somebody should know of how it is reached who relies on it: that nobody proves who the server is.
+    /// What somebody should know of how it is reached who relies on it: that nobody proves who the
+    /// server is.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }

@@ -1,8 +1,9 @@
-//! Whether a run still has its lock: asked before each effect, and answered from a clock of this machine.
+//! Whether a run still has its lock: asked before each effect, and answered from a clock of this
+//! machine.
 //!
-//! A lock is renewed in the background. A renewal can be relied on for a few seconds; a run that finds its last one older
-//! (it was stopped, the machine slept, the store did not answer) has it renewed before it acts, and does not act when the
-//! lock has gone to another run meanwhile.
+//! A lock is renewed in the background. A renewal can be relied on for a few seconds; a run that
+//! finds its last one older (it was stopped, the machine slept, the store did not answer) has it
+//! renewed before it acts, and does not act when the lock has gone to another run meanwhile.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ struct Inner {
 }
 
 impl Hold {
-    /// A lock that was asked for at this time of [`clock`], and taken. A renewal can be relied on for `fresh`.
+    /// A lock that was asked for at this time of [`clock`], and taken. A renewal can be relied on
+    /// for `fresh`.
     #[must_use]
     pub fn new(fresh: Duration, asked: Duration) -> Self {
         Self::on(clock, Some(fresh), asked)

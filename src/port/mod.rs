@@ -1,7 +1,9 @@
-//! The traits between shipit and the world: what is asked of a registry, an engine, a builder, a state store.
+//! The traits between shipit and the world: what is asked of a registry, an engine, a builder, a
+//! state store.
 //!
-//! Uses `model` and `redact` only. What implements them lives in `driver`; each port has one contract suite in
-//! `tests/contract` that every driver and every fake passes. Start with [`engine`].
+//! Uses `model` and `redact` only. What implements them lives in `driver`; each port has one
+//! contract suite in `tests/contract` that every driver and every fake passes. Start with
+//! [`engine`].
 
 use std::sync::Arc;
 

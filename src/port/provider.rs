@@ -36,7 +36,8 @@ pub enum ProviderError {
         /// The limit.
         minutes: u64,
     },
-    /// Somebody stopped the waiting. What was begun goes on at the provider, and the next run finds it.
+    /// Somebody stopped the waiting. What was begun goes on at the provider, and the next run finds
+    /// it.
     #[error("stopped while waiting; it goes on at the provider")]
     Cancelled,
     /// The lock went to another run.
@@ -53,7 +54,8 @@ impl From<LockLost> for ProviderError {
 /// What a registry's scan of an image found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Findings {
-    /// So many of each severity: `critical`, `high`, `medium`, `low`, and others by their own names.
+    /// So many of each severity: `critical`, `high`, `medium`, `low`, and others by their own
+    /// names.
     Done(std::collections::BTreeMap<String, u64>),
     /// It goes on.
     Pending,
@@ -71,9 +73,10 @@ pub trait Provider: Send + Sync {
         wanted: &[Resource],
     ) -> Result<Vec<ResourceFacts>, ProviderError>;
 
-    /// Makes a resource, or makes its settings what they should be; with `replace` what is there goes first. Done when
-    /// the resource can be used. Whoever calls it again after a kill finds what was begun and goes on. The lock is asked
-    /// for before each request that changes something ([`Permit::hold`]).
+    /// Makes a resource, or makes its settings what they should be; with `replace` what is there
+    /// goes first. Done when the resource can be used. Whoever calls it again after a kill finds
+    /// what was begun and goes on. The lock is asked for before each request that changes something
+    /// ([`Permit::hold`]).
     async fn ensure(
         &self,
         permit: &Permit,

@@ -102,16 +102,16 @@ pub struct BaseImage {
 /// What a base image's reference names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseImages {
-    /// What a build on it is held to: the image for this machine, or, where platforms are named, whatever the reference
-    /// names: an index, mostly.
+    /// What a build on it is held to: the image for this machine, or, where platforms are named,
+    /// whatever the reference names: an index, mostly.
     pub digest: Digest,
     /// The images, by the platforms that were asked for. One that is not there is left out.
     pub images: BTreeMap<Platform, BaseImage>,
 }
 
 impl BaseImages {
-    /// From a reference that leads to one image: where no platform is named it is taken for what it is, else it is for
-    /// the platform that its configuration says.
+    /// From a reference that leads to one image: where no platform is named it is taken for what it
+    /// is, else it is for the platform that its configuration says.
     #[must_use]
     pub fn alone(image: BaseImage, platforms: &[Platform]) -> Self {
         let digest = image.digest.clone();
@@ -131,8 +131,8 @@ impl BaseImages {
         }
     }
 
-    /// From an index with those of its images that were asked for; none when it has none for this machine, and no
-    /// platform is named.
+    /// From an index with those of its images that were asked for; none when it has none for this
+    /// machine, and no platform is named.
     #[must_use]
     pub fn of_index(
         index: Digest,
@@ -266,13 +266,13 @@ pub trait Registry: Send + Sync {
     /// Where it is, for people.
     fn place(&self) -> String;
 
-    /// Whether an image is there, as far as that is quickly seen. By its digest alone: what a tag names is what somebody
-    /// has pushed who may push, and nothing that a build has made.
+    /// Whether an image is there, as far as that is quickly seen. By its digest alone: what a tag
+    /// names is what somebody has pushed who may push, and nothing that a build has made.
     async fn has(&self, service: &ServiceName, image: &Digest) -> Result<bool, RegistryError>;
 
-    /// Stores an image and labels it with `tags`; an index after all of its images. Blobs that are there are not written
-    /// again. Returns when a reader would find all of it; a push that dies on the way leaves nothing that a reader could
-    /// take for it.
+    /// Stores an image and labels it with `tags`; an index after all of its images. Blobs that are
+    /// there are not written again. Returns when a reader would find all of it; a push that dies on
+    /// the way leaves nothing that a reader could take for it.
     async fn push(
         &self,
         service: &ServiceName,
@@ -289,20 +289,21 @@ pub trait Registry: Send + Sync {
         tags: &[String],
     ) -> Result<(), RegistryError>;
 
-    /// An image by tag (`web:staging`) or digest, for a build on top of it for these platforms, or for this machine's
-    /// own without any; none when it is not there.
+    /// An image by tag (`web:staging`) or digest, for a build on top of it for these platforms, or
+    /// for this machine's own without any; none when it is not there.
     async fn base(
         &self,
         reference: &str,
         platforms: &[Platform],
     ) -> Result<Option<BaseImages>, RegistryError>;
 
-    /// Whether an image is whole: every blob of it is there, for every platform, and is what its digest says.
+    /// Whether an image is whole: every blob of it is there, for every platform, and is what its
+    /// digest says.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError>;
 
-    /// Finds what nobody needs, and deletes it if it shall: every image of shipit's making but those in `keep`,
-    /// those that they are built on, and those younger than an hour (somebody may be about to use them); and every
-    /// blob that no image left uses.
+    /// Finds what nobody needs, and deletes it if it shall: every image of shipit's making but
+    /// those in `keep`, those that they are built on, and those younger than an hour (somebody may
+    /// be about to use them); and every blob that no image left uses.
     async fn collect(
         &self,
         keep: &BTreeSet<Digest>,
@@ -330,7 +331,8 @@ pub trait Registry: Send + Sync {
         false
     }
 
-    /// Fetches a layer of a base image that was asked for before into a file, and holds it against its digest.
+    /// Fetches a layer of a base image that was asked for before into a file, and holds it against
+    /// its digest.
     async fn fetch(&self, layer: &Blob, to: &Path) -> Result<(), RegistryError> {
         let _ = to;
         Err(RegistryError::Missing {
@@ -378,8 +380,8 @@ pub trait Registry: Send + Sync {
     /// Where a service's images are.
     fn pull(&self, service: &ServiceName) -> Pull;
 
-    /// Where the engine fetches this image from: where it is, or, for an engine that speaks to no registry, a folder
-    /// that it was brought to.
+    /// Where the engine fetches this image from: where it is, or, for an engine that speaks to no
+    /// registry, a folder that it was brought to.
     async fn bring(
         &self,
         service: &ServiceName,
@@ -391,8 +393,8 @@ pub trait Registry: Send + Sync {
     }
 }
 
-/// The tag that says of an image from which inputs it was built: for people, and for what collects images that nobody
-/// needs. Nothing is ever started because of it.
+/// The tag that says of an image from which inputs it was built: for people, and for what collects
+/// images that nobody needs. Nothing is ever started because of it.
 #[must_use]
 pub fn inputs_tag(inputs: &ContentHash) -> String {
     format!("src-{}", inputs.hex())
@@ -401,8 +403,8 @@ pub fn inputs_tag(inputs: &ContentHash) -> String {
 /// How much of an image's base is fetched to be looked into, as it is packed.
 const MOST_FETCHED: u64 = 1 << 30;
 
-/// An image's layers, with the files of those that its base has brought. One that is too large to be fetched, or that no
-/// registry is known to have, stays without.
+/// An image's layers, with the files of those that its base has brought. One that is too large to
+/// be fetched, or that no registry is known to have, stays without.
 pub async fn layers(
     image: &BuiltImage,
     registry: &dyn Registry,
@@ -434,8 +436,9 @@ pub async fn layers(
 /// Base images by the reference that names them.
 pub type Bases = BTreeMap<String, BaseImages>;
 
-/// The images that a build starts from, side by side. One that is not there is left out: the builder knows whether
-/// it can do without. One whose registry does not answer is left out, too, for a tool that may have images of its own.
+/// The images that a build starts from, side by side. One that is not there is left out: the
+/// builder knows whether it can do without. One whose registry does not answer is left out, too,
+/// for a tool that may have images of its own.
 pub async fn bases(
     references: &[String],
     spec: &BuildSpec,

@@ -1,4 +1,5 @@
-//! Source control: which commit and branch a folder is, and what the branch rules need of its history.
+//! Source control: which commit and branch a folder is, and what the branch rules need of its
+//! history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,11 +35,13 @@ pub enum FirstParents {
 /// Which branches have commits on their own line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contained {
-    /// The branches on whose line of first parents each commit is. Commits that are on none are left out.
+    /// The branches on whose line of first parents each commit is. Commits that are on none are
+    /// left out.
     pub found: BTreeMap<String, Vec<String>>,
     /// The branches that are not in this checkout.
     pub missing: Vec<String>,
-    /// Whether the checkout's history is cut off, so that what was not found may be on a line all the same.
+    /// Whether the checkout's history is cut off, so that what was not found may be on a line all
+    /// the same.
     pub is_cut_off: bool,
     /// The command that brings what is missing.
     pub help: String,
@@ -90,15 +93,17 @@ pub enum Replayed {
 /// Source control.
 #[async_trait]
 pub trait Scm: Send + Sync {
-    /// The source in the project's folder. A folder without Git gives [`Source::default`]. In a detached checkout the
-    /// branch comes from the build server's variables; in a change request there is none.
+    /// The source in the project's folder. A folder without Git gives [`Source::default`]. In a
+    /// detached checkout the branch comes from the build server's variables; in a change request
+    /// there is none.
     async fn source(&self) -> Result<Source, ScmError>;
 
     /// The names of all branches, local ones first.
     async fn branches(&self) -> Result<Vec<String>, ScmError>;
 
-    /// The commits along first parents from `tip` back to what `since` has too; back to the very first one without
-    /// `since`. Never a part of them: more than `most`, or a history that is not there, is said.
+    /// The commits along first parents from `tip` back to what `since` has too; back to the very
+    /// first one without `since`. Never a part of them: more than `most`, or a history that is not
+    /// there, is said.
     async fn first_parents(
         &self,
         tip: &str,
@@ -106,8 +111,9 @@ pub trait Scm: Send + Sync {
         most: usize,
     ) -> Result<FirstParents, ScmError>;
 
-    /// Which of `branches` (local or of the remote) have each of these commits on their line of first parents: what was
-    /// merged into a branch from elsewhere is in it, and is not on its line.
+    /// Which of `branches` (local or of the remote) have each of these commits on their line of
+    /// first parents: what was merged into a branch from elsewhere is in it, and is not on its
+    /// line.
     async fn containing(
         &self,
         commits: &BTreeSet<String>,
@@ -117,8 +123,8 @@ pub trait Scm: Send + Sync {
     /// Whether a commit with two parents has anything in it that is not of them.
     async fn merged(&self, merge: &str) -> Result<Merged, ScmError>;
 
-    /// Whether a commit with one parent has what a squash or a rebase of one of `branches` gives, and nothing else. Only kinds
-    /// in `merges` are tried.
+    /// Whether a commit with one parent has what a squash or a rebase of one of `branches` gives,
+    /// and nothing else. Only kinds in `merges` are tried.
     async fn replayed(
         &self,
         commit: &str,

@@ -106,12 +106,12 @@ pub trait StateStore: Send + Sync {
     /// The environment's state; none before anything was written.
     async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError>;
 
-    /// Replaces the state, atomically and durably. `state.serial` must be one above what is there, or
-    /// [`StoreError::Moved`]; the lease must still be held, or [`StoreError::Lost`].
+    /// Replaces the state, atomically and durably. `state.serial` must be one above what is there,
+    /// or [`StoreError::Moved`]; the lease must still be held, or [`StoreError::Lost`].
     async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError>;
 
-    /// Takes the lock, with a fencing number of at least `fence_above + 1`. A dead holder's lock is taken over. A
-    /// living holder is waited for, `wait` at the most, then [`StoreError::Locked`].
+    /// Takes the lock, with a fencing number of at least `fence_above + 1`. A dead holder's lock is
+    /// taken over. A living holder is waited for, `wait` at the most, then [`StoreError::Locked`].
     async fn lock(
         &self,
         environment: &EnvironmentName,
@@ -128,7 +128,8 @@ pub trait StateStore: Send + Sync {
     /// Asks the holder's run to abort, as if by Ctrl-C. False when nobody holds the lock.
     async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError>;
 
-    /// Takes the lock away from its holder, whoever that is: their run stops before its next effect.
+    /// Takes the lock away from its holder, whoever that is: their run stops before its next
+    /// effect.
     async fn break_lock(
         &self,
         environment: &EnvironmentName,
@@ -142,8 +143,8 @@ pub trait StateStore: Send + Sync {
         entry: &JournalEntry,
     ) -> Result<(), StoreError>;
 
-    /// Keeps what is known about a release's failure: file name → text. Gives where that is; none for a store that
-    /// keeps no files.
+    /// Keeps what is known about a release's failure: file name → text. Gives where that is; none
+    /// for a store that keeps no files.
     async fn keep_failure(
         &self,
         environment: &EnvironmentName,

@@ -98,7 +98,8 @@ impl TryFrom<Option<v1::Permit>> for Permit {
     }
 }
 
-/// An engine's error as a status: the code for whoever only sees codes, the whole of it in the details.
+/// An engine's error as a status: the code for whoever only sees codes, the whole of it in the
+/// details.
 impl From<EngineError> for Status {
     fn from(error: EngineError) -> Self {
         let code = match &error {
@@ -114,7 +115,8 @@ impl From<EngineError> for Status {
     }
 }
 
-/// A status as an engine's error; one that did not come from an engine is a failure of the connection.
+/// A status as an engine's error; one that did not come from an engine is a failure of the
+/// connection.
 impl From<Status> for EngineError {
     fn from(status: Status) -> Self {
         if let Ok(error) = serde_json::from_slice(status.details()) {

@@ -21,9 +21,10 @@ pub const VARIABLE: &str = "SHIPIT_AGENT_DIR";
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// This folder, else `SHIPIT_AGENT_DIR`, else `/var/lib/shipit` for root, else `$XDG_STATE_HOME/shipit`, else
-    /// `~/.local/state/shipit`, where home is what the machine's list of users says when `HOME` does not. Never a folder
-    /// that depends on where a command is typed.
+    /// This folder, else `SHIPIT_AGENT_DIR`, else `/var/lib/shipit` for root, else
+    /// `$XDG_STATE_HOME/shipit`, else `~/.local/state/shipit`, where home is what the machine's
+    /// list of users says when `HOME` does not. Never a folder that depends on where a command is
+    /// typed.
     #[must_use]
     pub fn find(named: Option<PathBuf>) -> Self {
         let variable = |name: &str| {
@@ -57,8 +58,8 @@ impl Directory {
         &self.0
     }
 
-    /// Makes the folder, for its owner only, and looks whether it can be trusted. Others than root's services may pass
-    /// through root's, for the images, and see nothing of it.
+    /// Makes the folder, for its owner only, and looks whether it can be trusted. Others than
+    /// root's services may pass through root's, for the images, and see nothing of it.
     pub fn prepare(&self) -> io::Result<OwnedFd> {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -68,8 +69,9 @@ impl Directory {
         folder.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Opens the folder, if it is there, and looks whether it can be trusted: whoever can write in it can be the agent
-    /// for a client, and the client for an agent. What is looked at is what is open, and not what has its name later.
+    /// Opens the folder, if it is there, and looks whether it can be trusted: whoever can write in
+    /// it can be the agent for a client, and the client for an agent. What is looked at is what is
+    /// open, and not what has its name later.
     pub fn open(&self) -> io::Result<Option<OwnedFd>> {
         let how = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = match open(&self.0, how, Mode::empty()) {
@@ -91,8 +93,9 @@ impl Directory {
         )
     }
 
-    /// For the agent: what is in the folder is its own alone, whatever it was made with. Root's has a way through to the
-    /// images: their names are digests, and their files are for services of any user to read.
+    /// For the agent: what is in the folder is its own alone, whatever it was made with. Root's has
+    /// a way through to the images: their names are digests, and their files are for services of
+    /// any user to read.
     pub fn close_off(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.0)?.filter_map(Result::ok) {
             let kind = entry.file_type()?;
@@ -116,8 +119,9 @@ impl Directory {
         Ok(())
     }
 
-    /// Where the agent listens, by way of the folder that was opened: whatever comes to have its name meanwhile, and
-    /// however long the name is (a socket's is 107 bytes at the most, `unix(7)`).
+    /// Where the agent listens, by way of the folder that was opened: whatever comes to have its
+    /// name meanwhile, and however long the name is (a socket's is 107 bytes at the most,
+    /// `unix(7)`).
     #[must_use]
     pub fn socket_of(&self, folder: &OwnedFd) -> PathBuf {
         let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));

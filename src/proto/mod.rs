@@ -1,8 +1,8 @@
-//! The agent's contract as code, generated from `proto/` and checked in, so that nobody needs a protocol
-//! compiler to build shipit. A test generates it anew and compares.
+//! The agent's contract as code, generated from `proto/` and checked in, so that nobody needs a
+//! protocol compiler to build shipit. A test generates it anew and compares.
 //!
-//! Used by the agent and by the driver that talks to it; [`convert`] is what both use to go between the
-//! messages and the model.
+//! Used by the agent and by the driver that talks to it; [`convert`] is what both use to go between
+//! the messages and the model.
 
 pub mod convert;
 mod directory;

@@ -1,4 +1,5 @@
-//! Values that a text's end cuts in two: the rest may come in the next line, or may have been cut off for good.
+//! Values that a text's end cuts in two: the rest may come in the next line, or may have been cut
+//! off for good.
 
 use std::collections::HashMap;
 use std::ops::Range;

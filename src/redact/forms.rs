@@ -28,7 +28,8 @@ pub(super) fn is_long_enough(text: &str) -> bool {
     text.chars().nth(SHORTEST - 1).is_some()
 }
 
-/// Everything that is looked for because of this value: the value, each of its lines, and their other forms.
+/// Everything that is looked for because of this value: the value, each of its lines, and their
+/// other forms.
 pub(super) fn patterns(value: &str) -> BTreeSet<Pattern> {
     let lines = value.lines().map(str::trim);
     let parts: BTreeSet<&str> = [value, value.trim()].into_iter().chain(lines).collect();
@@ -59,8 +60,9 @@ fn of_part(part: &str) -> Vec<Pattern> {
         .collect()
 }
 
-/// The value as it is, and as it stands between quotes: of a shell, of YAML and SQL, of CSV. Escapes by a backslash are
-/// undone in the text; a quote that a shell leaves and enters again stays threefold then.
+/// The value as it is, and as it stands between quotes: of a shell, of YAML and SQL, of CSV.
+/// Escapes by a backslash are undone in the text; a quote that a shell leaves and enters again
+/// stays threefold then.
 fn quoted(part: &str) -> Vec<String> {
     let mut all = vec![part.to_owned()];
     if part.contains('\'') {
@@ -82,8 +84,8 @@ fn hex(part: &str) -> [String; 2] {
     [lower, upper]
 }
 
-/// The value in the middle of something larger, at each of the three places where it can begin; without the
-/// characters that its neighbours have bits in.
+/// The value in the middle of something larger, at each of the three places where it can begin;
+/// without the characters that its neighbours have bits in.
 fn base64(bytes: &[u8]) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for before in 0..3 {

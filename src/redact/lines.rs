@@ -11,8 +11,8 @@ pub(super) fn redact(search: &Search, lines: &[&str]) -> Vec<String> {
     mask(search, lines, 0, &found.hidden)
 }
 
-/// The lines with these ranges hidden, and what is cut off at their ends. `at` is where the first one begins in the
-/// text that the ranges are of.
+/// The lines with these ranges hidden, and what is cut off at their ends. `at` is where the first
+/// one begins in the text that the ranges are of.
 pub(super) fn mask(
     search: &Search,
     lines: &[&str],

@@ -1,12 +1,13 @@
-//! What keeps the values of secrets out of everything that leaves a run: the terminal, events, the journal, the bundle
-//! of a failure, errors, and the logs of services as they are read. Start with [`Redactor`].
+//! What keeps the values of secrets out of everything that leaves a run: the terminal, events, the
+//! journal, the bundle of a failure, errors, and the logs of services as they are read. Start with
+//! [`Redactor`].
 //!
-//! The values come from the source of secrets, which has each remembered that it reads; what leaves goes through
-//! [`Redactor::text`], [`Redactor::lines`] or a [`LineStream`]. Uses `model` only.
+//! The values come from the source of secrets, which has each remembered that it reads; what leaves
+//! goes through [`Redactor::text`], [`Redactor::lines`] or a [`LineStream`]. Uses `model` only.
 //!
-//! A value is looked for in every form that programs write one in. Forms that change its bytes (base64, hex, quotes)
-//! are patterns of their own (`forms`); escapes, of which each program chooses its own, are undone in the text
-//! (`view`), so that no list of them can be too short.
+//! A value is looked for in every form that programs write one in. Forms that change its bytes
+//! (base64, hex, quotes) are patterns of their own (`forms`); escapes, of which each program
+//! chooses its own, are undone in the text (`view`), so that no list of them can be too short.
 
 mod cut;
 mod forms;
@@ -33,7 +34,8 @@ pub const MASK: &str = "***";
 /// The fewest characters of a value that is hidden: less than that is part of too many other words.
 pub const SHORTEST: usize = 4;
 
-/// The values that must not leave, and what finds them. Cheap to clone: all clones know the same values.
+/// The values that must not leave, and what finds them. Cheap to clone: all clones know the same
+/// values.
 #[derive(Clone, Default)]
 pub struct Redactor(Arc<Mutex<Known>>);
 

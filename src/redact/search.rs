@@ -50,8 +50,8 @@ impl Search {
         }
     }
 
-    /// The beginning and the end of a line that may have been cut out of something longer, where they are a long part
-    /// of a value.
+    /// The beginning and the end of a line that may have been cut out of something longer, where
+    /// they are a long part of a value.
     pub fn cut_off(&self, line: &[u8]) -> Vec<Range<usize>> {
         match self {
             Self::Patterns(patterns) => patterns.cut_off(line),

@@ -1,11 +1,13 @@
-//! Lines that come one by one. One that may be the beginning of a value is kept back until the next one decides.
+//! Lines that come one by one. One that may be the beginning of a value is kept back until the next
+//! one decides.
 
 use std::ops::Range;
 
 use crate::redact::Redactor;
 use crate::redact::lines::mask;
 
-/// How much of what was let go is looked at again: a few characters, each of them in escapes of escapes.
+/// How much of what was let go is looked at again: a few characters, each of them in escapes of
+/// escapes.
 const BEFORE: usize = 96;
 
 /// The lines of one writer, in their order. Lines of several writers need a stream each.
@@ -14,7 +16,8 @@ pub struct LineStream {
     redactor: Redactor,
     /// What is kept back.
     held: Vec<String>,
-    /// The last characters that were let go: a value may begin in them, by fewer characters than are worth keeping back.
+    /// The last characters that were let go: a value may begin in them, by fewer characters than
+    /// are worth keeping back.
     before: String,
 }
 
@@ -79,8 +82,8 @@ enum Upto {
     End,
 }
 
-/// How many of the lines end before `open` and have no part of a value whose rest is in a line that has to stay. The
-/// first begins at `at`.
+/// How many of the lines end before `open` and have no part of a value whose rest is in a line that
+/// has to stay. The first begins at `at`.
 fn releasable(lines: &[String], at: usize, mut open: usize, hidden: &[Range<usize>]) -> usize {
     loop {
         let (count, end) = whole_lines(lines, at, open);

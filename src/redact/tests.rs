@@ -164,7 +164,8 @@ impl Bytes for str {
     }
 }
 
-/// No six characters of it that follow each other are left, on any line, and something was put in their place.
+/// No six characters of it that follow each other are left, on any line, and something was put in
+/// their place.
 fn assert_hidden(shown: &str, written: impl AsRef<str>, how: &str) {
     assert_not_shown(shown, written, how);
     assert!(shown.contains(MASK), "{how}: {shown:?}");
@@ -179,7 +180,8 @@ fn assert_not_shown(shown: &str, written: impl AsRef<str>, how: &str) {
         .collect();
     for part in written.windows(written.len().clamp(1, 6)) {
         let part: String = part.iter().collect();
-        // Of backslashes alone, which any escape begins with, and of padding nobody learns anything.
+        // Of backslashes alone, which any escape begins with, and of padding nobody learns
+        // anything.
         if part
             .replace("%3D", "=")
             .chars()
@@ -370,7 +372,8 @@ proptest! {
         let (few, rest) = past_the_first(&value, encode);
         let shown = shown.concat();
         prop_assert!(shown.contains(MASK), "{}: {:?}", how, shown);
-        // A mask may be shorter than what it hides: what stands after it never moves backwards past `few`.
+        // A mask may be shorter than what it hides: what stands after it never moves backwards past
+        // `few`.
         let shown = shown.chars().skip("PW=".len() + few).collect::<String>();
         assert_not_shown(&shown.replace(MASK, "***\u{0}"), &rest, how);
     }

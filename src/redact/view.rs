@@ -1,5 +1,5 @@
-//! A text as it reads once its escapes are undone, with the way back to the text itself. Line ends are left out of every
-//! view: a value may be broken by them anywhere.
+//! A text as it reads once its escapes are undone, with the way back to the text itself. Line ends
+//! are left out of every view: a value may be broken by them anywhere.
 
 use std::ops::Range;
 
@@ -41,8 +41,8 @@ impl View {
         }
     }
 
-    /// The part of the text that these bytes of the view stand for. The end of an escape that the text cuts off
-    /// belongs to what is before it.
+    /// The part of the text that these bytes of the view stand for. The end of an escape that the
+    /// text cuts off belongs to what is before it.
     pub fn source(&self, range: Range<usize>) -> Range<usize> {
         let (first, last) = (&self.from[range.start], &self.from[range.end - 1]);
         let end = if range.end == self.bytes.len() {

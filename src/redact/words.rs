@@ -1,5 +1,6 @@
-//! The texts of what is told and recorded, without the values that are in them. Names, numbers and addresses stay as
-//! they are: they come from the configuration, and what is read back must be what was written.
+//! The texts of what is told and recorded, without the values that are in them. Names, numbers and
+//! addresses stay as they are: they come from the configuration, and what is read back must be what
+//! was written.
 
 use crate::model::event::Event;
 use crate::model::journal::{JournalEntry, What};

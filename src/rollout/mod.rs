@@ -1,9 +1,10 @@
 //! The state machine of a rollout: what may be done next, and what a failure means at this point.
 //!
-//! Pure: no I/O and no clock. The executor tells a [`Rollout`] what begins and what stops it, and asks it once
-//! nothing is under way: it is over, or it is a [`GoingBack`]. Each of the two is consumed by its end, so that an end
-//! cannot be overlooked. What matters is one question: may live traffic have been touched? It is answered from the
-//! intents, not from the results, because a step that was cut off may have had its effect.
+//! Pure: no I/O and no clock. The executor tells a [`Rollout`] what begins and what stops it, and
+//! asks it once nothing is under way: it is over, or it is a [`GoingBack`]. Each of the two is
+//! consumed by its end, so that an end cannot be overlooked. What matters is one question: may live
+//! traffic have been touched? It is answered from the intents, not from the results, because a step
+//! that was cut off may have had its effect.
 
 pub mod record;
 #[cfg(test)]
@@ -41,7 +42,8 @@ impl Impact {
         }
     }
 
-    /// The impact of a plan's step. One that closes where live traffic arrives is known by what would open it again.
+    /// The impact of a plan's step. One that closes where live traffic arrives is known by what
+    /// would open it again.
     #[must_use]
     pub fn of_step(plan: &Plan, step: &Step) -> Self {
         let back = plan.reverse.iter();
@@ -67,8 +69,8 @@ fn closes(action: &Action, there: &Route) -> bool {
     }
 }
 
-/// Why a rollout does not go on: no step begins any more, those under way may finish, and then it is decided whether
-/// to go back.
+/// Why a rollout does not go on: no step begins any more, those under way may finish, and then it
+/// is decided whether to go back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// A step failed.
@@ -133,7 +135,8 @@ pub enum Traffic {
     Unknown,
 }
 
-/// One rollout on its way forward. What ends it consumes it, so that nobody can go on with one that is over.
+/// One rollout on its way forward. What ends it consumes it, so that nobody can go on with one that
+/// is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Rollout {
@@ -181,7 +184,8 @@ impl Rollout {
         self.impact = self.impact.max(impact);
     }
 
-    /// Something went wrong, or somebody wants to stop. Begin nothing more; let what is under way finish or stop.
+    /// Something went wrong, or somebody wants to stop. Begin nothing more; let what is under way
+    /// finish or stop.
     pub fn stops(&mut self, cause: Cause) {
         self.stopped.get_or_insert(cause);
     }
@@ -190,7 +194,8 @@ impl Rollout {
     pub fn at_rest(self) -> AtRest {
         match (self.stopped, self.impact) {
             (None, _) => AtRest::End(End::Done),
-            // Beside the live release nothing is lost by leaving things as they are: the next run goes on there.
+            // Beside the live release nothing is lost by leaving things as they are: the next run
+            // goes on there.
             (Some(Cause::Interrupted), Impact::Isolated) => {
                 AtRest::End(End::Interrupted(Traffic::Untouched))
             }
@@ -237,8 +242,8 @@ const fn end_where_it_stands(impact: Impact, by: CutOff) -> End {
     }
 }
 
-/// Whether a failed request of the prober moves traffic back: only where nobody is there to decide, and where
-/// the strategy promises that none is lost.
+/// Whether a failed request of the prober moves traffic back: only where nobody is there to decide,
+/// and where the strategy promises that none is lost.
 #[must_use]
 pub const fn probe_failure_reverts(plan: &Plan) -> bool {
     matches!(plan.intent, Intent::Apply | Intent::PromoteFrom(_))

@@ -82,7 +82,8 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
         End::Done if run.plan.intent == Intent::Abort => ReleaseStatus::Aborted,
         End::Done if goes_live(run.plan) => ReleaseStatus::Live,
         End::Done => ReleaseStatus::Waiting,
-        // What failed before its switch still stands where it stood, if it stood there before this run.
+        // What failed before its switch still stands where it stood, if it stood there before this
+        // run.
         End::Failed(_) if !target.new => return,
         End::Failed(reason) => ReleaseStatus::Failed {
             reason: reason.clone(),

@@ -1,7 +1,9 @@
-//! A namespace of its own on the tests' cluster, and an account that may do there what the documented Role says.
+//! A namespace of its own on the tests' cluster, and an account that may do there what the
+//! documented Role says.
 //!
-//! `SHIPIT_TEST_KUBECONFIG` names an administrator's kubeconfig and `SHIPIT_TEST_REGISTRY` a registry; `tests/cluster/up`
-//! starts both. Without them a test is skipped, loudly; under `./test` that is a failure.
+//! `SHIPIT_TEST_KUBECONFIG` names an administrator's kubeconfig and `SHIPIT_TEST_REGISTRY` a
+//! registry; `tests/cluster/up` starts both. Without them a test is skipped, loudly; under `./test`
+//! that is a failure.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

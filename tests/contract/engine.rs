@@ -1,4 +1,5 @@
-//! The engine's contract, held by the fake, by the agent in this process, and by the agent behind its socket.
+//! The engine's contract, held by the fake, by the agent in this process, and by the agent behind
+//! its socket.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -181,7 +182,8 @@ async fn start(directory: &Directory) -> Child {
     child
 }
 
-/// Whether this is the machine that systemd runs (`tests/systemd/up`). From any other the story is told there.
+/// Whether this is the machine that systemd runs (`tests/systemd/up`). From any other the story is
+/// told there.
 fn is_here(story: &str) -> bool {
     if std::env::var_os("SHIPIT_TEST_INSIDE").is_some() {
         return true;
@@ -218,8 +220,8 @@ fn is_here(story: &str) -> bool {
     false
 }
 
-/// Whether this process is the user that has no rights. From root the story is told as that user: no other is let in by
-/// its agent, root included.
+/// Whether this process is the user that has no rights. From root the story is told as that user:
+/// no other is let in by its agent, root included.
 fn is_nobody(story: &str) -> bool {
     if std::env::var_os("SHIPIT_TEST_AS_NOBODY").is_some() {
         let own = std::fs::metadata("/proc/self").expect("this process");

@@ -291,7 +291,8 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
         .collect(&BTreeSet::new(), Collect::Delete)
         .await
         .expect("collected");
-    // The index, three manifests, three configurations, and the layers; the one written a moment ago is young.
+    // The index, three manifests, three configurations, and the layers; the one written a moment
+    // ago is young.
     let images: Vec<&Digest> = gone.images.iter().map(|image| &image.digest).collect();
     assert_eq!((images, gone.blobs), (vec![&digest], 9));
 }

@@ -553,7 +553,8 @@ async fn a_base_comes_from_any_registry_and_by_an_index_too() {
         String::from_utf8_lossy(&put.stdout)
     );
 
-    // A layout, and another registry's repository that has none of its layers: both fetch what they lack.
+    // A layout, and another registry's repository that has none of its layers: both fetch what they
+    // lack.
     let elsewhere = remote().expect("it is there");
     let layout = Layout::new(root.path().join("r"));
     let registries: [&dyn Registry; 2] = [&layout, &elsewhere];

@@ -157,7 +157,8 @@ pub async fn image(root: &Path, message: &str) -> (Layout, Digest) {
     (layout, digest)
 }
 
-/// An image in the same layout that needs nothing but itself: a web server that is one static program.
+/// An image in the same layout that needs nothing but itself: a web server that is one static
+/// program.
 pub async fn busybox(root: &Path, message: &str) -> Digest {
     std::fs::create_dir_all(root.join("app")).expect("a folder");
     std::fs::write(root.join("app/message.txt"), message).expect("a file");

@@ -157,7 +157,8 @@ impl Shared {
         }
     }
 
-    /// Where a request to a session goes: a registry that keeps what has come knows that by the session alone.
+    /// Where a request to a session goes: a registry that keeps what has come knows that by the
+    /// session alone.
     fn goes_on(&self, session: &str, asked: &str, digest: Option<&str>) -> (String, u64) {
         let sessions = self.sessions.lock().expect("whole");
         match sessions
@@ -362,7 +363,8 @@ async fn a_break_in_every_blob_is_got_over() {
     };
     pushed.expect("pushed");
     assert_eq!(came, size, "every byte once");
-    // Docker's registry gives a session up when a request of it breaks: what had come is lost, and no more.
+    // Docker's registry gives a session up when a request of it breaks: what had come is lost, and
+    // no more.
     let (pushed, came, size) = push(Memory::Forgets, Break::EachOnce, &sizes)
         .await
         .expect("it is there");

@@ -1,5 +1,6 @@
-//! Socket activation: whoever holds the listening sockets (systemd, here a few lines of Python) keeps them over an
-//! agent's death, so that a connection made meanwhile waits instead of being refused.
+//! Socket activation: whoever holds the listening sockets (systemd, here a few lines of Python)
+//! keeps them over an agent's death, so that a connection made meanwhile waits instead of being
+//! refused.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,8 +11,8 @@ use rustix::process::Signal;
 
 use crate::support::{World, has, shipit, signal, until};
 
-/// Holds two sockets, starts an agent with them (the protocol of `sd_listen_fds(3)`), and starts another whenever one
-/// has ended. Ends when its standard input does.
+/// Holds two sockets, starts an agent with them (the protocol of `sd_listen_fds(3)`), and starts
+/// another whenever one has ended. Ends when its standard input does.
 const HOLDER: &str = r#"
 import os, select, socket, subprocess, sys, time
 program, directory, host = sys.argv[1:4]

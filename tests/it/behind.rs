@@ -1,10 +1,12 @@
-//! Two folders with a state each of one environment: what is done from one is not in the other, which says so.
+//! Two folders with a state each of one environment: what is done from one is not in the other,
+//! which says so.
 
 use std::fs;
 
 use crate::support::World;
 
-/// A world whose state ends with release 2, while release 3 was made from another folder and is live.
+/// A world whose state ends with release 2, while release 3 was made from another folder and is
+/// live.
 fn second_folder_went_on() -> World {
     let world = World::live();
     world.message("v2");

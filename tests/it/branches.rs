@@ -1,5 +1,5 @@
-//! Branch rules where they are really asked: in the clones that build servers make, in their change requests, and in Git's
-//! own hooks.
+//! Branch rules where they are really asked: in the clones that build servers make, in their change
+//! requests, and in Git's own hooks.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! Layers of other builds, from a registry: what one machine has built another one does not build again.
+//! Layers of other builds, from a registry: what one machine has built another one does not build
+//! again.
 
 use std::process::Command;
 
@@ -11,7 +12,8 @@ COPY message.txt /
 ENTRYPOINT ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/"]
 "#;
 
-/// A world that builds a Dockerfile with one step that should be done once, and pushes to the tests' registry.
+/// A world that builds a Dockerfile with one step that should be done once, and pushes to the
+/// tests' registry.
 fn world(repository: &str, kind: &str, cache: &str) -> World {
     let world = World::new();
     world.put("app/Dockerfile", DOCKERFILE);
@@ -123,7 +125,8 @@ fn docker_looks_for_layers_in_an_image_that_tells_of_its_own() {
         said.contains(&looked) && said.contains("exporting cache"),
         "{said}"
     );
-    // What was pushed is an image that BuildKit takes layers from: it tells of them in its configuration.
+    // What was pushed is an image that BuildKit takes layers from: it tells of them in its
+    // configuration.
     let pushed = Command::new("skopeo")
         .args([
             "inspect",

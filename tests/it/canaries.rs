@@ -1,5 +1,5 @@
-//! Two hundred secrets that builds, services, checks and servers write in every form, through success and failure of every
-//! step: none of them is in anything that shipit prints or keeps.
+//! Two hundred secrets that builds, services, checks and servers write in every form, through
+//! success and failure of every step: none of them is in anything that shipit prints or keeps.
 
 use std::fs;
 use std::path::PathBuf;
@@ -171,7 +171,8 @@ fn every_step_succeeds_and_fails(mut cage: Cage) {
     cage.apply_says(3, "Traffic was moved back");
     let told = "no-database".to_owned();
     cage.world.env.insert("FAIL_START".to_owned(), told);
-    // Its last words are on another stream than the many lines before them, and Docker keeps no order between the two.
+    // Its last words are on another stream than the many lines before them, and Docker keeps no
+    // order between the two.
     cage.apply_says(1, "green is not ready: web.0 failed: exit code 3");
     cage.run(&["logs", "-n", "1000"]);
     cage.search_everything();

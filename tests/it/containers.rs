@@ -137,7 +137,8 @@ fn containers_outlive_their_agent_and_what_nobody_knows_is_removed() {
         "the same container"
     );
     assert!(!stray.exists());
-    // The process beside it is killed: nobody would see its end. It is started again, and the old one does not go on.
+    // The process beside it is killed: nobody would see its end. It is started again, and the old
+    // one does not go on.
     signal(beside(&world), Signal::KILL);
     until("it is started again", || {
         let now = containers(&world);
@@ -169,8 +170,8 @@ fn a_health_command_runs_inside_and_a_limit_is_one() {
     assert_eq!(memory.as_deref(), Some("268435456"));
 }
 
-/// How many processes with this name run in the namespace of this one. What has ended, and the container's first
-/// process has not waited for, does not run.
+/// How many processes with this name run in the namespace of this one. What has ended, and the
+/// container's first process has not waited for, does not run.
 fn beside_named(first: u32, name: &str) -> usize {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let own = namespace(&first.to_string());
@@ -235,7 +236,8 @@ fn group_limit(pid: u32, controller: &str, file: &str) -> Option<String> {
 fn a_container_asks_the_kernel_only_what_it_needs() {
     let Some(mut world) = world() else { return };
 
-    // Each of them works for root outside: new namespaces in both ways, a mount, keys, another root.
+    // Each of them works for root outside: new namespaces in both ways, a mount, keys, another
+    // root.
     let forbidden = [
         "unshare --user true",
         "unshare --mount true",
@@ -336,7 +338,8 @@ fn users_of(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// A world whose service first writes a report of what it may do into the volume `/data`, and then goes on as ever.
+/// A world whose service first writes a report of what it may do into the volume `/data`, and then
+/// goes on as ever.
 fn reporting(script: &str, also: &[(&str, &str)]) -> Option<World> {
     let mut world = world()?;
     let data = world.path().join("data");
@@ -774,7 +777,8 @@ fn a_container_without_root_has_many_users_where_the_machine_gives_them() {
         status_of(pid, "Gid").split_whitespace().next(),
         Some("700044")
     );
-    // What such a user leaves is not the agent's own, and goes all the same when the process beside is killed.
+    // What such a user leaves is not the agent's own, and goes all the same when the process beside
+    // is killed.
     nobody.world.build.clear();
     let leaves = "mkdir -p /left/behind && chmod 700 /left && chown -R 5:5 /left && exec \"$0\"";
     let program = crate::support::storefront().display().to_string();
@@ -826,7 +830,8 @@ fn auto_is_a_container_where_one_can_be_made_without_root() {
     nobody
         .run(&["doctor", "--env", "staging"])
         .says("runtime `container`");
-    // Inside of another container a part of /proc is covered, and no other may be mounted without root.
+    // Inside of another container a part of /proc is covered, and no other may be mounted without
+    // root.
     let script = "mount --bind /dev/null /proc/version && exec \"$@\"";
     let unshare = [
         "unshare",

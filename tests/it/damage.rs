@@ -1,4 +1,5 @@
-//! Files that are torn, edited or corrupt, disks that are full, ports that are taken: said clearly, and nothing lost.
+//! Files that are torn, edited or corrupt, disks that are full, ports that are taken: said clearly,
+//! and nothing lost.
 
 use std::fs;
 use std::net::TcpListener;
@@ -54,7 +55,8 @@ fn a_corrupt_image_is_found_before_anything_starts() {
     let world = World::live();
     world.message("v2");
     world.apply().code(0);
-    // The rollback needs the first image's files, which only the registry has once the slot was used again.
+    // The rollback needs the first image's files, which only the registry has once the slot was
+    // used again.
     world.message("v3");
     world.apply().code(0);
     let blobs = world.file("state/registry/blobs/sha256");

@@ -1,5 +1,5 @@
-//! Whatever a service, a server, a commit or a file says is text: it moves no cursor, forges no line and breaks out of no
-//! markup.
+//! Whatever a service, a server, a commit or a file says is text: it moves no cursor, forges no
+//! line and breaks out of no markup.
 
 use std::process::Stdio;
 

@@ -1,5 +1,5 @@
-//! What a person's fingers do: shorter words, folders below the project's, variables in place of flags, and answers that
-//! are lines.
+//! What a person's fingers do: shorter words, folders below the project's, variables in place of
+//! flags, and answers that are lines.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -62,7 +62,8 @@ fn variables_stand_for_flags_and_shorter_words_for_longer_ones() {
     }
 }
 
-/// Runs a command at a terminal on which this is typed, and gives its exit code and what the terminal shows.
+/// Runs a command at a terminal on which this is typed, and gives its exit code and what the
+/// terminal shows.
 fn at_terminal(world: &World, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).expect("granted");

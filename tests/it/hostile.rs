@@ -1,4 +1,5 @@
-//! What is no file, and what is no ordinary template: refused with its place, and never a reason to hang or to die.
+//! What is no file, and what is no ordinary template: refused with its place, and never a reason to
+//! hang or to die.
 
 use std::path::Path;
 

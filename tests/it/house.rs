@@ -104,7 +104,8 @@ fn only_the_wiring_names_a_driver() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    // The agent's commands speak to the agent itself, `init` and `session` to Git: both are wiring of their own.
+    // The agent's commands speak to the agent itself, `init` and `session` to Git: both are wiring
+    // of their own.
     let may = ["wiring.rs", "session.rs", "init.rs", "agent.rs"];
     let names_one = |file: &&PathBuf| {
         fs::read_to_string(file)
@@ -124,8 +125,8 @@ fn everything_that_is_printed_goes_through_the_screen() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    // The screen itself; the agent, whose stderr is its log; who renders templates, and answers whoever started it; who asks
-    // which files the output goes to.
+    // The screen itself; the agent, whose stderr is its log; who renders templates, and answers
+    // whoever started it; who asks which files the output goes to.
     let may = [
         "output/screen.rs",
         "ops/agent.rs",

@@ -1,5 +1,5 @@
-//! Zero downtime, measured: promotion after promotion under a load of kept connections, bodies and a WebSocket.
-//! `SHIPIT_TEST_PROMOTIONS` sets how many; the full number is in `benches/`.
+//! Zero downtime, measured: promotion after promotion under a load of kept connections, bodies and
+//! a WebSocket. `SHIPIT_TEST_PROMOTIONS` sets how many; the full number is in `benches/`.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;

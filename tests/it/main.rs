@@ -1,4 +1,5 @@
-//! The integration tests: one binary, a file per scenario. Each goes through the real binary and a real agent.
+//! The integration tests: one binary, a file per scenario. Each goes through the real binary and a
+//! real agent.
 
 #![allow(clippy::print_stderr)] // a test says what it skips, and what its world looked like when it failed
 

@@ -82,7 +82,8 @@ fn a_slot_that_cannot_take_traffic_is_refused_with_its_reason() {
         .env
         .insert("CRASH_AFTER_MS".to_owned(), "\"300\"".to_owned());
     let said = world.run(&["promote", "green", "--env", "staging", "--auto-approve"]);
-    // It is being started again all the time: it is refused as long as it is down, and ready in between.
+    // It is being started again all the time: it is refused as long as it is down, and ready in
+    // between.
     if said.code == Some(1) {
         said.says("green");
         assert_eq!(world.get(), "v1");

@@ -86,8 +86,8 @@ fn promotions_through_nginx_under_load() {
         assert_eq!(world.get(), if slot == "blue" { "v1" } else { "v2" });
     }
     let seen = load.stop();
-    // nginx closes idle kept connections when it is reloaded, and a request that is on its way then is lost: that is
-    // nginx's own. What is more than that would be ours.
+    // nginx closes idle kept connections when it is reloaded, and a request that is on its way then
+    // is lost: that is nginx's own. What is more than that would be ours.
     eprintln!(
         "20 promotions through nginx: {} of {} requests failed",
         seen.failures.len(),

@@ -31,7 +31,8 @@ fn a_plan_file_is_carried_out_as_it_is_or_not_at_all() {
     assert_eq!(world.get(), "v2");
 }
 
-/// As in a pipeline: the plan for the reviewers and the plan for the run are both written into the checkout.
+/// As in a pipeline: the plan for the reviewers and the plan for the run are both written into the
+/// checkout.
 #[test]
 fn what_a_plan_writes_into_the_checkout_is_neither_an_input_nor_a_change() {
     let mut world = World::live();

@@ -1,4 +1,5 @@
-//! Ready is not alive: what is busy leaves traffic, and what is not the instance's trouble ends none.
+//! Ready is not alive: what is busy leaves traffic, and what is not the instance's trouble ends
+//! none.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -179,8 +179,8 @@ fn images_that_nobody_needs_are_told_and_taken_away() {
     for message in ["v1", "v2", "v3", "v4"] {
         release(&world, message);
     }
-    // The live one and the one before it are needed, and the newest one stays: two are left over, and nothing has taken
-    // them away.
+    // The live one and the one before it are needed, and the newest one stays: two are left over,
+    // and nothing has taken them away.
     let told = world.run(&["images", "--env", "staging"]).code(0).stdout;
     assert!(
         told.contains(&format!("{name}/web")) && told.contains("2 images that nobody need"),

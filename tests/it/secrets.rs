@@ -150,7 +150,8 @@ fn a_secret_from_a_file_is_read_again_at_each_start() {
     });
 }
 
-/// A release has one secret, and the next another one and does not start. Nobody has the old one any more but the agent.
+/// A release has one secret, and the next another one and does not start. Nobody has the old one
+/// any more but the agent.
 fn goes_back_to_a_secret_that_nothing_names_any_more(strategy: &str) {
     let mut world = World::new();
     world.staging = vec![

@@ -7,7 +7,8 @@ use std::process::Output;
 
 use crate::support::{Said, World};
 
-/// A server that says nothing, and its address. It accepts by itself up to its backlog: the kernel does.
+/// A server that says nothing, and its address. It accepts by itself up to its backlog: the kernel
+/// does.
 fn silent() -> (TcpListener, String) {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = server.local_addr().expect("an address").to_string();

@@ -1,5 +1,5 @@
-//! Docker's API with one request spoiled: whatever comes of that run, the next one comes to the same end, and nothing is
-//! there twice.
+//! Docker's API with one request spoiled: whatever comes of that run, the next one comes to the
+//! same end, and nothing is there twice.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};

@@ -89,7 +89,8 @@ fn a_rolling_replacement_that_loses_its_agent_is_finished_by_the_next() {
     });
     signal(world.agent_pid().expect("it runs"), Signal::KILL);
     finish(run).code(1);
-    // The next command starts another agent: what served goes on serving, and is not taken for the new release.
+    // The next command starts another agent: what served goes on serving, and is not taken for the
+    // new release.
     let all = instances(&world);
     assert_eq!((world.get().as_str(), all.len()), ("v1", 6));
     assert!(

@@ -1,4 +1,5 @@
-//! What is attached to images in a real registry, and what must be attached to them before they get traffic.
+//! What is attached to images in a real registry, and what must be attached to them before they get
+//! traffic.
 
 use std::process::Command;
 
@@ -369,7 +370,8 @@ impl Shop {
         digest
     }
 
-    /// Signs as `cosign sign --key` does by default until version 2: a payload under a tag made of the image's digest.
+    /// Signs as `cosign sign --key` does by default until version 2: a payload under a tag made of
+    /// the image's digest.
     fn sign(&self, image: &Digest, payload: &[u8], signature: &str) {
         let layer = serde_json::json!({"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
             "size": payload.len(), "digest": Digest::of(payload),
@@ -394,7 +396,8 @@ impl Shop {
             serde_json::json!({"mediaType": media_type, "dsseEnvelope": envelope}).to_string();
         let layer = serde_json::json!({"mediaType": media_type, "size": bundle.len(), "digest": Digest::of(bundle.as_bytes())});
         let artifact = self.artifact(None, media_type, &layer, bundle.as_bytes());
-        // This registry lists no referrers itself: the tag that the specification gives for that does.
+        // This registry lists no referrers itself: the tag that the specification gives for that
+        // does.
         let index = serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
             {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": artifact, "size": 1, "artifactType": media_type}]});
         let tag = image.to_string().replace(':', "-");

@@ -297,7 +297,8 @@ fn what_systemd_would_read_otherwise_arrives_as_it_was_written() {
         format!("{CANARY} \"q\" \\ $HOME %n\nsecond line")
     );
     let unit = units(&world, &machine).remove(0);
-    // Nowhere but in the process: not in what systemd shows of the unit and has written of it, nor in an argument.
+    // Nowhere but in the process: not in what systemd shows of the unit and has written of it, nor
+    // in an argument.
     for place in [
         format!("systemctl show --all {unit}"),
         format!("systemctl cat {unit}"),

@@ -1,4 +1,5 @@
-//! Which image is believed: what this project's runs have recorded, and not what a registry's tag says.
+//! Which image is believed: what this project's runs have recorded, and not what a registry's tag
+//! says.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! ECR and EKS, played by moto, with the tests' own registry and control plane behind them; the tokens of the cluster are
-//! signed requests that the control plane has moto answer.
+//! ECR and EKS, played by moto, with the tests' own registry and control plane behind them; the
+//! tokens of the cluster are signed requests that the control plane has moto answer.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,7 +57,8 @@ impl Cloud {
         })
     }
 
-    /// What moto lacks, in front of it. Tokens are signed for moto itself, which the control plane asks.
+    /// What moto lacks, in front of it. Tokens are signed for moto itself, which the control plane
+    /// asks.
     fn pretend(&mut self) -> Pretend {
         let pretend = Pretend::start(self.endpoint.trim_start_matches("http://"));
         self.who
@@ -239,7 +240,8 @@ fn from_an_empty_account_to_live_in_one_apply() {
     assert_eq!(set["repositories"][0]["imageTagMutability"], "IMMUTABLE");
     cloud.plan().code(0).says("No changes");
 
-    // What cannot be changed is replaced, and what left the configuration goes; one after the other.
+    // What cannot be changed is replaced, and what left the configuration goes; one after the
+    // other.
     let changed = CLUSTER.replace("[\"a*\"]", "[\"a*\", \"b*\"]");
     let changed = changed
         .split("    jobs:")
@@ -554,7 +556,8 @@ fn other_registries_are_fetched_through_and_images_copied_beside_the_rules_of_ot
     cloud.apply().code(0);
     assert_eq!(pretend.known().pull_through["hub"]["credentialArn"], secret);
     assert_eq!(pretend.known().replication.len(), 3);
-    // Another upstream is another rule; where nothing is copied any more, the rule goes, and others' stay.
+    // Another upstream is another rule; where nothing is copied any more, the rule goes, and
+    // others' stay.
     cloud.configure(&through("quay.io"), CLUSTER);
     cloud
         .plan()
@@ -635,7 +638,8 @@ fn addons_and_who_may_come_in_are_part_of_the_plan() {
         );
         assert_eq!(known.entries[TEAM].1.len(), 2);
     }
-    // What somebody else has made stays; what this environment made goes when it is not wanted any more.
+    // What somebody else has made stays; what this environment made goes when it is not wanted any
+    // more.
     pretend.known().addons.insert(
         "kube-proxy".to_owned(),
         json!({"addonName": "kube-proxy", "status": "ACTIVE", "addonVersion": "v1"}),
@@ -1012,7 +1016,8 @@ fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
         .says("develop")
         .says("release 1; blue is active");
 
-    // A commit on develop goes live there; what was merged from it goes live on staging, with the same image.
+    // A commit on develop goes live there; what was merged from it goes live on staging, with the
+    // same image.
     std::fs::write(root.join("app/index.html"), "<h1>two</h1>\n").expect("written");
     git(&root, &["commit", "--quiet", "--all", "--message", "two"]);
     run(&["apply", "--auto-approve"])
@@ -1110,8 +1115,8 @@ fn the_example_goes_from_an_empty_account_through_three_branches_and_back() {
     }
 }
 
-/// One request of a whole run is spoiled, at Amazon or at the registry. Whatever comes of that run, it is said in a way
-/// that helps, and the next one comes to the same end; nothing is there twice.
+/// One request of a whole run is spoiled, at Amazon or at the registry. Whatever comes of that run,
+/// it is said in a way that helps, and the next one comes to the same end; nothing is there twice.
 #[test]
 fn any_request_may_fail_in_any_way() {
     use crate::faults::{FAULTS, Fault, Proxy};
@@ -1165,7 +1170,8 @@ fn any_request_may_fail_in_any_way() {
         cases.extend((1..=registry).map(|number| (never, (number, fault))));
     }
     cases.extend((1..=registry).map(|number| (never, (number, Fault::Wrong))));
-    // A few of all the cases, others each time; SHIPIT_TEST_FAULTS tries every one, or all of one kind: `Wrong`.
+    // A few of all the cases, others each time; SHIPIT_TEST_FAULTS tries every one, or all of one
+    // kind: `Wrong`.
     if let Some(only) = only.as_deref().filter(|only| *only != "1") {
         cases.retain(|(amazon, registry)| {
             let fault = if registry.0 > 0 { registry.1 } else { amazon.1 };

@@ -1,5 +1,5 @@
-//! Two hundred secrets, and the token of the kubeconfig, that builds and checks write in every form: none of them is in
-//! anything that shipit prints or keeps beside the cluster.
+//! Two hundred secrets, and the token of the kubeconfig, that builds and checks write in every
+//! form: none of them is in anything that shipit prints or keeps beside the cluster.
 
 use std::path::PathBuf;
 

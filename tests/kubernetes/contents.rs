@@ -1,4 +1,5 @@
-//! A namespace that shipit made goes only when nothing of others is in it, of whatever kind and however it is owned.
+//! A namespace that shipit made goes only when nothing of others is in it, of whatever kind and
+//! however it is owned.
 
 use serde_json::json;
 
@@ -14,7 +15,8 @@ fn definition(group: &str, name: &str, version: &str) -> serde_json::Value {
                 "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
 }
 
-/// Makes an environment with a namespace of its own, and checks that the namespace stays for what `put` puts in there.
+/// Makes an environment with a namespace of its own, and checks that the namespace stays for what
+/// `put` puts in there.
 fn stays(suffix: &str, named: &str, put: impl Fn(&Site, &str)) {
     let Some(mut site) = Site::new() else { return };
     site.kubeconfig = site.cluster.admin.kubeconfig.clone();

@@ -1,5 +1,6 @@
-//! What shipit says about objects, compared with what the server itself says: thousands of random changes to objects
-//! of many kinds, by us and by others. `SHIPIT_TEST_MUTATIONS` says how many; `SHIPIT_TEST_SEED` repeats a run.
+//! What shipit says about objects, compared with what the server itself says: thousands of random
+//! changes to objects of many kinds, by us and by others. `SHIPIT_TEST_MUTATIONS` says how many;
+//! `SHIPIT_TEST_SEED` repeats a run.
 
 use std::collections::BTreeMap;
 

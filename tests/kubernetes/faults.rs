@@ -1,5 +1,5 @@
-//! A proxy in front of a real API that spoils one request: every call can fail in every way, and what comes of it is a
-//! right message or none, and the same end when the command is run again.
+//! A proxy in front of a real API that spoils one request: every call can fail in every way, and
+//! what comes of it is a right message or none, and the same end when the command is run again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -129,7 +129,8 @@ fn what_a_controller_made_is_never_taken_away() {
             .get(&site.cluster.of("v1", &format!("endpoints/{name}")))
     };
     site.apply().code(0);
-    // The controller has copied every label of ours, that of our set too, from the Services of the release.
+    // The controller has copied every label of ours, that of our set too, from the Services of the
+    // release.
     let copied = endpoints("web-blue");
     let set =
         |object: &Value| object["metadata"]["labels"]["applyset.kubernetes.io/part-of"].clone();
@@ -326,7 +327,8 @@ fn a_destroy_that_was_killed_at_its_end_leaves_nothing_when_it_is_run_again() {
     destroy(&site);
     assert_eq!(kept(), Vec::<Value>::new());
 
-    // As if it had been killed before it came to its own record, with a slot's that nothing points to any more.
+    // As if it had been killed before it came to its own record, with a slot's that nothing points
+    // to any more.
     let empty = r#"{"lineage":null,"fence":1,"slots":{},"routes":{},"kinds":[]}"#;
     let again = |object: &Value, plural: &str, data: &Value| {
         let meta = &object["metadata"];

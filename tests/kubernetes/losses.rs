@@ -1,10 +1,12 @@
-//! Nothing is destroyed by surprise: namespaces, claims with their volumes, definitions with others' objects.
+//! Nothing is destroyed by surprise: namespaces, claims with their volumes, definitions with
+//! others' objects.
 
 use serde_json::{Value, json};
 
 use crate::site::{Site, until};
 
-/// A site whose account may do everything: what belongs to the whole cluster needs more than the documented Role.
+/// A site whose account may do everything: what belongs to the whole cluster needs more than the
+/// documented Role.
 fn site() -> Option<Site> {
     let mut site = Site::new()?;
     site.kubeconfig = site.cluster.admin.kubeconfig.clone();

@@ -1,4 +1,5 @@
-//! Kubernetes, through the real binary against a real control plane, as the account that the documentation describes.
+//! Kubernetes, through the real binary against a real control plane, as the account that the
+//! documentation describes.
 
 #![allow(clippy::print_stderr)] // a test says what it skips
 

@@ -1,5 +1,5 @@
-//! Real pods on a real node: kubelet, containerd and kube-proxy, images pulled from a registry, requests that count.
-//! `SHIPIT_TEST_PROMOTIONS` sets how many promotions the load goes through.
+//! Real pods on a real node: kubelet, containerd and kube-proxy, images pulled from a registry,
+//! requests that count. `SHIPIT_TEST_PROMOTIONS` sets how many promotions the load goes through.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,7 +67,8 @@ impl Drop for Node {
     }
 }
 
-/// A site whose service is the tests' own, with the libraries that it needs: its image starts from nothing.
+/// A site whose service is the tests' own, with the libraries that it needs: its image starts from
+/// nothing.
 fn site(node: &Node, name: &str) -> Site {
     let folder = tempfile::Builder::new()
         .prefix("k")

@@ -1,5 +1,6 @@
-//! What moto lacks of Amazon, played in front of it: addons, access entries and versions of EKS, pull-through rules and
-//! replication of ECR, a machine's metadata. Everything else is passed on to moto.
+//! What moto lacks of Amazon, played in front of it: addons, access entries and versions of EKS,
+//! pull-through rules and replication of ECR, a machine's metadata. Everything else is passed on to
+//! moto.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

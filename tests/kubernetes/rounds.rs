@@ -1,5 +1,6 @@
-//! How many requests follow each other: a proxy in front of the API server answers in rounds. What comes within a moment
-//! is let through together, so that only what waits for an answer makes another round.
+//! How many requests follow each other: a proxy in front of the API server answers in rounds. What
+//! comes within a moment is let through together, so that only what waits for an answer makes
+//! another round.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -49,7 +49,8 @@ fn a_slots_budget_service_and_policy_are_about_its_own_pods() {
     };
     for slot in ["blue", "green"] {
         let budget = || of("policy/v1", "poddisruptionbudgets", &format!("web-{slot}"));
-        // Of two Deployments the controller could not tell how many pods are expected: it counts one slot's.
+        // Of two Deployments the controller could not tell how many pods are expected: it counts
+        // one slot's.
         until("the budget counts the pods of its slot", || {
             budget()["status"]["expectedPods"] == 1
         });

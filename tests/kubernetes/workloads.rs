@@ -1,5 +1,5 @@
-//! Workloads of the environment's own that cannot become ready: said at once, in the words that a service's have, and
-//! kept as a service's failure is.
+//! Workloads of the environment's own that cannot become ready: said at once, in the words that a
+//! service's have, and kept as a service's failure is.
 
 use serde_json::json;
 

@@ -383,8 +383,8 @@ impl Swap<'_> {
         key
     }
 
-    /// Waits for one instance. The supervisor sets the limit: past it the instance has failed. What is the machine's own
-    /// trouble counts for nothing there, and is waited for a little longer.
+    /// Waits for one instance. The supervisor sets the limit: past it the instance has failed. What
+    /// is the machine's own trouble counts for nothing there, and is waited for a little longer.
     async fn await_ready(&self, key: &InstanceKey) -> Result<(), NotReady> {
         let state = &self.environment.state;
         let workload: &Workload = &self.placement.workload;
@@ -472,7 +472,8 @@ impl Swap<'_> {
     }
 }
 
-/// How long an instance may take until it is ready, with all that the supervisor gives it, and some more.
+/// How long an instance may take until it is ready, with all that the supervisor gives it, and some
+/// more.
 fn longest(workload: &Workload) -> Duration {
     let health = &workload.health;
     let once = health.start_within.get() + workload.stop_grace.get();

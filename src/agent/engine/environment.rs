@@ -1,4 +1,5 @@
-//! One environment of the agent's: who may change it, what becomes of its instances, and whether a slot is ready.
+//! One environment of the agent's: who may change it, what becomes of its instances, and whether a
+//! slot is ready.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,8 +42,8 @@ pub(in crate::agent) struct Work {
 }
 
 impl Agent {
-    /// Lets a permit in: the lineage must own the environment, and the fence must not be behind. What it brings is
-    /// recorded before anything is done under it.
+    /// Lets a permit in: the lineage must own the environment, and the fence must not be behind.
+    /// What it brings is recorded before anything is done under it.
     pub(super) async fn enter<'a>(
         &self,
         environment: &'a Environment,

@@ -1,5 +1,6 @@
-//! The state of an environment: one environment's record and its instances as they are now. Every change of either sets the
-//! router's table under the same lock, so that traffic never sees one that this did not have.
+//! The state of an environment: one environment's record and its instances as they are now. Every
+//! change of either sets the router's table under the same lock, so that traffic never sees one
+//! that this did not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -102,7 +103,8 @@ impl EnvironmentState {
         self.lock().record.clone()
     }
 
-    /// Writes a changed record down, then makes it the current one. On a failure nothing has changed.
+    /// Writes a changed record down, then makes it the current one. On a failure nothing has
+    /// changed.
     pub fn write(&self, change: impl FnOnce(&mut EnvironmentRecord)) -> std::io::Result<()> {
         let mut inner = self.lock();
         let mut record = inner.record.clone();
@@ -134,8 +136,8 @@ impl EnvironmentState {
         record.active = to;
         record.switched_at = Some(now);
         change(&mut record);
-        // Written first: an agent that is killed here comes back with the new table, one that is killed before
-        // with the old one, and either is a slot that was ready.
+        // Written first: an agent that is killed here comes back with the new table, one that is
+        // killed before with the old one, and either is a slot that was ready.
         record.save(&self.directory)?;
         inner.record = record;
         self.publish(&inner);
@@ -161,7 +163,8 @@ impl EnvironmentState {
         self.publish(&inner);
     }
 
-    /// Takes in what an earlier agent wrote down, all at once: whatever is recorded from now on has it.
+    /// Takes in what an earlier agent wrote down, all at once: whatever is recorded from now on has
+    /// it.
     pub(in crate::agent) fn expect(
         &self,
         instances: impl IntoIterator<Item = (InstanceKey, Option<ProcessRecord>)>,
@@ -266,9 +269,10 @@ pub(in crate::agent) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// The instances that get traffic, and where they listen: those that are ready. Of a service that has none in a slot it
-/// is those that were ready and still run: what makes all of them slow at once is the load, or something that all of them
-/// need, and an answer that is slow is better than none.
+/// The instances that get traffic, and where they listen: those that are ready. Of a service that
+/// has none in a slot it is those that were ready and still run: what makes all of them slow at
+/// once is the load, or something that all of them need, and an answer that is slow is better than
+/// none.
 fn in_traffic(entries: &BTreeMap<InstanceKey, InstanceEntry>) -> Vec<(&InstanceKey, SocketAddr)> {
     let serving = |health: HealthState| {
         let is_meant = move |entry: &InstanceEntry| {

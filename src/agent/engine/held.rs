@@ -7,15 +7,16 @@ use crate::model::workload::Workload;
 
 /// The values of one workload's secrets, and of those that the workload before it had.
 ///
-/// The rollback needs the latter: the configuration of a new release may no longer say where an old secret comes from,
-/// and then nobody but the agent has its value.
+/// The rollback needs the latter: the configuration of a new release may no longer say where an old
+/// secret comes from, and then nobody but the agent has its value.
 #[derive(Debug, Clone, Default)]
 pub(in crate::agent) struct Held {
     now: BTreeMap<String, Value>,
     before: BTreeMap<String, Value>,
 }
 
-/// A value, and where it was read from: under the same name another release may have had another secret.
+/// A value, and where it was read from: under the same name another release may have had another
+/// secret.
 #[derive(Debug, Clone)]
 struct Value {
     from: SecretRef,
@@ -28,7 +29,8 @@ impl Held {
         self.now.extend(came(workload, given));
     }
 
-    /// Another workload in its place: of its secrets, those that did not come keep the value that is held.
+    /// Another workload in its place: of its secrets, those that did not come keep the value that
+    /// is held.
     pub fn replaced_by(&self, workload: &Workload, given: &BTreeMap<String, SecretValue>) -> Self {
         let secrets = workload.secrets().into_iter();
         let kept = secrets
@@ -57,7 +59,8 @@ impl Held {
             .collect()
     }
 
-    /// The first secret of a workload of which there is no value. A file is read when an instance starts.
+    /// The first secret of a workload of which there is no value. A file is read when an instance
+    /// starts.
     pub fn missing<'a>(&self, workload: &'a Workload) -> Option<&'a str> {
         let mut secrets = workload.secrets().into_iter();
         let missing = secrets.find(|(name, from)| {

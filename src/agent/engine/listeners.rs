@@ -10,8 +10,9 @@ use crate::model::route::Route;
 use crate::model::{Address, Fingerprint};
 use crate::port::engine::{EngineError, Permit};
 
-/// Makes the listeners what the routes say, all in one step. Where an address cannot be had, none of them has changed;
-/// where a proxy in front refuses, nothing is recorded, and the next try finds them as they are.
+/// Makes the listeners what the routes say, all in one step. Where an address cannot be had, none
+/// of them has changed; where a proxy in front refuses, nothing is recorded, and the next try finds
+/// them as they are.
 pub(in crate::agent) async fn change(
     agent: &Arc<Agent>,
     permit: &Permit,

@@ -52,8 +52,9 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent in its folder, with everything that an earlier one left: processes are taken back, listeners
-    /// opened, traffic routed as it was. `redactor` learns the secrets that services are given.
+    /// An agent in its folder, with everything that an earlier one left: processes are taken back,
+    /// listeners opened, traffic routed as it was. `redactor` learns the secrets that services are
+    /// given.
     pub async fn start(
         directory: Directory,
         inherited: Vec<std::net::TcpListener>,
@@ -416,7 +417,8 @@ impl Engine for Arc<Agent> {
                 .get(&slot)
                 .is_some_and(crate::model::facts::SlotFacts::is_ready)
         };
-        // What stands in front is led there while the slot is seen ready; the record follows, and is what counts.
+        // What stands in front is led there while the slot is seen ready; the record follows, and
+        // is what counts.
         if to.is_none_or(is_ready)
             && let Err(reason) = nginx::lead(routes, &mark, to).await
         {

@@ -82,7 +82,8 @@ pub struct ProcessRecord {
     /// Whether it was ever ready: then it may have traffic.
     #[serde(default = "yes")]
     pub ready: bool,
-    /// What it was started as: while one release replaces another in place, processes of both stand.
+    /// What it was started as: while one release replaces another in place, processes of both
+    /// stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Fingerprint>,
     /// Its image, whose files it may be reading.

@@ -1,4 +1,5 @@
-//! What an earlier agent left: processes are taken back, traffic goes where it went, and what nobody knows is removed.
+//! What an earlier agent left: processes are taken back, traffic goes where it went, and what
+//! nobody knows is removed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +76,8 @@ pub(in crate::agent) async fn resume(
 struct Service {
     spec: InstanceSpec,
     new: Vec<(InstanceKey, Option<ProcessRecord>)>,
-    /// What was started as something else: it is of the release before, which a dead agent was replacing in place.
+    /// What was started as something else: it is of the release before, which a dead agent was
+    /// replacing in place.
     old: Vec<(InstanceKey, Option<ProcessRecord>)>,
 }
 
@@ -115,7 +117,8 @@ fn classify(
     }
 }
 
-/// Takes back what runs of a service, and starts what is missing. What is old serves until the new instances do.
+/// Takes back what runs of a service, and starts what is missing. What is old serves until the new
+/// instances do.
 fn adopt(agent: &Arc<Agent>, environment: &Arc<Environment>, work: &mut Work, service: Service) {
     let Service { spec, new, old } = service;
     let mut begin = |instances: Vec<(InstanceKey, Option<ProcessRecord>)>| -> Vec<InstanceKey> {
@@ -165,8 +168,8 @@ fn retire_later(
     });
 }
 
-/// Takes containers and units away that a dead agent left and that nobody knows: one that was made and not yet written
-/// down. A machine whose services are no containers is not asked.
+/// Takes containers and units away that a dead agent left and that nobody knows: one that was made
+/// and not yet written down. A machine whose services are no containers is not asked.
 pub(in crate::agent) async fn remove_strays(agent: &Agent, records: &[EnvironmentRecord]) {
     let processes = records
         .iter()

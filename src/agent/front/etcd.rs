@@ -1,5 +1,5 @@
-//! The slot with live traffic as a key of etcd, for whoever routes by it. By etcd's own JSON gateway: two requests are all
-//! that is needed of it.
+//! The slot with live traffic as a key of etcd, for whoever routes by it. By etcd's own JSON
+//! gateway: two requests are all that is needed of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -126,8 +126,8 @@ impl Etcd<'_> {
             .map(drop)
     }
 
-    /// A token for the user that is named; none where nobody is. The password is read each time: it may be changed
-    /// while the agent runs.
+    /// A token for the user that is named; none where nobody is. The password is read each time: it
+    /// may be changed while the agent runs.
     async fn token(&self, endpoint: &str) -> Result<Option<String>, Refusal> {
         let Some(login) = &self.publication.login else {
             return Ok(None);

@@ -1,8 +1,8 @@
 //! A proxy of somebody else's in front of the slots: nginx, whose configuration a switch rewrites.
 //!
-//! Each slot answers on an address of its own, which never changes. A switch writes the other text, has the proxy test
-//! it, has it loaded, and waits until it is in force; only then it is recorded as done. Whatever fails, the text that
-//! was there before is there again.
+//! Each slot answers on an address of its own, which never changes. A switch writes the other text,
+//! has the proxy test it, has it loaded, and waits until it is in force; only then it is recorded
+//! as done. Whatever fails, the text that was there before is there again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,16 +27,17 @@ use crate::model::{Fingerprint, ServiceName, Slot};
 const COMMAND: Duration = Duration::from_secs(20);
 /// How long a loaded configuration may take to be in force.
 const IN_FORCE: Duration = Duration::from_secs(15);
-/// How many new connections in a row have to be taken by the new configuration, and how far apart: for a tenth of a
-/// second the workers of both accept (nginx, `ngx_master_process_cycle`).
+/// How many new connections in a row have to be taken by the new configuration, and how far apart:
+/// for a tenth of a second the workers of both accept (nginx, `ngx_master_process_cycle`).
 const IN_A_ROW: u32 = 25;
 const PAUSE: Duration = Duration::from_millis(12);
 
 /// Routes by service.
 type Routes = BTreeMap<ServiceName, Route>;
 
-/// Where the proxies of one environment say which slot they lead to. The path is known to this agent alone: whoever
-/// reaches the proxy by way of another one comes from this machine too, and has no business with it.
+/// Where the proxies of one environment say which slot they lead to. The path is known to this
+/// agent alone: whoever reaches the proxy by way of another one comes from this machine too, and
+/// has no business with it.
 #[derive(Debug, Clone)]
 pub(in crate::agent) struct Mark(String);
 
@@ -171,8 +172,8 @@ async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
     Err(format!("`{shown}`: {}", said.join("; ")))
 }
 
-/// Waits until the proxy says that it leads to the slot. A template of somebody's own that has no mark is taken at its
-/// word.
+/// Waits until the proxy says that it leads to the slot. A template of somebody's own that has no
+/// mark is taken at its word.
 async fn in_force(
     route: &Route,
     proxy: &Proxy,

@@ -118,7 +118,8 @@ enum Next {
     GivenUp,
     /// After a pause, as one that has ended.
     Restart,
-    /// After a pause, as if nothing had been tried. What an earlier agent left, if it is not known what became of it.
+    /// After a pause, as if nothing had been tried. What an earlier agent left, if it is not known
+    /// what became of it.
     Again(Option<ProcessRecord>),
 }
 
@@ -163,8 +164,8 @@ impl Instance {
         }
     }
 
-    /// Takes back what runs, or starts anew. What is found stays so until it is known what became of it: to start it
-    /// again before would be to start it twice.
+    /// Takes back what runs, or starts anew. What is found stays so until it is known what became
+    /// of it: to start it again before would be to start it twice.
     async fn up(
         &mut self,
         found: &mut Option<ProcessRecord>,
@@ -287,7 +288,8 @@ impl Instance {
         let grace = self.spec.workload.stop_grace.get();
         if tokio::time::timeout(grace, process.wait()).await.is_err() {
             process.kill();
-            // Who runs it may not be there any more to say so: the next agent removes what is left then.
+            // Who runs it may not be there any more to say so: the next agent removes what is left
+            // then.
             if tokio::time::timeout(KILLED, process.wait()).await.is_err() {
                 tracing::error!(scope = %self.spec.scope, service = %self.key.service, slot = %self.key.slot, "an instance was killed and did not end");
             }

@@ -1,6 +1,6 @@
-//! Who listens at an instance's port. Between the moment that a port is chosen and the moment that a service listens at
-//! it, and whenever a service stops listening, anybody of the machine may take it: an answer counts only when it is the
-//! instance that gives it.
+//! Who listens at an instance's port. Between the moment that a port is chosen and the moment that
+//! a service listens at it, and whenever a service stops listening, anybody of the machine may take
+//! it: an answer counts only when it is the instance that gives it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::agent::trouble::Trouble;
 
-/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's `tcp_states.h`).
+/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's
+/// `tcp_states.h`).
 const LISTEN: &str = "0A";
 
 /// Who listens at a port.
@@ -29,8 +30,8 @@ pub(super) enum Owner {
 pub(super) struct PortOwner {
     port: u16,
     leader: u32,
-    /// The descriptor by which the instance was last seen to have the socket, and what it leads to. While it does,
-    /// nobody else can have the port.
+    /// The descriptor by which the instance was last seen to have the socket, and what it leads to.
+    /// While it does, nobody else can have the port.
     seen: Option<(PathBuf, PathBuf)>,
 }
 
@@ -186,8 +187,8 @@ impl Members {
         Ok(Self(belonging(leader, &all)))
     }
 
-    /// How one of them holds a socket; none when none does. A process whose descriptors cannot be looked at, which is
-    /// another user's, is believed when the socket is that user's.
+    /// How one of them holds a socket; none when none does. A process whose descriptors cannot be
+    /// looked at, which is another user's, is believed when the socket is that user's.
     fn holds(&self, listener: &Listening) -> Option<Seen> {
         let socket = listener.socket();
         let mut hidden = false;
@@ -202,7 +203,8 @@ impl Members {
     }
 }
 
-/// A process and its descendants, and what is in its group or session although its parent has ended.
+/// A process and its descendants, and what is in its group or session although its parent has
+/// ended.
 fn belonging(leader: u32, all: &[Kin]) -> BTreeSet<u32> {
     let mut members = BTreeSet::from([leader]);
     loop {
@@ -221,8 +223,9 @@ fn belonging(leader: u32, all: &[Kin]) -> BTreeSet<u32> {
     }
 }
 
-/// The descriptor by which a process has a socket. An error where they cannot be looked at: root may list another user's
-/// without the right to see what they lead to, as in a container without `CAP_SYS_PTRACE`.
+/// The descriptor by which a process has a socket. An error where they cannot be looked at: root
+/// may list another user's without the right to see what they lead to, as in a container without
+/// `CAP_SYS_PTRACE`.
 fn descriptor(pid: u32, socket: &Path) -> io::Result<Option<PathBuf>> {
     let mut hidden = None;
     for descriptor in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {

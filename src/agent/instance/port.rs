@@ -25,8 +25,8 @@ impl Port {
         }
     }
 
-    /// A port that nobody listens at now. Somebody else may take one before the service does: that is seen before the
-    /// instance is taken for ready.
+    /// A port that nobody listens at now. Somebody else may take one before the service does: that
+    /// is seen before the instance is taken for ready.
     pub fn choose(workload: &Workload) -> Result<Self, Trouble> {
         if workload.port.is_none() {
             return Ok(Self::found(None));

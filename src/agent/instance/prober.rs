@@ -17,7 +17,8 @@ use crate::agent::trouble::Trouble;
 use crate::model::health::{Health, Liveness};
 use crate::model::{Host, Period};
 
-/// How much later than it should a timer may fire before the agent, and not the instance, is taken for the late one.
+/// How much later than it should a timer may fire before the agent, and not the instance, is taken
+/// for the late one.
 pub(super) const LATE: Duration = Duration::from_millis(200);
 
 /// What an instance is asked with. One for all: connections to a service's health path are few.
@@ -120,7 +121,8 @@ impl Prober {
     }
 }
 
-/// What a status means. Many services refuse a host that they do not know, so a refusal is told with the host.
+/// What a status means. Many services refuse a host that they do not know, so a refusal is told
+/// with the host.
 fn verdict(path: &str, host: &str, status: StatusCode) -> Result<(), Trouble> {
     if status.is_success() || status.is_redirection() {
         return Ok(());
@@ -132,8 +134,8 @@ fn verdict(path: &str, host: &str, status: StatusCode) -> Result<(), Trouble> {
     }))
 }
 
-/// What is said within a time. Who was late, a timer that fired late tells: an agent that was held up itself may have
-/// an answer lying there that it had no time to read.
+/// What is said within a time. Who was late, a timer that fired late tells: an agent that was held
+/// up itself may have an answer lying there that it had no time to read.
 async fn in_time(
     within: Duration,
     ask: impl Future<Output = Result<(), Trouble>>,

@@ -1,6 +1,8 @@
-//! Whether an instance can take traffic, and whether it lives, from what it answers. Pure: answers and times come in.
+//! Whether an instance can take traffic, and whether it lives, from what it answers. Pure: answers
+//! and times come in.
 //!
-//! Neither is told from the agent's own trouble: an answer that the agent could not get leaves everything as it was.
+//! Neither is told from the agent's own trouble: an answer that the agent could not get leaves
+//! everything as it was.
 
 use std::time::Duration;
 

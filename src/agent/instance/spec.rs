@@ -33,7 +33,8 @@ pub(in crate::agent) struct InstanceSpec {
     pub redactor: Redactor,
 }
 
-/// What a secret that is not held any more means: a process that runs has it already and needs it no more.
+/// What a secret that is not held any more means: a process that runs has it already and needs it
+/// no more.
 #[derive(Clone, Copy)]
 pub(super) enum Missing {
     Refuse,
@@ -94,8 +95,8 @@ impl Instance {
         })
     }
 
-    /// No instance starts from an image that somebody has changed since it was unpacked. What keeps it from being put
-    /// right is this machine's trouble.
+    /// No instance starts from an image that somebody has changed since it was unpacked. What keeps
+    /// it from being put right is this machine's trouble.
     pub(super) async fn ensure_image(&self) -> Result<(), Trouble> {
         let Some(unpacked) = self.unpacked() else {
             return Ok(());
@@ -129,8 +130,8 @@ impl Instance {
         Ok(account(rootfs, self.spec.image.user.as_deref())?)
     }
 
-    /// The variables that it has before its own. A container has an environment of its own: what its image says is
-    /// filled in by the runtime.
+    /// The variables that it has before its own. A container has an environment of its own: what
+    /// its image says is filled in by the runtime.
     fn environment(&self, account: Option<&Account>) -> BTreeMap<String, String> {
         let own_files = matches!(
             self.runs_by(),
@@ -261,8 +262,8 @@ impl Instance {
             .collect()
     }
 
-    /// The secrets that a process has which an earlier agent started: they are held no more, and are to be hidden all the
-    /// same. What cannot be looked at is another user's.
+    /// The secrets that a process has which an earlier agent started: they are held no more, and
+    /// are to be hidden all the same. What cannot be looked at is another user's.
     pub(super) fn remember_what_it_has(&self, pid: u32) {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         for variable in environment.split(|byte| *byte == 0) {
@@ -307,13 +308,15 @@ impl Instance {
     }
 }
 
-/// Of the agent's own variables only what every program may expect; its home is the home of whom it runs as.
+/// Of the agent's own variables only what every program may expect; its home is the home of whom it
+/// runs as.
 fn clean_environment(account: Option<&Account>) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = ["PATH", "HOME", "LANG", "TZ"]
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
         .collect();
-    // Python leaves what it has compiled beside its source. An image is not written to, and root is not kept from it.
+    // Python leaves what it has compiled beside its source. An image is not written to, and root is
+    // not kept from it.
     env.insert("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned());
     let own = rustix::process::geteuid().as_raw();
     if let Some(Account { home, .. }) = account.filter(|account| account.user.uid != own) {

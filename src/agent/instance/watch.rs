@@ -87,7 +87,8 @@ impl Instance {
         }
     }
 
-    /// Puts a change of readiness into effect; gives the end of an instance that has to be ended for it.
+    /// Puts a change of readiness into effect; gives the end of an instance that has to be ended
+    /// for it.
     async fn follow(&self, change: Change, process: &mut dyn Running) -> Option<End> {
         match change {
             Change::None => None,
@@ -158,7 +159,8 @@ impl Instance {
         prober.ask(question, address, launch, runtime).await
     }
 
-    /// Says why it is taken for dead, once it is; never while it was not ready yet, and never without a rule for it.
+    /// Says why it is taken for dead, once it is; never while it was not ready yet, and never
+    /// without a rule for it.
     fn dead_once<'a>(
         &'a self,
         was_ready: bool,
@@ -194,7 +196,8 @@ impl Instance {
         });
     }
 
-    /// How it ended. One that could not get its port because somebody else had it did nothing wrong.
+    /// How it ended. One that could not get its port because somebody else had it did nothing
+    /// wrong.
     async fn ended(&self, reason: String, was_ready: bool, watched: &mut Watched<'_>) -> End {
         if was_ready {
             return End::AfterReady(reason);

@@ -1,5 +1,5 @@
-//! `shipit agent become UID:GID PROGRAM`: a program of a user that no list of the machine has to know, where something
-//! else than the agent starts it.
+//! `shipit agent become UID:GID PROGRAM`: a program of a user that no list of the machine has to
+//! know, where something else than the agent starts it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -21,7 +21,8 @@ pub fn becoming(user: User) -> Vec<OsString> {
     ]
 }
 
-/// Becomes this user, `UID:GID`, with that group alone, and the program. Returns only when it cannot: why.
+/// Becomes this user, `UID:GID`, with that group alone, and the program. Returns only when it
+/// cannot: why.
 #[must_use]
 pub fn become_user(user: &str, command: &[OsString]) -> String {
     let numbers = user.split_once(':');

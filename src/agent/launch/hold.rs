@@ -20,7 +20,8 @@ use crate::files::process;
 /// How long a launcher may take to become the service.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A launcher that waits. Dropping it, or the agent's death, ends it before it has started anything.
+/// A launcher that waits. Dropping it, or the agent's death, ends it before it has started
+/// anything.
 #[derive(Debug)]
 pub struct Held {
     talk: UnixStream,
@@ -34,8 +35,8 @@ pub fn hold(start: Start, log: &File, socket: Option<OwnedFd>) -> io::Result<(Ch
     spawn(command, talk, start, socket)
 }
 
-/// Runs a program to its end, with nobody listening to what it says. Whoever stops waiting for it ends it, and all that
-/// it started.
+/// Runs a program to its end, with nobody listening to what it says. Whoever stops waiting for it
+/// ends it, and all that it started.
 pub async fn run(start: Start) -> Result<ExitStatus, Trouble> {
     let (command, talk) = launcher(Stdio::null(), Stdio::null())?;
     let (mut child, held) = spawn(command, talk, start, None)?;

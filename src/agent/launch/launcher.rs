@@ -17,13 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::agent::launch::{Handover, Report, Start};
 use crate::agent::runtime::process::input;
 
-/// The exit code of a launcher that started nothing, as a shell's for a command that cannot be executed.
+/// The exit code of a launcher that started nothing, as a shell's for a command that cannot be
+/// executed.
 const NOTHING: u8 = 126;
 
 /// The descriptor that a handed over socket has (`sd_listen_fds(3)`).
 const SOCKET: i32 = 3;
 
-/// Waits at standard input for what to start, and becomes it. Returns when there is nothing to become.
+/// Waits at standard input for what to start, and becomes it. Returns when there is nothing to
+/// become.
 #[must_use]
 pub fn launch() -> u8 {
     // Far from where a socket that is handed over has to be.
@@ -130,8 +132,8 @@ fn tell(mut talk: UnixStream, error: &io::Error) {
     let _ = talk.write_all(&text);
 }
 
-/// Takes off this process what it has from whoever started it, as far as it may: niceness, the kernel's inclination to
-/// kill it, its umask, and signals that it ignores.
+/// Takes off this process what it has from whoever started it, as far as it may: niceness, the
+/// kernel's inclination to kill it, its umask, and signals that it ignores.
 fn reset() {
     calm();
     umask(Mode::WGRP | Mode::WOTH);
@@ -145,8 +147,8 @@ pub fn calm() {
     heed_signals();
 }
 
-/// A signal that a shell or `nohup` had this process ignore is one that a program would ignore after it. One that is
-/// caught is back at its default once a program is executed.
+/// A signal that a shell or `nohup` had this process ignore is one that a program would ignore
+/// after it. One that is caught is back at its default once a program is executed.
 fn heed_signals() {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
@@ -164,14 +166,16 @@ fn heed_signals() {
     }
 }
 
-/// The signals of `SigIgn`, a bit for each from the lowest (`proc_pid_status(5)`), as far as they are no real-time ones.
+/// The signals of `SigIgn`, a bit for each from the lowest (`proc_pid_status(5)`), as far as they
+/// are no real-time ones.
 fn ignored(status: &str) -> Vec<i32> {
     let mask = status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
-    // The one of broken pipes every program of this language ignores, and gives back as it starts another.
+    // The one of broken pipes every program of this language ignores, and gives back as it starts
+    // another.
     (1..=31)
         .filter(|number| *number != 13)
         .filter(|number| mask & (1 << (number - 1)) != 0)

@@ -1,4 +1,5 @@
-//! How a program of a service comes to run: by way of this program, started again as `shipit agent launch`.
+//! How a program of a service comes to run: by way of this program, started again as `shipit agent
+//! launch`.
 //!
 //! ```text
 //! agent                                   launcher (this program, one thread)          service
@@ -9,9 +10,10 @@
 //!   ◀── nothing: it runs; or why it does not ──┘
 //! ```
 //!
-//! So there is no moment in which a service runs that nobody has recorded: a launcher whose agent dies reads the end
-//! of its input, and ends. And nothing of the agent's reaches the service: its limits, its umask, its niceness, signals
-//! that it ignores. Variables go through the socket: the launcher itself, which may be root still, has none of them.
+//! So there is no moment in which a service runs that nobody has recorded: a launcher whose agent
+//! dies reads the end of its input, and ends. And nothing of the agent's reaches the service: its
+//! limits, its umask, its niceness, signals that it ignores. Variables go through the socket: the
+//! launcher itself, which may be root still, has none of them.
 
 mod become_user;
 mod hold;

@@ -1,4 +1,5 @@
-//! As whom a service runs: what its image says, in numbers or by the names of its own `/etc/passwd`.
+//! As whom a service runs: what its image says, in numbers or by the names of its own
+//! `/etc/passwd`.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;

@@ -16,8 +16,9 @@ pub struct LogFile {
     pub most_bytes: u64,
     /// How many files there are in all.
     pub files: u32,
-    /// In how long a time no more than one file is filled. What is more is dropped and counted, so that nobody can have
-    /// the past pushed out: the files reach back for as many of these times as there are, less two.
+    /// In how long a time no more than one file is filled. What is more is dropped and counted, so
+    /// that nobody can have the past pushed out: the files reach back for as many of these times as
+    /// there are, less two.
     pub window: Duration,
 }
 
@@ -121,7 +122,8 @@ impl Rotating {
         }
     }
 
-    /// Adds a line; a full file is put aside first. After an error the next line opens the file again.
+    /// Adds a line; a full file is put aside first. After an error the next line opens the file
+    /// again.
     pub fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
         let (mut file, mut size) = match self.open.take() {

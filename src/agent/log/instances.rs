@@ -1,4 +1,5 @@
-//! The instances' logs: files that processes append to, cut when they grow, and read from their end.
+//! The instances' logs: files that processes append to, cut when they grow, and read from their
+//! end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -16,8 +17,8 @@ const RELEASES: usize = 5;
 /// The longest line that is passed on.
 const LINE: usize = 8 << 10;
 
-/// Copies a log aside and cuts it, once it is large. The process goes on writing at the new end, because it
-/// appends; what it writes between the copy and the cut is lost.
+/// Copies a log aside and cuts it, once it is large. The process goes on writing at the new end,
+/// because it appends; what it writes between the copy and the cut is lost.
 pub(in crate::agent) fn rotate(path: &Path) -> io::Result<()> {
     if fs::metadata(path)?.len() < LIMIT {
         return Ok(());

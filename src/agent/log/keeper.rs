@@ -1,5 +1,6 @@
-//! Keeps an instance's log: a secret that the service wrote is blotted out where it lies, soon after it was written, and the
-//! log is cut when it is large. The service goes on writing meanwhile: nothing that is there moves.
+//! Keeps an instance's log: a secret that the service wrote is blotted out where it lies, soon
+//! after it was written, and the log is cut when it is large. The service goes on writing
+//! meanwhile: nothing that is there moves.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -1,5 +1,6 @@
-//! What the agent says of itself. In the background its standard error is `agent.log`; then it writes the file itself, so
-//! that it is put aside when it is full. Anywhere else, as under systemd, standard error is somebody's to keep.
+//! What the agent says of itself. In the background its standard error is `agent.log`; then it
+//! writes the file itself, so that it is put aside when it is full. Anywhere else, as under
+//! systemd, standard error is somebody's to keep.
 
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;

@@ -1,4 +1,5 @@
-//! An image in a layout folder (image-spec, `image-layout.md`): opened beneath the folder, compared with its digests.
+//! An image in a layout folder (image-spec, `image-layout.md`): opened beneath the folder, compared
+//! with its digests.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -68,7 +69,8 @@ impl Layout {
         Hashing::new(self.blob(digest)?).expect(digest)
     }
 
-    /// A layer as the tar that it is. What `work` says of it counts only if the bytes had the layer's digest.
+    /// A layer as the tar that it is. What `work` says of it counts only if the bytes had the
+    /// layer's digest.
     pub fn layer<T>(
         &self,
         layer: &Layer,
@@ -87,7 +89,8 @@ impl Layout {
         done
     }
 
-    /// How many bytes a layer has, and how many it says will come out of it. What it says of itself may be wrong.
+    /// How many bytes a layer has, and how many it says will come out of it. What it says of itself
+    /// may be wrong.
     pub fn size(&self, layer: &Layer) -> Result<Size, Reason> {
         let mut file = self.blob(&layer.digest)?;
         let failed = |error: io::Error| format!("{}: {error}", layer.digest);

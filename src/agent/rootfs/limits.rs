@@ -1,4 +1,5 @@
-//! How much an image may become. The agent's operator says so, by variables; what is deployed cannot.
+//! How much an image may become. The agent's operator says so, by variables; what is deployed
+//! cannot.
 
 use std::time::Duration;
 
@@ -19,15 +20,16 @@ const WITHIN: &str = "SHIPIT_IMAGE_WITHIN";
 /// What may come out of a layer of any size.
 const ANY: u64 = 256 << 20;
 
-/// How many times its size a layer may become beyond that: files of any real kind become two to ten times theirs, and
-/// zeros a thousand times.
+/// How many times its size a layer may become beyond that: files of any real kind become two to ten
+/// times theirs, and zeros a thousand times.
 const EXPANSION: u64 = 100;
 
 /// The limits of this agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::agent) struct Limits {
     of_all: archive::Limits,
-    /// Whether a layer may not become a hundred times its size; not asked where the operator has said a size.
+    /// Whether a layer may not become a hundred times its size; not asked where the operator has
+    /// said a size.
     suspicious: bool,
 }
 

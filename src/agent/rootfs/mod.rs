@@ -1,7 +1,8 @@
 //! An image's files, unpacked once per digest, with every blob compared with its digest on the way.
 //!
-//! [`blobs`] reads the layout folder, [`unpack`] puts the layers over each other, [`limits`] and [`space`] say how much
-//! may come out of them, [`seal`] sees what changes afterwards. Start with [`Unpacked::fetch`].
+//! [`blobs`] reads the layout folder, [`unpack`] puts the layers over each other, [`limits`] and
+//! [`space`] say how much may come out of them, [`seal`] sees what changes afterwards. Start with
+//! [`Unpacked::fetch`].
 
 mod blobs;
 mod limits;
@@ -96,8 +97,8 @@ impl Unpacked {
         serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// Unpacks and verifies it, unless it is there and as it was unpacked. Its folder gets its name when every byte was
-    /// verified, so that what is there is whole.
+    /// Unpacks and verifies it, unless it is there and as it was unpacked. Its folder gets its name
+    /// when every byte was verified, so that what is there is whole.
     pub fn fetch(&self, pull: &Pull) -> Result<ImageMeta, Reason> {
         if let Ok(meta) = self.meta() {
             self.remember(pull)?;
@@ -170,7 +171,8 @@ impl Unpacked {
         replace(&path, &text).map_err(|error| said("writing", &path, &error))
     }
 
-    /// What has changed on disk since it was unpacked, in words; none when nothing has, or when it is not there.
+    /// What has changed on disk since it was unpacked, in words; none when nothing has, or when it
+    /// is not there.
     pub fn damage(&self) -> Option<Reason> {
         let _order = ORDER.read().unwrap_or_else(PoisonError::into_inner);
         if !self.folder.exists() {
@@ -244,7 +246,8 @@ impl Unpacked {
     }
 }
 
-/// Refuses images that do not fit on the disk together. An image that several need is unpacked once.
+/// Refuses images that do not fit on the disk together. An image that several need is unpacked
+/// once.
 pub(super) fn room(directory: &Directory, images: &[(Unpacked, Pull)]) -> Result<(), Reason> {
     let place = directory.path();
     Space::of(place)
@@ -303,8 +306,8 @@ fn unpack_all(layout: &Layout, layers: &[Layer], into: &Path, tree: Tree) -> Res
     Ok(())
 }
 
-/// Writes an image of a layout as the archive that `docker load` reads, with the name that it has there, every blob held
-/// against its digest.
+/// Writes an image of a layout as the archive that `docker load` reads, with the name that it has
+/// there, every blob held against its digest.
 pub(super) fn archive(
     layout: &Path,
     image: &Digest,
@@ -343,8 +346,8 @@ pub(super) fn archive(
         .map_err(broken)
 }
 
-/// For the start of an agent, when nobody unpacks: limits that cannot be read are refused, and what an agent left that
-/// was killed while it unpacked is deleted.
+/// For the start of an agent, when nobody unpacks: limits that cannot be read are refused, and what
+/// an agent left that was killed while it unpacked is deleted.
 pub(super) fn prepare(directory: &Directory) -> Result<(), Reason> {
     Limits::of_agent()?;
     let entries = fs::read_dir(directory.images()).into_iter().flatten();

@@ -1,4 +1,5 @@
-//! The seal of an unpacked image: what its files are, so that it is seen when something has changed them.
+//! The seal of an unpacked image: what its files are, so that it is seen when something has changed
+//! them.
 //!
 //! ```text
 //! IMAGE/files        the image's files
@@ -7,9 +8,9 @@
 //! IMAGE/replaced/N   what was found changed the Nth time, and was replaced
 //! ```
 //!
-//! A stamp is a file's inode and times. A write, a new mode, another name in the place of a file: each moves `ctime`, and
-//! nobody can set that. As long as no stamp has moved nothing has changed, and no content is read. Where one has, the
-//! content decides.
+//! A stamp is a file's inode and times. A write, a new mode, another name in the place of a file:
+//! each moves `ctime`, and nobody can set that. As long as no stamp has moved nothing has changed,
+//! and no content is read. Where one has, the content decides.
 
 mod name;
 #[cfg(test)]
@@ -36,9 +37,11 @@ const KEPT: usize = 10;
 /// Who reads the files of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::agent) enum Tree {
-    /// Processes of this machine: every file is readable and none can be written, whoever the service is.
+    /// Processes of this machine: every file is readable and none can be written, whoever the
+    /// service is.
     Machine,
-    /// Containers, which have a layer of their own over them: owners and permissions are the image's.
+    /// Containers, which have a layer of their own over them: owners and permissions are the
+    /// image's.
     Container,
 }
 
@@ -159,8 +162,8 @@ fn write(image: &Path, entries: &Entries) -> io::Result<()> {
     files::replace(&image.join("seal"), entries.digest().as_str().as_bytes())
 }
 
-/// Whether the files of an image are what was unpacked. An image that an agent unpacked before there were seals is
-/// sealed as it is.
+/// Whether the files of an image are what was unpacked. An image that an agent unpacked before
+/// there were seals is sealed as it is.
 pub(super) fn check(image: &Path) -> io::Result<Condition> {
     let sealed = match fs::read_to_string(image.join("seal")) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -180,13 +183,14 @@ pub(super) fn check(image: &Path) -> io::Result<Condition> {
     if !changes.is_empty() {
         return Ok(Condition::Changed(changes));
     }
-    // Only stamps have moved: the files were copied, or linked to, or their owner was set to what it was.
+    // Only stamps have moved: the files were copied, or linked to, or their owner was set to what
+    // it was.
     write(image, &found)?;
     Ok(Condition::Whole)
 }
 
-/// Brings what has changed back to what it was. `fresh` unpacks the image anew; it is asked only when something is
-/// missing or has other content. What is replaced is kept, the last ten times.
+/// Brings what has changed back to what it was. `fresh` unpacks the image anew; it is asked only
+/// when something is missing or has other content. What is replaced is kept, the last ten times.
 pub(super) fn restore<E: From<io::Error>>(
     image: &Path,
     tree: Tree,
@@ -371,7 +375,8 @@ fn add(hasher: &mut Sha256, name: &Name, mode: u32, uid: u32, gid: u32, stamp: S
 }
 
 impl Entries {
-    /// What is in a folder. The content of what has the stamp that is known of it is the content that is known.
+    /// What is in a folder. The content of what has the stamp that is known of it is the content
+    /// that is known.
     fn of(files: &Path, known: Option<&Self>) -> io::Result<Self> {
         let mut entries = BTreeMap::new();
         for (name, meta) in walk(files)? {

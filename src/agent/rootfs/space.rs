@@ -1,5 +1,5 @@
-//! Room on the disk: looked at before an image is unpacked and while it is, so that an image that does not fit takes
-//! nothing from the services that run.
+//! Room on the disk: looked at before an image is unpacked and while it is, so that an image that
+//! does not fit takes nothing from the services that run.
 
 use std::cell::Cell;
 use std::io;

@@ -1,10 +1,12 @@
 //! One layer over those below it, by the rules of the OCI image specification (`layer.md`).
 //!
-//! Every path is one of the image's own: absolute links and `..` see the image as their `/`, and nothing that a layer
-//! says is done outside of it. A name takes the place of what had it before, whatever that was. `.wh.NAME` takes NAME
-//! away and `.wh..wh..opq` all that is in its folder, of the layers below and never of the same one.
+//! Every path is one of the image's own: absolute links and `..` see the image as their `/`, and
+//! nothing that a layer says is done outside of it. A name takes the place of what had it before,
+//! whatever that was. `.wh.NAME` takes NAME away and `.wh..wh..opq` all that is in its folder, of
+//! the layers below and never of the same one.
 //!
-//! Not taken over: devices and FIFOs, which become empty files; `setuid` and `setgid`; extended attributes.
+//! Not taken over: devices and FIFOs, which become empty files; `setuid` and `setgid`; extended
+//! attributes.
 
 mod removal;
 
@@ -122,7 +124,8 @@ pub(super) struct Unpacker {
     longest: usize,
 }
 
-/// What of the image the current layer has made: by folder and name, and never by a path that may change its meaning.
+/// What of the image the current layer has made: by folder and name, and never by a path that may
+/// change its meaning.
 type Made = HashSet<(u64, OsString)>;
 
 impl Unpacker {
@@ -290,7 +293,8 @@ impl Layer<'_> {
             given(fchown(&file, Some(uid), Some(gid)))?;
         }
         fchmod(&file, Mode::from_raw_mode(member.mode & 0o777)).map_err(io::Error::from)?;
-        // Zero is no time: it is what reproducible archives write, and caches would take every release for the same.
+        // Zero is no time: it is what reproducible archives write, and caches would take every
+        // release for the same.
         if member.mtime > 0 {
             futimens(&file, &times(member.mtime)).map_err(io::Error::from)?;
         }

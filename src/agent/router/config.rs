@@ -73,7 +73,8 @@ impl Ids {
     }
 }
 
-/// What a listener stands for. Replaced as a whole when its route changes, so it holds for the next request.
+/// What a listener stands for. Replaced as a whole when its route changes, so it holds for the next
+/// request.
 #[derive(Debug)]
 pub struct ListenerConfig {
     /// The route.
@@ -122,7 +123,8 @@ impl ListenerConfig {
         limit.unwrap_or_else(|| self.side().at_instance()) as usize
     }
 
-    /// A place for a connection to an instance, when there is one in time. Connections that nothing is on make room.
+    /// A place for a connection to an instance, when there is one in time. Connections that nothing
+    /// is on make room.
     pub async fn place_at_instance(&self, until: Instant) -> Option<OwnedSemaphorePermit> {
         if let Some(place) = self.side().instance_now() {
             return Some(place);

@@ -10,7 +10,8 @@ use std::path::Path;
 use crate::agent::router::PortHolder;
 use crate::model::route::overlap;
 
-/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's `tcp_states.h`).
+/// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's
+/// `tcp_states.h`).
 const LISTEN: &str = "0A";
 
 /// Who listens on this address, or on a part of it. Reads files; call it off the async threads.
@@ -20,8 +21,9 @@ pub fn find(address: SocketAddr) -> PortHolder {
     owners.into_iter().next().unwrap_or(PortHolder::Unknown)
 }
 
-/// Who listens there besides the sockets with these inodes; none when nobody does. A listener of others on `[::]` is
-/// passed over for an IPv4 address: whether it takes IPv4 as well is known to the kernel alone.
+/// Who listens there besides the sockets with these inodes; none when nobody does. A listener of
+/// others on `[::]` is passed over for an IPv4 address: whether it takes IPv4 as well is known to
+/// the kernel alone.
 pub fn find_other(address: SocketAddr, own: &BTreeSet<u64>) -> Option<PortHolder> {
     let is_certain = |local: &SocketAddr| {
         let is_any = local.ip().is_unspecified() && local.is_ipv6();
@@ -53,7 +55,8 @@ fn listener(line: &str) -> Option<(SocketAddr, u64)> {
     (state == LISTEN && inode != 0).then_some((local_address(local)?, inode))
 }
 
-/// How `/proc/net/tcp` writes an address: the network's bytes, four by four, read as numbers of this machine.
+/// How `/proc/net/tcp` writes an address: the network's bytes, four by four, read as numbers of
+/// this machine.
 fn local_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok();

@@ -1,12 +1,13 @@
 //! The embedded router: an HTTP reverse proxy whose targets are replaced in one assignment.
 //!
-//! A service has a live and a preview listener. Where they lead is one table per environment, behind one
-//! atomic pointer: a request reads it once, so it sees the old table or the new one and never a mix. A switch
-//! drops no client connection; the next request on it goes to the new endpoints, and what is in flight
-//! finishes on the old ones, counted, so that [`Router::drained`] can say when they may be stopped.
+//! A service has a live and a preview listener. Where they lead is one table per environment,
+//! behind one atomic pointer: a request reads it once, so it sees the old table or the new one and
+//! never a mix. A switch drops no client connection; the next request on it goes to the new
+//! endpoints, and what is in flight finishes on the old ones, counted, so that [`Router::drained`]
+//! can say when they may be stopped.
 //!
-//! Built on hyper; this folder adds what a proxy needs around it. Start with `proxy` for the way of one
-//! request, then `active_table` for the switch and `upstream` for connections to instances.
+//! Built on hyper; this folder adds what a proxy needs around it. Start with `proxy` for the way of
+//! one request, then `active_table` for the switch and `upstream` for connections to instances.
 
 mod access;
 mod config;
@@ -41,8 +42,9 @@ use routes::Routes;
 pub struct Options {
     /// Where requests are logged; nowhere when there is none.
     pub access_log: Option<LogFile>,
-    /// Listeners that the process was started with (systemd's socket activation). A route whose address is
-    /// one of theirs uses it instead of binding. They stay bound for the life of the router.
+    /// Listeners that the process was started with (systemd's socket activation). A route whose
+    /// address is one of theirs uses it instead of binding. They stay bound for the life of the
+    /// router.
     pub inherited: Vec<TcpListener>,
     /// How many file descriptors there are.
     pub descriptors: Descriptors,
@@ -65,20 +67,21 @@ impl Router {
         }
     }
 
-    /// Opens a service's listeners, or changes them: changed limits hold for the next request, and a new
-    /// address is bound before the old one is closed. When an address cannot be had, nothing changes.
+    /// Opens a service's listeners, or changes them: changed limits hold for the next request, and
+    /// a new address is bound before the old one is closed. When an address cannot be had, nothing
+    /// changes.
     pub async fn open(&self, key: RouteKey, route: &Route) -> Result<(), RouteError> {
         self.open_all(&[(key, route)]).await
     }
 
-    /// The same for several services in one step: they may take over each other's addresses. No connection is refused
-    /// at an address that one of them leaves and another takes.
+    /// The same for several services in one step: they may take over each other's addresses. No
+    /// connection is refused at an address that one of them leaves and another takes.
     pub async fn open_all(&self, changes: &[(RouteKey, &Route)]) -> Result<(), RouteError> {
         self.routes.open(&self.shared, changes).await
     }
 
-    /// Closes a service's listeners. Their ports are free when this returns; requests in flight have the
-    /// route's `drain` to finish.
+    /// Closes a service's listeners. Their ports are free when this returns; requests in flight
+    /// have the route's `drain` to finish.
     pub async fn close(&self, key: &RouteKey) {
         self.routes.close(key).await;
     }
@@ -88,8 +91,8 @@ impl Router {
         self.shared.registry.set(scope, table);
     }
 
-    /// Waits until nothing is in flight to these endpoints: no request, no streaming body, no upgraded
-    /// connection. False when that did not happen in time.
+    /// Waits until nothing is in flight to these endpoints: no request, no streaming body, no
+    /// upgraded connection. False when that did not happen in time.
     pub async fn drained(&self, endpoints: &[SocketAddr], within: Duration) -> bool {
         tokio::time::timeout(within, self.shared.registry.until_idle(endpoints))
             .await
@@ -108,8 +111,8 @@ impl Router {
         self.shared.access.dropped()
     }
 
-    /// Stops accepting, lets what is in flight finish within this time, cuts what is left, writes out the
-    /// access log. The router opens no route after this.
+    /// Stops accepting, lets what is in flight finish within this time, cuts what is left, writes
+    /// out the access log. The router opens no route after this.
     pub async fn shutdown(&self, within: Duration) {
         self.routes.shutdown(within).await;
         self.shared.access.flush().await;

@@ -21,8 +21,8 @@ use crate::model::trusted_proxies::Network;
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
 const CUT: Duration = Duration::from_secs(1);
 
-/// How long a connection whose first packet went to one socket may take until it is accepted there, when the next one goes
-/// to another socket already: a round trip to most clients.
+/// How long a connection whose first packet went to one socket may take until it is accepted there,
+/// when the next one goes to another socket already: a round trip to most clients.
 const HANDSHAKE: Duration = Duration::from_millis(100);
 
 /// One route's acceptors, by address.
@@ -48,8 +48,9 @@ impl Routes {
         }
     }
 
-    /// Opens routes or changes them, all in one step. New addresses are bound before anything else happens; then every
-    /// acceptor leads to its new route, whichever had it before; then the acceptors that nothing has a use for are closed.
+    /// Opens routes or changes them, all in one step. New addresses are bound before anything else
+    /// happens; then every acceptor leads to its new route, whichever had it before; then the
+    /// acceptors that nothing has a use for are closed.
     pub async fn open(
         &self,
         shared: &Arc<Shared>,
@@ -93,9 +94,10 @@ impl Routes {
         Ok(())
     }
 
-    /// What becomes of acceptors whose addresses are not wanted by themselves any more. A socket that closes resets the
-    /// connections whose handshake is under way. So one whose address is a part of a wanted one stays, and stands for that;
-    /// and one that a wanted address is a part of has no new connections for it from now on, and closes a little later.
+    /// What becomes of acceptors whose addresses are not wanted by themselves any more. A socket
+    /// that closes resets the connections whose handshake is under way. So one whose address is a
+    /// part of a wanted one stays, and stands for that; and one that a wanted address is a part of
+    /// has no new connections for it from now on, and closes a little later.
     async fn let_go(
         &self,
         shared: &Arc<Shared>,
@@ -271,7 +273,8 @@ fn config(
     }
 }
 
-/// The proxy in front of the slots' own listeners is on this machine, and they are reached from nowhere else.
+/// The proxy in front of the slots' own listeners is on this machine, and they are reached from
+/// nowhere else.
 fn trusted(route: &Route, listener: Listener) -> TrustedProxies {
     let own = route.trusted_proxies.iter().copied();
     match (listener, &route.proxy) {

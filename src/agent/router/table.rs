@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use crate::model::{ServiceName, Slot};
 
-/// One environment's whole routing. A service that is absent, or has no endpoint, has no ready instance.
+/// One environment's whole routing. A service that is absent, or has no endpoint, has no ready
+/// instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     /// Ready instances behind the live listeners.

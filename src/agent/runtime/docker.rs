@@ -1,10 +1,11 @@
 //! The runtime `docker`: a container of the Docker Engine for each instance.
 //!
-//! The engine listens on this machine only: a free port of loopback leads to the port that the service listens on inside.
-//! Images are fetched by digest and named `shipit.local/AGENT:DIGEST`, so that the next start needs no registry. AGENT is of
-//! the agent's folder: two agents of one engine do not take each other's names away.
-//! Containers carry the labels that objects of a cluster carry, and the folder of the agent that made them: what a dead
-//! agent left and nobody takes back is removed by the next one.
+//! The engine listens on this machine only: a free port of loopback leads to the port that the
+//! service listens on inside. Images are fetched by digest and named `shipit.local/AGENT:DIGEST`,
+//! so that the next start needs no registry. AGENT is of the agent's folder: two agents of one
+//! engine do not take each other's names away. Containers carry the labels that objects of a
+//! cluster carry, and the folder of the agent that made them: what a dead agent left and nobody
+//! takes back is removed by the next one.
 
 mod body;
 mod container;
@@ -72,8 +73,8 @@ fn failed(what: &str, error: &Error) -> io::Error {
     io::Error::other(format!("{what}: {}", said(error)))
 }
 
-/// An engine that does not answer, or has trouble of its own, says nothing about a container. A port that somebody took
-/// meanwhile is this machine's matter.
+/// An engine that does not answer, or has trouble of its own, says nothing about a container. A
+/// port that somebody took meanwhile is this machine's matter.
 fn trouble(what: &str, error: &Error) -> Trouble {
     let reason = format!("{what}: {}", said(error));
     match error {
@@ -85,7 +86,8 @@ fn trouble(what: &str, error: &Error) -> Trouble {
     }
 }
 
-/// What the engine's own server errors say when the machine lacks something: it has no codes for it.
+/// What the engine's own server errors say when the machine lacks something: it has no codes for
+/// it.
 fn is_local(message: &str) -> bool {
     [
         "port is already allocated",

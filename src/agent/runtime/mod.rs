@@ -1,5 +1,5 @@
-//! How an instance is started, found again, and ended. `process` is the runtime that needs nothing but the
-//! machine; containers and units come beside it.
+//! How an instance is started, found again, and ended. `process` is the runtime that needs nothing
+//! but the machine; containers and units come beside it.
 
 pub mod container;
 pub mod docker;
@@ -28,8 +28,8 @@ use crate::model::Digest;
 use crate::model::workload::{Container, ContainerKind, Workload};
 use crate::port::engine::Pull;
 
-/// The most processes and threads in a container that the configuration does not limit: enough for large services, and a
-/// bound for one that starts processes without end.
+/// The most processes and threads in a container that the configuration does not limit: enough for
+/// large services, and a bound for one that starts processes without end.
 pub(super) const PROCESSES: u32 = 4096;
 
 /// Everything that a runtime must know to start one instance.
@@ -92,8 +92,8 @@ pub trait Running: Send + Sync {
         None
     }
 
-    /// Lets it begin, once it is recorded: nothing of the service runs before. A runtime that finds what it started
-    /// by other means has begun by then.
+    /// Lets it begin, once it is recorded: nothing of the service runs before. A runtime that finds
+    /// what it started by other means has begun by then.
     async fn release(&mut self) -> Result<(), Trouble> {
         Ok(())
     }
@@ -127,11 +127,12 @@ pub(super) trait Runtime: Send + Sync {
     /// What an image that was fetched says about how it is started.
     fn meta(&self, directory: &Directory, image: &Digest) -> Result<ImageMeta, String>;
 
-    /// Starts an instance, which waits for [`Running::release`]. It does not need this process to go on after it.
+    /// Starts an instance, which waits for [`Running::release`]. It does not need this process to
+    /// go on after it.
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble>;
 
-    /// Finds an instance again that an earlier agent started; none when it has ended.
-    /// What is left of one that has ended is deleted. An error when it cannot be told: it is asked again then.
+    /// Finds an instance again that an earlier agent started; none when it has ended. What is left
+    /// of one that has ended is deleted. An error when it cannot be told: it is asked again then.
     async fn adopt(
         &self,
         directory: &Directory,
@@ -139,8 +140,8 @@ pub(super) trait Runtime: Send + Sync {
         log: &Path,
     ) -> Result<Option<Box<dyn Running>>, Trouble>;
 
-    /// Runs a command beside an instance, as its health check. `within`: how long the caller waits for it; what it
-    /// has started then is ended, where the runtime can.
+    /// Runs a command beside an instance, as its health check. `within`: how long the caller waits
+    /// for it; what it has started then is ended, where the runtime can.
     async fn exec(
         &self,
         launch: &Launch,

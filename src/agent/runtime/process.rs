@@ -1,4 +1,5 @@
-//! The runtime `process`: a process group of this machine, with the image's files as its working folder.
+//! The runtime `process`: a process group of this machine, with the image's files as its working
+//! folder.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
@@ -59,7 +60,8 @@ impl Runtime for ProcessRuntime {
         let pid = child
             .id()
             .ok_or_else(|| Trouble::Instance("it ended at once".to_owned()))?;
-        // A process that has ended already is only waiting to be reaped; its start time no longer matters.
+        // A process that has ended already is only waiting to be reaped; its start time no longer
+        // matters.
         Ok(Box::new(Started {
             child,
             held: Some(held),
@@ -105,8 +107,9 @@ pub(super) async fn fetch(image: Unpacked, pull: &Pull) -> io::Result<ImageMeta>
     fetched.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
-/// Runs a health command, which has its standard input, to its end; the error names the program that it is about. Nobody
-/// ends it from outside: it knows its time itself, and ends what it has started in the container.
+/// Runs a health command, which has its standard input, to its end; the error names the program
+/// that it is about. Nobody ends it from outside: it knows its time itself, and ends what it has
+/// started in the container.
 pub(super) async fn succeeds(mut process: Command, program: &str) -> Result<(), Trouble> {
     process.stdout(Stdio::null()).stderr(Stdio::null());
     let status = process
@@ -124,8 +127,8 @@ fn succeeded(program: &str, status: ExitStatus) -> Result<(), Trouble> {
     Err(Trouble::Instance(reason))
 }
 
-/// Takes a process back, if it is certainly the one that was recorded. None when it has ended; an error when that
-/// cannot be told, for then it must not be started a second time.
+/// Takes a process back, if it is certainly the one that was recorded. None when it has ended; an
+/// error when that cannot be told, for then it must not be started a second time.
 pub(super) fn adopt(record: &ProcessRecord) -> Result<Option<Box<dyn Running>>, Trouble> {
     let is_it = || {
         let looked = look(record.pid).map(|ticks| ticks == Some(record.started));
@@ -178,7 +181,8 @@ pub(super) fn open_descriptor(pid: u32) -> Result<Option<AsyncFd<OwnedFd>>, Trou
     Ok(Some(descriptor))
 }
 
-/// What is started: an absolute program is one of the image, a bare name is looked for on the machine's path.
+/// What is started: an absolute program is one of the image, a bare name is looked for on the
+/// machine's path.
 pub(super) fn program(launch: &Launch) -> io::Result<(PathBuf, &[String])> {
     let (program, arguments) = launch.command.split_first().ok_or_else(|| {
         io::Error::new(
@@ -205,8 +209,8 @@ pub(super) fn workdir(launch: &Launch) -> PathBuf {
         .join(found.map_or_else(plain, |folder| folder.real))
 }
 
-/// A service of another user than the agent's has to come to its image: through the folder that is named by a digest,
-/// to files that it cannot change.
+/// A service of another user than the agent's has to come to its image: through the folder that is
+/// named by a digest, to files that it cannot change.
 pub(super) fn let_in(launch: &Launch) -> io::Result<()> {
     if user(launch.user)?.is_none() {
         return Ok(());
@@ -226,7 +230,8 @@ fn start(launch: &Launch) -> io::Result<Start> {
     let name = launch.command.first().cloned().unwrap_or_default();
     let (program, arguments) = program(launch)?;
     Ok(Start {
-        // Where a link leads elsewhere in the image than on the machine, the program still hears its own name.
+        // Where a link leads elsewhere in the image than on the machine, the program still hears
+        // its own name.
         name: (program.file_name() != Path::new(&name).file_name()).then_some(name),
         program,
         arguments: arguments.to_vec(),
@@ -242,7 +247,8 @@ fn start(launch: &Launch) -> io::Result<Start> {
     })
 }
 
-/// Standard input with these bytes, held in memory: no file has them, and no process needs to write them.
+/// Standard input with these bytes, held in memory: no file has them, and no process needs to write
+/// them.
 pub(in crate::agent) fn input(bytes: Option<&[u8]>) -> io::Result<Stdio> {
     let Some(bytes) = bytes else {
         return Ok(Stdio::null());
@@ -253,7 +259,8 @@ pub(in crate::agent) fn input(bytes: Option<&[u8]>) -> io::Result<Stdio> {
     Ok(Stdio::from(file))
 }
 
-/// A program of the image, through links that see the image alone; one that the image does not have is the machine's.
+/// A program of the image, through links that see the image alone; one that the image does not have
+/// is the machine's.
 fn inside(rootfs: &Path, program: &str) -> PathBuf {
     let Ok(relative) = Path::new(program).strip_prefix("/") else {
         return PathBuf::from(program);
@@ -280,7 +287,8 @@ pub(super) fn open_log(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The user to change to. Root starts the service as the image's user; anybody else only as themselves.
+/// The user to change to. Root starts the service as the image's user; anybody else only as
+/// themselves.
 pub(super) fn user(user: Option<User>) -> io::Result<Option<User>> {
     let Some(user) = user else {
         return Ok(None);
@@ -392,7 +400,8 @@ pub(super) fn of_signal(signal: i64) -> String {
     }
 }
 
-/// How something ended whose exit code is one as a shell gives it: 128 and the number of the signal that ended it.
+/// How something ended whose exit code is one as a shell gives it: 128 and the number of the signal
+/// that ended it.
 pub(super) fn of_code(code: i64) -> String {
     match code {
         134 | 137 | 139 | 143 => of_signal(code - 128),

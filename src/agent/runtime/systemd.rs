@@ -1,8 +1,10 @@
-//! The runtime `systemd`: a transient service unit for each instance, with the image's files as its working folder.
+//! The runtime `systemd`: a transient service unit for each instance, with the image's files as its
+//! working folder.
 //!
-//! Units are made by `systemd-run` and looked after by `systemctl`, which come with systemd: for the machine when the
-//! agent is root, else for the user's own manager. Ports, restarts and their pauses stay with the agent: a unit is
-//! started once, and stays loaded after its end until the agent has read how it ended.
+//! Units are made by `systemd-run` and looked after by `systemctl`, which come with systemd: for
+//! the machine when the agent is root, else for the user's own manager. Ports, restarts and their
+//! pauses stay with the agent: a unit is started once, and stays loaded after its end until the
+//! agent has read how it ended.
 //!
 //! ```text
 //! AGENT/units/NAME       there before the unit is, and gone after it: what a dead agent left is found by it
@@ -37,7 +39,8 @@ use crate::port::engine::Pull;
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long after a process' end systemd may take to notice it.
 const NOTICE: Duration = Duration::from_secs(5);
-/// How many processes and threads a unit may have: more than services need, and less than a machine has.
+/// How many processes and threads a unit may have: more than services need, and less than a machine
+/// has.
 const TASKS: u32 = 4096;
 
 /// The runtime.
@@ -152,7 +155,8 @@ struct Seen {
     /// Its first process; 0 when that has ended.
     pid: u32,
     result: String,
-    /// How the process ended: 1 by itself, 2 or 3 by a signal (`CLD_EXITED`, `CLD_KILLED`, `CLD_DUMPED`).
+    /// How the process ended: 1 by itself, 2 or 3 by a signal (`CLD_EXITED`, `CLD_KILLED`,
+    /// `CLD_DUMPED`).
     code: u8,
     /// With which exit code or signal.
     status: i64,
@@ -190,8 +194,8 @@ impl Seen {
         self.loaded && (self.pid != 0 || self.code != 0)
     }
 
-    /// What kept systemd from starting the program: the exit codes that its own part of the process has then
-    /// (`systemd.exec(5)`, "Process Exit Codes").
+    /// What kept systemd from starting the program: the exit codes that its own part of the process
+    /// has then (`systemd.exec(5)`, "Process Exit Codes").
     fn obstacle(&self) -> Option<&'static str> {
         let exited = self.loaded && self.pid == 0 && self.code == 1;
         match self.status {
@@ -353,7 +357,8 @@ impl Runtime for SystemdRuntime {
 async fn begin(launch: &Launch, enclosure: &ContainerSpec, secret: &Path) -> Result<(), Trouble> {
     let mut command = tool("systemd-run");
     command.args(arguments(launch, enclosure, secret)?);
-    // A bare name is looked for on the service's own path, and another relative one from its working folder.
+    // A bare name is looked for on the service's own path, and another relative one from its
+    // working folder.
     command.current_dir(process::workdir(launch));
     if let Some(path) = launch.env.get("PATH") {
         command.env("PATH", path);
@@ -366,7 +371,8 @@ async fn begin(launch: &Launch, enclosure: &ContainerSpec, secret: &Path) -> Res
     }
 }
 
-/// What `systemd-run` is called with (`systemd.service(5)`, `systemd.exec(5)`, `systemd.resource-control(5)`).
+/// What `systemd-run` is called with (`systemd.service(5)`, `systemd.exec(5)`,
+/// `systemd.resource-control(5)`).
 fn arguments(
     launch: &Launch,
     enclosure: &ContainerSpec,
@@ -421,7 +427,8 @@ fn arguments(
 
     arguments.push("--".into());
 
-    // `User=` takes only users that the machine's own list has, and most of an image's are in no list but its own.
+    // `User=` takes only users that the machine's own list has, and most of an image's are in no
+    // list but its own.
     if let Some(user) = process::user(launch.user)? {
         arguments.extend(launch::becoming(user));
     }

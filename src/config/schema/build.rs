@@ -33,8 +33,8 @@ pub struct AnyBuild {
     /// Labels of the image, templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Text>,
-    /// What images are made for: `[linux/amd64, linux/arm64]`. The result is an index with an image for each. Without it
-    /// the result is one image, for the machine that builds.
+    /// What images are made for: `[linux/amd64, linux/arm64]`. The result is an index with an image
+    /// for each. Without it the result is one image, for the machine that builds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
     /// How long it may take, for each platform.
@@ -84,11 +84,12 @@ pub struct DockerfileBuild {
     /// Build arguments, templates. Everybody who has the image can read them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub args: BTreeMap<String, Text>,
-    /// Secrets of the environment that a `RUN --mount=type=secret,id=NAME` may read. They come into no layer.
+    /// Secrets of the environment that a `RUN --mount=type=secret,id=NAME` may read. They come into
+    /// no layer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-    /// Where layers of other builds are found, templates. `docker`: images that were built with this key; `buildah`:
-    /// repositories that `cache_to` has filled.
+    /// Where layers of other builds are found, templates. `docker`: images that were built with
+    /// this key; `buildah`: repositories that `cache_to` has filled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cache_from: Vec<String>,
 }
@@ -97,8 +98,8 @@ pub struct DockerfileBuild {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BuildahBuild {
-    /// The repository that layers are kept in for other builds, a template. Docker has no such key: it takes layers from
-    /// images.
+    /// The repository that layers are kept in for other builds, a template. Docker has no such key:
+    /// it takes layers from images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_to: Option<String>,
 }
@@ -220,8 +221,8 @@ impl BuildahBuild {
     }
 }
 
-/// A command: a list is an argument vector, a text is split at blanks without a shell, and `{shell: "…"}` is
-/// given to `sh -c`.
+/// A command: a list is an argument vector, a text is split at blanks without a shell, and `{shell:
+/// "…"}` is given to `sh -c`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Command {

@@ -23,8 +23,8 @@ pub struct EcrRegistry {
     /// The account's number: twelve digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Whether Amazon's password is sent to `endpoint` although that is none of Amazon's addresses. It opens every
-    /// repository of the account that this identity may use.
+    /// Whether Amazon's password is sent to `endpoint` although that is none of Amazon's addresses.
+    /// It opens every repository of the account that this identity may use.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub endpoint_gets_credentials: bool,
     /// Whether a tag stays where it is.
@@ -42,13 +42,15 @@ pub struct EcrRegistry {
     /// Who may do what with the repositories: a policy document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<serde_json::Value>,
-    /// The key that images are encrypted with; the registry's own without it. It cannot be changed later.
+    /// The key that images are encrypted with; the registry's own without it. It cannot be changed
+    /// later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,
     /// Tags of the repositories.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, Text>,
-    /// Other registries whose images are fetched through this one and kept, by the prefix of their repositories here.
+    /// Other registries whose images are fetched through this one and kept, by the prefix of their
+    /// repositories here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub pull_through: BTreeMap<String, PullThrough>,
     /// Where images are copied to when they are pushed.

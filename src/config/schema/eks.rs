@@ -22,7 +22,8 @@ pub struct EksCluster {
     /// The API server's address, when it is not what Amazon says: a tunnel, a proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Whether the login to the cluster is sent to `endpoint` although that is none of Amazon's addresses.
+    /// Whether the login to the cluster is sent to `endpoint` although that is none of Amazon's
+    /// addresses.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub endpoint_gets_credentials: bool,
     /// The file with the certificate of `endpoint`'s authority, relative to the project's folder.
@@ -65,7 +66,8 @@ pub struct EksControlPlane {
     /// Whether the API server is reached inside of the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_access: Option<bool>,
-    /// What the control plane logs: `api`, `audit`, `authenticator`, `controllerManager`, `scheduler`.
+    /// What the control plane logs: `api`, `audit`, `authenticator`, `controllerManager`,
+    /// `scheduler`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging: Option<Vec<String>>,
     /// Its tags.
@@ -94,7 +96,8 @@ pub struct NodeGroup {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Addon {
-    /// Its version, as Amazon writes it: `v1.19.0-eksbuild.1`. Amazon's default when it is made without one.
+    /// Its version, as Amazon writes it: `v1.19.0-eksbuild.1`. Amazon's default when it is made
+    /// without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Text>,
     /// Its own configuration.

@@ -17,8 +17,8 @@ pub struct HostCluster {
     /// `docker`: the network that containers are in; Docker's own bridge without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// `container`: whether the users of a container are other ones than the machine's, so that its root is nobody
-    /// outside. For an agent that runs as root; without root they always are.
+    /// `container`: whether the users of a container are other ones than the machine's, so that its
+    /// root is nobody outside. For an agent that runs as root; without root they always are.
     #[serde(skip_serializing_if = "UserNamespace::is_preferred")]
     pub user_namespace: UserNamespace,
     /// The agent's folder, relative to the project's; the user's own without it.

@@ -18,13 +18,13 @@ use crate::model::{Period, ServiceName, Slot, TrustedProxies};
 pub struct HostTraffic {
     /// The address of all live listeners.
     pub address: IpAddr,
-    /// The address of all preview listeners. What is not live yet is nobody's business: without this key it is `address`
-    /// where that is of this machine only, else `127.0.0.1` or `::1`.
+    /// The address of all preview listeners. What is not live yet is nobody's business: without
+    /// this key it is `address` where that is of this machine only, else `127.0.0.1` or `::1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview_address: Option<IpAddr>,
-    /// The proxies in front of the router, as networks: `[10.0.0.0/8]`. What they say of a client (`X-Forwarded-For` and
-    /// its family) reaches the services; what anybody else says is dropped. Without this key nobody is trusted, not even
-    /// this machine.
+    /// The proxies in front of the router, as networks: `[10.0.0.0/8]`. What they say of a client
+    /// (`X-Forwarded-For` and its family) reaches the services; what anybody else says is dropped.
+    /// Without this key nobody is trusted, not even this machine.
     #[serde(skip_serializing_if = "TrustedProxies::is_empty")]
     pub trusted_proxies: TrustedProxies,
     /// The ports by service. Without it live is the service's `port`, and preview the one above it.
@@ -128,8 +128,8 @@ impl EnvironmentConfig {
             .collect()
     }
 
-    /// Where a service's live and preview listeners are; none for a worker, and where no router on this machine has the
-    /// traffic.
+    /// Where a service's live and preview listeners are; none for a worker, and where no router on
+    /// this machine has the traffic.
     #[must_use]
     pub fn addresses(
         &self,

@@ -13,8 +13,8 @@ use crate::config::schema::Text;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AnyKubernetes {
-    /// The namespace of what belongs to no slot, a template; `PROJECT-ENVIRONMENT` without it. Slots without a namespace
-    /// of their own are there too.
+    /// The namespace of what belongs to no slot, a template; `PROJECT-ENVIRONMENT` without it.
+    /// Slots without a namespace of their own are there too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Whether shipit makes the namespaces. Without it they must be there.
@@ -24,7 +24,8 @@ pub struct AnyKubernetes {
     pub pod_security: PodSecurity,
     /// What to do with a field that another manager has changed.
     pub conflicts: Conflicts,
-    /// When an object of a kind counts as ready, by `GROUP/KIND`: a condition, or a field and its value.
+    /// When an object of a kind counts as ready, by `GROUP/KIND`: a condition, or a field and its
+    /// value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ready: BTreeMap<String, ReadyRule>,
 }
@@ -33,8 +34,8 @@ pub struct AnyKubernetes {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct KubernetesCluster {
-    /// The kubeconfig, relative to the project's folder; without it `KUBECONFIG`, `~/.kube/config`, or the service account
-    /// of the pod that shipit runs in.
+    /// The kubeconfig, relative to the project's folder; without it `KUBECONFIG`, `~/.kube/config`,
+    /// or the service account of the pod that shipit runs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubeconfig: Option<PathBuf>,
     /// The context in the kubeconfig; its current one without it.

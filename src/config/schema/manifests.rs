@@ -26,13 +26,15 @@ pub struct Rendered {
     /// `helm`: the file of values, a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<String>,
-    /// `helm`: what becomes of a chart's hooks, which shipit does not run. Its tests are left out anyway.
+    /// `helm`: what becomes of a chart's hooks, which shipit does not run. Its tests are left out
+    /// anyway.
     pub hooks: ChartHooks,
     /// `helm`: what becomes of the definitions in a chart's `crds/`.
     pub crds: ChartCrds,
 }
 
-/// What becomes of a chart's hooks: Helm runs them beside the chart's objects, and shipit runs none.
+/// What becomes of a chart's hooks: Helm runs them beside the chart's objects, and shipit runs
+/// none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChartHooks {
@@ -47,8 +49,8 @@ pub enum ChartHooks {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChartCrds {
-    /// They are made before the chart's objects, and never deleted. A service's chart may have none: they belong to the
-    /// whole cluster.
+    /// They are made before the chart's objects, and never deleted. A service's chart may have
+    /// none: they belong to the whole cluster.
     #[default]
     Include,
     /// They are there already.

@@ -1,5 +1,6 @@
-//! The keys of `shipit.yaml` and of `environments/*.yaml`: both are one document, the second laid over the first. The
-//! JSON Schema is made from these types, and so are the descriptions that an editor shows.
+//! The keys of `shipit.yaml` and of `environments/*.yaml`: both are one document, the second laid
+//! over the first. The JSON Schema is made from these types, and so are the descriptions that an
+//! editor shows.
 //!
 //! Start with [`EnvironmentConfig`]; the other files have its parts.
 

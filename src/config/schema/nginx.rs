@@ -22,12 +22,15 @@ pub struct NginxTraffic {
 pub struct Nginx {
     /// The file that it writes, a template that sees `service`; nginx has to include it.
     pub config: String,
-    /// The hosts that the server answers for, in nginx's words: `[shop.example.com, "*.shop.example.com"]`; others get
+    /// The hosts that the server answers for, in nginx's words: `[shop.example.com,
+    /// "*.shop.example.com"]`; others get
     /// 421. Every host without it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub server_names: Vec<String>,
-    /// The template of that file, relative to the project's folder. It sees `project`, `environment`, `service`,
-    /// `listen`, `upstream`, `slot`, `vars`, `server_names`, `trusted_proxies`, `identity_headers` and `limits`. Without it the file is a server that passes everything on.
+    /// The template of that file, relative to the project's folder. It sees `project`,
+    /// `environment`, `service`, `listen`, `upstream`, `slot`, `vars`, `server_names`,
+    /// `trusted_proxies`, `identity_headers` and `limits`. Without it the file is a server that
+    /// passes everything on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<PathBuf>,
     /// The command that takes `-t` and `-s reload`.

@@ -13,8 +13,9 @@ use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
 
-/// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override any key for
-/// its environment: maps are merged, everything else is replaced, and `null` takes a key away.
+/// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override
+/// any key for its environment: maps are merged, everything else is replaced, and `null` takes a
+/// key away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "shipit.yaml")]
@@ -23,11 +24,12 @@ pub struct EnvironmentConfig {
     pub version: u32,
     /// The project's name.
     pub project: ProjectName,
-    /// Which branch deploys where, and what may reach it; by the branch's name or a glob as `feature/*`.
+    /// Which branch deploys where, and what may reach it; by the branch's name or a glob as
+    /// `feature/*`.
     #[serde(default)]
     pub branches: BTreeMap<String, Branch>,
-    /// Whether nothing that holds data may be deleted or replaced here, and the environment not deleted, whoever
-    /// consents to it.
+    /// Whether nothing that holds data may be deleted or replaced here, and the environment not
+    /// deleted, whoever consents to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
     /// Where images are kept.
@@ -97,8 +99,9 @@ pub struct Branch {
     /// Whether commits may be made on it directly.
     #[serde(default = "yes")]
     pub direct_commits: bool,
-    /// How an accepted branch may come to it: by merge commits, by squash merges, by rebase merges. Each new commit of the
-    /// latter two has to be exactly what the merge gives. They need Git 2.38 or later.
+    /// How an accepted branch may come to it: by merge commits, by squash merges, by rebase merges.
+    /// Each new commit of the latter two has to be exactly what the merge gives. They need Git 2.38
+    /// or later.
     #[serde(default = "merge_commits")]
     pub merges: MergeKinds,
     /// The channel of its releases: a word for people, as `beta` or `stable`.

@@ -19,11 +19,12 @@ pub struct Publish {
     /// Who writes the key, where etcd asks for a name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The file with the user's password, on the machine of the agent, as an absolute path. It is read at each switch.
+    /// The file with the user's password, on the machine of the agent, as an absolute path. It is
+    /// read at each switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// The authority that signed the certificates of etcd, a file in PEM on the machine of the agent, as an absolute
-    /// path; the machine's own without it.
+    /// The authority that signed the certificates of etcd, a file in PEM on the machine of the
+    /// agent, as an absolute path; the machine's own without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
 }

@@ -29,8 +29,9 @@ pub struct LayoutRegistry {
     /// The folder, relative to the project's; `state/registry` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Hosts that may be given a login for the registry of a base image besides that registry's own: its token server,
-    /// where that is on another host. A name is for the usual port, `auth.example.com:8443` for another one.
+    /// Hosts that may be given a login for the registry of a base image besides that registry's
+    /// own: its token server, where that is on another host. A name is for the usual port,
+    /// `auth.example.com:8443` for another one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub auth_hosts: Vec<String>,
 }
@@ -46,14 +47,16 @@ pub struct RemoteRegistry {
     /// The repository's name, a template; `PROJECT/SERVICE` without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
-    /// A file with the certificates that may have signed the registry's own, relative to the project's folder.
+    /// A file with the certificates that may have signed the registry's own, relative to the
+    /// project's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
     /// Whether the registry is spoken to without TLS. One on this machine always may be.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
-    /// Hosts that may be given a login for a registry besides that registry's own: its token server, where that is on
-    /// another host. A name is for the usual port, `auth.example.com:8443` for another one.
+    /// Hosts that may be given a login for a registry besides that registry's own: its token
+    /// server, where that is on another host. A name is for the usual port, `auth.example.com:8443`
+    /// for another one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub auth_hosts: Vec<String>,
     /// Whether each image gets a document attached that says where it comes from (in-toto, SLSA).
@@ -77,14 +80,14 @@ pub struct OciRegistry {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OciRetention {
-    /// How many tagged images of each repository, of those that shipit made. A run takes away the others that nobody
-    /// needs.
+    /// How many tagged images of each repository, of those that shipit made. A run takes away the
+    /// others that nobody needs.
     pub tagged: Option<u32>,
 }
 
 impl RegistryConfig {
-    /// The layout's folder, relative to the project's. Another kind has none: its builds leave out the usual one, so
-    /// that the same files are the same build in every environment.
+    /// The layout's folder, relative to the project's. Another kind has none: its builds leave out
+    /// the usual one, so that the same files are the same build in every environment.
     #[must_use]
     pub fn path(&self) -> &Path {
         let path = match self {
@@ -143,7 +146,8 @@ impl RegistryConfig {
 }
 
 impl RemoteRegistry {
-    /// Where a registry and its repositories are: said before the network is asked, which would say less.
+    /// Where a registry and its repositories are: said before the network is asked, which would say
+    /// less.
     fn check(&self, findings: &mut Findings<'_>) {
         if let Some(message) = self.endpoint.as_deref().and_then(endpoint::problem) {
             let help = "write `endpoint: registry.example.com`, or `localhost:5000`; what comes after the host belongs to \
@@ -186,7 +190,8 @@ fn auth_hosts(findings: &mut Findings<'_>, hosts: &[String]) {
     }
 }
 
-/// A template with something short in the place of each value; none for one that has more to it than values.
+/// A template with something short in the place of each value; none for one that has more to it
+/// than values.
 fn literal(template: &str) -> Option<String> {
     if template.contains("{%") || template.contains("{#") {
         return None;

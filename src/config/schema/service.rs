@@ -18,11 +18,12 @@ use crate::model::workload::Socket;
 pub struct ServiceConfig {
     /// How its image is made.
     pub build: BuildConfig,
-    /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live listener has
-    /// this port unless `traffic.listeners` says otherwise.
+    /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live
+    /// listener has this port unless `traffic.listeners` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// `host`: who opens the port's socket. `inherited`, for the runtime `process`: the agent opens it and hands it over.
+    /// `host`: who opens the port's socket. `inherited`, for the runtime `process`: the agent opens
+    /// it and hands it over.
     #[serde(default, skip_serializing_if = "Socket::is_own")]
     pub socket: Socket,
     /// How it says that it can take traffic.
@@ -46,8 +47,8 @@ pub struct ServiceConfig {
     /// What a pod asks for and may use. Containers and units of a host have limits alone.
     #[serde(default)]
     pub resources: Resources,
-    /// Containers of a host: folders that outlive the container, from the path inside to a folder of this machine or, with
-    /// the runtime `docker`, to a volume's name.
+    /// Containers of a host: folders that outlive the container, from the path inside to a folder
+    /// of this machine or, with the runtime `docker`, to a volume's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<PathBuf, String>,
     /// `kubernetes`: how many pods there are by their load, instead of `replicas`.
@@ -79,7 +80,8 @@ pub struct Resources {
     /// The memory above which a pod is killed; unlimited without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<Text>,
-    /// The most processes and threads of an instance, on a host: 4096 in containers, systemd's own limit in units.
+    /// The most processes and threads of an instance, on a host: 4096 in containers, systemd's own
+    /// limit in units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes_limit: Option<NonZeroU32>,
 }

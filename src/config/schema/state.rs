@@ -35,7 +35,8 @@ pub struct ClusterState {
     /// The namespace; the environment's own without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The folder for what is recorded about failures, relative to the project's; `state` without it.
+    /// The folder for what is recorded about failures, relative to the project's; `state` without
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
 }

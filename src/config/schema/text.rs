@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// A text. A number is taken as its text; `true` and `false` must be quoted, so that nobody has to guess.
+/// A text. A number is taken as its text; `true` and `false` must be quoted, so that nobody has to
+/// guess.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(with = "TextSchema")]

@@ -1,4 +1,5 @@
-//! How traffic comes to the services: through a router on this machine, or through objects of a cluster.
+//! How traffic comes to the services: through a router on this machine, or through objects of a
+//! cluster.
 
 use std::collections::BTreeMap;
 

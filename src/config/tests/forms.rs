@@ -117,7 +117,8 @@ fn images_expire_by_the_rule_that_the_environment_says() {
     assert!(faults.is_none(), "{faults:?}");
 }
 
-/// A type whose variants are keys of a map takes one key: where it is in a map of maps, an environment can say another.
+/// A type whose variants are keys of a map takes one key: where it is in a map of maps, an
+/// environment can say another.
 #[test]
 fn every_type_of_one_key_has_its_forms_here() {
     let schema = crate::config::schema().to_value();

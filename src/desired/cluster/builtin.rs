@@ -1,5 +1,5 @@
-//! The objects of a service that brings none of its own: sound defaults, under the restricted Pod Security
-//! Standard.
+//! The objects of a service that brings none of its own: sound defaults, under the restricted Pod
+//! Security Standard.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,8 @@ use crate::model::object::{IMAGE, SECRET};
 use crate::model::workload::{EnvValue, Workload};
 use crate::model::{Host, Manifest, Period, Slot};
 
-/// How long a pod that was taken out of traffic goes on answering, until every router has heard of it.
+/// How long a pod that was taken out of traffic goes on answering, until every router has heard of
+/// it.
 const LEAVE: u64 = 5;
 
 /// A namespace, in which this standard is enforced.
@@ -205,8 +206,8 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
     container
 }
 
-/// What is asked of a container, and what comes of it: without a rule for it none is restarted, for one that is busy
-/// would be restarted together with what it is doing.
+/// What is asked of a container, and what comes of it: without a rule for it none is restarted, for
+/// one that is busy would be restarted together with what it is doing.
 fn probes(health: &Health, port: Option<u16>) -> Vec<(&'static str, Value)> {
     let host = health.host.as_ref();
     let Some(ready) = question(health.path.as_ref(), host, health.run.as_ref(), port) else {
@@ -253,7 +254,8 @@ fn question(
     match (path, run, port) {
         (Some(path), _, Some(port)) => {
             let mut get = json!({"path": path, "port": port});
-            // `httpGet.host` would be the address that is asked: the header alone says for whom the request is.
+            // `httpGet.host` would be the address that is asked: the header alone says for whom the
+            // request is.
             if let Some(host) = host {
                 get["httpHeaders"] = json!([{"name": "Host", "value": host}]);
             }

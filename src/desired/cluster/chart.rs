@@ -1,4 +1,5 @@
-//! What Helm does with a chart besides applying its objects: hooks, tests, definitions, and what it never deletes.
+//! What Helm does with a chart besides applying its objects: hooks, tests, definitions, and what it
+//! never deletes.
 //!
 //! `helm template` writes all of it down as if it were objects.
 

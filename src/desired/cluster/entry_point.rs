@@ -1,5 +1,5 @@
-//! A service's entry point: a Service for each slot, which no switch touches, and the live object, which is all that a
-//! switch touches.
+//! A service's entry point: a Service for each slot, which no switch touches, and the live object,
+//! which is all that a switch touches.
 
 use std::collections::BTreeMap;
 
@@ -167,7 +167,8 @@ impl Way<'_> {
         }))
     }
 
-    /// The live Service: its selector is what a switch changes; across namespaces it is the name that it stands for.
+    /// The live Service: its selector is what a switch changes; across namespaces it is the name
+    /// that it stands for.
     fn service(&self, slot: Option<Slot>) -> Value {
         let spec = match slot {
             Some(slot) if self.site.apart() => self.external(slot),

@@ -32,8 +32,8 @@ pub(super) fn common(site: &Site<'_>, object: &mut Manifest) {
     object.label(label::ENVIRONMENT, site.environment.as_str());
 }
 
-/// Makes a service's objects those of a slot: labels on them and on their pods, names of their own where both
-/// slots share a namespace, and configuration named by its content.
+/// Makes a service's objects those of a slot: labels on them and on their pods, names of their own
+/// where both slots share a namespace, and configuration named by its content.
 pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: &mut [Manifest]) {
     for object in objects.iter_mut() {
         common(site, object);
@@ -61,7 +61,8 @@ pub(super) fn mark(site: &Site<'_>, service: &ServiceName, slot: Slot, objects: 
                 site.project.as_str(),
             );
         }
-        // The slot is part of what a controller selects, so that two of them in one namespace stay apart.
+        // The slot is part of what a controller selects, so that two of them in one namespace stay
+        // apart.
         if matches!(
             object.kind(),
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet"
@@ -104,8 +105,8 @@ fn suffix(site: &Site<'_>, slot: Slot, objects: &mut [Manifest]) {
     rename(objects, &names);
 }
 
-/// Names each `ConfigMap` by its content, so that a slot keeps the configuration that it was released with. Secrets
-/// get theirs when their values are known.
+/// Names each `ConfigMap` by its content, so that a slot keeps the configuration that it was
+/// released with. Secrets get theirs when their values are known.
 fn by_content(objects: &mut [Manifest]) {
     let names: Names = objects
         .iter()
@@ -131,8 +132,8 @@ pub(super) fn shared(slots: &BTreeMap<Slot, Vec<Manifest>>) -> Option<ObjectKey>
         .find(|key| blue.contains(key))
 }
 
-/// Gives an object the namespace that the server will have it in: its own, else this one, and none for a kind whose
-/// objects are in none.
+/// Gives an object the namespace that the server will have it in: its own, else this one, and none
+/// for a kind whose objects are in none.
 pub(super) fn settle(site: &Site<'_>, object: &mut Manifest, namespace: &str) {
     match site.sources.scopes.of(object) {
         KindScope::Namespaced if object.key().namespace.is_some() => {}

@@ -1,8 +1,9 @@
-//! What a service is on a cluster: the objects of its slots, its entry point, and the environment's own objects.
+//! What a service is on a cluster: the objects of its slots, its entry point, and the environment's
+//! own objects.
 //!
-//! `builtin` makes objects from the service's description, `own` reads the user's, `mark` gives them labels and
-//! names of their slot, and `entry_point` makes the Services and routes. All of it is pure: texts come in as
-//! [`Sources`].
+//! `builtin` makes objects from the service's description, `own` reads the user's, `mark` gives
+//! them labels and names of their slot, and `entry_point` makes the Services and routes. All of it
+//! is pure: texts come in as [`Sources`].
 
 mod builtin;
 mod chart;

@@ -124,7 +124,8 @@ fn manifests_of(documents: Vec<Document>) -> Vec<Manifest> {
     manifests.collect()
 }
 
-/// Gives every object its namespace, and refuses one that is written twice: the second would undo the first.
+/// Gives every object its namespace, and refuses one that is written twice: the second would undo
+/// the first.
 fn refuse_twins(
     site: &Site<'_>,
     documents: &mut [Document],
@@ -204,7 +205,8 @@ pub(super) fn read(file: &str, text: &str, all: &mut Vec<Document>) -> Result<()
         .filter_map(|(text, line)| Some((line, text.strip_prefix("# Source: ")?)))
         .collect();
     for (index, yaml::Document { line, value }) in documents.into_iter().enumerate() {
-        // A template's lines may be others than those of what it makes: the document's number is told as well.
+        // A template's lines may be others than those of what it makes: the document's number is
+        // told as well.
         let place = format!("{file}:{line} (document {})", index + 1);
         let source = sources.iter().rev().find(|(at, _)| *at <= line);
         let source = source.map(|(_, source)| (*source).to_owned());
@@ -259,8 +261,8 @@ fn remove_what_the_server_says(item: &mut Value) {
     }
 }
 
-/// The objects of a document: those of a list, and of the lists in it, as kubectl opens them. What an item of a list of
-/// one kind does not say of itself, the list does.
+/// The objects of a document: those of a list, and of the lists in it, as kubectl opens them. What
+/// an item of a list of one kind does not say of itself, the list does.
 fn opened(document: Value) -> Vec<Value> {
     let mut objects = Vec::new();
     let mut left = vec![document];

@@ -1,4 +1,5 @@
-//! Workloads whose number of pods is an autoscaler's: a number in their manifest is what they begin with.
+//! Workloads whose number of pods is an autoscaler's: a number in their manifest is what they begin
+//! with.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The selectors of a slot's objects, narrowed to the slot: two slots in one namespace carry the same labels of the
-//! user's own, and a selector by these alone takes in both.
+//! The selectors of a slot's objects, narrowed to the slot: two slots in one namespace carry the
+//! same labels of the user's own, and a selector by these alone takes in both.
 
 use serde_json::{Value, json};
 
@@ -17,8 +17,9 @@ enum Form {
     Expression,
 }
 
-/// Narrows every selector that decides about the slot's own pods or Services. What says nothing about them, such as
-/// the peers of a `NetworkPolicy` or the database that a pod wants to be near, stays as it is.
+/// Narrows every selector that decides about the slot's own pods or Services. What says nothing
+/// about them, such as the peers of a `NetworkPolicy` or the database that a pod wants to be near,
+/// stays as it is.
 pub(super) fn narrow(slot: Slot, objects: &mut [Manifest]) {
     let known: Vec<Value> = objects.iter_mut().flat_map(labels).collect();
     for object in objects {
@@ -128,7 +129,8 @@ fn holds(rule: &Value, labels: &Value) -> bool {
     }
 }
 
-/// Adds the slot to a selector; what else it demands stays. One that selects nothing goes on doing so.
+/// Adds the slot to a selector; what else it demands stays. One that selects nothing goes on doing
+/// so.
 fn add(selector: &mut Value, form: Form, slot: Slot) {
     match (form, selector) {
         (Form::Selector, Value::Object(map)) => {

@@ -1,4 +1,5 @@
-//! One object, one place in the configuration: what two places would make, each would undo for the other.
+//! One object, one place in the configuration: what two places would make, each would undo for the
+//! other.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The bounds that need no process of their own: length, steps, what comes out, and a stack of known size.
+//! The bounds that need no process of their own: length, steps, what comes out, and a stack of
+//! known size.
 
 use std::io;
 

@@ -1,9 +1,11 @@
-//! Rendering a text that somebody else wrote: bounded in length, in steps, in what comes out, in time and in memory.
+//! Rendering a text that somebody else wrote: bounded in length, in steps, in what comes out, in
+//! time and in memory.
 //!
-//! A template is a program. minijinja counts its steps, but a dozen of them can fill all memory, or nest deeper than any
-//! stack, and then nobody is left who could say which template it was. So it is rendered by another process of this
-//! program, which may not have more than [`MEMORY`] ([`worker`]); what kills that one is a fault of the template. Whoever
-//! uses the library without that program ([`isolate`]) renders on a thread, with the other bounds alone.
+//! A template is a program. minijinja counts its steps, but a dozen of them can fill all memory, or
+//! nest deeper than any stack, and then nobody is left who could say which template it was. So it
+//! is rendered by another process of this program, which may not have more than [`MEMORY`]
+//! ([`worker`]); what kills that one is a fault of the template. Whoever uses the library without
+//! that program ([`isolate`]) renders on a thread, with the other bounds alone.
 
 mod bounded;
 mod worker;

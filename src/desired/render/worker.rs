@@ -1,5 +1,6 @@
-//! The process that renders: this program once more, with little memory. It is started for the first template, asked
-//! through a pipe, and started again after one that it did not survive. It ends when its pipe does.
+//! The process that renders: this program once more, with little memory. It is started for the
+//! first template, asked through a pipe, and started again after one that it did not survive. It
+//! ends when its pipe does.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd as _;
@@ -23,7 +24,8 @@ static WORKER: Mutex<Option<Worker>> = Mutex::new(None);
 
 type Answer = Result<String, RenderFault>;
 
-/// From now on templates are rendered by another process of this program, started with these arguments.
+/// From now on templates are rendered by another process of this program, started with these
+/// arguments.
 pub fn isolate(arguments: &[&str]) {
     let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
     // Whoever says it first is right.
@@ -67,7 +69,8 @@ struct Worker {
 
 impl Worker {
     fn start(arguments: &[String]) -> io::Result<Self> {
-        // By the link of the kernel it is this very program, even when another one has been put in its place.
+        // By the link of the kernel it is this very program, even when another one has been put in
+        // its place.
         let mut child = Command::new("/proc/self/exe")
             .args(arguments)
             .stdin(Stdio::piped())

@@ -1,4 +1,5 @@
-//! Logging in to ECR: a token that Amazon gives for twelve hours, kept in memory and renewed before its end.
+//! Logging in to ECR: a token that Amazon gives for twelve hours, kept in memory and renewed before
+//! its end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -51,7 +52,8 @@ impl EcrLogin {
         }
     }
 
-    /// Amazon's password opens every repository of the account: it is not even asked for when it would go elsewhere.
+    /// Amazon's password opens every repository of the account: it is not even asked for when it
+    /// would go elsewhere.
     async fn may_have_it(&self) -> Result<(), RegistryError> {
         let is_trusted = self.recipient == Recipient::Anybody || is_registry(&self.endpoint);
         if is_trusted || self.aws.stands_in("ECR").await {

@@ -1,9 +1,10 @@
 //! Amazon Web Services: repositories of ECR, clusters of EKS, and how to log in to both.
 //!
-//! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity, the machine's own
-//! role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and write resources as settings;
-//! [`provider`] puts them behind the port; [`login`] and [`token`] log in to the registry and to the cluster, and
-//! [`recipient`] says who may be given that. Start with [`provider`].
+//! Credentials come from where every AWS tool takes them: variables, profiles, SSO, web identity,
+//! the machine's own role. [`repository`], [`pull_through`], [`replication`] and [`eks`] read and
+//! write resources as settings; [`provider`] puts them behind the port; [`login`] and [`token`] log
+//! in to the registry and to the cluster, and [`recipient`] says who may be given that. Start with
+//! [`provider`].
 
 pub mod eks;
 pub mod login;
@@ -44,7 +45,8 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// A region; that of the environment without one. What opens it is hidden in all that is printed.
+    /// A region; that of the environment without one. What opens it is hidden in all that is
+    /// printed.
     #[must_use]
     pub fn new(region: Option<String>, redactor: Redactor) -> Self {
         Self {
@@ -81,8 +83,8 @@ impl Aws {
         self.config.get_or_init(load).await
     }
 
-    /// Whether whoever runs this has something stand in for Amazon, by the variables that every AWS tool knows: what
-    /// that gives is not Amazon's.
+    /// Whether whoever runs this has something stand in for Amazon, by the variables that every AWS
+    /// tool knows: what that gives is not Amazon's.
     async fn stands_in(&self, service: &str) -> bool {
         let own = std::env::var(format!("AWS_ENDPOINT_URL_{service}"));
         own.is_ok_and(|url| !url.is_empty()) || self.config().await.endpoint_url().is_some()

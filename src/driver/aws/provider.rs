@@ -52,7 +52,8 @@ impl AwsProvider {
         }
     }
 
-    /// Holds a resource against what the plan saw. One that is as it should be already is a run's that was killed.
+    /// Holds a resource against what the plan saw. One that is as it should be already is a run's
+    /// that was killed.
     async fn expect(
         &self,
         scope: &Scope,

@@ -1,7 +1,7 @@
 //! Pull-through cache rules: images of another registry, fetched through this one and kept.
 //!
-//! Amazon's rules have no tags: a rule is known by its prefix, whoever made it, and so one that left the configuration
-//! stays where it is.
+//! Amazon's rules have no tags: a rule is known by its prefix, whoever made it, and so one that
+//! left the configuration stays where it is.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,8 @@ pub(super) async fn observe(aws: &Aws, key: &ResourceKey) -> Result<ResourceFact
     })
 }
 
-/// Makes a rule, or its credential, what it should be; with `replace` the old rule goes first. What was fetched stays.
+/// Makes a rule, or its credential, what it should be; with `replace` the old rule goes first. What
+/// was fetched stays.
 pub(super) async fn ensure(
     aws: &Aws,
     wanted: &Resource,

@@ -1,8 +1,8 @@
 //! Who may be given what Amazon gives: its registry's password, and its clusters' token.
 //!
-//! Both are for Amazon's own servers, and a configuration may name another address. `amazonaws.com` alone proves
-//! nothing: anybody can rent a machine or a function below it. So it is the address of a registry, or of a cluster, as
-//! Amazon gives them out and nobody else can.
+//! Both are for Amazon's own servers, and a configuration may name another address. `amazonaws.com`
+//! alone proves nothing: anybody can rent a machine or a function below it. So it is the address of
+//! a registry, or of a cluster, as Amazon gives them out and nobody else can.
 
 /// Where a login of Amazon's goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,8 @@ const DOMAINS: [&str; 9] = [
     "sc2s.sgov.gov",
 ];
 
-/// Whether this is a registry of Amazon's: `123456789012.dkr.ecr.eu-central-1.amazonaws.com`, or the same by way of a
-/// private link or of both kinds of network.
+/// Whether this is a registry of Amazon's: `123456789012.dkr.ecr.eu-central-1.amazonaws.com`, or
+/// the same by way of a private link or of both kinds of network.
 #[must_use]
 pub fn is_registry(endpoint: &str) -> bool {
     let Some(labels) = below(endpoint) else {
@@ -61,7 +61,8 @@ fn is_account(label: &str) -> bool {
     label.len() == 12 && label.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The labels in front of one of Amazon's domains; none for a host that is not below one, or for what is no host.
+/// The labels in front of one of Amazon's domains; none for a host that is not below one, or for
+/// what is no host.
 fn below(host: &str) -> Option<Vec<&str>> {
     let domain = DOMAINS.iter().find(|domain| {
         let rest = host.strip_suffix(*domain);

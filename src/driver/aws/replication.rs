@@ -1,8 +1,9 @@
 //! Replication: images are copied to other regions and accounts when they are pushed.
 //!
-//! The rules of an account's registry are one document that everybody shares, and a rule has no tags. What an
-//! environment wants is told apart by a prefix of its own among the repositories of its rules,
-//! `shipit.dev/PROJECT/ENVIRONMENT`, which no repository has. Other rules are written back as they were found.
+//! The rules of an account's registry are one document that everybody shares, and a rule has no
+//! tags. What an environment wants is told apart by a prefix of its own among the repositories of
+//! its rules, `shipit.dev/PROJECT/ENVIRONMENT`, which no repository has. Other rules are written
+//! back as they were found.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +43,8 @@ pub(super) async fn reads(aws: &Aws) -> Result<(), ProviderError> {
     })
 }
 
-/// How it is now for each destination that is wanted, and for those that this environment wanted before.
+/// How it is now for each destination that is wanted, and for those that this environment wanted
+/// before.
 pub(super) async fn observe(
     aws: &Aws,
     scope: &Scope,
@@ -220,7 +222,8 @@ pub(super) async fn delete(
     write(aws, scope, key, None).await
 }
 
-/// Writes the document, and reads it again: whoever writes it at the same time may have overwritten this.
+/// Writes the document, and reads it again: whoever writes it at the same time may have overwritten
+/// this.
 async fn write(
     aws: &Aws,
     scope: &Scope,

@@ -16,7 +16,8 @@ use crate::port::provider::ProviderError;
 /// The most images of one repository that are looked at.
 const MOST: usize = 10_000;
 
-/// What a repository is now. Images are looked at only for who has to know what a lifecycle policy would do.
+/// What a repository is now. Images are looked at only for who has to know what a lifecycle policy
+/// would do.
 pub(super) async fn observe(
     aws: &Aws,
     key: &ResourceKey,

@@ -1,4 +1,5 @@
-//! A service that takes a connection and says nothing is asked once. One that has answered before is asked again.
+//! A service that takes a connection and says nothing is asked once. One that has answered before
+//! is asked again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

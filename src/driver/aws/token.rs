@@ -1,5 +1,6 @@
-//! Logging in to a cluster of EKS: a request to STS that is signed and not sent, made in this process. The cluster
-//! sends it, and learns who signed it (`aws-iam-authenticator`, "API Authorization from Outside a Cluster").
+//! Logging in to a cluster of EKS: a request to STS that is signed and not sent, made in this
+//! process. The cluster sends it, and learns who signed it (`aws-iam-authenticator`, "API
+//! Authorization from Outside a Cluster").
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

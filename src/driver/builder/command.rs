@@ -1,4 +1,5 @@
-//! A build's command: its own process group, its output line by line, and an end when it is told to.
+//! A build's command: its own process group, its output line by line, and an end when it is told
+//! to.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -25,7 +26,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long the last lines of a command that has ended are waited for.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Variables that Cargo sets for the program it runs, and that would mislead a Cargo that this program runs.
+/// Variables that Cargo sets for the program it runs, and that would mislead a Cargo that this
+/// program runs.
 const LEAKS: [&str; 4] = [
     "CARGO_PKG_",
     "CARGO_MANIFEST_",
@@ -84,7 +86,8 @@ pub(super) async fn run_with(
         }
     };
 
-    // What it wrote last may still be on its way; a child that it left behind may keep the pipe open for ever.
+    // What it wrote last may still be on its way; a child that it left behind may keep the pipe
+    // open for ever.
     while let Ok(Some(line)) = tokio::time::timeout(LINGER, lines.recv()).await {
         keep(&mut last, line, progress);
     }

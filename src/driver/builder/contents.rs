@@ -1,7 +1,8 @@
 //! What is in an image: read from its layers, the uppermost first, for whoever lists it.
 //!
-//! A file in a layer hides the one of its name in those below, and a whiteout hides what it names (image-spec,
-//! `layer.md`). What cannot be looked into is said, and is no failure: a list with a gap is better than none.
+//! A file in a layer hides the one of its name in those below, and a whiteout hides what it names
+//! (image-spec, `layer.md`). What cannot be looked into is said, and is no failure: a list with a
+//! gap is better than none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -135,7 +136,8 @@ impl Reading {
         Ok(())
     }
 
-    /// A file that the build copied in. One that matters is read once more below, from what was read here.
+    /// A file that the build copied in. One that matters is read once more below, from what was
+    /// read here.
     fn copied(&mut self, path: &str, entry: &mut impl Read) -> io::Result<()> {
         if self.files.len() == MOST_FILES {
             self.gap(format!(
@@ -239,7 +241,8 @@ fn counts(path: &str) -> bool {
         || (part && !path.ends_with(".md5sums"))
 }
 
-/// Whether a path is one of those that are read, or what they lie in: all that has to be remembered.
+/// Whether a path is one of those that are read, or what they lie in: all that has to be
+/// remembered.
 fn matters(path: &str) -> bool {
     let above = |wanted: &str| {
         wanted

@@ -20,7 +20,8 @@ use crate::port::builder::BuildError;
 /// The most files that one build may depend on.
 const MOST: usize = 200_000;
 
-/// The files and links below a context that count, relative to it and sorted. `help` says what to do about too many.
+/// The files and links below a context that count, relative to it and sorted. `help` says what to
+/// do about too many.
 pub(super) fn collect(
     context: &Path,
     walk: Walk,
@@ -82,7 +83,8 @@ pub(super) fn text(root: &Path, path: &Path, limit: u64) -> Result<Option<String
     }
 }
 
-/// What of the project's folder is no input, by its whole path: these folders, and what this command writes.
+/// What of the project's folder is no input, by its whole path: these folders, and what this
+/// command writes.
 pub(super) fn left_out(root: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
     let written = outputs::below(root);
     let all = folders.iter().chain(&written);
@@ -132,8 +134,8 @@ pub(super) fn hash_all(
     Ok(files)
 }
 
-/// A path as a text: itself, where it is one, and with its other bytes as `\xNN` where it is none. Two paths are never
-/// the same text.
+/// A path as a text: itself, where it is one, and with its other bytes as `\xNN` where it is none.
+/// Two paths are never the same text.
 fn shown(path: &Path) -> String {
     let escaped = || path.as_os_str().as_bytes().escape_ascii().to_string();
     path.to_str().map_or_else(escaped, str::to_owned)
@@ -194,7 +196,8 @@ impl Source {
     }
 }
 
-/// Adds an entry whose bytes tell of the file's name, content, and whether it may be executed, and of nothing else.
+/// Adds an entry whose bytes tell of the file's name, content, and whether it may be executed, and
+/// of nothing else.
 pub(super) fn append(
     tar: &mut tar::Builder<impl Write>,
     name: &Path,

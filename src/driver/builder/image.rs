@@ -1,4 +1,5 @@
-//! Configuration and manifest: what makes layers an image (OCI image-spec, `config.md` and `manifest.md`).
+//! Configuration and manifest: what makes layers an image (OCI image-spec, `config.md` and
+//! `manifest.md`).
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,8 @@ pub(super) fn assemble(
     })
 }
 
-/// All the images of a build: an index where platforms are named, and the one image itself where none is.
+/// All the images of a build: an index where platforms are named, and the one image itself where
+/// none is.
 pub(super) fn whole(
     request: &BuildRequest,
     images: Vec<(Platform, BuiltImage)>,

@@ -1,7 +1,8 @@
 //! What makes images: `pack` from files, `dockerfile` by a tool that follows a Dockerfile.
 //!
-//! [`files`] lists and hashes what a build depends on, [`command`] runs a tool, [`image`] puts configuration and
-//! manifest around layers, [`contents`] looks into an image. Start with [`Builders`].
+//! [`files`] lists and hashes what a build depends on, [`command`] runs a tool, [`image`] puts
+//! configuration and manifest around layers, [`contents`] looks into an image. Start with
+//! [`Builders`].
 
 mod command;
 mod contents;

@@ -1,4 +1,5 @@
-//! The prober: an open loop, so that a slow answer does not hide the requests that would have come meanwhile.
+//! The prober: an open loop, so that a slow answer does not hide the requests that would have come
+//! meanwhile.
 
 use std::time::Duration;
 

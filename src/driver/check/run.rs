@@ -23,7 +23,8 @@ const MOST: usize = 1 << 20;
 /// How long the last lines of a command that has ended are waited for.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Runs the command in the project's folder. Past its time the command ends with all that it started.
+/// Runs the command in the project's folder. Past its time the command ends with all that it
+/// started.
 pub(super) async fn run(
     check: &RunCheck,
     target: &CheckTarget,
@@ -59,7 +60,8 @@ pub(super) async fn run(
     };
     group.leave();
 
-    // It is done when it has ended: what it left in the background may keep its output open for ever.
+    // It is done when it has ended: what it left in the background may keep its output open for
+    // ever.
     let text = [stdout.rest().await, stderr.rest().await].concat();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<String> = text

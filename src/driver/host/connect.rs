@@ -29,8 +29,8 @@ const ANSWER: Duration = Duration::from_secs(8);
 /// How often it is looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What the agent may see of this process' environment. Build servers end what carries their variables; the
-/// agent is to outlive the build.
+/// What the agent may see of this process' environment. Build servers end what carries their
+/// variables; the agent is to outlive the build.
 const PASSED_ON: [&str; 14] = [
     "PATH",
     "HOME",
@@ -57,8 +57,8 @@ pub enum Starting {
     Never,
 }
 
-/// A client of the agent in this folder, of whichever version: `Info`, `Observe` and `Shutdown` are the same in all. None
-/// when no agent runs.
+/// A client of the agent in this folder, of whichever version: `Info`, `Observe` and `Shutdown` are
+/// the same in all. None when no agent runs.
 pub async fn connect_any(
     directory: &Directory,
 ) -> Result<Option<AgentClient<Channel>>, EngineError> {
@@ -86,8 +86,9 @@ pub(super) async fn found(
     attempt(directory).await
 }
 
-/// A client, if somebody listens. An agent of another version is an error of its own. One that goes away while it is
-/// asked is asked again, until there is none: its socket accepts for a moment longer than it lives.
+/// A client, if somebody listens. An agent of another version is an error of its own. One that goes
+/// away while it is asked is asked again, until there is none: its socket accepts for a moment
+/// longer than it lives.
 async fn attempt(directory: &Directory) -> Result<Option<AgentClient<Channel>>, EngineError> {
     let deadline = Instant::now() + START;
     let (client, info) = loop {
@@ -233,7 +234,8 @@ async fn start_lock(directory: &Directory) -> io::Result<std::fs::File> {
     }
 }
 
-/// In a process group of its own, with a log of its own, and without what the caller had in its environment.
+/// In a process group of its own, with a log of its own, and without what the caller had in its
+/// environment.
 fn spawn(directory: &Directory) -> io::Result<std::process::Child> {
     let log = OpenOptions::new()
         .create(true)

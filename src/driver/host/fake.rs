@@ -1,5 +1,5 @@
-//! An engine in memory, for tests and benchmarks: the same contract, without processes and without time.
-//! An instance is ready at once, unless its image was said to be broken.
+//! An engine in memory, for tests and benchmarks: the same contract, without processes and without
+//! time. An instance is ready at once, unless its image was said to be broken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -55,8 +55,8 @@ impl HostEngine {
         }
     }
 
-    /// For what only looks: none when there is neither an agent nor anything of this environment that one would take
-    /// back. To look at nothing starts nothing.
+    /// For what only looks: none when there is neither an agent nor anything of this environment
+    /// that one would take back. To look at nothing starts nothing.
     async fn reader(&self, scope: &Scope) -> Result<Option<AgentClient<Channel>>, EngineError> {
         let is_known = self.client.initialized() || self.directory.record(scope).exists();
         if is_known {

@@ -83,7 +83,8 @@ impl ClusterLogin for RememberedClusterLogin {
     }
 }
 
-/// A source of Amazon's keys that tells what it gives. What is public of them, the key's name, is not hidden.
+/// A source of Amazon's keys that tells what it gives. What is public of them, the key's name, is
+/// not hidden.
 #[derive(Debug)]
 pub(in crate::driver) struct RememberedKeys {
     inner: SharedCredentialsProvider,

@@ -1,5 +1,5 @@
-//! Manifests that a tool of the user's own renders: `kustomize` (or `kubectl kustomize`) and `helm template`. The
-//! tool is started without a shell, and only what it writes counts.
+//! Manifests that a tool of the user's own renders: `kustomize` (or `kubectl kustomize`) and `helm
+//! template`. The tool is started without a shell, and only what it writes counts.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};

@@ -1,9 +1,10 @@
 //! What build servers say of a checkout: a pure function from their variables to facts.
 //!
-//! If anything says "change request", there is a change and no branch. Several servers name the branch that a request is
-//! to be merged into by the variable that otherwise names the branch that is built (Woodpecker's `CI_COMMIT_BRANCH`,
-//! GitHub's `GITHUB_REF_NAME` in `pull_request_target`): whoever believed them would take a stranger's code for the
-//! branch's own. The variables of the source are only shown, since a fork may call its branch what it likes.
+//! If anything says "change request", there is a change and no branch. Several servers name the
+//! branch that a request is to be merged into by the variable that otherwise names the branch that
+//! is built (Woodpecker's `CI_COMMIT_BRANCH`, GitHub's `GITHUB_REF_NAME` in `pull_request_target`):
+//! whoever believed them would take a stranger's code for the branch's own. The variables of the
+//! source are only shown, since a fork may call its branch what it likes.
 
 use crate::model::source::Change;
 
@@ -12,13 +13,13 @@ use crate::model::source::Change;
 pub struct CiFacts {
     /// The change request that is built.
     pub change: Option<Change>,
-    /// The branch that is built, as the server writes it: with a remote's name or as a whole ref at times. None in a
-    /// change request, and where a tag is built.
+    /// The branch that is built, as the server writes it: with a remote's name or as a whole ref at
+    /// times. None in a change request, and where a tag is built.
     pub branch: Option<String>,
     /// The tag that is built.
     pub tag: Option<String>,
-    /// The commit that the server says this about, where it names one. Of another commit nothing is said: a pipeline
-    /// may have checked something else out, a stranger's commit for one.
+    /// The commit that the server says this about, where it names one. Of another commit nothing is
+    /// said: a pipeline may have checked something else out, a stranger's commit for one.
     pub commit: Option<String>,
 }
 

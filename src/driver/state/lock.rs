@@ -1,5 +1,6 @@
-//! Taking, renewing and giving back a lock, wherever it is kept. What differs by place is how one change of it is made
-//! while nobody else makes one ([`LockPlace`]); the rule is [`crate::model::lease`]'s.
+//! Taking, renewing and giving back a lock, wherever it is kept. What differs by place is how one
+//! change of it is made while nobody else makes one ([`LockPlace`]); the rule is
+//! [`crate::model::lease`]'s.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,8 @@ pub(in crate::driver) struct Pace {
     pub beat: Duration,
     /// How often a waiting taker looks.
     pub poll: Duration,
-    /// After how long without a sign of life a holder counts as dead, unless its process can be looked at.
+    /// After how long without a sign of life a holder counts as dead, unless its process can be
+    /// looked at.
     pub expiry: Duration,
 }
 
@@ -55,8 +57,8 @@ pub(in crate::driver) trait LockPlace: Clone + Send + Sync + 'static {
 
     fn read(&self) -> impl Future<Output = Result<Lock, StoreError>> + Send;
 
-    /// Changes the lock while nobody else does. `change` may be asked several times, each time with what stands there
-    /// now; none leaves the lock as it is.
+    /// Changes the lock while nobody else does. `change` may be asked several times, each time with
+    /// what stands there now; none leaves the lock as it is.
     fn change<T: Send + 'static>(
         &self,
         change: impl FnMut(&mut Lock) -> Result<Option<T>, StoreError> + Send + 'static,
@@ -82,7 +84,8 @@ fn life(holder: &LockHolder) -> Life {
     })
 }
 
-/// Who holds the lock, as far as one look tells: who is not seen to be dead, and gave a sign not long ago.
+/// Who holds the lock, as far as one look tells: who is not seen to be dead, and gave a sign not
+/// long ago.
 pub(in crate::driver) async fn holder(
     place: &impl LockPlace,
 ) -> Result<Option<LockHolder>, StoreError> {
@@ -140,8 +143,9 @@ pub(in crate::driver) struct Taker {
     pub fence_above: u64,
 }
 
-/// Takes the lock, waiting for a living holder `wait` at the most. A holder that cannot be seen and seems to have been
-/// silent for long is watched until it would have expired even so: only watching tells whether it is dead.
+/// Takes the lock, waiting for a living holder `wait` at the most. A holder that cannot be seen and
+/// seems to have been silent for long is watched until it would have expired even so: only watching
+/// tells whether it is dead.
 pub(in crate::driver) async fn take(
     place: impl LockPlace,
     taker: Taker,
@@ -175,7 +179,8 @@ pub(in crate::driver) async fn take(
     }
 }
 
-/// The sign of a holder that is dead; else for how long, from the beginning, it is worth to go on watching.
+/// The sign of a holder that is dead; else for how long, from the beginning, it is worth to go on
+/// watching.
 fn judge(
     watch: &mut Watch,
     holder: &LockHolder,
@@ -260,8 +265,9 @@ impl<P: LockPlace> Held<P> {
     }
 }
 
-/// Says that the holder lives, until the lock is lost. A heartbeat that cannot be written (a full disk, a server that
-/// does not answer) is tried again until the lock would have expired for others; meanwhile nobody acts under it.
+/// Says that the holder lives, until the lock is lost. A heartbeat that cannot be written (a full
+/// disk, a server that does not answer) is tried again until the lock would have expired for
+/// others; meanwhile nobody acts under it.
 async fn beat(place: impl LockPlace, fence: u64, hold: Hold, abort: CancellationToken) {
     let times = place.pace();
     let mut failing: Option<Instant> = None;

@@ -17,7 +17,8 @@ pub(super) fn wanted(registry: &dyn Registry) -> bool {
     registry.wants_provenance() || registry.wants_sbom()
 }
 
-/// Attaches what the registry wants to an image that is there: what is in it to the image of each platform.
+/// Attaches what the registry wants to an image that is there: what is in it to the image of each
+/// platform.
 pub(super) async fn attach(
     run: &Run,
     request: &BuildRequest,

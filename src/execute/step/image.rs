@@ -53,8 +53,9 @@ pub(super) async fn build(
         other => other?,
     };
 
-    // By its tags the image is found by the next run, which attaches nothing: they come last. An upload may take its
-    // time, so that the lock is looked at again before anybody can see its result.
+    // By its tags the image is found by the next run, which attaches nothing: they come last. An
+    // upload may take its time, so that the lock is looked at again before anybody can see its
+    // result.
     let registry = &run.acting().await?.registry;
     let digest = registry.push(service, &image, &[], &say).await?;
     if documents::wanted(registry.as_ref()) {

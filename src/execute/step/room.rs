@@ -1,5 +1,5 @@
-//! Room for every image of a plan is looked for before the first step that stops anything: a plan whose last image does
-//! not fit must not cost what runs.
+//! Room for every image of a plan is looked for before the first step that stops anything: a plan
+//! whose last image does not fit must not cost what runs.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::model::Digest;
 use crate::port::Progress;
 use crate::port::engine::{EngineError, Incoming};
 
-/// What is known of the room. It is looked for by one step at a time, and once there is none the other steps that wait
-/// for the answer do not ask again.
+/// What is known of the room. It is looked for by one step at a time, and once there is none the
+/// other steps that wait for the answer do not ask again.
 #[derive(Debug, Default)]
 pub(in crate::execute) struct Room {
     /// The images that there is room for.

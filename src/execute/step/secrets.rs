@@ -21,8 +21,9 @@ pub(super) fn note_if_shown(run: &Run, name: &str, value: &SecretValue) {
     }
 }
 
-/// The values of a workload's secrets. During the rollback the configuration may no longer say where an old one is: what
-/// cannot be read then is left to the agent, which holds what it was given.
+/// The values of a workload's secrets. During the rollback the configuration may no longer say
+/// where an old one is: what cannot be read then is left to the agent, which holds what it was
+/// given.
 pub(super) async fn of_workload(
     run: &Run,
     direction: Direction,

@@ -78,8 +78,8 @@ fn the_label(run: &Run, label: Option<&Label>) -> Result<Label, StepError> {
         .ok_or_else(|| StepError::Plan("the plan places a workload and has no target".to_owned()))
 }
 
-/// What a step on a workload expects to find. During the rollback it is whatever is there: this run put it there,
-/// or did not come to it, and the lock keeps everybody else away.
+/// What a step on a workload expects to find. During the rollback it is whatever is there: this run
+/// put it there, or did not come to it, and the lock keeps everybody else away.
 async fn expected(
     run: &Run,
     step: &Step,

@@ -153,7 +153,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The folder of the names again, from the top: `..` of a folder that was moved meanwhile may be anywhere.
+    /// The folder of the names again, from the top: `..` of a folder that was moved meanwhile may
+    /// be anywhere.
     fn reopen(&mut self) -> Result<(), BeneathError> {
         let mut at = self
             .root

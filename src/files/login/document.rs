@@ -117,8 +117,8 @@ fn decode(text: &str) -> Result<Credentials, String> {
     })
 }
 
-/// The host that a key means. A key with a path is for that path alone, and means no host, but for those that docker
-/// has written with their scheme since its first days.
+/// The host that a key means. A key with a path is for that path alone, and means no host, but for
+/// those that docker has written with their scheme since its first days.
 fn canonical(key: &str) -> String {
     let bare = ["https://", "http://"]
         .iter()

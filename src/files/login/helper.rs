@@ -1,4 +1,5 @@
-//! A credential helper: a program that is asked for a registry's login (docker-credential-helpers, "Development").
+//! A credential helper: a program that is asked for a registry's login (docker-credential-helpers,
+//! "Development").
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -34,8 +35,8 @@ impl HelperName {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// Where the program is, by PATH. A folder that is not named from the root up is left out: it would be another one
-    /// in each folder that shipit is started in.
+    /// Where the program is, by PATH. A folder that is not named from the root up is left out: it
+    /// would be another one in each folder that shipit is started in.
     pub(super) fn find(&self, path: &OsStr) -> Option<PathBuf> {
         let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
         let mut programs = folders.map(|folder| folder.join(self.to_string()));
@@ -59,7 +60,8 @@ struct Answer {
     secret: String,
 }
 
-/// Asks a helper; none when it has no login for this registry. An error says nothing of what it had.
+/// Asks a helper; none when it has no login for this registry. An error says nothing of what it
+/// had.
 pub(super) async fn ask(
     program: &std::path::Path,
     server: &str,

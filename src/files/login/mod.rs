@@ -1,9 +1,10 @@
-//! Logins to registries that other tools wrote: `docker login`, `podman login`, `skopeo login`, or a credential helper.
+//! Logins to registries that other tools wrote: `docker login`, `podman login`, `skopeo login`, or
+//! a credential helper.
 //!
-//! The files belong to whoever runs shipit, and still they are documents of others: they are read up to a bound, a
-//! helper is named by a plain word and found in PATH alone, and it is asked for the one registry that is spoken to, with
-//! a limit of time and of what it may say. What is wrong with one of them is no reason to stop: a registry may want no
-//! login at all. Start with [`find`].
+//! The files belong to whoever runs shipit, and still they are documents of others: they are read
+//! up to a bound, a helper is named by a plain word and found in PATH alone, and it is asked for
+//! the one registry that is spoken to, with a limit of time and of what it may say. What is wrong
+//! with one of them is no reason to stop: a registry may want no login at all. Start with [`find`].
 
 mod document;
 mod helper;

@@ -58,12 +58,14 @@ pub fn references(manifest: &Manifest) -> Vec<(String, String)> {
     found
 }
 
-/// Whether a part of an object can refer to others: what names it and what it carries for programs do not.
+/// Whether a part of an object can refer to others: what names it and what it carries for programs
+/// do not.
 fn may_refer(key: &str) -> bool {
     !matches!(key, "metadata" | "data" | "binaryData" | "stringData")
 }
 
-/// Goes through the references below `key`. Which keys refer to which kind is what the API's reference says.
+/// Goes through the references below `key`. Which keys refer to which kind is what the API's
+/// reference says.
 fn visit(key: &str, value: &mut Value, see: &mut impl FnMut(&str, &mut String)) {
     match key {
         "configMapRef" | "configMapKeyRef" | "configMap" => field(value, "name", "ConfigMap", see),

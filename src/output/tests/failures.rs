@@ -1,4 +1,5 @@
-//! Errors as they are printed: those of a configuration, with the line at fault, and those that are words alone.
+//! Errors as they are printed: those of a configuration, with the line at fault, and those that are
+//! words alone.
 
 use std::fs;
 

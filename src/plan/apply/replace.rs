@@ -79,7 +79,8 @@ impl Apply<'_> {
         )
     }
 
-    /// Takes services out of the live slot that are not desired any more; nothing reaches them by then.
+    /// Takes services out of the live slot that are not desired any more; nothing reaches them by
+    /// then.
     fn undeploy_gone(&mut self, live: &Live<'_>, verified: StepId, unrouted: &[StepId]) {
         let needs = [&[verified], unrouted].concat();
         let gone = live
@@ -94,8 +95,8 @@ impl Apply<'_> {
     }
 }
 
-/// What takes a service out of the live slot again that this plan adds. Its listeners go first: what they route to cannot be
-/// taken out.
+/// What takes a service out of the live slot again that this plan adds. Its listeners go first:
+/// what they route to cannot be taken out.
 fn not_added(facts: &Facts, live: &Live<'_>, name: ServiceName) -> Vec<Proposal> {
     let is_new = !facts.routes.contains_key(&name);
     let closed = is_new.then(|| {

@@ -93,7 +93,8 @@ pub const fn is_stopped(workload: &WorkloadFacts) -> bool {
     !workload.running
 }
 
-/// Whether a workload of a slot is not as it was deployed: stopped, with objects that moved, or with files that changed.
+/// Whether a workload of a slot is not as it was deployed: stopped, with objects that moved, or
+/// with files that changed.
 pub fn is_not_as_deployed(workload: &WorkloadFacts) -> bool {
     is_stopped(workload) || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
 }

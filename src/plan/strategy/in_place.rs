@@ -17,8 +17,8 @@ pub struct Live<'a> {
     pub mode: DeployMode,
 }
 
-/// Replaces what is live, one service after the other, so that only one is below its strength at a time. `added_back` is
-/// what undeploys a service again that is new in the slot.
+/// Replaces what is live, one service after the other, so that only one is below its strength at a
+/// time. `added_back` is what undeploys a service again that is new in the slot.
 pub fn replace(
     draft: &mut Draft,
     live: &Live<'_>,

@@ -1,5 +1,6 @@
-//! How a release comes to live traffic. Where it is deployed is the strategy's to say ([`Strategy::deployment`]):
-//! [`beside`] the live one, with a switch, or [`in_place`] of it. Whoever makes a plan chooses a release and calls these.
+//! How a release comes to live traffic. Where it is deployed is the strategy's to say
+//! ([`Strategy::deployment`]): [`beside`] the live one, with a switch, or [`in_place`] of it.
+//! Whoever makes a plan chooses a release and calls these.
 //!
 //! [`Strategy::deployment`]: crate::model::promotion::Strategy::deployment
 

@@ -16,7 +16,8 @@ pub struct NotReady {
     pub log: Vec<String>,
 }
 
-/// Why an engine did not do what it was asked for. It travels between the agent and its clients as it is.
+/// Why an engine did not do what it was asked for. It travels between the agent and its clients as
+/// it is.
 #[derive(Debug, Clone, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum EngineError {

@@ -36,20 +36,22 @@ impl std::fmt::Display for Scope {
 pub struct Permit {
     /// Which environment.
     pub scope: Scope,
-    /// The lineage of the state that the run works with. The first one to come owns the environment.
+    /// The lineage of the state that the run works with. The first one to come owns the
+    /// environment.
     pub lineage: String,
     /// The lock's fencing number.
     pub fence: u64,
     /// Who.
     pub actor: Actor,
-    /// Whether the lock is still held. An engine without a guard of its own that sees fencing numbers asks before each
-    /// request that changes something.
+    /// Whether the lock is still held. An engine without a guard of its own that sees fencing
+    /// numbers asks before each request that changes something.
     pub hold: Hold,
 }
 
 impl Permit {
-    /// Whether it may act on an environment of this lineage, where a run with this fencing number was the last to act. An
-    /// environment with nothing in it is nobody's: then there is no lineage.
+    /// Whether it may act on an environment of this lineage, where a run with this fencing number
+    /// was the last to act. An environment with nothing in it is nobody's: then there is no
+    /// lineage.
     ///
     /// # Errors
     /// It is another state's, or another run has it.
@@ -69,8 +71,8 @@ impl Permit {
         self.stands(seen, by)
     }
 
-    /// Whether it is still good where a run with this fencing number was the last to act. Two locks in two places may
-    /// give the same number: the first run to act with it has it.
+    /// Whether it is still good where a run with this fencing number was the last to act. Two locks
+    /// in two places may give the same number: the first run to act with it has it.
     ///
     /// # Errors
     /// The other run has the environment.
@@ -128,7 +130,8 @@ pub struct Incoming {
 pub struct Placement {
     /// The slot.
     pub slot: Slot,
-    /// The release that the slot holds from now on. A fresh placement of another release empties the slot first.
+    /// The release that the slot holds from now on. A fresh placement of another release empties
+    /// the slot first.
     pub label: Label,
     /// What to run; its image is known.
     pub workload: Workload,
@@ -140,7 +143,8 @@ pub struct Placement {
     pub pull: Pull,
     /// The values of the secrets that the workload names, by name.
     pub secrets: BTreeMap<String, SecretValue>,
-    /// What must be there now ([`crate::model::facts::Facts::workload_fingerprint`]); none: nothing.
+    /// What must be there now ([`crate::model::facts::Facts::workload_fingerprint`]); none:
+    /// nothing.
     pub expects: Option<Fingerprint>,
 }
 

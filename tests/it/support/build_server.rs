@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-/// Takes what the build server of these tests says of its own checkout out of a command's variables.
+/// Takes what the build server of these tests says of its own checkout out of a command's
+/// variables.
 pub fn without_build_server(command: &mut Command) {
     const PREFIXES: [&str; 10] = [
         "BITBUCKET_",

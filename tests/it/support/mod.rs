@@ -1,5 +1,5 @@
-//! Worlds: a project in a folder of its own, an agent of its own, and an address of its own, so that tests run side
-//! by side without meeting.
+//! Worlds: a project in a folder of its own, an agent of its own, and an address of its own, so
+//! that tests run side by side without meeting.
 
 pub mod build_server;
 pub mod canaries;

@@ -1,11 +1,13 @@
-//! The service that the tests ship: an HTTP server that does what its environment and its files say.
+//! The service that the tests ship: an HTTP server that does what its environment and its files
+//! say.
 //!
-//! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the request's body,
-//! `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws` echoes WebSocket messages, `/file?PATH`
-//! answers with a file, `/descriptors` with what it has open. While there is a file at `SICK_FILE`, `/healthz` fails.
-//! `TELL` names variables whose values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`,
-//! `START_DELAY_MS`, `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops
-//! accepting, lets requests finish, and ends with 0.
+//! `/` answers with `message.txt`, `/healthz` with 200 unless told otherwise, `/echo` with the
+//! request's body, `/slow?ms=N` after N milliseconds, `/headers` with the request's headers, `/ws`
+//! echoes WebSocket messages, `/file?PATH` answers with a file, `/descriptors` with what it has
+//! open. While there is a file at `SICK_FILE`, `/healthz` fails. `TELL` names variables whose
+//! values it writes into its log. `FAIL_HEALTH`, `FAIL_ROOT`, `CRASH_AFTER_MS`, `START_DELAY_MS`,
+//! `EAT_MIB` and `FAIL_START` make it misbehave. SIGTERM stops accepting, lets requests finish, and
+//! ends with 0.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)] // what a service writes is its log
 

@@ -82,7 +82,8 @@ impl Line {
     }
 }
 
-/// A request's line in the making. It is written when this is dropped, so also for a client that went away.
+/// A request's line in the making. It is written when this is dropped, so also for a client that
+/// went away.
 #[derive(Debug)]
 pub struct AccessEntry {
     inner: Option<Box<Inner>>,

@@ -60,8 +60,8 @@ impl AccessLog {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until the lines so far are in the file, or two seconds. A full queue gets no flush: there is
-    /// nobody who writes it.
+    /// Waits until the lines so far are in the file, or two seconds. A full queue gets no flush:
+    /// there is nobody who writes it.
     pub async fn flush(&self) {
         let Some(queue) = &self.queue else { return };
         let (done, flushed) = oneshot::channel();

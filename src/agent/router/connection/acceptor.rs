@@ -22,7 +22,8 @@ use crate::agent::router::connection::serve::{self, Orders, Peer};
 use crate::agent::router::connection::turn_away::turn_away;
 use crate::agent::router::request::identity::Origin;
 
-/// How long to wait at first when the system has no file descriptor or memory for a connection, and how long at most.
+/// How long to wait at first when the system has no file descriptor or memory for a connection, and
+/// how long at most.
 const BACK_OFF: Duration = Duration::from_millis(50);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -83,14 +84,15 @@ impl Acceptor {
         self.config.store(Arc::new(config));
     }
 
-    /// Stops accepting; the address is free when this returns. What is given back is the rest: it lets the
-    /// connections finish within the route's `drain`, then cuts them.
+    /// Stops accepting; the address is free when this returns. What is given back is the rest: it
+    /// lets the connections finish within the route's `drain`, then cuts them.
     pub async fn close(self) -> impl Future<Output = ()> + Send + 'static {
         self.stop.cancel();
         let _ = self.accepting.await;
 
-        // The connections that the kernel has taken already: it would reset them when the listener closes. Whoever
-        // comes between the last of them and its end is not heard, and asks again for whoever listens then.
+        // The connections that the kernel has taken already: it would reset them when the listener
+        // closes. Whoever comes between the last of them and its end is not heard, and asks again
+        // for whoever listens then.
         if self.origin == Socket::Own {
             let _ = SockRef::from(&*self.listener).attach_filter(&[NOTHING]);
         }
@@ -108,7 +110,8 @@ impl Acceptor {
         let Orders { finish, cut, tasks } = self.orders;
         tasks.close();
         async move {
-            // Each connection ends after its request; waiting is for all tasks, upgraded ones included.
+            // Each connection ends after its request; waiting is for all tasks, upgraded ones
+            // included.
             finish.cancel();
             let _ = tokio::time::timeout(drain, cut.run_until_cancelled(tasks.wait())).await;
             cut.cancel();
@@ -199,8 +202,8 @@ fn next_now(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((TcpStream::from_std(stream)?, address))
 }
 
-/// What keeps a listener from accepting, from its first error to its first success: said when it begins and when it is
-/// over, and not once for each try.
+/// What keeps a listener from accepting, from its first error to its first success: said when it
+/// begins and when it is over, and not once for each try.
 #[derive(Debug, Default)]
 struct Trouble {
     since: Option<Instant>,
@@ -208,8 +211,8 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// The next connection. One that was reset before it was accepted is passed over; when the system is out of
-    /// descriptors, asking again at once would only burn the processor.
+    /// The next connection. One that was reset before it was accepted is passed over; when the
+    /// system is out of descriptors, asking again at once would only burn the processor.
     async fn next(&mut self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
         let mut pause = BACK_OFF;
         loop {

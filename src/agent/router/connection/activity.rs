@@ -89,7 +89,8 @@ impl Activity {
         self.begun() == self.ended.load(Ordering::Relaxed)
     }
 
-    /// Asks the connection to end, if it is idle: others need its place. False when it is not, or was asked before.
+    /// Asks the connection to end, if it is idle: others need its place. False when it is not, or
+    /// was asked before.
     pub fn retire(&self) -> bool {
         let asked = self.is_idle() && !self.retiring.swap(true, Ordering::Relaxed);
         if asked {

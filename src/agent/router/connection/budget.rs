@@ -1,4 +1,5 @@
-//! What traffic may have of this process: connections from clients, connections to instances, and each one's part.
+//! What traffic may have of this process: connections from clients, connections to instances, and
+//! each one's part.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,8 +69,8 @@ impl Budget {
         }
     }
 
-    /// A place for a client's connection, of which it may have so many. Whoever does nothing makes room: of the same
-    /// client when that has too many, else the oldest of all.
+    /// A place for a client's connection, of which it may have so many. Whoever does nothing makes
+    /// room: of the same client when that has too many, else the oldest of all.
     pub async fn place(
         self: &Arc<Self>,
         listener: Listener,

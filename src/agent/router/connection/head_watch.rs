@@ -1,8 +1,10 @@
-//! How the bytes of a client begin: which protocol it speaks, and whether each request's head comes in time.
+//! How the bytes of a client begin: which protocol it speaks, and whether each request's head comes
+//! in time.
 //!
-//! hyper has one deadline for a head and for the time between two: with ten seconds for a head, a load balancer that
-//! keeps idle connections for a minute would send requests into connections that are just being closed. Nor does hyper
-//! have any before it knows the protocol: a client that stops within HTTP/2's preface would keep its place forever.
+//! hyper has one deadline for a head and for the time between two: with ten seconds for a head, a
+//! load balancer that keeps idle connections for a minute would send requests into connections that
+//! are just being closed. Nor does hyper have any before it knows the protocol: a client that stops
+//! within HTTP/2's preface would keep its place forever.
 
 use std::pin::Pin;
 use std::sync::Arc;

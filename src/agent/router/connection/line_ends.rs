@@ -1,12 +1,14 @@
 //! Whether each line of an HTTP/1 head ends as RFC 9112 §2.2 has it, with CR and LF.
 //!
-//! hyper takes a bare LF for the end of a line, as that section allows. A proxy in front that does not would see one
-//! header where this router sees two, and a client could smuggle the second past it. hyper cannot be told, so what comes
-//! is read along here, far enough to know where heads are; in a head, a bare LF becomes a byte that hyper refuses.
+//! hyper takes a bare LF for the end of a line, as that section allows. A proxy in front that does
+//! not would see one header where this router sees two, and a client could smuggle the second past
+//! it. hyper cannot be told, so what comes is read along here, far enough to know where heads are;
+//! in a head, a bare LF becomes a byte that hyper refuses.
 //!
-//! A byte of a body is never touched: where the two readings could differ, this one ends, and so does the connection,
-//! with the answer to that request. Behind a request that asks for another protocol, heads are read and nothing is spoiled
-//! until it is answered: what comes may be bytes of the other protocol.
+//! A byte of a body is never touched: where the two readings could differ, this one ends, and so
+//! does the connection, with the answer to that request. Behind a request that asks for another
+//! protocol, heads are read and nothing is spoiled until it is answered: what comes may be bytes of
+//! the other protocol.
 
 /// The longest line that is kept in pieces. No header that says where a body ends is longer.
 const LONGEST_KEPT: usize = 256;
@@ -23,8 +25,8 @@ pub struct LineEnds {
     /// How many heads have come, and the last of them that asks for another protocol.
     heads: u64,
     asks: Option<u64>,
-    /// The request that is still coming asks for another protocol. Until all of it has come, its lines are like those of
-    /// any other.
+    /// The request that is still coming asks for another protocol. Until all of it has come, its
+    /// lines are like those of any other.
     is_asking: bool,
     /// The request that is still coming is the last one that hyper reads.
     is_last: bool,
@@ -56,7 +58,8 @@ enum Known {
     Length(u64),
     /// Chunks.
     Chunks,
-    /// Chunks, and a length, which chunks overrule: hyper reads nothing behind such a body (RFC 9112 §6.1).
+    /// Chunks, and a length, which chunks overrule: hyper reads nothing behind such a body (RFC
+    /// 9112 §6.1).
     ChunksAndLength,
     /// Something else, or two things.
     Unclear,
@@ -90,14 +93,14 @@ impl LineEnds {
         ends
     }
 
-    /// The request, counted from one, with whose answer the connection has to end: what comes behind it cannot be told
-    /// from a body.
+    /// The request, counted from one, with whose answer the connection has to end: what comes
+    /// behind it cannot be told from a body.
     pub const fn lost(&self) -> Option<u64> {
         self.lost
     }
 
-    /// Reads on, and spoils each bare LF of a head. So many requests have been answered, and none of them with another
-    /// protocol.
+    /// Reads on, and spoils each bare LF of a head. So many requests have been answered, and none
+    /// of them with another protocol.
     pub fn check(&mut self, mut bytes: &mut [u8], answered: u64) {
         if self.asks.is_some_and(|asks| asks <= answered) {
             self.asks = None;
@@ -413,7 +416,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever bodies have in them, however they come: not a byte of a right request is touched.
+        /// Whatever bodies have in them, however they come: not a byte of a right request is
+        /// touched.
         #[test]
         fn no_byte_of_a_right_request_is_touched(
             requests in proptest::collection::vec(request(), 1..5),

@@ -12,8 +12,8 @@ use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey, holder};
 /// How many connections the kernel keeps until they are accepted.
 pub const BACKLOG: u32 = 4096;
 
-/// Listens on an address for a route. `own` are this router's listeners that have a part of it: those of routes that
-/// change together with this one.
+/// Listens on an address for a route. `own` are this router's listeners that have a part of it:
+/// those of routes that change together with this one.
 pub async fn listen(
     inherited: &[StdListener],
     address: SocketAddr,
@@ -63,8 +63,9 @@ enum Sharing {
     No,
 }
 
-/// Listens on an address of which some of our own listeners have a part. The kernel allows that to sockets of one user
-/// that all ask for it (`SO_REUSEPORT`). They ask for as long as it takes, so that nobody else comes in later.
+/// Listens on an address of which some of our own listeners have a part. The kernel allows that to
+/// sockets of one user that all ask for it (`SO_REUSEPORT`). They ask for as long as it takes, so
+/// that nobody else comes in later.
 fn bind_with(address: SocketAddr, own: &[Arc<TcpListener>]) -> io::Result<TcpListener> {
     for listener in own {
         set_socket_reuseport(listener, true)?;
@@ -76,7 +77,8 @@ fn bind_with(address: SocketAddr, own: &[Arc<TcpListener>]) -> io::Result<TcpLis
     bound
 }
 
-/// Who else has a part of an address. The kernel would let a program of the same user in that shares its port, too.
+/// Who else has a part of an address. The kernel would let a program of the same user in that
+/// shares its port, too.
 async fn other_holder(address: SocketAddr, own: &[Arc<TcpListener>]) -> Option<PortHolder> {
     let inodes = own
         .iter()
@@ -86,7 +88,8 @@ async fn other_holder(address: SocketAddr, own: &[Arc<TcpListener>]) -> Option<P
     tokio::task::spawn_blocking(look).await.ok().flatten()
 }
 
-/// `SO_REUSEADDR` lets a restarted router have its port although old connections are in `TIME_WAIT`.
+/// `SO_REUSEADDR` lets a restarted router have its port although old connections are in
+/// `TIME_WAIT`.
 fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use crate::model::route::Limits;
 
-/// Measures one direction of one client, over stretches of the time in which it alone is waited for.
+/// Measures one direction of one client, over stretches of the time in which it alone is waited
+/// for.
 #[derive(Debug, Clone)]
 pub struct Pace {
     /// Bytes a second; 0 is as slow as it likes.
@@ -65,7 +66,8 @@ impl Pace {
         }
     }
 
-    /// When a client that is waited for since then has to be looked at; never when it may be as slow as it likes.
+    /// When a client that is waited for since then has to be looked at; never when it may be as
+    /// slow as it likes.
     pub fn look_at(&self, since: Instant) -> Option<Instant> {
         (self.rate > 0).then(|| since + self.over.saturating_sub(self.waited))
     }

@@ -30,8 +30,8 @@ use crate::agent::router::connection::wire::Wire;
 use crate::agent::router::request::identity::Origin;
 use crate::agent::router::request::proxy;
 
-/// How long a client may keep its connection without a request: longer than the minute of the usual load balancers,
-/// which must be the ones to close.
+/// How long a client may keep its connection without a request: longer than the minute of the usual
+/// load balancers, which must be the ones to close.
 const LONGEST_IDLE: Duration = Duration::from_secs(75);
 /// The longest request head, in bytes.
 const LONGEST_HEAD: u32 = 64 << 10;
@@ -128,8 +128,8 @@ enum Told {
     End,
 }
 
-/// Runs a connection, and does what it is told. It listens in a task of its own, so to speak: as long as nobody tells it
-/// anything, that costs a request nothing.
+/// Runs a connection, and does what it is told. It listens in a task of its own, so to speak: as
+/// long as nobody tells it anything, that costs a request nothing.
 async fn run<C: GracefulConnection>(connection: C, peer: &Peer) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let mut telling: FuturesUnordered<_> = [listen(peer, Told::Finish), listen(peer, Told::End)]
@@ -162,8 +162,9 @@ async fn listen(peer: &Peer, told: Told) -> Told {
     told
 }
 
-/// Waits for the first request of a connection, which is on its way most likely: a client that has just connected is not
-/// told that nobody is here. One that asks nothing is not waited for longer than this.
+/// Waits for the first request of a connection, which is on its way most likely: a client that has
+/// just connected is not told that nobody is here. One that asks nothing is not waited for longer
+/// than this.
 async fn first_request(activity: &Activity) {
     const LONGEST: Duration = Duration::from_secs(1);
     let begun = async {
@@ -174,8 +175,8 @@ async fn first_request(activity: &Activity) {
     let _ = tokio::time::timeout(LONGEST, begun).await;
 }
 
-/// Waits until there was no request for so long that a client has no right to its place any more. hyper does this for
-/// HTTP/1; an HTTP/2 client could answer pings for ever.
+/// Waits until there was no request for so long that a client has no right to its place any more.
+/// hyper does this for HTTP/1; an HTTP/2 client could answer pings for ever.
 async fn idle(activity: &Activity) {
     let mut begun = activity.begun();
     let mut was_idle = activity.is_idle();

@@ -14,8 +14,8 @@ const KEEPALIVE_PROBES: u32 = 6;
 /// How long sent bytes may stay unacknowledged, in milliseconds: the deadline of every write.
 const USER_TIMEOUT_MILLIS: u32 = 120_000;
 
-/// Sends at once, and notices a peer that went away without a word. An option that the system refuses is
-/// no reason to refuse the connection.
+/// Sends at once, and notices a peer that went away without a word. An option that the system
+/// refuses is no reason to refuse the connection.
 pub fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_socket_keepalive(stream, true);

@@ -1,7 +1,9 @@
-//! The streams of an HTTP/2 connection, each a task of its own, and the slowest that a client may take one's response.
+//! The streams of an HTTP/2 connection, each a task of its own, and the slowest that a client may
+//! take one's response.
 //!
-//! A client decides how much of each response is sent to it. One that lets a stream stand still keeps the instance's
-//! connection behind it, and the other streams go on, so that nobody would notice on the connection.
+//! A client decides how much of each response is sent to it. One that lets a stream stand still
+//! keeps the instance's connection behind it, and the other streams go on, so that nobody would
+//! notice on the connection.
 
 use std::future::poll_fn;
 use std::pin::pin;

@@ -1,4 +1,5 @@
-//! An answer to a client that gets no place: said before anything of its request is read, and for a short time only.
+//! An answer to a client that gets no place: said before anything of its request is read, and for a
+//! short time only.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::agent::router::connection::budget::Full;
 const MOST: usize = 32;
 /// How long one may take to come to read its answer.
 const LINGER: Duration = Duration::from_millis(500);
-/// How much of its request is read meanwhile. A connection that is closed with unread bytes is reset, and the answer is
-/// lost with it.
+/// How much of its request is read meanwhile. A connection that is closed with unread bytes is
+/// reset, and the answer is lost with it.
 const LINGER_BYTES: u64 = 64 << 10;
 
 static LEAVING: Semaphore = Semaphore::const_new(MOST);

@@ -1,4 +1,5 @@
-//! A wait for a client, which ends when the client is too slow. While nobody waits it costs nothing.
+//! A wait for a client, which ends when the client is too slow. While nobody waits it costs
+//! nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -28,8 +29,8 @@ impl Wait {
         }
     }
 
-    /// Nothing moves, and it is the client's turn. Ready when it is too slow; else the task is woken when it has to be
-    /// looked at again.
+    /// Nothing moves, and it is the client's turn. Ready when it is too slow; else the task is
+    /// woken when it has to be looked at again.
     pub fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let since = *self.since.get_or_insert_with(Instant::now);

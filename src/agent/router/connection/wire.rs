@@ -1,5 +1,5 @@
-//! A client's TCP connection, and what hyper does not watch of it: heads that do not come, responses that are not taken,
-//! clients that have gone.
+//! A client's TCP connection, and what hyper does not watch of it: heads that do not come,
+//! responses that are not taken, clients that have gone.
 
 use std::io;
 use std::pin::Pin;
@@ -76,8 +76,9 @@ impl Wire {
         })
     }
 
-    /// Looks whether the client has gone while its request is being served. hyper does not: a client may finish sending
-    /// and wait for its answer, and one that has gone looks the same. Such a client is served as long as it takes bytes.
+    /// Looks whether the client has gone while its request is being served. hyper does not: a
+    /// client may finish sending and wait for its answer, and one that has gone looks the same.
+    /// Such a client is served as long as it takes bytes.
     fn look_for_end(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let is_served = self.heads.is_http_1() && !self.activity.is_idle();
         if !is_served || self.activity.has_left_http() {

@@ -1,5 +1,5 @@
-//! The answers that the router gives itself: a status and the request's id. The reason is in the access log, for it
-//! tells of services and instances, which is nobody's business outside.
+//! The answers that the router gives itself: a status and the request's id. The reason is in the
+//! access log, for it tells of services and instances, which is nobody's business outside.
 
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -111,7 +111,8 @@ impl Refusal {
         }
     }
 
-    /// Whether nobody can say where this request ends and the next one begins, or wants to wait for it.
+    /// Whether nobody can say where this request ends and the next one begins, or wants to wait for
+    /// it.
     const fn ends_connection(&self) -> bool {
         matches!(
             self,

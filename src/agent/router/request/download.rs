@@ -56,7 +56,8 @@ struct Serving {
     rest: Bytes,
 }
 
-/// On HTTP/2, how much a client is given at a time: with more, one that takes its time would look as if it took nothing.
+/// On HTTP/2, how much a client is given at a time: with more, one that takes its time would look
+/// as if it took nothing.
 const PIECE: usize = 16 << 10;
 
 impl Download {

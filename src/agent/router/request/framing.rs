@@ -1,4 +1,5 @@
-//! What of a message's head the router cannot honour, and must not pass on as if it had: codings and expectations.
+//! What of a message's head the router cannot honour, and must not pass on as if it had: codings
+//! and expectations.
 
 use http::header::{self, HeaderMap};
 use http::uri::PathAndQuery;
@@ -9,8 +10,8 @@ use crate::agent::router::request::hop_by_hop::tokens;
 /// Why a message is refused by how it says that it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// A coding that this router does not take off. hyper takes off `chunked` alone, and who reads it would take the rest
-    /// for the content (RFC 9112 §6.1).
+    /// A coding that this router does not take off. hyper takes off `chunked` alone, and who reads
+    /// it would take the rest for the content (RFC 9112 §6.1).
     #[error("its Transfer-Encoding is not `chunked`")]
     Coding,
     /// `chunked` more than once (RFC 9112 §6.1).

@@ -12,8 +12,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from a client.
 const LONGEST_ID: usize = 128;
 
-/// The protocol that the client wants to change to. HTTP/2 has no `Upgrade` (RFC 9113 §8.2.2), and a change
-/// to `h2c` would carry requests past this router.
+/// The protocol that the client wants to change to. HTTP/2 has no `Upgrade` (RFC 9113 §8.2.2), and
+/// a change to `h2c` would carry requests past this router.
 pub fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
     let asked =
@@ -49,7 +49,8 @@ pub fn towards_instance(
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
     hop_by_hop::remove(headers);
-    // The router asks the client to go on when the instance reads the body; nothing is left to expect.
+    // The router asks the client to go on when the instance reads the body; nothing is left to
+    // expect.
     headers.remove(header::EXPECT);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -81,7 +82,8 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// The request's id, when the client gave one that can stand in anybody's log: `[A-Za-z0-9._-]{1,128}`.
+/// The request's id, when the client gave one that can stand in anybody's log:
+/// `[A-Za-z0-9._-]{1,128}`.
 pub fn request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut ids = headers.get_all(REQUEST_ID).iter();
     let id = ids.next().filter(|_| ids.next().is_none())?;

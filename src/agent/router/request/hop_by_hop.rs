@@ -1,14 +1,14 @@
 //! What is for one connection only, and must not be passed on (RFC 9110 §7.6.1).
 //!
-//! A client may name further such headers in `Connection`. It could also name what the services rely on, so as to have
-//! it deleted: such a name is not followed.
+//! A client may name further such headers in `Connection`. It could also name what the services
+//! rely on, so as to have it deleted: such a name is not followed.
 
 use http::header::{self, HeaderMap, HeaderName};
 
 use crate::model::identity::is_identity;
 
-/// For one connection only, whether `Connection` names them or not. `Proxy` is no header of HTTP, and CGI
-/// programs take it for `HTTP_PROXY`.
+/// For one connection only, whether `Connection` names them or not. `Proxy` is no header of HTTP,
+/// and CGI programs take it for `HTTP_PROXY`.
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     HeaderName::from_static("http2-settings"),
@@ -22,7 +22,8 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     header::UPGRADE,
 ];
 
-/// How the names begin that are for the service, whatever `Connection` says. Of unknown names a client may have any.
+/// How the names begin that are for the service, whatever `Connection` says. Of unknown names a
+/// client may have any.
 const END_TO_END: [&str; 36] = [
     "accept",
     "access-control-",
@@ -62,7 +63,8 @@ const END_TO_END: [&str; 36] = [
     "x-request-",
 ];
 
-/// Words of names by which a service tells who asks, and what they may do: `X-Internal-Auth`, `X-Api-Key`.
+/// Words of names by which a service tells who asks, and what they may do: `X-Internal-Auth`,
+/// `X-Api-Key`.
 const IDENTITY_WORDS: [&str; 20] = [
     "account", "admin", "agent", "auth", "client", "cookie", "csrf", "group", "identity",
     "internal", "jwt", "key", "role", "secret", "session", "sign", "tenant", "token", "user",

@@ -1,7 +1,8 @@
-//! Whom a request is for: `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2), and nothing else.
+//! Whom a request is for: `uri-host [ ":" port ]` (RFC 9110 §7.2, RFC 3986 §3.2.2), and nothing
+//! else.
 //!
-//! A service builds links from it, picks a tenant by it, and writes it into headers of its own. What two readers
-//! could take for two hosts is refused here.
+//! A service builds links from it, picks a tenant by it, and writes it into headers of its own.
+//! What two readers could take for two hosts is refused here.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -25,8 +26,8 @@ pub enum HostError {
     NotValid,
 }
 
-/// The host that a request is for: of the target when that names one, else of the header, else (HTTP/1.0) the
-/// address that the client connected to.
+/// The host that a request is for: of the target when that names one, else of the header, else
+/// (HTTP/1.0) the address that the client connected to.
 pub fn host(
     version: Version,
     uri: &Uri,
@@ -91,8 +92,8 @@ fn is_ipv6(text: &[u8]) -> bool {
     str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// `reg-name`, of which an IPv4 address is one. A comma is left out, which RFC 3986 allows: in `X-Forwarded-Host` it
-/// would make two hosts of one, and no name has it.
+/// `reg-name`, of which an IPv4 address is one. A comma is left out, which RFC 3986 allows: in
+/// `X-Forwarded-Host` it would make two hosts of one, and no name has it.
 fn is_name(mut text: &[u8]) -> bool {
     loop {
         text = match text {

@@ -1,7 +1,9 @@
-//! Who asked, and through whom: the headers by which proxies tell it to services, and whom the router believes.
+//! Who asked, and through whom: the headers by which proxies tell it to services, and whom the
+//! router believes.
 //!
-//! Services take such headers for the truth. So a stranger's are dropped, the whole family in every form that a service
-//! may read, and the router's own are set; a trusted proxy's are passed on, and the router adds itself.
+//! Services take such headers for the truth. So a stranger's are dropped, the whole family in every
+//! form that a service may read, and the router's own are set; a trusted proxy's are passed on, and
+//! the router adds itself.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -83,8 +85,8 @@ impl Origin {
         );
     }
 
-    /// The client: who connected, or whom the trusted proxies saw, each asked about the one before it. What stands
-    /// further left is a stranger's claim.
+    /// The client: who connected, or whom the trusted proxies saw, each asked about the one before
+    /// it. What stands further left is a stranger's claim.
     pub fn client(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
         let mut client = self.address;
         if trusted.is_empty() {
@@ -104,7 +106,8 @@ impl Origin {
     }
 }
 
-/// Keeps the one value that says something, of a list or of several lines the last: the nearest proxy wrote it.
+/// Keeps the one value that says something, of a list or of several lines the last: the nearest
+/// proxy wrote it.
 fn keep_or(
     headers: &mut HeaderMap,
     name: HeaderName,
@@ -145,8 +148,8 @@ fn remove(headers: &mut HeaderMap, is_one: impl Fn(&str) -> bool) {
     }
 }
 
-/// Whether a name is another one to a program behind CGI or WSGI, which reads `-`, `_` and other marks alike:
-/// `X_Forwarded_For` would be the same variable as the router's own header.
+/// Whether a name is another one to a program behind CGI or WSGI, which reads `-`, `_` and other
+/// marks alike: `X_Forwarded_For` would be the same variable as the router's own header.
 fn is_disguised(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if name.bytes().all(is_plain) {

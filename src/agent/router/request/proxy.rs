@@ -175,7 +175,8 @@ impl Reply {
         entry.answered(status);
         hop_by_hop::remove(response.headers_mut());
         if response.body().size_hint().exact().is_none() {
-            // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see only one.
+            // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see
+            // only one.
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
         response.map(|incoming| Download::proxied(incoming, exchange, admitted.request, entry))
@@ -274,8 +275,8 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Sends, within the route's time to a response. While the client sends a body, the time counts from
-    /// when it last moved: a long upload is no slow instance.
+    /// Sends, within the route's time to a response. While the client sends a body, the time counts
+    /// from when it last moved: a long upload is no slow instance.
     async fn send(
         &self,
         in_flight: &InFlight,

@@ -12,8 +12,9 @@ const OVERRIDES: [&str; 3] = [
     "x-method-override",
 ];
 
-/// What is needed to send a request again. Only for a request without a body whose method is idempotent
-/// (RFC 9110 §9.2.2): if the first one was processed after all, the second changes nothing more.
+/// What is needed to send a request again. Only for a request without a body whose method is
+/// idempotent (RFC 9110 §9.2.2): if the first one was processed after all, the second changes
+/// nothing more.
 #[derive(Debug)]
 pub struct Replay {
     method: Method,

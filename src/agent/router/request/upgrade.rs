@@ -18,9 +18,9 @@ use crate::agent::router::request::watched::{Side, Watched};
 use crate::agent::router::request::{headers, hop_by_hop};
 use crate::agent::router::upstream::InFlight;
 
-/// How long a client may go on after the instance has ended the connection. Nobody answers it any more, and a
-/// client that keeps its side open would count as in flight for as long as it likes. The other way round there
-/// is no limit: a client may end its input and wait for the result.
+/// How long a client may go on after the instance has ended the connection. Nobody answers it any
+/// more, and a client that keeps its side open would count as in flight for as long as it likes.
+/// The other way round there is no limit: a client may end its input and wait for the result.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What is joined, and what it holds until it ends.
@@ -38,8 +38,9 @@ pub struct Tunnel {
     pub taken: [Taken; 2],
 }
 
-/// Joins client and instance after the instance's 101, and gives that 101 to the client. The connection is in
-/// flight until it ends; it ends with either side, or when its listener's time to drain is over.
+/// Joins client and instance after the instance's 101, and gives that 101 to the client. The
+/// connection is in flight until it ends; it ends with either side, or when its listener's time to
+/// drain is over.
 pub fn join(
     mut response: Response<Incoming>,
     protocol: HeaderValue,

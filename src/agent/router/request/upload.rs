@@ -113,7 +113,8 @@ pub struct Upload {
 pub enum Client {
     /// It sends, or will at once.
     Sends,
-    /// It waits for a `100 Continue`, which it gets when the body is first asked for (RFC 9110 §10.1.1).
+    /// It waits for a `100 Continue`, which it gets when the body is first asked for (RFC 9110
+    /// §10.1.1).
     Waits,
 }
 
@@ -167,7 +168,8 @@ impl Upload {
         self.progress.clone()
     }
 
-    /// Keeps the request counted as long as its body moves: an instance may answer before it has read all.
+    /// Keeps the request counted as long as its body moves: an instance may answer before it has
+    /// read all.
     pub fn hold(&mut self, in_flight: Arc<InFlight>) {
         self.in_flight = (!self.is_empty()).then_some(in_flight);
     }
@@ -276,8 +278,8 @@ impl Drop for Upload {
     }
 }
 
-/// Reads on for a while after an answer that did not need the body. A connection that is closed with unread
-/// bytes is reset, and the client would lose the answer (RFC 9112 §9.6).
+/// Reads on for a while after an answer that did not need the body. A connection that is closed
+/// with unread bytes is reset, and the client would lose the answer (RFC 9112 §9.6).
 fn linger(mut incoming: Incoming) {
     if incoming.is_end_stream() {
         return;

@@ -1,4 +1,5 @@
-//! Heads of HTTP/2 as nobody should send them, frame by frame: what the client is told, and what the instance sees.
+//! Heads of HTTP/2 as nobody should send them, frame by frame: what the client is told, and what
+//! the instance sees.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! Heads that nobody thought of: whatever comes, the router answers or closes, and the instance sees no request that a
-//! strict reader of the same bytes does not see.
+//! Heads that nobody thought of: whatever comes, the router answers or closes, and the instance
+//! sees no request that a strict reader of the same bytes does not see.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -152,8 +152,8 @@ fn the_instance_sees_no_request_that_a_strict_reader_does_not_see() {
     result.unwrap();
 }
 
-/// The router may refuse what the strict reader takes, and after that nothing more is seen. A body may be cut short, and
-/// then the instance sees no request.
+/// The router may refuse what the strict reader takes, and after that nothing more is seen. A body
+/// may be cut short, and then the instance sees no request.
 fn is_part_of(there: &[Seen], expected: &[Read]) -> bool {
     let mut expected = expected.iter();
     there.iter().all(|seen| {

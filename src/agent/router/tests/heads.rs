@@ -1,4 +1,5 @@
-//! Heads of HTTP/1 as nobody should send them, byte for byte: what the client is told, and what the instance sees.
+//! Heads of HTTP/1 as nobody should send them, byte for byte: what the client is told, and what the
+//! instance sees.
 
 use super::recorder::{Recorder, Seen, statuses};
 use super::support::World;

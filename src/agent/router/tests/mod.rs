@@ -1,4 +1,5 @@
-//! The router between real sockets: clients on one side, instances on the other, all in this process.
+//! The router between real sockets: clients on one side, instances on the other, all in this
+//! process.
 
 mod access;
 mod forwarding;

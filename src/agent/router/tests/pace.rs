@@ -1,4 +1,5 @@
-//! Clients that are slow, or have gone: none keeps an instance, or a place of the router, for as long as it likes.
+//! Clients that are slow, or have gone: none keeps an instance, or a place of the router, for as
+//! long as it likes.
 
 use std::time::Duration;
 

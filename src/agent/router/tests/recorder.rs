@@ -62,7 +62,8 @@ impl Recorder {
         }
     }
 
-    /// What has come since this was last asked. Fails the test when something was not as clear as it has to be.
+    /// What has come since this was last asked. Fails the test when something was not as clear as
+    /// it has to be.
     pub fn take(&self) -> Vec<Seen> {
         let wrong = std::mem::take(&mut *self.wrong.lock().unwrap());
         assert!(wrong.is_empty(), "{wrong:#?}");
@@ -164,7 +165,8 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
-/// Sends these bytes and nothing more, and reads until the other end closes: the statuses of what it answered.
+/// Sends these bytes and nothing more, and reads until the other end closes: the statuses of what
+/// it answered.
 pub async fn statuses(address: SocketAddr, bytes: &[u8]) -> Vec<u16> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut answer = Vec::new();

@@ -3,8 +3,8 @@
 /// A request as an instance should see it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Method, path and HTTP/1.1. None without a path: such a request is for no instance, and the next one begins
-    /// behind it.
+    /// Method, path and HTTP/1.1. None without a path: such a request is for no instance, and the
+    /// next one begins behind it.
     pub line: Option<String>,
     pub body: Vec<u8>,
 }

@@ -78,7 +78,8 @@ impl World {
         Self::start(limits, Options::default()).await
     }
 
-    /// With these limits and options. Its ports are inherited ones, so that no other test can have them.
+    /// With these limits and options. Its ports are inherited ones, so that no other test can have
+    /// them.
     pub async fn start(limits: Limits, mut options: Options) -> Self {
         let (live, preview) = (free_port(), free_port());
         let route = Route::plain("web".parse().unwrap(), live.1, preview.1, limits);

@@ -1,4 +1,5 @@
-//! One environment's switchboard: the table that is in force, and the choice of an endpoint from it.
+//! One environment's switchboard: the table that is in force, and the choice of an endpoint from
+//! it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -71,7 +72,8 @@ impl ActiveTable {
         self.changes.send_replace(());
     }
 
-    /// Takes an endpoint for one request, and waits until then while none is ready. `tried` are left out.
+    /// Takes an endpoint for one request, and waits until then while none is ready. `tried` are
+    /// left out.
     pub async fn choose(
         &self,
         listener: Listener,
@@ -103,9 +105,10 @@ impl ActiveTable {
         self.changes.receiver_count()
     }
 
-    /// Counts the request in before it looks whether the table still holds. Whoever sets a table and then
-    /// reads the count sees either the count, or this request leaves again: no endpoint is seen as idle while
-    /// a request is on its way to it. The fences pair with those of [`Upstream::begin_request`].
+    /// Counts the request in before it looks whether the table still holds. Whoever sets a table
+    /// and then reads the count sees either the count, or this request leaves again: no endpoint is
+    /// seen as idle while a request is on its way to it. The fences pair with those of
+    /// [`Upstream::begin_request`].
     fn try_lease(
         &self,
         listener: Listener,

@@ -30,8 +30,8 @@ pub enum ConnectError {
     Ended(#[from] hyper::Error),
 }
 
-/// Connects. The connection lives in a task of its own until it ends or nobody can send on it any more; so long it has
-/// its place.
+/// Connects. The connection lives in a task of its own until it ends or nobody can send on it any
+/// more; so long it has its place.
 pub async fn connect(
     address: SocketAddr,
     place: OwnedSemaphorePermit,

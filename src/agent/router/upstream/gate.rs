@@ -14,8 +14,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Goes in when fewer than `limit` are inside, or waits for that as long as there is time. As many may wait as may be
-    /// inside. False when there was no room; else [`Gate::leave`] has to be called.
+    /// Goes in when fewer than `limit` are inside, or waits for that as long as there is time. As
+    /// many may wait as may be inside. False when there was no room; else [`Gate::leave`] has to be
+    /// called.
     pub async fn enter(&self, limit: usize, until: Instant) -> bool {
         if self.waiting.load(Ordering::SeqCst) == 0 && self.try_enter(limit) {
             return true;

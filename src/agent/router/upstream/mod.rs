@@ -21,7 +21,8 @@ use crate::agent::router::request::upload::Upload;
 use crate::agent::router::upstream::gate::Gate;
 use crate::agent::router::upstream::pool::{Pool, Reuse, Sender};
 
-/// How long a connection may take to come free after its response, when the request is still being sent.
+/// How long a connection may take to come free after its response, when the request is still being
+/// sent.
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// Why a request got no response from an instance.
@@ -108,8 +109,8 @@ impl Upstream {
         }
     }
 
-    /// Sends a request on a pooled connection or a new one. A request that a dead pooled connection gives
-    /// back unsent goes to the next connection. A new one has to have a place until then.
+    /// Sends a request on a pooled connection or a new one. A request that a dead pooled connection
+    /// gives back unsent goes to the next connection. A new one has to have a place until then.
     pub async fn send(
         &self,
         mut request: Request<Upload>,
@@ -144,8 +145,8 @@ impl Upstream {
         self.pool.clear();
     }
 
-    /// Takes a connection back after its response was read. One that is still busy with its request is
-    /// waited for.
+    /// Takes a connection back after its response was read. One that is still busy with its request
+    /// is waited for.
     pub fn give_back(self: &Arc<Self>, mut sender: Sender) {
         if sender.is_ready() {
             self.pool.put(sender);

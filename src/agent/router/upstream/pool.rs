@@ -14,8 +14,9 @@ pub type Sender = SendRequest<Upload>;
 const MOST: usize = 256;
 /// How long a connection is kept without use.
 const KEEP: Duration = Duration::from_secs(30);
-/// How long a connection may have been idle for a request that must not be sent twice. An instance closes
-/// idle connections after some seconds (2 in gunicorn, 5 in Node.js); within this time it does not.
+/// How long a connection may have been idle for a request that must not be sent twice. An instance
+/// closes idle connections after some seconds (2 in gunicorn, 5 in Node.js); within this time it
+/// does not.
 const RECENT: Duration = Duration::from_secs(1);
 
 /// Which pooled connections a request may use.

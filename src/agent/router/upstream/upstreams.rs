@@ -1,4 +1,5 @@
-//! The active table of every environment and every instance, so that an address is one endpoint wherever it appears.
+//! The active table of every environment and every instance, so that an address is one endpoint
+//! wherever it appears.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -10,7 +11,8 @@ use crate::agent::router::upstream::active_table::{ActiveTable, Resolved, Servic
 use crate::model::ServiceName;
 use crate::port::engine::Scope;
 
-/// Boards and instances. An instance lives while a table or a request has it; its idle connections end with it.
+/// Boards and instances. An instance lives while a table or a request has it; its idle connections
+/// end with it.
 #[derive(Debug, Default)]
 pub struct Upstreams {
     inner: Mutex<Inner>,
@@ -72,7 +74,8 @@ impl Upstreams {
         }
     }
 
-    /// Closes all connections to instances that nothing is on: they are worth less than what waits for their place.
+    /// Closes all connections to instances that nothing is on: they are worth less than what waits
+    /// for their place.
     pub fn close_idle(&self) {
         for upstream in self.inner().upstreams.values().filter_map(Weak::upgrade) {
             upstream.close_idle();

@@ -1,7 +1,9 @@
-//! The last moment of a container's first process, and of each command that is run beside it: its environment is set,
-//! the filter of system calls is installed, and it becomes the service's program.
+//! The last moment of a container's first process, and of each command that is run beside it: its
+//! environment is set, the filter of system calls is installed, and it becomes the service's
+//! program.
 //!
-//! The environment is handed over in memory. A container's folder, which stays as long as the container, never has it.
+//! The environment is handed over in memory. A container's folder, which stays as long as the
+//! container, never has it.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -89,7 +91,8 @@ impl Executor for Confined {
         )))
     }
 
-    /// Before the container starts: a program that is not there is known while somebody still listens.
+    /// Before the container starts: a program that is not there is known while somebody still
+    /// listens.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let Some(name) = arguments(spec).and_then(|all| all.first()) else {
             return wrong("there is no command".to_owned());

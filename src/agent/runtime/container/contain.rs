@@ -1,9 +1,10 @@
-//! A process of its own beside each container of the runtime `container`: it makes the container, waits for its end, and
-//! deletes it.
+//! A process of its own beside each container of the runtime `container`: it makes the container,
+//! waits for its end, and deletes it.
 //!
-//! It is one thread when it makes the container, as a fork asks for, and it outlives the agent as the services do. The
-//! agent sees it as it sees any process: what it is told, the container is told; how the container ends, it ends.
-//! Without root it first becomes root of a namespace of its own ([`userns`]).
+//! It is one thread when it makes the container, as a fork asks for, and it outlives the agent as
+//! the services do. The agent sees it as it sees any process: what it is told, the container is
+//! told; how the container ends, it ends. Without root it first becomes root of a namespace of its
+//! own ([`userns`]).
 //!
 //! ```text
 //! BUNDLE/config.json   what the container is (OCI runtime-spec)
@@ -62,7 +63,8 @@ pub fn run(bundle: &Path) -> Result<u8, Reason> {
     if !is_root() {
         return Err(userns::enter());
     }
-    // From here on no signal ends this process alone: what is half made would wait for its word for ever.
+    // From here on no signal ends this process alone: what is half made would wait for its word for
+    // ever.
     let outcome = Signals::caught().and_then(|signals| {
         no_groups()
             .and_then(|()| Confined::from_stdin())
@@ -173,7 +175,8 @@ fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
 /// Gives up the groups of whoever started the agent: a container's user has its own group alone.
 fn no_groups() -> Result<(), Reason> {
     if userns::is_inside() {
-        // Without root there may be no right to it, and there is nothing to gain by those of one's own.
+        // Without root there may be no right to it, and there is nothing to gain by those of one's
+        // own.
         return Ok(());
     }
     rustix::thread::set_thread_groups(&[]).map_err(said("giving up its groups"))
@@ -183,7 +186,8 @@ fn no_groups() -> Result<(), Reason> {
 fn builder(bundle: &Path) -> Result<ContainerBuilder, Reason> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(said("becoming its parent"))?;
-    // Its own standard input has the environment in it, which is not for the container's other programs.
+    // Its own standard input has the environment in it, which is not for the container's other
+    // programs.
     let nothing = fs::File::open("/dev/null").map_err(said("opening its standard input"))?;
     let builder = ContainerBuilder::new(name(bundle), SyscallType::default())
         .with_root_path(state(bundle))
@@ -195,8 +199,8 @@ fn libcontainer_pid(pid: impl Into<i32>) -> i32 {
     pid.into()
 }
 
-/// The signals by which this process is asked to end. One that comes while the container is being made is heard once it
-/// is there.
+/// The signals by which this process is asked to end. One that comes while the container is being
+/// made is heard once it is there.
 struct Signals {
     runtime: tokio::runtime::Runtime,
     term: tokio::signal::unix::Signal,
@@ -296,7 +300,8 @@ fn clear(bundle: &Path) {
     let _ = fs::remove_dir_all(bundle);
 }
 
-/// Whether containers can be made without root, with their files in this folder: does all that is asked of the kernel.
+/// Whether containers can be made without root, with their files in this folder: does all that is
+/// asked of the kernel.
 pub fn probe(folder: &Path) -> Result<u8, Reason> {
     let is_first = std::process::id() == 1;
     if is_first {

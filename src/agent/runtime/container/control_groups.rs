@@ -1,5 +1,6 @@
-//! Taking a container's control groups away, whatever state it was left in: libcontainer does so only for one whose own
-//! record is whole, and gives up on a group whose last process has not gone yet.
+//! Taking a container's control groups away, whatever state it was left in: libcontainer does so
+//! only for one whose own record is whole, and gives up on a group whose last process has not gone
+//! yet.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,8 +18,8 @@ pub const PARENT: &str = "shipit";
 /// How long groups that are still busy are tried again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Ends what is left in a container's groups, and removes them. A process that the kernel does not let go of keeps its
-/// group: there is nothing in it then but what cannot be ended.
+/// Ends what is left in a container's groups, and removes them. A process that the kernel does not
+/// let go of keeps its group: there is nothing in it then but what cannot be ended.
 pub fn remove(name: &str) {
     let (least, most) = (Duration::from_millis(25), Duration::from_millis(75));
     let begun = Instant::now();
@@ -36,7 +37,8 @@ pub fn remove(name: &str) {
     }
 }
 
-/// The groups of a container, in either version of control groups: one for each controller, or one for all.
+/// The groups of a container, in either version of control groups: one for each controller, or one
+/// for all.
 fn groups(mounted: &Path, name: &str) -> Vec<PathBuf> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Vec::new();

@@ -1,7 +1,8 @@
-//! A command beside a container with users of its own: this process becomes one of the container's, gives up what a
-//! container may not do, and starts the command. For a process of one thread.
+//! A command beside a container with users of its own: this process becomes one of the container's,
+//! gives up what a container may not do, and starts the command. For a process of one thread.
 //!
-//! libcontainer joins every namespace of a container but that of its users, and the order cannot be changed from outside.
+//! libcontainer joins every namespace of a container but that of its users, and the order cannot be
+//! changed from outside.
 
 use std::fs;
 use std::io;
@@ -48,7 +49,8 @@ pub fn run(
     mut command: Command,
     within: Duration,
 ) -> Result<Option<WaitStatus>, Reason> {
-    // By root of the machine, as long as this process is that: the container's limits are the command's, too.
+    // By root of the machine, as long as this process is that: the container's limits are the
+    // command's, too.
     join_groups(first).map_err(said("joining its control groups"))?;
     become_one_of_it(first).map_err(said("joining its namespaces"))?;
     give_up(user, group).map_err(said("giving up what a container may not do"))?;
@@ -66,7 +68,8 @@ pub fn run(
     ended(pid.ok_or("it has no process")?, within)
 }
 
-/// Waits for a child; one that takes too long is ended, with its group. Whoever asked has gone by then.
+/// Waits for a child; one that takes too long is ended, with its group. Whoever asked has gone by
+/// then.
 pub fn ended(child: Pid, within: Duration) -> Result<Option<WaitStatus>, Reason> {
     let begun = Instant::now();
     let wait = |options| waitpid(Some(child), options).map_err(said("waiting for it"));

@@ -1,9 +1,10 @@
-//! Which users of the machine a container's users are, where the agent is root: a range of numbers that nobody else has,
-//! so that root inside is nobody outside (`user_namespaces(7)`).
+//! Which users of the machine a container's users are, where the agent is root: a range of numbers
+//! that nobody else has, so that root inside is nobody outside (`user_namespaces(7)`).
 //!
-//! An image's files keep their owners on disk and are seen through a mount that shifts them into the range
-//! (`mount_setattr(2)`, `MOUNT_ATTR_IDMAP`). A volume's files are seen by their own numbers, root's excepted: a
-//! container's root has those of the range's first number, and the machine's root has none that it can touch.
+//! An image's files keep their owners on disk and are seen through a mount that shifts them into
+//! the range (`mount_setattr(2)`, `MOUNT_ATTR_IDMAP`). A volume's files are seen by their own
+//! numbers, root's excepted: a container's root has those of the range's first number, and the
+//! machine's root has none that it can touch.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -32,8 +33,8 @@ fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Reason + '_ {
 /// How many users and groups a container has.
 pub const COUNT: u32 = 65_536;
 
-/// The first number of the ranges that projects have: between those that `useradd` and systemd give away and those that
-/// are no user's at all (systemd, `UIDS-GIDS.md`).
+/// The first number of the ranges that projects have: between those that `useradd` and systemd give
+/// away and those that are no user's at all (systemd, `UIDS-GIDS.md`).
 const FIRST: u32 = 0x7000_0000;
 
 /// How many ranges there are from there on.
@@ -61,7 +62,8 @@ pub struct IdRange {
 }
 
 impl IdRange {
-    /// The range that the machine's administrator has given to shipit or to root, else the project's own.
+    /// The range that the machine's administrator has given to shipit or to root, else the
+    /// project's own.
     #[must_use]
     pub fn of(project: &str) -> Self {
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();

@@ -1,5 +1,7 @@
-//! The runtime `container`: namespaces, cgroups and overlayfs without a daemon, made by libcontainer in a process beside
-//! each instance ([`contain`](crate::agent::runtime::container::contain)). The network is the machine's own: each instance gets a free port.
+//! The runtime `container`: namespaces, cgroups and overlayfs without a daemon, made by
+//! libcontainer in a process beside each instance
+//! ([`contain`](crate::agent::runtime::container::contain)). The network is the machine's own: each
+//! instance gets a free port.
 
 pub mod contain;
 pub mod id_map;
@@ -68,8 +70,8 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Tries it, for what a kernel allows without root cannot be read anywhere. What has worked once in a folder is not
-/// tried again by this process; what has not may have been allowed meanwhile.
+/// Tries it, for what a kernel allows without root cannot be read anywhere. What has worked once in
+/// a folder is not tried again by this process; what has not may have been allowed meanwhile.
 fn probe(directory: &Directory) -> Result<(), String> {
     static WORKS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let works = || WORKS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,8 +90,8 @@ fn try_out(directory: &Directory) -> Result<(), String> {
     tried(probe)
 }
 
-/// Why an agent of root cannot give containers users of their own, with their files in this folder and these folders and
-/// files of the machine mounted into them; none when it can.
+/// Why an agent of root cannot give containers users of their own, with their files in this folder
+/// and these folders and files of the machine mounted into them; none when it can.
 #[must_use]
 pub fn why_no_users(directory: &Directory, volumes: &[PathBuf]) -> Option<String> {
     if !is_root() {
@@ -166,8 +168,8 @@ async fn users(contained: &ContainerSpec) -> Result<Option<ContainerUsers>, Trou
     }
 }
 
-/// The volumes whose owners are mapped. What is put among devices or processes, as a socket is, is put there when
-/// those are, and has no owner in the container.
+/// The volumes whose owners are mapped. What is put among devices or processes, as a socket is, is
+/// put there when those are, and has no owner in the container.
 fn mapped_volumes(contained: &ContainerSpec) -> impl Iterator<Item = (&PathBuf, &String)> {
     let volumes = contained.spec.volumes.iter();
     volumes.filter(|(inside, _)| !inside.starts_with("/dev") && !inside.starts_with("/proc"))
@@ -274,7 +276,8 @@ impl Runtime for ContainerRuntime {
         if let Some(inner) = process::adopt(record)? {
             return Ok(Some(Box::new(OwnContainer { inner, folder })));
         }
-        // The process beside it was killed while no agent ran: nobody waits for the container any more.
+        // The process beside it was killed while no agent ran: nobody waits for the container any
+        // more.
         take_away(folder).await;
         Ok(None)
     }
@@ -357,12 +360,14 @@ impl Running for OwnContainer {
     }
 }
 
-/// The variables as the process beside the container reads them, on its standard input: they are in no file.
+/// The variables as the process beside the container reads them, on its standard input: they are in
+/// no file.
 fn environment(launch: &Launch) -> io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(&launch.env)?)
 }
 
-/// What a service may need as root of its container, and no more: to listen below 1024 and to change its user.
+/// What a service may need as root of its container, and no more: to listen below 1024 and to
+/// change its user.
 const CAPABILITIES: [&str; 6] = [
     "CAP_NET_BIND_SERVICE",
     "CAP_SETUID",
@@ -372,7 +377,8 @@ const CAPABILITIES: [&str; 6] = [
     "CAP_KILL",
 ];
 
-/// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and `config-linux.md`).
+/// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and
+/// `config-linux.md`).
 fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> io::Result<Value> {
     let contained = launch.contained.clone().unwrap_or_default();
     if launch.command.is_empty() {

@@ -1,8 +1,10 @@
-//! What a container's processes may ask of the kernel: the calls that Docker's default profile allows to a container
-//! without further capabilities, and no other. A call that is not among them fails with EPERM.
+//! What a container's processes may ask of the kernel: the calls that Docker's default profile
+//! allows to a container without further capabilities, and no other. A call that is not among them
+//! fails with EPERM.
 //!
-//! The filter stays over every program that is started from there on (`seccomp(2)`). Programs of another processor
-//! family than this binary's, 32-bit ones included, are ended at their first call.
+//! The filter stays over every program that is started from there on (`seccomp(2)`). Programs of
+//! another processor family than this binary's, 32-bit ones included, are ended at their first
+//! call.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +23,8 @@ const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u64;
 
-/// The execution domains that change nothing but addresses and names (`personality(2)`), and the question which it is.
+/// The execution domains that change nothing but addresses and names (`personality(2)`), and the
+/// question which it is.
 const PERSONALITIES: [u64; 5] = [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 
 /// Sockets to the machine below a virtual one: a way around every network rule.
@@ -143,7 +146,8 @@ const COMMON: &[c_long] = calls! {
     SYS_writev SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev
 };
 
-/// The older calls that newer families never had, and what programs of this one need of its registers.
+/// The older calls that newer families never had, and what programs of this one need of its
+/// registers.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
 const OLDER: &[c_long] = calls! {

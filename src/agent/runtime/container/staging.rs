@@ -1,7 +1,8 @@
-//! Where the files of a container with users of its own are put together: in mounts that its own processes alone see.
+//! Where the files of a container with users of its own are put together: in mounts that its own
+//! processes alone see.
 //!
-//! Its root has no way through the agent's folder, so that they are at a place that everybody may enter. The same
-//! place serves every container, as each sees its own mounts there.
+//! Its root has no way through the agent's folder, so that they are at a place that everybody may
+//! enter. The same place serves every container, as each sees its own mounts there.
 //!
 //! ```text
 //! BUNDLE/users.json   which users it has, and its volumes; only for such a container
@@ -63,7 +64,8 @@ impl ContainerUsers {
         }
     }
 
-    /// The line about a volume of the machine's root, which root of the container cannot write; none when it can.
+    /// The line about a volume of the machine's root, which root of the container cannot write;
+    /// none when it can.
     fn unwritable(&self, from: &Path) -> Option<String> {
         let owner = fs::metadata(from).ok()?.uid();
         let (IdRange { user, group }, from) = (self.range, from.display());
@@ -75,7 +77,8 @@ impl ContainerUsers {
         })
     }
 
-    /// The lines for the service's log about its volumes. A user other than root could never write root's.
+    /// The lines for the service's log about its volumes. A user other than root could never write
+    /// root's.
     pub fn remarks(&self, user: u32) -> Vec<String> {
         if user != 0 {
             return Vec::new();
@@ -86,8 +89,8 @@ impl ContainerUsers {
             .collect()
     }
 
-    /// Mounts an image's files for these users, with the volumes in them, where this process and its children alone
-    /// see them; gives the namespace that the container is to be in.
+    /// Mounts an image's files for these users, with the volumes in them, where this process and
+    /// its children alone see them; gives the namespace that the container is to be in.
     pub fn stage(
         &self,
         files: &Path,
@@ -136,8 +139,8 @@ impl ContainerUsers {
             .collect()
     }
 
-    /// Puts a volume to its place in the container, which is made when it is not there. The image's links see the image
-    /// as their root.
+    /// Puts a volume to its place in the container, which is made when it is not there. The image's
+    /// links see the image as their root.
     fn attach(
         &self,
         root: &Root,
@@ -211,8 +214,8 @@ impl ContainerUsers {
     }
 }
 
-/// The folders that a container's files are mounted at, made when they are not there: everybody may go through them,
-/// and outside of a container's mounts there is nothing in them.
+/// The folders that a container's files are mounted at, made when they are not there: everybody may
+/// go through them, and outside of a container's mounts there is nothing in them.
 fn places() -> io::Result<(PathBuf, PathBuf)> {
     let place = Path::new(PLACE);
     let folders = (place.join("image"), place.join("rootfs"));
@@ -235,8 +238,8 @@ fn at(tree: &OwnedFd, place: &Path) -> rustix::io::Result<()> {
     move_mount(tree, "", CWD, place, flags)
 }
 
-/// Says in a container's description where its files are and which namespace it is in. The namespace has to stay open
-/// until the container is made.
+/// Says in a container's description where its files are and which namespace it is in. The
+/// namespace has to stay open until the container is made.
 pub fn describe(bundle: &Path, namespace: &OwnedFd) -> Result<(), Reason> {
     let describing = "describing it";
     let file = bundle.join("config.json");

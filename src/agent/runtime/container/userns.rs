@@ -1,8 +1,9 @@
-//! A user namespace of one's own, in which whoever runs this is root: what makes containers without root
-//! (`user_namespaces(7)`). For a process of one thread.
+//! A user namespace of one's own, in which whoever runs this is root: what makes containers without
+//! root (`user_namespaces(7)`). For a process of one thread.
 //!
-//! With `newuidmap` and ids in `/etc/subuid` and `/etc/subgid` the namespace has many users, else one. The mounts that
-//! are made in it are seen by its own processes alone, and go with the last of them.
+//! With `newuidmap` and ids in `/etc/subuid` and `/etc/subgid` the namespace has many users, else
+//! one. The mounts that are made in it are seen by its own processes alone, and go with the last of
+//! them.
 
 use std::fs;
 use std::io::Write as _;
@@ -42,7 +43,8 @@ pub fn has(user: u32, group: u32) -> bool {
     maps("uid_map", user) && maps("gid_map", group)
 }
 
-/// Starts this program again, with the same arguments, as root of a new namespace. Returns only when it cannot.
+/// Starts this program again, with the same arguments, as root of a new namespace. Returns only
+/// when it cannot.
 pub fn enter() -> Reason {
     let made = || {
         let (user, group) = (
@@ -60,7 +62,8 @@ pub fn enter() -> Reason {
     made().map_or_else(|reason| reason, |()| again())
 }
 
-/// Starts this program again, with the same arguments, as root of a process' namespace. Returns only when it cannot.
+/// Starts this program again, with the same arguments, as root of a process' namespace. Returns
+/// only when it cannot.
 pub fn join(pid: u32) -> Reason {
     let joined = || {
         let link =
@@ -113,7 +116,8 @@ fn again() -> Reason {
     )
 }
 
-/// Mounts are this process' own from here on, and of the control groups there is only what is its own.
+/// Mounts are this process' own from here on, and of the control groups there is only what is its
+/// own.
 fn alone() -> Result<(), Reason> {
     mount_change(
         "/",

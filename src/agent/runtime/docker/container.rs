@@ -57,7 +57,8 @@ pub(super) fn follow(
     }))
 }
 
-/// Takes a container away. The volumes that its image declares and nobody named stay: they may hold data.
+/// Takes a container away. The volumes that its image declares and nobody named stay: they may hold
+/// data.
 pub(super) async fn remove(docker: &Docker, name: &str) {
     let options = RemoveContainerOptionsBuilder::default()
         .force(true)
@@ -89,7 +90,8 @@ pub(super) struct DockerContainer {
 impl DockerContainer {
     /// How it ended, once it has.
     async fn ended(&self) -> String {
-        // The engine's own answer has no deadline: a service runs for months. A lost connection is made again.
+        // The engine's own answer has no deadline: a service runs for months. A lost connection is
+        // made again.
         let patient = self
             .docker
             .clone()

@@ -37,7 +37,8 @@ impl Unit {
         let Some(descriptor) = process::open_descriptor(pid)? else {
             return Ok(None);
         };
-        // Looked at again: between the first look and the descriptor the pid may have gone to another.
+        // Looked at again: between the first look and the descriptor the pid may have gone to
+        // another.
         if look(unit).await.map_err(|error| no_answer(&error))?.pid != pid {
             return Ok(None);
         }

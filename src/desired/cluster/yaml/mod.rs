@@ -1,8 +1,9 @@
-//! YAML as kubectl reads it: version 1.1 in what its scalars mean, so that a manifest is here what it is there.
+//! YAML as kubectl reads it: version 1.1 in what its scalars mean, so that a manifest is here what
+//! it is there.
 //!
-//! kubectl reads through `sigs.k8s.io/yaml` and the second version of go-yaml: `0400` is octal, `yes` is true, and a
-//! key that is a number or a boolean becomes a text. The one difference is meant: a key that is written twice in one
-//! map is refused, and kubectl takes the last.
+//! kubectl reads through `sigs.k8s.io/yaml` and the second version of go-yaml: `0400` is octal,
+//! `yes` is true, and a key that is a number or a boolean becomes a text. The one difference is
+//! meant: a key that is written twice in one map is refused, and kubectl takes the last.
 
 mod scalar;
 
@@ -241,7 +242,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes the keys of other maps into one, over what is in it already; of several maps the first one counts.
+/// Takes the keys of other maps into one, over what is in it already; of several maps the first one
+/// counts.
 fn merge(into: &mut Map<String, Value>, from: Value, span: &Span) -> Result<(), YamlFault> {
     match from {
         Value::Object(map) => into.extend(map),

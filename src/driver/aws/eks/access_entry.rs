@@ -37,8 +37,8 @@ fn policies(settings: &Settings) -> BTreeMap<String, Vec<String>> {
         .unwrap_or_default()
 }
 
-/// Whether an entry's principal is the one that a caller's session belongs to. A session's name has no path, and
-/// a role's name is unique in its account.
+/// Whether an entry's principal is the one that a caller's session belongs to. A session's name has
+/// no path, and a role's name is unique in its account.
 pub(super) fn is_same(principal: &str, caller: &str) -> bool {
     let parts = |arn: &str| -> Option<(String, String)> {
         let mut fields = arn.splitn(6, ':');

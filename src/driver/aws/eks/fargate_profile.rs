@@ -1,4 +1,5 @@
-//! Fargate profiles: which pods run without machines of one's own. None of their settings can be changed.
+//! Fargate profiles: which pods run without machines of one's own. None of their settings can be
+//! changed.
 
 use aws_sdk_eks::types::FargateProfileSelector;
 use serde_json::json;

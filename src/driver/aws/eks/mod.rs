@@ -1,8 +1,8 @@
-//! EKS: a cluster and what belongs to it, read and written as settings. A file for each kind says how it is seen, made
-//! and changed; what they share is here, and [`wait`] has the waiting.
+//! EKS: a cluster and what belongs to it, read and written as settings. A file for each kind says
+//! how it is seen, made and changed; what they share is here, and [`wait`] has the waiting.
 //!
-//! What takes minutes at Amazon is waited for here, and said. A run that is killed or stopped leaves it going on; the
-//! next one finds it and waits on.
+//! What takes minutes at Amazon is waited for here, and said. A run that is killed or stopped
+//! leaves it going on; the next one finds it and waits on.
 
 mod access_entry;
 mod addon;
@@ -84,8 +84,8 @@ fn refused(what: impl Into<String>, reason: impl Into<String>, help: &str) -> Pr
     }
 }
 
-/// One thing of EKS as it is now: its settings, its status in Amazon's words and what it lacks, its tags and its
-/// name at Amazon.
+/// One thing of EKS as it is now: its settings, its status in Amazon's words and what it lacks, its
+/// tags and its name at Amazon.
 struct Seen {
     settings: Settings,
     status: String,

@@ -38,7 +38,8 @@ impl Waiting<'_> {
         Ok(self.hold.confirmed().await?)
     }
 
-    /// Sends a change until Amazon is not at another one any more: it takes one of a cluster at a time.
+    /// Sends a change until Amazon is not at another one any more: it takes one of a cluster at a
+    /// time.
     pub(super) async fn while_busy<T, F: Future<Output = Result<T, Refused>>>(
         &self,
         what: &str,

@@ -1,7 +1,8 @@
-//! The context: what a Dockerfile may copy, as the files that are its inputs and as the archive that a tool gets.
+//! The context: what a Dockerfile may copy, as the files that are its inputs and as the archive
+//! that a tool gets.
 //!
-//! Both come from one list, so that nothing can be built from what was not counted. Times and modes in the archive
-//! are fixed: they are not inputs either.
+//! Both come from one list, so that nothing can be built from what was not counted. Times and modes
+//! in the archive are fixed: they are not inputs either.
 
 use std::collections::BTreeSet;
 use std::fs::File;

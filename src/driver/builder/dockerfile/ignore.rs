@@ -1,5 +1,6 @@
-//! `.dockerignore` by its own rules: anchored at the context, the last pattern that matches wins, and a folder's
-//! pattern goes for all below it. (docs.docker.com/build/concepts/context, "dockerignore files".)
+//! `.dockerignore` by its own rules: anchored at the context, the last pattern that matches wins,
+//! and a folder's pattern goes for all below it. (docs.docker.com/build/concepts/context,
+//! "dockerignore files".)
 
 use std::path::Path;
 

@@ -1,9 +1,11 @@
-//! The builder for Dockerfiles: `docker` or `buildah` follows it, and the image comes out of it layer by layer.
+//! The builder for Dockerfiles: `docker` or `buildah` follows it, and the image comes out of it
+//! layer by layer.
 //!
-//! The tool gets an archive with exactly the files that were counted, and a Dockerfile whose images are named by the
-//! digests that the plan saw. What it made is read back and written as every other image here: the same annotations,
-//! layers that a base has already are the base's own, and fixed times where the tool put the clock's. [`text`] reads
-//! the Dockerfile, [`ignore`] and [`context`] list what it may copy, [`unpack`] reads what the tool made.
+//! The tool gets an archive with exactly the files that were counted, and a Dockerfile whose images
+//! are named by the digests that the plan saw. What it made is read back and written as every other
+//! image here: the same annotations, layers that a base has already are the base's own, and fixed
+//! times where the tool put the clock's. [`text`] reads the Dockerfile, [`ignore`] and [`context`]
+//! list what it may copy, [`unpack`] reads what the tool made.
 
 mod context;
 mod ignore;
@@ -213,7 +215,8 @@ async fn inputs(
     .await
 }
 
-/// Whether the image can be made for every platform that is named, as far as that is known beforehand.
+/// Whether the image can be made for every platform that is named, as far as that is known
+/// beforehand.
 async fn for_platforms(
     spec: &DockerfileSpec,
     text: &Text,
@@ -232,8 +235,8 @@ async fn for_platforms(
     lacks.map_or(Ok(()), |platform| Err(image::no_base_for(name, platform)))
 }
 
-/// Where the image starts from, when that is an image that was found for the platform that is built for; and what it is
-/// called.
+/// Where the image starts from, when that is an image that was found for the platform that is built
+/// for; and what it is called.
 fn base<'a>(
     text: &'a Text,
     spec: &DockerfileSpec,
@@ -262,7 +265,8 @@ fn finish(
         &image::created(request),
     )?;
     if !spec.platforms.is_empty() {
-        // buildah takes cached layers of `FROM scratch` from a build for another platform, with what they say of it.
+        // buildah takes cached layers of `FROM scratch` from a build for another platform, with
+        // what they say of it.
         if text.base(spec.target.as_deref()).is_none() {
             image::set_platform(&mut made.config, platform);
         }
@@ -278,7 +282,8 @@ fn finish(
     image::assemble(&made.config, made.layers, &annotations, folder)
 }
 
-/// A base that is for one platform only makes an image for that one, whatever the tool was asked for.
+/// A base that is for one platform only makes an image for that one, whatever the tool was asked
+/// for.
 fn must_be_for(platform: &Platform, config: &Value) -> Result<(), BuildError> {
     let says = |key: &str| config[key].as_str().unwrap_or_default();
     let made = Platform::new(says("os"), says("architecture"), config["variant"].as_str());
@@ -323,7 +328,8 @@ async fn build(
                 return Err(needs_buildkit("secrets"));
             }
             env.insert("DOCKER_BUILDKIT".to_owned(), u8::from(buildkit).to_string());
-            // What says where an image comes from is attached by shipit, to the image that it writes.
+            // What says where an image comes from is attached by shipit, to the image that it
+            // writes.
             env.insert("BUILDX_NO_DEFAULT_ATTESTATIONS".to_owned(), "1".to_owned());
         }
         Tool::Buildah => vector.push(sent.context().display().to_string()),

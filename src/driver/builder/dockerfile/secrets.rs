@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::driver::builder::io;
 use crate::port::builder::{BuildError, BuildRequest};
 
-/// Secrets in files of their own, for as long as the build lasts; in memory where the machine has a place for it.
+/// Secrets in files of their own, for as long as the build lasts; in memory where the machine has a
+/// place for it.
 pub(super) struct Secrets {
     pub files: BTreeMap<String, PathBuf>,
     _folder: Option<TempDir>,

@@ -63,7 +63,8 @@ impl Text {
         })
     }
 
-    /// The image that a stage starts from, through the stages between; the last stage without a target.
+    /// The image that a stage starts from, through the stages between; the last stage without a
+    /// target.
     pub fn base(&self, target: Option<&str>) -> Option<&External> {
         let named = |wanted: &str| {
             let by_name = |(name, _): &(Option<String>, String)| {
@@ -91,7 +92,8 @@ impl Text {
         }
     }
 
-    /// The text with every image by its digest, on the same lines: what the plan saw is what is built on.
+    /// The text with every image by its digest, on the same lines: what the plan saw is what is
+    /// built on.
     pub fn pinned(&self, bases: &Bases) -> String {
         let mut pinned = self.whole.clone();
         for external in self.externals.iter().rev() {
@@ -228,8 +230,8 @@ fn invalid(file: &Path, reason: impl Display) -> BuildError {
     }
 }
 
-/// The step in a line of a tool's output: `Step 2/3 : RUN x` (Docker without BuildKit), `STEP 2/3: RUN x` (buildah),
-/// ` > [2/3] RUN x:` (BuildKit).
+/// The step in a line of a tool's output: `Step 2/3 : RUN x` (Docker without BuildKit), `STEP 2/3:
+/// RUN x` (buildah), ` > [2/3] RUN x:` (BuildKit).
 fn step(line: &str) -> Option<&str> {
     let line = line.trim();
     if let Some(rest) = line

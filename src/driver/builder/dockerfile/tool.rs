@@ -9,7 +9,8 @@ use crate::model::Digest;
 use crate::model::build::{DockerfileSpec, Tool};
 use crate::port::builder::BuildError;
 
-/// Whether Docker's command can build by BuildKit: since version 23 that is a plugin, which may not be there.
+/// Whether Docker's command can build by BuildKit: since version 23 that is a plugin, which may not
+/// be there.
 pub(super) async fn buildkit(spec: &DockerfileSpec) -> Result<bool, BuildError> {
     let version = asked_of(spec.tool, &["version", "--format", "{{.Client.Version}}"]).await?;
     let major: u32 = version

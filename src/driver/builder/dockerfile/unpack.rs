@@ -28,7 +28,8 @@ fn invalid(reason: impl std::fmt::Display) -> BuildError {
     }
 }
 
-/// Unpacks an archive that shipit or a tool of this machine wrote; what would lie outside is refused.
+/// Unpacks an archive that shipit or a tool of this machine wrote; what would lie outside is
+/// refused.
 pub(super) fn all(archive: &Path, into: &Path) -> Result<(), BuildError> {
     std::fs::create_dir_all(into).map_err(io("making", into))?;
     let file = File::open(archive).map_err(io("reading", archive))?;
@@ -118,7 +119,8 @@ fn base<'a>(diff_ids: &[Digest], bases: &[&'a BaseImage]) -> Option<&'a BaseImag
         .max_by_key(|base| base.layers.len())
 }
 
-/// Takes out of a configuration what tells of the machine and the clock. The base's own history stays as it is.
+/// Takes out of a configuration what tells of the machine and the clock. The base's own history
+/// stays as it is.
 fn timeless(config: &mut Value, created: &str, base: Option<&BaseImage>) {
     let below: Value = base
         .and_then(|base| serde_json::from_slice(&base.config).ok())

@@ -1,7 +1,8 @@
-//! What a build depends on: the files of its context that Git would keep, or those that `inputs` names.
+//! What a build depends on: the files of its context that Git would keep, or those that `inputs`
+//! names.
 //!
-//! What the build itself makes must not count, or no build would ever be up to date: that is why Git's ignore
-//! files are obeyed, and why `inputs` is there for projects without them.
+//! What the build itself makes must not count, or no build would ever be up to date: that is why
+//! Git's ignore files are obeyed, and why `inputs` is there for projects without them.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +14,14 @@ use crate::model::build::{Base, Inputs, PackSpec, an_hour};
 use crate::model::{ContentHash, Digest};
 use crate::port::builder::BuildError;
 
-/// Whether what the ignore files name is no input. Without a command nothing is made here: what Git ignores is then packed
-/// as it is.
+/// Whether what the ignore files name is no input. Without a command nothing is made here: what Git
+/// ignores is then packed as it is.
 pub(super) const fn obeys_ignore_files(spec: &PackSpec) -> bool {
     spec.inputs.is_empty() && !spec.run.is_empty()
 }
 
-/// Reads what a build depends on. `tracked` are the files that count though an ignore file names them.
+/// Reads what a build depends on. `tracked` are the files that count though an ignore file names
+/// them.
 pub(super) fn read(
     root: &Path,
     context: &Path,
@@ -81,9 +83,11 @@ fn paths(
     Ok(paths)
 }
 
-/// All files but Git's own and shipit's; those that the project's ignore files leave out only when asked to.
+/// All files but Git's own and shipit's; those that the project's ignore files leave out only when
+/// asked to.
 fn walk(context: &Path, obey_ignore_files: bool, left_out: Vec<PathBuf>) -> ignore::Walk {
-    // In a repository its ignore files count up to its top and no further; elsewhere only those of the context.
+    // In a repository its ignore files count up to its top and no further; elsewhere only those of
+    // the context.
     let in_repository = context
         .ancestors()
         .any(|folder| folder.join(".git").exists());

@@ -1,4 +1,5 @@
-//! The layer: a tar whose bytes depend on the files' names, contents and modes, and on nothing else.
+//! The layer: a tar whose bytes depend on the files' names, contents and modes, and on nothing
+//! else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,8 +14,9 @@ use crate::model::Platform;
 use crate::model::build::{Base, PackSpec};
 use crate::port::builder::BuildError;
 
-/// Packs the files that the specification copies. Names are sorted, times are zero, owners are numbers, and a
-/// mode is 0755 or 0644, so that neither the machine, nor its umask, nor the order of its folders shows.
+/// Packs the files that the specification copies. Names are sorted, times are zero, owners are
+/// numbers, and a mode is 0755 or 0644, so that neither the machine, nor its umask, nor the order
+/// of its folders shows.
 pub(super) fn pack(
     root: &Path,
     spec: &PackSpec,
@@ -59,7 +61,8 @@ fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, Bu
             });
         }
 
-        // Folders of a base stay the base's: one of them may be a link there, as /lib most often is.
+        // Folders of a base stay the base's: one of them may be a link there, as /lib most often
+        // is.
         if spec.base == Base::Scratch {
             add_parents(&mut entries, &target);
         }
@@ -70,8 +73,8 @@ fn entries(root: &Path, spec: &PackSpec) -> Result<BTreeMap<PathBuf, Source>, Bu
     Ok(entries)
 }
 
-/// Where a source is in the context. What is named may be a link, as for a Dockerfile's COPY, and what it leads to is
-/// copied; a link that is only found below stays one.
+/// Where a source is in the context. What is named may be a link, as for a Dockerfile's COPY, and
+/// what it leads to is copied; a link that is only found below stays one.
 fn source(context: &Root, from: &Path) -> Result<PathBuf, BuildError> {
     context.real(from).map_err(|error| BuildError::Copy {
         path: context.path().join(from),

@@ -1,7 +1,8 @@
 //! The builder `pack`: a command makes files, and the files make one reproducible layer on a base.
 //!
-//! [`inputs`] reads what a build depends on, [`layer`] packs the files, and [`program`] sees that what starts the service
-//! runs on the image's platform. For several platforms the command runs once for each.
+//! [`inputs`] reads what a build depends on, [`layer`] packs the files, and [`program`] sees that
+//! what starts the service runs on the image's platform. For several platforms the command runs
+//! once for each.
 
 mod inputs;
 mod layer;
@@ -144,7 +145,8 @@ async fn one(
     .await
 }
 
-/// What a command is told: the commit, its time, and the platform by the names that Dockerfiles have for it.
+/// What a command is told: the commit, its time, and the platform by the names that Dockerfiles
+/// have for it.
 fn variables(request: &BuildRequest, platform: &Platform) -> BTreeMap<String, String> {
     let time = request.source.committed_at.unwrap_or(0).to_string();
     let variant = platform.variant().unwrap_or_default().to_owned();

@@ -1,5 +1,6 @@
-//! Whether the program that starts the service is one for the image's platform: a command that does not look at
-//! `TARGETARCH` makes the same program for every platform, and that would be noticed only where it does not start.
+//! Whether the program that starts the service is one for the image's platform: a command that does
+//! not look at `TARGETARCH` makes the same program for every platform, and that would be noticed
+//! only where it does not start.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -44,8 +45,8 @@ pub(super) fn must_run_on(
     }
 }
 
-/// The architecture in a program's header (ELF: `e_machine`, in the byte order that `EI_DATA` tells); none for what is
-/// no program, or one for something that is not known here.
+/// The architecture in a program's header (ELF: `e_machine`, in the byte order that `EI_DATA`
+/// tells); none for what is no program, or one for something that is not known here.
 fn architecture(header: &[u8]) -> Option<&'static str> {
     let [0x7f, b'E', b'L', b'F', _, order, .., first, second] = header else {
         return None;

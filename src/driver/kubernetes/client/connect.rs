@@ -1,5 +1,5 @@
-//! From a configuration to a connected client: kubeconfig and context, or the service account of the pod that
-//! shipit runs in. Every way to fail says what to do.
+//! From a configuration to a connected client: kubeconfig and context, or the service account of
+//! the pod that shipit runs in. Every way to fail says what to do.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +74,8 @@ pub struct ClusterConnection {
     pub project: Option<PathBuf>,
     /// What learns the passwords and tokens that are shown to the cluster.
     pub redactor: Redactor,
-    /// Whether the server has ever answered anybody who has a clone of this: one that did is waited for.
+    /// Whether the server has ever answered anybody who has a clone of this: one that did is waited
+    /// for.
     pub answered: Arc<AtomicBool>,
 }
 
@@ -200,8 +201,8 @@ fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, Engi
     })
 }
 
-/// A connector that gives up on a server that takes the connection and says nothing: the connection has a deadline of
-/// its own, so what is late is the TLS handshake.
+/// A connector that gives up on a server that takes the connection and says nothing: the connection
+/// has a deadline of its own, so what is late is the TLS handshake.
 #[derive(Clone)]
 struct Patient<C>(C);
 
@@ -304,8 +305,8 @@ async fn configuration(how: &ClusterConnection) -> Result<Config, EngineError> {
     Ok(config)
 }
 
-/// What a cluster is logged in to with is printed nowhere. A token that a program gives (`exec`) is known to the
-/// library alone.
+/// What a cluster is logged in to with is printed nowhere. A token that a program gives (`exec`) is
+/// known to the library alone.
 fn hide(config: &Config, redactor: &Redactor) {
     let login = &config.auth_info;
     // The one way to see them, as the library shows them to nobody by mistake.

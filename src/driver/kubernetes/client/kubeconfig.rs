@@ -1,9 +1,10 @@
-//! A kubeconfig is a document of somebody else's: what is taken from it is what is listed here, and nothing else.
+//! A kubeconfig is a document of somebody else's: what is taken from it is what is listed here, and
+//! nothing else.
 //!
-//! A login is a token, a certificate, or a user with a password. What starts a program is code, by whichever key it is
-//! said, and needs the operator's word. One that lies in the project comes with the repository: it names no file outside
-//! of that, for what is in such a file would be shown to the server that it names. An authority's certificates are shown
-//! to nobody, and may be anywhere.
+//! A login is a token, a certificate, or a user with a password. What starts a program is code, by
+//! whichever key it is said, and needs the operator's word. One that lies in the project comes with
+//! the repository: it names no file outside of that, for what is in such a file would be shown to
+//! the server that it names. An authority's certificates are shown to nobody, and may be anywhere.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -111,7 +112,8 @@ impl Chosen {
         }
     }
 
-    /// What a login starts, as the kubeconfig says it: there are two ways to say so, and kube follows both.
+    /// What a login starts, as the kubeconfig says it: there are two ways to say so, and kube
+    /// follows both.
     fn program(&self) -> Option<String> {
         if let Some(exec) = &self.login.exec {
             let command = exec.command.as_deref().unwrap_or("a program");

@@ -1,4 +1,5 @@
-//! Whose a workload's number of pods is. What an autoscaler has set stays: neither put back nor taken for drift.
+//! Whose a workload's number of pods is. What an autoscaler has set stays: neither put back nor
+//! taken for drift.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,15 @@ use crate::driver::kubernetes::engine::list::key_of;
 use crate::model::Manifest;
 use crate::model::object::{ScaleTarget, mark, scale_target};
 
-/// The kinds of autoscalers that are looked for in a cluster. Others have made an autoscaler of these for it, or stand
-/// in the manifests.
+/// The kinds of autoscalers that are looked for in a cluster. Others have made an autoscaler of
+/// these for it, or stand in the manifests.
 const KINDS: [(&str, &str); 2] = [
     ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("keda.sh/v1alpha1", "ScaledObject"),
 ];
 
-/// Whether a workload is to have pods. One that is stopped has none, whoever else would give it any.
+/// Whether a workload is to have pods. One that is stopped has none, whoever else would give it
+/// any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pods {
     Wanted,
@@ -41,7 +43,8 @@ impl Pods {
 pub(super) struct Scalers(BTreeMap<ScaleTarget, String>);
 
 impl Scalers {
-    /// The autoscalers of these namespaces, as far as they may be listed. Nobody is asked when nothing has a number.
+    /// The autoscalers of these namespaces, as far as they may be listed. Nobody is asked when
+    /// nothing has a number.
     pub async fn of<'a>(
         api: &Api,
         namespaces: impl IntoIterator<Item = &'a str> + Clone,
@@ -100,8 +103,9 @@ impl Scalers {
         own.or_else(|| self.0.get(&target).map(String::as_str))
     }
 
-    /// An object as it is applied to the one that is there: with the number of pods that it has, and without any where
-    /// the number is another manager's already. What is stopped gets the number that says so.
+    /// An object as it is applied to the one that is there: with the number of pods that it has,
+    /// and without any where the number is another manager's already. What is stopped gets the
+    /// number that says so.
     pub fn leave(&self, manifest: &Manifest, live: &Value, pods: Pods) -> Manifest {
         let mut left = manifest.clone();
         if pods.are_ended_by(manifest) || self.of_object(manifest).is_none() {

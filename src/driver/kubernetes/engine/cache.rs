@@ -1,5 +1,5 @@
-//! What the engine remembers between the steps of one command, and how long it counts: the record and who may write it,
-//! what stands in the slots, and what an observation has seen.
+//! What the engine remembers between the steps of one command, and how long it counts: the record
+//! and who may write it, what stands in the slots, and what an observation has seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
@@ -17,8 +17,8 @@ use crate::model::{Manifest, ObjectKey, Slot};
 use crate::port::engine::{EngineError, Permit, Scope};
 use crate::port::hold::clock;
 
-/// How long before a step begins its record may have been asked for. Steps side by side share one answer; a run that
-/// was stopped for longer asks again.
+/// How long before a step begins its record may have been asked for. Steps side by side share one
+/// answer; a run that was stopped for longer asks again.
 const RELIED_ON: Duration = Duration::from_secs(2);
 /// How old an observation may be for who asks more about the same moment.
 const SAME_MOMENT: Duration = Duration::from_secs(10);
@@ -57,7 +57,8 @@ impl KubernetesEngine {
         Ok(read)
     }
 
-    /// Shows a permit: writes into the record whose run this is. Steps that begin together ask for it once.
+    /// Shows a permit: writes into the record whose run this is. Steps that begin together ask for
+    /// it once.
     pub(super) async fn enter(&self, api: &Api, permit: &Permit) -> Result<Read, EngineError> {
         let begun = clock();
         let mut newest = self.newest.lock().await;
@@ -117,8 +118,8 @@ impl KubernetesEngine {
         })
     }
 
-    /// What stands in a slot, by a record that this run has entered: what the same run has read or written is not read
-    /// again.
+    /// What stands in a slot, by a record that this run has entered: what the same run has read or
+    /// written is not read again.
     pub(super) async fn workloads(
         &self,
         api: &Api,
@@ -161,7 +162,8 @@ impl KubernetesEngine {
         (of == *scope && at + SAME_MOMENT >= clock()).then_some(facts)
     }
 
-    /// Writes down in the record what is true whoever's run it is; nothing where there is no record.
+    /// Writes down in the record what is true whoever's run it is; nothing where there is no
+    /// record.
     pub(super) async fn note(
         &self,
         api: &Api,
@@ -206,8 +208,9 @@ impl KubernetesEngine {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down which objects there will be, before any of them is made. Steps side by side do not wait for a write
-    /// each: who writes next writes what the others have announced by then, too.
+    /// Writes down which objects there will be, before any of them is made. Steps side by side do
+    /// not wait for a write each: who writes next writes what the others have announced by then,
+    /// too.
     pub(super) async fn announce(
         &self,
         api: &Api,

@@ -31,7 +31,8 @@ pub(super) async fn ask(api: &Api) -> Result<Capabilities, ApiError> {
     })
 }
 
-/// Whether a group's own server is gone, or does not answer: that it may not be asked is another matter.
+/// Whether a group's own server is gone, or does not answer: that it may not be asked is another
+/// matter.
 fn is_left_out(fault: &ApiError) -> bool {
     use http::StatusCode;
     let codes = [

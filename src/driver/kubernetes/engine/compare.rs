@@ -1,8 +1,9 @@
 //! Whether an object is as it was applied, told from the object alone where that is certain.
 //!
-//! Certain means: the server's record of our fields (`managedFields`) names exactly the fields that we would
-//! apply, and each of them has the value that we would apply. Then applying again changes nothing: no field would
-//! be set, taken over or removed. Anything else is for the server to decide, by a dry run ([`Comparison::Ask`]).
+//! Certain means: the server's record of our fields (`managedFields`) names exactly the fields that
+//! we would apply, and each of them has the value that we would apply. Then applying again changes
+//! nothing: no field would be set, taken over or removed. Anything else is for the server to
+//! decide, by a dry run ([`Comparison::Ask`]).
 
 use std::collections::BTreeSet;
 
@@ -207,8 +208,9 @@ fn position(live: &[Value], key: Option<&Map<String, Value>>, item: &Value) -> O
     })
 }
 
-/// Whether an item of ours is the one that a key names. A part of the key that we leave to a default may be
-/// anything; two items that only differ there are told apart by their order, and by their values.
+/// Whether an item of ours is the one that a key names. A part of the key that we leave to a
+/// default may be anything; two items that only differ there are told apart by their order, and by
+/// their values.
 fn has_key(item: &Value, key: &Map<String, Value>) -> bool {
     key.iter()
         .all(|(name, value)| item.get(name).is_none_or(|own| own == value))
@@ -241,7 +243,8 @@ fn quantity(value: &Value) -> Option<Quantity> {
     }
 }
 
-/// The fields in which a dry run's answer differs from what is there, each with where the difference comes from.
+/// The fields in which a dry run's answer differs from what is there, each with where the
+/// difference comes from.
 #[must_use]
 pub fn changes(wanted: &Value, live: &Value, result: &Value) -> Vec<Change> {
     let (before, after) = (flat(live), flat(result));
@@ -388,7 +391,8 @@ fn owner<'a>(managers: &'a Managers, field: &str) -> Option<(&'a str, &'a str)> 
     found.first().copied()
 }
 
-/// The fields that we applied last, as a manifest: what our entry names, with the values that are there.
+/// The fields that we applied last, as a manifest: what our entry names, with the values that are
+/// there.
 #[must_use]
 pub fn applied(live: &Value) -> Option<Value> {
     let owned = owned(live)?;
@@ -449,7 +453,8 @@ fn extract(live: &Value, fields: &Map<String, Value>) -> Value {
     }
 }
 
-/// What a dry run's answer and the object have in common that matters: both without what the server counts.
+/// What a dry run's answer and the object have in common that matters: both without what the server
+/// counts.
 #[must_use]
 pub fn is_unchanged(live: &Value, result: &Value) -> bool {
     let plain = |object: &Value| {

@@ -1,5 +1,5 @@
-//! The last touch on a manifest before it is sent: the image, the secrets' values, the release's number, and what
-//! marks it as ours.
+//! The last touch on a manifest before it is sent: the image, the secrets' values, the release's
+//! number, and what marks it as ours.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,21 @@ use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{Manifest, ReleaseNumber, Slot};
 
-/// What a manifest is finished with. It is recorded beside the release, so that what was applied can be told
-/// again without the secrets' values.
+/// What a manifest is finished with. It is recorded beside the release, so that what was applied
+/// can be told again without the secrets' values.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Bindings {
     /// The image with its digest.
     pub image: String,
-    /// The names of the slot's Secrets by their names in the manifests: each ends in a keyed hash of its values.
+    /// The names of the slot's Secrets by their names in the manifests: each ends in a keyed hash
+    /// of its values.
     pub secrets: BTreeMap<String, String>,
     /// The keyed hash of each value, by the secret's name.
     pub values: BTreeMap<String, String>,
 }
 
-/// What a hash of a secret is keyed with, so that it tells nothing about the value to whoever reads it.
+/// What a hash of a secret is keyed with, so that it tells nothing about the value to whoever reads
+/// it.
 #[derive(Clone)]
 pub(super) struct Key(pub Vec<u8>);
 

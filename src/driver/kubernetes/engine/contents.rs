@@ -1,5 +1,5 @@
-//! What is in a namespace and goes with it. Every kind is asked for, in whatever version it is served: what was not
-//! listed would be deleted without a word.
+//! What is in a namespace and goes with it. Every kind is asked for, in whatever version it is
+//! served: what was not listed would be deleted without a word.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +78,8 @@ impl ClaimHolder<'_> {
             && object["kind"] != "Lease"
     }
 
-    /// Whether a claim is this environment's: one of its own, or one that a `StatefulSet` of its own has made.
+    /// Whether a claim is this environment's: one of its own, or one that a `StatefulSet` of its
+    /// own has made.
     fn is_own_claim(&self, object: &Value, sets: &[Value]) -> bool {
         if object["kind"] != "PersistentVolumeClaim" {
             return false;
@@ -98,8 +99,8 @@ impl ClaimHolder<'_> {
             (Some(_), _) => makers.all(|set| self.is_of_scope(set)),
             // Whose set it was cannot be known any more.
             (None, Asked::ForPlan) => false,
-            // The steps before this one have deleted the sets. A claim that the plan has not named is no surprise:
-            // the step is bound to what the plan named.
+            // The steps before this one have deleted the sets. A claim that the plan has not named
+            // is no surprise: the step is bound to what the plan named.
             (None, Asked::ForStep) => true,
         }
     }
@@ -135,7 +136,8 @@ impl ClaimHolder<'_> {
             .collect())
     }
 
-    /// Whether an owner is known not to be there: the garbage collector is about to take what it owned.
+    /// Whether an owner is known not to be there: the garbage collector is about to take what it
+    /// owned.
     async fn is_gone(&self, owner: &Value, namespace: &str) -> Result<bool, ApiError> {
         let text = |name: &str| owner[name].as_str().unwrap_or_default().to_owned();
         let key = ObjectKey {
@@ -201,7 +203,8 @@ async fn kinds(api: &Api) -> Result<Vec<Kind>, ApiError> {
     Ok(once_each(&try_join_all(lists).await?))
 }
 
-/// Every version of every group, the preferred one of each first: a kind may be in another one only.
+/// Every version of every group, the preferred one of each first: a kind may be in another one
+/// only.
 fn versions(groups: &Value) -> Vec<String> {
     let mut versions = vec!["v1".to_owned()];
     for group in groups["groups"].as_array().into_iter().flatten() {

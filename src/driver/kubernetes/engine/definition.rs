@@ -1,4 +1,5 @@
-//! A definition that was just made: its kind is served a moment after the server calls it established.
+//! A definition that was just made: its kind is served a moment after the server calls it
+//! established.
 
 use std::time::Duration;
 

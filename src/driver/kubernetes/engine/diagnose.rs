@@ -57,8 +57,8 @@ fn is_ready(pod: &Value) -> bool {
     })
 }
 
-/// Current and previous logs of every container, by file name. What a container wrote before it ended says more
-/// than what its successor has written so far, and sorts last.
+/// Current and previous logs of every container, by file name. What a container wrote before it
+/// ended says more than what its successor has written so far, and sorts last.
 async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let containers = ["initContainers", "containers"]

@@ -1,5 +1,5 @@
-//! Jobs that were done. One with `ttlSecondsAfterFinished` is deleted by the cluster afterwards: that it is not there
-//! any more is no reason to run it again.
+//! Jobs that were done. One with `ttlSecondsAfterFinished` is deleted by the cluster afterwards:
+//! that it is not there any more is no reason to run it again.
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Objects as no server should send them: every function that reads one gives an answer, and never falls over.
+//! Objects as no server should send them: every function that reads one gives an answer, and never
+//! falls over.
 
 use std::collections::BTreeMap;
 

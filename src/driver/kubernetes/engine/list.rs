@@ -1,5 +1,5 @@
-//! Finding the environment's objects: one LIST per kind and namespace, all of them side by side, each object compared
-//! with what it should be as its page arrives.
+//! Finding the environment's objects: one LIST per kind and namespace, all of them side by side,
+//! each object compared with what it should be as its page arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +20,8 @@ use crate::driver::kubernetes::engine::ready::{Ready, ready};
 use crate::driver::kubernetes::engine::record::{Elsewhere, Record};
 use crate::model::ObjectKey;
 
-/// From how many namespaces on a kind is listed in the whole cluster at once, where that is allowed.
+/// From how many namespaces on a kind is listed in the whole cluster at once, where that is
+/// allowed.
 const WIDE: usize = 8;
 
 /// What one object turned out to be.
@@ -76,7 +77,8 @@ impl ObjectsFound {
         }
     }
 
-    /// One object may be served in two groups: what is known by one name is not unmanaged by the other.
+    /// One object may be served in two groups: what is known by one name is not unmanaged by the
+    /// other.
     fn forget_twins(&mut self) {
         let uids = &self.uids;
         self.unmanaged.retain(|_, live| !uids.contains(uid(live)));
@@ -170,8 +172,8 @@ pub(super) async fn list(
     Ok(found)
 }
 
-/// A kind in the versions that what is expected of it is written in, so that like is compared with like; without
-/// any, as it was asked for last.
+/// A kind in the versions that what is expected of it is written in, so that like is compared with
+/// like; without any, as it was asked for last.
 async fn served(api: &Api, kind: &Kind, expected: &Expected<'_>) -> Result<Vec<Kind>, ApiError> {
     let mut kinds = Vec::new();
     for version in expected.versions(kind) {

@@ -1,9 +1,10 @@
 //! The engine `kubernetes`: server-side apply, watches, and one record per environment.
 //!
-//! On the API server's [`client`](super::client): `record` keeps what shipit must remember, and `complete` makes the
-//! manifests of a workload those that are sent. [`compare`] and [`ready`] are pure. On top of them `observe` reads what is
-//! there, `slots` deploys and undeploys, `traffic` switches, `environment_objects` is for the objects that belong to no slot,
-//! `wait` watches, and `doctor` asks what is allowed.
+//! On the API server's [`client`](super::client): `record` keeps what shipit must remember, and
+//! `complete` makes the manifests of a workload those that are sent. [`compare`] and [`ready`] are
+//! pure. On top of them `observe` reads what is there, `slots` deploys and undeploys, `traffic`
+//! switches, `environment_objects` is for the objects that belong to no slot, `wait` watches, and
+//! `doctor` asks what is allowed.
 
 mod apply;
 mod autoscale;
@@ -96,12 +97,13 @@ pub struct Settings {
 pub struct KubernetesEngine {
     settings: Settings,
     api: OnceCell<Arc<Api>>,
-    /// The record as this process read or wrote it last: who writes next begins there, and not with what it read before.
+    /// The record as this process read or wrote it last: who writes next begins there, and not with
+    /// what it read before.
     newest: Mutex<Option<Newest>>,
     /// What stands in the slots as the run of this fence read or wrote it last.
     placed: std::sync::Mutex<BTreeMap<Slot, (u64, Workloads)>>,
-    /// What an observation saw of objects that differ from what is wanted: a step that is bound to them need not look
-    /// again where the server can tell that they are the same still.
+    /// What an observation saw of objects that differ from what is wanted: a step that is bound to
+    /// them need not look again where the server can tell that they are the same still.
     seen: std::sync::Mutex<BTreeMap<ObjectKey, Seen>>,
     /// The facts that a plan is made from, for who asks more about the same moment.
     observed: std::sync::Mutex<Option<(Duration, Scope, Facts)>>,

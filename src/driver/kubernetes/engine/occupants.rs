@@ -17,8 +17,8 @@ const PROFILE: &str = "eks.amazonaws.com/fargate-profile";
 /// Amazon's label on the nodes of a group.
 const GROUP: &str = "eks.amazonaws.com/nodegroup";
 
-/// The pods that a resource runs: those with live traffic, and those of others. A release without traffic, and what
-/// runs on every node, are started again elsewhere.
+/// The pods that a resource runs: those with live traffic, and those of others. A release without
+/// traffic, and what runs on every node, are started again elsewhere.
 pub(super) async fn occupants(
     engine: &KubernetesEngine,
     scope: &Scope,

@@ -5,9 +5,9 @@ use serde_json::Value;
 use crate::driver::kubernetes::engine::compare::{applied, owned};
 use crate::model::object::mark;
 
-/// Whether an object that carries our set's label is one that shipit made, and may take away. A label proves nothing:
-/// controllers copy labels from one object to the next. What they cannot copy is the server's record of who
-/// applied which fields.
+/// Whether an object that carries our set's label is one that shipit made, and may take away. A
+/// label proves nothing: controllers copy labels from one object to the next. What they cannot copy
+/// is the server's record of who applied which fields.
 pub(super) fn is_ours(live: &Value) -> bool {
     owned(live).is_some() && !is_controlled(live)
 }

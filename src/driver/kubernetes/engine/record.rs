@@ -1,5 +1,6 @@
-//! What shipit keeps beside the objects of an environment: who owns it, which slot is live, what stands in the
-//! slots. It is the `ApplySet` parent (KEP-3659), too: the kinds that its members have are written on it.
+//! What shipit keeps beside the objects of an environment: who owns it, which slot is live, what
+//! stands in the slots. It is the `ApplySet` parent (KEP-3659), too: the kinds that its members
+//! have are written on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -150,7 +151,8 @@ impl Records<'_> {
         self.object("ConfigMap", self.name())
     }
 
-    /// The `ApplySet`'s name: a hash of the parent's name, namespace, kind and group, as the KEP has it.
+    /// The `ApplySet`'s name: a hash of the parent's name, namespace, kind and group, as the KEP
+    /// has it.
     pub fn set(&self) -> String {
         let id = format!("{}.{}.ConfigMap.", self.name(), self.namespaces.home);
         format!(
@@ -239,8 +241,9 @@ impl Records<'_> {
         }
     }
 
-    /// Deletes everything that shipit keeps for itself here. What a run that was killed in the middle has left is found
-    /// by its labels; the record itself goes last, so that the next run finds what this one did not come to.
+    /// Deletes everything that shipit keeps for itself here. What a run that was killed in the
+    /// middle has left is found by its labels; the record itself goes last, so that the next run
+    /// finds what this one did not come to.
     pub async fn clear(&self) -> Result<(), ApiError> {
         let kind = self.api.must(("v1", "Secret")).await?;
         let label = |name, value: &str| format!("{name}={value}");

@@ -1,5 +1,6 @@
-//! Asking the server beforehand whether it would take a slot's objects, and the pods that they make: by dry runs, all
-//! of them side by side. What the server refuses is known while the plan is made, and not in the middle of apply.
+//! Asking the server beforehand whether it would take a slot's objects, and the pods that they
+//! make: by dry runs, all of them side by side. What the server refuses is known while the plan is
+//! made, and not in the middle of apply.
 
 use futures_util::future::try_join_all;
 use http::StatusCode;
@@ -67,7 +68,8 @@ pub(super) async fn rehearse(
     Ok(rehearsed)
 }
 
-/// The objects as they would be sent, but for what is not known yet: the digest of an image, and the values of secrets.
+/// The objects as they would be sent, but for what is not known yet: the digest of an image, and
+/// the values of secrets.
 fn manifests(what: &Rehearsal<'_>, set: &str) -> Option<Vec<Manifest>> {
     let Pull::Repository(repository) = &what.pull else {
         return None;
@@ -105,7 +107,8 @@ fn without_values(manifest: &mut Manifest) {
     });
 }
 
-/// A pod as a workload would make it. Its account may be one that comes with it: then it is asked about with another.
+/// A pod as a workload would make it. Its account may be one that comes with it: then it is asked
+/// about with another.
 fn pod_of(manifest: &Manifest, all: &[Manifest]) -> Option<Value> {
     let template = manifest.clone().pod_template()?.clone();
     let mut spec = template.get("spec")?.clone();
@@ -153,8 +156,8 @@ impl Asker<'_> {
         }
     }
 
-    /// Nothing of another owner's is taken over: where a service comes into the slot for the first time, what has its
-    /// objects' names already is looked at.
+    /// Nothing of another owner's is taken over: where a service comes into the slot for the first
+    /// time, what has its objects' names already is looked at.
     async fn owned(&self, key: &ObjectKey, result: &Value) -> Result<Answer, EngineError> {
         let service = &self.what.workload.service;
         let is_new =
@@ -221,7 +224,8 @@ impl Asker<'_> {
         matches!(self.what.workload.image, Known::After(_))
     }
 
-    /// What is not there may come with the environment's own objects; else apply would not find it either.
+    /// What is not there may come with the environment's own objects; else apply would not find it
+    /// either.
     fn missing(&self, key: &ObjectKey, message: &str) -> Answer {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let objects = self.what.objects;
@@ -260,8 +264,8 @@ impl Asker<'_> {
         Answer::Unchecked(format!("{}: {message}", said(key)))
     }
 
-    /// Whether the server would take a pod of a workload. Only what is certain counts: other things that a pod needs
-    /// may come with the release, and who may not make pods is not told.
+    /// Whether the server would take a pod of a workload. Only what is certain counts: other things
+    /// that a pod needs may come with the release, and who may not make pods is not told.
     async fn pod(&self, manifest: &Manifest, pod: Value) -> Result<Answer, EngineError> {
         let Err(fault) = self.api.would_create(&pod).await else {
             return Ok(Answer::Taken);

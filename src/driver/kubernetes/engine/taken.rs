@@ -1,6 +1,6 @@
-//! Fields that were applied and that somebody has taken out since. A value that another manager changes is that
-//! manager's, and the server says so; of one that is removed nothing is left to belong to anybody. So an object
-//! carries along which fields it was applied with.
+//! Fields that were applied and that somebody has taken out since. A value that another manager
+//! changes is that manager's, and the server says so; of one that is removed nothing is left to
+//! belong to anybody. So an object carries along which fields it was applied with.
 
 use std::collections::BTreeSet;
 

@@ -20,7 +20,8 @@ pub(super) fn path(layout: &Path, digest: &Digest) -> PathBuf {
     folder(layout).join(digest.hex())
 }
 
-/// Refuses a layout in which a link leads out of the folder: it is written to and cleared by its own names.
+/// Refuses a layout in which a link leads out of the folder: it is written to and cleared by its
+/// own names.
 pub(super) fn keep_inside(layout: &Path) -> Result<(), RegistryError> {
     let root = match Root::open(layout, Links::StayBeneath) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -107,8 +108,8 @@ fn copy(from: &mut impl Read, hasher: &mut Sha256) -> std_io::Result<()> {
     }
 }
 
-/// Stores a blob from its file. One that is there and right is left alone; one that is there and corrupt is
-/// replaced.
+/// Stores a blob from its file. One that is there and right is left alone; one that is there and
+/// corrupt is replaced.
 pub(super) fn store(layout: &Path, blob: &Blob) -> Result<(), RegistryError> {
     if is_there(layout, blob) && verify(layout, &blob.digest).is_ok() {
         return freshen(&path(layout, &blob.digest));

@@ -13,9 +13,9 @@ use crate::model::Digest;
 use crate::model::garbage::{BASE, CREATED, Collect, Collected, Unneeded, YOUNG};
 use crate::port::registry::RegistryError;
 
-/// Finds, and takes away if it shall, every image but those in `keep`, the young ones, and those that they were built
-/// on; then every blob that no image left uses. An image that somebody tagged by hand, without a `src-` tag, is theirs
-/// and stays.
+/// Finds, and takes away if it shall, every image but those in `keep`, the young ones, and those
+/// that they were built on; then every blob that no image left uses. An image that somebody tagged
+/// by hand, without a `src-` tag, is theirs and stays.
 pub(super) fn collect(
     folder: &Path,
     keep: &BTreeSet<Digest>,
@@ -112,7 +112,8 @@ fn annotation(folder: &Path, digest: &Digest, name: &str) -> Option<String> {
     whole["annotations"][name].as_str().map(str::to_owned)
 }
 
-/// The blobs that no image uses: told, of the images that would be left; deleted, of those that the folder has.
+/// The blobs that no image uses: told, of the images that would be left; deleted, of those that the
+/// folder has.
 fn sweep(
     folder: &Path,
     left: Option<Index>,
@@ -128,8 +129,8 @@ fn sweep(
         .filter(|digest| blobs::path(folder, digest).exists())
         .cloned();
     for digest in listed.chain(needed) {
-        // An image that cannot be read may use any blob: then none is deleted. One of an index may never have come
-        // here, and then uses none.
+        // An image that cannot be read may use any blob: then none is deleted. One of an index may
+        // never have come here, and then uses none.
         for image in children(folder, &digest)?
             .into_iter()
             .filter(|image| blobs::path(folder, image).exists())

@@ -50,7 +50,8 @@ impl Index {
         manifests.retain(|descriptor| {
             !tag_of(descriptor).is_some_and(|tag| names.iter().any(|name| name == tag))
         });
-        // An image that lost its last tag is still an image: a slot may use it. Collection decides about it.
+        // An image that lost its last tag is still an image: a slot may use it. Collection decides
+        // about it.
         let mut left: Vec<Descriptor> = self.0.manifests().clone();
         left.retain(|old| !manifests.iter().any(|kept| kept.digest() == old.digest()));
         for mut descriptor in left {

@@ -1,8 +1,10 @@
-//! The registry `layout`: a folder by the OCI image layout specification (image-spec, `image-layout.md`).
+//! The registry `layout`: a folder by the OCI image layout specification (image-spec,
+//! `image-layout.md`).
 //!
-//! A blob is written beside its place, hashed on the way, synced, and renamed to its digest, so that a half
-//! blob never has a name. `index.json` is replaced atomically under an `flock`, so that two writers lose
-//! nothing. Tags are `SERVICE:TAG`; `skopeo inspect oci:DIR:SERVICE:TAG` finds them. Start with [`Layout`].
+//! A blob is written beside its place, hashed on the way, synced, and renamed to its digest, so
+//! that a half blob never has a name. `index.json` is replaced atomically under an `flock`, so that
+//! two writers lose nothing. Tags are `SERVICE:TAG`; `skopeo inspect oci:DIR:SERVICE:TAG` finds
+//! them. Start with [`Layout`].
 
 mod blobs;
 mod collect;
@@ -49,7 +51,8 @@ impl Layout {
         Self { folder, remote }
     }
 
-    /// The blobs of an image, with the files of those that neither the build nor the folder has fetched.
+    /// The blobs of an image, with the files of those that neither the build nor the folder has
+    /// fetched.
     async fn whole(&self, image: &BuiltImage) -> Result<Vec<Blob>, RegistryError> {
         let mut blobs: Vec<Blob> = std::iter::once(&image.config)
             .chain(&image.layers)
@@ -215,7 +218,8 @@ impl Registry for Layout {
         self.folder.display().to_string()
     }
 
-    /// Whether all of it is there: a blob that is missing means that it is built again, and the push puts it right.
+    /// Whether all of it is there: a blob that is missing means that it is built again, and the
+    /// push puts it right.
     async fn has(&self, _: &ServiceName, image: &Digest) -> Result<bool, RegistryError> {
         let image = image.clone();
         self.blocking(move |folder| {

@@ -1,5 +1,6 @@
-//! Documents attached to an image: artifacts whose subject it is (distribution-spec, "Listing Referrers"). A registry that
-//! does not list them itself has them listed under the tag that the specification gives for that.
+//! Documents attached to an image: artifacts whose subject it is (distribution-spec, "Listing
+//! Referrers"). A registry that does not list them itself has them listed under the tag that the
+//! specification gives for that.
 
 use oci_spec::distribution::Reference;
 use serde_json::{Value, json};

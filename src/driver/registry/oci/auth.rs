@@ -1,8 +1,10 @@
-//! Logging in (distribution-spec, "Authentication"; distribution, "Token Authentication"): a registry says in its first
-//! answer what it wants, and a token server that it names gives a token for a login.
+//! Logging in (distribution-spec, "Authentication"; distribution, "Token Authentication"): a
+//! registry says in its first answer what it wants, and a token server that it names gives a token
+//! for a login.
 //!
-//! The registry names that server, so it says who gets the password. It is believed as far as [`realm`] goes: with TLS
-//! if it has TLS itself, to its own host, to one that is known to be its own, or to one that the configuration names.
+//! The registry names that server, so it says who gets the password. It is believed as far as
+//! [`realm`] goes: with TLS if it has TLS itself, to its own host, to one that is known to be its
+//! own, or to one that the configuration names.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +89,8 @@ pub(super) async fn authorize(
         if answer.status() != StatusCode::NOT_FOUND {
             taken(answer).await?;
         }
-        // Some let everybody in at the door and nobody into the rooms: a password that is there is shown.
+        // Some let everybody in at the door and nobody into the rooms: a password that is there is
+        // shown.
         let authorization = password(credentials);
         return Ok(Granted {
             authorization,
@@ -119,7 +122,8 @@ pub(super) async fn authorize(
     }
 }
 
-/// The answer at the door. From a server that has never answered it comes soon or not at all; one that has is waited for.
+/// The answer at the door. From a server that has never answered it comes soon or not at all; one
+/// that has is waited for.
 async fn first(wire: &Wire) -> Result<Response, RegistryFault> {
     let request = send(wire.api("")?);
     if wire.has_answered() {
@@ -154,7 +158,8 @@ fn scope(repository: &str, access: Access) -> String {
     }
 }
 
-/// The best of what is asked for that is understood: a token before a password, which then need not go to the registry.
+/// The best of what is asked for that is understood: a token before a password, which then need not
+/// go to the registry.
 fn choose(headers: &HeaderMap, registry: &Url) -> Result<Challenge, RegistryFault> {
     let (mut basic, mut others) = (None, Vec::new());
     for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -194,8 +199,8 @@ fn choose(headers: &HeaderMap, registry: &Url) -> Result<Challenge, RegistryFaul
     })
 }
 
-/// The token server that a registry names, and whether this is a host that somebody besides the registry has named; or
-/// why nothing is sent there.
+/// The token server that a registry names, and whether this is a host that somebody besides the
+/// registry has named; or why nothing is sent there.
 fn realm(
     registry: &Url,
     realm: &str,
@@ -230,7 +235,8 @@ fn realm(
     })
 }
 
-/// Whether it is the registry itself: its host, whose name its certificate proves, or without TLS the very same address.
+/// Whether it is the registry itself: its host, whose name its certificate proves, or without TLS
+/// the very same address.
 fn is_own(registry: &Url, server: &Url) -> bool {
     let has_port = server.port_or_known_default() == registry.port_or_known_default();
     server.host_str() == registry.host_str()
@@ -238,7 +244,8 @@ fn is_own(registry: &Url, server: &Url) -> bool {
         && (server.scheme() == "https" || has_port)
 }
 
-/// Whether it is known to be the registry's, or the configuration says so: `auth.example.com`, `auth.example.com:8443`.
+/// Whether it is known to be the registry's, or the configuration says so: `auth.example.com`,
+/// `auth.example.com:8443`.
 fn is_named(registry: &Url, server: &Url, named: &[String]) -> bool {
     let host = server.host_str().unwrap_or_default();
     let is_known = server.scheme() == "https"
@@ -249,7 +256,8 @@ fn is_named(registry: &Url, server: &Url, named: &[String]) -> bool {
     is_known || named.iter().any(|name| name.eq_ignore_ascii_case(&at))
 }
 
-/// A question to a token server. The login goes nowhere but there: an answer that leads on is not followed.
+/// A question to a token server. The login goes nowhere but there: an answer that leads on is not
+/// followed.
 struct Asked {
     http: reqwest::Client,
     server: Url,

@@ -1,4 +1,5 @@
-//! Finding what nobody needs in the services' repositories, and taking it away, with what was attached to it.
+//! Finding what nobody needs in the services' repositories, and taking it away, with what was
+//! attached to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,7 +92,8 @@ pub(super) async fn collect(
 /// What goes with an image, by digest.
 type Parts = BTreeMap<Digest, Named>;
 
-/// How many blobs nothing uses that is left in any of the repositories (a registry keeps a blob once), and their bytes.
+/// How many blobs nothing uses that is left in any of the repositories (a registry keeps a blob
+/// once), and their bytes.
 fn freed(repositories: &[Repository], going: &[(&Repository, &Digest, Parts)]) -> (usize, u64) {
     let goes = |digest: &Digest| {
         going
@@ -282,8 +284,8 @@ impl Repository {
         self.remote.open(&self.at, self.access).await
     }
 
-    /// What goes with an image: the documents attached to it and to them, the tags that list these, and the parts of an
-    /// index.
+    /// What goes with an image: the documents attached to it and to them, the tags that list these,
+    /// and the parts of an index.
     async fn parts(
         &self,
         image: &Digest,
@@ -338,8 +340,8 @@ impl Repository {
             .collect())
     }
 
-    /// Takes an image away with what goes with it, in such an order that what is left after a kill is found again; gives
-    /// the reason when the registry does not let it.
+    /// Takes an image away with what goes with it, in such an order that what is left after a kill
+    /// is found again; gives the reason when the registry does not let it.
     async fn take_away(
         &self,
         image: &Digest,
@@ -423,7 +425,8 @@ fn following(link: &str) -> Option<&str> {
     rest.contains("next").then_some(target)
 }
 
-/// Takes a manifest away; gives the reason when the registry does not let anybody, or not this login.
+/// Takes a manifest away; gives the reason when the registry does not let anybody, or not this
+/// login.
 async fn delete(wire: &Wire, image: &Reference) -> Result<Option<String>, RegistryFault> {
     let name = image.digest().unwrap_or_default();
     let answer = send(wire.about(Method::DELETE, image, &format!("manifests/{name}"))?).await?;

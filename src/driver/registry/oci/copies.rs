@@ -12,8 +12,8 @@ use crate::model::{Digest, ServiceName};
 use crate::port::Progress;
 use crate::port::registry::{BaseImage, Blob, Built, BuiltImage, Registry as _, RegistryError};
 
-/// Fetches what of an image is not in the layout yet; every blob is compared with its digest. Of an index it is the image
-/// for this machine, which the index is kept with.
+/// Fetches what of an image is not in the layout yet; every blob is compared with its digest. Of an
+/// index it is the image for this machine, which the index is kept with.
 pub(super) async fn bring(
     registry: &Oci,
     copies: &Layout,

@@ -1,5 +1,5 @@
-//! Manifests and indexes, as foreign documents: read up to a bound on what they are made of, for a few bytes of JSON can
-//! become many of memory.
+//! Manifests and indexes, as foreign documents: read up to a bound on what they are made of, for a
+//! few bytes of JSON can become many of memory.
 
 use oci_spec::distribution::Reference;
 use serde_json::Value;

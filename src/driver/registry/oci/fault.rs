@@ -176,7 +176,8 @@ pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, R
     }
 }
 
-/// As the port's error, while `what` was being done; `login` is what is wrong with the login, if anything is.
+/// As the port's error, while `what` was being done; `login` is what is wrong with the login, if
+/// anything is.
 pub(super) fn failed(what: String, fault: &RegistryFault, login: Option<&str>) -> RegistryError {
     if fault.is_absent() {
         return RegistryError::Missing {
@@ -240,7 +241,8 @@ pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryE
     }
 }
 
-/// What an error's body says (distribution-spec, "Error Codes"), or as much of it as is a line or two.
+/// What an error's body says (distribution-spec, "Error Codes"), or as much of it as is a line or
+/// two.
 pub(super) fn message(status: StatusCode, body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Envelope {

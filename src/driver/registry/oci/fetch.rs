@@ -1,4 +1,5 @@
-//! Fetching a layer: as many bytes as its manifest says, in no more time than they need, and compared with its digest.
+//! Fetching a layer: as many bytes as its manifest says, in no more time than they need, and
+//! compared with its digest.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use crate::driver::registry::oci::wire::silent;
 use crate::model::Digest;
 use crate::port::registry::{Blob, RegistryError};
 
-/// The least that has to come in [`SILENCE`]: what is slower than this is not a slow line, but somebody who holds it.
+/// The least that has to come in [`SILENCE`]: what is slower than this is not a slow line, but
+/// somebody who holds it.
 const LEAST: u64 = 64 << 10;
 
 /// Fetches a layer into a file.

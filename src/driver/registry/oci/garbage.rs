@@ -1,8 +1,9 @@
 //! Which images of a repository nobody needs. Pure: from what its tags name to what may go.
 //!
-//! A registry lists tags and nothing else, so an image is what a tag names. shipit's own are those with a tag `src-HASH`.
-//! One that has another name besides, which is not `BRANCH-COMMIT`, was given it by an environment or by a person, and
-//! stays. Which commit an image is of, it says itself; it may be another's too, whose inputs were the same.
+//! A registry lists tags and nothing else, so an image is what a tag names. shipit's own are those
+//! with a tag `src-HASH`. One that has another name besides, which is not `BRANCH-COMMIT`, was
+//! given it by an environment or by a person, and stays. Which commit an image is of, it says
+//! itself; it may be another's too, whose inputs were the same.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,8 @@ use crate::model::source::SHORT;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Named {
     pub tags: BTreeSet<String>,
-    /// When it was made; none when nothing says so. Without a commit an image has the clock's first second.
+    /// When it was made; none when nothing says so. Without a commit an image has the clock's first
+    /// second.
     pub created: Option<Timestamp>,
     /// What it is an index of.
     pub inside: Vec<Digest>,
@@ -67,7 +69,8 @@ impl Named {
             && !self.tags.iter().any(|tag| self.is_named(tag))
     }
 
-    /// Whether this tag is a name that somebody gave it, and not its own commit's, which may be of digits alone.
+    /// Whether this tag is a name that somebody gave it, and not its own commit's, which may be of
+    /// digits alone.
     pub fn is_named(&self, tag: &str) -> bool {
         let is_its_commit = |commit: &str| {
             let revision = self.revision.as_ref();
@@ -81,7 +84,8 @@ impl Named {
         self.inside.iter().chain(&self.base).cloned()
     }
 
-    /// Whether it only lists, or signs, what is attached to another (distribution-spec, "Referrers Tag Schema").
+    /// Whether it only lists, or signs, what is attached to another (distribution-spec, "Referrers
+    /// Tag Schema").
     pub fn is_list(&self) -> bool {
         !self.tags.is_empty() && self.tags.iter().all(|tag| tag.starts_with("sha256-"))
     }
@@ -104,7 +108,8 @@ fn is_inputs(tag: &str) -> bool {
         .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|c| c.is_ascii_hexdigit()))
 }
 
-/// Whether a tag is neither the inputs' nor a commit's. A date looks like a commit of digits alone, and is a name.
+/// Whether a tag is neither the inputs' nor a commit's. A date looks like a commit of digits alone,
+/// and is a name.
 pub(super) fn is_name(tag: &str) -> bool {
     let is_commit = |text: &str| {
         text.len() == SHORT
@@ -120,7 +125,8 @@ fn commit_of(tag: &str) -> Option<&str> {
     Some(commit)
 }
 
-/// The images that nobody needs: neither named, needed, young, among the newest, nor part of one that stays.
+/// The images that nobody needs: neither named, needed, young, among the newest, nor part of one
+/// that stays.
 pub(super) fn unneeded(
     images: &BTreeMap<Digest, Named>,
     needed: &BTreeSet<Digest>,

@@ -1,9 +1,9 @@
-//! Where a request may go that somebody else has named: a redirect, an upload's address, the next page of a list, a token
-//! server. A registry that could name any of them would have this machine ask its neighbours, itself, or the cloud's
-//! metadata service.
+//! Where a request may go that somebody else has named: a redirect, an upload's address, the next
+//! page of a list, a token server. A registry that could name any of them would have this machine
+//! ask its neighbours, itself, or the cloud's metadata service.
 //!
-//! What an address is written as is not enough: a name may lead anywhere, and elsewhere a moment later. So the addresses
-//! themselves are looked at, where the connection is made.
+//! What an address is written as is not enough: a name may lead anywhere, and elsewhere a moment
+//! later. So the addresses themselves are looked at, where the connection is made.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,7 +25,8 @@ pub(super) enum Zone {
     Private,
     /// This very machine.
     Machine,
-    /// What is reached by standing beside it alone: the link, groups, the metadata services of clouds.
+    /// What is reached by standing beside it alone: the link, groups, the metadata services of
+    /// clouds.
     Link,
 }
 
@@ -75,7 +76,8 @@ fn v6(address: Ipv6Addr) -> Zone {
     match parts {
         _ if METADATA_V6.contains(&address) => Zone::Link,
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Zone::Machine,
-        // An address of the older kind in the clothes of the newer: mapped, compatible, translated, or tunnelled.
+        // An address of the older kind in the clothes of the newer: mapped, compatible, translated,
+        // or tunnelled.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
@@ -148,8 +150,8 @@ impl Guard {
         }))
     }
 
-    /// For the token server of the same registry: nobody has to be able to say which neighbour is asked, so a private
-    /// network is led to by somebody who is in one, or by the configuration.
+    /// For the token server of the same registry: nobody has to be able to say which neighbour is
+    /// asked, so a private network is led to by somebody who is in one, or by the configuration.
     pub fn of_tokens(&self, is_named: bool) -> Self {
         let own = self.zones();
         let near = own.contains(&Zone::Private) || own.contains(&Zone::Machine);
@@ -240,7 +242,8 @@ impl Guard {
         }
     }
 
-    /// Follows what leads to a place where a request may go. The client takes the login off what goes to another host.
+    /// Follows what leads to a place where a request may go. The client takes the login off what
+    /// goes to another host.
     pub fn policy(&self) -> Policy {
         let guard = self.clone();
         Policy::custom(move |attempt| {

@@ -1,10 +1,11 @@
 //! A registry that speaks the OCI distribution protocol: Harbor, Docker's own, and others.
 //!
-//! A blob that is there is not sent again; a base image's layers are mounted from their repository where that is
-//! possible, and fetched from another registry where it is not. What breaks on the way goes on where it broke
-//! (`upload`). The manifest goes after its blobs and the tags after the manifest, so that a push that dies on the way
-//! leaves nothing that a reader could take for an image. [`remote`] speaks to registries; a registry is a stranger, and
-//! `auth` says who gets a login, `guard` where it may lead to, `document` and `wire` how much of it is read. Start with
+//! A blob that is there is not sent again; a base image's layers are mounted from their repository
+//! where that is possible, and fetched from another registry where it is not. What breaks on the
+//! way goes on where it broke (`upload`). The manifest goes after its blobs and the tags after the
+//! manifest, so that a push that dies on the way leaves nothing that a reader could take for an
+//! image. [`remote`] speaks to registries; a registry is a stranger, and `auth` says who gets a
+//! login, `guard` where it may lead to, `document` and `wire` how much of it is read. Start with
 //! [`Oci`].
 
 mod attach;
@@ -88,7 +89,8 @@ impl Oci {
         Self { copies, ..self }
     }
 
-    /// The same, with so many of the newest images left in each repository by a collection, needed or not.
+    /// The same, with so many of the newest images left in each repository by a collection, needed
+    /// or not.
     #[must_use]
     pub fn keeping(self, newest: usize) -> Self {
         Self { newest, ..self }
@@ -192,8 +194,8 @@ impl Oci {
         lost.map_or(Ok(()), |(blob, _)| Err(missing(blob)))
     }
 
-    /// Puts tags on a manifest that is there. A tag that cannot be moved and names this image already is well; one
-    /// that names another is told and left.
+    /// Puts tags on a manifest that is there. A tag that cannot be moved and names this image
+    /// already is well; one that names another is told and left.
     async fn label(
         &self,
         service: &ServiceName,
@@ -224,7 +226,8 @@ impl Oci {
         try_join_all(pushes).await.map(drop)
     }
 
-    /// What a base image's reference means: `web:staging` is a service's, everything with a slash is a whole name.
+    /// What a base image's reference means: `web:staging` is a service's, everything with a slash
+    /// is a whole name.
     fn reference(&self, text: &str) -> Option<Reference> {
         if text.contains('/') {
             return text.parse().ok();
@@ -234,8 +237,8 @@ impl Oci {
     }
 }
 
-/// The tag that lists what is attached to an image, where the registry does not (distribution-spec, "Referrers Tag
-/// Schema").
+/// The tag that lists what is attached to an image, where the registry does not (distribution-spec,
+/// "Referrers Tag Schema").
 fn list_tag(image: &Digest) -> String {
     image.to_string().replace(':', "-")
 }
@@ -358,7 +361,8 @@ impl Registry for Oci {
         self.remote.base(&image, platforms).await
     }
 
-    /// The registry holds every blob against its digest as it takes it; what is asked is that all of them are there.
+    /// The registry holds every blob against its digest as it takes it; what is asked is that all
+    /// of them are there.
     async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
         let image = self.image(service, digest);
         let document = self.there(&image).await?;

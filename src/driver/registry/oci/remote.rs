@@ -70,11 +70,13 @@ impl Login for WrittenLogin {
 pub struct Trust {
     /// The configuration's own registry: `registry.example.com`. The next two are for it alone.
     pub endpoint: String,
-    /// A file with the certificates that may have signed the registry's own, beside those of the machine.
+    /// A file with the certificates that may have signed the registry's own, beside those of the
+    /// machine.
     pub ca: Option<PathBuf>,
     /// Whether it is spoken to without TLS.
     pub plain_http: bool,
-    /// Hosts that may be given a login for a registry, whichever that is, besides its own: `auth.example.com`.
+    /// Hosts that may be given a login for a registry, whichever that is, besides its own:
+    /// `auth.example.com`.
     pub auth_hosts: Vec<String>,
 }
 
@@ -265,7 +267,8 @@ impl Remote {
         Ok(bytes)
     }
 
-    /// The images to build on for these platforms, or for this machine's own; none when there is no such name.
+    /// The images to build on for these platforms, or for this machine's own; none when there is no
+    /// such name.
     pub async fn base(
         &self,
         image: &Reference,
@@ -277,7 +280,8 @@ impl Remote {
         self.images(image, document, platforms).await.map(Some)
     }
 
-    /// The images for these platforms, or for this machine's own, that a manifest or an index stands for.
+    /// The images for these platforms, or for this machine's own, that a manifest or an index
+    /// stands for.
     pub(super) async fn images(
         &self,
         image: &Reference,

@@ -1,5 +1,5 @@
-//! What may be an image's signature: the payloads under cosign's tag, and the artifacts among the referrers. Whether it
-//! is one, is judged elsewhere.
+//! What may be an image's signature: the payloads under cosign's tag, and the artifacts among the
+//! referrers. Whether it is one, is judged elsewhere.
 
 use serde_json::Value;
 
@@ -36,7 +36,8 @@ pub(super) async fn find(
     Ok(found)
 }
 
-/// The artifacts that may hold signatures, by the registry's own list or by the tag that stands for it.
+/// The artifacts that may hold signatures, by the registry's own list or by the tag that stands for
+/// it.
 async fn referrers(
     oci: &Oci,
     service: &ServiceName,

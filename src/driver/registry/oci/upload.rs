@@ -1,8 +1,8 @@
 //! Sending a blob (distribution-spec, "Pushing blobs"): a session, and one request with all of it.
 //!
-//! When that breaks, the registry is asked how much it has, and gets the rest. One that has given the session up gets all
-//! of it again; those made from Docker's own do so whenever a request breaks, since a session's address there holds how
-//! much had come.
+//! When that breaks, the registry is asked how much it has, and gets the rest. One that has given
+//! the session up gets all of it again; those made from Docker's own do so whenever a request
+//! breaks, since a session's address there holds how much had come.
 
 use std::io::SeekFrom;
 use std::path::Path;
@@ -192,7 +192,8 @@ async fn reached(wire: &Wire, session: Url) -> Result<Option<(Url, u64)>, Regist
     Ok(Some((location(&answer).unwrap_or(session), has)))
 }
 
-/// How many bytes a range from the first on has: `0-1023`. A registry has no other words for none than `0-0`.
+/// How many bytes a range from the first on has: `0-1023`. A registry has no other words for none
+/// than `0-0`.
 fn end(range: &str) -> Option<u64> {
     let (first, last) = range.trim_start_matches("bytes=").split_once('-')?;
     let last: u64 = last.parse().ok().filter(|_| first == "0")?;
@@ -210,7 +211,8 @@ pub(super) fn location(answer: &Response) -> Result<Url, RegistryFault> {
     })
 }
 
-/// Waits for an answer as long as bytes go out: a large blob takes its time, a dead connection does not.
+/// Waits for an answer as long as bytes go out: a large blob takes its time, a dead connection does
+/// not.
 async fn moving<T>(
     request: impl Future<Output = T>,
     gone: &AtomicU64,

@@ -1,5 +1,5 @@
-//! The requests of the distribution protocol: each with a bound on what is read of its answer and a limit of time, with
-//! the login for the registry alone, and on connections that they share.
+//! The requests of the distribution protocol: each with a bound on what is read of its answer and a
+//! limit of time, with the login for the registry alone, and on connections that they share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,7 +129,8 @@ impl Wire {
         })
     }
 
-    /// A request to an address that the registry gave. The login goes with it to the registry alone.
+    /// A request to an address that the registry gave. The login goes with it to the registry
+    /// alone.
     pub fn at(&self, method: Method, url: Url) -> Result<RequestBuilder, RegistryFault> {
         self.guard.may_go(&url)?;
         let own = url.origin() == self.origin.origin();
@@ -172,8 +173,8 @@ impl Wire {
             .map(Some)
     }
 
-    /// What refers to an image, as an index; none where the registry has no such list (distribution-spec, "Listing
-    /// Referrers").
+    /// What refers to an image, as an index; none where the registry has no such list
+    /// (distribution-spec, "Listing Referrers").
     pub async fn referrers(&self, image: &Reference) -> Result<Option<Vec<u8>>, RegistryFault> {
         let digest = image.digest().unwrap_or_default();
         let request = self.about(Method::GET, image, &format!("referrers/{digest}"))?;
@@ -186,7 +187,8 @@ impl Wire {
             .map(Some)
     }
 
-    /// A small blob's bytes, by its digest; an error when there are more of them than there should be.
+    /// A small blob's bytes, by its digest; an error when there are more of them than there should
+    /// be.
     pub async fn blob(&self, blob: &Reference, size: u64) -> Result<Vec<u8>, RegistryFault> {
         let name = blob.digest().unwrap_or_default();
         let answer = send(self.about(Method::GET, blob, &format!("blobs/{name}"))?).await?;

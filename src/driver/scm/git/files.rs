@@ -11,8 +11,8 @@ use crate::port::scm::ScmError;
 /// How Git lists a submodule in its index.
 const SUBMODULE: &str = "160000 ";
 
-/// What Git tracks below the folder although an ignore file names it, in its submodules, too: for Git such a file is one
-/// like any other. None outside of a checkout.
+/// What Git tracks below the folder although an ignore file names it, in its submodules, too: for
+/// Git such a file is one like any other. None outside of a checkout.
 pub(super) async fn tracked_but_ignored(git: &Git) -> Result<Vec<PathBuf>, ScmError> {
     if !git.is_repository().await? {
         return Ok(Vec::new());
@@ -51,7 +51,8 @@ pub(super) async fn status(git: &Git) -> Result<String, ScmError> {
     git.ask(&all.collect::<Vec<_>>()).await
 }
 
-/// What leaves out the files that this command writes below the folder, as they are no files of the project.
+/// What leaves out the files that this command writes below the folder, as they are no files of the
+/// project.
 pub(super) fn written(git: &Git) -> Vec<String> {
     let written = outputs::below(&git.folder);
     let written = written.iter().filter_map(|path| path.to_str());

@@ -43,7 +43,8 @@ pub(super) async fn first_parents(
         });
     }
 
-    // The first commit of a history has no parents, and nor has the one at which a shallow checkout is cut off.
+    // The first commit of a history has no parents, and nor has the one at which a shallow checkout
+    // is cut off.
     let is_begun = commits.last().is_some_and(|last| last.parents.is_empty());
     if is_begun && is_shallow(git).await? {
         return Ok(FirstParents::Incomplete {
@@ -83,7 +84,8 @@ pub(super) async fn containing(
     Ok(contained)
 }
 
-/// Where a branch is: at the remote, and only without that here. A branch of this checkout is whatever somebody made it.
+/// Where a branch is: at the remote, and only without that here. A branch of this checkout is
+/// whatever somebody made it.
 pub(super) async fn reference(git: &Git, remote: Option<&str>, branch: &str) -> Option<String> {
     let of_remote = remote.map(|remote| format!("refs/remotes/{remote}/{branch}"));
     let local = format!("refs/heads/{branch}");
@@ -225,7 +227,8 @@ pub(super) async fn try_merge(
     Ok(Tried::Conflict(tree, lines.map(str::to_owned).collect()))
 }
 
-/// A place for the objects of a merge that is tried: the repository itself may not be written to, and keeps none.
+/// A place for the objects of a merge that is tried: the repository itself may not be written to,
+/// and keeps none.
 pub(super) struct Scratch {
     objects: tempfile::TempDir,
     alternates: PathBuf,

@@ -1,5 +1,5 @@
-//! Being started by a hook of Git's: the variables that it sets for its hooks, and the objects that a push has brought
-//! and that are not in the repository yet.
+//! Being started by a hook of Git's: the variables that it sets for its hooks, and the objects that
+//! a push has brought and that are not in the repository yet.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,9 @@ use tokio::process::Command;
 
 use crate::driver::scm::git::{LIMIT, program, run};
 
-/// What Git tells its hooks of the repository that they are in (`git rev-parse --local-env-vars`), and what it adds for
-/// those that look at a push. They would point this Git elsewhere than at the project's folder.
+/// What Git tells its hooks of the repository that they are in (`git rev-parse --local-env-vars`),
+/// and what it adds for those that look at a push. They would point this Git elsewhere than at the
+/// project's folder.
 const LOCAL_VARIABLES: [&str; 17] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",

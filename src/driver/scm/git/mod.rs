@@ -136,8 +136,9 @@ impl Git {
         self.hook.get_or_init(|| hook::Hook::of(&self.folder)).await
     }
 
-    /// Whether the folder is in a checkout. Without Git, or outside of one, it is not; anything else that keeps Git
-    /// from answering is an error, because branch rules must not be passed by a broken repository.
+    /// Whether the folder is in a checkout. Without Git, or outside of one, it is not; anything
+    /// else that keeps Git from answering is an error, because branch rules must not be passed by a
+    /// broken repository.
     async fn is_repository(&self) -> Result<bool, ScmError> {
         if self.hook().await.is_unpacked() {
             return Ok(false);
@@ -263,7 +264,8 @@ impl Scm for Git {
         }
 
         let branch = self.branch(&said).await;
-        // Quiet, so that a branch without a commit yet says nothing, and everything else that is wrong does.
+        // Quiet, so that a branch without a commit yet says nothing, and everything else that is
+        // wrong does.
         let commit = match self
             .ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
             .await

@@ -1,5 +1,6 @@
-//! Merges that leave no merge commit: squashed into one commit, or replayed one by one (rebased). A forge writes new commits
-//! for both, which are on no accepted branch. Each is made again here and compared, so that nothing comes in beside it.
+//! Merges that leave no merge commit: squashed into one commit, or replayed one by one (rebased). A
+//! forge writes new commits for both, which are on no accepted branch. Each is made again here and
+//! compared, so that nothing comes in beside it.
 
 use crate::driver::scm::git::Git;
 use crate::driver::scm::git::history::{LINE, Scratch, Tried, commit, reference, try_merge};
@@ -7,7 +8,8 @@ use crate::model::branch::{MergeKind, MergeKinds};
 use crate::model::source::Commit;
 use crate::port::scm::{Replayed, ScmError};
 
-/// How many commits of an accepted branch may have been the one that was squashed; the newest before it are tried.
+/// How many commits of an accepted branch may have been the one that was squashed; the newest
+/// before it are tried.
 const NEWEST: &str = "--max-count=100";
 
 /// How much later by its clock a commit may have been made than the one that squashes it.
@@ -81,8 +83,8 @@ async fn before(git: &Git, id: &str, branch: &str) -> Result<Vec<String>, ScmErr
     Ok(line.lines().map(str::to_owned).collect())
 }
 
-/// The commits of a branch that the one before this one does not have, by the same author, of the same time and with the same
-/// subject: a rebase keeps all three.
+/// The commits of a branch that the one before this one does not have, by the same author, of the
+/// same time and with the same subject: a rebase keeps all three.
 async fn alike(git: &Git, id: &str, parent: &str, branch: &str) -> Result<Vec<Commit>, ScmError> {
     const WHO: &str = "--format=%an%x1f%at%x1f%s";
     let who = git.ask(&["show", "--no-patch", WHO, id]).await?;

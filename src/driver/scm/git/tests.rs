@@ -24,8 +24,8 @@ async fn a_folder_without_git_is_a_source_without_a_commit() {
     assert_eq!((source.commit, source.dirty), (None, false));
 }
 
-/// A repository in which `master` takes merges from `develop` only, made by these words: a commit on a branch, a merge
-/// of `develop` into `master`.
+/// A repository in which `master` takes merges from `develop` only, made by these words: a commit
+/// on a branch, a merge of `develop` into `master`.
 struct Repository(tempfile::TempDir);
 
 impl Repository {

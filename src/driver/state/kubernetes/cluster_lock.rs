@@ -1,5 +1,5 @@
-//! State in one place, and the lock in the cluster as well. Whoever deploys to an environment of a cluster meets there,
-//! whatever folder their own state is in.
+//! State in one place, and the lock in the cluster as well. Whoever deploys to an environment of a
+//! cluster meets there, whatever folder their own state is in.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -230,7 +230,8 @@ impl Taker {
                 .await;
             match taken {
                 Ok(lease) if lease.fence() == fence => return Some(lease),
-                // Another run had it and is done: what this one has planned is for the world before.
+                // Another run had it and is done: what this one has planned is for the world
+                // before.
                 Ok(lease) => {
                     let _ = lease.release().await;
                     return None;
@@ -317,7 +318,8 @@ impl Watch {
         }
     }
 
-    /// What the cluster's lock says, once it is there; none when it cannot be had. Until then the state's own counts.
+    /// What the cluster's lock says, once it is there; none when it cannot be had. Until then the
+    /// state's own counts.
     async fn shared(&self) -> Option<(Hold, CancellationToken)> {
         let mut shared = self.shared.lock().await;
         if shared.is_none() {
@@ -353,8 +355,8 @@ impl Watch {
         std::future::pending::<()>().await;
     }
 
-    /// Whether the lock is not another's but gone with its namespace, as `destroy` may do. It is taken again where
-    /// there is a place for it.
+    /// Whether the lock is not another's but gone with its namespace, as `destroy` may do. It is
+    /// taken again where there is a place for it.
     async fn went_with_its_place(&self) -> bool {
         let there = self.taker.cluster.has_lock(&self.taker.environment).await;
         let is_gone = matches!(there, Ok(false));

@@ -27,8 +27,8 @@ pub(in crate::driver) struct LeaseObject {
     key: ObjectKey,
     environment: EnvironmentName,
     labels: Value,
-    /// The lock as this process wrote it last, and the version that it has since: what is changed next begins there,
-    /// and the version tells whether somebody else has written it meanwhile.
+    /// The lock as this process wrote it last, and the version that it has since: what is changed
+    /// next begins there, and the version tells whether somebody else has written it meanwhile.
     written: Arc<Mutex<Option<(Lock, String)>>>,
 }
 

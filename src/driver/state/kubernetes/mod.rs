@@ -7,8 +7,9 @@
 //! Lease     shipit-state-PROJECT-ENV         who holds the lock, with a heartbeat
 //! ```
 //!
-//! A save writes the releases that changed under new names, and then the head: its resource version is the guard, so
-//! that a reader finds all of a state or all of the one before. Start with [`KubernetesStore`].
+//! A save writes the releases that changed under new names, and then the head: its resource version
+//! is the guard, so that a reader finds all of a state or all of the one before. Start with
+//! [`KubernetesStore`].
 
 mod cluster_lock;
 mod document;
@@ -120,7 +121,8 @@ impl KubernetesStore {
         Ok(found.map_err(failed("reading the lock"))?.is_some())
     }
 
-    /// Takes the lock's object away where nothing of the environment is left, unless somebody has it again.
+    /// Takes the lock's object away where nothing of the environment is left, unless somebody has
+    /// it again.
     async fn forget_lock(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
         let api = self.api().await?;
         let record = format!("shipit-{}-{environment}", self.project);

@@ -1,4 +1,5 @@
-//! Writing a state: the releases that changed under new names, and then the head, whose version is the guard.
+//! Writing a state: the releases that changed under new names, and then the head, whose version is
+//! the guard.
 
 use futures_util::future::try_join_all;
 use http::StatusCode;
@@ -105,7 +106,8 @@ impl KubernetesStore {
         }
     }
 
-    /// After a conflict: a request that was sent twice finds its own work, and all else is another's.
+    /// After a conflict: a request that was sent twice finds its own work, and all else is
+    /// another's.
     async fn refuse_other(&self, state: &State, head: &Head) -> Result<(), StoreError> {
         let now = self.head(&state.environment).await?;
         match now {
@@ -114,7 +116,8 @@ impl KubernetesStore {
         }
     }
 
-    /// Deletes the releases that the head does not name any more. That one cannot be removed is no reason to fail.
+    /// Deletes the releases that the head does not name any more. That one cannot be removed is no
+    /// reason to fail.
     async fn delete_old(&self, api: &Api, old: &[Stored], releases: &[Stored]) {
         for gone in old.iter().filter(|one| !releases.contains(one)) {
             let key = self.object("Secret", gone.secret.clone());

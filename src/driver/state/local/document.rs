@@ -1,4 +1,5 @@
-//! The state's file: JSON with a checksum, so that a torn or hand-edited one is noticed and never half-read.
+//! The state's file: JSON with a checksum, so that a torn or hand-edited one is noticed and never
+//! half-read.
 
 use std::fs;
 use std::io::ErrorKind;

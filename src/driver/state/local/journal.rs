@@ -13,7 +13,8 @@ use crate::port::store::StoreError;
 /// How many journals are kept.
 const KEPT: usize = 50;
 
-/// The largest journal that is read: its first line has a plan, and there are two lines for each step.
+/// The largest journal that is read: its first line has a plan, and there are two lines for each
+/// step.
 const LIMIT: u64 = 128 << 20;
 
 fn folder_of(folder: &Path) -> PathBuf {
@@ -28,7 +29,8 @@ pub(super) fn append(folder: &Path, run: &str, entry: &JournalEntry) -> Result<(
     line.push(b'\n');
     let before = file.metadata().map_err(io("reading", &path))?.len();
     if let Err(error) = file.write_all(&line).and_then(|()| file.sync_data()) {
-        // Half a line would spoil the next one; the length is cut back, which needs no room on the disk.
+        // Half a line would spoil the next one; the length is cut back, which needs no room on the
+        // disk.
         let _ = file.set_len(before);
         return Err(io("writing", &path)(error));
     }
@@ -76,8 +78,8 @@ fn names(journals: &Path) -> Vec<String> {
     names
 }
 
-/// The newest journal. A last line that was cut off in the middle is left out: what it announced was never
-/// begun, because an effect waits for its intent to be on the disk.
+/// The newest journal. A last line that was cut off in the middle is left out: what it announced
+/// was never begun, because an effect waits for its intent to be on the disk.
 pub(super) fn last(folder: &Path) -> Result<Option<Journal>, StoreError> {
     let journals = folder_of(folder);
     let Some(name) = names(&journals).pop() else {

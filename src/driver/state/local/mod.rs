@@ -8,8 +8,9 @@
 //! state/staging/failures/RELEASE/    what was known about a failure when it happened
 //! ```
 //!
-//! The lock's file is only ever read and written under an `flock` on `lock.guard`, held for microseconds, so
-//! that two takers cannot both win. Start with [`document`] for the format and [`super::lock`] for the lease.
+//! The lock's file is only ever read and written under an `flock` on `lock.guard`, held for
+//! microseconds, so that two takers cannot both win. Start with [`document`] for the format and
+//! [`super::lock`] for the lease.
 
 mod document;
 mod journal;

@@ -43,8 +43,8 @@ impl Api {
         }
     }
 
-    /// Sends a request until it is answered, a fault is final, or the budget is spent. Every call here is one that
-    /// may be sent twice.
+    /// Sends a request until it is answered, a fault is final, or the budget is spent. Every call
+    /// here is one that may be sent twice.
     pub async fn call(
         &self,
         method: Method,
@@ -223,7 +223,8 @@ fn refusal(head: &Parts, bytes: &[u8]) -> Again {
     let fault = ApiError::Refused(Box::new(status(head.status, bytes)));
     match head.status.as_u16() {
         429 | 502 | 503 | 504 => Again::Later(fault, after.map(Duration::from_secs)),
-        // A server that cannot reach its store says 500; one that fails at this very request does too.
+        // A server that cannot reach its store says 500; one that fails at this very request does
+        // too.
         500 if is_transient(&fault) => Again::Later(fault, None),
         _ => Again::Final(fault),
     }

@@ -3,8 +3,8 @@
 use super::encode;
 use crate::model::{ObjectKey, group_of};
 
-/// A kind as the server serves it. As with an object's key, the version only says how it is asked for: a group's kind
-/// is one kind.
+/// A kind as the server serves it. As with an object's key, the version only says how it is asked
+/// for: a group's kind is one kind.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[allow(clippy::struct_field_names)] // it is the API's own word for this field
 pub(in crate::driver) struct Kind {
@@ -35,7 +35,8 @@ impl Ord for Kind {
 }
 
 impl Kind {
-    /// The path of an object, or of all objects of the kind. Every segment that comes from outside is encoded here.
+    /// The path of an object, or of all objects of the kind. Every segment that comes from outside
+    /// is encoded here.
     pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
         let root = if self.api_version.contains('/') {
             "/apis"

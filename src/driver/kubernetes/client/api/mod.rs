@@ -1,5 +1,5 @@
-//! The API server, asked for objects as plain JSON: bounded in flight, retried with jitter within a budget, and
-//! every refusal typed.
+//! The API server, asked for objects as plain JSON: bounded in flight, retried with jitter within a
+//! budget, and every refusal typed.
 
 mod call;
 mod discovery;
@@ -73,7 +73,8 @@ impl Api {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// What the server warned of since this was asked last, of objects that were applied or would have been.
+    /// What the server warned of since this was asked last, of objects that were applied or would
+    /// have been.
     pub fn warnings(&self) -> BTreeSet<String> {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *warned)

@@ -47,7 +47,8 @@ pub(in super::super) async fn decide(
         let live = newer.as_ref().unwrap_or(live);
         match api.apply(&body, how).await {
             Ok(result) if is_unchanged(live, &result) => return Ok(Decision::Same),
-            // It moved since it was looked at: what others have changed meanwhile is no change of ours.
+            // It moved since it was looked at: what others have changed meanwhile is no change of
+            // ours.
             Ok(result) if newer.is_none() && has_moved(live, &result) => {
                 newer = Some(look_again(api, live).await?);
             }
@@ -148,7 +149,8 @@ pub(in super::super) async fn left_to_others(
     Ok(left)
 }
 
-/// A secret is never sent for a question: its values are compared with each other by their keyed hashes.
+/// A secret is never sent for a question: its values are compared with each other by their keyed
+/// hashes.
 fn secret(wanted: &Value, live: &Value) -> Decision {
     let mut result = live.clone();
     for part in ["labels", "annotations"] {

@@ -72,8 +72,8 @@ fn uid_of(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
-/// Takes an object out of the way of a new one of its name. A `StatefulSet` goes without its pods and its claims; pods
-/// that the new one would not know as its own end.
+/// Takes an object out of the way of a new one of its name. A `StatefulSet` goes without its pods
+/// and its claims; pods that the new one would not know as its own end.
 pub(in super::super) async fn make_room(
     api: &Api,
     live: &Value,

@@ -49,8 +49,8 @@ pub(super) fn leave_out(body: &mut Value, found: &[(String, String)]) -> bool {
     taken.count() > 0
 }
 
-/// Takes a field out of a manifest; false when it is not there. The path is written as the server writes it:
-/// `.spec.template.spec.containers[name="web"].image`.
+/// Takes a field out of a manifest; false when it is not there. The path is written as the server
+/// writes it: `.spec.template.spec.containers[name="web"].image`.
 fn take_out(body: &mut Value, path: &str) -> bool {
     if let Some(rest) = path.strip_prefix('.') {
         let Some(map) = body.as_object_mut() else {

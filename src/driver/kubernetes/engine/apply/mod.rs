@@ -1,5 +1,5 @@
-//! One object on its way to the server: applied under the rule for other managers' fields, asked about by a dry
-//! run, or deleted until it is gone.
+//! One object on its way to the server: applied under the rule for other managers' fields, asked
+//! about by a dry run, or deleted until it is gone.
 
 mod decide;
 mod delete;
@@ -19,7 +19,8 @@ use crate::model::object::SECRET;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::EngineError;
 
-/// How often fields are left to others before that is given up: each answer names all that conflict.
+/// How often fields are left to others before that is given up: each answer names all that
+/// conflict.
 const LEAVINGS: usize = 4;
 
 /// Applies an object. `version`: the resource version that it must still have.

@@ -34,8 +34,8 @@ pub(in super::super) async fn replacement(
     Ok(format!("{fields} cannot be changed{means}"))
 }
 
-/// Whether a refusal is about the change, and not about the object: some of the API's words say so; else the server is
-/// asked whether it would take the same object if it were new.
+/// Whether a refusal is about the change, and not about the object: some of the API's words say so;
+/// else the server is asked whether it would take the same object if it were new.
 async fn is_immutable(api: &Api, wanted: &Value, fault: &ApiError) -> bool {
     if !fault.is(StatusCode::UNPROCESSABLE_ENTITY) {
         return false;

@@ -15,8 +15,9 @@ use crate::model::object::mark;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::{EngineError, Permit};
 
-/// Takes an object over without changing what it says. What `kubectl apply` claimed for itself becomes shipit's, so
-/// that a field that is not in the configuration leaves the object with the next apply, as the plan will show.
+/// Takes an object over without changing what it says. What `kubectl apply` claimed for itself
+/// becomes shipit's, so that a field that is not in the configuration leaves the object with the
+/// next apply, as the plan will show.
 pub(in super::super) async fn adopt(
     engine: &KubernetesEngine,
     permit: &Permit,
@@ -73,8 +74,8 @@ pub(in super::super) async fn adopt(
     Ok(taken)
 }
 
-/// Gives what other tools' client-side applying claimed to shipit: their entries in the server's record take our
-/// name. The next apply then removes what they set and we do not want.
+/// Gives what other tools' client-side applying claimed to shipit: their entries in the server's
+/// record take our name. The next apply then removes what they set and we do not want.
 async fn migrate(api: &Api, key: &ObjectKey, live: &Value) -> Result<Vec<String>, ApiError> {
     let Some(entries) = live
         .pointer("/metadata/managedFields")

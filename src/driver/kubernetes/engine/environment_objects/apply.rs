@@ -104,8 +104,8 @@ impl Application<'_> {
         self.follow_up(api, &key, &announced).await
     }
 
-    /// The record, the object and what scales it. What was seen when the plan was made counts as long as the server has
-    /// no other version of it.
+    /// The record, the object and what scales it. What was seen when the plan was made counts as
+    /// long as the server has no other version of it.
     async fn current(&self, api: &Api, whole: &Manifest) -> Result<Current, EngineError> {
         let key = whole.key();
         let failed = |fault: ApiError| fault.while_(format!("looking at {}", said(&key)));
@@ -134,8 +134,8 @@ impl Application<'_> {
         })
     }
 
-    /// Shows the permit. The home namespace is made before there is a place for the record; then there is nobody to
-    /// be kept away yet.
+    /// Shows the permit. The home namespace is made before there is a place for the record; then
+    /// there is nobody to be kept away yet.
     async fn enter(&self, api: &Api) -> Result<Option<Read>, EngineError> {
         let home = &self.engine.settings.namespaces.home;
         if self.manifest.kind() == "Namespace" && self.manifest.name() == home {
@@ -201,7 +201,8 @@ impl Application<'_> {
         left.map_err(|fault| refused(&object.key(), fault))
     }
 
-    /// What an object changes for those after it: the kinds that there are, and the place of the record.
+    /// What an object changes for those after it: the kinds that there are, and the place of the
+    /// record.
     async fn follow_up(
         &self,
         api: &Api,

@@ -123,7 +123,8 @@ pub(super) async fn clear(
     clear_if_empty(engine, api, &permit.scope, &read).await
 }
 
-/// Lets go of an object: it stays as it is, and nothing on it says any more that it is this environment's.
+/// Lets go of an object: it stays as it is, and nothing on it says any more that it is this
+/// environment's.
 pub(super) async fn forget(
     engine: &KubernetesEngine,
     permit: &Permit,
@@ -156,7 +157,8 @@ pub(super) async fn let_go(api: &Api, key: &ObjectKey, set: &str) -> Result<(), 
     Ok(())
 }
 
-/// What takes our marks and our entry in the server's record off an object, and leaves the rest as it is.
+/// What takes our marks and our entry in the server's record off an object, and leaves the rest as
+/// it is.
 fn without_marks(live: &Value) -> Value {
     let entries = live["metadata"]["managedFields"].as_array();
     let mut left: Vec<Value> = entries

@@ -1,5 +1,6 @@
-//! What an object holds that goes with it when it is deleted or replaced: claims with their volumes, the objects of a
-//! definition, all that is in a namespace, the pods that run on a provider's machines.
+//! What an object holds that goes with it when it is deleted or replaced: claims with their
+//! volumes, the objects of a definition, all that is in a namespace, the pods that run on a
+//! provider's machines.
 //!
 //! What may not be looked at is [`Holding::Unseen`], and never taken for nothing.
 
@@ -57,7 +58,8 @@ pub(super) enum Asked {
     ForStep,
 }
 
-/// What an object is bound to, with what it holds. What is the environment's own goes or stays by its own steps.
+/// What an object is bound to, with what it holds. What is the environment's own goes or stays by
+/// its own steps.
 pub(super) fn bound(fingerprint: Fingerprint, holds: &[Holding]) -> Fingerprint {
     let others: Vec<&Holding> = holds.iter().filter(|holding| !holding.is_own()).collect();
     if others.is_empty() {
@@ -119,7 +121,8 @@ impl ClaimHolder<'_> {
         self.scaled(live, wanted.body()).await
     }
 
-    /// What goes when a `StatefulSet` in place gets these replicas: the claims beyond them, where its policy says so.
+    /// What goes when a `StatefulSet` in place gets these replicas: the claims beyond them, where
+    /// its policy says so.
     pub async fn scaled(&self, live: &Value, wanted: &Value) -> Result<Vec<Holding>, ApiError> {
         let Some(key) = key_of(live).filter(|key| key.kind == "StatefulSet") else {
             return Ok(Vec::new());
@@ -233,8 +236,8 @@ impl ClaimHolder<'_> {
         }
     }
 
-    /// What of a workload's objects can hold something or is protected, and what goes with each when it is taken out.
-    /// Whoever has protected an object may have done so in the cluster alone.
+    /// What of a workload's objects can hold something or is protected, and what goes with each
+    /// when it is taken out. Whoever has protected an object may have done so in the cluster alone.
     pub async fn held(
         &self,
         manifests: &[Manifest],

@@ -16,8 +16,8 @@ use crate::model::{Manifest, ObjectKey};
 const DEPTH: usize = 6;
 
 impl ClaimHolder<'_> {
-    /// The claims that an object owns, through whatever is between them, and those that are `also` its own. What a pod
-    /// owns is gone with every pod, and not meant to stay.
+    /// The claims that an object owns, through whatever is between them, and those that are `also`
+    /// its own. What a pod owns is gone with every pod, and not meant to stay.
     pub(super) async fn claims_of(
         &self,
         key: &ObjectKey,
@@ -187,8 +187,8 @@ impl ClaimHolder<'_> {
     }
 }
 
-/// The claims in these namespaces, for who has to know what a `StatefulSet` will find. None where there is no such
-/// place; that they may not be listed is an error.
+/// The claims in these namespaces, for who has to know what a `StatefulSet` will find. None where
+/// there is no such place; that they may not be listed is an error.
 pub(in super::super) async fn claims(
     api: &Api,
     namespaces: &[&str],
@@ -241,8 +241,8 @@ fn claim_facts(claim: &Value, classes: &BTreeMap<String, Option<bool>>) -> Claim
     }
 }
 
-/// Whether a class lets its volumes grow. None where it is not there, and where it may not be looked at: classes are the
-/// cluster's, and a role of one namespace has none.
+/// Whether a class lets its volumes grow. None where it is not there, and where it may not be
+/// looked at: classes are the cluster's, and a role of one namespace has none.
 async fn expands(api: &Api, class: &str) -> Result<Option<bool>, ApiError> {
     let key = ObjectKey {
         api_version: "storage.k8s.io/v1".to_owned(),

@@ -1,5 +1,5 @@
-//! Looking at an environment: its record, its pods and its objects ([`list`](super::list)), and what each of them means. Only what
-//! cannot be told from an object itself is asked by a dry run.
+//! Looking at an environment: its record, its pods and its objects ([`list`](super::list)), and
+//! what each of them means. Only what cannot be told from an object itself is asked by a dry run.
 
 mod drift;
 mod facts;
@@ -116,7 +116,8 @@ pub(super) fn of_scope(scope: &Scope) -> String {
     )
 }
 
-/// The slot whose traffic the live objects say it is: what counts when all of them agree; else what was written.
+/// The slot whose traffic the live objects say it is: what counts when all of them agree; else what
+/// was written.
 pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
     let said: BTreeSet<&str> = live
         .iter()
@@ -146,8 +147,8 @@ pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Ma
         .collect()
 }
 
-/// Those that must be as they were applied. Before the first switch the live object may still be what it was before
-/// it was imported: its traffic is not deleted until a slot can have it.
+/// Those that must be as they were applied. Before the first switch the live object may still be
+/// what it was before it was imported: its traffic is not deleted until a slot can have it.
 pub(super) fn bound_of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
     let mut all = of_route(route, active, set);
     if active.is_none() {
@@ -174,7 +175,8 @@ pub(super) fn pods_of<'a>(pods: &'a [Value], slot: Slot, service: &ServiceName) 
     own
 }
 
-/// What an object is bound to: which one it is, what of it is ours, and what it has where we want something.
+/// What an object is bound to: which one it is, what of it is ours, and what it has where we want
+/// something.
 pub(super) fn fingerprint(live: &Value, wanted: Option<&Value>) -> Fingerprint {
     let own = applied(live);
     let shadow = wanted.map(|wanted| shadow(wanted, live));

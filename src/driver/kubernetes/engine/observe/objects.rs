@@ -196,7 +196,8 @@ async fn against(
         };
 
     let replace = matches!(state, ObjectState::Replace { .. });
-    // The values of a Secret are not kept, and a new one in its place is made from what is there then.
+    // The values of a Secret are not kept, and a new one in its place is made from what is there
+    // then.
     if !replace && key.kind != "Secret" {
         let (live, scalers) = (live.clone(), scalers.only(whole));
         engine.seen().insert(key.clone(), Seen { live, scalers });
@@ -216,8 +217,9 @@ async fn against(
     })
 }
 
-/// What applying would change although every field is as it should be: in which version, and whether at all, the
-/// server has it recorded that the fields are ours. By that record an object is known as ours.
+/// What applying would change although every field is as it should be: in which version, and
+/// whether at all, the server has it recorded that the fields are ours. By that record an object is
+/// known as ours.
 fn unrecorded(sent: &Manifest, live: &Value) -> Option<Change> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let before = owned(live).and_then(|entry| text(&entry["apiVersion"]));
@@ -243,7 +245,8 @@ async fn unlisted(
         force: false,
     };
 
-    // What a dry run would replace has no version: mostly nothing is there, and that says so by itself.
+    // What a dry run would replace has no version: mostly nothing is there, and that says so by
+    // itself.
     let asked = api.apply(sent.body(), how).await;
     if asked.as_ref().is_ok_and(|made| !has_version(made)) {
         return Ok(ObjectFacts::plain(key, ObjectState::Absent));

@@ -37,8 +37,8 @@ pub(super) fn by_rule(object: &Value, rule: &Rule) -> Ready {
     Ready::Yes
 }
 
-/// kstatus: `Stalled` has failed, `Reconciling` is under way, `Ready` says it itself; an object that says none of
-/// them is ready once it is there.
+/// kstatus: `Stalled` has failed, `Reconciling` is under way, `Ready` says it itself; an object
+/// that says none of them is ready once it is there.
 pub(super) fn ready(object: &Value) -> Ready {
     if object.pointer("/status/observedGeneration").is_some() && !is_observed(object) {
         return Ready::Not("the change was not seen yet".to_owned());

@@ -1,4 +1,5 @@
-//! A Deployment: the new template is on as many pods as wanted, all of them available, none of the old left.
+//! A Deployment: the new template is on as many pods as wanted, all of them available, none of the
+//! old left.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! What "ready" means, kind by kind: pure functions from an object's JSON to a word. A status that is older than
-//! the specification is never believed.
+//! What "ready" means, kind by kind: pure functions from an object's JSON to a word. A status that
+//! is older than the specification is never believed.
 
 mod custom;
 mod daemon_set;

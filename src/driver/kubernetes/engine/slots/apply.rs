@@ -32,8 +32,8 @@ pub(super) enum Replacing {
 }
 
 impl Slots<'_> {
-    /// Applies objects, kind after kind as they need each other: the server takes what runs together with what only
-    /// refers to it.
+    /// Applies objects, kind after kind as they need each other: the server takes what runs
+    /// together with what only refers to it.
     pub(super) async fn apply(
         &self,
         manifests: &[Manifest],
@@ -107,7 +107,8 @@ impl Slots<'_> {
             .map_err(|fault| refused(&key, fault))
     }
 
-    /// Takes an object out of the way of a new one of its name, unless something goes with it: no plan said so.
+    /// Takes an object out of the way of a new one of its name, unless something goes with it: no
+    /// plan said so.
     async fn make_room(&self, manifest: &Manifest, reason: &str) -> Result<(), EngineError> {
         let key = manifest.key();
         let failed = |fault: ApiError| fault.while_(format!("replacing {}", said(&key)));
@@ -124,8 +125,8 @@ impl Slots<'_> {
         apply::make_room(self.api, &live, manifest).await
     }
 
-    /// Nothing of another owner's is taken over silently: the first time that a service comes into a slot, what has
-    /// its objects' names already is looked at.
+    /// Nothing of another owner's is taken over silently: the first time that a service comes into
+    /// a slot, what has its objects' names already is looked at.
     pub(super) fn refuse_foreign(
         &self,
         names: &BTreeMap<ObjectKey, Value>,
@@ -166,7 +167,8 @@ impl Slots<'_> {
     }
 }
 
-/// The rank in which an object of a slot is made. From the Services on nothing needs the other to be there.
+/// The rank in which an object of a slot is made. From the Services on nothing needs the other to
+/// be there.
 fn stage(kind: &str) -> u8 {
     match rank(kind) {
         LAST => LAST,

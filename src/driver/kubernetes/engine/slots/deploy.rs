@@ -247,7 +247,8 @@ impl Deployment<'_> {
             .await
     }
 
-    /// Gives the service the pods that it shall have, and waits for it where it is replaced in place.
+    /// Gives the service the pods that it shall have, and waits for it where it is replaced in
+    /// place.
     async fn scale_and_wait(
         &self,
         manifests: &[Manifest],

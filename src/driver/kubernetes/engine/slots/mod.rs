@@ -1,5 +1,6 @@
-//! Workloads in their slots: deployed, retained, stopped, undeployed. What a slot should hold is recorded before any
-//! object of it is touched, so that a run that is killed in between leaves drift, and nothing unknown.
+//! Workloads in their slots: deployed, retained, stopped, undeployed. What a slot should hold is
+//! recorded before any object of it is touched, so that a run that is killed in between leaves
+//! drift, and nothing unknown.
 
 mod apply;
 mod contents;

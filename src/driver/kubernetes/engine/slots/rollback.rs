@@ -40,7 +40,8 @@ pub(in super::super) async fn rollback_blockers(
     Ok(reasons)
 }
 
-/// Whether the namespace's quotas have room for both slots at once. Who may not read them is not told.
+/// Whether the namespace's quotas have room for both slots at once. Who may not read them is not
+/// told.
 async fn quota(engine: &KubernetesEngine, api: &Api, slot: Slot, pods: usize) -> Vec<String> {
     let namespaces = &engine.settings.namespaces.slots;
     let (own, other) = (&namespaces[&slot], &namespaces[&slot.other()]);

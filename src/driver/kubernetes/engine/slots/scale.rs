@@ -66,7 +66,8 @@ impl Slots<'_> {
             .map_err(|fault| fault.while_(format!("scaling {}", said(key))))
     }
 
-    /// Whether a workload is to have any pods: one that was stopped has none, and no autoscaler gives it any.
+    /// Whether a workload is to have any pods: one that was stopped has none, and no autoscaler
+    /// gives it any.
     async fn has_pods(&self, key: &ObjectKey) -> Result<bool, ApiError> {
         let live = self.api.get(key).await?;
         Ok(live.is_none_or(|live| live["spec"]["replicas"] != 0))

@@ -30,7 +30,8 @@ pub(super) fn held(facts: Option<WorkloadFacts>) -> Vec<Held> {
 }
 
 impl Slots<'_> {
-    /// Deletes objects of the service that are not wanted any more, the last made first; lets go of those that stay.
+    /// Deletes objects of the service that are not wanted any more, the last made first; lets go of
+    /// those that stay.
     pub(super) async fn sweep(
         &self,
         objects: BTreeMap<ObjectKey, Swept>,
@@ -56,7 +57,8 @@ impl Slots<'_> {
         Ok(())
     }
 
-    /// Refuses to sweep what holds something that no plan has declared: what a run that ended left behind.
+    /// Refuses to sweep what holds something that no plan has declared: what a run that ended left
+    /// behind.
     async fn refuse_undeclared(
         &self,
         objects: &BTreeMap<ObjectKey, Swept>,

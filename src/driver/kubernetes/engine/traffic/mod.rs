@@ -1,5 +1,6 @@
-//! The entry point: slot Services that no switch touches, and one live object per service that is all a switch touches.
-//! The patch carries the version of the object that was looked at, and is not believed until the endpoints say so.
+//! The entry point: slot Services that no switch touches, and one live object per service that is
+//! all a switch touches. The patch carries the version of the object that was looked at, and is not
+//! believed until the endpoints say so.
 
 mod follow;
 mod route;

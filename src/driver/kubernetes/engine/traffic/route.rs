@@ -81,7 +81,8 @@ fn fingerprint(route: &Route, drift: &[Drift]) -> Fingerprint {
     }
 }
 
-/// Makes the objects of an entry point what they should be, rank after rank as they need each other.
+/// Makes the objects of an entry point what they should be, rank after rank as they need each
+/// other.
 async fn listen_all(
     engine: &KubernetesEngine,
     api: &Api,
@@ -120,7 +121,8 @@ async fn delete_rest(
     Ok(())
 }
 
-/// Makes one object of an entry point what it should be. `untouched`: the live object, as long as no slot has its traffic.
+/// Makes one object of an entry point what it should be. `untouched`: the live object, as long as
+/// no slot has its traffic.
 async fn listen(
     engine: &KubernetesEngine,
     api: &Api,

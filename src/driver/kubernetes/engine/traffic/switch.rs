@@ -91,7 +91,8 @@ fn agree(record: &Record, live: &[Value], slot: Option<Slot>) -> bool {
             .all(|object| object["metadata"]["labels"][mark::ACTIVE] == wanted)
 }
 
-/// One patch, for exactly the object that was looked at, and ours. Its status may move in between, its content may not.
+/// One patch, for exactly the object that was looked at, and ours. Its status may move in between,
+/// its content may not.
 async fn patch(
     engine: &KubernetesEngine,
     api: &Api,

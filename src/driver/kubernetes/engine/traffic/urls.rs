@@ -15,8 +15,8 @@ use crate::model::route::ObjectsRoute;
 use crate::model::{ObjectKey, Role, Slot};
 use crate::port::engine::{EngineError, Scope};
 
-/// Where services answer. Without a URL in the configuration a Service's own address is one, if it can be reached
-/// from here.
+/// Where services answer. Without a URL in the configuration a Service's own address is one, if it
+/// can be reached from here.
 pub(in super::super) async fn urls(
     engine: &KubernetesEngine,
     scope: &Scope,
@@ -76,7 +76,8 @@ async fn address(
         {
             route.off.key()
         }
-        // Through an ingress or a gateway without a host there is no telling; the slot's own Service is the same pods.
+        // Through an ingress or a gateway without a host there is no telling; the slot's own
+        // Service is the same pods.
         _ => {
             let (namespace, name) = route.targets.get(&slot)?.split_once('/')?;
             ObjectKey {

@@ -1,5 +1,5 @@
-//! Waiting: a LIST and then a watch for each kind, and a look at everything whenever something moved. Nothing is
-//! polled, and what will not get better by itself ends the wait at once.
+//! Waiting: a LIST and then a watch for each kind, and a look at everything whenever something
+//! moved. Nothing is polled, and what will not get better by itself ends the wait at once.
 
 mod object;
 mod slot;
@@ -29,7 +29,8 @@ use crate::model::ObjectKey;
 /// Why a Job is not waited for any longer that was made and is not there.
 const UNSEEN: &str = "it is not there any more, and nobody saw it done: it was deleted, or its \
                       `ttlSecondsAfterFinished` is too short (60 is enough)";
-/// How often what was heard is looked at again although nothing moved: some of it only counts after a time.
+/// How often what was heard is looked at again although nothing moved: some of it only counts after
+/// a time.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Objects of one kind in one place that a wait looks at.

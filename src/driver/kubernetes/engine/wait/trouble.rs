@@ -1,4 +1,5 @@
-//! What keeps the pods of what is waited for from becoming ready: told by the pods, and by those who may not make them.
+//! What keeps the pods of what is waited for from becoming ready: told by the pods, and by those
+//! who may not make them.
 
 use std::collections::BTreeMap;
 
