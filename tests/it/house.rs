@@ -162,3 +162,40 @@ fn everything_that_is_printed_goes_through_the_screen() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// The longest file: past this, a second thing has moved in.
+const LONGEST_FILE: usize = 500;
+
+/// How many lines of a thousand may be wider than a page.
+const WIDE: usize = 4;
+
+#[test]
+fn a_file_has_one_reason_and_a_line_fits_on_a_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    // What a tool writes, and what tests are made of.
+    let counts = |file: &&PathBuf| {
+        let inside = file.strip_prefix(&root).expect("below");
+        let is_tests = |part: &std::ffi::OsStr| part == "tests" || part == "tests.rs";
+        !inside.starts_with("proto") && !inside.iter().any(is_tests)
+    };
+
+    let (mut long, mut lines, mut wide) = (Vec::new(), 0, 0);
+    for file in files.iter().filter(counts) {
+        let text = fs::read_to_string(file).expect("text");
+        let code = text.split("\n#[cfg(test)]\nmod tests {").next();
+        let code = code.unwrap_or_default().lines();
+        let length = code.clone().count();
+        lines += length;
+        wide += code.filter(|line| line.chars().count() > 100).count();
+        if length > LONGEST_FILE {
+            long.push(format!("{}: {length}", file.display()));
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
+    assert!(
+        wide * 1000 < lines * WIDE,
+        "{wide} of {lines} lines are wide"
+    );
+}
