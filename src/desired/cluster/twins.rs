@@ -24,7 +24,6 @@ pub(super) fn refuse(
             ));
         }
         let short = key.clone();
-
         if let Some(other) = makers
             .insert(key, maker.clone())
             .filter(|other| *other != maker)

@@ -35,7 +35,6 @@ pub(super) async fn signed(
             return Err(failed(format!("the image of {service} is not known"), Vec::new()).into());
         };
         let found = registry.signatures(service, &image).await?;
-
         match signer(&found, &image, &wanted.keys) {
             Ok(key) => say(&format!("{service} is signed by {}", key.file.display())),
             Err(mut detail) => {

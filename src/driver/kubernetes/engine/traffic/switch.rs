@@ -43,7 +43,6 @@ pub(in super::super) async fn switch(
     let (there, is_ready) = tokio::try_join!(there, is_ready)?;
     let active = observe::active(&read.record, &there.iter().collect::<Vec<_>>());
     let is_whole = agree(&read.record, &there, active);
-
     if active == to && is_whole && read.record.active == to {
         return Ok(());
     }
