@@ -183,7 +183,7 @@ fn images_that_nobody_needs_are_told_and_taken_away() {
     // and nothing has taken them away.
     let told = world.run(&["images", "--env", "staging"]).code(0).stdout;
     assert!(
-        told.contains(&format!("{name}/web")) && told.contains("2 images that nobody need"),
+        told.contains(&format!("{name}/web")) && told.contains("2 unused images"),
         "{told}"
     );
     let unasked = world
@@ -199,7 +199,7 @@ fn images_that_nobody_needs_are_told_and_taken_away() {
         .code(0)
         .stdout;
     assert!(
-        taken.contains("2 images") && taken.contains("They were deleted."),
+        taken.contains("2 unused images") && taken.contains("They were deleted."),
         "{taken}"
     );
     let none = world
