@@ -32,8 +32,8 @@ pub(super) struct Session {
 impl Session {
     /// Starts before live traffic is touched, when there is any.
     pub async fn start_before(&self, run: &Arc<Run>) {
-        if run.plan().active.is_some() {
-            self.start(run).await;
+        if run.plan().active.is_some() && self.is_due(run) {
+            self.measure(run, targets(run).await).await;
         }
     }
 
@@ -41,19 +41,21 @@ impl Session {
     /// A gateway takes its time until it has heard of a new entry point, and nobody's request is
     /// lost meanwhile.
     pub async fn start_after(&self, run: &Arc<Run>) {
-        if run.plan().active.is_some() || run.plan().probe.rate == 0 {
+        if run.plan().active.is_some() || !self.is_due(run) {
             return;
         }
+
+        let targets = targets(run).await;
         let answered = tokio::time::timeout(FIRST_ANSWER, async {
-            for target in targets(run).await {
-                while !run.job.ports.checker.answers(&target).await {
+            for target in &targets {
+                while !run.job.ports.checker.answers(target).await {
                     tokio::time::sleep(between(AGAIN / 2, AGAIN)).await;
                 }
             }
         });
         // What has not answered by then is measured, and fails.
         let _ = run.soft.run_until_cancelled(answered).await;
-        self.start(run).await;
+        self.measure(run, targets).await;
     }
 
     /// Whether requests are being sent.
@@ -61,11 +63,12 @@ impl Session {
         self.started.load(Ordering::Acquire) && !self.stop.is_cancelled()
     }
 
-    async fn start(&self, run: &Arc<Run>) {
-        if run.plan().probe.rate == 0 || self.started.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let targets = targets(run).await;
+    /// Whether it is to start now: it was asked for, and has not started yet.
+    fn is_due(&self, run: &Run) -> bool {
+        run.plan().probe.rate != 0 && !self.started.swap(true, Ordering::AcqRel)
+    }
+
+    async fn measure(&self, run: &Run, targets: Vec<ProbeTarget>) {
         let mut probes = self.probes.lock().await;
         for target in targets {
             let (checker, stop) = (run.job.ports.checker.clone(), self.stop.clone());
