@@ -11,7 +11,7 @@ use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
 const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` in the checkout of a build server, or `--fetch`";
 
 /// A commit, its parents, who wrote it and its first line, in one line.
-pub(super) const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
+const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
 
 pub(super) async fn first_parents(
     git: &Git,
@@ -336,7 +336,7 @@ async fn is_shallow(git: &Git) -> Result<bool, ScmError> {
     Ok(answer != "false")
 }
 
-pub(super) fn commit(line: &str) -> Option<Commit> {
+fn commit(line: &str) -> Option<Commit> {
     let mut fields = line.split('\u{1f}');
     let id = fields.next()?.to_owned();
     let parents = fields

@@ -3,9 +3,8 @@
 //! compared, so that nothing comes in beside it.
 
 use crate::driver::scm::git::Git;
-use crate::driver::scm::git::history::{LINE, Scratch, Tried, commit, reference, try_merge};
+use crate::driver::scm::git::history::{Scratch, Tried, reference, try_merge};
 use crate::model::branch::{MergeKind, MergeKinds};
-use crate::model::source::Commit;
 use crate::port::scm::{Replayed, ScmError};
 
 /// How many commits of an accepted branch may have been the one that was squashed; the newest
@@ -39,33 +38,32 @@ pub(super) async fn replayed(
         };
         if merges.contains(&MergeKind::Squash) {
             for squashed in before(git, id, &name).await? {
-                match try_merge(git, &scratch, parent, &squashed).await? {
-                    Tried::Clean(made) if made == tree => {
-                        return Ok(Replayed::As(MergeKind::Squash));
-                    }
-                    Tried::Clean(_) | Tried::Conflict(..) => {}
-                    Tried::Unknown { reason, help } => {
-                        return Ok(Replayed::Unknown { reason, help });
-                    }
+                let tried = try_merge(git, &scratch, parent, &squashed).await?;
+                if let Some(found) = told(tried, tree, MergeKind::Squash) {
+                    return Ok(found);
                 }
             }
         }
         if merges.contains(&MergeKind::Rebase) {
             for one in alike(git, id, parent, &name).await? {
-                match pick(git, &scratch, parent, &one).await? {
-                    Tried::Clean(made) if made == tree => {
-                        return Ok(Replayed::As(MergeKind::Rebase));
-                    }
-                    Tried::Clean(_) | Tried::Conflict(..) => {}
-                    Tried::Unknown { reason, help } => {
-                        return Ok(Replayed::Unknown { reason, help });
-                    }
+                let tried = pick(git, &scratch, parent, &one).await?;
+                if let Some(found) = told(tried, tree, MergeKind::Rebase) {
+                    return Ok(found);
                 }
             }
         }
     }
 
     Ok(Replayed::No)
+}
+
+/// What a merge that was tried says of a commit with this tree; nothing when it gives another one.
+fn told(tried: Tried, tree: &str, kind: MergeKind) -> Option<Replayed> {
+    match tried {
+        Tried::Clean(made) => (made == tree).then_some(Replayed::As(kind)),
+        Tried::Conflict(..) => None,
+        Tried::Unknown { reason, help } => Some(Replayed::Unknown { reason, help }),
+    }
 }
 
 /// The commits of a branch's own line that were there when this one was made, the newest first.
@@ -83,33 +81,47 @@ async fn before(git: &Git, id: &str, branch: &str) -> Result<Vec<String>, ScmErr
     Ok(line.lines().map(str::to_owned).collect())
 }
 
+/// A commit that may have been replayed, and the one that it was made on.
+struct Original {
+    id: String,
+    parent: String,
+}
+
 /// The commits of a branch that the one before this one does not have, by the same author, of the
 /// same time and with the same subject: a rebase keeps all three.
-async fn alike(git: &Git, id: &str, parent: &str, branch: &str) -> Result<Vec<Commit>, ScmError> {
-    const WHO: &str = "--format=%an%x1f%at%x1f%s";
-    let who = git.ask(&["show", "--no-patch", WHO, id]).await?;
-    let range = format!("{parent}..{branch}");
-    let [lines, whose] =
-        [LINE, WHO].map(|format| ["log", "--no-merges", format, &range, "--"].map(str::to_owned));
-    let lines = git.ask(&lines.each_ref().map(String::as_str)).await?;
-    let whose = git.ask(&whose.each_ref().map(String::as_str)).await?;
-    let same = lines
-        .lines()
-        .zip(whose.lines())
-        .filter(|(_, it)| *it == who);
-    Ok(same
-        .filter_map(|(line, _)| commit(line))
-        .take(ALIKE)
-        .collect())
+async fn alike(git: &Git, id: &str, parent: &str, branch: &str) -> Result<Vec<Original>, ScmError> {
+    const WHO: &str = "%an%x1f%at%x1f%s";
+    let format = format!("--format={WHO}");
+    let who = git.ask(&["show", "--no-patch", &format, id]).await?;
+
+    let (format, range) = (
+        format!("--format=%H %P%x1f{WHO}"),
+        format!("{parent}..{branch}"),
+    );
+    let log = git
+        .ask(&["log", "--no-merges", &format, &range, "--"])
+        .await?;
+    let same = log.lines().filter_map(|line| {
+        let (ids, its) = line.split_once('\u{1f}')?;
+        // The first commit of a history has no parent.
+        let (id, parent) = ids.trim_end().split_once(' ').filter(|_| its == who)?;
+        Some(Original {
+            id: id.to_owned(),
+            parent: parent.to_owned(),
+        })
+    });
+    Ok(same.take(ALIKE).collect())
 }
 
 /// The change of one commit on top of another: a merge whose base is what the commit was made on.
-async fn pick(git: &Git, scratch: &Scratch, onto: &str, one: &Commit) -> Result<Tried, ScmError> {
-    let [before] = &one.parents[..] else {
-        return Ok(Tried::Conflict(String::new(), Vec::new()));
-    };
-    let base = scratch.commit(git, before, None).await?;
+async fn pick(
+    git: &Git,
+    scratch: &Scratch,
+    onto: &str,
+    original: &Original,
+) -> Result<Tried, ScmError> {
+    let base = scratch.commit(git, &original.parent, None).await?;
     let ours = scratch.commit(git, onto, Some(&base)).await?;
-    let theirs = scratch.commit(git, &one.id, Some(&base)).await?;
+    let theirs = scratch.commit(git, &original.id, Some(&base)).await?;
     try_merge(git, scratch, &ours, &theirs).await
 }
