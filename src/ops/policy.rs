@@ -93,11 +93,20 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
         .cloned()
         .collect();
     let contained = session.scm.containing(&asked, &rule.accepts).await?;
-    let arrivals: Vec<Arrival> = stream::iter(commits)
+    let looked = stream::iter(commits)
         .map(|commit| arrival(session, rule, &contained, commit))
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+        .buffered(AT_ONCE);
+    let mut looked = std::pin::pin!(looked);
+    let mut arrivals = Vec::new();
+    while let Some(arrival) = looked.try_next().await? {
+        let is_refused = arrival.origin != Origin::Accepted;
+        arrivals.push(arrival);
+        // One is enough, where nothing is missing that could say more of it: to make a merge again
+        // takes its time.
+        if is_refused && contained.is_whole() {
+            break;
+        }
+    }
 
     // What was not found may be on a branch that is not there.
     let is_unknown = |arrival: &Arrival| matches!(arrival.origin, Origin::Direct | Origin::Foreign);
