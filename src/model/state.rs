@@ -131,7 +131,7 @@ impl State {
 /// How a state is behind what an engine has: somebody has acted since, with a state of their own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Behind {
-    /// The environment was made anew with another state.
+    /// The environment was replaced, with another state.
     #[error("the environment belongs to the lineage {owner}, and this state is of {own}")]
     Lineage {
         /// Whose it is.

@@ -9,7 +9,7 @@ use crate::model::desired::Desired;
 use crate::model::secret::SecretRef;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest, ServiceName};
-use crate::ops::session::lack;
+use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::port::engine::{CheckResult, EngineError};
 use crate::proto::Directory;
@@ -104,7 +104,7 @@ async fn instances(
 ) -> Vec<CheckResult> {
     let runtime = host.runtime;
     let what = format!("instances are started by the runtime `{}`", name(runtime));
-    if let Some(Unavailable { reason, help }) = lack(&session.root, host) {
+    if let Some(Unavailable { reason, help }) = unavailable(&session.root, host) {
         return vec![failing(what, &reason, &help)];
     }
 

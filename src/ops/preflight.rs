@@ -10,7 +10,7 @@ use crate::model::plan::{Action, Plan};
 use crate::model::signature::{command, signer};
 use crate::model::{Address, ServiceName, Slot};
 use crate::ops::doctor::name;
-use crate::ops::session::lack;
+use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::policy::Refusal;
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
@@ -22,7 +22,7 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
     let Some(host) = environment.cluster.host() else {
         return Ok(());
     };
-    let Some(Unavailable { reason, help }) = lack(&session.root, host) else {
+    let Some(Unavailable { reason, help }) = unavailable(&session.root, host) else {
         return Ok(());
     };
     let what = format!(

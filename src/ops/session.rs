@@ -226,13 +226,13 @@ fn choose_runtimes(root: &Path, project: &mut Project) {
 
 /// Why instances cannot be started on this machine as its configuration asks for; none when they
 /// can.
-pub(super) fn lack(root: &Path, host: &HostCluster) -> Option<Unavailable> {
+pub(super) fn unavailable(root: &Path, host: &HostCluster) -> Option<Unavailable> {
     let no_container = |reason| Unavailable {
         reason,
         help: "`runtime: process` needs nothing, `docker` a Docker Engine".to_owned(),
     };
     match host.runtime {
-        Runtime::Systemd => systemd::lack(),
+        Runtime::Systemd => systemd::unavailable(),
         Runtime::Container => {
             container::why_not(&Directory::find(host.directory(root))).map(no_container)
         }

@@ -169,7 +169,7 @@ fn retire_later(
 }
 
 /// Takes containers and units away that a dead agent left and that nobody knows: one that was made
-/// and not yet written down. A machine whose services are no containers is not asked.
+/// and not yet recorded. A machine whose services are no containers is not asked.
 pub(in crate::agent) async fn remove_strays(agent: &Agent, records: &[EnvironmentRecord]) {
     let processes = records
         .iter()

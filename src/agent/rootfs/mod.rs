@@ -307,7 +307,7 @@ fn unpack_all(layout: &Layout, layers: &[Layer], into: &Path, tree: Tree) -> Res
 }
 
 /// Writes an image of a layout as the archive that `docker load` reads, with the name that it has
-/// there, every blob held against its digest.
+/// there, every blob compared with its digest.
 pub(super) fn archive(
     layout: &Path,
     image: &Digest,

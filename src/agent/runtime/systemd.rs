@@ -58,7 +58,7 @@ pub struct Unavailable {
 
 /// Why units are not possible on this machine for this user; none when they are.
 #[must_use]
-pub fn lack() -> Option<Unavailable> {
+pub fn unavailable() -> Option<Unavailable> {
     // As sd_booted(3) does.
     if !Path::new("/run/systemd/system").is_dir() {
         return Some(Unavailable {
@@ -261,7 +261,7 @@ impl Runtime for SystemdRuntime {
         pull: &Pull,
         image: &Digest,
     ) -> io::Result<ImageMeta> {
-        if let Some(lack) = lack() {
+        if let Some(lack) = unavailable() {
             return Err(io::Error::other(format!("{} ({})", lack.reason, lack.help)));
         }
         ProcessRuntime.prepare(directory, pull, image).await

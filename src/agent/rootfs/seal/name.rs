@@ -1,4 +1,4 @@
-//! A path as it is written down with what is sealed.
+//! A path as it is recorded with what is sealed.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
