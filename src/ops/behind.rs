@@ -5,7 +5,8 @@
 use crate::config::EnvironmentConfig;
 use crate::config::schema::StateConfig;
 use crate::model::facts::Overview;
-use crate::model::state::State;
+use crate::model::journal::Journal;
+use crate::model::state::{Behind, State};
 use crate::ops::{Error, Session, wiring};
 use crate::port::engine::Scope;
 
@@ -74,8 +75,13 @@ pub(super) async fn compared(
     // The state is written at the end of a run: of one that was cut off in this folder this says
     // more.
     let journal = session.ports.store.last_journal(name).await?;
-    if journal.is_some_and(|journal| !journal.has_ended()) {
-        return Ok(Some(CUT_OFF.to_owned()));
+    if let Some(journal) = journal {
+        if !journal.has_ended() {
+            return Ok(Some(CUT_OFF.to_owned()));
+        }
+        if has_prepared(&journal, found, &behind) {
+            return Ok(None);
+        }
     }
 
     let by = found.changed_by.as_ref();
@@ -84,6 +90,22 @@ pub(super) async fn compared(
         "this state is behind: {behind}{}",
         by.unwrap_or_default()
     )))
+}
+
+/// Whether what the state does not have is what its own last run has prepared and left when it was
+/// stopped, and nobody has acted since.
+fn has_prepared(journal: &Journal, found: &Overview, behind: &Behind) -> bool {
+    let is_last = found
+        .changed_by
+        .as_ref()
+        .is_some_and(|actor| actor.run == journal.run);
+    let target = journal.plan().and_then(|plan| plan.target.as_ref());
+    match behind {
+        Behind::Release { number, .. } => {
+            is_last && target.is_some_and(|target| target.release == *number)
+        }
+        Behind::Lineage { .. } | Behind::Live { .. } => false,
+    }
 }
 
 /// A state in the cluster is one for all folders.

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use crate::support::World;
+use rustix::process::Signal;
+
+use crate::support::{World, finish, http, signal, until};
 
 /// A world whose state ends with release 2, while release 3 was made from another folder and is
 /// live.
@@ -63,4 +65,23 @@ fn a_state_that_has_everything_says_nothing() {
         let said = world.run(&[command, "--env", "staging"]).code(0);
         said.says_not("behind");
     }
+}
+
+#[test]
+fn what_an_own_run_has_prepared_is_not_missing() {
+    let mut world = World::live();
+    world.message("v2");
+    world.staging = vec!["promotion: {before: [{http: {path: /, for: 60s}}]}".to_owned()];
+    let run = world.start_apply();
+    until("green is ready", || {
+        http::get(&world.preview_address(), "/").is_ok_and(|answer| answer.body == "v2")
+    });
+    signal(run.id(), Signal::INT);
+    finish(run).code(130).says("What was prepared stays");
+
+    for command in ["history", "status", "images", "plan"] {
+        let said = world.run(&[command, "--env", "staging"]);
+        said.code(0).says_not("behind");
+    }
+    world.run(&["status", "--env", "staging"]).says("green");
 }
