@@ -116,12 +116,20 @@ impl Cage {
 
         for entry in fs::read_dir("/proc").expect("there").filter_map(Result::ok) {
             let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
-            let program = String::from_utf8_lossy(&read("cmdline")).into_owned();
-            self.canaries.are_not_in("arguments", program.as_bytes());
+            // One that becomes another program has no arguments for a moment, and nor has one that
+            // has just ended: what it is, is read on both sides of what it was given.
+            let before = String::from_utf8_lossy(&read("cmdline")).into_owned();
+            let given = read("environ");
+            let after = String::from_utf8_lossy(&read("cmdline")).into_owned();
+            self.canaries.are_not_in("arguments", before.as_bytes());
+            self.canaries.are_not_in("arguments", after.as_bytes());
             // The service has them, and a command of the other test's was given them.
-            if !program.contains("storefront") && !program.contains("--env\0staging") {
-                self.canaries
-                    .are_not_in(&format!("the environment of {program}"), &read("environ"));
+            let may_have = |program: &String| {
+                program.contains("storefront") || program.contains("--env\0staging")
+            };
+            if ![&before, &after].into_iter().any(may_have) {
+                let what = format!("the environment of {before} ({after})");
+                self.canaries.are_not_in(&what, &given);
             }
         }
     }
