@@ -36,6 +36,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     if let Some(commit) = &args.commit {
         let commit = session.scm.commit_of(commit).await.map_err(Error::from)?;
         session.source.commit = Some(commit);
+        // What is checked out here is another matter.
+        session.source.dirty = false;
     }
 
     let said = match &session.source.change {

@@ -13,7 +13,7 @@ use crate::config::keys;
 use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Position, Problem};
-use crate::config::schema::EnvironmentConfig;
+use crate::config::schema::{Branches, EnvironmentConfig};
 use crate::config::suggest::suggest;
 use crate::config::validate::{across, validate};
 use crate::files;
@@ -37,7 +37,7 @@ pub struct Project {
     /// By name; the file's name is the environment's name.
     pub environments: BTreeMap<EnvironmentName, EnvironmentConfig>,
     /// What `shipit.yaml` says of branches.
-    pub branches: BTreeMap<String, crate::config::schema::Branch>,
+    pub branches: Branches,
     /// The files that it was read from, by their path below the folder, with the hash of what they
     /// say.
     pub files: BTreeMap<String, ContentHash>,
@@ -49,12 +49,14 @@ impl Project {
     pub fn branch_rules(&self) -> Vec<BranchRule> {
         let mut rules: Vec<BranchRule> = self
             .branches
+            .rules
             .iter()
             .map(|(pattern, branch)| BranchRule {
                 pattern: pattern.clone(),
                 environment: branch.environment.clone(),
                 accepts: branch.accepts.clone(),
                 merges: branch.merges.clone(),
+                since: branch.since.clone(),
                 direct_commits: if branch.direct_commits {
                     DirectCommits::Allowed
                 } else {

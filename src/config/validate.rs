@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::EnvironmentConfig;
+use crate::config::schema::{Branch, EnvironmentConfig};
 use crate::config::suggest::suggest;
 use crate::config::{engines, limits, services};
 use crate::model::EnvironmentName;
@@ -155,8 +155,8 @@ pub(super) fn across(
     }
 
     let names: Vec<&str> = files.iter().map(EnvironmentName::as_str).collect();
-    let branches: Vec<&str> = base.branches.keys().map(String::as_str).collect();
-    for (branch, rule) in &base.branches {
+    let branches: Vec<&str> = base.branches.rules.keys().map(String::as_str).collect();
+    for (branch, rule) in &base.branches.rules {
         if !files.contains(&rule.environment) {
             let message = format!("there is no environments/{}.yaml", rule.environment);
             let help = suggest(rule.environment.as_str(), &names, "environments");
@@ -168,6 +168,9 @@ pub(super) fn across(
                 "this is not a glob",
                 "write a name, or `feature/*`",
             );
+        }
+        if let Some(since) = &rule.since {
+            since_is_sensible(&mut findings, branch, rule, since);
         }
         for accepted in &rule.accepts {
             if !branches.contains(&accepted.as_str()) {
@@ -183,6 +186,22 @@ pub(super) fn across(
     let mut problems = findings.done();
     problems.extend(shared_listeners(environments, trees));
     problems
+}
+
+/// A rule about commits begins with one that can be named, and only where it looks at commits.
+fn since_is_sensible(findings: &mut Findings, branch: &str, rule: &Branch, since: &str) {
+    let path = ["branches", branch, "since"];
+    if rule.direct_commits {
+        let message = "`since` has no effect where direct commits are allowed";
+        findings.add(
+            &path,
+            message,
+            "add `direct_commits: false`, or take it out",
+        );
+    } else if since.is_empty() || since.starts_with('-') || since.contains(char::is_whitespace) {
+        let help = "write the id of a commit, or the name of a tag";
+        findings.add(&path, "this is no commit and no tag", help);
+    }
 }
 
 /// Two services cannot listen on the same port of the same machine.

@@ -19,6 +19,8 @@ pub struct BranchRule {
     pub direct_commits: DirectCommits,
     /// How an accepted branch may come to it.
     pub merges: MergeKinds,
+    /// The commit or tag that the rule about commits begins with; none: the first commit.
+    pub since: Option<String>,
 }
 
 /// Kinds of merges.

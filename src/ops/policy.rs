@@ -37,6 +37,7 @@ pub async fn may_deploy(session: &Session) -> Result<BranchVerdict, Error> {
         });
     };
 
+    policy::is_committed(&rule, source)?;
     // Large: it is asked of each commit what Git says of it.
     let arrivals = Box::pin(arrivals(session, &rule)).await?;
     policy::came_by_merge(&rule, &arrivals)?;
@@ -65,23 +66,22 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
             "run it in a checkout with its history; in a Git hook: `shipit check --commit COMMIT`";
         return Err(incomplete(rule, reason, help));
     };
-    if session.fetch {
+    if session.fetch || session.project.branches.fetch {
         let branch = session.source.branch.iter();
         let branches: Vec<String> = rule.accepts.iter().chain(branch).cloned().collect();
         session.scm.fetch(&branches).await?;
     }
 
     let state = session.state().await?;
-    let since = state
+    let live = state
         .live()
         .and_then(|release| release.source.commit.clone());
-    if since.as_ref() == Some(tip) {
+    if live.as_ref() == Some(tip) {
         return Ok(Vec::new());
     }
-    let line = session
-        .scm
-        .first_parents(tip, since.as_deref(), MOST)
-        .await?;
+    let begin = begin(session, rule).await?;
+    let since: Vec<String> = live.into_iter().chain(begin).collect();
+    let line = session.scm.first_parents(tip, &since, MOST).await?;
     let commits = match line {
         FirstParents::Whole(commits) => commits,
         FirstParents::Incomplete { reason, help } => return Err(incomplete(rule, &reason, &help)),
@@ -119,6 +119,20 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
         return Err(incomplete(rule, &reason, &contained.help));
     }
     Ok(arrivals)
+}
+
+/// The commit that the rule begins with, where it says one.
+async fn begin(session: &Session, rule: &BranchRule) -> Result<Option<String>, Error> {
+    let Some(name) = &rule.since else {
+        return Ok(None);
+    };
+    let commit = session.scm.tagged(name).await?;
+    let Some(commit) = commit else {
+        let reason = format!("`since` is {name}, and this checkout has no such commit or tag");
+        let help = "fetch it with `git fetch --tags`, or write the id of a commit";
+        return Err(incomplete(rule, &reason, help));
+    };
+    Ok(Some(commit))
 }
 
 async fn arrival(

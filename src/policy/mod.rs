@@ -97,6 +97,25 @@ fn matches(pattern: &str, branch: &str) -> bool {
         || Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(branch))
 }
 
+/// That a branch whose commits are looked at deploys these, and no files that are in none of them.
+///
+/// # Errors
+/// Files differ from the commit.
+pub fn is_committed(rule: &BranchRule, source: &Source) -> Result<(), Refusal> {
+    if rule.direct_commits == DirectCommits::Allowed || !source.dirty {
+        return Ok(());
+    }
+    let commit = source.commit.as_deref().map(short).unwrap_or_default();
+    Err(Refusal {
+        what: format!(
+            "{} takes only what was committed, and files here differ from commit {commit}",
+            rule.pattern
+        ),
+        help: "`git status` lists them: take them back, or have Git ignore what a build leaves"
+            .to_owned(),
+    })
+}
+
 /// Whether every commit came to the branch as its rule says.
 ///
 /// # Errors
@@ -131,8 +150,8 @@ fn refused(rule: &BranchRule, arrival: &Arrival) -> Option<Refusal> {
     };
 
     let past = format!(
-        "what is on {branch} already is taken off by resetting it, or let through by `direct_commits: true` for one \
-         release: what came before the live one is not looked at again"
+        "what is on {branch} already is taken off by resetting it, or let through by `since: COMMIT`, with which the \
+         rule begins"
     );
     let (what, help) = match &arrival.origin {
         Origin::Accepted => return None,
@@ -302,6 +321,7 @@ mod tests {
                 accepts: accepts.iter().map(|name| (*name).to_owned()).collect(),
                 direct_commits,
                 merges: MergeKinds::from([MergeKind::Merge]),
+                since: None,
             };
         vec![
             rule("develop", "develop", &[], DirectCommits::Allowed),

@@ -101,13 +101,16 @@ pub trait Scm: Send + Sync {
     /// The names of all branches, local ones first.
     async fn branches(&self) -> Result<Vec<String>, ScmError>;
 
-    /// The commits along first parents from `tip` back to what `since` has too; back to the very
-    /// first one without `since`. Never a part of them: more than `most`, or a history that is not
+    /// The full id of the commit with this id, or with this tag; none when there is none here.
+    async fn tagged(&self, name: &str) -> Result<Option<String>, ScmError>;
+
+    /// The commits along first parents from `tip` back to what one of `since` has too; back to the
+    /// very first one without any. Never a part of them: more than `most`, or a history that is not
     /// there, is said.
     async fn first_parents(
         &self,
         tip: &str,
-        since: Option<&str>,
+        since: &[String],
         most: usize,
     ) -> Result<FirstParents, ScmError>;
 

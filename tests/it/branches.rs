@@ -448,3 +448,71 @@ fn a_rule_that_refuses_does_not_pass_because_there_is_nothing_to_look_at() {
     assert!(!is_taken, "{said}");
     assert!(said.contains("no branch is known"), "{said}");
 }
+
+#[test]
+fn files_that_were_never_committed_do_not_pass_for_the_commit() {
+    let forge = Forge::new();
+    forge.commit("develop", "change");
+    forge.merge("develop", "staging");
+    forge.check_staging().code(0);
+
+    forge.world.put("change", "another");
+    forge
+        .check_staging()
+        .code(6)
+        .says("staging takes only what was committed")
+        .says("`git status` lists them");
+    let planned = forge.run(forge.world.path(), &["plan", "--env", "staging"], &[]);
+    planned.code(6);
+    forge.world.git(&["checkout", "--quiet", "change"]);
+
+    forge.world.put("left-over", "of a build");
+    forge.check_staging().code(6);
+    // What is pushed is looked at by its own commit.
+    let tip = forge.world.git(&["rev-parse", "staging"]);
+    let pushed = ["--commit", &tip, "--branch", "staging"];
+    forge.check(forge.world.path(), &pushed).code(0);
+    forge
+        .world
+        .put(".gitignore", "/state\n/a\n/clones\n/left-over\n");
+    forge.check_staging().code(6);
+    forge.world.git(&["stash", "--quiet"]);
+    forge.world.put(".git/info/exclude", "/left-over\n");
+    forge.check_staging().code(0);
+}
+
+#[test]
+fn a_rule_about_commits_begins_where_it_says() {
+    let begins = BRANCHES.replace("commits: false", "commits: false, since: adopted");
+    let forge = Forge::with(&begins);
+    forge.commit("staging", "old");
+    let missing = forge.check_staging();
+    missing
+        .code(6)
+        .says("`since` is adopted, and this checkout has no such commit or tag");
+    // A branch moves, and a tag of its name does not.
+    forge.world.git(&["branch", "adopted"]);
+    forge.check_staging().code(6);
+    forge
+        .world
+        .git(&["tag", "--annotate", "-m", "adopted", "adopted"]);
+    forge.check_staging().code(0).says("0 commits looked at");
+
+    forge.commit("staging", "new");
+    forge.check_staging().code(6).says("was made on staging directly");
+}
+
+#[test]
+fn what_the_rules_need_is_fetched_where_the_configuration_says_so() {
+    let forge = Forge::with(&BRANCHES.replace("branches:\n", "branches:\n  fetch: true\n"));
+    forge.commit("develop", "change");
+    forge.merge("develop", "staging");
+    let shallow = forge.cloned("shallow", &["--depth=1", "--branch=staging"]);
+    forge.check(&shallow, &[]).code(0);
+
+    let forge =
+        Forge::with(&BRANCHES.replace("  develop:", "  fetch: {environment: develop}\n  develop:"));
+    forge.check_staging().code(0);
+    let wrong = Forge::with(&BRANCHES.replace("branches:\n", "branches:\n  fetch: often\n"));
+    wrong.check_staging().code(1).says("shipit.yaml:4:10");
+}

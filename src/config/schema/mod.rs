@@ -5,6 +5,7 @@
 //! Start with [`EnvironmentConfig`]; the other files have its parts.
 
 mod access;
+mod branches;
 mod build;
 mod cluster;
 mod ecr;
@@ -23,6 +24,7 @@ mod text;
 mod traffic;
 
 pub use access::*;
+pub use branches::*;
 pub use build::*;
 pub use cluster::*;
 pub use ecr::*;

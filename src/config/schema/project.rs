@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    ClusterConfig, Manifests, RegistryConfig, ServiceConfig, StateConfig, Text, TrafficConfig,
+    Branches, ClusterConfig, Manifests, RegistryConfig, ServiceConfig, StateConfig, Text,
+    TrafficConfig,
 };
-use crate::model::branch::{MergeKind, MergeKinds};
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
-use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot};
+use crate::model::{Period, ProjectName, ServiceName, Slot};
 
 /// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override
 /// any key for its environment: maps are merged, everything else is replaced, and `null` takes a
@@ -27,7 +27,7 @@ pub struct EnvironmentConfig {
     /// Which branch deploys where, and what may reach it; by the branch's name or a glob as
     /// `feature/*`.
     #[serde(default)]
-    pub branches: BTreeMap<String, Branch>,
+    pub branches: Branches,
     /// Whether nothing that holds data may be deleted or replaced here, and the environment not
     /// deleted, whoever consents to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -85,36 +85,6 @@ impl EnvironmentConfig {
 
 const fn two_minutes() -> Period {
     Period::from_secs(120)
-}
-
-/// One branch's rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Branch {
-    /// The environment that it deploys to.
-    pub environment: EnvironmentName,
-    /// The branches from which it takes merges, and from whose environments it takes promotions.
-    #[serde(default)]
-    pub accepts: Vec<String>,
-    /// Whether commits may be made on it directly.
-    #[serde(default = "yes")]
-    pub direct_commits: bool,
-    /// How an accepted branch may come to it: by merge commits, by squash merges, by rebase merges.
-    /// Each new commit of the latter two has to be exactly what the merge gives. They need Git 2.38
-    /// or later.
-    #[serde(default = "merge_commits")]
-    pub merges: MergeKinds,
-    /// The channel of its releases: a word for people, as `beta` or `stable`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release: Option<String>,
-}
-
-fn merge_commits() -> MergeKinds {
-    MergeKinds::from([MergeKind::Merge])
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// What is kept of the past.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::driver::scm::git::{Answer, FETCH_LIMIT, Git, LIMIT, what};
-use crate::model::source::{Commit, short};
+use crate::model::source::{Commit, SHORT, short};
 use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
 
 /// What to do about a history that is not all there.
@@ -13,32 +13,57 @@ const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-de
 /// A commit, its parents, who wrote it and its first line, in one line.
 const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
 
+/// A branch of the same name is another thing, and moves.
+pub(super) async fn tagged(git: &Git, name: &str) -> Result<Option<String>, ScmError> {
+    let is_id = (SHORT..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_hexdigit());
+    let of_tag = format!("refs/tags/{name}");
+    for name in is_id.then_some(name).into_iter().chain([&*of_tag]) {
+        let commit = format!("{name}^{{commit}}");
+        let asked = [
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            &commit,
+        ];
+        match git.ask(&asked).await {
+            Ok(commit) => return Ok(Some(commit)),
+            Err(error) if error.reason.is_empty() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 pub(super) async fn first_parents(
     git: &Git,
     tip: &str,
-    since: Option<&str>,
+    since: &[String],
     most: usize,
 ) -> Result<FirstParents, ScmError> {
-    if let Some(since) = since
-        && !has(git, since).await
-    {
-        let short = short(since);
-        return Ok(FirstParents::Incomplete {
-            reason: format!("commit {short} of the live release is not in this checkout"),
-            help: WHOLE.to_owned(),
-        });
+    for since in since {
+        if !has(git, since).await {
+            let short = short(since);
+            return Ok(FirstParents::Incomplete {
+                reason: format!("commit {short} of the live release is not in this checkout"),
+                help: WHOLE.to_owned(),
+            });
+        }
     }
 
-    let range = since.map_or_else(|| tip.to_owned(), |since| format!("{since}..{tip}"));
+    let until: Vec<String> = since.iter().map(|since| format!("^{since}")).collect();
     let count = format!("--max-count={}", most.saturating_add(1));
-    let log = git
-        .ask(&["log", "--first-parent", &count, LINE, &range, "--"])
-        .await?;
+    let log: Vec<&str> = ["log", "--first-parent", &count, LINE, tip]
+        .into_iter()
+        .chain(until.iter().map(String::as_str))
+        .chain(["--"])
+        .collect();
+    let log = git.ask(&log).await?;
     let commits: Vec<Commit> = log.lines().filter_map(commit).collect();
     if commits.len() > most {
         return Ok(FirstParents::Incomplete {
             reason: format!("there are more than {most} of them"),
-            help: "release more often; for a first release, allow direct commits with `direct_commits: true` once"
+            help: "release more often; for a first release, name the commit with which the rule begins by `since`"
                 .to_owned(),
         });
     }

@@ -309,10 +309,14 @@ impl Scm for Git {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
+    async fn tagged(&self, name: &str) -> Result<Option<String>, ScmError> {
+        history::tagged(self, name).await
+    }
+
     async fn first_parents(
         &self,
         tip: &str,
-        since: Option<&str>,
+        since: &[String],
         most: usize,
     ) -> Result<FirstParents, ScmError> {
         history::first_parents(self, tip, since, most).await

@@ -115,7 +115,8 @@ impl Repository {
     async fn line(&self, since: Option<&str>, most: usize) -> FirstParents {
         let tip = self.git(&["rev-parse", "master"]);
         let git = Git::new(self.0.path().to_path_buf());
-        git.first_parents(&tip, since, most)
+        let since: Vec<String> = since.into_iter().map(str::to_owned).collect();
+        git.first_parents(&tip, &since, most)
             .await
             .expect("an answer")
     }
