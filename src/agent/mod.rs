@@ -25,6 +25,7 @@
 mod clients;
 mod descriptors;
 pub mod engine;
+mod family;
 mod front;
 mod home;
 mod instance;

@@ -204,17 +204,18 @@ fn since_is_sensible(findings: &mut Findings, branch: &str, rule: &Branch, since
     }
 }
 
-/// Two services cannot listen on the same port of the same machine.
+/// Two services of an environment cannot listen on the same port. Environments may: which of them
+/// are on one machine is not written here, and found out by the plan.
 fn shared_listeners(
     environments: &BTreeMap<EnvironmentName, EnvironmentConfig>,
     trees: &BTreeMap<EnvironmentName, Node>,
 ) -> Vec<Problem> {
-    let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();
     let mut problems = Vec::new();
     let on_host = environments
         .iter()
         .filter(|(_, configuration)| configuration.cluster.host().is_some());
     for (environment, configuration) in on_host {
+        let mut taken: BTreeMap<std::net::SocketAddr, String> = BTreeMap::new();
         for (service, definition) in &configuration.services {
             let Some((live, preview)) = configuration.addresses(service, definition) else {
                 continue;

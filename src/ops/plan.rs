@@ -91,6 +91,7 @@ pub async fn make_plan_with(
         crate::policy::may_take(&observed)?;
         crate::policy::may_replace(&desired.resources, &observed.resources)?;
         crate::policy::may_enter(&desired.resources, &observed.resources)?;
+        preflight::addresses_are_free(session, &desired).await?;
         images::survive_their_lifecycle(session, &desired, &observed).await?;
     }
 

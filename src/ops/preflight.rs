@@ -1,19 +1,22 @@
 //! Before a plan: whether instances can be started here at all. Before a switch: whether the
 //! rollback that the plan counts on is really there, and what is not signed yet.
 
+use std::net::SocketAddr;
+
 use crate::agent::runtime::systemd::Unavailable;
-use crate::config::schema::{BuildConfig, Runtime, Text};
+use crate::config::schema::{BuildConfig, EnvironmentConfig, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
+use crate::model::route::{Route, overlap};
 use crate::model::signature::{command, signer};
 use crate::model::{Address, ServiceName, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::policy::Refusal;
-use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed};
+use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
 use crate::proto::Directory;
 
 /// Fails when this machine cannot start instances as the environment asks for.
@@ -31,6 +34,65 @@ pub fn can_start(session: &Session) -> Result<(), Error> {
         name(host.runtime)
     );
     Err(EngineError::Unreachable { what, reason, help }.into())
+}
+
+/// Fails when another environment of the project has a listener on this machine that this one
+/// wants. The configuration alone does not tell: its environments may be on machines of their own.
+pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<(), Error> {
+    let Some(own) = session.configuration()?.cluster.host() else {
+        return Ok(());
+    };
+    let routes: Vec<&Route> = desired
+        .services
+        .values()
+        .filter_map(|service| service.route.as_ref())
+        .collect();
+
+    for (name, configuration) in &session.project.environments {
+        let is_beside = *name != session.environment
+            && configuration.cluster.host().map(|host| &host.directory) == Some(&own.directory);
+        if !is_beside || !may_meet(&routes, configuration) {
+            continue;
+        }
+        let other = Scope {
+            project: session.project.name.clone(),
+            environment: name.clone(),
+        };
+        let there = session.ports.engine.observe(&other).await?;
+        let taken = routes.iter().find_map(|route| {
+            let holder = there.routes.values().find(|held| route.overlaps(held))?;
+            Some((route, holder))
+        });
+        if let Some((route, holder)) = taken {
+            let what = format!(
+                "{} cannot listen at {}: {} of {name} listens there, on this machine",
+                route.service, route.live, holder.service
+            );
+            let help = format!(
+                "give {} its own ports under `traffic.listeners` of {}",
+                route.service, session.environment
+            );
+            return Err(Refusal { what, help }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether an environment wants an address that one of these routes has.
+fn may_meet(routes: &[&Route], configuration: &EnvironmentConfig) -> bool {
+    let of = |(name, service)| {
+        let (live, preview) = configuration.addresses(name, service)?;
+        let slots = configuration.slot_addresses(name).into_values();
+        Some([live, preview].into_iter().chain(slots))
+    };
+    let wanted: Vec<SocketAddr> = configuration
+        .services
+        .iter()
+        .filter_map(of)
+        .flatten()
+        .collect();
+    let mut own = routes.iter().flat_map(|route| route.addresses());
+    own.any(|own| wanted.iter().any(|wanted| overlap(own, *wanted)))
 }
 
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is

@@ -499,7 +499,10 @@ fn a_rule_about_commits_begins_where_it_says() {
     forge.check_staging().code(0).says("0 commits looked at");
 
     forge.commit("staging", "new");
-    forge.check_staging().code(6).says("was made on staging directly");
+    forge
+        .check_staging()
+        .code(6)
+        .says("was made on staging directly");
 }
 
 #[test]

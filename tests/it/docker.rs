@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::http::Load;
-use crate::support::{World, docker_answers};
+use crate::support::{World, docker_answers, until};
 
 /// A world whose instances are containers; none without Docker.
 pub fn world() -> Option<World> {
@@ -185,6 +185,47 @@ fn a_health_command_runs_inside_and_a_failure_is_told() {
         "{run: [/no/such/program], start_within: 500ms}".to_owned(),
     );
     world.apply().code(1).says("/no/such/program");
+}
+
+/// How many processes of this machine were started with this text.
+fn started_with(text: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").expect("processes");
+    let command = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
+    let commands = entries.filter_map(|entry| command(entry.ok()?));
+    commands
+        .filter(|command| String::from_utf8_lossy(command).contains(text))
+        .count()
+}
+
+#[test]
+fn a_health_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+    let Some(mut world) = world() else { return };
+    let seconds = format!("{}9999", std::process::id());
+    let shell = format!("echo >> /ran; /bin/busybox sleep {seconds}; true");
+    let liveness = format!(
+        "{{run: [/bin/busybox, sh, -c, \"{shell}\"], interval: 100ms, timeout: 300ms, failures: 1000}}"
+    );
+    let health =
+        format!("{{path: /healthz, interval: 100ms, start_within: 20s, liveness: {liveness}}}");
+    world.service.insert("health".to_owned(), health);
+    let volumes = world.service.get_mut("volumes").expect("volumes");
+    *volumes = volumes.replace('{', "{/bin: /bin, ");
+    world.apply().code(0);
+
+    let name = containers(&world, "{{.Names}}").remove(0);
+    let ran = || {
+        let count = ["exec", &name, "/bin/busybox", "grep", "-c", "", "/ran"];
+        let output = Command::new("docker").args(count).output();
+        let output = output.expect("docker starts");
+        String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse::<usize>()
+    };
+    until("it was run some times", || ran().is_ok_and(|ran| ran > 4));
+    // A shell and what it waits for.
+    until("none but the last ones are left", || {
+        started_with(&seconds) <= 4
+    });
 }
 
 #[test]

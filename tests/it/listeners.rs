@@ -256,3 +256,28 @@ fn a_service_that_is_added_in_place_and_fails_is_taken_out_with_its_listeners() 
         ("v1".to_owned(), "nobody".to_owned())
     );
 }
+
+#[test]
+fn environments_may_want_one_port_and_only_one_on_a_machine_has_it() {
+    let mut world = World::new();
+    let [live, preview, other, beside] = ports();
+    let listen = |live, preview| traffic("127.0.0.1", &at("web", live, preview));
+    world.staging = vec![listen(live, preview)];
+    world.configure();
+    let staging = world.read("environments/staging.yaml");
+    world.put("environments/production.yaml", &staging);
+    world.run(&["validate"]).code(0);
+
+    world.apply().code(0);
+    world
+        .run(&["plan", "--env", "production"])
+        .code(6)
+        .says("web of staging listens there, on this machine")
+        .says("`traffic.listeners` of production");
+
+    world.staging = vec![listen(other, beside)];
+    world.configure();
+    apply_and_close(&world, &["route.web"]).code(0);
+    world.run(&["plan", "--env", "production"]).code(0);
+    assert_eq!(answer(other), "v1");
+}

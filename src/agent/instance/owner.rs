@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use crate::agent::family::family;
 use crate::agent::trouble::Trouble;
 
 /// The state of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's
@@ -74,7 +75,7 @@ fn find(port: u16, leader: u32) -> io::Result<(Owner, Seen)> {
     if listeners.is_empty() {
         return Ok((Owner::Nobody, None));
     }
-    let members = Members::of(leader)?;
+    let members = Members(family(leader)?);
     let mut seen = None;
     for listener in &listeners {
         match members.holds(listener) {
@@ -154,39 +155,7 @@ fn listeners(port: u16) -> io::Result<Vec<Listening>> {
 /// The processes of an instance.
 struct Members(BTreeSet<u32>);
 
-/// A process' place among the others (`proc_pid_stat(5)`).
-#[derive(Debug, Clone, Copy)]
-struct Kin {
-    pid: u32,
-    parent: u32,
-    group: u32,
-    session: u32,
-}
-
-impl Kin {
-    fn of(pid: u32, stat: &str) -> Option<Self> {
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
-        let mut next = || fields.next()?.parse().ok();
-        Some(Self {
-            pid,
-            parent: next()?,
-            group: next()?,
-            session: next()?,
-        })
-    }
-}
-
 impl Members {
-    fn of(leader: u32) -> io::Result<Self> {
-        let all: Vec<Kin> = fs::read_dir("/proc")?
-            .filter_map(|entry| {
-                let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-                Kin::of(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-            })
-            .collect();
-        Ok(Self(belonging(leader, &all)))
-    }
-
     /// How one of them holds a socket; none when none does. A process whose descriptors cannot be
     /// looked at, which is another user's, is believed when the socket is that user's.
     fn holds(&self, listener: &Listening) -> Option<Seen> {
@@ -200,26 +169,6 @@ impl Members {
             }
         }
         hidden.then_some(None)
-    }
-}
-
-/// A process and its descendants, and what is in its group or session although its parent has
-/// ended.
-fn belonging(leader: u32, all: &[Kin]) -> BTreeSet<u32> {
-    let mut members = BTreeSet::from([leader]);
-    loop {
-        let more: Vec<u32> = all
-            .iter()
-            .filter(|kin| {
-                members.contains(&kin.parent) || kin.group == leader || kin.session == leader
-            })
-            .map(|kin| kin.pid)
-            .filter(|pid| !members.contains(pid))
-            .collect();
-        if more.is_empty() {
-            return members;
-        }
-        members.extend(more);
     }
 }
 
@@ -287,25 +236,6 @@ mod tests {
         assert!(Listening::of(&any).unwrap().takes_loopback());
         let other = line.replace("0100007F", "0200007F");
         assert!(!Listening::of(&other).unwrap().takes_loopback());
-    }
-
-    #[test]
-    fn children_and_what_they_left_in_the_group_belong_to_an_instance_and_nobody_else() {
-        let kin = |pid, parent, group, session| Kin {
-            pid,
-            parent,
-            group,
-            session,
-        };
-        let all = [
-            kin(10, 1, 10, 5),
-            kin(11, 10, 11, 11),
-            kin(12, 11, 12, 12),
-            kin(13, 1, 10, 5),
-            kin(20, 1, 20, 5),
-            kin(21, 20, 20, 5),
-        ];
-        assert_eq!(belonging(10, &all), BTreeSet::from([10, 11, 12, 13]));
     }
 
     #[tokio::test]

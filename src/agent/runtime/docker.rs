@@ -9,6 +9,7 @@
 
 mod body;
 mod container;
+mod exec;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +21,6 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::exec::{CreateExecOptions, StartExecOptions};
 use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
@@ -364,39 +364,7 @@ impl Runtime for DockerRuntime {
             .map(|contained| contained.name.clone())
             .unwrap_or_default();
         let docker = self.engine().await.map_err(|error| no_answer(&error))?;
-        let options = CreateExecOptions {
-            cmd: Some(command.to_vec()),
-            ..CreateExecOptions::default()
-        };
-        let exec = docker
-            .create_exec(&name, options)
-            .await
-            .map_err(|error| trouble("asking in the container", &error))?;
-        let start = StartExecOptions {
-            detach: true,
-            ..StartExecOptions::default()
-        };
-
-        docker
-            .start_exec(&exec.id, Some(start))
-            .await
-            .map_err(|error| trouble("asking in the container", &error))?;
-        loop {
-            let state = docker
-                .inspect_exec(&exec.id)
-                .await
-                .map_err(|error| trouble("asking in the container", &error))?;
-            match (state.running, state.exit_code) {
-                (Some(false), Some(0)) => return Ok(()),
-                (Some(false), code) => {
-                    let program = command.first().map_or("", String::as_str);
-                    let code = code.unwrap_or(-1);
-                    let reason = format!("`{program}` ended with exit code {code}");
-                    return Err(Trouble::Instance(reason));
-                }
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
+        exec::run(docker, &name, command).await
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {

@@ -77,6 +77,9 @@ pub(super) async fn authorize(
     let now = Instant::now();
     let until = now + LONGEST;
     if let Some(Credentials::Token(token)) = credentials {
+        if !wire.has_answered() {
+            first(wire).await?;
+        }
         let authorization = Some(bearer(token, wire)?);
         return Ok(Granted {
             authorization,

@@ -1,0 +1,104 @@
+//! A command in a container. The engine ends none that nobody waits for any more.
+
+use std::fs;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::exec::{CreateExecOptions, StartExecOptions};
+use bollard::models::ExecInspectResponse;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::agent::family::family;
+use crate::agent::runtime::docker::trouble;
+use crate::agent::trouble::Trouble;
+
+/// How often it is looked whether a command has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs a command in a container until it has ended well. When the caller does not wait so long, the
+/// command is ended, with what it has started.
+pub(super) async fn run(docker: &Docker, name: &str, command: &[String]) -> Result<(), Trouble> {
+    let failed = |error| trouble("asking in the container", &error);
+    let options = CreateExecOptions {
+        cmd: Some(command.to_vec()),
+        ..CreateExecOptions::default()
+    };
+    let exec = docker.create_exec(name, options).await.map_err(failed)?;
+    let mut begun = Begun {
+        docker,
+        exec: Some(exec.id.clone()),
+    };
+    let start = StartExecOptions {
+        detach: true,
+        ..StartExecOptions::default()
+    };
+    docker
+        .start_exec(&exec.id, Some(start))
+        .await
+        .map_err(failed)?;
+
+    loop {
+        let state = docker.inspect_exec(&exec.id).await.map_err(failed)?;
+        if state.running != Some(false) {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        begun.exec = None;
+        return match state.exit_code {
+            Some(0) => Ok(()),
+            code => {
+                let program = command.first().map_or("", String::as_str);
+                let code = code.unwrap_or(-1);
+                let reason = format!("`{program}` ended with exit code {code}");
+                Err(Trouble::Instance(reason))
+            }
+        };
+    }
+}
+
+/// A command that was begun: ended when nobody waits for it.
+struct Begun<'a> {
+    docker: &'a Docker,
+    /// None once it has ended by itself.
+    exec: Option<String>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let Some(exec) = self.exec.take() else {
+            return;
+        };
+        let docker = self.docker.clone();
+        tokio::spawn(async move {
+            if let Ok(state) = docker.inspect_exec(&exec).await {
+                end(&state);
+            }
+        });
+    }
+}
+
+/// Ends a command, and what it has started, where this process may: by root, or by the user of an
+/// engine without root. An engine of another machine has its processes there.
+fn end(state: &ExecInspectResponse) {
+    let (Some(true), Some(pid), Some(container)) = (state.running, state.pid, &state.container_id)
+    else {
+        return;
+    };
+    let Some(first) = u32::try_from(pid).ok().filter(|pid| *pid > 1) else {
+        return;
+    };
+
+    for member in family(first).unwrap_or_default() {
+        let Some(pid) = i32::try_from(member).ok().and_then(Pid::from_raw) else {
+            continue;
+        };
+        // Held before it is looked at: the number may be another's soon.
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
+        let groups = fs::read_to_string(format!("/proc/{member}/cgroup"));
+        if groups.is_ok_and(|groups| groups.contains(container.as_str())) {
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+        }
+    }
+}
