@@ -69,19 +69,31 @@ fn quoted(part: &str) -> Vec<String> {
         all.extend([r"'\''", r#"'"'"'"#, "'''", "''"].map(|quote| part.replace('\'', quote)));
     }
     if part.contains('"') {
-        all.push(part.replace('"', "\"\""));
+        all.extend(["\"\"", r#""'"'""#].map(|quote| part.replace('"', quote)));
     }
     all
 }
 
-fn hex(part: &str) -> [String; 2] {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16);
-    let digits = part
-        .bytes()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-    let lower: String = digits.flatten().collect();
-    let upper = lower.to_uppercase();
-    [lower, upper]
+/// What stands between the bytes of a dump: of a fingerprint, of `hexdump`, of a program's array.
+const BETWEEN: [&str; 6] = ["", ":", " ", "-", ", 0x", ",0x"];
+
+/// The value's bytes as hexadecimal digits.
+fn hex(part: &str) -> Vec<String> {
+    let bytes: Vec<String> = part.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let apart = BETWEEN.iter().map(|between| bytes.join(between));
+    // `xxd` writes them in pairs, and the value may begin in the middle of one.
+    let pairs = (0..2).map(|first| {
+        let (head, tail) = bytes.split_at(first.min(bytes.len()));
+        let pairs = tail.chunks(2).map(<[String]>::concat);
+        let all: Vec<String> = head.iter().cloned().chain(pairs).collect();
+        all.join(" ")
+    });
+    let lower: Vec<String> = apart.chain(pairs).collect();
+    // A prefix of an array stays as it is.
+    let upper = lower
+        .iter()
+        .map(|text| text.to_uppercase().replace("0X", "0x"));
+    upper.chain(lower.iter().cloned()).collect()
 }
 
 /// The value in the middle of something larger, at each of the three places where it can begin;

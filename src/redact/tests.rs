@@ -77,7 +77,7 @@ fn html(text: &str) -> String {
 }
 
 /// What programs do to a text before they write it.
-const ENCODERS: [Encoder; 30] = [
+const ENCODERS: [Encoder; 37] = [
     ("raw", str::to_owned),
     ("trimmed", |text| text.trim().to_owned()),
     ("base64", |text| STANDARD.encode(text)),
@@ -107,6 +107,23 @@ const ENCODERS: [Encoder; 30] = [
     }),
     ("HEX", |text| {
         percent(text, |_| false, |byte| format!("{byte:02X}"))
+    }),
+    ("hex with colons", |text| dump(text, ":")),
+    ("hex with blanks", |text| dump(text, " ")),
+    ("HEX with dashes", |text| dump(text, "-").to_uppercase()),
+    ("an array of bytes", |text| {
+        format!("{{0x{}}}", dump(text, ", 0x"))
+    }),
+    ("hex in pairs", |text| pairs(text.as_bytes())),
+    ("hex in pairs, one further", |text| {
+        pairs(format!(":{text}").as_bytes())
+    }),
+    ("double quotes of a shell", |text| {
+        let escaped = |sign: char| match sign {
+            '$' | '`' | '"' | '\\' => format!("\\{sign}"),
+            sign => sign.to_string(),
+        };
+        format!("\"{}\"", text.chars().map(escaped).collect::<String>())
     }),
     ("URL", |text| {
         percent(text, unreserved, |byte| format!("%{byte:02X}"))
@@ -153,6 +170,18 @@ const ENCODERS: [Encoder; 30] = [
     ("YAML", |text| format!("'{}'", text.replace('\'', "''"))),
     ("HTML", html),
 ];
+
+fn dump(text: &str, between: &str) -> String {
+    let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(between)
+}
+
+/// As `xxd` writes them.
+fn pairs(bytes: &[u8]) -> String {
+    let pair = |pair: &[u8]| pair.iter().map(|byte| format!("{byte:02x}")).collect();
+    let pairs: Vec<String> = bytes.chunks(2).map(pair).collect();
+    pairs.join(" ")
+}
 
 trait Bytes {
     fn escape_default_bytes(&self) -> String;
