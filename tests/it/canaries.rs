@@ -23,8 +23,11 @@ impl Cage {
         Self::of(World::new())
     }
 
-    fn of(mut world: World) -> Self {
-        let canaries = Canaries::new();
+    fn of(world: World) -> Self {
+        Self::with(world, Canaries::new())
+    }
+
+    fn with(mut world: World, canaries: Canaries) -> Self {
         for number in 0..TOLD {
             let name = format!("{{secret: s{number}}}");
             world.env.insert(format!("S{number}"), name);
@@ -156,7 +159,26 @@ fn no_secret_of_a_docker_container_is_in_anything_that_is_printed_or_kept() {
     every_step_succeeds_and_fails(Cage::of(world));
 }
 
-fn every_step_succeeds_and_fails(mut cage: Cage) {
+#[test]
+fn no_secret_of_a_unit_is_in_anything_that_is_printed_or_kept() {
+    let Some((world, machine)) = crate::systemd::world_with("root", Canaries::variables()) else {
+        return;
+    };
+    let canaries = Canaries::within(&machine.folder);
+    let shown = |script: &str| crate::systemd::shell(&machine, script);
+    let units = every_step_succeeds_and_fails_then(Cage::with(world, canaries), |canaries| {
+        let all = shown("systemctl show --all 'shipit-*'; journalctl --no-pager");
+        canaries.are_not_in("what systemd knows of its units", all.as_bytes());
+        all
+    });
+    assert!(units.contains("shipit-shop-staging-"), "{units}");
+}
+
+fn every_step_succeeds_and_fails(cage: Cage) {
+    every_step_succeeds_and_fails_then(cage, |_| ());
+}
+
+fn every_step_succeeds_and_fails_then<T>(mut cage: Cage, look: impl FnOnce(&Canaries) -> T) -> T {
     cage.apply_says(0, "it is ***!");
     let one = cage.canaries.values[0].clone();
     assert_eq!(cage.world.get_path("/env?S0"), one, "the service has it");
@@ -184,6 +206,7 @@ fn every_step_succeeds_and_fails(mut cage: Cage) {
     cage.apply_says(1, "green is not ready: web.0 failed: exit code 3");
     cage.run(&["logs", "-n", "1000"]);
     cage.search_everything();
+    look(&cage.canaries)
 }
 
 #[test]

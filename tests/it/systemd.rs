@@ -8,6 +8,11 @@ const CANARY: &str = "canary-51c9a3f7";
 
 /// A world on that machine whose instances are units; none without it.
 fn world(user: &'static str) -> Option<(World, Machine)> {
+    world_with(user, Vec::new())
+}
+
+/// The same, whose commands have these variables of whoever runs them.
+pub fn world_with(user: &'static str, variables: Vec<String>) -> Option<(World, Machine)> {
     let folder = std::env::var_os("SHIPIT_TEST_SYSTEMD");
     assert!(
         folder.is_some() || std::env::var_os("SHIPIT_TEST_REAL").is_none(),
@@ -24,6 +29,7 @@ fn world(user: &'static str) -> Option<(World, Machine)> {
         name: name.trim().to_owned(),
         folder: folder.into(),
         user,
+        variables,
     };
     let mut world = World::on(machine.clone());
     world.project = vec!["cluster: {runtime: systemd}".to_owned()];
@@ -31,7 +37,7 @@ fn world(user: &'static str) -> Option<(World, Machine)> {
 }
 
 /// What a shell on the machine says.
-fn shell(machine: &Machine, script: &str) -> String {
+pub fn shell(machine: &Machine, script: &str) -> String {
     let env = [("XDG_RUNTIME_DIR", "/run/user/1000".to_owned())];
     let env = if machine.user == "root" {
         &env[..0]
@@ -48,7 +54,7 @@ fn shell(machine: &Machine, script: &str) -> String {
         .to_owned()
 }
 
-fn systemctl(machine: &Machine, arguments: &str) -> String {
+pub fn systemctl(machine: &Machine, arguments: &str) -> String {
     let whose = if machine.user == "root" { "" } else { "--user" };
     shell(
         machine,

@@ -119,9 +119,14 @@ fn forms(value: &str) -> Vec<String> {
 
 impl Canaries {
     pub fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// With the secrets' files below this folder.
+    pub fn within(folder: &Path) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("c")
-            .tempdir()
+            .tempdir_in(folder)
             .expect("a folder");
         let values: Vec<String> = (0..COUNT).map(value).collect();
         let all: Vec<Vec<String>> = values.iter().map(|value| forms(value)).collect();
@@ -171,6 +176,12 @@ impl Canaries {
             };
         }
         text
+    }
+
+    /// The names of the variables that half of them are in.
+    pub fn variables() -> Vec<String> {
+        let odd = (1..COUNT).step_by(2);
+        odd.map(|number| format!("CANARY_{number}")).collect()
     }
 
     pub fn in_variables(&self) -> impl Iterator<Item = (String, &String)> {

@@ -50,6 +50,8 @@ pub struct Machine {
     pub folder: PathBuf,
     /// Who uses it.
     pub user: &'static str,
+    /// The names of variables that its programs have from whoever starts them.
+    pub variables: Vec<String>,
 }
 
 impl Machine {
@@ -61,6 +63,9 @@ impl Machine {
             .arg(folder);
         for (name, value) in env {
             command.args(["--env", &format!("{name}={value}")]);
+        }
+        for name in &self.variables {
+            command.args(["--env", name]);
         }
         command.args([&self.name, program]);
         command
