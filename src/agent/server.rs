@@ -1,5 +1,6 @@
 //! gRPC over a Unix socket: each call of the contract is a call of the engine.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -132,6 +133,14 @@ fn done(result: Result<(), EngineError>) -> Answer<v1::Done> {
         .map_err(Into::into)
 }
 
+/// The values of secrets as a message has them, by name.
+fn secrets(values: HashMap<String, String>) -> BTreeMap<String, SecretValue> {
+    let values = values.into_iter();
+    values
+        .map(|(name, value)| (name, SecretValue::new(value)))
+        .collect()
+}
+
 /// Runs a call in a task of its own. It goes on when its client goes away: half of it helps nobody.
 async fn whole<F>(work: F) -> Answer<v1::Done>
 where
@@ -222,6 +231,16 @@ impl Contract for Server {
         done(self.agent.room(&incoming).await)
     }
 
+    async fn secret_hashes(
+        &self,
+        request: Request<v1::SecretHashesRequest>,
+    ) -> Answer<v1::SecretHashesReply> {
+        let hashes = self.agent.hashes(&secrets(request.into_inner().secrets));
+        Ok(Response::new(v1::SecretHashesReply {
+            hashes: hashes.into_iter().collect(),
+        }))
+    }
+
     type DeployStream = Lines<v1::Progress>;
 
     async fn deploy(&self, request: Request<v1::DeployRequest>) -> Answer<Self::DeployStream> {
@@ -234,11 +253,7 @@ impl Contract for Server {
             mode: decode("mode", &request.mode_json)?,
             running: request.running,
             pull: decode("pull", &request.pull_json)?,
-            secrets: request
-                .secrets
-                .into_iter()
-                .map(|(name, value)| (name, SecretValue::new(value)))
-                .collect(),
+            secrets: secrets(request.secrets),
             expects: fingerprint(request.expects.as_ref())?,
         };
 

@@ -245,6 +245,10 @@ pub struct WorkloadFacts {
     /// What of its objects can hold something, and what goes with each when it is taken out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Held>,
+    /// What stands for the values that its secrets were given, by name: keyed hashes of the engine's
+    /// ([`HashKey`](crate::model::secret::HashKey)). Not known of a secret that is not here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// What an engine says of a workload as a whole.

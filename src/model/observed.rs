@@ -19,6 +19,21 @@ pub struct Observed {
     pub objects: Vec<ObjectFacts>,
     /// The provider's resources that are wanted, and those that left the configuration.
     pub resources: Vec<ResourceFacts>,
+    /// The secrets that the services need, by name, where the engine can tell one value from
+    /// another.
+    pub secrets: BTreeMap<String, SecretFacts>,
+}
+
+/// Which value a secret has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFacts {
+    /// What stands for it: a keyed hash of the engine's.
+    Hash(String),
+    /// It is not known.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A service's build inputs and what the registry has for them.

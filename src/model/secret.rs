@@ -1,7 +1,10 @@
 //! Secrets: where they come from, and a value that does not show itself.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
 
 /// Where a secret's value is read from, while applying and not before.
 #[derive(
@@ -52,5 +55,49 @@ impl SecretValue {
 impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// What a hash of a secret is keyed with, so that it tells nothing about the value to whoever reads
+/// it.
+#[derive(Clone)]
+pub struct HashKey(pub Vec<u8>);
+
+impl HashKey {
+    /// A new one.
+    #[must_use]
+    pub fn random() -> Self {
+        let parts = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+        Self(parts.iter().flat_map(|part| *part.as_bytes()).collect())
+    }
+
+    /// The hash of each value, by its name.
+    #[must_use]
+    pub fn hashes(&self, values: &BTreeMap<String, SecretValue>) -> BTreeMap<String, String> {
+        let hash = |(name, value): (&String, &SecretValue)| {
+            (name.clone(), self.hash(value.expose().as_bytes()))
+        };
+        values.iter().map(hash).collect()
+    }
+
+    /// A keyed hash: the first half of an HMAC with SHA-256, as hexadecimal digits.
+    #[must_use]
+    pub fn hash(&self, bytes: &[u8]) -> String {
+        let mut pad = [0_u8; 64];
+        for (to, from) in pad.iter_mut().zip(&self.0) {
+            *to = *from;
+        }
+        let inner = Sha256::new()
+            .chain_update(pad.map(|byte| byte ^ 0x36))
+            .chain_update(bytes)
+            .finalize();
+        let outer = Sha256::new()
+            .chain_update(pad.map(|byte| byte ^ 0x5c))
+            .chain_update(inner)
+            .finalize();
+        outer
+            .iter()
+            .take(16)
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 }

@@ -1,6 +1,7 @@
 //! From what is desired to what was found, through the ports, in parallel. Uses `port` and `model`.
 
 mod built;
+mod secrets;
 
 use std::path::Path;
 
@@ -84,11 +85,13 @@ pub async fn observe(
     {
         facts.holds = ports.engine.occupants(&scope, &facts.key).await?;
     }
+    let secrets = secrets::look(desired, ports, &scope, &facts).await;
     Ok(Observed {
         facts,
         images,
         objects,
         resources,
+        secrets,
     })
 }
 

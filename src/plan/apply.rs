@@ -19,7 +19,7 @@ use crate::plan::listeners::{Listeners, close_gone, drifted};
 use crate::plan::losses::remarks;
 use crate::plan::pieces::{as_it_was, place};
 use crate::plan::strategy::{New, beside, wait_until_ready};
-use crate::plan::{images, objects, resources, workload_changes};
+use crate::plan::{images, objects, resources, secrets, workload_changes};
 
 type Workloads = BTreeMap<ServiceName, Workload>;
 
@@ -37,6 +37,7 @@ pub fn apply(desired: &Desired, observed: &Observed, state: &State) -> Plan {
         listeners: Listeners::new(desired, &observed.facts),
     };
 
+    apply.draft.notes.extend(secrets::notes(&observed.secrets));
     let made = resources::make(&mut apply.draft, &desired.resources, observed);
     let target = match apply.standing() {
         Standing::Active(slot) => apply.settle(slot),
@@ -79,8 +80,10 @@ struct Apply<'a> {
 impl Apply<'_> {
     fn standing(&self) -> Standing {
         let facts = &self.observed.facts;
+        let secrets = &self.observed.secrets;
         let same = |slot: &SlotFacts| {
-            slot.workloads.len() == self.workloads.len()
+            secrets::are_given(slot, &self.workloads, secrets)
+                && slot.workloads.len() == self.workloads.len()
                 && self.workloads.iter().all(|(name, workload)| {
                     slot.workloads
                         .get(name)
@@ -386,7 +389,8 @@ impl Apply<'_> {
         let live = self.observed.facts.live();
         let news = self.workloads.iter().map(|(name, workload)| {
             let old = live.and_then(|(_, facts)| facts.workloads.get(name));
-            let changes = workload_changes(old.map(|old| &old.spec), workload, slot);
+            let mut changes = workload_changes(old.map(|old| &old.spec), workload, slot);
+            changes.extend(secrets::changes(old, workload, &self.observed.secrets));
             let reason = match (live, old) {
                 (None, _) => "the first release".to_owned(),
                 (Some((active, _)), None) => format!("{active} has no {name}"),

@@ -20,6 +20,7 @@ mod promote;
 mod resources;
 mod rollback;
 mod same;
+mod secrets;
 mod simulate;
 mod stale;
 mod strategy;

@@ -108,6 +108,7 @@ impl World<'_> {
                 changed_on_disk: None,
                 verdict: None,
                 held: Vec::new(),
+                secrets: std::collections::BTreeMap::new(),
             },
         );
     }

@@ -256,6 +256,7 @@ impl World {
             images: images.collect(),
             objects: wanted.objects.clone(),
             resources: Vec::new(),
+            secrets: BTreeMap::new(),
         }
     }
 

@@ -9,7 +9,7 @@
 mod error;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -22,6 +22,7 @@ use crate::model::object::ObjectFacts;
 use crate::model::outcome::Url;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
+use crate::model::secret::SecretValue;
 use crate::model::{
     Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
@@ -181,6 +182,18 @@ pub trait Engine: Send + Sync {
     ) -> Result<KindScopes, EngineError> {
         let _ = kinds;
         Ok(KindScopes::default())
+    }
+
+    /// What stands for the values of secrets, by name: keyed hashes as in
+    /// [`WorkloadFacts::secrets`](crate::model::facts::WorkloadFacts::secrets), which tell one value
+    /// from another and nothing of either. None of them before the engine has a key for it.
+    async fn secret_hashes(
+        &self,
+        scope: &Scope,
+        values: &BTreeMap<String, SecretValue>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let _ = (scope, values);
+        Ok(BTreeMap::new())
     }
 
     /// What the server is and serves; none where there is none, or not yet.

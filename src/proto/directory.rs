@@ -162,6 +162,12 @@ impl Directory {
         self.0.join("access.log")
     }
 
+    /// What the hashes of secrets are keyed with.
+    #[must_use]
+    pub fn hash_key(&self) -> PathBuf {
+        self.0.join("hash-key")
+    }
+
     /// What is recorded of the environments.
     #[must_use]
     pub fn records(&self) -> PathBuf {

@@ -16,4 +16,4 @@ pub mod v1 {
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
 /// The version of the contract: 3 since a live listener that moves may have former addresses.
-pub const CONTRACT: u32 = 4;
+pub const CONTRACT: u32 = 5;

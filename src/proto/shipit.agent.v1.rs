@@ -90,6 +90,24 @@ pub struct RoomRequest {
     pub images_json: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SecretHashesRequest {
+    /// Values by name. Never stored, never logged.
+    #[prost(map = "string, string", tag = "1")]
+    pub secrets: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SecretHashesReply {
+    /// By the same names.
+    #[prost(map = "string, string", tag = "1")]
+    pub hashes: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeployRequest {
     #[prost(message, optional, tag = "1")]
     pub permit: ::core::option::Option<Permit>,
@@ -415,6 +433,31 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Room"));
             self.inner.unary(req, path, codec).await
         }
+        /// What stands for the values of secrets: keyed hashes, as an observation has them.
+        pub async fn secret_hashes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SecretHashesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SecretHashesReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/SecretHashes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "SecretHashes"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn deploy(
             &mut self,
             request: impl tonic::IntoRequest<super::DeployRequest>,
@@ -633,6 +676,14 @@ pub mod agent_server {
             &self,
             request: tonic::Request<super::RoomRequest>,
         ) -> std::result::Result<tonic::Response<super::Done>, tonic::Status>;
+        /// What stands for the values of secrets: keyed hashes, as an observation has them.
+        async fn secret_hashes(
+            &self,
+            request: tonic::Request<super::SecretHashesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SecretHashesReply>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Deploy method.
         type DeployStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::Progress, tonic::Status>,
@@ -1007,6 +1058,51 @@ pub mod agent_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RoomSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shipit.agent.v1.Agent/SecretHashes" => {
+                    #[allow(non_camel_case_types)]
+                    struct SecretHashesSvc<T: Agent>(pub Arc<T>);
+                    impl<
+                        T: Agent,
+                    > tonic::server::UnaryService<super::SecretHashesRequest>
+                    for SecretHashesSvc<T> {
+                        type Response = super::SecretHashesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SecretHashesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::secret_hashes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SecretHashesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

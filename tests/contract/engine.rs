@@ -16,10 +16,11 @@ use shipit::model::facts::Facts;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;
 use shipit::model::route::{Limits, ObjectsRoute, Route};
-use shipit::model::workload::{Container, ContainerKind, Workload};
+use shipit::model::secret::{SecretRef, SecretValue};
+use shipit::model::workload::{Container, ContainerKind, EnvValue, Workload};
 use shipit::model::{Digest, Manifest, Period, Role, Slot};
 use shipit::port::Registry as _;
-use shipit::port::engine::{Engine, EngineError, Permit, Pull};
+use shipit::port::engine::{Engine, EngineError, Permit, Placement, Pull};
 use shipit::proto::Directory;
 use shipit::redact::Redactor;
 
@@ -295,6 +296,7 @@ suite!(
     another_lineage_is_refused,
     live_traffic_is_protected,
     the_same_workload_under_another_number_is_not_restarted,
+    another_value_of_a_secret_is_told_by_its_hash,
     a_kept_slot_is_stopped_in_its_time,
     services_take_over_each_others_addresses_in_one_step,
 );
@@ -657,6 +659,46 @@ async fn the_same_workload_under_another_number_is_not_restarted(stage: &Stage) 
     let there = stage.facts().await.slots[&Slot::Blue].clone();
     assert_eq!(there.label, label(2));
     assert_eq!(there.workloads[&web()].instances, before);
+}
+
+async fn another_value_of_a_secret_is_told_by_its_hash(stage: &Stage) {
+    let permit = permit("l", 1);
+    let given = |value: &str| {
+        let value = SecretValue::new(value.to_owned());
+        BTreeMap::from([("token".to_owned(), value)])
+    };
+    let place = async |value: &str| {
+        let mut workload = stage.workload(0, "x");
+        let secret = EnvValue::Secret {
+            name: "token".to_owned(),
+            from: SecretRef::Env("TOKEN".to_owned()),
+        };
+        workload.env.insert("TOKEN".to_owned(), secret);
+        let there = stage.facts().await.slots.get(&Slot::Blue).cloned();
+        let expects = there.map(|there| there.workloads[&web()].fingerprint());
+        let placement = Placement {
+            mode: DeployMode::Rolling,
+            secrets: given(value),
+            expects,
+            ..placement(Slot::Blue, 1, workload, &stage.pull)
+        };
+        let placed = stage.engine.deploy(&permit, placement, &|_| {}).await;
+        placed.expect("placed");
+        stage.facts().await.slots[&Slot::Blue].workloads[&web()]
+            .secrets
+            .clone()
+    };
+    let hashes = async |value: &str| {
+        let hashes = stage.engine.secret_hashes(&scope(), &given(value)).await;
+        hashes.expect("hashes")
+    };
+
+    let one = place("a value of some length").await;
+    assert_eq!(one, hashes("a value of some length").await);
+    assert!(!one["token"].contains("value"), "{one:?}");
+    let other = hashes("another value of that").await;
+    assert_ne!(one, other);
+    assert_eq!(place("another value of that").await, other);
 }
 
 async fn a_kept_slot_is_stopped_in_its_time(stage: &Stage) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::support::{World, signal, until};
+use crate::support::{Said, World, signal, until};
 
 const CANARY: &str = "canary-7f3a9c51";
 
@@ -148,6 +148,55 @@ fn a_secret_from_a_file_is_read_again_at_each_start() {
         crate::support::http::get(&world.live_address(), "/env?TOKEN")
             .is_ok_and(|answer| answer.body == "second")
     });
+}
+
+fn another_value_is_a_release(strategy: &str, secret: &str) {
+    let mut world = World::new();
+    world.put("token", "first-value");
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world.staging.push(format!("strategy: {strategy}"));
+    world.staging.push(format!("secrets: {{token: {secret}}}"));
+    let run = |world: &World, arguments: &[&str], value: Option<&str>| {
+        let arguments = [arguments, &["--env", "staging"]].concat();
+        let mut command = world.command(&arguments);
+        command.envs(value.map(|value| ("SHOP_TOKEN", value)));
+        Said::from(&command.output().expect("shipit starts"))
+    };
+    let apply = ["apply", "--auto-approve"];
+    let plan = ["plan", "--detailed-exitcode"];
+    run(&world, &apply, Some("first-value")).code(0);
+    run(&world, &plan, Some("first-value")).code(0);
+    // What an agent was given outlives it, as a hash.
+    world.run(&["agent", "stop"]).code(0);
+    run(&world, &plan, Some("first-value")).code(0);
+
+    world.put("token", "second-value");
+    run(&world, &plan, Some("second-value"))
+        .code(2)
+        .says("secret token")
+        .says_not("second-value");
+    run(&world, &apply, Some("second-value")).code(0);
+    assert_eq!(world.get_path("/env?TOKEN"), "second-value");
+    run(&world, &plan, Some("second-value")).code(0);
+
+    if secret.contains("env") {
+        run(&world, &plan, None)
+            .code(0)
+            .says("whether the secret `token` has another value is not known");
+    }
+}
+
+#[test]
+fn another_value_of_a_file_is_a_release() {
+    another_value_is_a_release("blue_green", "{file: token}");
+}
+
+#[test]
+fn another_value_of_a_variable_is_a_release_in_place() {
+    another_value_is_a_release("rolling", "{env: SHOP_TOKEN}");
+    another_value_is_a_release("recreate", "{env: SHOP_TOKEN}");
 }
 
 /// A release has one secret, and the next another one and does not start. Nobody has the old one

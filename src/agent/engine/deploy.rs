@@ -31,17 +31,24 @@ pub(in crate::agent) async fn deploy(
     let mut work = agent.enter(&environment, permit).await?;
     let record = environment.state.record();
     let (slot, service) = (placement.slot, placement.workload.service.clone());
-    let wanted = WorkloadRecord {
-        spec: placement.workload.clone(),
-        running: placement.running,
-    };
     let there = record
         .slots
         .get(&slot)
         .and_then(|there| there.workloads.get(&service));
 
-    let is_same = there == Some(&wanted);
-    if is_same && !is_down(&environment, slot, &service) && !is_changed(agent, &wanted).await {
+    let is_same = there.is_some_and(|there| {
+        (&there.spec, there.running) == (&placement.workload, placement.running)
+    });
+    let given = agent.hashes(&placement.secrets);
+    let is_given = |there: &WorkloadRecord| {
+        let mut given = given.iter();
+        given.all(|(name, hash)| there.secrets.get(name) == Some(hash))
+    };
+    let unchanged = there.filter(|there| is_same && is_given(there));
+    if let Some(there) = unchanged
+        && !is_down(&environment, slot, &service)
+        && !is_changed(agent, there).await
+    {
         let held = work.secrets.entry((slot, service)).or_default();
         held.renew(&placement.workload, &placement.secrets);
         return relabel(agent, &environment, &placement);
@@ -318,6 +325,7 @@ impl Swap<'_> {
             running,
             ..
         } = self.placement.clone();
+        let secrets = self.agent.hashes(&self.secrets.held.values());
         self.agent.write(self.environment, |record| {
             let there = record.slots.entry(slot).or_insert_with(|| SlotRecord {
                 label: label.clone(),
@@ -332,6 +340,7 @@ impl Swap<'_> {
                 WorkloadRecord {
                     spec: workload,
                     running,
+                    secrets,
                 },
             );
         })

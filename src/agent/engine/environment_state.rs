@@ -313,6 +313,7 @@ fn facts_of(inner: &Inner) -> Facts {
                 changed_on_disk: None,
                 verdict: None,
                 held: Vec::new(),
+                secrets: workload.secrets.clone(),
             };
             (name.clone(), facts)
         });

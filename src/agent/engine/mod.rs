@@ -5,6 +5,7 @@ pub mod record;
 
 pub(in crate::agent) mod deploy;
 mod environment;
+mod hash_key;
 pub(in crate::agent) mod held;
 pub(in crate::agent) mod listeners;
 mod logs;
@@ -31,7 +32,7 @@ use crate::agent::{Descriptors, Directory};
 use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
-use crate::model::secret::SecretValue;
+use crate::model::secret::{HashKey, SecretValue};
 use crate::model::workload::ContainerKind;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
@@ -49,6 +50,8 @@ pub struct Agent {
     environments: Mutex<HashMap<Scope, Arc<Environment>>>,
     /// Knows every secret that a service here was given since the agent began.
     redactor: Redactor,
+    /// What the hashes of secrets are keyed with.
+    hash_key: HashKey,
 }
 
 impl Agent {
@@ -62,6 +65,8 @@ impl Agent {
     ) -> Result<Arc<Self>, EngineError> {
         rootfs::prepare(&directory)
             .map_err(|reason| failed("preparing the images' folder", &reason))?;
+        let hash_key = hash_key::load(&directory)
+            .map_err(|error| failed("reading the key of secrets' hashes", &error))?;
         let access_log = Some(LogFile::access(directory.access_log()));
         let router = Router::new(Options {
             access_log,
@@ -76,6 +81,7 @@ impl Agent {
             prober: Prober::default(),
             environments: Mutex::default(),
             redactor,
+            hash_key,
         });
 
         let records = EnvironmentRecord::load_all(&agent.directory)
@@ -110,6 +116,14 @@ impl Agent {
         let mut scopes: Vec<Scope> = environments.keys().cloned().collect();
         scopes.sort();
         scopes
+    }
+
+    /// What stands for these values, by their names.
+    pub(in crate::agent) fn hashes(
+        &self,
+        values: &BTreeMap<String, SecretValue>,
+    ) -> BTreeMap<String, String> {
+        self.hash_key.hashes(values)
     }
 
     /// Stops every service. Without this call they outlive the agent.
@@ -279,6 +293,14 @@ impl Engine for Arc<Agent> {
             workload.changed_on_disk = damage.await;
         }
         Ok(facts)
+    }
+
+    async fn secret_hashes(
+        &self,
+        _: &Scope,
+        values: &BTreeMap<String, SecretValue>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        Ok(self.hashes(values))
     }
 
     async fn listen(

@@ -58,6 +58,9 @@ pub struct WorkloadRecord {
     pub spec: Workload,
     /// Whether it is meant to.
     pub running: bool,
+    /// What stands for the values that its secrets were given, by name: keyed hashes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// A process that an agent started.

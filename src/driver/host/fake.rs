@@ -12,6 +12,7 @@ use crate::model::facts::{Facts, HealthState, Instance, SlotFacts, WorkloadFacts
 use crate::model::outcome::Url;
 use crate::model::plan::DeployMode;
 use crate::model::route::Route;
+use crate::model::secret::{HashKey, SecretValue};
 use crate::model::workload::Workload;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
@@ -168,10 +169,23 @@ fn not_ready(slot: Slot, facts: &Facts) -> EngineError {
     }
 }
 
+/// What its hashes of secrets are keyed with.
+fn key() -> HashKey {
+    HashKey(vec![7; 32])
+}
+
 #[async_trait]
 impl Engine for FakeEngine {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
         Ok(self.lock().get(scope).cloned().unwrap_or_default())
+    }
+
+    async fn secret_hashes(
+        &self,
+        _: &Scope,
+        values: &BTreeMap<String, SecretValue>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        Ok(key().hashes(values))
     }
 
     async fn listen(
@@ -235,6 +249,7 @@ impl Engine for FakeEngine {
             changed_on_disk: None,
             verdict: None,
             held: Vec::new(),
+            secrets: key().hashes(&placement.secrets),
         };
 
         self.change(permit, |facts, before| {
@@ -248,7 +263,8 @@ impl Engine for FakeEngine {
                 let found = there.map(WorkloadFacts::fingerprint);
                 may_be_deployed(&placement, &wanted, found.as_ref(), (facts, before))?;
             }
-            put(facts, &placement, (!is_same).then_some(wanted));
+            let is_given = there.is_some_and(|there| there.secrets == wanted.secrets);
+            put(facts, &placement, (!is_same || !is_given).then_some(wanted));
             Ok(())
         })
     }

@@ -3,6 +3,7 @@
 mod connect;
 pub mod fake;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tonic::{Request, Status, Streaming};
 use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
+use crate::model::secret::SecretValue;
 use crate::model::{Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
@@ -167,6 +169,22 @@ impl Engine for HostEngine {
             Err(status) if status.code() == tonic::Code::Unimplemented => Ok(()),
             looked => Ok(looked.map(drop)?),
         }
+    }
+
+    async fn secret_hashes(
+        &self,
+        _: &Scope,
+        values: &BTreeMap<String, SecretValue>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let values = values.iter();
+        let message = v1::SecretHashesRequest {
+            secrets: values
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect(),
+        };
+        let mut client = self.client().await?;
+        let reply = client.secret_hashes(request(message, SHORT)).await?;
+        Ok(reply.into_inner().hashes.into_iter().collect())
     }
 
     async fn deploy(

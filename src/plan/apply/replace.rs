@@ -10,7 +10,7 @@ use crate::plan::draft::Proposal;
 use crate::plan::pieces::added_back;
 use crate::plan::strategy::in_place::{self, Live};
 use crate::plan::strategy::{New, verify, wait_until_ready};
-use crate::plan::workload_changes;
+use crate::plan::{secrets, workload_changes};
 
 impl Apply<'_> {
     /// Replaces the workloads of the live slot in place.
@@ -51,8 +51,9 @@ impl Apply<'_> {
     /// What is deployed in place of the live release, and how it differs from that.
     fn news_in_place(&self, live: &Live<'_>) -> Vec<New> {
         let news = self.workloads.iter().map(|(name, workload)| {
-            let old = live.there.workloads.get(name).map(|old| &old.spec);
-            let changes = workload_changes(old, workload, live.slot);
+            let old = live.there.workloads.get(name);
+            let mut changes = workload_changes(old.map(|old| &old.spec), workload, live.slot);
+            changes.extend(secrets::changes(old, workload, &self.observed.secrets));
             let reason = if changes.is_empty() {
                 "as it is; carries the new number"
             } else {

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::driver::kubernetes::engine::taken;
 use crate::model::object::{IMAGE, Names, RELEASE, SECRET, mark, rename, rewrite, scale_target};
-use crate::model::secret::SecretValue;
+use crate::model::secret::{HashKey, SecretValue};
 use crate::model::workload::Workload;
 use crate::model::{Manifest, ReleaseNumber, Slot};
 
@@ -27,45 +26,15 @@ pub(super) struct Bindings {
     pub values: BTreeMap<String, String>,
 }
 
-/// What a hash of a secret is keyed with, so that it tells nothing about the value to whoever reads
-/// it.
-#[derive(Clone)]
-pub(super) struct Key(pub Vec<u8>);
-
-impl Key {
-    /// A keyed hash: HMAC with SHA-256.
-    pub fn hash(&self, bytes: &[u8]) -> String {
-        let mut pad = [0_u8; 64];
-        for (to, from) in pad.iter_mut().zip(&self.0) {
-            *to = *from;
-        }
-        let inner = Sha256::new()
-            .chain_update(pad.map(|byte| byte ^ 0x36))
-            .chain_update(bytes)
-            .finalize();
-        let outer = Sha256::new()
-            .chain_update(pad.map(|byte| byte ^ 0x5c))
-            .chain_update(inner)
-            .finalize();
-        outer
-            .iter()
-            .take(16)
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-    }
-}
-
 /// What a workload's manifests are finished with.
 pub(super) fn bind(
     workload: &Workload,
     slot: Slot,
     image: String,
     secrets: &BTreeMap<String, SecretValue>,
-    key: &Key,
+    key: &HashKey,
 ) -> Bindings {
-    let values: BTreeMap<String, String> = secrets
-        .iter()
-        .map(|(name, value)| (name.clone(), key.hash(value.expose().as_bytes())))
-        .collect();
+    let values = key.hashes(secrets);
 
     let mut names = BTreeMap::new();
     for manifest in workload
@@ -182,7 +151,7 @@ fn fill(object: &mut Manifest, how: &Finish<'_>) {
 }
 
 /// Replaces the data of a live Secret by the keyed hashes that [`finish`] has without the values.
-pub(super) fn hide(live: &mut Value, key: &Key) {
+pub(super) fn hide(live: &mut Value, key: &HashKey) {
     if live["kind"] != "Secret" {
         return;
     }
@@ -215,7 +184,7 @@ mod tests {
     #[test]
     fn a_keyed_hash_is_hmac() {
         // RFC 4231, test case 2.
-        let hash = Key(b"Jefe".to_vec()).hash(b"what do ya want for nothing?");
+        let hash = HashKey(b"Jefe".to_vec()).hash(b"what do ya want for nothing?");
         assert_eq!(hash, "5bdcc146bf60754e6a042426089575c7");
     }
 }

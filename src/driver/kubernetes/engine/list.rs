@@ -13,12 +13,13 @@ use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::Settings;
 use crate::driver::kubernetes::engine::autoscale::Scalers;
 use crate::driver::kubernetes::engine::compare::{Comparison, compare};
-use crate::driver::kubernetes::engine::complete::{Key, hide};
+use crate::driver::kubernetes::engine::complete::hide;
 use crate::driver::kubernetes::engine::holds::is_protected;
 use crate::driver::kubernetes::engine::owner::is_ours;
 use crate::driver::kubernetes::engine::ready::{Ready, ready};
 use crate::driver::kubernetes::engine::record::{Elsewhere, Record};
 use crate::model::ObjectKey;
+use crate::model::secret::HashKey;
 
 /// From how many namespaces on a kind is listed in the whole cluster at once, where that is
 /// allowed.
@@ -108,7 +109,7 @@ pub(super) struct Expected<'a> {
     pub whole: BTreeSet<ObjectKey>,
     /// Whether what is not expected is kept.
     pub unmanaged: bool,
-    pub key: &'a Key,
+    pub key: &'a HashKey,
 }
 
 impl Expected<'_> {

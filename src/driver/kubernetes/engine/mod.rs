@@ -47,7 +47,6 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::client::{ClusterConnection, connect};
 use crate::driver::kubernetes::engine::cache::{Announced, Newest, Seen};
-use crate::driver::kubernetes::engine::complete::Key;
 use crate::driver::kubernetes::engine::ready::Rule;
 use crate::driver::kubernetes::engine::record::{Records, Workloads};
 use crate::model::facts::{Facts, Overview};
@@ -57,6 +56,7 @@ use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
 use crate::model::resource::ResourceKey;
 use crate::model::route::Route;
+use crate::model::secret::{HashKey, SecretValue};
 use crate::model::{
     Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber, Role, ServiceName, Slot,
 };
@@ -108,7 +108,7 @@ pub struct KubernetesEngine {
     /// The facts that a plan is made from, for who asks more about the same moment.
     observed: std::sync::Mutex<Option<(Duration, Scope, Facts)>>,
     /// The key of the secrets' hashes: it is made once.
-    key: std::sync::Mutex<Option<Key>>,
+    key: std::sync::Mutex<Option<HashKey>>,
     /// What steps under way will make, and whoever writes the record next writes for them.
     announced: std::sync::Mutex<Vec<Announced>>,
 }
@@ -285,6 +285,21 @@ impl Engine for KubernetesEngine {
         rehearsal: &Rehearsal<'_>,
     ) -> Result<Rehearsed, EngineError> {
         rehearse::rehearse(self, scope, rehearsal).await
+    }
+
+    async fn secret_hashes(
+        &self,
+        scope: &Scope,
+        values: &BTreeMap<String, SecretValue>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let api = self.api().await?;
+        let key = self.records(api, scope).key(false).await;
+        let key = key.map_err(|fault| fault.while_("reading the key of secrets' hashes"))?;
+        Ok(if key.0.is_empty() {
+            BTreeMap::new()
+        } else {
+            key.hashes(values)
+        })
     }
 
     async fn undeploy(

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
-use crate::driver::kubernetes::engine::complete::{Bindings, Key};
+use crate::driver::kubernetes::engine::complete::Bindings;
 use crate::driver::kubernetes::engine::done::Done;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::model::object::{Namespaces, mark};
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
+use crate::model::secret::HashKey;
 use crate::model::workload::Workload;
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 use crate::port::engine::Scope;
@@ -116,7 +117,7 @@ pub(super) struct Records<'a> {
     pub scope: &'a Scope,
     pub namespaces: &'a Namespaces,
     /// The key, once it is known: it is made once, and goes with the record.
-    pub known_key: &'a Mutex<Option<Key>>,
+    pub known_key: &'a Mutex<Option<HashKey>>,
 }
 
 /// The kinds of a record as an `ApplySet` names them.
@@ -287,13 +288,13 @@ impl Records<'_> {
     }
 
     /// What the hashes of secrets are keyed with; made when it is not there and `make` says so.
-    pub async fn key(&self, make: bool) -> Result<Key, ApiError> {
+    pub async fn key(&self, make: bool) -> Result<HashKey, ApiError> {
         let read = |object: &Value| {
             let text = object
                 .pointer("/data/key")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            Key(BASE64_STANDARD.decode(text).unwrap_or_default())
+            HashKey(BASE64_STANDARD.decode(text).unwrap_or_default())
         };
         if let Some(key) = &*self.known() {
             return Ok(key.clone());
@@ -302,36 +303,33 @@ impl Records<'_> {
             return Ok(self.remember(read(&object)));
         }
         if !make {
-            return Ok(Key(Vec::new()));
+            return Ok(HashKey(Vec::new()));
         }
         self.make_key(read).await
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<Key>> {
+    fn known(&self) -> MutexGuard<'_, Option<HashKey>> {
         let known = self.known_key.lock();
         known.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, key: Key) -> Key {
+    fn remember(&self, key: HashKey) -> HashKey {
         *self.known() = Some(key.clone());
         key
     }
 
     /// Makes the key, unless somebody else has just made it.
-    async fn make_key(&self, read: impl Fn(&Value) -> Key) -> Result<Key, ApiError> {
-        let random: Vec<u8> = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()]
-            .iter()
-            .flat_map(|part| *part.as_bytes())
-            .collect();
+    async fn make_key(&self, read: impl Fn(&Value) -> HashKey) -> Result<HashKey, ApiError> {
+        let made = HashKey::random();
         let body = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "shipit.dev/key",
             "metadata": {"name": self.key_object().name, "namespace": self.namespaces.home, "labels": self.labels()},
-            "data": {"key": BASE64_STANDARD.encode(&random)},
+            "data": {"key": BASE64_STANDARD.encode(&made.0)},
         });
         let made = match self.api.create(&body).await {
             Err(fault) if fault.is(StatusCode::CONFLICT) => {
                 let there = self.api.get(&self.key_object()).await?;
-                there.map_or_else(|| Key(random), |object| read(&object))
+                there.map_or_else(|| made.clone(), |object| read(&object))
             }
             other => read(&other?),
         };

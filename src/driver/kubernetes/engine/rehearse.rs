@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use crate::driver::kubernetes::client::api::{Api, ApiError};
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::apply::{self, refused, replacement, said};
-use crate::driver::kubernetes::engine::complete::{Finish, Key, bind, finish};
+use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
 use crate::driver::kubernetes::engine::owner;
 use crate::model::object::mark;
 use crate::model::plan::DeployMode;
+use crate::model::secret::HashKey;
 use crate::model::workload::Known;
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
@@ -79,7 +80,13 @@ fn manifests(what: &Rehearsal<'_>, set: &str) -> Option<Vec<Manifest>> {
         Known::After(_) => format!("{repository}@{UNBUILT}"),
     };
     let nothing = std::collections::BTreeMap::new();
-    let bindings = bind(what.workload, what.slot, image, &nothing, &Key(Vec::new()));
+    let bindings = bind(
+        what.workload,
+        what.slot,
+        image,
+        &nothing,
+        &HashKey(Vec::new()),
+    );
     let how = Finish {
         slot: what.slot,
         release: what.release,

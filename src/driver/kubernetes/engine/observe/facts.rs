@@ -168,6 +168,7 @@ pub(in super::super) async fn workload(
         changed_on_disk: None,
         verdict,
         held: Vec::new(),
+        secrets: placed.bindings.values.clone(),
     })
 }
 

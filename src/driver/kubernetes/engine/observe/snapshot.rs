@@ -7,12 +7,13 @@ use serde_json::Value;
 
 use super::{of_scope, sent, slots};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
-use crate::driver::kubernetes::engine::complete::{Key, shared};
+use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::list::{Expected, ObjectsFound, Search, list};
 use crate::driver::kubernetes::engine::record::{Read, Record, Records, Workloads};
 use crate::driver::kubernetes::engine::{KubernetesEngine, holds};
 use crate::model::loss::Claim;
 use crate::model::object::mark;
+use crate::model::secret::HashKey;
 use crate::model::{Manifest, ObjectKey, Slot};
 use crate::port::engine::Scope;
 
@@ -44,7 +45,7 @@ pub(super) async fn snapshot(
     let record = &read.record;
     let is_known =
         !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
-    let key = if is_known { key? } else { Key(Vec::new()) };
+    let key = if is_known { key? } else { HashKey(Vec::new()) };
     let pods = pods(engine, api, records.scope, record);
     let (slots, pods) = tokio::try_join!(slots(records, record), pods)?;
 

@@ -12,12 +12,13 @@ use super::{Slots, moved};
 use crate::driver::kubernetes::client::api::{Api, Kind};
 use crate::driver::kubernetes::engine::apply::{self, said};
 use crate::driver::kubernetes::engine::autoscale::{Pods, Scalers};
-use crate::driver::kubernetes::engine::complete::{Finish, Key, bind, finish};
+use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
 use crate::driver::kubernetes::engine::record::{Placed, Read, Workloads};
 use crate::driver::kubernetes::engine::wait::SlotWait;
 use crate::driver::kubernetes::engine::{KubernetesEngine, traffic};
 use crate::model::facts::WorkloadFacts;
 use crate::model::plan::DeployMode;
+use crate::model::secret::HashKey;
 use crate::model::workload::Known;
 use crate::model::{Address, Manifest, ObjectKey, Period, ServiceName, Slot};
 use crate::port::Progress;
@@ -96,7 +97,7 @@ impl Deployment<'_> {
         sweep_rest(slots, &manifests, found.existing).await
     }
 
-    async fn key(&self) -> Result<Key, EngineError> {
+    async fn key(&self) -> Result<HashKey, EngineError> {
         let records = self
             .slots
             .engine
@@ -105,7 +106,7 @@ impl Deployment<'_> {
         key.map_err(|fault| fault.while_("making the key of secrets' hashes"))
     }
 
-    fn wanted(&self, key: &Key) -> Result<Wanted, EngineError> {
+    fn wanted(&self, key: &HashKey) -> Result<Wanted, EngineError> {
         let placement = self.placement;
         let image = image(placement)?;
         let bindings = bind(

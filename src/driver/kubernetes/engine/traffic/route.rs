@@ -10,7 +10,6 @@ use super::{active, foreign, moved};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::apply::{self, refused, said};
 use crate::driver::kubernetes::engine::autoscale::Pods;
-use crate::driver::kubernetes::engine::complete::Key;
 use crate::driver::kubernetes::engine::list::{Expected, Search, list};
 use crate::driver::kubernetes::engine::observe::{self, of_route};
 use crate::driver::kubernetes::engine::owner::belongs_to;
@@ -18,6 +17,7 @@ use crate::driver::kubernetes::engine::record::{Read, Record};
 use crate::driver::kubernetes::engine::{KubernetesEngine, environment_objects, slots};
 use crate::model::object::{Drift, mark, rank};
 use crate::model::route::Route;
+use crate::model::secret::HashKey;
 use crate::model::{Address, Fingerprint, Manifest, ObjectKey, ServiceName, Slot};
 use crate::port::engine::{EngineError, Permit};
 
@@ -213,7 +213,7 @@ async fn drift(
         .map(|manifest| (manifest.key(), manifest.body().clone()))
         .collect();
 
-    let key = Key(Vec::new());
+    let key = HashKey(Vec::new());
     let expected = Expected {
         objects,
         whole: BTreeSet::new(),
