@@ -7,7 +7,7 @@ use crate::config::schema::{
     RegistryConfig, Runtime, ServiceConfig, StateConfig, TrafficConfig,
 };
 use crate::model::Slot;
-use crate::model::secret::SecretRef;
+use crate::model::promotion::Strategy;
 
 const ONLY_A_CLUSTER: &str = "only a Kubernetes cluster has this";
 
@@ -22,16 +22,6 @@ pub(super) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig
     RegistryConfig::check(findings, environment);
     StateConfig::check(findings, environment);
     TrafficConfig::check(findings, environment);
-    for (name, secret) in &environment.secrets {
-        if matches!(secret, SecretRef::Vault(_)) {
-            let help = "`file` and `env` work today";
-            findings.add(
-                &["secrets", name],
-                "not supported yet by this version",
-                help,
-            );
-        }
-    }
 }
 
 fn host(findings: &mut Findings<'_>, environment: &EnvironmentConfig, host: &HostCluster) {
@@ -43,6 +33,47 @@ fn host(findings: &mut Findings<'_>, environment: &EnvironmentConfig, host: &Hos
     }
     for (name, service) in &environment.services {
         on_host(findings, host.runtime, name.as_str(), service);
+    }
+    if matches!(host.runtime, Runtime::Container | Runtime::Docker) {
+        one_at_a_time(findings, environment);
+    }
+}
+
+/// A volume is mounted by one instance at a time, unless it is shared: two that write the same files
+/// without knowing of each other destroy them.
+fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
+    let services = environment.services.iter();
+    let mounts: Vec<_> = services
+        .flat_map(|(name, service)| {
+            let volumes = service.volumes.iter();
+            volumes.map(move |(inside, volume)| (name.as_str(), service, inside, volume))
+        })
+        .collect();
+    for (name, service, inside, volume) in &mounts {
+        if volume.is_shared() {
+            continue;
+        }
+        let others = mounts.iter();
+        let other = others
+            .filter(|(.., other)| other.from() == volume.from())
+            .find(|(other, ..)| other != name);
+        let who = if let Some((other, ..)) = other {
+            format!("{other} would have it, too")
+        } else if environment.strategy != Strategy::Recreate {
+            "two releases would have it at once during a deployment".to_owned()
+        } else if service.replicas > 1 {
+            format!("{} instances would have it at once", service.replicas)
+        } else {
+            continue;
+        };
+        let from = volume.from();
+        findings.add(
+            &["services", name, "volumes", &inside.to_string_lossy()],
+            format!("{from} is for one instance at a time, and {who}"),
+            format!(
+                "write `{{from: {from}, shared: true}}` if the service can, or `strategy: recreate` with one replica"
+            ),
+        );
     }
 }
 
@@ -87,7 +118,8 @@ fn on_host(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &
 }
 
 fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &ServiceConfig) {
-    for (inside, from) in &service.volumes {
+    for (inside, volume) in &service.volumes {
+        let from = volume.from();
         let path = inside.to_string_lossy();
         let is_plain = !from.is_empty() && !from.contains(':') && !path.contains(':');
         let is_folder = runtime == Runtime::Docker || from.starts_with('/');
@@ -144,6 +176,10 @@ fn on_cluster(
     if service.user == 0 {
         let message = "a service does not run as root";
         findings.add(&path("user"), message, "write another number, as 65532");
+    }
+    if service.autoscale.is_some() {
+        let message = "how many pods there are is `autoscale`'s matter here";
+        findings.refuse(&at, &["replicas"], message);
     }
     if let Some(scale) = &service.autoscale
         && (scale.min == 0 || scale.max < scale.min)

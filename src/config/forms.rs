@@ -23,7 +23,7 @@ const fn form(key: &'static str) -> Form {
     Form { key, own: &[] }
 }
 
-const SECRET: &[Form] = &[form("file"), form("env"), form("vault")];
+const SECRET: &[Form] = &[form("file"), form("env")];
 
 const HEALTH: &[Form] = &[form("path"), form("run")];
 

@@ -80,6 +80,7 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
         problems: Vec::new(),
         incomplete: Vec::new(),
         taken_out: Vec::new(),
+        unread: BTreeSet::new(),
     };
 
     let Some(base) = reading.read("shipit.yaml")? else {
@@ -91,7 +92,12 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
     };
 
     let overlays = reading.overlays()?;
-    let loaded = reading.environments(&base, overlays);
+    // Nothing can be said of what stands in a file that is no YAML.
+    let loaded = if reading.unread.contains(&base.at.file) {
+        None
+    } else {
+        reading.environments(&base, overlays)
+    };
     match loaded {
         Some(project) if reading.problems.is_empty() => Ok(project),
         _ => Err(ConfigError::new(reading.problems, &reading.files)),
@@ -107,6 +113,8 @@ struct Reading<'a> {
     incomplete: Vec<Vec<String>>,
     /// What was taken out, so that it is not said to be missing.
     taken_out: Vec<Vec<String>>,
+    /// The files that are no YAML.
+    unread: BTreeSet<usize>,
 }
 
 /// Which tree is read.
@@ -120,7 +128,7 @@ enum Reads {
 }
 
 impl Reading<'_> {
-    /// A file's tree; none when there is no such file, or when it is no YAML.
+    /// A file's tree; none when there is no such file, and an empty one when it is no YAML.
     fn read(&mut self, name: &str) -> Result<Option<Node>, ConfigError> {
         let path = self.root.join(name);
         let unreadable = |error: std::io::Error| {
@@ -160,6 +168,7 @@ impl Reading<'_> {
             Ok(node) => Ok(Some(node)),
             Err(problem) => {
                 self.problems.push(problem);
+                self.unread.insert(file);
                 Ok(Some(Node::empty(file)))
             }
         }
@@ -225,6 +234,9 @@ impl Reading<'_> {
         let mut environments = BTreeMap::new();
         let mut trees = BTreeMap::new();
         for (name, overlay) in overlays {
+            if self.unread.contains(&overlay.at.file) {
+                continue;
+            }
             self.problems.extend(of_the_project(&overlay));
             let mut shared = base.clone();
             forms::give_way(&mut shared, &overlay);

@@ -3,6 +3,7 @@
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::suggest;
+use crate::model::Period;
 
 pub(super) fn check(
     findings: &mut Findings<'_>,
@@ -12,6 +13,7 @@ pub(super) fn check(
 ) {
     BuildConfig::check(findings, environment, name, service);
     numbers(findings, name, service);
+    periods(findings, name, service);
     health(findings, name, service);
     liveness(findings, name, service);
     socket(findings, environment, name, service);
@@ -38,6 +40,30 @@ fn numbers(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
     if service.port == Some(0) {
         let help = "write a number from 1 to 65535";
         findings.add(&["services", name, "port"], "0 is not a port", help);
+    }
+}
+
+/// What is asked without a pause, or given no time, is no check.
+fn periods(findings: &mut Findings<'_>, name: &str, service: &ServiceConfig) {
+    let health = &service.health;
+    let own = [
+        ("interval", health.interval),
+        ("timeout", health.timeout),
+        ("start_within", health.start_within),
+    ];
+    for (key, period) in own {
+        if period == Period::ZERO {
+            let at = ["services", name, "health", key];
+            findings.add(&at, "no time at all", "write how long, as `1s`");
+        }
+    }
+    let liveness = health.liveness.as_ref();
+    let liveness = liveness.map(|it| [("interval", it.interval), ("timeout", it.timeout)]);
+    for (key, period) in liveness.into_iter().flatten() {
+        if period == Period::ZERO {
+            let at = ["services", name, "health", "liveness", key];
+            findings.add(&at, "no time at all", "write how long, as `1s`");
+        }
     }
 }
 

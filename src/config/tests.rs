@@ -116,7 +116,7 @@ fn a_configuration_is_a_file_of_the_repository_and_no_line_of_another_is_shown()
 #[test]
 fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
     let shipit = GOOD.replace("port: 8080", "prot: 8080\n    replicas: many");
-    let staging = "strategy: blue-green\npromotion: {keep_previous: 10}\nsecrets: {a: {vault: {path: x, key: y}}}\n";
+    let staging = "strategy: blue-green\npromotion: {keep_previous: 10}\nsecrets: {a: {fiel: x}}\n";
     assert_eq!(
         faults(&shipit, staging),
         [
@@ -126,9 +126,23 @@ fn all_faults_of_two_files_are_said_in_the_order_of_their_places() {
             "environments/staging.yaml:1:11: strategy: unknown value `blue-green` | did you mean `blue_green`?",
             "environments/staging.yaml:2:28: promotion.keep_previous: this is the number 10, and a text is needed | \
              durations and sizes carry a unit, as `30s` and `10MiB`; a text that looks like a number is quoted",
-            "environments/staging.yaml:3:11: secrets.a: not supported yet by this version | `file` and `env` work today",
+            "environments/staging.yaml:3:11: secrets.a: unknown value `fiel` | did you mean `file`?",
         ]
     );
+}
+
+#[test]
+fn of_a_file_that_is_no_yaml_nothing_else_is_said() {
+    let broken = faults(&GOOD.replace("port: 8080", "port: [8080"), "strategi: x");
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(broken[0].starts_with("shipit.yaml:"), "{broken:?}");
+
+    let broken = faults(&GOOD.replace("port: 8080", "port: no"), "vars: {a: [}");
+    let places: Vec<&str> = broken
+        .iter()
+        .filter_map(|it| it.split(':').next())
+        .collect();
+    assert_eq!(places, ["shipit.yaml", "environments/staging.yaml"]);
 }
 
 #[test]
@@ -315,6 +329,38 @@ fn what_is_named_must_be_there() {
         (
             "traffic: {listeners: {web: {live: 9000, preview: 9000}}}",
             "would be preview of web in staging",
+        ),
+        (
+            "traffic: {listeners: {web: {live: 0}}}",
+            "traffic.listeners.web.live: 0 is not a port",
+        ),
+        (
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: d}}}",
+            "services.web.volumes./data: d is for one instance at a time, and two releases would have it at once",
+        ),
+        (
+            "cluster: {runtime: docker}\nstrategy: recreate\nservices: {web: {replicas: 2, volumes: {/data: d}}}",
+            "2 instances would have it at once",
+        ),
+        (
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: {from: d, sharde: true}}}}",
+            "did you mean `shared`?",
+        ),
+        (
+            "services: {web: {health: {path: /, interval: 0s}}}",
+            "services.web.health.interval: no time at all",
+        ),
+        (
+            "services: {web: {health: {path: /, liveness: {timeout: 0ms}}}}",
+            "services.web.health.liveness.timeout: no time at all",
+        ),
+        (
+            "services: {web: {build: {inputs: ['[']}}}",
+            "services.web.build.inputs: `[` is not a glob",
+        ),
+        (
+            "cluster: {kind: kubernetes}\nservices: {web: {replicas: 2, autoscale: {min: 1, max: 3, cpu: 50}}}",
+            "services.web.replicas: how many pods there are is `autoscale`'s matter here",
         ),
     ];
     for (overlay, expected) in cases {

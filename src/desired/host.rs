@@ -116,7 +116,11 @@ pub(super) fn container(
         memory: memory.transpose()?,
         processes: limits.processes_limit.map(std::num::NonZeroU32::get),
         network: host.network.clone(),
-        volumes: service.volumes.clone(),
+        volumes: service
+            .volumes
+            .iter()
+            .map(|(inside, volume)| (inside.clone(), volume.from().to_owned()))
+            .collect(),
         users: host.user_namespace,
     }))
 }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Where a secret's value is read from, while applying and not before.
 #[derive(
-    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+    Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum SecretRef {
@@ -17,20 +17,6 @@ pub enum SecretRef {
     File(PathBuf),
     /// An environment variable of the process that applies.
     Env(String),
-    /// A field of a secret in Vault.
-    Vault(VaultRef),
-}
-
-/// A field of a secret in Vault.
-#[derive(
-    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(deny_unknown_fields)]
-pub struct VaultRef {
-    /// The secret's path, mount included: `secret/data/storefront`.
-    pub path: String,
-    /// The field in it.
-    pub key: String,
 }
 
 /// A secret's value. It can be read by who needs it ([`SecretValue::expose`]) and shows as `***`

@@ -156,7 +156,12 @@ fn container_users(
 
     let services = environment.services.values();
     let volumes: Vec<PathBuf> = services
-        .flat_map(|service| service.volumes.values().map(PathBuf::from))
+        .flat_map(|service| {
+            service
+                .volumes
+                .values()
+                .map(|volume| PathBuf::from(volume.from()))
+        })
         .collect();
     let Some(reason) = container::why_no_users(directory, &volumes) else {
         return ok(what);

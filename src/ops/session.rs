@@ -177,7 +177,7 @@ fn secret_variables(project: &Project) -> BTreeSet<String> {
     let secrets = environments.flat_map(|environment| environment.secrets.values());
     let variable = |from: &SecretRef| match from {
         SecretRef::Env(name) => Some(name.clone()),
-        SecretRef::File(_) | SecretRef::Vault(_) => None,
+        SecretRef::File(_) => None,
     };
     secrets.filter_map(variable).collect()
 }
@@ -204,7 +204,6 @@ fn is_at_hand(root: &Path, from: &SecretRef) -> bool {
             std::fs::metadata(root.join(path)).is_ok_and(|file| file.is_file())
         }
         SecretRef::Env(_) => true,
-        SecretRef::Vault(_) => false,
     }
 }
 

@@ -33,7 +33,6 @@ use crate::model::facts::Facts;
 use crate::model::outcome::Url;
 use crate::model::route::Route;
 use crate::model::secret::{HashKey, SecretValue};
-use crate::model::workload::ContainerKind;
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
@@ -237,23 +236,8 @@ impl Agent {
     fn uses_docker(&self) -> bool {
         self.scopes()
             .iter()
-            .any(|scope| is_dockers(&self.environment(scope).state.record()))
+            .any(|scope| self.environment(scope).state.record().is_dockers())
     }
-}
-
-/// Whether the Docker Engine has to be asked for anything.
-pub(super) fn is_dockers(record: &EnvironmentRecord) -> bool {
-    let mut workloads = record
-        .slots
-        .values()
-        .flat_map(|there| there.workloads.values());
-    workloads.any(|workload| {
-        workload
-            .spec
-            .container
-            .as_ref()
-            .is_some_and(|container| container.by == ContainerKind::Docker)
-    })
 }
 
 pub(super) fn failed(what: &str, reason: &impl std::fmt::Display) -> EngineError {

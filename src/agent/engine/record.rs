@@ -11,7 +11,7 @@ use crate::agent::Directory;
 use crate::files;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
-use crate::model::workload::Workload;
+use crate::model::workload::{ContainerKind, Workload};
 use crate::model::{Digest, Fingerprint, ServiceName, Slot};
 use crate::port::engine::Scope;
 
@@ -117,6 +117,17 @@ impl EnvironmentRecord {
             slots: BTreeMap::new(),
             routes: BTreeMap::new(),
         }
+    }
+
+    /// Whether the Docker Engine has to be asked for anything.
+    #[must_use]
+    pub fn is_dockers(&self) -> bool {
+        let slots = self.slots.values();
+        let mut workloads = slots.flat_map(|there| there.workloads.values());
+        workloads.any(|workload| {
+            let container = workload.spec.container.as_ref();
+            container.is_some_and(|container| container.by == ContainerKind::Docker)
+        })
     }
 
     fn folder(directory: &Directory, scope: &Scope) -> PathBuf {

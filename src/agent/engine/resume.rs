@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::agent::engine::environment_state::InstanceKey;
 use crate::agent::engine::record::{EnvironmentRecord, ProcessRecord, Processes};
-use crate::agent::engine::{Agent, Environment, Work, is_dockers};
+use crate::agent::engine::{Agent, Environment, Work};
 use crate::agent::front::nginx::{self, Mark};
 use crate::agent::instance::{InstanceSpec, Supervisor};
 use crate::agent::router::RouteKey;
@@ -181,7 +181,7 @@ pub(in crate::agent) async fn remove_strays(agent: &Agent, records: &[Environmen
     );
     runtimes.container.remove_strays(&folder, &known).await;
     runtimes.systemd.remove_strays(&folder, &known).await;
-    if records.iter().any(is_dockers) {
+    if records.iter().any(EnvironmentRecord::is_dockers) {
         runtimes.docker.remove_strays(&folder, &known).await;
     }
 }

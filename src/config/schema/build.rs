@@ -150,6 +150,13 @@ impl PackBuild {
             let message = "nothing says how the service is started";
             findings.add(at, message, "add `entrypoint: [/app]`");
         }
+        for glob in &self.inputs {
+            if let Err(error) = globset::Glob::new(glob) {
+                let message = format!("`{glob}` is not a glob: {}", error.kind());
+                let help = "write a path, or a pattern as `src/**`";
+                findings.add(&[at, &["inputs"]].concat(), message, help);
+            }
+        }
         self.check_user(findings, at);
         self.check_copy(findings, at);
     }

@@ -83,6 +83,18 @@ impl HostTraffic {
 
     pub(super) fn check(&self, findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         have_ports(findings, environment, "listeners", self.listeners.keys());
+        for (service, own) in &self.listeners {
+            let ports = [
+                ("live", own.live),
+                ("preview", own.preview),
+                ("blue", own.blue),
+                ("green", own.green),
+            ];
+            for (side, _) in ports.iter().filter(|(_, port)| *port == Some(0)) {
+                let at = ["traffic", "listeners", service.as_str(), side];
+                findings.add(&at, "0 is not a port", "write a number from 1 to 65535");
+            }
+        }
         limits(findings, &self.limits);
         if let Some(publish) = &self.publish {
             publish.check(findings);

@@ -22,6 +22,7 @@ mod service;
 mod state;
 mod text;
 mod traffic;
+mod volume;
 
 pub use access::*;
 pub use branches::*;
@@ -41,3 +42,4 @@ pub use service::*;
 pub use state::*;
 pub use text::*;
 pub use traffic::*;
+pub use volume::*;

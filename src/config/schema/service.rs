@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{BuildConfig, EnvEntry, Manifests, Text};
+use crate::config::schema::{BuildConfig, EnvEntry, Manifests, Text, VolumeConfig};
 use crate::model::Period;
 use crate::model::health::Health;
 use crate::model::workload::Socket;
@@ -48,9 +48,10 @@ pub struct ServiceConfig {
     #[serde(default)]
     pub resources: Resources,
     /// Containers of a host: folders that outlive the container, from the path inside to a folder
-    /// of this machine or, with the runtime `docker`, to a volume's name.
+    /// of this machine or, with the runtime `docker`, to a volume's name. Only what is `shared` may
+    /// be mounted by several instances at once, as it is while one release replaces another.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub volumes: BTreeMap<PathBuf, String>,
+    pub volumes: BTreeMap<PathBuf, VolumeConfig>,
     /// `kubernetes`: how many pods there are by their load, instead of `replicas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<Autoscale>,

@@ -41,9 +41,9 @@ fn two_forms_in_one_file_are_named() {
     assert_eq!(
         faults(GOOD, "secrets: {db: {file: /run/db, env: DB}, key: {}}"),
         [
-            "environments/staging.yaml:1:11: secrets.db: one of `file`, `env` and `vault` is needed here, and there \
+            "environments/staging.yaml:1:11: secrets.db: one of `file` and `env` is needed here, and there \
              are `file` and `env` | keep one of them",
-            "environments/staging.yaml:1:41: secrets.key: one of `file`, `env` and `vault` is needed here, and there \
+            "environments/staging.yaml:1:41: secrets.key: one of `file` and `env` is needed here, and there \
              is none | ",
         ]
     );

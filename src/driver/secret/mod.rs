@@ -1,7 +1,9 @@
 //! Secrets from files and from the environment.
 
+use std::collections::HashMap;
 use std::env::VarError;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -13,17 +15,24 @@ use crate::port::secret::SecretError;
 /// The largest secret that is read.
 const LIMIT: u64 = 64 << 10;
 
-/// Reads secrets; relative paths are relative to the project's folder.
-#[derive(Debug, Clone)]
+/// Reads secrets, each of them once: what a plan compared is what is deployed, and a pipe has its
+/// value one time. Relative paths are relative to the project's folder.
+#[derive(Debug)]
 pub struct Secrets {
     root: PathBuf,
+    known: Mutex<HashMap<SecretRef, SecretValue>>,
 }
 
 impl Secrets {
     /// For the project in this folder.
     #[must_use]
-    pub const fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub fn new(root: PathBuf) -> Self {
+        let known = Mutex::default();
+        Self { root, known }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<SecretRef, SecretValue>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -36,6 +45,9 @@ impl SecretSource for Secrets {
             help: help.to_owned(),
         };
 
+        if let Some(value) = self.known().get(from) {
+            return Ok(value.clone());
+        }
         let value = match from {
             SecretRef::File(path) => {
                 let path = self.root.join(path);
@@ -56,12 +68,6 @@ impl SecretSource for Secrets {
                 };
                 failed(reason, "set it for this command")
             })?,
-            SecretRef::Vault(_) => {
-                return Err(failed(
-                    "not supported yet by this version".to_owned(),
-                    "use `file` or `env` under `secrets:`",
-                ));
-            }
         };
 
         if value.contains('\0') {
@@ -71,7 +77,9 @@ impl SecretSource for Secrets {
             ));
         }
 
-        Ok(SecretValue::new(value))
+        let value = SecretValue::new(value);
+        self.known().insert(from.clone(), value.clone());
+        Ok(value)
     }
 }
 

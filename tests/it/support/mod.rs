@@ -90,6 +90,16 @@ pub fn storefront() -> PathBuf {
     program
 }
 
+/// The volumes `{/inside: /from, …}` as what every instance may have at once.
+fn shared(volumes: &str) -> String {
+    let pairs = volumes.trim_matches(['{', '}']).split(", ");
+    let shared = pairs.filter_map(|pair| pair.split_once(": "));
+    let shared: Vec<String> = shared
+        .map(|(inside, from)| format!("{inside}: {{from: {from}, shared: true}}"))
+        .collect();
+    format!("{{{}}}", shared.join(", "))
+}
+
 /// An address of the loopback range that no other world of this machine has.
 fn address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -210,6 +220,10 @@ impl World {
             let _ = writeln!(text, "      {line}");
         }
         for (key, value) in &self.service {
+            let value = match key.as_str() {
+                "volumes" => &shared(value),
+                _ => value,
+            };
             let _ = writeln!(text, "    {key}: {value}");
         }
         if !self.env.is_empty() {

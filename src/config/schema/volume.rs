@@ -1,0 +1,74 @@
+//! Folders that outlive a container.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// What is mounted into a container: a folder of this machine, or a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum VolumeConfig {
+    /// For one instance at a time.
+    Own(String),
+    /// With what holds for it.
+    Detailed(DetailedVolume),
+}
+
+/// A volume, and what holds for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetailedVolume {
+    /// A folder of this machine or, with the runtime `docker`, a volume's name.
+    pub from: String,
+    /// Whether several instances may have it at once: of two releases during a deployment, of two
+    /// services, or replicas. A database's files are lost that way.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+impl VolumeConfig {
+    /// A folder of this machine, or a volume's name.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        match self {
+            Self::Own(from) => from,
+            Self::Detailed(volume) => &volume.from,
+        }
+    }
+
+    /// Whether several instances may have it at once.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Detailed(volume) => volume.shared,
+        }
+    }
+}
+
+struct VolumeVisitor;
+
+impl<'de> Visitor<'de> for VolumeVisitor {
+    type Value = VolumeConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a folder or a volume, or a map with `from`")
+    }
+
+    fn visit_str<E>(self, from: &str) -> Result<VolumeConfig, E> {
+        Ok(VolumeConfig::Own(from.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VolumeConfig, A::Error> {
+        DetailedVolume::deserialize(MapAccessDeserializer::new(map)).map(VolumeConfig::Detailed)
+    }
+}
+
+impl<'de> Deserialize<'de> for VolumeConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VolumeVisitor)
+    }
+}
