@@ -306,6 +306,10 @@ pub struct ObjectFacts {
     /// Whether it says of itself that it stays when it is not wanted any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_kept: bool,
+    /// Whether it is the namespace of the environment's record: it is made before all others, and
+    /// deleted after them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_home: bool,
     /// What a reader should know of it besides, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -325,6 +329,7 @@ impl ObjectFacts {
             holds: Vec::new(),
             is_protected: false,
             is_kept: false,
+            is_home: false,
             notes: Vec::new(),
         }
     }

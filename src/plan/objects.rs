@@ -26,11 +26,15 @@ pub(super) fn make(
         found.iter().map(|object| (&object.key, object)).collect();
 
     let mut steps = Steps::default();
-    for manifest in &desired.objects {
+    let mut wanted: Vec<(&Manifest, &ObjectFacts)> = desired
+        .objects
+        .iter()
+        .filter_map(|manifest| Some((manifest, *facts.get(&manifest.key())?)))
+        .collect();
+    // Every step is recorded: there must be a place for the record.
+    wanted.sort_by_key(|(_, object)| !object.is_home);
+    for (manifest, object) in wanted {
         let key = manifest.key();
-        let Some(object) = facts.get(&key) else {
-            continue;
-        };
         draft.notes.extend(object.notes.iter().cloned());
         let Some(reason) = reason(draft, &key, object) else {
             continue;
@@ -41,6 +45,9 @@ pub(super) fn make(
         }
         let step = change(draft, manifest, object, reason, &steps.needed_by(manifest));
         steps.add(manifest, step);
+        if object.is_home {
+            steps.home = Some(step);
+        }
     }
     steps.all
 }
@@ -181,6 +188,8 @@ type Named = (String, Option<String>, String);
 #[derive(Default)]
 struct Steps {
     all: Vec<StepId>,
+    /// What makes the namespace of the record.
+    home: Option<StepId>,
     /// A reference names no group: two objects may be what it names.
     by_key: BTreeMap<Named, Vec<StepId>>,
     /// Definitions by the group and kind that they define.
@@ -224,7 +233,7 @@ impl Steps {
             return self.all.clone();
         }
 
-        let mut needs: Vec<StepId> = Vec::new();
+        let mut needs: Vec<StepId> = self.home.into_iter().collect();
         for wanted in namespace_of(&key).into_iter().chain(referred(manifest)) {
             needs.extend(self.by_key.get(&wanted).into_iter().flatten());
             needs.extend(self.grants.get(&wanted).into_iter().flatten());
@@ -325,6 +334,7 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
         .collect();
     gone.sort_by_key(|object| {
         (
+            object.is_home,
             std::cmp::Reverse(rank(&object.key.kind)),
             object.key.clone(),
         )
@@ -335,7 +345,8 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
         let waits = [needs, &deletions.that_need(object)].concat();
         if let Some(reason) = leaving.left(object) {
             let address = Address::Object(object.key.clone());
-            draft.add(Proposal::new(address, Action::Forget, reason).after(&waits));
+            let new = Proposal::new(address, Action::Forget, reason).after(&waits);
+            deletions.all.push(draft.add(new));
         } else {
             let step = delete(draft, object, &waits);
             deletions.add(object, step);
@@ -346,6 +357,8 @@ pub(super) fn prune(draft: &mut Draft, found: &[ObjectFacts], needs: &[StepId], 
 /// The steps that delete objects so far, by what those objects need.
 #[derive(Default)]
 struct Deletions {
+    /// Those that let go of an object, too.
+    all: Vec<StepId>,
     by_need: BTreeMap<Named, Vec<StepId>>,
     /// By group and kind, for the definition of it.
     by_kind: BTreeMap<(String, String), Vec<StepId>>,
@@ -353,6 +366,7 @@ struct Deletions {
 
 impl Deletions {
     fn add(&mut self, object: &ObjectFacts, step: StepId) {
+        self.all.push(step);
         let key = &object.key;
         let kind = (key.group().to_owned(), key.kind.clone());
         self.by_kind.entry(kind).or_default().push(step);
@@ -364,8 +378,11 @@ impl Deletions {
     }
 
     /// What goes before an object: all that is in it, refers to it, or is of the kind that it
-    /// defines.
+    /// defines; before the place of the record, all.
     fn that_need(&self, object: &ObjectFacts) -> Vec<StepId> {
+        if object.is_home {
+            return self.all.clone();
+        }
         let key = &object.key;
         let own = (key.kind.clone(), key.namespace.clone(), key.name.clone());
         let defined = object.before.as_ref().and_then(defined);

@@ -730,6 +730,50 @@ fn a_namespace_and_what_others_are_in_is_let_go_of_and_never_deleted() {
 }
 
 #[test]
+fn the_place_of_the_record_is_made_before_all_others_and_deleted_after_them() {
+    let home = |state| ObjectFacts {
+        is_home: true,
+        ..object("v1/Namespace//shop", state, &[])
+    };
+    let step = |plan: &Plan, key: &str| {
+        let address = format!("object.{key}");
+        let found = plan.steps.iter();
+        let mut found = found.filter(|step| step.address.to_string() == address);
+        found.next().cloned().expect("a step")
+    };
+    let (first, role) = (
+        "v1/Namespace//a",
+        "rbac.authorization.k8s.io/v1/ClusterRole//a",
+    );
+
+    let plan = with_objects(vec![
+        object(role, ObjectState::Absent, &[]),
+        object(first, ObjectState::Absent, &[]),
+        home(ObjectState::Absent),
+    ]);
+    assert_eq!(verify(&plan), []);
+    let made = step(&plan, "v1/Namespace//shop").id;
+    for other in [first, role] {
+        assert!(step(&plan, other).needs.contains(&made), "{other}");
+    }
+
+    let mut world = World::new();
+    world.carry_out(&world.apply(&Wanted::web(1)));
+    let found = [
+        object(first, ObjectState::Gone, &[]),
+        object(role, ObjectState::Gone, &[]),
+        home(ObjectState::Gone),
+    ];
+    let wanted = Wanted::web(1).desired();
+    let plan = super::destroy(&wanted, &world.facts, &found, &world.state);
+    assert_eq!(verify(&plan), []);
+    let deleted = step(&plan, "v1/Namespace//shop").needs;
+    for other in [first, role] {
+        assert!(deleted.contains(&step(&plan, other).id), "{other}");
+    }
+}
+
+#[test]
 fn destroy_deletes_a_namespace_only_when_nothing_of_others_is_in_it() {
     let mut world = World::new();
     world.carry_out(&world.apply(&Wanted::web(1)));

@@ -36,6 +36,7 @@ mod losses;
 mod node;
 mod objects;
 mod order;
+mod places;
 mod pretend;
 mod rehearsed;
 mod rendered;

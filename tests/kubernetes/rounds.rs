@@ -21,9 +21,9 @@ const QUIET: Duration = Duration::from_millis(150);
 
 /// What was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Count {
-    requests: usize,
-    rounds: usize,
+pub struct Count {
+    pub requests: usize,
+    pub rounds: usize,
 }
 
 #[derive(Default)]
@@ -40,14 +40,14 @@ struct Shared {
     opened: watch::Sender<usize>,
 }
 
-struct Rounds {
+pub struct Rounds {
     shared: Arc<Shared>,
     _front: Front,
 }
 
 impl Rounds {
     /// Has a site speak to its cluster through the proxy.
-    fn before(site: &mut Site) -> Self {
+    pub fn before(site: &mut Site) -> Self {
         let shared = Arc::new(Shared {
             kubeconfig: site.kubeconfig.clone(),
             client: OnceCell::new(),
@@ -71,7 +71,7 @@ impl Rounds {
     }
 
     /// What was counted since this was asked last.
-    fn take(&self) -> Count {
+    pub fn take(&self) -> Count {
         std::mem::take(&mut self.shared.gate.lock().expect("whole").count)
     }
 }

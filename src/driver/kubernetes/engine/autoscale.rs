@@ -1,14 +1,14 @@
 //! Whose a workload's number of pods is. What an autoscaler has set stays: neither put back nor
 //! taken for drift.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use http::StatusCode;
 use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, MANAGER, Selector};
-use crate::driver::kubernetes::engine::list::key_of;
+use crate::driver::kubernetes::engine::list::{WIDE, key_of};
 use crate::model::Manifest;
 use crate::model::object::{ScaleTarget, mark, scale_target};
 
@@ -43,37 +43,29 @@ impl Pods {
 pub(super) struct Scalers(BTreeMap<ScaleTarget, String>);
 
 impl Scalers {
-    /// The autoscalers of these namespaces, as far as they may be listed. Nobody is asked when
-    /// nothing has a number.
+    /// The autoscalers of these namespaces, and of those of what has a number, as far as they may
+    /// be listed. Nobody is asked when nothing has a number.
     pub async fn of<'a>(
         api: &Api,
-        namespaces: impl IntoIterator<Item = &'a str> + Clone,
-        mut wanted: impl Iterator<Item = &'a Value>,
+        namespaces: impl IntoIterator<Item = &'a str>,
+        wanted: impl Iterator<Item = &'a Value>,
     ) -> Result<Self, ApiError> {
-        if !wanted.any(has_number) {
-            return Ok(Self::default());
+        match places(namespaces, wanted) {
+            Some(all) => Self::there(api, &all).await,
+            None => Ok(Self::default()),
         }
-        Self::there(api, namespaces).await
     }
 
     /// The same, for those whose number stands in no manifest as well.
-    pub async fn there<'a>(
-        api: &Api,
-        namespaces: impl IntoIterator<Item = &'a str> + Clone,
-    ) -> Result<Self, ApiError> {
-        let kinds = KINDS.into_iter().map(|(version, kind)| {
-            let namespaces = namespaces.clone();
-            async move {
-                let kind = match api.kind(version, kind).await {
-                    Ok(Some(kind)) => kind,
-                    Ok(None) => return Ok(Vec::new()),
-                    Err(fault) if is_hidden(&fault) => return Ok(Vec::new()),
-                    Err(fault) => return Err(fault),
-                };
-                let lists = namespaces.into_iter();
-                let lists = lists.map(|namespace| list(api, &kind, namespace));
-                Ok::<_, ApiError>(try_join_all(lists).await?.into_iter().flatten().collect())
-            }
+    pub async fn there(api: &Api, namespaces: &BTreeSet<&str>) -> Result<Self, ApiError> {
+        let kinds = KINDS.into_iter().map(|(version, kind)| async move {
+            let kind = match api.kind(version, kind).await {
+                Ok(Some(kind)) => kind,
+                Ok(None) => return Ok(Vec::new()),
+                Err(fault) if is_hidden(&fault) => return Ok(Vec::new()),
+                Err(fault) => return Err(fault),
+            };
+            list_all(api, &kind, namespaces).await
         });
         let found: Vec<Vec<_>> = try_join_all(kinds).await?;
         Ok(Self(found.into_iter().flatten().collect()))
@@ -150,6 +142,17 @@ impl Scalers {
     }
 }
 
+/// These namespaces, and those of what has a number; none when nothing has.
+fn places<'a>(
+    namespaces: impl IntoIterator<Item = &'a str>,
+    wanted: impl Iterator<Item = &'a Value>,
+) -> Option<BTreeSet<&'a str>> {
+    let mut scaled = wanted.filter(|body| has_number(body)).peekable();
+    scaled.peek()?;
+    let others = scaled.filter_map(|body| body["metadata"]["namespace"].as_str());
+    Some(namespaces.into_iter().chain(others).collect())
+}
+
 /// Whether there is nothing to be seen. A server that cannot answer now has not said so.
 fn is_hidden(fault: &ApiError) -> bool {
     fault.is(StatusCode::FORBIDDEN) || fault.is(StatusCode::NOT_FOUND)
@@ -171,22 +174,40 @@ fn is_of_others(live: &Value) -> bool {
     })
 }
 
-async fn list(
+/// What a scaler scales, and the scaler.
+type Scaled = (ScaleTarget, String);
+
+/// The autoscalers of many namespaces in one list, where that is allowed.
+async fn list_all(
     api: &Api,
     kind: &Kind,
-    namespace: &str,
-) -> Result<Vec<(ScaleTarget, String)>, ApiError> {
+    namespaces: &BTreeSet<&str>,
+) -> Result<Vec<Scaled>, ApiError> {
+    if namespaces.len() >= WIDE {
+        match list(api, kind, None).await {
+            Err(fault) if is_hidden(&fault) => {}
+            other => return other,
+        }
+    }
+    let lists = namespaces.iter().map(|namespace| async move {
+        match list(api, kind, Some(namespace)).await {
+            // Who may not see autoscalers has none of its own either.
+            Err(fault) if is_hidden(&fault) => Ok(Vec::new()),
+            other => other,
+        }
+    });
+    Ok(try_join_all(lists).await?.concat())
+}
+
+async fn list(api: &Api, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Scaled>, ApiError> {
     let mut found = Vec::new();
     let take = |scaler: Value| {
         if let (Some(target), Some(key)) = (scale_target(&scaler), key_of(&scaler)) {
             found.push((target, key.short()));
         }
     };
-    match api.list(kind, Some(namespace), &Selector::All, take).await {
-        // Who may not see autoscalers has none of its own either.
-        Err(fault) if is_hidden(&fault) => Ok(Vec::new()),
-        other => other.map(|_| found),
-    }
+    api.list(kind, namespace, &Selector::All, take).await?;
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::engine::autoscale::Scalers;
+use crate::driver::kubernetes::engine::leavings::Leavings;
 use crate::driver::kubernetes::engine::record::{Read, Record, Workloads};
 use crate::driver::kubernetes::engine::{KubernetesEngine, TRIES};
 use crate::model::facts::Facts;
@@ -102,8 +103,9 @@ impl KubernetesEngine {
             record.changed_by = Some(permit.actor.clone());
             record.changed_at = Some(Timestamp::now());
             for (kinds, manifests) in self.waiting().drain(..) {
-                record.will_have(&kinds, &manifests);
+                self.will_have(record, &kinds, &manifests);
             }
+            self.leavings().vacate(record);
             if records.write(&mut read).await.map_err(failed)? {
                 return Ok(read);
             }
@@ -208,6 +210,21 @@ impl KubernetesEngine {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says in a record which objects there will be.
+    pub(super) fn will_have(
+        &self,
+        record: &mut Record,
+        kinds: &BTreeSet<Kind>,
+        manifests: &[Manifest],
+    ) {
+        self.leavings().keep(manifests);
+        record.will_have(kinds, manifests);
+    }
+
+    pub(super) fn leavings(&self) -> MutexGuard<'_, Leavings> {
+        self.leavings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes down which objects there will be, before any of them is made. Steps side by side do
     /// not wait for a write each: who writes next writes what the others have announced by then,
     /// too.
@@ -224,7 +241,7 @@ impl KubernetesEngine {
             let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
             taken.append(&mut self.waiting());
             for (kinds, manifests) in taken.iter() {
-                record.will_have(kinds, manifests);
+                self.will_have(record, kinds, manifests);
             }
         };
         self.remember(api, permit, read, change).await
@@ -255,6 +272,7 @@ impl KubernetesEngine {
         for _ in 0..TRIES {
             let before = read.record.clone();
             change(&mut read.record);
+            self.leavings().vacate(&mut read.record);
             if read.record == before {
                 *newest = Some(now(read, at));
                 return Ok(());

@@ -23,7 +23,7 @@ use crate::model::secret::HashKey;
 
 /// From how many namespaces on a kind is listed in the whole cluster at once, where that is
 /// allowed.
-const WIDE: usize = 8;
+pub(super) const WIDE: usize = 8;
 
 /// What one object turned out to be.
 #[derive(Debug, Clone)]
@@ -159,8 +159,8 @@ pub(super) async fn list(
         let places = places(kind, search, expected);
         of_kind(api, kind, places, &search.selector, &sorter)
     });
-    let namespaces = search.namespaces.iter().copied();
-    let scalers = Scalers::of(api, namespaces, expected.objects.values());
+    let scaled = expected.objects.values();
+    let scalers = Scalers::of(api, search.namespaces.iter().copied(), scaled);
     let (_, scalers) = tokio::try_join!(try_join_all(lists), scalers)?;
 
     let mut found = sorter
@@ -236,7 +236,8 @@ async fn of_kind(
 
     let lists = places.into_iter().map(|namespace| async move {
         let take = |object| sorter.take(object);
-        one(api, kind, Some(namespace), selector, &take).await
+        let listed = one(api, kind, Some(namespace), selector, &take).await;
+        listed.map_err(|fault| sorter.explained(fault, kind, namespace))
     });
     try_join_all(lists).await.map(drop)
 }
@@ -264,6 +265,22 @@ async fn one(
 }
 
 impl Sorter<'_> {
+    /// A refusal to list where no manifest has anything, with why it is asked there: what may not
+    /// be seen is not taken for gone.
+    fn explained(&self, fault: ApiError, kind: &Kind, namespace: &str) -> ApiError {
+        let mut expected = self.expected.namespaces(kind);
+        let is_expected = expected.any(|expected| expected == namespace);
+        match fault {
+            ApiError::Refused(mut status) if status.code == 403 && !is_expected => {
+                status.message.push_str(
+                    "; this environment has had objects of that kind, which may still be there",
+                );
+                ApiError::Refused(status)
+            }
+            other => other,
+        }
+    }
+
     fn take(&self, mut object: Value) {
         let Some(key) = key_of(&object) else { return };
         let expected = self.expected;

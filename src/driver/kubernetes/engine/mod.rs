@@ -21,6 +21,7 @@ mod environment_objects;
 mod holds;
 #[cfg(test)]
 mod hostile;
+mod leavings;
 mod list;
 mod logs;
 mod observe;
@@ -47,6 +48,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::client::{ClusterConnection, connect};
 use crate::driver::kubernetes::engine::cache::{Announced, Newest, Seen};
+use crate::driver::kubernetes::engine::leavings::Leavings;
 use crate::driver::kubernetes::engine::ready::Rule;
 use crate::driver::kubernetes::engine::record::{Records, Workloads};
 use crate::model::facts::{Facts, Overview};
@@ -111,6 +113,8 @@ pub struct KubernetesEngine {
     key: std::sync::Mutex<Option<HashKey>>,
     /// What steps under way will make, and whoever writes the record next writes for them.
     announced: std::sync::Mutex<Vec<Announced>>,
+    /// What of ours nothing asks for, as the last observation found it.
+    leavings: std::sync::Mutex<Leavings>,
 }
 
 /// How often a record is read again when somebody else wrote it in between.
@@ -129,6 +133,7 @@ impl KubernetesEngine {
             observed: std::sync::Mutex::default(),
             key: std::sync::Mutex::default(),
             announced: std::sync::Mutex::default(),
+            leavings: std::sync::Mutex::default(),
         }
     }
 

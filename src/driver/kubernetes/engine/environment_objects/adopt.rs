@@ -58,7 +58,7 @@ pub(in super::super) async fn adopt(
         .await
         .map_err(failed)?;
     let (kinds, manifests) = (BTreeSet::from([kind]), [manifest.clone()]);
-    let change = |record: &mut Record| record.will_have(&kinds, &manifests);
+    let change = |record: &mut Record| engine.will_have(record, &kinds, &manifests);
     engine.remember(api, permit, &mut read, change).await?;
 
     let now = api.get(&key).await.map_err(failed)?.unwrap_or(live);

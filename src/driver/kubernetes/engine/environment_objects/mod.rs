@@ -16,7 +16,7 @@ use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, Fate, NOTHING
 use crate::driver::kubernetes::engine::observe::{self, fingerprint};
 use crate::driver::kubernetes::engine::owner::{self, belongs_to};
 use crate::driver::kubernetes::engine::ready::may_wait;
-use crate::driver::kubernetes::engine::record::Read;
+use crate::driver::kubernetes::engine::record::{Read, Record};
 use crate::driver::kubernetes::engine::traffic::last_manager;
 use crate::driver::kubernetes::engine::wait;
 use crate::driver::kubernetes::engine::{KubernetesEngine, TRIES, definition, done};
@@ -103,7 +103,32 @@ pub(super) async fn delete(
     if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
         return Ok(());
     }
-    clear_if_empty(engine, api, &permit.scope, &read).await
+    gone(engine, api, permit, &read, key).await
+}
+
+/// What becomes of the record when an object has gone, or is not ours any more.
+async fn gone(
+    engine: &KubernetesEngine,
+    api: &Api,
+    permit: &Permit,
+    read: &Read,
+    key: &ObjectKey,
+) -> Result<(), EngineError> {
+    let leaves_an_empty_place = engine.leavings().gone(key);
+    // An environment of which more is known to be left needs no look.
+    if !engine.leavings().are_some() {
+        clear_if_empty(engine, api, &permit.scope, read).await?;
+    }
+    if !leaves_an_empty_place {
+        return Ok(());
+    }
+    // Somebody else may have cleared the record by now, or be the one whose run it is.
+    let vacate = |record: &mut Record| {
+        if record.fence == permit.fence {
+            engine.leavings().vacate(record);
+        }
+    };
+    engine.note(api, &permit.scope, vacate).await
 }
 
 /// Takes away what a run has left that was killed when nothing else was.
@@ -134,7 +159,7 @@ pub(super) async fn forget(
     let read = engine.enter(api, permit).await?;
     let set = engine.records(api, &permit.scope).set();
     let_go(api, key, &set).await?;
-    clear_if_empty(engine, api, &permit.scope, &read).await
+    gone(engine, api, permit, &read, key).await
 }
 
 /// Takes our marks off an object of a set.

@@ -191,7 +191,7 @@ impl ClaimHolder<'_> {
 /// there is no such place; that they may not be listed is an error.
 pub(in super::super) async fn claims(
     api: &Api,
-    namespaces: &[&str],
+    namespaces: &BTreeSet<&str>,
 ) -> Result<Vec<Claim>, ApiError> {
     let lists = namespaces.iter().map(|namespace| async move {
         let mut found = Vec::new();

@@ -65,10 +65,9 @@ pub(super) async fn observe(
     wanted: Option<&[Manifest]>,
 ) -> Result<(Facts, Vec<ObjectFacts>), EngineError> {
     let Some(api) = engine.try_api().await? else {
-        return Ok((
-            Facts::default(),
-            wanted.unwrap_or_default().iter().map(nothing_yet).collect(),
-        ));
+        let mut objects = wanted.unwrap_or_default().iter().map(nothing_yet).collect();
+        mark_home(engine, &mut objects);
+        return Ok((Facts::default(), objects));
     };
 
     let records = engine.records(api, scope);
@@ -79,7 +78,7 @@ pub(super) async fn observe(
         .map_err(failed)?;
 
     let facts = async { facts(engine, api, scope, &snapshot).await.map_err(failed) };
-    let (facts, objects) = match wanted {
+    let (facts, mut objects) = match wanted {
         None => (facts.await?, Vec::new()),
         Some(wanted) => {
             let objects = objects(engine, api, scope, &snapshot, wanted, &missing);
@@ -87,7 +86,20 @@ pub(super) async fn observe(
         }
     };
     engine.keep_facts(at, scope, &facts);
+    if wanted.is_some() {
+        engine.leavings().renew(snapshot.leavings());
+    }
+    mark_home(engine, &mut objects);
     Ok((facts, objects))
+}
+
+/// Says which object is the namespace that the environment's record is in.
+fn mark_home(engine: &KubernetesEngine, objects: &mut Vec<ObjectFacts>) {
+    let home = &engine.settings.namespaces.home;
+    for object in objects {
+        let key = &object.key;
+        object.is_home = key.group().is_empty() && key.kind == "Namespace" && key.name == *home;
+    }
 }
 
 /// Whether nothing carries the environment's label any more.

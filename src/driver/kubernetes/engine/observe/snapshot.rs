@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{of_scope, sent, slots};
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind, Selector};
 use crate::driver::kubernetes::engine::complete::shared;
+use crate::driver::kubernetes::engine::leavings::Leavings;
 use crate::driver::kubernetes::engine::list::{Expected, ObjectsFound, Search, list};
 use crate::driver::kubernetes::engine::record::{Read, Record, Records, Workloads};
 use crate::driver::kubernetes::engine::{KubernetesEngine, holds};
@@ -25,6 +26,16 @@ pub(super) struct Snapshot {
     pub pods: Vec<Value>,
     pub claims: Vec<Claim>,
     pub set: String,
+    /// What is to be there, in whatever slot or entry point.
+    expected: BTreeSet<ObjectKey>,
+}
+
+impl Snapshot {
+    /// What of ours nothing asks for.
+    pub fn leavings(&self) -> Leavings {
+        let record = &self.read.record;
+        Leavings::of(record, self.expected.iter(), self.found.unmanaged.keys())
+    }
 }
 
 /// Kinds of wanted objects that the server does not know.
@@ -55,6 +66,8 @@ pub(super) async fn snapshot(
     contents.add_wanted(manifests, &set);
     kinds.extend(record.kinds.iter().cloned());
 
+    let all = contents.objects.keys().chain(&contents.whole);
+    let all = all.cloned().collect();
     let expected = Expected {
         objects: contents.objects,
         whole: contents.whole,
@@ -69,11 +82,14 @@ pub(super) async fn snapshot(
         selector: Selector::Labels(format!("{}={set}", mark::PART_OF)),
     };
     let storage = async {
-        if contents.asks_for_storage {
-            holds::claims(api, &search.namespaces).await
-        } else {
-            Ok(Vec::new())
+        if contents.with_storage.is_empty() {
+            return Ok(Vec::new());
         }
+        // A slot may get pods for what is in its claims already.
+        let slots = search.namespaces.iter().copied();
+        let others = contents.with_storage.iter().map(String::as_str);
+        let places: BTreeSet<&str> = slots.chain(others).collect();
+        holds::claims(api, &places).await
     };
     let lists = list(api, &engine.settings, &search, &expected);
     let (found, claims) = tokio::try_join!(lists, storage)?;
@@ -85,6 +101,7 @@ pub(super) async fn snapshot(
         pods,
         claims,
         set,
+        expected: all,
     };
     Ok((snapshot, missing))
 }
@@ -95,7 +112,8 @@ struct Contents {
     objects: BTreeMap<ObjectKey, Value>,
     /// Objects whose right content is only known once all of them are seen.
     whole: BTreeSet<ObjectKey>,
-    asks_for_storage: bool,
+    /// The namespaces of what asks for storage.
+    with_storage: BTreeSet<String>,
 }
 
 impl Contents {
@@ -104,7 +122,7 @@ impl Contents {
             let number = record.slots[slot].label.number;
             for placed in workloads.values() {
                 for manifest in sent(placed, *slot, number, set) {
-                    self.asks_for_storage |= holds::asks_for_storage(&manifest);
+                    self.note_storage(&manifest);
                     self.objects.insert(manifest.key(), manifest.into());
                 }
             }
@@ -122,9 +140,15 @@ impl Contents {
         }
     }
 
+    fn note_storage(&mut self, manifest: &Manifest) {
+        if holds::asks_for_storage(manifest) {
+            self.with_storage.extend(manifest.key().namespace);
+        }
+    }
+
     fn add_wanted(&mut self, wanted: &[Manifest], set: &str) {
         for manifest in wanted {
-            self.asks_for_storage |= holds::asks_for_storage(manifest);
+            self.note_storage(manifest);
             let object = shared(manifest, set);
             self.objects.insert(manifest.key(), object.into());
         }

@@ -50,7 +50,7 @@ impl Slots<'_> {
                     chunks,
                 },
             );
-            record.will_have(kinds, manifests);
+            self.engine.will_have(record, kinds, manifests);
         };
         self.engine
             .remember(self.api, self.permit, read, change)

@@ -54,7 +54,7 @@ impl Slots<'_> {
         if !manifests.iter().any(Manifest::scales) {
             return Ok(Scalers::default());
         }
-        let scalers = Scalers::there(self.api, [self.namespace()]).await;
+        let scalers = Scalers::there(self.api, &[self.namespace()].into()).await;
         scalers.map_err(|fault| fault.while_("looking for autoscalers"))
     }
 

@@ -58,7 +58,7 @@ pub(in super::super) async fn route(
     let kinds = kinds(api, &manifests).await?;
     let change = |record: &mut Record| {
         record.routes.insert(service.clone(), route.clone());
-        record.will_have(&kinds, &manifests);
+        engine.will_have(record, &kinds, &manifests);
     };
     engine.remember(api, permit, &mut read, change).await?;
 
