@@ -79,7 +79,14 @@ fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
 
 fn on_host(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &ServiceConfig) {
     let at = ["services", name];
-    let keys = ["manifests", "autoscale", "config", "user"];
+    let keys = [
+        "manifests",
+        "autoscale",
+        "config",
+        "user",
+        "service_account",
+        "pod",
+    ];
     findings.refuse(&at, &keys, ONLY_A_CLUSTER);
 
     let (has_limits, has_volumes) = match runtime {
@@ -164,7 +171,7 @@ fn on_cluster(
     );
     rendered(findings, &path("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
-        let keys = ["autoscale", "config", "resources"];
+        let keys = ["autoscale", "config", "resources", "service_account", "pod"];
         let message = "the service has manifests of its own, which say this";
         findings.refuse(&at, &keys, message);
     }
@@ -173,6 +180,12 @@ fn on_cluster(
         findings.add(&path("volumes"), message, "use manifests of your own");
     }
 
+    if let Some(account) = &service.service_account {
+        account.check(findings, &path("service_account"));
+    }
+    if let Some(pod) = &service.pod {
+        pod.check(findings, &path("pod"));
+    }
     if service.user == 0 {
         let message = "a service does not run as root";
         findings.add(&path("user"), message, "write another number, as 65532");

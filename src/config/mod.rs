@@ -21,6 +21,7 @@ mod services;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod validate;
 
 pub use json_schema::{environment_schema, schema};

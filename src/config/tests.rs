@@ -3,6 +3,7 @@
 mod forms;
 mod kinds;
 mod limits;
+mod marks;
 mod refused;
 mod schemas;
 

@@ -26,6 +26,7 @@ pub mod journal;
 pub mod kind;
 pub mod lease;
 pub mod loss;
+pub mod mark_key;
 pub mod name;
 pub mod object;
 pub mod object_key;

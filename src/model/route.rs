@@ -279,6 +279,9 @@ impl fmt::Display for Route {
     }
 }
 
+/// Stands in a URL for an address that is not known yet.
+pub const ANY_ADDRESS: &str = "*";
+
 /// A service's entry point on a cluster: what stands still, and the one object that a switch
 /// changes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -297,6 +300,10 @@ pub struct ObjectsRoute {
     /// Where live traffic arrives, when the configuration says so or its host tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_url: Option<String>,
+    /// How the address of a load balancer is asked, once there is one: a URL with `*` in its place.
+    /// None where there will be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_url: Option<String>,
     /// Where a slot answers by itself, when the configuration says so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slot_urls: BTreeMap<Slot, String>,
@@ -313,7 +320,23 @@ impl ObjectsRoute {
             group => format!("{} ({group}) in {place}", key.short()),
         };
         let url = self.live_url.iter().cloned();
-        [object].into_iter().chain(url).collect()
+        let balancer = self.balancer().into_iter();
+        [object].into_iter().chain(url).chain(balancer).collect()
+    }
+
+    /// The load balancer of a live Service: with another class it is another one, at another
+    /// address.
+    fn balancer(&self) -> Option<String> {
+        let spec = &self.off.body()["spec"];
+        if self.off.kind() != "Service" || spec["type"] != "LoadBalancer" {
+            return None;
+        }
+        let class = spec["loadBalancerClass"].as_str();
+        let class = class.map_or_else(String::new, |class| format!(" ({class})"));
+        Some(format!(
+            "the load balancer{class} of {}",
+            self.off.key().short()
+        ))
     }
 
     /// The live object when `slot` has its traffic.

@@ -40,6 +40,7 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         environment: session.environment.clone(),
         live: engine.urls(&scope, Role::Active).await.unwrap_or_default(),
         preview: engine.urls(&scope, Role::Preview).await.unwrap_or_default(),
+        load_balancers: engine.load_balancers(&scope).await.unwrap_or_default(),
         facts,
         lock,
         notes,

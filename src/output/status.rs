@@ -1,5 +1,7 @@
 //! What runs where, as a table and as a document.
 
+use std::collections::BTreeMap;
+
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -7,7 +9,7 @@ use jiff::Timestamp;
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
 use crate::model::source;
-use crate::model::{EnvironmentName, ProjectName, Role};
+use crate::model::{EnvironmentName, ProjectName, Role, ServiceName};
 use crate::output::paint::BOLD;
 use crate::output::{Line, Page};
 
@@ -26,6 +28,10 @@ pub struct StatusView {
     pub live: Vec<Url>,
     /// Where the preview slot answers.
     pub preview: Vec<Url>,
+    /// The addresses of the cloud's load balancers for live traffic; null for one that has none
+    /// yet.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub load_balancers: BTreeMap<ServiceName, Option<String>>,
     /// Who holds the lock, in words.
     pub lock: Option<String>,
     /// What the reader should know besides.
@@ -46,12 +52,23 @@ pub fn human(status: &StatusView, now: Timestamp) -> Page {
     } else {
         page.extend(table(status, now));
     }
-    let changed = changed(status);
-    for note in status.lock.iter().chain(&status.notes).chain(&changed) {
+    let (balancers, changed) = (balancers(status), changed(status));
+    let notes = status.lock.iter().chain(&balancers).chain(&status.notes);
+    for note in notes.chain(&changed) {
         page.blank();
         page.line(Line::note(note));
     }
     page
+}
+
+/// Where the cloud's load balancers answer.
+fn balancers(status: &StatusView) -> Vec<String> {
+    let all = status.load_balancers.iter();
+    all.map(|(service, address)| match address {
+        Some(address) => format!("the load balancer of {service} is {address}"),
+        None => format!("the load balancer of {service} has no address yet"),
+    })
+    .collect()
 }
 
 /// What runs from files that are not its image's any more.

@@ -338,6 +338,16 @@ pub trait Engine: Send + Sync {
     /// Where services answer: through the live listener, or through the preview one.
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError>;
 
+    /// The addresses of the load balancers that a cloud has made for live traffic, whether they
+    /// can be reached from here or not; none of one that has no address yet.
+    async fn load_balancers(
+        &self,
+        scope: &Scope,
+    ) -> Result<BTreeMap<ServiceName, Option<String>>, EngineError> {
+        let _ = scope;
+        Ok(BTreeMap::new())
+    }
+
     /// The logs, oldest line first within an instance.
     async fn logs(
         &self,

@@ -437,6 +437,7 @@ fn entry_point(cluster: &Cluster) -> Route {
             .map(|slot| (slot, format!("{}/web-{slot}", cluster.namespace)))
             .into(),
         port: 8080,
+        address_url: None,
         live_url: None,
         slot_urls: BTreeMap::new(),
     };

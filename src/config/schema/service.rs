@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{BuildConfig, EnvEntry, Manifests, Text, VolumeConfig};
+use crate::config::schema::{
+    BuildConfig, EnvEntry, Manifests, PodConfig, ServiceAccountConfig, Text, VolumeConfig,
+};
 use crate::model::Period;
 use crate::model::health::Health;
 use crate::model::workload::Socket;
@@ -58,6 +60,12 @@ pub struct ServiceConfig {
     /// `kubernetes`: files of the project that the pods see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigFiles>,
+    /// `kubernetes`: the account that the pods run as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountConfig>,
+    /// `kubernetes`: what the pods have besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodConfig>,
     /// `kubernetes`: the user's number that the pods run as; never 0.
     #[serde(default = "nonroot")]
     pub user: u32,

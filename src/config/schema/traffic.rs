@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{EnvironmentConfig, HostTraffic, NginxTraffic};
+use crate::config::schema::{EnvironmentConfig, HostTraffic, Marks, NginxTraffic};
 use crate::config::suggest::suggest;
 use crate::model::ServiceName;
 
@@ -32,27 +32,66 @@ by_kind! {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServiceTraffic {
-    /// Where each service is asked.
+    /// From where the Service can be reached.
+    #[serde(rename = "type")]
+    pub reach: ServiceReach,
+    /// With `type: load_balancer`: whose load balancer it is, as `service.k8s.aws/nlb`; the
+    /// cluster's default without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_balancer_class: Option<String>,
+    /// Annotations of every live Service. Values may be templates.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub annotations: Marks,
+    /// Labels of every live Service. Values may be templates.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub labels: Marks,
+    /// Where each service is asked, and what its Service has besides.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub entries: BTreeMap<ServiceName, Urls>,
+    pub entries: BTreeMap<ServiceName, ServiceEntry>,
 }
 
-/// Where one service is asked.
+/// From where a Service can be reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceReach {
+    /// From inside of the cluster.
+    #[default]
+    ClusterIp,
+    /// Through a port of every node as well.
+    NodePort,
+    /// Through a load balancer of the cloud as well.
+    LoadBalancer,
+}
+
+/// Where one service is asked, and what its Service has besides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Urls {
-    /// Where checks and the prober ask for live traffic.
+pub struct ServiceEntry {
+    /// Where checks and the prober ask for live traffic. Without it the address of the load
+    /// balancer, or the Service's own, if that can be reached from where shipit runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// Where checks ask a slot before it has live traffic, a template that sees `slot`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview_url: Option<String>,
+    /// Annotations of its Service, laid over those of all.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub annotations: Marks,
+    /// Labels of its Service, laid over those of all.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub labels: Marks,
 }
 
 /// What is routed by host and path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RoutedTraffic {
+    /// Annotations of every live object. Values may be templates.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub annotations: Marks,
+    /// Labels of every live object. Values may be templates.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub labels: Marks,
     /// The host and path of each service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub entries: BTreeMap<ServiceName, TrafficEntry>,
@@ -74,6 +113,12 @@ pub struct TrafficEntry {
     /// Where checks ask a slot before it has live traffic, a template that sees `slot`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview_url: Option<String>,
+    /// Annotations of its live object, laid over those of all.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub annotations: Marks,
+    /// Labels of its live object, laid over those of all.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub labels: Marks,
 }
 
 /// What only an Ingress has.
@@ -83,9 +128,22 @@ pub struct IngressTraffic {
     /// The class of the controller; the cluster's default without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// Who answers the class, where a switch is made in a way of its own; without it the backend
+    /// is changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub controller: Option<IngressController>,
     /// The Secret with the certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_secret: Option<String>,
+}
+
+/// A controller whose Ingress is switched in a way of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IngressController {
+    /// The AWS Load Balancer Controller. Both slots have a target group of pods, and a switch
+    /// changes their weights, so that the new one has been registered and found healthy before.
+    Alb,
 }
 
 /// What only an `HTTPRoute` has.
@@ -127,15 +185,22 @@ impl TrafficConfig {
         match self {
             Self::Embedded(_) | Self::Nginx(..) => TrafficEntry::default(),
             Self::Service(traffic) => {
-                let urls = traffic.entries.get(service).cloned().unwrap_or_default();
+                let entry = traffic.entries.get(service).cloned().unwrap_or_default();
                 TrafficEntry {
-                    url: urls.url,
-                    preview_url: urls.preview_url,
+                    url: entry.url,
+                    preview_url: entry.preview_url,
+                    annotations: over(&traffic.annotations, entry.annotations),
+                    labels: over(&traffic.labels, entry.labels),
                     ..TrafficEntry::default()
                 }
             }
             Self::Ingress(routed, _) | Self::Gateway(routed, _) => {
-                routed.entries.get(service).cloned().unwrap_or_default()
+                let entry = routed.entries.get(service).cloned().unwrap_or_default();
+                TrafficEntry {
+                    annotations: over(&routed.annotations, entry.annotations),
+                    labels: over(&routed.labels, entry.labels),
+                    ..entry
+                }
             }
         }
     }
@@ -151,12 +216,16 @@ impl TrafficConfig {
             }
             Self::Service(traffic) => {
                 have_ports(findings, environment, "entries", traffic.entries.keys());
+                traffic.check(findings, environment);
             }
-            Self::Ingress(routed, _) => {
+            Self::Ingress(routed, ingress) => {
                 have_ports(findings, environment, "entries", routed.entries.keys());
+                routed.check(findings);
+                ingress.check(findings, environment, routed);
             }
             Self::Gateway(routed, traffic) => {
                 have_ports(findings, environment, "entries", routed.entries.keys());
+                routed.check(findings);
                 traffic.check(findings);
             }
         }
@@ -198,6 +267,11 @@ impl GatewayTraffic {
             );
         }
     }
+}
+
+/// What is said of one, laid over what is said of all.
+fn over(all: &Marks, own: Marks) -> Marks {
+    all.clone().into_iter().chain(own).collect()
 }
 
 /// Traffic comes to services with a port alone.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::schema::{PodSecurity, ServiceConfig};
 use crate::desired::DesiredError;
+use crate::desired::cluster::marks::Owner;
 use crate::desired::cluster::{Site, mark};
 use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
@@ -46,9 +47,9 @@ pub(super) fn objects(
     let name = workload.service.as_str();
     let namespace = &site.namespaces.slots[&slot];
     let meta = |suffix: &str| json!({"name": format!("{name}{suffix}"), "namespace": namespace});
-    let mut objects = vec![manifest(json!({
-        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(""), "automountServiceAccountToken": false,
-    }))];
+    let mut objects: Vec<Manifest> = account(site, service, workload, slot)?
+        .into_iter()
+        .collect();
 
     if let Some(config) = &service.config {
         let data = config_data(site, workload, config, slot)?;
@@ -63,7 +64,7 @@ pub(super) fn objects(
         })));
     }
 
-    let pod = pod(site, service, workload, slot);
+    let pod = pod(site, service, workload, slot)?;
     objects.push(deployment(site, service, workload, slot, &pod));
     let scale = service.autoscale.as_ref();
     if scale.map_or(workload.replicas, |scale| scale.min) > 1 {
@@ -87,9 +88,42 @@ pub(super) fn objects(
     Ok(objects)
 }
 
-/// What the pods of a service are.
-fn pod(site: &Site<'_>, service: &ServiceConfig, workload: &Workload, slot: Slot) -> Value {
+/// The account that shipit makes for the pods of a slot; none when they run as another one.
+fn account(
+    site: &Site<'_>,
+    service: &ServiceConfig,
+    workload: &Workload,
+    slot: Slot,
+) -> Result<Option<Manifest>, DesiredError> {
+    let own = service.service_account.clone().unwrap_or_default();
+    if own.name.is_some() {
+        return Ok(None);
+    }
+    let (name, namespace) = (workload.service.as_str(), &site.namespaces.slots[&slot]);
+    let mut account = manifest(json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace}, "automountServiceAccountToken": false,
+    }));
+    let owner = Owner {
+        site,
+        service: &workload.service,
+        slot: Some(slot),
+        at: &format!("services.{name}.service_account"),
+    };
+    owner.mark(&mut account, &own.annotations, &own.labels)?;
+    Ok(Some(account))
+}
+
+/// What the pods of a service are: a template without the labels that shipit puts on them.
+fn pod(
+    site: &Site<'_>,
+    service: &ServiceConfig,
+    workload: &Workload,
+    slot: Slot,
+) -> Result<Value, DesiredError> {
     let name = workload.service.as_str();
+    let account = service.service_account.as_ref();
+    let account = account.and_then(|account| account.name.as_deref());
     let config = service.config.as_ref();
     let mounts: Vec<Value> = config
         .map(|config| json!({"name": "config", "mountPath": config.mount, "readOnly": true}))
@@ -97,7 +131,7 @@ fn pod(site: &Site<'_>, service: &ServiceConfig, workload: &Workload, slot: Slot
         .collect();
 
     let mut pod = json!({
-        "serviceAccountName": name,
+        "serviceAccountName": account.unwrap_or(name),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": seconds(workload.stop_grace) + LEAVE,
@@ -115,7 +149,29 @@ fn pod(site: &Site<'_>, service: &ServiceConfig, workload: &Workload, slot: Slot
         pod["volumes"] =
             json!([{"name": "config", "configMap": {"name": format!("{name}-config")}}]);
     }
-    pod
+
+    let own = service.pod.clone().unwrap_or_default();
+    let gates = own.readiness_gates.iter();
+    let gates: Vec<Value> = gates.map(|gate| json!({"conditionType": gate})).collect();
+    if !gates.is_empty() {
+        pod["readinessGates"] = gates.into();
+    }
+    let mut template = json!({"spec": pod});
+    let owner = Owner {
+        site,
+        service: &workload.service,
+        slot: Some(slot),
+        at: &format!("services.{name}.pod"),
+    };
+    for (key, marks) in [
+        ("annotations", owner.annotations(&own.annotations)?),
+        ("labels", owner.labels(&own.labels)?),
+    ] {
+        if !marks.is_empty() {
+            template["metadata"][key] = marks.into();
+        }
+    }
+    Ok(template)
 }
 
 fn deployment(
@@ -137,7 +193,7 @@ fn deployment(
         "progressDeadlineSeconds": seconds(site.configuration.ready_within).max(1),
         "strategy": strategy,
         "selector": {"matchLabels": mark::selector(site, &workload.service, slot)},
-        "template": {"spec": pod},
+        "template": pod,
     });
 
     // With an autoscaler the number of pods is its own.

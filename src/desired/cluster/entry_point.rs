@@ -3,23 +3,35 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::config::schema::{GatewayTraffic, IngressTraffic, TrafficConfig, TrafficEntry};
+use crate::config::schema::{
+    GatewayTraffic, IngressTraffic, ServiceConfig, ServiceReach, ServiceTraffic, TrafficConfig,
+    TrafficEntry,
+};
 use crate::desired::DesiredError;
 use crate::desired::cluster::builtin::manifest;
-use crate::desired::cluster::{Site, mark};
+use crate::desired::cluster::marks::Owner;
+use crate::desired::cluster::{Site, alb, mark};
 use crate::model::object::mark as label;
-use crate::model::route::{ObjectsRoute, Route};
+use crate::model::route::{ANY_ADDRESS, ObjectsRoute, Route};
 use crate::model::{Manifest, ServiceName, Slot};
 
-pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Route, DesiredError> {
-    let way = Way {
+pub(super) fn route(
+    site: &Site<'_>,
+    name: &ServiceName,
+    service: &ServiceConfig,
+    port: u16,
+) -> Result<Route, DesiredError> {
+    let mut way = Way {
         site,
         name,
         port,
         entry: entry(site, name)?,
+        annotations: Map::new(),
+        labels: Map::new(),
     };
+    way.read_marks(service)?;
     let mut fixed: Vec<Manifest> = Slot::ALL
         .into_iter()
         .map(|slot| way.slot_service(slot))
@@ -32,8 +44,9 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
     let live = |slot| match traffic {
         TrafficConfig::Ingress(_, ingress) => way.ingress(slot, ingress),
         TrafficConfig::Gateway(_, gateway) => way.http_route(slot, gateway),
-        TrafficConfig::Service(_) | TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
-            way.service(slot)
+        TrafficConfig::Service(service) => way.service(slot, service),
+        TrafficConfig::Embedded(_) | TrafficConfig::Nginx(..) => {
+            way.service(slot, &ServiceTraffic::default())
         }
     };
     for object in &mut fixed {
@@ -43,6 +56,7 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
     let at = |slot: Option<Slot>| {
         let mut object = manifest(live(slot));
         way.mark(&mut object);
+        way.mark_live(&mut object, slot);
         object.label(label::ACTIVE, slot.map_or("off", Slot::as_str));
         object
     };
@@ -60,6 +74,7 @@ pub(super) fn route(site: &Site<'_>, name: &ServiceName, port: u16) -> Result<Ro
         fixed,
         port,
         live_url: way.live_url(),
+        address_url: way.address_url(),
         slot_urls,
     };
     Ok(Route::of_objects(name.clone(), objects))
@@ -87,9 +102,47 @@ struct Way<'a> {
     name: &'a ServiceName,
     port: u16,
     entry: TrafficEntry,
+    /// What the live object has besides, in the user's words and by the controller's needs.
+    annotations: Map<String, Value>,
+    labels: Map<String, Value>,
 }
 
 impl Way<'_> {
+    fn is_alb(&self) -> bool {
+        alb::is_meant(&self.site.configuration.traffic)
+    }
+
+    /// What the configuration says that the live object has besides.
+    fn read_marks(&mut self, service: &ServiceConfig) -> Result<(), DesiredError> {
+        let owner = Owner {
+            site: self.site,
+            service: self.name,
+            slot: None,
+            at: &format!("traffic.entries.{}", self.name),
+        };
+        let annotations = owner.annotations(&self.entry.annotations)?;
+        self.labels = owner.labels(&self.entry.labels)?;
+        if self.is_alb() {
+            self.annotations = alb::defaults(service);
+        }
+        self.annotations.extend(annotations);
+        Ok(())
+    }
+
+    /// Puts on the live object what it has besides.
+    fn mark_live(&self, object: &mut Manifest, slot: Option<Slot>) {
+        for (key, value) in &self.annotations {
+            object.annotate(key, value.as_str().unwrap_or_default());
+        }
+        for (key, value) in &self.labels {
+            object.label(key, value.as_str().unwrap_or_default());
+        }
+        if self.is_alb() {
+            let (key, value) = alb::action(self.name, self.port, slot, |of| self.slot_name(of));
+            object.annotate(&key, &value);
+        }
+    }
+
     fn mark(&self, object: &mut Manifest) {
         mark::common(self.site, object);
         object.label("app.kubernetes.io/name", self.name.as_str());
@@ -169,8 +222,8 @@ impl Way<'_> {
 
     /// The live Service: its selector is what a switch changes; across namespaces it is the name
     /// that it stands for.
-    fn service(&self, slot: Option<Slot>) -> Value {
-        let spec = match slot {
+    fn service(&self, slot: Option<Slot>, traffic: &ServiceTraffic) -> Value {
+        let mut spec = match slot {
             Some(slot) if self.site.apart() => self.external(slot),
             None if self.site.apart() => {
                 json!({"type": "ExternalName", "externalName": "off.invalid", "ports": self.ports()})
@@ -181,16 +234,32 @@ impl Way<'_> {
                 json!({"selector": selector, "ports": self.ports()})
             }
         };
+        let reach = match traffic.reach {
+            ServiceReach::ClusterIp => None,
+            ServiceReach::NodePort => Some("NodePort"),
+            ServiceReach::LoadBalancer => Some("LoadBalancer"),
+        };
+        if let Some(reach) = reach {
+            spec["type"] = reach.into();
+        }
+        if let Some(class) = &traffic.load_balancer_class {
+            spec["loadBalancerClass"] = class.clone().into();
+        }
         json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": self.name.as_str(), "namespace": self.home()}, "spec": spec})
     }
 
     fn ingress(&self, slot: Option<Slot>, ingress: &IngressTraffic) -> Value {
-        let backend =
-            slot.map_or_else(|| format!("{}-off", self.name), |slot| self.slot_name(slot));
+        let (backend, port) = if self.is_alb() {
+            (self.name.to_string(), json!({"name": alb::BY_ANNOTATION}))
+        } else {
+            let off = || format!("{}-off", self.name);
+            let name = slot.map_or_else(off, |slot| self.slot_name(slot));
+            (name, json!({"number": self.port}))
+        };
         let mut rule = json!({"http": {"paths": [{
             "path": self.entry.path.as_deref().unwrap_or("/"), "pathType": "Prefix",
-            "backend": {"service": {"name": backend, "port": {"number": self.port}}},
+            "backend": {"service": {"name": backend, "port": port}},
         }]}});
         let mut spec = json!({});
         if let Some(host) = &self.entry.host {
@@ -253,22 +322,42 @@ impl Way<'_> {
         }
 
         let host = self.entry.host.as_ref()?;
-        let scheme = match &self.site.configuration.traffic {
-            TrafficConfig::Ingress(_, ingress) if ingress.tls_secret.is_some() => "https",
-            TrafficConfig::Ingress(..)
-            | TrafficConfig::Gateway(..)
+        let (scheme, path) = (self.scheme(), self.path());
+        Some(format!("{scheme}://{host}{path}"))
+    }
+
+    fn scheme(&self) -> &'static str {
+        let has_tls = match &self.site.configuration.traffic {
+            TrafficConfig::Ingress(_, ingress) => {
+                ingress.tls_secret.is_some() || self.is_alb() && alb::has_tls(&self.annotations)
+            }
+            TrafficConfig::Gateway(..)
             | TrafficConfig::Service(_)
             | TrafficConfig::Embedded(_)
-            | TrafficConfig::Nginx(..) => "http",
+            | TrafficConfig::Nginx(..) => false,
         };
+        if has_tls { "https" } else { "http" }
+    }
 
-        let path = self
-            .entry
-            .path
-            .as_deref()
-            .unwrap_or_default()
-            .trim_end_matches('/');
-        Some(format!("{scheme}://{host}{path}"))
+    /// The path's beginning, without a slash at its end.
+    fn path(&self) -> &str {
+        let path = self.entry.path.as_deref().unwrap_or_default();
+        path.trim_end_matches('/')
+    }
+
+    /// How an address of the live object is asked, whatever it turns out to be: `https://*/shop`.
+    fn address_url(&self) -> Option<String> {
+        let (scheme, path) = (self.scheme(), self.path());
+        match &self.site.configuration.traffic {
+            TrafficConfig::Service(service) if service.reach == ServiceReach::LoadBalancer => {
+                Some(format!("{scheme}://{ANY_ADDRESS}:{}", self.port))
+            }
+            TrafficConfig::Ingress(..) => Some(format!("{scheme}://{ANY_ADDRESS}{path}")),
+            TrafficConfig::Service(_)
+            | TrafficConfig::Gateway(..)
+            | TrafficConfig::Embedded(_)
+            | TrafficConfig::Nginx(..) => None,
+        }
     }
 
     fn slot_urls(&self) -> Result<BTreeMap<Slot, String>, DesiredError> {

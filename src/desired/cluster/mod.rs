@@ -5,10 +5,12 @@
 //! them labels and names of their slot, and `entry_point` makes the Services and routes. All of it
 //! is pure: texts come in as [`Sources`].
 
+mod alb;
 mod builtin;
 mod chart;
 mod entry_point;
 mod mark;
+mod marks;
 mod own;
 mod scaled;
 mod select;
@@ -159,7 +161,7 @@ impl Site<'_> {
     ) -> Result<Option<Route>, DesiredError> {
         service
             .port
-            .map(|port| entry_point::route(self, name, port))
+            .map(|port| entry_point::route(self, name, service, port))
             .transpose()
     }
 
@@ -182,7 +184,9 @@ impl Site<'_> {
             names.dedup();
             for name in names {
                 let standard = self.cluster.pod_security;
-                objects.push(builtin::namespace(name, standard));
+                let mut namespace = builtin::namespace(name, standard);
+                alb::open(self, &mut namespace);
+                objects.push(namespace);
             }
         }
 

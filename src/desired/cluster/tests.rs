@@ -1,5 +1,7 @@
 //! Stories about what a service becomes on a cluster.
 
+mod balancers;
+
 use std::fs;
 
 use serde_json::Value;

@@ -33,6 +33,7 @@ fn view(facts: Facts) -> StatusView {
         format: 1,
         project: "shop".parse().expect("a name"),
         environment: "staging".parse().expect("a name"),
+        load_balancers: std::collections::BTreeMap::new(),
         live: facts.urls(Role::Active),
         preview: facts.urls(Role::Preview),
         facts,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Kind};
 use crate::driver::kubernetes::client::connect;
-use crate::driver::kubernetes::engine::KubernetesEngine;
+use crate::driver::kubernetes::engine::{KubernetesEngine, prerequisites};
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::{CheckResult, EngineError, Scope};
 
@@ -62,6 +62,8 @@ pub(super) async fn examine(
     for (permission, fault) in try_join_all(asked).await.map_err(failed)? {
         all.push(allowed(permission, fault));
     }
+    let around = prerequisites::examine(api, wanted).await;
+    all.extend(around.map_err(failed)?);
     Ok(all)
 }
 

@@ -27,6 +27,7 @@ mod logs;
 mod observe;
 mod occupants;
 mod owner;
+mod prerequisites;
 pub mod ready;
 mod record;
 mod rehearse;
@@ -474,6 +475,13 @@ impl Engine for KubernetesEngine {
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
         traffic::urls(self, scope, role).await
+    }
+
+    async fn load_balancers(
+        &self,
+        scope: &Scope,
+    ) -> Result<BTreeMap<ServiceName, Option<String>>, EngineError> {
+        traffic::load_balancers(self, scope).await
     }
 
     async fn logs(

@@ -2,11 +2,13 @@
 //! all a switch touches. The patch carries the version of the object that was looked at, and is not
 //! believed until the endpoints say so.
 
+mod balancer;
 mod follow;
 mod route;
 mod switch;
 mod urls;
 
+pub(super) use balancer::load_balancers;
 pub(super) use route::{route, unroute};
 pub(super) use switch::switch;
 pub(super) use urls::urls;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::{live, objects};
+use super::{balancer, live, objects};
 use crate::driver::kubernetes::client::api::Api;
 use crate::driver::kubernetes::engine::list::key_of;
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe};
@@ -15,8 +15,8 @@ use crate::model::route::ObjectsRoute;
 use crate::model::{ObjectKey, Role, Slot};
 use crate::port::engine::{EngineError, Scope};
 
-/// Where services answer. Without a URL in the configuration a Service's own address is one, if it
-/// can be reached from here.
+/// Where services answer. Without a URL in the configuration the load balancer's address is one,
+/// or a Service's own, if it can be reached from here.
 pub(in super::super) async fn urls(
     engine: &KubernetesEngine,
     scope: &Scope,
@@ -47,6 +47,10 @@ pub(in super::super) async fn urls(
         let known = match role {
             Role::Active => route.live_url.clone(),
             Role::Preview => route.slot_urls.get(&slot).cloned(),
+        };
+        let known = match role {
+            Role::Active if known.is_none() => balancer::url(route, live).await,
+            Role::Active | Role::Preview => known,
         };
         let url = match known {
             Some(url) => Some(url),

@@ -1,0 +1,70 @@
+//! An Ingress of the AWS Load Balancer Controller. Changing its backend would send live traffic to a
+//! target group that is made at that moment, and has no pod yet. So one rule has the target groups
+//! of both slots, and a switch changes their weights: whoever gets live traffic has been registered
+//! and found healthy before.
+
+use serde_json::{Map, Value, json};
+
+use crate::config::schema::{IngressController, ServiceConfig, TrafficConfig};
+use crate::desired::cluster::Site;
+use crate::model::{Manifest, ServiceName, Slot};
+
+/// What the controller's annotations of an Ingress begin with.
+const PREFIX: &str = "alb.ingress.kubernetes.io";
+/// In a namespace with this label a pod is not ready before its target group says so.
+const GATE: &str = "elbv2.k8s.aws/pod-readiness-gate-inject";
+/// The name of a backend's port that stands for an annotation.
+pub(super) const BY_ANNOTATION: &str = "use-annotation";
+
+/// Whether the live objects are for this controller.
+pub(super) fn is_meant(traffic: &TrafficConfig) -> bool {
+    match traffic {
+        TrafficConfig::Ingress(_, ingress) => ingress.controller == Some(IngressController::Alb),
+        TrafficConfig::Embedded(_)
+        | TrafficConfig::Nginx(..)
+        | TrafficConfig::Service(_)
+        | TrafficConfig::Gateway(..) => false,
+    }
+}
+
+/// Has the controller tell of each pod of a namespace whether the load balancer reaches it.
+pub(super) fn open(site: &Site<'_>, namespace: &mut Manifest) {
+    if is_meant(&site.configuration.traffic) {
+        namespace.label(GATE, "enabled");
+    }
+}
+
+/// The annotations that shipit writes; what the user says of the first ones counts.
+pub(super) fn defaults(service: &ServiceConfig) -> Map<String, Value> {
+    let mut all = Map::new();
+    all.insert(format!("{PREFIX}/target-type"), "ip".into());
+    if let Some(path) = &service.health.path {
+        all.insert(format!("{PREFIX}/healthcheck-path"), path.clone().into());
+    }
+    all
+}
+
+/// The annotation by which traffic is switched, and its value.
+pub(super) fn action(
+    name: &ServiceName,
+    port: u16,
+    slot: Option<Slot>,
+    slot_name: impl Fn(Slot) -> String,
+) -> (String, String) {
+    let groups: Vec<Value> = Slot::ALL
+        .into_iter()
+        .map(|of| {
+            let weight = if slot == Some(of) { 100 } else { 0 };
+            json!({"serviceName": slot_name(of), "servicePort": port.to_string(), "weight": weight})
+        })
+        .collect();
+    let action = json!({"type": "forward", "forwardConfig": {"targetGroups": groups}});
+    (format!("{PREFIX}/actions.{name}"), action.to_string())
+}
+
+/// Whether the annotations of an Ingress have it answer to TLS.
+pub(super) fn has_tls(annotations: &Map<String, Value>) -> bool {
+    let text = |key: &str| annotations.get(&format!("{PREFIX}/{key}"));
+    let ports = text("listen-ports").and_then(Value::as_str);
+    text("certificate-arn").is_some() || ports.is_some_and(|ports| ports.contains("HTTPS"))
+}
