@@ -44,22 +44,30 @@ pub(super) fn defaults(service: &ServiceConfig) -> Map<String, Value> {
     all
 }
 
-/// The annotation by which traffic is switched, and its value.
+/// The annotation by which traffic is switched, and its value. While no slot has traffic the load
+/// balancer itself answers.
 pub(super) fn action(
     name: &ServiceName,
     port: u16,
     slot: Option<Slot>,
     slot_name: impl Fn(Slot) -> String,
 ) -> (String, String) {
+    let key = format!("{PREFIX}/actions.{name}");
+    if slot.is_none() {
+        let answer = json!({"contentType": "text/plain", "statusCode": "503",
+            "messageBody": "nothing is live"});
+        let action = json!({"type": "fixed-response", "fixedResponseConfig": answer});
+        return (key, action.to_string());
+    }
     let groups: Vec<Value> = Slot::ALL
         .into_iter()
         .map(|of| {
             let weight = if slot == Some(of) { 100 } else { 0 };
-            json!({"serviceName": slot_name(of), "servicePort": port.to_string(), "weight": weight})
+            json!({"serviceName": slot_name(of), "servicePort": port, "weight": weight})
         })
         .collect();
     let action = json!({"type": "forward", "forwardConfig": {"targetGroups": groups}});
-    (format!("{PREFIX}/actions.{name}"), action.to_string())
+    (key, action.to_string())
 }
 
 /// Whether the annotations of an Ingress have it answer to TLS.
