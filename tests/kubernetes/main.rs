@@ -19,6 +19,7 @@ mod site;
 
 mod amazon;
 mod autoscaled;
+mod balancers;
 mod canaries;
 mod charts;
 mod contents;

@@ -77,7 +77,12 @@ fn an_image_that_cannot_be_pulled_ends_the_wait_for_a_job() {
 
 #[test]
 fn a_deployment_that_is_paused_ends_the_wait() {
-    ends("Deployment", "never", "  paused: true\n", "it is paused");
+    ends(
+        "Deployment",
+        "never",
+        "  paused: true\n",
+        "it is paused by its manifest",
+    );
 }
 
 #[test]

@@ -213,7 +213,10 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
     if let Some(port) = workload.port {
         env.push(json!({"name": "PORT", "value": port.to_string()}));
     }
-    for (variable, value) in &workload.env {
+    // What shipit says of a slot and its port counts, as on a host: a name is there once.
+    let own: Vec<Value> = env.iter().map(|one| one["name"].clone()).collect();
+    let others = workload.env.iter();
+    for (variable, value) in others.filter(|(name, _)| !own.contains(&Value::from(name.as_str()))) {
         env.push(match value {
             EnvValue::Plain(text) => json!({"name": variable, "value": text}),
             EnvValue::Secret { name: secret, .. } => json!({"name": variable, "valueFrom":

@@ -12,6 +12,7 @@ mod entry_point;
 mod mark;
 mod marks;
 mod own;
+mod repeated;
 mod scaled;
 mod select;
 #[cfg(test)]

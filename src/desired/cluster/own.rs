@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::config::schema::Manifests;
 use crate::desired::DesiredError;
-use crate::desired::cluster::{Site, chart, mark, yaml};
+use crate::desired::cluster::{Site, chart, mark, repeated, yaml};
 use crate::model::object::{IMAGE, SECRET};
 use crate::model::{Manifest, ObjectKey, ServiceName, Slot};
 
@@ -137,6 +137,7 @@ fn refuse_twins(
     } in documents
     {
         mark::settle(site, manifest, namespace);
+        repeated::refuse(place, manifest)?;
         let key = manifest.key();
         let short = key.short();
 

@@ -176,6 +176,17 @@ services:
 }
 
 #[test]
+fn a_variable_that_shipit_sets_is_there_once() {
+    let extra = "services: {web: {env: {PORT: '1', SHIPIT_SLOT: x, A: b}}}";
+    let found = objects(&desired(extra, &[]).expect("resolved"), Slot::Green);
+    let spec = &one(&found, "Deployment")["spec"]["template"]["spec"];
+    let slot = json!({"name": "SHIPIT_SLOT", "value": "green"});
+    let port = json!({"name": "PORT", "value": "8080"});
+    let own = json!({"name": "A", "value": "b"});
+    assert_eq!(spec["containers"][0]["env"], json!([slot, port, own]));
+}
+
+#[test]
 fn a_label_that_a_template_makes_no_word_of_is_refused() {
     let extra = "services: {web: {pod: {labels: {team: \"{{ project }} team\"}}}}";
     let error = desired(extra, &[]).expect_err("no word");

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::{Ready, find, is_observed, number};
+use crate::driver::kubernetes::client::api::MANAGER;
 
 pub(super) fn ready(object: &Value) -> Ready {
     if !is_observed(object) {
@@ -28,8 +29,10 @@ pub(super) fn ready(object: &Value) -> Ready {
 
     // Nothing of it moves until somebody says so.
     if updated < wanted && object.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+        let by = paused_by(object);
         return Ready::Failed(format!(
-            "it is paused, and {updated} of {wanted} pods are of this release: `spec.paused: false` rolls it out"
+            "it is paused by {by}, and {updated} of {wanted} pods are of this release: `spec.paused: false` rolls it \
+             out"
         ));
     }
 
@@ -43,4 +46,16 @@ pub(super) fn ready(object: &Value) -> Ready {
         return Ready::Not(format!("{available} of {updated} pods are ready"));
     }
     Ready::Yes
+}
+
+/// Who has paused it, as far as the server has recorded it.
+fn paused_by(object: &Value) -> &str {
+    let entries = object.pointer("/metadata/managedFields");
+    let mut entries = entries.and_then(Value::as_array).into_iter().flatten();
+    let own = entries.find(|entry| entry.pointer("/fieldsV1/f:spec/f:paused").is_some());
+    match own.and_then(|entry| entry["manager"].as_str()) {
+        Some(MANAGER) => "its manifest",
+        Some(manager) => manager,
+        None => "somebody whom the server does not name",
+    }
 }

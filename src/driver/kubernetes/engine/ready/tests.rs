@@ -151,6 +151,15 @@ fn a_paused_deployment_has_failed_only_while_it_has_something_to_roll_out() {
     let mut object = deployment(1, 1, [3, 3, 1, 3]);
     object["spec"]["paused"] = true.into();
     failed(&object, "`spec.paused: false` rolls it out");
+    for (manager, by) in [
+        ("kubectl-rollout", "kubectl-rollout"),
+        ("shipit", "its manifest"),
+    ] {
+        let fields = json!({"f:spec": {"f:paused": {}}});
+        let entry = json!({"manager": manager, "operation": "Update", "fieldsV1": fields});
+        object["metadata"]["managedFields"] = json!([entry]);
+        failed(&object, &format!("paused by {by}, and 1 of 3 pods"));
+    }
     let mut object = deployment(1, 1, [3, 3, 3, 3]);
     object["spec"]["paused"] = true.into();
     assert_eq!(is(&object), Ready::Yes);
