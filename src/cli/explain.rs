@@ -46,9 +46,10 @@ fn advice(error: &Error) -> (Exit, String) {
             "make a new plan with `shipit plan`".to_owned(),
         ),
         Error::Plan(error) | Error::Behind { error, .. } => (Exit::Failed, plan(error)),
-        Error::Registry(error) | Error::Observe(ObserveError::Registry(error)) => {
-            (Exit::Failed, error.help().to_owned())
-        }
+        Error::Registry(error)
+        | Error::Observe(
+            ObserveError::Registry(error) | ObserveError::Image { source: error, .. },
+        ) => (Exit::Failed, error.help().to_owned()),
         Error::Observe(ObserveError::Provider(error)) => match error {
             ProviderError::Failed { help, .. } => (Exit::Failed, help.clone()),
             ProviderError::Moved { .. } => (

@@ -37,7 +37,25 @@ const MANIFESTS: &[Form] = &[
 
 const EXPIRY: &[Form] = &[form("retention"), form("lifecycle_policy")];
 
+const IMAGE: &[Form] = &[form("build"), form("image")];
+
+const IMAGE_PARTS: &[Form] = &[
+    Form {
+        key: "name",
+        own: &["tag", "digest"],
+    },
+    form("from"),
+];
+
 const CHOICES: &[Choice] = &[
+    Choice {
+        at: &["services", "*"],
+        forms: IMAGE,
+    },
+    Choice {
+        at: &["services", "*", "image"],
+        forms: IMAGE_PARTS,
+    },
     Choice {
         at: &["secrets", "*"],
         forms: SECRET,

@@ -3,15 +3,16 @@
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::suggest;
-use crate::model::Period;
+use crate::model::{EnvironmentName, Period};
 
 pub(super) fn check(
     findings: &mut Findings<'_>,
+    own: &EnvironmentName,
     environment: &EnvironmentConfig,
-    name: &str,
-    service: &ServiceConfig,
+    (name, service): (&str, &ServiceConfig),
 ) {
     BuildConfig::check(findings, environment, name, service);
+    image(findings, own, name, service);
     numbers(findings, name, service);
     periods(findings, name, service);
     health(findings, name, service);
@@ -19,6 +20,30 @@ pub(super) fn check(
     socket(findings, environment, name, service);
     secrets(findings, environment, name, service);
     variables(findings, name, service);
+}
+
+/// An image is built, or it is there already.
+fn image(findings: &mut Findings<'_>, own: &EnvironmentName, name: &str, service: &ServiceConfig) {
+    let at = ["services", name, "image"];
+    match (&service.build, &service.image) {
+        (Some(_), None) => {}
+        (None, None) => findings.add(
+            &["services", name],
+            "nothing says which image it runs",
+            "add `build: {kind: pack, copy: {…}}`, or `image: nginx:1.27` for one that is there already",
+        ),
+        (Some(_), Some(_)) => findings.add(
+            &at,
+            "`build` and `image` are both given",
+            "keep one of them; `build: null` takes the other one away",
+        ),
+        (None, Some(image)) if image.from() == Some(own) => findings.add(
+            &["services", name, "image", "from"],
+            format!("{own} cannot have its own image"),
+            "name another environment",
+        ),
+        (None, Some(image)) => image.check(findings, &at),
+    }
 }
 
 /// Names that no process would see as they are written.

@@ -47,7 +47,7 @@ fn an_environment_is_the_project_with_its_own_file_laid_over_it() {
     let staging = project.environments.values().next().expect("one");
     let web = staging.services.values().next().expect("one");
     assert_eq!((web.replicas, web.port), (3, Some(8080)));
-    let BuildConfig::Pack(_, pack) = &web.build else {
+    let Some(BuildConfig::Pack(_, pack)) = &web.build else {
         panic!("another kind: {:?}", web.build);
     };
     assert_eq!(pack.entrypoint, ["/b"], "lists are replaced");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{Branch, EnvironmentConfig};
+use crate::config::schema::{Branch, EnvironmentConfig, ImageConfig, ServiceConfig};
 use crate::config::suggest::suggest;
 use crate::config::{engines, limits, services};
 use crate::model::EnvironmentName;
@@ -33,8 +33,9 @@ pub(super) fn validate(
 
     engines::check(&mut findings, environment);
     limits::check(&mut findings, name, environment);
-    for (name, service) in &environment.services {
-        services::check(&mut findings, environment, name.as_str(), service);
+    for (service_name, service) in &environment.services {
+        let service = (service_name.as_str(), service);
+        services::check(&mut findings, name, environment, service);
     }
 
     for (stage, checks) in [
@@ -117,7 +118,9 @@ fn signature(
         );
     }
 
-    if environment.registry.remote().is_none() {
+    let services = &mut environment.services.values();
+    let has_own = services.any(ServiceConfig::is_of_the_project);
+    if environment.registry.remote().is_none() && has_own {
         let help = "`registry: {kind: oci}` and `{kind: ecr}` do";
         findings.add(path, "this registry keeps no signatures", help);
     }
@@ -184,6 +187,7 @@ pub(super) fn across(
         }
     }
     let mut problems = findings.done();
+    problems.extend(images_of_others(&names, environments, trees));
     problems.extend(shared_listeners(environments, trees));
     problems
 }
@@ -202,6 +206,31 @@ fn since_is_sensible(findings: &mut Findings, branch: &str, rule: &Branch, since
         let help = "write the id of a commit, or the name of a tag";
         findings.add(&path, "this is no commit and no tag", help);
     }
+}
+
+/// Images of environments that are not there.
+fn images_of_others(
+    names: &[&str],
+    environments: &BTreeMap<EnvironmentName, EnvironmentConfig>,
+    trees: &BTreeMap<EnvironmentName, Node>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (environment, configuration) in environments {
+        let mut findings = Findings::of(&trees[environment]);
+        for (service, definition) in &configuration.services {
+            let from = definition.image.as_ref().and_then(ImageConfig::from);
+            let Some(from) = from.filter(|from| !names.contains(&from.as_str())) else {
+                continue;
+            };
+            findings.add(
+                &["services", service.as_str(), "image", "from"],
+                format!("there is no environments/{from}.yaml"),
+                suggest(from.as_str(), names, "environments"),
+            );
+        }
+        problems.extend(findings.done());
+    }
+    problems
 }
 
 /// Two services of an environment cannot listen on the same port. Environments may: which of them

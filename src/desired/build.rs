@@ -1,15 +1,17 @@
-//! How a service's image is made, with templates rendered and secrets found.
+//! Where a service's image comes from and how it is made, with templates rendered and secrets found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::config::schema::{
-    AnyBuild, BuildConfig, BuildahBuild, Command, DockerfileBuild, PackBuild, ServiceConfig, Text,
+    AnyBuild, BuildConfig, BuildahBuild, Command, DockerfileBuild, ImageConfig, ImageParts,
+    PackBuild, ServiceConfig, Text,
 };
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired::template::Templates;
 use crate::desired::{DesiredError, secret};
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
+use crate::model::desired::ImageSource;
 use crate::model::workload::EnvValue;
 use crate::model::{Platform, ServiceName};
 
@@ -22,9 +24,50 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    pub fn build(&self, service: &ServiceConfig) -> Result<BuildSpec, DesiredError> {
-        match &service.build {
-            BuildConfig::Pack(any, pack) => self.pack(any, pack, service.port).map(BuildSpec::Pack),
+    /// Where the service's image comes from. The configuration says either how it is built or which
+    /// one it is: that was checked when it was read.
+    pub fn image(&self, service: &ServiceConfig) -> Result<ImageSource, DesiredError> {
+        match (&service.build, &service.image) {
+            (Some(build), _) => self.build(build, service.port).map(ImageSource::Build),
+            (None, Some(image)) => self.given(image),
+            (None, None) => Err(DesiredError {
+                what: format!("services.{}: nothing says which image it runs", self.name),
+                help: "add `build`, or `image: nginx:1.27`".to_owned(),
+            }),
+        }
+    }
+
+    /// An image that is there already.
+    fn given(&self, image: &ImageConfig) -> Result<ImageSource, DesiredError> {
+        if let Some(from) = image.from() {
+            return Ok(ImageSource::LiveIn(from.clone()));
+        }
+        let at = format!("services.{}.image", self.name);
+        let rendered = match image {
+            ImageConfig::Name(text) => {
+                ImageConfig::Name(self.templates.render(&at, self.name, text)?)
+            }
+            ImageConfig::Parts(parts) => {
+                let render = |text: &String| self.templates.render(&at, self.name, text);
+                let part = |text: &Text| render(&text.0).map(Text);
+                ImageConfig::Parts(ImageParts {
+                    name: parts.name.as_ref().map(render).transpose()?,
+                    tag: parts.tag.as_ref().map(part).transpose()?,
+                    digest: parts.digest.as_ref().map(part).transpose()?,
+                    from: None,
+                })
+            }
+        };
+        let name = rendered.name().map_err(|problem| DesiredError {
+            what: format!("{at}: {}", problem.what),
+            help: problem.help,
+        })?;
+        Ok(ImageSource::Named(name))
+    }
+
+    fn build(&self, build: &BuildConfig, port: Option<u16>) -> Result<BuildSpec, DesiredError> {
+        match build {
+            BuildConfig::Pack(any, pack) => self.pack(any, pack, port).map(BuildSpec::Pack),
             BuildConfig::Docker(any, dockerfile) => {
                 self.dockerfile(Tool::Docker, any, dockerfile, &BuildahBuild::default())
             }

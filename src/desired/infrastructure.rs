@@ -18,7 +18,9 @@ pub(super) fn resources(
 ) -> Result<Vec<Resource>, DesiredError> {
     let mut resources = Vec::new();
     if let Some(registry) = configuration.registry.ecr() {
-        for service in configuration.services.keys() {
+        let services = configuration.services.iter();
+        let own = services.filter(|(_, service)| service.is_of_the_project());
+        for (service, _) in own {
             let name = repository(project, environment, configuration, service)?;
             let key = ResourceKey {
                 kind: ResourceKind::Repository,

@@ -21,7 +21,7 @@ use crate::config::{EnvironmentConfig, Project};
 use crate::desired::build::Builder;
 use crate::desired::cluster::{Site, Sources, namespaces};
 use crate::desired::template::Templates;
-use crate::model::desired::{Desired, DesiredService};
+use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::{EnvValue, Known, Workload};
@@ -147,6 +147,7 @@ fn one(
     let mut workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
+        repository: None,
         command,
         env: variables(project, configuration, templates, name, service)?,
         port: service.port,
@@ -179,9 +180,15 @@ fn one(
         templates,
         name,
     };
-    let build = builder.build(service)?;
+    let image = builder.image(service)?;
+    if let ImageSource::Named(name) = &image {
+        workload.repository = Some(name.repository.clone());
+        if let Some(digest) = &name.digest {
+            workload.image = Known::Value(digest.clone());
+        }
+    }
     Ok(DesiredService {
-        build,
+        image,
         workload,
         route,
     })

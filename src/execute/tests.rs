@@ -18,10 +18,11 @@ use crate::driver::host::fake::FakeEngine;
 use crate::model::approval::Approval;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec, an_hour};
 use crate::model::check::{Check, TcpCheck};
-use crate::model::desired::{Desired, DesiredService};
+use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::facts::Facts;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::health::Health;
+use crate::model::image::{ImageHome, ImageName};
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::observed::{ImageFacts, Observed};
 use crate::model::outcome::{ProbeReport, Url};
@@ -332,15 +333,19 @@ impl Registry for World {
         Ok(None)
     }
 
-    async fn verify(&self, _: &ServiceName, _: &Digest) -> Result<(), RegistryError> {
+    async fn verify(&self, _: ImageHome<'_>, _: &Digest) -> Result<(), RegistryError> {
         Ok(())
+    }
+
+    async fn resolve(&self, name: &ImageName) -> Result<Digest, RegistryError> {
+        Ok(Digest::of(name.to_string().as_bytes()))
     }
 
     async fn collect(&self, _: &BTreeSet<Digest>, _: Collect) -> Result<Collected, RegistryError> {
         Ok(Collected::default())
     }
 
-    fn pull(&self, _: &ServiceName) -> Pull {
+    fn pull(&self, _: ImageHome<'_>) -> Pull {
         Pull::Layout("/images".into())
     }
 }
@@ -497,6 +502,7 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
     let workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
+        repository: None,
         command: Vec::new(),
         env: BTreeMap::from([("V".to_owned(), EnvValue::Plain(version.to_string()))]),
         port: Some(port),
@@ -526,7 +532,7 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
     });
     let route = Route::plain(name.clone(), at(port), at(port + 1000), Limits::default());
     let service = DesiredService {
-        build,
+        image: ImageSource::Build(build),
         workload,
         route: Some(route),
     };

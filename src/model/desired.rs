@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::build::BuildSpec;
+use crate::model::image::ImageName;
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::release::PromotedFrom;
 use crate::model::resource::Resource;
@@ -37,12 +38,57 @@ pub struct Desired {
     pub services: BTreeMap<ServiceName, DesiredService>,
 }
 
+/// Where a service's image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// It is built.
+    Build(BuildSpec),
+    /// Somebody else has made it: it is in a registry by this name.
+    Named(ImageName),
+    /// It is the one that is live in another environment, which is still to be looked up.
+    LiveIn(EnvironmentName),
+    /// It is live in another environment.
+    Promoted(PromotedImage),
+}
+
+/// The image of a service in another environment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PromotedImage {
+    /// Where it is live.
+    pub from: PromotedFrom,
+    /// By which name it was found there; none when it was built.
+    pub name: Option<ImageName>,
+}
+
+impl ImageSource {
+    /// How it is built, when it is.
+    #[must_use]
+    pub const fn build(&self) -> Option<&BuildSpec> {
+        match self {
+            Self::Build(spec) => Some(spec),
+            Self::Named(_) | Self::LiveIn(_) | Self::Promoted(_) => None,
+        }
+    }
+
+    /// By which name it is found, when somebody else has made it.
+    #[must_use]
+    pub const fn name(&self) -> Option<&ImageName> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Promoted(promoted) => promoted.name.as_ref(),
+            Self::Build(_) | Self::LiveIn(_) => None,
+        }
+    }
+}
+
 /// One service as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct DesiredService {
-    /// How its image is made.
-    pub build: BuildSpec,
-    /// What should run; its image is known after `image.SERVICE` unless it was promoted.
+    /// Where its image comes from.
+    pub image: ImageSource,
+    /// What should run; its image is known after `image.SERVICE`, or after it was looked up, unless
+    /// it was promoted.
     pub workload: Workload,
     /// Its listeners, for a service with a port.
     pub route: Option<Route>,

@@ -22,6 +22,7 @@ pub mod garbage;
 pub mod health;
 pub mod host;
 pub mod identity;
+pub mod image;
 pub mod journal;
 pub mod kind;
 pub mod lease;

@@ -15,6 +15,8 @@ pub struct Observed {
     pub facts: Facts,
     /// For each service that would be built: its inputs, and the image that they made before.
     pub images: BTreeMap<ServiceName, ImageFacts>,
+    /// For each service whose image is named by a tag: what the tag is now.
+    pub named: BTreeMap<ServiceName, Digest>,
     /// The environment's objects, and those that are there and should not be.
     pub objects: Vec<ObjectFacts>,
     /// The provider's resources that are wanted, and those that left the configuration.

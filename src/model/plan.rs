@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::model::build::BuildSpec;
 use crate::model::check::{Check, Stage};
+use crate::model::image::ImageName;
 use crate::model::loss::Loss;
 use crate::model::promotion::{Mode, Probe, Strategy};
 use crate::model::release::{Label, PromotedFrom};
@@ -148,6 +149,9 @@ pub struct Target {
     /// it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<ServiceName, ContentHash>,
+    /// By which name each image was found that the project has not built.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<ServiceName, ImageName>,
 }
 
 impl Target {
@@ -205,6 +209,14 @@ pub enum Action {
         spec: BuildSpec,
         /// The inputs' hash; checked again before the build.
         inputs: ContentHash,
+    },
+    /// Bring an image that somebody else has made to where the engine fetches it; for an engine that
+    /// fetches it from its own registry, look that it is there.
+    Fetch {
+        /// What it is named by.
+        name: ImageName,
+        /// What that is.
+        image: Digest,
     },
     /// Make an object what it should be; one that cannot be changed is replaced.
     Apply {
@@ -310,6 +322,7 @@ impl Action {
     pub fn title(&self) -> String {
         match self {
             Self::Build { .. } => "build".to_owned(),
+            Self::Fetch { .. } => "fetch".to_owned(),
             Self::Apply { replace: true, .. } => "apply (replace)".to_owned(),
             Self::Apply { .. } => "apply".to_owned(),
             Self::Delete => "delete".to_owned(),

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::model::image::ImageName;
 use crate::model::outcome::ProbeReport;
 use crate::model::route::Route;
 use crate::model::source::Source;
@@ -106,6 +107,9 @@ pub struct Release {
     /// is what an image is found again by: whoever can push to the registry cannot write here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<ServiceName, ContentHash>,
+    /// By which name each image was found that the project has not built.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<ServiceName, ImageName>,
     /// The environment and release that it was promoted from, by `promote A --to B`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_from: Option<PromotedFrom>,

@@ -201,6 +201,7 @@ mod tests {
             config: ContentHash::of(b""),
             workloads: BTreeMap::new(),
             inputs: BTreeMap::new(),
+            names: BTreeMap::new(),
             promoted_from: None,
             created_at: Timestamp::UNIX_EPOCH,
             created_by: Actor {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::model::health::Health;
+use crate::model::image::{ImageHome, ImageRepository};
 use crate::model::secret::SecretRef;
 use crate::model::{Address, Digest, Manifest, Period, ServiceName, Slot};
 
@@ -35,6 +36,10 @@ pub struct Workload {
     pub service: ServiceName,
     /// What is run.
     pub image: Known<Digest>,
+    /// The repository that the image is in, when somebody else keeps it; the service's own in the
+    /// project's registry without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<ImageRepository>,
     /// The argument vector; the image's own when empty.
     pub command: Vec<String>,
     /// Environment variables. `PORT` is added by the engine for a service with a port.
@@ -167,6 +172,15 @@ pub struct Container {
 }
 
 impl Workload {
+    /// Where its image is.
+    #[must_use]
+    pub fn home(&self) -> ImageHome<'_> {
+        match &self.repository {
+            Some(repository) => ImageHome::Elsewhere(repository),
+            None => ImageHome::Project(&self.service),
+        }
+    }
+
     /// Every secret that it needs, by name.
     #[must_use]
     pub fn secrets(&self) -> BTreeMap<&str, &SecretRef> {

@@ -3,21 +3,23 @@
 mod built;
 mod secrets;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
 use crate::model::desired::Desired;
+use crate::model::image::ImageName;
 use crate::model::loss::resource_can_hold;
 use crate::model::observed::{ImageFacts, Observed};
-use crate::model::{ServiceName, workload::Known};
+use crate::model::{Digest, ServiceName, workload::Known};
 use crate::observe::built::Built;
-use crate::port::Ports;
 use crate::port::builder::BuildError;
 use crate::port::engine::{EngineError, Scope};
 use crate::port::provider::ProviderError;
 use crate::port::registry::{RegistryError, bases};
+use crate::port::{Ports, Registry};
 
 /// Why something could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,14 @@ pub enum ObserveError {
         service: ServiceName,
         /// Why.
         source: BuildError,
+    },
+    /// A tag could not be looked up.
+    #[error("services.{service}.image: {source}")]
+    Image {
+        /// Whose.
+        service: ServiceName,
+        /// Why.
+        source: RegistryError,
     },
     /// The provider did not answer.
     #[error(transparent)]
@@ -53,20 +63,20 @@ pub async fn observe(
     };
     let built = Built::new(ports, &desired.project, &desired.environment);
     let there = async { Ok(ports.engine.observe_with(&scope, &desired.objects).await?) };
-    let unknown = desired
-        .services
-        .iter()
-        .filter(|(_, service)| matches!(service.workload.image, Known::After(_)));
+    let unknown = || {
+        let services = desired.services.iter();
+        services.filter(|(_, service)| matches!(service.workload.image, Known::After(_)))
+    };
     let built = &built;
-    let images = unknown.map(|(name, service)| async move {
-        Ok::<_, ObserveError>((
-            name.clone(),
-            image(name, &service.build, (ports, built), root).await?,
-        ))
+    let to_build = unknown().filter_map(|(name, service)| Some((name, service.image.build()?)));
+    let images = to_build.map(|(name, spec)| async move {
+        Ok::<_, ObserveError>((name.clone(), image(name, spec, (ports, built), root).await?))
     });
+    let to_look_up = unknown().filter_map(|(name, service)| Some((name, service.image.name()?)));
+    let named = named(to_look_up, ports.registry.as_ref());
     let resources = async { Ok(ports.provider.observe(&scope, &desired.resources).await?) };
-    let ((facts, objects), mut resources, images) =
-        tokio::try_join!(there, resources, try_join_all(images))?;
+    let ((facts, objects), mut resources, images, named) =
+        tokio::try_join!(there, resources, try_join_all(images), named)?;
 
     // A checkout whose history is lost, or that never had one, learns from the slots what was
     // built.
@@ -89,10 +99,31 @@ pub async fn observe(
     Ok(Observed {
         facts,
         images,
+        named,
         objects,
         resources,
         secrets,
     })
+}
+
+/// What tags are now, all of them asked at once; one that several services name is asked for once.
+async fn named<'a>(
+    services: impl Iterator<Item = (&'a ServiceName, &'a ImageName)>,
+    registry: &dyn Registry,
+) -> Result<BTreeMap<ServiceName, Digest>, ObserveError> {
+    let mut by_name: BTreeMap<&ImageName, Vec<&ServiceName>> = BTreeMap::new();
+    for (service, name) in services {
+        by_name.entry(name).or_default().push(service);
+    }
+    let asked = by_name.iter().map(|(name, services)| async move {
+        let digest = registry.resolve(name).await.map_err(|source| {
+            let service = services[0].clone();
+            ObserveError::Image { service, source }
+        })?;
+        let found = services.iter().map(|service| (*service).clone());
+        Ok::<_, ObserveError>(found.map(move |service| (service, digest.clone())))
+    });
+    Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
 async fn image(

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use similar::TextDiff;
 
 use crate::model::ServiceName;
-use crate::model::workload::{Known, Workload};
+use crate::model::workload::Workload;
 use crate::observe::observe;
-use crate::ops::{Error, Session};
+use crate::ops::{Error, Session, promote};
+use crate::plan;
 
 /// The differences; empty when there are none.
 pub async fn diff(session: &Session) -> Result<String, Error> {
-    let desired = session.desired().await?;
+    let mut desired = session.desired().await?;
+    promote::look_up(session, &mut desired).await?;
     let observed = observe(&desired, &session.ports, &session.root).await?;
     let live: BTreeMap<ServiceName, Workload> = observed
         .facts
@@ -25,24 +27,7 @@ pub async fn diff(session: &Session) -> Result<String, Error> {
         })
         .unwrap_or_default();
 
-    let wanted: BTreeMap<ServiceName, Workload> = desired
-        .services
-        .iter()
-        .map(|(name, service)| {
-            let found = observed
-                .images
-                .get(name)
-                .and_then(|image| image.found.clone());
-            let image = found.map_or_else(|| service.workload.image.clone(), Known::Value);
-            (
-                name.clone(),
-                Workload {
-                    image,
-                    ..service.workload.clone()
-                },
-            )
-        })
-        .collect();
+    let wanted = plan::known_workloads(&desired, &observed);
     Ok(unified(&yaml(&live), &yaml(&wanted)))
 }
 

@@ -6,14 +6,15 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use crate::config::schema::RegistryConfig;
+use crate::model::Digest;
 use crate::model::desired::Desired;
 use crate::model::garbage::{Collect, Collected};
+use crate::model::image::ImageHome;
 use crate::model::observed::Observed;
 use crate::model::plan::{Action, Plan};
 use crate::model::release::ReleaseStatus;
 use crate::model::resource::ResourceFacts;
 use crate::model::state::State;
-use crate::model::{Digest, ServiceName};
 use crate::ops::actor::actor;
 use crate::ops::{Error, Session, behind};
 use crate::policy::lifecycle;
@@ -21,7 +22,7 @@ use crate::policy::lifecycle;
 /// Reads every image that the plan starts and that is there already: a corrupt blob is found before
 /// anything begins.
 pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> {
-    let needed: BTreeSet<(&ServiceName, &Digest)> = plan
+    let needed: BTreeSet<(ImageHome<'_>, &Digest)> = plan
         .steps
         .iter()
         .filter_map(|step| match &step.action {
@@ -29,10 +30,7 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
                 workload,
                 running: true,
                 ..
-            } => workload
-                .image
-                .value()
-                .map(|image| (&workload.service, image)),
+            } => workload.image.value().map(|image| (workload.home(), image)),
             _ => None,
         })
         .collect();
@@ -40,7 +38,7 @@ pub async fn must_be_there(session: &Session, plan: &Plan) -> Result<(), Error> 
     try_join_all(
         needed
             .into_iter()
-            .map(|(service, image)| session.ports.registry.verify(service, image)),
+            .map(|(home, image)| session.ports.registry.verify(home, image)),
     )
     .await?;
     Ok(())

@@ -154,7 +154,9 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
             if session.source.change.is_none() {
                 policy::may_deploy(session).await?;
             }
-            session.desired().await
+            let mut desired = session.desired().await?;
+            promote::look_up(session, &mut desired).await?;
+            Ok(desired)
         }
         // What is moved, stopped or deleted is what stands there, whatever the folder says by now.
         Request::Promote(_) | Request::Rollback(_) | Request::Abort | Request::Destroy => {
@@ -206,7 +208,10 @@ async fn count_changes(session: &Session, desired: &Desired, observed: &mut Obse
         .iter_mut()
         .filter(|(_, image)| image.found.is_none())
     {
-        let context = desired.services[name].build.context();
+        let Some(spec) = desired.services[name].image.build() else {
+            continue;
+        };
+        let context = spec.context();
         image.changed_files = session.scm.changed_files(&commit, context).await.ok();
     }
 }

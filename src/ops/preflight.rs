@@ -115,11 +115,11 @@ pub async fn rollback_blockers(
         .iter()
         .map(|(service, workload)| async move {
             // An engine that has unpacked the image does not need the registry for it any more.
-            let Pull::Repository(_) = registry.pull(service) else {
+            let Pull::Repository(_) = registry.pull(workload.spec.home()) else {
                 return None;
             };
             let image = workload.spec.image.value()?;
-            let fault = registry.verify(service, image).await.err()?;
+            let fault = registry.verify(workload.spec.home(), image).await.err()?;
             let help = fault.help();
             Some(format!(
                 "the image of {service} in {slot} cannot be pulled again: {fault} ({help})"
@@ -205,7 +205,7 @@ async fn rehearsed<'a>(
         };
 
         let release = label.as_ref().map(|label| label.number).or(target)?;
-        let pull = session.ports.registry.pull(&workload.service);
+        let pull = session.ports.registry.pull(workload.home());
         let current = facts.slots.get(&slot);
         Some(async move {
             let rehearsal = Rehearsal {
@@ -244,10 +244,11 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
                 continue;
             };
 
-            let found = registry.signatures(service, image).await?;
-            let (Err(_), Pull::Repository(repository)) =
-                (signer(&found, image, &check.keys), registry.pull(service))
-            else {
+            let found = registry.signatures(workload.home(), image).await?;
+            let (Err(_), Pull::Repository(repository)) = (
+                signer(&found, image, &check.keys),
+                registry.pull(workload.home()),
+            ) else {
                 continue;
             };
             notes.push(format!(
@@ -282,7 +283,8 @@ pub fn as_root(session: &Session, plan: &Plan) -> Vec<String> {
     });
     placed
         .filter(|service| {
-            match environment.services.get(*service).map(|service| &service.build) {
+            let service = environment.services.get(*service);
+            match service.and_then(|service| service.build.as_ref()) {
                 Some(BuildConfig::Pack(_, pack)) => says_root(pack.user.as_ref()),
                 Some(BuildConfig::Docker(..) | BuildConfig::Buildah(..)) | None => false,
             }

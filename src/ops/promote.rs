@@ -1,10 +1,13 @@
-//! `promote A --to B`: the same images in another environment, without a build.
+//! Images that are live in another environment: all of them by `promote A --to B`, or a service's by
+//! `image: {from: A}`, without a build.
 
-use crate::model::EnvironmentName;
-use crate::model::desired::Desired;
+use std::collections::BTreeMap;
+
+use crate::model::desired::{Desired, DesiredService, ImageSource, PromotedImage};
 use crate::model::release::{PromotedFrom, Release};
 use crate::model::state::State;
 use crate::model::workload::Known;
+use crate::model::{EnvironmentName, ServiceName};
 use crate::ops::{Error, Session, behind};
 use crate::policy;
 
@@ -22,25 +25,62 @@ pub async fn desired(session: &Session, from: &EnvironmentName) -> Result<Desire
     let release = live(session, from).await?;
     let mut desired = session.resolve(&release.source).await?;
     for (name, service) in &mut desired.services {
-        let image = release
-            .workloads
-            .get(name)
-            .and_then(|workload| workload.image.value())
-            .ok_or_else(|| Error::Usage {
-                what: format!(
-                    "release {} of {from} has no service {name}, which {to} wants",
-                    release.number
-                ),
-                help: format!("apply {from} with {name} first"),
-            })?;
-        service.workload.image = Known::Value(image.clone());
+        take(name, service, &release, (from, to))?;
     }
 
-    desired.promoted_from = Some(PromotedFrom {
+    desired.promoted_from = Some(promoted_from(from, &release));
+    Ok(desired)
+}
+
+/// Looks up the images that services take from other environments. What must not be promoted from
+/// there, must not come from there like this either.
+pub async fn look_up(session: &Session, desired: &mut Desired) -> Result<(), Error> {
+    let to = &session.environment;
+    let mut releases: BTreeMap<EnvironmentName, Release> = BTreeMap::new();
+    for (name, service) in &mut desired.services {
+        let ImageSource::LiveIn(from) = service.image.clone() else {
+            continue;
+        };
+        if !releases.contains_key(&from) {
+            policy::may_promote_from(&session.project.branch_rules(), &from, to)?;
+            releases.insert(from.clone(), live(session, &from).await?);
+        }
+        take(name, service, &releases[&from], (&from, to))?;
+    }
+    Ok(())
+}
+
+/// Gives a service the image that a release of another environment has.
+fn take(
+    name: &ServiceName,
+    service: &mut DesiredService,
+    release: &Release,
+    (from, to): (&EnvironmentName, &EnvironmentName),
+) -> Result<(), Error> {
+    let there = release.workloads.get(name);
+    let image = there.and_then(|workload| Some((workload.image.value()?, &workload.repository)));
+    let (image, repository) = image.ok_or_else(|| Error::Usage {
+        what: format!(
+            "release {} of {from} has no service {name}, which {to} wants",
+            release.number
+        ),
+        help: format!("apply {from} with {name} first"),
+    })?;
+
+    service.workload.image = Known::Value(image.clone());
+    service.workload.repository.clone_from(repository);
+    service.image = ImageSource::Promoted(PromotedImage {
+        from: promoted_from(from, release),
+        name: release.names.get(name).cloned(),
+    });
+    Ok(())
+}
+
+fn promoted_from(from: &EnvironmentName, release: &Release) -> PromotedFrom {
+    PromotedFrom {
         environment: from.clone(),
         release: release.number,
-    });
-    Ok(desired)
+    }
 }
 
 async fn live(session: &Session, from: &EnvironmentName) -> Result<Release, Error> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::schema::{
-    ClusterConfig, Conflicts, EcrRegistry, EksCluster, HostCluster, LayoutRegistry, OciRegistry,
-    ReadyRule, RegistryConfig, RemoteRegistry, Runtime, StateConfig,
+    ClusterConfig, Conflicts, EcrRegistry, EksCluster, LayoutRegistry, OciRegistry, ReadyRule,
+    RegistryConfig, RemoteRegistry, Runtime, StateConfig,
 };
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired;
@@ -197,7 +197,12 @@ fn registry(
     let (remote, kind) = match &environment.registry {
         RegistryConfig::Layout(layout) => {
             let folder = root.join(environment.registry.path());
-            return Ok(layout_in(folder, layout, amazon));
+            let layout = layout_in(folder, layout, amazon);
+            return Ok(Arc::new(if brings(environment) {
+                layout
+            } else {
+                layout.leaving_others()
+            }));
         }
         RegistryConfig::Oci(remote, oci) => (remote, Distribution::plain(remote, oci)),
         RegistryConfig::Ecr(remote, ecr) => (remote, Distribution::amazons(remote, ecr, amazon)),
@@ -229,22 +234,28 @@ fn registry(
     let remote = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
     let oci = Oci::new(place, remote).keeping(newest);
 
-    // Docker and a cluster speak to registries themselves.
-    let brings = |host: &&HostCluster| host.runtime != Runtime::Docker;
-    Ok(Arc::new(match environment.cluster.host().filter(brings) {
-        Some(host) => oci.bringing(Directory::find(host.directory(root)).layout()),
-        None => oci,
+    Ok(Arc::new(match environment.cluster.host() {
+        Some(host) if brings(environment) => {
+            oci.bringing(Directory::find(host.directory(root)).layout())
+        }
+        _ => oci,
     }))
 }
 
-fn layout_in(folder: PathBuf, layout: &LayoutRegistry, amazon: &Amazon) -> Arc<dyn Registry> {
+/// Whether images are brought to the engine: Docker and a cluster speak to registries themselves.
+fn brings(environment: &EnvironmentConfig) -> bool {
+    let host = environment.cluster.host();
+    host.is_some_and(|host| host.runtime != Runtime::Docker)
+}
+
+fn layout_in(folder: PathBuf, layout: &LayoutRegistry, amazon: &Amazon) -> Layout {
     let trust = Trust {
         auth_hosts: layout.auth_hosts.clone(),
         ..Trust::default()
     };
     let login = RememberedLogin::new(Arc::new(WrittenLogin), amazon.redactor.clone());
     let bases = Remote::new(Arc::new(login), trust).hiding(amazon.redactor.clone());
-    Arc::new(Layout::beside(folder, Arc::new(bases)))
+    Layout::beside(folder, Arc::new(bases))
 }
 
 /// What depends on who runs a registry on the network.

@@ -253,6 +253,7 @@ fn rows(plan: &Plan, step: &Step) -> Vec<Line> {
             let text = format!("build{}: {}", platforms(spec.platforms()), step.reason);
             one(NEW, "+", &text)
         }
+        Action::Fetch { .. } => one(NEW, "+", &format!("image {}", step.reason)),
         Action::Apply { .. } if step.expects.is_none() => one(NEW, "+", &step.reason),
         Action::Listen { .. } if !step.changes.is_empty() => {
             changed(&name, &step.changes, &step.reason)
@@ -405,6 +406,11 @@ pub fn summary(plan: &Plan) -> Line {
             count(|step| matches!(step.action, Action::Build { .. })),
             "build",
             "builds",
+        ),
+        (
+            count(|step| matches!(step.action, Action::Fetch { .. })),
+            "fetch",
+            "fetches",
         ),
         (count(is_new), "new", "new"),
         (count(is_change), "change", "changes"),

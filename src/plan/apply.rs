@@ -297,7 +297,7 @@ impl Apply<'_> {
     }
 
     fn builds(&mut self) -> BTreeMap<ServiceName, StepId> {
-        images::build(&mut self.draft, self.desired, self.observed)
+        images::make(&mut self.draft, self.desired, self.observed, self.state)
     }
 
     /// The environment's own objects.
@@ -344,6 +344,7 @@ impl Apply<'_> {
             inputs: images
                 .map(|(name, image)| (name.clone(), image.inputs.hash.clone()))
                 .collect(),
+            names: images::names(self.desired),
         }
     }
 

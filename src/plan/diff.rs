@@ -239,6 +239,7 @@ mod tests {
         let service: crate::model::ServiceName = "web".parse().expect("a name");
         Workload {
             image: Known::After(Address::Image(service.clone())),
+            repository: None,
             service,
             command: Vec::new(),
             env: BTreeMap::from([("MODE".to_owned(), EnvValue::Plain("a".to_owned()))]),

@@ -33,6 +33,7 @@ pub use apply::apply;
 pub use destroy::destroy;
 pub use diff::{route_changes, workload_changes};
 pub use graph::waves;
+pub use images::known as known_workloads;
 pub use promote::promote;
 pub use rollback::rollback;
 pub use same::{Difference, difference};

@@ -115,5 +115,8 @@ pub(super) fn target(slot: Slot, there: &SlotFacts, state: &State) -> Target {
         inputs: recorded
             .map(|release| release.inputs.clone())
             .unwrap_or_default(),
+        names: recorded
+            .map(|release| release.names.clone())
+            .unwrap_or_default(),
     }
 }

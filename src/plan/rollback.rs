@@ -62,6 +62,7 @@ pub fn rollback(
         source: release.source.clone(),
         workloads: release.workloads.clone(),
         inputs: release.inputs.clone(),
+        names: release.names.clone(),
     };
     Ok(draft.finish(&subject, intent, Some(target)))
 }

@@ -108,7 +108,21 @@ fn target(given: Option<&Target>, fresh: Option<&Target>) -> Option<Difference> 
     ];
     first_wrong(&moved)
         .map(Difference::Moved)
+        .or_else(|| tags(given, fresh))
         .or_else(|| workloads(&given.workloads, &fresh.workloads))
+}
+
+/// The tag of an image that somebody else has made, and has moved.
+fn tags(given: &Target, fresh: &Target) -> Option<Difference> {
+    fresh.names.iter().find_map(|(service, name)| {
+        let image = |target: &Target| target.workloads.get(service)?.image.value().cloned();
+        let (then, now) = (image(given)?, image(fresh)?);
+        let is_moved = given.names.get(service) == Some(name) && then != now;
+        is_moved.then(|| {
+            let was = format!("{name} was {then} when it was made, and is {now} now");
+            Difference::Moved(was)
+        })
+    })
 }
 
 fn workloads(
@@ -207,6 +221,9 @@ fn action(address: &Address, given: &Action, fresh: &Action) -> Option<Differenc
             } else {
                 Difference::Unfounded(format!("how {address} is built"))
             }
+        }
+        (Action::Fetch { .. }, Action::Fetch { .. }) => {
+            Difference::Moved(format!("what {address} is"))
         }
         (
             Action::Deploy {

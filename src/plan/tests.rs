@@ -1,5 +1,6 @@
 //! Stories about single plans, and properties that hold for every plan of a random history.
 
+mod images;
 mod listeners;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{PlanFault, apply, promote, rollback, simulate, stale, verify};
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec};
-use crate::model::desired::{Desired, DesiredService};
+use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::health::Health;
 use crate::model::loss::{Claim, Held, Holding, can_hold};
@@ -125,6 +126,7 @@ fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService 
     let workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
+        repository: None,
         command: Vec::new(),
         env: BTreeMap::from([(
             "LOG_LEVEL".to_owned(),
@@ -145,7 +147,7 @@ fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService 
         secrets: BTreeMap::new(),
     };
     DesiredService {
-        build: BuildSpec::Pack(pack()),
+        image: ImageSource::Build(BuildSpec::Pack(pack())),
         workload,
         route,
     }
@@ -254,6 +256,7 @@ impl World {
         Observed {
             facts: self.facts.clone(),
             images: images.collect(),
+            named: BTreeMap::new(),
             objects: wanted.objects.clone(),
             resources: Vec::new(),
             secrets: BTreeMap::new(),

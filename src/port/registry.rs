@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 
 use crate::model::build::BuildSpec;
 use crate::model::garbage::{Collect, Collected};
+use crate::model::image::{ImageHome, ImageName};
 use crate::model::signature::SignatureFound;
 use crate::model::{ContentHash, Digest, Platform, ServiceName};
 use crate::port::Progress;
@@ -260,6 +261,16 @@ impl RegistryError {
     }
 }
 
+/// Why no signatures are found where none are kept.
+#[must_use]
+pub fn keeps_no_signatures(of: impl std::fmt::Display) -> RegistryError {
+    RegistryError::Remote {
+        what: format!("looking for signatures of {of}"),
+        reason: "this registry keeps none".to_owned(),
+        help: "`registry: {kind: oci}` and `{kind: ecr}` do".to_owned(),
+    }
+}
+
 /// A registry.
 #[async_trait]
 pub trait Registry: Send + Sync {
@@ -297,9 +308,13 @@ pub trait Registry: Send + Sync {
         platforms: &[Platform],
     ) -> Result<Option<BaseImages>, RegistryError>;
 
-    /// Whether an image is whole: every blob of it is there, for every platform, and is what its
-    /// digest says.
-    async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError>;
+    /// The digest that a name has now, by a tag that somebody else may move. Nothing is fetched.
+    async fn resolve(&self, name: &ImageName) -> Result<Digest, RegistryError>;
+
+    /// Whether an image can be started. One of the project's is whole: every blob of it is there,
+    /// for every platform, and is what its digest says. Of one that somebody else keeps its
+    /// registry says that it is there; where it is brought to this machine it is for it, too.
+    async fn verify(&self, home: ImageHome<'_>, digest: &Digest) -> Result<(), RegistryError>;
 
     /// Finds what nobody needs, and deletes it if it shall: every image of shipit's making but
     /// those in `keep`, those that they are built on, and those younger than an hour (somebody may
@@ -356,20 +371,11 @@ pub trait Registry: Send + Sync {
     /// What may be an image's signature. Whether it is one, is not looked at.
     async fn signatures(
         &self,
-        service: &ServiceName,
+        home: ImageHome<'_>,
         image: &Digest,
     ) -> Result<Vec<SignatureFound>, RegistryError> {
         let _ = image;
-        let (what, reason) = (
-            format!("looking for signatures of {service}"),
-            "this registry keeps none",
-        );
-        let help = "`registry: {kind: oci}` and `{kind: ecr}` do".to_owned();
-        Err(RegistryError::Remote {
-            what,
-            reason: reason.to_owned(),
-            help,
-        })
+        Err(keeps_no_signatures(home))
     }
 
     /// Whether a tag may be moved to another image.
@@ -377,19 +383,19 @@ pub trait Registry: Send + Sync {
         true
     }
 
-    /// Where a service's images are.
-    fn pull(&self, service: &ServiceName) -> Pull;
+    /// Where the engine fetches an image from.
+    fn pull(&self, home: ImageHome<'_>) -> Pull;
 
     /// Where the engine fetches this image from: where it is, or, for an engine that speaks to no
     /// registry, a folder that it was brought to.
     async fn bring(
         &self,
-        service: &ServiceName,
+        home: ImageHome<'_>,
         image: &Digest,
         progress: Progress<'_>,
     ) -> Result<Pull, RegistryError> {
         let _ = (image, progress);
-        Ok(self.pull(service))
+        Ok(self.pull(home))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use shipit::driver::builder::Builders;
 use shipit::driver::registry::layout::Layout;
 use shipit::model::build::{BuildSpec, DockerfileSpec, Tool, an_hour};
+use shipit::model::image::ImageHome;
 use shipit::model::secret::{SecretRef, SecretValue};
 use shipit::model::source::Source;
 use shipit::port::Builder as _;
@@ -136,7 +137,10 @@ async fn the_same_files_give_the_same_image_and_what_is_ignored_is_not_in_it() {
             .push(&web(), &built, &["t".to_owned()], &|_| {})
             .await
             .expect("pushed");
-        layout.verify(&web(), &digest).await.expect("whole");
+        layout
+            .verify(ImageHome::Project(&web()), &digest)
+            .await
+            .expect("whole");
         let (files, config) = contents(&images, &built);
         assert!(
             files.contains("app/b/c") && files.contains("app/keep.log"),
@@ -339,7 +343,9 @@ async fn a_base_is_built_on_by_its_digest_and_its_layers_are_not_sent_again() {
             .push(&web(), &below, &["base".to_owned()], &|_| {})
             .await
             .expect("pushed");
-        let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+        let shipit::port::engine::Pull::Repository(repository) =
+            registry.pull(ImageHome::Project(&web()))
+        else {
             panic!("a registry")
         };
         write(
@@ -393,7 +399,10 @@ async fn a_base_is_built_on_by_its_digest_and_its_layers_are_not_sent_again() {
             .push(&web(), &built, &["above".to_owned()], &|_| {})
             .await
             .expect("pushed");
-        registry.verify(&web(), &digest).await.expect("whole");
+        registry
+            .verify(ImageHome::Project(&web()), &digest)
+            .await
+            .expect("whole");
     }
 }
 
@@ -404,7 +413,9 @@ async fn a_base_that_is_nowhere_is_named() {
     };
     for tool in tools() {
         let root = tempfile::tempdir().expect("a folder");
-        let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+        let shipit::port::engine::Pull::Repository(repository) =
+            registry.pull(ImageHome::Project(&web()))
+        else {
             panic!("a registry")
         };
         write(

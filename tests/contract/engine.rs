@@ -13,6 +13,7 @@ use shipit::driver::host::{HostEngine, Starting, connect};
 use shipit::driver::kubernetes::client::ClusterConnection;
 use shipit::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
 use shipit::model::facts::Facts;
+use shipit::model::image::ImageHome;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;
 use shipit::model::route::{Limits, ObjectsRoute, Route};
@@ -68,7 +69,7 @@ async fn stage(kind: &str) -> Option<Stage> {
     let (mut agent, mut here) = (None, None);
     let (mut images, mut contained) = ([first, second], None);
     let mut cluster = None;
-    let mut pull = layout.pull(&web());
+    let mut pull = layout.pull(ImageHome::Project(&web()));
     let engine: Box<dyn Engine> = match kind {
         "kubernetes" => {
             // It has a runtime of its own, which must not be made within this one.
@@ -749,7 +750,12 @@ async fn an_agent_that_is_started_again_has_the_same_processes() {
     let agent: Arc<Agent> = Agent::start(directory.clone(), Vec::new(), Redactor::default())
         .await
         .expect("an agent");
-    let placed = placement(Slot::Blue, 1, workload(&image, "x"), &layout.pull(&web()));
+    let placed = placement(
+        Slot::Blue,
+        1,
+        workload(&image, "x"),
+        &layout.pull(ImageHome::Project(&web())),
+    );
     agent
         .deploy(&permit, placed, &|_| {})
         .await

@@ -11,6 +11,7 @@ use shipit::driver::builder::Builders;
 use shipit::driver::registry::layout::Layout;
 use shipit::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec};
 use shipit::model::garbage::Collect;
+use shipit::model::image::ImageHome;
 use shipit::model::{Digest, Platform};
 use shipit::port::Builder as _;
 use shipit::port::builder::{BuildError, BuildRequest};
@@ -126,7 +127,7 @@ fn has_three(built: &Built) {
 }
 
 fn repository(registry: &dyn Registry) -> String {
-    let Pull::Repository(repository) = registry.pull(&web()) else {
+    let Pull::Repository(repository) = registry.pull(ImageHome::Project(&web())) else {
         panic!("a registry")
     };
     repository
@@ -166,7 +167,10 @@ async fn pack_makes_an_image_for_each_platform_and_both_registries_keep_the_inde
         assert_eq!(digest, built.digest(), "{place}");
         let found = registry.has(&web(), &digest).await.expect("an answer");
         assert!(found, "{place}: it need not be built again");
-        registry.verify(&web(), &digest).await.expect("whole");
+        registry
+            .verify(ImageHome::Project(&web()), &digest)
+            .await
+            .expect("whole");
         registry
             .tag(&web(), &digest, &["other".to_owned()])
             .await
@@ -276,13 +280,16 @@ async fn a_blob_of_another_platform_is_missed_and_collection_keeps_all_of_them()
         .await
         .expect("collected");
     assert_eq!(kept.blobs, 0, "{kept:?}");
-    layout.verify(&web(), &digest).await.expect("whole");
+    layout
+        .verify(ImageHome::Project(&web()), &digest)
+        .await
+        .expect("whole");
 
     let layer = blobs.join(built.images[2].layers[0].digest.hex());
     let bytes = fs::read(&layer).expect("a layer");
     fs::remove_file(&layer).expect("removed");
     assert!(matches!(
-        layout.verify(&web(), &digest).await,
+        layout.verify(ImageHome::Project(&web()), &digest).await,
         Err(RegistryError::Missing { .. })
     ));
     assert!(!layout.has(&web(), &digest).await.expect("an answer"));
@@ -422,7 +429,7 @@ async fn pack_builds_on_the_base_s_image_for_each_platform() {
         .await
         .expect("pushed");
     registry
-        .verify(&web(), &built.digest())
+        .verify(ImageHome::Project(&web()), &built.digest())
         .await
         .expect("whole");
 
@@ -471,7 +478,10 @@ async fn a_dockerfile_makes_an_image_for_each_platform() {
             .push(&web(), &built, &[inputs_tag(&request.expects)], &|_| {})
             .await
             .expect("pushed");
-        layout.verify(&web(), &digest).await.expect("whole");
+        layout
+            .verify(ImageHome::Project(&web()), &digest)
+            .await
+            .expect("whole");
         assert!(layout.has(&web(), &digest).await.expect("an answer"));
     }
 }
@@ -509,7 +519,7 @@ async fn a_dockerfile_starts_from_its_base_s_image_for_each_platform() {
             .await
             .expect("pushed");
         registry
-            .verify(&web(), &built.digest())
+            .verify(ImageHome::Project(&web()), &built.digest())
             .await
             .expect("whole");
 

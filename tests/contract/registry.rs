@@ -11,6 +11,7 @@ use shipit::driver::registry::layout::Layout;
 use shipit::driver::registry::oci::remote::Remote;
 use shipit::driver::registry::oci::{Location, Oci};
 use shipit::model::garbage::{Collect, Collected};
+use shipit::model::image::ImageHome;
 use shipit::model::{ContentHash, Digest, ServiceName};
 use shipit::port::registry::{BaseImages, Blob, RegistryError, inputs_tag};
 use shipit::port::{Builder as _, Registry};
@@ -62,7 +63,10 @@ async fn what_was_pushed_is_found_by_its_digest_and_by_its_tag() {
     );
     let (_, digest) = push(&layout, root.path(), "v1").await;
     assert!(has(&layout, &digest).await);
-    layout.verify(&web(), &digest).await.expect("whole");
+    layout
+        .verify(ImageHome::Project(&web()), &digest)
+        .await
+        .expect("whole");
     let base = layout
         .base("web:staging", &[])
         .await
@@ -97,15 +101,18 @@ async fn a_missing_or_corrupt_blob_is_noticed_and_put_right_by_the_next_push() {
     bytes[20] ^= 1;
     fs::write(&layer, bytes).expect("written");
     assert!(matches!(
-        layout.verify(&web(), &digest).await,
+        layout.verify(ImageHome::Project(&web()), &digest).await,
         Err(RegistryError::Corrupt { .. })
     ));
     push(&layout, root.path(), "v1").await;
-    layout.verify(&web(), &digest).await.expect("put right");
+    layout
+        .verify(ImageHome::Project(&web()), &digest)
+        .await
+        .expect("put right");
     fs::remove_file(&layer).expect("removed");
     assert!(!has(&layout, &digest).await, "half an image is none");
     assert!(matches!(
-        layout.verify(&web(), &digest).await,
+        layout.verify(ImageHome::Project(&web()), &digest).await,
         Err(RegistryError::Missing { .. })
     ));
 }
@@ -125,7 +132,10 @@ async fn two_writers_lose_nothing() {
     for pushed in futures_util::future::join_all(writers).await {
         let (_, digest) = pushed.expect("pushed");
         assert!(has(&layout, &digest).await);
-        layout.verify(&web(), &digest).await.expect("whole");
+        layout
+            .verify(ImageHome::Project(&web()), &digest)
+            .await
+            .expect("whole");
     }
 }
 
@@ -201,7 +211,7 @@ async fn collects(registry: &dyn Registry, root: &Path, age: impl Fn()) {
         "{told:?}"
     );
     registry
-        .verify(&web(), &second)
+        .verify(ImageHome::Project(&web()), &second)
         .await
         .expect("it was told, and not done");
     let taken = registry
@@ -209,14 +219,14 @@ async fn collects(registry: &dyn Registry, root: &Path, age: impl Fn()) {
         .await
         .expect("deleted");
     assert_eq!(taken, told);
-    let missing = registry.verify(&web(), &second).await;
+    let missing = registry.verify(ImageHome::Project(&web()), &second).await;
     assert!(
         matches!(missing, Err(RegistryError::Missing { .. })),
         "{missing:?}"
     );
     for left in [first, third, fourth, theirs] {
         registry
-            .verify(&web(), &left)
+            .verify(ImageHome::Project(&web()), &left)
             .await
             .expect("somebody needs it");
     }
@@ -293,8 +303,16 @@ async fn collection_keeps_what_is_needed_and_what_is_young() {
     // The third has the tag `staging` besides; its inputs' tag makes it ours all the same.
     assert_eq!(digests(&collected), BTreeSet::from([second.clone(), third]));
     assert_eq!(collected.blobs, 6);
-    layout.verify(&web(), &first).await.expect("kept");
-    assert!(layout.verify(&web(), &second).await.is_err());
+    layout
+        .verify(ImageHome::Project(&web()), &first)
+        .await
+        .expect("kept");
+    assert!(
+        layout
+            .verify(ImageHome::Project(&web()), &second)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -330,7 +348,7 @@ async fn an_image_that_lost_its_last_tag_is_kept_as_long_as_it_is_needed() {
         .await
         .expect("collected");
     layout
-        .verify(&web(), &first)
+        .verify(ImageHome::Project(&web()), &first)
         .await
         .expect("a slot may use it");
     let collected = layout
@@ -378,7 +396,7 @@ async fn skopeo_reads_and_copies_the_layout() {
         String::from_utf8_lossy(&copied.stderr)
     );
     Layout::new(root.path().join("copied"))
-        .verify(&web(), &digest)
+        .verify(ImageHome::Project(&web()), &digest)
         .await
         .expect("the same bytes");
 }
@@ -422,8 +440,11 @@ async fn a_registry_on_the_network_keeps_what_is_pushed() {
     );
     let (_, digest) = push(&registry, root.path(), "v1").await;
     assert!(has(&registry, &digest).await);
-    registry.verify(&web(), &digest).await.expect("whole");
-    let missing = registry.verify(&other(), &digest).await;
+    registry
+        .verify(ImageHome::Project(&web()), &digest)
+        .await
+        .expect("whole");
+    let missing = registry.verify(ImageHome::Project(&other()), &digest).await;
     assert!(
         matches!(missing, Err(RegistryError::Missing { .. })),
         "{missing:?}"
@@ -470,12 +491,12 @@ async fn an_image_is_brought_to_a_folder_once_and_whole() {
     let count = |_: &str| *said.lock().expect("no panic") += 1;
     for _ in 0..2 {
         let pull = registry
-            .bring(&web(), &digest, &count)
+            .bring(ImageHome::Project(&web()), &digest, &count)
             .await
             .expect("brought");
         assert_eq!(pull, shipit::port::engine::Pull::Layout(copies.clone()));
         Layout::new(copies.clone())
-            .verify(&web(), &digest)
+            .verify(ImageHome::Project(&web()), &digest)
             .await
             .expect("whole");
     }
@@ -491,16 +512,16 @@ async fn an_image_is_brought_to_a_folder_once_and_whole() {
         fs::write(blob.path(), "spoiled").expect("a file");
     }
     registry
-        .bring(&web(), &digest, &count)
+        .bring(ImageHome::Project(&web()), &digest, &count)
         .await
         .expect("brought");
     Layout::new(copies.clone())
-        .verify(&web(), &digest)
+        .verify(ImageHome::Project(&web()), &digest)
         .await
         .expect("put right");
     let missing = other
         .bringing(folder().path().join("x"))
-        .bring(&web(), &digest, &count)
+        .bring(ImageHome::Project(&web()), &digest, &count)
         .await;
     assert!(
         matches!(missing, Err(RegistryError::Missing { .. })),
@@ -513,7 +534,9 @@ async fn a_base_comes_from_any_registry_and_by_an_index_too() {
     let Some(registry) = remote() else { return };
     let root = folder();
     let (_, below) = push(&registry, root.path(), "below").await;
-    let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+    let shipit::port::engine::Pull::Repository(repository) =
+        registry.pull(ImageHome::Project(&web()))
+    else {
         panic!("a registry")
     };
     // An index, as the images of the world have: this machine's own platform is meant.
@@ -590,7 +613,10 @@ async fn a_base_comes_from_any_registry_and_by_an_index_too() {
             .push(&web(), &built, &["t".to_owned()], &|_| {})
             .await
             .expect("pushed");
-        registry.verify(&web(), &digest).await.expect("whole");
+        registry
+            .verify(ImageHome::Project(&web()), &digest)
+            .await
+            .expect("whole");
     }
     let nothing = layout
         .base(&format!("{repository}:nothing"), &[])
@@ -611,7 +637,9 @@ async fn a_document_is_attached_and_found_by_its_image() {
             .await
             .expect("attached");
     }
-    let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+    let shipit::port::engine::Pull::Repository(repository) =
+        registry.pull(ImageHome::Project(&web()))
+    else {
         panic!("a registry")
     };
     let (host, name) = repository.split_once('/').expect("a repository");
@@ -646,7 +674,10 @@ async fn a_document_is_attached_and_found_by_its_image() {
         ));
         assert_eq!(document, wanted);
     }
-    registry.verify(&web(), &digest).await.expect("whole");
+    registry
+        .verify(ImageHome::Project(&web()), &digest)
+        .await
+        .expect("whole");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -665,7 +696,9 @@ async fn what_is_attached_goes_with_its_image_and_what_has_a_name_stays() {
             .await
             .expect("attached");
     }
-    let shipit::port::engine::Pull::Repository(repository) = registry.pull(&web()) else {
+    let shipit::port::engine::Pull::Repository(repository) =
+        registry.pull(ImageHome::Project(&web()))
+    else {
         panic!("a registry")
     };
     let (host, name) = repository.split_once('/').expect("a repository");
@@ -797,7 +830,10 @@ async fn a_registry_that_lets_nobody_take_images_away_is_told_and_no_error() {
     assert_eq!(digests(&found), BTreeSet::from([digest.clone()]));
     let refused = found.refused.expect("a reason");
     assert!(refused.contains("lets nobody delete images"), "{refused}");
-    registry.verify(&web(), &digest).await.expect("still there");
+    registry
+        .verify(ImageHome::Project(&web()), &digest)
+        .await
+        .expect("still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -850,5 +886,8 @@ async fn what_is_there_is_not_sent_again_and_a_base_is_mounted() {
         .push(&other(), &built, &["t".to_owned()], &|_| {})
         .await
         .expect("pushed");
-    registry.verify(&other(), &digest).await.expect("whole");
+    registry
+        .verify(ImageHome::Project(&other()), &digest)
+        .await
+        .expect("whole");
 }

@@ -65,6 +65,7 @@ pub fn workload(image: &Digest, env: &str) -> Workload {
     Workload {
         service: web(),
         image: Known::Value(image.clone()),
+        repository: None,
         command: Vec::new(),
         env: BTreeMap::from([("NAME".to_owned(), EnvValue::Plain(env.to_owned()))]),
         port: Some(8080),

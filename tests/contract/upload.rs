@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use shipit::driver::registry::oci::remote::Remote;
 use shipit::driver::registry::oci::{Location, Oci};
 use shipit::model::Digest;
+use shipit::model::image::ImageHome;
 use shipit::port::Registry as _;
 use shipit::port::registry::{Blob, BuiltImage, RegistryError};
 
@@ -338,7 +339,10 @@ async fn push(
         .push(&web(), &image.into(), &["t".to_owned()], &|_| {})
         .await;
     if let Ok(digest) = &pushed {
-        at(endpoint).verify(&web(), digest).await.expect("whole");
+        at(endpoint)
+            .verify(ImageHome::Project(&web()), digest)
+            .await
+            .expect("whole");
     }
     Some((pushed, proxy.came(), size))
 }

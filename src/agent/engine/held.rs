@@ -101,6 +101,7 @@ mod tests {
         };
         Workload {
             image: Known::After(Address::Image(service.clone())),
+            repository: None,
             service,
             command: Vec::new(),
             env: [("A".to_owned(), secret)].into(),

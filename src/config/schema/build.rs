@@ -128,7 +128,10 @@ impl BuildConfig {
         service: &ServiceConfig,
     ) {
         let at = ["services", name, "build"];
-        match &service.build {
+        let Some(build) = &service.build else {
+            return;
+        };
+        match build {
             Self::Pack(_, pack) => pack.check(findings, &at, !service.command.is_empty()),
             Self::Docker(_, dockerfile) => dockerfile.check(findings, &at, environment),
             Self::Buildah(_, dockerfile, buildah) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::findings::Findings;
 use crate::config::kinds::by_kind;
-use crate::config::schema::{EcrRegistry, EnvironmentConfig};
+use crate::config::schema::{EcrRegistry, EnvironmentConfig, ServiceConfig};
 use crate::model::endpoint;
 
 by_kind! {
@@ -118,7 +118,9 @@ impl RegistryConfig {
     pub(in crate::config) fn check(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         match &environment.registry {
             Self::Layout(layout) => {
-                if environment.cluster.host().is_none() {
+                let services = &mut environment.services.values();
+                let has_own = services.any(ServiceConfig::is_of_the_project);
+                if environment.cluster.host().is_none() && has_own {
                     let help = "write `registry: {kind: oci, endpoint: registry.example.com}`";
                     let message = "the nodes of a cluster cannot read a folder";
                     findings.add(&["registry", "kind"], message, help);

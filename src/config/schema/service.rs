@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    BuildConfig, EnvEntry, Manifests, PodConfig, ServiceAccountConfig, Text, VolumeConfig,
+    BuildConfig, EnvEntry, ImageConfig, Manifests, PodConfig, ServiceAccountConfig, Text,
+    VolumeConfig,
 };
 use crate::model::Period;
 use crate::model::health::Health;
@@ -18,8 +19,12 @@ use crate::model::workload::Socket;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// How its image is made.
-    pub build: BuildConfig,
+    /// How its image is made. Exactly one of `build` and `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildConfig>,
+    /// Its image, when it is there already and not built: `nginx:1.27`, or a map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageConfig>,
     /// The port that it listens on, told to it as `PORT`; none for a worker. On a host the live
     /// listener has this port unless `traffic.listeners` says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +74,15 @@ pub struct ServiceConfig {
     /// `kubernetes`: the user's number that the pods run as; never 0.
     #[serde(default = "nonroot")]
     pub user: u32,
+}
+
+impl ServiceConfig {
+    /// Whether its image is in the project's registry: built here, or in another environment.
+    #[must_use]
+    pub fn is_of_the_project(&self) -> bool {
+        let image = self.image.as_ref();
+        image.is_none_or(|image| image.from().is_some())
+    }
 }
 
 const fn nonroot() -> u32 {

@@ -86,7 +86,8 @@ fn a_value_keeps_its_place_and_its_digits_in_every_part_of_a_kind() {
     let project = project(GOOD, labels).expect("valid");
     let staging = project.environments.values().next().expect("one");
     let web = staging.services.values().next().expect("one");
-    assert_eq!(web.build.any().labels["a"].0, "1.30");
+    let build = web.build.as_ref().expect("it is built");
+    assert_eq!(build.any().labels["a"].0, "1.30");
 }
 
 /// The kinds of a type, with the keys of each.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::execute::Run;
 use crate::execute::step::outcome::StepError;
 use crate::model::Digest;
+use crate::model::image::ImageHome;
 use crate::model::provenance::{self, Statement};
 use crate::model::sbom::{self, Bill, Contents};
 use crate::port::Progress;
@@ -29,7 +30,7 @@ pub(super) async fn attach(
     let subject = Subject {
         run,
         request,
-        repository: match registry.pull(&request.service) {
+        repository: match registry.pull(ImageHome::Project(&request.service)) {
             Pull::Repository(repository) => repository,
             Pull::Layout(folder) => folder.display().to_string(),
         },

@@ -1,16 +1,20 @@
-//! Building an image: built, pushed, described, and last of all tagged.
+//! Images: built, pushed, described, and last of all tagged; or fetched from where somebody else
+//! keeps them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::execute::Run;
-use crate::execute::step::documents;
 use crate::execute::step::outcome::{Done, StepError};
 use crate::execute::step::secrets::note_if_shown;
+use crate::execute::step::{documents, unless_stopped};
 use crate::model::build::BuildSpec;
+use crate::model::image::{ImageHome, ImageName};
+use crate::model::journal::Direction;
 use crate::model::plan::Step;
-use crate::model::{ContentHash, ServiceName};
+use crate::model::{ContentHash, Digest, ServiceName};
 use crate::port::builder::{BuildError, BuildRequest};
+use crate::port::engine::Pull;
 use crate::port::registry::{bases, inputs_tag};
 
 pub(super) async fn build(
@@ -68,6 +72,27 @@ pub(super) async fn build(
         result: digest.to_string(),
         digest: Some(digest),
     })
+}
+
+/// Brings an image that somebody else has made to where the engine fetches it. One that the engine
+/// fetches itself is looked for before anything is started.
+pub(super) async fn fetch(
+    run: &Arc<Run>,
+    step: &Step,
+    name: &ImageName,
+    image: &Digest,
+) -> Result<Done, StepError> {
+    let say = run.teller(step);
+    let home = ImageHome::Elsewhere(&name.repository);
+    let bring = async {
+        let registry = &run.acting().await?.registry;
+        if let Pull::Repository(_) = registry.bring(home, image, &say).await? {
+            registry.verify(home, image).await?;
+        }
+        Ok(())
+    };
+    unless_stopped(run, Direction::Forward, bring).await?;
+    Ok(Done::say(image.to_string()))
 }
 
 /// The labels of an image: how it is found again by its inputs, and by people.

@@ -38,6 +38,9 @@ pub(super) async fn perform(
         (Action::Build { spec, inputs }, Address::Image(service)) => {
             image::build(run, step, service, spec, inputs).await
         }
+        (Action::Fetch { name, image }, Address::Image(_)) => {
+            image::fetch(run, step, name, image).await
+        }
         (Action::Apply { manifest, replace }, Address::Object(_)) => {
             object::apply(run, step, direction, manifest, *replace).await
         }

@@ -29,25 +29,25 @@ pub(in crate::execute) async fn look(run: &Run, say: Progress<'_>) -> Result<(),
 
     let known: Vec<_> = run
         .target_workloads()
-        .into_iter()
-        .filter_map(|(service, workload)| {
+        .into_values()
+        .filter_map(|workload| {
             let image = workload.image.value()?.clone();
-            Some((service, workload, image))
+            Some((workload, image))
         })
         .collect();
     if known
         .iter()
-        .all(|(_, _, image)| room.enough_for.contains(image))
+        .all(|(_, image)| room.enough_for.contains(image))
     {
         return Ok(());
     }
 
     let ports = &run.job.ports;
     let mut incoming = Vec::new();
-    for (service, workload, image) in &known {
+    for (workload, image) in &known {
         incoming.push(Incoming {
             workload: workload.clone(),
-            pull: ports.registry.bring(service, image, say).await?,
+            pull: ports.registry.bring(workload.home(), image, say).await?,
         });
     }
     if let Err(error) = ports.engine.room(&incoming).await {
@@ -55,6 +55,6 @@ pub(in crate::execute) async fn look(run: &Run, say: Progress<'_>) -> Result<(),
         return Err(error.into());
     }
     room.enough_for
-        .extend(known.into_iter().map(|(_, _, image)| image));
+        .extend(known.into_iter().map(|(_, image)| image));
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) async fn deploy(
             .job
             .ports
             .registry
-            .bring(&workload.service, image, &say)
+            .bring(workload.home(), image, &say)
             .await?,
         secrets: secrets::of_workload(run, direction, &workload).await?,
         expects: expected(run, step, direction, slot, &workload.service).await?,

@@ -21,11 +21,14 @@ use serde_json::Value;
 
 use crate::driver::registry::oci::remote::Remote;
 use crate::model::garbage::{Collect, Collected};
+use crate::model::image::{ImageHome, ImageName};
+use crate::model::signature::SignatureFound;
 use crate::model::{Digest, Platform, ServiceName, platform};
 use crate::port::Progress;
 use crate::port::engine::Pull;
 use crate::port::registry::{
     BaseImage, BaseImages, Blob, Built, BuiltImage, Registry, RegistryError, asked,
+    keeps_no_signatures,
 };
 
 /// The largest document that is read: an index, a manifest, a configuration.
@@ -34,8 +37,19 @@ const DOCUMENT_LIMIT: u64 = 8 << 20;
 /// An image layout folder.
 pub struct Layout {
     folder: PathBuf,
-    /// Where base images come from that are not in the folder.
+    /// Where base images come from that are not in the folder, and images that others keep.
     remote: Arc<Remote>,
+    /// How images that others keep come to the engine.
+    others: Others,
+}
+
+/// How images that others keep come to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// By this folder.
+    Brought,
+    /// It fetches them itself.
+    Fetched,
 }
 
 impl Layout {
@@ -48,7 +62,81 @@ impl Layout {
     /// The layout in this folder, beside registries that are spoken to already.
     #[must_use]
     pub const fn beside(folder: PathBuf, remote: Arc<Remote>) -> Self {
-        Self { folder, remote }
+        let others = Others::Brought;
+        Self {
+            folder,
+            remote,
+            others,
+        }
+    }
+
+    /// The same for an engine that fetches images itself which others keep.
+    #[must_use]
+    pub fn leaving_others(self) -> Self {
+        let others = Others::Fetched;
+        Self { others, ..self }
+    }
+
+    /// Where the engine finds what is in the folder.
+    #[must_use]
+    pub fn folder(&self) -> Pull {
+        Pull::Layout(self.folder.clone())
+    }
+
+    /// Whether the image that this machine would start is there, and every blob of it is what its
+    /// digest says: of an index that was brought here the others never came.
+    pub async fn has_for_us(&self, image: &Digest) -> bool {
+        let image = image.clone();
+        let looked = self.blocking(move |folder| {
+            let own = own(folder, &image)?;
+            let blobs = named(&document(folder, &own)?)?;
+            blobs
+                .iter()
+                .try_for_each(|blob| blobs::verify(folder, &blob.digest))
+        });
+        looked.await.is_ok()
+    }
+
+    /// Stores an image under these names; an index after its images.
+    pub async fn store(
+        &self,
+        built: &Built,
+        names: Vec<String>,
+        progress: Progress<'_>,
+    ) -> Result<(), RegistryError> {
+        for image in &built.images {
+            let blobs = self.whole(image).await?;
+            let bytes: u64 = blobs
+                .iter()
+                .filter(|blob| blob.file.is_some())
+                .map(|blob| blob.size)
+                .sum();
+            let manifest = image.manifest.clone();
+            self.blocking(move |folder| {
+                index::prepare(folder)?;
+                for blob in &blobs {
+                    blobs::store(folder, blob)?;
+                }
+                blobs::write(folder, &Digest::of(&manifest), &manifest)
+            })
+            .await?;
+            progress(&format!(
+                "pushed {} bytes in {} layers",
+                bytes,
+                image.layers.len()
+            ));
+        }
+
+        let digest = built.digest();
+        let (document, media_type) = built.document();
+        let (document, media_type) = (document.to_vec(), media_type.to_owned());
+        self.blocking(move |folder| {
+            blobs::write(folder, &digest, &document)?;
+            index::change(folder, |index| {
+                index.add(&digest, document.len() as u64, &media_type, &names);
+            })
+        })
+        .await
     }
 
     /// The blobs of an image, with the files of those that neither the build nor the folder has
@@ -115,6 +203,20 @@ fn document<T: serde::de::DeserializeOwned>(
         place: folder.display().to_string(),
         reason: error.to_string(),
     })
+}
+
+/// The image that a digest stands for on this machine: itself, or the one of its index.
+fn own(folder: &Path, digest: &Digest) -> Result<Digest, RegistryError> {
+    let whole: Value = document(folder, digest)?;
+    if !whole["manifests"].is_array() {
+        return Ok(digest.clone());
+    }
+    let own = Platform::own();
+    let missing = || RegistryError::Missing {
+        what: format!("an image {digest} for {own}"),
+        place: folder.display().to_string(),
+    };
+    own.choose(platform::images(&whole)).ok_or_else(missing)
 }
 
 /// The images that a digest stands for: itself, or all that its index names.
@@ -240,42 +342,9 @@ impl Registry for Layout {
         tags: &[String],
         progress: Progress<'_>,
     ) -> Result<Digest, RegistryError> {
-        for image in &built.images {
-            let blobs = self.whole(image).await?;
-            let bytes: u64 = blobs
-                .iter()
-                .filter(|blob| blob.file.is_some())
-                .map(|blob| blob.size)
-                .sum();
-            let manifest = image.manifest.clone();
-            self.blocking(move |folder| {
-                index::prepare(folder)?;
-                for blob in &blobs {
-                    blobs::store(folder, blob)?;
-                }
-                blobs::write(folder, &Digest::of(&manifest), &manifest)
-            })
-            .await?;
-            progress(&format!(
-                "pushed {} bytes in {} layers",
-                bytes,
-                image.layers.len()
-            ));
-        }
-
-        let digest = built.digest();
-        let (document, media_type) = built.document();
-        let (document, media_type) = (document.to_vec(), media_type.to_owned());
-        let names: Vec<String> = tags.iter().map(|name| tag(service, name)).collect();
-        let pushed = digest.clone();
-        self.blocking(move |folder| {
-            blobs::write(folder, &pushed, &document)?;
-            index::change(folder, |index| {
-                index.add(&pushed, document.len() as u64, &media_type, &names);
-            })
-        })
-        .await?;
-        Ok(digest)
+        let names = tags.iter().map(|name| tag(service, name)).collect();
+        self.store(built, names, progress).await?;
+        Ok(built.digest())
     }
 
     async fn tag(
@@ -327,7 +396,18 @@ impl Registry for Layout {
         }
     }
 
-    async fn verify(&self, _: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
+    async fn resolve(&self, name: &ImageName) -> Result<Digest, RegistryError> {
+        self.remote.resolve(name).await
+    }
+
+    async fn verify(&self, home: ImageHome<'_>, digest: &Digest) -> Result<(), RegistryError> {
+        if let ImageHome::Elsewhere(repository) = home {
+            return match self.others {
+                Others::Fetched => self.remote.is_there(repository, digest).await,
+                Others::Brought if self.has_for_us(digest).await => Ok(()),
+                Others::Brought => self.remote.is_there_for_us(repository, digest).await,
+            };
+        }
         let digest = digest.clone();
         self.blocking(move |folder| {
             let blobs = all_blobs(folder, &digest)?;
@@ -348,7 +428,37 @@ impl Registry for Layout {
             .await
     }
 
-    fn pull(&self, _: &ServiceName) -> Pull {
-        Pull::Layout(self.folder.clone())
+    async fn signatures(
+        &self,
+        home: ImageHome<'_>,
+        image: &Digest,
+    ) -> Result<Vec<SignatureFound>, RegistryError> {
+        match home {
+            ImageHome::Elsewhere(repository) => self.remote.signatures(repository, image).await,
+            ImageHome::Project(service) => Err(keeps_no_signatures(service)),
+        }
+    }
+
+    fn pull(&self, home: ImageHome<'_>) -> Pull {
+        match (home, self.others) {
+            (ImageHome::Elsewhere(repository), Others::Fetched) => {
+                Pull::Repository(repository.clone().into())
+            }
+            _ => self.folder(),
+        }
+    }
+
+    async fn bring(
+        &self,
+        home: ImageHome<'_>,
+        image: &Digest,
+        progress: Progress<'_>,
+    ) -> Result<Pull, RegistryError> {
+        if let (ImageHome::Elsewhere(repository), Others::Brought) = (home, self.others)
+            && !self.has_for_us(image).await
+        {
+            self.remote.bring(self, repository, image, progress).await?;
+        }
+        Ok(self.pull(home))
     }
 }

@@ -6,65 +6,61 @@ use oci_spec::distribution::Reference;
 use serde_json::Value;
 
 use crate::driver::registry::layout::Layout;
-use crate::driver::registry::oci::remote::MANIFEST;
-use crate::driver::registry::oci::{Oci, document};
-use crate::model::{Digest, ServiceName};
+use crate::driver::registry::oci::document;
+use crate::driver::registry::oci::remote::{MANIFEST, Remote};
+use crate::model::Digest;
 use crate::port::Progress;
-use crate::port::registry::{BaseImage, Blob, Built, BuiltImage, Registry as _, RegistryError};
+use crate::port::registry::{BaseImage, Blob, Built, BuiltImage, RegistryError};
 
 /// Fetches what of an image is not in the layout yet; every blob is compared with its digest. Of an
 /// index it is the image for this machine, which the index is kept with.
 pub(super) async fn bring(
-    registry: &Oci,
+    remote: &Remote,
     copies: &Layout,
-    service: &ServiceName,
-    image: &Digest,
+    from: &Reference,
     progress: Progress<'_>,
 ) -> Result<(), RegistryError> {
-    let from = registry.image(service, image);
-    let fetched = fetch(registry, service, image).await?;
-    let copy = copy(&from, fetched.image, fetched.manifest)?;
-
-    progress(&format!(
-        "bringing {} from {}",
-        image.short(),
-        from.registry()
-    ));
+    let fetched = fetch(remote, from).await?;
+    let copy = copy(from, fetched.image, fetched.manifest)?;
     let built = Built {
         images: vec![copy],
         index: fetched.index,
     };
-    copies.push(service, &built, &[], &|_| {}).await.map(drop)
+
+    let digest = built.digest();
+    progress(&format!(
+        "bringing {} from {}",
+        digest.short(),
+        from.registry()
+    ));
+    copies.store(&built, Vec::new(), &|_| {}).await
 }
 
 /// The image for this machine, as the registry has it.
-struct Fetched {
-    image: BaseImage,
+pub(super) struct Fetched {
+    pub image: BaseImage,
     manifest: Vec<u8>,
     /// The index that it was found in, if the reference names one.
     index: Option<Vec<u8>>,
 }
 
-async fn fetch(
-    registry: &Oci,
-    service: &ServiceName,
-    image: &Digest,
-) -> Result<Fetched, RegistryError> {
-    let (remote, from) = (&registry.remote, registry.image(service, image));
-    let document = remote.must(&from).await?;
+/// What a digest stands for on this machine, without its layers.
+pub(super) async fn fetch(remote: &Remote, from: &Reference) -> Result<Fetched, RegistryError> {
+    let document = remote.must(from).await?;
+    let digest = Digest::of(&document);
     let found = remote
-        .images(&from, (document.clone(), image.clone()), &[])
+        .images(from, (document.clone(), digest.clone()), &[])
         .await?;
     let own = found.images.into_values().next();
     let own = own.ok_or_else(|| RegistryError::Missing {
         what: format!("image {from}"),
-        place: registry.place(),
+        place: from.registry().to_owned(),
     })?;
 
-    let (manifest, index) = if own.digest == *image {
+    let (manifest, index) = if own.digest == digest {
         (document, None)
     } else {
-        let own = registry.image(service, &own.digest);
+        let own = from.clone_with_digest(own.digest.to_string());
         (remote.must(&own).await?, Some(document))
     };
     Ok(Fetched {

@@ -176,28 +176,76 @@ pub(super) fn absent<T>(result: Result<T, RegistryError>) -> Result<Option<T>, R
     }
 }
 
+/// Whose a registry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The project's: the configuration says how it is spoken to.
+    Project,
+    /// One that an image's name leads to.
+    Others,
+}
+
 /// As the port's error, while `what` was being done; `login` is what is wrong with the login, if
 /// anything is.
-pub(super) fn failed(what: String, fault: &RegistryFault, login: Option<&str>) -> RegistryError {
+pub(super) fn failed(
+    what: String,
+    fault: &RegistryFault,
+    whose: Whose,
+    login: Option<&str>,
+) -> RegistryError {
     if fault.is_absent() {
         return RegistryError::Missing {
             what,
             place: "the registry".to_owned(),
         };
     }
-    let (reason, help) = told(fault, login);
+    let mut reason = fault.to_string();
+    if let (RegistryFault::Unauthorized { .. }, Some(login)) = (fault, login) {
+        reason = format!("{reason}; and {login}");
+    }
+    let help = match whose {
+        Whose::Project => help(fault, &reason),
+        Whose::Others => help_elsewhere(fault, &reason),
+    };
     RegistryError::Remote { what, reason, help }
 }
 
-/// Why, and what to do.
-fn told(fault: &RegistryFault, login: Option<&str>) -> (String, String) {
-    let mut reason = fault.to_string();
+/// What to do at a registry that only an image's name leads to.
+fn help_elsewhere(fault: &RegistryFault, reason: &str) -> String {
+    match fault {
+        RegistryFault::Unauthorized { .. } | RegistryFault::Refused { status: 403, .. } => {
+            "`docker login` (or `podman login`, `skopeo login`) there writes the credentials that shipit reads; many a \
+             registry says the same of a repository that it does not have: look at the image's name, too"
+        }
+        RegistryFault::Refused { status: 429, .. } => {
+            "run the command again later; who has logged in (`docker login`) may ask more often"
+        }
+        RegistryFault::Kept(Kept::Elsewhere { .. }) => return help(fault, reason),
+        RegistryFault::Kept(_) => {
+            "nothing was sent there: look at the image's name, and ask whoever runs the registry"
+        }
+        RegistryFault::Transport(inner) if inner.is_connect() => {
+            "look at the image's name, at whether its registry is up, and at whether this machine trusts its certificate: \
+             `registry.ca` and `registry.plain_http` are for `registry.endpoint` alone"
+        }
+        RegistryFault::Silent { .. } => {
+            "look at the image's name, and at whether its registry is up"
+        }
+        RegistryFault::TooLarge { .. } | RegistryFault::Malformed { .. } => {
+            "look at the image's name: this is not what a registry says"
+        }
+        RegistryFault::Transport(_) | RegistryFault::Refused { .. } | RegistryFault::Io(_) => {
+            "run the command again; nothing was changed"
+        }
+    }
+    .to_owned()
+}
+
+/// What to do at the project's own registry.
+fn help(fault: &RegistryFault, reason: &str) -> String {
     let again = "run the command again: what was pushed is not pushed again";
-    let help = match fault {
+    match fault {
         RegistryFault::Unauthorized { .. } => {
-            if let Some(login) = login {
-                reason = format!("{reason}; and {login}");
-            }
             "`docker login` (or `podman login`, `skopeo login`) writes the credentials that shipit reads"
                 .to_owned()
         }
@@ -229,8 +277,7 @@ fn told(fault: &RegistryFault, login: Option<&str>) -> (String, String) {
             "look at `registry.endpoint`: this is not what a registry says".to_owned()
         }
         _ => again.to_owned(),
-    };
-    (reason, help)
+    }
 }
 
 pub(super) fn malformed(what: &str, reason: &dyn std::fmt::Display) -> RegistryError {

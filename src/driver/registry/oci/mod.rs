@@ -13,6 +13,7 @@ mod auth;
 mod collect;
 mod copies;
 mod document;
+mod elsewhere;
 mod fault;
 mod fetch;
 mod garbage;
@@ -39,6 +40,7 @@ use crate::driver::registry::oci::document::{blob, blobs};
 use crate::driver::registry::oci::fault::absent;
 use crate::driver::registry::oci::remote::{MANIFEST, RegistryConnection, Remote};
 use crate::model::garbage::{Collect, Collected};
+use crate::model::image::{ImageHome, ImageName};
 use crate::model::signature::SignatureFound;
 use crate::model::{Digest, Platform, ServiceName};
 use crate::port::Progress;
@@ -226,6 +228,28 @@ impl Oci {
         try_join_all(pushes).await.map(drop)
     }
 
+    /// An image, wherever it is.
+    fn at(&self, home: ImageHome<'_>, digest: &Digest) -> Reference {
+        match home {
+            ImageHome::Project(service) => self.image(service, digest),
+            ImageHome::Elsewhere(repository) => elsewhere::by_digest(repository, digest),
+        }
+    }
+
+    /// The same for one of the project's.
+    async fn is_whole(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
+        let image = self.image(service, digest);
+        let document = self.there(&image).await?;
+        let Some(children) = document["manifests"].as_array() else {
+            return self.whole(&image, &document).await;
+        };
+        for child in children {
+            let child = self.image(service, &blob(child)?.digest);
+            self.whole(&child, &self.there(&child).await?).await?;
+        }
+        Ok(())
+    }
+
     /// What a base image's reference means: `web:staging` is a service's, everything with a slash
     /// is a whole name.
     fn reference(&self, text: &str) -> Option<Reference> {
@@ -363,17 +387,20 @@ impl Registry for Oci {
 
     /// The registry holds every blob against its digest as it takes it; what is asked is that all
     /// of them are there.
-    async fn verify(&self, service: &ServiceName, digest: &Digest) -> Result<(), RegistryError> {
-        let image = self.image(service, digest);
-        let document = self.there(&image).await?;
-        let Some(children) = document["manifests"].as_array() else {
-            return self.whole(&image, &document).await;
+    async fn verify(&self, home: ImageHome<'_>, digest: &Digest) -> Result<(), RegistryError> {
+        let repository = match home {
+            ImageHome::Project(service) => return self.is_whole(service, digest).await,
+            ImageHome::Elsewhere(repository) => repository,
         };
-        for child in children {
-            let child = self.image(service, &blob(child)?.digest);
-            self.whole(&child, &self.there(&child).await?).await?;
+        match &self.copies {
+            None => self.remote.is_there(repository, digest).await,
+            Some(copies) if copies.has_for_us(digest).await => Ok(()),
+            Some(_) => self.remote.is_there_for_us(repository, digest).await,
         }
-        Ok(())
+    }
+
+    async fn resolve(&self, name: &ImageName) -> Result<Digest, RegistryError> {
+        self.remote.resolve(name).await
     }
 
     fn wants_provenance(&self) -> bool {
@@ -400,10 +427,10 @@ impl Registry for Oci {
 
     async fn signatures(
         &self,
-        service: &ServiceName,
+        home: ImageHome<'_>,
         image: &Digest,
     ) -> Result<Vec<SignatureFound>, RegistryError> {
-        signature::find(self, service, image).await
+        signature::find(&self.remote, &self.at(home, image)).await
     }
 
     fn moves_tags(&self) -> bool {
@@ -429,27 +456,28 @@ impl Registry for Oci {
         }
     }
 
-    fn pull(&self, service: &ServiceName) -> Pull {
-        Pull::Repository(format!(
-            "{}/{}",
-            self.place.endpoint,
-            self.repository(service)
-        ))
+    fn pull(&self, home: ImageHome<'_>) -> Pull {
+        Pull::Repository(match home {
+            ImageHome::Project(service) => {
+                format!("{}/{}", self.place.endpoint, self.repository(service))
+            }
+            ImageHome::Elsewhere(repository) => repository.clone().into(),
+        })
     }
 
     async fn bring(
         &self,
-        service: &ServiceName,
+        home: ImageHome<'_>,
         image: &Digest,
         progress: Progress<'_>,
     ) -> Result<Pull, RegistryError> {
         let Some(copies) = &self.copies else {
-            return Ok(self.pull(service));
+            return Ok(self.pull(home));
         };
         // One that is there and whole needs no network.
-        if copies.verify(service, image).await.is_err() {
-            copies::bring(self, copies, service, image, progress).await?;
+        if !copies.has_for_us(image).await {
+            copies::bring(&self.remote, copies, &self.at(home, image), progress).await?;
         }
-        Ok(copies.pull(service))
+        Ok(copies.folder())
     }
 }

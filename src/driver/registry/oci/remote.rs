@@ -1,6 +1,6 @@
 //! Registries on the network, as many as are named: one client and one login for each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::driver::redacted::remember;
 use crate::driver::registry::oci::auth::{Access, Granted, authorize};
 use crate::driver::registry::oci::document::{blob, blobs, read};
-use crate::driver::registry::oci::fault::{RegistryFault, again, failed, malformed};
+use crate::driver::registry::oci::fault::{RegistryFault, Whose, again, failed, malformed};
 use crate::driver::registry::oci::fetch;
 use crate::driver::registry::oci::wire::Wire;
 use crate::files::login::{self, Credentials, Places};
@@ -83,6 +83,7 @@ pub struct Trust {
 #[derive(Clone)]
 pub(super) struct RegistryConnection {
     pub wire: Wire,
+    whose: Whose,
     login: LoggedIn,
 }
 
@@ -100,7 +101,7 @@ impl RegistryConnection {
 
     /// As the port's error, while `what` was being done.
     pub fn failed(&self, what: String, fault: &RegistryFault) -> RegistryError {
-        failed(what, fault, self.login.problem.as_deref())
+        failed(what, fault, self.whose, self.login.problem.as_deref())
     }
 
     fn holds(&self) -> bool {
@@ -122,6 +123,8 @@ pub struct Remote {
     redactor: Redactor,
     /// Where the layers of base images were seen.
     layers: Mutex<BTreeMap<Digest, Reference>>,
+    /// The images that a registry has told to be there.
+    seen: Mutex<BTreeSet<String>>,
 }
 
 impl Default for Remote {
@@ -141,6 +144,7 @@ impl Remote {
             granted: Mutex::default(),
             redactor: Redactor::default(),
             layers: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -150,8 +154,17 @@ impl Remote {
         Self { redactor, ..self }
     }
 
+    fn whose(&self, registry: &str) -> Whose {
+        if registry == self.trust.endpoint {
+            Whose::Project
+        } else {
+            Whose::Others
+        }
+    }
+
     fn wire(&self, registry: &str, origin: &str) -> Result<Wire, RegistryError> {
-        let own = registry == self.trust.endpoint;
+        let whose = self.whose(registry);
+        let own = whose == Whose::Project;
         let what = || format!("speaking to {registry}");
         let mut certificates = Vec::new();
         if let Some(ca) = self.trust.ca.as_ref().filter(|_| own) {
@@ -161,13 +174,13 @@ impl Remote {
                 source,
             })?;
             let bundle = reqwest::Certificate::from_pem_bundle(&data);
-            certificates = bundle.map_err(|error| failed(what(), &error.into(), None))?;
+            certificates = bundle.map_err(|error| failed(what(), &error.into(), whose, None))?;
         }
         let plain = is_loopback(registry) || (own && self.trust.plain_http);
         let plain = plain && !(own && self.trust.ca.is_some());
         let scheme = if plain { "http" } else { "https" };
         Wire::new(&format!("{scheme}://{origin}"), certificates)
-            .map_err(|fault| failed(what(), &fault, None))
+            .map_err(|fault| failed(what(), &fault, whose, None))
     }
 
     /// A connection whose login still holds.
@@ -179,6 +192,7 @@ impl Remote {
         }
         let made = RegistryConnection {
             login: self.login.log_in(registry).await?,
+            whose: self.whose(registry),
             wire: self.wire(registry, image.resolve_registry())?,
         };
         connections.insert(registry.to_owned(), made.clone());
@@ -255,6 +269,29 @@ impl Remote {
             }),
             _ => Ok(Some((bytes, digest))),
         }
+    }
+
+    /// The digest that a registry gives for a name, and keeps in mind that the image is there; none
+    /// when it is not. Asked once.
+    pub(super) async fn digest(&self, image: &Reference) -> Result<Option<Digest>, RegistryError> {
+        if let Some(Ok(known)) = image.digest().map(str::parse)
+            && self.all_seen().contains(&image.whole())
+        {
+            return Ok(Some(known));
+        }
+        let open = self.open(image, Access::Pull).await?;
+        let what = || format!("looking up {image}");
+        let found = open.again(what, || open.wire.digest(image)).await?;
+        if let Some(digest) = &found {
+            let (registry, repository) = (image.registry(), image.repository());
+            self.all_seen()
+                .insert(format!("{registry}/{repository}@{digest}"));
+        }
+        Ok(found)
+    }
+
+    fn all_seen(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The manifest of an image that has to be there.

@@ -1,14 +1,16 @@
 //! What may be an image's signature: the payloads under cosign's tag, and the artifacts among the
 //! referrers. Whether it is one, is judged elsewhere.
 
+use oci_spec::distribution::Reference;
 use serde_json::Value;
 
 use crate::driver::registry::oci::auth::Access;
 use crate::driver::registry::oci::document::{blob, parse};
 use crate::driver::registry::oci::fault::absent;
-use crate::driver::registry::oci::{Oci, list_tag};
+use crate::driver::registry::oci::list_tag;
+use crate::driver::registry::oci::remote::Remote;
+use crate::model::Digest;
 use crate::model::signature::{ANNOTATION, ARTIFACT, BUNDLE, Form, PAYLOAD, SignatureFound};
-use crate::model::{Digest, ServiceName};
 use crate::port::registry::RegistryError;
 
 /// The largest payload or bundle that is read.
@@ -16,21 +18,25 @@ const LIMIT: u64 = 256 << 10;
 /// The most signatures of one image, of each kind, that are read.
 const MOST: usize = 32;
 
+/// Looks for the signatures of an image, by its digest.
 pub(super) async fn find(
-    oci: &Oci,
-    service: &ServiceName,
-    image: &Digest,
+    remote: &Remote,
+    image: &Reference,
 ) -> Result<Vec<SignatureFound>, RegistryError> {
-    let tag = format!("{}.sig", list_tag(image));
-    let tagged = absent(oci.remote.manifest(&oci.tagged(service, &tag)).await)?.flatten();
     let mut found = Vec::new();
-    if let Some((manifest, _)) = tagged {
-        found.extend(read(oci, service, &tag, &manifest).await?);
+    if let Some(Ok(digest)) = image.digest().map(str::parse) {
+        let tag = format!("{}.sig", list_tag(&digest));
+        let (registry, repository) = (image.registry().to_owned(), image.repository().to_owned());
+        let tagged = Reference::with_tag(registry, repository, tag.clone());
+        if let Some((manifest, _)) = absent(remote.manifest(&tagged).await)?.flatten() {
+            found.extend(read(remote, image, &tag, &manifest).await?);
+        }
     }
-    for digest in referrers(oci, service, image).await? {
-        let manifest = absent(oci.remote.manifest(&oci.image(service, &digest)).await)?.flatten();
+    for digest in referrers(remote, image).await? {
+        let artifact = image.clone_with_digest(digest.to_string());
+        let manifest = absent(remote.manifest(&artifact).await)?.flatten();
         if let Some((manifest, _)) = manifest {
-            found.extend(read(oci, service, digest.as_str(), &manifest).await?);
+            found.extend(read(remote, image, digest.as_str(), &manifest).await?);
         }
     }
     Ok(found)
@@ -38,13 +44,8 @@ pub(super) async fn find(
 
 /// The artifacts that may hold signatures, by the registry's own list or by the tag that stands for
 /// it.
-async fn referrers(
-    oci: &Oci,
-    service: &ServiceName,
-    image: &Digest,
-) -> Result<Vec<Digest>, RegistryError> {
-    let name = oci.image(service, image);
-    let listed = absent(super::referrers(&oci.remote, &name).await)?;
+async fn referrers(remote: &Remote, image: &Reference) -> Result<Vec<Digest>, RegistryError> {
+    let listed = absent(super::referrers(remote, image).await)?;
     let entries = listed.into_iter().flatten();
     let signs = |kind: &str| kind == ARTIFACT || kind.starts_with(BUNDLE);
     let artifacts = entries.filter(|entry| entry.artifact.as_deref().is_some_and(signs));
@@ -53,8 +54,8 @@ async fn referrers(
 
 /// The signatures in an artifact.
 async fn read(
-    oci: &Oci,
-    service: &ServiceName,
+    remote: &Remote,
+    image: &Reference,
     place: &str,
     manifest: &[u8],
 ) -> Result<Vec<SignatureFound>, RegistryError> {
@@ -69,10 +70,10 @@ async fn read(
         let kind = layer["mediaType"].as_str().unwrap_or_default();
         let signature = layer["annotations"][ANNOTATION].as_str().map(str::to_owned);
         let form = match signature {
-            Some(signature) if kind == PAYLOAD => bytes(oci, service, layer)
+            Some(signature) if kind == PAYLOAD => bytes(remote, image, layer)
                 .await?
                 .map(|payload| Form::Payload(payload, signature)),
-            _ if kind.starts_with(BUNDLE) => bytes(oci, service, layer).await?.map(Form::Bundle),
+            _ if kind.starts_with(BUNDLE) => bytes(remote, image, layer).await?.map(Form::Bundle),
             _ => Err("it is neither a payload with its signature nor a bundle".to_owned()),
         };
 
@@ -86,8 +87,8 @@ async fn read(
 
 /// A small blob's bytes, compared with its digest; or why they are not to be had.
 async fn bytes(
-    oci: &Oci,
-    service: &ServiceName,
+    remote: &Remote,
+    image: &Reference,
     layer: &Value,
 ) -> Result<Result<Vec<u8>, String>, RegistryError> {
     let Ok(blob) = blob(layer) else {
@@ -97,8 +98,8 @@ async fn bytes(
         return Ok(Err(format!("it is larger than {} KiB", LIMIT >> 10)));
     }
 
-    let from = oci.image(service, &blob.digest);
-    let open = oci.remote.open(&from, Access::Pull).await?;
+    let from = image.clone_with_digest(blob.digest.to_string());
+    let open = remote.open(&from, Access::Pull).await?;
     let what = || format!("reading {from}");
     let read = open.again(what, || open.wire.blob(&from, blob.size)).await;
     let Some(bytes) = absent(read)? else {

@@ -21,6 +21,7 @@ use super::remote::{LoggedIn, Login, MANIFEST, Remote, Trust};
 use super::{Location, Oci};
 use crate::files::login::Credentials;
 use crate::model::garbage::Collect;
+use crate::model::image::ImageHome;
 use crate::model::{Digest, ServiceName};
 use crate::port::Registry as _;
 use crate::port::registry::{Blob, RegistryError};
@@ -437,7 +438,10 @@ async fn lists_of_tags_and_of_what_is_attached_have_a_bound() {
         let image = Digest::of(b"x");
         let failed = match part {
             "/tags/list" => registry.collect(&[].into(), Collect::Report).await.is_err(),
-            _ => registry.signatures(&web(), &image).await.is_err(),
+            _ => registry
+                .signatures(ImageHome::Project(&web()), &image)
+                .await
+                .is_err(),
         };
         let taken = server.seen.taken.load(Ordering::SeqCst);
         assert!(

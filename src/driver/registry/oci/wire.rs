@@ -28,6 +28,8 @@ use crate::port::registry::INDEX;
 const MANIFEST_LIMIT: usize = 4 << 20;
 /// How long a connection may take, with its TLS.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
+/// What a registry says the digest of a manifest is (distribution-spec, "Pulling manifests").
+const CONTENT_DIGEST: &str = "docker-content-digest";
 /// How much of an error's text is read.
 const ERROR_LIMIT: usize = 4 << 10;
 
@@ -150,6 +152,28 @@ impl Wire {
     /// Whether a manifest is there.
     pub async fn has_manifest(&self, image: &Reference) -> Result<bool, RegistryFault> {
         is_there(send(self.to_manifest(Method::HEAD, image)?).await?).await
+    }
+
+    /// The digest that a manifest has; none when it is not there. A registry that does not say it
+    /// with a HEAD, which none counts as a pull, is asked for the manifest.
+    pub async fn digest(&self, image: &Reference) -> Result<Option<Digest>, RegistryFault> {
+        let answer = send(self.to_manifest(Method::HEAD, image)?).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = taken(answer).await?;
+        let said = answer.headers().get(CONTENT_DIGEST);
+        let said = said.and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
+        let wanted = image.digest();
+        match said {
+            Some(digest) if wanted.is_none_or(|wanted| wanted == digest.as_str()) => {
+                Ok(Some(digest))
+            }
+            _ => {
+                let found = self.manifest(image).await?;
+                Ok(found.map(|bytes| Digest::of(&bytes)))
+            }
+        }
     }
 
     fn to_manifest(

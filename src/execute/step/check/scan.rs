@@ -9,6 +9,7 @@ use crate::execute::Run;
 use crate::execute::step::outcome::StepError;
 use crate::model::Digest;
 use crate::model::check::{Check, ScanCheck};
+use crate::model::image::ImageHome;
 use crate::model::workload::Workload;
 use crate::port::checker::CheckFailed;
 use crate::port::engine::Pull;
@@ -69,7 +70,18 @@ fn scanned_image(run: &Run, workload: &Workload) -> Result<(String, Digest), Str
     let image = known.and_then(|workload| workload.image.value().cloned());
     let image = image.ok_or_else(|| format!("the image of {service} is not known"))?;
 
-    let Pull::Repository(reference) = run.job.ports.registry.pull(service) else {
+    let registry = &run.job.ports.registry;
+    // What Amazon has cached of another registry is in the account's own, and is scanned as well.
+    if let ImageHome::Elsewhere(home) = workload.home()
+        && home.registry() != registry.place()
+    {
+        return Err(format!(
+            "{service} runs an image of {}, which {} does not scan: fetch it by `registry.pull_through`, and name it there",
+            home.registry(),
+            registry.place()
+        ));
+    }
+    let Pull::Repository(reference) = registry.pull(workload.home()) else {
         return Err("this registry scans no images".to_owned());
     };
     let repository = reference

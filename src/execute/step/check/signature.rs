@@ -34,7 +34,7 @@ pub(super) async fn signed(
         else {
             return Err(failed(format!("the image of {service} is not known"), Vec::new()).into());
         };
-        let found = registry.signatures(service, &image).await?;
+        let found = registry.signatures(workload.home(), &image).await?;
         match signer(&found, &image, &wanted.keys) {
             Ok(key) => say(&format!("{service} is signed by {}", key.file.display())),
             Err(mut detail) => {
@@ -49,7 +49,7 @@ pub(super) async fn signed(
                         )
                     }
                 };
-                if let Pull::Repository(repository) = registry.pull(service) {
+                if let Pull::Repository(repository) = registry.pull(workload.home()) {
                     let command = command(&repository, &image);
                     detail.push(format!(
                         "help: sign it with `{command}`, and run the command again: nothing is built anew"
