@@ -133,19 +133,38 @@ impl Templates {
         service: &ServiceName,
         text: &str,
     ) -> Result<String, DesiredError> {
-        if !text.contains("{{") && !text.contains("{%") {
-            return Ok(text.to_owned());
-        }
+        self.render_with(at, text, self.known(service))
+    }
 
-        let known = json!({
+    /// The same for what is looked up by it: without a commit or a branch it names nothing.
+    pub fn render_name(
+        &self,
+        at: &str,
+        service: &ServiceName,
+        text: &str,
+    ) -> Result<String, DesiredError> {
+        let mut known = self.known(service);
+        if let Some(known) = known.as_object_mut() {
+            known.retain(|_, value| !value.is_null());
+        }
+        self.render_with(at, text, known)
+    }
+
+    fn known(&self, service: &ServiceName) -> Value {
+        json!({
             "project": self.project,
             "environment": self.environment,
             "service": service.as_str(),
             "commit": self.commit,
             "branch": self.branch,
             "vars": self.vars,
-        });
+        })
+    }
 
+    fn render_with(&self, at: &str, text: &str, known: Value) -> Result<String, DesiredError> {
+        if !is_template(text) {
+            return Ok(text.to_owned());
+        }
         rendered("<string>", text, known).map_err(|fault| DesiredError {
             what: format!("{at}: the template {} cannot be rendered: {fault}", quoted(text)),
             help: "templates see project, environment, service, commit, branch and vars; slot, release and image \
@@ -153,6 +172,10 @@ impl Templates {
                 .to_owned(),
         })
     }
+}
+
+fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
 }
 
 fn rendered(name: &str, text: &str, known: Value) -> Result<String, RenderFault> {

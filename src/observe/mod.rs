@@ -36,10 +36,12 @@ pub enum ObserveError {
         source: BuildError,
     },
     /// A tag could not be looked up.
-    #[error("services.{service}.image: {source}")]
+    #[error("services.{service}.image, {name}: {source}")]
     Image {
         /// Whose.
         service: ServiceName,
+        /// What was looked up.
+        name: ImageName,
         /// Why.
         source: RegistryError,
     },
@@ -116,10 +118,12 @@ async fn named<'a>(
         by_name.entry(name).or_default().push(service);
     }
     let asked = by_name.iter().map(|(name, services)| async move {
-        let digest = registry.resolve(name).await.map_err(|source| {
-            let service = services[0].clone();
-            ObserveError::Image { service, source }
-        })?;
+        let failed = |source| ObserveError::Image {
+            service: services[0].clone(),
+            name: (*name).clone(),
+            source,
+        };
+        let digest = registry.resolve(name).await.map_err(failed)?;
         let found = services.iter().map(|service| (*service).clone());
         Ok::<_, ObserveError>(found.map(move |service| (service, digest.clone())))
     });

@@ -43,11 +43,27 @@ pub async fn look_up(session: &Session, desired: &mut Desired) -> Result<(), Err
         };
         if !releases.contains_key(&from) {
             policy::may_promote_from(&session.project.branch_rules(), &from, to)?;
-            releases.insert(from.clone(), live(session, &from).await?);
+            let found = live(session, &from).await;
+            releases.insert(
+                from.clone(),
+                found.map_err(|error| of_service(name, error))?,
+            );
         }
-        take(name, service, &releases[&from], (&from, to))?;
+        take(name, service, &releases[&from], (&from, to))
+            .map_err(|error| of_service(name, error))?;
     }
     Ok(())
+}
+
+/// Why a service has no image, with the key that asks for it.
+fn of_service(name: &ServiceName, error: Error) -> Error {
+    match error {
+        Error::Usage { what, help } => Error::Usage {
+            what: format!("services.{name}.image: {what}"),
+            help,
+        },
+        other => other,
+    }
 }
 
 /// Gives a service the image that a release of another environment has.

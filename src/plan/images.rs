@@ -114,17 +114,17 @@ fn fetch(
     let address = Address::Image(named.service.clone());
     let image = observed.named.get(named.service);
     let image = image.or_else(|| named.workload.image.value())?;
-    let has_it = |there: &&WorkloadFacts| {
+    let has_it = |there: &WorkloadFacts| {
         there.spec.image.value() == Some(image)
             && there.spec.repository == named.workload.repository
     };
 
     let slots = observed.facts.slots.values();
     let mut there = slots.filter_map(|slot| slot.workloads.get(named.service));
-    if there.find(has_it).is_some() {
+    if there.any(has_it) {
         let reason = match &named.name.digest {
             Some(_) => format!("{} is there already", short(named.name)),
-            None => format!("{} is {} still", named.name, brief(image)),
+            None => format!("{} is {}, which is there already", named.name, brief(image)),
         };
         draft.same(address, reason);
         return None;

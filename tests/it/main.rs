@@ -19,6 +19,7 @@ mod foreign;
 mod habits;
 mod hostile;
 mod house;
+mod images;
 mod interrupts;
 mod kills;
 mod launch;

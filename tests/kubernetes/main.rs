@@ -30,6 +30,7 @@ mod faults;
 mod first_light;
 mod front;
 mod identity;
+mod images;
 mod import;
 mod kills;
 mod locks;

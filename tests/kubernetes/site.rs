@@ -27,6 +27,10 @@ pub struct Site {
     pub traffic: String,
     /// Keys of the build, instead of those of an image that nobody starts.
     pub build: Vec<String>,
+    /// The image of the service, when it is not built.
+    pub image: Option<String>,
+    /// Whether the project has a registry of its own.
+    pub has_registry: bool,
 }
 
 impl Site {
@@ -61,6 +65,8 @@ impl Site {
             options: BTreeMap::new(),
             traffic: "{kind: service}".to_owned(),
             build: vec!["copy: {message.txt: /app/message.txt}".to_owned()],
+            image: None,
+            has_registry: true,
         };
         site.message("v1");
         site
@@ -91,11 +97,13 @@ impl Site {
 
     pub fn configure(&self) {
         let mut text = "version: 1\nproject: shop\n".to_owned();
-        let _ = writeln!(
-            text,
-            "registry: {{kind: oci, endpoint: \"{}\", repository: \"{}/{{{{ service }}}}\"}}",
-            self.cluster.admin.registry, self.cluster.namespace
-        );
+        if self.has_registry {
+            let _ = writeln!(
+                text,
+                "registry: {{kind: oci, endpoint: \"{}\", repository: \"{}/{{{{ service }}}}\"}}",
+                self.cluster.admin.registry, self.cluster.namespace
+            );
+        }
         let _ = writeln!(
             text,
             "cluster:\n  kind: kubernetes\n  kubeconfig: {}",
@@ -106,13 +114,12 @@ impl Site {
             let _ = writeln!(text, "  {key}: {value}");
         }
         let _ = writeln!(text, "traffic: {}", self.traffic);
-        let _ = writeln!(
-            text,
-            "services:\n  web:\n    port: 8080\n    build:\n      kind: pack\n      context: app"
-        );
-        let _ = writeln!(text, "      entrypoint: [/app/web]");
-        for line in &self.build {
-            let _ = writeln!(text, "      {line}");
+        text.push_str("services:\n  web:\n    port: 8080\n");
+        match &self.image {
+            Some(image) => {
+                let _ = writeln!(text, "    image: {image}");
+            }
+            None => text.push_str(&self.build()),
         }
         for (key, value) in &self.service {
             let _ = writeln!(text, "    {key}: {value}");
@@ -128,6 +135,16 @@ impl Site {
             "environments/staging.yaml",
             &(self.staging.join("\n") + "\n"),
         );
+    }
+
+    /// How the service is built.
+    fn build(&self) -> String {
+        let mut text = "    build:\n      kind: pack\n      context: app\n".to_owned();
+        text.push_str("      entrypoint: [/app/web]\n");
+        for line in &self.build {
+            let _ = writeln!(text, "      {line}");
+        }
+        text
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -124,7 +124,8 @@ impl ImageConfig {
         {
             return findings.add(at, problem.what, problem.help);
         }
-        let is_open = self.texts().iter().any(|text| text.contains("{{"));
+        let is_template = |text: &&str| text.contains("{{") || text.contains("{%");
+        let is_open = self.texts().iter().any(is_template);
         if self.from().is_some() || is_open {
             return;
         }

@@ -75,7 +75,10 @@ fn an_image_by_name_is_fetched_and_the_release_runs_its_digest() {
 
     let again = plan(&world, "nginx:1.27", 1);
     assert!(again.is_empty(), "{:?}", again.steps);
-    let reason = format!("nginx:1.27 is sha256:{} still", digest(1).short());
+    let reason = format!(
+        "nginx:1.27 is sha256:{}, which is there already",
+        digest(1).short()
+    );
     assert_eq!(same(&again).map(|same| &same.reason), Some(&reason));
 }
 

@@ -35,6 +35,8 @@ pub struct World {
     /// Lines of `shipit.yaml` besides the service.
     pub project: Vec<String>,
     pub build: Vec<String>,
+    /// The image of `web`, when it is not built.
+    pub image: Option<String>,
     /// Lines of services besides `web`.
     pub others: Vec<String>,
     /// The machine that it is on; this one without it.
@@ -149,6 +151,7 @@ impl World {
             staging: vec!["promotion: {mode: auto, probe: {linger: 50ms}}".to_owned()],
             project: Vec::new(),
             build: Vec::new(),
+            image: None,
             others: Vec::new(),
         };
         world.message("v1");
@@ -206,18 +209,12 @@ impl World {
         for line in &self.project {
             let _ = writeln!(text, "{line}");
         }
-        let program = storefront();
-        let _ = writeln!(
-            text,
-            "services:\n  web:\n    port: 8080\n    build:\n      kind: pack\n      context: app"
-        );
-        let _ = writeln!(
-            text,
-            "      copy: {{message.txt: /app/message.txt}}\n      workdir: /app"
-        );
-        let _ = writeln!(text, "      entrypoint: [{}]", program.display());
-        for line in &self.build {
-            let _ = writeln!(text, "      {line}");
+        text.push_str("services:\n  web:\n    port: 8080\n");
+        match &self.image {
+            Some(image) => {
+                let _ = writeln!(text, "    image: {image}");
+            }
+            None => text.push_str(&self.build()),
         }
         for (key, value) in &self.service {
             let value = match key.as_str() {
@@ -245,6 +242,20 @@ impl World {
             );
         }
         self.put("environments/staging.yaml", &staging);
+    }
+
+    /// How `web` is built.
+    fn build(&self) -> String {
+        let mut text = "    build:\n      kind: pack\n      context: app\n".to_owned();
+        let _ = writeln!(
+            text,
+            "      copy: {{message.txt: /app/message.txt}}\n      workdir: /app"
+        );
+        let _ = writeln!(text, "      entrypoint: [{}]", storefront().display());
+        for line in &self.build {
+            let _ = writeln!(text, "      {line}");
+        }
+        text
     }
 
     /// A command that was not started yet.

@@ -26,8 +26,8 @@ impl Remote {
         let image = Reference::with_tag(registry.to_owned(), repository.to_owned(), tag.clone());
         let found = self.digest(&image).await?;
         found.ok_or_else(|| RegistryError::Remote {
-            what: format!("looking up {name}"),
-            reason: format!("{registry} has no tag {tag} of {repository}, or no such repository"),
+            what: format!("looking it up at {registry}"),
+            reason: format!("there is no tag {tag} of {repository}, or no such repository"),
             help: format!(
                 "`skopeo list-tags docker://{registry}/{repository}` lists what there is"
             ),
