@@ -5,6 +5,7 @@ use std::fs;
 use super::{environment_for, resolve};
 use crate::config::{Project, load};
 use crate::model::EnvironmentName;
+use crate::model::desired::ImageSource;
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
 use crate::model::workload::EnvValue;
@@ -108,4 +109,62 @@ fn a_secret_stays_a_reference_and_its_file_is_named_absolutely() {
         "{}",
         path.display()
     );
+}
+
+/// Where the image of a service comes from, with this commit.
+fn image(text: &str, commit: Option<&str>) -> Result<ImageSource, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let yaml = format!("version: 1\nproject: shop\nservices: {{web: {{image: {text}}}}}\n");
+    fs::write(folder.path().join("shipit.yaml"), yaml).expect("a file");
+    fs::create_dir(folder.path().join("environments")).expect("a folder");
+    fs::write(
+        folder.path().join("environments/staging.yaml"),
+        "vars: {version: 1.30}",
+    )
+    .expect("a file");
+    let source = Source {
+        commit: commit.map(str::to_owned),
+        ..Source::default()
+    };
+    let desired = resolve(
+        &load(folder.path()).expect("valid"),
+        &"staging".parse().expect("a name"),
+        &source,
+        &super::cluster::Sources::default(),
+    );
+    let desired = desired.map_err(|error| format!("{error} | {}", error.help))?;
+    let web = desired.services.into_values().next().expect("one");
+    let has_repository = web.workload.repository.is_some();
+    assert_eq!(has_repository, web.image.name().is_some());
+    Ok(web.image)
+}
+
+#[test]
+fn an_image_s_name_is_a_template_and_checked_when_it_is_rendered() {
+    let named = |text: &str| ImageSource::Named(text.parse().expect("a name"));
+    let commit = Some("3f2c1ab");
+    for (text, expected) in [
+        ("\"acme/web:{{ commit }}\"", "acme/web:3f2c1ab"),
+        ("\"acme/{{ service }}:{{ vars.version }}\"", "acme/web:1.30"),
+        (
+            "{name: \"acme/{{ project }}\", tag: \"{{ commit }}\"}",
+            "acme/shop:3f2c1ab",
+        ),
+        ("{name: acme/web, tag: latest}", "acme/web:latest"),
+    ] {
+        assert_eq!(image(text, commit), Ok(named(expected)), "{text}");
+    }
+
+    let nothing = image("\"acme/web:{{ commit }}\"", None).expect_err("there is no commit");
+    assert!(
+        nothing.contains("services.web.image") && nothing.contains("undefined"),
+        "{nothing}"
+    );
+    let latest = image("\"acme/web:{{ 'latest' }}\"", commit).expect_err("it is latest");
+    assert!(
+        latest.contains("services.web.image: `acme/web:latest`"),
+        "{latest}"
+    );
+    let bare = image("\"acme/{{ service }}\"", commit).expect_err("no tag");
+    assert!(bare.contains("names no tag"), "{bare}");
 }

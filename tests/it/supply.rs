@@ -507,6 +507,33 @@ fn a_release_that_waits_is_signed_while_it_waits() {
 }
 
 #[test]
+fn an_image_of_others_is_signed_where_they_keep_it() {
+    let Some(maker) = Shop::new("provenance: true") else {
+        return;
+    };
+    let keys = maker.keys("cosign");
+    maker.world.apply().code(0);
+    let image = maker.image();
+
+    // A project with a folder for a registry, which keeps no signatures itself.
+    let mut shop = World::new();
+    shop.put("cosign.pub", &maker.world.read("cosign.pub"));
+    shop.image = Some(format!("{}/{}/web:staging", maker.endpoint, maker.name));
+    shop.staging = vec![
+        "promotion: {before: [{signature: {keys: [cosign.pub]}}], probe: {linger: 50ms}}"
+            .to_owned(),
+    ];
+    shop.apply().code(1).says("the image of web is not signed");
+    maker.sign(&image, &payload(&image), &keys.sign(&payload(&image)));
+    shop.apply().code(0).says("web is signed by cosign.pub");
+    assert_eq!(shop.get(), "v1");
+    maker
+        .world
+        .run(&["destroy", "--env", "staging", "--auto-approve"])
+        .code(0);
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_told_with_its_place() {
     let mut world = World::new();
     world.staging = vec![

@@ -279,3 +279,148 @@ fn a_key_that_would_change_nothing_is_refused_whatever_its_value() {
     let shared = format!("{GOOD}{cluster}traffic: {{kind: service, address: 0.0.0.0}}\n");
     project(&shared, "traffic: {address: null}").expect("no faults");
 }
+
+/// A project whose only service has this as its image.
+fn with_image(image: &str) -> String {
+    format!("version: 1\nproject: shop\nservices:\n  web:\n    port: 8080\n    image: {image}\n")
+}
+
+#[test]
+fn an_image_that_says_not_which_one_it_is_is_refused() {
+    let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for fits in [
+        "nginx:1.27",
+        &format!("nginx@{digest}"),
+        &format!("nginx:latest@{digest}"),
+        "{name: nginx, tag: latest}",
+        "{name: nginx, tag: 1.27}",
+        &format!("{{name: nginx, digest: \"{digest}\"}}"),
+        "\"ghcr.io/acme/web:{{ commit }}\"",
+        "{from: production}",
+    ] {
+        let text = with_image(fits);
+        let said = faults_of_two(&text);
+        assert!(said.is_empty(), "{fits}: {said:?}");
+    }
+    for (image, expected) in [
+        (
+            "nginx",
+            "services.web.image: `nginx` names no tag, and without one it would be `latest`",
+        ),
+        (
+            "nginx",
+            "`image: {name: nginx, tag: latest}` if it shall be",
+        ),
+        (
+            "nginx:latest",
+            "`nginx:latest` is another image each time that somebody pushes",
+        ),
+        ("nginx:latest", "as `nginx:1.2.3`"),
+        ("Nginx:1", "`Nginx:1` is no image"),
+        ("{tag: a}", "services.web.image: nothing says which image"),
+        (
+            "{name: nginx}",
+            "services.web.image: neither `tag` nor `digest`",
+        ),
+        (
+            "{name: nginx, from: production}",
+            "`name` and `from` are both given",
+        ),
+        (
+            "{from: production, tag: a}",
+            "another environment's image has its own digest",
+        ),
+        (
+            "{name: \"nginx:1\", tag: a}",
+            "services.web.image.name: `nginx:1` is no image",
+        ),
+        (
+            "{name: nginx, tag: a b}",
+            "services.web.image.tag: `a b` is no tag",
+        ),
+        (
+            "{name: nginx, digest: abc}",
+            "services.web.image.digest: `abc` is not a digest",
+        ),
+        (
+            "{from: produktion}",
+            "services.web.image.from: there is no environments/produktion.yaml | did you mean `production`?",
+        ),
+        (
+            "{from: staging}",
+            "services.web.image.from: staging cannot have its own image",
+        ),
+        (
+            "{nmae: a}",
+            "services.web.image.nmae: unknown key `nmae` | did you mean `name`?",
+        ),
+        (
+            "[nginx]",
+            "services.web.image: this is a list, and an image's name",
+        ),
+    ] {
+        let said = faults_of_two(&with_image(image)).join("\n");
+        assert!(said.contains(expected), "{image}: {said}");
+    }
+}
+
+/// What is wrong with a project that has the environments `staging` and `production`.
+fn faults_of_two(text: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    super::write(folder.path(), "shipit.yaml", text);
+    super::write(folder.path(), "environments/staging.yaml", "{}\n");
+    let ports = "traffic: {listeners: {web: {live: 9080, preview: 9081}}}\n\
+                 services: {web: {image: \"nginx:1.27\"}}\n";
+    super::write(folder.path(), "environments/production.yaml", ports);
+    let Err(error) = super::load(folder.path()) else {
+        return Vec::new();
+    };
+    let told = |fault: &crate::config::ConfigProblem| {
+        format!("{fault} | {}", fault.help.clone().unwrap_or_default())
+    };
+    error.faults.iter().map(told).collect()
+}
+
+#[test]
+fn a_service_is_built_or_has_an_image_and_never_both() {
+    let both = format!("{GOOD}    image: nginx:1.27\n");
+    let said = faults(&both, "strategy: rolling").join("\n");
+    assert!(
+        said.contains("services.web.image: `build` and `image` are both given | keep one of them"),
+        "{said}"
+    );
+    let none = "version: 1\nproject: shop\nservices:\n  web:\n    port: 8080\n";
+    let said = faults(none, "strategy: rolling").join("\n");
+    assert!(
+        said.contains("services.web: nothing says which image it runs | add `build:"),
+        "{said}"
+    );
+
+    // An environment's own takes the place of the project's.
+    let given = project(GOOD, "services: {web: {image: \"nginx:1.27\"}}").expect("no faults");
+    let web = &given.environments.values().next().expect("one").services["web"];
+    assert!(web.build.is_none() && web.image.is_some());
+    let text = with_image("nginx:1.27");
+    let built = "services: {web: {build: {kind: pack, copy: {a: /a}, entrypoint: [/a]}}}";
+    let built = project(&text, built).expect("no faults");
+    let web = &built.environments.values().next().expect("one").services["web"];
+    assert!(web.build.is_some() && web.image.is_none());
+}
+
+#[test]
+fn a_project_that_builds_nothing_needs_no_registry_of_its_own() {
+    let cluster = "cluster: {kind: kubernetes}\ntraffic: {kind: service}\n";
+    let text = format!("{}{cluster}", with_image("nginx:1.27"));
+    project(&text, "strategy: rolling").expect("no faults");
+    let said = faults(&format!("{GOOD}{cluster}"), "strategy: rolling").join("\n");
+    assert!(
+        said.contains("the nodes of a cluster cannot read a folder"),
+        "{said}"
+    );
+    let from = "services: {web: {image: {from: production}}}";
+    let said = faults(&text, from).join("\n");
+    assert!(
+        said.contains("the nodes of a cluster cannot read a folder"),
+        "{said}"
+    );
+}

@@ -1,5 +1,7 @@
 //! Registries that mean no good, and what they get.
 
+mod elsewhere;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
