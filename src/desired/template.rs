@@ -133,7 +133,7 @@ impl Templates {
         service: &ServiceName,
         text: &str,
     ) -> Result<String, DesiredError> {
-        self.render_with(at, text, self.known(service))
+        render_with(at, text, self.known(service))
     }
 
     /// The same for what is looked up by it: without a commit or a branch it names nothing.
@@ -147,7 +147,7 @@ impl Templates {
         if let Some(known) = known.as_object_mut() {
             known.retain(|_, value| !value.is_null());
         }
-        self.render_with(at, text, known)
+        render_with(at, text, known)
     }
 
     fn known(&self, service: &ServiceName) -> Value {
@@ -160,18 +160,22 @@ impl Templates {
             "vars": self.vars,
         })
     }
+}
 
-    fn render_with(&self, at: &str, text: &str, known: Value) -> Result<String, DesiredError> {
-        if !is_template(text) {
-            return Ok(text.to_owned());
-        }
-        rendered("<string>", text, known).map_err(|fault| DesiredError {
-            what: format!("{at}: the template {} cannot be rendered: {fault}", quoted(text)),
-            help: "templates see project, environment, service, commit, branch and vars; slot, release and image \
-                   are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE"
-                .to_owned(),
-        })
+/// Renders a text of the configuration with what is known.
+fn render_with(at: &str, text: &str, known: Value) -> Result<String, DesiredError> {
+    if !is_template(text) {
+        return Ok(text.to_owned());
     }
+    rendered("<string>", text, known).map_err(|fault| DesiredError {
+        what: format!(
+            "{at}: the template {} cannot be rendered: {fault}",
+            quoted(text)
+        ),
+        help: "templates see project, environment, service, commit, branch and vars; slot, release and image \
+               are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE"
+            .to_owned(),
+    })
 }
 
 fn is_template(text: &str) -> bool {

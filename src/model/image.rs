@@ -157,7 +157,7 @@ impl FromStr for ImageName {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
         };
-        let digest = digest.map(|digest| digest.parse::<Digest>());
+        let digest = digest.map(str::parse::<Digest>);
         let digest = digest
             .transpose()
             .map_err(|error| form(error.to_string()))?;

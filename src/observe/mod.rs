@@ -110,7 +110,7 @@ pub async fn observe(
 }
 
 /// How long a tag may take to be looked up, with all that a registry asks for before.
-const LOOK_UP: Duration = Duration::from_secs(60);
+const LOOK_UP: Duration = Duration::from_mins(1);
 
 fn late() -> RegistryError {
     RegistryError::Remote {

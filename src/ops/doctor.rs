@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::agent::runtime::container;
 use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
-use crate::model::desired::Desired;
+use crate::model::desired::{Desired, ImageSource};
+use crate::model::image::ImageHome;
 use crate::model::secret::SecretRef;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest, ServiceName};
@@ -56,10 +57,28 @@ async fn services_around(session: &Session, desired: &Desired) -> Vec<CheckResul
 
     let repositories = desired
         .services
-        .keys()
-        .map(|service| repository(session, service));
+        .iter()
+        .map(|(service, wanted)| image(session, service, &wanted.image));
     found.extend(futures_util::future::join_all(repositories).await);
     found
+}
+
+/// Whether the registry that a service's image is in lets it be looked for.
+async fn image(session: &Session, service: &ServiceName, source: &ImageSource) -> CheckResult {
+    let Some(name) = source.name() else {
+        return repository(session, service).await;
+    };
+    let registry = &session.ports.registry;
+    let asked = async {
+        let digest = registry.resolve(name).await?;
+        let home = ImageHome::Elsewhere(&name.repository);
+        registry.verify(home, &digest).await
+    };
+    let what = format!("the image of {service}, {name}, is there");
+    match asked.await {
+        Ok(()) => ok(what),
+        Err(error) => failing(what, &error, error.help()),
+    }
 }
 
 async fn repository(session: &Session, service: &ServiceName) -> CheckResult {

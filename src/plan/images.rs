@@ -15,6 +15,7 @@ use crate::model::{Address, Digest, ServiceName};
 use crate::plan::draft::{Draft, Proposal};
 
 /// The desired workloads, with the images that are there already.
+#[must_use]
 pub fn known(desired: &Desired, observed: &Observed) -> BTreeMap<ServiceName, Workload> {
     let mut workloads = BTreeMap::new();
     for (name, service) in &desired.services {

@@ -1,6 +1,6 @@
 //! Stories about single plans, and properties that hold for every plan of a random history.
 
-mod images;
+pub(crate) mod images;
 mod listeners;
 
 use std::collections::BTreeMap;

@@ -149,6 +149,10 @@ fn a_service_runs_what_a_tag_is_and_a_tag_that_moves_is_a_change() {
     let first = live(&shop);
     assert_eq!(first, live(&maker.world));
     plan(&shop).code(0).says("which is there already");
+    let doctor = ["doctor", "--env", "staging"];
+    shop.run(&doctor)
+        .code(0)
+        .says(&format!("the image of web, {image}, is there"));
 
     // A plan that was made before the tag moved is for what it was.
     shop.message("nothing of the folder is in the image");
@@ -177,6 +181,7 @@ fn a_service_runs_what_a_tag_is_and_a_tag_that_moves_is_a_change() {
         .code(1)
         .says(&format!("services.web.image, {image}: "))
         .says("whether its registry is up");
+    shop.run(&doctor).code(1).says("whether its registry is up");
 }
 
 #[test]

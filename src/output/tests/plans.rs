@@ -5,6 +5,7 @@ use super::{
     replaced, rollback,
 };
 use crate::model::check::{Check, HttpCheck};
+use crate::model::desired::{ImageSource, PromotedImage};
 use crate::model::facts::Facts;
 use crate::model::loss::Holding;
 use crate::model::object::{ObjectFacts, ObjectState};
@@ -14,6 +15,7 @@ use crate::model::release::PromotedFrom;
 use crate::model::workload::Known;
 use crate::model::{Digest, Period, ReleaseNumber, Slot};
 use crate::output::plan::{human, json, markdown};
+use crate::plan::tests::images::plan as named;
 
 fn reads(name: &str, plan: &Plan) {
     is_as_before(&format!("plan_{name}"), &human(plan).plain());
@@ -142,6 +144,16 @@ fn a_code_change_with_checks() {
 }
 
 #[test]
+fn an_image_that_somebody_else_has_made() {
+    let mut world = World::new();
+    let first = named(&world, "nginx:1.27", 1);
+    reads("image_by_name", &first);
+    world.carry_out(&first);
+    reads("image_by_name_unchanged", &named(&world, "nginx:1.27", 1));
+    reads("image_by_name_moved", &named(&world, "nginx:1.27", 2));
+}
+
+#[test]
 fn a_change_of_the_configuration() {
     let wanted = Wanted {
         log_level: 1,
@@ -188,12 +200,17 @@ fn a_release_that_waits_and_its_promotion_or_abort() {
 fn a_promotion_from_another_environment() {
     let wanted = Wanted::web(1);
     let mut desired = wanted.desired();
-    desired.promoted_from = Some(PromotedFrom {
+    let from = PromotedFrom {
         environment: "develop".parse().expect("a name"),
         release: ReleaseNumber(17),
-    });
+    };
+    desired.promoted_from = Some(from.clone());
     for service in desired.services.values_mut() {
         service.workload.image = Known::Value(Digest::of(b"web of develop"));
+        service.image = ImageSource::Promoted(PromotedImage {
+            from: from.clone(),
+            name: None,
+        });
     }
     let world = World::new();
     let mut observed = world.observed(&wanted);

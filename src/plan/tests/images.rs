@@ -25,18 +25,18 @@ fn named(world: &World, text: &str, version: u8) -> (Desired, Observed) {
     let name = name(text);
     web.workload.repository = Some(name.repository.clone());
     observed.images.clear();
-    match &name.digest {
-        Some(digest) => web.workload.image = Known::Value(digest.clone()),
-        None => {
-            let service = web.workload.service.clone();
-            observed.named.insert(service, digest(version));
-        }
+    if let Some(digest) = &name.digest {
+        web.workload.image = Known::Value(digest.clone());
+    } else {
+        let service = web.workload.service.clone();
+        observed.named.insert(service, digest(version));
     }
     web.image = ImageSource::Named(name);
     (desired, observed)
 }
 
-fn plan(world: &World, text: &str, version: u8) -> Plan {
+/// The plan for an image that somebody else has made, with its tag at a version.
+pub(crate) fn plan(world: &World, text: &str, version: u8) -> Plan {
     let (desired, observed) = named(world, text, version);
     apply(&desired, &observed, &world.state)
 }
