@@ -1,8 +1,8 @@
 //! Plans as a person, a change request and a program read them.
 
 use super::{
-    Places, State, Wanted, World, abort, apply, data, destroy, is_as_before, object, promote,
-    replaced, rollback,
+    Places, State, Wanted, World, abort, apply, data, destroy, is_as_before, named, object,
+    promote, replaced, rollback,
 };
 use crate::model::check::{Check, HttpCheck};
 use crate::model::desired::{ImageSource, PromotedImage};
@@ -15,7 +15,6 @@ use crate::model::release::PromotedFrom;
 use crate::model::workload::Known;
 use crate::model::{Digest, Period, ReleaseNumber, Slot};
 use crate::output::plan::{human, json, markdown};
-use crate::plan::tests::images::plan as named;
 
 fn reads(name: &str, plan: &Plan) {
     is_as_before(&format!("plan_{name}"), &human(plan).plain());
