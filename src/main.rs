@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use shipit::cli;
-use shipit::output::{Exit, Page, Screen};
+use shipit::output::{Exit, Page, Screen, paints_messages};
 
 /// How long what is still under way may take to come to its end when the command is done.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -15,6 +15,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 fn report_handler() -> miette::MietteHandler {
     miette::MietteHandlerOpts::new()
         .wrap_lines(std::io::stderr().is_terminal())
+        .color(paints_messages())
         .build()
 }
 

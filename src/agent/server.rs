@@ -327,7 +327,13 @@ impl Contract for Server {
                 .as_ref()
                 .map(|name| parse("service", name))
                 .transpose()?,
-            tail: usize::try_from(request.tail).unwrap_or(usize::MAX),
+            tail: (request.tail != u32::MAX)
+                .then(|| usize::try_from(request.tail).unwrap_or(usize::MAX)),
+            since: request
+                .since
+                .as_ref()
+                .map(|since| parse("since", since))
+                .transpose()?,
             follow: request.follow,
         };
 

@@ -1,13 +1,11 @@
 //! `shipit apply`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, approve_and_run};
-use crate::cli::arguments::FetchArgs;
-use crate::files;
+use crate::cli::arguments::{FetchArgs, plan_file};
 use crate::ops::plan::Request;
-use crate::ops::plan_file::{self, PlanFile};
 use crate::output::{Exit, Failure};
 
 /// What people type most.
@@ -39,7 +37,7 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let plan = args.plan.as_deref().map(read).transpose()?;
+    let plan = args.plan.as_deref().map(plan_file).transpose()?;
     let environment = plan.as_ref().map(|file| file.plan.environment.to_string());
     let cx = Cx {
         env: cx.env.clone().or(environment),
@@ -57,16 +55,4 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         plan,
     )
     .await
-}
-
-fn read(path: &Path) -> Result<PlanFile, Failure> {
-    files::outputs::name(path);
-    let bytes = files::read(path, plan_file::LIMIT).map_err(|error| error.to_string());
-    bytes
-        .and_then(|bytes| PlanFile::read(&bytes))
-        .map_err(|reason| {
-            let help = "nothing was changed; make one with `shipit plan --out FILE`";
-            let what = format!("the plan file {}: {reason}", path.display());
-            Failure::say(Exit::Failed, what, help)
-        })
 }

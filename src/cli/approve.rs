@@ -15,7 +15,7 @@ use crate::ops::plan::Request;
 use crate::ops::plan_file::PlanFile;
 use crate::ops::{Error, Session};
 use crate::output::events::View;
-use crate::output::{Exit, Failure, Format, Screen, outcome, plan as view};
+use crate::output::{Exit, Failure, Format, Screen, Verbosity, outcome, plan as view};
 
 /// The arguments of every command that changes something.
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,8 @@ fn approve(
 ) -> Result<Approved, Error> {
     match output {
         Format::Json => {}
+        // Whoever wants results alone and has approved it reads no plan.
+        Format::Human if auto_approve && screen.verbosity() == Verbosity::Quiet => {}
         Format::Human => {
             let mut page = view::human(plan);
             page.blank();

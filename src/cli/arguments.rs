@@ -1,7 +1,11 @@
 //! Arguments that several commands have.
 
+use std::path::Path;
+
+use crate::files;
 use crate::model::Period;
-use crate::output::Format;
+use crate::ops::plan_file::{self, PlanFile};
+use crate::output::{Exit, Failure, Format};
 
 /// In which form a command prints.
 #[derive(Debug, clap::Args)]
@@ -47,4 +51,17 @@ pub struct FetchArgs {
     /// a shallow clone.
     #[arg(long)]
     pub fetch: bool,
+}
+
+/// Reads a plan file that was named.
+pub(super) fn plan_file(path: &Path) -> Result<PlanFile, Failure> {
+    files::outputs::name(path);
+    let bytes = files::read(path, plan_file::LIMIT).map_err(|error| error.to_string());
+    bytes
+        .and_then(|bytes| PlanFile::read(&bytes))
+        .map_err(|reason| {
+            let help = "nothing was changed; make one with `shipit plan --out FILE`";
+            let what = format!("the plan file {}: {reason}", path.display());
+            Failure::say(Exit::Failed, what, help)
+        })
 }

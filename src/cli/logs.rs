@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
+use regex::Regex;
 
 use crate::cli::Cx;
+use crate::cli::since::Since;
 use crate::model::{ServiceName, Slot};
 use crate::ops::Error;
 use crate::ops::logs::logs;
@@ -12,12 +14,17 @@ use crate::output::{Exit, Failure, Line, Page, Screen};
 use crate::port::engine::{LogLine, LogQuery};
 use crate::redact::LineStream;
 
+/// How many of the last lines are shown where nothing else is asked for.
+const TAIL: usize = 50;
+
 /// What people type most.
 const EXAMPLES: &str = "\
 Examples:
   shipit logs                    the last lines of every instance
   shipit logs web --follow       of one service, and what comes
-  shipit logs --slot green -n 5  of what is in green";
+  shipit logs --slot green -n 5  of what is in green
+  shipit logs --since 10m        what was written in the last ten minutes
+  shipit logs --grep 'error|panic' --follow  only lines that match";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -30,9 +37,19 @@ pub struct Args {
     #[arg(long, value_name = "blue|green")]
     slot: Option<Slot>,
 
-    /// How many of the last lines of each instance.
-    #[arg(short = 'n', long, default_value_t = 50)]
-    tail: usize,
+    /// How many of the last lines of each instance are looked at; without it 50, and with --since
+    /// or --grep all that are kept.
+    #[arg(short = 'n', long, value_name = "LINES")]
+    tail: Option<usize>,
+
+    /// Only what was written since: a duration back from now, as `10m`, or a time, as
+    /// `2026-11-27T10:30:00Z`, `2026-11-27 10:30` or `10:30`.
+    #[arg(long, value_name = "DURATION|TIME")]
+    since: Option<Since>,
+
+    /// Only lines in which this regular expression is found.
+    #[arg(long, value_name = "REGEX")]
+    grep: Option<Regex>,
 
     /// Go on with what comes, until Ctrl-C.
     #[arg(short, long)]
@@ -40,17 +57,21 @@ pub struct Args {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let since = args.since.as_ref().map(Since::begins).transpose()?;
     let session = cx.session().await?;
+    let is_narrowed = args.since.is_some() || args.grep.is_some();
     let query = LogQuery {
         slot: args.slot,
         service: args.service.clone(),
-        tail: args.tail,
+        tail: args.tail.or((!is_narrowed).then_some(TAIL)),
+        since,
         follow: args.follow,
     };
 
     let mut lines = logs(&session, query).await?;
     let mut writers = Writers {
         screen: &cx.screen,
+        grep: args.grep.as_ref(),
         streams: BTreeMap::new(),
     };
 
@@ -71,6 +92,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 /// What each instance writes, in lines that follow each other.
 struct Writers<'a> {
     screen: &'a Screen,
+    /// What a line has to have in it. It is looked for when the values of secrets are hidden.
+    grep: Option<&'a Regex>,
     streams: BTreeMap<String, LineStream>,
 }
 
@@ -79,20 +102,22 @@ impl Writers<'_> {
         let name = format!("{} {}.{}", line.slot, line.service, line.instance);
         let stream = self.streams.entry(name.clone());
         let stream = stream.or_insert_with(|| self.screen.redactor().stream());
-        show(self.screen, &name, stream.push(line.text));
+        let lines = stream.push(line.text);
+        self.show(&name, lines);
     }
 
-    fn finish(self) {
-        for (name, mut stream) in self.streams {
-            show(self.screen, &name, stream.finish());
+    fn finish(mut self) {
+        for (name, mut stream) in std::mem::take(&mut self.streams) {
+            self.show(&name, stream.finish());
         }
     }
-}
 
-fn show(screen: &Screen, name: &str, lines: Vec<String>) {
-    let lines = lines.into_iter();
-    let page: Page = lines
-        .map(|line| Line::from(format!("{name} | ")).quote(line.trim_end_matches('\r')))
-        .collect();
-    screen.show(&page);
+    fn show(&self, name: &str, lines: Vec<String>) {
+        let is_wanted = |line: &String| self.grep.is_none_or(|grep| grep.is_match(line));
+        let lines = lines.into_iter().filter(is_wanted);
+        let page: Page = lines
+            .map(|line| Line::from(format!("{name} | ")).quote(line.trim_end_matches('\r')))
+            .collect();
+        self.screen.show(&page);
+    }
 }

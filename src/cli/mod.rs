@@ -15,6 +15,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod folder;
+mod global;
 mod graph;
 mod history;
 mod images;
@@ -26,7 +27,9 @@ mod promote;
 mod render;
 mod rollback;
 mod schema;
+mod show;
 mod signals;
+mod since;
 mod state;
 mod status;
 mod templates;
@@ -42,7 +45,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::ops::Session;
-use crate::output::{Exit, Failure, Page, Screen};
+use crate::output::{Exit, Failure, Page, Screen, Verbosity};
 
 /// One plan from commit to live traffic.
 #[derive(Debug, Parser)]
@@ -71,9 +74,17 @@ pub struct Cli {
     )]
     pub env: Option<String>,
 
+    /// How it prints.
+    #[command(flatten)]
+    pub print: global::PrintArgs,
+
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+
+    /// How much is printed, from the flags and the variables.
+    #[arg(skip)]
+    pub verbosity: Verbosity,
 }
 
 /// The commands.
@@ -85,6 +96,8 @@ pub enum Command {
     Validate(validate::Args),
     /// Show what `apply` would do, and why.
     Plan(plan::Args),
+    /// Show a plan that was saved to a file.
+    Show(show::Args),
     /// Carry out a plan: build, deploy and switch live traffic.
     #[command(aliases = ["deploy", "up"])]
     Apply(apply::Args),
@@ -150,7 +163,16 @@ impl Cx {
     /// With the branch that a person names, in place of the one that is checked out.
     async fn session_on(&self, branch: Option<&str>) -> Result<Session, Failure> {
         let redactor = self.screen.redactor();
-        Ok(Session::open(&self.directory, self.env.as_deref(), branch, redactor).await?)
+        let env = self.env.as_deref();
+        let session = Session::open(&self.directory, env, branch, redactor).await?;
+        self.screen.detail(&Page::of(format!(
+            "shipit {} in {}: {} → {}",
+            env!("CARGO_PKG_VERSION"),
+            session.root.display(),
+            session.project.name,
+            session.environment
+        )));
+        Ok(session)
     }
 }
 
@@ -172,9 +194,15 @@ pub fn direct(cli: &Cli) -> Option<u8> {
 /// # Errors
 /// It is no command line of this program's, or asks for its help or version.
 pub fn parse() -> Result<Cli, clap::Error> {
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    global::coloring(words).apply();
     let mut command = without_empty(Cli::command());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok(Cli {
+        verbosity: global::verbosity(&matches, &mut command)?,
+        ..cli
+    })
 }
 
 fn without_empty(command: clap::Command) -> clap::Command {
@@ -231,7 +259,8 @@ fn without_destroying(error: &mut clap::Error) {
 
 /// Runs one command, and says why it failed if it did.
 pub async fn run(cli: Cli) -> Exit {
-    let screen = Screen::default();
+    cli.print.color.apply();
+    let screen = Screen::new(cli.verbosity);
     let directory = match cli.command {
         // It writes where it is.
         Command::Init(_) => cli.directory.unwrap_or_else(|| ".".into()),
@@ -268,6 +297,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Init(args) => init::exec(cx, &args).await,
         Command::Validate(args) => validate::exec(cx, &args),
         Command::Plan(args) => plan::exec(cx, &args).await,
+        Command::Show(args) => show::exec(cx, &args).await,
         Command::Apply(args) => apply::exec(cx, &args).await,
         Command::Promote(args) => promote::exec(cx, &args).await,
         Command::Rollback(args) => rollback::exec(cx, &args).await,

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod preflight;
 pub mod promote;
 pub mod session;
+pub mod show;
 mod sources;
 pub mod state;
 pub mod status;

@@ -152,7 +152,7 @@ pub(super) async fn draw_again(
 }
 
 /// Whether it was made for this project, environment and line of history.
-fn is_for(session: &Session, plan: &Plan, state: &State) -> Result<(), Error> {
+pub(super) fn is_for(session: &Session, plan: &Plan, state: &State) -> Result<(), Error> {
     let foreign = |reason: String| Err(Error::PlanFile { reason });
     let (project, environment) = (&session.project.name, &session.environment);
     if plan.project != *project || plan.environment != *environment {
@@ -171,6 +171,19 @@ fn is_for(session: &Session, plan: &Plan, state: &State) -> Result<(), Error> {
 
 /// What has moved since it was made, as far as that is known without looking at the world.
 async fn stale(session: &Session, file: &PlanFile, state: &State) -> Result<Option<String>, Error> {
+    if let Some(reason) = overtaken(session, file, state).await? {
+        return Ok(Some(reason));
+    }
+    let now = configuration(session).await?;
+    Ok(changed(&file.made.configuration, &now))
+}
+
+/// That somebody has applied since it was made, or that it was made by another shipit.
+pub(super) async fn overtaken(
+    session: &Session,
+    file: &PlanFile,
+    state: &State,
+) -> Result<Option<String>, Error> {
     if file.plan.state.serial != state.serial || file.plan.state.lineage != state.lineage {
         let journal = session
             .ports
@@ -185,8 +198,7 @@ async fn stale(session: &Session, file: &PlanFile, state: &State) -> Result<Opti
             file.made.shipit
         )));
     }
-    let now = configuration(session).await?;
-    Ok(changed(&file.made.configuration, &now))
+    Ok(None)
 }
 
 fn passed(file: &PlanFile, state: &State, journal: Option<&Journal>) -> String {

@@ -14,7 +14,7 @@ use crate::model::journal::Direction;
 use crate::model::plan::StepId;
 use crate::output::outcome::measured;
 use crate::output::paint::{CHANGED, DIM, GONE, NEW};
-use crate::output::{Format, Line, Page, Screen};
+use crate::output::{Format, Line, Page, Screen, Verbosity, paints_messages};
 
 /// Shows events as they come. Human forms go to stderr, documents to stdout.
 pub struct View {
@@ -24,6 +24,7 @@ pub struct View {
 
 enum Inner {
     Json,
+    Faults,
     Lines,
     Live(Live),
 }
@@ -55,6 +56,7 @@ impl View {
     pub fn new(format: Format, screen: Screen) -> Self {
         let inner = match format {
             Format::Json => Inner::Json,
+            _ if screen.verbosity() == Verbosity::Quiet => Inner::Faults,
             _ if std::io::stderr().is_terminal() => Inner::Live(Live {
                 screen: screen.clone(),
                 bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
@@ -73,7 +75,12 @@ impl View {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *inner {
             Inner::Json => self.screen.document_line(event),
-            Inner::Lines => self.screen.say(&words(event)),
+            Inner::Faults if is_fault(event) => self.screen.alert(&words(event)),
+            Inner::Faults => {}
+            Inner::Lines => {
+                self.screen.detail(&began(event));
+                self.screen.say(&words(event));
+            }
             Inner::Live(live) => live.show(event),
         }
     }
@@ -91,7 +98,7 @@ impl Live {
                 let name = title_of(*direction, address, title);
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_style(
-                    ProgressStyle::with_template("  {spinner} {msg} {elapsed:.dim}")
+                    ProgressStyle::with_template(spinner())
                         .unwrap_or_else(|_| ProgressStyle::default_spinner()),
                 );
                 bar.set_message(self.screen.live(&name));
@@ -117,7 +124,9 @@ impl Live {
                 if let Some(step) = self.steps.get_mut(&under_way) {
                     step.say(&self.bars, &self.screen, line);
                 }
-                return;
+                if self.screen.verbosity() != Verbosity::Verbose {
+                    return;
+                }
             }
             Event::StepDone {
                 step, direction, ..
@@ -136,6 +145,15 @@ impl Live {
         for line in words(event) {
             let _ = self.bars.println(self.screen.live(&line));
         }
+    }
+}
+
+/// A row of a step under way.
+fn spinner() -> &'static str {
+    if paints_messages() {
+        "  {spinner} {msg} {elapsed:.dim}"
+    } else {
+        "  {spinner} {msg} {elapsed}"
     }
 }
 
@@ -193,6 +211,24 @@ fn title_of(direction: Direction, address: &Address, title: &str) -> Line {
         ""
     };
     format!("{arrow}{address}: {title}").into()
+}
+
+/// Whether it is said even where only errors are.
+const fn is_fault(event: &Event) -> bool {
+    matches!(event, Event::StepFailed { .. } | Event::GoingBack { .. })
+}
+
+/// That a step begins.
+fn began(event: &Event) -> Page {
+    match event {
+        Event::StepBegan {
+            direction,
+            address,
+            title,
+            ..
+        } => Page::of(Line::from("  ").then(title_of(*direction, address, title))),
+        _ => Page::new(),
+    }
 }
 
 /// An event as plain lines; none for what only a live view shows.

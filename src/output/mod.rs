@@ -22,7 +22,7 @@ mod visible;
 
 pub use failure::{Exit, Failure};
 pub use page::{Line, Page};
-pub use screen::Screen;
+pub use screen::{Coloring, Screen, Verbosity, paints_messages};
 
 /// In which form a result is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -11,15 +11,73 @@ use crate::output::page::{Line, Page};
 use crate::output::{Failure, report, visible};
 use crate::redact::Redactor;
 
+/// How much is printed besides results and errors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// Progress and notes.
+    #[default]
+    Normal,
+    /// Also what a command works with, and every line that a step says.
+    Verbose,
+}
+
+/// When colours are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Coloring {
+    /// At a terminal. `NO_COLOR` turns them off, `CLICOLOR_FORCE` on.
+    #[default]
+    Auto,
+    /// Wherever the output goes.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+impl Coloring {
+    /// Holds for the whole process from now on.
+    pub fn apply(self) {
+        let choice = match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+/// Whether messages have colours.
+#[must_use]
+pub fn paints_messages() -> bool {
+    color_of(&io::stderr()) != ColorChoice::Never
+}
+
 /// stdout and stderr. All clones know the same secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Screen {
+    verbosity: Verbosity,
     redactor: Redactor,
     /// Why stdout did not take a result.
     trouble: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl Screen {
+    /// One that prints this much.
+    #[must_use]
+    pub fn new(verbosity: Verbosity) -> Self {
+        Self {
+            verbosity,
+            ..Self::default()
+        }
+    }
+
+    /// How much it prints.
+    #[must_use]
+    pub const fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
     /// What knows the values that are not shown.
     #[must_use]
     pub const fn redactor(&self) -> &Redactor {
@@ -51,8 +109,22 @@ impl Screen {
         self.show(page);
     }
 
-    /// Prints a message.
+    /// Prints a message, unless only results and errors are wanted.
     pub fn say(&self, page: &Page) {
+        if self.verbosity != Verbosity::Quiet {
+            self.alert(page);
+        }
+    }
+
+    /// Prints a message that only who asked for more wants to read.
+    pub fn detail(&self, page: &Page) {
+        if self.verbosity == Verbosity::Verbose {
+            self.alert(page);
+        }
+    }
+
+    /// Prints a message that is about an error.
+    pub fn alert(&self, page: &Page) {
         let text = self.text(page, color_of(&io::stderr()));
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }

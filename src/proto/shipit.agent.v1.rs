@@ -192,10 +192,14 @@ pub struct LogsRequest {
     pub slot: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, optional, tag = "3")]
     pub service: ::core::option::Option<::prost::alloc::string::String>,
+    /// How many of the last lines of each instance; the largest number is all of them.
     #[prost(uint32, tag = "4")]
     pub tail: u32,
     #[prost(bool, tag = "5")]
     pub follow: bool,
+    /// Only what was written since, RFC 3339.
+    #[prost(string, optional, tag = "6")]
+    pub since: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogLine {

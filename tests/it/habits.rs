@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::World;
+use crate::support::{World, http, until};
 
 #[test]
 fn the_project_is_found_from_a_folder_below_it() {
@@ -122,4 +122,66 @@ fn a_plan_is_approved_by_a_line_and_an_environment_is_destroyed_by_its_name() {
     assert_eq!(world.get(), "v1");
     let (code, shown) = at_terminal(&world, &destroy, "staging\r");
     assert_eq!(code, Some(0), "{shown}");
+}
+
+#[test]
+fn a_command_prints_as_much_and_as_colourful_as_it_is_told_to() {
+    let world = World::new();
+    let quiet = world
+        .run(&["-q", "apply", "--env", "staging", "-y"])
+        .code(0);
+    assert_eq!(quiet.stderr, "");
+    assert!(quiet.stdout.starts_with("Done: release 1"), "{quiet:?}");
+
+    world.message("v2");
+    world
+        .run(&["apply", "--env", "staging", "-y", "--verbose"])
+        .code(0)
+        .says("shop → staging")
+        .says("workload.green/web: deploy");
+    world.run(&["-q", "-v", "status"]).code(64);
+
+    // NO_COLOR is set by the test's world, and a flag or a variable of shipit's own wins over it.
+    let colored = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut plan = world.command(&[&["plan", "--env", "staging"], arguments].concat());
+        let said = plan
+            .envs(variables.iter().copied())
+            .output()
+            .expect("it starts");
+        String::from_utf8_lossy(&said.stdout).contains('\u{1b}')
+    };
+    assert!(!colored(&[], &[]));
+    assert!(colored(&["--color", "always"], &[]));
+    assert!(colored(&[], &[("SHIPIT_COLOR", "always")]));
+    assert!(colored(&[], &[("NO_COLOR", ""), ("CLICOLOR_FORCE", "1")]));
+    assert!(!colored(&["--color=never"], &[("CLICOLOR_FORCE", "1")]));
+    let misused = world.run(&["plan", "--colour", "--color=always"]).code(64);
+    assert!(misused.stderr.contains('\u{1b}'), "{misused:?}");
+}
+
+#[test]
+fn logs_are_narrowed_by_time_and_by_an_expression() {
+    let world = World::live();
+    let logs = |arguments: &[&str]| world.run(&[&["logs", "--env", "staging"], arguments].concat());
+    logs(&["--since", "1h"]).code(0).says("storefront listens");
+    logs(&["--grep", "^storefront .*: v1$"])
+        .code(0)
+        .says("listens");
+    let none = logs(&["--grep", "nobody writes this"]).code(0);
+    assert_eq!(none.stdout, "");
+
+    let since = jiff::Timestamp::now().to_string();
+    until("nothing was written since", || {
+        logs(&["--since", &since]).code(0).stdout.is_empty()
+    });
+    http::get(&world.live_address(), "/say?later").expect("an answer");
+    until("it is written", || {
+        logs(&["--since", &since]).code(0).stdout.contains("later")
+    });
+
+    logs(&["--since", "tomorrow"]).code(64).says("10m");
+    logs(&["--since", "2999-01-01"])
+        .code(64)
+        .says("still to come");
+    logs(&["--grep", "("]).code(64).says("unclosed group");
 }

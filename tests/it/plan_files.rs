@@ -219,3 +219,29 @@ fn branch_rules_are_asked_again_when_a_plan_file_is_applied() {
     world.git(&["checkout", "--quiet", "main"]);
     apply(&world).code(0).says("Done: release 2");
 }
+
+#[test]
+fn a_plan_file_is_shown_as_it_is_and_refused_as_apply_refuses_it() {
+    let world = World::live();
+    world.message("v2");
+    let plan = world.run(&["plan", "--env", "staging", "--out", "p.json"]);
+    let show = |arguments: &[&str]| world.run(&[&["show", "p.json"], arguments].concat());
+    assert_eq!(show(&[]).code(0).stdout, plan.code(0).stdout);
+    show(&["--output", "markdown"])
+        .code(0)
+        .says("### shop → staging");
+    assert_eq!(world.get(), "v1", "it is shown and not carried out");
+
+    apply(&world).code(0);
+    show(&[]).code(0).says("stale: it was carried out already");
+
+    let text = world.read("p.json");
+    world.put("p.json", &text.replace("\"auto\"", "\"manual\""));
+    show(&[]).code(1).says("it was edited");
+    world.put("p.json", &text);
+    world.put("environments/production.yaml", "promotion: {mode: auto}\n");
+    show(&["--env", "production"])
+        .code(1)
+        .says("made for shop → staging");
+    world.run(&["show", "none.json"]).code(1).says("none.json");
+}

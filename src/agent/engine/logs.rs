@@ -45,7 +45,9 @@ pub(super) fn stream(
             });
         }
 
-        let lines = agent.redactor.lines(instances::tail(&path, query.tail));
+        let lines = agent
+            .redactor
+            .lines(instances::past(&path, query.tail, query.since));
         past.extend(lines.into_iter().map(|text| with_text(&line, text)));
     }
 

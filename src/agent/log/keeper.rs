@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use crate::agent::log::instances;
+use crate::agent::log::instances::{self, Rotated};
+use crate::agent::log::times::Times;
 use crate::redact::Redactor;
 
 /// How long a secret may lie in a log.
@@ -36,6 +38,7 @@ impl LogKeeper {
     /// Begins with what is there: an earlier agent may have ended before it came to it.
     pub fn begin(path: PathBuf, redactor: Redactor) -> Self {
         let log = Arc::new(Mutex::new(Log {
+            times: Times::of(&path),
             path,
             redactor,
             at: 0,
@@ -68,6 +71,7 @@ async fn look(log: &Arc<Mutex<Log>>) {
     let log = Arc::clone(log);
     let looked = tokio::task::spawn_blocking(move || {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = log.note();
         let _ = log.blot().and_then(|()| log.cut());
     });
     let _ = looked.await;
@@ -75,6 +79,8 @@ async fn look(log: &Arc<Mutex<Log>>) {
 
 struct Log {
     path: PathBuf,
+    /// When what was written.
+    times: Times,
     redactor: Redactor,
     /// Up to where it was looked through for good.
     at: u64,
@@ -123,8 +129,16 @@ impl Log {
         Ok(length == CHUNK && done > 0)
     }
 
+    fn note(&mut self) -> io::Result<()> {
+        let length = fs::metadata(&self.path)?.len();
+        self.times.note(length, Timestamp::now())
+    }
+
     fn cut(&mut self) -> io::Result<()> {
-        instances::rotate(&self.path)
+        if instances::rotate(&self.path)? == Rotated::Yes {
+            self.times.clear()?;
+        }
+        Ok(())
     }
 }
 
@@ -154,6 +168,7 @@ mod tests {
             redactor.remember(&SecretValue::new((*value).to_owned()));
         }
         let log = Log {
+            times: Times::of(&path),
             path,
             redactor,
             at: 0,

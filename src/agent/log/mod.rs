@@ -4,3 +4,4 @@ pub mod file;
 pub mod instances;
 pub(in crate::agent) mod keeper;
 pub mod own;
+mod times;

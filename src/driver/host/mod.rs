@@ -307,8 +307,11 @@ impl Engine for HostEngine {
             scope: Some(scope.into()),
             slot: query.slot.map(|slot| slot.to_string()),
             service: query.service.map(|service| service.to_string()),
-            tail: u32::try_from(query.tail).unwrap_or(u32::MAX),
+            tail: query
+                .tail
+                .map_or(u32::MAX, |tail| u32::try_from(tail).unwrap_or(u32::MAX)),
             follow: query.follow,
+            since: query.since.map(|since| since.to_string()),
         };
         let Some(mut client) = self.reader(scope).await? else {
             return Ok(futures_util::stream::empty().boxed());

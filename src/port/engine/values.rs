@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use crate::model::facts::SlotFacts;
 use crate::model::plan::DeployMode;
 use crate::model::release::{Actor, Label};
@@ -183,8 +185,11 @@ pub struct LogQuery {
     pub slot: Option<Slot>,
     /// Only this service.
     pub service: Option<ServiceName>,
-    /// How many of the last lines of each instance.
-    pub tail: usize,
+    /// How many of the last lines of each instance; all that are kept without it.
+    pub tail: Option<usize>,
+    /// Only what was written since. Where an engine does not know it to the line, it gives what may
+    /// have been.
+    pub since: Option<Timestamp>,
     /// Whether to go on with what comes.
     pub follow: bool,
 }

@@ -165,6 +165,10 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         ),
         (_, "/descriptors") => text(StatusCode::OK, descriptors()),
         (_, "/env") => text(StatusCode::OK, told(&query).unwrap_or_default()),
+        (_, "/say") => {
+            println!("{query}");
+            text(StatusCode::OK, String::new())
+        }
         (_, "/ws") => web_socket(request),
         (_, "/") if told("FAIL_ROOT").is_some() => {
             text(StatusCode::INTERNAL_SERVER_ERROR, "broken".into())

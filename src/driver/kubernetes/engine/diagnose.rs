@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
+use crate::driver::kubernetes::engine::logs::{self, Part};
 use crate::driver::kubernetes::engine::ready::{Ready, ready, trouble};
-use crate::driver::kubernetes::engine::{KubernetesEngine, logs, observe, slots, wait};
+use crate::driver::kubernetes::engine::{KubernetesEngine, observe, slots, wait};
 use crate::model::facts::SlotFacts;
 use crate::model::object::mark;
 use crate::model::{ObjectKey, ReleaseNumber, ServiceName, Slot};
@@ -70,7 +71,15 @@ async fn of_pod(api: &Api, pod: &Value, tail: usize) -> BTreeMap<String, String>
         .collect();
 
     let read = wanted.iter().map(|(container, previous)| async move {
-        let path = logs::path(pod, container, tail, false, *previous);
+        let path = logs::path(
+            pod,
+            container,
+            Part {
+                tail: Some(tail),
+                previous: *previous,
+                ..Part::default()
+            },
+        );
         let lines: Vec<String> = match api.lines(&path).await {
             Ok(lines) => {
                 lines

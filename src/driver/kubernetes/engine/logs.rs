@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, encode};
@@ -84,7 +85,13 @@ async fn of_pod(
 
     let mut all = Vec::new();
     for name in names {
-        let path = path(pod, name, query.tail, query.follow, false);
+        let part = Part {
+            tail: query.tail,
+            since: query.since,
+            follow: query.follow,
+            previous: false,
+        };
+        let path = path(pod, name, part);
         let lines = match api.lines(&path).await {
             Ok(lines) => lines,
             // A container that has not started has written nothing.
@@ -117,19 +124,34 @@ async fn of_pod(
     Ok(all)
 }
 
-/// The path of a container's log.
-pub(super) fn path(
-    pod: &Value,
-    container: &str,
-    tail: usize,
-    follow: bool,
-    previous: bool,
-) -> String {
+/// Which part of a container's log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Part {
+    /// How many of its last lines; all without it.
+    pub tail: Option<usize>,
+    /// Only what was written since.
+    pub since: Option<Timestamp>,
+    /// Whether to go on with what comes.
+    pub follow: bool,
+    /// Of the container that ran before this one.
+    pub previous: bool,
+}
+
+/// The path of a part of a container's log.
+pub(super) fn path(pod: &Value, container: &str, part: Part) -> String {
     let text = |name: &str| pod["metadata"][name].as_str().unwrap_or_default();
+    let tail = part.tail.map(|tail| format!("&tailLines={tail}"));
+    let since = part
+        .since
+        .map(|since| format!("&sinceTime={}", encode(&format!("{since:.0}"))));
     format!(
-        "/api/v1/namespaces/{}/pods/{}/log?container={}&tailLines={tail}&follow={follow}&previous={previous}",
+        "/api/v1/namespaces/{}/pods/{}/log?container={}&follow={}&previous={}{}{}",
         encode(text("namespace")),
         encode(text("name")),
         encode(container),
+        part.follow,
+        part.previous,
+        tail.unwrap_or_default(),
+        since.unwrap_or_default(),
     )
 }
