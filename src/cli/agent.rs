@@ -5,16 +5,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use crate::cli::{Cx, signals};
 use crate::ops::agent;
-use crate::output::{Exit, Failure, Page, Screen};
+use crate::output::{Exit, Failure, Format, Kind, Page, Screen, agent as view};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit agent status            what it manages
+  shipit agent stop              the services run on
+  shipit agent stop --services   they do not
+  shipit agent unit              units for systemd, with the listeners' sockets";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
-    command: What,
+    pub(super) command: What,
 
     /// The agent's folder; without it `SHIPIT_AGENT_DIR`, or the user's own.
     #[arg(long, global = true, value_name = "DIR")]
@@ -22,8 +32,9 @@ pub struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+pub(super) enum What {
     /// Run the agent in the foreground; without one the other commands start it.
+    #[command(after_help = "Examples:\n  shipit agent run --agent-directory /var/lib/shipit")]
     Run {
         /// Take off what it has from the shell that it is started from: niceness, signals that it
         /// ignores.
@@ -31,14 +42,17 @@ enum What {
         detached: bool,
     },
     /// Show whether an agent runs, and what it manages.
+    #[command(after_help = "Examples:\n  shipit agent status --output json")]
     Status,
     /// Stop the agent; the services run on, and the next agent adopts them.
+    #[command(after_help = "Examples:\n  shipit agent stop --services")]
     Stop {
         /// Stop the services too.
         #[arg(long)]
         services: bool,
     },
     /// Show the log of the agent itself.
+    #[command(after_help = "Examples:\n  shipit agent logs --tail 200")]
     Logs {
         /// How many of the last lines.
         #[arg(short = 'n', long, default_value_t = 50)]
@@ -99,6 +113,7 @@ enum What {
         volumes: Vec<PathBuf>,
     },
     /// Print a systemd unit with socket activation, so that a restart refuses no connection.
+    #[command(after_help = "Examples:\n  shipit agent unit > shipit.units")]
     Unit,
 }
 
@@ -147,12 +162,24 @@ fn probed(outcome: Result<u8, String>) -> u8 {
 
 pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
     let directory = args.agent_directory;
-    let print = |text: String| cx.screen.show(&Page::document(&text));
     match args.command {
         What::Run { .. } => agent::run(directory, signals::listen(&cx.screen).interrupted).await?,
-        What::Status => print(agent::status(directory).await?),
-        What::Stop { services } => print(agent::stop(directory, services.into()).await?),
-        What::Logs { tail } => print(agent::logs(directory, tail)),
+        What::Status => {
+            let found = agent::status(directory).await?;
+            let page = || view::human(&found);
+            show(cx, Kind::Agent, json!(found), page);
+        }
+        What::Stop { services } => {
+            let stopped = agent::stop(directory, services.into()).await?;
+            let document = json!({"stopped": stopped.is_some(), "services": services});
+            let page = || Page::of(stopped.unwrap_or("No agent runs."));
+            show(cx, Kind::Agent, document, page);
+        }
+        What::Logs { tail } => {
+            for line in agent::logs(directory, tail) {
+                show_line(cx, &line);
+            }
+        }
         // Done before there is a runtime of many threads: `direct`.
         What::Launch
         | What::Become { .. }
@@ -162,8 +189,26 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         | What::ContainUsers
         | What::ContainUsersProbe { .. }
         | What::ContainProbe { .. } => {}
-        What::Unit => print(agent::unit(directory).await?),
+        What::Unit => {
+            let units = agent::unit(directory).await?;
+            let page = || Page::document(&units);
+            show(cx, Kind::AgentUnits, json!({"units": units}), page);
+        }
     }
 
     Ok(Exit::Done)
+}
+
+fn show(cx: &Cx, kind: Kind, document: Value, page: impl Fn() -> Page) {
+    match cx.format {
+        Format::Json => cx.screen.document(kind, &document),
+        _ => cx.screen.show(&page()),
+    }
+}
+
+fn show_line(cx: &Cx, line: &str) {
+    match cx.format {
+        Format::Json => cx.screen.document_line(Kind::Log, &json!({"text": line})),
+        _ => cx.screen.show(&Page::document(line)),
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::cli::arguments::{ApprovalArgs, FormArgs, LockArgs};
+use crate::cli::arguments::{ApprovalArgs, LockArgs};
 use crate::cli::{Cx, ask, explain, signals};
 use crate::model::approval::{Approval, Approved};
 use crate::model::event::Event;
@@ -25,19 +25,16 @@ pub struct RunArgs {
 
     /// Switch even when there would be no rollback, because an image or an object of the live
     /// release is gone.
-    #[arg(long)]
+    #[arg(long, help_heading = "Approval")]
     pub allow_no_rollback: bool,
 
     /// Consent to a loss by the name that the plan prints, as `StatefulSet/db`; once for each.
     /// --auto-approve does not stand for it.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Approval")]
     pub allow_data_loss: Vec<String>,
 
     #[command(flatten)]
     pub lock: LockArgs,
-
-    #[command(flatten)]
-    pub form: FormArgs,
 }
 
 /// Makes the plan, shows it, asks, carries it out, and shows what came of it.
@@ -62,13 +59,9 @@ pub(super) async fn with_options(
     call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
 ) -> Result<Exit, Failure> {
     let signals = signals::listen(&cx.screen);
-    let shown = Arc::new(View::new(args.form.output, cx.screen.clone()));
+    let shown = Arc::new(View::new(cx.format, cx.screen.clone()));
     let sink = Arc::clone(&shown);
-    let (screen, output, auto_approve) = (
-        cx.screen.clone(),
-        args.form.output,
-        args.approval.auto_approve,
-    );
+    let (screen, output, auto_approve) = (cx.screen.clone(), cx.format, args.approval.auto_approve);
     let consents: Consents = args.allow_data_loss.iter().cloned().collect();
     let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve, &consents);
     let options = Options {
@@ -82,7 +75,7 @@ pub(super) async fn with_options(
     };
 
     let result = call(options).await?;
-    match args.form.output {
+    match cx.format {
         Format::Json => shown.show(&Event::Ended {
             outcome: result.clone(),
         }),

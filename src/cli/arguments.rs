@@ -5,25 +5,11 @@ use std::path::Path;
 use crate::files;
 use crate::model::Period;
 use crate::ops::plan_file::{self, PlanFile};
-use crate::output::{Exit, Failure, Format};
-
-/// In which form a command prints.
-#[derive(Debug, clap::Args)]
-pub struct FormArgs {
-    /// In which form the result is printed, and the events of a run.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        default_value_t,
-        env = "SHIPIT_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Format,
-}
+use crate::output::{Exit, Failure};
 
 /// Whether a person is asked.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Approval")]
 pub struct ApprovalArgs {
     /// Do not ask.
     #[arg(short = 'y', long, visible_alias = "yes")]
@@ -32,6 +18,7 @@ pub struct ApprovalArgs {
 
 /// How long a lock is waited for.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Lock")]
 pub struct LockArgs {
     /// How long to wait for a lock that another run holds, as `30s`.
     #[arg(

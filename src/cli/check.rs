@@ -1,11 +1,13 @@
 //! `shipit check`
 
+use serde_json::{Value, json};
+
 use crate::cli::Cx;
 use crate::cli::arguments::FetchArgs;
 use crate::model::source::Change;
 use crate::ops::policy::{may_deploy, may_merge};
 use crate::ops::{Error, Session};
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -40,34 +42,54 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         session.source.dirty = false;
     }
 
-    let said = match &session.source.change {
+    let (said, document) = match &session.source.change {
         Some(change) => merge(&session, change)?,
         None => deploy(&session).await?,
     };
-    cx.screen.show(&Page::of(said));
+    match cx.format {
+        Format::Json => cx.screen.document(Kind::BranchCheck, &document),
+        _ => cx.screen.show(&Page::of(said)),
+    }
     Ok(Exit::Done)
 }
 
-async fn deploy(session: &Session) -> Result<String, Failure> {
+/// In words, and as a document. What may not is an error.
+async fn deploy(session: &Session) -> Result<(String, Value), Failure> {
     let verdict = may_deploy(session).await?;
     let branch = session.source.branch.clone();
+    let document = json!({
+        "may": "deploy",
+        "environment": session.environment,
+        "branch": branch,
+        "rule": verdict.rule.as_ref().map(|rule| &rule.pattern),
+        "commits": verdict.commits,
+    });
     let branch = branch.unwrap_or_else(|| "this checkout".to_owned());
     let rule = verdict.rule.map_or_else(
         || "no rule speaks of it".to_owned(),
         |rule| format!("by the rule `{}`", rule.pattern),
     );
-    Ok(format!(
+    let said = format!(
         "{branch} may deploy to {}: {rule}, {} commits looked at.",
         session.environment, verdict.commits
-    ))
+    );
+    Ok((said, document))
 }
 
-fn merge(session: &Session, change: &Change) -> Result<String, Failure> {
-    let rule = may_merge(session, change)?.map_or_else(
+fn merge(session: &Session, change: &Change) -> Result<(String, Value), Failure> {
+    let rule = may_merge(session, change)?;
+    let document = json!({
+        "may": "merge",
+        "environment": session.environment,
+        "change": change.to_string(),
+        "rule": rule.as_ref().map(|rule| &rule.pattern),
+    });
+    let rule = rule.map_or_else(
         || "no rule speaks of it".to_owned(),
         |rule| format!("by the rule `{}`", rule.pattern),
     );
-    Ok(format!(
+    let said = format!(
         "{change} may be merged, as far as its branches tell: {rule}. It is not deployed before."
-    ))
+    );
+    Ok((said, document))
 }

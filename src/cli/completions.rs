@@ -6,8 +6,15 @@ use clap_complete::Shell;
 use crate::cli::{Cli, Cx};
 use crate::output::{Exit, Failure, Page};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit completions bash > /etc/bash_completion.d/shipit   for all users
+  shipit completions zsh                                     to the standard output";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Which shell.
     shell: Shell,

@@ -1,30 +1,34 @@
 //! `shipit doctor`
 
+use serde_json::json;
+
 use crate::cli::Cx;
 use crate::ops::doctor::examine;
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
 use crate::port::engine::CheckResult;
 
 /// What people type most.
 const EXAMPLES: &str = "\
 Examples:
-  shipit doctor --env production         before the first apply
-  shipit doctor --env production --json  for a program";
+  shipit doctor --env production                before the first apply
+  shipit doctor --env production --output json  for a program";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print JSON.
-    #[arg(long)]
+    /// What `--output json` is.
+    #[arg(long, hide = true)]
     json: bool,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
     let found = examine(&session).await?;
-    if args.json {
-        cx.screen.document(&found);
+    if args.json || cx.format == Format::Json {
+        let is_ok = failing(&found) == 0;
+        cx.screen
+            .document(Kind::Checks, &json!({"ok": is_ok, "checks": found}));
     } else {
         cx.screen.show(&human(&found));
     }

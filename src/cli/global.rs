@@ -6,14 +6,30 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, ValueEnum as _};
 
-use crate::output::{Coloring, Verbosity};
+use crate::output::{Coloring, Format, Verbosity};
 
 /// The variable of `--color`.
 const COLOR: &str = "SHIPIT_COLOR";
+/// The variable of `--output`.
+const OUTPUT: &str = "SHIPIT_OUTPUT";
 
 /// How a command prints.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
 pub struct PrintArgs {
+    /// In which form the result is printed, the events of a run, and errors.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORM",
+        default_value_t,
+        env = OUTPUT,
+        hide_env_values = true
+    )]
+    pub output: Format,
+
     /// Print results and errors alone: no progress, no notes.
     #[arg(
         short,
@@ -74,20 +90,48 @@ pub(super) fn verbosity(
     })
 }
 
+/// Whether the form was asked for by this command line, and not by a variable for all of them.
+pub(super) fn is_form_typed(matches: &ArgMatches) -> bool {
+    matches.value_source("output") == Some(ValueSource::CommandLine)
+}
+
+/// The words of this process' command line, as far as they are text.
+pub(super) fn words() -> impl Iterator<Item = String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned())
+}
+
 /// The colours that are asked for, as far as that can be told before the command line is read: its
 /// errors and its help have colours, too.
 pub(super) fn coloring(words: impl Iterator<Item = String>) -> Coloring {
-    let mut words = words.take_while(|word| word != "--");
-    let mut named = std::env::var(COLOR).ok();
-    while let Some(word) = words.next() {
-        if word == "--color" {
-            named = words.next();
-        } else if let Some(value) = word.strip_prefix("--color=") {
-            named = Some(value.to_owned());
-        }
-    }
+    let named = value(words, &["--color"]).or_else(|| std::env::var(COLOR).ok());
     let read = named.and_then(|named| Coloring::from_str(&named, false).ok());
     read.unwrap_or_default()
+}
+
+/// The form that is asked for, where the command line as a whole cannot be read.
+pub(super) fn form(words: impl Iterator<Item = String>) -> Format {
+    let named = value(words, &["--output", "-o"]).or_else(|| std::env::var(OUTPUT).ok());
+    let read = named.and_then(|named| Format::from_str(&named, false).ok());
+    read.unwrap_or_default()
+}
+
+/// The last value that a flag is given.
+fn value(words: impl Iterator<Item = String>, flags: &[&str]) -> Option<String> {
+    let mut words = words.take_while(|word| word != "--");
+    let mut named = None;
+    while let Some(word) = words.next() {
+        if flags.contains(&word.as_str()) {
+            named = words.next();
+            continue;
+        }
+        let joined = flags.iter().find_map(|flag| {
+            let rest = word.strip_prefix(flag)?;
+            let is_short = !flag.starts_with("--");
+            rest.strip_prefix('=').or_else(|| is_short.then_some(rest))
+        });
+        named = joined.map(str::to_owned).or(named);
+    }
+    named
 }
 
 #[cfg(test)]
@@ -102,5 +146,27 @@ mod tests {
         assert_eq!(read("shipit --color"), Coloring::Auto);
         assert_eq!(read("shipit --color=red plan"), Coloring::Auto);
         assert_eq!(read("shipit exec web -- ls --color=always"), Coloring::Auto);
+    }
+
+    #[test]
+    fn the_form_is_known_where_the_rest_is_not_understood() {
+        let read = |line: &str| form(line.split(' ').map(str::to_owned));
+        for line in [
+            "shipit nope -o json",
+            "shipit plan --nope --output=json",
+            "shipit --output json plan extra",
+            "shipit plan -ojson --nope",
+            "shipit plan -o=json --nope",
+        ] {
+            assert_eq!(read(line), Format::Json, "{line}");
+        }
+        for line in [
+            "shipit plan --out json",
+            "shipit -o yaml",
+            "shipit -o",
+            "shipit x -- -o json",
+        ] {
+            assert_eq!(read(line), Format::Human, "{line}");
+        }
     }
 }

@@ -1,26 +1,25 @@
 //! `shipit history`
 
 use crate::cli::Cx;
-use crate::cli::arguments::FormArgs;
 use crate::ops::history::history;
-use crate::output::{Exit, Failure, Format, history as view};
+use crate::output::{Exit, Failure, Format, Kind, history as view};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit history --env production   newest first
+  shipit history --output json      for a program";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    form: FormArgs,
-}
+#[command(after_help = EXAMPLES)]
+pub struct Args {}
 
-pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
     let history = history(&cx.session().await?).await?;
     let page = view::page(&history);
-    match args.form.output {
-        // The document is a list, which has no place for a note.
-        Format::Json => {
-            cx.screen.document(&history.releases);
-            cx.screen.note(history.note.as_deref());
-        }
+    match cx.format {
+        Format::Json => cx.screen.document(Kind::History, &history),
         Format::Human => cx.screen.show(&page),
         Format::Markdown => cx.screen.show(&page.fenced()),
     }

@@ -1,11 +1,11 @@
 //! `shipit images`
 
-use crate::cli::arguments::{FormArgs, LockArgs};
+use crate::cli::arguments::LockArgs;
 use crate::cli::{Cx, ask};
 use crate::model::garbage::{Collect, Collected};
 use crate::ops::Error;
 use crate::ops::images::garbage;
-use crate::output::{Exit, Failure, Format, garbage as view};
+use crate::output::{Exit, Failure, Format, Kind, garbage as view};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -23,14 +23,17 @@ pub struct Args {
     collect: bool,
 
     /// Do not ask.
-    #[arg(short = 'y', long, visible_alias = "yes", requires = "collect")]
+    #[arg(
+        short = 'y',
+        long,
+        visible_alias = "yes",
+        requires = "collect",
+        help_heading = "Approval"
+    )]
     auto_approve: bool,
 
     #[command(flatten)]
     lock: LockArgs,
-
-    #[command(flatten)]
-    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
@@ -38,19 +41,19 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let found = garbage(&session, Collect::Report, wait).await?;
     let is_empty = found.images.is_empty() && found.blobs == 0;
     if !args.collect || is_empty || found.refused.is_some() {
-        show(cx, args, &found, Collect::Report);
+        show(cx, &found, Collect::Report);
         return Ok(Exit::Done);
     }
 
     if !args.auto_approve {
-        if args.form.output != Format::Json {
-            show(cx, args, &found, Collect::Report);
+        if cx.format != Format::Json {
+            show(cx, &found, Collect::Report);
         }
         ask()?;
     }
 
     let taken = garbage(&session, Collect::Delete, wait).await?;
-    show(cx, args, &taken, Collect::Delete);
+    show(cx, &taken, Collect::Delete);
     Ok(if taken.refused.is_some() {
         Exit::Failed
     } else {
@@ -58,9 +61,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     })
 }
 
-fn show(cx: &Cx, args: &Args, found: &Collected, how: Collect) {
-    match args.form.output {
-        Format::Json => cx.screen.document(found),
+fn show(cx: &Cx, found: &Collected, how: Collect) {
+    match cx.format {
+        Format::Json => cx.screen.document(Kind::Images, found),
         Format::Human => cx.screen.show(&view::table(found, how)),
         Format::Markdown => cx.screen.show(&view::table(found, how).fenced()),
     }

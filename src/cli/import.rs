@@ -1,11 +1,21 @@
 //! `shipit import`
 
+use serde_json::json;
+
 use crate::cli::Cx;
 use crate::ops::import::{candidates, import};
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit import                  list what could be adopted
+  shipit import Deployment/web   adopt one
+  shipit import --all            adopt all of them";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Which objects, as KIND/NAME; without any the candidates are listed.
     #[arg(value_name = "KIND/NAME")]
@@ -20,6 +30,11 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let mut page = Page::new();
     if !args.all && args.objects.is_empty() {
         let found = candidates(&session).await?;
+        if cx.format == Format::Json {
+            cx.screen
+                .document(Kind::Import, &json!({"candidates": found}));
+            return Ok(Exit::Done);
+        }
         for one in &found {
             page.line(format!("  {}  belongs to {}", one.key, one.manager));
         }
@@ -33,6 +48,14 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     }
 
     let taken = import(&session, &args.objects).await?;
+    if cx.format == Format::Json {
+        let taken = taken.iter();
+        let imported = taken.map(|(key, from)| json!({"key": key, "from": from}));
+        let document = json!({"imported": imported.collect::<Vec<_>>()});
+        cx.screen.document(Kind::Import, &document);
+        return Ok(Exit::Done);
+    }
+
     for (key, managers) in &taken {
         let from = if managers.is_empty() {
             String::new()

@@ -3,15 +3,23 @@
 use std::io::IsTerminal as _;
 
 use dialoguer::Input;
+use serde_json::json;
 
 use crate::cli::Cx;
 use crate::model::{ProjectName, ServiceName};
 use crate::ops::init::{Answers, Overwrite, ProjectFound, look, write};
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit init                      ask for the names and write the files
+  shipit init --yes --port 3000    do not ask";
 
 /// The arguments. What is not given is asked for at a terminal, and taken from the folder
 /// elsewhere.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The project's name; without it the folder's.
     #[arg(long)]
@@ -42,7 +50,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     } else {
         Overwrite::No
     };
-    for path in write(&cx.directory, &found, &answers, overwrite)? {
+    let written = write(&cx.directory, &found, &answers, overwrite)?;
+    if cx.format == Format::Json {
+        cx.screen.document(Kind::Init, &json!({"written": written}));
+        return Ok(Exit::Done);
+    }
+
+    for path in written {
         cx.screen
             .show(&Page::of(format!("wrote {}", path.display())));
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 use regex::Regex;
+use serde_json::json;
 
 use crate::cli::Cx;
 use crate::cli::since::Since;
 use crate::model::{ServiceName, Slot};
 use crate::ops::Error;
 use crate::ops::logs::logs;
-use crate::output::{Exit, Failure, Line, Page, Screen};
+use crate::output::{Exit, Failure, Format, Kind, Line, Page, Screen};
 use crate::port::engine::{LogLine, LogQuery};
 use crate::redact::LineStream;
 
@@ -71,6 +72,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let mut lines = logs(&session, query).await?;
     let mut writers = Writers {
         screen: &cx.screen,
+        format: cx.format,
         grep: args.grep.as_ref(),
         streams: BTreeMap::new(),
     };
@@ -92,14 +94,15 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
 /// What each instance writes, in lines that follow each other.
 struct Writers<'a> {
     screen: &'a Screen,
+    format: Format,
     /// What a line has to have in it. It is looked for when the values of secrets are hidden.
     grep: Option<&'a Regex>,
-    streams: BTreeMap<String, LineStream>,
+    streams: BTreeMap<(Slot, ServiceName, u16), LineStream>,
 }
 
 impl Writers<'_> {
     fn write(&mut self, line: LogLine) {
-        let name = format!("{} {}.{}", line.slot, line.service, line.instance);
+        let name = (line.slot, line.service, line.instance);
         let stream = self.streams.entry(name.clone());
         let stream = stream.or_insert_with(|| self.screen.redactor().stream());
         let lines = stream.push(line.text);
@@ -112,12 +115,23 @@ impl Writers<'_> {
         }
     }
 
-    fn show(&self, name: &str, lines: Vec<String>) {
+    fn show(&self, (slot, service, instance): &(Slot, ServiceName, u16), lines: Vec<String>) {
         let is_wanted = |line: &String| self.grep.is_none_or(|grep| grep.is_match(line));
         let lines = lines.into_iter().filter(is_wanted);
-        let page: Page = lines
-            .map(|line| Line::from(format!("{name} | ")).quote(line.trim_end_matches('\r')))
-            .collect();
-        self.screen.show(&page);
+        for line in lines {
+            let text = line.trim_end_matches('\r');
+            if self.format == Format::Json {
+                let document = json!({
+                    "slot": slot,
+                    "service": service,
+                    "instance": instance,
+                    "text": text,
+                });
+                self.screen.document_line(Kind::Log, &document);
+            } else {
+                let name = format!("{slot} {service}.{instance} | ");
+                self.screen.show(&Page::of(Line::from(name).quote(text)));
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod folder;
+mod forms;
 mod global;
 mod graph;
 mod history;
@@ -24,6 +25,7 @@ mod init;
 mod logs;
 mod plan;
 mod promote;
+mod reference;
 mod render;
 mod rollback;
 mod schema;
@@ -44,12 +46,23 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use reference::reference;
+
 use crate::ops::Session;
-use crate::output::{Exit, Failure, Page, Screen, Verbosity};
+use crate::output::{Exit, Failure, Format, Page, Screen, Verbosity};
+
+/// What people type first.
+const EXAMPLES: &str = "\
+Examples:
+  shipit init            write a shipit.yaml for this folder
+  shipit plan            what would be done
+  shipit apply           do it
+  shipit promote green   give live traffic to what waits in green
+  shipit rollback        give it back";
 
 /// One plan from commit to live traffic.
 #[derive(Debug, Parser)]
-#[command(name = "shipit", version, about, max_term_width = 100)]
+#[command(name = "shipit", version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// The folder with `shipit.yaml`; without it this one, or the nearest above in the same
     /// repository.
@@ -58,6 +71,7 @@ pub struct Cli {
         long,
         global = true,
         value_name = "DIR",
+        help_heading = "Project",
         env = "SHIPIT_DIRECTORY",
         hide_env_values = true
     )]
@@ -69,6 +83,7 @@ pub struct Cli {
         long,
         global = true,
         value_name = "NAME",
+        help_heading = "Project",
         env = "SHIPIT_ENV",
         hide_env_values = true
     )]
@@ -85,6 +100,10 @@ pub struct Cli {
     /// How much is printed, from the flags and the variables.
     #[arg(skip)]
     pub verbosity: Verbosity,
+
+    /// Whether `--output` is in the command line itself.
+    #[arg(skip)]
+    pub is_form_typed: bool,
 }
 
 /// The commands.
@@ -151,6 +170,8 @@ pub struct Cx {
     pub directory: PathBuf,
     /// The environment that was named.
     pub env: Option<String>,
+    /// In which form the result is printed.
+    pub format: Format,
     /// Where everything is printed.
     pub screen: Screen,
 }
@@ -194,13 +215,13 @@ pub fn direct(cli: &Cli) -> Option<u8> {
 /// # Errors
 /// It is no command line of this program's, or asks for its help or version.
 pub fn parse() -> Result<Cli, clap::Error> {
-    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    global::coloring(words).apply();
+    global::coloring(global::words()).apply();
     let mut command = without_empty(Cli::command());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(Cli {
         verbosity: global::verbosity(&matches, &mut command)?,
+        is_form_typed: global::is_form_typed(&matches),
         ..cli
     })
 }
@@ -222,6 +243,12 @@ fn without_empty(command: clap::Command) -> clap::Command {
 #[must_use]
 pub fn misused(mut error: clap::Error) -> Exit {
     without_destroying(&mut error);
+    let form = global::form(global::words());
+    if form == Format::Json && error.use_stderr() {
+        Screen::new(Verbosity::Normal, form).fail(&unreadable(&error));
+        return Exit::Usage;
+    }
+
     let (screen, plain) = (Screen::default(), error.to_string());
     let page = Page::document(&plain);
     // Its own colours are fine as long as nothing in it has to be made visible.
@@ -235,6 +262,16 @@ pub fn misused(mut error: clap::Error) -> Exit {
     } else {
         Exit::Done
     }
+}
+
+/// What is wrong with a command line, for a program.
+fn unreadable(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let mut parts = text.trim().split("\n\n");
+    let what = parts.next().unwrap_or_default().trim();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let help: Vec<&str> = parts.map(str::trim).collect();
+    Failure::say(Exit::Usage, what, help.join("\n"))
 }
 
 /// Whoever mistypes a command is not led to the one that deletes everything.
@@ -260,7 +297,15 @@ fn without_destroying(error: &mut clap::Error) {
 /// Runs one command, and says why it failed if it did.
 pub async fn run(cli: Cli) -> Exit {
     cli.print.color.apply();
-    let screen = Screen::new(cli.verbosity);
+    let asked = cli.print.output;
+    let form = match forms::chosen(&cli.command, asked, cli.is_form_typed) {
+        Ok(form) => form,
+        Err(failure) => {
+            Screen::new(cli.verbosity, asked).fail(&failure);
+            return failure.exit;
+        }
+    };
+    let screen = Screen::new(cli.verbosity, form);
     let directory = match cli.command {
         // It writes where it is.
         Command::Init(_) => cli.directory.unwrap_or_else(|| ".".into()),
@@ -270,6 +315,7 @@ pub async fn run(cli: Cli) -> Exit {
     let cx = Cx {
         directory,
         env: cli.env,
+        format: form,
         screen: screen.clone(),
     };
 

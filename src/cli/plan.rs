@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use crate::cli::Cx;
-use crate::cli::arguments::{FetchArgs, FormArgs};
+use crate::cli::arguments::FetchArgs;
 use crate::files;
 use crate::ops::plan::{Request, make_plan};
 use crate::ops::plan_file::PlanFile;
-use crate::output::{Exit, Failure, Format, plan};
+use crate::output::{Exit, Failure, Format, Kind, plan};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -35,9 +35,6 @@ pub struct Args {
     /// Exit with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
-
-    #[command(flatten)]
-    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
@@ -64,9 +61,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         })?;
     }
 
-    match args.form.output {
+    match cx.format {
         Format::Human => cx.screen.show(&plan::human(&made)),
-        Format::Json => cx.screen.document(&made),
+        Format::Json => cx.screen.document(Kind::Plan, &made),
         Format::Markdown => cx.screen.show(&plan::markdown(&made)),
     }
 

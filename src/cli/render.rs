@@ -2,11 +2,18 @@
 
 use crate::cli::Cx;
 use crate::ops::Error;
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
 use crate::port::engine::EngineError;
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit render --env production                 as YAML
+  shipit render --env production --output json   for a program";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {}
 
 pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
@@ -16,6 +23,11 @@ pub(super) async fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
         Err(Error::Engine(EngineError::Unreachable { .. })) => session.resolve_offline().await?,
         other => other?,
     };
+    if cx.format == Format::Json {
+        cx.screen.document(Kind::Desired, &desired);
+        return Ok(Exit::Done);
+    }
+
     let yaml = serde_saphyr::to_string(&desired).map_err(|error| {
         Failure::say(
             Exit::Failed,

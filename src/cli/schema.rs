@@ -4,8 +4,15 @@ use crate::cli::Cx;
 use crate::config::{environment_schema, schema};
 use crate::output::{Exit, Failure};
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit schema > shipit.schema.json              for an editor
+  shipit schema --environment > env.schema.json   of environments/*.yaml";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The schema of `environments/*.yaml` instead.
     #[arg(long)]
@@ -19,6 +26,7 @@ pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     } else {
         schema()
     };
-    cx.screen.document(&schema);
+    cx.screen
+        .json(serde_json::to_value(schema).unwrap_or_default());
     Ok(Exit::Done)
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::cli::Cx;
-use crate::cli::arguments::{FormArgs, plan_file};
+use crate::cli::arguments::plan_file;
 use crate::ops::show::show;
-use crate::output::{Exit, Failure, Format, plan};
+use crate::output::{Exit, Failure, Format, Kind, plan};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -20,9 +20,6 @@ pub struct Args {
     /// A plan that was made with `shipit plan --out`. It is shown and never carried out.
     #[arg(value_name = "PLANFILE")]
     plan: PathBuf,
-
-    #[command(flatten)]
-    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
@@ -35,9 +32,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
 
     let stale = show(&session, &file).await?;
-    match args.form.output {
+    match cx.format {
         Format::Human => cx.screen.show(&plan::human(&file.plan)),
-        Format::Json => cx.screen.document(&file.plan),
+        Format::Json => cx.screen.document(Kind::Plan, &file.plan),
         Format::Markdown => cx.screen.show(&plan::markdown(&file.plan)),
     }
     cx.screen.note(stale.as_deref());

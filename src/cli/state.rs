@@ -1,13 +1,23 @@
 //! `shipit state`
 
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::cli::Cx;
+use crate::model::state::State;
 use crate::ops::state;
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit state show      as it is in the file
+  shipit state restore   the last good one
+  shipit state accept    the one that was edited";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
     command: What,
@@ -16,10 +26,13 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Print the state.
+    #[command(after_help = "Examples:\n  shipit state show --env staging")]
     Show,
     /// Restore the last good state in place of a damaged one.
+    #[command(after_help = "Examples:\n  shipit state restore --env staging")]
     Restore,
     /// Accept a state that was edited by hand.
+    #[command(after_help = "Examples:\n  shipit state accept --env staging")]
     Accept,
 }
 
@@ -28,7 +41,12 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let state = match args.command {
         What::Show => {
             let (state, note) = state::show(&session).await?;
-            cx.screen.document(&state);
+            match cx.format {
+                Format::Json => show(cx, &state, note.as_deref()),
+                _ => cx
+                    .screen
+                    .json(serde_json::to_value(&state).unwrap_or_default()),
+            }
             cx.screen.note(note.as_deref());
             return Ok(Exit::Done);
         }
@@ -36,9 +54,17 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         What::Accept => state::accept(&session).await?,
     };
 
-    cx.screen.show(&Page::of(format!(
-        "The state of {} is at serial {} now.",
-        state.environment, state.serial
-    )));
+    match cx.format {
+        Format::Json => show(cx, &state, None),
+        _ => cx.screen.show(&Page::of(format!(
+            "The state of {} is at serial {} now.",
+            state.environment, state.serial
+        ))),
+    }
     Ok(Exit::Done)
+}
+
+fn show(cx: &Cx, state: &State, note: Option<&str>) {
+    let document = json!({"state": state, "note": note});
+    cx.screen.document(Kind::State, &document);
 }

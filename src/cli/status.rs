@@ -5,22 +5,26 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::Cx;
-use crate::cli::arguments::FormArgs;
 use crate::ops::status::status;
-use crate::output::{Exit, Failure, Format, status as view};
+use crate::output::{Exit, Failure, Format, Kind, status as view};
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit status --env production   once
+  shipit status --watch            again each second
+  shipit status --output json      for a program";
+
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Go on showing it, until Ctrl-C.
     #[arg(short, long)]
     watch: bool,
-
-    #[command(flatten)]
-    form: FormArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
@@ -28,8 +32,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     loop {
         let status = status(&session).await?;
         let page = || view::human(&status, Timestamp::now());
-        match (args.form.output, args.watch) {
-            (Format::Json, _) => cx.screen.document(&status),
+        match (cx.format, args.watch) {
+            (Format::Json, false) => cx.screen.document(Kind::Status, &status),
+            (Format::Json, true) => cx.screen.document_line(Kind::Status, &status),
             (Format::Human, false) => cx.screen.show(&page()),
             (Format::Human, true) => cx.screen.show_anew(&page()),
             (Format::Markdown, _) => cx.screen.show(&page().fenced()),

@@ -52,6 +52,19 @@ fn each_command_has_a_summary_of_one_line() {
 }
 
 #[test]
+fn each_command_has_examples_at_the_end_of_its_help() {
+    for command in commands() {
+        let after = command.get_after_help().map(ToString::to_string);
+        let after = after.unwrap_or_default();
+        let name = command.get_name();
+        assert!(after.starts_with("Examples:\n  shipit "), "{name}: {after}");
+        for line in after.lines() {
+            assert!(line.chars().count() <= 100, "{name}: {line}");
+        }
+    }
+}
+
+#[test]
 fn each_example_is_a_command_that_there_is() {
     let mut count = 0;
     for command in commands() {
@@ -60,8 +73,9 @@ fn each_example_is_a_command_that_there_is() {
             let Some(example) = line.trim_start().strip_prefix("shipit ") else {
                 continue;
             };
-            // What it is for stands two spaces behind it.
+            // What it is for stands two spaces behind it, where the shell writes it to behind `>`.
             let words = example.split("  ").next().unwrap_or_default();
+            let words = words.split(" > ").next().unwrap_or_default();
             let words = std::iter::once("shipit").chain(words.split_whitespace());
             let parsed = Cli::try_parse_from(words);
             assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("it fails"));

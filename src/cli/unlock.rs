@@ -1,13 +1,22 @@
 //! `shipit unlock`
 
+use serde_json::json;
+
 use crate::cli::arguments::ApprovalArgs;
 use crate::cli::{Cx, ask};
 use crate::ops::Error;
 use crate::ops::lock::unlock;
-use crate::output::{Exit, Failure, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit unlock --env staging         ask for the environment's name first
+  shipit unlock --env staging --yes   do not ask";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
     approval: ApprovalArgs,
@@ -27,7 +36,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         return Err(refused.into());
     }
 
-    cx.screen.show(&Page::of(match unlock(&session).await? {
+    let taken = unlock(&session).await?;
+    if cx.format == Format::Json {
+        cx.screen
+            .document(Kind::Lock, &json!({"taken_from": taken}));
+        return Ok(Exit::Done);
+    }
+    cx.screen.show(&Page::of(match taken {
         Some(holder) => {
             format!(
                 "The lock was taken from {}, who held it for `{}`.",

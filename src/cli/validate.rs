@@ -1,20 +1,34 @@
 //! `shipit validate`
 
+use serde_json::json;
+
 use crate::cli::Cx;
-use crate::cli::arguments::FormArgs;
 use crate::config;
-use crate::output::{Exit, Failure, Format, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit validate                 every error of shipit.yaml and environments/*.yaml
+  shipit validate --output json   for an editor";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    form: FormArgs,
-}
+#[command(after_help = EXAMPLES)]
+pub struct Args {}
 
-pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    match (config::load(&cx.directory), args.form.output) {
-        (Ok(_), Format::Json) => cx.screen.document(&Vec::<()>::new()),
+pub(super) fn exec(cx: &Cx, _: &Args) -> Result<Exit, Failure> {
+    match (config::load(&cx.directory), cx.format) {
+        (Ok(project), Format::Json) => {
+            let names: Vec<_> = project.environments.keys().collect();
+            let valid = json!({
+                "valid": true,
+                "project": project.name,
+                "environments": names,
+                "faults": [],
+            });
+            cx.screen.document(Kind::Validation, &valid);
+        }
         (Ok(project), _) => {
             let names: Vec<&str> = project
                 .environments
@@ -28,7 +42,8 @@ pub(super) fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             )));
         }
         (Err(error), Format::Json) => {
-            cx.screen.document(&error.faults);
+            let faults = json!({"valid": false, "faults": error.faults});
+            cx.screen.document(Kind::Validation, &faults);
             return Ok(Exit::Failed);
         }
         (Err(error), _) => return Err(Failure::new(Exit::Failed, error)),

@@ -1,6 +1,5 @@
 //! The agent of this machine: running it, asking it, stopping it.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -14,6 +13,7 @@ use crate::agent::{posture, server, unit as units};
 use crate::driver::host::{Starting, connect, connect_any};
 use crate::model::facts::Facts;
 use crate::ops::Error;
+use crate::output::agent::{AgentView, ManagedEnvironment, RunningAgent};
 use crate::port::engine::EngineError;
 use crate::proto::convert::decode;
 use crate::proto::{Directory, v1};
@@ -69,14 +69,14 @@ fn inherited() -> Vec<std::net::TcpListener> {
         .collect()
 }
 
-/// What the agent has, in words.
-pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
+/// What the agent has.
+pub async fn status(directory: Option<PathBuf>) -> Result<AgentView, Error> {
     let directory = Directory::find(directory);
     let Some(mut client) = connect_any(&directory).await? else {
-        return Ok(format!(
-            "No agent runs in {}. `shipit apply` starts one.\n",
-            directory.path().display()
-        ));
+        return Ok(AgentView {
+            directory: directory.path().display().to_string(),
+            agent: None,
+        });
     };
 
     let info = client
@@ -84,28 +84,29 @@ pub async fn status(directory: Option<PathBuf>) -> Result<String, Error> {
         .await
         .map_err(EngineError::from)?
         .into_inner();
-    let mut text = format!(
-        "shipit agent {}, pid {}, since {}, in {}\n",
-        info.version, info.pid, info.started, info.directory
-    );
-    for (scope, facts) in environments(&mut client, info.scopes).await? {
-        let active = facts.active.map_or_else(
-            || "nothing live".to_owned(),
-            |slot| format!("{slot} is active"),
-        );
-        let instances: usize = facts
-            .slots
-            .values()
-            .flat_map(|s| s.workloads.values())
-            .map(|w| w.instances.len())
-            .sum();
-        let listeners = facts.routes.len() * 2;
-        let _ = writeln!(
-            text,
-            "  {scope}: {active}, {instances} instances, {listeners} listeners"
-        );
+    let environments = environments(&mut client, info.scopes).await?;
+    Ok(AgentView {
+        directory: info.directory,
+        agent: Some(RunningAgent {
+            version: info.version,
+            pid: info.pid,
+            since: info.started,
+            environments: environments.into_iter().map(managed).collect(),
+        }),
+    })
+}
+
+fn managed((name, facts): (String, Facts)) -> ManagedEnvironment {
+    let workloads = facts
+        .slots
+        .values()
+        .flat_map(|slot| slot.workloads.values());
+    ManagedEnvironment {
+        name,
+        active: facts.active,
+        instances: workloads.map(|workload| workload.instances.len()).sum(),
+        listeners: facts.routes.len() * 2,
     }
-    Ok(text)
 }
 
 type Client = v1::agent_client::AgentClient<tonic::transport::Channel>;
@@ -129,11 +130,14 @@ async fn environments(
     Ok(environments)
 }
 
-/// Stops the agent; says what stands then.
-pub async fn stop(directory: Option<PathBuf>, stopping: Stopping) -> Result<String, Error> {
+/// Stops the agent; says what stands then. None when no agent runs.
+pub async fn stop(
+    directory: Option<PathBuf>,
+    stopping: Stopping,
+) -> Result<Option<&'static str>, Error> {
     let directory = Directory::find(directory);
     let Some(mut client) = connect_any(&directory).await? else {
-        return Ok("No agent runs.\n".to_owned());
+        return Ok(None);
     };
 
     let info = client
@@ -146,14 +150,13 @@ pub async fn stop(directory: Option<PathBuf>, stopping: Stopping) -> Result<Stri
     };
     client.shutdown(message).await.map_err(EngineError::from)?;
     gone(info.pid).await;
-    Ok(match stopping {
-        Stopping::Services => "The agent and its services are stopped.\n".to_owned(),
+    Ok(Some(match stopping {
+        Stopping::Services => "The agent and its services are stopped.",
         Stopping::Agent => {
             "The agent is stopped and listens no more. The services run on; the next agent takes \
-                            them back.\n"
-                .to_owned()
+             them back."
         }
-    })
+    }))
 }
 
 /// Waits until the process has ended: its requests under way have their time.
@@ -166,12 +169,8 @@ async fn gone(pid: u32) {
 
 /// The last lines of the agent's own log.
 #[must_use]
-pub fn logs(directory: Option<PathBuf>, tail: usize) -> String {
-    let lines = log_files::tail(&Directory::find(directory).log(), tail);
-    lines
-        .into_iter()
-        .flat_map(|line| [line, "\n".to_owned()])
-        .collect()
+pub fn logs(directory: Option<PathBuf>, tail: usize) -> Vec<String> {
+    log_files::tail(&Directory::find(directory).log(), tail)
 }
 
 /// The systemd units for the listeners that the agent has now.

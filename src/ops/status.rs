@@ -35,7 +35,6 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         notes.extend(behind::compared(session, &state, &Overview::from(&facts)).await?);
     }
     Ok(StatusView {
-        format: 1,
         project: session.project.name.clone(),
         environment: session.environment.clone(),
         live: engine.urls(&scope, Role::Active).await.unwrap_or_default(),

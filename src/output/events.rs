@@ -14,7 +14,7 @@ use crate::model::journal::Direction;
 use crate::model::plan::StepId;
 use crate::output::outcome::measured;
 use crate::output::paint::{CHANGED, DIM, GONE, NEW};
-use crate::output::{Format, Line, Page, Screen, Verbosity, paints_messages};
+use crate::output::{Format, Kind, Line, Page, Screen, Verbosity, paints_messages};
 
 /// Shows events as they come. Human forms go to stderr, documents to stdout.
 pub struct View {
@@ -74,7 +74,7 @@ impl View {
     pub fn show(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *inner {
-            Inner::Json => self.screen.document_line(event),
+            Inner::Json => self.screen.document_line(Kind::Event, event),
             Inner::Faults if is_fault(event) => self.screen.alert(&words(event)),
             Inner::Faults => {}
             Inner::Lines => {

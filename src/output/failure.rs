@@ -44,6 +44,22 @@ impl Exit {
             Self::Interrupted => 130,
         }
     }
+
+    /// What a program reads beside the number.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Changes => "changes",
+            Self::Reverted => "reverted",
+            Self::Locked => "locked",
+            Self::Stale => "stale",
+            Self::Refused => "refused",
+            Self::Usage => "usage",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -4,7 +4,7 @@ use crate::model::release::{Release, ReleaseStatus};
 use crate::output::{Line, Page};
 
 /// What a state has of an environment's past.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct HistoryView {
     /// The releases, oldest first.
     pub releases: Vec<Release>,

@@ -5,9 +5,12 @@
 //! taken out, and what a text from outside has of control characters is made visible. Nothing else
 //! prints.
 
+pub mod agent;
+pub mod document;
 pub mod events;
 pub mod failure;
 pub mod garbage;
+pub mod graph;
 pub mod history;
 pub mod outcome;
 pub mod page;
@@ -20,6 +23,7 @@ pub mod status;
 mod tests;
 mod visible;
 
+pub use document::Kind;
 pub use failure::{Exit, Failure};
 pub use page::{Line, Page};
 pub use screen::{Coloring, Screen, Verbosity, paints_messages};
@@ -34,4 +38,16 @@ pub enum Format {
     Json,
     /// For a comment on a change request.
     Markdown,
+}
+
+impl Format {
+    /// As it is asked for.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Json => "json",
+            Self::Markdown => "markdown",
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A plan as a person reads it, as Markdown, and as a document.
+//! A plan as a person reads it, and as Markdown.
 
 use anstyle::Style;
 
@@ -7,13 +7,7 @@ use crate::model::plan::{Action, Change, Intent, Plan, Step};
 use crate::model::workload::Known;
 use crate::model::{Address, Platform, Slot};
 use crate::output::paint::{BOLD, CHANGED, DIM, GONE, MOVED, NEW};
-use crate::output::{Line, Page, visible};
-
-/// The plan as one JSON document; `format` says its version.
-#[must_use]
-pub fn json(plan: &Plan) -> String {
-    serde_json::to_string_pretty(plan).unwrap_or_default()
-}
+use crate::output::{Line, Page};
 
 /// The plan for a comment on a change request. What comes from outside is in a fence, where nothing
 /// of it is markup.
@@ -463,31 +457,6 @@ fn is_change(step: &Step) -> bool {
         }
         _ => false,
     }
-}
-
-/// The plan's steps as a graph in the DOT language, for `shipit graph`.
-#[must_use]
-pub fn dot(plan: &Plan) -> Page {
-    let mut page = Page::of("digraph plan {");
-    page.line("  rankdir=LR;");
-    page.line("  node [shape=box];");
-    for step in &plan.steps {
-        let (address, title) = (step.address.to_string(), step.action.title());
-        let label = format!("{}\\n{}", quoted(&address), quoted(&title));
-        page.line(format!("  {} [label=\"{label}\"];", step.id));
-        for need in &step.needs {
-            page.line(format!("  {need} -> {};", step.id));
-        }
-    }
-    page.line("}");
-    page
-}
-
-/// A text between quotes of the DOT language, where a backslash and a quote mean something.
-fn quoted(text: &str) -> String {
-    visible::line(text)
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
 }
 
 /// Whether a workload's image is still to be built, for a reader.

@@ -9,7 +9,7 @@ use miette::{
     SourceSpan, SpanContents,
 };
 
-use crate::output::visible;
+use crate::output::{Failure, visible};
 use crate::redact::Redactor;
 
 /// The report as it is printed.
@@ -20,6 +20,65 @@ pub(super) fn text(report: &Report, redactor: &Redactor) -> String {
 /// A copy of the report that has nothing in it that must not be shown.
 pub(super) fn shown(report: &Report, redactor: &Redactor) -> Report {
     Report::new(Cleaner(redactor).diagnostic(report.as_ref(), None))
+}
+
+/// Why a command failed, for a program.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct ErrorDocument {
+    /// How the program ends, in a word.
+    code: &'static str,
+    /// The exit code.
+    exit: u8,
+    #[serde(flatten)]
+    problem: ProblemDocument,
+    /// What is wrong one by one, where there are several things.
+    problems: Vec<ProblemDocument>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, serde::Serialize)]
+struct ProblemDocument {
+    message: String,
+    /// What it comes from, nearest first.
+    causes: Vec<String>,
+    /// What to do.
+    help: Option<String>,
+    /// Where in a file.
+    place: Option<PlaceDocument>,
+}
+
+/// A place in a file.
+#[derive(Debug, serde::Serialize)]
+struct PlaceDocument {
+    file: Option<String>,
+    /// Counted from 1.
+    line: usize,
+    /// Counted from 1.
+    column: usize,
+}
+
+/// The report as a document.
+pub(super) fn document(failure: &Failure, redactor: &Redactor) -> ErrorDocument {
+    let shown = Cleaner(redactor).diagnostic(failure.report.as_ref(), None);
+    ErrorDocument {
+        code: failure.exit.word(),
+        exit: failure.exit.code(),
+        problems: shown.related.iter().map(Shown::document).collect(),
+        problem: shown.document(),
+    }
+}
+
+impl Shown {
+    fn document(&self) -> ProblemDocument {
+        let first = self.cause.as_deref();
+        let causes = std::iter::successors(first, |cause| cause.cause.as_deref());
+        ProblemDocument {
+            message: self.message.clone(),
+            causes: causes.map(|cause| cause.message.clone()).collect(),
+            help: self.help.clone(),
+            place: self.snippet.as_ref().map(Snippet::place),
+        }
+    }
 }
 
 /// Makes a copy of a diagnostic that has nothing in it that must not be shown.
@@ -162,6 +221,18 @@ struct Snippet {
     /// Which of the file's lines the first is, from 0.
     line: usize,
     text: String,
+}
+
+impl Snippet {
+    fn place(&self) -> PlaceDocument {
+        let before = self.text.get(..self.label.offset()).unwrap_or_default();
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        PlaceDocument {
+            file: self.name.clone(),
+            line: self.line + before.matches('\n').count() + 1,
+            column: last.chars().count() + 1,
+        }
+    }
 }
 
 impl SourceCode for Snippet {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anstream::{AutoStream, ColorChoice};
 
 use crate::output::page::{Line, Page};
-use crate::output::{Failure, report, visible};
+use crate::output::{Failure, Format, Kind, document, report, visible};
 use crate::redact::Redactor;
 
 /// How much is printed besides results and errors.
@@ -57,17 +57,19 @@ pub fn paints_messages() -> bool {
 #[derive(Debug, Clone, Default)]
 pub struct Screen {
     verbosity: Verbosity,
+    format: Format,
     redactor: Redactor,
     /// Why stdout did not take a result.
     trouble: Arc<Mutex<Option<io::Error>>>,
 }
 
 impl Screen {
-    /// One that prints this much.
+    /// One that prints this much, and errors in this form.
     #[must_use]
-    pub fn new(verbosity: Verbosity) -> Self {
+    pub fn new(verbosity: Verbosity, format: Format) -> Self {
         Self {
             verbosity,
+            format,
             ..Self::default()
         }
     }
@@ -91,15 +93,21 @@ impl Screen {
     }
 
     /// Prints a result for a program: one document.
-    pub fn document(&self, document: &impl serde::Serialize) {
-        let document = self.clean(document);
-        let text = serde_json::to_string_pretty(&document).unwrap_or_default();
-        self.result(&format!("{}\n", visible::json(&text)));
+    pub fn document(&self, kind: Kind, body: &impl serde::Serialize) {
+        self.json(document::enveloped(kind, body));
     }
 
     /// Prints one document of several, on a line of its own.
-    pub fn document_line(&self, document: &impl serde::Serialize) {
-        let text = self.clean(document).to_string();
+    pub fn document_line(&self, kind: Kind, body: &impl serde::Serialize) {
+        let document = document::enveloped(kind, body);
+        let text = self.redactor.json(document).to_string();
+        self.result(&format!("{}\n", visible::json(&text)));
+    }
+
+    /// Prints a result that is JSON by itself.
+    pub fn json(&self, value: serde_json::Value) {
+        let value = self.redactor.json(value);
+        let text = serde_json::to_string_pretty(&value).unwrap_or_default();
         self.result(&format!("{}\n", visible::json(&text)));
     }
 
@@ -136,8 +144,16 @@ impl Screen {
         }
     }
 
-    /// Prints why the program ends as it does.
+    /// Prints why the program ends as it does. For a program that is a result: the last line, where
+    /// there are several.
     pub fn fail(&self, failure: &Failure) {
+        if self.format == Format::Json {
+            let document = report::document(failure, &self.redactor);
+            self.document_line(Kind::Error, &document);
+            if self.trouble().is_none() {
+                return;
+            }
+        }
         let text = report::text(&failure.report, &self.redactor);
         let mut stderr = anstream::stderr();
         let _ = writeln!(stderr, "{text}");
@@ -166,11 +182,6 @@ impl Screen {
             let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
             trouble.get_or_insert(error);
         }
-    }
-
-    fn clean(&self, document: &impl serde::Serialize) -> serde_json::Value {
-        self.redactor
-            .json(serde_json::to_value(document).unwrap_or_default())
     }
 
     fn text(&self, page: &Page, colors: ColorChoice) -> String {

@@ -16,8 +16,6 @@ use crate::output::{Line, Page};
 /// An environment's status.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct StatusView {
-    /// The version of this document.
-    pub format: u32,
     /// The project.
     pub project: ProjectName,
     /// The environment.

@@ -65,7 +65,7 @@ fn a_corrupt_image_is_found_before_anything_starts() {
             .run(&["history", "--env", "staging", "--output", "json"])
             .code(0);
         let releases: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
-        releases[0]["workloads"]["web"]["image"]["value"]
+        releases["releases"][0]["workloads"]["web"]["image"]["value"]
             .as_str()
             .expect("a digest")
             .to_owned()

@@ -170,8 +170,9 @@ fn logs_are_narrowed_by_time_and_by_an_expression() {
     let none = logs(&["--grep", "nobody writes this"]).code(0);
     assert_eq!(none.stdout, "");
 
-    let since = jiff::Timestamp::now().to_string();
+    let mut since = String::new();
     until("nothing was written since", || {
+        since = jiff::Timestamp::now().to_string();
         logs(&["--since", &since]).code(0).stdout.is_empty()
     });
     http::get(&world.live_address(), "/say?later").expect("an answer");

@@ -14,6 +14,7 @@ mod changes;
 mod containers;
 mod damage;
 mod docker;
+mod documents;
 mod failures;
 mod foreign;
 mod habits;

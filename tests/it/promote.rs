@@ -43,7 +43,7 @@ fn production_gets_the_digests_that_staging_has_and_builds_nothing() {
             .run(&["history", "--env", environment, "--output", "json"])
             .code(0);
         let releases: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
-        releases[0]["workloads"]["web"]["image"]["value"]
+        releases["releases"][0]["workloads"]["web"]["image"]["value"]
             .as_str()
             .expect("a digest")
             .to_owned()

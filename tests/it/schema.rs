@@ -26,6 +26,24 @@ fn current(file: &str, arguments: &[&str]) {
 }
 
 #[test]
+fn the_reference_of_the_command_line_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/cli.md");
+    let fresh = shipit::cli::reference();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &fresh).expect("written");
+    }
+    let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        checked_in == fresh,
+        "the commands have changed: UPDATE=1 cargo test --test it schema"
+    );
+    assert!(
+        fresh.contains("## shipit apply\n") && fresh.contains("`SHIPIT_ENV`"),
+        "{fresh}"
+    );
+}
+
+#[test]
 fn the_schema_of_the_project_is_current() {
     current("shipit.schema.json", &["schema"]);
 }
@@ -83,7 +101,8 @@ fn all_faults_are_said_at_once_with_their_places() {
     let said = world
         .run(&["-C", "bad", "validate", "--output", "json"])
         .code(1);
-    let faults: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("a document");
+    let document: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+    let faults = document["faults"].as_array().expect("a list");
     let places: Vec<String> = faults
         .iter()
         .map(|fault| {

@@ -49,6 +49,8 @@ pub(super) struct Times {
     path: PathBuf,
     count: usize,
     last: Option<Mark>,
+    /// What was seen too soon after the last one, and is written when the log grows no more.
+    waits: Option<Mark>,
 }
 
 impl Times {
@@ -63,6 +65,7 @@ impl Times {
         Self {
             count: marks.len(),
             last: marks.last().copied(),
+            waits: None,
             path,
         }
     }
@@ -73,18 +76,21 @@ impl Times {
             millis: now.as_millisecond(),
             length,
         };
-        match self.last {
-            Some(last) if last.length == length => return Ok(()),
-            Some(last)
-                if length > last.length && (0..CLOSE).contains(&(mark.millis - last.millis)) =>
-            {
+        match (self.last, self.waits) {
+            (_, Some(waits)) if waits.length == length => return self.write(waits),
+            (Some(last), _) if last.length == length => return Ok(()),
+            (Some(last), _) if length < last.length => self.clear()?,
+            (Some(last), _) if (0..CLOSE).contains(&(mark.millis - last.millis)) => {
+                self.waits = Some(mark);
                 return Ok(());
             }
-            // What is shorter has been cut.
-            Some(last) if length < last.length => self.clear()?,
             _ => {}
         }
+        self.write(mark)
+    }
 
+    fn write(&mut self, mark: Mark) -> io::Result<()> {
+        self.waits = None;
         if self.count >= MOST {
             self.thin_out()?;
         }
@@ -101,7 +107,7 @@ impl Times {
     /// Begins anew: the log was cut.
     pub fn clear(&mut self) -> io::Result<()> {
         self.count = 0;
-        self.last = None;
+        (self.last, self.waits) = (None, None);
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -160,9 +166,17 @@ mod tests {
         for (length, second) in [(10, 100), (20, 110), (20, 115), (30, 120)] {
             times.note(length, at(second)).expect("noted");
         }
-        for (second, from) in [(99, 0), (100, 10), (109, 10), (119, 20), (500, 30)] {
+        for (second, from) in [(99, 0), (100, 10), (109, 10), (119, 20), (119, 20)] {
             assert_eq!(offset(&log, at(second)), from, "since {second}");
         }
+
+        // What came soon after another is noted when it is seen a second time.
+        times
+            .note(40, Timestamp::from_millisecond(120_500).expect("a time"))
+            .expect("noted");
+        times.note(40, at(121)).expect("noted");
+        assert_eq!(offset(&log, at(121)), 40);
+        assert_eq!(offset(&log, at(120)), 30);
 
         // The next agent goes on, and sees that the log was cut meanwhile.
         Times::of(&log).note(5, at(200)).expect("noted");

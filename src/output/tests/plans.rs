@@ -14,7 +14,9 @@ use crate::model::promotion::{Mode, Strategy};
 use crate::model::release::PromotedFrom;
 use crate::model::workload::Known;
 use crate::model::{Digest, Period, ReleaseNumber, Slot};
-use crate::output::plan::{human, json, markdown};
+use crate::output::Kind;
+use crate::output::document::enveloped;
+use crate::output::plan::{human, markdown};
 
 fn reads(name: &str, plan: &Plan) {
     is_as_before(&format!("plan_{name}"), &human(plan).plain());
@@ -255,4 +257,9 @@ fn the_objects_of_a_cluster() {
     reads("cluster_objects", &plan);
     is_as_before("plan_cluster_objects_markdown", &markdown(&plan).plain());
     is_as_before("plan_cluster_objects_json", &json(&plan));
+}
+
+/// As `--output json` prints it.
+fn json(plan: &Plan) -> String {
+    serde_json::to_string_pretty(&enveloped(Kind::Plan, plan)).expect("a document")
 }

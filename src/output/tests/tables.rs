@@ -30,7 +30,6 @@ fn two_releases() -> World {
 
 fn view(facts: Facts) -> StatusView {
     StatusView {
-        format: 1,
         project: "shop".parse().expect("a name"),
         environment: "staging".parse().expect("a name"),
         load_balancers: std::collections::BTreeMap::new(),

@@ -341,8 +341,8 @@ impl World {
         let said = self
             .run(&["history", "--env", "staging", "--output", "json"])
             .code(0);
-        let releases: Vec<serde_json::Value> =
-            serde_json::from_str(&said.stdout).expect("a document");
+        let history: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
+        let releases = history["releases"].as_array().expect("a list");
         releases
             .iter()
             .map(|release| {
