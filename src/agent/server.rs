@@ -15,7 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::agent::Directory;
 use crate::agent::clients::clients;
@@ -26,6 +26,7 @@ use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
 use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement};
+use crate::proto::commands;
 use crate::proto::convert::{decode, encode, fingerprint, parse, slot};
 use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
 use crate::proto::{CONTRACT, v1};
@@ -33,6 +34,9 @@ use crate::redact::Redactor;
 
 /// The largest message.
 const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// How long a client may take to say which command it wants.
+const BEGIN: Duration = Duration::from_secs(10);
 
 /// How long requests under way have when the agent stops.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -348,6 +352,33 @@ impl Contract for Server {
             })
         });
         Ok(Response::new(Box::pin(lines)))
+    }
+
+    type CommandStream = Lines<v1::CommandOutput>;
+
+    async fn command(
+        &self,
+        request: Request<Streaming<v1::CommandInput>>,
+    ) -> Answer<Self::CommandStream> {
+        let mut inputs = request.into_inner();
+        let first = tokio::time::timeout(BEGIN, inputs.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no command came"))??;
+        let (scope, request) = commands::request(first)?;
+        let running = self.agent.command(&scope, request).await?;
+
+        let input = running.input;
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = inputs.message().await {
+                let Some(given) = commands::input(message) else {
+                    continue;
+                };
+                if input.send(given).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let output = running.output.map(|piece| Ok(commands::output(piece?)));
+        Ok(Response::new(Box::pin(output)))
     }
 
     async fn shutdown(&self, request: Request<v1::ShutdownRequest>) -> Answer<v1::Done> {

@@ -13,6 +13,7 @@ mod completions;
 mod destroy;
 mod diff;
 mod doctor;
+mod exec;
 mod explain;
 mod folder;
 mod forms;
@@ -28,6 +29,7 @@ mod promote;
 mod reference;
 mod render;
 mod rollback;
+mod run;
 mod schema;
 mod show;
 mod signals;
@@ -35,6 +37,7 @@ mod since;
 mod state;
 mod status;
 mod templates;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod unlock;
@@ -130,6 +133,10 @@ pub enum Command {
     Status(status::Args),
     /// Show the logs of the services.
     Logs(logs::Args),
+    /// Run a command in a running instance.
+    Exec(exec::Args),
+    /// Run a command by itself, in a release's image with its environment and secrets.
+    Run(run::Args),
     /// List the releases.
     History(history::Args),
     /// Compare what runs with what should run, as a unified diff.
@@ -350,6 +357,8 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Abort(args) => abort::exec(cx, &args).await,
         Command::Status(args) => status::exec(cx, &args).await,
         Command::Logs(args) => logs::exec(cx, &args).await,
+        Command::Exec(args) => exec::exec(cx, &args).await,
+        Command::Run(args) => run::exec(cx, &args).await,
         Command::History(args) => history::exec(cx, &args).await,
         Command::Diff(args) => diff::exec(cx, &args).await,
         Command::Render(args) => render::exec(cx, &args).await,

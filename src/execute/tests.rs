@@ -18,6 +18,7 @@ use crate::driver::host::fake::FakeEngine;
 use crate::model::approval::Approval;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec, an_hour};
 use crate::model::check::{Check, TcpCheck};
+use crate::model::command::CommandRecord;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::facts::Facts;
 use crate::model::garbage::{Collect, Collected};
@@ -480,6 +481,14 @@ impl StateStore for World {
 
     async fn last_journal(&self, _: &EnvironmentName) -> Result<Option<Journal>, StoreError> {
         Ok(None)
+    }
+
+    async fn keep_command(&self, _: &EnvironmentName, _: &CommandRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn commands(&self, _: &EnvironmentName) -> Result<Vec<CommandRecord>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

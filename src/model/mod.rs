@@ -11,6 +11,7 @@ pub mod branch;
 pub mod build;
 pub mod chain;
 pub mod check;
+pub mod command;
 pub mod desired;
 pub mod digest;
 pub mod endpoint;

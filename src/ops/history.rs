@@ -9,6 +9,7 @@ pub async fn history(session: &Session) -> Result<HistoryView, Error> {
     let note = behind::note(session, &state).await?;
     Ok(HistoryView {
         releases: state.releases,
+        commands: session.ports.store.commands(&session.environment).await?,
         note,
     })
 }

@@ -8,6 +8,7 @@ pub mod actor;
 pub mod agent;
 pub mod apply;
 pub mod behind;
+pub mod command;
 pub mod diff;
 pub mod doctor;
 pub mod error;

@@ -26,6 +26,8 @@ pub enum Exit {
     Usage,
     /// Interrupted, after a clean stop.
     Interrupted,
+    /// A command that was run ended with this.
+    Command(u8),
 }
 
 impl Exit {
@@ -42,6 +44,7 @@ impl Exit {
             Self::Refused => 6,
             Self::Usage => 64,
             Self::Interrupted => 130,
+            Self::Command(code) => code,
         }
     }
 
@@ -58,6 +61,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::Usage => "usage",
             Self::Interrupted => "interrupted",
+            Self::Command(_) => "command",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The history of releases as a table.
 
+use crate::model::command::CommandRecord;
 use crate::model::release::{Release, ReleaseStatus};
 use crate::output::{Line, Page};
 
@@ -8,6 +9,8 @@ use crate::output::{Line, Page};
 pub struct HistoryView {
     /// The releases, oldest first.
     pub releases: Vec<Release>,
+    /// The commands that people ran (`exec`, `run`), oldest first.
+    pub commands: Vec<CommandRecord>,
     /// That there may be more of them, in words.
     pub note: Option<String>,
 }
@@ -16,6 +19,10 @@ pub struct HistoryView {
 #[must_use]
 pub fn page(history: &HistoryView) -> Page {
     let mut page = table(&history.releases);
+    if !history.commands.is_empty() {
+        page.blank();
+        page.extend(commands(&history.commands));
+    }
     if let Some(note) = &history.note {
         page.blank();
         page.line(Line::note(note));
@@ -44,6 +51,25 @@ fn table(releases: &[Release]) -> Page {
         ]
     };
     Page::table(header, releases.iter().rev().map(row).collect())
+}
+
+/// The commands, newest first.
+fn commands(commands: &[CommandRecord]) -> Page {
+    let header = ["COMMAND", "SLOT", "SERVICE", "AT", "BY", "EXIT"];
+    let row = |command: &CommandRecord| {
+        let words = command.command.join(" ");
+        [
+            format!("{} {words}", command.place.word()),
+            command.slot.to_string(),
+            command.service.to_string(),
+            format!("{:.0}", command.at),
+            command.actor.user.clone(),
+            command
+                .exit
+                .map_or_else(|| "-".to_owned(), |exit| exit.to_string()),
+        ]
+    };
+    Page::table(header, commands.iter().rev().map(row).collect())
 }
 
 fn note(release: &Release) -> String {

@@ -159,6 +159,18 @@ impl Screen {
         let _ = writeln!(stderr, "{text}");
     }
 
+    /// Prints bytes of a program as they come, which are free of secrets already.
+    pub fn pass(&self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        self.note_trouble(written);
+    }
+
+    /// The same for its messages.
+    pub fn pass_error(&self, bytes: &[u8]) {
+        let _ = io::stderr().lock().write_all(bytes);
+    }
+
     /// A line for a live view on stderr.
     #[must_use]
     pub fn live(&self, line: &Line) -> String {
@@ -176,6 +188,10 @@ impl Screen {
     fn result(&self, text: &str) {
         let mut out = io::stdout().lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        self.note_trouble(written);
+    }
+
+    fn note_trouble(&self, written: io::Result<()>) {
         if let Err(error) = written
             && error.kind() != ErrorKind::BrokenPipe
         {

@@ -6,6 +6,7 @@
 //! fencing number is lower than the highest it has seen, so that a run that lost its lock has no
 //! further effect.
 
+mod command;
 mod error;
 mod values;
 
@@ -28,6 +29,10 @@ use crate::model::{
 };
 use crate::port::Progress;
 
+pub use command::{
+    CommandInput, CommandOutput, CommandRequest, RunningCommand, WAITING, WindowSize,
+    without_secrets,
+};
 pub use error::{EngineError, NotReady};
 pub use values::{
     CheckResult, Diagnosis, Incoming, LogLine, LogQuery, Permit, Placement, Pull, Rehearsal,
@@ -346,6 +351,20 @@ pub trait Engine: Send + Sync {
     ) -> Result<BTreeMap<ServiceName, Option<String>>, EngineError> {
         let _ = scope;
         Ok(BTreeMap::new())
+    }
+
+    /// Runs a command for somebody who looks on, in a ready instance of a service or by itself with
+    /// the service's image, environment and secrets. It ends when nobody looks on any more.
+    async fn command(
+        &self,
+        scope: &Scope,
+        request: CommandRequest,
+    ) -> Result<RunningCommand, EngineError> {
+        let _ = (scope, request);
+        Err(EngineError::Refused {
+            reason: "this engine cannot run commands".to_owned(),
+            help: String::new(),
+        })
     }
 
     /// The logs, oldest line first within an instance.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
@@ -160,6 +161,20 @@ pub trait StateStore: Send + Sync {
         &self,
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError>;
+
+    /// Keeps that somebody ran a command; a record with the same id is replaced. Only the newest
+    /// ones are kept.
+    async fn keep_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError>;
+
+    /// The commands that people ran, oldest first.
+    async fn commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError>;
 
     /// The environments that have a state here.
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError>;

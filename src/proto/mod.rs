@@ -4,6 +4,7 @@
 //! Used by the agent and by the driver that talks to it; [`convert`] is what both use to go between
 //! the messages and the model.
 
+pub mod commands;
 pub mod convert;
 mod directory;
 

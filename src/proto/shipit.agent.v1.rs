@@ -218,6 +218,82 @@ pub struct ShutdownRequest {
     #[prost(bool, tag = "1")]
     pub stop_services: bool,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommandInput {
+    #[prost(oneof = "command_input::Input", tags = "1, 2, 3, 4, 5")]
+    pub input: ::core::option::Option<command_input::Input>,
+}
+/// Nested message and enum types in `CommandInput`.
+pub mod command_input {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Input {
+        #[prost(message, tag = "1")]
+        Begin(super::CommandRequest),
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+        /// Nothing more comes to its standard input.
+        #[prost(bool, tag = "3")]
+        End(bool),
+        #[prost(message, tag = "4")]
+        Resize(super::WindowSize),
+        /// A signal's number.
+        #[prost(int32, tag = "5")]
+        Signal(i32),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CommandRequest {
+    #[prost(message, optional, tag = "1")]
+    pub scope: ::core::option::Option<Scope>,
+    #[prost(string, tag = "2")]
+    pub slot: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// By itself in the release's image, and not in an instance.
+    #[prost(bool, tag = "4")]
+    pub one_off: bool,
+    #[prost(string, repeated, tag = "5")]
+    pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Without it, it has plain streams.
+    #[prost(message, optional, tag = "6")]
+    pub terminal: ::core::option::Option<WindowSize>,
+    /// Whether it reads anything.
+    #[prost(bool, tag = "7")]
+    pub reads: bool,
+    #[prost(uint64, tag = "8")]
+    pub within_millis: u64,
+    /// The values of secrets that it needs by itself, by name. What does not come has the value that is held.
+    #[prost(map = "string, string", tag = "9")]
+    pub secrets: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WindowSize {
+    #[prost(uint32, tag = "1")]
+    pub columns: u32,
+    #[prost(uint32, tag = "2")]
+    pub rows: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommandOutput {
+    #[prost(oneof = "command_output::Output", tags = "1, 2, 3")]
+    pub output: ::core::option::Option<command_output::Output>,
+}
+/// Nested message and enum types in `CommandOutput`.
+pub mod command_output {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Output {
+        #[prost(bytes, tag = "1")]
+        Out(::prost::alloc::vec::Vec<u8>),
+        #[prost(bytes, tag = "2")]
+        Err(::prost::alloc::vec::Vec<u8>),
+        /// Its exit code; the last message.
+        #[prost(uint32, tag = "3")]
+        Ended(u32),
+    }
+}
 /// Generated client implementations.
 pub mod agent_client {
     #![allow(
@@ -618,6 +694,31 @@ pub mod agent_client {
                 .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Logs"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Runs a command for as long as somebody looks on: the first message says what, the others are its input.
+        pub async fn command(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::CommandInput>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::CommandOutput>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/shipit.agent.v1.Agent/Command",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("shipit.agent.v1.Agent", "Command"));
+            self.inner.streaming(req, path, codec).await
+        }
         pub async fn shutdown(
             &mut self,
             request: impl tonic::IntoRequest<super::ShutdownRequest>,
@@ -734,6 +835,17 @@ pub mod agent_server {
             &self,
             request: tonic::Request<super::LogsRequest>,
         ) -> std::result::Result<tonic::Response<Self::LogsStream>, tonic::Status>;
+        /// Server streaming response type for the Command method.
+        type CommandStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::CommandOutput, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Runs a command for as long as somebody looks on: the first message says what, the others are its input.
+        async fn command(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::CommandInput>>,
+        ) -> std::result::Result<tonic::Response<Self::CommandStream>, tonic::Status>;
         async fn shutdown(
             &self,
             request: tonic::Request<super::ShutdownRequest>,
@@ -1428,6 +1540,52 @@ pub mod agent_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/shipit.agent.v1.Agent/Command" => {
+                    #[allow(non_camel_case_types)]
+                    struct CommandSvc<T: Agent>(pub Arc<T>);
+                    impl<T: Agent> tonic::server::StreamingService<super::CommandInput>
+                    for CommandSvc<T> {
+                        type Response = super::CommandOutput;
+                        type ResponseStream = T::CommandStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::CommandInput>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Agent>::command(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CommandSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -9,6 +9,7 @@
 //! (base64, hex, quotes) are patterns of their own (`forms`); escapes, of which each program
 //! chooses its own, are undone in the text (`view`), so that no list of them can be too short.
 
+mod bytes;
 mod cut;
 mod forms;
 mod lines;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::model::secret::SecretValue;
 use search::Search;
 
+pub use bytes::ByteStream;
 pub use search::Match;
 pub use stream::LineStream;
 
@@ -129,6 +131,12 @@ impl Redactor {
     #[must_use]
     pub fn stream(&self) -> LineStream {
         LineStream::new(self.clone())
+    }
+
+    /// For bytes that come piece by piece.
+    #[must_use]
+    pub fn bytes(&self) -> ByteStream {
+        ByteStream::new(self.clone())
     }
 
     /// What finds the values; none when there are none.

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::{World, http, until};
@@ -185,4 +186,147 @@ fn logs_are_narrowed_by_time_and_by_an_expression() {
         .code(64)
         .says("still to come");
     logs(&["--grep", "("]).code(64).says("unclosed group");
+}
+
+#[test]
+fn a_command_runs_in_an_instance_and_its_exit_code_is_shipits() {
+    let mut world = World::new();
+    world
+        .env
+        .insert("TOKEN".to_owned(), "{secret: token}".to_owned());
+    world.put("token", "hunter2secret");
+    world
+        .staging
+        .push("cluster: {kind: host, runtime: process}".to_owned());
+    world
+        .staging
+        .push("secrets: {token: {file: token}}".to_owned());
+    world.apply().code(0);
+    let shell = |command: &str, script: &str| {
+        let words = [command, "--env", "staging", "web", "--", "sh", "-c", script];
+        world.run(&words)
+    };
+
+    for command in ["exec", "run"] {
+        let said = shell(
+            command,
+            "echo $SHIPIT_SLOT; echo why >&2; cat message.txt; exit 7",
+        )
+        .code(7);
+        assert_eq!(
+            (said.stdout.as_str(), said.stderr.as_str()),
+            ("blue\nv1", "why\n"),
+            "{command}"
+        );
+        // It has the secret, and nobody sees it.
+        shell(command, "test $TOKEN = hunter2secret && echo has $TOKEN")
+            .code(0)
+            .says("has *************");
+        shell(command, "kill -9 $$").code(137);
+    }
+    let none = ["--env", "staging", "web", "--", "no-such-program"];
+    world
+        .run(&[&["exec"], &none[..]].concat())
+        .code(1)
+        .says("no-such-program");
+    world
+        .run(&["exec", "--env", "staging", "api", "--", "ls"])
+        .code(64)
+        .says("web");
+
+    let history = world
+        .run(&["history", "--env", "staging", "--output", "json"])
+        .code(0);
+    let history: serde_json::Value = serde_json::from_str(&history.stdout).expect("a document");
+    let commands = history["commands"].as_array().expect("a list");
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    assert_eq!(commands[0]["exit"], 7);
+    assert_eq!(commands[0]["place"], "instance");
+    assert!(!history.to_string().contains("hunter2secret"), "{history}");
+}
+
+#[test]
+fn what_goes_into_a_command_comes_out_of_it_and_nothing_is_left_of_one_whose_client_died() {
+    let mut world = World::new();
+    world
+        .staging
+        .push("cluster: {kind: host, runtime: process}".to_owned());
+    world.apply().code(0);
+    let sent: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    world.put("sent", "");
+    std::fs::write(world.file("sent"), &sent).expect("written");
+    let mut cat = world.command(&["exec", "--env", "staging", "-i", "--", "cat"]);
+    cat.stdin(File::open(world.file("sent")).expect("there"));
+    let said = cat.output().expect("shipit starts");
+    assert!(
+        said.stdout == sent,
+        "{} bytes, {:?}",
+        said.stdout.len(),
+        said.status
+    );
+
+    for signal in [Signal::TERM, Signal::KILL] {
+        let script = "trap '' HUP; echo $$ > pid; sleep 1000";
+        let words = ["exec", "--env", "staging", "--", "sh", "-c", script];
+        let mut client = world.start(&words);
+        let pid = || {
+            let slots = world.status()["facts"]["slots"].clone();
+            let image = slots["blue"]["workloads"]["web"]["spec"]["image"]["value"].clone();
+            let image = image.as_str()?.strip_prefix("sha256:")?.to_owned();
+            let file = world
+                .agent_folder()
+                .join(format!("rootfs/{image}/files/app/pid"));
+            std::fs::read_to_string(file)
+                .ok()?
+                .trim()
+                .parse::<u32>()
+                .ok()
+        };
+        let mut found = None;
+        until("it runs", || {
+            found = pid().filter(|pid| shipit::files::process::started(*pid).is_some());
+            found.is_some()
+        });
+        crate::support::signal(client.id(), signal);
+        client.wait().expect("it ends");
+        let pid = found.expect("it ran");
+        until("nothing is left", || {
+            shipit::files::process::started(pid).is_none()
+        });
+    }
+}
+
+#[test]
+fn a_command_at_a_terminal_has_one_of_its_own() {
+    let mut world = World::new();
+    world
+        .staging
+        .push("cluster: {kind: host, runtime: process}".to_owned());
+    world.apply().code(0);
+    let exec = [
+        "exec",
+        "--env",
+        "staging",
+        "--",
+        "sh",
+        "-c",
+        "stty size; read x; echo got $x; exit 4",
+    ];
+    let (code, shown) = at_terminal(&world, &exec, "typed\r");
+    assert_eq!(code, Some(4), "{shown}");
+    assert!(
+        shown.contains("24 80") && shown.contains("got typed"),
+        "{shown}"
+    );
+    let cut = [
+        "exec",
+        "--env",
+        "staging",
+        "--",
+        "sh",
+        "-c",
+        "trap 'exit 9' INT; echo up; sleep 100 & wait",
+    ];
+    let (code, shown) = at_terminal(&world, &cut, "\u{3}");
+    assert_eq!(code, Some(9), "{shown}");
 }

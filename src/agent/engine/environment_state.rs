@@ -254,6 +254,22 @@ impl EnvironmentState {
             .map(|entry| entry.facts.clone())
     }
 
+    /// An instance of a service that runs, one that is ready if there is one.
+    pub(in crate::agent) fn running(
+        &self,
+        slot: Slot,
+        service: &ServiceName,
+    ) -> Option<(InstanceKey, ProcessRecord)> {
+        let inner = self.lock();
+        let of_it = inner.entries.iter().filter_map(|(key, entry)| {
+            let is_it = key.slot == slot && key.service == *service;
+            let process = entry.process.as_ref().filter(|_| is_it)?;
+            Some((key, process))
+        });
+        let best = of_it.max_by_key(|(key, process)| (process.ready, std::cmp::Reverse(key.index)));
+        best.map(|(key, process)| (key.clone(), process.clone()))
+    }
+
     /// Where these instances listen.
     pub(in crate::agent) fn addresses(&self, keys: &[InstanceKey]) -> Vec<SocketAddr> {
         let inner = self.lock();

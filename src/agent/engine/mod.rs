@@ -3,6 +3,7 @@
 pub mod environment_state;
 pub mod record;
 
+mod command;
 pub(in crate::agent) mod deploy;
 mod environment;
 mod hash_key;
@@ -36,7 +37,8 @@ use crate::model::secret::{HashKey, SecretValue};
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope,
+    CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement,
+    RunningCommand, Scope,
 };
 use crate::redact::Redactor;
 
@@ -47,6 +49,8 @@ pub struct Agent {
     runtimes: Runtimes,
     prober: Prober,
     environments: Mutex<HashMap<Scope, Arc<Environment>>>,
+    /// How many more commands may run.
+    commands: command::Room,
     /// Knows every secret that a service here was given since the agent began.
     redactor: Redactor,
     /// What the hashes of secrets are keyed with.
@@ -79,6 +83,7 @@ impl Agent {
             runtimes: Runtimes::default(),
             prober: Prober::default(),
             environments: Mutex::default(),
+            commands: command::Room::default(),
             redactor,
             hash_key,
         });
@@ -480,6 +485,14 @@ impl Engine for Arc<Agent> {
 
     async fn urls(&self, scope: &Scope, role: Role) -> Result<Vec<Url>, EngineError> {
         Ok(self.observe(scope).await?.urls(role))
+    }
+
+    async fn command(
+        &self,
+        scope: &Scope,
+        request: CommandRequest,
+    ) -> Result<RunningCommand, EngineError> {
+        command::run(self, scope, request).await
     }
 
     async fn logs(

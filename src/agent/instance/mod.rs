@@ -348,6 +348,35 @@ impl Instance {
     }
 }
 
+/// What the runtime must know of a command in an instance that runs, or of one by itself.
+pub(super) fn launch_beside(
+    spec: InstanceSpec,
+    key: InstanceKey,
+    state: &Arc<EnvironmentState>,
+    process: Option<ProcessRecord>,
+) -> Result<Launch, Trouble> {
+    let instance = Instance {
+        spec,
+        key,
+        state: Arc::clone(state),
+        stop: CancellationToken::new(),
+        restarts: 0,
+        troubles: 0,
+        failures: 0,
+        was_ready: false,
+    };
+    let Some(process) = process else {
+        return instance.launch(&Port::found(None), None, Missing::Refuse);
+    };
+
+    // What runs has its variables already, whatever is held by now.
+    instance.remember_what_it_has(process.pid);
+    let port = Port::found(process.port);
+    let mut launch = instance.launch(&port, process.container.clone(), Missing::LeaveOut)?;
+    launch.env.extend(spec::variables_of(process.pid));
+    Ok(launch)
+}
+
 /// Doubles with each restart, up to a limit, with a quarter of jitter.
 fn backoff(restarts: u32) -> Duration {
     let pause = PAUSE

@@ -265,17 +265,9 @@ impl Instance {
     /// The secrets that a process has which an earlier agent started: they are held no more, and
     /// are to be hidden all the same. What cannot be looked at is another user's.
     pub(super) fn remember_what_it_has(&self, pid: u32) {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        for variable in environment.split(|byte| *byte == 0) {
-            let Some((name, value)) = std::str::from_utf8(variable)
-                .ok()
-                .and_then(|text| text.split_once('='))
-            else {
-                continue;
-            };
-            if let Some(EnvValue::Secret { .. }) = self.spec.workload.env.get(name) {
-                let value = SecretValue::new(value.to_owned());
-                self.spec.redactor.remember(&value);
+        for (name, value) in variables_of(pid) {
+            if let Some(EnvValue::Secret { .. }) = self.spec.workload.env.get(&name) {
+                self.spec.redactor.remember(&SecretValue::new(value));
             }
         }
     }
@@ -306,6 +298,18 @@ impl Instance {
             Trouble::Instance(format!("the secret `{name}` is not held since the agent was restarted; `shipit apply` brings it again"))
         })
     }
+}
+
+/// The variables of a process, as far as they are text; none of one that cannot be looked at.
+pub(super) fn variables_of(pid: u32) -> BTreeMap<String, String> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let variables = environment.split(|byte| *byte == 0);
+    variables
+        .filter_map(|variable| {
+            let (name, value) = std::str::from_utf8(variable).ok()?.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        })
+        .collect()
 }
 
 /// Of the agent's own variables only what every program may expect; its home is the home of whom it

@@ -31,23 +31,37 @@ pub struct Held {
 
 /// Starts a launcher for a program whose output goes to `log`.
 pub fn hold(start: Start, log: &File, socket: Option<OwnedFd>) -> io::Result<(Child, Held)> {
-    let (command, talk) = launcher(log.try_clone()?.into(), log.try_clone()?.into())?;
+    let (out, err) = (log.try_clone()?.into(), log.try_clone()?.into());
+    let (command, talk) = launcher(out, err, Session::Agents)?;
     spawn(command, talk, start, socket)
 }
 
 /// Runs a program to its end, with nobody listening to what it says. Whoever stops waiting for it
 /// ends it, and all that it started.
 pub async fn run(start: Start) -> Result<ExitStatus, Trouble> {
-    let (command, talk) = launcher(Stdio::null(), Stdio::null())?;
+    let (command, talk) = launcher(Stdio::null(), Stdio::null(), Session::Agents)?;
     let (mut child, held) = spawn(command, talk, start, None)?;
-    let group = Group(child.id());
+    let group = Group::of(&child);
     held.release().await?;
     let status = child.wait().await?;
     group.has_ended();
     Ok(status)
 }
 
-fn launcher(out: Stdio, err: Stdio) -> io::Result<(Command, StdUnixStream)> {
+/// Whose session a program is in: a terminal is that of a whole session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Session {
+    /// The agent's, as the first of a process group of its own.
+    Agents,
+    /// One of its own, which the launcher makes.
+    Own,
+}
+
+pub(super) fn launcher(
+    out: Stdio,
+    err: Stdio,
+    session: Session,
+) -> io::Result<(Command, StdUnixStream)> {
     let (ours, theirs) = StdUnixStream::pair()?;
     let mut command = Command::new(process::program());
     command
@@ -56,12 +70,14 @@ fn launcher(out: Stdio, err: Stdio) -> io::Result<(Command, StdUnixStream)> {
         .current_dir("/")
         .stdin(OwnedFd::from(theirs))
         .stdout(out)
-        .stderr(err)
-        .process_group(0);
+        .stderr(err);
+    if session == Session::Agents {
+        command.process_group(0);
+    }
     Ok((command, ours))
 }
 
-fn spawn(
+pub(super) fn spawn(
     mut command: Command,
     talk: StdUnixStream,
     start: Start,
@@ -169,10 +185,15 @@ fn barred(user: super::User, path: &Path) -> Option<String> {
 }
 
 /// Ends a process group when it is dropped, unless its first process was seen to end.
-struct Group(Option<u32>);
+pub(super) struct Group(Option<u32>);
 
 impl Group {
-    fn has_ended(mut self) {
+    /// Of a child that is the first of one.
+    pub fn of(child: &Child) -> Self {
+        Self(child.id())
+    }
+
+    pub fn has_ended(mut self) {
         self.0 = None;
     }
 }

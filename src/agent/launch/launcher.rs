@@ -6,12 +6,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{setpriority_process, umask};
+use rustix::process::{ioctl_tiocsctty, setpriority_process, setsid, umask};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::launch::{Handover, Report, Start};
@@ -78,7 +78,7 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
     if let Some(name) = &start.name {
         command.arg0(name);
     }
-    match input(start.input.as_deref()) {
+    match stdin(start, socket.as_ref()) {
         Ok(input) => command.stdin(input),
         Err(error) => return error,
     };
@@ -89,7 +89,7 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
     }
 
     let socket = match (start.socket, socket) {
-        (Handover::None, _) => None,
+        (Handover::None | Handover::Input | Handover::Terminal, _) => None,
         (Handover::One, None) => return io::ErrorKind::NotFound.into(),
         (Handover::One, Some(socket)) => match at_its_place(socket) {
             Ok(socket) => Some(socket),
@@ -107,6 +107,20 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
     let error = command.exec();
     drop(socket);
     error
+}
+
+/// What it reads. A terminal becomes that of a session of its own.
+fn stdin(start: &Start, given: Option<&OwnedFd>) -> io::Result<Stdio> {
+    match (start.socket, given) {
+        (Handover::Input, Some(pipe)) => Ok(pipe.try_clone()?.into()),
+        (Handover::Terminal, Some(terminal)) => {
+            setsid()?;
+            ioctl_tiocsctty(terminal)?;
+            Ok(terminal.try_clone()?.into())
+        }
+        (Handover::Input | Handover::Terminal, None) => Err(io::ErrorKind::NotFound.into()),
+        (Handover::None | Handover::One, _) => input(start.input.as_deref()),
+    }
 }
 
 /// The socket as the descriptor that a service looks for it at, and kept over what comes.

@@ -15,6 +15,7 @@
 //! limits, its umask, its niceness, signals that it ignores. Variables go through the socket: the
 //! launcher itself, which may be root still, has none of them.
 
+mod attached;
 mod become_user;
 mod hold;
 mod interpreter;
@@ -24,6 +25,7 @@ mod user;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use attached::{Streams, at_terminal, resize, with_pipes};
 pub use become_user::{become_user, becoming};
 pub use hold::{Held, hold, run};
 pub use launcher::{calm, launch};
@@ -56,7 +58,7 @@ pub struct Start {
     pub socket: Handover,
 }
 
-/// Whether a listening socket is handed to a program.
+/// What is handed to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Handover {
@@ -64,6 +66,10 @@ pub enum Handover {
     None,
     /// One, as descriptor 3 (`sd_listen_fds(3)`).
     One,
+    /// None, but a pipe that it reads as its standard input.
+    Input,
+    /// None, but a terminal that is its own, and its standard input.
+    Terminal,
 }
 
 /// What the launcher says when it could not start the program: the system's error number.

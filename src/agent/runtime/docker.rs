@@ -10,6 +10,7 @@
 mod body;
 mod container;
 mod exec;
+mod streams;
 
 use std::collections::HashMap;
 use std::io;
@@ -34,12 +35,14 @@ use tokio_util::io::ReaderStream;
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
 use crate::agent::rootfs::ImageMeta;
+use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::docker::body::body;
 use crate::agent::runtime::docker::container::{DockerContainer, follow, remove};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::files::login::{self, Credentials, Places};
 use crate::files::process::started;
+use crate::model::command::CommandPlace;
 use crate::model::{Digest, chain};
 use crate::port::engine::Pull;
 
@@ -365,6 +368,14 @@ impl Runtime for DockerRuntime {
             .unwrap_or_default();
         let docker = self.engine().await.map_err(|error| no_answer(&error))?;
         exec::run(docker, &name, command).await
+    }
+
+    async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
+        let docker = self.engine().await.map_err(|error| no_answer(&error))?;
+        match attach.place {
+            CommandPlace::Instance => streams::inside(docker, launch, attach).await,
+            CommandPlace::OneOff => streams::alone(docker, launch, attach).await,
+        }
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {

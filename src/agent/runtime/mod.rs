@@ -1,6 +1,7 @@
 //! How an instance is started, found again, and ended. `process` is the runtime that needs nothing
 //! but the machine; containers and units come beside it.
 
+pub mod attached;
 pub mod container;
 pub mod docker;
 pub mod process;
@@ -19,6 +20,7 @@ use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
 use crate::agent::launch::User;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
+use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::container::ContainerRuntime;
 use crate::agent::runtime::docker::DockerRuntime;
 use crate::agent::runtime::process::ProcessRuntime;
@@ -148,6 +150,9 @@ pub(super) trait Runtime: Send + Sync {
         command: &[String],
         within: Duration,
     ) -> Result<(), Trouble>;
+
+    /// Runs a command for somebody who looks on: in the instance that was started so, or by itself.
+    async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble>;
 
     /// Takes away what an agent left that is not known.
     async fn remove_strays(&self, _agent: &str, _known: &[String]) {}

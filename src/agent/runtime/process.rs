@@ -1,6 +1,8 @@
 //! The runtime `process`: a process group of this machine, with the image's files as its working
 //! folder.
 
+mod streams;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -22,6 +24,7 @@ use crate::agent::engine::record::{ProcessRecord, boot};
 use crate::agent::launch::{self, Handover, Held, Start, User};
 use crate::agent::posture::Limits;
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
+use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::{Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
 use crate::files::beneath::{Links, Missing, Root};
@@ -84,6 +87,17 @@ impl Runtime for ProcessRuntime {
         };
         let ended = launch::run(check).await;
         succeeded(program, ended.map_err(|trouble| trouble.during(&what))?)
+    }
+
+    async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
+        let launch = Launch {
+            command: attach.command.clone(),
+            input: None,
+            socket: None,
+            ..launch.clone()
+        };
+        let_in(&launch)?;
+        streams::attach(start(&launch)?, attach).await
     }
 
     async fn adopt(

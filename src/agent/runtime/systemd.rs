@@ -28,6 +28,7 @@ use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
 use crate::agent::launch;
 use crate::agent::rootfs::{ImageMeta, Unpacked};
+use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::systemd::unit::Unit;
 use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};
@@ -339,6 +340,11 @@ impl Runtime for SystemdRuntime {
         within: Duration,
     ) -> Result<(), Trouble> {
         ProcessRuntime.exec(launch, command, within).await
+    }
+
+    /// A process beside the unit, as its user: no unit has a terminal of somebody else's.
+    async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
+        ProcessRuntime.attach(launch, attach).await
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
@@ -22,8 +23,10 @@ use crate::model::secret::SecretValue;
 use crate::model::{Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
-    Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Scope,
+    CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement,
+    RunningCommand, Scope, WAITING,
 };
+use crate::proto::commands;
 use crate::proto::convert::{decode, encode, parse};
 use crate::proto::v1::agent_client::AgentClient;
 use crate::proto::{Directory, v1};
@@ -296,6 +299,36 @@ impl Engine for HostEngine {
         };
         let reply = client.urls(request(message, SHORT)).await?;
         Ok(decode("urls", &reply.into_inner().urls_json)?)
+    }
+
+    async fn command(
+        &self,
+        scope: &Scope,
+        request: CommandRequest,
+    ) -> Result<RunningCommand, EngineError> {
+        let (input, inputs) = mpsc::channel(WAITING);
+        let begin = commands::begin(scope, &request);
+        let given = ReceiverStream::new(inputs).map(commands::given);
+        let messages = futures_util::stream::once(async { begin }).chain(given);
+
+        let mut client = self.client().await?;
+        let running = client.command(Request::new(messages)).await;
+        let output = match running {
+            Err(status) if status.code() == tonic::Code::Unimplemented => {
+                return Err(EngineError::Refused {
+                    reason: "the agent that runs is of an earlier version, and runs no commands"
+                        .to_owned(),
+                    help: "`shipit agent stop`; the services run on, and the next command starts a new one"
+                        .to_owned(),
+                });
+            }
+            running => running?.into_inner(),
+        };
+        let output = output.map(|message| Ok(commands::piece(message?)?));
+        Ok(RunningCommand {
+            input,
+            output: output.boxed(),
+        })
     }
 
     async fn logs(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
@@ -98,6 +99,25 @@ impl StateStore for RedactedStore {
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
         self.inner.last_journal(environment).await
+    }
+
+    async fn keep_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        let record = CommandRecord {
+            command: self.redactor.lines(record.command.clone()),
+            ..record.clone()
+        };
+        self.inner.keep_command(environment, &record).await
+    }
+
+    async fn commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        self.inner.commands(environment).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

@@ -113,7 +113,11 @@ fn history_shows_how_each_release_stands() {
         ("behind", releases, Some(behind.to_owned())),
     ];
     let texts = texts.map(|(name, releases, note)| {
-        let view = history::HistoryView { releases, note };
+        let view = history::HistoryView {
+            releases,
+            commands: Vec::new(),
+            note,
+        };
         (name, history::page(&view).plain())
     });
     is_as_before("history", &one_below_the_other(texts));

@@ -28,6 +28,7 @@ use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
 use crate::agent::launch::User;
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
+use crate::agent::runtime::attached::{self, Attach, Attached};
 use crate::agent::runtime::container::id_map::IdRange;
 use crate::agent::runtime::container::staging::ContainerUsers;
 use crate::agent::runtime::process::{self, ProcessRuntime};
@@ -299,6 +300,10 @@ impl Runtime for ContainerRuntime {
             .args(command)
             .stdin(process::input(Some(&environment))?);
         process::succeeds(process, command.first().map_or("", String::as_str)).await
+    }
+
+    async fn attach(&self, _: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
+        Err(attached::cannot("container", attach.place))
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {

@@ -79,9 +79,13 @@ pub struct ClusterConnection {
     pub answered: Arc<AtomicBool>,
 }
 
+/// Makes a client whose connections can become streams.
+pub(in crate::driver) type Upgrading = Box<dyn Fn() -> Result<Client, EngineError> + Send + Sync>;
+
 /// A client and what it is connected to.
 pub(in crate::driver) struct Connected {
     pub client: Client,
+    pub upgrading: Upgrading,
     pub login: Option<Arc<dyn ClusterLogin>>,
     pub server: String,
     pub answered: Arc<AtomicBool>,
@@ -154,9 +158,33 @@ fn placed(place: &ClusterPlace) -> Result<Config, EngineError> {
     Ok(config)
 }
 
+/// Which versions of HTTP a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    All,
+    /// What a WebSocket can be made of.
+    Http1,
+}
+
 fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, EngineError> {
-    let login = how.login.clone();
     config.connect_timeout = Some(CONNECT);
+    let login = how.login.clone();
+    let client = speaking(&config, login.clone(), Speaks::All)?;
+    let (server, other) = (config.cluster_url.to_string(), login.clone());
+    Ok(Connected {
+        client,
+        upgrading: Box::new(move || speaking(&config, other.clone(), Speaks::Http1)),
+        login,
+        server,
+        answered: Arc::clone(&how.answered),
+    })
+}
+
+fn speaking(
+    config: &Config,
+    login: Option<Arc<dyn ClusterLogin>>,
+    speaks: Speaks,
+) -> Result<Client, EngineError> {
     let server = config.cluster_url.to_string();
     let wrong = |error: kube::Error| {
         let help = "look at the certificates and tokens in the kubeconfig";
@@ -171,9 +199,11 @@ fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, Engi
     tcp.set_connect_timeout(config.connect_timeout);
     let https = hyper_rustls::HttpsConnectorBuilder::new()
         .with_tls_config(tls)
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp);
+        .https_or_http();
+    let https = match speaks {
+        Speaks::All => https.enable_all_versions().wrap_connector(tcp),
+        Speaks::Http1 => https.enable_http1().wrap_connector(tcp),
+    };
     let https = Patient(https);
 
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
@@ -185,20 +215,11 @@ fn client(mut config: Config, how: &ClusterConnection) -> Result<Connected, Engi
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(wrong)?)
-        .option_layer(
-            login
-                .clone()
-                .map(|login| AsyncFilterLayer::new(Bearer(login))),
-        )
+        .option_layer(login.map(|login| AsyncFilterLayer::new(Bearer(login))))
         .map_err(tower::BoxError::from)
         .service(http);
 
-    Ok(Connected {
-        client: Client::new(service, config.default_namespace.clone()),
-        login,
-        server,
-        answered: Arc::clone(&how.answered),
-    })
+    Ok(Client::new(service, config.default_namespace.clone()))
 }
 
 /// A connector that gives up on a server that takes the connection and says nothing: the connection

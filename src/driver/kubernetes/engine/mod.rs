@@ -10,6 +10,7 @@ mod apply;
 mod autoscale;
 mod cache;
 mod capabilities;
+mod command;
 pub mod compare;
 mod complete;
 mod contents;
@@ -65,8 +66,8 @@ use crate::model::{
 };
 use crate::port::Progress;
 use crate::port::engine::{
-    CheckResult, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit, Placement, Rehearsal,
-    Rehearsed, Scope,
+    CheckResult, CommandRequest, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit,
+    Placement, Rehearsal, Rehearsed, RunningCommand, Scope,
 };
 
 /// What to do with a field that another manager has changed.
@@ -482,6 +483,14 @@ impl Engine for KubernetesEngine {
         scope: &Scope,
     ) -> Result<BTreeMap<ServiceName, Option<String>>, EngineError> {
         traffic::load_balancers(self, scope).await
+    }
+
+    async fn command(
+        &self,
+        scope: &Scope,
+        request: CommandRequest,
+    ) -> Result<RunningCommand, EngineError> {
+        command::run(self, scope, request).await
     }
 
     async fn logs(

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::state::kubernetes::KubernetesStore;
+use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
@@ -170,6 +171,21 @@ impl StateStore for ClusterLock {
         environment: &EnvironmentName,
     ) -> Result<Option<Journal>, StoreError> {
         self.state.last_journal(environment).await
+    }
+
+    async fn keep_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        self.state.keep_command(environment, record).await
+    }
+
+    async fn commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        self.state.commands(environment).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

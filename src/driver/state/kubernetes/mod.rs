@@ -12,6 +12,7 @@
 //! [`KubernetesStore`].
 
 mod cluster_lock;
+mod commands;
 mod document;
 mod journal;
 mod lock;
@@ -36,6 +37,7 @@ use crate::driver::state::kubernetes::document::unpack;
 use crate::driver::state::lock::{
     LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
 };
+use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::object::mark;
 use crate::model::release::Actor;
@@ -275,6 +277,21 @@ impl StateStore for KubernetesStore {
             .map_while(|object| serde_json::from_slice(&unpack(object).ok()?).ok())
             .collect();
         Ok(Some(Journal { run, entries }))
+    }
+
+    async fn keep_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        self.write_command(environment, record).await
+    }
+
+    async fn commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        self.read_commands(environment).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

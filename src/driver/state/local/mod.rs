@@ -12,6 +12,7 @@
 //! microseconds, so that two takers cannot both win. Start with [`document`] for the format and
 //! [`super::lock`] for the lease.
 
+mod commands;
 mod document;
 mod journal;
 mod lock_file;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 
 use crate::driver::state::local::lock_file::Folder;
 use crate::driver::state::{failure, lock};
+use crate::model::command::CommandRecord;
 use crate::model::journal::{Journal, JournalEntry};
 use crate::model::release::Actor;
 use crate::model::state::{LockHolder, State};
@@ -153,6 +155,23 @@ impl StateStore for LocalStore {
     ) -> Result<Option<Journal>, StoreError> {
         let folder = self.of(environment);
         blocking(move || journal::last(&folder)).await
+    }
+
+    async fn keep_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        let (folder, record) = (self.of(environment), record.clone());
+        blocking(move || commands::keep(&folder, &record)).await
+    }
+
+    async fn commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        let folder = self.of(environment);
+        blocking(move || commands::all(&folder)).await
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {

@@ -1,6 +1,7 @@
 //! The API server, asked for objects as plain JSON: bounded in flight, retried with jitter within a
 //! budget, and every refusal typed.
 
+mod attach;
 mod call;
 mod discovery;
 mod fault;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kube::Client;
 use tokio::sync::Semaphore;
 
-use crate::driver::kubernetes::client::connect::{ClusterLogin, Connected};
+use crate::driver::kubernetes::client::connect::{ClusterLogin, Connected, Upgrading};
 use crate::port::hold::Hold;
 
 /// The name under which shipit's fields are recorded at the server.
@@ -29,6 +30,8 @@ const IN_FLIGHT: usize = 32;
 
 pub(in crate::driver) struct Api {
     client: Client,
+    /// A client whose connections can become streams: they speak no HTTP/2.
+    upgrading: Upgrading,
     login: Option<Arc<dyn ClusterLogin>>,
     pub server: String,
     kinds: Mutex<HashMap<(String, String), Option<Kind>>>,
@@ -50,6 +53,7 @@ impl Api {
     pub fn new(connected: Connected) -> Self {
         Self {
             client: connected.client,
+            upgrading: connected.upgrading,
             login: connected.login,
             server: connected.server,
             kinds: Mutex::default(),

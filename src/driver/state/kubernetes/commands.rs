@@ -1,0 +1,83 @@
+//! The commands that people ran, a Secret each.
+
+use serde_json::Value;
+
+use super::{KubernetesStore, PART, failed, unpack};
+use crate::driver::kubernetes::client::api::Selector;
+use crate::model::EnvironmentName;
+use crate::model::command::CommandRecord;
+use crate::model::object::mark;
+use crate::port::store::StoreError;
+
+/// How many commands are kept.
+const KEPT: usize = 50;
+
+impl KubernetesStore {
+    pub(super) async fn write_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        let name = format!("{}-x-{}", self.name(environment), record.id.to_lowercase());
+        let text = serde_json::to_vec(record).unwrap_or_default();
+        let labels = self.labels(environment, "command");
+        self.write_secret(&name, labels, &text).await?;
+        if record.exit.is_some() {
+            self.forget_commands(environment).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        let objects = self.command_objects(environment).await?;
+        let records = objects
+            .iter()
+            .filter_map(|object| serde_json::from_slice(&unpack(object).ok()?).ok());
+        Ok(records.collect())
+    }
+
+    /// Old ones go. That one cannot be deleted is no reason to fail.
+    async fn forget_commands(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
+        let objects = self.command_objects(environment).await?;
+        for object in objects.iter().rev().skip(KEPT) {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let key = self.object("Secret", name.to_owned());
+            let _ = self.api().await?.delete(&key, None).await;
+        }
+        Ok(())
+    }
+
+    /// Oldest first: their names sort by time.
+    async fn command_objects(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<Value>, StoreError> {
+        let api = self.api().await?;
+        let reading = || failed("reading the commands");
+        let kind = api.must(("v1", "Secret")).await.map_err(reading())?;
+        let labels = format!(
+            "{}={},{}={environment},{PART}=command",
+            mark::PROJECT,
+            self.project,
+            mark::ENVIRONMENT
+        );
+        let mut objects = Vec::new();
+        let take = |object: Value| objects.push(object);
+        api.list(
+            &kind,
+            Some(&self.namespace),
+            &Selector::Labels(labels),
+            take,
+        )
+        .await
+        .map_err(reading())?;
+        objects.sort_by_key(|object: &Value| {
+            let name = object["metadata"]["name"].as_str();
+            name.unwrap_or_default().to_owned()
+        });
+        Ok(objects)
+    }
+}

@@ -1,0 +1,114 @@
+//! The commands that people ran: one file, one JSON line per record.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::driver::state::local::io;
+use crate::files;
+use crate::model::command::{CommandRecord, latest};
+use crate::port::store::StoreError;
+
+/// How many commands are kept.
+const KEPT: usize = 200;
+/// How large the file may be until the oldest ones go.
+const LARGE: u64 = 1 << 20;
+/// The largest file that is read.
+const LIMIT: u64 = 64 << 20;
+
+pub(super) fn keep(folder: &Path, record: &CommandRecord) -> Result<(), StoreError> {
+    files::private_folder(folder).map_err(io("making", folder))?;
+    let path = folder.join("commands.jsonl");
+    if path.metadata().is_ok_and(|file| file.len() > LARGE) {
+        forget_oldest(folder)?;
+    }
+
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(io("opening", &path))?;
+    let written = file
+        .write_all(&line(record))
+        .and_then(|()| file.sync_data());
+    written.map_err(io("writing", &path))
+}
+
+pub(super) fn all(folder: &Path) -> Result<Vec<CommandRecord>, StoreError> {
+    let path = folder.join("commands.jsonl");
+    let text = files::read_if_there(&path, LIMIT).map_err(io("reading", &path))?;
+    let text = text.unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n');
+    // A line that was cut off is none.
+    let records = lines.filter_map(|line| serde_json::from_slice(line).ok());
+    let mut records = latest(records.collect());
+    records.drain(..records.len().saturating_sub(KEPT));
+    Ok(records)
+}
+
+fn forget_oldest(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join("commands.jsonl");
+    let kept: Vec<u8> = all(folder)?.iter().flat_map(line).collect();
+    files::replace(&path, &kept).map_err(io("writing", &path))
+}
+
+/// A line, and a line end in front of it: behind one that was cut off it is whole all the same.
+fn line(record: &CommandRecord) -> Vec<u8> {
+    let text = serde_json::to_vec(record).unwrap_or_default();
+    [b"\n", &text[..], b"\n"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::Slot;
+    use crate::model::command::CommandPlace;
+    use crate::model::release::Actor;
+
+    fn record(id: usize, exit: Option<u8>) -> CommandRecord {
+        CommandRecord {
+            id: id.to_string(),
+            at: Timestamp::UNIX_EPOCH,
+            actor: Actor {
+                user: "kim".to_owned(),
+                host: "laptop".to_owned(),
+                run: id.to_string(),
+                ci: None,
+            },
+            place: CommandPlace::Instance,
+            slot: Slot::Blue,
+            service: "web".parse().expect("a name"),
+            command: vec!["ls".to_owned()],
+            exit,
+        }
+    }
+
+    #[test]
+    fn the_newest_commands_are_kept_and_half_a_line_spoils_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        for id in 0..=KEPT {
+            keep(folder, &record(id, None)).expect("kept");
+        }
+        keep(folder, &record(7, Some(3))).expect("kept");
+        let path = folder.join("commands.jsonl");
+        let mut file = OpenOptions::new().append(true).open(&path).expect("there");
+        file.write_all(b"{\"id\": \"8").expect("written");
+        keep(folder, &record(9, Some(0))).expect("kept");
+
+        let all = all(folder).expect("read");
+        assert_eq!(all.len(), KEPT);
+        let exit = |id: &str| all.iter().find(|one| one.id == id).map(|one| one.exit);
+        assert_eq!(exit("0"), None, "the oldest went");
+        assert_eq!(exit("7"), Some(Some(3)));
+        assert_eq!(exit("8"), Some(None));
+        assert_eq!(exit("9"), Some(Some(0)));
+
+        forget_oldest(folder).expect("written anew");
+        assert_eq!(super::all(folder).expect("read"), all);
+    }
+}

@@ -1,0 +1,147 @@
+//! `exec` and `run`: a command in an instance of a release, or by itself in the release's image,
+//! and what is kept of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::model::command::{CommandPlace, CommandRecord};
+use crate::model::facts::SlotFacts;
+use crate::model::secret::SecretValue;
+use crate::model::workload::Workload;
+use crate::model::{Period, ServiceName, Slot};
+use crate::ops::actor::actor;
+use crate::ops::{Error, Session};
+use crate::port::engine::{CommandRequest, RunningCommand, WindowSize, without_secrets};
+
+/// What somebody asks for.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// In which slot; in the one with live traffic without it.
+    pub slot: Option<Slot>,
+    /// Of which service; of the only one without it.
+    pub service: Option<ServiceName>,
+    /// Where it runs.
+    pub place: CommandPlace,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The terminal that it has.
+    pub terminal: Option<WindowSize>,
+    /// Whether it reads anything.
+    pub reads: bool,
+    /// How long it may take.
+    pub within: Period,
+}
+
+/// A command that runs, and what is kept of it.
+pub struct Command {
+    /// Its streams.
+    pub running: RunningCommand,
+    record: CommandRecord,
+}
+
+/// Starts a command. That somebody did is kept first.
+pub async fn start(session: &Session, asked: Asked) -> Result<Command, Error> {
+    let engine = &session.ports.engine;
+    let facts = engine.observe(&session.scope()).await?;
+    let slot = asked.slot.or(facts.active).ok_or_else(|| Error::Usage {
+        what: "nothing is live".to_owned(),
+        help: "name a slot with --slot; `shipit status` shows what is in each".to_owned(),
+    })?;
+    let there = facts.slots.get(&slot).ok_or_else(|| Error::Usage {
+        what: format!("{slot} is empty"),
+        help: "`shipit status` shows what is in each slot".to_owned(),
+    })?;
+    let service = service(there, slot, asked.service)?;
+
+    let secrets = match asked.place {
+        CommandPlace::Instance => BTreeMap::new(),
+        CommandPlace::OneOff => secrets(session, &there.workloads[&service].spec).await,
+    };
+
+    let actor = actor();
+    let record = CommandRecord {
+        id: actor.run.clone(),
+        at: Timestamp::now(),
+        actor,
+        place: asked.place,
+        slot,
+        service: service.clone(),
+        command: asked.command.clone(),
+        exit: None,
+    };
+    let store = &session.ports.store;
+    store.keep_command(&session.environment, &record).await?;
+
+    let request = CommandRequest {
+        slot,
+        service,
+        place: asked.place,
+        command: asked.command,
+        terminal: asked.terminal,
+        reads: asked.reads,
+        within: asked.within,
+        secrets,
+    };
+    let running = engine.command(&session.scope(), request).await?;
+    let output = without_secrets(running.output, &session.ports.redactor);
+    Ok(Command {
+        running: RunningCommand { output, ..running },
+        record,
+    })
+}
+
+/// The values of a workload's secrets. What cannot be read here may be held by the engine, which
+/// says so if it is not.
+async fn secrets(session: &Session, workload: &Workload) -> BTreeMap<String, SecretValue> {
+    let mut values = BTreeMap::new();
+    for (name, from) in workload.secrets() {
+        if let Ok(value) = session.ports.secrets.read(name, from).await {
+            values.insert(name.to_owned(), value);
+        }
+    }
+    values
+}
+
+/// Keeps how it ended.
+pub async fn ended(session: &Session, record: CommandRecord, exit: u8) -> Result<(), Error> {
+    let record = CommandRecord {
+        exit: Some(exit),
+        ..record
+    };
+    let store = &session.ports.store;
+    Ok(store.keep_command(&session.environment, &record).await?)
+}
+
+impl Command {
+    /// Its streams, and what is kept of it.
+    #[must_use]
+    pub fn into_parts(self) -> (RunningCommand, CommandRecord) {
+        (self.running, self.record)
+    }
+}
+
+/// The service that is meant.
+pub(super) fn service(
+    there: &SlotFacts,
+    slot: Slot,
+    named: Option<ServiceName>,
+) -> Result<ServiceName, Error> {
+    let names: Vec<&ServiceName> = there.workloads.keys().collect();
+    let list = || {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        format!("the services in {slot} are: {}", names.join(", "))
+    };
+    match (named, names.as_slice()) {
+        (Some(named), _) if there.workloads.contains_key(&named) => Ok(named),
+        (Some(named), _) => Err(Error::Usage {
+            what: format!("{named} is not in {slot}"),
+            help: list(),
+        }),
+        (None, [only]) => Ok((*only).clone()),
+        (None, _) => Err(Error::Usage {
+            what: "there is more than one service".to_owned(),
+            help: format!("name one; {}", list()),
+        }),
+    }
+}
