@@ -34,6 +34,8 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Import(_)
         | Command::State(_)
         | Command::Unlock(_)
+        | Command::Open(_)
+        | Command::Scale(_)
         | Command::Graph(_) => TWO,
         Command::Agent(args) => match args.command {
             agent::What::Status

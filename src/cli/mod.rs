@@ -24,12 +24,14 @@ mod images;
 mod import;
 mod init;
 mod logs;
+mod open;
 mod plan;
 mod promote;
 mod reference;
 mod render;
 mod rollback;
 mod run;
+mod scale;
 mod schema;
 mod show;
 mod signals;
@@ -137,6 +139,10 @@ pub enum Command {
     Exec(exec::Args),
     /// Run a command by itself, in a release's image with its environment and secrets.
     Run(run::Args),
+    /// Print where a release answers, and open it in a browser.
+    Open(open::Args),
+    /// Refuse to set a number of instances by hand, and say what sets it.
+    Scale(scale::Args),
     /// List the releases.
     History(history::Args),
     /// Compare what runs with what should run, as a unified diff.
@@ -359,6 +365,8 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::exec(cx, &args).await,
         Command::Exec(args) => exec::exec(cx, &args).await,
         Command::Run(args) => run::exec(cx, &args).await,
+        Command::Open(args) => open::exec(cx, &args).await,
+        Command::Scale(args) => scale::exec(cx, &args).await,
         Command::History(args) => history::exec(cx, &args).await,
         Command::Diff(args) => diff::exec(cx, &args).await,
         Command::Render(args) => render::exec(cx, &args).await,

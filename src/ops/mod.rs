@@ -18,6 +18,7 @@ pub mod import;
 pub mod init;
 pub mod lock;
 pub mod logs;
+pub mod open;
 pub mod plan;
 pub mod plan_file;
 pub mod policy;

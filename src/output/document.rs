@@ -49,6 +49,8 @@ pub enum Kind {
     State,
     /// What runs where.
     Status,
+    /// Where a release answers.
+    Urls,
     /// Whether the configuration is valid, and what is wrong with it.
     Validation,
 }

@@ -21,6 +21,8 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["logs"], Some("log")),
     (&["exec", "--", "true"], None),
     (&["run", "web", "--", "true"], None),
+    (&["open"], Some("urls")),
+    (&["scale", "web=3"], Some("error")),
     (&["history"], Some("history")),
     (&["diff"], Some("diff")),
     (&["render"], Some("desired")),

@@ -1,24 +1,25 @@
 //! Commands that people run: in a pod that is ready, or in one of their own, made from a pod of the
 //! service and deleted when the command has ended.
 
+mod pod;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use kube::api::{AttachParams, AttachedProcess, TerminalSize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
 
-use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
+use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::driver::kubernetes::engine::command::pod::{Place, begin, until_it_runs};
 use crate::driver::kubernetes::engine::logs::{self, Part};
-use crate::driver::kubernetes::engine::{KubernetesEngine, observe, slots};
+use crate::driver::kubernetes::engine::{KubernetesEngine, slots};
 use crate::model::command::CommandPlace;
 use crate::model::object::mark;
-use crate::model::{ObjectKey, Slot};
 use crate::port::engine::{
     CommandInput, CommandOutput, CommandRequest, EngineError, RunningCommand, Scope, WAITING,
     WindowSize,
@@ -26,51 +27,11 @@ use crate::port::engine::{
 
 /// What marks the pod of a command.
 const COMMAND: &str = "shipit.dev/command";
-/// How long the pod of a command may take to start.
-const START: Duration = Duration::from_mins(5);
-/// How often it is looked whether it has.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long the end of a container may take to be seen, once its output has ended.
-const ENDING: Duration = Duration::from_secs(30);
-/// Why a container will not start, whatever is waited for.
-const HOPELESS: [&str; 5] = [
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "InvalidImageName",
-];
-/// What the pod of a command does not have of the service's, and what its container does not.
-const NOT_OF_POD: [&str; 5] = [
-    "nodeName",
-    "hostname",
-    "subdomain",
-    "initContainers",
-    "ephemeralContainers",
-];
-const NOT_OF_CONTAINER: [&str; 6] = [
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-    "ports",
-    "lifecycle",
-    "args",
-];
-
 fn refused(reason: String, help: &str) -> EngineError {
     EngineError::Refused {
         reason,
         help: help.to_owned(),
     }
-}
-
-/// Where a command runs.
-struct Place {
-    namespace: String,
-    pod: String,
-    container: String,
-    /// The pod, when it is the command's own.
-    own: Option<ObjectKey>,
 }
 
 pub(super) async fn run(
@@ -220,146 +181,6 @@ fn is_ready(pod: &Value) -> bool {
     ready.any(|one| one["status"] == "True")
 }
 
-/// Makes the pod of a command: what the service\'s pod is, without what makes it one of the
-/// service\'s. What earlier commands have left goes.
-async fn begin(
-    api: &Api,
-    scope: &Scope,
-    model: &Value,
-    request: &CommandRequest,
-) -> Result<Place, ApiError> {
-    let namespace = text(model, "namespace");
-    sweep(api, scope, &namespace).await?;
-    let pod = pod_for(scope, model, request);
-    let made = api.create(&pod).await?;
-    let name = text(&made, "name");
-    Ok(Place {
-        own: Some(ObjectKey {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            namespace: Some(namespace.clone()),
-            name: name.clone(),
-        }),
-        container: container(model),
-        namespace,
-        pod: name,
-    })
-}
-
-fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
-    let (slot, service): (Slot, _) = (request.slot, &request.service);
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    let mut spec = model["spec"].clone();
-    let mut first = spec["containers"][0].clone();
-    for (of, fields) in [
-        (&mut spec, &NOT_OF_POD[..]),
-        (&mut first, &NOT_OF_CONTAINER),
-    ] {
-        if let Some(of) = of.as_object_mut() {
-            fields.iter().for_each(|field| drop(of.remove(*field)));
-        }
-    }
-    first["command"] = json!(request.command);
-    first["stdin"] = json!(request.reads);
-    first["stdinOnce"] = json!(request.reads);
-    first["tty"] = json!(request.terminal.is_some());
-    spec["containers"] = json!([first]);
-    spec["restartPolicy"] = json!("Never");
-    spec["activeDeadlineSeconds"] = json!(request.within.get().as_secs().max(1));
-    spec["terminationGracePeriodSeconds"] = json!(5);
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": format!("{service}-command-{}", &id[..8]),
-            "namespace": model["metadata"]["namespace"],
-            "labels": {
-                mark::PROJECT: scope.project.as_str(),
-                mark::ENVIRONMENT: scope.environment.as_str(),
-                COMMAND: format!("{slot}.{service}"),
-            },
-        },
-        "spec": spec,
-    })
-}
-
-/// Deletes the pods of commands that have ended and whose client has died.
-async fn sweep(api: &Api, scope: &Scope, namespace: &str) -> Result<(), ApiError> {
-    let kind = api.must(("v1", "Pod")).await?;
-    let labels = format!("{},{COMMAND}", observe::of_scope(scope));
-    let mut over = Vec::new();
-    api.list(&kind, Some(namespace), &Selector::Labels(labels), |pod| {
-        if matches!(
-            pod["status"]["phase"].as_str(),
-            Some("Succeeded" | "Failed")
-        ) {
-            over.push(text(&pod, "name"));
-        }
-    })
-    .await?;
-    for name in over {
-        let key = ObjectKey {
-            api_version: "v1".to_owned(),
-            kind: "Pod".to_owned(),
-            namespace: Some(namespace.to_owned()),
-            name,
-        };
-        let _ = api.delete(&key, None).await;
-    }
-    Ok(())
-}
-
-/// Waits until the pod of a command runs, or has run.
-async fn until_it_runs(api: &Api, key: &ObjectKey, what: &str) -> Result<Value, EngineError> {
-    let begun = tokio::time::Instant::now();
-    loop {
-        let pod = api.get(key).await.map_err(|fault| fault.while_(what))?;
-        let pod = pod.unwrap_or_default();
-        if !matches!(pod["status"]["phase"].as_str(), None | Some("Pending")) {
-            return Ok(pod);
-        }
-
-        let waits = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
-        let reason = waits["reason"].as_str().unwrap_or("no node has it yet");
-        if HOPELESS.contains(&reason) || begun.elapsed() > START {
-            let message = waits["message"].as_str().unwrap_or_default();
-            return Err(EngineError::Failed {
-                what: what.to_owned(),
-                reason: format!("its pod does not start: {reason} {message}"),
-            });
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-impl Place {
-    /// Waits for the end of a pod of a command, and gives its exit code.
-    async fn exit(&self, api: &Api) -> Option<u8> {
-        let key = self.own.as_ref()?;
-        let begun = tokio::time::Instant::now();
-        while begun.elapsed() < ENDING {
-            let pod = api.get(key).await.ok()??;
-            let statuses = pod["status"]["containerStatuses"].as_array();
-            let code = statuses
-                .into_iter()
-                .flatten()
-                .filter(|one| one["name"] == self.container.as_str())
-                .find_map(|one| one["state"]["terminated"]["exitCode"].as_u64());
-            if let Some(code) = code {
-                return u8::try_from(code).ok();
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        None
-    }
-
-    /// Deletes the pod of a command.
-    async fn clean_up(&self, api: &Api) {
-        if let Some(key) = &self.own {
-            let _ = api.delete(key, None).await;
-        }
-    }
-}
-
 type Outputs = mpsc::Sender<Result<CommandOutput, EngineError>>;
 
 /// Carries input and output until the command has ended, its time is over, or nobody looks on.
@@ -372,6 +193,7 @@ async fn carry(
     request: CommandRequest,
 ) {
     let within = request.within.get();
+    let (forward, typed) = mpsc::channel(WAITING);
     let work = async {
         match streams {
             Streams::Log(mut output) => {
@@ -379,7 +201,7 @@ async fn carry(
                 place.exit(&api).await
             }
             Streams::Attached(process) => {
-                let said = attached(*process, inputs, &outputs, &request).await;
+                let said = attached(*process, typed, &outputs, &request).await;
                 match place.own {
                     Some(_) => place.exit(&api).await,
                     None => said,
@@ -389,6 +211,7 @@ async fn carry(
     };
     let last = tokio::select! {
         code = work => code.ok_or_else(|| cut_off("how it ended is not known")),
+        code = stopped(inputs, forward) => Ok(code),
         () = outputs.closed() => Err(cut_off("nobody looks on")),
         () = tokio::time::sleep(within) => {
             let within = humantime::format_duration(within);
@@ -397,6 +220,24 @@ async fn carry(
     };
     place.clean_up(&api).await;
     let _ = outputs.send(last.map(CommandOutput::Ended)).await;
+}
+
+/// Hands on what is given, until a signal comes that asks for the end: the API has no way to send
+/// one, so the command is left, and a pod of its own deleted. Gives the exit code that a shell has
+/// for it.
+async fn stopped(
+    mut inputs: mpsc::Receiver<CommandInput>,
+    forward: mpsc::Sender<CommandInput>,
+) -> u8 {
+    while let Some(given) = inputs.recv().await {
+        match given {
+            CommandInput::Signal(number @ (1 | 2 | 3 | 15)) => {
+                return 128 + u8::try_from(number).unwrap_or_default();
+            }
+            other => drop(forward.send(other).await),
+        }
+    }
+    std::future::pending().await
 }
 
 async fn pass(

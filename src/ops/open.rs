@@ -1,0 +1,28 @@
+//! `open`: where a release answers.
+
+use crate::model::outcome::Url;
+use crate::model::{Role, Slot};
+use crate::ops::{Error, Session};
+
+/// The addresses of what has live traffic, or of what is in a slot.
+pub async fn urls(session: &Session, slot: Option<Slot>) -> Result<Vec<Url>, Error> {
+    let (scope, engine) = (session.scope(), &session.ports.engine);
+    let active = engine.overview(&scope).await?.active;
+    let role = match slot {
+        Some(slot) if active != Some(slot) => Role::Preview,
+        _ => Role::Active,
+    };
+    let urls = engine.urls(&scope, role).await?;
+    let is_asked = |url: &Url| slot.is_none_or(|slot| url.slot == slot);
+    let urls: Vec<Url> = urls.into_iter().filter(is_asked).collect();
+    if urls.is_empty() {
+        return Err(Error::Usage {
+            what: slot.map_or_else(
+                || "nothing is live".to_owned(),
+                |slot| format!("nothing answers in {slot}"),
+            ),
+            help: "`shipit status` shows what runs where".to_owned(),
+        });
+    }
+    Ok(urls)
+}
