@@ -49,6 +49,11 @@ impl Since {
     }
 }
 
+/// A time of the day. `10` alone is more likely a duration whose unit is missing.
+fn time(text: &str) -> Option<Time> {
+    text.parse().ok().filter(|_| text.contains(':'))
+}
+
 /// A time without a date is today's, one without a zone is of this machine's.
 fn read(text: &str, now: &Zoned) -> Result<Since, String> {
     if let Ok(period) = text.parse() {
@@ -60,7 +65,7 @@ fn read(text: &str, now: &Zoned) -> Result<Since, String> {
 
     let civil = text.parse::<DateTime>().ok();
     let civil = civil.or_else(|| Some(text.parse::<Date>().ok()?.to_datetime(Time::midnight())));
-    let civil = civil.or_else(|| Some(now.date().to_datetime(text.parse::<Time>().ok()?)));
+    let civil = civil.or_else(|| Some(now.date().to_datetime(time(text)?)));
     let zone: &TimeZone = now.time_zone();
     let moment = civil.and_then(|civil| zone.to_timestamp(civil).ok());
     moment.map(Since::At).ok_or_else(|| {

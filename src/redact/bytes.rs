@@ -71,8 +71,12 @@ mod tests {
         assert_eq!(bytes.push(b"DB=hunter2"), b"DB=");
         assert!(bytes.holds());
         assert_eq!(bytes.push(b"secret\nPS1=$ "), b"*************\nPS1=$ ");
-        assert_eq!(bytes.push(b"hun"), b"");
-        assert_eq!(bytes.rest(), b"hun", "a person who types waits for an echo");
+        assert_eq!(bytes.push(b"hunter2"), b"");
+        assert_eq!(
+            bytes.rest(),
+            b"hunter2",
+            "a person who types waits for an echo"
+        );
         assert_eq!(bytes.push(&[0, 255, 7]), [0, 255, 7]);
     }
 }
