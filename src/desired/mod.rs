@@ -231,7 +231,7 @@ fn secret(
         })?;
     let from = match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
-        other => other.clone(),
+        other @ SecretRef::Env(_) => other.clone(),
     };
 
     Ok(EnvValue::Secret {

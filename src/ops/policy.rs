@@ -73,14 +73,14 @@ async fn arrivals(session: &Session, rule: &BranchRule) -> Result<Vec<Arrival>, 
     }
 
     let state = session.state().await?;
-    let live = state
+    let released = state
         .live()
         .and_then(|release| release.source.commit.clone());
-    if live.as_ref() == Some(tip) {
+    if released.as_ref() == Some(tip) {
         return Ok(Vec::new());
     }
     let begin = begin(session, rule).await?;
-    let since: Vec<String> = live.into_iter().chain(begin).collect();
+    let since: Vec<String> = released.into_iter().chain(begin).collect();
     let line = session.scm.first_parents(tip, &since, MOST).await?;
     let commits = match line {
         FirstParents::Whole(commits) => commits,

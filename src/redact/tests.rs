@@ -178,8 +178,8 @@ fn dump(text: &str, between: &str) -> String {
 
 /// As `xxd` writes them.
 fn pairs(bytes: &[u8]) -> String {
-    let pair = |pair: &[u8]| pair.iter().map(|byte| format!("{byte:02x}")).collect();
-    let pairs: Vec<String> = bytes.chunks(2).map(pair).collect();
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let pairs: Vec<String> = digits.chunks(2).map(<[String]>::concat).collect();
     pairs.join(" ")
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::canaries::{Canaries, READERS};
+use crate::support::canaries::{COUNT, Canaries, READERS};
 use crate::support::{Said, World, until};
 
 /// How many of them the service itself has and writes.
@@ -161,7 +161,9 @@ fn no_secret_of_a_docker_container_is_in_anything_that_is_printed_or_kept() {
 
 #[test]
 fn no_secret_of_a_unit_is_in_anything_that_is_printed_or_kept() {
-    let Some((world, machine)) = crate::systemd::world_with("root", Canaries::variables()) else {
+    let odd = (1..COUNT).step_by(2);
+    let variables = odd.map(|number| format!("CANARY_{number}")).collect();
+    let Some((world, machine)) = crate::systemd::world_with("root", variables) else {
         return;
     };
     let canaries = Canaries::within(&machine.folder);

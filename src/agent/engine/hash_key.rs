@@ -13,16 +13,13 @@ const LENGTH: usize = 32;
 /// every secret would seem to have another value.
 pub(super) fn load(directory: &Directory) -> io::Result<HashKey> {
     let path = directory.hash_key();
-    let key = match files::read_if_there(&path, 2 * LENGTH as u64)? {
-        Some(bytes) => HashKey(bytes),
-        None => {
-            let key = HashKey::random();
-            files::replace(&path, &key.0)?;
-            key
-        }
+    let Some(there) = files::read_if_there(&path, 2 * LENGTH as u64)? else {
+        let made = HashKey::random();
+        files::replace(&path, &made.0)?;
+        return Ok(made);
     };
-    if key.0.len() == LENGTH {
-        return Ok(key);
+    if there.len() == LENGTH {
+        return Ok(HashKey(there));
     }
     let reason = format!("{} has not {LENGTH} bytes; delete it", path.display());
     Err(io::Error::new(io::ErrorKind::InvalidData, reason))

@@ -178,12 +178,6 @@ impl Canaries {
         text
     }
 
-    /// The names of the variables that half of them are in.
-    pub fn variables() -> Vec<String> {
-        let odd = (1..COUNT).step_by(2);
-        odd.map(|number| format!("CANARY_{number}")).collect()
-    }
-
     pub fn in_variables(&self) -> impl Iterator<Item = (String, &String)> {
         let odd = self.values.iter().enumerate().skip(1).step_by(2);
         odd.map(|(number, value)| (format!("CANARY_{number}"), value))
