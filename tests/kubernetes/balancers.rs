@@ -85,6 +85,5 @@ fn a_switch_of_an_application_load_balancer_is_one_of_weights() {
     assert_ne!(said.code, Some(0));
     said.says("actions.web: somebody");
     site.run(&["doctor", "--env", "staging"])
-        .says("TargetGroupBindings: it is not there")
-        .says("elbv2.k8s.aws/pod-readiness-gate-inject=enabled");
+        .says("TargetGroupBindings: it is not there");
 }
