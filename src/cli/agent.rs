@@ -167,13 +167,13 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         What::Status => {
             let found = agent::status(directory).await?;
             let page = || view::human(&found);
-            show(cx, Kind::Agent, json!(found), page);
+            show(cx, Kind::Agent, &json!(found), page);
         }
         What::Stop { services } => {
             let stopped = agent::stop(directory, services.into()).await?;
             let document = json!({"stopped": stopped.is_some(), "services": services});
             let page = || Page::of(stopped.unwrap_or("No agent runs."));
-            show(cx, Kind::Agent, document, page);
+            show(cx, Kind::Agent, &document, page);
         }
         What::Logs { tail } => {
             for line in agent::logs(directory, tail) {
@@ -192,16 +192,16 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         What::Unit => {
             let units = agent::unit(directory).await?;
             let page = || Page::document(&units);
-            show(cx, Kind::AgentUnits, json!({"units": units}), page);
+            show(cx, Kind::AgentUnits, &json!({"units": units}), page);
         }
     }
 
     Ok(Exit::Done)
 }
 
-fn show(cx: &Cx, kind: Kind, document: Value, page: impl Fn() -> Page) {
+fn show(cx: &Cx, kind: Kind, document: &Value, page: impl Fn() -> Page) {
     match cx.format {
-        Format::Json => cx.screen.document(kind, &document),
+        Format::Json => cx.screen.document(kind, document),
         _ => cx.screen.show(&page()),
     }
 }

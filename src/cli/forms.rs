@@ -44,8 +44,11 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
             | agent::What::Unit => TWO,
             _ => ONE,
         },
-        Command::Exec(_) | Command::Run(_) => ONE,
-        Command::Schema(_) | Command::Completions(_) | Command::Templates => ONE,
+        Command::Exec(_)
+        | Command::Run(_)
+        | Command::Schema(_)
+        | Command::Completions(_)
+        | Command::Templates => ONE,
     }
 }
 

@@ -127,12 +127,12 @@ pub(super) fn service(
     slot: Slot,
     named: Option<ServiceName>,
 ) -> Result<ServiceName, Error> {
-    let names: Vec<&ServiceName> = there.workloads.keys().collect();
+    let services: Vec<&ServiceName> = there.workloads.keys().collect();
     let list = || {
-        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-        format!("the services in {slot} are: {}", names.join(", "))
+        let services: Vec<&str> = services.iter().map(|service| service.as_str()).collect();
+        format!("the services in {slot} are: {}", services.join(", "))
     };
-    match (named, names.as_slice()) {
+    match (named, services.as_slice()) {
         (Some(named), _) if there.workloads.contains_key(&named) => Ok(named),
         (Some(named), _) => Err(Error::Usage {
             what: format!("{named} is not in {slot}"),

@@ -42,6 +42,15 @@ pub(in crate::agent) struct Work {
 }
 
 impl Agent {
+    /// Stops every service. Without this call they outlive the agent.
+    pub async fn stop_services(&self) {
+        for scope in self.scopes() {
+            let environment = self.environment(&scope);
+            let instances = std::mem::take(&mut environment.work.lock().await.instances);
+            futures_util::future::join_all(instances.into_values().map(Supervisor::stop)).await;
+        }
+    }
+
     /// Lets a permit in: the lineage must own the environment, and the fence must not be behind.
     /// What it brings is recorded before anything is done under it.
     pub(super) async fn enter<'a>(

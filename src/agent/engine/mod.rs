@@ -24,7 +24,7 @@ use crate::agent::engine::environment::{Environment, Work, without_log};
 use crate::agent::engine::environment_state::EnvironmentState;
 use crate::agent::engine::record::{EnvironmentRecord, SlotRecord};
 use crate::agent::front::nginx::{self, Mark};
-use crate::agent::instance::{InstanceSpec, Prober, Supervisor};
+use crate::agent::instance::{InstanceSpec, Prober};
 use crate::agent::log::file::LogFile;
 use crate::agent::rootfs;
 use crate::agent::router::{Options, RouteKey, Router};
@@ -128,15 +128,6 @@ impl Agent {
         values: &BTreeMap<String, SecretValue>,
     ) -> BTreeMap<String, String> {
         self.hash_key.hashes(values)
-    }
-
-    /// Stops every service. Without this call they outlive the agent.
-    pub async fn stop_services(&self) {
-        for scope in self.scopes() {
-            let environment = self.environment(&scope);
-            let instances = std::mem::take(&mut environment.work.lock().await.instances);
-            futures_util::future::join_all(instances.into_values().map(Supervisor::stop)).await;
-        }
     }
 
     pub(super) fn insert(&self, record: EnvironmentRecord) -> Arc<Environment> {

@@ -44,7 +44,8 @@ pub trait Control: Send + Sync {
     async fn signal(&self, number: i32);
 }
 
-/// The exit code of what a runtime cannot do yet.
+/// What is said of a runtime that cannot do it yet.
+#[must_use]
 pub fn cannot(runtime: &str, place: CommandPlace) -> Trouble {
     Trouble::Instance(format!(
         "`shipit {}` is not possible with `runtime: {runtime}` yet",

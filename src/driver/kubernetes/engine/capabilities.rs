@@ -6,7 +6,8 @@ use futures_util::future::try_join_all;
 use http::Method;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError};
-use crate::model::kind::Capabilities;
+use crate::model::kind::{Capabilities, GroupKind, KindScope, KindScopes};
+use crate::port::engine::EngineError;
 
 /// Asks a server what it is and serves. A group whose own server does not answer is left out.
 pub(super) async fn ask(api: &Api) -> Result<Capabilities, ApiError> {
@@ -59,4 +60,32 @@ async fn kinds(api: &Api, version: &str) -> Result<Vec<String>, ApiError> {
         (!is_part).then_some(resource["kind"].as_str()?)
     });
     Ok(names.map(|kind| format!("{version}/{kind}")).collect())
+}
+
+/// Where the objects of kinds are, by the server's own account of what it serves.
+pub(super) async fn kind_scopes(
+    api: &Api,
+    kinds: &BTreeSet<(String, String)>,
+) -> Result<KindScopes, EngineError> {
+    let asked = kinds.iter().map(|(version, kind)| async move {
+        let found = api.kind(version, kind).await;
+        found.map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))
+    });
+    let found = try_join_all(asked).await?;
+    let scopes = found.into_iter().flatten().map(|kind| {
+        let scope = if kind.namespaced {
+            KindScope::Namespaced
+        } else {
+            KindScope::Cluster
+        };
+        let group = kind.group().to_owned();
+        (
+            GroupKind {
+                group,
+                kind: kind.kind,
+            },
+            scope,
+        )
+    });
+    Ok(scopes.collect())
 }

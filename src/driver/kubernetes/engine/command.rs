@@ -283,15 +283,13 @@ async fn attached(
     let causes = status.details.and_then(|details| details.causes);
     let mut causes = causes.into_iter().flatten();
     let code = causes.find(|cause| cause.reason.as_deref() == Some("ExitCode"));
-    match code {
-        Some(code) => code.message?.parse().ok(),
-        None => {
-            let reason = status.message.unwrap_or_default() + "\n";
-            let _ = outputs.send(Ok(CommandOutput::Err(reason.into()))).await;
-            // As a shell's, for what cannot be executed.
-            Some(126)
-        }
+    if let Some(code) = code {
+        return code.message?.parse().ok();
     }
+    let reason = status.message.unwrap_or_default() + "\n";
+    let _ = outputs.send(Ok(CommandOutput::Err(reason.into()))).await;
+    // As a shell's, for what cannot be executed.
+    Some(126)
 }
 
 type Resize = Box<dyn FnMut(TerminalSize) + Send>;
@@ -322,10 +320,9 @@ async fn give(
 ) {
     while let Some(given) = inputs.recv().await {
         match (given, &mut typed, &mut resize) {
-            (CommandInput::Data(bytes), Some(typed), _) => {
-                if typed.write_all(&bytes).await.is_err() {
-                    return;
-                }
+            (CommandInput::Data(bytes), Some(input), _) => {
+                // What does not read any more has its reasons.
+                let _ = input.write_all(&bytes).await;
             }
             (CommandInput::End, Some(input), _) => {
                 let _ = input.shutdown().await;

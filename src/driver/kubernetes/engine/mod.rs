@@ -42,7 +42,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
@@ -54,7 +53,7 @@ use crate::driver::kubernetes::engine::leavings::Leavings;
 use crate::driver::kubernetes::engine::ready::Rule;
 use crate::driver::kubernetes::engine::record::{Records, Workloads};
 use crate::model::facts::{Facts, Overview};
-use crate::model::kind::{Capabilities, GroupKind, KindScope, KindScopes};
+use crate::model::kind::{Capabilities, KindScopes};
 use crate::model::loss::Holding;
 use crate::model::object::{Namespaces, ObjectFacts};
 use crate::model::outcome::Url;
@@ -175,34 +174,6 @@ impl KubernetesEngine {
     }
 }
 
-/// Where the objects of kinds are, by the server's own account of what it serves.
-async fn kind_scopes(
-    api: &Api,
-    kinds: &BTreeSet<(String, String)>,
-) -> Result<KindScopes, EngineError> {
-    let asked = kinds.iter().map(|(version, kind)| async move {
-        let found = api.kind(version, kind).await;
-        found.map_err(|fault| fault.while_(format!("asking for the kind {kind} in {version}")))
-    });
-    let found = try_join_all(asked).await?;
-    let scopes = found.into_iter().flatten().map(|kind| {
-        let scope = if kind.namespaced {
-            KindScope::Namespaced
-        } else {
-            KindScope::Cluster
-        };
-        let group = kind.group().to_owned();
-        (
-            GroupKind {
-                group,
-                kind: kind.kind,
-            },
-            scope,
-        )
-    });
-    Ok(scopes.collect())
-}
-
 #[async_trait]
 impl Engine for KubernetesEngine {
     async fn observe(&self, scope: &Scope) -> Result<Facts, EngineError> {
@@ -245,7 +216,7 @@ impl Engine for KubernetesEngine {
     ) -> Result<KindScopes, EngineError> {
         // A cluster that is not there yet knows none.
         match self.try_api().await? {
-            Some(api) => kind_scopes(api, kinds).await,
+            Some(api) => capabilities::kind_scopes(api, kinds).await,
             None => Ok(KindScopes::default()),
         }
     }

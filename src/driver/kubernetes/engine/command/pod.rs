@@ -87,7 +87,9 @@ fn pod_for(scope: &Scope, model: &Value, request: &CommandRequest) -> Value {
         (&mut first, &NOT_OF_CONTAINER),
     ] {
         if let Some(of) = of.as_object_mut() {
-            fields.iter().for_each(|field| drop(of.remove(*field)));
+            for field in fields {
+                of.remove(*field);
+            }
         }
     }
     first["command"] = json!(request.command);
