@@ -110,7 +110,10 @@ fn the_plan_is_a_document_too() {
         .run(&["plan", "--env", "staging", "--output", "json"])
         .code(0);
     let plan: serde_json::Value = serde_json::from_str(&said.stdout).expect("a document");
-    assert_eq!(plan["format"], 2);
+    assert_eq!(
+        (&plan["version"], &plan["kind"]),
+        (&1.into(), &"plan".into())
+    );
     assert_eq!(
         plan["steps"][0]["do"],
         serde_json::Value::Null,

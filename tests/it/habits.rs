@@ -66,6 +66,17 @@ fn variables_stand_for_flags_and_shorter_words_for_longer_ones() {
 /// Runs a command at a terminal on which this is typed, and gives its exit code and what the
 /// terminal shows.
 fn at_terminal(world: &World, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
+    at_terminal_after(world, arguments, "", typed)
+}
+
+/// The same, typed once this was written: what is typed before the program reads keys is a line of
+/// the terminal's.
+fn at_terminal_after(
+    world: &World,
+    arguments: &[&str],
+    written: &str,
+    typed: &str,
+) -> (Option<i32>, String) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).expect("granted");
     unlockpt(&ours).expect("unlocked");
@@ -84,8 +95,6 @@ fn at_terminal(world: &World, arguments: &[&str], typed: &str) -> (Option<i32>, 
         .spawn()
         .expect("shipit starts");
     let mut ours = File::from(ours);
-    ours.write_all(typed.as_bytes()).expect("typed");
-
     let mut copy = ours.try_clone().expect("a copy");
     let reading = std::thread::spawn(move || {
         let (mut shown, mut buffer) = (Vec::new(), [0; 4096]);
@@ -95,8 +104,12 @@ fn at_terminal(world: &World, arguments: &[&str], typed: &str) -> (Option<i32>, 
         }
         String::from_utf8_lossy(&shown).into_owned()
     });
-    let mut stdout = String::new();
+    let (mut stdout, mut byte) = (String::new(), [0]);
     let mut from = child.stdout.take().expect("piped");
+    while !stdout.contains(written) && from.read(&mut byte).expect("a text") == 1 {
+        stdout.push(char::from(byte[0]));
+    }
+    ours.write_all(typed.as_bytes()).expect("typed");
     from.read_to_string(&mut stdout).expect("a text");
     let status = child.wait().expect("it ends");
     (status.code(), stdout + &reading.join().expect("read"))
@@ -327,6 +340,6 @@ fn a_command_at_a_terminal_has_one_of_its_own() {
         "-c",
         "trap 'exit 9' INT; echo up; sleep 100 & wait",
     ];
-    let (code, shown) = at_terminal(&world, &cut, "\u{3}");
+    let (code, shown) = at_terminal_after(&world, &cut, "up", "\u{3}");
     assert_eq!(code, Some(9), "{shown}");
 }

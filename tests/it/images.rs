@@ -353,7 +353,7 @@ fn a_promotion_carries_the_same_image_and_its_name_on() {
         .code(0);
     let said = shop.run(&["history", "--env", "production", "--output", "json"]);
     let releases: serde_json::Value = serde_json::from_str(&said.code(0).stdout).expect("JSON");
-    let release = &releases[0];
+    let release = &releases["releases"][0];
     assert_eq!(release["workloads"]["web"]["image"]["value"], first);
     assert_eq!(release["names"]["web"], maker.image("staging"));
     // The next apply of production looks the tag up by itself, and says what moved.

@@ -38,7 +38,8 @@ fn what_a_plan_writes_into_the_checkout_is_neither_an_input_nor_a_change() {
     let mut world = World::live();
     world.build = vec!["run: {shell: \"true\"}".to_owned()];
     world.configure();
-    world.put(".gitignore", "state/\n.shipit/\n");
+    // An agent goes on writing in its folder.
+    world.put(".gitignore", "state/\n.shipit/\n/a\n");
     for arguments in [
         &["init", "--quiet", "--initial-branch", "main"][..],
         &["add", "."],
