@@ -13,11 +13,13 @@ const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-de
 /// A commit, its parents, who wrote it and its first line, in one line.
 const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
 
-/// A branch of the same name is another thing, and moves.
+/// The full id of a commit by the beginning of its id, or by a tag. A branch of the same name is
+/// another thing, and moves.
 pub(super) async fn tagged(git: &Git, name: &str) -> Result<Option<String>, ScmError> {
     let is_id = (SHORT..=40).contains(&name.len()) && name.chars().all(|c| c.is_ascii_hexdigit());
     let of_tag = format!("refs/tags/{name}");
     for name in is_id.then_some(name).into_iter().chain([&*of_tag]) {
+        let is_tag = name == of_tag;
         let commit = format!("{name}^{{commit}}");
         let asked = [
             "rev-parse",
@@ -27,7 +29,11 @@ pub(super) async fn tagged(git: &Git, name: &str) -> Result<Option<String>, ScmE
             &commit,
         ];
         match git.ask(&asked).await {
-            Ok(commit) => return Ok(Some(commit)),
+            // Git takes a branch of that name before an id that is cut short.
+            Ok(commit) if is_tag || commit.starts_with(&name.to_ascii_lowercase()) => {
+                return Ok(Some(commit));
+            }
+            Ok(_) => {}
             Err(error) if error.reason.is_empty() => {}
             Err(error) => return Err(error),
         }

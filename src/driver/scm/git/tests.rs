@@ -312,3 +312,18 @@ async fn a_submodule_that_is_not_checked_out_is_named() {
     let missing = clone.asked().missing_submodules().await;
     assert_eq!(missing.expect("an answer"), ["app/lib"]);
 }
+
+#[tokio::test]
+async fn the_beginning_of_an_id_is_no_branch_of_that_name() {
+    let repository = Repository::new();
+    let old = repository.commit("master", "old");
+    repository.commit("master", "new");
+    let short = &old[..9];
+    let found = async || repository.asked().tagged(short).await.expect("an answer");
+    assert_eq!(found().await.as_ref(), Some(&old));
+
+    repository.git(&["branch", short, "master"]);
+    assert_eq!(found().await, None, "Git takes the branch for it");
+    repository.git(&["tag", short, &old]);
+    assert_eq!(found().await, Some(old), "a tag is meant, too");
+}
