@@ -1,6 +1,8 @@
 //! Which keys of a project and of a service go with the engine that it runs on: a key that would
 //! have no effect is refused, not ignored.
 
+use std::path::Path;
+
 use crate::config::findings::{Findings, TAKE_OUT};
 use crate::config::schema::{
     ChartCrds, ChartHooks, ClusterConfig, EnvironmentConfig, HostCluster, Manifests,
@@ -39,8 +41,8 @@ fn host(findings: &mut Findings<'_>, environment: &EnvironmentConfig, host: &Hos
     }
 }
 
-/// A volume is mounted by one instance at a time, unless it is shared: two that write the same files
-/// without knowing of each other destroy them.
+/// A volume is mounted by one instance at a time, unless it is shared: two that write the same
+/// files without knowing of each other destroy them.
 fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
     let services = environment.services.iter();
     let mounts: Vec<_> = services
@@ -55,7 +57,7 @@ fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
         }
         let others = mounts.iter();
         let other = others
-            .filter(|(.., other)| other.from() == volume.from())
+            .filter(|(.., other)| one_holds_the_other(other.from(), volume.from()))
             .find(|(other, ..)| other != name);
         let who = if let Some((other, ..)) = other {
             format!("{other} would have it, too")
@@ -71,7 +73,8 @@ fn one_at_a_time(findings: &mut Findings<'_>, environment: &EnvironmentConfig) {
             &["services", name, "volumes", &inside.to_string_lossy()],
             format!("{from} is for one instance at a time, and {who}"),
             format!(
-                "write `{{from: {from}, shared: true}}` if the service can, or `strategy: recreate` with one replica"
+                "write `{{from: {from}, shared: true}}` if the service can, or `strategy: recreate` \
+                 with one replica"
             ),
         );
     }
@@ -130,6 +133,7 @@ fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &
         let path = inside.to_string_lossy();
         let is_plain = !from.is_empty() && !from.contains(':') && !path.contains(':');
         let is_folder = runtime == Runtime::Docker || from.starts_with('/');
+        let is_plain = is_plain && !from.split('/').any(|part| part == "..");
         if !inside.is_absolute() || !is_plain || !is_folder {
             findings.add(
                 &["services", name, "volumes", &path],
@@ -138,6 +142,15 @@ fn volumes(findings: &mut Findings<'_>, runtime: Runtime, name: &str, service: &
             );
         }
     }
+}
+
+/// Whether two volumes are the same, or one folder lies in the other, however they are written.
+fn one_holds_the_other(one: &str, other: &str) -> bool {
+    if !one.starts_with('/') || !other.starts_with('/') {
+        return one == other;
+    }
+    let (one, other) = (Path::new(one), Path::new(other));
+    one.starts_with(other) || other.starts_with(one)
 }
 
 /// What a variable may be called in a shell, and in a unit.

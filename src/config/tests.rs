@@ -344,6 +344,10 @@ fn what_is_named_must_be_there() {
             "2 instances would have it at once",
         ),
         (
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: /srv/../etc}}}",
+            "services.web.volumes./data: a path inside, and a volume or a folder",
+        ),
+        (
             "cluster: {runtime: docker}\nservices: {web: {volumes: {/data: {from: d, sharde: true}}}}",
             "did you mean `shared`?",
         ),
