@@ -131,7 +131,11 @@ impl FromStr for ImageRepository {
             name.to_owned()
         };
 
-        let problem = endpoint::problem(registry).or_else(|| endpoint::repository_problem(&name));
+        // Such a host may be there, and no other tool takes it for the part of an image's name.
+        let is_odd = registry.contains('_') || registry.split(':').any(|part| part.ends_with('.'));
+        let problem = endpoint::problem(registry)
+            .or_else(|| is_odd.then_some("a registry has no `_`, and no `.` at its end"))
+            .or_else(|| endpoint::repository_problem(&name));
         match problem {
             Some(reason) => Err(reason.to_owned()),
             None => Ok(Self {

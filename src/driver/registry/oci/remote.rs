@@ -1,6 +1,6 @@
 //! Registries on the network, as many as are named: one client and one login for each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,8 @@ const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2
 pub(super) const MANIFESTS: [&str; 4] = [MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX];
 /// How long a server may be silent.
 pub(super) const SILENCE: Duration = Duration::from_mins(1);
+/// How long an answer that an image is there is relied on.
+const FRESH: Duration = Duration::from_secs(10);
 /// The largest configuration of a base image that is read.
 const CONFIG_LIMIT: u64 = 8 << 20;
 
@@ -123,8 +125,8 @@ pub struct Remote {
     redactor: Redactor,
     /// Where the layers of base images were seen.
     layers: Mutex<BTreeMap<Digest, Reference>>,
-    /// The images that a registry has told to be there.
-    seen: Mutex<BTreeSet<String>>,
+    /// The images that a registry has told to be there, and when.
+    seen: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Default for Remote {
@@ -271,11 +273,13 @@ impl Remote {
         }
     }
 
-    /// The digest that a registry gives for a name, and keeps in mind that the image is there; none
-    /// when it is not. Asked once.
+    /// The digest that a registry gives for a name; none when there is no such image. What it told
+    /// a moment ago is not asked again: a plan looks twice. Who approves a plan may take an hour,
+    /// and then it is.
     pub(super) async fn digest(&self, image: &Reference) -> Result<Option<Digest>, RegistryError> {
+        let is_fresh = |told: &Instant| told.elapsed() < FRESH;
         if let Some(Ok(known)) = image.digest().map(str::parse)
-            && self.all_seen().contains(&image.whole())
+            && self.all_seen().get(&image.whole()).is_some_and(is_fresh)
         {
             return Ok(Some(known));
         }
@@ -284,13 +288,13 @@ impl Remote {
         let found = open.again(what, || open.wire.digest(image)).await?;
         if let Some(digest) = &found {
             let (registry, repository) = (image.registry(), image.repository());
-            self.all_seen()
-                .insert(format!("{registry}/{repository}@{digest}"));
+            let name = format!("{registry}/{repository}@{digest}");
+            self.all_seen().insert(name, Instant::now());
         }
         Ok(found)
     }
 
-    fn all_seen(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    fn all_seen(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
