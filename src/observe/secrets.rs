@@ -1,32 +1,31 @@
 //! Which values the secrets have now, told by the hashes that the engine makes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::Desired;
-use crate::model::facts::{Facts, WorkloadFacts};
+use crate::model::facts::Facts;
 use crate::model::observed::SecretFacts;
 use crate::port::Ports;
 use crate::port::engine::Scope;
 
-/// Looks at the secrets of services that run already, where the engine knows which values these
-/// were given. What cannot be read here is said, and keeps nobody from planning.
+/// Looks at the secrets of services that run already. What cannot be read here, or told by the
+/// engine, is said, and keeps nobody from planning.
 pub(super) async fn look(
     desired: &Desired,
     ports: &Ports,
     scope: &Scope,
     facts: &Facts,
 ) -> BTreeMap<String, SecretFacts> {
-    let given = |workload: &WorkloadFacts| workload.secrets.clone().into_keys();
     let there = facts
         .slots
         .values()
         .flat_map(|there| there.workloads.values());
-    let known: Vec<String> = there.flat_map(given).collect();
+    let running: BTreeSet<&str> = there.flat_map(|it| it.spec.secrets().into_keys()).collect();
 
     let (mut found, mut values) = (BTreeMap::new(), BTreeMap::new());
     for service in desired.services.values() {
         let secrets = service.workload.secrets().into_iter();
-        for (name, from) in secrets.filter(|(name, _)| known.iter().any(|known| known == name)) {
+        for (name, from) in secrets.filter(|(name, _)| running.contains(name)) {
             match ports.secrets.read(name, from).await {
                 Ok(value) => {
                     values.insert(name.to_owned(), value);
@@ -43,14 +42,19 @@ pub(super) async fn look(
     }
 
     match ports.engine.secret_hashes(scope, &values).await {
-        Ok(hashes) => {
-            let hashes = hashes.into_iter();
-            found.extend(hashes.map(|(name, hash)| (name, SecretFacts::Hash(hash))));
-        }
+        Ok(mut hashes) => found.extend(values.into_keys().map(|name| {
+            let hash = hashes.remove(&name).map(SecretFacts::Hash);
+            (name, hash.unwrap_or_else(not_told))
+        })),
         Err(error) => found.extend(values.into_keys().map(|name| {
             let reason = error.to_string();
             (name, SecretFacts::Unknown { reason })
         })),
     }
     found
+}
+
+fn not_told() -> SecretFacts {
+    let reason = "the engine does not tell which value it was given".to_owned();
+    SecretFacts::Unknown { reason }
 }

@@ -15,8 +15,8 @@ use crate::port::secret::SecretError;
 /// The largest secret that is read.
 const LIMIT: u64 = 64 << 10;
 
-/// Reads secrets, each of them once: what a plan compared is what is deployed, and a pipe has its
-/// value one time. Relative paths are relative to the project's folder.
+/// Reads secrets, each of them once: what a plan compared is what is deployed. Relative paths are
+/// relative to the project's folder.
 #[derive(Debug)]
 pub struct Secrets {
     root: PathBuf,
