@@ -460,3 +460,13 @@ pub async fn bases(
     });
     Ok(try_join_all(found).await?.into_iter().flatten().collect())
 }
+
+/// The repository in which an image is signed: where somebody keeps it, however the engine comes by
+/// it. None for the project's own images in a folder, which nobody signs there.
+pub fn signed_at(registry: &dyn Registry, home: ImageHome<'_>) -> Option<String> {
+    match (home, registry.pull(home)) {
+        (ImageHome::Elsewhere(repository), _) => Some(repository.clone().into()),
+        (ImageHome::Project(_), Pull::Repository(repository)) => Some(repository),
+        (ImageHome::Project(_), Pull::Layout(_)) => None,
+    }
+}

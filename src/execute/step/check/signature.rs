@@ -6,7 +6,7 @@ use crate::model::check::{Check, SignatureCheck};
 use crate::model::signature::{command, signer};
 use crate::port::Progress;
 use crate::port::checker::CheckFailed;
-use crate::port::engine::Pull;
+use crate::port::registry::signed_at;
 
 /// Holds what the registry has against the keys. No signature is never a right one.
 pub(super) async fn signed(
@@ -49,7 +49,7 @@ pub(super) async fn signed(
                         )
                     }
                 };
-                if let Pull::Repository(repository) = registry.pull(workload.home()) {
+                if let Some(repository) = signed_at(registry, workload.home()) {
                     let command = command(&repository, &image);
                     detail.push(format!(
                         "help: sign it with `{command}`, and run the command again: nothing is built anew"
