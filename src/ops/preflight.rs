@@ -1,15 +1,13 @@
 //! Before a plan: whether instances can be started here at all. Before a switch: whether the
 //! rollback that the plan counts on is really there, and what is not signed yet.
 
-use std::net::SocketAddr;
-
 use crate::agent::runtime::systemd::Unavailable;
-use crate::config::schema::{BuildConfig, EnvironmentConfig, Runtime, Text};
+use crate::config::schema::{BuildConfig, HostCluster, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
 use crate::model::plan::{Action, Plan};
-use crate::model::route::{Route, overlap};
+use crate::model::route::Route;
 use crate::model::signature::{command, signer};
 use crate::model::{Address, ServiceName, Slot};
 use crate::ops::doctor::name;
@@ -17,6 +15,7 @@ use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
 use crate::policy::Refusal;
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
+use crate::port::registry::signed_at;
 use crate::proto::Directory;
 
 /// Fails when this machine cannot start instances as the environment asks for.
@@ -42,6 +41,7 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
     let Some(own) = session.configuration()?.cluster.host() else {
         return Ok(());
     };
+    let agent = |host: &HostCluster| Directory::find(host.directory(&session.root));
     let routes: Vec<&Route> = desired
         .services
         .values()
@@ -49,9 +49,9 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
         .collect();
 
     for (name, configuration) in &session.project.environments {
-        let is_beside = *name != session.environment
-            && configuration.cluster.host().map(|host| &host.directory) == Some(&own.directory);
-        if !is_beside || !may_meet(&routes, configuration) {
+        let host = configuration.cluster.host();
+        let has_our_agent = host.is_some_and(|host| agent(host) == agent(own));
+        if *name == session.environment || !has_our_agent {
             continue;
         }
         let other = Scope {
@@ -76,23 +76,6 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
         }
     }
     Ok(())
-}
-
-/// Whether an environment wants an address that one of these routes has.
-fn may_meet(routes: &[&Route], configuration: &EnvironmentConfig) -> bool {
-    let of = |(name, service)| {
-        let (live, preview) = configuration.addresses(name, service)?;
-        let slots = configuration.slot_addresses(name).into_values();
-        Some([live, preview].into_iter().chain(slots))
-    };
-    let wanted: Vec<SocketAddr> = configuration
-        .services
-        .iter()
-        .filter_map(of)
-        .flatten()
-        .collect();
-    let mut own = routes.iter().flat_map(|route| route.addresses());
-    own.any(|own| wanted.iter().any(|wanted| overlap(own, *wanted)))
 }
 
 /// Why traffic could not go back to where it is now: an image that is gone, an object that is
@@ -245,9 +228,9 @@ pub async fn unsigned(session: &Session, plan: &Plan) -> Result<Vec<String>, Err
             };
 
             let found = registry.signatures(workload.home(), image).await?;
-            let (Err(_), Pull::Repository(repository)) = (
+            let (Err(_), Some(repository)) = (
                 signer(&found, image, &check.keys),
-                registry.pull(workload.home()),
+                signed_at(registry.as_ref(), workload.home()),
             ) else {
                 continue;
             };
