@@ -56,20 +56,13 @@ pub(super) async fn run(
         },
         CommandPlace::OneOff => begin(api, scope, &pod, &request).await.map_err(failed)?,
     };
-    let streams = match streams(api, &place, &request, &what).await {
-        Ok(streams) => streams,
-        Err(error) => {
-            place.clean_up(api).await;
-            return Err(error);
-        }
-    };
 
+    // From here on the pod goes with whoever looks on, also while it starts.
     let (input, inputs) = mpsc::channel(WAITING);
     let (outputs, output) = mpsc::channel(WAITING);
     tokio::spawn(carry(
         Arc::clone(api),
-        place,
-        streams,
+        (place, what),
         inputs,
         outputs,
         request,
@@ -186,8 +179,7 @@ type Outputs = mpsc::Sender<Result<CommandOutput, EngineError>>;
 /// Carries input and output until the command has ended, its time is over, or nobody looks on.
 async fn carry(
     api: Arc<Api>,
-    place: Place,
-    streams: Streams,
+    (place, what): (Place, String),
     inputs: mpsc::Receiver<CommandInput>,
     outputs: Outputs,
     request: CommandRequest,
@@ -195,22 +187,21 @@ async fn carry(
     let within = request.within.get();
     let (forward, typed) = mpsc::channel(WAITING);
     let work = async {
-        match streams {
+        let said = match streams(&api, &place, &request, &what).await? {
             Streams::Log(mut output) => {
                 pass(&mut output, &outputs).await;
-                place.exit(&api).await
+                None
             }
-            Streams::Attached(process) => {
-                let said = attached(*process, typed, &outputs, &request).await;
-                match place.own {
-                    Some(_) => place.exit(&api).await,
-                    None => said,
-                }
-            }
-        }
+            Streams::Attached(process) => attached(*process, typed, &outputs, &request).await,
+        };
+        let code = match place.own {
+            Some(_) => place.exit(&api).await,
+            None => said,
+        };
+        code.ok_or_else(|| cut_off("how it ended is not known"))
     };
     let last = tokio::select! {
-        code = work => code.ok_or_else(|| cut_off("how it ended is not known")),
+        code = work => code,
         code = stopped(inputs, forward) => Ok(code),
         () = outputs.closed() => Err(cut_off("nobody looks on")),
         () = tokio::time::sleep(within) => {

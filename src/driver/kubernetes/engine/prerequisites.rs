@@ -35,7 +35,10 @@ enum Need {
 /// Whether what these objects need is there. What may not be looked at is left out: the objects
 /// themselves say then what is missing.
 pub(super) async fn examine(api: &Api, wanted: &[Manifest]) -> Result<Vec<CheckResult>, ApiError> {
-    let needs: BTreeSet<Need> = wanted.iter().flat_map(needs).collect();
+    let mut needs: BTreeSet<Need> = wanted.iter().flat_map(needs).collect();
+    // What the configuration makes itself need not be there before.
+    let is_made = |needed: &ObjectKey| wanted.iter().any(|manifest| manifest.key() == *needed);
+    needs.retain(|need| !matches!(need, Need::Object { key, .. } if is_made(key)));
     let found = needs.iter().map(|need| async move {
         match look(api, need).await {
             Err(fault) if fault.is(StatusCode::FORBIDDEN) => Ok(None),

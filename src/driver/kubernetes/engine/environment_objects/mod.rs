@@ -70,7 +70,9 @@ pub(super) async fn delete(
         .get(key)
         .await
         .map_err(|fault| fault.while_(format!("looking at {}", said(key))))?;
-    let Some(live) = live else { return Ok(()) };
+    let Some(live) = live else {
+        return gone(engine, api, permit, &read, key).await;
+    };
     if !belongs_to(&live, &set) {
         return Err(EngineError::Refused {
             reason: format!("{} belongs to {}", said(key), owner::manager(&live)),
@@ -100,9 +102,6 @@ pub(super) async fn delete(
     guard(key, &holds)?;
     let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
     super::apply::delete(api, key, uid).await?;
-    if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
-        return Ok(());
-    }
     gone(engine, api, permit, &read, key).await
 }
 
@@ -114,6 +113,10 @@ async fn gone(
     read: &Read,
     key: &ObjectKey,
 ) -> Result<(), EngineError> {
+    // The record went with its home.
+    if key.kind == "Namespace" && key.name == engine.settings.namespaces.home {
+        return Ok(());
+    }
     let leaves_an_empty_place = engine.leavings().gone(key);
     // An environment of which more is known to be left needs no look.
     if !engine.leavings().are_some() {

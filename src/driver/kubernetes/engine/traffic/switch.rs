@@ -122,7 +122,7 @@ async fn patch(
                     .get(&key)
                     .await
                     .map_err(|fault| fault.while_(format!("looking at {}", said(&key))))?;
-                if spec(now.as_ref()) != spec(seen.as_ref()) {
+                if content(now.as_ref(), manifest) != content(seen.as_ref(), manifest) {
                     let by = now.as_ref().and_then(last_manager);
                     return Err(EngineError::Moved {
                         address: Address::Traffic,
@@ -153,6 +153,15 @@ async fn patch(
     })
 }
 
-fn spec(object: Option<&Value>) -> Option<&Value> {
-    object.map(|object| &object["spec"])
+/// What a switch changes: the `spec`, and the annotations and labels that it writes. Others are
+/// whoever's.
+fn content<'a>(object: Option<&'a Value>, wanted: &Manifest) -> Option<Vec<&'a Value>> {
+    let object = object?;
+    let written = ["annotations", "labels"].into_iter().flat_map(|part| {
+        let keys = wanted.body()["metadata"][part].as_object().into_iter();
+        keys.flat_map(|keys| keys.keys().cloned())
+            .map(move |key| (part, key))
+    });
+    let marks = written.map(|(part, key)| &object["metadata"][part][key]);
+    Some(std::iter::once(&object["spec"]).chain(marks).collect())
 }
