@@ -33,8 +33,8 @@ pub(super) struct AttachArgs {
     #[arg(short, long)]
     interactive: bool,
 
-    /// Give it a terminal: refused where there is none. Without it, it has one when this command has
-    /// one.
+    /// Give it a terminal: refused where there is none. Without it, it has one when this command
+    /// has one.
     #[arg(short, long, conflicts_with = "no_tty")]
     tty: bool,
 
@@ -71,7 +71,7 @@ pub(super) async fn attach(
         within: args.within,
     };
 
-    let (running, record) = command::start(&session, asked).await?.into_parts();
+    let (running, record) = command::start(&session, asked).await?;
     let raw = terminal.map(|_| Raw::new()).transpose();
     let raw = raw.map_err(|error| unreadable(&error))?;
     if reads {
@@ -81,7 +81,11 @@ pub(super) async fn attach(
     drop(raw);
 
     let exit = ended?;
-    command::ended(&session, record, exit).await?;
+    // How the command ended is what counts, whether or not that can be kept.
+    if let Err(error) = command::ended(&session, record, exit).await {
+        let note = format!("how it ended is not in the history: {error}");
+        cx.screen.note(Some(&note));
+    }
     Ok(Exit::Command(exit))
 }
 
@@ -148,7 +152,6 @@ async fn pass_on(input: mpsc::Sender<CommandInput>, has_terminal: bool, stuck: C
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),
-        SignalKind::hangup(),
         SignalKind::quit(),
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
@@ -156,6 +159,7 @@ async fn pass_on(input: mpsc::Sender<CommandInput>, has_terminal: bool, stuck: C
     for kind in kinds {
         pass_signal_on(kind, input.clone(), stuck.clone());
     }
+    end_with_the_terminal(input.clone(), stuck);
     if !has_terminal {
         return;
     }
@@ -182,6 +186,22 @@ fn pass_signal_on(kind: SignalKind, input: mpsc::Sender<CommandInput>, stuck: Ca
                 stuck.cancel();
                 return;
             }
+        }
+    });
+}
+
+/// Whose terminal is gone looks on no more. The command hears of it, and what does not end then is
+/// ended by the engine.
+fn end_with_the_terminal(input: mpsc::Sender<CommandInput>, stuck: CancellationToken) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    tokio::spawn(async move {
+        if hangup.recv().await.is_some() {
+            let hung_up = CommandInput::Signal(SignalKind::hangup().as_raw_value());
+            let _ = tokio::time::timeout(GIVING, input.send(hung_up)).await;
+            tokio::time::sleep(GIVING).await;
+            stuck.cancel();
         }
     });
 }

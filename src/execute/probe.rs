@@ -32,7 +32,7 @@ pub(super) struct Session {
 impl Session {
     /// Starts before live traffic is touched, when there is any.
     pub async fn start_before(&self, run: &Arc<Run>) {
-        if run.plan().active.is_some() && self.is_due(run) {
+        if run.plan().active.is_some() && self.claims_the_start(run) {
             self.measure(run, targets(run).await).await;
         }
     }
@@ -41,7 +41,7 @@ impl Session {
     /// A gateway takes its time until it has heard of a new entry point, and nobody's request is
     /// lost meanwhile.
     pub async fn start_after(&self, run: &Arc<Run>) {
-        if run.plan().active.is_some() || !self.is_due(run) {
+        if run.plan().active.is_some() || !self.claims_the_start(run) {
             return;
         }
 
@@ -63,8 +63,8 @@ impl Session {
         self.started.load(Ordering::Acquire) && !self.stop.is_cancelled()
     }
 
-    /// Whether it is to start now: it was asked for, and has not started yet.
-    fn is_due(&self, run: &Run) -> bool {
+    /// Takes the one start, if it was asked for and nobody has.
+    fn claims_the_start(&self, run: &Run) -> bool {
         run.plan().probe.rate != 0 && !self.started.swap(true, Ordering::AcqRel)
     }
 

@@ -33,15 +33,11 @@ pub struct Asked {
     pub within: Period,
 }
 
-/// A command that runs, and what is kept of it.
-pub struct Command {
-    /// Its streams.
-    pub running: RunningCommand,
-    record: CommandRecord,
-}
-
-/// Starts a command. That somebody did is kept first.
-pub async fn start(session: &Session, asked: Asked) -> Result<Command, Error> {
+/// Starts a command; gives its streams, and what is kept of it. That somebody did is kept first.
+pub async fn start(
+    session: &Session,
+    asked: Asked,
+) -> Result<(RunningCommand, CommandRecord), Error> {
     let engine = &session.ports.engine;
     let facts = engine.observe(&session.scope()).await?;
     let slot = asked.slot.or(facts.active).ok_or_else(|| Error::Usage {
@@ -85,10 +81,7 @@ pub async fn start(session: &Session, asked: Asked) -> Result<Command, Error> {
     };
     let running = engine.command(&session.scope(), request).await?;
     let output = without_secrets(running.output, &session.ports.redactor);
-    Ok(Command {
-        running: RunningCommand { output, ..running },
-        record,
-    })
+    Ok((RunningCommand { output, ..running }, record))
 }
 
 /// The values of a workload's secrets. What cannot be read here may be held by the engine, which
@@ -111,14 +104,6 @@ pub async fn ended(session: &Session, record: CommandRecord, exit: u8) -> Result
     };
     let store = &session.ports.store;
     Ok(store.keep_command(&session.environment, &record).await?)
-}
-
-impl Command {
-    /// Its streams, and what is kept of it.
-    #[must_use]
-    pub fn into_parts(self) -> (RunningCommand, CommandRecord) {
-        (self.running, self.record)
-    }
 }
 
 /// The service that is meant.

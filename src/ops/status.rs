@@ -34,12 +34,17 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
     } else if lock.is_none() {
         notes.extend(behind::compared(session, &state, &Overview::from(&facts)).await?);
     }
+    let (live, preview, load_balancers) = tokio::join!(
+        engine.urls(&scope, Role::Active),
+        engine.urls(&scope, Role::Preview),
+        engine.load_balancers(&scope)
+    );
     Ok(StatusView {
         project: session.project.name.clone(),
         environment: session.environment.clone(),
-        live: engine.urls(&scope, Role::Active).await.unwrap_or_default(),
-        preview: engine.urls(&scope, Role::Preview).await.unwrap_or_default(),
-        load_balancers: engine.load_balancers(&scope).await.unwrap_or_default(),
+        live: live.unwrap_or_default(),
+        preview: preview.unwrap_or_default(),
+        load_balancers: load_balancers.unwrap_or_default(),
         facts,
         lock,
         notes,

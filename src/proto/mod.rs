@@ -16,5 +16,5 @@ pub mod v1 {
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
-/// The version of the contract: 3 since a live listener that moves may have former addresses.
+/// The version of the contract: 5 since an agent hashes secrets and runs commands.
 pub const CONTRACT: u32 = 5;

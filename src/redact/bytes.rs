@@ -1,6 +1,8 @@
 //! Bytes that come piece by piece, of which nobody says that they are lines: the output of a
 //! program at a terminal.
 
+use std::ops::Range;
+
 use crate::redact::Redactor;
 
 /// What stands in place of each byte of a value.
@@ -32,16 +34,16 @@ impl ByteStream {
             return self.rest();
         };
 
-        for range in found.hidden {
-            let part = &mut self.held[range];
-            part.iter_mut()
-                .filter(|byte| !matches!(byte, b'\n' | b'\r'))
-                .for_each(|byte| *byte = BLOT);
-        }
         let shown = found.open.unwrap_or(self.held.len());
         if self.held.len() - shown > MOST {
             return self.rest();
         }
+        // What is held back stays as it came: it may be a part of a longer value.
+        let (hidden, _): (Vec<_>, Vec<_>) = found
+            .hidden
+            .into_iter()
+            .partition(|range| range.start < shown);
+        self.blot(hidden);
         let rest = self.held.split_off(shown);
         std::mem::replace(&mut self.held, rest)
     }
@@ -54,7 +56,18 @@ impl ByteStream {
 
     /// What is held back: nothing came that made a value of it.
     pub fn rest(&mut self) -> Vec<u8> {
+        if let Some(found) = self.redactor.find(&self.held) {
+            self.blot(found.hidden);
+        }
         std::mem::take(&mut self.held)
+    }
+
+    fn blot(&mut self, hidden: Vec<Range<usize>>) {
+        for range in hidden {
+            let part = self.held[range].iter_mut();
+            part.filter(|byte| !matches!(byte, b'\n' | b'\r'))
+                .for_each(|byte| *byte = BLOT);
+        }
     }
 }
 
@@ -78,5 +91,18 @@ mod tests {
             "a person who types waits for an echo"
         );
         assert_eq!(bytes.push(&[0, 255, 7]), [0, 255, 7]);
+    }
+
+    #[test]
+    fn of_a_value_that_begins_with_another_nothing_is_shown() {
+        let redactor = Redactor::default();
+        for value in ["hunter2secret", "hunter2secretlonger"] {
+            redactor.remember(&SecretValue::new(value.to_owned()));
+        }
+        let mut bytes = redactor.bytes();
+        assert_eq!(bytes.push(b"DB=hunter2secret"), b"DB=");
+        assert_eq!(bytes.push(b"longer\n"), b"*******************\n");
+        assert_eq!(bytes.push(b"hunter2secret"), b"");
+        assert_eq!(bytes.rest(), b"*************");
     }
 }

@@ -1,20 +1,25 @@
 //! Commands that people run in instances, or beside them: one task for each, which ends with
 //! whoever looks on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::StreamExt as _;
+use futures_util::stream::{Stream, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::agent::engine::environment_state::InstanceKey;
-use crate::agent::engine::{Agent, failed};
+use crate::agent::engine::held::Held;
+use crate::agent::engine::{Agent, Environment, failed};
 use crate::agent::instance::launch_beside;
 use crate::agent::runtime::attached::{Attach, Attached};
+use crate::agent::trouble::Trouble;
 use crate::model::command::CommandPlace;
+use crate::model::secret::SecretValue;
+use crate::model::{ServiceName, Slot};
 use crate::port::engine::{
     CommandInput, CommandOutput, CommandRequest, EngineError, RunningCommand, Scope, WAITING,
     without_secrets,
@@ -89,6 +94,24 @@ fn is_bounded(request: &CommandRequest) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// The values that a workload was given. Who deploys it holds them until that is done.
+async fn held(
+    environment: &Environment,
+    slot: Slot,
+    service: &ServiceName,
+) -> Result<BTreeMap<String, SecretValue>, EngineError> {
+    let late = |_| {
+        refused(
+            "a run changes the environment just now",
+            "try again when it is done",
+        )
+    };
+    let work = tokio::time::timeout(BUSY, environment.work.lock());
+    let work = work.await.map_err(late)?;
+    let held = work.secrets.get(&(slot, service.clone()));
+    Ok(held.map(Held::values).unwrap_or_default())
+}
+
 async fn attach(
     agent: &Agent,
     scope: &Scope,
@@ -96,19 +119,12 @@ async fn attach(
 ) -> Result<Attached, EngineError> {
     let (slot, service) = (request.slot, &request.service);
     let environment = agent.environment(scope);
-    let late = |_| {
-        refused(
-            "a run changes the environment just now",
-            "try again when it is done",
-        )
+    // An instance has its variables already.
+    let mut secrets = match request.place {
+        CommandPlace::Instance => BTreeMap::new(),
+        CommandPlace::OneOff => held(&environment, slot, service).await?,
     };
-    let work = tokio::time::timeout(BUSY, environment.work.lock())
-        .await
-        .map_err(late)?;
-    let held = work.secrets.get(&(slot, service.clone()));
-    let mut secrets = held.map(super::held::Held::values).unwrap_or_default();
     secrets.extend(request.secrets.clone());
-    drop(work);
 
     let record = environment.state.record();
     let nothing = || {
@@ -152,11 +168,16 @@ async fn attach(
         terminal: request.terminal,
         reads: request.reads,
     };
-    let what = format!("running `{}`", request.command[0]);
+    let cannot = |trouble: Trouble| {
+        refused(
+            format!("`{}` cannot be run: {trouble}", request.command[0]),
+            "name a program that the image has; words that a shell reads want `sh -c`",
+        )
+    };
     let launch = launch_beside(spec, key, &environment.state, process)
-        .map_err(|trouble| failed(&what, &trouble))?;
-    let attached = runtime.attach(&launch, &attach).await;
-    attached.map_err(|trouble| failed(&what, &trouble))
+        .await
+        .map_err(cannot)?;
+    runtime.attach(&launch, &attach).await.map_err(cannot)
 }
 
 type Outputs = mpsc::Sender<Result<CommandOutput, EngineError>>;
@@ -185,13 +206,19 @@ async fn pump(
     let work = async {
         loop {
             tokio::select! {
-                code = &mut ended => return code.map(|code| (code, true)),
+                code = &mut ended => {
+                    // What it started ends with it, and so does what that could still write.
+                    drop(control);
+                    let rest = tokio::time::timeout(REST, pass(&mut output, &outputs));
+                    let _ = rest.await;
+                    return code;
+                }
                 piece = output.next() => match piece {
                     Some(Ok(piece)) => if outputs.send(Ok(piece)).await.is_err() {
                         std::future::pending::<()>().await;
                     },
                     // What is said of its end is what counts.
-                    Some(Err(_)) | None => return (&mut ended).await.map(|code| (code, false)),
+                    Some(Err(_)) | None => return (&mut ended).await,
                 },
                 room = reserve(typed.clone()), if waits.is_some() => {
                     let bytes = waits.take();
@@ -210,28 +237,28 @@ async fn pump(
     };
 
     let last = tokio::select! {
-        ended = work => ended,
+        ended = work => ended.map_err(|trouble| failed("the command", &trouble)),
         () = outputs.closed() => return typing.abort(),
         () = tokio::time::sleep(within) => {
             let reason = format!("it took longer than {}", humantime::format_duration(within));
-            let late = EngineError::Failed { what: "the command".to_owned(), reason };
-            let _ = outputs.send(Err(late)).await;
-            return typing.abort();
+            Err(EngineError::Failed { what: "the command".to_owned(), reason })
         }
     };
+    // Nothing of it is left by now, however long its last words wait for a reader.
     typing.abort();
+    let _ = outputs.send(last.map(CommandOutput::Ended)).await;
+}
 
-    if let Ok((_, true)) = last {
-        while let Ok(Some(Ok(piece))) = tokio::time::timeout(REST, output.next()).await {
-            if outputs.send(Ok(piece)).await.is_err() {
-                return;
-            }
+/// Hands on what comes, to its end.
+async fn pass(
+    output: &mut (impl Stream<Item = std::io::Result<CommandOutput>> + Unpin),
+    outputs: &Outputs,
+) {
+    while let Some(Ok(piece)) = output.next().await {
+        if outputs.send(Ok(piece)).await.is_err() {
+            return;
         }
     }
-    let last = last.map(|(code, _)| CommandOutput::Ended(code));
-    let _ = outputs
-        .send(last.map_err(|trouble| failed("the command", &trouble)))
-        .await;
 }
 
 /// Room for what was typed; none when nothing is read any more.

@@ -349,7 +349,7 @@ impl Instance {
 }
 
 /// What the runtime must know of a command in an instance that runs, or of one by itself.
-pub(super) fn launch_beside(
+pub(super) async fn launch_beside(
     spec: InstanceSpec,
     key: InstanceKey,
     state: &Arc<EnvironmentState>,
@@ -366,6 +366,7 @@ pub(super) fn launch_beside(
         was_ready: false,
     };
     let Some(process) = process else {
+        instance.ensure_image().await?;
         return instance.launch(&Port::found(None), None, Missing::Refuse);
     };
 

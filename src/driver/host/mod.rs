@@ -312,18 +312,8 @@ impl Engine for HostEngine {
         let messages = futures_util::stream::once(async { begin }).chain(given);
 
         let mut client = self.client().await?;
-        let running = client.command(Request::new(messages)).await;
-        let output = match running {
-            Err(status) if status.code() == tonic::Code::Unimplemented => {
-                return Err(EngineError::Refused {
-                    reason: "the agent that runs is of an earlier version, and runs no commands"
-                        .to_owned(),
-                    help: "`shipit agent stop`; the services run on, and the next command starts a new one"
-                        .to_owned(),
-                });
-            }
-            running => running?.into_inner(),
-        };
+        let running = client.command(Request::new(messages)).await?;
+        let output = running.into_inner();
         let output = output.map(|message| Ok(commands::piece(message?)?));
         Ok(RunningCommand {
             input,

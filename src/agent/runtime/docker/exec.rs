@@ -1,9 +1,11 @@
 //! A command in a container. The engine ends none that nobody waits for any more.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions};
 use bollard::models::ExecInspectResponse;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -15,8 +17,8 @@ use crate::agent::trouble::Trouble;
 /// How often it is looked whether a command has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs a command in a container until it has ended well. When the caller does not wait so long, the
-/// command is ended, with what it has started.
+/// Runs a command in a container until it has ended well. When the caller does not wait so long,
+/// the command is ended, with what it has started.
 pub(super) async fn run(docker: &Docker, name: &str, command: &[String]) -> Result<(), Trouble> {
     let failed = |error| trouble("asking in the container", &error);
     let options = CreateExecOptions {
@@ -37,22 +39,24 @@ pub(super) async fn run(docker: &Docker, name: &str, command: &[String]) -> Resu
         .await
         .map_err(failed)?;
 
+    let code = ended(docker, &exec.id).await.map_err(failed)?;
+    begun.exec = None;
+    if code == 0 {
+        return Ok(());
+    }
+    let program = command.first().map_or("", String::as_str);
+    let reason = format!("`{program}` ended with exit code {code}");
+    Err(Trouble::Instance(reason))
+}
+
+/// Waits until a command has ended; gives its exit code. One that has none yet has not begun.
+pub(super) async fn ended(docker: &Docker, exec: &str) -> Result<i64, Error> {
     loop {
-        let state = docker.inspect_exec(&exec.id).await.map_err(failed)?;
-        if state.running != Some(false) {
-            tokio::time::sleep(LOOK).await;
-            continue;
+        let state = docker.inspect_exec(exec).await?;
+        if let (Some(false), Some(code)) = (state.running, state.exit_code) {
+            return Ok(code);
         }
-        begun.exec = None;
-        return match state.exit_code {
-            Some(0) => Ok(()),
-            code => {
-                let program = command.first().map_or("", String::as_str);
-                let code = code.unwrap_or(-1);
-                let reason = format!("`{program}` ended with exit code {code}");
-                Err(Trouble::Instance(reason))
-            }
-        };
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -69,17 +73,29 @@ impl Drop for Begun<'_> {
             return;
         };
         let docker = self.docker.clone();
-        tokio::spawn(async move {
-            if let Ok(state) = docker.inspect_exec(&exec).await {
-                end(&state);
-            }
-        });
+        tokio::spawn(async move { end(&docker, &exec).await });
     }
 }
 
-/// Ends a command, and what it has started, where this process may: by root, or by the user of an
-/// engine without root. An engine of another machine has its processes there.
-fn end(state: &ExecInspectResponse) {
+/// Ends a command, with what it has started.
+pub(super) async fn end(docker: &Docker, exec: &str) {
+    if let Ok(state) = docker.inspect_exec(exec).await {
+        let members = |first| family(first).unwrap_or_default();
+        reach(&state, Signal::KILL, members);
+    }
+}
+
+/// Sends a command a signal.
+pub(super) async fn signal(docker: &Docker, exec: &str, signal: Signal) {
+    if let Ok(state) = docker.inspect_exec(exec).await {
+        reach(&state, signal, |first| BTreeSet::from([first]));
+    }
+}
+
+/// Signals processes of a command that runs, of which its first is given, where this process may:
+/// by root, or by the user of an engine without root. An engine of another machine has its
+/// processes there.
+fn reach(state: &ExecInspectResponse, signal: Signal, members: impl FnOnce(u32) -> BTreeSet<u32>) {
     let (Some(true), Some(pid), Some(container)) = (state.running, state.pid, &state.container_id)
     else {
         return;
@@ -88,7 +104,7 @@ fn end(state: &ExecInspectResponse) {
         return;
     };
 
-    for member in family(first).unwrap_or_default() {
+    for member in members(first) {
         let Some(pid) = i32::try_from(member).ok().and_then(Pid::from_raw) else {
             continue;
         };
@@ -98,7 +114,7 @@ fn end(state: &ExecInspectResponse) {
         };
         let groups = fs::read_to_string(format!("/proc/{member}/cgroup"));
         if groups.is_ok_and(|groups| groups.contains(container.as_str())) {
-            let _ = pidfd_send_signal(&process, Signal::KILL);
+            let _ = pidfd_send_signal(&process, signal);
         }
     }
 }

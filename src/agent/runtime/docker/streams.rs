@@ -12,13 +12,13 @@ use bollard::query_parameters::{
     ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder, StartContainerOptions,
 };
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::agent::runtime::Launch;
 use crate::agent::runtime::attached::{Attach, Attached, Control};
 use crate::agent::runtime::docker::body::body;
 use crate::agent::runtime::docker::container::remove;
-use crate::agent::runtime::docker::trouble;
+use crate::agent::runtime::docker::{exec, trouble};
 use crate::agent::trouble::Trouble;
 use crate::port::engine::{CommandOutput, WindowSize};
 
@@ -45,8 +45,8 @@ pub(super) async fn inside(
         cmd: Some(attach.command.clone()),
         ..CreateExecOptions::default()
     };
-    let exec = docker.create_exec(&name.unwrap_or_default(), options).await;
-    let id = exec.map_err(failed)?.id;
+    let made = docker.create_exec(&name.unwrap_or_default(), options).await;
+    let id = made.map_err(failed)?.id;
     let start = StartExecOptions {
         tty: has_terminal,
         ..StartExecOptions::default()
@@ -68,13 +68,8 @@ pub(super) async fn inside(
         input: attach.reads.then(|| Box::new(input) as _),
         output: pieces(output),
         ended: Box::pin(async move {
-            loop {
-                let state = docker.inspect_exec(&id).await.map_err(failed)?;
-                if state.running == Some(false) {
-                    return Ok(code(state.exit_code));
-                }
-                tokio::time::sleep(LOOK).await;
-            }
+            let ended = exec::ended(&docker, &id).await.map_err(failed)?;
+            Ok(code(Some(ended)))
         }),
         control: Box::new(control),
     })
@@ -169,24 +164,6 @@ struct Inside {
     id: String,
 }
 
-impl Inside {
-    async fn kill(docker: &Docker, id: &str, signal: Signal) {
-        let Ok(state) = docker.inspect_exec(id).await else {
-            return;
-        };
-        let runs = state.running == Some(true);
-        let pid = state.pid.filter(|_| runs);
-        let pid = pid
-            .and_then(|pid| i32::try_from(pid).ok())
-            .and_then(Pid::from_raw);
-        if let Some(pid) = pid
-            && let Err(error) = kill_process(pid, signal)
-        {
-            tracing::warn!(%error, "a command in a container could not be signalled");
-        }
-    }
-}
-
 #[async_trait]
 impl Control for Inside {
     async fn resize(&self, size: WindowSize) {
@@ -200,7 +177,7 @@ impl Control for Inside {
 
     async fn signal(&self, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {
-            Self::kill(&self.docker, &self.id, signal).await;
+            exec::signal(&self.docker, &self.id, signal).await;
         }
     }
 }
@@ -208,7 +185,7 @@ impl Control for Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         let (docker, id) = (self.docker.clone(), self.id.clone());
-        tokio::spawn(async move { Self::kill(&docker, &id, Signal::KILL).await });
+        tokio::spawn(async move { exec::end(&docker, &id).await });
     }
 }
 
