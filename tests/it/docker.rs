@@ -229,6 +229,34 @@ fn a_health_command_that_takes_too_long_is_ended_with_all_that_it_started() {
 }
 
 #[test]
+fn a_command_in_a_container_ends_with_who_looks_on_and_with_all_that_it_started() {
+    let Some(mut world) = world() else { return };
+    let volumes = world.service.get_mut("volumes").expect("volumes");
+    *volumes = volumes.replace('{', "{/bin: /bin, ");
+    world.apply().code(0);
+    let shell = |script: &str| {
+        let words = ["exec", "--env", "staging", "--", "/bin/busybox", "sh", "-c"];
+        [&words[..], &[script]].concat().join("\0")
+    };
+    let run = shell("echo out; echo err >&2; exit 7");
+    let run: Vec<&str> = run.split('\0').collect();
+    world.run(&run).code(7).says("out").says("err");
+    world
+        .run(&["exec", "--env", "staging", "--", "/no/such/program"])
+        .says("/no/such/program");
+
+    let seconds = format!("{}8888", std::process::id());
+    let slow = shell(&format!("/bin/busybox sleep {seconds}; true"));
+    let slow: Vec<&str> = slow.split('\0').collect();
+    let mut client = world.start(&slow);
+    // The client itself, a shell, and what that waits for.
+    until("it runs", || started_with(&seconds) >= 3);
+    client.kill().expect("killed");
+    client.wait().expect("it ends");
+    until("nothing is left", || started_with(&seconds) == 0);
+}
+
+#[test]
 fn the_example_of_one_docker_host_runs() {
     let Some(world) = world() else { return };
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/docker-host");
