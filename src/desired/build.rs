@@ -12,7 +12,6 @@ use crate::desired::template::Templates;
 use crate::desired::{DesiredError, secret};
 use crate::model::build::{Base, BuildSpec, DockerfileSpec, PackSpec, Tool};
 use crate::model::desired::ImageSource;
-use crate::model::workload::EnvValue;
 use crate::model::{Platform, ServiceName};
 
 /// One service's build, and what it is made from.
@@ -117,9 +116,8 @@ impl Builder<'_> {
     ) -> Result<BuildSpec, DesiredError> {
         let mut secrets = BTreeMap::new();
         for id in &build.secrets {
-            if let EnvValue::Secret { from, .. } = secret(self.project, self.configuration, id)? {
-                secrets.insert(id.clone(), from);
-            }
+            let from = secret(self.project, self.configuration, id)?;
+            secrets.insert(id.clone(), from);
         }
 
         let image = |key: &'static str| {

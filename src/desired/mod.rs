@@ -24,7 +24,7 @@ use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
-use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::workload::{EnvValue, Known, Process, SlotObjects, Workload, WorkloadKind};
 use crate::model::{Address, EnvironmentName, ServiceName, endpoint};
 
 /// Why a configuration cannot be resolved.
@@ -138,42 +138,37 @@ fn one(
     name: &ServiceName,
     service: &ServiceConfig,
 ) -> Result<DesiredService, DesiredError> {
-    let command = service
-        .command
-        .iter()
-        .map(|word| templates.render(&format!("services.{name}.command"), name, word))
-        .collect::<Result<_, _>>()?;
+    let program = program(project, configuration, templates, name, service)?;
+    let (kind, route) = if let Some(site) = site {
+        let slots = site.objects(&program)?;
+        let mut secrets = BTreeMap::new();
+        for name in cluster::secrets(&slots) {
+            let from = secret(project, configuration, &name)?;
+            secrets.insert(name, from);
+        }
+        let kind = WorkloadKind::Objects(SlotObjects { slots, secrets });
+        (kind, site.route(name, service)?)
+    } else {
+        let process = Process {
+            command: program.command,
+            env: program.env,
+            socket: service.socket,
+            stop_grace: service.stop_grace,
+            container: host::container(configuration, name, service)?,
+        };
+        let route = host::route(configuration, templates, sources, (name, service))?;
+        (WorkloadKind::Process(Box::new(process)), route)
+    };
 
     let mut workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         repository: None,
-        command,
-        env: variables(project, configuration, templates, name, service)?,
         port: service.port,
-        socket: service.socket,
         replicas: service.replicas,
         health: service.health.clone(),
-        stop_grace: service.stop_grace,
-        container: host::container(configuration, name, service)?,
-        objects: BTreeMap::new(),
-        secrets: BTreeMap::new(),
+        kind,
     };
-
-    let route = match site {
-        Some(site) => {
-            workload.objects = site.objects(service, &workload)?;
-            for name in cluster::secrets(&workload) {
-                let value = secret(project, configuration, &name)?;
-                if let EnvValue::Secret { name, from } = value {
-                    workload.secrets.insert(name, from);
-                }
-            }
-            site.route(name, service)?
-        }
-        None => host::route(configuration, templates, sources, (name, service))?,
-    };
-
     let builder = Builder {
         project,
         configuration,
@@ -194,13 +189,26 @@ fn one(
     })
 }
 
-fn variables(
+/// What is run for a service, its templates rendered.
+struct Program<'a> {
+    name: &'a ServiceName,
+    service: &'a ServiceConfig,
+    command: Vec<String>,
+    env: BTreeMap<String, EnvValue>,
+}
+
+fn program<'a>(
     project: &Project,
     configuration: &EnvironmentConfig,
     templates: &Templates,
-    name: &ServiceName,
-    service: &ServiceConfig,
-) -> Result<BTreeMap<String, EnvValue>, DesiredError> {
+    name: &'a ServiceName,
+    service: &'a ServiceConfig,
+) -> Result<Program<'a>, DesiredError> {
+    let words = service.command.iter();
+    let command = words
+        .map(|word| templates.render(&format!("services.{name}.command"), name, word))
+        .collect::<Result<_, _>>()?;
+
     let mut env = BTreeMap::new();
     for (variable, entry) in &service.env {
         let value = match entry {
@@ -208,20 +216,29 @@ fn variables(
                 let at = format!("services.{name}.env.{variable}");
                 EnvValue::Plain(templates.render(&at, name, &text.0)?)
             }
-            EnvEntry::Secret(entry) => secret(project, configuration, &entry.secret)?,
+            EnvEntry::Secret(entry) => EnvValue::Secret {
+                name: entry.secret.clone(),
+                from: secret(project, configuration, &entry.secret)?,
+            },
         };
         env.insert(variable.clone(), value);
     }
 
-    Ok(env)
+    Ok(Program {
+        name,
+        service,
+        command,
+        env,
+    })
 }
 
-/// A file is named absolutely: the agent reads it, and does not know the project's folder.
+/// Where a secret is read from. A file is named absolutely: the agent reads it, and does not know
+/// the project's folder.
 fn secret(
     project: &Project,
     configuration: &EnvironmentConfig,
     name: &str,
-) -> Result<EnvValue, DesiredError> {
+) -> Result<SecretRef, DesiredError> {
     let from = configuration
         .secrets
         .get(name)
@@ -229,14 +246,9 @@ fn secret(
             what: format!("there is no secret `{name}`"),
             help: "add it under `secrets:` of the environment".to_owned(),
         })?;
-    let from = match from {
+    Ok(match from {
         SecretRef::File(path) => SecretRef::File(project.root.join(path)),
         other @ SecretRef::Env(_) => other.clone(),
-    };
-
-    Ok(EnvValue::Secret {
-        name: name.to_owned(),
-        from,
     })
 }
 

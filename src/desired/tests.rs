@@ -77,7 +77,8 @@ fn value(env: &str) -> Result<EnvValue, String> {
     )
     .map_err(|error| error.to_string())?;
     let web = desired.services.into_values().next().expect("one");
-    Ok(web.workload.env.into_values().next().expect("one"))
+    let env = &web.workload.process().expect("a process").env;
+    Ok(env.values().next().expect("one").clone())
 }
 
 #[test]

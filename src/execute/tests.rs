@@ -34,7 +34,7 @@ use crate::model::route::{Limits, Route};
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
 use crate::model::state::{LockHolder, State};
-use crate::model::workload::{EnvValue, Known, Socket, Workload};
+use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{
     Address, ContentHash, Digest, EnvironmentName, Fingerprint, Period, Platform, Role,
     ServiceName, Slot,
@@ -512,16 +512,13 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         repository: None,
-        command: Vec::new(),
-        env: BTreeMap::from([("V".to_owned(), EnvValue::Plain(version.to_string()))]),
         port: Some(port),
-        socket: Socket::Own,
         replicas: 1,
         health: Health::default(),
-        stop_grace: Period::from_secs(10),
-        container: None,
-        objects: BTreeMap::new(),
-        secrets: BTreeMap::new(),
+        kind: WorkloadKind::Process(Box::new(Process {
+            env: BTreeMap::from([("V".to_owned(), EnvValue::Plain(version.to_string()))]),
+            ..Process::default()
+        })),
     };
     let build = BuildSpec::Pack(PackSpec {
         context: ".".into(),
@@ -747,7 +744,7 @@ fn live(facts: &Facts) -> Vec<String> {
     there
         .workloads
         .values()
-        .map(|workload| format!("{:?}", workload.spec.env))
+        .map(|workload| format!("{:?}", workload.spec.kind))
         .collect()
 }
 

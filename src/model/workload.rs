@@ -40,31 +40,53 @@ pub struct Workload {
     /// project's registry without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<ImageRepository>,
-    /// The argument vector; the image's own when empty.
-    pub command: Vec<String>,
-    /// Environment variables. `PORT` is added by the engine for a service with a port.
-    pub env: BTreeMap<String, EnvValue>,
     /// The port that the service listens on; none for a worker. The runtime `process` gives each
     /// instance a free port of its own as `PORT`.
     pub port: Option<u16>,
-    /// On a host: who opens the port's socket.
-    #[serde(default, skip_serializing_if = "Socket::is_own")]
-    pub socket: Socket,
     /// How many instances.
     pub replicas: u16,
     /// How an instance says that it can take traffic.
     pub health: Health,
+    /// What each instance is.
+    #[serde(flatten)]
+    pub kind: WorkloadKind,
+}
+
+/// What the instances of a workload are, by the engine that runs them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadKind {
+    /// On a host: processes, bare or in a container or unit.
+    Process(Box<Process>),
+    /// On a cluster: the objects that make the pods.
+    Objects(SlotObjects),
+}
+
+/// A process of a host, from which each instance is started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Process {
+    /// The argument vector; the image's own when empty.
+    pub command: Vec<String>,
+    /// Environment variables. `PORT` is added by the engine for a service with a port.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Who opens the socket of the service's port.
+    #[serde(default, skip_serializing_if = "Socket::is_own")]
+    pub socket: Socket,
     /// How long an instance has to stop after SIGTERM.
     pub stop_grace: Period,
-    /// On a host: the container or unit that each instance runs in; a process of the machine itself
-    /// without it.
+    /// The container or unit that each instance runs in; a process of the machine itself without
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
-    /// On a cluster: the objects that it is, for each slot that it may stand in. Image and secrets
-    /// are named in them, and filled in when they are applied.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub objects: BTreeMap<Slot, Vec<Manifest>>,
-    /// Secrets that the objects name and no environment variable does, by name.
+}
+
+/// The objects that a workload is on a cluster. Image and secrets are named in them, and filled in
+/// when they are applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SlotObjects {
+    /// The objects, for each slot that the workload may stand in.
+    pub slots: BTreeMap<Slot, Vec<Manifest>>,
+    /// The secrets that they name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretRef>,
 }
@@ -181,20 +203,60 @@ impl Workload {
         }
     }
 
+    /// The process that each instance is; none on a cluster.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        match &self.kind {
+            WorkloadKind::Process(process) => Some(process),
+            WorkloadKind::Objects(_) => None,
+        }
+    }
+
+    /// Who makes what its instances run in; nobody makes anything around a process of the machine
+    /// itself.
+    #[must_use]
+    pub fn runs_by(&self) -> Option<ContainerKind> {
+        let container = self.process()?.container.as_ref()?;
+        Some(container.by)
+    }
+
+    /// The objects that it is in a slot; none on a host.
+    #[must_use]
+    pub fn objects(&self, slot: Slot) -> &[Manifest] {
+        match &self.kind {
+            WorkloadKind::Process(_) => &[],
+            WorkloadKind::Objects(objects) => objects.slots.get(&slot).map_or(&[], Vec::as_slice),
+        }
+    }
+
+    /// The objects that it may be, of both slots.
+    pub fn all_objects(&self) -> impl Iterator<Item = &Manifest> {
+        Slot::ALL.into_iter().flat_map(|slot| self.objects(slot))
+    }
+
     /// Every secret that it needs, by name.
     #[must_use]
     pub fn secrets(&self) -> BTreeMap<&str, &SecretRef> {
-        let variables = self.env.values().filter_map(|value| match value {
+        match &self.kind {
+            WorkloadKind::Process(process) => process.secrets(),
+            WorkloadKind::Objects(objects) => objects
+                .secrets
+                .iter()
+                .map(|(name, from)| (name.as_str(), from))
+                .collect(),
+        }
+    }
+}
+
+impl Process {
+    /// Every secret that its variables have, by name.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeMap<&str, &SecretRef> {
+        let secrets = self.env.values().filter_map(|value| match value {
             EnvValue::Secret { name, from } => Some((name.as_str(), from)),
             EnvValue::Plain(_) => None,
         });
-        variables
-            .chain(
-                self.secrets
-                    .iter()
-                    .map(|(name, from)| (name.as_str(), from)),
-            )
-            .collect()
+        secrets.collect()
     }
 }
 

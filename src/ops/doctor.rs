@@ -211,7 +211,7 @@ pub(super) const fn name(runtime: Runtime) -> &'static str {
 pub(super) fn objects(desired: &Desired) -> Vec<Manifest> {
     let mut all = desired.objects.clone();
     for service in desired.services.values() {
-        all.extend(service.workload.objects.values().flatten().cloned());
+        all.extend(service.workload.all_objects().cloned());
         if let Some(route) = service
             .route
             .as_ref()

@@ -467,7 +467,7 @@ impl Apply<'_> {
 
 /// What a reader has to know of a workload in a slot.
 fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
-    let objects = workload.objects.get(&slot).into_iter().flatten();
+    let objects = workload.objects(slot).iter();
     objects
         .flat_map(|manifest| remarks(manifest, &facts.claims))
         .collect()

@@ -11,7 +11,7 @@ use crate::model::fields::{Fields, changes, flatten};
 use crate::model::object::{Names, rename};
 use crate::model::plan::Change;
 use crate::model::route::Route;
-use crate::model::workload::{EnvValue, Known, Workload};
+use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{Manifest, ObjectKey, Slot};
 
 /// How many digits of a hash end the name of a `ConfigMap`.
@@ -23,7 +23,7 @@ pub fn workload_changes(before: Option<&Workload>, after: &Workload, slot: Slot)
     let Some(before) = before else {
         return Vec::new();
     };
-    let mut found = changes(&fields(before), &fields(after));
+    let mut found = changes(&fields(before, slot), &fields(after, slot));
     let objects = objects_changes(of_slot(before, slot), of_slot(after, slot));
     let news: Vec<Change> = objects
         .into_iter()
@@ -76,24 +76,57 @@ fn of_route(route: &Route) -> Vec<Manifest> {
 
 /// A workload's fields but for its objects. What is special about images and secrets is said here;
 /// the rest is its JSON, so that no field of it is left out.
-fn fields(workload: &Workload) -> Fields {
+fn fields(workload: &Workload, slot: Slot) -> Fields {
     let mut json = serde_json::to_value(workload).unwrap_or_default();
     if let Some(map) = json.as_object_mut() {
-        for name in ["service", "image", "env", "secrets", "objects"] {
+        for name in ["service", "image", "process", "objects"] {
             map.remove(name);
         }
     }
 
     let mut fields = parts(&json);
     fields.insert("image".to_owned(), image(workload));
-    for (name, value) in &workload.env {
-        fields.insert(format!("env.{name}"), env(value));
+    match &workload.kind {
+        WorkloadKind::Process(process) => fields.extend(of_process(process)),
+        WorkloadKind::Objects(_) => fields.extend(variables(workload, slot)),
     }
     for (name, from) in workload.secrets() {
         let from = serde_json::to_value(from).unwrap_or_default();
         flatten(&format!("secrets.{name}"), &from, &mut fields);
     }
     fields
+}
+
+fn of_process(process: &Process) -> Fields {
+    let mut json = serde_json::to_value(process).unwrap_or_default();
+    if let Some(map) = json.as_object_mut() {
+        map.remove("env");
+    }
+    let mut fields = parts(&json);
+    for (name, value) in &process.env {
+        fields.insert(format!("env.{name}"), env(value));
+    }
+    fields
+}
+
+/// The variables of the container that is the service's own, by its name: a reader looks for them
+/// as they stand in the configuration, and not as a path in an object.
+fn variables(workload: &Workload, slot: Slot) -> Fields {
+    let containers = workload.objects(slot).iter().flat_map(|object| {
+        let containers = &object.body()["spec"]["template"]["spec"]["containers"];
+        containers.as_array().into_iter().flatten()
+    });
+    let own = containers.filter(|container| container["name"] == workload.service.as_str());
+    let variables = own.flat_map(|container| container["env"].as_array().into_iter().flatten());
+    variables
+        .filter_map(|variable| {
+            let name = variable["name"].as_str().filter(|name| *name != "PORT")?;
+            let secret = variable["valueFrom"]["secretKeyRef"]["key"].as_str();
+            let secret = secret.map(|name| format!("(secret {name})"));
+            let value = secret.or_else(|| variable["value"].as_str().map(str::to_owned))?;
+            Some((format!("env.{name}"), value))
+        })
+        .collect()
 }
 
 /// The fields of a document, by their names alone.
@@ -124,7 +157,7 @@ fn env(value: &EnvValue) -> String {
 }
 
 fn of_slot(workload: &Workload, slot: Slot) -> Vec<Manifest> {
-    workload.objects.get(&slot).cloned().unwrap_or_default()
+    workload.objects(slot).to_vec()
 }
 
 /// The fields in which objects differ, and the objects that come and go.
@@ -210,8 +243,8 @@ fn restates(workload: &Change, object: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::workload::Socket;
-    use crate::model::{Address, Period};
+    use crate::model::Address;
+    use crate::model::workload::{SlotObjects, Socket};
     use serde_json::json;
 
     fn manifest(body: Value) -> Manifest {
@@ -241,16 +274,20 @@ mod tests {
             image: Known::After(Address::Image(service.clone())),
             repository: None,
             service,
-            command: Vec::new(),
-            env: BTreeMap::from([("MODE".to_owned(), EnvValue::Plain("a".to_owned()))]),
             port: Some(8080),
-            socket: Socket::Own,
             replicas: 2,
             health: crate::model::health::Health::default(),
-            stop_grace: Period::from_secs(10),
-            container: None,
-            objects: Slot::ALL.map(|slot| (slot, objects(slot))).into(),
-            secrets: BTreeMap::new(),
+            kind: WorkloadKind::Objects(SlotObjects {
+                slots: Slot::ALL.map(|slot| (slot, objects(slot))).into(),
+                secrets: BTreeMap::new(),
+            }),
+        }
+    }
+
+    fn objects(workload: &mut Workload) -> &mut SlotObjects {
+        match &mut workload.kind {
+            WorkloadKind::Objects(objects) => objects,
+            WorkloadKind::Process(_) => panic!("it is one of a cluster"),
         }
     }
 
@@ -289,10 +326,7 @@ mod tests {
     fn what_the_service_says_is_told_once() {
         let (before, mut after) = (workload("a", "2"), workload("a", "3"));
         after.replicas = 3;
-        after
-            .env
-            .insert("MODE".to_owned(), EnvValue::Plain("b".to_owned()));
-        for manifest in after.objects.values_mut().flatten() {
+        for manifest in objects(&mut after).slots.values_mut().flatten() {
             manifest.edit(|body| {
                 if body["kind"] == "Deployment" {
                     body["spec"]["replicas"] = 3.into();
@@ -318,16 +352,12 @@ mod tests {
         let other = |name: &str| {
             manifest(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}}))
         };
-        before
-            .objects
-            .entry(Slot::Green)
-            .or_default()
-            .push(other("old"));
-        after
-            .objects
-            .entry(Slot::Green)
-            .or_default()
-            .push(other("new"));
+        let green = |workload, name| {
+            let slots = &mut objects(workload).slots;
+            slots.entry(Slot::Green).or_default().push(other(name));
+        };
+        green(&mut before, "old");
+        green(&mut after, "new");
         assert_eq!(
             said(&before, &after),
             [
@@ -340,7 +370,7 @@ mod tests {
     #[test]
     fn what_differs_in_the_other_slot_only_is_told_too() {
         let (before, mut after) = (workload("a", "1"), workload("a", "1"));
-        let blue = after.objects.entry(Slot::Blue).or_default();
+        let blue = objects(&mut after).slots.entry(Slot::Blue).or_default();
         blue[1].edit(|body| body["spec"]["paused"] = true.into());
         let found = workload_changes(Some(&before), &after, Slot::Green);
         assert_eq!(found[0].field, "Deployment/web-blue spec.paused");
@@ -349,43 +379,51 @@ mod tests {
 
     #[test]
     fn no_field_of_a_workload_is_left_out() {
-        let before = workload("a", "1");
+        let of = |process: Process| Workload {
+            kind: WorkloadKind::Process(Box::new(process)),
+            ..workload("a", "1")
+        };
+        let none = Process::default;
+        let before = of(none());
         let container = crate::model::workload::Container {
             memory: Some(5),
             ..Default::default()
         };
         let from = crate::model::secret::SecretRef::Env("A".to_owned());
-        let edits: [(&str, Workload); 4] = [
+        let name = "s".to_owned();
+        let secret = EnvValue::Secret { name, from };
+        let edits = [
             (
                 "socket",
-                Workload {
+                Process {
                     socket: Socket::Inherited,
-                    ..before.clone()
+                    ..none()
                 },
             ),
             (
                 "container.by",
-                Workload {
+                Process {
                     container: Some(container),
-                    ..before.clone()
+                    ..none()
                 },
             ),
             (
-                "secrets.s.env",
-                Workload {
-                    secrets: BTreeMap::from([("s".to_owned(), from)]),
-                    ..before.clone()
+                "env.S",
+                Process {
+                    env: BTreeMap::from([("S".to_owned(), secret)]),
+                    ..none()
                 },
             ),
             (
                 "command[0]",
-                Workload {
+                Process {
                     command: vec!["run".to_owned()],
-                    ..before.clone()
+                    ..none()
                 },
             ),
         ];
         for (field, after) in edits {
+            let after = of(after);
             let found = workload_changes(Some(&before), &after, Slot::Green);
             assert_eq!(
                 found.first().map(|change| change.field.as_str()),

@@ -219,7 +219,7 @@ fn taken_out<'a>(step: &Step, facts: &'a Facts, emptied: &BTreeSet<Slot>) -> Vec
 
 /// Whether a workload has an object in a slot, whatever version it is asked by.
 fn has(workload: &Workload, slot: Slot, key: &ObjectKey) -> bool {
-    let objects = workload.objects.get(&slot).into_iter().flatten();
+    let objects = workload.objects(slot).iter();
     objects.map(Manifest::key).any(|own| {
         (own.group(), &own.kind, &own.namespace, &own.name)
             == (key.group(), &key.kind, &key.namespace, &key.name)
@@ -269,12 +269,11 @@ fn shrinks(manifest: &Manifest, step: &Step) -> bool {
 /// The objects that can hold something, of those that a step puts back into a slot.
 fn restored(step: &Step) -> impl Iterator<Item = &Manifest> {
     let placed = match (&step.action, &step.address) {
-        (Action::Deploy { workload, .. }, Address::Workload(slot, _)) => workload.objects.get(slot),
-        _ => None,
+        (Action::Deploy { workload, .. }, Address::Workload(slot, _)) => workload.objects(*slot),
+        _ => &[],
     };
     placed
-        .into_iter()
-        .flatten()
+        .iter()
         .filter(|manifest| can_hold(&manifest.key()) || is_protected(manifest))
 }
 

@@ -139,10 +139,18 @@ fn workloads(
 
 fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
     let name = &fresh.service;
+    let process = |workload: &Workload| workload.process().cloned().unwrap_or_default();
+    let (process_given, process_fresh) = (process(given), process(fresh));
     let configured = [
-        ("the command", given.command == fresh.command),
-        ("the environment variables", given.env == fresh.env),
-        ("the secrets", given.secrets == fresh.secrets),
+        (
+            "the command",
+            process_given.command == process_fresh.command,
+        ),
+        (
+            "the environment variables",
+            process_given.env == process_fresh.env,
+        ),
+        ("the secrets", given.secrets() == fresh.secrets()),
     ];
     if let Some(what) = first_wrong(&configured) {
         return Some(Difference::Unfounded(format!("{what} of {name}")));

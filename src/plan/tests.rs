@@ -22,7 +22,7 @@ use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::route::{Limits, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
-use crate::model::workload::{EnvValue, Known, Socket, Workload};
+use crate::model::workload::{EnvValue, Known, Process, SlotObjects, Workload, WorkloadKind};
 use crate::model::{
     Address, ContentHash, Digest, Fingerprint, Manifest, ObjectKey, Period, ReleaseNumber,
     ServiceName, Slot,
@@ -123,34 +123,42 @@ fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService 
     let (live, preview) = places.of(name);
     let route = (name.as_str() != "worker")
         .then(|| Route::plain(name.clone(), live, preview, Limits::default()));
+    let kind = match name.as_str() {
+        "worker" => WorkloadKind::Objects(SlotObjects {
+            slots: Slot::ALL
+                .map(|slot| (slot, of_worker(slot, log_level)))
+                .into(),
+            secrets: BTreeMap::new(),
+        }),
+        _ => WorkloadKind::Process(Box::new(Process {
+            env: BTreeMap::from([(
+                "LOG_LEVEL".to_owned(),
+                EnvValue::Plain(log_level.to_string()),
+            )]),
+            ..Process::default()
+        })),
+    };
     let workload = Workload {
         service: name.clone(),
         image: Known::After(Address::Image(name.clone())),
         repository: None,
-        command: Vec::new(),
-        env: BTreeMap::from([(
-            "LOG_LEVEL".to_owned(),
-            EnvValue::Plain(log_level.to_string()),
-        )]),
         port: route.as_ref().map(|_| port),
-        socket: Socket::Own,
         replicas: 2,
         health: Health::default(),
-        stop_grace: Period::from_secs(10),
-        container: None,
-        // A worker has a claim of its own in each slot.
-        objects: Slot::ALL
-            .into_iter()
-            .filter(|_| name.as_str() == "worker")
-            .map(|slot| (slot, vec![manifest(&claim_of(slot))]))
-            .collect(),
-        secrets: BTreeMap::new(),
+        kind,
     };
     DesiredService {
         image: ImageSource::Build(BuildSpec::Pack(pack())),
         workload,
         route,
     }
+}
+
+/// A worker has a claim of its own in each slot.
+fn of_worker(slot: Slot, log_level: u8) -> Vec<Manifest> {
+    let mut settings = manifest(&key(&format!("v1/ConfigMap/shop/worker-{slot}")));
+    settings.edit(|body| body["data"]["LOG_LEVEL"] = log_level.to_string().into());
+    vec![manifest(&claim_of(slot)), settings]
 }
 
 fn claim_of(slot: Slot) -> ObjectKey {
@@ -311,7 +319,7 @@ impl World {
     fn fill_claims(&mut self) {
         for (slot, there) in &mut self.facts.slots {
             for workload in there.workloads.values_mut() {
-                let objects = workload.spec.objects.get(slot).into_iter().flatten();
+                let objects = workload.spec.objects(*slot).iter();
                 let held = objects.map(|object| Held {
                     key: object.key(),
                     holds: vec![data(object.name())],

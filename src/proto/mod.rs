@@ -17,4 +17,4 @@ pub mod v1 {
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
 /// The version of the contract: 5 since an agent hashes secrets and runs commands.
-pub const CONTRACT: u32 = 5;
+pub const CONTRACT: u32 = 6;

@@ -18,7 +18,9 @@ use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;
 use shipit::model::route::{Limits, ObjectsRoute, Route};
 use shipit::model::secret::{SecretRef, SecretValue};
-use shipit::model::workload::{Container, ContainerKind, EnvValue, Workload};
+use shipit::model::workload::{
+    Container, ContainerKind, EnvValue, Process, SlotObjects, Workload, WorkloadKind,
+};
 use shipit::model::{Digest, Manifest, Period, Role, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Placement, Pull};
@@ -26,7 +28,9 @@ use shipit::proto::Directory;
 use shipit::redact::Redactor;
 
 use crate::cluster::Cluster;
-use crate::support::{actor, busybox, image, label, permit, placement, scope, web, workload};
+use crate::support::{
+    actor, busybox, image, label, permit, placement, process, scope, web, workload,
+};
 
 /// What a story needs of an engine: the engine, and two images that it can start.
 struct Stage {
@@ -311,8 +315,12 @@ impl Stage {
                 by: ContainerKind::Systemd,
                 ..Container::default()
             };
-            return Workload {
+            let process = Process {
                 container: Some(unit),
+                ..process(env)
+            };
+            return Workload {
+                kind: WorkloadKind::Process(Box::new(process)),
                 ..plain
             };
         }
@@ -334,20 +342,26 @@ impl Stage {
             } else {
                 Vec::new()
             };
-            return Workload {
+            let process = Process {
                 container,
                 command,
                 stop_grace: Period::from_millis(100),
+                ..process(env)
+            };
+            return Workload {
+                kind: WorkloadKind::Process(Box::new(process)),
                 ..plain
             };
         }
         let Some(cluster) = &self.cluster else {
             return plain;
         };
-        let objects = Slot::ALL
-            .map(|slot| (slot, vec![deployment(cluster, slot, env)]))
-            .into();
-        Workload { objects, ..plain }
+        let slots = Slot::ALL.map(|slot| (slot, vec![deployment(cluster, slot, env)]));
+        let kind = WorkloadKind::Objects(SlotObjects {
+            slots: slots.into(),
+            secrets: BTreeMap::new(),
+        });
+        Workload { kind, ..plain }
     }
 
     fn route(&self) -> Route {
@@ -671,11 +685,16 @@ async fn another_value_of_a_secret_is_told_by_its_hash(stage: &Stage) {
     };
     let place = async |value: &str| {
         let mut workload = stage.workload(0, "x");
-        let secret = EnvValue::Secret {
-            name: "token".to_owned(),
-            from: SecretRef::Env("TOKEN".to_owned()),
-        };
-        workload.env.insert("TOKEN".to_owned(), secret);
+        let (name, from) = ("token".to_owned(), SecretRef::Env("TOKEN".to_owned()));
+        match &mut workload.kind {
+            WorkloadKind::Process(process) => {
+                let secret = EnvValue::Secret { name, from };
+                process.env.insert("TOKEN".to_owned(), secret);
+            }
+            WorkloadKind::Objects(objects) => {
+                objects.secrets.insert(name, from);
+            }
+        }
         let there = stage.facts().await.slots.get(&Slot::Blue).cloned();
         let expects = there.map(|there| there.workloads[&web()].fingerprint());
         let placement = Placement {

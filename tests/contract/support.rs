@@ -10,7 +10,7 @@ use shipit::model::health::Health;
 use shipit::model::plan::DeployMode;
 use shipit::model::release::{Actor, Label};
 use shipit::model::source::Source;
-use shipit::model::workload::{Known, Socket, Workload};
+use shipit::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use shipit::model::{ContentHash, Digest, Period, ReleaseNumber, ServiceName, Slot};
 use shipit::port::builder::BuildRequest;
 use shipit::port::engine::{Permit, Placement, Pull, Scope};
@@ -61,25 +61,27 @@ pub fn label(number: u64) -> Label {
 }
 
 pub fn workload(image: &Digest, env: &str) -> Workload {
-    use shipit::model::workload::EnvValue;
     Workload {
         service: web(),
         image: Known::Value(image.clone()),
         repository: None,
-        command: Vec::new(),
-        env: BTreeMap::from([("NAME".to_owned(), EnvValue::Plain(env.to_owned()))]),
         port: Some(8080),
-        socket: Socket::Own,
         replicas: 1,
         health: Health {
             interval: Period::from_millis(50),
             failures: 2,
             ..Health::default()
         },
+        kind: WorkloadKind::Process(Box::new(process(env))),
+    }
+}
+
+/// A process that is told this text as `NAME`.
+pub fn process(env: &str) -> Process {
+    Process {
+        env: BTreeMap::from([("NAME".to_owned(), EnvValue::Plain(env.to_owned()))]),
         stop_grace: Period::from_secs(5),
-        container: None,
-        objects: BTreeMap::new(),
-        secrets: BTreeMap::new(),
+        ..Process::default()
     }
 }
 

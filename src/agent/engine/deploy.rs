@@ -485,7 +485,8 @@ impl Swap<'_> {
 /// more.
 fn longest(workload: &Workload) -> Duration {
     let health = &workload.health;
-    let once = health.start_within.get() + workload.stop_grace.get();
+    let grace = workload.process().map(|process| process.stop_grace.get());
+    let once = health.start_within.get() + grace.unwrap_or_default();
     once.saturating_mul(health.failures.clamp(1, 5) + 1) + Duration::from_mins(1)
 }
 

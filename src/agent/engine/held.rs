@@ -90,8 +90,8 @@ fn came(
 mod tests {
     use super::*;
     use crate::model::health::Health;
-    use crate::model::workload::{EnvValue, Known, Socket};
-    use crate::model::{Address, Period, ServiceName};
+    use crate::model::workload::{EnvValue, Known, Process, WorkloadKind};
+    use crate::model::{Address, ServiceName};
 
     fn workload(name: &str, variable: &str) -> Workload {
         let service: ServiceName = "web".parse().unwrap();
@@ -103,16 +103,13 @@ mod tests {
             image: Known::After(Address::Image(service.clone())),
             repository: None,
             service,
-            command: Vec::new(),
-            env: [("A".to_owned(), secret)].into(),
             port: None,
-            socket: Socket::Own,
             replicas: 1,
             health: Health::default(),
-            stop_grace: Period::from_secs(10),
-            container: None,
-            objects: BTreeMap::new(),
-            secrets: BTreeMap::new(),
+            kind: WorkloadKind::Process(Box::new(Process {
+                env: [("A".to_owned(), secret)].into(),
+                ..Process::default()
+            })),
         }
     }
 

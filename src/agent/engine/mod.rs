@@ -161,19 +161,13 @@ impl Agent {
         service: &ServiceName,
         secrets: BTreeMap<String, SecretValue>,
     ) -> Result<InstanceSpec, EngineError> {
-        let missing = || {
-            failed(
-                "starting a service",
-                &format!("{service} is not in the slot"),
-            )
-        };
-        let workload = there
-            .workloads
-            .get(service)
-            .ok_or_else(missing)?
-            .spec
-            .clone();
+        let refused = |why| failed("starting a service", &format!("{service} {why}"));
+        let missing = || refused("is not in the slot");
+        let objects = || refused("is made of objects of a cluster");
+        let workload = there.workloads.get(service).ok_or_else(missing)?;
+        let workload = workload.spec.clone();
         let digest = workload.image.value().ok_or_else(missing)?;
+        let process = workload.process().cloned().ok_or_else(objects)?;
         let runtime = self.runtimes.of(&workload);
         let image = runtime
             .meta(&self.directory, digest)
@@ -187,6 +181,7 @@ impl Agent {
             scope: scope.clone(),
             label: there.label.clone(),
             workload,
+            process,
             image,
             secrets,
             runtime,

@@ -124,10 +124,7 @@ impl EnvironmentRecord {
     pub fn is_dockers(&self) -> bool {
         let slots = self.slots.values();
         let mut workloads = slots.flat_map(|there| there.workloads.values());
-        workloads.any(|workload| {
-            let container = workload.spec.container.as_ref();
-            container.is_some_and(|container| container.by == ContainerKind::Docker)
-        })
+        workloads.any(|workload| workload.spec.runs_by() == Some(ContainerKind::Docker))
     }
 
     fn folder(directory: &Directory, scope: &Scope) -> PathBuf {

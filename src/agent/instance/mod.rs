@@ -204,7 +204,7 @@ impl Instance {
 
     async fn started(&self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.ensure_image().await?;
-        let port = Port::choose(&self.spec.workload)?;
+        let port = Port::choose(&self.spec.workload, self.spec.process.socket)?;
         let launch = self.launch(&port, None, Missing::Refuse)?;
         let program = launch.command.first().map_or("", String::as_str);
         let what = format!("`{program}` cannot be started");
@@ -285,7 +285,7 @@ impl Instance {
     /// SIGTERM, the grace, SIGKILL.
     async fn end(&self, process: &mut dyn Running) {
         process.terminate();
-        let grace = self.spec.workload.stop_grace.get();
+        let grace = self.spec.process.stop_grace.get();
         if tokio::time::timeout(grace, process.wait()).await.is_err() {
             process.kill();
             // Who runs it may not be there any more to say so: the next agent removes what is left

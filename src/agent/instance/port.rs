@@ -27,7 +27,7 @@ impl Port {
 
     /// A port that nobody listens at now. Somebody else may take one before the service does: that
     /// is seen before the instance is taken for ready.
-    pub fn choose(workload: &Workload) -> Result<Self, Trouble> {
+    pub fn choose(workload: &Workload, by: Socket) -> Result<Self, Trouble> {
         if workload.port.is_none() {
             return Ok(Self::found(None));
         }
@@ -35,7 +35,7 @@ impl Port {
         let socket =
             TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(no_port)?;
         let number = socket.local_addr().map_err(no_port)?.port();
-        let handed_over = match workload.socket {
+        let handed_over = match by {
             Socket::Own => None,
             Socket::Inherited => Some(Arc::new(socket.into())),
         };

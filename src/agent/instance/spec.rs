@@ -14,7 +14,7 @@ use crate::agent::trouble::{Trouble, is_local};
 use crate::model::Digest;
 use crate::model::release::Label;
 use crate::model::secret::{SecretRef, SecretValue};
-use crate::model::workload::{ContainerKind, EnvValue, Workload};
+use crate::model::workload::{ContainerKind, EnvValue, Process, Workload};
 use crate::port::engine::Scope;
 use crate::redact::Redactor;
 
@@ -25,6 +25,8 @@ pub(in crate::agent) struct InstanceSpec {
     pub scope: Scope,
     pub label: Label,
     pub workload: Workload,
+    /// What each instance of the workload is.
+    pub process: Process,
     pub image: ImageMeta,
     pub secrets: BTreeMap<String, SecretValue>,
     pub runtime: Arc<dyn Runtime>,
@@ -50,7 +52,10 @@ impl Instance {
         missing: Missing,
     ) -> Result<Launch, Trouble> {
         let InstanceSpec {
-            workload, image, ..
+            workload,
+            process,
+            image,
+            ..
         } = &self.spec;
         let unknown = || Trouble::Instance("its image is not known".to_owned());
         let digest = workload.image.value().ok_or_else(unknown)?;
@@ -61,7 +66,7 @@ impl Instance {
         let account = self.account(&rootfs)?;
 
         let mut env = self.environment(account.as_ref());
-        for (name, value) in &workload.env {
+        for (name, value) in &process.env {
             let value = match value {
                 EnvValue::Plain(text) => text.clone(),
                 EnvValue::Secret { name, from } => match (self.secret(name, from), missing) {
@@ -77,10 +82,10 @@ impl Instance {
         }
         env.extend(self.about());
 
-        let command = if workload.command.is_empty() {
+        let command = if process.command.is_empty() {
             image.command.clone()
         } else {
-            workload.command.clone()
+            process.command.clone()
         };
         Ok(Launch {
             input: None,
@@ -118,7 +123,7 @@ impl Instance {
     }
 
     fn runs_by(&self) -> Option<ContainerKind> {
-        let container = self.spec.workload.container.as_ref();
+        let container = self.spec.process.container.as_ref();
         container.map(|spec| spec.by)
     }
 
@@ -180,9 +185,10 @@ impl Instance {
         let InstanceSpec {
             directory,
             workload,
+            process,
             ..
         } = &self.spec;
-        let spec = workload.container.as_ref()?;
+        let spec = process.container.as_ref()?;
 
         Some(ContainerSpec {
             name: name.unwrap_or_else(|| self.unique_name(spec.by)),
@@ -195,7 +201,7 @@ impl Instance {
                 .number
                 .zip(workload.port)
                 .filter(|_| spec.by == ContainerKind::Docker),
-            grace: workload.stop_grace.get(),
+            grace: process.stop_grace.get(),
             spec: spec.clone(),
         })
     }
@@ -266,7 +272,7 @@ impl Instance {
     /// are to be hidden all the same. What cannot be looked at is another user's.
     pub(super) fn remember_what_it_has(&self, pid: u32) {
         for (name, value) in variables_of(pid) {
-            if let Some(EnvValue::Secret { .. }) = self.spec.workload.env.get(&name) {
+            if let Some(EnvValue::Secret { .. }) = self.spec.process.env.get(&name) {
                 self.spec.redactor.remember(&SecretValue::new(value));
             }
         }

@@ -193,13 +193,11 @@ impl Runtimes {
 
     /// The one that a workload asks for.
     pub fn of(&self, workload: &Workload) -> Arc<dyn Runtime> {
-        Arc::clone(
-            match workload.container.as_ref().map(|container| container.by) {
-                None => &self.process,
-                Some(ContainerKind::Docker) => &self.docker,
-                Some(ContainerKind::Own) => &self.container,
-                Some(ContainerKind::Systemd) => &self.systemd,
-            },
-        )
+        Arc::clone(match workload.runs_by() {
+            None => &self.process,
+            Some(ContainerKind::Docker) => &self.docker,
+            Some(ContainerKind::Own) => &self.container,
+            Some(ContainerKind::Systemd) => &self.systemd,
+        })
     }
 }

@@ -3,13 +3,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::schema::{PodSecurity, ServiceConfig};
-use crate::desired::DesiredError;
+use crate::config::schema::PodSecurity;
 use crate::desired::cluster::marks::Owner;
 use crate::desired::cluster::{Site, mark};
+use crate::desired::{DesiredError, Program};
 use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
-use crate::model::workload::{EnvValue, Workload};
+use crate::model::workload::EnvValue;
 use crate::model::{Host, Manifest, Period, Slot};
 
 /// How long a pod that was taken out of traffic goes on answering, until every router has heard of
@@ -40,38 +40,35 @@ pub(super) fn manifest(body: Value) -> Manifest {
 
 pub(super) fn objects(
     site: &Site<'_>,
-    service: &ServiceConfig,
-    workload: &Workload,
+    program: &Program<'_>,
     slot: Slot,
 ) -> Result<Vec<Manifest>, DesiredError> {
-    let name = workload.service.as_str();
+    let name = program.name.as_str();
     let namespace = &site.namespaces.slots[&slot];
     let meta = |suffix: &str| json!({"name": format!("{name}{suffix}"), "namespace": namespace});
-    let mut objects: Vec<Manifest> = account(site, service, workload, slot)?
-        .into_iter()
-        .collect();
+    let mut objects: Vec<Manifest> = account(site, program, slot)?.into_iter().collect();
 
-    if let Some(config) = &service.config {
-        let data = config_data(site, workload, config, slot)?;
+    if let Some(config) = &program.service.config {
+        let data = config_data(site, program, config, slot)?;
         objects.push(manifest(json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("-config"), "data": data,
         })));
     }
-    let secrets = secrets(workload);
+    let secrets = secrets(program);
     if !secrets.is_empty() {
         objects.push(manifest(json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta("-secrets"), "data": secrets,
         })));
     }
 
-    let pod = pod(site, service, workload, slot)?;
-    objects.push(deployment(site, service, workload, slot, &pod));
-    let scale = service.autoscale.as_ref();
-    if scale.map_or(workload.replicas, |scale| scale.min) > 1 {
+    let pod = pod(site, program, slot)?;
+    objects.push(deployment(site, program, slot, &pod));
+    let scale = program.service.autoscale.as_ref();
+    if scale.map_or(program.service.replicas, |scale| scale.min) > 1 {
         objects.push(manifest(json!({
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta(""),
             "spec": {"maxUnavailable": 1,
-                "selector": {"matchLabels": mark::selector(site, &workload.service, slot)}},
+                "selector": {"matchLabels": mark::selector(site, program.name, slot)}},
         })));
     }
     if let Some(scale) = scale {
@@ -91,22 +88,21 @@ pub(super) fn objects(
 /// The account that shipit makes for the pods of a slot; none when they run as another one.
 fn account(
     site: &Site<'_>,
-    service: &ServiceConfig,
-    workload: &Workload,
+    program: &Program<'_>,
     slot: Slot,
 ) -> Result<Option<Manifest>, DesiredError> {
-    let own = service.service_account.clone().unwrap_or_default();
+    let own = program.service.service_account.clone().unwrap_or_default();
     if own.name.is_some() {
         return Ok(None);
     }
-    let (name, namespace) = (workload.service.as_str(), &site.namespaces.slots[&slot]);
+    let (name, namespace) = (program.name.as_str(), &site.namespaces.slots[&slot]);
     let mut account = manifest(json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": name, "namespace": namespace}, "automountServiceAccountToken": false,
     }));
     let owner = Owner {
         site,
-        service: &workload.service,
+        service: program.name,
         slot: Some(slot),
         at: &format!("services.{name}.service_account"),
     };
@@ -115,16 +111,11 @@ fn account(
 }
 
 /// What the pods of a service are: a template without the labels that shipit puts on them.
-fn pod(
-    site: &Site<'_>,
-    service: &ServiceConfig,
-    workload: &Workload,
-    slot: Slot,
-) -> Result<Value, DesiredError> {
-    let name = workload.service.as_str();
-    let account = service.service_account.as_ref();
+fn pod(site: &Site<'_>, program: &Program<'_>, slot: Slot) -> Result<Value, DesiredError> {
+    let name = program.name.as_str();
+    let account = program.service.service_account.as_ref();
     let account = account.and_then(|account| account.name.as_deref());
-    let config = service.config.as_ref();
+    let config = program.service.config.as_ref();
     let mounts: Vec<Value> = config
         .map(|config| json!({"name": "config", "mountPath": config.mount, "readOnly": true}))
         .into_iter()
@@ -134,23 +125,23 @@ fn pod(
         "serviceAccountName": account.unwrap_or(name),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": seconds(workload.stop_grace) + LEAVE,
+        "terminationGracePeriodSeconds": seconds(program.service.stop_grace) + LEAVE,
         "securityContext": {
-            "runAsNonRoot": true, "runAsUser": service.user, "runAsGroup": service.user,
-            "fsGroup": service.user, "seccompProfile": {"type": "RuntimeDefault"},
+            "runAsNonRoot": true, "runAsUser": program.service.user, "runAsGroup": program.service.user,
+            "fsGroup": program.service.user, "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": [{
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": mark::selector(site, &workload.service, slot)},
+            "labelSelector": {"matchLabels": mark::selector(site, program.name, slot)},
         }],
-        "containers": [container(service, workload, slot, &mounts)],
+        "containers": [container(program, slot, &mounts)],
     });
     if config.is_some() {
         pod["volumes"] =
             json!([{"name": "config", "configMap": {"name": format!("{name}-config")}}]);
     }
 
-    let own = service.pod.clone().unwrap_or_default();
+    let own = program.service.pod.clone().unwrap_or_default();
     let gates = own.readiness_gates.iter();
     let gates: Vec<Value> = gates.map(|gate| json!({"conditionType": gate})).collect();
     if !gates.is_empty() {
@@ -159,7 +150,7 @@ fn pod(
     let mut template = json!({"spec": pod});
     let owner = Owner {
         site,
-        service: &workload.service,
+        service: program.name,
         slot: Some(slot),
         at: &format!("services.{name}.pod"),
     };
@@ -174,14 +165,8 @@ fn pod(
     Ok(template)
 }
 
-fn deployment(
-    site: &Site<'_>,
-    service: &ServiceConfig,
-    workload: &Workload,
-    slot: Slot,
-    pod: &Value,
-) -> Manifest {
-    let (name, namespace) = (&workload.service, &site.namespaces.slots[&slot]);
+fn deployment(site: &Site<'_>, program: &Program<'_>, slot: Slot, pod: &Value) -> Manifest {
+    let (name, namespace) = (program.name, &site.namespaces.slots[&slot]);
     let strategy = if site.configuration.strategy.has_a_gap() {
         json!({"type": "Recreate"})
     } else {
@@ -192,13 +177,13 @@ fn deployment(
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": seconds(site.configuration.ready_within).max(1),
         "strategy": strategy,
-        "selector": {"matchLabels": mark::selector(site, &workload.service, slot)},
+        "selector": {"matchLabels": mark::selector(site, program.name, slot)},
         "template": pod,
     });
 
     // With an autoscaler the number of pods is its own.
-    if service.autoscale.is_none() {
-        spec["replicas"] = workload.replicas.into();
+    if program.service.autoscale.is_none() {
+        spec["replicas"] = program.service.replicas.into();
     }
 
     manifest(json!({
@@ -207,15 +192,15 @@ fn deployment(
     }))
 }
 
-fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &[Value]) -> Value {
-    let name = workload.service.as_str();
+fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
+    let name = program.name.as_str();
     let mut env = vec![json!({"name": "SHIPIT_SLOT", "value": slot.as_str()})];
-    if let Some(port) = workload.port {
+    if let Some(port) = program.service.port {
         env.push(json!({"name": "PORT", "value": port.to_string()}));
     }
     // What shipit says of a slot and its port counts, as on a host: a name is there once.
     let own: Vec<Value> = env.iter().map(|one| one["name"].clone()).collect();
-    let others = workload.env.iter();
+    let others = program.env.iter();
     for (variable, value) in others.filter(|(name, _)| !own.contains(&Value::from(name.as_str()))) {
         env.push(match value {
             EnvValue::Plain(text) => json!({"name": variable, "value": text}),
@@ -224,7 +209,7 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
         });
     }
 
-    let resources = &service.resources;
+    let resources = &program.service.resources;
     let mut limits = Map::new();
     for (what, limit) in [
         ("cpu", &resources.cpu_limit),
@@ -250,16 +235,16 @@ fn container(service: &ServiceConfig, workload: &Workload, slot: Slot, mounts: &
     if !limits.is_empty() {
         container["resources"]["limits"] = limits.into();
     }
-    if !workload.command.is_empty() {
-        container["command"] = workload.command.clone().into();
+    if !program.command.is_empty() {
+        container["command"] = program.command.clone().into();
     }
     if !mounts.is_empty() {
         container["volumeMounts"] = mounts.to_vec().into();
     }
-    if let Some(port) = workload.port {
+    if let Some(port) = program.service.port {
         container["ports"] = json!([{"name": "http", "containerPort": port, "protocol": "TCP"}]);
     }
-    for (kind, probe) in probes(&workload.health, workload.port) {
+    for (kind, probe) in probes(&program.service.health, program.service.port) {
         container[kind] = probe;
     }
     container
@@ -332,8 +317,8 @@ fn seconds(period: Period) -> u64 {
     period.as_secs() + u64::from(period.subsec_nanos() > 0)
 }
 
-fn secrets(workload: &Workload) -> Map<String, Value> {
-    let named = workload.env.values().filter_map(|value| match value {
+fn secrets(program: &Program<'_>) -> Map<String, Value> {
+    let named = program.env.values().filter_map(|value| match value {
         EnvValue::Secret { name, .. } => Some((name.clone(), format!("{SECRET}{name}").into())),
         EnvValue::Plain(_) => None,
     });
@@ -342,11 +327,11 @@ fn secrets(workload: &Workload) -> Map<String, Value> {
 
 fn config_data(
     site: &Site<'_>,
-    workload: &Workload,
+    program: &Program<'_>,
     config: &crate::config::schema::ConfigFiles,
     slot: Slot,
 ) -> Result<Map<String, Value>, DesiredError> {
-    let service = &workload.service;
+    let service = program.name;
     let mut data = Map::new();
     for glob in &config.files {
         let files = site.sources.matching(glob);

@@ -27,14 +27,13 @@ use crate::config::Project;
 use crate::config::schema::{
     AnyKubernetes, ChartCrds, EnvironmentConfig, Manifests, Rendered, ServiceConfig,
 };
-use crate::desired::DesiredError;
 use crate::desired::template::Templates;
+use crate::desired::{DesiredError, Program};
 use crate::model::desired::{Desired, DesiredService};
 use crate::model::kind::{KindScopes, unknown_kinds};
 use crate::model::object::{IMAGE, Namespaces, SECRET};
 use crate::model::route::Route;
 use crate::model::source::Source;
-use crate::model::workload::Workload;
 use crate::model::{EnvironmentName, Manifest, ProjectName, ServiceName, Slot};
 
 /// What manifests are rendered for: a service in a slot, or the environment.
@@ -128,25 +127,22 @@ impl Site<'_> {
     /// The objects of a service, for each slot.
     pub fn objects(
         &self,
-        service: &ServiceConfig,
-        workload: &Workload,
+        program: &Program<'_>,
     ) -> Result<BTreeMap<Slot, Vec<Manifest>>, DesiredError> {
+        let name = program.name;
         let mut all = BTreeMap::new();
         for slot in Slot::ALL {
-            let mut objects = match &service.manifests {
-                Some(manifests) => own::of_service(self, &workload.service, manifests, slot)?,
-                None => builtin::objects(self, service, workload, slot)?,
+            let mut objects = match &program.service.manifests {
+                Some(manifests) => own::of_service(self, name, manifests, slot)?,
+                None => builtin::objects(self, program, slot)?,
             };
-            mark::mark(self, &workload.service, slot, &mut objects);
+            mark::mark(self, name, slot, &mut objects);
             all.insert(slot, objects);
         }
 
         if let Some(key) = mark::shared(&all) {
             return Err(DesiredError {
-                what: format!(
-                    "services.{}.manifests: {key} would be in both slots",
-                    workload.service
-                ),
+                what: format!("services.{name}.manifests: {key} would be in both slots"),
                 help: "what belongs to no slot is written under the environment's own `manifests:`"
                     .to_owned(),
             });
@@ -226,7 +222,7 @@ pub fn globs(configuration: &EnvironmentConfig) -> Vec<String> {
 /// Every object that a run may make from manifests.
 fn objects(desired: &Desired) -> impl Iterator<Item = &Manifest> {
     let services = desired.services.values();
-    let own = services.flat_map(|service| service.workload.objects.values().flatten());
+    let own = services.flat_map(|service| service.workload.all_objects());
     desired.objects.iter().chain(own)
 }
 
@@ -242,22 +238,15 @@ pub fn unknown(desired: &Desired, known: &KindScopes) -> BTreeSet<(String, Strin
     unknown_kinds(objects(desired), known)
 }
 
-/// The secrets that a workload's objects name and its environment variables do not.
-pub(super) fn secrets(workload: &Workload) -> Vec<String> {
-    let known = workload.secrets();
-    let objects = workload
-        .objects
-        .values()
-        .flatten()
-        .filter(|object| object.kind() == "Secret");
-    let values = objects.flat_map(|object| object.body()["data"].as_object().into_iter().flatten());
-    let mut names: Vec<String> = values
+/// The secrets that a workload's objects name.
+pub(super) fn secrets(slots: &BTreeMap<Slot, Vec<Manifest>>) -> BTreeSet<String> {
+    let objects = slots.values().flatten();
+    let values = objects
+        .filter(|object| object.kind() == "Secret")
+        .flat_map(|object| object.body()["data"].as_object().into_iter().flatten());
+    values
         .filter_map(|(_, value)| value.as_str()?.strip_prefix(SECRET).map(str::to_owned))
-        .filter(|name| !known.contains_key(name.as_str()))
-        .collect();
-    names.sort();
-    names.dedup();
-    names
+        .collect()
 }
 
 /// A run of a tool that renders manifests.

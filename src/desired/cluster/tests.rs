@@ -63,8 +63,8 @@ fn objects(desired: &Desired, slot: Slot) -> Vec<Manifest> {
         .next()
         .expect("one")
         .workload
-        .objects[&slot]
-        .clone()
+        .objects(slot)
+        .to_vec()
 }
 
 fn one(objects: &[Manifest], kind: &str) -> Value {
@@ -281,7 +281,10 @@ fn own_manifests_keep_the_configuration_of_their_slot() {
     let extra = "services: {web: {manifests: 'deploy/*.yaml'}}";
     let desired = desired(extra, &[("deploy/web.yaml", OWN)]).expect("resolved");
     let web = desired.services.values().next().expect("one");
-    assert_eq!(web.workload.secrets.keys().collect::<Vec<_>>(), ["key"]);
+    assert_eq!(
+        web.workload.secrets().into_keys().collect::<Vec<_>>(),
+        ["key"]
+    );
     let (blue, green) = (
         objects(&desired, Slot::Blue),
         objects(&desired, Slot::Green),

@@ -54,7 +54,7 @@ fn made<'a>(
         .iter()
         .map(|manifest| (manifest.key(), "the environment's own object".to_owned()));
     let of_services = services.iter().flat_map(|(name, service)| {
-        let objects = service.workload.objects.values().flatten();
+        let objects = service.workload.all_objects();
         let objects =
             objects.map(move |object| (object.key(), format!("an object of service {name}")));
         let route = service

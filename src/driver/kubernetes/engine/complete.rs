@@ -37,13 +37,8 @@ pub(super) fn bind(
     let values = key.hashes(secrets);
 
     let mut names = BTreeMap::new();
-    for manifest in workload
-        .objects
-        .get(&slot)
-        .into_iter()
-        .flatten()
-        .filter(|object| object.kind() == "Secret")
-    {
+    let objects = workload.objects(slot).iter();
+    for manifest in objects.filter(|object| object.kind() == "Secret") {
         let mut all = String::new();
         for (name, value) in manifest.body()["data"].as_object().into_iter().flatten() {
             let secret = value
@@ -83,7 +78,7 @@ pub(super) struct Finish<'a> {
 
 /// The manifests of a workload as they are sent.
 pub(super) fn finish(workload: &Workload, how: &Finish<'_>) -> Vec<Manifest> {
-    let mut objects = workload.objects.get(&how.slot).cloned().unwrap_or_default();
+    let mut objects = workload.objects(how.slot).to_vec();
     let names: Names = how
         .bindings
         .secrets

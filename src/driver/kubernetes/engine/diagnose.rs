@@ -162,7 +162,7 @@ async fn of_failing(api: &Api, failing: &[&Value], events: &[Value]) -> BTreeMap
 async fn workloads(api: &Api, facts: Option<&SlotFacts>, slot: Slot) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for (service, workload) in facts.into_iter().flat_map(|facts| &facts.workloads) {
-        let objects = workload.spec.objects.get(&slot).into_iter().flatten();
+        let objects = workload.spec.objects(slot).iter();
         for manifest in objects.filter(|one| one.scales()) {
             if let Ok(Some(live)) = api.get(&manifest.key()).await {
                 let file = format!("objects/{}-{service}.yaml", manifest.kind());
