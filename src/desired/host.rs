@@ -5,7 +5,7 @@ use crate::config::schema::{HostTraffic, Publish, Runtime, ServiceConfig, Traffi
 use crate::desired::cluster::Sources;
 use crate::desired::template::Templates;
 use crate::desired::{DesiredError, nginx};
-use crate::model::route::{Login, Publication, Route};
+use crate::model::route::{Listeners, Login, Publication, Route};
 use crate::model::workload::{Container, ContainerKind};
 use crate::model::{ByteSize, ServiceName};
 
@@ -21,28 +21,29 @@ pub(super) fn route(
     };
 
     let plain = |traffic: &HostTraffic| {
-        let mut route = Route::plain(name.clone(), live, preview, traffic.limits.clone());
-        route.slots = configuration.slot_addresses(name);
-        route.trusted_proxies = traffic.trusted_proxies.clone();
+        let mut listeners = Listeners::plain(live, preview, traffic.limits.clone());
+        listeners.slots = configuration.slot_addresses(name);
+        listeners.trusted_proxies = traffic.trusted_proxies.clone();
         let published = traffic.publish.as_ref();
-        route.publish = published
+        listeners.publish = published
             .map(|publish| publication(templates, name, publish))
             .transpose()?;
-        Ok(route)
+        Ok(listeners)
     };
 
-    match &configuration.traffic {
-        TrafficConfig::Embedded(traffic) => plain(traffic).map(Some),
+    let listeners = match &configuration.traffic {
+        TrafficConfig::Embedded(traffic) => plain(traffic)?,
         TrafficConfig::Nginx(traffic, nginx) => {
-            let mut route = plain(traffic)?;
-            let proxy = nginx::proxy(&nginx.nginx, templates, sources, &route)?;
-            route.proxy = Some(Box::new(proxy));
-            Ok(Some(route))
+            let mut listeners = plain(traffic)?;
+            let proxy = nginx::proxy(&nginx.nginx, templates, sources, (name, &listeners))?;
+            listeners.proxy = Some(Box::new(proxy));
+            listeners
         }
         TrafficConfig::Service(_) | TrafficConfig::Ingress(..) | TrafficConfig::Gateway(..) => {
-            Ok(None)
+            return Ok(None);
         }
-    }
+    };
+    Ok(Some(Route::of_listeners(name.clone(), listeners)))
 }
 
 fn publication(

@@ -6,8 +6,8 @@ use crate::config::schema::Nginx;
 use crate::desired::DesiredError;
 use crate::desired::cluster::Sources;
 use crate::desired::template::{ProxyView, Templates};
-use crate::model::Slot;
-use crate::model::route::{Proxy, Route};
+use crate::model::route::{Listeners, Proxy};
+use crate::model::{ServiceName, Slot};
 
 /// What nginx gets unless the project has a template of its own.
 const NGINX: &str = include_str!("nginx.conf.j2");
@@ -17,7 +17,7 @@ pub(super) fn proxy(
     nginx: &Nginx,
     templates: &Templates,
     sources: &Sources,
-    route: &Route,
+    (service, listeners): (&ServiceName, &Listeners),
 ) -> Result<Proxy, DesiredError> {
     let text = match &nginx.template {
         None => NGINX,
@@ -34,7 +34,7 @@ pub(super) fn proxy(
         }
     };
     let config: PathBuf = templates
-        .render("traffic.nginx.config", &route.service, &nginx.config)?
+        .render("traffic.nginx.config", service, &nginx.config)?
         .into();
     if !config.is_absolute() {
         return Err(DesiredError {
@@ -48,7 +48,8 @@ pub(super) fn proxy(
 
     let render = |slot: Option<Slot>| {
         let view = ProxyView {
-            route,
+            service,
+            listeners,
             slot,
             server_names: &nginx.server_names,
         };

@@ -8,14 +8,16 @@ use crate::config::schema::Text;
 use crate::desired::DesiredError;
 use crate::desired::render::{RenderFault, Request, render};
 use crate::model::object::{IMAGE, RELEASE};
-use crate::model::route::Route;
+use crate::model::route::Listeners;
 use crate::model::source::Source;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot, identity};
 
 /// What the file of a proxy is made from.
 pub(super) struct ProxyView<'a> {
     /// Whose traffic it takes.
-    pub route: &'a Route,
+    /// Whose it is.
+    pub service: &'a ServiceName,
+    pub listeners: &'a Listeners,
     /// The slot that has it.
     pub slot: Option<Slot>,
     /// The hosts that it answers for; all when there is none.
@@ -86,24 +88,25 @@ impl Templates {
         text: &str,
     ) -> Result<String, DesiredError> {
         let ProxyView {
-            route,
+            service,
+            listeners,
             slot,
             server_names,
         } = *view;
-        let upstream = slot.and_then(|slot| route.slots.get(&slot));
-        let trusted: Vec<String> = route
+        let upstream = slot.and_then(|slot| listeners.slots.get(&slot));
+        let trusted: Vec<String> = listeners
             .trusted_proxies
             .iter()
             .map(ToString::to_string)
             .collect();
-        let limits = &route.limits;
+        let limits = &listeners.limits;
         let millis = |period: Period| format!("{}ms", period.as_millis());
         let known = json!({
             "project": self.project,
             "environment": self.environment,
-            "service": route.service.as_str(),
+            "service": service.as_str(),
             "slot": slot.map_or("off", Slot::as_str),
-            "listen": route.live.to_string(),
+            "listen": listeners.live.to_string(),
             "upstream": upstream.map(ToString::to_string),
             "vars": self.vars,
             "server_names": server_names,

@@ -30,7 +30,7 @@ use crate::model::outcome::{ProbeReport, Url};
 use crate::model::plan::Plan;
 use crate::model::promotion::{Mode, Probe, Promotion, Strategy as Rollout};
 use crate::model::release::Actor;
-use crate::model::route::{Limits, Route};
+use crate::model::route::{Limits, Listeners, Route};
 use crate::model::secret::{SecretRef, SecretValue};
 use crate::model::source::Source;
 use crate::model::state::{LockHolder, State};
@@ -536,7 +536,10 @@ fn service(name: &str, version: u8) -> (ServiceName, DesiredService) {
         within: an_hour(),
         platforms: Vec::new(),
     });
-    let route = Route::plain(name.clone(), at(port), at(port + 1000), Limits::default());
+    let route = Route::of_listeners(
+        name.clone(),
+        Listeners::plain(at(port), at(port + 1000), Limits::default()),
+    );
     let service = DesiredService {
         image: ImageSource::Build(build),
         workload,

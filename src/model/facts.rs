@@ -150,29 +150,24 @@ impl Facts {
             return Vec::new();
         };
 
-        let url = |route: &Route| {
-            let address = if role == Role::Active {
-                route.live
-            } else {
-                route.preview
+        let there = self.slots.get(&slot);
+        let has = |route: &&Route| {
+            there.is_some_and(|there| there.workloads.contains_key(&route.service))
+        };
+        let routes = self.routes.values().filter(has);
+        let urls = routes.filter_map(|route| {
+            let listeners = route.listeners()?;
+            let address = match role {
+                Role::Active => listeners.live,
+                Role::Preview => listeners.preview,
             };
-            Url {
+            Some(Url {
                 service: route.service.clone(),
                 slot,
                 url: format!("http://{address}"),
-            }
-        };
-
-        let has = |route: &&Route| {
-            let there = self.slots.get(&slot);
-            there.is_some_and(|there| there.workloads.contains_key(&route.service))
-        };
-        self.routes
-            .values()
-            .filter(|route| route.objects.is_none())
-            .filter(has)
-            .map(url)
-            .collect()
+            })
+        });
+        urls.collect()
     }
 
     /// The release in the active slot.

@@ -7,11 +7,29 @@ use std::path::PathBuf;
 
 use crate::model::{ByteSize, Manifest, Period, ServiceName, Slot, TrustedProxies};
 
-/// One service's entry point: a live and a preview listener, and the router's limits.
+/// One service's entry point: where live traffic comes in, and where only the preview slot answers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Route {
-    /// Whose listeners these are.
+    /// Whose entry point it is.
     pub service: ServiceName,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: RouteKind,
+}
+
+/// What an entry point is, by the engine that has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteKind {
+    /// On a host: listeners.
+    Listeners(Box<Listeners>),
+    /// On a cluster: objects.
+    Objects(Box<ObjectsRoute>),
+}
+
+/// The listeners of a service on a host, and the router's limits.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Listeners {
     /// Where live traffic arrives.
     pub live: SocketAddr,
     /// Where live traffic arrived before, and still does: until the release that moves it has been
@@ -34,9 +52,6 @@ pub struct Route {
     /// Where the slot with live traffic is made known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publication>,
-    /// On a cluster: the objects that are the entry point. The listeners mean nothing then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objects: Option<Box<ObjectsRoute>>,
 }
 
 /// Where a proxy says which slot it leads to: a request to this path is answered with the slot's
@@ -91,16 +106,115 @@ pub struct Login {
 }
 
 impl Route {
-    /// An entry point without slots of its own, proxy or publication.
+    /// The entry point of a service on a host.
     #[must_use]
-    pub const fn plain(
-        service: ServiceName,
-        live: SocketAddr,
-        preview: SocketAddr,
-        limits: Limits,
-    ) -> Self {
+    pub fn of_listeners(service: ServiceName, listeners: Listeners) -> Self {
+        let kind = RouteKind::Listeners(Box::new(listeners));
+        Self { service, kind }
+    }
+
+    /// The entry point of a service on a cluster.
+    #[must_use]
+    pub fn of_objects(service: ServiceName, objects: ObjectsRoute) -> Self {
+        let kind = RouteKind::Objects(Box::new(objects));
+        Self { service, kind }
+    }
+
+    /// Its listeners; none on a cluster.
+    #[must_use]
+    pub fn listeners(&self) -> Option<&Listeners> {
+        match &self.kind {
+            RouteKind::Listeners(listeners) => Some(listeners),
+            RouteKind::Objects(_) => None,
+        }
+    }
+
+    /// Its listeners, to change them; none on a cluster.
+    pub fn listeners_mut(&mut self) -> Option<&mut Listeners> {
+        match &mut self.kind {
+            RouteKind::Listeners(listeners) => Some(listeners),
+            RouteKind::Objects(_) => None,
+        }
+    }
+
+    /// Its objects; none on a host.
+    #[must_use]
+    pub fn objects(&self) -> Option<&ObjectsRoute> {
+        match &self.kind {
+            RouteKind::Listeners(_) => None,
+            RouteKind::Objects(objects) => Some(objects),
+        }
+    }
+
+    /// Where the router listens for live traffic: nowhere, when a proxy does or objects do.
+    #[must_use]
+    pub fn live_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners()
+            .map_or_else(Vec::new, Listeners::live_addresses)
+    }
+
+    /// Where live traffic arrived before, and still does.
+    #[must_use]
+    pub fn former(&self) -> &[SocketAddr] {
+        self.listeners().map_or(&[], |listeners| &listeners.former)
+    }
+
+    /// Whether one of its addresses has a part of another route's.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let both = self.listeners().zip(other.listeners());
+        both.is_some_and(|(own, other)| own.overlaps(other))
+    }
+
+    /// What listens until the release that comes with the `next` route has live traffic: the next
+    /// one, and where live traffic arrives now. Where the two cannot be had together everything
+    /// stays as it is.
+    #[must_use]
+    pub fn until(&self, next: &Self) -> Self {
+        match (self.listeners(), next.listeners()) {
+            (Some(own), Some(next)) => Self::of_listeners(self.service.clone(), own.until(next)),
+            _ => next.clone(),
+        }
+    }
+
+    /// Without the addresses at which live traffic arrived before.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        self.with(Listeners::settled)
+    }
+
+    /// Without the addresses that were opened for releases that never had live traffic: it arrives
+    /// where it did before the first of them.
+    #[must_use]
+    pub fn unmoved(&self) -> Self {
+        self.with(Listeners::unmoved)
+    }
+
+    fn with(&self, change: impl FnOnce(&Listeners) -> Listeners) -> Self {
+        let mut route = self.clone();
+        if let Some(listeners) = route.listeners_mut() {
+            *listeners = change(listeners);
+        }
+        route
+    }
+
+    /// Where live traffic arrives, and would find nothing any more with the `next` route, or
+    /// without one: the addresses of the live listener, the live object and the host that it
+    /// answers to.
+    #[must_use]
+    pub fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
+        match &self.kind {
+            RouteKind::Listeners(own) => own.entries_lost(next.and_then(Self::listeners)),
+            RouteKind::Objects(own) => own.entries_lost(next.and_then(Self::objects)),
+        }
+    }
+}
+
+impl Listeners {
+    /// A live and a preview listener alone.
+    #[must_use]
+    pub const fn plain(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Self {
         Self {
-            service,
             live,
             former: Vec::new(),
             preview,
@@ -109,62 +223,42 @@ impl Route {
             slots: BTreeMap::new(),
             proxy: None,
             publish: None,
-            objects: None,
         }
     }
 
-    /// An entry point that is made of objects.
-    #[must_use]
-    pub fn of_objects(service: ServiceName, objects: ObjectsRoute) -> Self {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let objects = Some(Box::new(objects));
-        Self {
-            objects,
-            ..Self::plain(service, nowhere, nowhere, Limits::default())
-        }
-    }
-}
-
-impl Route {
-    /// Where the router listens for live traffic: nowhere, when a proxy does or objects do.
+    /// Where the router listens for live traffic: nowhere, when a proxy does.
     #[must_use]
     pub fn live_addresses(&self) -> Vec<SocketAddr> {
-        if self.proxy.is_some() || self.objects.is_some() {
+        if self.proxy.is_some() {
             return Vec::new();
         }
-        let live = std::iter::once(self.live);
-        live.chain(self.former.iter().copied()).collect()
+        self.live_and_former().collect()
+    }
+
+    /// Where live traffic arrives, whoever listens there.
+    fn live_and_former(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.live).chain(self.former.iter().copied())
     }
 
     /// Every address that is listened on, by whomever.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        if self.objects.is_some() {
-            return Vec::new();
-        }
         let own = [self.live, self.preview].into_iter();
         own.chain(self.former.iter().copied())
             .chain(self.slots.values().copied())
             .collect()
     }
 
-    /// Whether one of its addresses has a part of another route's.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         let others = other.addresses();
         self.addresses()
             .iter()
             .any(|own| others.iter().any(|other| overlap(*own, *other)))
     }
 
-    /// What listens until the release that comes with the `next` route has live traffic: the next
-    /// one, and where live traffic arrives now. Where the two cannot be had together everything
-    /// stays as it is.
+    /// What listens until the release that comes with the `next` listeners has live traffic.
     #[must_use]
     pub fn until(&self, next: &Self) -> Self {
-        if self.objects.is_some() || next.objects.is_some() {
-            return next.clone();
-        }
         let is_moved = self.live != next.live || self.proxy.is_some() != next.proxy.is_some();
         if self.proxy.is_some() || next.proxy.is_some() {
             return if is_moved { self } else { next }.clone();
@@ -185,50 +279,33 @@ impl Route {
         between
     }
 
-    /// Without the addresses at which live traffic arrived before.
-    #[must_use]
-    pub fn settled(&self) -> Self {
+    fn settled(&self) -> Self {
         Self {
             former: Vec::new(),
             ..self.clone()
         }
     }
 
-    /// Without the addresses that were opened for releases that never had live traffic: it arrives
-    /// where it did before the first of them.
-    #[must_use]
-    pub fn unmoved(&self) -> Self {
+    fn unmoved(&self) -> Self {
         Self {
             live: self.former.first().copied().unwrap_or(self.live),
             ..self.settled()
         }
     }
 
-    /// Where live traffic arrives, and would find nothing any more with the `next` route, or
-    /// without one: the addresses of the live listener, the live object and the host that it
-    /// answers to.
-    #[must_use]
-    pub fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
-        let Some(objects) = &self.objects else {
-            let answers = |address: &SocketAddr| next.is_some_and(|next| next.answers_at(*address));
-            let own = std::iter::once(self.live).chain(self.former.iter().copied());
-            let lost = own.filter(|address| !answers(address));
-            return lost.map(|address| address.to_string()).collect();
-        };
-        let next = next.and_then(|next| next.objects.as_deref());
-        let next = next.map(ObjectsRoute::entries).unwrap_or_default();
-        let own = objects.entries().into_iter();
-        own.filter(|entry| !next.contains(entry)).collect()
+    fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
+        let answers = |address: &SocketAddr| next.is_some_and(|next| next.answers_at(*address));
+        let lost = self.live_and_former().filter(|address| !answers(address));
+        lost.map(|address| address.to_string()).collect()
     }
 
     /// Whether live traffic that is sent to an address arrives.
     fn answers_at(&self, other: SocketAddr) -> bool {
-        let covers = |own: &SocketAddr| {
+        let covers = |own: SocketAddr| {
             let is_covered = own.ip().is_unspecified() && own.is_ipv4() == other.is_ipv4();
             own.port() == other.port() && (is_covered || own.ip() == other.ip())
         };
-        let own = std::iter::once(&self.live).chain(&self.former);
-        self.objects.is_none() && own.into_iter().any(covers)
+        self.live_and_former().any(covers)
     }
 }
 
@@ -252,23 +329,21 @@ pub fn covers(whole: SocketAddr, part: SocketAddr) -> bool {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.objects {
-            None => {
-                let by = if self.proxy.is_some() {
-                    " by nginx"
-                } else {
-                    ""
+        match &self.kind {
+            RouteKind::Listeners(listeners) => {
+                let by = match listeners.proxy {
+                    Some(_) => " by nginx",
+                    None => "",
                 };
-                write!(f, "live on {}{by}", self.live)?;
-                for former in &self.former {
+                write!(f, "live on {}{by}", listeners.live)?;
+                for former in &listeners.former {
                     write!(f, " and still on {former}")?;
                 }
-                write!(f, ", preview on {}", self.preview)?;
-                self.slots
-                    .iter()
-                    .try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
+                write!(f, ", preview on {}", listeners.preview)?;
+                let mut slots = listeners.slots.iter();
+                slots.try_for_each(|(slot, address)| write!(f, ", {slot} on {address}"))
             }
-            Some(objects) => {
+            RouteKind::Objects(objects) => {
                 write!(f, "{}", objects.off.key().short())?;
                 for slot in Slot::ALL {
                     write!(f, ", {slot} at {}", objects.targets[&slot])?;
@@ -310,6 +385,12 @@ pub struct ObjectsRoute {
 }
 
 impl ObjectsRoute {
+    fn entries_lost(&self, next: Option<&Self>) -> Vec<String> {
+        let next = next.map(Self::entries).unwrap_or_default();
+        let own = self.entries().into_iter();
+        own.filter(|entry| !next.contains(entry)).collect()
+    }
+
     /// The live object, and the host that it answers to.
     fn entries(&self) -> Vec<String> {
         let key = self.off.key();

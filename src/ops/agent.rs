@@ -12,6 +12,7 @@ use crate::agent::log::own::OwnLog;
 use crate::agent::{posture, server, unit as units};
 use crate::driver::host::{Starting, connect, connect_any};
 use crate::model::facts::Facts;
+use crate::model::route::Route;
 use crate::ops::Error;
 use crate::output::agent::{AgentView, ManagedEnvironment, RunningAgent};
 use crate::port::engine::EngineError;
@@ -188,7 +189,8 @@ pub async fn unit(directory: Option<PathBuf>) -> Result<String, Error> {
                 facts
                     .routes
                     .values()
-                    .flat_map(|route| [route.live, route.preview]),
+                    .filter_map(Route::listeners)
+                    .flat_map(|it| [it.live, it.preview]),
             );
         }
     }

@@ -7,6 +7,7 @@ use crate::agent::runtime::systemd::{self, Unavailable};
 use crate::config::schema::{EnvironmentConfig, HostCluster, Runtime};
 use crate::model::desired::{Desired, ImageSource};
 use crate::model::image::ImageHome;
+use crate::model::route::Route;
 use crate::model::secret::SecretRef;
 use crate::model::workload::UserNamespace;
 use crate::model::{Digest, Manifest, ServiceName};
@@ -212,11 +213,7 @@ pub(super) fn objects(desired: &Desired) -> Vec<Manifest> {
     let mut all = desired.objects.clone();
     for service in desired.services.values() {
         all.extend(service.workload.all_objects().cloned());
-        if let Some(route) = service
-            .route
-            .as_ref()
-            .and_then(|route| route.objects.as_ref())
-        {
+        if let Some(route) = service.route.as_ref().and_then(Route::objects) {
             all.extend(route.fixed.iter().cloned());
             all.push(route.off.clone());
         }

@@ -61,12 +61,12 @@ pub async fn addresses_are_free(session: &Session, desired: &Desired) -> Result<
         let there = session.ports.engine.observe(&other).await?;
         let taken = routes.iter().find_map(|route| {
             let holder = there.routes.values().find(|held| route.overlaps(held))?;
-            Some((route, holder))
+            Some((route, route.listeners()?.live, holder))
         });
-        if let Some((route, holder)) = taken {
+        if let Some((route, live, holder)) = taken {
             let what = format!(
                 "{} cannot listen at {}: {} of {name} listens there, on this machine",
-                route.service, route.live, holder.service
+                route.service, live, holder.service
             );
             let help = format!(
                 "give {} its own ports under `traffic.listeners` of {}",

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::model::fields::{Fields, changes, flatten};
 use crate::model::object::{Names, rename};
 use crate::model::plan::Change;
-use crate::model::route::Route;
+use crate::model::route::{Route, RouteKind};
 use crate::model::workload::{EnvValue, Known, Process, Workload, WorkloadKind};
 use crate::model::{Manifest, ObjectKey, Slot};
 
@@ -56,8 +56,12 @@ pub fn route_changes(before: &Route, after: &Route) -> Vec<Change> {
 
 /// What an entry point is besides its objects.
 fn of_listeners(route: &Route) -> Fields {
-    let mut json = serde_json::to_value(route).unwrap_or_default();
-    if let Some(objects) = json.get_mut("objects").and_then(Value::as_object_mut) {
+    let mut json = match &route.kind {
+        RouteKind::Listeners(listeners) => serde_json::to_value(listeners),
+        RouteKind::Objects(objects) => serde_json::to_value(objects),
+    }
+    .unwrap_or_default();
+    if let (RouteKind::Objects(_), Some(objects)) = (&route.kind, json.as_object_mut()) {
         for name in ["fixed", "off", "to"] {
             objects.remove(name);
         }
@@ -67,7 +71,7 @@ fn of_listeners(route: &Route) -> Fields {
 
 /// What stands still, and the live object as it is without traffic: with it only the slot differs.
 fn of_route(route: &Route) -> Vec<Manifest> {
-    let objects = route.objects.as_deref();
+    let objects = route.objects();
     objects.map_or_else(Vec::new, |objects| {
         let fixed = objects.fixed.iter();
         fixed.chain([&objects.off]).cloned().collect()

@@ -48,11 +48,7 @@ impl Listeners {
                 there if takes_over(name) => there?.clone(),
                 // What another one waits for is held until then, so that nobody else comes in
                 // between.
-                Some(there) if gives_away(name) => there.until(&Route {
-                    preview: there.preview,
-                    slots: there.slots.clone(),
-                    ..next.clone()
-                }),
+                Some(there) if gives_away(name) => there.until(&beside_live(there, next)),
                 Some(there) => there.until(next),
                 None => next.clone(),
             };
@@ -73,7 +69,7 @@ impl Listeners {
         for (name, route) in &self.between {
             let (there, moved) = (self.there.get(name), self.drift.get(name));
             if there == Some(route) && moved.is_none() {
-                if self.next.get(name) == Some(route) || !route.former.is_empty() {
+                if self.next.get(name) == Some(route) || !route.former().is_empty() {
                     draft.same(Address::Route(name.clone()), route.to_string());
                 }
                 continue;
@@ -81,8 +77,10 @@ impl Listeners {
 
             let reason = match (there, moved) {
                 (Some(_), Some(moved)) => format!("{} is not as it was applied", names(moved)),
-                (Some(_), None) if !route.former.is_empty() => {
-                    format!("{} opens before {} closes", route.live, list(&route.former))
+                (Some(_), None) if !route.former().is_empty() => {
+                    let live = route.listeners().map(|it| it.live.to_string());
+                    let live = live.unwrap_or_default();
+                    format!("{live} opens before {} closes", list(route.former()))
                 }
                 (Some(_), None) => "the listeners differ".to_owned(),
                 (None, _) => "there are no listeners yet".to_owned(),
@@ -132,10 +130,14 @@ impl Listeners {
     /// What has to be said where the release waits, and is promoted later by another plan.
     pub fn notes_of_waiting(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        for (name, route) in self.between.iter().filter(|(_, it)| !it.former.is_empty()) {
+        for (name, route) in self
+            .between
+            .iter()
+            .filter(|(_, it)| !it.former().is_empty())
+        {
             notes.push(format!(
                 "{name} goes on at {} until the release is promoted",
-                list(&route.former)
+                list(route.former())
             ));
         }
 
@@ -193,6 +195,16 @@ impl Listeners {
         };
         services.iter().flat_map(of).collect()
     }
+}
+
+/// The desired entry point, with every address but the live one where it is now.
+fn beside_live(there: &Route, next: &Route) -> Route {
+    let mut next = next.clone();
+    if let Some((there, next)) = there.listeners().zip(next.listeners_mut()) {
+        next.preview = there.preview;
+        next.slots.clone_from(&there.slots);
+    }
+    next
 }
 
 /// The other services whose addresses a service takes over: they have them now, and leave them.
@@ -255,7 +267,7 @@ fn end_the_move<'a>(
     reason: &str,
     needs: &[StepId],
 ) {
-    for route in routes.filter(|route| !route.former.is_empty()) {
+    for route in routes.filter(|route| !route.former().is_empty()) {
         let name = &route.service;
         let (address, next) = (Address::Route(name.clone()), end(route));
         let new = Proposal::new(address.clone(), Action::listen(next.clone()), reason)

@@ -19,7 +19,7 @@ use crate::model::observed::{ImageFacts, Observed};
 use crate::model::plan::{Action, Plan, Step, StepId};
 use crate::model::promotion::{Mode, Promotion, Strategy as Rollout};
 use crate::model::release::{Actor, ReleaseStatus};
-use crate::model::route::{Limits, Route};
+use crate::model::route::{Limits, Listeners, Route};
 use crate::model::source::Source;
 use crate::model::state::State;
 use crate::model::workload::{EnvValue, Known, Process, SlotObjects, Workload, WorkloadKind};
@@ -121,8 +121,12 @@ impl Places {
 fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService {
     let port = 8000 + u16::from(name.as_str().as_bytes()[0]);
     let (live, preview) = places.of(name);
-    let route = (name.as_str() != "worker")
-        .then(|| Route::plain(name.clone(), live, preview, Limits::default()));
+    let route = (name.as_str() != "worker").then(|| {
+        Route::of_listeners(
+            name.clone(),
+            Listeners::plain(live, preview, Limits::default()),
+        )
+    });
     let kind = match name.as_str() {
         "worker" => WorkloadKind::Objects(SlotObjects {
             slots: Slot::ALL
@@ -152,6 +156,11 @@ fn service(name: &ServiceName, log_level: u8, places: Places) -> DesiredService 
         workload,
         route,
     }
+}
+
+fn listeners_of(service: &mut DesiredService) -> &mut Listeners {
+    let route = service.route.as_mut().expect("a route");
+    route.listeners_mut().expect("listeners")
 }
 
 /// A worker has a claim of its own in each slot.
@@ -616,10 +625,10 @@ fn where_live_traffic_arrives_is_closed_by_name_only() {
     let mut desired = both.desired();
     for (name, move_live) in [("web", true), ("api", false)] {
         let service = desired.services.get_mut(name).expect("a service");
-        let route = service.route.as_mut().expect("a route");
-        route.preview.set_port(1);
+        let listeners = listeners_of(service);
+        listeners.preview.set_port(1);
         if move_live {
-            route.live.set_port(2);
+            listeners.live.set_port(2);
         }
     }
     let moved = apply(&desired, &world.observed(&both), &world.state);
@@ -666,12 +675,8 @@ fn a_listener_at_every_address_answers_where_the_old_one_did() {
     let route = |live: &str| {
         let preview = "127.0.0.1:1".parse().expect("an address");
         let live = live.parse().expect("an address");
-        Route::plain(
-            "web".parse().expect("a name"),
-            live,
-            preview,
-            Limits::default(),
-        )
+        let listeners = Listeners::plain(live, preview, Limits::default());
+        Route::of_listeners("web".parse().expect("a name"), listeners)
     };
     let lost = |from, to| route(from).entries_lost(Some(&route(to)));
     assert_eq!(lost("127.0.0.1:80", "0.0.0.0:80"), Vec::<String>::new());
@@ -687,7 +692,7 @@ fn what_gets_no_traffic_may_move() {
     let world = World::new();
     let mut desired = Wanted::web(1).desired();
     for service in desired.services.values_mut() {
-        service.route.as_mut().expect("a route").live.set_port(2);
+        listeners_of(service).live.set_port(2);
     }
     let plan = apply(&desired, &world.observed(&Wanted::web(1)), &world.state);
     assert_eq!(plan.losses, []);

@@ -2,6 +2,7 @@
 //! its socket.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use shipit::model::facts::Facts;
 use shipit::model::image::ImageHome;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;
-use shipit::model::route::{Limits, ObjectsRoute, Route};
+use shipit::model::route::{Limits, Listeners, ObjectsRoute, Route};
 use shipit::model::secret::{SecretRef, SecretValue};
 use shipit::model::workload::{
     Container, ContainerKind, EnvValue, Process, SlotObjects, Workload, WorkloadKind,
 };
-use shipit::model::{Digest, Manifest, Period, Role, Slot};
+use shipit::model::{Digest, Manifest, Period, Role, ServiceName, Slot};
 use shipit::port::Registry as _;
 use shipit::port::engine::{Engine, EngineError, Permit, Placement, Pull};
 use shipit::proto::Directory;
@@ -462,7 +463,11 @@ fn entry_point(cluster: &Cluster) -> Route {
 fn route() -> Route {
     // Port 0: these stories ask for no answer over the network.
     let port = |last: u8| ([127, 0, 0, last], 0).into();
-    Route::plain(web(), port(1), port(2), Limits::default())
+    listening(web(), port(1), port(2))
+}
+
+fn listening(service: ServiceName, live: SocketAddr, preview: SocketAddr) -> Route {
+    Route::of_listeners(service, Listeners::plain(live, preview, Limits::default()))
 }
 
 async fn an_unknown_environment_is_empty(stage: &Stage) {
@@ -809,13 +814,8 @@ async fn services_take_over_each_others_addresses_in_one_step(stage: &Stage) {
     let [one, other, preview, next] = ports.map(|port| port.local_addr().expect("an address"));
     let routes = |web_at, api_at| {
         [
-            Route::plain(web(), web_at, preview, Limits::default()),
-            Route::plain(
-                "api".parse().expect("a name"),
-                api_at,
-                next,
-                Limits::default(),
-            ),
+            listening(web(), web_at, preview),
+            listening("api".parse().expect("a name"), api_at, next),
         ]
     };
     let change = async |routes: &[Route], expects| {

@@ -16,6 +16,7 @@ use crate::agent::engine::{Agent, failed};
 use crate::agent::instance::Supervisor;
 use crate::agent::log::instances;
 use crate::model::facts::{Facts, HealthState};
+use crate::model::route::Route;
 use crate::model::{ServiceName, Slot};
 use crate::port::engine::{EngineError, NotReady, Permit, Scope};
 
@@ -116,10 +117,8 @@ impl Agent {
 
     pub(super) fn drain(environment: &Environment, service: &ServiceName) -> Duration {
         let record = environment.state.record();
-        record
-            .routes
-            .get(service)
-            .map_or(DRAIN, |route| route.limits.drain.get())
+        let listeners = record.routes.get(service).and_then(Route::listeners);
+        listeners.map_or(DRAIN, |listeners| listeners.limits.drain.get())
     }
 
     /// Stops a slot at a time, unless it is active by then or the time was changed.

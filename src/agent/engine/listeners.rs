@@ -37,7 +37,15 @@ pub(in crate::agent) async fn change(
         scope: permit.scope.clone(),
         service: route.service.clone(),
     };
-    let changes: Vec<_> = routes.iter().map(|route| (key(route), route)).collect();
+    let objects = || EngineError::Refused {
+        reason: "an entry point that is made of objects is a cluster's".to_owned(),
+        help: "name the environment's cluster in the configuration".to_owned(),
+    };
+    let changes = routes.iter().map(|route| {
+        let listeners = route.listeners().ok_or_else(objects)?;
+        Ok((key(route), listeners))
+    });
+    let changes: Vec<_> = changes.collect::<Result<_, EngineError>>()?;
     agent
         .router()
         .open_all(&changes)

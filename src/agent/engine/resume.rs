@@ -60,11 +60,14 @@ pub(in crate::agent) async fn resume(
     }
 
     for (service, route) in &record.routes {
+        let Some(listeners) = route.listeners() else {
+            continue;
+        };
         let key = RouteKey {
             scope: scope.clone(),
             service: service.clone(),
         };
-        if let Err(error) = agent.router().open(key, route).await {
+        if let Err(error) = agent.router().open(key, listeners).await {
             // The other listeners are worth having; this one is tried again by the next apply.
             tracing::error!(%error, "a listener could not be opened again");
         }

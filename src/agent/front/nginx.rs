@@ -5,6 +5,7 @@
 //! as done. Whatever fails, the text that was there before is there again.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use crate::agent::engine::record::EnvironmentRecord;
 use crate::agent::front::etcd::publish;
 use crate::files;
-use crate::model::route::{MARK, Proxy, Publication, Route};
+use crate::model::route::{Listeners, MARK, Proxy, Publication, Route};
 use crate::model::{Fingerprint, ServiceName, Slot};
 
 /// How long a proxy may take to test a configuration, or to load it.
@@ -62,7 +63,7 @@ pub(in crate::agent) async fn lead(
 ) -> Result<(), String> {
     let mut before: Vec<(PathBuf, Option<Vec<u8>>)> = Vec::new();
     let mut touched: Vec<&Proxy> = Vec::new();
-    for proxy in routes.values().filter_map(|route| route.proxy.as_deref()) {
+    for proxy in listeners(routes).filter_map(|it| it.proxy.as_deref()) {
         let wanted = mark.in_text(proxy, to);
         let there = std::fs::read(&proxy.config).ok();
         if there.as_deref() == Some(wanted.as_bytes()) {
@@ -90,13 +91,10 @@ pub(in crate::agent) async fn lead(
         for command in &commands {
             run(command, &["-s", "reload"]).await?;
         }
-        for route in routes.values() {
-            if let Some(proxy) = route
-                .proxy
-                .as_deref()
-                .filter(|proxy| touched.contains(proxy))
-            {
-                in_force(route, proxy, mark, to).await?;
+        for listeners in listeners(routes) {
+            let proxy = listeners.proxy.as_deref();
+            if let Some(proxy) = proxy.filter(|proxy| touched.contains(proxy)) {
+                in_force(listeners.live, proxy, mark, to).await?;
             }
         }
         for publication in publications(routes) {
@@ -116,15 +114,21 @@ pub(in crate::agent) async fn lead(
 
 /// Takes a route's configuration away.
 pub(in crate::agent) async fn remove(route: &Route) {
-    let Some(proxy) = &route.proxy else { return };
+    let listeners = route.listeners();
+    let Some(proxy) = listeners.and_then(|it| it.proxy.as_deref()) else {
+        return;
+    };
     let _ = std::fs::remove_file(&proxy.config);
     let _ = run(&proxy.command, &["-s", "reload"]).await;
 }
 
+fn listeners(routes: &Routes) -> impl Iterator<Item = &Listeners> {
+    routes.values().filter_map(Route::listeners)
+}
+
 fn publications(routes: &Routes) -> Vec<&Publication> {
-    let mut all: Vec<&Publication> = routes
-        .values()
-        .filter_map(|route| route.publish.as_ref())
+    let mut all: Vec<&Publication> = listeners(routes)
+        .filter_map(|listeners| listeners.publish.as_ref())
         .collect();
     all.sort();
     all.dedup();
@@ -175,7 +179,7 @@ async fn run(command: &[String], options: &[&str]) -> Result<(), String> {
 /// Waits until the proxy says that it leads to the slot. A template of somebody's own that has no
 /// mark is taken at its word.
 async fn in_force(
-    route: &Route,
+    mut address: SocketAddr,
     proxy: &Proxy,
     mark: &Mark,
     to: Option<Slot>,
@@ -184,7 +188,6 @@ async fn in_force(
     if !proxy.text(to).contains(MARK) {
         return Ok(());
     }
-    let mut address = route.live;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }

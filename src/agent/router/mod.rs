@@ -32,7 +32,7 @@ pub use table::{Listener, Table};
 
 use crate::agent::Descriptors;
 use crate::agent::log::file::LogFile;
-use crate::model::route::Route;
+use crate::model::route::Listeners;
 use crate::port::engine::Scope;
 use config::Shared;
 use routes::Routes;
@@ -70,13 +70,13 @@ impl Router {
     /// Opens a service's listeners, or changes them: changed limits hold for the next request, and
     /// a new address is bound before the old one is closed. When an address cannot be had, nothing
     /// changes.
-    pub async fn open(&self, key: RouteKey, route: &Route) -> Result<(), RouteError> {
+    pub async fn open(&self, key: RouteKey, route: &Listeners) -> Result<(), RouteError> {
         self.open_all(&[(key, route)]).await
     }
 
     /// The same for several services in one step: they may take over each other's addresses. No
     /// connection is refused at an address that one of them leaves and another takes.
-    pub async fn open_all(&self, changes: &[(RouteKey, &Route)]) -> Result<(), RouteError> {
+    pub async fn open_all(&self, changes: &[(RouteKey, &Listeners)]) -> Result<(), RouteError> {
         self.routes.open(&self.shared, changes).await
     }
 

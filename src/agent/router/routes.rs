@@ -15,7 +15,7 @@ use crate::agent::router::connection::acceptor::Acceptor;
 use crate::agent::router::connection::listen::{listen, origin};
 use crate::agent::router::{Listener, PortHolder, RouteError, RouteKey};
 use crate::model::TrustedProxies;
-use crate::model::route::{Route, covers, overlap};
+use crate::model::route::{Listeners, covers, overlap};
 use crate::model::trusted_proxies::Network;
 
 /// How long cut connections have to end; they are dropped, so this is about scheduling only.
@@ -54,7 +54,7 @@ impl Routes {
     pub async fn open(
         &self,
         shared: &Arc<Shared>,
-        changes: &[(RouteKey, &Route)],
+        changes: &[(RouteKey, &Listeners)],
     ) -> Result<(), RouteError> {
         let wanted: Vec<Wanted<'_>> = changes
             .iter()
@@ -202,12 +202,12 @@ struct Wanted<'a> {
     address: SocketAddr,
     listener: Listener,
     key: &'a RouteKey,
-    route: &'a Route,
+    route: &'a Listeners,
 }
 
 impl<'a> Wanted<'a> {
     /// All of a route's.
-    fn all(key: &'a RouteKey, route: &'a Route) -> impl Iterator<Item = Self> {
+    fn all(key: &'a RouteKey, route: &'a Listeners) -> impl Iterator<Item = Self> {
         let preview = (route.preview, Listener::Preview);
         let live = route.live_addresses().into_iter();
         let slots = route.slots.iter();
@@ -233,7 +233,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn same_address(key: &RouteKey, route: &Route) -> Result<(), RouteError> {
+fn same_address(key: &RouteKey, route: &Listeners) -> Result<(), RouteError> {
     if route.live == route.preview {
         return Err(RouteError::SameAddress {
             address: route.live,
@@ -261,7 +261,7 @@ fn config(
     shared: &Arc<Shared>,
     key: &RouteKey,
     listener: Listener,
-    route: &Route,
+    route: &Listeners,
 ) -> ListenerConfig {
     ListenerConfig {
         key: key.clone(),
@@ -275,7 +275,7 @@ fn config(
 
 /// The proxy in front of the slots' own listeners is on this machine, and they are reached from
 /// nowhere else.
-fn trusted(route: &Route, listener: Listener) -> TrustedProxies {
+fn trusted(route: &Listeners, listener: Listener) -> TrustedProxies {
     let own = route.trusted_proxies.iter().copied();
     match (listener, &route.proxy) {
         (Listener::Slot(_), Some(_)) => own.chain(Network::this_machine()).collect(),

@@ -172,7 +172,7 @@ fn slots_apart_keep_their_names() {
     let route = web
         .route
         .as_ref()
-        .and_then(|route| route.objects.clone())
+        .and_then(|route| route.objects().cloned())
         .expect("objects");
     let aliases: Vec<&str> = route
         .fixed
@@ -209,7 +209,7 @@ fn a_switch_changes_one_object_and_little_of_it() {
         let route = web
             .route
             .as_ref()
-            .and_then(|route| route.objects.clone())
+            .and_then(|route| route.objects().cloned())
             .expect("objects");
         let (to_blue, to_green) = (route.live(Some(Slot::Blue)), route.live(Some(Slot::Green)));
         assert_eq!(
@@ -229,7 +229,7 @@ fn the_weights_of_a_gateway_s_route_are_all_or_nothing() {
     let route = web
         .route
         .as_ref()
-        .and_then(|route| route.objects.clone())
+        .and_then(|route| route.objects().cloned())
         .expect("objects");
     let weights = |slot: Option<Slot>| -> Vec<u64> {
         let backends = route.live(slot).body()["spec"]["rules"][0]["backendRefs"]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::desired::DesiredError;
 use crate::desired::cluster::Site;
 use crate::model::desired::DesiredService;
+use crate::model::route::Route;
 use crate::model::{Manifest, ObjectKey, ServiceName};
 
 /// Refuses an object that two of the services, the environment and shipit itself would make.
@@ -57,10 +58,7 @@ fn made<'a>(
         let objects = service.workload.all_objects();
         let objects =
             objects.map(move |object| (object.key(), format!("an object of service {name}")));
-        let route = service
-            .route
-            .iter()
-            .filter_map(|route| route.objects.as_deref());
+        let route = service.route.iter().filter_map(Route::objects);
         let ways = route.flat_map(|route| route.fixed.iter().chain([&route.off]));
         let ways =
             ways.map(move |object| (object.key(), format!("the entry point of service {name}")));

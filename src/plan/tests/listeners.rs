@@ -22,8 +22,7 @@ fn moved(wanted: &Wanted, to: &[(&str, &str)]) -> Desired {
     let mut desired = wanted.desired();
     for (name, address) in to {
         let service = desired.services.get_mut(*name).expect("a service");
-        let route = service.route.as_mut().expect("a route");
-        route.live = address.parse().expect("an address");
+        listeners_of(service).live = address.parse().expect("an address");
     }
     desired
 }
@@ -172,8 +171,8 @@ fn what_cannot_be_had_at_the_same_time_changes_behind_the_release() {
     let (world, both) = two();
     let mut desired = both.desired();
     let service = desired.services.get_mut("web").expect("a service");
-    let route = service.route.as_mut().expect("a route");
-    (route.live, route.preview) = (route.preview, route.live);
+    let own = listeners_of(service);
+    (own.live, own.preview) = (own.preview, own.live);
     let plan = apply(&desired, &world.observed(&both), &world.state);
     is_sound(&plan, &world.facts);
     assert_eq!(words(&plan), ["listen route.web"]);

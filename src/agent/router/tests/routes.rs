@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 
 use super::support::{Client, Instance, World, free_port, key, scope, short_hold};
 use crate::agent::router::{Listener, Options, PortHolder, RouteError, Router, Table};
-use crate::model::route::{Limits, Route};
+use crate::model::route::{Limits, Listeners};
 
-fn route(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Route {
-    Route::plain("web".parse().unwrap(), live, preview, limits)
+fn route(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Listeners {
+    Listeners::plain(live, preview, limits)
 }
 
 #[tokio::test]
@@ -206,9 +206,9 @@ async fn shop() -> (Router, [Instance; 2]) {
     (router, instances)
 }
 
-fn of(service: &str, live: SocketAddr, preview: SocketAddr) -> Route {
+fn of(live: SocketAddr, preview: SocketAddr) -> Listeners {
     let limits = Limits::default();
-    Route::plain(service.parse().unwrap(), live, preview, limits)
+    Listeners::plain(live, preview, limits)
 }
 
 /// Addresses that nobody has now, on a loopback address that no other test has.
@@ -226,7 +226,7 @@ async fn says(address: SocketAddr) -> String {
 async fn one_address_becomes_all_of_them_and_one_again_without_a_refusal() {
     let (router, _instances) = shop().await;
     let [live, preview] = addresses([127, 0, 0, 1]);
-    let open = async |live| router.open(key("web"), &of("web", live, preview)).await;
+    let open = async |live| router.open(key("web"), &of(live, preview)).await;
     open(live).await.unwrap();
     let visitor = Visitor::at(live);
     for to in ["0.0.0.0", "127.0.0.1", "[::]", "0.0.0.0", "127.0.0.1"] {
@@ -244,12 +244,12 @@ async fn the_old_address_answers_beside_all_of_them_until_it_is_given_up() {
     let [live, preview] = addresses([127, 0, 0, 1]);
     let all = SocketAddr::from(([0, 0, 0, 0], live.port()));
     let elsewhere = SocketAddr::from(([127, 0, 0, 2], live.port()));
-    let old = of("web", live, preview);
+    let old = of(live, preview);
     router.open(key("web"), &old).await.unwrap();
     let mut client = Client::connect(live).await;
     assert_eq!(client.get("/").await.text, "web");
 
-    let both = old.until(&of("web", all, preview));
+    let both = old.until(&of(all, preview));
     router.open(key("web"), &both).await.unwrap();
     assert_eq!(says(elsewhere).await, "web");
     assert_eq!(client.get("/").await.text, "web", "on the same connection");
@@ -264,7 +264,7 @@ async fn two_services_swap_their_addresses_without_a_refusal() {
     let (router, _instances) = shop().await;
     let [one, other, preview, next] = addresses([127, 0, 0, 3]);
     let open = async |web, api| {
-        let (web, api) = (of("web", web, preview), of("api", api, next));
+        let (web, api) = (of(web, preview), of(api, next));
         let changes = [(key("web"), &web), (key("api"), &api)];
         router.open_all(&changes).await
     };
@@ -297,18 +297,15 @@ async fn two_services_swap_their_addresses_without_a_refusal() {
 async fn an_address_that_another_route_has_a_part_of_is_refused() {
     let (router, _instances) = shop().await;
     let [live, preview, next] = addresses([127, 0, 0, 4]);
-    router
-        .open(key("web"), &of("web", live, preview))
-        .await
-        .unwrap();
+    router.open(key("web"), &of(live, preview)).await.unwrap();
     let all = SocketAddr::from(([0, 0, 0, 0], live.port()));
-    let error = router.open(key("api"), &of("api", all, next)).await;
+    let error = router.open(key("api"), &of(all, next)).await;
     let Err(RouteError::Taken { holder, .. }) = error else {
         panic!("{error:?}")
     };
     assert_eq!(holder, PortHolder::Route(key("web")));
 
-    let error = router.open(key("web"), &of("web", all, live)).await;
+    let error = router.open(key("web"), &of(all, live)).await;
     assert!(matches!(error, Err(RouteError::Taken { .. })), "{error:?}");
     assert_eq!(says(live).await, "web", "nothing has changed");
 }
@@ -324,12 +321,9 @@ async fn another_process_is_named_though_it_would_share_its_port() {
     socket.bind(theirs).unwrap();
     let _theirs = socket.listen(1).unwrap();
 
-    router
-        .open(key("web"), &of("web", live, preview))
-        .await
-        .unwrap();
+    router.open(key("web"), &of(live, preview)).await.unwrap();
     let all = SocketAddr::from(([0, 0, 0, 0], live.port()));
-    let error = router.open(key("web"), &of("web", all, preview)).await;
+    let error = router.open(key("web"), &of(all, preview)).await;
     let Err(RouteError::Taken {
         holder, address, ..
     }) = error

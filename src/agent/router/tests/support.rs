@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::agent::router::{Options, RouteKey, Router, Table};
 use crate::model::Period;
-use crate::model::route::{Limits, Route};
+use crate::model::route::{Limits, Listeners};
 use crate::port::engine::Scope;
 
 /// A body of any kind.
@@ -64,7 +64,7 @@ pub fn free_port() -> (std::net::TcpListener, SocketAddr) {
 /// A router with one route, for the service `web`.
 pub struct World {
     pub router: Router,
-    pub route: Route,
+    pub route: Listeners,
 }
 
 impl World {
@@ -82,7 +82,7 @@ impl World {
     /// them.
     pub async fn start(limits: Limits, mut options: Options) -> Self {
         let (live, preview) = (free_port(), free_port());
-        let route = Route::plain("web".parse().unwrap(), live.1, preview.1, limits);
+        let route = Listeners::plain(live.1, preview.1, limits);
         options.inherited = vec![live.0, preview.0];
         let router = Router::new(options);
         router.open(key("web"), &route).await.unwrap();

@@ -20,7 +20,7 @@ traffic:
 fn route(desired: &Desired) -> ObjectsRoute {
     let service = desired.services.values().next().expect("one");
     let route = service.route.as_ref().expect("an entry point");
-    *route.objects.clone().expect("objects")
+    route.objects().cloned().expect("objects")
 }
 
 fn weights(live: &Value) -> Vec<(String, u64)> {

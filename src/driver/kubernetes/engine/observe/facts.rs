@@ -17,6 +17,7 @@ use crate::driver::kubernetes::engine::record::{Placed, SlotRecord, Workloads};
 use crate::driver::kubernetes::engine::{Conflict, KubernetesEngine};
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts, WorkloadHealth};
 use crate::model::object::Drift;
+use crate::model::route::Route;
 use crate::model::{Manifest, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::Scope;
 
@@ -71,7 +72,7 @@ impl Reading<'_> {
         let known = &self.snapshot.found.known;
         let routes = self.snapshot.read.record.routes.values();
         routes
-            .filter_map(|route| route.objects.as_ref())
+            .filter_map(Route::objects)
             .filter_map(|route| known.get(&route.off.key())?.live.as_ref())
             .collect()
     }

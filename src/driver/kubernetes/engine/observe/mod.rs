@@ -138,7 +138,7 @@ pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
     let all = record
         .routes
         .values()
-        .filter(|route| route.objects.is_some())
+        .filter(|route| route.objects().is_some())
         .count();
     match said.iter().collect::<Vec<_>>()[..] {
         [one] if live.len() == all && all > 0 => one.parse().ok(),
@@ -148,7 +148,7 @@ pub(super) fn active(record: &Record, live: &[&Value]) -> Option<Slot> {
 
 /// The objects of an entry point as they are sent.
 pub(super) fn of_route(route: &Route, active: Option<Slot>, set: &str) -> Vec<Manifest> {
-    let Some(objects) = &route.objects else {
+    let Some(objects) = route.objects() else {
         return Vec::new();
     };
     objects

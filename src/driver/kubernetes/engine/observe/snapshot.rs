@@ -14,6 +14,7 @@ use crate::driver::kubernetes::engine::record::{Read, Record, Records, Workloads
 use crate::driver::kubernetes::engine::{KubernetesEngine, holds};
 use crate::model::loss::Claim;
 use crate::model::object::mark;
+use crate::model::route::Route;
 use crate::model::secret::HashKey;
 use crate::model::{Manifest, ObjectKey, Slot};
 use crate::port::engine::Scope;
@@ -131,7 +132,7 @@ impl Contents {
 
     fn add_routes(&mut self, record: &Record, set: &str) {
         let routes = record.routes.values();
-        for route in routes.filter_map(|route| route.objects.as_ref()) {
+        for route in routes.filter_map(Route::objects) {
             for manifest in &route.fixed {
                 let object = shared(manifest, set);
                 self.objects.insert(manifest.key(), object.into());

@@ -38,7 +38,7 @@ fn objects(record: &Record) -> impl Iterator<Item = (&ServiceName, &ObjectsRoute
     record
         .routes
         .iter()
-        .filter_map(|(service, route)| Some((service, route.objects.as_deref()?)))
+        .filter_map(|(service, route)| Some((service, route.objects()?)))
 }
 
 /// The live objects of all services, as they are now.

@@ -62,7 +62,7 @@ pub(in super::super) async fn route(
     };
     engine.remember(api, permit, &mut read, change).await?;
 
-    let off = route.objects.as_ref().map(|objects| objects.off.key());
+    let off = route.objects().map(|objects| objects.off.key());
     // Where nothing is, there is no traffic to leave alone.
     let is_absent = |key: &ObjectKey| matches!(found.get(key), Some(None));
     let untouched = off.filter(|off| active.is_none() && !is_absent(off));
