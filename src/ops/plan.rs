@@ -108,6 +108,8 @@ pub async fn make_plan_with(
         Request::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
+    let replaced = preflight::protected_entries(session, &plan, facts).await?;
+    plan.losses.extend(replaced);
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
         match request {
