@@ -354,6 +354,22 @@ fn a_line_that_may_begin_a_value_waits_for_the_next_one() {
 }
 
 #[test]
+fn an_escape_that_is_not_whole_waits_like_what_it_stands_for() {
+    let value = "aaa\u{1b}aaa0aaaa";
+    let mut stream = knowing(&[value]).stream();
+    let written = json(&json(value));
+    assert!(written.starts_with(r"aaa\\u001b"), "{written}");
+    let mut shown: Vec<String> = written
+        .chars()
+        .flat_map(|sign| stream.push(String::from(sign)))
+        .collect();
+    shown.extend(stream.finish());
+    let shown = shown.concat();
+    assert!(shown.starts_with("aaa***"), "{shown}");
+    assert!(!shown.contains('u'), "{shown}");
+}
+
+#[test]
 fn a_value_that_comes_sign_by_sign_is_hidden_in_any_form() {
     for value in [ODD, "ab''cdefghij", "hijklmn\u{1f511}o<>="] {
         for (how, encode) in ENCODERS {

@@ -380,7 +380,9 @@ fn what_is_protected_in_a_slot_is_not_replaced_where_it_stands() {
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web-{{{{ slot }}}}}}\nspec:\n  replicas: 0\n  \
              selector: {{matchLabels: {{app: {label}, slot: '{{{{ slot }}}}'}}}}\n  template:\n    \
              metadata: {{labels: {{app: {label}, slot: '{{{{ slot }}}}'}}}}\n    \
-             spec: {{containers: [{{name: web, image: '{{{{ image }}}}'}}]}}\n"
+             spec: {{securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}, \
+             containers: [{{name: web, image: '{{{{ image }}}}', \
+             securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]}}\n"
         )
     };
     site.put("web.yaml", &manifests("one"));
