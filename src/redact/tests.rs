@@ -401,11 +401,12 @@ fn value() -> impl Strategy<Value = String> {
         4 => proptest::char::range('a', 'z'),
         3 => proptest::sample::select("'\"\\/+=&<>%$`{}[]: ;#!*?-_.,~^|@".chars().collect::<Vec<_>>()),
         1 => proptest::sample::select(vec!['ä', 'ß', '漢', '🔑', '\u{202e}', '\u{7f}', '\u{1b}']),
-        1 => Just('\n'),
         1 => proptest::char::range('0', '9'),
     ];
-    proptest::collection::vec(sign, 12..60)
-        .prop_map(|signs| signs.into_iter().collect::<String>().trim().to_owned())
+    let line = proptest::collection::vec(sign, 10..40)
+        .prop_map(|signs| signs.into_iter().collect::<String>());
+    proptest::collection::vec(line, 1..4)
+        .prop_map(|lines| lines.join("\n").trim().to_owned())
         .prop_filter("its lines are long enough", |value| {
             value.lines().all(|line| line.trim().chars().count() >= 8)
         })

@@ -377,7 +377,7 @@ fn what_is_protected_in_a_slot_is_not_replaced_where_it_stands() {
         .insert("manifests".to_owned(), "web.yaml".to_owned());
     let manifests = |label: &str| {
         format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web-{{{{ slot }}}}}}\nspec:\n  replicas: 0\n  \
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web-{{{{ slot }}}}}}\nspec:\n  replicas: 1\n  \
              selector: {{matchLabels: {{app: {label}, slot: '{{{{ slot }}}}'}}}}\n  template:\n    \
              metadata: {{labels: {{app: {label}, slot: '{{{{ slot }}}}'}}}}\n    \
              spec: {{securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}, \
