@@ -65,7 +65,13 @@ pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<Stat
     if state.lineage.is_some() {
         return Ok(state);
     }
-    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let (engine, scope) = (&session.ports.engine, session.scope());
+    // Where nothing was ever deployed there is nothing to look into.
+    let there = engine.overview(&scope).await?;
+    if there.lineage.is_none() && there.labels.is_empty() {
+        return Ok(state);
+    }
+    let facts = engine.observe(&scope).await?;
     let adopted = adopt(&state, &facts, actor, Timestamp::now());
     Ok(State {
         lineage: facts.lineage,
