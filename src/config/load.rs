@@ -454,3 +454,27 @@ fn of_the_project(overlay: &Node) -> Vec<Problem> {
         })
         .collect()
 }
+
+/// A project of these two files.
+#[cfg(any(test, fuzzing))]
+pub(super) fn project(shipit: &str, staging: &str) -> Result<Project, ConfigError> {
+    let folder = tempfile::tempdir().expect("this machine has folders");
+    for (file, text) in [
+        ("shipit.yaml", shipit),
+        ("environments/staging.yaml", staging),
+    ] {
+        let path = folder.path().join(file);
+        let parent = path.parent().unwrap_or(folder.path());
+        fs::create_dir_all(parent).expect("this machine has folders");
+        fs::write(&path, text).expect("this machine has files");
+    }
+    load(folder.path())
+}
+
+/// Both files in one text: up to a form feed, and behind it.
+#[cfg(fuzzing)]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (shipit, staging) = text.split_once('\u{c}').unwrap_or((&text, ""));
+    let _ = project(shipit, staging);
+}

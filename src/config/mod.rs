@@ -24,6 +24,9 @@ mod tests;
 mod traffic;
 mod validate;
 
+#[cfg(fuzzing)]
+pub(crate) use load::hostile;
+
 pub use json_schema::{environment_schema, schema};
 pub use load::{Project, load};
 pub use problem::{ConfigError, ConfigProblem};

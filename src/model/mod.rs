@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod address;
+pub mod alb;
 pub mod approval;
 pub mod branch;
 pub mod build;

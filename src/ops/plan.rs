@@ -65,7 +65,13 @@ pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<Stat
     if state.lineage.is_some() {
         return Ok(state);
     }
-    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let (engine, scope) = (&session.ports.engine, session.scope());
+    // Where nothing was ever deployed there is nothing to look into.
+    let there = engine.overview(&scope).await?;
+    if there.lineage.is_none() && there.labels.is_empty() {
+        return Ok(state);
+    }
+    let facts = engine.observe(&scope).await?;
     let adopted = adopt(&state, &facts, actor, Timestamp::now());
     Ok(State {
         lineage: facts.lineage,
@@ -108,6 +114,8 @@ pub async fn make_plan_with(
         Request::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
+    let replaced = preflight::protected_entries(session, &plan, facts).await?;
+    plan.losses.extend(replaced);
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
         match request {

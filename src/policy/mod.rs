@@ -9,7 +9,7 @@ mod replace;
 use globset::Glob;
 
 pub use access::may_enter;
-pub use losses::{Protection, consented, may_lose};
+pub use losses::{Protection, consented, may_lose, protected};
 pub use owners::may_take;
 pub use replace::may_replace;
 

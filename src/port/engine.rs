@@ -128,6 +128,20 @@ pub trait Engine: Send + Sync {
         Ok(Rehearsed::default())
     }
 
+    /// Which of these objects of an entry point cannot be changed into what a route has, and would
+    /// be deleted and made again. Nothing is changed by asking. `active`: the slot with live
+    /// traffic.
+    async fn replaced(
+        &self,
+        scope: &Scope,
+        route: &Route,
+        active: Option<Slot>,
+        among: &BTreeSet<ObjectKey>,
+    ) -> Result<Vec<ObjectKey>, EngineError> {
+        let _ = (scope, route, active, among);
+        Ok(Vec::new())
+    }
+
     /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless
     /// no live traffic can reach the service.
     async fn undeploy(

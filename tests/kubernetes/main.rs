@@ -22,6 +22,7 @@ mod autoscaled;
 mod balancers;
 mod canaries;
 mod charts;
+mod commands;
 mod contents;
 mod differential;
 mod drift;

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 pub use attached::{Streams, at_terminal, resize, with_pipes};
 pub use become_user::{become_user, becoming};
-pub use hold::{Held, hold, run};
+pub use hold::{Group, Held, hold, run};
 pub use launcher::{calm, launch};
 pub use user::{Account, User, account};
 

@@ -106,7 +106,8 @@ fn account(
         slot: Some(slot),
         at: &format!("services.{name}.service_account"),
     };
-    owner.mark(&mut account, &own.annotations, &own.labels)?;
+    let marks = owner.render(&own.annotations, &own.labels)?;
+    marks.put_on(&mut account);
     Ok(Some(account))
 }
 
@@ -154,10 +155,8 @@ fn pod(site: &Site<'_>, program: &Program<'_>, slot: Slot) -> Result<Value, Desi
         slot: Some(slot),
         at: &format!("services.{name}.pod"),
     };
-    for (key, marks) in [
-        ("annotations", owner.annotations(&own.annotations)?),
-        ("labels", owner.labels(&own.labels)?),
-    ] {
+    let marks = owner.render(&own.annotations, &own.labels)?;
+    for (key, marks) in [("annotations", marks.annotations), ("labels", marks.labels)] {
         if !marks.is_empty() {
             template["metadata"][key] = marks.into();
         }

@@ -11,7 +11,8 @@ use crate::model::release::{Actor, Label};
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{
-    EnvironmentName, Fingerprint, Manifest, ProjectName, ReleaseNumber, ServiceName, Slot,
+    EnvironmentName, Fingerprint, Manifest, ObjectKey, ProjectName, ReleaseNumber, ServiceName,
+    Slot,
 };
 use crate::port::engine::EngineError;
 use crate::port::hold::Hold;
@@ -174,6 +175,8 @@ pub struct Rehearsal<'a> {
 pub struct Rehearsed {
     /// What it would not take, and why.
     pub refused: Vec<String>,
+    /// What it would delete and make again, and what says of itself that this must never be.
+    pub protected: Vec<ObjectKey>,
     /// Why some of it could not be asked about.
     pub unchecked: Vec<String>,
 }

@@ -20,7 +20,7 @@ mod doctor;
 mod done;
 mod environment_objects;
 mod holds;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod hostile;
 mod leavings;
 mod list;
@@ -36,6 +36,9 @@ mod slots;
 mod taken;
 mod traffic;
 mod wait;
+
+#[cfg(fuzzing)]
+pub(crate) use hostile::bytes as hostile_object;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -263,6 +266,16 @@ impl Engine for KubernetesEngine {
         rehearsal: &Rehearsal<'_>,
     ) -> Result<Rehearsed, EngineError> {
         rehearse::rehearse(self, scope, rehearsal).await
+    }
+
+    async fn replaced(
+        &self,
+        scope: &Scope,
+        route: &Route,
+        active: Option<Slot>,
+        among: &BTreeSet<ObjectKey>,
+    ) -> Result<Vec<ObjectKey>, EngineError> {
+        rehearse::replaced(self, scope, route, active, among).await
     }
 
     async fn secret_hashes(
