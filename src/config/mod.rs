@@ -5,6 +5,7 @@
 //! types, `validate` holds them against each other, and `problem` is how faults are shown. Start
 //! with [`load`].
 
+mod branches;
 mod de;
 mod engines;
 mod findings;
@@ -16,6 +17,7 @@ mod limits;
 mod load;
 mod node;
 mod problem;
+mod rules;
 pub mod schema;
 mod services;
 mod suggest;
@@ -27,4 +29,5 @@ mod validate;
 pub use json_schema::{environment_schema, schema};
 pub use load::{Project, load};
 pub use problem::{ConfigError, ConfigProblem};
+pub use rules::{Places, Rules, rules_of};
 pub use schema::EnvironmentConfig;

@@ -52,6 +52,7 @@ pub mod slot;
 pub mod source;
 pub mod state;
 pub mod trusted_proxies;
+pub mod verdict;
 pub mod workload;
 
 pub use address::Address;

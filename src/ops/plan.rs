@@ -152,7 +152,7 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
             // Nothing of a change request is deployed; what would be, once it is merged, is what
             // its reader wants to see.
             if session.source.change.is_none() {
-                policy::may_deploy(session).await?;
+                policy::deployable(session).await?;
             }
             let mut desired = session.desired().await?;
             promote::look_up(session, &mut desired).await?;

@@ -21,6 +21,7 @@ pub mod screen;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod verdicts;
 mod visible;
 
 pub use document::Kind;
