@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Cx;
 use crate::cli::arguments::FetchArgs;
+use crate::cli::reports::{ReportArgs, Reporter};
 use crate::model::verdict::{Verdict, against};
 use crate::ops::policy::{Grounds, audit, may_deploy, may_merge};
 use crate::ops::{Error, Session};
@@ -35,6 +36,9 @@ pub struct Args {
 
     #[command(flatten)]
     remote: FetchArgs,
+
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 /// What was asked, and what the rules say of it.
@@ -48,6 +52,12 @@ struct Answer {
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let reporter = Reporter::new(&args.reports, "shipit check");
+    let ended = asked(cx, args, &reporter).await;
+    reporter.finish(cx, &args.reports, ended)
+}
+
+async fn asked(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Failure> {
     let answer = if args.audit {
         all(&Grounds::open(&cx.directory, args.remote.fetch).await?).await?
     } else if args.branch.is_some() {
@@ -59,6 +69,10 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             None => deploy(cx, args).await?,
         }
     };
+    reporter.note(|report| {
+        report.title.clone_from(&answer.title);
+        report.verdicts.clone_from(&answer.verdicts);
+    });
     show(cx, &answer)
 }
 

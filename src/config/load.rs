@@ -42,8 +42,10 @@ pub struct Project {
     /// The files that it was read from, by their path below the folder, with the hash of what they
     /// say.
     pub files: BTreeMap<String, ContentHash>,
-    /// Where the rules are written.
+    /// Where the rules of all environments are written.
     pub places: Places,
+    /// Where those of each environment are.
+    pub places_in: BTreeMap<EnvironmentName, Places>,
 }
 
 impl Project {
@@ -253,6 +255,10 @@ impl Reading<'_> {
             branches: whole.branches,
             files: self.files.iter().map(File::hash).collect(),
             places: places(base, &self.files),
+            places_in: trees
+                .iter()
+                .map(|(name, tree)| (name.clone(), places(tree, &self.files)))
+                .collect(),
         })
     }
 

@@ -16,6 +16,7 @@ mod kinds;
 mod limits;
 mod load;
 mod node;
+mod own_rules;
 mod problem;
 mod rules;
 pub mod schema;

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::config::branches;
 use crate::config::de::Error;
 use crate::config::findings::Findings;
 use crate::config::node::{Node, Value, parse};
 use crate::config::problem::{ConfigError, File, Problem};
-use crate::config::schema::Branches;
+use crate::config::schema::{Branches, PolicyConfig};
+use crate::config::{branches, own_rules};
+use crate::model::ticket::TicketRule;
 use crate::model::verdict::RulePlace;
+use crate::model::window::{Freeze, Window};
 
 /// The keys that are rules, and are looked at by themselves.
-const RULES: [&str; 1] = ["branches"];
+const RULES: [&str; 5] = ["branches", "policy", "windows", "freezes", "ticket"];
 
 /// Where rules are written, by their keys: `branches.staging.offshoots`.
 pub type Places = BTreeMap<String, RulePlace>;
@@ -25,6 +27,14 @@ pub type Places = BTreeMap<String, RulePlace>;
 pub struct Rules {
     /// What it says of branches.
     pub branches: Branches,
+    /// The project's own.
+    pub policy: Vec<PolicyConfig>,
+    /// When live traffic may be touched.
+    pub windows: Vec<Window>,
+    /// When it may not.
+    pub freezes: Vec<Freeze>,
+    /// What a change has to name.
+    pub ticket: Option<TicketRule>,
     /// Where each rule is written.
     #[serde(skip)]
     pub places: Places,
@@ -64,6 +74,8 @@ pub fn rules_of(
     let mut rules = Rules::deserialize(&tree).map_err(wrong)?;
     let mut findings = Findings::of(&tree);
     branches::check(&mut findings, &rules.branches);
+    let ticket = rules.ticket.as_ref();
+    own_rules::check(&mut findings, &rules.policy, &rules.freezes, ticket);
     let problems = findings.done();
     if !problems.is_empty() {
         return Err(ConfigError::new(problems, &files));

@@ -176,9 +176,14 @@ pub(super) async fn checkout(
 ) -> Result<(Project, std::sync::Arc<dyn Scm>, Source), Error> {
     let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let project = config::load(&root)?;
-    let scm = Git::new(root);
+    let scm = source_control(root);
     let source = scm.source().await?;
-    Ok((project, std::sync::Arc::new(scm), source))
+    Ok((project, scm, source))
+}
+
+/// The source control of a folder.
+pub(super) fn source_control(folder: PathBuf) -> std::sync::Arc<dyn Scm> {
+    std::sync::Arc::new(Git::new(folder))
 }
 
 /// The variables that any environment's secrets are read from: no program of the project's sees

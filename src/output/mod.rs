@@ -17,6 +17,7 @@ pub mod page;
 mod paint;
 pub mod plan;
 mod report;
+pub mod reports;
 pub mod screen;
 pub mod status;
 #[cfg(test)]

@@ -33,6 +33,20 @@ pub fn page(verdicts: &[Verdict]) -> Page {
     page
 }
 
+/// All verdicts at the end of a plan; nothing without any.
+#[must_use]
+pub fn section(verdicts: &[Verdict]) -> Page {
+    let mut section = Page::new();
+    if !verdicts.is_empty() {
+        section.blank();
+        section.line(Line::from("  ").paint(BOLD, "rules"));
+        section.extend(page(verdicts));
+        section.blank();
+        section.line(summary(verdicts));
+    }
+    section
+}
+
 /// All verdicts for a comment. What comes from outside is in a fence, where nothing of it is markup.
 #[must_use]
 pub fn markdown(title: &str, verdicts: &[Verdict]) -> Page {
@@ -70,6 +84,15 @@ pub fn failure(verdicts: &[Verdict]) -> Failure {
         Ok([one]) => Failure::new(Exit::Refused, one),
         Err(many) => Failure::new(Exit::Refused, AllRuled(many)),
     }
+}
+
+/// The verdicts that a failure is made of; none where it is another one.
+#[must_use]
+pub fn of(failure: &Failure) -> Option<Vec<Verdict>> {
+    let one = failure.report.downcast_ref::<Ruled>();
+    let many = failure.report.downcast_ref::<AllRuled>();
+    let many = many.map(|all| all.0.iter().map(|ruled| ruled.0.clone()).collect());
+    one.map(|ruled| vec![ruled.0.clone()]).or(many)
 }
 
 /// One verdict as an error.

@@ -59,7 +59,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn of_rule(&self, rule: &BranchRule) -> Vec<Verdict> {
+    fn of_rule(&self, rule: &'a BranchRule) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         if let Some(unknown) = self.unknown(rule) {
             return vec![unknown];
@@ -101,7 +101,7 @@ impl<'a> Lines<'a> {
         Some(Verdict::undecided(key, reason, help).on(&rule.pattern))
     }
 
-    fn of_branch(&self, rule: &BranchRule, name: &str) -> Vec<Verdict> {
+    fn of_branch(&self, rule: &'a BranchRule, name: &str) -> Vec<Verdict> {
         let line = &self.facts.lines[name];
         let shared = self.upstream(rule, name);
         let own: HashSet<&str> = line
@@ -238,21 +238,34 @@ impl<'a> Lines<'a> {
         .collect()
     }
 
-    /// What the lines of the branches have that it takes, and those that they take.
-    fn upstream(&self, rule: &BranchRule, name: &str) -> HashSet<&'a str> {
+    /// What the lines of the branches have that it takes, and those that they take. A branch that is
+    /// only said to go there may have been made from it, and then has its commits.
+    fn upstream(&self, rule: &'a BranchRule, name: &str) -> HashSet<&'a str> {
         let is_pattern = rule.pattern != name;
-        let others = self
-            .facts
-            .lines
-            .iter()
-            .filter(|(other, _)| other.as_str() != name);
+        let above = self.above(rule);
+        let others = self.facts.lines.iter();
         others
-            .filter(|(other, _)| {
-                let is_named = self.rules.iter().any(|rule| rule.pattern == **other);
-                self.takes(other, name) || is_pattern && is_named
-            })
+            .filter(|(other, _)| other.as_str() != name && self.is_named(other))
+            .filter(|(other, _)| is_pattern || above.contains(other.as_str()))
             .flat_map(|(_, line)| line.all.iter().map(String::as_str))
             .collect()
+    }
+
+    /// The names under `accepts`, and those under theirs.
+    fn above(&self, rule: &'a BranchRule) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        let mut ahead: Vec<&str> = rule.accepts.iter().map(String::as_str).collect();
+        while let Some(name) = ahead.pop() {
+            let its = self.rules.iter().find(|rule| rule.pattern == name);
+            if let Some(its) = its.filter(|_| found.insert(name)) {
+                ahead.extend(its.accepts.iter().map(String::as_str));
+            }
+        }
+        found
+    }
+
+    fn is_named(&self, branch: &str) -> bool {
+        self.rules.iter().any(|rule| rule.pattern == branch)
     }
 
     /// Whether `below` takes `name`, itself or by one that does.

@@ -7,12 +7,15 @@ mod changes;
 mod crossings;
 pub mod lifecycle;
 mod losses;
+pub mod own;
 mod owners;
 mod promotions;
 mod releases;
 mod replace;
 #[cfg(test)]
 mod tests;
+mod tickets;
+mod windows;
 
 use globset::Glob;
 
@@ -25,6 +28,8 @@ pub use owners::may_take;
 pub use promotions::may_promote_from;
 pub use releases::released;
 pub use replace::may_replace;
+pub use tickets::has_ticket;
+pub use windows::may_touch;
 
 use crate::model::EnvironmentName;
 use crate::model::branch::{BranchRule, DirectCommits};

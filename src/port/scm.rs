@@ -178,6 +178,15 @@ pub trait Scm: Send + Sync {
         most: usize,
     ) -> Result<Commits, ScmError>;
 
+    /// All that a commit has and none of `without` does, each with its whole message. None where it
+    /// cannot be looked at, by a history that is cut off or has more than `most` of them.
+    async fn messages(
+        &self,
+        tip: &str,
+        without: &[String],
+        most: usize,
+    ) -> Result<Option<Vec<(Commit, String)>>, ScmError>;
+
     /// All tags that lead to a commit.
     async fn tags(&self) -> Result<Vec<Tag>, ScmError>;
 

@@ -12,7 +12,7 @@ use crate::policy::{self, ComesFrom};
 use crate::port::scm::{BranchFile, ScmError};
 
 /// The file that has a project's rules.
-const RULES: &str = "shipit.yaml";
+pub(super) const RULES: &str = "shipit.yaml";
 
 /// Whether a change request may be merged, as far as the build server's words and the branches here
 /// tell.
@@ -24,6 +24,17 @@ pub async fn may_merge(grounds: &mut Grounds, change: &Change) -> Result<Vec<Ver
     let head = head(grounds, change).await?;
     let comes = comes_from(grounds, change, head.as_deref()).await?;
     verdicts.extend(policy::may_merge(&grounds.rules, change, comes));
+    if let Some(ticket) = &grounds.ticket {
+        let tips = grounds.scm.tips().await?;
+        let target = change.into.as_ref().and_then(|into| tips.get(into));
+        let without: Vec<String> = target.cloned().into_iter().collect();
+        let from = change.from.as_deref();
+        verdicts.extend(
+            grounds
+                .tickets(ticket, from, head.as_deref(), &without)
+                .await?,
+        );
+    }
     if let Some(head) = head {
         verdicts.extend(crossings(grounds, change, comes, head).await?);
     }
@@ -52,6 +63,7 @@ async fn of_target(grounds: &mut Grounds, change: &Change) -> Result<Vec<Verdict
             Ok(rules) => {
                 grounds.rules = rules.branches.branch_rules();
                 grounds.places = rules.places;
+                grounds.ticket = rules.ticket;
                 Vec::new()
             }
             Err(error) => {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::config::{Places, Project};
 use crate::model::branch::{BranchRule, Offshoots};
 use crate::model::source::Source;
+use crate::model::ticket::{TicketPlace, TicketRule};
 use crate::model::verdict::Verdict;
 use crate::ops::session::checkout;
 use crate::ops::{Error, Session};
-use crate::policy::{asks_of_others, rule_of};
+use crate::policy::{self, asks_of_others, rule_of};
 use crate::port::Scm;
 use crate::port::scm::{FetchTags, ScmError};
 
@@ -18,6 +19,8 @@ use crate::port::scm::{FetchTags, ScmError};
 pub struct Grounds {
     /// The rules of branches.
     pub rules: Vec<BranchRule>,
+    /// What a change has to name, whatever its environment.
+    pub ticket: Option<TicketRule>,
     /// Where they are written.
     pub places: Places,
     /// What is checked out.
@@ -45,6 +48,7 @@ impl Grounds {
     fn new(project: &Project, source: Source, scm: Arc<dyn Scm>, fetch: bool) -> Self {
         Self {
             rules: project.branch_rules(),
+            ticket: None,
             places: project.places.clone(),
             source,
             scm,
@@ -76,17 +80,41 @@ impl Grounds {
     /// Verdicts with the places of their rules.
     #[must_use]
     pub fn placed(&self, verdicts: Vec<Verdict>) -> Vec<Verdict> {
-        verdicts
-            .into_iter()
-            .map(|verdict| Verdict {
-                place: verdict.place.clone().or_else(|| {
-                    let above = verdict.rule.rsplit_once('.').map(|(above, _)| above);
-                    let keys = std::iter::once(verdict.rule.as_str()).chain(above);
-                    keys.filter_map(|key| self.places.get(key)).next().cloned()
-                }),
-                ..verdict
-            })
-            .collect()
+        let each = verdicts.into_iter();
+        each.map(|verdict| placed(verdict, &self.places)).collect()
+    }
+
+    /// What is said of the tickets of a branch and of its commits.
+    pub(super) async fn tickets(
+        &self,
+        ticket: &TicketRule,
+        branch: Option<&str>,
+        tip: Option<&str>,
+        without: &[String],
+    ) -> Result<Vec<Verdict>, ScmError> {
+        const MOST: usize = 10_000;
+        let Some(tip) = tip else {
+            return Ok(policy::has_ticket(ticket, branch, &[]));
+        };
+        // A branch that names it is enough, whatever its commits say.
+        let of_branch = policy::has_ticket(ticket, branch, &[]);
+        let looks = ticket.places.contains(&TicketPlace::Commits);
+        let is_enough = of_branch
+            .iter()
+            .any(|verdict| verdict.reason.starts_with("the branch"));
+        if !looks || is_enough {
+            return Ok(of_branch);
+        }
+        for commit in without {
+            if self.scm.parents(commit).await.is_err() {
+                return Ok(vec![unread()]);
+            }
+        }
+        let messages = self.scm.messages(tip, without, MOST).await?;
+        Ok(messages.map_or_else(
+            || vec![unread()],
+            |commits| policy::has_ticket(ticket, branch, &commits),
+        ))
     }
 
     /// Whether any rule looks at what other branches have of its own.
@@ -138,6 +166,24 @@ impl Grounds {
             Verdict::undecided(rule.key(key), reason, help).on(&rule.pattern)
         ))
     }
+}
+
+fn unread() -> Verdict {
+    let reason = "not every commit can be looked at for its ticket: the history here is cut off, or too long";
+    let help = "fetch the whole history: `git fetch --unshallow`, or `--fetch`";
+    Verdict::undecided("ticket", reason, help)
+}
+
+/// A verdict with the place of its rule.
+pub(super) fn placed(verdict: Verdict, places: &Places) -> Verdict {
+    let mut key = verdict.rule.as_str();
+    let mut place = places.get(key);
+    while let (None, Some((above, _))) = (place, key.rsplit_once('.')) {
+        key = above;
+        place = places.get(key);
+    }
+    let place = verdict.place.clone().or_else(|| place.cloned());
+    Verdict { place, ..verdict }
 }
 
 /// Whether a rule is of one branch, and not of all that a glob matches.

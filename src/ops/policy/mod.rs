@@ -8,7 +8,10 @@ mod audit;
 mod changes;
 mod grounds;
 mod lines;
+mod own;
 mod releases;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +23,7 @@ use crate::policy::{self, Refusal};
 pub use audit::audit;
 pub use changes::may_merge;
 pub use grounds::Grounds;
+pub use own::{at, of_plan};
 
 /// What was compared with the rules, for a reader.
 #[derive(Debug, Clone)]
@@ -35,7 +39,11 @@ pub struct DeployCheck {
 /// What the rules say of deploying the current branch, with its commits, to the environment.
 pub async fn may_deploy(session: &Session) -> Result<DeployCheck, Error> {
     let grounds = Grounds::of(session);
-    let mut check = of_branch(session, &grounds).await?;
+    let state = session.state().await?;
+    let released = state.live().and_then(|live| live.source.commit.clone());
+    let mut check = of_branch(session, &grounds, released.as_deref()).await?;
+    let tickets = own::tickets(session, &grounds, released.as_deref()).await?;
+    check.verdicts.extend(tickets);
     check.verdicts = grounds.placed(check.verdicts);
     Ok(check)
 }
@@ -60,7 +68,11 @@ pub fn passed(verdicts: Vec<Verdict>) -> Result<(), Error> {
     Err(Error::Rules(against))
 }
 
-async fn of_branch(session: &Session, grounds: &Grounds) -> Result<DeployCheck, Error> {
+async fn of_branch(
+    session: &Session,
+    grounds: &Grounds,
+    released: Option<&str>,
+) -> Result<DeployCheck, Error> {
     let source = &session.source;
     let found = policy::may_deploy(&grounds.rules, &session.environment, source);
     let rule = match found {
@@ -88,17 +100,11 @@ async fn of_branch(session: &Session, grounds: &Grounds) -> Result<DeployCheck, 
             .bring(&[rule.accepts.clone(), deployed].concat())
             .await?;
     }
-    let state = session.state().await?;
-    let released = state.live().and_then(|live| live.source.commit.clone());
-
     let mut verdicts = Vec::new();
     if let Err(refusal) = policy::is_committed(rule, source) {
         verdicts.push(verdict(&rule.key("direct_commits"), refusal));
     }
-    let since = Since {
-        branch,
-        released: released.as_deref(),
-    };
+    let since = Since { branch, released };
     // Large: it is asked of each commit what Git says of it.
     let looked = Box::pin(arrivals::of(
         grounds,

@@ -100,6 +100,34 @@ pub(super) async fn reached(
     Ok(Commits::Whole(commits))
 }
 
+pub(super) async fn messages(
+    git: &Git,
+    tip: &str,
+    without: &[String],
+    most: usize,
+) -> Result<Option<Vec<(Commit, String)>>, ScmError> {
+    if is_shallow(git).await? {
+        return Ok(None);
+    }
+    let until: Vec<String> = without.iter().map(|commit| format!("^{commit}")).collect();
+    let count = format!("--max-count={}", most.saturating_add(1));
+    let format = format!("{LINE}%x1e%B");
+    let log: Vec<&str> = ["log", "-z", &count, &format, tip]
+        .into_iter()
+        .chain(until.iter().map(String::as_str))
+        .chain(["--"])
+        .collect();
+    let log = git.ask(&log).await?;
+    let commits: Vec<(Commit, String)> = log
+        .split('\0')
+        .filter_map(|entry| {
+            let (line, message) = entry.split_once('\u{1e}')?;
+            Some((commit(line)?, message.to_owned()))
+        })
+        .collect();
+    Ok((commits.len() <= most).then_some(commits))
+}
+
 /// Each tag, and behind it the object that it leads to in the end: a tag may be one of a tag.
 pub(super) async fn tags(git: &Git) -> Result<Vec<Tag>, ScmError> {
     let listed = match git.ask(&["show-ref", "--tags", "--dereference"]).await {

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use crate::driver::scm::ci;
 use crate::files::environment;
 use crate::model::branch::{MergeKinds, Tag};
-use crate::model::source::Source;
+use crate::model::source::{Commit, Source};
 use crate::port::Scm;
 use crate::port::scm::{BranchFile, Commits, Contained, FetchTags, Merged, Replayed, ScmError};
 
@@ -129,6 +129,8 @@ impl Git {
         let hook = self.hook().await;
         let mut command = program(&self.folder, arguments);
         hook.prepare(&mut command);
+        // As a ref may, a file may say that a commit has other parents than it has.
+        command.env("GIT_GRAFT_FILE", "/dev/null");
         command.envs(variables.iter().copied());
         run(command, &what(arguments), limit).await
     }
@@ -363,6 +365,15 @@ impl Scm for Git {
         most: usize,
     ) -> Result<Commits, ScmError> {
         branches::reached(self, tips, without, most).await
+    }
+
+    async fn messages(
+        &self,
+        tip: &str,
+        without: &[String],
+        most: usize,
+    ) -> Result<Option<Vec<(Commit, String)>>, ScmError> {
+        branches::messages(self, tip, without, most).await
     }
 
     async fn tags(&self) -> Result<Vec<Tag>, ScmError> {
