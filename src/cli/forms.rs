@@ -23,13 +23,13 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Destroy(_)
         | Command::Status(_)
         | Command::History(_)
-        | Command::Images(_) => ALL,
+        | Command::Images(_)
+        | Command::Check(_) => ALL,
         Command::Init(_)
         | Command::Validate(_)
         | Command::Logs(_)
         | Command::Diff(_)
         | Command::Render(_)
-        | Command::Check(_)
         | Command::Doctor(_)
         | Command::Import(_)
         | Command::State(_)

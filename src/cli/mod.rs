@@ -29,6 +29,7 @@ mod plan;
 mod promote;
 mod reference;
 mod render;
+mod reports;
 mod rollback;
 mod run;
 mod scale;

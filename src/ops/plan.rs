@@ -8,6 +8,7 @@ use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::Actor;
 use crate::model::state::State;
+use crate::model::verdict::{Verdict, against};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
 use crate::ops::actor::actor;
@@ -57,6 +58,29 @@ impl Request {
 pub async fn make_plan(session: &Session, request: &Request) -> Result<Plan, Error> {
     let state = known_state(session, &actor()).await?;
     make_plan_with(session, request, &state).await
+}
+
+/// What the rules say of a plan that was made.
+pub struct Ruled {
+    /// All that they say, also of the time.
+    pub verdicts: Vec<Verdict>,
+    /// Whether rules of the project's own are against it. The time may be another one when it is
+    /// carried out.
+    pub is_refused: bool,
+}
+
+impl Ruled {
+    /// What they say of it now.
+    pub async fn of(session: &Session, plan: &Plan) -> Result<Self, Error> {
+        let state = session.state().await?;
+        let mut verdicts = policy::of_plan(session, plan, &state).await?;
+        let is_refused = !against(&verdicts).is_empty();
+        verdicts.extend(policy::at(session, Timestamp::now())?);
+        Ok(Self {
+            verdicts,
+            is_refused,
+        })
+    }
 }
 
 /// The state, or what still stands in the slots when the state was lost.
@@ -160,7 +184,7 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
             // Nothing of a change request is deployed; what would be, once it is merged, is what
             // its reader wants to see.
             if session.source.change.is_none() {
-                policy::may_deploy(session).await?;
+                policy::deployable(session).await?;
             }
             let mut desired = session.desired().await?;
             promote::look_up(session, &mut desired).await?;

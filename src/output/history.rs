@@ -88,6 +88,10 @@ fn note(release: &Release) -> String {
         _ => {}
     }
 
+    if let Some(reason) = &release.outside_window {
+        notes.push(format!("outside of the windows: {reason}"));
+    }
+
     if let Some(probe) = &release.probe {
         notes.push(format!(
             "{} of {} probes failed",

@@ -11,7 +11,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("files", vec![]),
         ("redact", vec!["model"]),
         ("port", vec!["model", "redact"]),
-        ("config", vec!["files", "model"]),
+        // An expression is read with the file that it stands in.
+        ("config", vec!["files", "model", "policy"]),
         ("desired", vec!["config", "model"]),
         ("observe", vec!["port", "model"]),
         ("plan", vec!["model"]),

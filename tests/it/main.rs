@@ -36,6 +36,7 @@ mod proto;
 mod readiness;
 mod registry;
 mod rollback;
+mod rules;
 mod schema;
 mod secrets;
 mod silent;
