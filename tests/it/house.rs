@@ -23,6 +23,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             vec!["port", "model", "plan", "redact", "rollout"],
         ),
         ("proto", vec!["port", "model"]),
+        // Only built for a fuzzer.
+        ("fuzzing.rs", vec!["agent", "config", "driver", "ops"]),
         ("driver", vec!["port", "model", "files", "proto", "redact"]),
         ("agent", vec!["port", "model", "files", "proto", "redact"]),
         ("output", vec!["model", "redact"]),
