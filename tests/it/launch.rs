@@ -286,7 +286,7 @@ fn an_agent_whose_folder_is_deleted_ends_with_its_services() {
     until("the agent is gone", || {
         !Path::new(&format!("/proc/{agent}")).exists()
     });
-    assert!(crate::support::http::get(&world.live_address(), "/").is_err());
+    assert!(http::get(&world.live_address(), "/").is_err());
     world.apply().code(0);
     assert_eq!(world.get(), "v1", "nobody has its addresses any more");
 }

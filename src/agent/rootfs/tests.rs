@@ -677,7 +677,9 @@ proptest! {
         }).collect();
         let before = machine.untouched();
 
-        layers.iter().for_each(|layer| hostile(&tar(layer)));
+        for layer in &layers {
+            hostile(&tar(layer));
+        }
         let layers: Vec<Vec<u8>> = layers.iter().map(|layer| {
             // Without the marks of its end a tar ends as well.
             let bytes = tar(layer);
