@@ -131,8 +131,7 @@ impl Reporter {
         annotate(cx, &report);
         match (ended, written) {
             // Why the command failed is more than that it could not be told to a file.
-            (Err(failure), _) => Err(failure),
-            (Ok(_), Err(failure)) => Err(failure),
+            (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
             (Ok(exit), Ok(())) => Ok(exit),
         }
     }

@@ -125,7 +125,7 @@ async fn locked(
             let plan = decide(session, request, plan, &state, (actor, lease), &sink).await?;
             policy::may_lose(&plan, protection(session)?)?;
             may_be_carried_out(&plan, allow_no_rollback)?;
-            rules::passed(rules::of_plan(session, &plan, &state).await?)?;
+            rules::passed(&rules::of_plan(session, &plan, &state).await?)?;
             let approved = approved(approve, &plan).await?;
             policy::consented(&plan, &approved.consents)?;
             Ok((plan, state, approved.by))
@@ -174,7 +174,7 @@ struct By<'a> {
 fn in_time(session: &Session, outside: Option<&String>) -> Result<(), Error> {
     match outside {
         Some(_) => Ok(()),
-        None => rules::passed(rules::at(session, Timestamp::now())?),
+        None => rules::passed(&rules::at(session, Timestamp::now())?),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::Actor;
 use crate::model::state::State;
-use crate::model::verdict::{Verdict, against};
+use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
 use crate::ops::actor::actor;
@@ -74,7 +74,13 @@ impl Ruled {
     pub async fn of(session: &Session, plan: &Plan) -> Result<Self, Error> {
         let state = session.state().await?;
         let mut verdicts = policy::of_plan(session, plan, &state).await?;
-        let is_refused = !against(&verdicts).is_empty();
+        // A project that has no rules of its own is not held up by those of a branch that is not here.
+        let has_own = !session.configuration()?.policy.is_empty();
+        let is_refused = verdicts.iter().any(|verdict| match verdict.ruling {
+            Ruling::Passed => false,
+            Ruling::Undecided => has_own,
+            Ruling::Refused => true,
+        });
         verdicts.extend(policy::at(session, Timestamp::now())?);
         Ok(Self {
             verdicts,

@@ -153,12 +153,12 @@ impl<'a> Lines<'a> {
             shown(commit)
         );
         if self.lines_of(commit).is_empty() {
-            return Some(self.against(rule, reason, remedy(rule, name)));
+            return Some(self.against(rule, reason, self.remedy(rule, name)));
         }
         Some(Verdict::refused(
             rule.key("offshoots"),
             reason,
-            remedy(rule, name),
+            self.remedy(rule, name),
         ))
     }
 
@@ -185,7 +185,7 @@ impl<'a> Lines<'a> {
     ) -> Option<Verdict> {
         let targets = self.named_lines_of(commit);
         let empty = Vec::new();
-        let givers = self.on.get(parent).unwrap_or(&empty);
+        let sources = self.on.get(parent).unwrap_or(&empty);
         let rule_of_giver = |giver: &&str| rule_of(self.rules, giver);
         let goes = |giver: &&str, target: &str| {
             *giver == target
@@ -196,18 +196,18 @@ impl<'a> Lines<'a> {
             let is_open = |giver: &&&str| {
                 rule_of_giver(giver).is_none_or(|its| its.offshoots == Offshoots::Allowed)
             };
-            if givers.iter().any(|giver| is_open(&giver)) {
+            if sources.iter().any(|giver| is_open(&giver)) {
                 return None;
             }
             let reason = format!(
                 "{} merges {name} into a branch that does not take it",
                 shown(commit)
             );
-            return Some(self.against(rule, reason, remedy(rule, name)));
+            return Some(self.against(rule, reason, self.remedy(rule, name)));
         };
         if targets
             .iter()
-            .any(|target| givers.iter().any(|giver| goes(giver, target)))
+            .any(|target| sources.iter().any(|giver| goes(giver, target)))
         {
             return None;
         }
@@ -221,6 +221,30 @@ impl<'a> Lines<'a> {
         Some(verdict)
     }
 
+    fn remedy(&self, rule: &BranchRule, name: &str) -> String {
+        let from = self.open_above(rule).unwrap_or("another branch");
+        format!(
+            "make the branch from {from}, and replay its commits there (`git rebase --onto {from} {name} BRANCH`); what is merged already is let through by `since: COMMIT` of {}",
+            rule.pattern
+        )
+    }
+
+    /// The nearest branch above it from which others may be made.
+    fn open_above(&self, rule: &BranchRule) -> Option<&'a str> {
+        let mut seen = BTreeSet::new();
+        let mut ahead: Vec<&String> = rule.accepts.iter().collect();
+        while let Some(name) = ahead.pop() {
+            let its = self.rules.iter().find(|rule| rule.pattern == *name)?;
+            if its.offshoots == Offshoots::Allowed {
+                return Some(&its.pattern);
+            }
+            if seen.insert(name) {
+                ahead.extend(&its.accepts);
+            }
+        }
+        None
+    }
+
     /// Branches that are at one of its own commits, and have none themselves.
     fn stands_on(&self, rule: &BranchRule, name: &str, own: &HashSet<&str>) -> Vec<Verdict> {
         let tips = self.facts.tips.iter();
@@ -232,7 +256,7 @@ impl<'a> Lines<'a> {
                 "{branch} is at commit {} of {name}, and no branch is made from {name}",
                 crate::model::source::short(tip)
             );
-            let verdict = Verdict::refused(rule.key("offshoots"), reason, remedy(rule, name));
+            let verdict = Verdict::refused(rule.key("offshoots"), reason, self.remedy(rule, name));
             verdict.on(branch).at(tip)
         })
         .collect()
@@ -306,17 +330,6 @@ fn passed(rule: &BranchRule, commits: usize) -> Vec<Verdict> {
 
 fn fetch(branch: &str) -> String {
     format!("fetch it: `git fetch origin {branch}:refs/remotes/origin/{branch}`, or `--fetch`")
-}
-
-fn remedy(rule: &BranchRule, name: &str) -> String {
-    let from = rule
-        .accepts
-        .first()
-        .map_or_else(|| "another branch".to_owned(), Clone::clone);
-    format!(
-        "make the branch from {from}, and replay its commits there (`git rebase --onto {from} {name} BRANCH`); what is merged already is let through by `since: COMMIT` of {}",
-        rule.pattern
-    )
 }
 
 fn undecided(rule: &BranchRule, name: &str, first: &Commit, count: usize) -> Verdict {

@@ -1,6 +1,7 @@
 //! Which commits of a branch have a release: a tag that is a version.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use globset::Glob;
 use semver::Version;
@@ -55,10 +56,11 @@ pub fn released(rule: &BranchRule, branch: &str, commits: &[Commit], tags: &[Tag
 
     let mut reason = format!("each of {} commits of {branch} has its tag", asked.len());
     if let Some(first) = movable.first() {
-        reason.push_str(&format!(
+        let _ = write!(
+            reason,
             "; {} of them, as {first}, can be moved without a trace, which one of `git tag --annotate` cannot",
             movable.len()
-        ));
+        );
     }
     vec![Verdict::passed(key, reason).on(branch)]
 }

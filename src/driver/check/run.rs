@@ -78,7 +78,7 @@ async fn start(
     let status = match tokio::time::timeout(timeout.get(), child.wait()).await {
         Ok(status) => status.map_err(|error| CheckFailure::say(error.to_string()))?,
         Err(_) => {
-            return Err(CheckFailure::say(format!("not done within {}", timeout)));
+            return Err(CheckFailure::say(format!("not done within {timeout}")));
         }
     };
     group.leave();

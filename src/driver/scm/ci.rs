@@ -265,7 +265,7 @@ pub(super) fn said() -> CiFacts {
             "GITEA_EVENT_PATH",
             "FORGEJO_EVENT_PATH",
         ];
-        let path = names.iter().find_map(|name| std::env::var_os(name));
+        let path = names.iter().find_map(std::env::var_os);
         let text = path.and_then(|path| files::read_text(Path::new(&path), EVENT).ok());
         change.is_fork = text.and_then(|text| fork_of_event(&text));
     }

@@ -59,7 +59,7 @@ async fn of_target(grounds: &mut Grounds, change: &Change) -> Result<Vec<Verdict
             let reason = format!("{into} has no {RULES}: its rules begin with this change");
             vec![Verdict::passed("branches", reason).on(into)]
         }
-        BranchFile::Text(text) => match rules_of((&format!("{RULES} of {into}"), &text), None) {
+        BranchFile::Text(text) => match rules_of((RULES, &text), None) {
             Ok(rules) => {
                 grounds.rules = rules.branches.branch_rules();
                 grounds.places = rules.places;

@@ -80,8 +80,15 @@ impl Grounds {
     /// Verdicts with the places of their rules.
     #[must_use]
     pub fn placed(&self, verdicts: Vec<Verdict>) -> Vec<Verdict> {
-        let each = verdicts.into_iter();
-        each.map(|verdict| placed(verdict, &self.places)).collect()
+        let mut all: Vec<Verdict> = Vec::new();
+        for verdict in verdicts {
+            let verdict = placed(verdict, &self.places);
+            // Several rules may find the same missing.
+            if !all.contains(&verdict) {
+                all.push(verdict);
+            }
+        }
+        all
     }
 
     /// What is said of the tickets of a branch and of its commits.

@@ -53,15 +53,15 @@ pub async fn may_deploy(session: &Session) -> Result<DeployCheck, Error> {
 /// # Errors
 /// All that keeps it from it.
 pub async fn deployable(session: &Session) -> Result<(), Error> {
-    passed(may_deploy(session).await?.verdicts)
+    passed(&may_deploy(session).await?.verdicts)
 }
 
 /// That no verdict is against it.
 ///
 /// # Errors
 /// Those that are.
-pub fn passed(verdicts: Vec<Verdict>) -> Result<(), Error> {
-    let against = against(&verdicts);
+pub fn passed(verdicts: &[Verdict]) -> Result<(), Error> {
+    let against = against(verdicts);
     if against.is_empty() {
         return Ok(());
     }

@@ -55,13 +55,9 @@ pub(super) fn text(report: &Report) -> String {
 
 fn rule(verdict: &Verdict) -> Case {
     let mut name = verdict.rule.clone();
-    for part in [
-        verdict.branch.as_deref(),
-        verdict.commit.as_deref().map(short),
-    ] {
-        if let Some(part) = part {
-            let _ = write!(name, " {part}");
-        }
+    let commit = verdict.commit.as_deref().map(short);
+    for part in [verdict.branch.as_deref(), commit].into_iter().flatten() {
+        let _ = write!(name, " {part}");
     }
     let kind = match verdict.ruling {
         Ruling::Passed => None,

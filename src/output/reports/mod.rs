@@ -165,8 +165,13 @@ fn problem(from: &dyn miette::Diagnostic) -> Problem {
             column: span.column() + 1,
         })
     });
+    let message = from.to_string();
+    let prefix = place
+        .as_ref()
+        .map(|place: &RulePlace| format!("{}:{}:{}: ", place.file, place.line, place.column));
+    let without = prefix.and_then(|prefix| message.strip_prefix(&prefix));
     Problem {
-        message: from.to_string(),
+        message: without.unwrap_or(&message).to_owned(),
         help: from.help().map(|help| help.to_string()),
         place,
     }

@@ -2,6 +2,7 @@
 
 use crate::output::reports::Report;
 use crate::output::{Page, outcome, plan, verdicts};
+use std::fmt::Write as _;
 
 /// What a comment on a change request takes, in bytes.
 pub const COMMENT: usize = 64 << 10;
@@ -74,10 +75,11 @@ pub fn bounded(sections: &[(&'static str, String)], most: usize) -> String {
         text.push_str(section);
     }
     if !left_out.is_empty() {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\nLeft out, as it does not fit here: {}.\n",
             left_out.join(", ")
-        ));
+        );
     }
     text
 }

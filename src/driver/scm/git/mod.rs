@@ -206,6 +206,9 @@ fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
     command
         .arg("-c")
         .arg("core.fsmonitor=false")
+        // A hint would be taken for the reason of an error.
+        .arg("-c")
+        .arg("advice.graftFileDeprecated=false")
         .arg("-C")
         .arg(folder)
         .args(arguments)

@@ -105,7 +105,7 @@ impl Reading<'_> {
             let keys = route
                 .objects()
                 .into_iter()
-                .flat_map(|objects| objects.keys());
+                .flat_map(crate::model::route::ObjectsRoute::keys);
             (service.clone(), keys.filter(is_protected).collect())
         });
         protected
