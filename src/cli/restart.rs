@@ -10,9 +10,9 @@ use crate::output::{Exit, Failure, Format, Kind, Page};
 /// What people type most.
 const EXAMPLES: &str = "\
 Examples:
-  shipit restart                  every service of the live release
-  shipit restart web              one of them
-  shipit restart web --slot green what waits in green";
+  shipit restart                   every service of the live release
+  shipit restart web               one of them
+  shipit restart web --slot green  what waits in green";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! The process between whoever looks on and a command in a container: it starts the command, hands
 //! on signals, and ends as the command does. For a process of one thread.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
@@ -52,7 +52,8 @@ pub fn attach(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
         Ok(child) => signals.wait(child),
         Err(Attaching::Failed(reason)) => Err(reason),
         Err(Attaching::NotStarted(error)) => {
-            eprintln!("shipit: `{name}` cannot be started: {error}");
+            // Nobody may read it any more.
+            let _ = writeln!(io::stderr(), "shipit: `{name}` cannot be started: {error}");
             // As a shell tells it.
             let is_missing = error.kind() == io::ErrorKind::NotFound;
             Ok(if is_missing { 127 } else { 126 })

@@ -14,6 +14,7 @@
 //! ```
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -75,14 +76,15 @@ pub fn hold(bundle: &Path) -> Result<u8, Reason> {
     }
     // The first process of such a container is this program, and stays it: root of the container
     // may be the one whom the program's file belongs to.
-    if ContainerUsers::read(bundle)?.is_none() && !is_copy(bundle) {
+    if ContainerUsers::read(bundle)?.is_none() && !copy(bundle).exists() {
         return Err(become_copy(bundle));
     }
     let outcome = Signals::caught().and_then(|signals| {
         no_groups()
             .and_then(|()| make(bundle, Idle))
             .and_then(|pid| {
-                println!("{READY}");
+                let told = writeln!(io::stdout(), "{READY}");
+                told.map_err(said("telling the agent"))?;
                 signals.wait_for_input(pid)
             })
     });
@@ -93,10 +95,6 @@ pub fn hold(bundle: &Path) -> Result<u8, Reason> {
 /// Where this program is mounted for a container without users of its own, read-only.
 fn copy(bundle: &Path) -> PathBuf {
     bundle.join("shipit")
-}
-
-fn is_copy(bundle: &Path) -> bool {
-    std::env::current_exe().is_ok_and(|program| program == copy(bundle))
 }
 
 /// Starts this program again, with the same arguments, from a mount that nobody can write. Returns
@@ -110,8 +108,8 @@ fn become_copy(bundle: &Path) -> Reason {
         mount_change("/", flags).map_err(said("mounting this program"))?;
         fs::write(&copy, "").map_err(said("mounting this program"))?;
         mount_bind(&program, &copy).map_err(said("mounting this program"))?;
-        mount_remount(&copy, MountFlags::BIND | MountFlags::RDONLY, "")
-            .map_err(said("mounting this program"))?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        mount_remount(&copy, flags, "").map_err(said("mounting this program"))?;
         Ok::<_, Reason>(copy)
     };
     made().map_or_else(
@@ -388,7 +386,9 @@ fn clear(bundle: &Path) {
         let _ = container.delete(true);
     }
     control_groups::remove(&name(bundle));
-    let _ = unmount(bundle.join("rootfs"), UnmountFlags::DETACH);
+    for mounted in [bundle.join("rootfs"), copy(bundle)] {
+        let _ = unmount(mounted, UnmountFlags::DETACH);
+    }
     let _ = fs::remove_dir_all(bundle);
 }
 
