@@ -245,6 +245,27 @@ fn a_command_in_a_container_ends_with_who_looks_on_and_with_all_that_it_started(
         .run(&["exec", "--env", "staging", "--", "/no/such/program"])
         .says("/no/such/program");
 
+    let alone = [
+        "run",
+        "--env",
+        "staging",
+        "web",
+        "--",
+        "/bin/busybox",
+        "sh",
+        "-c",
+    ];
+    let script = "echo $SHIPIT_SLOT; echo err >&2; exit 9";
+    let said = world.run(&[&alone[..], &[script]].concat()).code(9);
+    assert_eq!(
+        (said.stdout.as_str(), said.stderr.as_str()),
+        ("blue\n", "err\n")
+    );
+    world
+        .run(&["run", "--env", "staging", "web", "--", "/no/such/program"])
+        .code(1)
+        .says("/no/such/program");
+
     let seconds = format!("{}8888", std::process::id());
     let slow = shell(&format!("/bin/busybox sleep {seconds}; true"));
     let slow: Vec<&str> = slow.split('\0').collect();

@@ -36,11 +36,13 @@ fn text(site: &Site, slot: &str, path: &str) -> String {
     data[key].as_str().unwrap_or_default().to_owned()
 }
 
-fn variable(site: &Site, slot: &str, name: &str) -> Value {
+/// What a variable of the pods is; an empty one has no value there.
+fn variable(site: &Site, slot: &str, name: &str) -> String {
     let (container, _) = pod_of(site, slot);
     let variables = container["env"].as_array().cloned().unwrap_or_default();
-    let found = variables.into_iter().find(|one| one["name"] == name);
-    found.map_or(Value::Null, |one| one["value"].clone())
+    let mut found = variables.into_iter().filter(|one| one["name"] == name);
+    let found = found.next().expect("it is there");
+    found["value"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]

@@ -302,7 +302,7 @@ impl Signals {
         runtime.block_on(async {
             let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
             let ended = ended.ok_or("waiting for it: its end cannot be seen")?;
-            let input = std::io::stdin().as_fd().try_clone_to_owned();
+            let input = io::stdin().as_fd().try_clone_to_owned();
             let input = input.and_then(pipe::Receiver::from_owned_fd);
             let mut input = input.map_err(said("waiting for it"))?;
             tokio::select! {
