@@ -143,15 +143,13 @@ impl<'a> EnvFile<'a> {
 
     fn value(&mut self) -> Result<String, Wrong> {
         let blank = self.rest.len() - self.rest.trim_start_matches(is_blank).len();
-        let value = match self.rest[blank..].chars().next() {
-            Some(quote @ ('\'' | '"')) => {
-                self.take(blank + 1);
-                self.quoted(quote)?
-            }
-            _ => {
-                let line = self.take(end_of_line(self.rest));
-                interpolate(without_comment(line).trim(), self.before, &self.found)?
-            }
+        let quote = self.rest[blank..].chars().next();
+        let value = if let Some(quote @ ('\'' | '"')) = quote {
+            self.take(blank + 1);
+            self.quoted(quote)?
+        } else {
+            let line = self.take(end_of_line(self.rest));
+            interpolate(without_comment(line).trim(), self.before, &self.found)?
         };
         if value.contains('\0') {
             return wrong(

@@ -120,7 +120,7 @@ fn classify(
         *generation += 1;
         old.push((key(process.index, *generation), Some(process)));
     }
-    Service { new, old, spec }
+    Service { spec, new, old }
 }
 
 /// Takes back what runs of a service, and starts what is missing. What is old serves until the new

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 
 fn read(text: &str) -> Vec<(String, String)> {
@@ -113,10 +115,8 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
 fn a_value_that_grows_or_nests_without_end_is_refused() {
     let mut text = format!("A0={}\n", "x".repeat(1000));
     for at in 1..30 {
-        text.push_str(&format!(
-            "A{at}={}\n",
-            format!("${{A{}}}", at - 1).repeat(10)
-        ));
+        let before = format!("${{A{}}}", at - 1).repeat(10);
+        let _ = writeln!(text, "A{at}={before}");
     }
     assert!(refused(&text).1.contains("more than 128 KiB"));
     let deep = format!("A={}", "${A:-".repeat(10_000));

@@ -447,6 +447,7 @@ pub fn kill(bundle: &Path) {
 }
 
 /// A container's first process, if it is certainly the one that was recorded.
+#[must_use]
 pub fn first(bundle: &Path) -> Option<u32> {
     let text = fs::read_to_string(bundle.join("init")).ok()?;
     let (pid, since) = text.split_once(' ')?;

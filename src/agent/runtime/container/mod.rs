@@ -36,6 +36,7 @@ use crate::agent::runtime::container::staging::ContainerUsers;
 use crate::agent::runtime::process::{self, ProcessRuntime};
 use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
+use crate::files::beneath::{Links, Missing, Root};
 use crate::files::process::program;
 use crate::model::Digest;
 use crate::model::command::CommandPlace;
@@ -207,9 +208,22 @@ fn of(launch: &Launch) -> io::Result<PathBuf> {
     Ok(bundle(Path::new(&contained.agent), &contained.name))
 }
 
+/// The first file that cannot be mounted, as its path is a folder of the image.
+fn folder_in_place_of_a_file(launch: &Launch) -> Option<&Path> {
+    let image = Root::open(&launch.rootfs, Links::SeeRoot).ok()?;
+    let mut paths = launch.files.keys();
+    let path = paths.find(|path| image.folder(path, Missing::Refuse).is_ok())?;
+    Some(path)
+}
+
 /// Writes down what a container is; gives its folder.
 async fn describe(launch: &Launch) -> Result<PathBuf, Trouble> {
     let folder = of(launch)?;
+    if let Some(path) = folder_in_place_of_a_file(launch) {
+        let path = path.display();
+        let reason = format!("`files` has {path}, and the image has a folder there");
+        return Err(Trouble::Instance(reason));
+    }
     let users = match &launch.contained {
         Some(contained) => users(contained).await?,
         None => None,
