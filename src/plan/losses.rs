@@ -150,7 +150,7 @@ pub(super) fn of_protected_entries(steps: &[Step], facts: &Facts) -> Vec<Account
     for step in steps {
         for service in services(step) {
             let protected = facts.protected_entries.get(service).into_iter().flatten();
-            let next = next_route(step, service).and_then(|next| next.objects.as_deref());
+            let next = next_route(step, service).and_then(|next| next.objects());
             let kept: BTreeSet<ObjectKey> = next.into_iter().flat_map(ObjectsRoute::keys).collect();
             accounts.extend(
                 protected

@@ -102,7 +102,10 @@ impl Reading<'_> {
         };
         let routes = self.snapshot.read.record.routes.iter();
         let protected = routes.map(|(service, route)| {
-            let keys = route.objects.iter().flat_map(|objects| objects.keys());
+            let keys = route
+                .objects()
+                .into_iter()
+                .flat_map(|objects| objects.keys());
             (service.clone(), keys.filter(is_protected).collect())
         });
         protected
