@@ -34,6 +34,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Import(_)
         | Command::State(_)
         | Command::Unlock(_)
+        | Command::Restart(_)
         | Command::Open(_)
         | Command::Scale(_)
         | Command::Graph(_) => TWO,

@@ -15,18 +15,40 @@ pub enum CommandPlace {
     OneOff,
 }
 
-impl CommandPlace {
-    /// The command of shipit's that it is run by.
+/// What was done, where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedPlace {
+    /// A command in an instance that ran.
+    Instance,
+    /// A command by itself, in the release's image.
+    OneOff,
+    /// All instances of the service were started anew; there is no command.
+    Restart,
+}
+
+impl RecordedPlace {
+    /// The command of shipit's that did it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Instance => "exec",
             Self::OneOff => "run",
+            Self::Restart => "restart",
         }
     }
 }
 
-/// That somebody ran a command.
+impl From<CommandPlace> for RecordedPlace {
+    fn from(place: CommandPlace) -> Self {
+        match place {
+            CommandPlace::Instance => Self::Instance,
+            CommandPlace::OneOff => Self::OneOff,
+        }
+    }
+}
+
+/// That somebody ran a command, or restarted a service.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CommandRecord {
     /// What tells it from others: two records with one id are of one command, and the later one
@@ -36,8 +58,8 @@ pub struct CommandRecord {
     pub at: Timestamp,
     /// Who.
     pub actor: Actor,
-    /// Where it ran.
-    pub place: CommandPlace,
+    /// Where it ran, or what was done instead.
+    pub place: RecordedPlace,
     /// In which slot.
     pub slot: Slot,
     /// Of which service.

@@ -88,7 +88,7 @@ async fn take_lock(
 
 /// What is done before a plan is carried out leaves nothing behind: whoever asks to stop is obeyed
 /// at once.
-async fn unless_interrupted<T>(
+pub(super) async fn unless_interrupted<T>(
     interrupted: &CancellationToken,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
@@ -210,7 +210,12 @@ async fn unchanged(
     outcome(session, Ending::NoChanges, plan, state, None).await
 }
 
-fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) -> Permit {
+pub(super) fn permit(
+    session: &Session,
+    actor: &Actor,
+    lineage: String,
+    lease: &dyn Lease,
+) -> Permit {
     Permit {
         scope: session.scope(),
         lineage,

@@ -59,7 +59,9 @@ fn commands(commands: &[CommandRecord]) -> Page {
     let row = |command: &CommandRecord| {
         let words = command.command.join(" ");
         [
-            format!("{} {words}", command.place.word()),
+            format!("{} {words}", command.place.word())
+                .trim_end()
+                .to_owned(),
             command.slot.to_string(),
             command.service.to_string(),
             format!("{:.0}", command.at),

@@ -36,7 +36,7 @@ pub use command::{
 pub use error::{EngineError, NotReady};
 pub use values::{
     CheckResult, Diagnosis, Incoming, LogLine, LogQuery, Permit, Placement, Pull, Rehearsal,
-    Rehearsed, Scope,
+    Rehearsed, Restart, Scope,
 };
 
 /// An engine.
@@ -116,6 +116,21 @@ pub trait Engine: Send + Sync {
         placement: Placement,
         progress: Progress<'_>,
     ) -> Result<(), EngineError>;
+
+    /// Replaces all instances of a service by new ones of the same release, and returns when the
+    /// new ones are ready and the old ones gone. What it has begun goes on when nobody waits for it.
+    async fn restart(
+        &self,
+        permit: &Permit,
+        restart: Restart,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let _ = (permit, restart, progress);
+        Err(EngineError::Refused {
+            reason: "this engine cannot restart a service".to_owned(),
+            help: "`shipit apply` deploys it".to_owned(),
+        })
+    }
 
     /// Asks whether a workload could be placed, and changes nothing. An engine that cannot tell
     /// beforehand has nothing to say.

@@ -38,6 +38,7 @@ mod locks;
 mod losses;
 mod node;
 mod objects;
+mod operations;
 mod order;
 mod places;
 mod pretend;

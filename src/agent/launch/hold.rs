@@ -188,29 +188,42 @@ fn barred(user: super::User, path: &Path) -> Option<String> {
 /// A program and all that it started. It ends when this is dropped, unless its first process was
 /// seen to end.
 #[derive(Debug)]
-pub struct Group(Option<u32>);
+pub struct Group {
+    first: Option<u32>,
+    end: Signal,
+}
 
 impl Group {
     /// Of a child that is the first of one.
     pub(super) fn of(child: &Child) -> Self {
-        Self(child.id())
+        Self {
+            first: child.id(),
+            end: Signal::KILL,
+        }
+    }
+
+    /// The same, which another signal ends: its first process ends the others.
+    #[must_use]
+    pub const fn ended_by(mut self, end: Signal) -> Self {
+        self.end = end;
+        self
     }
 
     /// Sends a signal to all of it.
     pub fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.0 {
+        if let Some(pid) = self.first {
             process::kill_group(pid, signal);
         }
     }
 
     fn has_ended(mut self) {
-        self.0 = None;
+        self.first = None;
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.signal(self.end);
     }
 }
 

@@ -151,6 +151,20 @@ pub struct Placement {
     pub expects: Option<Fingerprint>,
 }
 
+/// Instances of a service that are to be started anew, as they are.
+#[derive(Debug, Clone)]
+pub struct Restart {
+    /// In which slot.
+    pub slot: Slot,
+    /// Of which service.
+    pub service: ServiceName,
+    /// How new ones take the place of the old ones: `Rolling` or `Recreate`.
+    pub mode: DeployMode,
+    /// The values of the secrets that the workload names, by name, as far as they could be read. One
+    /// that is not what the service was given is not used: it would be a release.
+    pub secrets: BTreeMap<String, SecretValue>,
+}
+
 /// A workload that a plan would put into a slot.
 #[derive(Debug, Clone)]
 pub struct Rehearsal<'a> {

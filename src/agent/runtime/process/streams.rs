@@ -23,19 +23,24 @@ use crate::agent::trouble::Trouble;
 use crate::port::engine::{CommandOutput, WindowSize};
 
 /// What a program is told of its terminal where nothing else is.
-const TERMINAL: &str = "xterm-256color";
+pub(in crate::agent::runtime) const TERMINAL: &str = "xterm-256color";
 
-/// Starts a program, with pipes or a terminal.
-pub(super) async fn attach(mut start: Start, attach: &Attach) -> Result<Attached, Trouble> {
+/// Starts a program, with pipes or a terminal. `end`: what ends it, and all that it started, when
+/// nobody looks on any more.
+pub(in crate::agent::runtime) async fn attach(
+    mut start: Start,
+    attach: &Attach,
+    end: Signal,
+) -> Result<Attached, Trouble> {
     let Some(size) = attach.terminal else {
-        return piped(launch::with_pipes(start, attach.reads).await?);
+        return piped(launch::with_pipes(start, attach.reads).await?, end);
     };
     let told = start.env.entry("TERM".to_owned());
     told.or_insert_with(|| TERMINAL.to_owned());
-    at_terminal(launch::at_terminal(start, size).await?)
+    at_terminal(launch::at_terminal(start, size).await?, end)
 }
 
-fn piped(streams: Streams) -> Result<Attached, Trouble> {
+fn piped(streams: Streams, end: Signal) -> Result<Attached, Trouble> {
     let Streams {
         mut child,
         group,
@@ -51,13 +56,13 @@ fn piped(streams: Streams) -> Result<Attached, Trouble> {
         output: stream::select_all(out.into_iter().chain(err)).boxed(),
         ended: Box::pin(async move { Ok(code(child.wait().await?)) }),
         control: Box::new(Running {
-            group,
+            group: group.ended_by(end),
             terminal: None,
         }),
     })
 }
 
-fn at_terminal(streams: Streams) -> Result<Attached, Trouble> {
+fn at_terminal(streams: Streams, end: Signal) -> Result<Attached, Trouble> {
     let Streams {
         mut child,
         group,
@@ -72,7 +77,7 @@ fn at_terminal(streams: Streams) -> Result<Attached, Trouble> {
         output: pieces(ours()?, CommandOutput::Out),
         ended: Box::pin(async move { Ok(code(child.wait().await?)) }),
         control: Box::new(Running {
-            group,
+            group: group.ended_by(end),
             terminal: Some(terminal),
         }),
     })

@@ -69,7 +69,7 @@ use crate::model::{
 use crate::port::Progress;
 use crate::port::engine::{
     CheckResult, CommandRequest, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit,
-    Placement, Rehearsal, Rehearsed, RunningCommand, Scope,
+    Placement, Rehearsal, Rehearsed, Restart, RunningCommand, Scope,
 };
 
 /// What to do with a field that another manager has changed.
@@ -291,6 +291,15 @@ impl Engine for KubernetesEngine {
         } else {
             key.hashes(values)
         })
+    }
+
+    async fn restart(
+        &self,
+        permit: &Permit,
+        restart: Restart,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        slots::restart(self, permit, restart, progress).await
     }
 
     async fn undeploy(

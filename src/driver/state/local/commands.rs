@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::model::Slot;
-    use crate::model::command::CommandPlace;
+    use crate::model::command::RecordedPlace;
     use crate::model::release::Actor;
 
     fn record(id: usize, exit: Option<u8>) -> CommandRecord {
@@ -86,7 +86,7 @@ mod tests {
                 run: id.to_string(),
                 ci: None,
             },
-            place: CommandPlace::Instance,
+            place: RecordedPlace::Instance,
             slot: Slot::Blue,
             service: "web".parse().expect("a name"),
             command: vec!["ls".to_owned()],
