@@ -140,7 +140,7 @@ mod tests {
                 run: "1".to_owned(),
                 ci: Some("c".repeat(100_000)),
             },
-            place: CommandPlace::OneOff,
+            place: CommandPlace::OneOff.into(),
             slot: Slot::Blue,
             service: "web".parse().expect("a name"),
             command,
