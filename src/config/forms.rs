@@ -25,14 +25,6 @@ const fn form(key: &'static str) -> Form {
 
 const SECRET: &[Form] = &[form("file"), form("env")];
 
-const FILE: &[Form] = &[
-    Form {
-        key: "file",
-        own: &["template"],
-    },
-    form("secret"),
-];
-
 const HEALTH: &[Form] = &[form("path"), form("run")];
 
 const MANIFESTS: &[Form] = &[
@@ -67,10 +59,6 @@ const CHOICES: &[Choice] = &[
     Choice {
         at: &["secrets", "*"],
         forms: SECRET,
-    },
-    Choice {
-        at: &["services", "*", "files", "*"],
-        forms: FILE,
     },
     Choice {
         at: &["manifests"],

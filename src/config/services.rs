@@ -1,7 +1,5 @@
 //! What a service's keys must hold together, whatever engine it runs on.
 
-mod files;
-
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::suggest;
@@ -22,7 +20,6 @@ pub(super) fn check(
     socket(findings, environment, name, service);
     secrets(findings, environment, name, service);
     variables(findings, name, service);
-    files::check(findings, environment, name, service);
 }
 
 /// An image is built, or it is there already.

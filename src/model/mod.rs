@@ -6,7 +6,6 @@
 
 pub mod access;
 pub mod address;
-pub mod alb;
 pub mod approval;
 pub mod branch;
 pub mod build;
@@ -36,7 +35,6 @@ pub mod object_key;
 pub mod object_name;
 pub mod observed;
 pub mod outcome;
-pub mod own_rule;
 pub mod period;
 pub mod plan;
 pub mod platform;
@@ -53,10 +51,7 @@ pub mod size;
 pub mod slot;
 pub mod source;
 pub mod state;
-pub mod ticket;
 pub mod trusted_proxies;
-pub mod verdict;
-pub mod window;
 pub mod workload;
 
 pub use address::Address;

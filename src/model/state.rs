@@ -214,7 +214,6 @@ mod tests {
             status,
             live_since: None,
             closed: BTreeMap::new(),
-            outside_window: None,
             probe: None,
         }
     }

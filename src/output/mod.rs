@@ -17,12 +17,10 @@ pub mod page;
 mod paint;
 pub mod plan;
 mod report;
-pub mod reports;
 pub mod screen;
 pub mod status;
 #[cfg(test)]
 mod tests;
-pub mod verdicts;
 mod visible;
 
 pub use document::Kind;

@@ -105,18 +105,10 @@ fn of_process(process: &Process) -> Fields {
     let mut json = serde_json::to_value(process).unwrap_or_default();
     if let Some(map) = json.as_object_mut() {
         map.remove("env");
-        map.remove("files");
     }
     let mut fields = parts(&json);
     for (name, value) in &process.env {
         fields.insert(format!("env.{name}"), env(value));
-    }
-    for (path, file) in &process.files {
-        let path = path.display();
-        fields.insert(format!("files.{path}"), env(&file.content));
-        if let Some(variable) = &file.variable {
-            fields.insert(format!("files.{path}.variable"), variable.clone());
-        }
     }
     fields
 }

@@ -150,7 +150,6 @@ fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
             "the environment variables",
             process_given.env == process_fresh.env,
         ),
-        ("the files", process_given.files == process_fresh.files),
         ("the secrets", given.secrets() == fresh.secrets()),
     ];
     if let Some(what) = first_wrong(&configured) {

@@ -94,20 +94,7 @@ impl Redactor {
                 ending: self.ending(ending),
                 release,
             },
-            What::Began {
-                actor,
-                plan,
-                hash,
-                approval,
-                outside_window,
-            } => What::Began {
-                actor,
-                plan,
-                hash,
-                approval,
-                outside_window: outside_window.map(|reason| self.text(&reason)),
-            },
-            other @ (What::Intent { .. } | What::Done { .. }) => other,
+            other @ (What::Began { .. } | What::Intent { .. } | What::Done { .. }) => other,
         };
         JournalEntry { what, ..entry }
     }
@@ -138,7 +125,6 @@ impl Redactor {
         Release {
             status,
             probe: release.probe.map(|report| self.report(report)),
-            outside_window: release.outside_window.map(|reason| self.text(&reason)),
             ..release
         }
     }

@@ -20,7 +20,6 @@ use crate::agent::engine::environment_state::{EnvironmentState, InstanceKey};
 use crate::agent::engine::record::{ProcessRecord, boot};
 use crate::agent::instance::port::Port;
 use crate::agent::instance::spec::Missing;
-use crate::agent::launch::InstanceFiles;
 use crate::agent::log::keeper::LogKeeper;
 use crate::agent::runtime::{Launch, Running};
 use crate::agent::trouble::Trouble;
@@ -63,7 +62,6 @@ impl Supervisor {
             restarts: 0,
             troubles: 0,
             failures: 0,
-            files: None,
             was_ready: false,
         };
 
@@ -96,8 +94,6 @@ struct Instance {
     troubles: u32,
     /// How often it ended before it was ready, since it last was.
     failures: u32,
-    /// The files that its process finds, while there is one.
-    files: Option<InstanceFiles>,
     /// Whether it ever was. One that was is never given up: what keeps it from starting may pass.
     was_ready: bool,
 }
@@ -137,10 +133,6 @@ impl Instance {
                 Err(Trouble::Instance(reason)) => End::NeverReady(reason),
             };
             keeper.look().await;
-            // What may run on still has them.
-            if found.is_none() {
-                self.remove_files();
-            }
             let (reason, next) = match end {
                 End::Stopped => break,
                 End::AfterReady(reason) => {
@@ -184,11 +176,9 @@ impl Instance {
                 runtime, directory, ..
             } = &self.spec;
             let adopted = runtime.adopt(directory, record, &self.log()).await?;
-            self.files = record.files.clone().map(InstanceFiles::found);
             if let Some((process, record)) = adopted.zip(found.take()) {
                 return self.adopted(process, record);
             }
-            self.remove_files();
         }
         self.started().await
     }
@@ -199,7 +189,7 @@ impl Instance {
         record: ProcessRecord,
     ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.was_ready = record.ready;
-        self.remember_what_it_has(process.as_ref());
+        self.remember_what_it_has(process.pid());
         let port = Port::found(record.port);
         let launch = self.launch(&port, record.container.clone(), Missing::LeaveOut)?;
         // What took traffic before goes on doing so until it is seen to be otherwise.
@@ -212,10 +202,9 @@ impl Instance {
         Ok((process, launch, health))
     }
 
-    async fn started(&mut self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+    async fn started(&self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.ensure_image().await?;
         let port = Port::choose(&self.spec.workload, self.spec.process.socket)?;
-        self.files = self.write_files()?;
         let launch = self.launch(&port, None, Missing::Refuse)?;
         let program = launch.command.first().map_or("", String::as_str);
         let what = format!("`{program}` cannot be started");
@@ -265,7 +254,6 @@ impl Instance {
             spec,
             image,
             container: process.container(),
-            files: self.files.as_ref().map(|files| files.folder().to_owned()),
         };
 
         self.state.set(&self.key, |entry| {
@@ -367,7 +355,7 @@ pub(super) async fn launch_beside(
     state: &Arc<EnvironmentState>,
     process: Option<ProcessRecord>,
 ) -> Result<Launch, Trouble> {
-    let mut instance = Instance {
+    let instance = Instance {
         spec,
         key,
         state: Arc::clone(state),
@@ -375,27 +363,18 @@ pub(super) async fn launch_beside(
         restarts: 0,
         troubles: 0,
         failures: 0,
-        files: None,
         was_ready: false,
     };
     let Some(process) = process else {
         instance.ensure_image().await?;
-        instance.files = instance.write_files()?;
-        let launch = instance.launch(&Port::found(None), None, Missing::Refuse);
-        if launch.is_err() {
-            instance.remove_files();
-        }
-        return launch;
+        return instance.launch(&Port::found(None), None, Missing::Refuse);
     };
 
     // What runs has its variables already, whatever is held by now.
-    instance.files = process.files.map(InstanceFiles::found);
-    let container = process.container.as_deref();
-    let pid = instance.first_process(process.pid, container);
-    instance.remember_variables_of(pid);
+    instance.remember_what_it_has(process.pid);
     let port = Port::found(process.port);
     let mut launch = instance.launch(&port, process.container.clone(), Missing::LeaveOut)?;
-    launch.env.extend(spec::variables_of(pid));
+    launch.env.extend(spec::variables_of(process.pid));
     Ok(launch)
 }
 

@@ -22,9 +22,6 @@ mod table;
 mod tests;
 mod upstream;
 
-#[cfg(fuzzing)]
-pub(crate) use connection::line_ends::hostile;
-
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;

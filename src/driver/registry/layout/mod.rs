@@ -9,7 +9,6 @@
 mod blobs;
 mod collect;
 mod index;
-mod verified;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,7 +19,6 @@ use futures_util::future::try_join_all;
 use oci_spec::image::{ImageIndex, ImageManifest};
 use serde_json::Value;
 
-use crate::driver::registry::layout::verified::Verified;
 use crate::driver::registry::oci::remote::Remote;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::image::{ImageHome, ImageName};
@@ -52,15 +50,6 @@ enum Others {
     Brought,
     /// It fetches them itself.
     Fetched,
-}
-
-/// Which blobs are read through when somebody asks whether they are right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// Those that were changed since they were found right: for a look.
-    Changed,
-    /// All of them: for use.
-    All,
 }
 
 impl Layout {
@@ -96,20 +85,14 @@ impl Layout {
 
     /// Whether the image that this machine would start is there, and every blob of it is what its
     /// digest says: of an index that was brought here the others never came.
-    pub async fn has_for_us(&self, image: &Digest, reading: Reading) -> bool {
+    pub async fn has_for_us(&self, image: &Digest) -> bool {
         let image = image.clone();
         let looked = self.blocking(move |folder| {
             let own = own(folder, &image)?;
             let blobs = named(&document(folder, &own)?)?;
-            let mut verified = Verified::read(folder);
-            if reading == Reading::All {
-                verified.forget(blobs.iter().map(|blob| &blob.digest));
-            }
-            let is_whole = blobs
+            blobs
                 .iter()
-                .try_for_each(|blob| verified.check(&blob.digest));
-            verified.keep();
-            is_whole
+                .try_for_each(|blob| blobs::verify(folder, &blob.digest))
         });
         looked.await.is_ok()
     }
@@ -419,8 +402,11 @@ impl Registry for Layout {
 
     async fn verify(&self, home: ImageHome<'_>, digest: &Digest) -> Result<(), RegistryError> {
         if let ImageHome::Elsewhere(repository) = home {
-            let copies = (self.others == Others::Brought).then_some(self);
-            return self.remote.verify(repository, digest, copies).await;
+            return match self.others {
+                Others::Fetched => self.remote.is_there(repository, digest).await,
+                Others::Brought if self.has_for_us(digest).await => Ok(()),
+                Others::Brought => self.remote.is_there_for_us(repository, digest).await,
+            };
         }
         let digest = digest.clone();
         self.blocking(move |folder| {
@@ -468,7 +454,9 @@ impl Registry for Layout {
         image: &Digest,
         progress: Progress<'_>,
     ) -> Result<Pull, RegistryError> {
-        if let (ImageHome::Elsewhere(repository), Others::Brought) = (home, self.others) {
+        if let (ImageHome::Elsewhere(repository), Others::Brought) = (home, self.others)
+            && !self.has_for_us(image).await
+        {
             self.remote.bring(self, repository, image, progress).await?;
         }
         Ok(self.pull(home))
