@@ -98,7 +98,7 @@ fn a_changed_variable_is_a_new_release_and_shows_as_one_field() {
     world
         .run(&["diff", "--env", "staging", "--detailed-exitcode"])
         .code(2)
-        .says("+    LOG_LEVEL:");
+        .says("+      LOG_LEVEL:");
     world.apply().code(0);
     assert_eq!(world.get_path("/env?LOG_LEVEL"), "debug");
 }
