@@ -22,7 +22,7 @@ use crate::model::{
 
 /// The version of the plan document. It goes up when a reader of the old one would misread the new
 /// one.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A frozen document: what will be done and in which order, bound to what was observed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

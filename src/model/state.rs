@@ -11,7 +11,7 @@ use crate::model::{
 };
 
 /// The version of the state document.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One environment's state. Everything else is observed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -56,17 +56,10 @@ pub fn route_changes(before: &Route, after: &Route) -> Vec<Change> {
 
 /// What an entry point is besides its objects.
 fn of_listeners(route: &Route) -> Fields {
-    let mut json = match &route.kind {
-        RouteKind::Listeners(listeners) => serde_json::to_value(listeners),
-        RouteKind::Objects(objects) => serde_json::to_value(objects),
+    match &route.kind {
+        RouteKind::Listeners(listeners) => parts(&without(listeners, &[])),
+        RouteKind::Objects(objects) => parts(&without(objects, &["fixed", "off", "to"])),
     }
-    .unwrap_or_default();
-    if let (RouteKind::Objects(_), Some(objects)) = (&route.kind, json.as_object_mut()) {
-        for name in ["fixed", "off", "to"] {
-            objects.remove(name);
-        }
-    }
-    parts(&json)
 }
 
 /// What stands still, and the live object as it is without traffic: with it only the slot differs.
@@ -81,14 +74,8 @@ fn of_route(route: &Route) -> Vec<Manifest> {
 /// A workload's fields but for its objects. What is special about images and secrets is said here;
 /// the rest is its JSON, so that no field of it is left out.
 fn fields(workload: &Workload, slot: Slot) -> Fields {
-    let mut json = serde_json::to_value(workload).unwrap_or_default();
-    if let Some(map) = json.as_object_mut() {
-        for name in ["service", "image", "process", "objects"] {
-            map.remove(name);
-        }
-    }
-
-    let mut fields = parts(&json);
+    let named = ["service", "image", "process", "objects"];
+    let mut fields = parts(&without(workload, &named));
     fields.insert("image".to_owned(), image(workload));
     match &workload.kind {
         WorkloadKind::Process(process) => fields.extend(of_process(process)),
@@ -102,11 +89,7 @@ fn fields(workload: &Workload, slot: Slot) -> Fields {
 }
 
 fn of_process(process: &Process) -> Fields {
-    let mut json = serde_json::to_value(process).unwrap_or_default();
-    if let Some(map) = json.as_object_mut() {
-        map.remove("env");
-    }
-    let mut fields = parts(&json);
+    let mut fields = parts(&without(process, &["env"]));
     for (name, value) in &process.env {
         fields.insert(format!("env.{name}"), env(value));
     }
@@ -114,7 +97,8 @@ fn of_process(process: &Process) -> Fields {
 }
 
 /// The variables of the container that is the service's own, by its name: a reader looks for them
-/// as they stand in the configuration, and not as a path in an object.
+/// as they stand in the configuration, and not as a path in an object. Its port is told as the
+/// workload's.
 fn variables(workload: &Workload, slot: Slot) -> Fields {
     let containers = workload.objects(slot).iter().flat_map(|object| {
         let containers = &object.body()["spec"]["template"]["spec"]["containers"];
@@ -131,6 +115,15 @@ fn variables(workload: &Workload, slot: Slot) -> Fields {
             Some((format!("env.{name}"), value))
         })
         .collect()
+}
+
+/// A value as JSON, without what is told in another way.
+fn without(value: &impl serde::Serialize, names: &[&str]) -> Value {
+    let mut json = serde_json::to_value(value).unwrap_or_default();
+    if let Some(map) = json.as_object_mut() {
+        map.retain(|name, _| !names.contains(&name.as_str()));
+    }
+    json
 }
 
 /// The fields of a document, by their names alone.
@@ -182,13 +175,7 @@ fn objects_changes(before: Vec<Manifest>, after: Vec<Manifest>) -> Vec<Change> {
 }
 
 fn object_changes(key: &ObjectKey, before: &Manifest, after: &Manifest) -> Vec<Change> {
-    let of = |manifest: &Manifest| {
-        let mut body = manifest.body().clone();
-        if let Some(map) = body.as_object_mut() {
-            map.remove("kind");
-        }
-        parts(&body)
-    };
+    let of = |manifest: &Manifest| parts(&without(manifest.body(), &["kind"]));
     changes(&of(before), &of(after))
         .into_iter()
         .map(|change| Change {

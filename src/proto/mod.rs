@@ -16,5 +16,6 @@ pub mod v1 {
 
 pub use directory::{Directory, VARIABLE as DIRECTORY_VARIABLE};
 
-/// The version of the contract: 5 since an agent hashes secrets and runs commands.
+/// The version of the contract: 6 since a workload is a process or objects, and an entry point
+/// listeners or objects.
 pub const CONTRACT: u32 = 6;

@@ -122,14 +122,9 @@ impl Instance {
         runtime.unpacked(directory, workload.image.value()?)
     }
 
-    fn runs_by(&self) -> Option<ContainerKind> {
-        let container = self.spec.process.container.as_ref();
-        container.map(|spec| spec.by)
-    }
-
     /// Whom its image means by its user. Docker finds that out itself.
     fn account(&self, rootfs: &Path) -> Result<Option<Account>, Trouble> {
-        if self.runs_by() == Some(ContainerKind::Docker) {
+        if self.spec.workload.runs_by() == Some(ContainerKind::Docker) {
             return Ok(None);
         }
         Ok(account(rootfs, self.spec.image.user.as_deref())?)
@@ -139,7 +134,7 @@ impl Instance {
     /// its image says is filled in by the runtime.
     fn environment(&self, account: Option<&Account>) -> BTreeMap<String, String> {
         let own_files = matches!(
-            self.runs_by(),
+            self.spec.workload.runs_by(),
             Some(ContainerKind::Docker | ContainerKind::Own)
         );
         let mut env = if own_files {
@@ -153,7 +148,7 @@ impl Instance {
 
     /// The port that it is told.
     fn port_inside(&self, port: &Port) -> Option<u16> {
-        match self.runs_by() {
+        match self.spec.workload.runs_by() {
             Some(ContainerKind::Docker) => self.spec.workload.port,
             None | Some(ContainerKind::Own | ContainerKind::Systemd) => port.number,
         }

@@ -117,8 +117,7 @@ impl Instance {
     fn watched<'a>(&self, process: &dyn Running, launch: &'a Launch) -> Watched<'a> {
         let port = self.state.instance(&self.key).and_then(|facts| facts.port);
         // Docker has the port itself, and says so when it cannot get it.
-        let container = self.spec.process.container.as_ref();
-        let is_dockers = container.is_some_and(|spec| spec.by == ContainerKind::Docker);
+        let is_dockers = self.spec.workload.runs_by() == Some(ContainerKind::Docker);
         Watched {
             launch,
             address: port.map(local),

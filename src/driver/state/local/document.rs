@@ -22,6 +22,17 @@ struct Document {
     state: State,
 }
 
+/// What a document of any format says first.
+#[derive(serde::Deserialize)]
+struct Formatted {
+    state: Format,
+}
+
+#[derive(serde::Deserialize)]
+struct Format {
+    format: u32,
+}
+
 pub(super) fn path(folder: &Path) -> PathBuf {
     folder.join("state.json")
 }
@@ -47,14 +58,17 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
 
 /// The state that a document has, or what is wrong with it.
 fn decode(bytes: &[u8]) -> Result<State, String> {
-    let document: Document = serde_json::from_slice(bytes)
-        .map_err(|error| format!("it is not a state document: {error}"))?;
-    if document.state.format != FORMAT {
-        let found = document.state.format;
+    let other = |error: serde_json::Error| format!("it is not a state document: {error}");
+    // Of another format nothing else is known.
+    let Formatted {
+        state: Format { format },
+    } = serde_json::from_slice(bytes).map_err(other)?;
+    if format != FORMAT {
         return Err(format!(
-            "it has format {found}, and this shipit reads {FORMAT}"
+            "it has format {format}, and this shipit reads {FORMAT}"
         ));
     }
+    let document: Document = serde_json::from_slice(bytes).map_err(other)?;
     if ContentHash::of_json(&document.state) != document.checksum {
         return Err("its content does not fit its checksum: it was edited by hand, or torn".into());
     }
@@ -171,6 +185,16 @@ mod tests {
         (state, bytes)
     }
 
+    #[test]
+    fn a_state_of_another_format_is_told_by_it_whatever_else_it_has() {
+        let old = br#"{"checksum": "", "state": {"format": 1, "releases": "elsewhere"}}"#;
+        let said = decode(old).expect_err("another format");
+        assert_eq!(
+            said,
+            format!("it has format 1, and this shipit reads {FORMAT}")
+        );
+    }
+
     proptest! {
         #[test]
         fn a_state_that_was_torn_or_changed_is_never_read_as_another(
@@ -196,7 +220,7 @@ mod tests {
                 (1_usize..100_000).prop_map(|depth| vec![b'['; depth]),
                 (1_usize..10_000).prop_map(|depth| "{\"state\":".repeat(depth).into_bytes()),
                 (1_usize..100_000).prop_map(|digits| format!(
-                    "{{\"checksum\":\"sha256:0\",\"state\":{{\"format\":1,\"serial\":{}}}}}",
+                    "{{\"checksum\":\"sha256:0\",\"state\":{{\"format\":{FORMAT},\"serial\":{}}}}}",
                     "9".repeat(digits)
                 ).into_bytes()),
             ],
