@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::model::ContentHash;
 use crate::model::journal::{Journal, What};
 use crate::model::plan::{Intent, Plan};
@@ -86,6 +88,11 @@ impl PlanFile {
 
         let plan: Plan = serde_json::from_slice(bytes).map_err(unreadable)?;
         let beside: Beside = serde_json::from_slice(bytes).map_err(unreadable)?;
+        // Whatever is not the plan's or how it was made is nobody's.
+        let mut document: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if let Some(fields) = document.as_object_mut() {
+            fields.remove("made");
+        }
         let Some(made) = beside.made else {
             return Err("it does not say how it was made".to_owned());
         };
@@ -94,6 +101,9 @@ impl PlanFile {
         }
         if plan.hash() != made.checksum {
             return Err("it was edited: its content does not fit its checksum".to_owned());
+        }
+        if document != serde_json::to_value(&plan).unwrap_or_default() {
+            return Err("it was edited: it says what no plan does".to_owned());
         }
         Ok(Self { plan, made })
     }
@@ -294,6 +304,18 @@ mod tests {
         assert!(PlanFile::read(edited.as_bytes()).is_err_and(|why| why.contains("edited")));
         let cut = &text[..text.len() / 2];
         assert!(PlanFile::read(cut.as_bytes()).is_err_and(|why| why.contains("cut off")));
+    }
+
+    #[test]
+    fn what_no_plan_has_is_an_edit_wherever_it_stands() {
+        for (from, to) in [
+            ("\"format\":", "\"more\": 1, \"format\":"),
+            ("\"serial\":", "\"more\": null, \"serial\":"),
+        ] {
+            let edited = file().text().replacen(from, to, 1);
+            let why = PlanFile::read(edited.as_bytes()).expect_err("an edit");
+            assert!(why.contains("edited"), "{why}");
+        }
     }
 
     #[test]

@@ -139,16 +139,15 @@ fn workloads(
 
 fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
     let name = &fresh.service;
-    let process = |workload: &Workload| workload.process().cloned().unwrap_or_default();
-    let (process_given, process_fresh) = (process(given), process(fresh));
+    let (was, is) = (given.process(), fresh.process());
     let configured = [
         (
             "the command",
-            process_given.command == process_fresh.command,
+            was.map(|it| &it.command) == is.map(|it| &it.command),
         ),
         (
             "the environment variables",
-            process_given.env == process_fresh.env,
+            was.map(|it| &it.env) == is.map(|it| &it.env),
         ),
         ("the secrets", given.secrets() == fresh.secrets()),
     ];

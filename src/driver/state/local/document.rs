@@ -58,6 +58,15 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
 
 /// The state that a document has, or what is wrong with it.
 fn decode(bytes: &[u8]) -> Result<State, String> {
+    let document = document(bytes)?;
+    if ContentHash::of_json(&document.state) != document.checksum {
+        return Err("its content does not fit its checksum: it was edited by hand, or torn".into());
+    }
+    Ok(document.state)
+}
+
+/// A document of this format, whether or not its checksum fits.
+fn document(bytes: &[u8]) -> Result<Document, String> {
     let other = |error: serde_json::Error| format!("it is not a state document: {error}");
     // Of another format nothing else is known.
     let Formatted {
@@ -68,11 +77,7 @@ fn decode(bytes: &[u8]) -> Result<State, String> {
             "it has format {format}, and this shipit reads {FORMAT}"
         ));
     }
-    let document: Document = serde_json::from_slice(bytes).map_err(other)?;
-    if ContentHash::of_json(&document.state) != document.checksum {
-        return Err("its content does not fit its checksum: it was edited by hand, or torn".into());
-    }
-    Ok(document.state)
+    serde_json::from_slice(bytes).map_err(other)
 }
 
 fn damaged(folder: &Path, reason: String) -> StoreError {
@@ -147,8 +152,7 @@ pub(super) fn restore(folder: &Path) -> Result<State, StoreError> {
 pub(super) fn accept(folder: &Path) -> Result<State, StoreError> {
     let path = path(folder);
     let bytes = files::read(&path, LIMIT).map_err(io("reading", &path))?;
-    let document: Document = serde_json::from_slice(&bytes)
-        .map_err(|error| damaged(folder, format!("it is not a state document: {error}")))?;
+    let document = document(&bytes).map_err(|reason| damaged(folder, reason))?;
     files::replace(&path, &encode(&document.state)).map_err(io("writing", &path))?;
     Ok(document.state)
 }
