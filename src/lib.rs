@@ -16,6 +16,8 @@ pub mod desired;
 pub mod driver;
 pub mod execute;
 pub mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod model;
 pub mod observe;
 pub mod ops;

@@ -25,7 +25,7 @@ use crate::files;
 use crate::model::route::Route;
 use crate::model::secret::SecretValue;
 use crate::model::{Period, Role};
-use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement};
+use crate::port::engine::{Engine as _, EngineError, Incoming, LogQuery, Placement, Restart};
 use crate::proto::commands;
 use crate::proto::convert::{decode, encode, fingerprint, parse, slot};
 use crate::proto::v1::agent_server::{Agent as Contract, AgentServer};
@@ -276,6 +276,23 @@ impl Contract for Server {
         let expects = fingerprint(request.expects.as_ref())?;
         let (agent, permit) = (Arc::clone(&self.agent), request.permit.try_into()?);
         whole(async move { agent.undeploy(&permit, slot, &service, expects).await }).await
+    }
+
+    type RestartStream = Lines<v1::Progress>;
+
+    async fn restart(&self, request: Request<v1::RestartRequest>) -> Answer<Self::RestartStream> {
+        let request = request.into_inner();
+        let permit = request.permit.try_into()?;
+        let restart = Restart {
+            slot: parse("slot", &request.slot)?,
+            service: parse("service", &request.service)?,
+            mode: decode("mode", &request.mode_json)?,
+            secrets: secrets(request.secrets),
+        };
+        let agent = Arc::clone(&self.agent);
+        Ok(with_progress(|say| async move {
+            agent.restart(&permit, restart, say.as_ref()).await
+        }))
     }
 
     type ReadyStream = Lines<v1::Progress>;

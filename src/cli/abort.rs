@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::cli::Cx;
 use crate::cli::approve::{RunArgs, with_options};
+use crate::cli::reports::Reporter;
 use crate::ops::abort::ask_holder;
 use crate::ops::apply::run;
 use crate::ops::plan::Request;
@@ -35,7 +36,7 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
-    with_options(cx, &args.run, None, async |options| {
+    with_options(cx, &args.run, None, &Reporter::default(), async |options| {
         run(&session, &Request::Abort, options).await
     })
     .await

@@ -77,6 +77,21 @@ pub(super) enum What {
         /// The container's folder.
         bundle: PathBuf,
     },
+    /// Have a container for a command alone: the agent, for `shipit run`.
+    #[command(hide = true)]
+    ContainHold {
+        /// The container's folder.
+        bundle: PathBuf,
+    },
+    /// Run a command in a container for somebody who looks on: the agent, for `shipit exec`.
+    #[command(hide = true)]
+    ContainAttach {
+        /// The container's folder.
+        bundle: PathBuf,
+        /// The command.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
     /// Run a command in a container: the agent's health checks.
     #[command(hide = true)]
     ContainExec {
@@ -132,6 +147,8 @@ pub(super) fn direct(args: &Args) -> Option<u8> {
             return Some(126);
         }
         What::Contain { bundle } => agent::contain(bundle),
+        What::ContainHold { bundle } => agent::contain_hold(bundle),
+        What::ContainAttach { bundle, command } => agent::contain_attach(bundle, command),
         What::ContainExec {
             within_millis,
             bundle,
@@ -184,6 +201,8 @@ pub(super) async fn exec(cx: &Cx, args: Args) -> Result<Exit, Failure> {
         What::Launch
         | What::Become { .. }
         | What::Contain { .. }
+        | What::ContainHold { .. }
+        | What::ContainAttach { .. }
         | What::ContainExec { .. }
         | What::ContainRemove { .. }
         | What::ContainUsers

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::cli::approve::{RunArgs, with_options};
 use crate::cli::arguments::{FetchArgs, plan_file};
+use crate::cli::reports::{ReportArgs, Reporter};
+use crate::ops::apply::run;
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
@@ -34,9 +36,18 @@ pub struct Args {
 
     #[command(flatten)]
     run: RunArgs,
+
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let reporter = Reporter::new(&args.reports, "shipit apply");
+    let ended = applied(cx, args, &reporter).await;
+    reporter.finish(cx, &args.reports, ended)
+}
+
+async fn applied(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Failure> {
     let plan = args.plan.as_deref().map(plan_file).transpose()?;
     let environment = plan.as_ref().map(|file| file.plan.environment.to_string());
     let cx = Cx {
@@ -45,14 +56,9 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     };
     let mut session = cx.session().await?;
     session.fetch = args.remote.fetch;
-    approve_and_run(
-        &cx,
-        &session,
-        &Request::Apply {
-            rebuild: args.rebuild,
-        },
-        &args.run,
-        plan,
-    )
-    .await
+    let request = Request::Apply {
+        rebuild: args.rebuild,
+    };
+    let call = async |options| run(&session, &request, options).await;
+    with_options(&cx, &args.run, plan, reporter, call).await
 }

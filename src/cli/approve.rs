@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::cli::arguments::{ApprovalArgs, LockArgs};
+use crate::cli::reports::Reporter;
 use crate::cli::{Cx, ask, explain, signals};
 use crate::model::approval::{Approval, Approved};
 use crate::model::event::Event;
@@ -33,8 +34,21 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Approval")]
     pub allow_data_loss: Vec<String>,
 
+    /// Touch live traffic outside of its windows, for this reason, which the history keeps.
+    #[arg(long, value_name = "REASON", help_heading = "Approval", value_parser = reason)]
+    pub outside_window: Option<String>,
+
     #[command(flatten)]
     pub lock: LockArgs,
+}
+
+/// A reason that says something.
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("say why, as `INC-12`".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Makes the plan, shows it, asks, carries it out, and shows what came of it.
@@ -45,7 +59,8 @@ pub(super) async fn approve_and_run(
     args: &RunArgs,
     plan: Option<PlanFile>,
 ) -> Result<Exit, Failure> {
-    with_options(cx, args, plan, async |options| {
+    let reporter = Reporter::default();
+    with_options(cx, args, plan, &reporter, async |options| {
         run(session, request, options).await
     })
     .await
@@ -56,6 +71,7 @@ pub(super) async fn with_options(
     cx: &Cx,
     args: &RunArgs,
     plan: Option<PlanFile>,
+    reporter: &Reporter,
     call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
 ) -> Result<Exit, Failure> {
     let signals = signals::listen(&cx.screen);
@@ -63,18 +79,32 @@ pub(super) async fn with_options(
     let sink = Arc::clone(&shown);
     let (screen, output, auto_approve) = (cx.screen.clone(), cx.format, args.approval.auto_approve);
     let consents: Consents = args.allow_data_loss.iter().cloned().collect();
-    let approve = move |plan: &Plan| approve(&screen, plan, output, auto_approve, &consents);
+    let (planned, happened) = (reporter.clone(), reporter.clone());
+    let approve = move |plan: &Plan| {
+        planned.note(|report| {
+            report.title = format!("{} → {}", plan.project, plan.environment);
+            report.plan = Some(plan.clone());
+        });
+        approve(&screen, plan, output, auto_approve, &consents)
+    };
     let options = Options {
         plan,
         allow_no_rollback: args.allow_no_rollback,
+        outside_window: args.outside_window.clone(),
         lock_wait: args.lock.lock_timeout.get(),
         approve: Arc::new(approve),
-        sink: Arc::new(move |event| sink.show(&event)),
+        sink: Arc::new(move |event| {
+            happened.event(&event);
+            sink.show(&event);
+        }),
         interrupted: signals.interrupted,
         killed: signals.killed,
     };
 
     let result = call(options).await?;
+    reporter.event(&Event::Ended {
+        outcome: result.clone(),
+    });
     match cx.format {
         Format::Json => shown.show(&Event::Ended {
             outcome: result.clone(),

@@ -4,16 +4,18 @@ use serde_json::{Value, json};
 
 use crate::cli::Cx;
 use crate::cli::arguments::FetchArgs;
-use crate::model::source::Change;
-use crate::ops::policy::{may_deploy, may_merge};
+use crate::cli::reports::{ReportArgs, Reporter};
+use crate::model::verdict::{Verdict, against};
+use crate::ops::policy::{Grounds, audit, may_deploy, may_merge};
 use crate::ops::{Error, Session};
-use crate::output::{Exit, Failure, Format, Kind, Page};
+use crate::output::{Exit, Failure, Format, Kind, Page, verdicts};
 
 /// What people type most.
 const EXAMPLES: &str = "\
 Examples:
   shipit check --env production                  may this branch deploy to production?
   shipit check --fetch                           fetch first what a shallow clone lacks
+  shipit check --audit                           did all branches keep the rules?
   shipit check --commit \"$NEW\" --branch develop  in a pre-receive hook";
 
 /// The arguments.
@@ -28,11 +30,80 @@ pub struct Args {
     #[arg(long, value_name = "NAME", requires = "commit")]
     branch: Option<String>,
 
+    /// Look at all branches, since their rules began.
+    #[arg(long, conflicts_with = "commit")]
+    audit: bool,
+
     #[command(flatten)]
     remote: FetchArgs,
+
+    #[command(flatten)]
+    reports: ReportArgs,
+}
+
+/// What was asked, and what the rules say of it.
+struct Answer {
+    /// In words, where nothing is against it.
+    said: String,
+    /// For the heading of a comment.
+    title: String,
+    document: Value,
+    verdicts: Vec<Verdict>,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let reporter = Reporter::new(&args.reports, "shipit check");
+    let ended = asked(cx, args, &reporter).await;
+    reporter.finish(cx, &args.reports, ended)
+}
+
+async fn asked(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Failure> {
+    let answer = if args.audit {
+        all(&Grounds::open(&cx.directory, args.remote.fetch).await?).await?
+    } else if args.branch.is_some() {
+        deploy(cx, args).await?
+    } else {
+        let mut grounds = Grounds::open(&cx.directory, args.remote.fetch).await?;
+        match grounds.source.change.clone() {
+            Some(_) => merge(&mut grounds).await?,
+            None => deploy(cx, args).await?,
+        }
+    };
+    reporter.note(|report| {
+        report.title.clone_from(&answer.title);
+        report.verdicts.clone_from(&answer.verdicts);
+    });
+    show(cx, &answer)
+}
+
+fn show(cx: &Cx, answer: &Answer) -> Result<Exit, Failure> {
+    let is_allowed = against(&answer.verdicts).is_empty();
+    match cx.format {
+        Format::Json => {
+            let mut document = answer.document.clone();
+            document["allowed"] = is_allowed.into();
+            document["verdicts"] = serde_json::to_value(&answer.verdicts).unwrap_or_default();
+            cx.screen.document(Kind::BranchCheck, &document);
+        }
+        Format::Markdown => {
+            let page = verdicts::markdown(&answer.title, &answer.verdicts);
+            cx.screen.show(&page);
+        }
+        Format::Human if !is_allowed => return Err(verdicts::failure(&answer.verdicts)),
+        Format::Human => {
+            let mut page = Page::of(&answer.said);
+            page.extend(verdicts::page(&answer.verdicts));
+            cx.screen.show(&page);
+        }
+    }
+    Ok(if is_allowed {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
+}
+
+async fn deploy(cx: &Cx, args: &Args) -> Result<Answer, Failure> {
     let mut session = cx.session_on(args.branch.as_deref()).await?;
     session.fetch = args.remote.fetch;
     if let Some(commit) = &args.commit {
@@ -41,55 +112,59 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         // What is checked out here is another matter.
         session.source.dirty = false;
     }
-
-    let (said, document) = match &session.source.change {
-        Some(change) => merge(&session, change)?,
-        None => deploy(&session).await?,
-    };
-    match cx.format {
-        Format::Json => cx.screen.document(Kind::BranchCheck, &document),
-        _ => cx.screen.show(&Page::of(said)),
-    }
-    Ok(Exit::Done)
+    of_session(&session).await
 }
 
-/// In words, and as a document. What may not is an error.
-async fn deploy(session: &Session) -> Result<(String, Value), Failure> {
-    let verdict = may_deploy(session).await?;
+async fn of_session(session: &Session) -> Result<Answer, Failure> {
+    let check = may_deploy(session).await?;
     let branch = session.source.branch.clone();
+    let environment = &session.environment;
     let document = json!({
         "may": "deploy",
-        "environment": session.environment,
+        "environment": environment,
         "branch": branch,
-        "rule": verdict.rule.as_ref().map(|rule| &rule.pattern),
-        "commits": verdict.commits,
+        "rule": check.rule.as_ref().map(|rule| &rule.pattern),
+        "commits": check.commits,
     });
     let branch = branch.unwrap_or_else(|| "this checkout".to_owned());
-    let rule = verdict.rule.map_or_else(
+    let rule = check.rule.map_or_else(
         || "no rule speaks of it".to_owned(),
         |rule| format!("by the rule `{}`", rule.pattern),
     );
-    let said = format!(
-        "{branch} may deploy to {}: {rule}, {} commits looked at.",
-        session.environment, verdict.commits
-    );
-    Ok((said, document))
+    Ok(Answer {
+        said: format!(
+            "{branch} may deploy to {environment}: {rule}, {} commits looked at.",
+            check.commits
+        ),
+        title: format!("{branch} → {environment}"),
+        document,
+        verdicts: check.verdicts,
+    })
 }
 
-fn merge(session: &Session, change: &Change) -> Result<(String, Value), Failure> {
-    let rule = may_merge(session, change)?;
+async fn merge(grounds: &mut Grounds) -> Result<Answer, Failure> {
+    let change = grounds.source.change.clone().unwrap_or_default();
+    let verdicts = may_merge(grounds, &change).await.map_err(Error::from)?;
     let document = json!({
         "may": "merge",
-        "environment": session.environment,
         "change": change.to_string(),
-        "rule": rule.as_ref().map(|rule| &rule.pattern),
     });
-    let rule = rule.map_or_else(
-        || "no rule speaks of it".to_owned(),
-        |rule| format!("by the rule `{}`", rule.pattern),
-    );
-    let said = format!(
-        "{change} may be merged, as far as its branches tell: {rule}. It is not deployed before."
-    );
-    Ok((said, document))
+    let said =
+        format!("{change} may be merged, as far as its branches tell. It is not deployed before.");
+    Ok(Answer {
+        said,
+        title: change.to_string(),
+        document,
+        verdicts,
+    })
+}
+
+async fn all(grounds: &Grounds) -> Result<Answer, Failure> {
+    let verdicts = audit(grounds).await.map_err(Error::from)?;
+    Ok(Answer {
+        said: "All branches here kept the rules.".to_owned(),
+        title: "All branches".to_owned(),
+        document: json!({"may": "audit"}),
+        verdicts,
+    })
 }

@@ -3,7 +3,7 @@
 use crate::model::outcome::Ending;
 use crate::observe::ObserveError;
 use crate::ops::Error;
-use crate::output::{Exit, Failure};
+use crate::output::{Exit, Failure, verdicts};
 use crate::plan::PlanError;
 use crate::port::engine::EngineError;
 use crate::port::provider::ProviderError;
@@ -15,6 +15,7 @@ impl From<Error> for Failure {
             Error::Config(error) => Self::new(Exit::Failed, error),
             Error::Engine(error) | Error::Observe(ObserveError::Engine(error)) => engine(&error),
             Error::Store(error) => store(&error),
+            Error::Rules(verdicts) => verdicts::failure(&verdicts),
             other => {
                 let (exit, help) = advice(&other);
                 Self::say(exit, other.to_string(), help)
@@ -26,6 +27,8 @@ impl From<Error> for Failure {
 fn advice(error: &Error) -> (Exit, String) {
     match error {
         Error::Desired(error) => (Exit::Usage, error.help.clone()),
+        // Said before, one by one.
+        Error::Rules(_) => (Exit::Refused, String::new()),
         Error::Refused(refusal) => (Exit::Refused, refusal.help.clone()),
         Error::Usage { help, .. } => (Exit::Usage, help.clone()),
         Error::NotApproved { help, .. } => (Exit::Failed, help.clone()),

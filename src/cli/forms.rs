@@ -23,17 +23,18 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Destroy(_)
         | Command::Status(_)
         | Command::History(_)
-        | Command::Images(_) => ALL,
+        | Command::Images(_)
+        | Command::Check(_) => ALL,
         Command::Init(_)
         | Command::Validate(_)
         | Command::Logs(_)
         | Command::Diff(_)
         | Command::Render(_)
-        | Command::Check(_)
         | Command::Doctor(_)
         | Command::Import(_)
         | Command::State(_)
         | Command::Unlock(_)
+        | Command::Restart(_)
         | Command::Open(_)
         | Command::Scale(_)
         | Command::Graph(_) => TWO,

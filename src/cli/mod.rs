@@ -29,6 +29,8 @@ mod plan;
 mod promote;
 mod reference;
 mod render;
+mod reports;
+mod restart;
 mod rollback;
 mod run;
 mod scale;
@@ -139,6 +141,8 @@ pub enum Command {
     Exec(exec::Args),
     /// Run a command by itself, in a release's image with its environment and secrets.
     Run(run::Args),
+    /// Start the instances of what runs anew, one service after the other, without a gap.
+    Restart(restart::Args),
     /// Print where a release answers, and open it in a browser.
     Open(open::Args),
     /// Refuse to set a number of instances by hand, and say what sets it.
@@ -365,6 +369,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::exec(cx, &args).await,
         Command::Exec(args) => exec::exec(cx, &args).await,
         Command::Run(args) => run::exec(cx, &args).await,
+        Command::Restart(args) => restart::exec(cx, &args).await,
         Command::Open(args) => open::exec(cx, &args).await,
         Command::Scale(args) => scale::exec(cx, &args).await,
         Command::History(args) => history::exec(cx, &args).await,

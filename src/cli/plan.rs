@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use crate::cli::Cx;
 use crate::cli::arguments::FetchArgs;
+use crate::cli::reports::{ReportArgs, Reporter};
 use crate::files;
-use crate::ops::plan::{Request, make_plan};
+use crate::model::plan::Plan;
+use crate::model::verdict::Verdict;
+use crate::ops::plan::{Request, Ruled, make_plan};
 use crate::ops::plan_file::PlanFile;
-use crate::output::{Exit, Failure, Format, Kind, plan};
+use crate::output::{Exit, Failure, Format, Kind, plan, verdicts};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -35,9 +38,18 @@ pub struct Args {
     /// Exit with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
+
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let reporter = Reporter::new(&args.reports, "shipit plan");
+    let ended = planned(cx, args, &reporter).await;
+    reporter.finish(cx, &args.reports, ended)
+}
+
+async fn planned(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Failure> {
     if let Some(path) = &args.out {
         files::outputs::name(path);
     }
@@ -61,10 +73,15 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         })?;
     }
 
-    match cx.format {
-        Format::Human => cx.screen.show(&plan::human(&made)),
-        Format::Json => cx.screen.document(Kind::Plan, &made),
-        Format::Markdown => cx.screen.show(&plan::markdown(&made)),
+    let ruled = Ruled::of(&session, &made).await?;
+    reporter.note(|report| {
+        report.title = format!("{} → {}", made.project, made.environment);
+        report.verdicts.clone_from(&ruled.verdicts);
+        report.plan = Some(made.clone());
+    });
+    show(cx, &made, &ruled.verdicts);
+    if ruled.is_refused {
+        return Ok(Exit::Refused);
     }
 
     Ok(if args.detailed_exitcode && !made.is_empty() {
@@ -72,4 +89,29 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     } else {
         Exit::Done
     })
+}
+
+/// The plan, and what the rules say of it.
+fn show(cx: &Cx, made: &Plan, ruled: &[Verdict]) {
+    match cx.format {
+        Format::Json if ruled.is_empty() => cx.screen.document(Kind::Plan, made),
+        Format::Json => {
+            let mut document = serde_json::to_value(made).unwrap_or_default();
+            document["verdicts"] = serde_json::to_value(ruled).unwrap_or_default();
+            cx.screen.document(Kind::Plan, &document);
+        }
+        Format::Human => {
+            let mut page = plan::human(made);
+            page.extend(verdicts::section(ruled));
+            cx.screen.show(&page);
+        }
+        Format::Markdown => {
+            let mut page = plan::markdown(made);
+            if !ruled.is_empty() {
+                page.blank();
+                page.extend(verdicts::markdown("Rules", ruled));
+            }
+            cx.screen.show(&page);
+        }
+    }
 }

@@ -184,7 +184,15 @@ fn on_cluster(
     );
     rendered(findings, &path("manifests"), service.manifests.as_ref());
     if service.manifests.is_some() {
-        let keys = ["autoscale", "config", "resources", "service_account", "pod"];
+        let keys = [
+            "autoscale",
+            "config",
+            "env_file",
+            "files",
+            "resources",
+            "service_account",
+            "pod",
+        ];
         let message = "the service has manifests of its own, which say this";
         findings.refuse(&at, &keys, message);
     }

@@ -46,6 +46,20 @@ impl<'a> Findings<'a> {
         true
     }
 
+    /// The same for a place in a text that stands there: a line and a column, counted from 1.
+    pub(super) fn add_inside(
+        &mut self,
+        path: &[&str],
+        inside: (usize, usize),
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.add(path, message, help);
+        if let Some(last) = self.problems.last_mut() {
+            last.inside = Some(inside);
+        }
+    }
+
     pub(super) fn add(
         &mut self,
         path: &[&str],

@@ -25,6 +25,14 @@ const fn form(key: &'static str) -> Form {
 
 const SECRET: &[Form] = &[form("file"), form("env")];
 
+const FILE: &[Form] = &[
+    Form {
+        key: "file",
+        own: &["template"],
+    },
+    form("secret"),
+];
+
 const HEALTH: &[Form] = &[form("path"), form("run")];
 
 const MANIFESTS: &[Form] = &[
@@ -59,6 +67,10 @@ const CHOICES: &[Choice] = &[
     Choice {
         at: &["secrets", "*"],
         forms: SECRET,
+    },
+    Choice {
+        at: &["services", "*", "files", "*"],
+        forms: FILE,
     },
     Choice {
         at: &["manifests"],

@@ -13,12 +13,13 @@ use crate::config::keys;
 use crate::config::kinds::{self, KIND};
 use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Position, Problem};
+use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
 use crate::config::suggest::suggest;
 use crate::config::validate::{across, validate};
 use crate::files;
 use crate::files::beneath::{Alone, in_repository};
-use crate::model::branch::{BranchRule, DirectCommits};
+use crate::model::branch::BranchRule;
 use crate::model::{ContentHash, EnvironmentName, ProjectName};
 
 /// The most faults that are shown at once.
@@ -41,31 +42,17 @@ pub struct Project {
     /// The files that it was read from, by their path below the folder, with the hash of what they
     /// say.
     pub files: BTreeMap<String, ContentHash>,
+    /// Where the rules of all environments are written.
+    pub places: Places,
+    /// Where those of each environment are.
+    pub places_in: BTreeMap<EnvironmentName, Places>,
 }
 
 impl Project {
     /// The branch rules, those with a name before those with a glob.
     #[must_use]
     pub fn branch_rules(&self) -> Vec<BranchRule> {
-        let mut rules: Vec<BranchRule> = self
-            .branches
-            .rules
-            .iter()
-            .map(|(pattern, branch)| BranchRule {
-                pattern: pattern.clone(),
-                environment: branch.environment.clone(),
-                accepts: branch.accepts.clone(),
-                merges: branch.merges.clone(),
-                since: branch.since.clone(),
-                direct_commits: if branch.direct_commits {
-                    DirectCommits::Allowed
-                } else {
-                    DirectCommits::Refused
-                },
-            })
-            .collect();
-        rules.sort_by_key(|rule| rule.pattern.contains('*'));
-        rules
+        self.branches.branch_rules()
     }
 }
 
@@ -267,6 +254,11 @@ impl Reading<'_> {
             environments,
             branches: whole.branches,
             files: self.files.iter().map(File::hash).collect(),
+            places: places(base, &self.files),
+            places_in: trees
+                .iter()
+                .map(|(name, tree)| (name.clone(), places(tree, &self.files)))
+                .collect(),
         })
     }
 
@@ -453,4 +445,28 @@ fn of_the_project(overlay: &Node) -> Vec<Problem> {
                 .help("write it in shipit.yaml, and take it out here")
         })
         .collect()
+}
+
+/// A project of these two files.
+#[cfg(any(test, fuzzing))]
+pub(super) fn project(shipit: &str, staging: &str) -> Result<Project, ConfigError> {
+    let folder = tempfile::tempdir().expect("this machine has folders");
+    for (file, text) in [
+        ("shipit.yaml", shipit),
+        ("environments/staging.yaml", staging),
+    ] {
+        let path = folder.path().join(file);
+        let parent = path.parent().unwrap_or(folder.path());
+        fs::create_dir_all(parent).expect("this machine has folders");
+        fs::write(&path, text).expect("this machine has files");
+    }
+    load(folder.path())
+}
+
+/// Both files in one text: up to a form feed, and behind it.
+#[cfg(fuzzing)]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (shipit, staging) = text.split_once('\u{c}').unwrap_or((&text, ""));
+    let _ = project(shipit, staging);
 }

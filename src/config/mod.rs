@@ -5,6 +5,7 @@
 //! types, `validate` holds them against each other, and `problem` is how faults are shown. Start
 //! with [`load`].
 
+mod branches;
 mod de;
 mod engines;
 mod findings;
@@ -15,7 +16,9 @@ mod kinds;
 mod limits;
 mod load;
 mod node;
+mod own_rules;
 mod problem;
+mod rules;
 pub mod schema;
 mod services;
 mod suggest;
@@ -24,7 +27,11 @@ mod tests;
 mod traffic;
 mod validate;
 
+#[cfg(fuzzing)]
+pub(crate) use load::hostile;
+
 pub use json_schema::{environment_schema, schema};
 pub use load::{Project, load};
 pub use problem::{ConfigError, ConfigProblem};
+pub use rules::{Places, Rules, rules_of};
 pub use schema::EnvironmentConfig;

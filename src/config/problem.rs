@@ -26,6 +26,8 @@ pub(super) struct Problem {
     pub help: Option<String>,
     /// Where in the configuration, as far as that is known.
     pub path: Vec<String>,
+    /// The line and the column in a text that stands there, counted from 1; none: the text itself.
+    pub inside: Option<(usize, usize)>,
 }
 
 impl Problem {
@@ -35,6 +37,7 @@ impl Problem {
             message: message.into(),
             help: None,
             path: Vec::new(),
+            inside: None,
         }
     }
 
@@ -53,6 +56,33 @@ pub(super) struct File {
 }
 
 impl File {
+    /// The place of a line and a column of a text that begins somewhere: in quotes, behind `|`, or
+    /// right there.
+    fn inside(&self, at: Position, (line, column): (usize, usize)) -> Position {
+        let row = |number: usize| self.text.lines().nth(number.saturating_sub(1));
+        let first = row(at.line).and_then(|row| row.chars().nth(at.column.saturating_sub(1)));
+        match first {
+            Some('\'' | '"') if line == 1 => Position {
+                column: at.column + column,
+                ..at
+            },
+            Some('|' | '>') => {
+                let here = at.line + line;
+                let indent = row(here).map_or(0, |row| row.len() - row.trim_start().len());
+                Position {
+                    line: here,
+                    column: indent + column,
+                    ..at
+                }
+            }
+            _ => Position {
+                line: at.line + line - 1,
+                column: at.column + column - 1,
+                ..at
+            },
+        }
+    }
+
     /// Its name, and the hash of what it says.
     pub fn hash(&self) -> (String, ContentHash) {
         (self.name.clone(), ContentHash::of(self.text.as_bytes()))
@@ -160,6 +190,12 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(mut problems: Vec<Problem>, files: &[File]) -> Self {
+        for problem in &mut problems {
+            let file = files.get(problem.at.file);
+            if let (Some(inside), Some(file)) = (problem.inside.take(), file) {
+                problem.at = file.inside(problem.at, inside);
+            }
+        }
         problems.sort_by_key(|problem| problem.at);
         problems.dedup();
         let fault = |problem: Problem| {

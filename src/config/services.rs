@@ -1,5 +1,7 @@
 //! What a service's keys must hold together, whatever engine it runs on.
 
+mod files;
+
 use crate::config::findings::Findings;
 use crate::config::schema::{BuildConfig, EnvEntry, EnvironmentConfig, Runtime, ServiceConfig};
 use crate::config::suggest::suggest;
@@ -20,6 +22,7 @@ pub(super) fn check(
     socket(findings, environment, name, service);
     secrets(findings, environment, name, service);
     variables(findings, name, service);
+    files::check(findings, environment, name, service);
 }
 
 /// An image is built, or it is there already.

@@ -12,17 +12,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::load;
+use super::load::project;
 use super::schema::BuildConfig;
-use super::{ConfigError, Project, load};
 
 const GOOD: &str = "version: 1\nproject: shop\nservices:\n  web:\n    build: {kind: pack, copy: {a: /a}, entrypoint: [/a]}\n    port: 8080\n";
-
-fn project(shipit: &str, staging: &str) -> Result<Project, ConfigError> {
-    let folder = tempfile::tempdir().expect("a folder");
-    write(folder.path(), "shipit.yaml", shipit);
-    write(folder.path(), "environments/staging.yaml", staging);
-    load(folder.path())
-}
 
 fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);

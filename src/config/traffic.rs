@@ -6,12 +6,8 @@ use crate::config::schema::{
     EnvironmentConfig, IngressController, IngressTraffic, Marks, RoutedTraffic, ServiceReach,
     ServiceTraffic, check_marks,
 };
+use crate::model::alb::{ACTIONS, TARGET_TYPE};
 use crate::model::mark_key::Mark;
-
-/// Says where the Application Load Balancer sends requests: by pods, or by ports of nodes.
-const TARGET_TYPE: &str = "alb.ingress.kubernetes.io/target-type";
-/// What the controller does for a backend of this name.
-const ACTIONS: &str = "alb.ingress.kubernetes.io/actions.";
 
 impl ServiceTraffic {
     pub(super) fn check(&self, findings: &mut Findings<'_>, environment: &EnvironmentConfig) {

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::findings::Findings;
 use crate::config::node::Node;
 use crate::config::problem::Problem;
-use crate::config::schema::{Branch, EnvironmentConfig, ImageConfig, ServiceConfig};
+use crate::config::schema::{EnvironmentConfig, ImageConfig, ServiceConfig};
 use crate::config::suggest::suggest;
-use crate::config::{engines, limits, services};
+use crate::config::{branches, engines, limits, own_rules, services};
 use crate::model::EnvironmentName;
 use crate::model::check::{Check, SignatureCheck};
 
@@ -32,6 +32,8 @@ pub(super) fn validate(
     }
 
     engines::check(&mut findings, environment);
+    let (policy, freezes) = (&environment.policy, &environment.freezes);
+    own_rules::check(&mut findings, policy, freezes, environment.ticket.as_ref());
     limits::check(&mut findings, name, environment);
     for (service_name, service) in &environment.services {
         let service = (service_name.as_str(), service);
@@ -158,54 +160,21 @@ pub(super) fn across(
     }
 
     let names: Vec<&str> = files.iter().map(EnvironmentName::as_str).collect();
-    let branches: Vec<&str> = base.branches.rules.keys().map(String::as_str).collect();
     for (branch, rule) in &base.branches.rules {
-        if !files.contains(&rule.environment) {
-            let message = format!("there is no environments/{}.yaml", rule.environment);
-            let help = suggest(rule.environment.as_str(), &names, "environments");
+        let Some(environment) = rule.environment.as_ref() else {
+            continue;
+        };
+        if !files.contains(environment) {
+            let message = format!("there is no environments/{environment}.yaml");
+            let help = suggest(environment.as_str(), &names, "environments");
             findings.add(&["branches", branch, "environment"], message, help);
         }
-        if globset::Glob::new(branch).is_err() {
-            findings.add(
-                &["branches", branch],
-                "this is not a glob",
-                "write a name, or `feature/*`",
-            );
-        }
-        if let Some(since) = &rule.since {
-            since_is_sensible(&mut findings, branch, rule, since);
-        }
-        for accepted in &rule.accepts {
-            if !branches.contains(&accepted.as_str()) {
-                let message = format!("there is no branch `{accepted}` here");
-                findings.add(
-                    &["branches", branch, "accepts"],
-                    message,
-                    suggest(accepted, &branches, "branches"),
-                );
-            }
-        }
     }
+    branches::check(&mut findings, &base.branches);
     let mut problems = findings.done();
     problems.extend(images_of_others(&names, environments, trees));
     problems.extend(shared_listeners(environments, trees));
     problems
-}
-
-/// A rule about commits begins with one that can be named, and only where it looks at commits.
-fn since_is_sensible(findings: &mut Findings, branch: &str, rule: &Branch, since: &str) {
-    let path = ["branches", branch, "since"];
-    if rule.direct_commits {
-        let message = "`since` has no effect where direct commits are allowed";
-        findings.add(
-            &path,
-            message,
-            "add `direct_commits: false`, or take it out",
-        );
-    } else if since.is_empty() || since.starts_with('-') || since.contains(char::is_whitespace) {
-        let help = "write the id of a commit, or the name of a tag";
-        findings.add(&path, "this is no commit and no tag", help);
-    }
 }
 
 /// Images of environments that are not there.

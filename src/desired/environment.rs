@@ -48,7 +48,7 @@ fn of_branch(project: &Project, branch: &str) -> Option<EnvironmentName> {
     rules
         .into_iter()
         .find(|rule| matches(&rule.pattern))
-        .map(|rule| rule.environment)
+        .and_then(|rule| rule.environment)
 }
 
 fn unknown(project: &Project, named: &str) -> DesiredError {

@@ -3,7 +3,9 @@
 
 mod build;
 pub mod cluster;
+mod env_file;
 mod environment;
+mod files;
 mod host;
 mod infrastructure;
 mod nginx;
@@ -13,8 +15,10 @@ mod template;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 pub use environment::environment_for;
+pub use files::{NamedFile, named_files};
 
 use crate::config::schema::{EnvEntry, ServiceConfig};
 use crate::config::{EnvironmentConfig, Project};
@@ -24,7 +28,9 @@ use crate::desired::template::Templates;
 use crate::model::desired::{Desired, DesiredService, ImageSource};
 use crate::model::secret::SecretRef;
 use crate::model::source::Source;
-use crate::model::workload::{EnvValue, Known, Process, SlotObjects, Workload, WorkloadKind};
+use crate::model::workload::{
+    EnvValue, Known, Process, SlotObjects, Workload, WorkloadFile, WorkloadKind,
+};
 use crate::model::{Address, EnvironmentName, ServiceName, endpoint};
 
 /// Why a configuration cannot be resolved.
@@ -138,7 +144,7 @@ fn one(
     name: &ServiceName,
     service: &ServiceConfig,
 ) -> Result<DesiredService, DesiredError> {
-    let program = program(project, configuration, templates, name, service)?;
+    let program = program(project, configuration, templates, sources, (name, service))?;
     let (kind, route) = if let Some(site) = site {
         let slots = site.objects(&program)?;
         let mut secrets = BTreeMap::new();
@@ -152,6 +158,7 @@ fn one(
         let process = Process {
             command: program.command,
             env: program.env,
+            files: program.files,
             socket: service.socket,
             stop_grace: service.stop_grace,
             container: host::container(configuration, name, service)?,
@@ -195,21 +202,24 @@ struct Program<'a> {
     service: &'a ServiceConfig,
     command: Vec<String>,
     env: BTreeMap<String, EnvValue>,
+    files: BTreeMap<PathBuf, WorkloadFile>,
 }
 
 fn program<'a>(
     project: &Project,
     configuration: &EnvironmentConfig,
     templates: &Templates,
-    name: &'a ServiceName,
-    service: &'a ServiceConfig,
+    sources: &Sources,
+    (name, service): (&'a ServiceName, &'a ServiceConfig),
 ) -> Result<Program<'a>, DesiredError> {
     let words = service.command.iter();
     let command = words
         .map(|word| templates.render(&format!("services.{name}.command"), name, word))
         .collect::<Result<_, _>>()?;
 
-    let mut env = BTreeMap::new();
+    let of_files = files::variables(configuration, sources, name, service)?;
+    let plain = |(name, value)| (name, EnvValue::Plain(value));
+    let mut env: BTreeMap<String, EnvValue> = of_files.into_iter().map(plain).collect();
     for (variable, entry) in &service.env {
         let value = match entry {
             EnvEntry::Text(text) => {
@@ -229,6 +239,7 @@ fn program<'a>(
         service,
         command,
         env,
+        files: files::files(project, configuration, templates, sources, (name, service))?,
     })
 }
 

@@ -12,6 +12,10 @@ use crate::model::route::Listeners;
 use crate::model::source::Source;
 use crate::model::{EnvironmentName, Period, ProjectName, ServiceName, Slot, identity};
 
+/// What the templates of a service see.
+const SEEN: &str = "templates see project, environment, service, commit, branch and vars; slot, release and image \
+                    are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE";
+
 /// What the file of a proxy is made from.
 pub(super) struct ProxyView<'a> {
     /// Whose traffic it takes.
@@ -139,6 +143,19 @@ impl Templates {
         render_with(at, text, self.known(service))
     }
 
+    /// Renders a file of the project, which is named in errors.
+    pub fn render_file(
+        &self,
+        file: &str,
+        service: &ServiceName,
+        text: &str,
+    ) -> Result<String, DesiredError> {
+        rendered(file, text, self.known(service)).map_err(|fault| DesiredError {
+            what: format!("{file}: {fault}{}", place(&fault)),
+            help: SEEN.to_owned(),
+        })
+    }
+
     /// The same for what is looked up by it: without a commit or a branch it names nothing.
     pub fn render_name(
         &self,
@@ -175,9 +192,7 @@ fn render_with(at: &str, text: &str, known: Value) -> Result<String, DesiredErro
             "{at}: the template {} cannot be rendered: {fault}",
             quoted(text)
         ),
-        help: "templates see project, environment, service, commit, branch and vars; slot, release and image \
-               are told to the service as SHIPIT_SLOT and SHIPIT_RELEASE"
-            .to_owned(),
+        help: SEEN.to_owned(),
     })
 }
 

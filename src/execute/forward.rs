@@ -63,6 +63,8 @@ struct Forward<'a> {
     order: Order<'a>,
     begun: Begun,
     under_way: JoinSet<Ended>,
+    /// Whether the gate was asked.
+    has_touched: bool,
 }
 
 impl<'a> Forward<'a> {
@@ -74,6 +76,7 @@ impl<'a> Forward<'a> {
             order,
             begun: Begun::new(),
             under_way: JoinSet::new(),
+            has_touched: false,
         }
     }
 
@@ -114,6 +117,10 @@ impl<'a> Forward<'a> {
             let Some(step) = self.order.next() else {
                 break;
             };
+            if let Err(reason) = self.may_touch(step) {
+                self.stop(Cause::Failed(reason));
+                break;
+            }
 
             match log::intent(self.run, step, Direction::Forward).await {
                 Ok(()) => self.begin(step),
@@ -121,6 +128,20 @@ impl<'a> Forward<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether live traffic may be touched, asked before the first step that does. Once it is begun,
+    /// it is better to come to its end.
+    fn may_touch(&mut self, step: &Step) -> Result<(), String> {
+        let gate = self.run.job.gate.as_ref().filter(|_| !self.has_touched);
+        let Some(gate) = gate else {
+            return Ok(());
+        };
+        if Impact::of_step(self.run.plan(), step) == Impact::Isolated {
+            return Ok(());
+        }
+        self.has_touched = true;
+        gate()
     }
 
     /// Its intent is on the disk: from here on it counts as having had its effect.

@@ -71,6 +71,7 @@ pub(super) async fn began(run: &Run) -> Result<(), JournalError> {
             plan: Box::new(plan.clone()),
             hash,
             approval: Some(run.job.approval),
+            outside_window: run.job.outside_window.clone(),
         },
     )
     .await

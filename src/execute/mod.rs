@@ -23,6 +23,7 @@ use crate::model::event::Event;
 use crate::model::outcome::ProbeReport;
 use crate::model::plan::{Plan, Step, StepId};
 use crate::model::release::Label;
+use crate::model::window::OutsideWindow;
 use crate::model::workload::{Known, Workload};
 use crate::model::{Digest, ServiceName};
 use crate::port::Ports;
@@ -34,6 +35,9 @@ use crate::rollout::{CutOff, End, Traffic};
 
 /// How many steps run side by side.
 const WIDTH: usize = 8;
+
+/// Says why live traffic may not be touched now.
+pub type Gate = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Where events go as they happen.
 pub type Sink = Arc<dyn Fn(Event) + Send + Sync>;
@@ -61,6 +65,10 @@ pub struct Job {
     pub root: PathBuf,
     /// What stops it from outside.
     pub stops: Stops,
+    /// What is asked before the first step that touches live traffic; none where nothing is.
+    pub gate: Option<Gate>,
+    /// Why live traffic may be touched outside of its windows, where somebody said so.
+    pub outside_window: OutsideWindow,
     /// Where events go.
     pub sink: Sink,
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::{Finished, Job, Stops, execute};
+use super::{Finished, Gate, Job, Stops, execute};
 use crate::driver::host::fake::FakeEngine;
 use crate::model::approval::Approval;
 use crate::model::build::{Base, BuildSpec, Inputs, PackSpec, an_hour};
@@ -611,6 +611,15 @@ struct Story {
 
 /// Carries the second release out, with these triggers at these moments.
 async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
+    tell_at(strategy, triggers, None).await
+}
+
+/// The same, with something that is asked before live traffic is touched.
+async fn tell_at(
+    strategy: Rollout,
+    triggers: BTreeMap<usize, Trigger>,
+    gate: Option<Gate>,
+) -> Story {
     let stops = Stops {
         interrupted: CancellationToken::new(),
         killed: CancellationToken::new(),
@@ -655,6 +664,8 @@ async fn tell(strategy: Rollout, triggers: BTreeMap<usize, Trigger>) -> Story {
         },
         root: "/".into(),
         stops: stops.clone(),
+        gate: gate.clone(),
+        outside_window: None,
         sink: Arc::new(|_| ()),
     };
 
@@ -807,5 +818,24 @@ proptest! {
     ) {
         let strategy = if rolling { Rollout::Rolling } else { Rollout::BlueGreen };
         judge(&story(strategy, &triggers), &format!("{strategy:?}, {triggers:?}"));
+    }
+}
+
+#[tokio::test]
+async fn live_traffic_is_not_touched_once_its_window_has_closed() {
+    for strategy in [Rollout::BlueGreen, Rollout::Rolling] {
+        let asked = AtomicU32::new(0);
+        // The first release comes in time, the second does not.
+        let gate: Gate = Arc::new(move || match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err("the window has closed".to_owned()),
+        });
+        let told = tell_at(strategy, BTreeMap::new(), Some(gate)).await;
+        let End::Failed(reason) = &told.finished.end else {
+            panic!("{strategy:?}: {:?}", told.finished.end);
+        };
+        assert_eq!(reason, "the window has closed");
+        assert_eq!(told.before.active, told.after.active, "{strategy:?}");
+        assert!(!told.calls.contains(&"switch"), "{:?}", told.calls);
     }
 }

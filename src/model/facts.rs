@@ -1,6 +1,6 @@
 //! What an engine says is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,9 @@ use crate::model::outcome::Url;
 use crate::model::release::{Actor, Label};
 use crate::model::route::Route;
 use crate::model::workload::Workload;
-use crate::model::{ContentHash, Digest, Fingerprint, ReleaseNumber, Role, ServiceName, Slot};
+use crate::model::{
+    ContentHash, Digest, Fingerprint, ObjectKey, ReleaseNumber, Role, ServiceName, Slot,
+};
 
 /// One environment as an engine sees it at one moment. Empty ([`Facts::default`]) when nothing was
 /// ever placed.
@@ -35,6 +37,13 @@ pub struct Facts {
     /// Where the objects of an entry point are not as they were applied.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub route_drift: BTreeMap<ServiceName, Vec<Drift>>,
+    /// The objects of entry points that say of themselves that they must never be deleted or
+    /// replaced.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub protected_entries: BTreeMap<ServiceName, BTreeSet<ObjectKey>>,
+    /// The pods of commands that people run by themselves, or have left: nothing of a release.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub commands: BTreeSet<ObjectKey>,
     /// The claims of storage in the environment's namespaces, where something asks for storage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Claim>,

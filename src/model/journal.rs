@@ -34,6 +34,9 @@ pub enum What {
         /// it down.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approval: Option<Approval>,
+        /// Why it may touch live traffic outside of its windows; none where nobody said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outside_window: Option<String>,
     },
     /// A step is about to act.
     Intent {

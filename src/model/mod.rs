@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod address;
+pub mod alb;
 pub mod approval;
 pub mod branch;
 pub mod build;
@@ -35,6 +36,7 @@ pub mod object_key;
 pub mod object_name;
 pub mod observed;
 pub mod outcome;
+pub mod own_rule;
 pub mod period;
 pub mod plan;
 pub mod platform;
@@ -51,7 +53,10 @@ pub mod size;
 pub mod slot;
 pub mod source;
 pub mod state;
+pub mod ticket;
 pub mod trusted_proxies;
+pub mod verdict;
+pub mod window;
 pub mod workload;
 
 pub use address::Address;

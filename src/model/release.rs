@@ -128,6 +128,9 @@ pub struct Release {
     /// they were then: `rollback` opens them again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub closed: BTreeMap<ServiceName, Route>,
+    /// Why it got live traffic outside of the windows, in the words of whoever brought it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside_window: Option<String>,
     /// What the prober measured at its last switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,

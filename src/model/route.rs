@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::model::{ByteSize, Manifest, Period, ServiceName, Slot, TrustedProxies};
+use crate::model::{ByteSize, Manifest, ObjectKey, Period, ServiceName, Slot, TrustedProxies};
 
 /// One service's entry point: where live traffic comes in, and where only the preview slot answers.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -376,7 +376,8 @@ pub struct ObjectsRoute {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_url: Option<String>,
     /// How the address of a load balancer is asked, once there is one: a URL with `*` in its place.
-    /// None where there will be none.
+    /// None where there will be none, and where it would be asked for a certificate of a name that
+    /// is not its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_url: Option<String>,
     /// Where a slot answers by itself, when the configuration says so.
@@ -418,6 +419,11 @@ impl ObjectsRoute {
             "the load balancer{class} of {}",
             self.off.key().short()
         ))
+    }
+
+    /// What names its objects.
+    pub fn keys(&self) -> impl Iterator<Item = ObjectKey> {
+        self.fixed.iter().chain([&self.off]).map(Manifest::key)
     }
 
     /// The live object when `slot` has its traffic.

@@ -85,7 +85,7 @@ fn tag_of(branch: &str) -> String {
 
 /// A request to merge one branch into another: a pull request, a merge request. Nothing of it is
 /// deployed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// Its number or key, as the forge has it.
     pub number: String,

@@ -214,6 +214,7 @@ mod tests {
             status,
             live_since: None,
             closed: BTreeMap::new(),
+            outside_window: None,
             probe: None,
         }
     }

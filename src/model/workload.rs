@@ -69,6 +69,9 @@ pub struct Process {
     pub command: Vec<String>,
     /// Environment variables. `PORT` is added by the engine for a service with a port.
     pub env: BTreeMap<String, EnvValue>,
+    /// Files that it finds, by their path in an instance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, WorkloadFile>,
     /// Who opens the socket of the service's port.
     #[serde(default, skip_serializing_if = "Socket::is_own")]
     pub socket: Socket,
@@ -249,18 +252,37 @@ impl Workload {
 }
 
 impl Process {
-    /// Every secret that its variables have, by name.
+    /// Every secret that its variables and files have, by name.
     #[must_use]
     pub fn secrets(&self) -> BTreeMap<&str, &SecretRef> {
-        let secrets = self.env.values().filter_map(|value| match value {
-            EnvValue::Secret { name, from } => Some((name.as_str(), from)),
-            EnvValue::Plain(_) => None,
-        });
+        let files = self.files.values().map(|file| &file.content);
+        let secrets = self
+            .env
+            .values()
+            .chain(files)
+            .filter_map(|value| match value {
+                EnvValue::Secret { name, from } => Some((name.as_str(), from)),
+                EnvValue::Plain(_) => None,
+            });
         secrets.collect()
     }
 }
 
-/// An environment variable's value.
+/// A file that instances find at a path.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WorkloadFile {
+    /// What is in it.
+    pub content: EnvValue,
+    /// The variable that says where it is; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
+}
+
+/// The variable that says beneath which folder the files of an instance are: empty where they are
+/// at their own paths, as in a container.
+pub const FILES_VARIABLE: &str = "SHIPIT_FILES";
+
+/// The value of an environment variable, or a file's content.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvValue {

@@ -5,7 +5,6 @@ mod secrets;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
@@ -109,17 +108,6 @@ pub async fn observe(
     })
 }
 
-/// How long a tag may take to be looked up, with all that a registry asks for before.
-const LOOK_UP: Duration = Duration::from_mins(1);
-
-fn late() -> RegistryError {
-    RegistryError::Remote {
-        what: "looking it up".to_owned(),
-        reason: format!("no answer within {} s", LOOK_UP.as_secs()),
-        help: "run the command again; an image by its digest need not be looked up".to_owned(),
-    }
-}
-
 /// What tags are now, all of them asked at once; one that several services name is asked for once.
 async fn named<'a>(
     services: impl Iterator<Item = (&'a ServiceName, &'a ImageName)>,
@@ -135,8 +123,7 @@ async fn named<'a>(
             name: (*name).clone(),
             source,
         };
-        let asked = tokio::time::timeout(LOOK_UP, registry.resolve(name)).await;
-        let digest = asked.unwrap_or_else(|_| Err(late())).map_err(failed)?;
+        let digest = registry.resolve(name).await.map_err(failed)?;
         let found = services.iter().map(|service| (*service).clone());
         Ok::<_, ObserveError>(found.map(move |service| (service, digest.clone())))
     });

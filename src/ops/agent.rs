@@ -223,6 +223,16 @@ pub fn contain(bundle: &std::path::Path) -> Result<u8, String> {
     crate::agent::runtime::container::contain::run(bundle)
 }
 
+/// Has a container for a command alone. For a process of one thread.
+pub fn contain_hold(bundle: &std::path::Path) -> Result<u8, String> {
+    crate::agent::runtime::container::contain::hold(bundle)
+}
+
+/// Runs a command in a container for somebody who looks on. For a process of one thread.
+pub fn contain_attach(bundle: &std::path::Path, command: &[String]) -> Result<u8, String> {
+    crate::agent::runtime::container::beside::attach(bundle, command)
+}
+
 /// Runs a command in a container. For a process of one thread.
 pub fn contain_exec(
     bundle: &std::path::Path,

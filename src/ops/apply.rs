@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::execute::{self, Finished, Job, Sink, Stops};
+use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
 use crate::model::approval::Approved;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::journal::{JournalEntry, What};
@@ -14,10 +14,12 @@ use crate::model::outcome::{Ending, Outcome};
 use crate::model::plan::{Intent, Plan};
 use crate::model::release::{Actor, ReleaseStatus};
 use crate::model::state::State;
+use crate::model::window::OutsideWindow;
 use crate::model::{Role, Slot};
 use crate::ops::actor::actor;
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
+use crate::ops::policy as rules;
 use crate::ops::{Error, Session, images};
 use crate::plan;
 use crate::policy;
@@ -36,6 +38,8 @@ pub struct Options {
     pub plan: Option<PlanFile>,
     /// Whether a plan may be carried out that has no rollback.
     pub allow_no_rollback: bool,
+    /// Why live traffic may be touched outside of its windows; none: it may not.
+    pub outside_window: OutsideWindow,
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
     /// Says whether the plan is to be carried out.
@@ -53,6 +57,7 @@ pub async fn run(session: &Session, request: &Request, options: Options) -> Resu
     // A rollback is never held up.
     if !matches!(request, Request::Rollback(_) | Request::Abort) {
         policy::is_no_change(session.source.change.as_ref())?;
+        in_time(session, options.outside_window.as_ref())?;
     }
     let actor = actor();
     let taking = take_lock(session, request, &actor, options.lock_wait);
@@ -83,7 +88,7 @@ async fn take_lock(
 
 /// What is done before a plan is carried out leaves nothing behind: whoever asks to stop is obeyed
 /// at once.
-async fn unless_interrupted<T>(
+pub(super) async fn unless_interrupted<T>(
     interrupted: &CancellationToken,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
@@ -104,6 +109,7 @@ async fn locked(
     let Options {
         plan,
         allow_no_rollback,
+        outside_window,
         approve,
         sink,
         interrupted,
@@ -119,6 +125,7 @@ async fn locked(
             let plan = decide(session, request, plan, &state, (actor, lease), &sink).await?;
             policy::may_lose(&plan, protection(session)?)?;
             may_be_carried_out(&plan, allow_no_rollback)?;
+            rules::passed(&rules::of_plan(session, &plan, &state).await?)?;
             let approved = approved(approve, &plan).await?;
             policy::consented(&plan, &approved.consents)?;
             Ok((plan, state, approved.by))
@@ -140,6 +147,8 @@ async fn locked(
         permit: permit(session, actor, lineage.clone(), lease),
         root: session.root.clone(),
         stops,
+        gate: gate(session, &plan, outside_window.as_ref())?,
+        outside_window: outside_window.clone(),
         sink: sink.clone(),
     };
     let finished = execute::execute(job).await;
@@ -147,7 +156,41 @@ async fn locked(
         lineage: Some(lineage),
         ..state
     };
-    persist(session, &plan, &finished, actor, lease, &state, &sink).await
+    let by = By {
+        actor,
+        outside_window: outside_window.as_deref(),
+    };
+    persist(session, &plan, &finished, by, lease, &state, &sink).await
+}
+
+/// Who made a run, and why when it was.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    actor: &'a Actor,
+    outside_window: Option<&'a str>,
+}
+
+/// That live traffic may be touched now.
+fn in_time(session: &Session, outside: Option<&String>) -> Result<(), Error> {
+    match outside {
+        Some(_) => Ok(()),
+        None => rules::passed(&rules::at(session, Timestamp::now())?),
+    }
+}
+
+/// What asks the same before the first step that touches live traffic; none where nothing is asked.
+fn gate(session: &Session, plan: &Plan, outside: Option<&String>) -> Result<Option<Gate>, Error> {
+    let configuration = session.configuration()?;
+    let (windows, freezes) = (configuration.windows.clone(), configuration.freezes.clone());
+    let is_open = outside.is_some() || windows.is_empty() && freezes.is_empty();
+    if is_open || matches!(plan.intent, Intent::Rollback(_) | Intent::Abort) {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(move || {
+        let verdicts = policy::may_touch(&windows, &freezes, Timestamp::now());
+        let against = verdicts.into_iter().find(|verdict| !verdict.is_passed());
+        against.map_or(Ok(()), |verdict| Err(verdict.reason))
+    })))
 }
 
 /// What comes of a plan without steps.
@@ -167,7 +210,12 @@ async fn unchanged(
     outcome(session, Ending::NoChanges, plan, state, None).await
 }
 
-fn permit(session: &Session, actor: &Actor, lineage: String, lease: &dyn Lease) -> Permit {
+pub(super) fn permit(
+    session: &Session,
+    actor: &Actor,
+    lineage: String,
+    lease: &dyn Lease,
+) -> Permit {
     Permit {
         scope: session.scope(),
         lineage,
@@ -252,11 +300,12 @@ async fn persist(
     session: &Session,
     plan: &Plan,
     finished: &Finished,
-    actor: &Actor,
+    by: By<'_>,
     lease: &dyn Lease,
     state: &State,
     sink: &Sink,
 ) -> Result<Outcome, Error> {
+    let actor = by.actor;
     let now = Timestamp::now();
     let ended = Ended {
         plan,
@@ -264,6 +313,7 @@ async fn persist(
         workloads: &finished.workloads,
         probe: finished.probe.as_ref(),
         actor,
+        outside_window: by.outside_window,
         now,
     };
 

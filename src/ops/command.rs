@@ -60,7 +60,7 @@ pub async fn start(
         id: actor.run.clone(),
         at: Timestamp::now(),
         actor,
-        place: asked.place,
+        place: asked.place.into(),
         slot,
         service: service.clone(),
         command: asked.command.clone(),
@@ -86,7 +86,10 @@ pub async fn start(
 
 /// The values of a workload's secrets. What cannot be read here may be held by the engine, which
 /// says so if it is not.
-async fn secrets(session: &Session, workload: &Workload) -> BTreeMap<String, SecretValue> {
+pub(super) async fn secrets(
+    session: &Session,
+    workload: &Workload,
+) -> BTreeMap<String, SecretValue> {
     let mut values = BTreeMap::new();
     for (name, from) in workload.secrets() {
         if let Ok(value) = session.ports.secrets.read(name, from).await {

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::desired::DesiredError;
+use crate::model::verdict::Verdict;
 use crate::observe::ObserveError;
 use crate::plan::{PlanError, PlanFault};
 use crate::policy::Refusal;
@@ -51,6 +52,9 @@ pub enum Error {
     /// A rule forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Rules forbid it, or it cannot be told whether they do.
+    #[error("{}", ruled(.0))]
+    Rules(Vec<Verdict>),
     /// The engine did not do it.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -82,4 +86,11 @@ pub enum Error {
         /// How to approve it.
         help: String,
     },
+}
+
+fn ruled(verdicts: &[Verdict]) -> String {
+    match verdicts {
+        [one] => one.reason.clone(),
+        many => format!("{} rules are against it", many.len()),
+    }
 }

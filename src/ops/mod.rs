@@ -24,6 +24,7 @@ pub mod plan_file;
 pub mod policy;
 pub mod preflight;
 pub mod promote;
+pub mod restart;
 pub mod session;
 pub mod show;
 mod sources;

@@ -8,6 +8,7 @@ use crate::model::observed::Observed;
 use crate::model::plan::Plan;
 use crate::model::release::Actor;
 use crate::model::state::State;
+use crate::model::verdict::{Ruling, Verdict};
 use crate::model::{EnvironmentName, ReleaseNumber, Slot};
 use crate::observe::observe;
 use crate::ops::actor::actor;
@@ -59,13 +60,48 @@ pub async fn make_plan(session: &Session, request: &Request) -> Result<Plan, Err
     make_plan_with(session, request, &state).await
 }
 
+/// What the rules say of a plan that was made.
+pub struct Ruled {
+    /// All that they say, also of the time.
+    pub verdicts: Vec<Verdict>,
+    /// Whether rules of the project's own are against it. The time may be another one when it is
+    /// carried out.
+    pub is_refused: bool,
+}
+
+impl Ruled {
+    /// What they say of it now.
+    pub async fn of(session: &Session, plan: &Plan) -> Result<Self, Error> {
+        let state = session.state().await?;
+        let mut verdicts = policy::of_plan(session, plan, &state).await?;
+        // A project that has no rules of its own is not held up by those of a branch that is not here.
+        let has_own = !session.configuration()?.policy.is_empty();
+        let is_refused = verdicts.iter().any(|verdict| match verdict.ruling {
+            Ruling::Passed => false,
+            Ruling::Undecided => has_own,
+            Ruling::Refused => true,
+        });
+        verdicts.extend(policy::at(session, Timestamp::now())?);
+        Ok(Self {
+            verdicts,
+            is_refused,
+        })
+    }
+}
+
 /// The state, or what still stands in the slots when the state was lost.
 pub(super) async fn known_state(session: &Session, actor: &Actor) -> Result<State, Error> {
     let state = session.state().await?;
     if state.lineage.is_some() {
         return Ok(state);
     }
-    let facts = session.ports.engine.observe(&session.scope()).await?;
+    let (engine, scope) = (&session.ports.engine, session.scope());
+    // Where nothing was ever deployed there is nothing to look into.
+    let there = engine.overview(&scope).await?;
+    if there.lineage.is_none() && there.labels.is_empty() {
+        return Ok(state);
+    }
+    let facts = engine.observe(&scope).await?;
     let adopted = adopt(&state, &facts, actor, Timestamp::now());
     Ok(State {
         lineage: facts.lineage,
@@ -108,6 +144,8 @@ pub async fn make_plan_with(
         Request::Destroy => plan::destroy(&desired, facts, &observed.objects, state),
     };
     images::must_be_there(session, &plan).await?;
+    let replaced = preflight::protected_entries(session, &plan, facts).await?;
+    plan.losses.extend(replaced);
     crate::policy::may_lose(&plan, protection(session)?)?;
     let rollback_blockers = async {
         match request {
@@ -152,7 +190,7 @@ async fn desired(session: &Session, request: &Request) -> Result<Desired, Error>
             // Nothing of a change request is deployed; what would be, once it is merged, is what
             // its reader wants to see.
             if session.source.change.is_none() {
-                policy::may_deploy(session).await?;
+                policy::deployable(session).await?;
             }
             let mut desired = session.desired().await?;
             promote::look_up(session, &mut desired).await?;

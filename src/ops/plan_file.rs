@@ -141,7 +141,7 @@ pub(super) async fn draw_again(
 ) -> Result<Plan, Error> {
     is_for(session, &file.plan, state)?;
     // What a rule refuses is refused whatever else has changed.
-    policy::may_deploy(session).await?;
+    policy::deployable(session).await?;
     if let Some(reason) = stale(session, file, state).await? {
         return Err(Error::Stale { reason });
     }

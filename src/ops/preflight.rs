@@ -6,6 +6,7 @@ use crate::config::schema::{BuildConfig, HostCluster, Runtime, Text};
 use crate::model::check::{Check, SignatureCheck};
 use crate::model::desired::Desired;
 use crate::model::facts::Facts;
+use crate::model::loss::Loss;
 use crate::model::plan::{Action, Plan};
 use crate::model::route::Route;
 use crate::model::signature::{command, signer};
@@ -13,7 +14,7 @@ use crate::model::{Address, ServiceName, Slot};
 use crate::ops::doctor::name;
 use crate::ops::session::unavailable;
 use crate::ops::{Error, Session};
-use crate::policy::Refusal;
+use crate::policy::{Refusal, protected};
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
 use crate::port::registry::signed_at;
 use crate::proto::Directory;
@@ -130,6 +131,33 @@ pub async fn submodules(session: &Session) -> Result<Option<String>, Error> {
     }))
 }
 
+/// The protected objects of entry points that a plan would delete and make again, for the server
+/// does not change them in place.
+pub async fn protected_entries(
+    session: &Session,
+    plan: &Plan,
+    facts: &Facts,
+) -> Result<Vec<Loss>, EngineError> {
+    let scope = &session.scope();
+    let engine = &session.ports.engine;
+    let mut losses = Vec::new();
+    for step in &plan.steps {
+        for route in step.action.routes() {
+            let Some(protected) = facts.protected_entries.get(&route.service) else {
+                continue;
+            };
+            let replaced = engine.replaced(scope, route, facts.active, protected);
+            losses.extend(replaced.await?.into_iter().map(|key| Loss {
+                step: step.id,
+                name: key.short(),
+                holds: Vec::new(),
+                is_protected: true,
+            }));
+        }
+    }
+    Ok(losses)
+}
+
 /// Asks the engine whether it would take what the plan places.
 ///
 /// # Errors
@@ -141,6 +169,9 @@ pub async fn rehearse(
     facts: &Facts,
 ) -> Result<Vec<String>, Error> {
     let said = rehearsed(session, plan, desired, facts).await?;
+    if let Some(key) = said.iter().find_map(|(_, said)| said.protected.first()) {
+        return Err(protected(&key.short()).into());
+    }
     let refused: Vec<String> = said
         .iter()
         .flat_map(|(service, said)| said.refused.iter().map(move |why| (service, why)))

@@ -170,6 +170,22 @@ impl Session {
     }
 }
 
+/// The project in a folder, and what is checked out there, without an environment.
+pub(super) async fn checkout(
+    folder: &Path,
+) -> Result<(Project, std::sync::Arc<dyn Scm>, Source), Error> {
+    let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let project = config::load(&root)?;
+    let scm = source_control(root);
+    let source = scm.source().await?;
+    Ok((project, scm, source))
+}
+
+/// The source control of a folder.
+pub(super) fn source_control(folder: PathBuf) -> std::sync::Arc<dyn Scm> {
+    std::sync::Arc::new(Git::new(folder))
+}
+
 /// The variables that any environment's secrets are read from: no program of the project's sees
 /// them.
 fn secret_variables(project: &Project) -> BTreeSet<String> {

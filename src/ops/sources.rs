@@ -9,8 +9,8 @@ use ignore::WalkBuilder;
 
 use crate::config::Project;
 use crate::config::schema::{ChartCrds, TrafficConfig};
-use crate::desired::DesiredError;
 use crate::desired::cluster::{Sources, Tool, globs, tools};
+use crate::desired::{DesiredError, NamedFile, named_files};
 use crate::files::beneath::{BeneathError, Links, Root};
 use crate::model::EnvironmentName;
 use crate::model::kind::Capabilities;
@@ -32,11 +32,18 @@ pub async fn read(
     engine: &dyn Engine,
 ) -> Result<Sources, Error> {
     let configuration = &project.environments[environment];
-    if configuration.cluster.host().is_some() {
-        return plain(root, &host_files(&configuration.traffic));
+    let is_host = configuration.cluster.host().is_some();
+    let globs = if is_host {
+        host_files(&configuration.traffic)
+    } else {
+        globs(configuration)
+    };
+    let mut sources = plain(root, &globs)?;
+    sources.named = named(root, &named_files(configuration))?;
+    if is_host {
+        return Ok(sources);
     }
 
-    let mut sources = plain(root, &globs(configuration))?;
     let tools = tools(project, environment, configuration, source)?;
     let has_chart = tools
         .iter()
@@ -114,12 +121,7 @@ fn recipe(tool: Tool, capabilities: Option<&Capabilities>) -> Recipe {
 
 /// The files that one of these globs means, by their path below the project's folder.
 fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Error> {
-    let project = Root::open(root, Links::StayBeneath).map_err(|error| {
-        wrong(
-            format!("{}: {error}", root.display()),
-            "look at the folder's permissions",
-        )
-    })?;
+    let project = open(root)?;
     let set = set(globs)?;
     let mut starts: Vec<PathBuf> = globs.iter().map(|glob| beginning(glob)).collect();
     starts.sort();
@@ -162,6 +164,39 @@ fn files(root: &Path, globs: &[String]) -> Result<BTreeMap<PathBuf, String>, Err
         }
     }
     Ok(files)
+}
+
+/// The files that services name, by the path that names them. One that is not there is missed by
+/// whoever needs it.
+fn named(root: &Path, files: &[NamedFile]) -> Result<BTreeMap<PathBuf, String>, Error> {
+    let mut found = BTreeMap::new();
+    if files.is_empty() {
+        return Ok(found);
+    }
+    let project = open(root)?;
+    for NamedFile { at, path, limit } in files {
+        let at_key = |error: DesiredError| DesiredError {
+            what: format!("{at}: {}", error.what),
+            ..error
+        };
+        let Some(real) = real(&project, path).map_err(at_key)? else {
+            continue;
+        };
+        let text = project
+            .text(&real, *limit)
+            .map_err(|error| at_key(unreadable(&error)))?;
+        found.insert(path.clone(), text);
+    }
+    Ok(found)
+}
+
+fn open(root: &Path) -> Result<Root, DesiredError> {
+    Root::open(root, Links::StayBeneath).map_err(|error| {
+        wrong(
+            format!("{}: {error}", root.display()),
+            "look at the folder's permissions",
+        )
+    })
 }
 
 fn wrong(what: String, help: &str) -> DesiredError {

@@ -45,6 +45,8 @@ pub enum Kind {
     Log,
     /// A plan.
     Plan,
+    /// What was restarted.
+    Restart,
     /// The state of an environment.
     State,
     /// What runs where.

@@ -59,7 +59,9 @@ fn commands(commands: &[CommandRecord]) -> Page {
     let row = |command: &CommandRecord| {
         let words = command.command.join(" ");
         [
-            format!("{} {words}", command.place.word()),
+            format!("{} {words}", command.place.word())
+                .trim_end()
+                .to_owned(),
             command.slot.to_string(),
             command.service.to_string(),
             format!("{:.0}", command.at),
@@ -86,6 +88,10 @@ fn note(release: &Release) -> String {
             notes.push(reason.clone());
         }
         _ => {}
+    }
+
+    if let Some(reason) = &release.outside_window {
+        notes.push(format!("outside of the windows: {reason}"));
     }
 
     if let Some(probe) = &release.probe {

@@ -17,10 +17,12 @@ pub mod page;
 mod paint;
 pub mod plan;
 mod report;
+pub mod reports;
 pub mod screen;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod verdicts;
 mod visible;
 
 pub use document::Kind;

@@ -57,6 +57,12 @@ pub fn destroy(desired: &Desired, facts: &Facts, found: &[ObjectFacts], state: &
         done.push(draft.add_with_undos(new, restore(*slot, there)));
     }
 
+    for pod in &facts.commands {
+        let address = Address::Object(pod.clone());
+        let reason = "a command of `shipit run` that has not ended, or that nobody waits for";
+        done.push(draft.add(Proposal::new(address, Action::Delete, reason).after(&before)));
+    }
+
     objects::prune(&mut draft, found, &done, objects::Leaving::Environment);
     draft.notes.extend(what_stays(desired));
 

@@ -89,9 +89,16 @@ fn fields(workload: &Workload, slot: Slot) -> Fields {
 }
 
 fn of_process(process: &Process) -> Fields {
-    let mut fields = parts(&without(process, &["env"]));
+    let mut fields = parts(&without(process, &["env", "files"]));
     for (name, value) in &process.env {
         fields.insert(format!("env.{name}"), env(value));
+    }
+    for (path, file) in &process.files {
+        let path = path.display();
+        fields.insert(format!("files.{path}"), env(&file.content));
+        if let Some(variable) = &file.variable {
+            fields.insert(format!("files.{path}.variable"), variable.clone());
+        }
     }
     fields
 }

@@ -154,6 +154,8 @@ impl Draft {
     pub fn finish(mut self, subject: &Subject<'_>, intent: Intent, target: Option<Target>) -> Plan {
         self.accounts
             .extend(losses::of_slots(&self.steps, subject.facts));
+        let protected = losses::of_protected_entries(&self.steps, subject.facts);
+        self.accounts.extend(protected);
         if changes_entries(&intent) {
             self.accounts
                 .extend(losses::of_routes(&self.steps, subject.facts));

@@ -7,7 +7,7 @@ use crate::model::facts::{Facts, WorkloadFacts};
 use crate::model::loss::{Claim, Held, Holding, Loss, can_hold, is_protected, resource_can_hold};
 use crate::model::object::mark;
 use crate::model::plan::{Action, Change, Intent, Step, StepId, Target};
-use crate::model::route::Route;
+use crate::model::route::{ObjectsRoute, Route};
 use crate::model::workload::Workload;
 use crate::model::{Address, Manifest, ObjectKey, ServiceName, Slot};
 
@@ -143,6 +143,30 @@ pub(super) fn of_routes(steps: &[Step], facts: &Facts) -> Vec<Account> {
     accounts
 }
 
+/// The objects of entry points that must never be deleted, and that the steps delete: whatever the
+/// plan is for.
+pub(super) fn of_protected_entries(steps: &[Step], facts: &Facts) -> Vec<Account> {
+    let mut accounts = Vec::new();
+    for step in steps {
+        for service in services(step) {
+            let protected = facts.protected_entries.get(service).into_iter().flatten();
+            let next = next_route(step, service).and_then(Route::objects);
+            let kept: BTreeSet<ObjectKey> = next.into_iter().flat_map(ObjectsRoute::keys).collect();
+            accounts.extend(
+                protected
+                    .filter(|key| !kept.contains(key))
+                    .map(|key| Account::of_object(step.id, key, Vec::new()).protected(true)),
+            );
+        }
+    }
+    accounts
+}
+
+/// What a step makes of a service's listeners; none when it takes them away.
+fn next_route<'a>(step: &'a Step, service: &ServiceName) -> Option<&'a Route> {
+    step.action.routes().find(|next| next.service == *service)
+}
+
 /// The services whose listeners a step acts on.
 fn services(step: &Step) -> Vec<&ServiceName> {
     match (&step.action, &step.address) {
@@ -176,8 +200,8 @@ pub(super) fn of_promotion(steps: &[Step], facts: &Facts, target: Option<&Target
 /// Where nothing answers any more once a step has taken the place of what was there.
 fn entries_lost(step: &Step, there: &Route) -> Vec<String> {
     match &step.action {
-        action @ Action::Listen { .. } => {
-            let next = action.routes().find(|next| next.service == there.service);
+        Action::Listen { .. } => {
+            let next = next_route(step, &there.service);
             next.map_or_else(Vec::new, |next| there.entries_lost(Some(next)))
         }
         Action::StopListening => there.entries_lost(None),

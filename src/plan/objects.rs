@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::desired::Desired;
-use crate::model::loss::{Claim, Holding, can_hold};
+use crate::model::loss::{Claim, Holding, can_hold, is_protected};
 use crate::model::object::{LAST, ObjectFacts, ObjectState, rank, references};
 use crate::model::plan::{Action, StepId};
 use crate::model::{Address, Manifest, ObjectKey};
@@ -94,7 +94,7 @@ fn change(
         .changing(object.changes.clone())
         .expecting(object.fingerprint.clone())
         .after(needs);
-    let step = match undo(draft, object) {
+    let step = match undo(draft, object, manifest) {
         Some(back) => draft.add_with_undo(new, back),
         None => draft.add(new),
     };
@@ -107,7 +107,7 @@ fn change(
 }
 
 /// What the rollback does to an object that was applied; none where there is no rollback.
-fn undo(draft: &mut Draft, object: &ObjectFacts) -> Option<Proposal> {
+fn undo(draft: &mut Draft, object: &ObjectFacts, manifest: &Manifest) -> Option<Proposal> {
     let key = &object.key;
     let address = Address::Object(key.clone());
     match (&object.before, &object.fingerprint) {
@@ -117,8 +117,9 @@ fn undo(draft: &mut Draft, object: &ObjectFacts) -> Option<Proposal> {
             let action = apply(before, is_replaced(object));
             Some(Proposal::new(address, action, "as it was"))
         }
-        // What was written into it meanwhile would go: it stays, and the next run finds it.
-        (None, None) if can_hold(key) => None,
+        // What was written into it meanwhile would go, or it says that it must not be deleted: it
+        // stays, and the next run finds it.
+        (None, None) if can_hold(key) || is_protected(manifest) => None,
         (None, None) => Some(Proposal::new(address, Action::Delete, "deleted again")),
         (None, Some(_)) => {
             draft.notes.push(format!(
@@ -427,6 +428,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_new_is_deleted_again_unless_it_is_protected() {
+        let manifest = |annotations: serde_json::Value| {
+            let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "keep", "namespace": "shop", "annotations": annotations}});
+            Manifest::try_from(body).expect("a manifest")
+        };
+        let back = |manifest: &Manifest| {
+            let object = ObjectFacts::plain(manifest.key(), ObjectState::Absent);
+            undo(&mut Draft::default(), &object, manifest).is_some()
+        };
+        assert!(back(&manifest(json!({}))));
+        assert!(back(&manifest(json!({"shipit.dev/protected": "false"}))));
+        assert!(!back(&manifest(json!({"shipit.dev/protected": "true"}))));
+    }
 
     #[test]
     fn what_refers_to_a_name_waits_for_all_that_have_it_in_whatever_group() {

@@ -149,6 +149,10 @@ fn workload(given: &Workload, fresh: &Workload) -> Option<Difference> {
             "the environment variables",
             was.map(|it| &it.env) == is.map(|it| &it.env),
         ),
+        (
+            "the files",
+            was.map(|it| &it.files) == is.map(|it| &it.files),
+        ),
         ("the secrets", given.secrets() == fresh.secrets()),
     ];
     if let Some(what) = first_wrong(&configured) {

@@ -318,6 +318,7 @@ impl World {
             workloads: &workloads,
             probe: None,
             actor: &actor,
+            outside_window: None,
             now,
         };
         self.state = record(&self.state, &end);

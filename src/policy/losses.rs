@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::loss::{Consents, Holding, Loss, unconsented};
+use crate::model::object::mark;
 use crate::model::plan::{Intent, Plan};
 use crate::policy::Refusal;
 
@@ -31,13 +32,7 @@ pub fn may_lose(plan: &Plan, protection: Protection) -> Result<(), Refusal> {
         });
     }
     if let Some(loss) = plan.losses.iter().find(|loss| loss.is_protected) {
-        return Err(Refusal {
-            what: format!(
-                "{} is protected (`shipit.dev/protected`), and this would delete or replace it",
-                loss.name
-            ),
-            help: "take the annotation off with an apply of its own, if it may go".to_owned(),
-        });
+        return Err(protected(&loss.name));
     }
 
     let environment = &plan.environment;
@@ -56,6 +51,18 @@ pub fn may_lose(plan: &Plan, protection: Protection) -> Result<(), Refusal> {
             help: help(),
         }),
         _ => Ok(()),
+    }
+}
+
+/// The refusal to delete or to replace what says of itself that it must never be.
+#[must_use]
+pub fn protected(name: &str) -> Refusal {
+    Refusal {
+        what: format!(
+            "{name} is protected (`{}`), and this would delete or replace it",
+            mark::PROTECTED
+        ),
+        help: "take the annotation off with an apply of its own, if it may go".to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::check::Check;
 use crate::model::outcome::{ProbeReport, Url};
+use crate::model::own_rule::ProgramRule;
 use crate::model::{Host, Period, ServiceName};
 use crate::port::Progress;
 
@@ -63,6 +64,21 @@ pub trait Checker: Send + Sync {
     /// Sends requests at the given rate until `stop` is cancelled, waits for those under way, and
     /// reports. A failure is: no connection, no whole answer in time, a status of 500 or above.
     async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport;
+
+    /// Asks a program of the project, which gets `input` through its standard input and ends with 0
+    /// where its rule holds. Whoever knows no programs refuses.
+    async fn ask(
+        &self,
+        rule: &ProgramRule,
+        _input: Vec<u8>,
+        _target: &CheckTarget,
+    ) -> Result<(), CheckFailed> {
+        Err(CheckFailed {
+            check: rule.command.join(" "),
+            reason: "no program is started here".to_owned(),
+            detail: Vec::new(),
+        })
+    }
 
     /// Whether one request gets what the prober takes for an answer.
     async fn answers(&self, _target: &ProbeTarget) -> bool {

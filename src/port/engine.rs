@@ -36,7 +36,7 @@ pub use command::{
 pub use error::{EngineError, NotReady};
 pub use values::{
     CheckResult, Diagnosis, Incoming, LogLine, LogQuery, Permit, Placement, Pull, Rehearsal,
-    Rehearsed, Scope,
+    Rehearsed, Restart, Scope,
 };
 
 /// An engine.
@@ -117,6 +117,21 @@ pub trait Engine: Send + Sync {
         progress: Progress<'_>,
     ) -> Result<(), EngineError>;
 
+    /// Replaces all instances of a service by new ones of the same release, and returns when the
+    /// new ones are ready and the old ones gone. What it has begun goes on when nobody waits for it.
+    async fn restart(
+        &self,
+        permit: &Permit,
+        restart: Restart,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let _ = (permit, restart, progress);
+        Err(EngineError::Refused {
+            reason: "this engine cannot restart a service".to_owned(),
+            help: "`shipit apply` deploys it".to_owned(),
+        })
+    }
+
     /// Asks whether a workload could be placed, and changes nothing. An engine that cannot tell
     /// beforehand has nothing to say.
     async fn rehearse(
@@ -126,6 +141,20 @@ pub trait Engine: Send + Sync {
     ) -> Result<Rehearsed, EngineError> {
         let _ = (scope, rehearsal);
         Ok(Rehearsed::default())
+    }
+
+    /// Which of these objects of an entry point cannot be changed into what a route has, and would
+    /// be deleted and made again. Nothing is changed by asking. `active`: the slot with live
+    /// traffic.
+    async fn replaced(
+        &self,
+        scope: &Scope,
+        route: &Route,
+        active: Option<Slot>,
+        among: &BTreeSet<ObjectKey>,
+    ) -> Result<Vec<ObjectKey>, EngineError> {
+        let _ = (scope, route, active, among);
+        Ok(Vec::new())
     }
 
     /// Takes a service out of a slot: its instances are stopped. Refused for the active slot unless

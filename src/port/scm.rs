@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
-use crate::model::branch::{MergeKind, MergeKinds};
+use crate::model::branch::{MergeKind, MergeKinds, Tag};
 use crate::model::source::{Commit, Source};
 
 /// Why source control could not answer.
@@ -18,9 +18,9 @@ pub struct ScmError {
     pub reason: String,
 }
 
-/// A branch's own line of commits.
+/// Commits that were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FirstParents {
+pub enum Commits {
     /// All of them, newest first.
     Whole(Vec<Commit>),
     /// Not all can be looked at.
@@ -90,6 +90,31 @@ pub enum Replayed {
     },
 }
 
+/// A file as it is on a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BranchFile {
+    /// What it says.
+    Text(String),
+    /// The branch has no such file.
+    NoFile,
+    /// It cannot be read.
+    Unknown {
+        /// Why not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+}
+
+/// Whether tags are fetched beside branches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchTags {
+    /// All of them. One that is at another commit here is an error: somebody has moved it.
+    All,
+    /// None.
+    None,
+}
+
 /// Source control.
 #[async_trait]
 pub trait Scm: Send + Sync {
@@ -112,7 +137,7 @@ pub trait Scm: Send + Sync {
         tip: &str,
         since: &[String],
         most: usize,
-    ) -> Result<FirstParents, ScmError>;
+    ) -> Result<Commits, ScmError>;
 
     /// Which of `branches` (local or of the remote) have each of these commits on their line of
     /// first parents: what was merged into a branch from elsewhere is in it, and is not on its
@@ -135,6 +160,39 @@ pub trait Scm: Send + Sync {
         merges: &MergeKinds,
     ) -> Result<Replayed, ScmError>;
 
+    /// The commit that each branch is at: at the remote, and only without that here.
+    async fn tips(&self) -> Result<BTreeMap<String, String>, ScmError>;
+
+    /// The parents of a commit, first parent first.
+    async fn parents(&self, commit: &str) -> Result<Vec<String>, ScmError>;
+
+    /// The ids of the first parents of a commit, itself first, without what one of `since` has.
+    async fn line(&self, tip: &str, since: &[String]) -> Result<Vec<String>, ScmError>;
+
+    /// All that these commits have and none of `without` does. Never a part of it: more than `most`,
+    /// or a history that is not there, is said.
+    async fn reached(
+        &self,
+        tips: &[String],
+        without: &[String],
+        most: usize,
+    ) -> Result<Commits, ScmError>;
+
+    /// All that a commit has and none of `without` does, each with its whole message. None where it
+    /// cannot be looked at, by a history that is cut off or has more than `most` of them.
+    async fn messages(
+        &self,
+        tip: &str,
+        without: &[String],
+        most: usize,
+    ) -> Result<Option<Vec<(Commit, String)>>, ScmError>;
+
+    /// All tags that lead to a commit.
+    async fn tags(&self) -> Result<Vec<Tag>, ScmError>;
+
+    /// A file as it is on a branch, by its path below the project's folder.
+    async fn file_on(&self, branch: &str, path: &str) -> Result<BranchFile, ScmError>;
+
     /// Brings these branches of the remote, and the whole history of a shallow checkout.
-    async fn fetch(&self, branches: &[String]) -> Result<(), ScmError>;
+    async fn fetch(&self, branches: &[String], tags: FetchTags) -> Result<(), ScmError>;
 }

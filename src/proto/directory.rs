@@ -99,7 +99,8 @@ impl Directory {
     pub fn close_off(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.0)?.filter_map(Result::ok) {
             let kind = entry.file_type()?;
-            if kind.is_symlink() || entry.path() == self.images() {
+            let is_open = [self.images(), self.files()].contains(&entry.path());
+            if kind.is_symlink() || is_open {
                 continue;
             }
             let mode = entry.metadata()?.permissions().mode();
@@ -187,6 +188,12 @@ impl Directory {
     #[must_use]
     pub fn layout(&self) -> PathBuf {
         self.0.join("layout")
+    }
+
+    /// Where the files of instances are that cannot be held in memory.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.0.join("files")
     }
 
     /// Where images are unpacked.

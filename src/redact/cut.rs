@@ -7,6 +7,7 @@ use std::ops::Range;
 use aho_corasick::AhoCorasick;
 
 use crate::redact::SHORTEST;
+use crate::redact::view::View;
 
 /// So much of a value is hidden at an end of a line even when the rest of it is not there.
 const CUT: usize = 8;
@@ -16,6 +17,8 @@ pub(super) struct Ends {
     patterns: Vec<Vec<u8>>,
     longest: usize,
     open: Parts,
+    /// One byte less than `open`: the next one is behind an escape that is not whole.
+    escaping: Parts,
     heads: Parts,
     tails: Parts,
 }
@@ -62,6 +65,7 @@ impl Ends {
     pub fn new(patterns: Vec<Vec<u8>>) -> Option<Self> {
         let longest = patterns.iter().map(Vec::len).max().unwrap_or(0);
         let open = Parts::new(&patterns, |pattern| pattern.get(..SHORTEST))?;
+        let escaping = Parts::new(&patterns, |pattern| pattern.get(..SHORTEST - 1))?;
         let longer = |pattern: &[u8]| pattern.len() > CUT;
         let heads = Parts::new(&patterns, |pattern| {
             pattern.get(..CUT).filter(|_| longer(pattern))
@@ -76,14 +80,20 @@ impl Ends {
             patterns,
             longest,
             open,
+            escaping,
             heads,
             tails,
         })
     }
 
     /// Where the beginning of a pattern is that goes on past the end; the first such place.
-    pub fn open(&self, bytes: &[u8]) -> Option<usize> {
-        self.unfinished(&self.open, bytes)
+    pub fn open(&self, view: &View) -> Option<usize> {
+        let begun = if view.ends_in_escape {
+            &self.escaping
+        } else {
+            &self.open
+        };
+        self.unfinished(begun, &view.bytes)
     }
 
     /// The long parts of patterns that the beginning and the end cut off.

@@ -84,7 +84,7 @@ impl Patterns {
         let views = view::all(text);
         let hidden = views.iter().flat_map(|view| self.found_in(view)).collect();
         let open = views.iter().filter_map(|view| {
-            let at = self.ends.open(&view.bytes)?;
+            let at = self.ends.open(view)?;
             Some(view.source(at..view.bytes.len()).start)
         });
         Match {

@@ -13,6 +13,8 @@ pub(super) struct View {
     from: Vec<Range<u32>>,
     /// Where the text ends.
     end: usize,
+    /// Whether the text ends in the middle of an escape, which stands for something yet.
+    pub ends_in_escape: bool,
 }
 
 impl View {
@@ -31,6 +33,7 @@ impl View {
             bytes: Vec::with_capacity(length),
             from: Vec::with_capacity(length),
             end,
+            ends_in_escape: false,
         }
     }
 
@@ -66,10 +69,12 @@ impl View {
             return None;
         }
         let mut view = Self::empty(self.bytes.len(), self.end);
+        view.ends_in_escape = self.ends_in_escape;
         let mut at = 0;
         while at < self.bytes.len() {
             let rest = &self.bytes[at..];
             if escape.is_cut_off(rest) {
+                view.ends_in_escape = true;
                 break;
             }
             let (bytes, length) = escape.read(rest);

@@ -94,7 +94,20 @@ impl Redactor {
                 ending: self.ending(ending),
                 release,
             },
-            other @ (What::Began { .. } | What::Intent { .. } | What::Done { .. }) => other,
+            What::Began {
+                actor,
+                plan,
+                hash,
+                approval,
+                outside_window,
+            } => What::Began {
+                actor,
+                plan,
+                hash,
+                approval,
+                outside_window: outside_window.map(|reason| self.text(&reason)),
+            },
+            other @ (What::Intent { .. } | What::Done { .. }) => other,
         };
         JournalEntry { what, ..entry }
     }
@@ -125,6 +138,7 @@ impl Redactor {
         Release {
             status,
             probe: release.probe.map(|report| self.report(report)),
+            outside_window: release.outside_window.map(|reason| self.text(&reason)),
             ..release
         }
     }

@@ -28,6 +28,8 @@ pub struct Ended<'a> {
     pub probe: Option<&'a ProbeReport>,
     /// Who.
     pub actor: &'a Actor,
+    /// Why it touched live traffic outside of its windows, where somebody said so.
+    pub outside_window: Option<&'a str>,
     /// When.
     pub now: Timestamp,
 }
@@ -135,6 +137,8 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         release.status = status;
         release.slot = target.slot;
         release.live_since = live_since.or(release.live_since);
+        let outside = run.outside_window.map(str::to_owned);
+        release.outside_window = outside.or_else(|| release.outside_window.take());
         release.probe = run.probe.cloned().or_else(|| release.probe.take());
         return;
     }
@@ -157,6 +161,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         status,
         live_since,
         closed: BTreeMap::new(),
+        outside_window: run.outside_window.map(str::to_owned),
         probe: run.probe.cloned(),
     });
 }
@@ -211,6 +216,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         },
         live_since: live.then_some(now),
         closed: BTreeMap::new(),
+        outside_window: None,
         probe: None,
     }
 }

@@ -864,3 +864,82 @@ fn auto_is_a_container_where_one_can_be_made_without_root() {
         .says("`runtime: process` needs nothing");
     assert_eq!(nobody.apply().says("mounting /proc").code, Some(1));
 }
+
+/// A command in a container that runs, and one in a container of its own, by whoever runs this.
+fn commands_are_run(run: impl Fn(&[&str]) -> crate::support::Said) {
+    let shell = |command: &str, script: &str| {
+        run(&[command, "--env", "staging", "web", "--", "sh", "-c", script])
+    };
+    for command in ["exec", "run"] {
+        let script = "echo $SHIPIT_SLOT; cat message.txt; pwd; echo why >&2; exit 7";
+        let said = shell(command, script).code(7);
+        assert_eq!(said.stdout, "blue\nv1/app\n", "{command}");
+        assert_eq!(said.stderr, "why\n", "{command}");
+        shell(command, "kill -9 $$").code(137);
+        // What it may is what the container may, and no more.
+        shell(command, "grep -q '^CapEff:.0000000000000[0-9a-f]*$' /proc/self/status && grep -q 'NoNewPrivs:.1' /proc/self/status && grep -q 'Seccomp:.2' /proc/self/status").code(0);
+        shell(command, "ls /proc/self/fd").code(0).says_not("9");
+        run(&[command, "--env", "staging", "web", "--", "/no/such/program"])
+            .code(127)
+            .says("`/no/such/program` cannot be started");
+        run(&[command, "--env", "staging", "web", "--", "/app/message.txt"])
+            .code(126)
+            .says("Permission denied");
+    }
+    shell("exec", "grep -q storefront /proc/1/cmdline").code(0);
+    shell("run", "grep -q storefront /proc/1/cmdline").code(1);
+}
+
+#[test]
+fn a_command_runs_in_a_container_and_in_one_of_its_own() {
+    for users in ["preferred", "\"off\""] {
+        let Some(mut world) = world() else { return };
+        let cluster = format!("cluster: {{runtime: container, user_namespace: {users}}}");
+        world.project = vec![cluster];
+        world.apply().code(0);
+        let before = containers(&world);
+        commands_are_run(|words| world.run(words));
+        until("no container of a command is left", || {
+            containers(&world) == before
+        });
+        assert_eq!(world.get(), "v1");
+    }
+}
+
+#[test]
+fn a_command_needs_no_root_either() {
+    let Some(nobody) = Nobody::new("container") else {
+        return;
+    };
+    nobody.apply().code(0);
+    commands_are_run(|words| nobody.run(words));
+}
+
+#[test]
+fn nothing_is_left_of_a_command_whose_client_died() {
+    let Some(world) = world() else { return };
+    world.apply().code(0);
+    let before = containers(&world);
+    for (at, command) in ["exec", "run"].into_iter().enumerate() {
+        let seconds = format!("{}777{at}", std::process::id());
+        let script = format!("trap '' HUP TERM INT; sleep {seconds} & sleep {seconds}; true");
+        let words = [
+            command, "--env", "staging", "web", "--", "sh", "-c", &script,
+        ];
+        let mut client = world.start(&words);
+        let sleeping = || {
+            let processes = std::fs::read_dir("/proc").expect("there").flatten();
+            let lines = processes.map(|entry| std::fs::read(entry.path().join("cmdline")));
+            let wanted = format!("sleep\0{seconds}\0");
+            lines
+                .flatten()
+                .filter(|line| line == wanted.as_bytes())
+                .count()
+        };
+        until("it runs", || sleeping() == 2);
+        client.kill().expect("killed");
+        client.wait().expect("it ends");
+        until("nothing is left", || sleeping() == 0);
+        until("no container is left", || containers(&world) == before);
+    }
+}

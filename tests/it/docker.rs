@@ -245,6 +245,27 @@ fn a_command_in_a_container_ends_with_who_looks_on_and_with_all_that_it_started(
         .run(&["exec", "--env", "staging", "--", "/no/such/program"])
         .says("/no/such/program");
 
+    let alone = [
+        "run",
+        "--env",
+        "staging",
+        "web",
+        "--",
+        "/bin/busybox",
+        "sh",
+        "-c",
+    ];
+    let script = "echo $SHIPIT_SLOT; echo err >&2; exit 9";
+    let said = world.run(&[&alone[..], &[script]].concat()).code(9);
+    assert_eq!(
+        (said.stdout.as_str(), said.stderr.as_str()),
+        ("blue\n", "err\n")
+    );
+    world
+        .run(&["run", "--env", "staging", "web", "--", "/no/such/program"])
+        .code(1)
+        .says("/no/such/program");
+
     let seconds = format!("{}8888", std::process::id());
     let slow = shell(&format!("/bin/busybox sleep {seconds}; true"));
     let slow: Vec<&str> = slow.split('\0').collect();
@@ -256,9 +277,8 @@ fn a_command_in_a_container_ends_with_who_looks_on_and_with_all_that_it_started(
     until("nothing is left", || started_with(&seconds) == 0);
 }
 
-#[test]
-fn the_example_of_one_docker_host_runs() {
-    let Some(world) = world() else { return };
+/// Puts the example for one Docker host into a world.
+fn example(world: &World) {
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/docker-host");
     let copied = Command::new("cp")
         .arg("-r")
@@ -286,27 +306,36 @@ fn the_example_of_one_docker_host_runs() {
         .status();
     assert!(renamed.expect("docker starts").success());
     world.put("shipit.yaml", &file);
+}
+
+/// What shipit says of the project in a world, which it does.
+fn run_in(world: &World, arguments: &[&str]) -> String {
+    let output = Command::new(crate::support::shipit())
+        .args(arguments)
+        .current_dir(world.path())
+        .env("SHIPIT_AGENT_DIR", world.agent_folder())
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("shipit starts");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[test]
+fn the_example_of_one_docker_host_runs() {
+    let Some(world) = world() else { return };
+    example(&world);
     let address = world.live_address().replace(":8080", "");
     world.put(
         "environments/staging.yaml",
         &format!("traffic: {{address: {address}}}\npromotion: {{probe: {{linger: 10ms}}}}\n"),
     );
-    let run = |arguments: &[&str]| {
-        let output = Command::new(crate::support::shipit())
-            .args(arguments)
-            .current_dir(world.path())
-            .env("SHIPIT_AGENT_DIR", world.agent_folder())
-            .env("NO_COLOR", "1")
-            .output()
-            .expect("shipit starts");
-        let text = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert!(output.status.success(), "{text}");
-        text
-    };
+    let run = |arguments: &[&str]| run_in(&world, arguments);
     run(&["apply", "--env", "staging", "--auto-approve"]);
     assert_eq!(world.get().trim(), "<h1>shop</h1>");
     world.put("app/index.html", "<h1>two</h1>\n");
@@ -314,6 +343,42 @@ fn the_example_of_one_docker_host_runs() {
     assert_eq!(world.get().trim(), "<h1>two</h1>");
     run(&["rollback", "--env", "staging", "--auto-approve"]);
     assert_eq!(world.get().trim(), "<h1>shop</h1>");
-    run(&["plan", "--env", "production"]);
     run(&["destroy", "--env", "staging", "--auto-approve"]);
+}
+
+#[test]
+fn the_production_of_the_example_is_released_behind_nginx_and_told_to_etcd() {
+    let (Some(world), Some(front)) = (world(), crate::nginx::Front::new()) else {
+        return;
+    };
+    if !crate::support::has("etcd") {
+        return;
+    }
+    example(&world);
+    let etcd = crate::nginx::Etcd::start(&front.world, None);
+    let production = front.instead_of_the_machines(&world.read("environments/production.yaml"));
+    assert!(!production.contains("/etc/nginx"), "{production}");
+    let production = production.replace("http://127.0.0.1:2379", &etcd.url);
+    world.put("environments/production.yaml", &production);
+
+    let run = |arguments: &[&str]| run_in(&world, arguments);
+    let apply = ["apply", "--env", "production", "--auto-approve"];
+    run(&apply);
+    until("nginx has it", || {
+        front.world.get().trim() == "<h1>shop</h1>"
+    });
+    assert_eq!(etcd.live(None).as_deref(), Some("blue"));
+    world.put("app/index.html", "<h1>two</h1>\n");
+    run(&apply);
+    until("nginx has it", || {
+        front.world.get().trim() == "<h1>two</h1>"
+    });
+    assert_eq!(etcd.live(None).as_deref(), Some("green"));
+    run(&["rollback", "--env", "production", "--auto-approve"]);
+    until("nginx has it", || {
+        front.world.get().trim() == "<h1>shop</h1>"
+    });
+    run(&["restart", "--env", "production", "--auto-approve"]);
+    assert_eq!(front.world.get().trim(), "<h1>shop</h1>");
+    run(&["destroy", "--env", "production", "--auto-approve"]);
 }

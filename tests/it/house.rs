@@ -11,7 +11,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("files", vec![]),
         ("redact", vec!["model"]),
         ("port", vec!["model", "redact"]),
-        ("config", vec!["files", "model"]),
+        // An expression is read with the file that it stands in.
+        ("config", vec!["files", "model", "policy"]),
         ("desired", vec!["config", "model"]),
         ("observe", vec!["port", "model"]),
         ("plan", vec!["model"]),
@@ -22,6 +23,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             vec!["port", "model", "plan", "redact", "rollout"],
         ),
         ("proto", vec!["port", "model"]),
+        // Only built for a fuzzer.
+        ("fuzzing.rs", vec!["agent", "config", "driver", "ops"]),
         ("driver", vec!["port", "model", "files", "proto", "redact"]),
         ("agent", vec!["port", "model", "files", "proto", "redact"]),
         ("output", vec!["model", "redact"]),
@@ -126,11 +129,14 @@ fn everything_that_is_printed_goes_through_the_screen() {
     let mut files = Vec::new();
     sources(&root, &mut files);
     // The screen itself; the agent, whose stderr is its log; who renders templates, and answers
-    // whoever started it; who asks which files the output goes to.
+    // whoever started it; who asks which files the output goes to; the processes beside a container,
+    // whose other side is the agent or who looks on.
     let may = [
         "output/screen.rs",
         "ops/agent.rs",
         "agent/log/own.rs",
+        "agent/runtime/container/beside.rs",
+        "agent/runtime/container/contain.rs",
         "desired/render/worker.rs",
         "files/outputs.rs",
     ];

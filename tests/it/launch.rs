@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Said, World, is_root, shipit, until};
+use crate::support::{Said, World, http, is_root, shipit, until};
 
 /// Applies from a shell that did something first.
 fn apply_after(world: &World, first: &str) -> Said {
@@ -48,10 +49,51 @@ fn agents(world: &World, file: &str) -> String {
 fn the_agent_takes_all_the_files_it_may_have_and_services_what_it_was_started_with() {
     let world = World::new();
     apply_after(&world, "ulimit -Sn 256").code(0);
-    let (soft, hard) = open_files(&agents(&world, "limits"));
+    let limits = agents(&world, "limits");
+    let (soft, hard) = open_files(&limits);
     assert_eq!(soft, hard);
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"));
+    let core = core.expect("a limit").split_whitespace().next();
+    assert_eq!(core, Some("0"), "no dump has the values of secrets");
     let (service, _) = open_files(&world.get_path("/file?/proc/self/limits"));
     assert_eq!(service, "256");
+}
+
+#[test]
+fn clients_that_take_all_the_files_there_are_end_no_service() {
+    let mut world = World::new();
+    let health = "{path: /healthz, interval: 50ms, failures: 2, start_within: 20s, \
+                  liveness: {interval: 50ms, timeout: 5s, failures: 2}}";
+    world.service.insert("health".to_owned(), health.to_owned());
+    apply_after(&world, "ulimit -n 256").code(0);
+    let instance =
+        || world.status()["facts"]["slots"]["blue"]["workloads"]["web"]["instances"][0].clone();
+    let before = instance();
+
+    let begun: Vec<TcpStream> = (0..600)
+        .filter_map(|_| {
+            let mut client = TcpStream::connect(world.live_address()).ok()?;
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n").ok()?;
+            Some(client)
+        })
+        .collect();
+    // Each look takes as long as a few probes.
+    for _ in 0..20 {
+        let now = instance();
+        assert_eq!(now["health"], "ready", "{now}");
+        assert_eq!(
+            (&now["pid"], &now["restarts"]),
+            (&before["pid"], &before["restarts"]),
+            "{now}"
+        );
+    }
+
+    drop(begun);
+    until("clients are served again", || {
+        http::get(&world.live_address(), "/").is_ok_and(|answer| answer.body == "v1")
+    });
 }
 
 #[test]
@@ -244,7 +286,7 @@ fn an_agent_whose_folder_is_deleted_ends_with_its_services() {
     until("the agent is gone", || {
         !Path::new(&format!("/proc/{agent}")).exists()
     });
-    assert!(crate::support::http::get(&world.live_address(), "/").is_err());
+    assert!(http::get(&world.live_address(), "/").is_err());
     world.apply().code(0);
     assert_eq!(world.get(), "v1", "nobody has its addresses any more");
 }

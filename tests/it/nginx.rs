@@ -7,13 +7,13 @@ use crate::support::http::{self, Load};
 use crate::support::{World, free_port, has, tls, until};
 
 /// A world whose live traffic nginx takes; none without nginx.
-struct Front {
-    world: World,
+pub struct Front {
+    pub world: World,
     nginx: Child,
 }
 
 impl Front {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         if !has("nginx") {
             return None;
         }
@@ -52,6 +52,25 @@ impl Front {
             ),
         ];
         Some(Self { world, nginx })
+    }
+
+    /// Puts this nginx in the place of the one that an example says.
+    pub fn instead_of_the_machines(&self, production: &str) -> String {
+        let address = self.world.live_address().replace(":8080", "");
+        let (blue, green) = (free_port(), free_port());
+        let at = self.world.path().join("nginx").display().to_string();
+        production
+            .replace("address: 0.0.0.0", &format!("address: {address}"))
+            .replace(
+                "live: 80, preview: 8091, blue: 9001, green: 9002",
+                &format!("live: 8080, preview: 8081, blue: {blue}, green: {green}"),
+            )
+            .replace(
+                "config: \"/etc/nginx/conf.d/{{ project }}-{{ service }}.conf\"",
+                &format!(
+                    "config: \"{at}/{{{{ service }}}}.site\", command: [nginx, -c, {at}/nginx.conf, -e, {at}/error.log]"
+                ),
+            )
     }
 
     fn site(&self) -> PathBuf {
@@ -215,9 +234,9 @@ fn nginx_tells_a_service_what_the_embedded_router_would() {
 }
 
 /// An etcd of one member.
-struct Etcd {
+pub struct Etcd {
     process: Child,
-    url: String,
+    pub url: String,
     curl: Vec<String>,
 }
 
@@ -229,7 +248,7 @@ impl Drop for Etcd {
 }
 
 impl Etcd {
-    fn start(world: &World, tls: Option<&tls::Certificate>) -> Self {
+    pub fn start(world: &World, tls: Option<&tls::Certificate>) -> Self {
         let (client, peer) = (free_port(), free_port());
         let url = format!(
             "{}://127.0.0.1:{client}",
@@ -294,7 +313,7 @@ impl Etcd {
     }
 
     /// The value of `/shop/live`.
-    fn live(&self, token: Option<&str>) -> Option<String> {
+    pub fn live(&self, token: Option<&str>) -> Option<String> {
         let answer = self.ask("/v3/kv/range", token, r#"{"key": "L3Nob3AvbGl2ZQ=="}"#)?;
         let word = match answer["kvs"][0]["value"].as_str()? {
             "Ymx1ZQ==" => "blue",

@@ -331,6 +331,73 @@ fn an_object_that_is_protected_is_neither_deleted_nor_replaced() {
     assert_eq!(site.object("v1", "configmaps/keep"), Value::Null);
 }
 
+#[test]
+fn a_protected_entry_point_is_refused_by_the_plan_of_whatever_would_delete_or_replace_it() {
+    let Some(mut site) = site() else { return };
+    site.staging.pop();
+    site.traffic = "{kind: service, type: load_balancer}".to_owned();
+    site.apply().code(0);
+    let before = site.uid("v1", "services/web");
+    let protect = |value: Value| {
+        let body = json!({"metadata": {"annotations": {"shipit.dev/protected": value}}});
+        let path = site.cluster.of("v1", "services/web");
+        site.cluster.patch(&path, "somebody", &body);
+    };
+    protect(json!("true"));
+    let consent = ["--allow-data-loss", "route.web"];
+
+    // Another kind of traffic deletes it.
+    let traffic = site.traffic.clone();
+    site.traffic = "{kind: ingress, entries: {web: {host: shop.example.com}}}".to_owned();
+    site.plan().code(6).says("Service/web is protected");
+    site.lose(&consent).code(6).says("Service/web is protected");
+
+    // Another class of load balancer is another Service of its name.
+    site.traffic =
+        "{kind: service, type: load_balancer, load_balancer_class: example.com/nlb}".to_owned();
+    site.plan().code(6).says("Service/web is protected");
+
+    // What asks for the end by name is refused before its first step.
+    site.traffic = traffic;
+    site.destroy(&[]).code(6).says("Service/web is protected");
+    assert_eq!(site.uid("v1", "services/web"), before);
+    assert_eq!(site.live_release(), 1, "nothing of it was carried out");
+
+    protect(Value::Null);
+    site.destroy(&[]).code(0);
+    assert_eq!(site.object("v1", "services/web"), Value::Null);
+}
+
+#[test]
+fn what_is_protected_in_a_slot_is_not_replaced_where_it_stands() {
+    let Some(mut site) = site() else { return };
+    site.staging.pop();
+    site.staging.push("strategy: recreate".to_owned());
+    site.service
+        .insert("manifests".to_owned(), "web.yaml".to_owned());
+    let manifests = |label: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web-{{{{ slot }}}}}}\nspec:\n  replicas: 1\n  \
+             selector: {{matchLabels: {{app: {label}, slot: '{{{{ slot }}}}'}}}}\n  template:\n    \
+             metadata: {{labels: {{app: {label}, slot: '{{{{ slot }}}}'}}}}\n    \
+             spec: {{securityContext: {{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {{type: RuntimeDefault}}}}, \
+             containers: [{{name: web, image: '{{{{ image }}}}', \
+             securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]}}\n"
+        )
+    };
+    site.put("web.yaml", &manifests("one"));
+    site.apply().code(0);
+    let path = site.cluster.of("apps/v1", "deployments/web-blue");
+    let body = json!({"metadata": {"annotations": {"shipit.dev/protected": "true"}}});
+    site.cluster.patch(&path, "somebody", &body);
+
+    site.put("web.yaml", &manifests("two"));
+    site.plan().code(6).says("Deployment/web-blue is protected");
+    site.apply()
+        .code(6)
+        .says("Deployment/web-blue is protected");
+}
+
 fn definition(group: &str, scope: &str) -> String {
     format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: deltas.{group}}}\n\

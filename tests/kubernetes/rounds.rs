@@ -84,6 +84,10 @@ impl Shared {
         let path = request.uri().to_string();
         // A watch has no end, and a lock is renewed by the clock.
         if !path.contains("watch=1") && !path.contains("/leases") {
+            if std::env::var_os("SHOW_ROUNDS").is_some() {
+                let round = self.gate.lock().expect("whole").count.rounds;
+                eprintln!("  {round} {} {path}", request.method());
+            }
             self.come().await;
         }
         let client = self.client.get_or_init(|| client(&self.kubeconfig)).await;
@@ -126,7 +130,7 @@ impl Shared {
     }
 }
 
-async fn client(kubeconfig: &std::path::Path) -> kube::Client {
+pub async fn client(kubeconfig: &std::path::Path) -> kube::Client {
     let file = kube::config::Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(file, &options).await;

@@ -15,6 +15,7 @@ use crate::agent::engine::environment_state::InstanceKey;
 use crate::agent::engine::held::Held;
 use crate::agent::engine::{Agent, Environment, failed};
 use crate::agent::instance::launch_beside;
+use crate::agent::launch::InstanceFiles;
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::trouble::Trouble;
 use crate::model::command::CommandPlace;
@@ -64,7 +65,7 @@ pub(super) async fn run(
         refused(reason, "end one of them")
     })?;
 
-    let attached = attach(agent, scope, &request).await?;
+    let (attached, files) = attach(agent, scope, &request).await?;
     let (input, inputs) = mpsc::channel(WAITING);
     let (outputs, output) = mpsc::channel(WAITING);
     tokio::spawn(pump(
@@ -72,7 +73,7 @@ pub(super) async fn run(
         inputs,
         outputs,
         request.within.get(),
-        permit,
+        (permit, files),
     ));
     let output = ReceiverStream::new(output).boxed();
     Ok(RunningCommand {
@@ -116,7 +117,7 @@ async fn attach(
     agent: &Agent,
     scope: &Scope,
     request: &CommandRequest,
-) -> Result<Attached, EngineError> {
+) -> Result<(Attached, OwnFiles), EngineError> {
     let (slot, service) = (request.slot, &request.service);
     let environment = agent.environment(scope);
     // An instance has its variables already.
@@ -177,7 +178,21 @@ async fn attach(
     let launch = launch_beside(spec, key, &environment.state, process)
         .await
         .map_err(cannot)?;
-    runtime.attach(&launch, &attach).await.map_err(cannot)
+    let files = launch.instance_files.clone();
+    let files = OwnFiles(files.filter(|_| request.place == CommandPlace::OneOff));
+    let attached = runtime.attach(&launch, &attach).await.map_err(cannot)?;
+    Ok((attached, files))
+}
+
+/// The files that were written for a command alone: deleted when it has ended.
+struct OwnFiles(Option<InstanceFiles>);
+
+impl Drop for OwnFiles {
+    fn drop(&mut self) {
+        if let Some(files) = &self.0 {
+            files.remove();
+        }
+    }
 }
 
 type Outputs = mpsc::Sender<Result<CommandOutput, EngineError>>;
@@ -189,7 +204,7 @@ async fn pump(
     mut inputs: mpsc::Receiver<CommandInput>,
     outputs: Outputs,
     within: Duration,
-    _permit: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, OwnFiles),
 ) {
     let Attached {
         input,

@@ -164,24 +164,24 @@ async fn fetch(
 }
 
 /// One placement under way.
-struct Swap<'a> {
-    agent: &'a Arc<Agent>,
-    permit: &'a Permit,
-    environment: &'a Environment,
-    work: &'a mut Work,
-    secrets: Secrets,
-    placement: Placement,
+pub(super) struct Swap<'a> {
+    pub agent: &'a Arc<Agent>,
+    pub permit: &'a Permit,
+    pub environment: &'a Environment,
+    pub work: &'a mut Work,
+    pub secrets: Secrets,
+    pub placement: Placement,
 }
 
 /// The values of the secrets of what was there, and of what comes.
-struct Secrets {
+pub(super) struct Secrets {
     before: Held,
     held: Held,
 }
 
 impl Secrets {
     /// Nothing is stopped for what could not be started: every value has to be there.
-    fn of(work: &Work, placement: &Placement) -> Result<Self, EngineError> {
+    pub fn of(work: &Work, placement: &Placement) -> Result<Self, EngineError> {
         let workload = &placement.workload;
         let key = (placement.slot, workload.service.clone());
         let before = work.secrets.get(&key).cloned().unwrap_or_default();
@@ -194,7 +194,7 @@ impl Secrets {
 }
 
 impl Swap<'_> {
-    async fn run(
+    pub async fn run(
         mut self,
         record: &EnvironmentRecord,
         there: Option<&WorkloadRecord>,

@@ -352,6 +352,8 @@ fn facts_of(inner: &Inner) -> Facts {
         slots: slots.collect(),
         routes: record.routes.clone(),
         route_drift: BTreeMap::new(),
+        protected_entries: BTreeMap::new(),
+        commands: BTreeSet::new(),
         claims: Vec::new(),
     }
 }

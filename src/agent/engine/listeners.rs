@@ -7,7 +7,7 @@ use crate::agent::engine::{Agent, moved};
 use crate::agent::front::nginx::{self, Mark};
 use crate::agent::router::RouteKey;
 use crate::model::route::Route;
-use crate::model::{Address, Fingerprint};
+use crate::model::{Address, Fingerprint, ServiceName};
 use crate::port::engine::{EngineError, Permit};
 
 /// Makes the listeners what the routes say, all in one step. Where an address cannot be had, none
@@ -68,4 +68,27 @@ pub(in crate::agent) async fn change(
             help: "look at `traffic` in the configuration".to_owned(),
         })?;
     agent.write(&environment, |record| record.routes.extend(all))
+}
+
+/// Takes the listeners of a service away.
+pub(super) async fn remove(
+    agent: &Agent,
+    permit: &Permit,
+    service: &ServiceName,
+) -> Result<(), EngineError> {
+    let environment = agent.environment(&permit.scope);
+    let _work = agent.enter(&environment, permit).await?;
+    if let Some(route) = environment.state.record().routes.get(service) {
+        nginx::remove(route).await;
+    }
+
+    agent.write(&environment, |record| {
+        record.routes.remove(service);
+    })?;
+    let key = RouteKey {
+        scope: permit.scope.clone(),
+        service: service.clone(),
+    };
+    agent.router().close(&key).await;
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod hash_key;
 pub(in crate::agent) mod held;
 pub(in crate::agent) mod listeners;
 mod logs;
+mod restart;
 pub(in crate::agent) mod resume;
 mod undeploy;
 
@@ -27,7 +28,7 @@ use crate::agent::front::nginx::{self, Mark};
 use crate::agent::instance::{InstanceSpec, Prober};
 use crate::agent::log::file::LogFile;
 use crate::agent::rootfs;
-use crate::agent::router::{Options, RouteKey, Router};
+use crate::agent::router::{Options, Router};
 use crate::agent::runtime::Runtimes;
 use crate::agent::{Descriptors, Directory};
 use crate::model::facts::Facts;
@@ -37,7 +38,7 @@ use crate::model::secret::{HashKey, SecretValue};
 use crate::model::{Address, Digest, Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
-    CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement,
+    CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
     RunningCommand, Scope,
 };
 use crate::redact::Redactor;
@@ -301,21 +302,7 @@ impl Engine for Arc<Agent> {
         permit: &Permit,
         service: &ServiceName,
     ) -> Result<(), EngineError> {
-        let environment = self.environment(&permit.scope);
-        let _work = self.enter(&environment, permit).await?;
-        if let Some(route) = environment.state.record().routes.get(service) {
-            nginx::remove(route).await;
-        }
-
-        self.write(&environment, |record| {
-            record.routes.remove(service);
-        })?;
-        let key = RouteKey {
-            scope: permit.scope.clone(),
-            service: service.clone(),
-        };
-        self.router.close(&key).await;
-        Ok(())
+        listeners::remove(self, permit, service).await
     }
 
     async fn room(&self, incoming: &[Incoming]) -> Result<(), EngineError> {
@@ -329,6 +316,15 @@ impl Engine for Arc<Agent> {
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
         deploy::deploy(self, permit, placement, progress).await
+    }
+
+    async fn restart(
+        &self,
+        permit: &Permit,
+        restart: Restart,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        restart::restart(self, permit, restart, progress).await
     }
 
     async fn undeploy(

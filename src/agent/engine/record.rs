@@ -95,6 +95,9 @@ pub struct ProcessRecord {
     /// The name of its container or unit, if it runs in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// The folder of the files that it finds, if it finds any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<PathBuf>,
 }
 
 /// Agents before this was recorded took everything back as ready.

@@ -9,6 +9,7 @@ use crate::agent::engine::record::{EnvironmentRecord, ProcessRecord, Processes};
 use crate::agent::engine::{Agent, Environment, Work};
 use crate::agent::front::nginx::{self, Mark};
 use crate::agent::instance::{InstanceSpec, Supervisor};
+use crate::agent::launch::remove_stray_files;
 use crate::agent::router::RouteKey;
 use crate::model::facts::HealthState;
 use crate::model::{Fingerprint, ServiceName, Slot};
@@ -113,11 +114,13 @@ fn classify(
         let at = found.iter().position(|process| process.index == index);
         (key(index, *generation), at.map(|at| found.swap_remove(at)))
     });
-    Service {
-        new: new.collect(),
-        old,
-        spec,
+    let new = new.collect();
+    // What a dead agent was restarting is there twice.
+    for process in found {
+        *generation += 1;
+        old.push((key(process.index, *generation), Some(process)));
     }
+    Service { spec, new, old }
 }
 
 /// Takes back what runs of a service, and starts what is missing. What is old serves until the new
@@ -177,7 +180,13 @@ pub(in crate::agent) async fn remove_strays(agent: &Agent, records: &[Environmen
     let processes = records
         .iter()
         .flat_map(|record| Processes::load(agent.folder(), &record.scope));
-    let known: Vec<String> = processes.filter_map(|process| process.container).collect();
+    let processes: Vec<ProcessRecord> = processes.collect();
+    let files = processes.iter().filter_map(|process| process.files.clone());
+    remove_stray_files(agent.folder(), &files.collect::<Vec<_>>());
+    let names = processes
+        .into_iter()
+        .filter_map(|process| process.container);
+    let known: Vec<String> = names.collect();
     let (runtimes, folder) = (
         agent.runtimes(),
         agent.folder().path().display().to_string(),

@@ -20,6 +20,7 @@ use crate::agent::engine::environment_state::{EnvironmentState, InstanceKey};
 use crate::agent::engine::record::{ProcessRecord, boot};
 use crate::agent::instance::port::Port;
 use crate::agent::instance::spec::Missing;
+use crate::agent::launch::InstanceFiles;
 use crate::agent::log::keeper::LogKeeper;
 use crate::agent::runtime::{Launch, Running};
 use crate::agent::trouble::Trouble;
@@ -62,6 +63,7 @@ impl Supervisor {
             restarts: 0,
             troubles: 0,
             failures: 0,
+            files: None,
             was_ready: false,
         };
 
@@ -94,6 +96,8 @@ struct Instance {
     troubles: u32,
     /// How often it ended before it was ready, since it last was.
     failures: u32,
+    /// The files that its process finds, while there is one.
+    files: Option<InstanceFiles>,
     /// Whether it ever was. One that was is never given up: what keeps it from starting may pass.
     was_ready: bool,
 }
@@ -133,6 +137,10 @@ impl Instance {
                 Err(Trouble::Instance(reason)) => End::NeverReady(reason),
             };
             keeper.look().await;
+            // What may run on still has them.
+            if found.is_none() {
+                self.remove_files();
+            }
             let (reason, next) = match end {
                 End::Stopped => break,
                 End::AfterReady(reason) => {
@@ -176,9 +184,11 @@ impl Instance {
                 runtime, directory, ..
             } = &self.spec;
             let adopted = runtime.adopt(directory, record, &self.log()).await?;
+            self.files = record.files.clone().map(InstanceFiles::found);
             if let Some((process, record)) = adopted.zip(found.take()) {
                 return self.adopted(process, record);
             }
+            self.remove_files();
         }
         self.started().await
     }
@@ -189,7 +199,7 @@ impl Instance {
         record: ProcessRecord,
     ) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.was_ready = record.ready;
-        self.remember_what_it_has(process.pid());
+        self.remember_what_it_has(process.as_ref());
         let port = Port::found(record.port);
         let launch = self.launch(&port, record.container.clone(), Missing::LeaveOut)?;
         // What took traffic before goes on doing so until it is seen to be otherwise.
@@ -202,9 +212,10 @@ impl Instance {
         Ok((process, launch, health))
     }
 
-    async fn started(&self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
+    async fn started(&mut self) -> Result<(Box<dyn Running>, Launch, HealthState), Trouble> {
         self.ensure_image().await?;
         let port = Port::choose(&self.spec.workload, self.spec.process.socket)?;
+        self.files = self.write_files()?;
         let launch = self.launch(&port, None, Missing::Refuse)?;
         let program = launch.command.first().map_or("", String::as_str);
         let what = format!("`{program}` cannot be started");
@@ -254,6 +265,7 @@ impl Instance {
             spec,
             image,
             container: process.container(),
+            files: self.files.as_ref().map(|files| files.folder().to_owned()),
         };
 
         self.state.set(&self.key, |entry| {
@@ -355,7 +367,7 @@ pub(super) async fn launch_beside(
     state: &Arc<EnvironmentState>,
     process: Option<ProcessRecord>,
 ) -> Result<Launch, Trouble> {
-    let instance = Instance {
+    let mut instance = Instance {
         spec,
         key,
         state: Arc::clone(state),
@@ -363,18 +375,27 @@ pub(super) async fn launch_beside(
         restarts: 0,
         troubles: 0,
         failures: 0,
+        files: None,
         was_ready: false,
     };
     let Some(process) = process else {
         instance.ensure_image().await?;
-        return instance.launch(&Port::found(None), None, Missing::Refuse);
+        instance.files = instance.write_files()?;
+        let launch = instance.launch(&Port::found(None), None, Missing::Refuse);
+        if launch.is_err() {
+            instance.remove_files();
+        }
+        return launch;
     };
 
     // What runs has its variables already, whatever is held by now.
-    instance.remember_what_it_has(process.pid);
+    instance.files = process.files.map(InstanceFiles::found);
+    let container = process.container.as_deref();
+    let pid = instance.first_process(process.pid, container);
+    instance.remember_variables_of(pid);
     let port = Port::found(process.port);
     let mut launch = instance.launch(&port, process.container.clone(), Missing::LeaveOut)?;
-    launch.env.extend(spec::variables_of(process.pid));
+    launch.env.extend(spec::variables_of(pid));
     Ok(launch)
 }
 

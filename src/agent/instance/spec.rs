@@ -7,14 +7,14 @@ use std::sync::Arc;
 use crate::agent::Directory;
 use crate::agent::instance::port::Port;
 use crate::agent::instance::{Instance, Prober};
-use crate::agent::launch::{Account, account};
+use crate::agent::launch::{Account, InstanceFiles, Reader, account};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
-use crate::agent::runtime::{ContainerSpec, Launch, Runtime, docker};
+use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime, container, docker, process};
 use crate::agent::trouble::{Trouble, is_local};
 use crate::model::Digest;
 use crate::model::release::Label;
 use crate::model::secret::{SecretRef, SecretValue};
-use crate::model::workload::{ContainerKind, EnvValue, Process, Workload};
+use crate::model::workload::{ContainerKind, EnvValue, FILES_VARIABLE, Process, Workload};
 use crate::port::engine::Scope;
 use crate::redact::Redactor;
 
@@ -77,6 +77,7 @@ impl Instance {
             };
             env.insert(name.clone(), value);
         }
+        env.extend(self.about_files());
         if let Some(port) = self.port_inside(port) {
             env.insert("PORT".to_owned(), port.to_string());
         }
@@ -95,9 +96,73 @@ impl Instance {
             env,
             user: account.map(|account| account.user),
             socket: port.socket.clone(),
+            files: self.mounted_files(),
+            instance_files: self.files.clone(),
             log: self.log(),
             contained: self.enclosure(port, name, digest),
         })
+    }
+
+    /// Writes the files that it finds; none when it finds none. Secrets from files are read again.
+    pub(super) fn write_files(&self) -> Result<Option<InstanceFiles>, Trouble> {
+        let files = &self.spec.process.files;
+        if files.is_empty() {
+            return Ok(None);
+        }
+
+        let mut texts = BTreeMap::new();
+        for (path, file) in files {
+            let text = match &file.content {
+                EnvValue::Plain(text) => text.clone(),
+                EnvValue::Secret { name, from } => self.secret(name, from)?,
+            };
+            texts.insert(path.clone(), text);
+        }
+        let reader = if self.has_own_files() {
+            Reader::Container
+        } else {
+            let rootfs = self.unpacked().map(|image| image.files());
+            let account = self.account(&rootfs.unwrap_or_default())?;
+            Reader::User(process::user(account.map(|account| account.user))?)
+        };
+        let written = InstanceFiles::write(&self.spec.directory, &texts, reader);
+        written
+            .map(Some)
+            .map_err(|error| Trouble::from(error).during("writing its files"))
+    }
+
+    pub(super) fn remove_files(&mut self) {
+        if let Some(files) = self.files.take() {
+            files.remove();
+        }
+    }
+
+    /// Where its files are, by their paths in it.
+    fn mounted_files(&self) -> BTreeMap<PathBuf, PathBuf> {
+        let Some(written) = &self.files else {
+            return BTreeMap::new();
+        };
+        let paths = self.spec.process.files.keys();
+        paths
+            .map(|path| (path.clone(), written.source(path)))
+            .collect()
+    }
+
+    /// The variables that say where its files are: in a container at their own paths.
+    fn about_files(&self) -> BTreeMap<String, String> {
+        let paths = &self.spec.process.files;
+        let folder = match &self.files {
+            Some(files) if !self.has_own_files() => files.folder(),
+            _ => Path::new(""),
+        };
+        let at = |path: &Path| format!("{}{}", folder.display(), path.display());
+        let named = paths.iter().filter_map(|(path, file)| {
+            let name = file.variable.clone()?;
+            Some((name, at(path)))
+        });
+        let whole =
+            (!paths.is_empty()).then(|| (FILES_VARIABLE.to_owned(), folder.display().to_string()));
+        named.chain(whole).collect()
     }
 
     /// No instance starts from an image that somebody has changed since it was unpacked. What keeps
@@ -122,6 +187,14 @@ impl Instance {
         runtime.unpacked(directory, workload.image.value()?)
     }
 
+    /// Whether it sees files of its own alone, and not the machine's.
+    fn has_own_files(&self) -> bool {
+        matches!(
+            self.spec.workload.runs_by(),
+            Some(ContainerKind::Docker | ContainerKind::Own)
+        )
+    }
+
     /// Whom its image means by its user. Docker finds that out itself.
     fn account(&self, rootfs: &Path) -> Result<Option<Account>, Trouble> {
         if self.spec.workload.runs_by() == Some(ContainerKind::Docker) {
@@ -133,11 +206,7 @@ impl Instance {
     /// The variables that it has before its own. A container has an environment of its own: what
     /// its image says is filled in by the runtime.
     fn environment(&self, account: Option<&Account>) -> BTreeMap<String, String> {
-        let own_files = matches!(
-            self.spec.workload.runs_by(),
-            Some(ContainerKind::Docker | ContainerKind::Own)
-        );
-        let mut env = if own_files {
+        let mut env = if self.has_own_files() {
             BTreeMap::new()
         } else {
             clean_environment(account)
@@ -265,7 +334,29 @@ impl Instance {
 
     /// The secrets that a process has which an earlier agent started: they are held no more, and
     /// are to be hidden all the same. What cannot be looked at is another user's.
-    pub(super) fn remember_what_it_has(&self, pid: u32) {
+    pub(super) fn remember_what_it_has(&self, process: &dyn Running) {
+        let container = process.container();
+        self.remember_variables_of(self.first_process(process.pid(), container.as_deref()));
+
+        let files = self.spec.process.files.iter();
+        let secrets = files.filter(|(_, file)| matches!(file.content, EnvValue::Secret { .. }));
+        for (path, _) in secrets {
+            let source = self.files.as_ref().map(|files| files.source(path));
+            if let Some(Ok(text)) = source.map(std::fs::read_to_string) {
+                self.spec.redactor.remember(&SecretValue::new(text));
+            }
+        }
+    }
+
+    /// The first process of the service itself: a container that the agent makes has one beside it.
+    pub(super) fn first_process(&self, pid: u32, container: Option<&str>) -> u32 {
+        let first = container
+            .filter(|_| self.spec.workload.runs_by() == Some(ContainerKind::Own))
+            .and_then(|name| container::first_process(&self.spec.directory, name));
+        first.unwrap_or(pid)
+    }
+
+    pub(super) fn remember_variables_of(&self, pid: u32) {
         for (name, value) in variables_of(pid) {
             if let Some(EnvValue::Secret { .. }) = self.spec.process.env.get(&name) {
                 self.spec.redactor.remember(&SecretValue::new(value));

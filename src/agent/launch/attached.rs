@@ -11,7 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::process::Child;
 
-use crate::agent::launch::hold::{Session, launcher, spawn};
+use crate::agent::launch::hold::{Group, Session, launcher, spawn};
 use crate::agent::launch::{Handover, Start, User};
 use crate::agent::trouble::Trouble;
 use crate::port::engine::WindowSize;
@@ -20,6 +20,8 @@ use crate::port::engine::WindowSize;
 pub struct Streams {
     /// Its process. With pipes, its output is the child's.
     pub child: Child,
+    /// The process, and what it started.
+    pub group: Group,
     /// Its standard input; none when it reads nothing, or has a terminal.
     pub input: Option<OwnedFd>,
     /// The terminal, from outside; what is read there is its output.
@@ -40,11 +42,11 @@ pub async fn with_pipes(start: Start, reads: bool) -> Result<Streams, Trouble> {
     };
     let (command, talk) = launcher(Stdio::piped(), Stdio::piped(), Session::Agents)?;
     let (child, held) = spawn(command, talk, Start { socket, ..start }, theirs)?;
-    let group = super::hold::Group::of(&child);
+    let group = Group::of(&child);
     held.release().await?;
-    group.has_ended();
     Ok(Streams {
         child,
+        group,
         input: ours,
         terminal: None,
     })
@@ -60,9 +62,11 @@ pub async fn at_terminal(start: Start, size: WindowSize) -> Result<Streams, Trou
         ..start
     };
     let (child, held) = spawn(command, talk, start, Some(theirs.into()))?;
+    let group = Group::of(&child);
     held.release().await?;
     Ok(Streams {
         child,
+        group,
         input: None,
         terminal: Some(ours),
     })

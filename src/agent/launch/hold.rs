@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -184,25 +185,45 @@ fn barred(user: super::User, path: &Path) -> Option<String> {
     ))
 }
 
-/// Ends a process group when it is dropped, unless its first process was seen to end.
-pub(super) struct Group(Option<u32>);
+/// A program and all that it started. It ends when this is dropped, unless its first process was
+/// seen to end.
+#[derive(Debug)]
+pub struct Group {
+    first: Option<u32>,
+    end: Signal,
+}
 
 impl Group {
     /// Of a child that is the first of one.
-    pub fn of(child: &Child) -> Self {
-        Self(child.id())
+    pub(super) fn of(child: &Child) -> Self {
+        Self {
+            first: child.id(),
+            end: Signal::KILL,
+        }
     }
 
-    pub fn has_ended(mut self) {
-        self.0 = None;
+    /// The same, which another signal ends: its first process ends the others.
+    #[must_use]
+    pub const fn ended_by(mut self, end: Signal) -> Self {
+        self.end = end;
+        self
+    }
+
+    /// Sends a signal to all of it.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.first {
+            process::kill_group(pid, signal);
+        }
+    }
+
+    fn has_ended(mut self) {
+        self.first = None;
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            process::kill_group(pid, rustix::process::Signal::KILL);
-        }
+        self.signal(self.end);
     }
 }
 

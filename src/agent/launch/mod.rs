@@ -17,6 +17,7 @@
 
 mod attached;
 mod become_user;
+mod files;
 mod hold;
 mod interpreter;
 mod launcher;
@@ -27,7 +28,8 @@ use std::path::PathBuf;
 
 pub use attached::{Streams, at_terminal, resize, with_pipes};
 pub use become_user::{become_user, becoming};
-pub use hold::{Held, hold, run};
+pub use files::{InstanceFiles, Reader, remove_stray_files};
+pub use hold::{Group, Held, hold, run};
 pub use launcher::{calm, launch};
 pub use user::{Account, User, account};
 

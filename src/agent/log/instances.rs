@@ -2,7 +2,7 @@
 //! end.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Take};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -14,6 +14,9 @@ const LIMIT: u64 = 10 << 20;
 
 /// How much of a log's end is read for its last lines.
 const TAIL: u64 = 256 << 10;
+
+/// How much of a log is read at a time.
+const PIECE: u64 = 64 << 10;
 
 /// How many releases' logs are kept per slot.
 const RELEASES: usize = 5;
@@ -44,45 +47,106 @@ pub(in crate::agent) fn rotate(path: &Path) -> io::Result<Rotated> {
 /// The last lines of a log.
 #[must_use]
 pub fn tail(path: &Path, lines: usize) -> Vec<String> {
-    past(path, Some(lines), None)
+    let read = || Past::open(path, Some(lines), None, u64::MAX)?.next();
+    read().ok().flatten().unwrap_or_default()
 }
 
-/// The last lines of a log, or all of them, as far as they were written since.
-pub(in crate::agent) fn past(
-    path: &Path,
-    lines: Option<usize>,
-    since: Option<Timestamp>,
-) -> Vec<String> {
-    let from = since.map_or(0, |since| times::offset(path, since));
-    let most = if lines.is_some() { TAIL } else { 2 * LIMIT };
-    let bytes = end(path, from, most).unwrap_or_default();
-
-    let text = String::from_utf8_lossy(&bytes);
-    let all: Vec<&str> = text.lines().collect();
-    let skipped = lines.map_or(0, |lines| all.len().saturating_sub(lines));
-    all.iter()
-        .skip(skipped)
-        .map(|line| line.chars().take(LINE).collect())
-        .collect()
+/// What was written to a log until now, piece by piece.
+#[derive(Debug)]
+pub(in crate::agent) struct Past {
+    file: Take<File>,
+    lines: Splitter,
+    /// How many of the last lines are wanted; all of them without it.
+    last: Option<usize>,
 }
 
-/// What stands at a log's end, from an offset on, and no more bytes than that.
-fn end(path: &Path, from: u64, most: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    // One that is shorter has been cut since.
-    let from = if from > length { 0 } else { from };
-    file.seek(SeekFrom::Start(from.max(length.saturating_sub(most))))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+impl Past {
+    /// The last lines, or all of them, as far as they were written since, and up to a length.
+    pub fn open(
+        path: &Path,
+        last: Option<usize>,
+        since: Option<Timestamp>,
+        until: u64,
+    ) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len().min(until);
+        let most = if last.is_some() { TAIL } else { 2 * LIMIT };
+        let from = since.map_or(0, |since| times::offset(path, since));
+        // One that is shorter has been cut since.
+        let from = if from > length { 0 } else { from };
+        let from = from.max(length.saturating_sub(most));
+
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Self {
+            file: file.take(length - from),
+            lines: Splitter::default(),
+            last,
+        })
+    }
+
+    /// The lines of the next piece; none at the end.
+    pub fn next(&mut self) -> io::Result<Option<Vec<String>>> {
+        let piece = if self.last.is_some() { TAIL } else { PIECE };
+        let mut bytes = Vec::new();
+        (&mut self.file).take(piece).read_to_end(&mut bytes)?;
+        let mut lines = self.lines.push(&bytes);
+        if bytes.is_empty() || self.file.limit() == 0 {
+            lines.extend(self.lines.finish());
+        }
+        if bytes.is_empty() && lines.is_empty() {
+            return Ok(None);
+        }
+
+        let skipped = self.last.map_or(0, |last| lines.len().saturating_sub(last));
+        lines.drain(..skipped);
+        Ok(Some(lines))
+    }
+}
+
+/// Makes lines of bytes that come piece by piece. Of a line that has no end it keeps its beginning
+/// alone.
+#[derive(Debug, Default)]
+struct Splitter {
+    /// The beginning of a line whose end has not come yet.
+    rest: Vec<u8>,
+}
+
+impl Splitter {
+    /// The lines that end in this piece.
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            // As many bytes as the longest line may have.
+            let room = (4 * LINE).saturating_sub(self.rest.len());
+            let text = part.strip_suffix(b"\n").unwrap_or(part);
+            self.rest.extend_from_slice(&text[..text.len().min(room)]);
+            if text.len() < part.len() {
+                lines.push(self.line());
+            }
+        }
+        lines
+    }
+
+    /// The last line, when it has no end.
+    fn finish(&mut self) -> Option<String> {
+        (!self.rest.is_empty()).then(|| self.line())
+    }
+
+    fn line(&mut self) -> String {
+        let text = String::from_utf8_lossy(&self.rest);
+        let line = text.strip_suffix('\r').unwrap_or(&text);
+        let line = line.chars().take(LINE).collect();
+        self.rest.clear();
+        line
+    }
 }
 
 /// A log that is read as it grows.
+#[derive(Debug)]
 pub(in crate::agent) struct Follower {
     file: File,
     at: u64,
-    rest: Vec<u8>,
+    lines: Splitter,
 }
 
 impl Follower {
@@ -93,8 +157,13 @@ impl Follower {
         Ok(Self {
             file,
             at,
-            rest: Vec::new(),
+            lines: Splitter::default(),
         })
+    }
+
+    /// How long the log was when it was last looked at.
+    pub const fn length(&self) -> u64 {
+        self.at
     }
 
     /// The whole lines that came since the last call.
@@ -106,16 +175,7 @@ impl Follower {
         self.file.seek(SeekFrom::Start(self.at))?;
         let mut bytes = Vec::new();
         self.at += (&mut self.file).take(TAIL).read_to_end(&mut bytes)? as u64;
-        self.rest.extend_from_slice(&bytes);
-        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(Vec::new());
-        };
-        let whole: Vec<u8> = self.rest.drain(..=end).collect();
-        let text = String::from_utf8_lossy(&whole);
-        Ok(text
-            .lines()
-            .map(|line| line.chars().take(LINE).collect())
-            .collect())
+        Ok(self.lines.push(&bytes))
     }
 }
 
@@ -130,5 +190,51 @@ pub(in crate::agent) fn forget_oldest(slot: &Path) {
     releases.sort_unstable();
     for release in releases.iter().rev().skip(RELEASES) {
         let _ = fs::remove_dir_all(slot.join(release.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(past: &mut Past) -> Vec<Vec<String>> {
+        std::iter::from_fn(|| past.next().expect("read")).collect()
+    }
+
+    #[test]
+    fn a_long_log_comes_in_pieces_and_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("0.log");
+        let lines: Vec<String> = (0..20_000).map(|at| format!("line {at} \u{e9}")).collect();
+        fs::write(&path, lines.join("\n")).expect("written");
+
+        let pieces = all(&mut Past::open(&path, None, None, u64::MAX).expect("open"));
+        assert!(pieces.len() > 3, "{} pieces", pieces.len());
+        let most = usize::try_from(PIECE).expect("small");
+        for piece in &pieces {
+            let bytes: usize = piece.iter().map(String::len).sum();
+            assert!(bytes <= most + 4 * LINE, "{bytes}");
+        }
+        assert_eq!(pieces.concat(), lines);
+
+        assert_eq!(tail(&path, 2), lines[19_998..]);
+        let first = lines[0].len() as u64 + 1;
+        let begun = all(&mut Past::open(&path, None, None, first).expect("open"));
+        assert_eq!(begun.concat(), lines[..1], "no more than there was");
+    }
+
+    #[test]
+    fn of_a_line_without_an_end_its_beginning_alone_is_kept() {
+        let mut lines = Splitter::default();
+        for _ in 0..100 {
+            assert_eq!(lines.push(&vec![b'x'; 64 << 10]), Vec::<String>::new());
+            assert!(lines.rest.len() <= 4 * LINE);
+        }
+        assert_eq!(
+            lines.push(b"y\r\nz\r\nhalf"),
+            ["x".repeat(LINE), "z".to_owned()]
+        );
+        assert_eq!(lines.finish().as_deref(), Some("half"));
+        assert_eq!(lines.finish(), None);
     }
 }

@@ -418,3 +418,33 @@ fn meta(config: &ImageConfiguration) -> ImageMeta {
         user: config.user().clone(),
     }
 }
+
+/// Unpacks a tar into a folder that has another one beside it, which stays as it is.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let limits = crate::files::archive::Limits {
+        bytes: 1 << 20,
+        entries: 1000,
+        within: std::time::Duration::from_secs(10),
+    };
+    let unpack = || -> io::Result<()> {
+        let machine = tempfile::tempdir()?;
+        let (image, beside) = (machine.path().join("image"), machine.path().join("beside"));
+        fs::create_dir(&image)?;
+        fs::create_dir(&beside)?;
+        fs::write(beside.join("canary"), "s3cret")?;
+        let before = fs::metadata(&beside)?;
+
+        let budget = crate::files::archive::Budget::new(limits);
+        budget.next_archive(u64::MAX);
+        let _ = Unpacker::new(&image, Owners::Own, budget)?.layer(bytes);
+
+        let after = fs::metadata(&beside)?;
+        assert_eq!(fs::read_to_string(beside.join("canary"))?, "s3cret");
+        assert_eq!(before.modified()?, after.modified()?);
+        assert_eq!(before.permissions(), after.permissions());
+        assert_eq!(fs::read_dir(machine.path())?.count(), 2);
+        Ok(())
+    };
+    unpack().expect("this machine has folders");
+}

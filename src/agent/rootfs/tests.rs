@@ -677,6 +677,9 @@ proptest! {
         }).collect();
         let before = machine.untouched();
 
+        for layer in &layers {
+            hostile(&tar(layer));
+        }
         let layers: Vec<Vec<u8>> = layers.iter().map(|layer| {
             // Without the marks of its end a tar ends as well.
             let bytes = tar(layer);

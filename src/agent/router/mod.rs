@@ -22,6 +22,9 @@ mod table;
 mod tests;
 mod upstream;
 
+#[cfg(fuzzing)]
+pub(crate) use connection::line_ends::hostile;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;

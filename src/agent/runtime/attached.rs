@@ -43,12 +43,3 @@ pub trait Control: Send + Sync {
     /// Sends it a signal.
     async fn signal(&self, number: i32);
 }
-
-/// What is said of a runtime that cannot do it yet.
-#[must_use]
-pub fn cannot(runtime: &str, place: CommandPlace) -> Trouble {
-    Trouble::Instance(format!(
-        "`shipit {}` is not possible with `runtime: {runtime}` yet",
-        place.word()
-    ))
-}

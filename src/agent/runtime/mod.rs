@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
-use crate::agent::launch::User;
+use crate::agent::launch::{InstanceFiles, User};
 use crate::agent::rootfs::{ImageMeta, Unpacked};
 use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::container::ContainerRuntime;
@@ -51,6 +51,10 @@ pub struct Launch {
     pub user: Option<User>,
     /// A listening socket that is handed to it.
     pub socket: Option<Arc<OwnedFd>>,
+    /// The files that it finds, by their paths in it, and where they are.
+    pub files: BTreeMap<PathBuf, PathBuf>,
+    /// The same as a whole, for who has to own them.
+    pub instance_files: Option<InstanceFiles>,
     /// Where its output goes.
     pub log: PathBuf,
     /// The container or unit that it runs in.

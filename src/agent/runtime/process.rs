@@ -1,7 +1,7 @@
 //! The runtime `process`: a process group of this machine, with the image's files as its working
 //! folder.
 
-mod streams;
+pub(super) mod streams;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
@@ -97,7 +97,7 @@ impl Runtime for ProcessRuntime {
             ..launch.clone()
         };
         let_in(&launch)?;
-        streams::attach(start(&launch)?, attach).await
+        streams::attach(start(&launch)?, attach, Signal::KILL).await
     }
 
     async fn adopt(
@@ -240,7 +240,7 @@ pub(super) fn let_in(launch: &Launch) -> io::Result<()> {
     Ok(())
 }
 
-fn start(launch: &Launch) -> io::Result<Start> {
+pub(super) fn start(launch: &Launch) -> io::Result<Start> {
     let name = launch.command.first().cloned().unwrap_or_default();
     let (program, arguments) = program(launch)?;
     Ok(Start {
@@ -303,7 +303,7 @@ pub(super) fn open_log(path: &Path) -> io::Result<File> {
 
 /// The user to change to. Root starts the service as the image's user; anybody else only as
 /// themselves.
-pub(super) fn user(user: Option<User>) -> io::Result<Option<User>> {
+pub(in crate::agent) fn user(user: Option<User>) -> io::Result<Option<User>> {
     let Some(user) = user else {
         return Ok(None);
     };
@@ -481,6 +481,8 @@ mod tests {
                 env: std::collections::BTreeMap::new(),
                 user: None,
                 socket: None,
+                files: std::collections::BTreeMap::new(),
+                instance_files: None,
                 log: PathBuf::new(),
                 contained: None,
             };

@@ -540,6 +540,8 @@ mod tests {
             env: [("TOKEN".to_owned(), "s3cret".to_owned())].into(),
             user: None,
             socket: None,
+            files: std::collections::BTreeMap::new(),
+            instance_files: None,
             log: "/agent/logs/0.log".into(),
             contained: None,
         };

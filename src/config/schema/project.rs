@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    Branches, ClusterConfig, Manifests, RegistryConfig, ServiceConfig, StateConfig, Text,
-    TrafficConfig,
+    Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig, ServiceConfig, StateConfig,
+    Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
+use crate::model::ticket::TicketRule;
+use crate::model::window::{Freeze, Window};
 use crate::model::{Period, ProjectName, ServiceName, Slot};
 
 /// What a project is and where it goes: `shipit.yaml`. A file `environments/NAME.yaml` may override
@@ -28,6 +30,19 @@ pub struct EnvironmentConfig {
     /// `feature/*`.
     #[serde(default)]
     pub branches: Branches,
+    /// Rules of the project's own, asked of every plan. An environment's list takes the place of the
+    /// project's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policy: Vec<PolicyConfig>,
+    /// When live traffic may be touched; without one at any time. Rollbacks are never held up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// When it may not, whatever the windows say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
+    /// What a change has to name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<TicketRule>,
     /// Whether nothing that holds data may be deleted or replaced here, and the environment not
     /// deleted, whoever consents to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    BuildConfig, EnvEntry, ImageConfig, Manifests, PodConfig, ServiceAccountConfig, Text,
-    VolumeConfig,
+    BuildConfig, EnvEntry, EnvFiles, FileConfig, ImageConfig, Manifests, PodConfig,
+    ServiceAccountConfig, Text, VolumeConfig,
 };
 use crate::model::Period;
 use crate::model::health::Health;
@@ -42,6 +42,15 @@ pub struct ServiceConfig {
     /// Environment variables: texts, which may be templates, or `{secret: NAME}`.
     #[serde(default)]
     pub env: BTreeMap<String, EnvEntry>,
+    /// Files of variables in the format that Docker Compose reads, relative to the project's
+    /// folder: one path, or a list. `env` counts before them. Their values are shown in plans, and
+    /// are no place for secrets.
+    #[serde(default, skip_serializing_if = "no_files")]
+    pub env_file: EnvFiles,
+    /// Files that each instance finds, from the path in the instance to a file of the project or a
+    /// secret. Nobody can write them. Only texts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, FileConfig>,
     /// The argument vector, instead of the image's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
@@ -83,6 +92,10 @@ impl ServiceConfig {
         let image = self.image.as_ref();
         image.is_none_or(|image| image.from().is_some())
     }
+}
+
+const fn no_files(files: &EnvFiles) -> bool {
+    files.0.is_empty()
 }
 
 const fn nonroot() -> u32 {

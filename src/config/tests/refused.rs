@@ -121,6 +121,51 @@ fn what_no_driver_does_yet_is_refused_and_never_ignored() {
 }
 
 #[test]
+fn files_of_a_service_that_cannot_be_are_refused() {
+    let files = |files: &str| format!("services: {{web: {{files: {{{files}}}}}}}");
+    let cases = [
+        ("services: {web: {env_file: /etc/x}}".to_owned(), "services.web.env_file: a path in the project's"),
+        ("services: {web: {env_file: [a, \"\"]}}".to_owned(), "services.web.env_file.1: a path in the project's"),
+        ("services: {web: {env_file: {a: b}}}".to_owned(), "services.web.env_file: this is a map"),
+        (files("etc/a: b"), "services.web.files.etc/a: this is no path of a file"),
+        (files("/: b"), "this is no path of a file"),
+        (files("/a/../b: b"), "this is no path of a file"),
+        (files("\"/a:b\": b"), "this is no path of a file"),
+        (files("/a/: b"), "this is no path of a file"),
+        (files("/proc/1/x: b"), "the kernel's own files are there"),
+        (files("/a: b, /a/b: c"), "/a/b is beneath it"),
+        (files("/a: /etc/passwd"), "a path in the project's folder is needed"),
+        (files("/a: {}"), "exactly one of `file` and `secret`"),
+        (files("/a: {file: a, secret: b}"), "exactly one of `file` and `secret`"),
+        (files("/a: {secret: b}"), "there is no secret `b` in this environment"),
+        (files("/a: {file: b, templat: true}"), "unknown key `templat`"),
+        (files("/a: {file: b, variable: 1A}"), "this is no name of a variable"),
+        (
+            files("/a: {file: b, variable: A}, /b: {file: b, variable: A}"),
+            "two files have the variable A",
+        ),
+        (
+            "services: {web: {env: {A: b}, files: {/a: {file: b, variable: A}}}}".to_owned(),
+            "services.web.files./a.variable: `env` has A, too",
+        ),
+        (
+            "cluster: {runtime: docker}\nservices: {web: {volumes: {/a: {from: v, shared: true}}, files: {/a: b}}}"
+                .to_owned(),
+            "the volume /a is there",
+        ),
+        (
+            "cluster: {kind: kubernetes}\nservices: {web: {manifests: a, env_file: b}}".to_owned(),
+            "services.web.env_file: the service has manifests of its own",
+        ),
+    ];
+    let cases: Vec<(&str, &str)> = cases
+        .iter()
+        .map(|(text, why)| (text.as_str(), *why))
+        .collect();
+    are_refused(&cases);
+}
+
+#[test]
 fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
     let cases = [
         (

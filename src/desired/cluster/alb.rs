@@ -7,12 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::config::schema::{IngressController, ServiceConfig, TrafficConfig};
 use crate::desired::cluster::Site;
+use crate::model::alb::{ACTIONS, CERTIFICATES, GATE, HEALTH_PATH, LISTENS, TARGET_TYPE};
 use crate::model::{Manifest, ServiceName, Slot};
 
-/// What the controller's annotations of an Ingress begin with.
-const PREFIX: &str = "alb.ingress.kubernetes.io";
-/// In a namespace with this label a pod is not ready before its target group says so.
-const GATE: &str = "elbv2.k8s.aws/pod-readiness-gate-inject";
 /// The name of a backend's port that stands for an annotation.
 pub(super) const BY_ANNOTATION: &str = "use-annotation";
 
@@ -37,9 +34,9 @@ pub(super) fn open(site: &Site<'_>, namespace: &mut Manifest) {
 /// The annotations that shipit writes; what the user says of the first ones counts.
 pub(super) fn defaults(service: &ServiceConfig) -> Map<String, Value> {
     let mut all = Map::new();
-    all.insert(format!("{PREFIX}/target-type"), "ip".into());
+    all.insert(TARGET_TYPE.to_owned(), "ip".into());
     if let Some(path) = &service.health.path {
-        all.insert(format!("{PREFIX}/healthcheck-path"), path.clone().into());
+        all.insert(HEALTH_PATH.to_owned(), path.clone().into());
     }
     all
 }
@@ -52,7 +49,7 @@ pub(super) fn action(
     slot: Option<Slot>,
     slot_name: impl Fn(Slot) -> String,
 ) -> (String, String) {
-    let key = format!("{PREFIX}/actions.{name}");
+    let key = format!("{ACTIONS}{name}");
     if slot.is_none() {
         let answer = json!({"contentType": "text/plain", "statusCode": "503",
             "messageBody": "nothing is live"});
@@ -72,7 +69,6 @@ pub(super) fn action(
 
 /// Whether the annotations of an Ingress have it answer to TLS.
 pub(super) fn has_tls(annotations: &Map<String, Value>) -> bool {
-    let text = |key: &str| annotations.get(&format!("{PREFIX}/{key}"));
-    let ports = text("listen-ports").and_then(Value::as_str);
-    text("certificate-arn").is_some() || ports.is_some_and(|ports| ports.contains("HTTPS"))
+    let ports = annotations.get(LISTENS).and_then(Value::as_str);
+    annotations.contains_key(CERTIFICATES) || ports.is_some_and(|ports| ports.contains("HTTPS"))
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::schema::PodSecurity;
 use crate::desired::cluster::marks::Owner;
-use crate::desired::cluster::{Site, mark};
+use crate::desired::cluster::{Site, files, mark};
 use crate::desired::{DesiredError, Program};
 use crate::model::health::{Health, Liveness};
 use crate::model::object::{IMAGE, SECRET};
@@ -52,6 +52,12 @@ pub(super) fn objects(
         let data = config_data(site, program, config, slot)?;
         objects.push(manifest(json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("-config"), "data": data,
+        })));
+    }
+    let data = files::data(program);
+    if !data.is_empty() {
+        objects.push(manifest(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(files::CONFIG), "data": data,
         })));
     }
     let secrets = secrets(program);
@@ -106,7 +112,8 @@ fn account(
         slot: Some(slot),
         at: &format!("services.{name}.service_account"),
     };
-    owner.mark(&mut account, &own.annotations, &own.labels)?;
+    let marks = owner.render(&own.annotations, &own.labels)?;
+    marks.put_on(&mut account);
     Ok(Some(account))
 }
 
@@ -119,6 +126,7 @@ fn pod(site: &Site<'_>, program: &Program<'_>, slot: Slot) -> Result<Value, Desi
     let mounts: Vec<Value> = config
         .map(|config| json!({"name": "config", "mountPath": config.mount, "readOnly": true}))
         .into_iter()
+        .chain(files::mounts(program))
         .collect();
 
     let mut pod = json!({
@@ -136,9 +144,11 @@ fn pod(site: &Site<'_>, program: &Program<'_>, slot: Slot) -> Result<Value, Desi
         }],
         "containers": [container(program, slot, &mounts)],
     });
-    if config.is_some() {
-        pod["volumes"] =
-            json!([{"name": "config", "configMap": {"name": format!("{name}-config")}}]);
+    let config =
+        config.map(|_| json!({"name": "config", "configMap": {"name": format!("{name}-config")}}));
+    let volumes: Vec<Value> = config.into_iter().chain(files::volumes(program)).collect();
+    if !volumes.is_empty() {
+        pod["volumes"] = volumes.into();
     }
 
     let own = program.service.pod.clone().unwrap_or_default();
@@ -154,10 +164,8 @@ fn pod(site: &Site<'_>, program: &Program<'_>, slot: Slot) -> Result<Value, Desi
         slot: Some(slot),
         at: &format!("services.{name}.pod"),
     };
-    for (key, marks) in [
-        ("annotations", owner.annotations(&own.annotations)?),
-        ("labels", owner.labels(&own.labels)?),
-    ] {
+    let marks = owner.render(&own.annotations, &own.labels)?;
+    for (key, marks) in [("annotations", marks.annotations), ("labels", marks.labels)] {
         if !marks.is_empty() {
             template["metadata"][key] = marks.into();
         }
@@ -198,6 +206,7 @@ fn container(program: &Program<'_>, slot: Slot, mounts: &[Value]) -> Value {
     if let Some(port) = program.service.port {
         env.push(json!({"name": "PORT", "value": port.to_string()}));
     }
+    env.extend(files::variables(program));
     // What shipit says of a slot and its port counts, as on a host: a name is there once.
     let own: Vec<Value> = env.iter().map(|one| one["name"].clone()).collect();
     let others = program.env.iter();
@@ -318,10 +327,15 @@ fn seconds(period: Period) -> u64 {
 }
 
 fn secrets(program: &Program<'_>) -> Map<String, Value> {
-    let named = program.env.values().filter_map(|value| match value {
-        EnvValue::Secret { name, .. } => Some((name.clone(), format!("{SECRET}{name}").into())),
-        EnvValue::Plain(_) => None,
-    });
+    let files = program.files.values().map(|file| &file.content);
+    let named = program
+        .env
+        .values()
+        .chain(files)
+        .filter_map(|value| match value {
+            EnvValue::Secret { name, .. } => Some((name.clone(), format!("{SECRET}{name}").into())),
+            EnvValue::Plain(_) => None,
+        });
     named.collect()
 }
 

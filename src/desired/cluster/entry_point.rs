@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::config::schema::{
     GatewayTraffic, IngressTraffic, ServiceConfig, ServiceReach, ServiceTraffic, TrafficConfig,
@@ -11,7 +11,7 @@ use crate::config::schema::{
 };
 use crate::desired::DesiredError;
 use crate::desired::cluster::builtin::manifest;
-use crate::desired::cluster::marks::Owner;
+use crate::desired::cluster::marks::{Owner, Rendered};
 use crate::desired::cluster::{Site, alb, mark};
 use crate::model::object::mark as label;
 use crate::model::route::{ANY_ADDRESS, ObjectsRoute, Route};
@@ -28,8 +28,7 @@ pub(super) fn route(
         name,
         port,
         entry: entry(site, name)?,
-        annotations: Map::new(),
-        labels: Map::new(),
+        marks: Rendered::default(),
     };
     way.read_marks(service)?;
     let mut fixed: Vec<Manifest> = Slot::ALL
@@ -103,8 +102,7 @@ struct Way<'a> {
     port: u16,
     entry: TrafficEntry,
     /// What the live object has besides, in the user's words and by the controller's needs.
-    annotations: Map<String, Value>,
-    labels: Map<String, Value>,
+    marks: Rendered,
 }
 
 impl Way<'_> {
@@ -120,23 +118,18 @@ impl Way<'_> {
             slot: None,
             at: &format!("traffic.entries.{}", self.name),
         };
-        let annotations = owner.annotations(&self.entry.annotations)?;
-        self.labels = owner.labels(&self.entry.labels)?;
+        self.marks = owner.render(&self.entry.annotations, &self.entry.labels)?;
         if self.is_alb() {
-            self.annotations = alb::defaults(service);
+            let mut annotations = alb::defaults(service);
+            annotations.append(&mut self.marks.annotations);
+            self.marks.annotations = annotations;
         }
-        self.annotations.extend(annotations);
         Ok(())
     }
 
     /// Puts on the live object what it has besides.
     fn mark_live(&self, object: &mut Manifest, slot: Option<Slot>) {
-        for (key, value) in &self.annotations {
-            object.annotate(key, value.as_str().unwrap_or_default());
-        }
-        for (key, value) in &self.labels {
-            object.label(key, value.as_str().unwrap_or_default());
-        }
+        self.marks.put_on(object);
         if self.is_alb() {
             let (key, value) = alb::action(self.name, self.port, slot, |of| self.slot_name(of));
             object.annotate(&key, &value);
@@ -327,16 +320,20 @@ impl Way<'_> {
     }
 
     fn scheme(&self) -> &'static str {
-        let has_tls = match &self.site.configuration.traffic {
+        if self.has_tls() { "https" } else { "http" }
+    }
+
+    fn has_tls(&self) -> bool {
+        match &self.site.configuration.traffic {
             TrafficConfig::Ingress(_, ingress) => {
-                ingress.tls_secret.is_some() || self.is_alb() && alb::has_tls(&self.annotations)
+                ingress.tls_secret.is_some()
+                    || self.is_alb() && alb::has_tls(&self.marks.annotations)
             }
             TrafficConfig::Gateway(..)
             | TrafficConfig::Service(_)
             | TrafficConfig::Embedded(_)
             | TrafficConfig::Nginx(..) => false,
-        };
-        if has_tls { "https" } else { "http" }
+        }
     }
 
     /// The path's beginning, without a slash at its end.
@@ -345,15 +342,19 @@ impl Way<'_> {
         path.trim_end_matches('/')
     }
 
-    /// How an address of the live object is asked, whatever it turns out to be: `https://*/shop`.
+    /// How an address of the live object is asked, whatever it turns out to be: `http://*/shop`. Where
+    /// it answers to TLS there is no URL: no certificate is for the name that a cloud gives a load
+    /// balancer.
     fn address_url(&self) -> Option<String> {
-        let (scheme, path) = (self.scheme(), self.path());
         match &self.site.configuration.traffic {
             TrafficConfig::Service(service) if service.reach == ServiceReach::LoadBalancer => {
-                Some(format!("{scheme}://{ANY_ADDRESS}:{}", self.port))
+                Some(format!("http://{ANY_ADDRESS}:{}", self.port))
             }
-            TrafficConfig::Ingress(..) => Some(format!("{scheme}://{ANY_ADDRESS}{path}")),
+            TrafficConfig::Ingress(..) if !self.has_tls() => {
+                Some(format!("http://{ANY_ADDRESS}{}", self.path()))
+            }
             TrafficConfig::Service(_)
+            | TrafficConfig::Ingress(..)
             | TrafficConfig::Gateway(..)
             | TrafficConfig::Embedded(_)
             | TrafficConfig::Nginx(..) => None,

@@ -8,6 +8,25 @@ use crate::desired::cluster::Site;
 use crate::model::mark_key::value_problem;
 use crate::model::{Manifest, ServiceName, Slot};
 
+/// Annotations and labels as they are rendered.
+#[derive(Debug, Default)]
+pub(super) struct Rendered {
+    pub annotations: Map<String, Value>,
+    pub labels: Map<String, Value>,
+}
+
+impl Rendered {
+    /// Puts them on an object.
+    pub fn put_on(&self, object: &mut Manifest) {
+        for (key, value) in &self.annotations {
+            object.annotate(key, value.as_str().unwrap_or_default());
+        }
+        for (key, value) in &self.labels {
+            object.label(key, value.as_str().unwrap_or_default());
+        }
+    }
+}
+
 /// For whom marks are rendered, and which key of the configuration has them.
 pub(super) struct Owner<'a> {
     pub site: &'a Site<'a>,
@@ -19,31 +38,13 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Puts annotations and labels on an object.
-    pub fn mark(
-        &self,
-        object: &mut Manifest,
-        annotations: &Marks,
-        labels: &Marks,
-    ) -> Result<(), DesiredError> {
-        for (key, value) in self.annotations(annotations)? {
-            object.annotate(&key, value.as_str().unwrap_or_default());
-        }
-        for (key, value) in self.labels(labels)? {
-            object.label(&key, value.as_str().unwrap_or_default());
-        }
-        Ok(())
-    }
-
-    /// Annotations as they are rendered.
-    pub fn annotations(&self, marks: &Marks) -> Result<Map<String, Value>, DesiredError> {
-        self.rendered("annotations", marks)
-    }
-
-    /// Labels as they are rendered; what one becomes must be a word.
-    pub fn labels(&self, marks: &Marks) -> Result<Map<String, Value>, DesiredError> {
-        let rendered = self.rendered("labels", marks)?;
-        for (key, value) in &rendered {
+    /// Annotations and labels as they are rendered; what a label becomes must be a word.
+    pub fn render(&self, annotations: &Marks, labels: &Marks) -> Result<Rendered, DesiredError> {
+        let rendered = Rendered {
+            annotations: self.rendered("annotations", annotations)?,
+            labels: self.rendered("labels", labels)?,
+        };
+        for (key, value) in &rendered.labels {
             let text = value.as_str().unwrap_or_default();
             if let Some(problem) = value_problem(text) {
                 return Err(DesiredError {

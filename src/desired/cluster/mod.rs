@@ -9,6 +9,7 @@ mod alb;
 mod builtin;
 mod chart;
 mod entry_point;
+mod files;
 mod mark;
 mod marks;
 mod own;
@@ -44,6 +45,8 @@ pub type Place = (Option<ServiceName>, Slot);
 pub struct Sources {
     /// Files by their path below the project's folder.
     pub files: BTreeMap<PathBuf, String>,
+    /// Files that a service names, by the path that names them.
+    pub named: BTreeMap<PathBuf, String>,
     /// What `kustomize` or `helm` rendered, for a service in a slot, or for the environment.
     pub rendered: BTreeMap<Place, String>,
     /// Where the objects of kinds are, as far as it is known.

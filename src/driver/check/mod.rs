@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::ServiceName;
 use crate::model::check::{Check, TcpCheck};
 use crate::model::outcome::{ProbeReport, Url};
+use crate::model::own_rule::ProgramRule;
 use crate::port::checker::{CheckFailed, CheckTarget, ProbeTarget};
 use crate::port::{Checker, Progress};
 
@@ -38,7 +39,7 @@ impl Checker for Checks {
                         .await
                 }
                 Check::Tcp(tcp) => connect(tcp, &url(target, tcp.service.as_ref())?).await,
-                Check::Run(run) => run::run(run, target, progress).await,
+                Check::Run(check) => run::run(check, target, progress).await,
                 Check::Scan(_) | Check::Signature(_) => Err(CheckFailure::say(
                     "the registry is asked for this, and not the services",
                 )),
@@ -58,6 +59,21 @@ impl Checker for Checks {
 
     async fn probe(&self, target: ProbeTarget, stop: CancellationToken) -> ProbeReport {
         probe::probe(&self.client, target, stop).await
+    }
+
+    async fn ask(
+        &self,
+        rule: &ProgramRule,
+        input: Vec<u8>,
+        target: &CheckTarget,
+    ) -> Result<(), CheckFailed> {
+        run::ask(rule, input, target)
+            .await
+            .map_err(|fault| CheckFailed {
+                check: rule.command.join(" "),
+                reason: fault.reason,
+                detail: fault.detail,
+            })
     }
 
     async fn answers(&self, target: &ProbeTarget) -> bool {

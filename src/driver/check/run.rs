@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::driver::check::CheckFailure;
 use crate::files::environment;
+use crate::model::Period;
 use crate::model::check::RunCheck;
+use crate::model::own_rule::ProgramRule;
 use crate::port::Progress;
 use crate::port::checker::CheckTarget;
 
@@ -30,7 +32,26 @@ pub(super) async fn run(
     target: &CheckTarget,
     progress: Progress<'_>,
 ) -> Result<(), CheckFailure> {
-    let Some((program, arguments)) = check.command.split_first() else {
+    start(&check.command, check.timeout, None, target, progress).await
+}
+
+/// The same for a program that is asked about what comes through its standard input.
+pub(super) async fn ask(
+    rule: &ProgramRule,
+    input: Vec<u8>,
+    target: &CheckTarget,
+) -> Result<(), CheckFailure> {
+    start(&rule.command, rule.timeout, Some(input), target, &|_| {}).await
+}
+
+async fn start(
+    command: &[String],
+    timeout: Period,
+    input: Option<Vec<u8>>,
+    target: &CheckTarget,
+    progress: Progress<'_>,
+) -> Result<(), CheckFailure> {
+    let Some((program, arguments)) = command.split_first() else {
         return Err(CheckFailure::say("there is no command"));
     };
     let mut command = environment::program(program);
@@ -39,7 +60,11 @@ pub(super) async fn run(
         .current_dir(&target.root)
         .envs(&target.env)
         .envs(urls(target))
-        .stdin(Stdio::null())
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -48,17 +73,16 @@ pub(super) async fn run(
         .spawn()
         .map_err(|error| CheckFailure::say(format!("`{program}` cannot be started: {error}")))?;
     let group = Group(child.id());
+    let fed = feed(child.stdin.take(), input);
     let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
-    let status = match tokio::time::timeout(check.timeout.get(), child.wait()).await {
+    let status = match tokio::time::timeout(timeout.get(), child.wait()).await {
         Ok(status) => status.map_err(|error| CheckFailure::say(error.to_string()))?,
         Err(_) => {
-            return Err(CheckFailure::say(format!(
-                "not done within {}",
-                check.timeout
-            )));
+            return Err(CheckFailure::say(format!("not done within {timeout}")));
         }
     };
     group.leave();
+    fed.abort();
 
     // It is done when it has ended: what it left in the background may keep its output open for
     // ever.
@@ -81,6 +105,18 @@ pub(super) async fn run(
     Err(CheckFailure {
         reason: format!("ended with {code}"),
         detail: lines.into_iter().skip(skip).collect(),
+    })
+}
+
+/// Gives a program its input beside reading what it says. It may read none of it.
+fn feed(
+    into: Option<impl AsyncWrite + Unpin + Send + 'static>,
+    input: Option<Vec<u8>>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if let (Some(mut into), Some(input)) = (into, input) {
+            let _ = into.write_all(&input).await;
+        }
     })
 }
 

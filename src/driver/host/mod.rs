@@ -23,7 +23,7 @@ use crate::model::secret::SecretValue;
 use crate::model::{Fingerprint, Period, Role, ServiceName, Slot};
 use crate::port::Progress;
 use crate::port::engine::{
-    CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement,
+    CommandRequest, Engine, EngineError, Incoming, LogLine, LogQuery, Permit, Placement, Restart,
     RunningCommand, Scope, WAITING,
 };
 use crate::proto::commands;
@@ -217,6 +217,37 @@ impl Engine for HostEngine {
             progress,
         )
         .await
+    }
+
+    async fn restart(
+        &self,
+        permit: &Permit,
+        restart: Restart,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        let secrets = restart.secrets.iter();
+        let message = v1::RestartRequest {
+            permit: Some(permit.into()),
+            slot: restart.slot.to_string(),
+            service: restart.service.to_string(),
+            mode_json: encode(&restart.mode),
+            secrets: secrets
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect(),
+        };
+        let begun = self.client().await?.restart(request(message, LONG)).await;
+        if let Err(status) = &begun
+            && status.code() == tonic::Code::Unimplemented
+        {
+            return Err(EngineError::Refused {
+                reason: "the agent is of an earlier version and cannot restart a service"
+                    .to_owned(),
+                help: "`shipit agent stop` ends it and leaves the services running; the next command starts one of \
+                       this version"
+                    .to_owned(),
+            });
+        }
+        follow(begun, progress).await
     }
 
     async fn undeploy(

@@ -6,6 +6,9 @@
 //! whoever believed them would take a stranger's code for the branch's own. The variables of the
 //! source are only shown, since a fork may call its branch what it likes.
 
+use std::path::Path;
+
+use crate::files;
 use crate::model::source::Change;
 
 /// What a build server says.
@@ -246,6 +249,39 @@ fn branch(said: Variables<'_>) -> Option<(String, Option<String>)> {
     ]
     .iter()
     .find_map(|(branch, commit)| Some((said(branch)?, said(commit))))
+}
+
+/// The largest event file that is read.
+const EVENT: u64 = 16 << 20;
+
+/// What is said by this process' own variables, and by the event file that they name.
+pub(super) fn said() -> CiFacts {
+    let mut facts = facts(&|name| std::env::var(name).ok());
+    if let Some(change) = &mut facts.change
+        && change.is_fork.is_none()
+    {
+        let names = [
+            "GITHUB_EVENT_PATH",
+            "GITEA_EVENT_PATH",
+            "FORGEJO_EVENT_PATH",
+        ];
+        let path = names.iter().find_map(std::env::var_os);
+        let text = path.and_then(|path| files::read_text(Path::new(&path), EVENT).ok());
+        change.is_fork = text.and_then(|text| fork_of_event(&text));
+    }
+    facts
+}
+
+/// Whether the event of a pull request says that it comes from another repository.
+fn fork_of_event(text: &str) -> Option<bool> {
+    let event: serde_json::Value = serde_json::from_str(text).ok()?;
+    let request = event.get("pull_request")?;
+    let name = |side: &str| request.get(side)?.get("repo")?.get("full_name")?.as_str();
+    // The repository of a fork may be gone.
+    let Some(head) = name("head") else {
+        return Some(true);
+    };
+    Some(head != name("base")?)
 }
 
 /// A branch's short name: without `refs/heads/`, and without the name of a remote before it.

@@ -1,5 +1,6 @@
 //! Listeners that move, and that come back.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::*;
@@ -353,4 +354,34 @@ fn only_services_that_a_slot_has_are_said_to_answer() {
     };
     assert_eq!(services(Role::Active), ["api", "web"]);
     assert_eq!(services(Role::Preview), ["web"]);
+}
+
+#[test]
+fn a_protected_object_of_an_entry_point_is_a_loss_of_every_plan_that_closes_it() {
+    let (mut world, both) = two();
+    let key: ObjectKey = "v1/Service/shop/web".parse().expect("a key");
+    let web: ServiceName = "web".parse().expect("a name");
+    let protected = BTreeMap::from([(web, BTreeSet::from([key]))]);
+    world.facts.protected_entries = protected;
+
+    let desired = both.desired();
+    let plans = [
+        destroy(&desired, &world.facts, &[], &world.state),
+        apply(
+            &moved(&both, &[("web", "127.0.0.1:80")]),
+            &world.observed(&both),
+            &world.state,
+        ),
+    ];
+    for plan in plans {
+        let loss = plan.losses.iter().find(|loss| loss.is_protected);
+        assert_eq!(loss.expect("declared").name, "Service/web");
+        let refused = crate::policy::may_lose(&plan, crate::policy::Protection::Off);
+        let what = refused.expect_err("refused").what;
+        assert!(what.contains("Service/web is protected"), "{what}");
+    }
+
+    // What changes nothing loses nothing.
+    let same = apply(&desired, &world.observed(&both), &world.state);
+    assert!(same.losses.iter().all(|loss| !loss.is_protected));
 }

@@ -11,7 +11,8 @@ use crate::model::release::{Actor, Label};
 use crate::model::secret::SecretValue;
 use crate::model::workload::Workload;
 use crate::model::{
-    EnvironmentName, Fingerprint, Manifest, ProjectName, ReleaseNumber, ServiceName, Slot,
+    EnvironmentName, Fingerprint, Manifest, ObjectKey, ProjectName, ReleaseNumber, ServiceName,
+    Slot,
 };
 use crate::port::engine::EngineError;
 use crate::port::hold::Hold;
@@ -150,6 +151,20 @@ pub struct Placement {
     pub expects: Option<Fingerprint>,
 }
 
+/// Instances of a service that are to be started anew, as they are.
+#[derive(Debug, Clone)]
+pub struct Restart {
+    /// In which slot.
+    pub slot: Slot,
+    /// Of which service.
+    pub service: ServiceName,
+    /// How new ones take the place of the old ones: `Rolling` or `Recreate`.
+    pub mode: DeployMode,
+    /// The values of the secrets that the workload names, by name, as far as they could be read. One
+    /// that is not what the service was given is not used: it would be a release.
+    pub secrets: BTreeMap<String, SecretValue>,
+}
+
 /// A workload that a plan would put into a slot.
 #[derive(Debug, Clone)]
 pub struct Rehearsal<'a> {
@@ -174,6 +189,8 @@ pub struct Rehearsal<'a> {
 pub struct Rehearsed {
     /// What it would not take, and why.
     pub refused: Vec<String>,
+    /// What it would delete and make again, and what says of itself that this must never be.
+    pub protected: Vec<ObjectKey>,
     /// Why some of it could not be asked about.
     pub unchecked: Vec<String>,
 }

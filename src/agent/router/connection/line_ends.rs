@@ -308,21 +308,33 @@ fn chunk_size(line: &[u8]) -> Place {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let whole = read(bytes, bytes.len().max(1));
+    for piece in [1, 2, 7] {
+        assert_eq!(read(bytes, piece), whole, "in pieces of {piece}");
+    }
+    // Nothing but line ends becomes something else.
+    let changed = bytes.iter().zip(&whole).filter(|(own, now)| own != now);
+    assert!(changed.into_iter().all(|pair| pair == (&b'\n', &SPOILED)));
+}
+
+/// Reads this along in pieces of this length.
+#[cfg(any(test, fuzzing))]
+fn read(bytes: &[u8], piece: usize) -> Vec<u8> {
+    let mut ends = LineEnds::after(b"");
+    let mut bytes = bytes.to_vec();
+    for piece in bytes.chunks_mut(piece) {
+        ends.check(piece, 0);
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// Reads this along in pieces of this length.
-    fn read(bytes: &[u8], piece: usize) -> Vec<u8> {
-        let mut ends = LineEnds::after(b"");
-        let mut bytes = bytes.to_vec();
-        for piece in bytes.chunks_mut(piece) {
-            ends.check(piece, 0);
-        }
-        bytes
-    }
 
     fn spoiled(text: &str, at: &str) -> Vec<u8> {
         let at = text.find(at).unwrap() + at.len() - 1;
@@ -425,6 +437,18 @@ mod tests {
         ) {
             let bytes = requests.concat();
             prop_assert_eq!(read(&bytes, piece), bytes);
+        }
+
+        #[test]
+        fn no_bytes_make_it_fall_over(
+            requests in proptest::collection::vec(request(), 1..4),
+            at in any::<proptest::sample::Index>(),
+            wrong in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut bytes = requests.concat();
+            let at = at.index(bytes.len());
+            bytes.splice(at..at, wrong);
+            hostile(&bytes);
         }
     }
 

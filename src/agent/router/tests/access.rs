@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use hyper::Method;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::support::{Client, Instance, World, request, short_hold, text};
 use crate::agent::log::file::LogFile;
@@ -64,6 +66,37 @@ async fn each_request_is_one_line_without_its_query() {
     );
     assert!(!log.contains("hidden"));
     assert_eq!(world.router.dropped_log_lines(), 0);
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_a_request_has_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let options = Options {
+        access_log: Some(LogFile::access(path.clone())),
+        ..Options::default()
+    };
+    let world = World::start(short_hold(), options).await;
+    for wrong in ["GET / HTTP/1.1\r\nx y: 1\r\n\r\n", "NO\r\n\r\n"] {
+        let mut client = TcpStream::connect(world.route.live).await.unwrap();
+        client.write_all(wrong.as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with("HTTP/1.1 400"), "{said}");
+    }
+    world.router.shutdown(Duration::from_secs(20)).await;
+
+    let log = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for line in lines {
+        assert_eq!(line["status"], 400, "{line}");
+        assert!(line["client"].is_string(), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -11,9 +11,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use oci_spec::runtime::Spec;
+use rustix::process::{Signal, WaitOptions, set_parent_process_death_signal, wait};
 
 use crate::agent::runtime::container::seccomp;
 
@@ -47,15 +49,22 @@ impl Confined {
         Ok(Self { env })
     }
 
+    /// With this environment.
+    #[must_use]
+    pub const fn with(env: BTreeMap<String, String>) -> Self {
+        Self { env }
+    }
+
     fn path(&self) -> &str {
         self.env.get("PATH").map_or(PATH, String::as_str)
     }
 
-    /// A program with these variables added to its environment.
+    /// A program with these variables, and none of this process' own.
     pub fn command(&self, name: &str, arguments: &[String]) -> Command {
         let mut command = Command::new(name);
         command
             .args(arguments)
+            .env_clear()
             .env("PATH", self.path())
             .envs(&self.env);
         command
@@ -106,6 +115,32 @@ impl Executor for Confined {
             Ok(_) => wrong(format!("`{}` may not be executed", file.display())),
             Err(error) => wrong(format!("`{}`: {error}", file.display())),
         }
+    }
+}
+
+/// What a container's first process is that only holds it for others: it takes leave of those that
+/// nobody waits for, and ends with the process beside it.
+#[derive(Clone)]
+pub struct Idle;
+
+/// How long it rests when there is nobody to take leave of.
+const REST: Duration = Duration::from_millis(500);
+
+impl Executor for Idle {
+    fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
+        let failed = |error: String| ExecutorError::Other(error);
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| failed(error.to_string()))?;
+        seccomp::install().map_err(failed)?;
+        loop {
+            if wait(WaitOptions::empty()).is_err() {
+                std::thread::sleep(REST);
+            }
+        }
+    }
+
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        Ok(())
     }
 }
 

@@ -14,18 +14,26 @@
 //! ```
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use libcontainer::workload::Executor;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
+    mount_remount, unmount,
+};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::agent::runtime::container::confined::Confined;
+use crate::agent::runtime::container::confined::{Confined, Idle};
 use crate::agent::runtime::container::control_groups;
 use crate::agent::runtime::container::enter;
 use crate::agent::runtime::container::id_map::COUNT;
@@ -36,9 +44,9 @@ use crate::files::process::started;
 use crate::model::chain;
 
 /// What went wrong, in words.
-type Reason = String;
+pub(super) type Reason = String;
 
-fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Reason + '_ {
+pub(super) fn said<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Reason + '_ {
     move |error| format!("{what}: {error}")
 }
 
@@ -54,8 +62,63 @@ fn state(bundle: &Path) -> PathBuf {
     bundle.join("state")
 }
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// What the process beside a container says on its output when the container of a command is there.
+pub const READY: &str = "ready";
+
+/// Has the container of a folder for a command alone, until its standard input is closed.
+pub fn hold(bundle: &Path) -> Result<u8, Reason> {
+    if !is_root() {
+        return Err(userns::enter());
+    }
+    // The first process of such a container is this program, and stays it: root of the container
+    // may be the one whom the program's file belongs to.
+    if ContainerUsers::read(bundle)?.is_none() && !copy(bundle).exists() {
+        return Err(become_copy(bundle));
+    }
+    let outcome = Signals::caught().and_then(|signals| {
+        no_groups()
+            .and_then(|()| make(bundle, Idle))
+            .and_then(|pid| {
+                let told = writeln!(io::stdout(), "{READY}");
+                told.map_err(said("telling the agent"))?;
+                signals.wait_for_input(pid)
+            })
+    });
+    remove(bundle);
+    outcome
+}
+
+/// Where this program is mounted for a container without users of its own, read-only.
+fn copy(bundle: &Path) -> PathBuf {
+    bundle.join("shipit")
+}
+
+/// Starts this program again, with the same arguments, from a mount that nobody can write. Returns
+/// only when it cannot.
+fn become_copy(bundle: &Path) -> Reason {
+    let made = || {
+        let program = std::env::current_exe().map_err(said("finding this program"))?;
+        let copy = copy(bundle);
+        userns::new_mounts()?;
+        let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change("/", flags).map_err(said("mounting this program"))?;
+        fs::write(&copy, "").map_err(said("mounting this program"))?;
+        mount_bind(&program, &copy).map_err(said("mounting this program"))?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        mount_remount(&copy, flags, "").map_err(said("mounting this program"))?;
+        Ok::<_, Reason>(copy)
+    };
+    made().map_or_else(
+        |reason| reason,
+        |copy| {
+            let mut again = Command::new(copy);
+            said("starting this program again")(again.args(std::env::args_os().skip(1)).exec())
+        },
+    )
 }
 
 /// Runs the container of a folder to its end; gives its exit code.
@@ -75,7 +138,7 @@ pub fn run(bundle: &Path) -> Result<u8, Reason> {
     outcome
 }
 
-fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
+fn make(bundle: &Path, becomes: impl Executor + 'static) -> Result<Pid, Reason> {
     let (user, group) = runs_as(bundle)?;
     if !userns::has(user, group) {
         return Err(format!(
@@ -96,7 +159,7 @@ fn make(bundle: &Path, confined: Confined) -> Result<Pid, Reason> {
     };
 
     let mut container = builder(bundle)?
-        .with_executor(confined)
+        .with_executor(becomes)
         .as_init(bundle)
         .with_systemd(false)
         .with_detach(true)
@@ -156,13 +219,13 @@ fn overlay(files: &Path, rootfs: &Path, bundle: &Path) -> Result<(), Reason> {
 }
 
 /// A container's description.
-fn described(bundle: &Path) -> Result<serde_json::Value, Reason> {
+pub(super) fn described(bundle: &Path) -> Result<serde_json::Value, Reason> {
     let text = fs::read(bundle.join("config.json")).map_err(said("reading what it is"))?;
     serde_json::from_slice(&text).map_err(said("reading what it is"))
 }
 
 /// The user and group of a container's service.
-fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
+pub(super) fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
     let what = described(bundle)?;
     let id = |name: &str| {
         what["process"]["user"][name]
@@ -173,7 +236,7 @@ fn runs_as(bundle: &Path) -> Result<(u32, u32), Reason> {
 }
 
 /// Gives up the groups of whoever started the agent: a container's user has its own group alone.
-fn no_groups() -> Result<(), Reason> {
+pub(super) fn no_groups() -> Result<(), Reason> {
     if userns::is_inside() {
         // Without root there may be no right to it, and there is nothing to gain by those of one's
         // own.
@@ -228,6 +291,33 @@ impl Signals {
         })
     }
 
+    /// Waits until standard input is closed or a container's first process has ended, which it does
+    /// at the latest then.
+    fn wait_for_input(self, pid: Pid) -> Result<u8, Reason> {
+        let Self {
+            runtime,
+            mut term,
+            mut interrupt,
+        } = self;
+        runtime.block_on(async {
+            let ended = process::descriptor(pid.as_raw_nonzero().get().unsigned_abs());
+            let ended = ended.ok_or("waiting for it: its end cannot be seen")?;
+            let input = io::stdin().as_fd().try_clone_to_owned();
+            let input = input.and_then(pipe::Receiver::from_owned_fd);
+            let mut input = input.map_err(said("waiting for it"))?;
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = input.read_u8() => {}
+                _ = ended.readable() => {}
+            }
+            Ok::<_, Reason>(())
+        })?;
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+        Ok(0)
+    }
+
     /// Waits for a container's first process, and hands on to it that it should end.
     fn wait(self, pid: Pid) -> Result<u8, Reason> {
         let Self {
@@ -254,7 +344,7 @@ impl Signals {
 }
 
 /// As a shell tells it.
-fn code(status: Option<WaitStatus>) -> u8 {
+pub(super) fn code(status: Option<WaitStatus>) -> u8 {
     let code = status.and_then(|status| {
         status
             .exit_status()
@@ -296,7 +386,9 @@ fn clear(bundle: &Path) {
         let _ = container.delete(true);
     }
     control_groups::remove(&name(bundle));
-    let _ = unmount(bundle.join("rootfs"), UnmountFlags::DETACH);
+    for mounted in [bundle.join("rootfs"), copy(bundle)] {
+        let _ = unmount(mounted, UnmountFlags::DETACH);
+    }
     let _ = fs::remove_dir_all(bundle);
 }
 
@@ -355,7 +447,8 @@ pub fn kill(bundle: &Path) {
 }
 
 /// A container's first process, if it is certainly the one that was recorded.
-fn first(bundle: &Path) -> Option<u32> {
+#[must_use]
+pub fn first(bundle: &Path) -> Option<u32> {
     let text = fs::read_to_string(bundle.join("init")).ok()?;
     let (pid, since) = text.split_once(' ')?;
     let (pid, since) = (pid.parse().ok()?, since.parse().ok()?);
@@ -378,9 +471,7 @@ pub fn exec(bundle: &Path, command: &[String], within: Duration) -> Result<u8, R
             .as_str()
             .unwrap_or("/")
             .to_owned();
-        // Its own environment is the agent's.
-        let mut process = confined.command(name, arguments);
-        process.env_remove("SHIPIT_AGENT_DIR");
+        let process = confined.command(name, arguments);
         let status = enter::run(first, (user, group), Path::new(&workdir), process, within)?;
         return Ok(code(status));
     }

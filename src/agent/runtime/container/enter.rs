@@ -49,12 +49,7 @@ pub fn run(
     mut command: Command,
     within: Duration,
 ) -> Result<Option<WaitStatus>, Reason> {
-    // By root of the machine, as long as this process is that: the container's limits are the
-    // command's, too.
-    join_groups(first).map_err(said("joining its control groups"))?;
-    become_one_of_it(first).map_err(said("joining its namespaces"))?;
-    give_up(user, group).map_err(said("giving up what a container may not do"))?;
-    seccomp::install().map_err(said("the filter of system calls"))?;
+    confine(first, (user, group))?;
 
     let name = command.get_program().to_string_lossy().into_owned();
     // Only a child is in the namespace of processes.
@@ -66,6 +61,42 @@ pub fn run(
         .map_err(|error| format!("`{name}` cannot be started: {error}"))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     ended(pid.ok_or("it has no process")?, within)
+}
+
+/// Starts the same for somebody who looks on: the command has the streams of this process, and a
+/// process group of its own, as one of this process cannot be seen from inside.
+pub fn begin(
+    first: u32,
+    user: (u32, u32),
+    workdir: &Path,
+    mut command: Command,
+) -> Result<Pid, Attaching> {
+    confine(first, user).map_err(Attaching::Failed)?;
+    let child = command
+        .current_dir(workdir)
+        .process_group(0)
+        .spawn()
+        .map_err(Attaching::NotStarted)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| Attaching::Failed("it has no process".to_owned()))
+}
+
+/// Why a command is not run beside a container.
+pub enum Attaching {
+    /// The container cannot be joined.
+    Failed(Reason),
+    /// Its program cannot be started.
+    NotStarted(io::Error),
+}
+
+/// Makes this process one that may no more than the container's.
+fn confine(first: u32, (user, group): (u32, u32)) -> Result<(), Reason> {
+    // By root of the machine, as long as this process is that: the container's limits are the
+    // command's, too.
+    join_groups(first).map_err(said("joining its control groups"))?;
+    become_one_of_it(first).map_err(said("joining its namespaces"))?;
+    give_up(user, group).map_err(said("giving up what a container may not do"))?;
+    seccomp::install().map_err(said("the filter of system calls"))
 }
 
 /// Waits for a child; one that takes too long is ended, with its group. Whoever asked has gone by
@@ -90,7 +121,14 @@ fn become_one_of_it(first: u32) -> io::Result<()> {
     let pid = i32::try_from(first).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::NotFound)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let all = ThreadNameSpaceType::USER
+    // Who is one of its users already cannot become one.
+    let users = |of: &str| fs::read_link(format!("/proc/{of}/ns/user"));
+    let others = if users("self")? == users(&first.to_string())? {
+        ThreadNameSpaceType::empty()
+    } else {
+        ThreadNameSpaceType::USER
+    };
+    let all = others
         | ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION

@@ -3,17 +3,20 @@
 //! ([`contain`](crate::agent::runtime::container::contain)). The network is the machine's own: each
 //! instance gets a free port.
 
+pub mod beside;
 pub mod contain;
 pub mod id_map;
 
+mod attach;
 mod confined;
 mod control_groups;
 mod enter;
 mod seccomp;
+mod specification;
 mod staging;
 mod userns;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,22 +24,23 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
 use crate::agent::Directory;
 use crate::agent::engine::record::ProcessRecord;
-use crate::agent::launch::User;
 use crate::agent::rootfs::{ImageMeta, Tree, Unpacked};
-use crate::agent::runtime::attached::{self, Attach, Attached};
+use crate::agent::runtime::attached::{Attach, Attached};
 use crate::agent::runtime::container::id_map::IdRange;
+use crate::agent::runtime::container::specification::specification;
 use crate::agent::runtime::container::staging::ContainerUsers;
 use crate::agent::runtime::process::{self, ProcessRuntime};
-use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES, Running, Runtime};
+use crate::agent::runtime::{ContainerSpec, Launch, Running, Runtime};
 use crate::agent::trouble::Trouble;
+use crate::files::beneath::{Links, Missing, Root};
 use crate::files::process::program;
 use crate::model::Digest;
-use crate::model::workload::{Container, UserNamespace};
+use crate::model::command::CommandPlace;
+use crate::model::workload::UserNamespace;
 use crate::port::engine::Pull;
 
 /// The runtime.
@@ -135,6 +139,11 @@ fn tried(mut probe: std::process::Command) -> Result<(), String> {
     Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
+/// The first process of a container of this agent, if it runs.
+pub(in crate::agent) fn first_process(directory: &Directory, name: &str) -> Option<u32> {
+    contain::first(&bundle(directory.path(), name))
+}
+
 /// Where a container of this agent has its folder.
 fn bundle(agent: &Path, name: &str) -> PathBuf {
     agent.join("containers").join(name)
@@ -199,6 +208,43 @@ fn of(launch: &Launch) -> io::Result<PathBuf> {
     Ok(bundle(Path::new(&contained.agent), &contained.name))
 }
 
+/// The first file that cannot be mounted, as its path is a folder of the image.
+fn folder_in_place_of_a_file(launch: &Launch) -> Option<&Path> {
+    let image = Root::open(&launch.rootfs, Links::SeeRoot).ok()?;
+    let mut paths = launch.files.keys();
+    let path = paths.find(|path| image.folder(path, Missing::Refuse).is_ok())?;
+    Some(path)
+}
+
+/// Writes down what a container is; gives its folder.
+async fn describe(launch: &Launch) -> Result<PathBuf, Trouble> {
+    let folder = of(launch)?;
+    if let Some(path) = folder_in_place_of_a_file(launch) {
+        let path = path.display();
+        let reason = format!("`files` has {path}, and the image has a folder there");
+        return Err(Trouble::Instance(reason));
+    }
+    let users = match &launch.contained {
+        Some(contained) => users(contained).await?,
+        None => None,
+    };
+    let specification = specification(launch, users.as_ref())?.to_string();
+    std::fs::DirBuilder::new().recursive(true).create(&folder)?;
+
+    // For its owner alone: the container's own changes are in it.
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    crate::files::replace(&folder.join("config.json"), specification.as_bytes())?;
+    std::fs::write(folder.join("layer"), launch.rootfs.display().to_string())?;
+    if let Some(users) = &users {
+        users.write(&folder)?;
+        remark(users, launch)?;
+        if let Some(files) = &launch.instance_files {
+            files.give(users.of_the_machine(launch.user))?;
+        }
+    }
+    Ok(folder)
+}
+
 #[async_trait]
 impl Runtime for ContainerRuntime {
     async fn prepare(
@@ -226,23 +272,7 @@ impl Runtime for ContainerRuntime {
     }
 
     async fn start(&self, launch: &Launch) -> Result<Box<dyn Running>, Trouble> {
-        let folder = of(launch)?;
-        let users = match &launch.contained {
-            Some(contained) => users(contained).await?,
-            None => None,
-        };
-        let specification = specification(launch, users.as_ref())?.to_string();
-        std::fs::DirBuilder::new().recursive(true).create(&folder)?;
-
-        // For its owner alone: the container's own changes are in it.
-        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        crate::files::replace(&folder.join("config.json"), specification.as_bytes())?;
-        std::fs::write(folder.join("layer"), launch.rootfs.display().to_string())?;
-        if let Some(users) = &users {
-            users.write(&folder)?;
-            remark(users, launch)?;
-        }
-
+        let folder = describe(launch).await?;
         let beside = Launch {
             rootfs: folder.clone(),
             command: vec![
@@ -256,6 +286,8 @@ impl Runtime for ContainerRuntime {
             input: Some(environment(launch)?),
             user: None,
             socket: None,
+            files: BTreeMap::new(),
+            instance_files: None,
             log: launch.log.clone(),
             contained: None,
         };
@@ -302,8 +334,11 @@ impl Runtime for ContainerRuntime {
         process::succeeds(process, command.first().map_or("", String::as_str)).await
     }
 
-    async fn attach(&self, _: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
-        Err(attached::cannot("container", attach.place))
+    async fn attach(&self, launch: &Launch, attach: &Attach) -> Result<Attached, Trouble> {
+        match attach.place {
+            CommandPlace::Instance => attach::beside(launch, attach).await,
+            CommandPlace::OneOff => attach::alone(launch, attach).await,
+        }
     }
 
     async fn remove_strays(&self, agent: &str, known: &[String]) {
@@ -369,126 +404,4 @@ impl Running for OwnContainer {
 /// no file.
 fn environment(launch: &Launch) -> io::Result<Vec<u8>> {
     Ok(serde_json::to_vec(&launch.env)?)
-}
-
-/// What a service may need as root of its container, and no more: to listen below 1024 and to
-/// change its user.
-const CAPABILITIES: [&str; 6] = [
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETUID",
-    "CAP_SETGID",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_KILL",
-];
-
-/// What the container is, as the OCI runtime specification has it (runtime-spec, `config.md` and
-/// `config-linux.md`).
-fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> io::Result<Value> {
-    let contained = launch.contained.clone().unwrap_or_default();
-    if launch.command.is_empty() {
-        return Err(io::Error::other(
-            "neither the service nor its image has a command",
-        ));
-    }
-
-    let user = launch.user.unwrap_or(User { uid: 0, gid: 0 });
-    let mounts = mounts(&contained.spec, users);
-    let resources = resources(&contained.spec)?;
-
-    Ok(json!({
-        "ociVersion": "1.0.2",
-        "process": {
-            "terminal": false, "user": {"uid": user.uid, "gid": user.gid},
-            "args": launch.command, "cwd": launch.workdir, "noNewPrivileges": true,
-            "capabilities": {
-                "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
-            },
-        },
-        "root": {"path": "rootfs", "readonly": false},
-        "hostname": contained.name,
-        "mounts": mounts,
-        "linux": {
-            "namespaces": [{"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}],
-            "cgroupsPath": format!("/{}/{}", control_groups::PARENT, contained.name),
-            "resources": resources,
-            "maskedPaths": [
-                "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/sched_debug",
-            ],
-            "readonlyPaths": [
-                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
-            ],
-        },
-    }))
-}
-
-/// The kernel's file systems, the machine's names, and the service's volumes, in this order.
-fn mounts(spec: &Container, users: Option<&ContainerUsers>) -> Vec<Value> {
-    let mut mounts = kernel_mounts();
-
-    for file in ["/etc/resolv.conf", "/etc/hosts"] {
-        if Path::new(file).exists() {
-            let options = ["rbind", "ro", "nosuid", "nodev", "noexec"];
-            mounts.push(mount(file, "bind", file, &options));
-        }
-    }
-
-    // Those whose owners are mapped are there before it is made.
-    let mapped: &[(PathBuf, PathBuf)] = users.map_or(&[], |users| &users.volumes);
-    for (inside, from) in &spec.volumes {
-        if mapped.iter().all(|(path, _)| path != inside) {
-            let inside = inside.display().to_string();
-            mounts.push(mount(&inside, "bind", from, &["rbind", "nosuid", "nodev"]));
-        }
-    }
-    mounts
-}
-
-fn kernel_mounts() -> Vec<Value> {
-    let dev = ["nosuid", "strictatime", "mode=755", "size=65536k"];
-    let terminals = [
-        "nosuid",
-        "noexec",
-        "newinstance",
-        "ptmxmode=0666",
-        "mode=0620",
-    ];
-    let shared = ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
-
-    vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &dev),
-        mount("/dev/pts", "devpts", "devpts", &terminals),
-        mount("/dev/shm", "tmpfs", "shm", &shared),
-    ]
-}
-
-fn mount(to: &str, kind: &str, from: &str, options: &[&str]) -> Value {
-    json!({"destination": to, "type": kind, "source": from, "options": options})
-}
-
-/// The container's limits; without root there are none, and who asks for one is told.
-fn resources(spec: &Container) -> io::Result<Map<String, Value>> {
-    let limited = spec.memory.is_some() || spec.cpu.is_some() || spec.processes.is_some();
-    if limited && !has_limits() {
-        return Err(io::Error::other(
-            "limits of containers need root: take `resources` out",
-        ));
-    }
-
-    let mut resources = Map::new();
-    if has_limits() {
-        let most = spec.processes.unwrap_or(PROCESSES);
-        resources.insert("pids".to_owned(), json!({"limit": most}));
-    }
-    if let Some(memory) = spec.memory {
-        let limit = json!({"limit": memory, "swap": memory});
-        resources.insert("memory".to_owned(), limit);
-    }
-    if let Some(cpu) = spec.cpu {
-        let limit = json!({"period": 100_000, "quota": u64::from(cpu) * 100});
-        resources.insert("cpu".to_owned(), limit);
-    }
-    Ok(resources)
 }

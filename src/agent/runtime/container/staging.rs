@@ -20,6 +20,7 @@ use rustix::mount::{
 };
 use serde_json::json;
 
+use crate::agent::launch::User;
 use crate::agent::runtime::container::id_map::{IdRange, Tree, mapped};
 use crate::agent::runtime::container::userns;
 use crate::files::beneath::{BeneathError, Links, Missing, Root};
@@ -61,6 +62,15 @@ impl ContainerUsers {
                 .map_err(said(reading)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(said(reading)(error)),
+        }
+    }
+
+    /// A user of the container as the machine knows it; its root without one.
+    pub fn of_the_machine(&self, user: Option<User>) -> User {
+        let User { uid, gid } = user.unwrap_or(User { uid: 0, gid: 0 });
+        User {
+            uid: self.range.user.saturating_add(uid),
+            gid: self.range.group.saturating_add(gid),
         }
     }
 

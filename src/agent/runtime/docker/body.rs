@@ -9,7 +9,12 @@ use crate::agent::runtime::{ContainerSpec, Launch, PROCESSES};
 
 pub(super) fn body(launch: &Launch) -> ContainerCreateBody {
     let contained = launch.contained.clone().unwrap_or_default();
-    let host = host(&contained);
+    let mut host = host(&contained);
+    let files = launch.files.iter();
+    let files = files.map(|(inside, from)| format!("{}:{}:ro", from.display(), inside.display()));
+    if !launch.files.is_empty() {
+        host.binds.get_or_insert_default().extend(files);
+    }
     let mut labels: HashMap<String, String> = contained.labels.into_iter().collect();
     labels.insert(AGENT.to_owned(), contained.agent);
 

@@ -17,30 +17,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio_util::io::ReaderStream;
 
-use crate::agent::launch::{self, Start, Streams};
+use crate::agent::launch::{self, Group, Start, Streams};
 use crate::agent::runtime::attached::{Attach, Attached, Control};
 use crate::agent::trouble::Trouble;
-use crate::files::process::kill_group;
 use crate::port::engine::{CommandOutput, WindowSize};
 
 /// What a program is told of its terminal where nothing else is.
-const TERMINAL: &str = "xterm-256color";
+pub(in crate::agent::runtime) const TERMINAL: &str = "xterm-256color";
 
-/// Starts a program, with pipes or a terminal.
-pub(super) async fn attach(mut start: Start, attach: &Attach) -> Result<Attached, Trouble> {
+/// Starts a program, with pipes or a terminal. `end`: what ends it, and all that it started, when
+/// nobody looks on any more.
+pub(in crate::agent::runtime) async fn attach(
+    mut start: Start,
+    attach: &Attach,
+    end: Signal,
+) -> Result<Attached, Trouble> {
     let Some(size) = attach.terminal else {
-        return piped(launch::with_pipes(start, attach.reads).await?);
+        return piped(launch::with_pipes(start, attach.reads).await?, end);
     };
     let told = start.env.entry("TERM".to_owned());
     told.or_insert_with(|| TERMINAL.to_owned());
-    at_terminal(launch::at_terminal(start, size).await?)
+    at_terminal(launch::at_terminal(start, size).await?, end)
 }
 
-fn piped(streams: Streams) -> Result<Attached, Trouble> {
+fn piped(streams: Streams, end: Signal) -> Result<Attached, Trouble> {
     let Streams {
-        mut child, input, ..
+        mut child,
+        group,
+        input,
+        ..
     } = streams;
-    let group = Group::of(&child, None);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let out = out.map(|out| pieces(out, CommandOutput::Out));
     let err = err.map(|err| pieces(err, CommandOutput::Err));
@@ -49,25 +55,31 @@ fn piped(streams: Streams) -> Result<Attached, Trouble> {
         input: input.map(|input| Box::new(input) as Box<dyn AsyncWrite + Send + Unpin>),
         output: stream::select_all(out.into_iter().chain(err)).boxed(),
         ended: Box::pin(async move { Ok(code(child.wait().await?)) }),
-        control: Box::new(group),
+        control: Box::new(Running {
+            group: group.ended_by(end),
+            terminal: None,
+        }),
     })
 }
 
-fn at_terminal(streams: Streams) -> Result<Attached, Trouble> {
+fn at_terminal(streams: Streams, end: Signal) -> Result<Attached, Trouble> {
     let Streams {
         mut child,
+        group,
         terminal,
         ..
     } = streams;
     let none = || Trouble::Local("it has no terminal".to_owned());
     let terminal = Arc::new(terminal.ok_or_else(none)?);
     let ours = || Ok::<_, io::Error>(Ours(watched(terminal.try_clone()?)?));
-    let group = Group::of(&child, Some(Arc::clone(&terminal)));
     Ok(Attached {
         input: Some(Box::new(ours()?)),
         output: pieces(ours()?, CommandOutput::Out),
         ended: Box::pin(async move { Ok(code(child.wait().await?)) }),
-        control: Box::new(group),
+        control: Box::new(Running {
+            group: group.ended_by(end),
+            terminal: Some(terminal),
+        }),
     })
 }
 
@@ -87,21 +99,14 @@ fn code(status: ExitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
 }
 
-/// The process group of a program. Dropping it ends all that is in it.
-struct Group {
-    pid: u32,
+/// A program and its terminal. Dropping it ends the program, and all that it started.
+struct Running {
+    group: Group,
     terminal: Option<Arc<OwnedFd>>,
 }
 
-impl Group {
-    fn of(child: &tokio::process::Child, terminal: Option<Arc<OwnedFd>>) -> Self {
-        let pid = child.id().unwrap_or_default();
-        Self { pid, terminal }
-    }
-}
-
 #[async_trait]
-impl Control for Group {
+impl Control for Running {
     async fn resize(&self, size: WindowSize) {
         if let Some(terminal) = &self.terminal {
             // A program that has ended has no terminal to look at.
@@ -111,16 +116,7 @@ impl Control for Group {
 
     async fn signal(&self, number: i32) {
         if let Some(signal) = Signal::from_named_raw(number) {
-            kill_group(self.pid, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if self.pid > 0 {
-            kill_group(self.pid, Signal::HUP);
-            kill_group(self.pid, Signal::KILL);
+            self.group.signal(signal);
         }
     }
 }

@@ -96,7 +96,17 @@ traffic:
         route.live_url.as_deref(),
         Some("https://shop.example.com/a")
     );
-    assert_eq!(route.address_url.as_deref(), Some("https://*/a"));
+}
+
+#[test]
+fn a_load_balancer_that_answers_to_tls_has_no_url_by_its_own_name() {
+    for tls in [
+        "kind: ingress\n  tls_secret: web-tls",
+        "kind: ingress\n  controller: alb\n  annotations: {alb.ingress.kubernetes.io/certificate-arn: a}",
+    ] {
+        let route = route(&desired(&format!("\ntraffic:\n  {tls}\n"), &[]).expect("resolved"));
+        assert_eq!((route.address_url, route.live_url), (None, None), "{tls}");
+    }
 }
 
 #[test]

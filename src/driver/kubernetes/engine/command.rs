@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{AttachParams, AttachedProcess, TerminalSize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +18,7 @@ use tokio_util::io::ReaderStream;
 use crate::driver::kubernetes::client::api::{Api, ApiError};
 use crate::driver::kubernetes::engine::command::pod::{Place, begin, until_it_runs};
 use crate::driver::kubernetes::engine::logs::{self, Part};
+use crate::driver::kubernetes::engine::ready::is_ready;
 use crate::driver::kubernetes::engine::{KubernetesEngine, slots};
 use crate::model::command::CommandPlace;
 use crate::model::object::mark;
@@ -27,6 +29,21 @@ use crate::port::engine::{
 
 /// What marks the pod of a command.
 const COMMAND: &str = "shipit.dev/command";
+
+/// Whether this is the pod of a command.
+pub(super) fn is_commands(pod: &Value) -> bool {
+    pod["kind"].as_str().is_none_or(|kind| kind == "Pod")
+        && pod["metadata"]["labels"][COMMAND].is_string()
+}
+
+/// Whether this is the pod of a command in an environment.
+pub(super) fn is_commands_of(pod: &Value, scope: &Scope) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    is_commands(pod)
+        && labels[mark::PROJECT] == scope.project.as_str()
+        && labels[mark::ENVIRONMENT] == scope.environment.as_str()
+}
+
 fn refused(reason: String, help: &str) -> EngineError {
     EngineError::Refused {
         reason,
@@ -105,21 +122,31 @@ async fn streams(
 
     let pod = until_it_runs(api, key, what).await?;
     if request.reads && pod["status"]["phase"] == "Running" {
-        let process = api.attach(namespace, name, &params).await;
-        return Ok(Streams::Attached(Box::new(process.map_err(failed)?)));
+        match api.attach(namespace, name, &params).await {
+            Ok(process) => return Ok(Streams::Attached(Box::new(process))),
+            // It may have ended in between. What it wrote is in its log.
+            Err(fault) if !place.has_ended(api).await => return Err(failed(fault)),
+            Err(_) => {}
+        }
     }
+    let log = log(api, place).await;
+    Ok(Streams::Log(log.map_err(failed)?))
+}
+
+/// The log of a pod of a command, from its beginning to its end.
+async fn log(api: &Api, place: &Place) -> Result<BoxStream<'static, CommandOutput>, ApiError> {
+    let pod = json!({"metadata": {"namespace": place.namespace, "name": place.pod}});
     let part = Part {
         follow: true,
         ..Part::default()
     };
-    let lines = api.lines(&logs::path(&pod, &place.container, part)).await;
-    let lines = lines.map_err(failed)?;
+    let lines = api.lines(&logs::path(&pod, &place.container, part)).await?;
     let lines = lines.take_while(|line| std::future::ready(line.is_ok()));
     let piece = |line: Result<String, std::io::Error>| {
         let line = line.unwrap_or_default() + "\n";
         CommandOutput::Out(line.into())
     };
-    Ok(Streams::Log(lines.map(piece).boxed()))
+    Ok(lines.map(piece).boxed())
 }
 
 fn cut_off(reason: &str) -> EngineError {
@@ -168,12 +195,6 @@ async fn pod_of(
     })
 }
 
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let mut ready = conditions.filter(|one| one["type"] == "Ready");
-    ready.any(|one| one["status"] == "True")
-}
-
 type Outputs = mpsc::Sender<Result<CommandOutput, EngineError>>;
 
 /// Carries input and output until the command has ended, its time is over, or nobody looks on.
@@ -189,10 +210,20 @@ async fn carry(
     let work = async {
         let said = match streams(&api, &place, &request, &what).await? {
             Streams::Log(mut output) => {
-                pass(&mut output, &outputs).await;
+                let _ = pass(&mut output, &outputs).await;
                 None
             }
-            Streams::Attached(process) => attached(*process, typed, &outputs, &request).await,
+            Streams::Attached(process) => {
+                let (code, wrote) = attached(*process, typed, &outputs, &request).await;
+                // What is written before somebody is attached comes to nobody.
+                if wrote == Wrote::Nothing
+                    && place.own.is_some()
+                    && let Ok(mut log) = log(&api, &place).await
+                {
+                    pass(&mut log, &outputs).await;
+                }
+                code
+            }
         };
         let code = match place.own {
             Some(_) => place.exit(&api).await,
@@ -231,24 +262,34 @@ async fn stopped(
     std::future::pending().await
 }
 
+/// Whether a command has written anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrote {
+    Nothing,
+    Something,
+}
+
 async fn pass(
     output: &mut (impl futures_util::Stream<Item = CommandOutput> + Unpin),
     outputs: &Outputs,
-) {
+) -> Wrote {
+    let mut wrote = Wrote::Nothing;
     while let Some(piece) = output.next().await {
+        wrote = Wrote::Something;
         if outputs.send(Ok(piece)).await.is_err() {
-            return;
+            break;
         }
     }
+    wrote
 }
 
-/// Gives the exit code, where the server says it.
+/// Gives the exit code, where the server says it, and whether anything was written.
 async fn attached(
     mut process: AttachedProcess,
     inputs: mpsc::Receiver<CommandInput>,
     outputs: &Outputs,
     request: &CommandRequest,
-) -> Option<u8> {
+) -> (Option<u8>, Wrote) {
     let status = process.take_status();
     let out = process.stdout().map(|out| pieces(out, CommandOutput::Out));
     let err = process.stderr().map(|err| pieces(err, CommandOutput::Err));
@@ -264,10 +305,21 @@ async fn attached(
     let giving = tokio::spawn(give(inputs, process.stdin(), resize));
 
     let mut output = stream::select_all(out.into_iter().chain(err));
-    pass(&mut output, outputs).await;
+    let wrote = pass(&mut output, outputs).await;
     giving.abort();
-    let status = status?.await?;
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
     process.abort();
+    match status {
+        Some(status) => (exit_code(status, outputs).await, wrote),
+        None => (None, wrote),
+    }
+}
+
+/// How a command ended, as the server says it.
+async fn exit_code(status: Status, outputs: &Outputs) -> Option<u8> {
     if status.status.as_deref() == Some("Success") {
         return Some(0);
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, Selector};
 use crate::driver::kubernetes::engine::logs::{self, Part};
-use crate::driver::kubernetes::engine::ready::{Ready, ready, trouble};
+use crate::driver::kubernetes::engine::ready::{Ready, is_ready, ready, trouble};
 use crate::driver::kubernetes::engine::{KubernetesEngine, observe, slots, wait};
 use crate::model::facts::SlotFacts;
 use crate::model::object::mark;
@@ -48,14 +48,6 @@ pub(super) async fn last_lines(
         .next_back()
         .map(|text| text.lines().map(str::to_owned).collect())
         .unwrap_or_default()
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|one| one["type"] == "Ready" && one["status"] == "True")
-    })
 }
 
 /// Current and previous logs of every container, by file name. What a container wrote before it

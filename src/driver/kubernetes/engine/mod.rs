@@ -20,7 +20,7 @@ mod doctor;
 mod done;
 mod environment_objects;
 mod holds;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod hostile;
 mod leavings;
 mod list;
@@ -36,6 +36,9 @@ mod slots;
 mod taken;
 mod traffic;
 mod wait;
+
+#[cfg(fuzzing)]
+pub(crate) use hostile::bytes as hostile_object;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,7 +69,7 @@ use crate::model::{
 use crate::port::Progress;
 use crate::port::engine::{
     CheckResult, CommandRequest, Diagnosis, Engine, EngineError, LogLine, LogQuery, Permit,
-    Placement, Rehearsal, Rehearsed, RunningCommand, Scope,
+    Placement, Rehearsal, Rehearsed, Restart, RunningCommand, Scope,
 };
 
 /// What to do with a field that another manager has changed.
@@ -265,6 +268,16 @@ impl Engine for KubernetesEngine {
         rehearse::rehearse(self, scope, rehearsal).await
     }
 
+    async fn replaced(
+        &self,
+        scope: &Scope,
+        route: &Route,
+        active: Option<Slot>,
+        among: &BTreeSet<ObjectKey>,
+    ) -> Result<Vec<ObjectKey>, EngineError> {
+        rehearse::replaced(self, scope, route, active, among).await
+    }
+
     async fn secret_hashes(
         &self,
         scope: &Scope,
@@ -278,6 +291,15 @@ impl Engine for KubernetesEngine {
         } else {
             key.hashes(values)
         })
+    }
+
+    async fn restart(
+        &self,
+        permit: &Permit,
+        restart: Restart,
+        progress: Progress<'_>,
+    ) -> Result<(), EngineError> {
+        slots::restart(self, permit, restart, progress).await
     }
 
     async fn undeploy(

@@ -8,14 +8,9 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::driver::kubernetes::client::api::{Api, ApiError};
+use crate::model::alb::{ACTIONS, GATE};
 use crate::model::{Manifest, ObjectKey};
 use crate::port::engine::CheckResult;
-
-/// In a namespace with this label the AWS Load Balancer Controller makes pods wait for their target
-/// group.
-const GATE: &str = "elbv2.k8s.aws/pod-readiness-gate-inject";
-/// What the controller does for a backend of an Ingress.
-const ACTIONS: &str = "alb.ingress.kubernetes.io/actions.";
 
 /// Something that has to be there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,9 @@
 //! make: by dry runs, all of them side by side. What the server refuses is known while the plan is
 //! made, and not in the middle of apply.
 
-use futures_util::future::try_join_all;
+use std::collections::BTreeSet;
+
+use futures_util::future::{join_all, try_join_all};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -10,12 +12,15 @@ use crate::driver::kubernetes::client::api::{Api, ApiError};
 use crate::driver::kubernetes::engine::KubernetesEngine;
 use crate::driver::kubernetes::engine::apply::{self, refused, replacement, said};
 use crate::driver::kubernetes::engine::complete::{Finish, bind, finish};
+use crate::driver::kubernetes::engine::holds::is_protected;
+use crate::driver::kubernetes::engine::observe::of_route;
 use crate::driver::kubernetes::engine::owner;
 use crate::model::object::mark;
 use crate::model::plan::DeployMode;
+use crate::model::route::Route;
 use crate::model::secret::HashKey;
 use crate::model::workload::Known;
-use crate::model::{Manifest, ObjectKey};
+use crate::model::{Manifest, ObjectKey, Slot};
 use crate::port::engine::{EngineError, Pull, Rehearsal, Rehearsed, Scope};
 
 /// Stands for a digest that a build has still to give.
@@ -24,6 +29,8 @@ const UNBUILT: &str = "sha256:00000000000000000000000000000000000000000000000000
 /// What came of asking about one object.
 enum Answer {
     Taken,
+    /// What must never be replaced would be.
+    Protected(ObjectKey),
     Refused(String),
     /// It could not be asked, and why.
     Unchecked(String),
@@ -60,6 +67,7 @@ pub(super) async fn rehearse(
     for answer in objects.into_iter().chain(pods) {
         match answer {
             Answer::Taken => {}
+            Answer::Protected(key) => rehearsed.protected.push(key),
             Answer::Refused(reason) => rehearsed.refused.push(reason),
             Answer::Unchecked(reason) => rehearsed.unchecked.push(reason),
         }
@@ -67,6 +75,33 @@ pub(super) async fn rehearse(
     rehearsed.unchecked.sort();
     rehearsed.unchecked.dedup();
     Ok(rehearsed)
+}
+
+/// Which of these objects of an entry point the server would not change in place.
+pub(super) async fn replaced(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    route: &Route,
+    active: Option<Slot>,
+    among: &BTreeSet<ObjectKey>,
+) -> Result<Vec<ObjectKey>, EngineError> {
+    let Some(api) = engine.try_api().await? else {
+        return Ok(Vec::new());
+    };
+    let set = engine.records(api, scope).set();
+    let mut manifests = of_route(route, active, &set);
+    manifests.retain(|manifest| among.contains(&manifest.key()));
+
+    let policy = engine.settings.conflict;
+    let asked = manifests.iter().map(|manifest| async move {
+        let Err(fault) = apply::would_apply(api, policy, manifest).await else {
+            return None;
+        };
+        // Why else it would be refused is for its step to say.
+        let is_replaced = replacement(api, manifest.body(), fault).await.is_ok();
+        is_replaced.then(|| manifest.key())
+    });
+    Ok(join_all(asked).await.into_iter().flatten().collect())
 }
 
 /// The objects as they would be sent, but for what is not known yet: the digest of an image, and
@@ -154,13 +189,23 @@ impl Asker<'_> {
         };
 
         match replacement(self.api, manifest.body(), fault).await {
-            Ok(_) if self.what.mode != DeployMode::Rolling => Ok(Answer::Taken),
+            Ok(_) if self.what.mode != DeployMode::Rolling => self.replaced(key).await,
             Ok(reason) => Ok(Answer::Refused(format!(
                 "{}: {reason} while it has live traffic: `strategy: blue_green` replaces it beside the live one",
                 said(&key)
             ))),
             Err(fault) => self.answer(&key, fault),
         }
+    }
+
+    /// What is replaced where it stands may say of itself that it must not be.
+    async fn replaced(&self, key: ObjectKey) -> Result<Answer, EngineError> {
+        let live = self.api.get(&key).await;
+        let live = live.map_err(|fault| fault.while_(format!("looking at {}", said(&key))))?;
+        Ok(match live {
+            Some(live) if is_protected(&live) => Answer::Protected(key),
+            _ => Answer::Taken,
+        })
     }
 
     /// Nothing of another owner's is taken over: where a service comes into the slot for the first

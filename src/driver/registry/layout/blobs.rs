@@ -60,7 +60,7 @@ pub(super) fn read(layout: &Path, digest: &Digest) -> Result<Vec<u8>, RegistryEr
     Ok(bytes)
 }
 
-fn open(layout: &Path, digest: &Digest) -> Result<File, RegistryError> {
+pub(super) fn open(layout: &Path, digest: &Digest) -> Result<File, RegistryError> {
     let missing = || RegistryError::Missing {
         what: digest.to_string(),
         place: layout.display().to_string(),
@@ -91,9 +91,17 @@ fn expect(layout: &Path, digest: &Digest, found: Digest) -> Result<(), RegistryE
 
 /// Reads a blob through and holds it against its digest.
 pub(super) fn verify(layout: &Path, digest: &Digest) -> Result<(), RegistryError> {
-    let mut file = open(layout, digest)?;
+    verify_file(layout, digest, &mut open(layout, digest)?)
+}
+
+/// The same of a blob that was opened.
+pub(super) fn verify_file(
+    layout: &Path,
+    digest: &Digest,
+    file: &mut File,
+) -> Result<(), RegistryError> {
     let mut hasher = Sha256::new();
-    copy(&mut file, &mut hasher).map_err(io("reading", &path(layout, digest)))?;
+    copy(file, &mut hasher).map_err(io("reading", &path(layout, digest)))?;
     expect(layout, digest, Digest::from_sha256(hasher))
 }
 

@@ -9,6 +9,7 @@
 mod blobs;
 mod collect;
 mod index;
+mod verified;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use futures_util::future::try_join_all;
 use oci_spec::image::{ImageIndex, ImageManifest};
 use serde_json::Value;
 
+use crate::driver::registry::layout::verified::Verified;
 use crate::driver::registry::oci::remote::Remote;
 use crate::model::garbage::{Collect, Collected};
 use crate::model::image::{ImageHome, ImageName};
@@ -50,6 +52,15 @@ enum Others {
     Brought,
     /// It fetches them itself.
     Fetched,
+}
+
+/// Which blobs are read through when somebody asks whether they are right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Those that were changed since they were found right: for a look.
+    Changed,
+    /// All of them: for use.
+    All,
 }
 
 impl Layout {
@@ -85,14 +96,20 @@ impl Layout {
 
     /// Whether the image that this machine would start is there, and every blob of it is what its
     /// digest says: of an index that was brought here the others never came.
-    pub async fn has_for_us(&self, image: &Digest) -> bool {
+    pub async fn has_for_us(&self, image: &Digest, reading: Reading) -> bool {
         let image = image.clone();
         let looked = self.blocking(move |folder| {
             let own = own(folder, &image)?;
             let blobs = named(&document(folder, &own)?)?;
-            blobs
+            let mut verified = Verified::read(folder);
+            if reading == Reading::All {
+                verified.forget(blobs.iter().map(|blob| &blob.digest));
+            }
+            let is_whole = blobs
                 .iter()
-                .try_for_each(|blob| blobs::verify(folder, &blob.digest))
+                .try_for_each(|blob| verified.check(&blob.digest));
+            verified.keep();
+            is_whole
         });
         looked.await.is_ok()
     }
@@ -402,11 +419,8 @@ impl Registry for Layout {
 
     async fn verify(&self, home: ImageHome<'_>, digest: &Digest) -> Result<(), RegistryError> {
         if let ImageHome::Elsewhere(repository) = home {
-            return match self.others {
-                Others::Fetched => self.remote.is_there(repository, digest).await,
-                Others::Brought if self.has_for_us(digest).await => Ok(()),
-                Others::Brought => self.remote.is_there_for_us(repository, digest).await,
-            };
+            let copies = (self.others == Others::Brought).then_some(self);
+            return self.remote.verify(repository, digest, copies).await;
         }
         let digest = digest.clone();
         self.blocking(move |folder| {
@@ -454,9 +468,7 @@ impl Registry for Layout {
         image: &Digest,
         progress: Progress<'_>,
     ) -> Result<Pull, RegistryError> {
-        if let (ImageHome::Elsewhere(repository), Others::Brought) = (home, self.others)
-            && !self.has_for_us(image).await
-        {
+        if let (ImageHome::Elsewhere(repository), Others::Brought) = (home, self.others) {
             self.remote.bring(self, repository, image, progress).await?;
         }
         Ok(self.pull(home))

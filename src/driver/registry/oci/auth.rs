@@ -344,6 +344,29 @@ fn read(body: &[u8]) -> Result<(String, Duration), String> {
     Ok((token, Duration::from_secs(lifetime)))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    let _ = read(bytes);
+    let Ok(registry) = Url::parse("https://registry.example.com") else {
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        headers.extend(HeaderValue::from_bytes(line).map(|value| (WWW_AUTHENTICATE, value)));
+    }
+    if let Ok(Challenge::Bearer { realm: server, .. }) = choose(&headers, &registry) {
+        let login = Credentials::Password {
+            user: "kim".to_owned(),
+            password: "pw".to_owned(),
+        };
+        let shown = realm(&registry, &server, &[], Some(&login));
+        // Nobody but the registry itself gets the password.
+        if let Ok((server, is_named)) = shown {
+            assert!(!is_named && is_own(&registry, &server), "{server}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -537,7 +560,7 @@ mod tests {
         #[test]
         fn no_challenge_makes_it_fall_over(values in proptest::collection::vec("[ -~]{0,60}", 0..4)) {
             let values: Vec<&str> = values.iter().map(String::as_str).collect();
-            let _ = challenge(&values);
+            hostile(values.join("\n").as_bytes());
         }
 
         #[test]
@@ -547,7 +570,7 @@ mod tests {
 
         #[test]
         fn no_token_answer_makes_it_fall_over(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(&body);
+            hostile(&body);
         }
     }
 }

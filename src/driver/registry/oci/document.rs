@@ -63,6 +63,14 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    if let Ok(document) = parse(bytes) {
+        let _ = blobs(&document);
+        let _ = blob(&document["config"]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -102,10 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_document_makes_it_fall_over(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(document) = parse(&bytes) {
-                let _ = blobs(&document);
-                let _ = blob(&document["config"]);
-            }
+            hostile(&bytes);
         }
 
         #[test]

@@ -1,9 +1,11 @@
 //! Images that somebody else keeps: looked up by a tag, looked for by their digest, and brought to
 //! this machine. Nothing is ever changed there.
 
+use std::time::Duration;
+
 use oci_spec::distribution::Reference;
 
-use crate::driver::registry::layout::Layout;
+use crate::driver::registry::layout::{Layout, Reading};
 use crate::driver::registry::oci::remote::Remote;
 use crate::driver::registry::oci::{copies, signature};
 use crate::model::image::{ImageName, ImageRepository};
@@ -12,11 +14,23 @@ use crate::model::{Digest, Platform};
 use crate::port::Progress;
 use crate::port::registry::{BaseImage, RegistryError};
 
+/// How long a tag may take to be looked up, with all that a registry asks for before.
+const LOOK_UP: Duration = Duration::from_mins(1);
+
 impl Remote {
     /// The digest that a name has now.
     pub(in crate::driver::registry) async fn resolve(
         &self,
         name: &ImageName,
+    ) -> Result<Digest, RegistryError> {
+        self.resolve_within(name, LOOK_UP).await
+    }
+
+    /// The same within so long.
+    pub(super) async fn resolve_within(
+        &self,
+        name: &ImageName,
+        limit: Duration,
     ) -> Result<Digest, RegistryError> {
         if let Some(digest) = &name.digest {
             return Ok(digest.clone());
@@ -24,7 +38,8 @@ impl Remote {
         let (registry, repository) = (name.repository.registry(), name.repository.name());
         let tag = name.tag.clone().unwrap_or_default();
         let image = Reference::with_tag(registry.to_owned(), repository.to_owned(), tag.clone());
-        let found = self.digest(&image).await?;
+        let asked = tokio::time::timeout(limit, self.digest(&image)).await;
+        let found = asked.unwrap_or_else(|_| Err(late(registry, limit)))?;
         found.ok_or_else(|| RegistryError::Remote {
             what: format!("looking it up at {registry}"),
             reason: format!("there is no tag {tag} of {repository}, or no such repository"),
@@ -34,8 +49,23 @@ impl Remote {
         })
     }
 
+    /// Whether an image can be started here. It may be among the copies already; else the registry
+    /// is asked, and without copies the engine finds out itself whether it is for its machine.
+    pub(in crate::driver::registry) async fn verify(
+        &self,
+        repository: &ImageRepository,
+        image: &Digest,
+        copies: Option<&Layout>,
+    ) -> Result<(), RegistryError> {
+        match copies {
+            None => self.is_there(repository, image).await,
+            Some(copies) if copies.has_for_us(image, Reading::Changed).await => Ok(()),
+            Some(_) => self.is_there_for_us(repository, image).await,
+        }
+    }
+
     /// Asks the registry whether an image is there.
-    pub(in crate::driver::registry) async fn is_there(
+    pub(super) async fn is_there(
         &self,
         repository: &ImageRepository,
         image: &Digest,
@@ -53,7 +83,7 @@ impl Remote {
     }
 
     /// Asks the registry whether an image is there, and one for this machine.
-    pub(in crate::driver::registry) async fn is_there_for_us(
+    async fn is_there_for_us(
         &self,
         repository: &ImageRepository,
         image: &Digest,
@@ -84,7 +114,7 @@ impl Remote {
         signature::find(self, &by_digest(repository, image)).await
     }
 
-    /// Brings an image to a folder of this machine, unless it is there already.
+    /// Brings an image to a folder of this machine. One that is there and whole needs no network.
     pub(in crate::driver::registry) async fn bring(
         &self,
         copies: &Layout,
@@ -92,7 +122,30 @@ impl Remote {
         image: &Digest,
         progress: Progress<'_>,
     ) -> Result<(), RegistryError> {
-        copies::bring(self, copies, &by_digest(repository, image), progress).await
+        self.bring_from(copies, &by_digest(repository, image), image, progress)
+            .await
+    }
+
+    /// The same by its name at its registry.
+    pub(super) async fn bring_from(
+        &self,
+        copies: &Layout,
+        from: &Reference,
+        image: &Digest,
+        progress: Progress<'_>,
+    ) -> Result<(), RegistryError> {
+        if copies.has_for_us(image, Reading::All).await {
+            return Ok(());
+        }
+        copies::bring(self, copies, from, progress).await
+    }
+}
+
+fn late(registry: &str, limit: Duration) -> RegistryError {
+    RegistryError::Remote {
+        what: format!("looking it up at {registry}"),
+        reason: format!("no answer within {}", humantime::format_duration(limit)),
+        help: "run the command again; an image by its digest need not be looked up".to_owned(),
     }
 }
 

@@ -25,6 +25,11 @@ mod tests;
 mod upload;
 mod wire;
 
+#[cfg(fuzzing)]
+pub(crate) use auth::hostile as hostile_token;
+#[cfg(fuzzing)]
+pub(crate) use document::hostile as hostile_manifest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -392,11 +397,8 @@ impl Registry for Oci {
             ImageHome::Project(service) => return self.is_whole(service, digest).await,
             ImageHome::Elsewhere(repository) => repository,
         };
-        match &self.copies {
-            None => self.remote.is_there(repository, digest).await,
-            Some(copies) if copies.has_for_us(digest).await => Ok(()),
-            Some(_) => self.remote.is_there_for_us(repository, digest).await,
-        }
+        let copies = self.copies.as_ref();
+        self.remote.verify(repository, digest, copies).await
     }
 
     async fn resolve(&self, name: &ImageName) -> Result<Digest, RegistryError> {
@@ -474,10 +476,10 @@ impl Registry for Oci {
         let Some(copies) = &self.copies else {
             return Ok(self.pull(home));
         };
-        // One that is there and whole needs no network.
-        if !copies.has_for_us(image).await {
-            copies::bring(&self.remote, copies, &self.at(home, image), progress).await?;
-        }
+        let from = self.at(home, image);
+        self.remote
+            .bring_from(copies, &from, image, progress)
+            .await?;
         Ok(copies.folder())
     }
 }

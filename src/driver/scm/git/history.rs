@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::driver::scm::git::{Answer, FETCH_LIMIT, Git, LIMIT, what};
 use crate::model::source::{Commit, SHORT, short};
-use crate::port::scm::{Contained, FirstParents, Merged, ScmError};
+use crate::port::scm::{Commits, Contained, FetchTags, Merged, ScmError};
 
 /// What to do about a history that is not all there.
-const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` in the checkout of a build server, or `--fetch`";
+pub(super) const WHOLE: &str = "fetch the whole history: `git fetch --unshallow`, `fetch-depth: 0` in the checkout of a build server, or `--fetch`";
 
 /// A commit, its parents, who wrote it and its first line, in one line.
-const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
+pub(super) const LINE: &str = "--format=%H%x1f%P%x1f%an%x1f%s";
 
 /// The full id of a commit by the beginning of its id, or by a tag. A branch of the same name is
 /// another thing, and moves.
@@ -46,11 +46,11 @@ pub(super) async fn first_parents(
     tip: &str,
     since: &[String],
     most: usize,
-) -> Result<FirstParents, ScmError> {
+) -> Result<Commits, ScmError> {
     for since in since {
         if !has(git, since).await {
             let short = short(since);
-            return Ok(FirstParents::Incomplete {
+            return Ok(Commits::Incomplete {
                 reason: format!("commit {short} of the live release is not in this checkout"),
                 help: WHOLE.to_owned(),
             });
@@ -67,7 +67,7 @@ pub(super) async fn first_parents(
     let log = git.ask(&log).await?;
     let commits: Vec<Commit> = log.lines().filter_map(commit).collect();
     if commits.len() > most {
-        return Ok(FirstParents::Incomplete {
+        return Ok(Commits::Incomplete {
             reason: format!("there are more than {most} of them"),
             help: "release more often; for a first release, name the commit with which the rule begins by `since`"
                 .to_owned(),
@@ -78,12 +78,12 @@ pub(super) async fn first_parents(
     // is cut off.
     let is_begun = commits.last().is_some_and(|last| last.parents.is_empty());
     if is_begun && is_shallow(git).await? {
-        return Ok(FirstParents::Incomplete {
+        return Ok(Commits::Incomplete {
             reason: "the history of this checkout is cut off (it is a shallow clone)".to_owned(),
             help: WHOLE.to_owned(),
         });
     }
-    Ok(FirstParents::Whole(commits))
+    Ok(Commits::Whole(commits))
 }
 
 pub(super) async fn containing(
@@ -130,7 +130,7 @@ pub(super) async fn reference(git: &Git, remote: Option<&str>, branch: &str) -> 
 }
 
 /// The command that brings branches which are not in the checkout.
-fn help(remote: Option<&str>, missing: &[String]) -> String {
+pub(super) fn help(remote: Option<&str>, missing: &[String]) -> String {
     let Some(remote) = remote else {
         return "make the branch, or write another one under `accepts`; here is no remote that could have it"
             .to_owned();
@@ -329,7 +329,7 @@ impl Scratch {
     }
 }
 
-pub(super) async fn fetch(git: &Git, branches: &[String]) -> Result<(), ScmError> {
+pub(super) async fn fetch(git: &Git, branches: &[String], tags: FetchTags) -> Result<(), ScmError> {
     let Some(remote) = git.remote().await else {
         return Err(ScmError {
             what: "git fetch".to_owned(),
@@ -340,7 +340,11 @@ pub(super) async fn fetch(git: &Git, branches: &[String]) -> Result<(), ScmError
         .iter()
         .map(|branch| format!("+refs/heads/{branch}:refs/remotes/{remote}/{branch}"))
         .collect();
-    let mut arguments = vec!["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
+    let tags = match tags {
+        FetchTags::All => "--tags",
+        FetchTags::None => "--no-tags",
+    };
+    let mut arguments = vec!["fetch", "--quiet", tags, "--no-recurse-submodules"];
     if is_shallow(git).await? {
         arguments.push("--unshallow");
     }
@@ -362,12 +366,12 @@ async fn has(git: &Git, commit: &str) -> bool {
     git.ask(&["cat-file", "-e", &name]).await.is_ok()
 }
 
-async fn is_shallow(git: &Git) -> Result<bool, ScmError> {
+pub(super) async fn is_shallow(git: &Git) -> Result<bool, ScmError> {
     let answer = git.ask(&["rev-parse", "--is-shallow-repository"]).await?;
     Ok(answer != "false")
 }
 
-fn commit(line: &str) -> Option<Commit> {
+pub(super) fn commit(line: &str) -> Option<Commit> {
     let mut fields = line.split('\u{1f}');
     let id = fields.next()?.to_owned();
     let parents = fields

@@ -1,5 +1,6 @@
 //! Git, through its program: by argument vector, without prompts, and with a time limit.
 
+mod branches;
 mod files;
 mod history;
 mod hook;
@@ -7,7 +8,7 @@ mod replayed;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,10 +18,10 @@ use tokio::sync::OnceCell;
 
 use crate::driver::scm::ci;
 use crate::files::environment;
-use crate::model::branch::MergeKinds;
-use crate::model::source::Source;
+use crate::model::branch::{MergeKinds, Tag};
+use crate::model::source::{Commit, Source};
 use crate::port::Scm;
-use crate::port::scm::{Contained, FirstParents, Merged, Replayed, ScmError};
+use crate::port::scm::{BranchFile, Commits, Contained, FetchTags, Merged, Replayed, ScmError};
 
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -128,6 +129,8 @@ impl Git {
         let hook = self.hook().await;
         let mut command = program(&self.folder, arguments);
         hook.prepare(&mut command);
+        // As a ref may, a file may say that a commit has other parents than it has.
+        command.env("GIT_GRAFT_FILE", "/dev/null");
         command.envs(variables.iter().copied());
         run(command, &what(arguments), limit).await
     }
@@ -203,6 +206,9 @@ fn program(folder: &Path, arguments: &[&str]) -> tokio::process::Command {
     command
         .arg("-c")
         .arg("core.fsmonitor=false")
+        // A hint would be taken for the reason of an error.
+        .arg("-c")
+        .arg("advice.graftFileDeprecated=false")
         .arg("-C")
         .arg(folder)
         .args(arguments)
@@ -255,7 +261,7 @@ fn without_credentials(url: &str) -> String {
 #[async_trait]
 impl Scm for Git {
     async fn source(&self) -> Result<Source, ScmError> {
-        let said = ci::facts(&|name| std::env::var(name).ok());
+        let said = ci::said();
         if !self.is_repository().await? {
             return Ok(Source {
                 change: said.change,
@@ -318,7 +324,7 @@ impl Scm for Git {
         tip: &str,
         since: &[String],
         most: usize,
-    ) -> Result<FirstParents, ScmError> {
+    ) -> Result<Commits, ScmError> {
         history::first_parents(self, tip, since, most).await
     }
 
@@ -343,7 +349,45 @@ impl Scm for Git {
         replayed::replayed(self, commit, branches, merges).await
     }
 
-    async fn fetch(&self, branches: &[String]) -> Result<(), ScmError> {
-        history::fetch(self, branches).await
+    async fn tips(&self) -> Result<BTreeMap<String, String>, ScmError> {
+        branches::tips(self).await
+    }
+
+    async fn parents(&self, commit: &str) -> Result<Vec<String>, ScmError> {
+        branches::parents(self, commit).await
+    }
+
+    async fn line(&self, tip: &str, since: &[String]) -> Result<Vec<String>, ScmError> {
+        branches::line(self, tip, since).await
+    }
+
+    async fn reached(
+        &self,
+        tips: &[String],
+        without: &[String],
+        most: usize,
+    ) -> Result<Commits, ScmError> {
+        branches::reached(self, tips, without, most).await
+    }
+
+    async fn messages(
+        &self,
+        tip: &str,
+        without: &[String],
+        most: usize,
+    ) -> Result<Option<Vec<(Commit, String)>>, ScmError> {
+        branches::messages(self, tip, without, most).await
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, ScmError> {
+        branches::tags(self).await
+    }
+
+    async fn file_on(&self, branch: &str, path: &str) -> Result<BranchFile, ScmError> {
+        branches::file_on(self, branch, path).await
+    }
+
+    async fn fetch(&self, branches: &[String], tags: FetchTags) -> Result<(), ScmError> {
+        history::fetch(self, branches, tags).await
     }
 }

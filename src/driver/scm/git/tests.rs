@@ -109,10 +109,13 @@ impl Repository {
 
     async fn fetch(&self, branches: &[&str]) {
         let branches: Vec<String> = branches.iter().map(|name| (*name).to_owned()).collect();
-        self.asked().fetch(&branches).await.expect("fetched");
+        self.asked()
+            .fetch(&branches, FetchTags::None)
+            .await
+            .expect("fetched");
     }
 
-    async fn line(&self, since: Option<&str>, most: usize) -> FirstParents {
+    async fn line(&self, since: Option<&str>, most: usize) -> Commits {
         let tip = self.git(&["rev-parse", "master"]);
         let git = Git::new(self.0.path().to_path_buf());
         let since: Vec<String> = since.into_iter().map(str::to_owned).collect();
@@ -123,10 +126,8 @@ impl Repository {
 
     async fn subjects(&self, since: Option<&str>) -> Vec<String> {
         match self.line(since, 100).await {
-            FirstParents::Whole(commits) => {
-                commits.into_iter().map(|commit| commit.subject).collect()
-            }
-            incomplete @ FirstParents::Incomplete { .. } => panic!("{incomplete:?}"),
+            Commits::Whole(commits) => commits.into_iter().map(|commit| commit.subject).collect(),
+            incomplete @ Commits::Incomplete { .. } => panic!("{incomplete:?}"),
         }
     }
 }
@@ -156,14 +157,11 @@ async fn a_line_that_cannot_be_looked_at_whole_is_said_to_be_so() {
     for message in ["one", "two", "three"] {
         repository.commit("master", message);
     }
-    let reason = |line: FirstParents| match line {
-        FirstParents::Incomplete { reason, .. } => reason,
-        FirstParents::Whole(commits) => panic!("{commits:?}"),
+    let reason = |line: Commits| match line {
+        Commits::Incomplete { reason, .. } => reason,
+        Commits::Whole(commits) => panic!("{commits:?}"),
     };
-    assert!(matches!(
-        repository.line(None, 4).await,
-        FirstParents::Whole(_)
-    ));
+    assert!(matches!(repository.line(None, 4).await, Commits::Whole(_)));
     let many = reason(repository.line(None, 3).await);
     assert_eq!(many, "there are more than 3 of them");
     let unknown = reason(repository.line(Some(&"0".repeat(40)), 10).await);

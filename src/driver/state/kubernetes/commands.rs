@@ -19,12 +19,11 @@ impl KubernetesStore {
         record: &CommandRecord,
     ) -> Result<(), StoreError> {
         let name = format!("{}-x-{}", self.name(environment), record.id.to_lowercase());
-        let text = serde_json::to_vec(record).unwrap_or_default();
+        let text = serde_json::to_vec(&record.clone().shortened()).unwrap_or_default();
         let labels = self.labels(environment, "command");
         self.write_secret(&name, labels, &text).await?;
-        if record.exit.is_some() {
-            let _ = self.forget_commands(environment).await;
-        }
+        // Of one that nobody saw end there is no second record.
+        let _ = self.forget_commands(environment).await;
         Ok(())
     }
 

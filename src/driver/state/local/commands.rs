@@ -31,7 +31,7 @@ pub(super) fn keep(folder: &Path, record: &CommandRecord) -> Result<(), StoreErr
         .open(&path)
         .map_err(io("opening", &path))?;
     let written = file
-        .write_all(&line(record))
+        .write_all(&line(&record.clone().shortened()))
         .and_then(|()| file.sync_data());
     written.map_err(io("writing", &path))
 }
@@ -50,7 +50,14 @@ pub(super) fn all(folder: &Path) -> Result<Vec<CommandRecord>, StoreError> {
 
 fn forget_oldest(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join("commands.jsonl");
-    let kept: Vec<u8> = all(folder)?.iter().flat_map(line).collect();
+    let lines: Vec<Vec<u8>> = all(folder)?.iter().map(line).collect();
+    let mut room = LARGE / 2;
+    let newest = lines.iter().rev().take_while(|line| {
+        let left = room.checked_sub(line.len() as u64);
+        room = left.unwrap_or(0);
+        left.is_some()
+    });
+    let kept = lines[lines.len() - newest.count()..].concat();
     files::replace(&path, &kept).map_err(io("writing", &path))
 }
 
@@ -66,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::model::Slot;
-    use crate::model::command::CommandPlace;
+    use crate::model::command::RecordedPlace;
     use crate::model::release::Actor;
 
     fn record(id: usize, exit: Option<u8>) -> CommandRecord {
@@ -79,7 +86,7 @@ mod tests {
                 run: id.to_string(),
                 ci: None,
             },
-            place: CommandPlace::Instance,
+            place: RecordedPlace::Instance,
             slot: Slot::Blue,
             service: "web".parse().expect("a name"),
             command: vec!["ls".to_owned()],
@@ -110,5 +117,25 @@ mod tests {
 
         forget_oldest(folder).expect("written anew");
         assert_eq!(super::all(folder).expect("read"), all);
+    }
+
+    #[test]
+    fn neither_a_long_command_nor_many_of_them_make_a_large_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        for id in 0..2 * KEPT {
+            let long = CommandRecord {
+                command: vec!["\u{1}".repeat(1 << 20)],
+                ..record(id, None)
+            };
+            keep(folder, &long).expect("kept");
+            let length = folder.join("commands.jsonl").metadata().expect("there");
+            assert!(length.len() < LARGE + (64 << 10), "{}", length.len());
+        }
+
+        let all = all(folder).expect("read");
+        assert!((10..=KEPT).contains(&all.len()), "{}", all.len());
+        let last = (2 * KEPT - 1).to_string();
+        assert_eq!(all.last().map(|one| &one.id), Some(&last));
     }
 }

@@ -171,6 +171,14 @@ pub(super) fn environments(folder: &Path) -> Result<Vec<EnvironmentName>, StoreE
     Ok(names)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    // What is read says the same when it is written again.
+    if let Ok(state) = decode(bytes) {
+        assert_eq!(decode(&encode(&state)).as_ref(), Ok(&state));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -229,6 +237,7 @@ mod tests {
                 ).into_bytes()),
             ],
         ) {
+            hostile(&bytes);
             prop_assert!(decode(&bytes).is_err());
         }
     }

@@ -101,6 +101,14 @@ fn entries(text: &[u8]) -> Vec<JournalEntry> {
         .collect()
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn hostile(bytes: &[u8]) {
+    // What comes behind the first wrong line changes nothing of what is before it.
+    let read = entries(bytes);
+    let more = entries(&[bytes, b"\n{"].concat());
+    assert!(more.starts_with(&read));
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -153,6 +161,7 @@ mod tests {
             text.extend(&line);
             text.push(b'\n');
             text.extend(written(3).1);
+            hostile(&text);
             let read = entries(&text);
             prop_assert_eq!(read, all);
         }

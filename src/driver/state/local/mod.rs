@@ -17,6 +17,11 @@ mod document;
 mod journal;
 mod lock_file;
 
+#[cfg(fuzzing)]
+pub(crate) use document::hostile as hostile_state;
+#[cfg(fuzzing)]
+pub(crate) use journal::hostile as hostile_journal;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

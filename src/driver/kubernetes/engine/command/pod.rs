@@ -17,6 +17,8 @@ const START: Duration = Duration::from_mins(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the end of a container may take to be seen, once its output has ended.
 const ENDING: Duration = Duration::from_secs(30);
+/// How long it may take to be seen that a container ended before anybody was attached to it.
+const SEEN: Duration = Duration::from_secs(5);
 /// Why a container will not start, whatever is waited for.
 const HOPELESS: [&str; 5] = [
     "ErrImagePull",
@@ -150,7 +152,12 @@ pub(super) async fn until_it_runs(
     let begun = tokio::time::Instant::now();
     loop {
         let pod = api.get(key).await.map_err(|fault| fault.while_(what))?;
-        let pod = pod.unwrap_or_default();
+        let Some(pod) = pod else {
+            return Err(EngineError::Failed {
+                what: what.to_owned(),
+                reason: "its pod was deleted".to_owned(),
+            });
+        };
         if !matches!(pod["status"]["phase"].as_str(), None | Some("Pending")) {
             return Ok(pod);
         }
@@ -171,9 +178,18 @@ pub(super) async fn until_it_runs(
 impl Place {
     /// Waits for the end of a pod of a command, and gives its exit code.
     pub async fn exit(&self, api: &Api) -> Option<u8> {
+        self.exit_within(api, ENDING).await
+    }
+
+    /// Whether the command has ended, as far as that is seen soon.
+    pub async fn has_ended(&self, api: &Api) -> bool {
+        self.exit_within(api, SEEN).await.is_some()
+    }
+
+    async fn exit_within(&self, api: &Api, within: Duration) -> Option<u8> {
         let key = self.own.as_ref()?;
         let begun = tokio::time::Instant::now();
-        while begun.elapsed() < ENDING {
+        while begun.elapsed() < within {
             let pod = api.get(key).await.ok()??;
             let statuses = pod["status"]["containerStatuses"].as_array();
             let code = statuses

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::driver::kubernetes::client::api::{Api, ApiError, MANAGER};
 use crate::driver::kubernetes::engine::apply::said;
+use crate::driver::kubernetes::engine::command::is_commands_of;
 use crate::driver::kubernetes::engine::complete::shared;
 use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, Fate, NOTHING, bound, guard};
 use crate::driver::kubernetes::engine::observe::{self, fingerprint};
@@ -73,6 +74,11 @@ pub(super) async fn delete(
     let Some(live) = live else {
         return gone(engine, api, permit, &read, key).await;
     };
+    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+    if is_commands_of(&live, &permit.scope) {
+        super::apply::delete(api, key, uid).await?;
+        return gone(engine, api, permit, &read, key).await;
+    }
     if !belongs_to(&live, &set) {
         return Err(EngineError::Refused {
             reason: format!("{} belongs to {}", said(key), owner::manager(&live)),
@@ -100,7 +106,6 @@ pub(super) async fn delete(
     }
 
     guard(key, &holds)?;
-    let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
     super::apply::delete(api, key, uid).await?;
     gone(engine, api, permit, &read, key).await
 }

@@ -1,6 +1,6 @@
 //! The facts of an environment, of what was seen of it at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -10,7 +10,8 @@ use super::snapshot::Snapshot;
 use super::{active, bound_of_route, drift, pods_of, sent};
 use crate::driver::kubernetes::client::api::{Api, ApiError};
 use crate::driver::kubernetes::engine::autoscale::Pods;
-use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, NOTHING};
+use crate::driver::kubernetes::engine::command::is_commands;
+use crate::driver::kubernetes::engine::holds::{Asked, ClaimHolder, NOTHING, name_of};
 use crate::driver::kubernetes::engine::list::ObjectsFound;
 use crate::driver::kubernetes::engine::ready::{Ready, instance, trouble};
 use crate::driver::kubernetes::engine::record::{Placed, SlotRecord, Workloads};
@@ -18,7 +19,7 @@ use crate::driver::kubernetes::engine::{Conflict, KubernetesEngine};
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts, WorkloadHealth};
 use crate::model::object::Drift;
 use crate::model::route::Route;
-use crate::model::{Manifest, ReleaseNumber, ServiceName, Slot};
+use crate::model::{Manifest, ObjectKey, ReleaseNumber, ServiceName, Slot};
 use crate::port::engine::Scope;
 
 pub(super) async fn facts(
@@ -54,6 +55,8 @@ pub(super) async fn facts(
         slots,
         routes: record.routes.clone(),
         route_drift,
+        protected_entries: reading.protected_entries(),
+        commands: reading.commands(),
         claims: snapshot.claims.clone(),
     })
 }
@@ -74,6 +77,39 @@ impl Reading<'_> {
         routes
             .filter_map(Route::objects)
             .filter_map(|route| known.get(&route.off.key())?.live.as_ref())
+            .collect()
+    }
+
+    /// The pods of commands that are not on their way out.
+    fn commands(&self) -> BTreeSet<ObjectKey> {
+        let is_there = |pod: &&Value| pod["metadata"].get("deletionTimestamp").is_none();
+        let pods = self.snapshot.pods.iter().filter(|pod| is_commands(pod));
+        let keys = pods.filter(is_there).map(|pod| ObjectKey {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            namespace: pod["metadata"]["namespace"].as_str().map(str::to_owned),
+            name: name_of(pod).to_owned(),
+        });
+        keys.collect()
+    }
+
+    /// The objects of the entry points that are ours and protected, by service.
+    fn protected_entries(&self) -> BTreeMap<ServiceName, BTreeSet<ObjectKey>> {
+        let known = &self.snapshot.found.known;
+        let is_protected = |key: &ObjectKey| {
+            let item = known.get(key);
+            item.is_some_and(|item| item.is_protected && item.uid.is_some())
+        };
+        let routes = self.snapshot.read.record.routes.iter();
+        let protected = routes.map(|(service, route)| {
+            let keys = route
+                .objects()
+                .into_iter()
+                .flat_map(crate::model::route::ObjectsRoute::keys);
+            (service.clone(), keys.filter(is_protected).collect())
+        });
+        protected
+            .filter(|(_, keys): &(_, BTreeSet<ObjectKey>)| !keys.is_empty())
             .collect()
     }
 

@@ -58,7 +58,7 @@ pub(super) async fn snapshot(
     let is_known =
         !record.slots.is_empty() || record.kinds.iter().any(|kind| kind.kind == "Secret");
     let key = if is_known { key? } else { HashKey(Vec::new()) };
-    let pods = pods(engine, api, records.scope, record);
+    let pods = pods(engine, api, records.scope);
     let (slots, pods) = tokio::try_join!(slots(records, record), pods)?;
 
     let mut contents = Contents::default();
@@ -185,19 +185,10 @@ async fn kinds_of(
     Ok((kinds, missing))
 }
 
-async fn pods(
-    engine: &KubernetesEngine,
-    api: &Api,
-    scope: &Scope,
-    record: &Record,
-) -> Result<Vec<Value>, ApiError> {
-    let mut namespaces: Vec<&String> = record
-        .slots
-        .keys()
-        .map(|slot| &engine.settings.namespaces.slots[slot])
-        .collect();
-    namespaces.sort();
-    namespaces.dedup();
+/// The pods of an environment. In an empty slot there may be those of commands.
+async fn pods(engine: &KubernetesEngine, api: &Api, scope: &Scope) -> Result<Vec<Value>, ApiError> {
+    let slots = engine.settings.namespaces.slots.values();
+    let namespaces: BTreeSet<&String> = slots.collect();
 
     let selector = Selector::Labels(of_scope(scope));
     let lists = namespaces.into_iter().map(|namespace| {

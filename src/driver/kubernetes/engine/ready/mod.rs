@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use pod::{instance, pending, quota, trouble};
+pub use pod::{instance, is_ready, pending, quota, trouble};
 
 /// How an object is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -133,6 +133,12 @@ fn condition_since(pod: &Value, kind: &str) -> Option<Timestamp> {
     condition["lastTransitionTime"].as_str()?.parse().ok()
 }
 
+/// Whether a pod takes requests.
+#[must_use]
+pub fn is_ready(pod: &Value) -> bool {
+    matches!(find(pod, "Ready"), Some(("True", ..)))
+}
+
 /// A pod as an instance of its service.
 #[must_use]
 pub fn instance(index: usize, pod: &Value) -> Instance {
@@ -142,8 +148,7 @@ pub fn instance(index: usize, pod: &Value) -> Instance {
         .unwrap_or_default();
     let restarts = status["restartCount"].as_u64().unwrap_or(0);
     let last = &status["lastState"]["terminated"];
-    let is_ready = matches!(find(pod, "Ready"), Some(("True", ..)));
-    let health = if is_ready {
+    let health = if is_ready(pod) {
         HealthState::Ready
     } else if trouble(pod, Timestamp::now()).is_some() {
         HealthState::Failed

@@ -7,6 +7,7 @@ mod contents;
 mod deploy;
 mod existing;
 mod ready;
+mod restart;
 mod retain;
 mod rollback;
 mod scale;
@@ -15,6 +16,7 @@ mod undeploy;
 
 pub(super) use deploy::deploy;
 pub(super) use ready::is_ready;
+pub(super) use restart::restart;
 pub(super) use retain::{finish_due, retain};
 pub(super) use rollback::rollback_blockers;
 pub(super) use undeploy::undeploy;

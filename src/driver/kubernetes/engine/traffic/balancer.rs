@@ -31,10 +31,9 @@ pub(in super::super) async fn load_balancers(
     let live = live.map_err(|fault| fault.while_("looking at live traffic"))?;
 
     let all = objects(&read.record).filter_map(|(service, route)| {
-        route.address_url.as_ref()?;
         let address = address_of(route, &live);
         // Not every controller says where its Ingress can be reached.
-        let is_awaited = route.off.kind() == "Service";
+        let is_awaited = route.off.kind() == "Service" && route.address_url.is_some();
         (address.is_some() || is_awaited).then(|| (service.clone(), address))
     });
     Ok(all.collect())
@@ -45,12 +44,7 @@ pub(super) async fn url(route: &ObjectsRoute, live: &[Value]) -> Option<String> 
     let address = address_of(route, live)?;
     let url = route.address_url.as_ref()?.replace(ANY_ADDRESS, &address);
     let uri: http::Uri = url.parse().ok()?;
-    let default = if uri.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    let port = uri.port_u16().unwrap_or(default);
+    let port = uri.port_u16().unwrap_or(80);
 
     let connect = tokio::net::TcpStream::connect(format!("{address}:{port}"));
     let reached = tokio::time::timeout(ACCEPTS, connect).await;

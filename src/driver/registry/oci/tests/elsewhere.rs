@@ -171,3 +171,23 @@ async fn an_engine_that_fetches_by_itself_is_told_where() {
         .expect("it is there");
     assert!(!folder.path().join("l").exists(), "nothing was brought");
 }
+
+/// A login that is never given.
+struct Never;
+
+#[async_trait::async_trait]
+impl Login for Never {
+    async fn log_in(&self, _: &str) -> Result<LoggedIn, RegistryError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_of_a_tag_ends_whoever_asked_for_it() {
+    let remote = Remote::new(Arc::new(Never), Trust::default());
+    let name: ImageName = "127.0.0.1:1/acme/web:1".parse().expect("a name");
+    let limit = std::time::Duration::from_millis(50);
+    let error = remote.resolve_within(&name, limit).await;
+    let error = error.expect_err("no digest").to_string();
+    assert!(error.contains("no answer within 50ms"), "{error}");
+}

@@ -1,0 +1,101 @@
+//! The files of a service's pods: texts in a `ConfigMap`, secrets in the service's own `Secret`,
+//! each mounted at its own path.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::desired::Program;
+use crate::model::ContentHash;
+use crate::model::workload::{EnvValue, FILES_VARIABLE, WorkloadFile};
+
+/// Everybody in a pod may read a text; a secret only its user, by the group of its volumes.
+const TEXT: u32 = 0o444;
+const SECRET: u32 = 0o440;
+
+/// The ending of the `ConfigMap`'s name.
+pub(super) const CONFIG: &str = "-files";
+
+/// What its `ConfigMap` has; nothing when no file is a text.
+pub(super) fn data(program: &Program<'_>) -> Map<String, Value> {
+    let files = program.files.iter();
+    let texts = files.filter_map(|(path, file)| match &file.content {
+        EnvValue::Plain(text) => Some((key(path), text.clone().into())),
+        EnvValue::Secret { .. } => None,
+    });
+    texts.collect()
+}
+
+/// The volumes that its files come from.
+pub(super) fn volumes(program: &Program<'_>) -> Vec<Value> {
+    let name = program.name.as_str();
+    let mut files = program.files.values();
+    let has_secret = files.any(|file| matches!(file.content, EnvValue::Secret { .. }));
+
+    let mut volumes = Vec::new();
+    if !data(program).is_empty() {
+        volumes.push(json!({"name": "files",
+            "configMap": {"name": format!("{name}{CONFIG}"), "defaultMode": TEXT}}));
+    }
+    if has_secret {
+        volumes.push(json!({"name": "secret-files",
+            "secret": {"secretName": format!("{name}-secrets"), "defaultMode": SECRET}}));
+    }
+    volumes
+}
+
+/// Where they are mounted. What is mounted file by file leaves what the image has beside it.
+pub(super) fn mounts(program: &Program<'_>) -> impl Iterator<Item = Value> {
+    let files = program.files.iter();
+    files.map(|(path, WorkloadFile { content, .. })| {
+        let (volume, key) = match content {
+            EnvValue::Plain(_) => ("files", key(path)),
+            EnvValue::Secret { name, .. } => ("secret-files", name.clone()),
+        };
+        json!({"name": volume, "mountPath": path, "subPath": key, "readOnly": true})
+    })
+}
+
+/// The variables that say where they are.
+pub(super) fn variables(program: &Program<'_>) -> Vec<Value> {
+    if program.files.is_empty() {
+        return Vec::new();
+    }
+    let files = program.files.iter();
+    let own = files.filter_map(|(path, file)| {
+        let name = file.variable.as_ref()?;
+        Some(json!({"name": name, "value": path}))
+    });
+    std::iter::once(json!({"name": FILES_VARIABLE, "value": ""}))
+        .chain(own)
+        .collect()
+}
+
+/// The key of a path: the file's name, as far as a key may have its letters, and what tells it from
+/// one of the same name in another folder.
+fn key(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |letter: char| {
+        if letter.is_ascii_alphanumeric() || "-_.".contains(letter) {
+            letter
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().take(100).map(plain).collect();
+    let hash = ContentHash::of_json(&path);
+    format!("{}-{name}", &hash.hex()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_the_files_name_and_is_its_paths_own() {
+        let (one, other) = (key(Path::new("/a/app.toml")), key(Path::new("/b/app.toml")));
+        assert!(one.ends_with("-app.toml") && other.ends_with("-app.toml"));
+        assert_ne!(one, other);
+        assert!(key(Path::new("/a/ä b")).ends_with("-__b"));
+    }
+}

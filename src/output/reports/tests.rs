@@ -1,0 +1,110 @@
+//! What CI servers get.
+
+use super::*;
+
+fn report() -> Report {
+    let refused = Verdict::refused(
+        "branches.staging.offshoots",
+        "commit aaaaaaa (<b>\"x\" & y\u{7}</b>, by kim) was made on a branch from staging",
+        "make it from develop",
+    );
+    let place = RulePlace {
+        file: "shipit.yaml".to_owned(),
+        line: 7,
+        column: 5,
+    };
+    Report {
+        title: "shop → staging".to_owned(),
+        verdicts: vec![
+            Verdict {
+                place: Some(place),
+                ..refused.on("staging").at("a".repeat(40))
+            },
+            Verdict::undecided("branches.master.gives", "it is not here", "fetch it"),
+            Verdict::passed("ticket", "the branch names ABC-1"),
+        ],
+        steps: vec![
+            StepResult {
+                address: "image.web".to_owned(),
+                title: "build".to_owned(),
+                millis: Some(1_234),
+                failure: None,
+            },
+            StepResult {
+                address: "slot.green".to_owned(),
+                title: "wait until ready".to_owned(),
+                millis: Some(5),
+                failure: Some("not ready\nlast line %".to_owned()),
+            },
+        ],
+        ..Report::default()
+    }
+}
+
+#[test]
+fn junit_has_a_case_for_each_rule_and_step() {
+    insta::assert_snapshot!(report().text(Kind::Junit));
+    let empty = Report {
+        title: "plan".to_owned(),
+        ..Report::default()
+    };
+    let text = empty.text(Kind::Junit);
+    assert!(text.contains("<testcase "), "Jenkins wants one: {text}");
+}
+
+#[test]
+fn sarif_has_each_fault_with_its_place() {
+    let text = report().text(Kind::Sarif);
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let results = document["runs"][0]["results"].as_array().expect("results");
+    assert_eq!(results.len(), 2, "what passed is no result");
+    let place = &results[0]["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "shipit.yaml");
+    assert_eq!(place["region"]["startLine"], 7);
+    assert_eq!(results[0]["level"], "error");
+    assert_eq!(results[1]["level"], "warning");
+    let index = results[0]["ruleIndex"].as_u64().expect("an index");
+    let index = usize::try_from(index).expect("an index");
+    let rule = &document["runs"][0]["tool"]["driver"]["rules"][index]["id"];
+    assert_eq!(rule, "branches.staging.offshoots");
+}
+
+#[test]
+fn gitlab_gets_three_numbers() {
+    let text = Report::default().text(Kind::Gitlab);
+    assert_eq!(text, "{\"create\":0,\"update\":0,\"delete\":0}\n");
+}
+
+#[test]
+fn what_does_not_fit_is_left_out_whole_and_said() {
+    let sections = [
+        ("the rules", "r".repeat(100)),
+        ("the plan", "p".repeat(2_000)),
+        ("how it ended", "e".repeat(100)),
+    ];
+    let text = bounded(&sections, 1_000);
+    assert!(text.len() <= 1_000);
+    assert!(
+        text.contains(&"e".repeat(100)) && !text.contains("ppp"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Left out, as it does not fit here: the plan."),
+        "{text}"
+    );
+    assert_eq!(bounded(&sections, 10_000).matches("Left out").count(), 0);
+}
+
+#[test]
+fn a_text_makes_no_command_of_githubs() {
+    let mut report = report();
+    report.verdicts[0].reason = "50% of it\n::add-mask::x".to_owned();
+    report.verdicts[0].rule = "branches.a,b:c".to_owned();
+    let lines = annotations(&report, "app/");
+    assert_eq!(
+        lines[0],
+        "::error file=app/shipit.yaml,line=7,col=5,title=branches.a%2Cb%3Ac::50%25 of it%0A::add-mask::x%0Amake it from develop"
+    );
+    assert!(lines.iter().all(|line| !line.contains('\n')));
+    assert_eq!(lines.len(), 2);
+}
