@@ -28,6 +28,7 @@ pub mod image;
 pub mod journal;
 pub mod kind;
 pub mod lease;
+pub mod limits;
 pub mod loss;
 pub mod mark_key;
 pub mod name;

@@ -15,9 +15,10 @@ use shipit::driver::kubernetes::client::ClusterConnection;
 use shipit::driver::kubernetes::engine::{Conflict, KubernetesEngine, Settings};
 use shipit::model::facts::Facts;
 use shipit::model::image::ImageHome;
+use shipit::model::limits::Limits;
 use shipit::model::object::Namespaces;
 use shipit::model::plan::DeployMode;
-use shipit::model::route::{Limits, Listeners, ObjectsRoute, Route};
+use shipit::model::route::{Listeners, ObjectsRoute, Route};
 use shipit::model::secret::{SecretRef, SecretValue};
 use shipit::model::workload::{
     Container, ContainerKind, EnvValue, Process, SlotObjects, Workload, WorkloadKind,

@@ -16,7 +16,7 @@ use crate::agent::router::upstream::active_table::ActiveTable;
 use crate::agent::router::upstream::upstreams::Upstreams;
 use crate::agent::router::{Listener, RouteKey};
 use crate::model::TrustedProxies;
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 /// What all listeners share.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::findings::Findings;
 use crate::config::schema::traffic::have_ports;
 use crate::config::schema::{EnvironmentConfig, Publish, ServiceConfig};
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 use crate::model::{Period, ServiceName, Slot, TrustedProxies};
 
 /// What a router on this machine has, whichever it is.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 /// Measures one direction of one client, over stretches of the time in which it alone is waited
 /// for.

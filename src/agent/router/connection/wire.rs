@@ -15,7 +15,7 @@ use crate::agent::router::connection::activity::Activity;
 use crate::agent::router::connection::head_watch::HeadWatch;
 use crate::agent::router::connection::pace::{Pace, PaceVerdict};
 use crate::agent::router::connection::wait::Wait;
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 /// The connection.
 pub struct Wire {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::agent::router::connection::pace::{Pace, PaceVerdict};
 use crate::agent::router::connection::wait::Wait;
 use crate::agent::router::upstream::InFlight;
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 /// How much of a refused body is still read, so that the client comes to read the answer.
 const LINGER_BYTES: u64 = 8 << 20;

@@ -9,7 +9,7 @@ use super::support::{
     Instance, RawInstance, World, free_port, piecewise, raw, read_head, request, short_head,
     short_hold, short_response, soon, text,
 };
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 use crate::model::{ByteSize, Period};
 
 fn small() -> Limits {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::support::{
     AnyBody, Instance, RawInstance, World, piecewise, raw, read_head, request, soon, text,
 };
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 use crate::model::{ByteSize, Period};
 
 /// So fast that nobody is, measured over so short a time that a test can wait for it.

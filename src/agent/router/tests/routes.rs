@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 
 use super::support::{Client, Instance, World, free_port, key, scope, short_hold};
 use crate::agent::router::{Listener, Options, PortHolder, RouteError, Router, Table};
-use crate::model::route::{Limits, Listeners};
+use crate::model::limits::Limits;
+use crate::model::route::Listeners;
 
 fn route(live: SocketAddr, preview: SocketAddr, limits: Limits) -> Listeners {
     Listeners::plain(live, preview, limits)

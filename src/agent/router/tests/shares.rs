@@ -12,7 +12,7 @@ use super::support::{Answer, Client, Instance, World, raw, read_head, soon, text
 use crate::agent::Descriptors;
 use crate::agent::router::Options;
 use crate::model::Period;
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 /// An instance that answers when it is told to.
 async fn waiting() -> (Instance, Arc<Semaphore>) {

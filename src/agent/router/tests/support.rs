@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::agent::router::{Options, RouteKey, Router, Table};
 use crate::model::Period;
-use crate::model::route::{Limits, Listeners};
+use crate::model::limits::Limits;
+use crate::model::route::Listeners;
 use crate::port::engine::Scope;
 
 /// A body of any kind.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::support::{Answer, Client, Instance, World, key, piecewise, request, scope, soon, text};
 use crate::agent::router::Table;
 use crate::model::Period;
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 #[tokio::test]
 async fn a_kept_connection_reaches_the_new_instance_after_a_switch() {

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::support::{Instance, World, key, raw, short_head, soon};
 use crate::model::Period;
-use crate::model::route::Limits;
+use crate::model::limits::Limits;
 
 /// Sends every message back.
 async fn echo() -> (std::net::SocketAddr, JoinSet<()>) {
