@@ -21,6 +21,7 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["logs"], Some("log")),
     (&["exec", "--", "true"], None),
     (&["run", "web", "--", "true"], None),
+    (&["restart", "--auto-approve"], Some("restart")),
     (&["open"], Some("urls")),
     (&["scale", "web=3"], Some("error")),
     (&["history"], Some("history")),
