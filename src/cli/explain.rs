@@ -164,6 +164,7 @@ pub(super) const fn exit(ending: &Ending) -> Exit {
     match ending {
         Ending::Done | Ending::NoChanges => Exit::Done,
         Ending::Failed { .. } | Ending::RollbackFailed { .. } => Exit::Failed,
+        Ending::Refused { .. } => Exit::Refused,
         Ending::Reverted { .. } => Exit::Reverted,
         Ending::Stale { .. } => Exit::Stale,
         Ending::LockLost => Exit::Locked,

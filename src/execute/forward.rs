@@ -118,7 +118,7 @@ impl<'a> Forward<'a> {
                 break;
             };
             if let Err(reason) = self.may_touch(step) {
-                self.stop(Cause::Failed(reason));
+                self.stop(Cause::Refused(reason));
                 break;
             }
 

@@ -733,7 +733,11 @@ fn judge(story: &Story, context: &str) {
         End::LockLost => lost,
         End::Interrupted(Traffic::Unknown) => killed,
         End::Interrupted(_) => killed || interrupted,
-        End::Failed(_) | End::Reverted(_) | End::Stale(_) | End::RollbackFailed { .. } => failed,
+        End::Failed(_)
+        | End::Refused(_)
+        | End::Reverted(_)
+        | End::Stale(_)
+        | End::RollbackFailed { .. } => failed,
     };
     assert!(
         is_rightly_so,
@@ -744,6 +748,7 @@ fn judge(story: &Story, context: &str) {
     match end {
         End::Done => assert_ne!(live_after, live_before, "{context}: {end:?}"),
         End::Failed(_)
+        | End::Refused(_)
         | End::Reverted(_)
         | End::Stale(_)
         | End::Interrupted(Traffic::Untouched | Traffic::MovedBack) => {
@@ -832,7 +837,7 @@ async fn live_traffic_is_not_touched_once_its_window_has_closed() {
             _ => Err("the window has closed".to_owned()),
         });
         let told = tell_at(strategy, BTreeMap::new(), Some(gate)).await;
-        let End::Failed(reason) = &told.finished.end else {
+        let End::Refused(reason) = &told.finished.end else {
             panic!("{strategy:?}: {:?}", told.finished.end);
         };
         assert_eq!(reason, "the window has closed");

@@ -41,6 +41,12 @@ pub enum Ending {
         /// Why, in one line.
         reason: String,
     },
+    /// A rule forbade to touch live traffic, such as a window that had closed meanwhile; it was not
+    /// touched.
+    Refused {
+        /// Why, in one line.
+        reason: String,
+    },
     /// It failed after traffic moved, and traffic was moved back.
     Reverted {
         /// Why, in one line.

@@ -392,6 +392,7 @@ fn ending(end: &End) -> Ending {
     match end.clone() {
         End::Done => Ending::Done,
         End::Failed(reason) => Ending::Failed { reason },
+        End::Refused(reason) => Ending::Refused { reason },
         End::Reverted(reason) => Ending::Reverted { reason },
         End::RollbackFailed { reason, back } => Ending::RollbackFailed { reason, back },
         End::Stale(reason) => Ending::Stale { reason },

@@ -31,6 +31,11 @@ fn ending(outcome: &Outcome) -> Page {
             bad("Failed:").text(reason),
             format!("Live traffic was not touched; {active}.").into(),
         ],
+        Ending::Refused { reason } => vec![
+            bad("Refused:").text(reason),
+            format!("Live traffic was not touched; {active}. Run the same command when it may be.")
+                .into(),
+        ],
         Ending::Reverted { reason } => vec![
             bad("Reverted:").text(reason),
             format!("Traffic was moved back; {active}.").into(),

@@ -148,6 +148,9 @@ impl Redactor {
             Ending::Failed { reason } => Ending::Failed {
                 reason: self.text(&reason),
             },
+            Ending::Refused { reason } => Ending::Refused {
+                reason: self.text(&reason),
+            },
             Ending::Reverted { reason } => Ending::Reverted {
                 reason: self.text(&reason),
             },

@@ -77,6 +77,8 @@ pub enum Cause {
     Failed(String),
     /// What a step was bound to has moved: somebody else acts here.
     Stale(String),
+    /// A rule forbids what comes next: live traffic may not be touched now.
+    Refused(String),
     /// A person asked.
     Interrupted,
 }
@@ -107,6 +109,8 @@ pub enum End {
     Done,
     /// It failed before live traffic was touched; what was done beside it was taken back.
     Failed(String),
+    /// A rule forbade to touch live traffic; what was done beside it was taken back.
+    Refused(String),
     /// It failed after live traffic was touched, and traffic was moved back.
     Reverted(String),
     /// It failed, and so did the rollback.
@@ -213,18 +217,17 @@ impl Rollout {
 impl GoingBack {
     /// The reverse plan is done, or could not be done.
     pub fn ended(self, back: Back) -> End {
-        let (reason, back) = match (self.cause, back) {
+        let is_refused = matches!(self.cause, Cause::Refused(_));
+        let reason = match (self.cause, &back) {
             (Cause::Interrupted, Back::Done) => return End::Interrupted(Traffic::MovedBack),
-            (Cause::Interrupted, Back::Failed(back)) => ("interrupted".to_owned(), Some(back)),
-            (Cause::Failed(reason) | Cause::Stale(reason), Back::Done) => (reason, None),
-            (Cause::Failed(reason) | Cause::Stale(reason), Back::Failed(back)) => {
-                (reason, Some(back))
-            }
+            (Cause::Interrupted, Back::Failed(_)) => "interrupted".to_owned(),
+            (Cause::Failed(reason) | Cause::Stale(reason) | Cause::Refused(reason), _) => reason,
         };
         match (back, self.impact) {
-            (Some(back), _) => End::RollbackFailed { reason, back },
-            (None, Impact::Live) => End::Reverted(reason),
-            (None, Impact::Isolated) => End::Failed(reason),
+            (Back::Failed(back), _) => End::RollbackFailed { reason, back },
+            (Back::Done, Impact::Live) => End::Reverted(reason),
+            (Back::Done, Impact::Isolated) if is_refused => End::Refused(reason),
+            (Back::Done, Impact::Isolated) => End::Failed(reason),
         }
     }
 

@@ -86,8 +86,8 @@ fn record_target(state: &mut State, run: &Ended<'_>, target: &Target) {
         End::Done => ReleaseStatus::Waiting,
         // What failed before its switch still stands where it stood, if it stood there before this
         // run.
-        End::Failed(_) if !target.new => return,
-        End::Failed(reason) => ReleaseStatus::Failed {
+        End::Failed(_) | End::Refused(_) if !target.new => return,
+        End::Failed(reason) | End::Refused(reason) => ReleaseStatus::Failed {
             reason: reason.clone(),
         },
         End::Reverted(reason) => ReleaseStatus::Reverted {

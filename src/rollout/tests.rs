@@ -59,6 +59,7 @@ fn cause() -> impl Strategy<Value = Cause> {
     prop_oneof![
         Just(Cause::Failed("x".to_owned())),
         Just(Cause::Stale("x".to_owned())),
+        Just(Cause::Refused("x".to_owned())),
         Just(Cause::Interrupted),
     ]
 }
@@ -123,6 +124,10 @@ proptest! {
         match end {
             End::Done => prop_assert!(first.is_none()),
             End::Failed(_) => prop_assert!(!live && back),
+            End::Refused(_) => {
+                let is_refused = matches!(first, Some(Cause::Refused(_)));
+                prop_assert!(!live && back && is_refused);
+            }
             End::Stale(_) => prop_assert!(!live && !back),
             End::Reverted(_) => prop_assert!(live && back),
             End::RollbackFailed { .. } => prop_assert!(back),

@@ -24,6 +24,7 @@ fn endings() -> Vec<(&'static str, Ending)> {
         ("done", Ending::Done),
         ("no_changes", Ending::NoChanges),
         ("failed", Ending::Failed { reason: reason() }),
+        ("refused", Ending::Refused { reason: reason() }),
         ("reverted", Ending::Reverted { reason: reason() }),
         (
             "rollback_failed",
