@@ -15,7 +15,7 @@ use crate::config::node::{FILE_LIMIT, Node, parse};
 use crate::config::problem::{ConfigError, File, Position, Problem};
 use crate::config::rules::{Places, places};
 use crate::config::schema::{Branches, EnvironmentConfig};
-use crate::config::suggest::suggest;
+use crate::config::suggest::{meant, suggest};
 use crate::config::validate::{across, validate};
 use crate::files;
 use crate::files::beneath::{Alone, in_repository};
@@ -67,6 +67,7 @@ pub fn load(root: &Path) -> Result<Project, ConfigError> {
         problems: Vec::new(),
         incomplete: Vec::new(),
         taken_out: Vec::new(),
+        misspelled: Vec::new(),
         unread: BTreeSet::new(),
     };
 
@@ -100,6 +101,8 @@ struct Reading<'a> {
     incomplete: Vec<Vec<String>>,
     /// What was taken out, so that it is not said to be missing.
     taken_out: Vec<Vec<String>>,
+    /// The keys that are none, and what they were read as.
+    misspelled: Vec<(Vec<String>, String)>,
     /// The files that are no YAML.
     unread: BTreeSet<usize>,
 }
@@ -215,6 +218,7 @@ impl Reading<'_> {
     ) -> Option<Project> {
         // The base is looked at by itself too: it may have faults that every overlay hides.
         let whole = self.typed(base.clone(), Reads::Project);
+        let base = &base.with_keys(&self.misspelled);
 
         let files: BTreeSet<EnvironmentName> =
             overlays.iter().map(|(name, _)| name.clone()).collect();
@@ -265,7 +269,7 @@ impl Reading<'_> {
     /// The typed form of a tree. A node that does not fit is noted, taken out, and the rest is
     /// tried again.
     fn typed(&mut self, mut tree: Node, reads: Reads) -> Option<EnvironmentConfig> {
-        let whole = tree.clone();
+        let mut whole = tree.clone();
         let mut is_clear = true;
         for _ in 0..MOST {
             let error = match EnvironmentConfig::deserialize(&tree) {
@@ -285,6 +289,14 @@ impl Reading<'_> {
             let is_known = is_open || self.was_taken_out(&error, &path);
             if !is_known {
                 self.note(problem);
+            }
+
+            // What else is wrong below it, or for want of it, is its own fault or none.
+            let meant = misspelled(&error).filter(|_| misplaced.is_none());
+            if let Some(meant) = meant.filter(|meant| tree.rename(&path, meant)) {
+                whole.rename(&path, meant);
+                self.misspelled.push((path, meant.to_owned()));
+                continue;
             }
 
             let at = path_to_prune(&error, &path, &tree);
@@ -318,6 +330,14 @@ impl Reading<'_> {
                 .is_some_and(|(last, parents)| last == field && parents == map)
         };
         self.taken_out.iter().any(is_it)
+    }
+}
+
+/// What an unknown key was probably meant to be.
+fn misspelled(error: &Error) -> Option<&'static str> {
+    match &error.kind {
+        Kind::UnknownField { field, expected } => meant(field, expected),
+        _ => None,
     }
 }
 
@@ -464,7 +484,7 @@ pub(super) fn project(shipit: &str, staging: &str) -> Result<Project, ConfigErro
 }
 
 /// Both files in one text: up to a form feed, and behind it.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn hostile(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (shipit, staging) = text.split_once('\u{c}').unwrap_or((&text, ""));

@@ -27,7 +27,7 @@ mod tests;
 mod traffic;
 mod validate;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use load::hostile;
 
 pub use json_schema::{environment_schema, schema};

@@ -119,29 +119,58 @@ impl Node {
         }
     }
 
+    /// Gives the key that a path ends with another name; true when it was there, and no other key of
+    /// its map has that name.
+    pub fn rename(&mut self, path: &[String], to: &str) -> bool {
+        let Some((last, parents)) = path.split_last() else {
+            return false;
+        };
+        let Some(Self {
+            value: Value::Map(entries),
+            ..
+        }) = self.at_mut(parents)
+        else {
+            return false;
+        };
+        if entries.iter().any(|(key, _)| key.name == to) {
+            return false;
+        }
+        let found = entries.iter_mut().find(|(key, _)| key.name == *last);
+        found.map(|(key, _)| to.clone_into(&mut key.name)).is_some()
+    }
+
+    /// The tree with the keys at these paths called otherwise.
+    pub fn with_keys(&self, names: &[(Vec<String>, String)]) -> Self {
+        let mut tree = self.clone();
+        for (path, name) in names {
+            tree.rename(path, name);
+        }
+        tree
+    }
+
+    fn at_mut(&mut self, path: &[String]) -> Option<&mut Self> {
+        let mut node = self;
+        for name in path {
+            node = match &mut node.value {
+                Value::Map(entries) => {
+                    let found = entries.iter_mut().find(|(key, _)| key.name == *name);
+                    found.map(|(_, node)| node)?
+                }
+                Value::List(items) => items.get_mut(name.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(node)
+    }
+
     /// Takes out the node at a path; true when it was there.
     pub fn prune(&mut self, path: &[String]) -> bool {
         let Some((last, parents)) = path.split_last() else {
             return false;
         };
-        let mut node = self;
-        for name in parents {
-            let next = match &mut node.value {
-                Value::Map(entries) => entries
-                    .iter_mut()
-                    .find(|(key, _)| key.name == *name)
-                    .map(|(_, node)| node),
-                Value::List(items) => name
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|index| items.get_mut(index)),
-                _ => None,
-            };
-            match next {
-                Some(next) => node = next,
-                None => return false,
-            }
-        }
+        let Some(node) = self.at_mut(parents) else {
+            return false;
+        };
 
         match &mut node.value {
             Value::Map(entries) => {

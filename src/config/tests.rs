@@ -446,3 +446,51 @@ proptest! {
         let _ = project(&format!("{GOOD}{text}"), "");
     }
 }
+
+#[test]
+fn a_misspelled_key_is_one_fault_and_what_is_below_it_is_read() {
+    let checks = "promotion: {before: [{http: {path: /}}]}\ntraffic: {listeners: {web: {live: 8080, preview: 8081}}}\n";
+    let overlay = "services: {web: {replicas: 2}}\n";
+
+    let of_the_base = GOOD.replace("services:", "servises:") + checks;
+    let expected = ["shipit.yaml:3:1: servises: unknown key `servises` | did you mean `services`?"];
+    assert_eq!(faults(&of_the_base, overlay), expected);
+    assert_eq!(faults(&of_the_base, ""), expected);
+
+    let below = GOOD.replace("port:", "prot:") + checks;
+    let expected =
+        ["shipit.yaml:6:5: services.web.prot: unknown key `prot` | did you mean `port`?"];
+    assert_eq!(faults(&below, overlay), expected);
+
+    let wrong_below = GOOD
+        .replace("services:", "servises:")
+        .replace("8080", "http");
+    let said = faults(&wrong_below, overlay);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(
+        said[1].starts_with("shipit.yaml:6:11: services.web.port: "),
+        "{said:#?}"
+    );
+
+    let of_the_overlay = faults(
+        &(GOOD.to_owned() + checks),
+        "servces: {web: {replicas: 2}}\n",
+    );
+    assert_eq!(of_the_overlay.len(), 1, "{of_the_overlay:#?}");
+}
+
+#[test]
+fn a_preview_listener_is_for_this_machine_unless_it_says_more() {
+    let address = |traffic: &str| {
+        let project = project(GOOD, traffic).expect("valid");
+        let staging = project.environments.into_values().next().expect("one");
+        let host = staging.traffic.host().cloned().expect("a host's");
+        host.preview_address().to_string()
+    };
+    assert_eq!(address(""), "127.0.0.1");
+    assert_eq!(address("traffic: {address: 0.0.0.0}"), "127.0.0.1");
+    assert_eq!(address("traffic: {address: '::'}"), "::1");
+    assert_eq!(address("traffic: {address: 127.0.0.2}"), "127.0.0.2");
+    let named = "traffic: {address: 0.0.0.0, preview_address: 10.0.0.1}";
+    assert_eq!(address(named), "10.0.0.1");
+}
