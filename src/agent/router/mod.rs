@@ -22,7 +22,7 @@ mod table;
 mod tests;
 mod upstream;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use connection::line_ends::hostile;
 
 use std::net::{SocketAddr, TcpListener};

@@ -173,7 +173,7 @@ impl Reply {
         }
 
         entry.answered(status);
-        hop_by_hop::remove(response.headers_mut());
+        hop_by_hop::remove_named(response.headers_mut());
         if response.body().size_hint().exact().is_none() {
             // Chunks win over a length that was sent besides (RFC 9112 §6.3); the client must see
             // only one.

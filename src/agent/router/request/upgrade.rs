@@ -75,7 +75,7 @@ pub fn join(
         .get(header::UPGRADE)
         .cloned()
         .unwrap_or(protocol);
-    hop_by_hop::remove(&mut parts.headers);
+    hop_by_hop::remove_named(&mut parts.headers);
     headers::set_upgrade(&mut parts.headers, protocol);
     Response::from_parts(parts, Download::empty(answer))
 }
