@@ -196,6 +196,12 @@ impl Directory {
         self.0.join("files")
     }
 
+    /// Where it is written down which commands run.
+    #[must_use]
+    pub fn commands(&self) -> PathBuf {
+        self.0.join("commands")
+    }
+
     /// Where images are unpacked.
     #[must_use]
     pub fn images(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::http::Load;
-use crate::support::{World, docker_answers, until};
+use crate::support::{World, docker_answers, started_with, until};
 
 /// A world whose instances are containers; none without Docker.
 pub fn world() -> Option<World> {
@@ -185,16 +185,6 @@ fn a_health_command_runs_inside_and_a_failure_is_told() {
         "{run: [/no/such/program], start_within: 500ms}".to_owned(),
     );
     world.apply().code(1).says("/no/such/program");
-}
-
-/// How many processes of this machine were started with this text.
-fn started_with(text: &str) -> usize {
-    let entries = std::fs::read_dir("/proc").expect("processes");
-    let command = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline")).ok();
-    let commands = entries.filter_map(|entry| command(entry.ok()?));
-    commands
-        .filter(|command| String::from_utf8_lossy(command).contains(text))
-        .count()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::http::{Load, get};
-use crate::support::{World, finish, signal, until};
+use crate::support::{World, finish, signal, started_with, until};
 
 #[test]
 fn a_run_that_is_killed_at_any_journal_line_comes_to_the_same_end() {
@@ -80,6 +80,28 @@ fn an_agent_that_is_killed_under_load_takes_its_processes_back() {
     world.message("v2");
     world.apply().code(0);
     assert_eq!(world.get(), "v2");
+}
+
+#[test]
+fn a_command_that_a_killed_agent_left_is_ended_by_the_next_one() {
+    let world = World::live();
+    let seconds = format!("{}8888", std::process::id());
+    let words = ["run", "--env", "staging", "web", "--", "/bin/sh", "-c"];
+    let script = format!("/bin/sleep {seconds}; true");
+    let mut run = world.start(&[&words[..], &[&script]].concat());
+    let sleeps = || started_with(&format!("sleep\0{seconds}"));
+    until("it runs", || sleeps() == 1);
+
+    signal(world.agent_pid().expect("it runs"), Signal::KILL);
+    assert!(!run.wait().expect("it ends").success());
+    world.run(&["status", "--env", "staging"]).code(0);
+    until("it has been ended", || sleeps() == 0);
+    let left = std::fs::read_dir(world.agent_folder().join("commands"));
+    assert_eq!(
+        left.map(Iterator::count).ok(),
+        Some(0),
+        "nothing is recorded any more"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::agent::engine::record::{EnvironmentRecord, ProcessRecord, Processes};
 use crate::agent::engine::{Agent, Environment, Work};
 use crate::agent::front::nginx::{self, Mark};
 use crate::agent::instance::{InstanceSpec, Supervisor};
-use crate::agent::launch::remove_stray_files;
+use crate::agent::launch::{end_stray_commands, remove_stray_files};
 use crate::agent::router::RouteKey;
 use crate::model::facts::HealthState;
 use crate::model::{Fingerprint, ServiceName, Slot};
@@ -177,6 +177,7 @@ fn retire_later(
 /// Takes containers and units away that a dead agent left and that nobody knows: one that was made
 /// and not yet recorded. A machine whose services are no containers is not asked.
 pub(in crate::agent) async fn remove_strays(agent: &Agent, records: &[EnvironmentRecord]) {
+    end_stray_commands(&agent.folder().commands()).await;
     let processes = records
         .iter()
         .flat_map(|record| Processes::load(agent.folder(), &record.scope));

@@ -99,6 +99,7 @@ impl Instance {
             files: self.mounted_files(),
             instance_files: self.files.clone(),
             log: self.log(),
+            commands: Some(self.spec.directory.commands()),
             contained: self.enclosure(port, name, digest),
         })
     }

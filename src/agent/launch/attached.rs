@@ -42,7 +42,7 @@ pub async fn with_pipes(start: Start, reads: bool) -> Result<Streams, Trouble> {
     };
     let (command, talk) = launcher(Stdio::piped(), Stdio::piped(), Session::Agents)?;
     let (child, held) = spawn(command, talk, Start { socket, ..start }, theirs)?;
-    let group = Group::of(&child);
+    let group = Group::recorded(&child, &held.start);
     held.release().await?;
     Ok(Streams {
         child,
@@ -62,7 +62,7 @@ pub async fn at_terminal(start: Start, size: WindowSize) -> Result<Streams, Trou
         ..start
     };
     let (child, held) = spawn(command, talk, start, Some(theirs.into()))?;
-    let group = Group::of(&child);
+    let group = Group::recorded(&child, &held.start);
     held.release().await?;
     Ok(Streams {
         child,

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
+use crate::agent::launch::record::CommandMark;
 use crate::agent::launch::{Handover, Report, Start, interpreter};
 use crate::agent::trouble::Trouble;
 use crate::files::process;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Held {
     talk: UnixStream,
-    start: Start,
+    pub(super) start: Start,
     socket: Option<OwnedFd>,
 }
 
@@ -42,7 +43,7 @@ pub fn hold(start: Start, log: &File, socket: Option<OwnedFd>) -> io::Result<(Ch
 pub async fn run(start: Start) -> Result<ExitStatus, Trouble> {
     let (command, talk) = launcher(Stdio::null(), Stdio::null(), Session::Agents)?;
     let (mut child, held) = spawn(command, talk, start, None)?;
-    let group = Group::of(&child);
+    let group = Group::recorded(&child, &held.start);
     held.release().await?;
     let status = child.wait().await?;
     group.has_ended();
@@ -191,21 +192,30 @@ fn barred(user: super::User, path: &Path) -> Option<String> {
 pub struct Group {
     first: Option<u32>,
     end: Signal,
+    mark: Option<CommandMark>,
 }
 
 impl Group {
-    /// Of a child that is the first of one.
-    pub(super) fn of(child: &Child) -> Self {
-        Self {
-            first: child.id(),
-            end: Signal::KILL,
-        }
+    /// Of a child that is the first of one, and still only a launcher: it is written down before it
+    /// becomes anything. A full disk is no reason not to run it.
+    pub(super) fn recorded(child: &Child, start: &Start) -> Self {
+        let (first, end) = (child.id(), Signal::KILL);
+        let marked = start.commands.as_deref().zip(first).map(|(folder, pid)| {
+            CommandMark::write(folder, pid, end).inspect_err(|error| {
+                tracing::warn!(%error, "that a command runs could not be written down");
+            })
+        });
+        let mark = marked.and_then(Result::ok);
+        Self { first, end, mark }
     }
 
     /// The same, which another signal ends: its first process ends the others.
     #[must_use]
-    pub const fn ended_by(mut self, end: Signal) -> Self {
+    pub fn ended_by(mut self, end: Signal) -> Self {
         self.end = end;
+        if let Some(Err(error)) = self.mark.as_ref().map(|mark| mark.ended_by(end)) {
+            tracing::warn!(%error, "what ends a command could not be written down");
+        }
         self
     }
 

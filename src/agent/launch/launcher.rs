@@ -14,7 +14,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use rustix::process::{ioctl_tiocsctty, setpriority_process, setsid, umask};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::agent::launch::{Handover, Report, Start};
+use crate::agent::launch::{Handover, Report, Start, memory};
 use crate::agent::runtime::process::input;
 
 /// The exit code of a launcher that started nothing, as a shell's for a command that cannot be
@@ -88,6 +88,12 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
         command.uid(user.uid).gid(user.gid);
     }
 
+    let handed = start.handed.as_deref().map(memory::hand_on);
+    let handed = match handed.transpose() {
+        Ok(handed) => handed,
+        Err(error) => return error,
+    };
+
     let socket = match (start.socket, socket) {
         (Handover::None | Handover::Input | Handover::Terminal, _) => None,
         (Handover::One, None) => return io::ErrorKind::NotFound.into(),
@@ -105,7 +111,7 @@ fn become_it(start: &Start, socket: Option<OwnedFd>) -> io::Error {
     }
 
     let error = command.exec();
-    drop(socket);
+    drop((socket, handed));
     error
 }
 

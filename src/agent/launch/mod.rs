@@ -21,6 +21,8 @@ mod files;
 mod hold;
 mod interpreter;
 mod launcher;
+mod memory;
+mod record;
 mod user;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub use become_user::{become_user, becoming};
 pub use files::{InstanceFiles, Reader, remove_stray_files};
 pub use hold::{Group, Held, hold, run};
 pub use launcher::{calm, launch};
+pub use memory::Handed;
+pub use record::end_stray_commands;
 pub use user::{Account, User, account};
 
 use crate::agent::posture::Limits;
@@ -52,12 +56,18 @@ pub struct Start {
     /// What it reads on its standard input; nothing without it. Never shown.
     #[serde(default)]
     pub input: Option<Vec<u8>>,
+    /// What it is handed in memory ([`Handed`]); nothing without it. Never shown.
+    #[serde(default)]
+    pub handed: Option<Vec<u8>>,
     /// As whom; as the agent's own user without it.
     pub user: Option<User>,
     /// Its limits.
     pub limits: Limits,
     /// Whether a socket comes with it.
     pub socket: Handover,
+    /// Where it is written down that it runs, if it is a command; a service is recorded elsewhere.
+    #[serde(skip)]
+    pub commands: Option<PathBuf>,
 }
 
 /// What is handed to a program.

@@ -57,6 +57,8 @@ pub struct Launch {
     pub instance_files: Option<InstanceFiles>,
     /// Where its output goes.
     pub log: PathBuf,
+    /// Where it is written down which commands run.
+    pub commands: Option<PathBuf>,
     /// The container or unit that it runs in.
     pub contained: Option<ContainerSpec>,
 }

@@ -252,12 +252,14 @@ pub(super) fn start(launch: &Launch) -> io::Result<Start> {
         workdir: workdir(launch),
         env: launch.env.clone(),
         input: launch.input.clone(),
+        handed: None,
         user: user(launch.user)?,
         limits: Limits::started_with(),
         socket: match launch.socket {
             Some(_) => Handover::One,
             None => Handover::None,
         },
+        commands: launch.commands.clone(),
     })
 }
 
@@ -484,6 +486,7 @@ mod tests {
                 files: std::collections::BTreeMap::new(),
                 instance_files: None,
                 log: PathBuf::new(),
+                commands: None,
                 contained: None,
             };
             assert_eq!(

@@ -543,6 +543,7 @@ mod tests {
             files: std::collections::BTreeMap::new(),
             instance_files: None,
             log: "/agent/logs/0.log".into(),
+            commands: None,
             contained: None,
         };
         let spec = Container {

@@ -441,3 +441,13 @@ pub fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("small")).expect("a pid");
     rustix::process::kill_process(pid, signal).expect("it lives");
 }
+
+/// How many processes of this machine were started with this text.
+pub fn started_with(text: &str) -> usize {
+    let entries = fs::read_dir("/proc").expect("processes");
+    let command = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
+    let commands = entries.filter_map(|entry| command(entry.ok()?));
+    commands
+        .filter(|command| String::from_utf8_lossy(command).contains(text))
+        .count()
+}

@@ -5,6 +5,7 @@
 //!   └──── for `run` ──▶ shipit agent contain-hold ──▶ the container, until the agent lets go of it
 //! ```
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::process::Child;
 use crate::agent::launch::{self, Group, Start};
 use crate::agent::runtime::Launch;
 use crate::agent::runtime::attached::{Attach, Attached, Control};
-use crate::agent::runtime::container::beside::{END, VARIABLE};
+use crate::agent::runtime::container::beside::END;
 use crate::agent::runtime::container::contain::READY;
 use crate::agent::runtime::container::{describe, of, take_away};
 use crate::agent::runtime::process::{self, streams};
@@ -38,10 +39,9 @@ pub(super) async fn beside(launch: &Launch, attach: &Attach) -> Result<Attached,
         let told = env.entry("TERM".to_owned());
         told.or_insert_with(|| streams::TERMINAL.to_owned());
     }
-    let named = |(name, value)| (format!("{VARIABLE}{name}"), value);
 
     let mut start = start(launch, "contain-attach", &folder)?;
-    start.env.extend(env.into_iter().map(named));
+    start.handed = Some(serde_json::to_vec(&env).map_err(io::Error::from)?);
     start.arguments.push("--".to_owned());
     start.arguments.extend(attach.command.iter().cloned());
     // The process between ends the command, whose group is not its own.

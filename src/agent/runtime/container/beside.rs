@@ -8,16 +8,13 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 use rustix::termios::tcsetpgrp;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agent::launch::Handed;
 use crate::agent::runtime::container::confined::Confined;
 use crate::agent::runtime::container::contain::{
     Reason, code, described, first, is_root, no_groups, runs_as, said,
 };
 use crate::agent::runtime::container::enter::{self, Attaching};
 use crate::agent::runtime::container::userns;
-
-/// What stands before the name of a variable of the command, in this process' environment: none of
-/// them means anything to this process.
-pub(super) const VARIABLE: &str = "SHIPIT_OF_";
 
 /// The signal at which this process ends the command, and all that is in its group. No command is
 /// sent it by anybody who looks on.
@@ -30,7 +27,9 @@ const HANDED_ON: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, 28];
 /// Runs a command in a container that runs; gives its exit code.
 pub fn attach(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
     let first = first(bundle).ok_or("it does not run")?;
+    let mut handed = Handed::find().map_err(said("finding its variables"))?;
     if !is_root() {
+        handed.pass_on().map_err(said("passing its variables on"))?;
         return Err(userns::join(first));
     }
     let (name, arguments) = command.split_first().ok_or("there is no command")?;
@@ -43,11 +42,9 @@ pub fn attach(bundle: &Path, command: &[String]) -> Result<u8, Reason> {
     // Before there is a command: none comes too early.
     let signals = Signals::caught()?;
 
-    let variables = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.to_str()?.strip_prefix(VARIABLE)?.to_owned();
-        Some((name, value.to_str()?.to_owned()))
-    });
-    let process = Confined::with(variables.collect()).command(name, arguments);
+    let variables = handed.read().map_err(said("reading its variables"))?;
+    let variables = serde_json::from_slice(&variables).map_err(said("reading its variables"))?;
+    let process = Confined::with(variables).command(name, arguments);
     match enter::begin(first, user, Path::new(&workdir), process) {
         Ok(child) => signals.wait(child),
         Err(Attaching::Failed(reason)) => Err(reason),

@@ -289,6 +289,7 @@ impl Runtime for ContainerRuntime {
             files: BTreeMap::new(),
             instance_files: None,
             log: launch.log.clone(),
+            commands: None,
             contained: None,
         };
 

@@ -58,8 +58,9 @@ pub(super) fn specification(launch: &Launch, users: Option<&ContainerUsers>) -> 
             "cgroupsPath": format!("/{}/{}", control_groups::PARENT, contained.name),
             "resources": resources,
             "maskedPaths": [
-                "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/sched_debug",
+                "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+                "/proc/latency_stats", "/proc/scsi", "/proc/sched_debug", "/proc/timer_list",
+                "/proc/timer_stats",
             ],
             "readonlyPaths": [
                 "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",

@@ -1,0 +1,171 @@
+//! Which commands run: health commands, and those that somebody looks on. They end with the agent;
+//! what one that was killed had no time to end, the next one finds in these records.
+//!
+//! ```text
+//! AGENT/commands/PID   the machine's boot, when the process was started, and the signal that ends it
+//! ```
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::files::process;
+
+/// How long a command has for what it does when it is ended.
+const GRACE: Duration = Duration::from_secs(3);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What is known of a command that runs. It is deleted when this is dropped.
+#[derive(Debug)]
+pub(super) struct CommandMark {
+    file: PathBuf,
+    process: Process,
+}
+
+/// A process of one moment of the machine: its number may be another's later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    boot: String,
+    started: u64,
+}
+
+impl Process {
+    fn still_runs(&self) -> bool {
+        self.boot == process::boot() && process::started(self.pid) == Some(self.started)
+    }
+}
+
+impl CommandMark {
+    /// Writes down a process that does nothing yet.
+    pub fn write(folder: &Path, pid: u32, end: Signal) -> io::Result<Self> {
+        let process = Process {
+            pid,
+            boot: process::boot(),
+            started: process::look(pid)?.ok_or(io::ErrorKind::NotFound)?,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let file = folder.join(pid.to_string());
+        let mark = Self { file, process };
+        mark.ended_by(end)?;
+        Ok(mark)
+    }
+
+    /// Says what ends it.
+    pub fn ended_by(&self, end: Signal) -> io::Result<()> {
+        let Process { boot, started, .. } = &self.process;
+        let text = format!("{boot} {started} {}\n", end.as_raw());
+        fs::write(&self.file, text)
+    }
+}
+
+impl Drop for CommandMark {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Ends the commands that an agent left when it was killed, with all that is in their groups.
+pub async fn end_stray_commands(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    let paths: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
+    let strays: Vec<(Process, Signal)> = paths.iter().filter_map(|path| read(path)).collect();
+    for (process, end) in strays.iter().filter(|(process, _)| process.still_runs()) {
+        process::kill_group(process.pid, *end);
+    }
+
+    let all_ended = async {
+        while strays.iter().any(|(process, _)| process.still_runs()) {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let _ = tokio::time::timeout(GRACE, all_ended).await;
+    for (process, _) in strays.iter().filter(|(process, _)| process.still_runs()) {
+        process::kill_group(process.pid, Signal::KILL);
+    }
+    for path in paths {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn read(path: &Path) -> Option<(Process, Signal)> {
+    let pid = path.file_name()?.to_str()?.parse().ok()?;
+    let text = fs::read_to_string(path).ok()?;
+    let mut words = text.split_whitespace();
+    let boot = words.next()?.to_owned();
+    let started = words.next()?.parse().ok()?;
+    let end = Signal::from_named_raw(words.next()?.parse().ok()?)?;
+    Some((Process { pid, boot, started }, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    fn sleeper() -> std::process::Child {
+        let mut command = Command::new("sleep");
+        command
+            .arg("600")
+            .process_group(0)
+            .spawn()
+            .expect("it starts")
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_agent_left_is_ended_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut left, mut other) = (sleeper(), sleeper());
+        let marks = [&left, &other].map(|child| {
+            CommandMark::write(folder.path(), child.id(), Signal::KILL).expect("written")
+        });
+        // The number of the other one has been another process' before.
+        let [of_left, of_other] = &marks;
+        let before = of_other.process.started - 1;
+        let text = format!("{} {before} 9\n", of_other.process.boot);
+        fs::write(&of_other.file, text).expect("written");
+        assert!(of_left.file.is_file());
+
+        let ended = tokio::task::spawn_blocking(move || left.wait());
+        end_stray_commands(folder.path()).await;
+        assert!(!ended.await.expect("no panic").expect("ended").success());
+        assert!(
+            other.try_wait().expect("a look").is_none(),
+            "it is another process"
+        );
+        let none = fs::read_dir(folder.path())
+            .expect("a folder")
+            .next()
+            .is_none();
+        assert!(none, "the records are gone");
+        other.kill().expect("killed");
+        let _ = other.wait();
+    }
+
+    #[tokio::test]
+    async fn a_record_goes_with_its_command() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = sleeper();
+        let mark = CommandMark::write(folder.path(), child.id(), Signal::KILL).expect("written");
+        let file = mark.file.clone();
+        assert!(file.is_file());
+        drop(mark);
+        assert!(!file.exists());
+        child.kill().expect("killed");
+        let _ = child.wait();
+    }
+}
