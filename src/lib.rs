@@ -16,7 +16,7 @@ pub mod desired;
 pub mod driver;
 pub mod execute;
 pub mod files;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod model;
 pub mod observe;

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         return code.into();
     }
 
+    // Secrets are in its memory from here on.
+    shipit::agent::posture::hide();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

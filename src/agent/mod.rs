@@ -40,7 +40,7 @@ pub mod trouble;
 pub mod unit;
 
 pub use descriptors::Descriptors;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use rootfs::hostile as hostile_layer;
 
 use crate::proto::Directory;

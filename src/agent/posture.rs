@@ -84,10 +84,10 @@ fn shown(limit: Option<u64>) -> String {
     limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string())
 }
 
-/// Neither other processes of this user nor a core dump can read the agent's memory from here on
-/// (`PR_SET_DUMPABLE`).
+/// Neither other processes of this user nor a core dump can read this process' memory from here on
+/// (`PR_SET_DUMPABLE`). What it starts is as open as any program.
 pub fn hide() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "the agent's memory can be read by other processes of its user");
+        tracing::warn!(%error, "this process' memory can be read by others of its user");
     }
 }

@@ -61,9 +61,10 @@ pub async fn serve(
     let closed = directory.close_off();
     closed.map_err(failed("closing the agent's folder to others"))?;
     let _lock = lock(&directory).map_err(failed("taking the agent's lock"))?;
+    // Before it reads what services have: their secrets are in its memory from then on.
+    posture::hide();
     let agent = Agent::start(directory.clone(), inherited, redactor).await?;
     let socket = listen(&directory, &folder).map_err(failed("opening the agent's socket"))?;
-    posture::hide();
     tracing::info!(directory = %directory.path().display(), "the agent is up");
     let watched = home::watch(folder, directory.clone(), stop.clone());
     let left = tokio::spawn(home::leave(watched, Arc::clone(&agent), stop.clone()));

@@ -1,11 +1,12 @@
 //! `shipit open`
 
 use std::io::IsTerminal as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 
 use crate::cli::Cx;
+use crate::files::environment;
 use crate::model::Slot;
 use crate::ops::open::urls;
 use crate::output::{Exit, Failure, Format, Kind, Page};
@@ -66,7 +67,7 @@ fn is_opened(url: &str) -> bool {
         };
         own.to_owned()
     });
-    let mut browser = Command::new(program);
+    let mut browser = environment::blocking_program(program);
     browser
         .arg(url)
         .stdin(Stdio::null())

@@ -20,7 +20,13 @@ pub fn withhold(names: impl IntoIterator<Item = String>) {
 /// A program that is started for a project, with what it may see.
 #[must_use]
 pub fn program(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new(program);
+    Command::from(blocking_program(program))
+}
+
+/// [`program`], for who does not wait for it.
+#[must_use]
+pub fn blocking_program(program: impl AsRef<OsStr>) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
     let withheld = WITHHELD.read().unwrap_or_else(PoisonError::into_inner);
     for name in withheld.iter() {
         command.env_remove(name);

@@ -59,6 +59,7 @@ impl Session {
     ) -> Result<Self, Error> {
         let root = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         let mut project = config::load(&root)?;
+        crate::files::environment::withhold(secret_variables(&project));
         choose_runtimes(&root, &mut project);
         let scm = Git::new(root.clone());
         let mut source = scm.source().await?;
@@ -75,7 +76,6 @@ impl Session {
         let environment =
             desired::environment_for(&project, environment, branch.map(String::as_str))?;
         let configuration = of(&project, &environment)?;
-        crate::files::environment::withhold(secret_variables(&project));
         let ports = wiring::ports(&root, &project, &environment, configuration, redactor)?;
         learn(&root, &ports, configuration).await;
         Ok(Self {

@@ -207,8 +207,18 @@ fn every_step_succeeds_and_fails_then<T>(mut cage: Cage, look: impl FnOnce(&Cana
     // order between the two.
     cage.apply_says(1, "green is not ready: web.0 failed: exit code 3");
     cage.run(&["logs", "-n", "1000"]);
+    for command in ["exec", "run"] {
+        cage.run(&[command, "web", "--", "sh", "-c", "env; env >&2"]);
+    }
+    let restart = cage.run(&["restart", "--auto-approve"]);
+    assert_eq!(restart.code, Some(0), "{}", restart.stderr);
     cage.search_everything();
-    look(&cage.canaries)
+    let seen = look(&cage.canaries);
+
+    let destroy = cage.run(&["destroy", "--auto-approve"]);
+    assert_eq!(destroy.code, Some(0), "{}", destroy.stderr);
+    cage.search_everything();
+    seen
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::{World, is_root, signal, until};
+use crate::support::{World, is_root, signal, started_with, until};
 
 /// A world whose instances are containers of the agent's own; none without root.
 pub fn world() -> Option<World> {
@@ -913,6 +913,70 @@ fn a_command_needs_no_root_either() {
     };
     nobody.apply().code(0);
     commands_are_run(|words| nobody.run(words));
+}
+
+#[test]
+fn no_process_between_a_person_and_a_command_has_its_variables() {
+    let Some(mut world) = world() else { return };
+    let value = format!("canary{}", std::process::id());
+    world.env.insert("TOKEN".to_owned(), value.clone());
+    world.apply().code(0);
+    for (at, command) in ["exec", "run"].into_iter().enumerate() {
+        let seconds = format!("{}666{at}", std::process::id());
+        let script = format!("test \"$TOKEN\" = {value} && exec sleep {seconds}");
+        let words = [
+            command, "--env", "staging", "web", "--", "sh", "-c", &script,
+        ];
+        let mut client = world.start(&words);
+        let sleep = format!("sleep\0{seconds}");
+        until("it runs", || started_with(&sleep) == 1);
+        let between = processes(
+            "contain-attach\0",
+            &world.agent_folder().display().to_string(),
+        );
+        assert!(!between.is_empty(), "{command}");
+        for pid in between {
+            let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            assert!(
+                !String::from_utf8_lossy(&environ).contains(&value),
+                "{command}"
+            );
+        }
+        client.kill().expect("killed");
+        client.wait().expect("it ends");
+        until("nothing is left", || started_with(&sleep) == 0);
+    }
+}
+
+/// The processes in whose command lines both words stand.
+fn processes(one: &str, other: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("there").flatten();
+    let has_both = |entry: &std::fs::DirEntry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(one) && line.contains(other)
+    };
+    entries
+        .filter(has_both)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+#[test]
+fn the_memory_of_an_agent_and_of_a_run_is_nobodys_to_read() {
+    let Some(mut nobody) = Nobody::new("process") else {
+        return;
+    };
+    nobody.world.service.remove("volumes");
+    nobody.apply().code(0);
+    let owner = |pid: u32| {
+        let meta = std::fs::metadata(format!("/proc/{pid}/environ")).expect("it runs");
+        std::os::unix::fs::MetadataExt::uid(&meta)
+    };
+    let agent = nobody.agent_pid().expect("it runs");
+    assert_eq!(owner(agent), 0, "the agent can be traced by its user");
+    let user = status_of(agent, "Uid");
+    assert_eq!(user.split_whitespace().next(), Some("65534"));
 }
 
 #[test]

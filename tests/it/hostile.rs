@@ -78,6 +78,14 @@ fn a_template_that_would_fill_all_memory_is_refused_with_its_place() {
 }
 
 #[test]
+fn certificates_that_are_no_file_are_refused() {
+    let mut world = World::new();
+    world.project =
+        vec!["registry: {kind: oci, endpoint: registry.example.com, ca: /dev/zero}".to_owned()];
+    world.apply().code(1).says("it is a device, not a file");
+}
+
+#[test]
 fn a_long_line_in_the_configuration_is_reported_without_being_shown() {
     let mut world = World::new();
     let long = format!("wrong: [{}]", "1, ".repeat(15_000));

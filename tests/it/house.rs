@@ -212,3 +212,85 @@ fn a_file_has_one_reason_and_a_line_fits_on_a_page() {
         "{wide} of {lines} lines are wide"
     );
 }
+
+/// Which files may start a program by themselves: with an environment that they make, or as the
+/// agent, which has none of a caller's.
+const STARTERS: [&str; 12] = [
+    "src/agent/front/nginx.rs",
+    "src/agent/launch/become_user.rs",
+    "src/agent/launch/hold.rs",
+    "src/agent/launch/launcher.rs",
+    "src/agent/runtime/container/confined.rs",
+    "src/agent/runtime/container/contain.rs",
+    "src/agent/runtime/container/id_map.rs",
+    "src/agent/runtime/container/mod.rs",
+    "src/agent/runtime/container/userns.rs",
+    "src/agent/runtime/systemd.rs",
+    "src/desired/render/worker.rs",
+    "src/driver/host/connect.rs",
+];
+
+#[test]
+fn a_program_is_started_in_one_place_and_a_template_rendered_in_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    for file in files {
+        let name = file
+            .strip_prefix(root)
+            .expect("below")
+            .display()
+            .to_string();
+        let text = fs::read_to_string(&file).expect("text");
+        let code = text
+            .split("\n#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default();
+        let starts = code.contains("Command::new(") && name != "src/files/environment.rs";
+        let may = STARTERS.contains(&name.as_str()) || name.contains("tests");
+        assert!(
+            !starts || may,
+            "{name}: `files::environment` starts programs, without secrets"
+        );
+        let renders = code.contains("minijinja::") && !name.starts_with("src/desired/render/");
+        assert!(!renders, "{name}: `desired::render` renders within bounds");
+    }
+}
+
+#[test]
+fn the_security_guide_names_tests_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    sources(&root.join("tests"), &mut files);
+    let texts: Vec<String> = files
+        .iter()
+        .map(|file| fs::read_to_string(file).expect("text"))
+        .collect();
+    let guide = fs::read_to_string(root.join("docs/guide/security.md")).expect("the guide");
+
+    let is_test = |word: &&str| {
+        let is_name = word
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
+        is_name && word.matches('_').count() > 3
+    };
+    let named: BTreeSet<&str> = guide
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(is_test)
+        .collect();
+    assert!(named.len() > 40, "{} are named", named.len());
+    for name in named {
+        let text = format!("fn {name}(");
+        assert!(
+            texts.iter().any(|file| file.contains(&text)),
+            "{name} is no test"
+        );
+    }
+    for section in guide.split("\n## ").skip(1) {
+        let (title, text) = section.split_once('\n').unwrap_or_default();
+        assert!(text.trim().len() > 100, "{title} says nothing");
+    }
+}

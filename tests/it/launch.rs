@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Said, World, http, is_root, shipit, until};
 
 /// Applies from a shell that did something first.
-fn apply_after(world: &World, first: &str) -> Said {
+pub fn apply_after(world: &World, first: &str) -> Said {
     let run = world.command(&["apply", "--env", "staging", "--auto-approve"]);
     let mut shell = Command::new("bash");
     shell

@@ -12,6 +12,7 @@ mod cache;
 mod canaries;
 mod changes;
 mod containers;
+mod crowds;
 mod damage;
 mod docker;
 mod documents;

@@ -28,6 +28,7 @@ use crate::config::Project;
 use crate::config::schema::{
     AnyKubernetes, ChartCrds, EnvironmentConfig, Manifests, Rendered, ServiceConfig,
 };
+use crate::desired::render::{self, Request};
 use crate::desired::template::Templates;
 use crate::desired::{DesiredError, Program};
 use crate::model::desired::{Desired, DesiredService};
@@ -92,13 +93,21 @@ pub fn namespaces(
     configuration: &EnvironmentConfig,
 ) -> Result<Namespaces, DesiredError> {
     let render = |at: &str, text: &str| {
-        let known = minijinja::context! { project => project.as_str(), environment => environment.as_str() };
-        minijinja::Environment::new()
-            .render_str(text, known)
-            .map_err(|error| DesiredError {
-                what: format!("{at}: the template `{text}` cannot be rendered: {error}"),
-                help: "a namespace's template sees project and environment".to_owned(),
-            })
+        if !text.contains('{') {
+            return Ok(text.to_owned());
+        }
+        let known = serde_json::json!({
+            "project": project.as_str(), "environment": environment.as_str(),
+        });
+        let request = Request {
+            name: at.to_owned(),
+            text: text.to_owned(),
+            known,
+        };
+        render::render(&request).map_err(|fault| DesiredError {
+            what: format!("{at}: the template cannot be rendered: {fault}"),
+            help: "a namespace's template sees project and environment".to_owned(),
+        })
     };
 
     let cluster = configuration.cluster.kubernetes();

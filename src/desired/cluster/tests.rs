@@ -540,3 +540,29 @@ fn lists_are_opened_as_kubectl_opens_them() {
     assert!(error.what.contains("own.yaml:5 (document 2)"), "{error}");
     assert!(error.what.contains("generateName: migrate-"), "{error}");
 }
+
+#[test]
+fn a_template_of_a_namespace_is_bounded_as_all_others_are() {
+    let deep = format!("{{{{ {}1 }}}}", "-".repeat(30_000));
+    for (template, expected) in [
+        (deep.as_str(), "a tag of 30005 bytes"),
+        ("{{ nobody }}", "nobody"),
+        (
+            "{% for i in range(2000) %}{% for j in range(2000) %}{% endfor %}{% endfor %}",
+            "steps",
+        ),
+    ] {
+        for place in [
+            format!("cluster: {{kind: kubernetes, namespace: '{template}'}}"),
+            format!("slots: {{green: {{namespace: '{template}'}}}}"),
+        ] {
+            let error = desired(&place, &[]).expect_err("refused");
+            assert!(
+                error.what.contains("namespace: ") && error.what.contains(expected),
+                "{}",
+                error.what
+            );
+            assert!(error.what.len() < 2000, "{} bytes", error.what.len());
+        }
+    }
+}

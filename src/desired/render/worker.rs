@@ -73,6 +73,7 @@ impl Worker {
         // its place.
         let mut child = Command::new("/proc/self/exe")
             .args(arguments)
+            .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

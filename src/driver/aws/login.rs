@@ -121,6 +121,7 @@ fn lifetime(ends: Option<SystemTime>, now: SystemTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::Redactor;
 
     #[test]
     fn a_registry_in_china_has_another_domain() {
@@ -132,6 +133,26 @@ mod tests {
             address("cn-north-1", "123"),
             "123.dkr.ecr.cn-north-1.amazonaws.com.cn"
         );
+    }
+
+    /// Nothing here asks Amazon: there is no region in which it could be.
+    #[tokio::test]
+    async fn amazons_password_is_not_even_asked_for_to_be_sent_elsewhere() {
+        for endpoint in [
+            "registry.example.com",
+            "123.dkr.ecr.eu-central-1.amazonaws.com.example.com",
+        ] {
+            let aws = Arc::new(Aws::new(
+                Some("eu-central-1".to_owned()),
+                Redactor::default(),
+            ));
+            let login = EcrLogin::new(aws, endpoint.to_owned(), Recipient::Amazon);
+            let error = login.log_in(endpoint).await.expect_err("refused");
+            assert!(
+                error.to_string().contains("no registry of Amazon's"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl ClusterLogin for EksLogin {
     }
 
     async fn token(&self) -> Result<String, EngineError> {
+        self.may_have_it().await?;
         let mut token = self.token.lock().await;
         if let Some((known, _)) = token
             .as_ref()
@@ -219,5 +220,37 @@ impl ClusterLogin for EksLogin {
 
     fn names(&self) -> String {
         format!("cluster {}", self.cluster)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::Redactor;
+
+    #[tokio::test]
+    async fn a_login_to_a_cluster_is_not_even_made_to_be_sent_elsewhere() {
+        for url in [
+            "https://cluster.example.com",
+            "https://a.eks.amazonaws.com.example.com",
+        ] {
+            let aws = Aws::new(Some("eu-central-1".to_owned()), Redactor::default());
+            let place = ClusterPlace {
+                url: url.to_owned(),
+                ca: None,
+            };
+            let (aws, name) = (Arc::new(aws), "shop".to_owned());
+            let login = EksLogin::new(aws, name, Some(place), Recipient::Amazon);
+            let error = login.token().await.expect_err("refused");
+            assert!(
+                error.to_string().contains("no cluster of Amazon's"),
+                "{error}"
+            );
+            let error = login.place().await.expect_err("refused");
+            assert!(
+                error.to_string().contains("no cluster of Amazon's"),
+                "{error}"
+            );
+        }
     }
 }

@@ -9,9 +9,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
 
 use super::Credentials;
+use crate::files::environment;
 
 /// How long a helper may take: a person may have to unlock a keychain.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,7 +112,7 @@ async fn speak(
     program: &std::path::Path,
     server: &str,
 ) -> std::io::Result<(bool, Vec<u8>, Vec<u8>)> {
-    let mut child = Command::new(program)
+    let mut child = environment::program(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -106,9 +106,29 @@ impl Chosen {
             ));
         }
 
-        match file.filter(|_| !how.exec_plugins) {
-            Some(file) => self.stays_inside(file, how.project.as_deref()),
+        let Some(file) = file else { return Ok(()) };
+        if !how.exec_plugins {
+            self.stays_inside(file, how.project.as_deref())?;
+        }
+        self.names_files(file)
+    }
+
+    /// What it names is read whole: a device has no end, and a pipe may never have a beginning.
+    fn names_files(&self, file: &Path) -> Result<(), EngineError> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let is_none = |named: &str| {
+            let meta = fs::metadata(folder.join(named));
+            meta.is_ok_and(|meta| !meta.is_file() || meta.len() > FILE_LIMIT)
+        };
+        match self.files().find(|(_, named)| is_none(named)) {
             None => Ok(()),
+            Some((key, named)) => Err(refused(
+                format!(
+                    "the kubeconfig's `{key}` is no file that can be read: {}",
+                    named.escape_debug()
+                ),
+                format!("name a file of less than {} MiB", FILE_LIMIT >> 20),
+            )),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::driver::kubernetes::engine::{compare, owner};
 mod tests;
 
 /// The bytes of one, beside one that says nothing.
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn bytes(bytes: &[u8]) {
     let Ok(object) = serde_json::from_slice::<Value>(bytes) else {
         return;

@@ -37,7 +37,7 @@ mod taken;
 mod traffic;
 mod wait;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use hostile::bytes as hostile_object;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,9 +25,9 @@ mod tests;
 mod upload;
 mod wire;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use auth::hostile as hostile_token;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use document::hostile as hostile_manifest;
 
 use std::collections::{BTreeMap, BTreeSet};

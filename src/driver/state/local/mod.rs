@@ -17,9 +17,9 @@ mod document;
 mod journal;
 mod lock_file;
 
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use document::hostile as hostile_state;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use journal::hostile as hostile_journal;
 
 use std::collections::BTreeMap;

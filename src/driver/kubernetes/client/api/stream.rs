@@ -87,3 +87,66 @@ impl Api {
         Ok(lines.map_err(std::io::Error::other))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use bytes::Bytes;
+    use http::{Response, StatusCode};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use kube::Client;
+
+    use super::*;
+    use crate::driver::kubernetes::client::connect::Connected;
+
+    const PIECE: usize = 4 << 10;
+
+    /// A server that answers with a body without an end, and counts what of it was taken.
+    fn endless(status: StatusCode) -> (Api, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&taken);
+        let answer = move |_: Request<kube::client::Body>| {
+            let taken = Arc::clone(&counted);
+            let pieces = std::iter::repeat_with(move || {
+                taken.fetch_add(PIECE, Ordering::Relaxed);
+                Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; PIECE])))
+            });
+            let body = StreamBody::new(futures_util::stream::iter(pieces));
+            let response = Response::builder().status(status).body(body);
+            std::future::ready(Ok::<_, Infallible>(response.expect("a response")))
+        };
+        let api = Api::new(Connected {
+            client: Client::new(tower::service_fn(answer), "default"),
+            upgrading: Box::new(|| unreachable!("nothing is upgraded")),
+            login: None,
+            server: "https://cluster.example.com".to_owned(),
+            answered: Arc::default(),
+        });
+        (api, taken)
+    }
+
+    #[tokio::test]
+    async fn of_an_error_in_the_place_of_a_stream_little_is_read() {
+        let (api, taken) = endless(StatusCode::FORBIDDEN);
+        let refused = api
+            .stream("/log", LINE_LIMIT)
+            .await
+            .err()
+            .expect("an error");
+        assert!(matches!(refused, ApiError::Refused(_)), "{refused:?}");
+        assert!(taken.load(Ordering::Relaxed) <= 2 * ERROR_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_an_error_and_takes_no_memory() {
+        let (api, taken) = endless(StatusCode::OK);
+        let lines = api.stream("/log", LINE_LIMIT).await.expect("a stream");
+        let line = std::pin::pin!(lines).next().await.expect("an item");
+        assert!(line.is_err(), "{line:?}");
+        assert!(taken.load(Ordering::Relaxed) <= 4 * LINE_LIMIT);
+    }
+}

@@ -1,0 +1,338 @@
+//! The state store `s3`: history, journal and lock as objects of a bucket.
+//!
+//! ```text
+//! PREFIX/PROJECT/ENV/state.json           the history; written only over the version that was read
+//! PREFIX/PROJECT/ENV/lock.json            who holds the lock, with a heartbeat; the same
+//! PREFIX/PROJECT/ENV/journal/RUN/00003    the third entry of a run's journal
+//! PREFIX/PROJECT/ENV/commands/ID          a command that somebody ran
+//! ```
+//!
+//! All that keeps two runs apart is that the bucket refuses a write whose `If-Match` or
+//! `If-None-Match` does not hold (S3 has known both since 2024). A store that ignores them looks
+//! the same until the day that it matters, so it is tried before the first lock is taken in it
+//! ([`probe`]). Start with [`S3Store`].
+
+mod lock;
+mod objects;
+mod probe;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::OnceCell;
+
+use crate::driver::aws::Aws;
+use crate::driver::state::failure;
+use crate::driver::state::local::document;
+use crate::driver::state::lock::{
+    LockPlace as _, Taker, break_lock, holder, request_abort, still_held, take,
+};
+use crate::driver::state::s3::lock::LockObject;
+use crate::driver::state::s3::objects::{Guard, Objects, Written};
+use crate::model::command::CommandRecord;
+use crate::model::journal::{Journal, JournalEntry};
+use crate::model::release::Actor;
+use crate::model::state::{LockHolder, State};
+use crate::model::{EnvironmentName, ProjectName, ReleaseNumber};
+use crate::port::StateStore;
+use crate::port::store::{Lease, StoreError};
+
+/// How many journals are kept.
+const JOURNALS: usize = 5;
+/// How many commands are kept.
+const COMMANDS: usize = 50;
+/// How many requests are under way at once.
+const WIDTH: usize = 16;
+
+/// Where a bucket is, and where in it the state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// What all keys begin with; nothing for the top of the bucket.
+    pub prefix: String,
+    /// The address of a server that is not Amazon's.
+    pub endpoint: Option<String>,
+    /// Whether the bucket's name stands in the path of a URL, and not in its host.
+    pub path_style: bool,
+}
+
+/// State in a bucket.
+pub struct S3Store {
+    aws: Arc<Aws>,
+    bucket: Bucket,
+    project: ProjectName,
+    /// Where what is known about failures is kept: a folder, for people.
+    failures: PathBuf,
+    objects: OnceCell<Objects>,
+    /// How many entries each journal of this process has.
+    counts: Mutex<BTreeMap<String, usize>>,
+}
+
+impl S3Store {
+    /// The store in a bucket, which must be there. Nothing is asked of it yet.
+    #[must_use]
+    pub fn new(aws: Arc<Aws>, bucket: Bucket, project: ProjectName, failures: PathBuf) -> Self {
+        Self {
+            aws,
+            bucket,
+            project,
+            failures,
+            objects: OnceCell::new(),
+            counts: Mutex::default(),
+        }
+    }
+
+    async fn objects(&self) -> &Objects {
+        let open = async || {
+            let client = self.aws.s3(&self.bucket).await;
+            Objects::new(client, self.bucket.name.clone())
+        };
+        self.objects.get_or_init(open).await
+    }
+
+    /// The key of something of the project's.
+    fn of_project(&self) -> String {
+        let prefix = self.bucket.prefix.trim_matches('/');
+        if prefix.is_empty() {
+            format!("{}/", self.project)
+        } else {
+            format!("{prefix}/{}/", self.project)
+        }
+    }
+
+    fn key(&self, environment: &EnvironmentName, name: &str) -> String {
+        format!("{}{environment}/{name}", self.of_project())
+    }
+
+    async fn place(&self, environment: &EnvironmentName) -> LockObject {
+        let key = self.key(environment, "lock.json");
+        LockObject::new(self.objects().await.clone(), key, environment.clone())
+    }
+
+    /// The state, and the version that it has in the bucket.
+    async fn read(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<(State, String)>, StoreError> {
+        let key = self.key(environment, "state.json");
+        let Some(found) = self.objects().await.get(&key).await? else {
+            return Ok(None);
+        };
+        let state = document::decode(&found.bytes).map_err(|reason| self.damaged(&key, reason))?;
+        Ok(Some((state, found.version)))
+    }
+
+    fn damaged(&self, key: &str, reason: String) -> StoreError {
+        StoreError::Damaged {
+            path: format!("s3://{}/{key}", self.bucket.name),
+            reason,
+            help: "nothing was changed; where the bucket keeps versions, the one before can be brought back; if the \
+                   history may go, delete this object: what runs is found again"
+                .to_owned(),
+        }
+    }
+
+    /// Old journals go. That one cannot be removed is no reason to fail.
+    async fn forget_journals(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
+        let objects = self.objects().await;
+        let runs = objects.folders(&self.key(environment, "journal/")).await?;
+        for run in runs.iter().rev().skip(JOURNALS) {
+            for key in objects.list(run).await? {
+                let _ = objects.delete(&key).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_commands(&self, environment: &EnvironmentName) -> Result<(), StoreError> {
+        let objects = self.objects().await;
+        let all = objects.list(&self.key(environment, "commands/")).await?;
+        for key in all.iter().rev().skip(COMMANDS) {
+            let _ = objects.delete(key).await;
+        }
+        Ok(())
+    }
+
+    /// What these objects are, in their order, one that is gone meanwhile left out.
+    async fn all(&self, keys: Vec<String>) -> Result<Vec<Vec<u8>>, StoreError> {
+        let objects = self.objects().await;
+        let get = |key: String| async move { objects.get(&key).await };
+        let found = stream::iter(keys).map(get).buffered(WIDTH);
+        let found: Vec<_> = found.try_collect().await?;
+        Ok(found.into_iter().flatten().map(|found| found.bytes).collect())
+    }
+}
+
+#[async_trait]
+impl StateStore for S3Store {
+    async fn load(&self, environment: &EnvironmentName) -> Result<Option<State>, StoreError> {
+        Ok(self.read(environment).await?.map(|(state, _)| state))
+    }
+
+    async fn save(&self, lease: &dyn Lease, state: &State) -> Result<(), StoreError> {
+        let environment = &state.environment;
+        let lock = self.place(environment).await.read().await?;
+        still_held(&lock, lease.fence(), environment)?;
+
+        let there = self.read(environment).await?;
+        let found = there.as_ref().map_or(0, |(state, _)| state.serial);
+        let moved = |found| StoreError::Moved {
+            environment: environment.clone(),
+            expected: state.serial.saturating_sub(1),
+            found,
+        };
+        if state.serial != found + 1 {
+            return Err(moved(found));
+        }
+
+        let guard = there
+            .as_ref()
+            .map_or(Guard::Absent, |(_, version)| Guard::Is(version));
+        let key = self.key(environment, "state.json");
+        let bytes = document::encode(state);
+        match self.objects().await.put(&key, bytes, guard).await? {
+            Written::As(_) => Ok(()),
+            // A write whose answer was lost is in its own way when it is sent again.
+            Written::Moved => match self.read(environment).await? {
+                Some((now, _)) if now == *state => Ok(()),
+                now => Err(moved(now.map_or(0, |(state, _)| state.serial))),
+            },
+        }
+    }
+
+    async fn lock(
+        &self,
+        environment: &EnvironmentName,
+        actor: &Actor,
+        command: &str,
+        fence_above: u64,
+        wait: Duration,
+    ) -> Result<Box<dyn Lease>, StoreError> {
+        let place = self.place(environment).await;
+        if place.is_new().await? {
+            let key = self.key(environment, "probe");
+            probe::keeps_conditions(self.objects().await, &key).await?;
+        }
+        let taker = Taker {
+            actor: actor.clone(),
+            command: command.to_owned(),
+            fence_above,
+        };
+        take(place, taker, wait).await
+    }
+
+    async fn holder(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError> {
+        holder(&self.place(environment).await).await
+    }
+
+    async fn request_abort(&self, environment: &EnvironmentName) -> Result<bool, StoreError> {
+        request_abort(&self.place(environment).await).await
+    }
+
+    async fn break_lock(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<LockHolder>, StoreError> {
+        break_lock(&self.place(environment).await).await
+    }
+
+    async fn append(
+        &self,
+        environment: &EnvironmentName,
+        run: &str,
+        entry: &JournalEntry,
+    ) -> Result<(), StoreError> {
+        let number = {
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = counts.entry(run.to_owned()).or_default();
+            *count += 1;
+            *count
+        };
+        let key = self.key(environment, &format!("journal/{run}/{number:05}"));
+        let bytes = serde_json::to_vec(entry).unwrap_or_default();
+        self.objects().await.put(&key, bytes, Guard::None).await?;
+        if number == 1 {
+            self.forget_journals(environment).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_failure(
+        &self,
+        environment: &EnvironmentName,
+        release: ReleaseNumber,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Option<String>, StoreError> {
+        failure::keep(&self.failures, environment, release, files).await
+    }
+
+    async fn last_journal(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Journal>, StoreError> {
+        let objects = self.objects().await;
+        // The names of runs sort by time.
+        let runs = objects.folders(&self.key(environment, "journal/")).await?;
+        let Some(folder) = runs.into_iter().next_back() else {
+            return Ok(None);
+        };
+        let run = folder.trim_end_matches('/').rsplit('/').next();
+        let run = run.unwrap_or_default().to_owned();
+        let entries = self.all(objects.list(&folder).await?).await?;
+        let entries = entries
+            .iter()
+            .map_while(|bytes| serde_json::from_slice(bytes).ok())
+            .collect();
+        Ok(Some(Journal { run, entries }))
+    }
+
+    async fn keep_command(
+        &self,
+        environment: &EnvironmentName,
+        record: &CommandRecord,
+    ) -> Result<(), StoreError> {
+        let key = self.key(environment, &format!("commands/{}", record.id));
+        let bytes = serde_json::to_vec(&record.clone().shortened()).unwrap_or_default();
+        self.objects().await.put(&key, bytes, Guard::None).await?;
+        // That an old one cannot be removed is no reason to fail.
+        let _ = self.forget_commands(environment).await;
+        Ok(())
+    }
+
+    async fn commands(
+        &self,
+        environment: &EnvironmentName,
+    ) -> Result<Vec<CommandRecord>, StoreError> {
+        let objects = self.objects().await;
+        // Oldest first: their names sort by time.
+        let keys = objects.list(&self.key(environment, "commands/")).await?;
+        let records = self.all(keys).await?;
+        let records = records
+            .iter()
+            .filter_map(|bytes| serde_json::from_slice(bytes).ok());
+        Ok(records.collect())
+    }
+
+    async fn environments(&self) -> Result<Vec<EnvironmentName>, StoreError> {
+        let objects = self.objects().await;
+        let mut names = Vec::new();
+        for folder in objects.folders(&self.of_project()).await? {
+            let name = folder.trim_end_matches('/').rsplit('/').next();
+            let Some(Ok(name)) = name.map(str::parse::<EnvironmentName>) else {
+                continue;
+            };
+            if objects.get(&self.key(&name, "state.json")).await?.is_some() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,41 @@
+//! Whether a store keeps to the conditions of a write. One that does not would give a lock to two.
+
+use crate::driver::state::s3::objects::{Guard, Objects, Written};
+use crate::port::store::StoreError;
+
+/// A version that no object has.
+const NEVER: &str = "\"00000000000000000000000000000000\"";
+
+/// Writes an object of its own under conditions that hold and that do not, and takes it away again.
+pub(super) async fn keeps_conditions(objects: &Objects, key: &str) -> Result<(), StoreError> {
+    let key = format!("{key}-{}", uuid::Uuid::new_v4().simple());
+    let tried = tried(objects, &key).await;
+    // Whatever came out, nothing stays.
+    let deleted = objects.delete(&key).await;
+    tried.and(deleted)
+}
+
+async fn tried(objects: &Objects, key: &str) -> Result<(), StoreError> {
+    let write = async |guard| objects.put(key, b"shipit\n".to_vec(), guard).await;
+    let Written::As(version) = write(Guard::Absent).await? else {
+        return Err(ignores("refuses a new object that says `If-None-Match: *`"));
+    };
+    if write(Guard::Absent).await? != Written::Moved {
+        return Err(ignores("writes over an object although the request says `If-None-Match: *`"));
+    }
+    if write(Guard::Is(NEVER)).await? != Written::Moved {
+        return Err(ignores("writes over an object although `If-Match` names another version"));
+    }
+    match write(Guard::Is(&version)).await? {
+        Written::As(_) => Ok(()),
+        Written::Moved => Err(ignores("refuses a write whose `If-Match` names the version that is there")),
+    }
+}
+
+fn ignores(what: &str) -> StoreError {
+    StoreError::Remote {
+        what: "trying the bucket before its first lock".to_owned(),
+        reason: format!("the store {what}: two runs could hold the lock at once"),
+        help: "use one with conditional writes (Amazon S3, MinIO, Ceph), or `state: {kind: kubernetes}`".to_owned(),
+    }
+}
