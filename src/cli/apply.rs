@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, with_options};
 use crate::cli::arguments::{FetchArgs, plan_file};
+use crate::cli::consent::{RunArgs, with_options};
 use crate::cli::reports::{ReportArgs, Reporter};
 use crate::ops::apply::run;
 use crate::ops::plan::Request;

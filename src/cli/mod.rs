@@ -5,11 +5,11 @@
 mod abort;
 mod agent;
 mod apply;
-mod approve;
 mod arguments;
 mod ask;
 mod check;
 mod completions;
+mod consent;
 mod destroy;
 mod diff;
 mod doctor;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cli::arguments::{ApprovalArgs, LockArgs};
 use crate::cli::reports::Reporter;
 use crate::cli::{Cx, ask, explain, signals};
-use crate::model::approval::{Approval, Approved};
+use crate::model::approval::{Approval, Approved, SignedBy};
 use crate::model::event::Event;
 use crate::model::loss::{Consents, unconsented};
 use crate::model::outcome::Outcome;
@@ -80,12 +80,13 @@ pub(super) async fn with_options(
     let (screen, output, auto_approve) = (cx.screen.clone(), cx.format, args.approval.auto_approve);
     let consents: Consents = args.allow_data_loss.iter().cloned().collect();
     let (planned, happened) = (reporter.clone(), reporter.clone());
-    let approve = move |plan: &Plan| {
+    let approve = move |plan: &Plan, signed: &[SignedBy]| {
         planned.note(|report| {
             report.title = format!("{} → {}", plan.project, plan.environment);
             report.plan = Some(plan.clone());
         });
-        approve(&screen, plan, output, auto_approve, &consents)
+        show(&screen, plan, output, auto_approve);
+        approve(plan, signed, auto_approve, &consents)
     };
     let options = Options {
         plan,
@@ -116,13 +117,7 @@ pub(super) async fn with_options(
     Ok(explain::exit(&result.ending))
 }
 
-fn approve(
-    screen: &Screen,
-    plan: &Plan,
-    output: Format,
-    auto_approve: bool,
-    consents: &Consents,
-) -> Result<Approved, Error> {
+fn show(screen: &Screen, plan: &Plan, output: Format, auto_approve: bool) {
     match output {
         Format::Json => {}
         // Whoever wants results alone and has approved it reads no plan.
@@ -134,13 +129,24 @@ fn approve(
         }
         Format::Markdown => screen.show(&view::markdown(plan)),
     }
+}
 
+fn approve(
+    plan: &Plan,
+    signed: &[SignedBy],
+    auto_approve: bool,
+    consents: &Consents,
+) -> Result<Approved, Error> {
     let approved = |by| Approved {
         by,
         consents: consents.clone(),
     };
     if plan.is_empty() {
         return Ok(approved(Approval::NotNeeded));
+    }
+    // Whoever signed it has seen it, and said yes.
+    if !signed.is_empty() {
+        return Ok(approved(Approval::Signed(signed.to_vec())));
     }
     if auto_approve {
         return Ok(approved(Approval::InAdvance));
