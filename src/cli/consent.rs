@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use crate::cli::arguments::{ApprovalArgs, LockArgs};
+use crate::cli::arguments::{ApprovalArgs, FetchArgs, LockArgs, SavedArgs, plan_file};
 use crate::cli::reports::Reporter;
-use crate::cli::{Cx, ask, explain, signals};
+use crate::cli::{Cx, ask, explain, plan, signals};
+use crate::files;
 use crate::model::approval::{Approval, Approved, SignedBy};
 use crate::model::event::Event;
 use crate::model::loss::{Consents, unconsented};
 use crate::model::outcome::Outcome;
 use crate::model::plan::{Intent, Plan};
 use crate::ops::apply::{Options, run};
-use crate::ops::plan::Request;
+use crate::ops::plan::{Request, Ruled, make_plan};
 use crate::ops::plan_file::PlanFile;
 use crate::ops::{Error, Session};
 use crate::output::events::View;
@@ -49,6 +50,38 @@ fn reason(text: &str) -> Result<String, String> {
         return Err("say why, as `INC-12`".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// The same for a command whose plan may be saved first, and carried out from its file.
+pub(super) async fn save_or_run(
+    cx: &Cx,
+    request: &Request,
+    args: &RunArgs,
+    (saved, remote): (&SavedArgs, &FetchArgs),
+) -> Result<Exit, Failure> {
+    let file = saved.plan.as_deref().map(plan_file).transpose()?;
+    let environment = file.as_ref().map(|file| file.plan.environment.to_string());
+    let cx = Cx {
+        env: cx.env.clone().or(environment),
+        ..cx.clone()
+    };
+    let mut session = cx.session().await?;
+    session.fetch = remote.fetch;
+    let Some(out) = &saved.out else {
+        return approve_and_run(&cx, &session, request, args, file).await;
+    };
+
+    files::outputs::name(out);
+    let made = make_plan(&session, request).await?;
+    plan::save(&session, &made, out, false).await?;
+    let ruled = Ruled::of(&session, &made).await?;
+    plan::show(&cx, &made, &ruled.verdicts);
+    plan::wanted(&cx, &session, &made, Some(out)).await?;
+    Ok(if ruled.is_refused {
+        Exit::Refused
+    } else {
+        Exit::Done
+    })
 }
 
 /// Makes the plan, shows it, asks, carries it out, and shows what came of it.

@@ -122,10 +122,15 @@ pub struct SignedBy {
     pub signature: String,
 }
 
-/// The names of those who signed, for a reader.
+/// The names of those who signed, each once, for a reader.
 #[must_use]
 pub fn names(signed: &[SignedBy]) -> String {
-    let names: Vec<&str> = signed.iter().map(|by| by.name.as_str()).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for by in signed {
+        if !names.contains(&by.name.as_str()) {
+            names.push(&by.name);
+        }
+    }
     names.join(", ")
 }
 

@@ -153,7 +153,7 @@ fn signer(
 ///
 /// # Errors
 /// Nobody's, in words.
-pub fn owner<'a>(
+fn owner<'a>(
     approvers: &'a [Approver],
     signature: &Sshsig,
 ) -> Result<(&'a Approver, String), String> {
