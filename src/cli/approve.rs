@@ -151,8 +151,8 @@ fn show(cx: &Cx, path: &Path, approving: &Approving, (name, at): (&str, Timestam
     page.line(if standing.is_enough() {
         format!("Next: `shipit {}`", command(plan, Some(&path)))
     } else {
-        let given = names(&standing.by);
-        format!("Next: somebody besides {given} runs `shipit approve {path}`")
+        let (of, given) = (approving.of(), names(&standing.by));
+        format!("Next: somebody{of} besides {given} runs `shipit approve {path}`")
     });
     cx.screen.show(&page);
 }

@@ -116,6 +116,14 @@ impl Approving {
         each.collect::<Vec<_>>().join(", and ")
     }
 
+    /// Whose approvals are wanted, in words: `tech-leads`.
+    #[must_use]
+    pub fn of(&self) -> String {
+        let missing = |demand: &&Demand| !demand.rule.by.is_empty();
+        let first = self.demands.iter().find(missing);
+        first.map_or_else(String::new, |demand| demand.rule.of())
+    }
+
     /// What is signed at a time.
     #[must_use]
     pub fn statement(&self, at: Timestamp) -> Statement {
@@ -124,6 +132,13 @@ impl Approving {
 
     /// The key that was named, and whose it is, as far as its public half lies beside it.
     pub fn key(&self, path: &Path) -> Result<SigningKey, Error> {
+        // A pipe would be waited for.
+        if !std::fs::metadata(path).is_ok_and(|there| there.is_file()) {
+            return Err(Error::Usage {
+                what: format!("{} is no file with a key", path.display()),
+                help: "name an SSH key, as ~/.ssh/id_ed25519".to_owned(),
+            });
+        }
         let mut public = path.as_os_str().to_owned();
         public.push(".pub");
         let known = [PathBuf::from(public), path.to_path_buf()]
