@@ -58,10 +58,10 @@ pub struct Args {
     signature: Option<PathBuf>,
 
     #[command(flatten)]
-    approval: ApprovalArgs,
+    remote: FetchArgs,
 
     #[command(flatten)]
-    remote: FetchArgs,
+    approval: ApprovalArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {

@@ -80,6 +80,15 @@ impl Approving {
             fetch: fetch || project.branches.fetch,
         };
         let wanted = wanted(place, None).await?;
+        if let Some(unread) = wanted.unread.into_iter().next() {
+            return Err(Error::Refused(Refusal {
+                what: format!(
+                    "nobody can tell which approvals {} wants: {}",
+                    unread.branch, unread.reason
+                ),
+                help: unread.help,
+            }));
+        }
         if wanted.demands.is_empty() || file.plan.is_empty() {
             let what = match wanted.demands.is_empty() {
                 true => format!("{environment} wants no approvals; nothing was signed"),
@@ -92,15 +101,6 @@ impl Approving {
                     path.display()
                 ),
             });
-        }
-        if let Some(unread) = wanted.unread.into_iter().next() {
-            return Err(Error::Refused(Refusal {
-                what: format!(
-                    "nobody can tell which approvals {} wants: {}",
-                    unread.branch, unread.reason
-                ),
-                help: unread.help,
-            }));
         }
         Ok(Self {
             path: path.to_path_buf(),

@@ -490,7 +490,8 @@ fn what_is_signed_on_another_machine_is_brought_back() {
     team.world.put("s", &signature.replace('\n', "\r\n"));
     let back = ["approve", "p.json", "--message", "m", "--signature", "s"];
 
-    team.world.put("m", &message.replace("staging", "production"));
+    team.world
+        .put("m", &message.replace("staging", "production"));
     team.world
         .run(&back)
         .code(64)

@@ -46,7 +46,7 @@ pub struct EnvironmentConfig {
     /// Who may approve plans with an SSH key, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub approvers: Approvers,
-    /// How many of them must have signed a plan before it is carried out; without it nobody.
+    /// How many of `approvers` must have signed a plan before it is carried out; without it nobody.
     /// Rollbacks want no approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<ApprovalsConfig>,

@@ -190,6 +190,7 @@ fn unread(unread: &Unread) -> Verdict {
         branch,
         reason,
         help,
+        ..
     } = unread;
     let reason = format!("nobody can tell which approvals {branch} wants: {reason}");
     Verdict::undecided(KEY, reason, help).on(branch)

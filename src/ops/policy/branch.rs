@@ -18,6 +18,8 @@ pub(super) enum BranchRules {
         reason: String,
         /// What to do.
         help: String,
+        /// Whether approvals are written there, in words that nobody understands.
+        has_approvals: bool,
     },
 }
 
@@ -30,7 +32,7 @@ pub(super) async fn rules_on(
     let base = match scm.file_on(branch, RULES).await? {
         BranchFile::Text(base) => base,
         BranchFile::NoFile => return Ok(BranchRules::None),
-        BranchFile::Unknown { reason, help } => return Ok(BranchRules::Unknown { reason, help }),
+        BranchFile::Unknown { reason, help } => return Ok(unknown(reason, help)),
     };
     let mut over = None;
     for extension in ["yaml", "yml"] {
@@ -39,12 +41,14 @@ pub(super) async fn rules_on(
             BranchFile::Text(text) => over = Some((name, text)),
             BranchFile::NoFile => continue,
             BranchFile::Unknown { reason, help } => {
-                return Ok(BranchRules::Unknown { reason, help });
+                return Ok(unknown(reason, help));
             }
         }
         break;
     }
 
+    let texts = std::iter::once(&base).chain(over.as_ref().map(|(_, text)| text));
+    let has_approvals = texts.into_iter().any(|text| text.contains("approvals"));
     let over = over
         .as_ref()
         .map(|(name, text)| (name.as_str(), text.as_str()));
@@ -55,7 +59,17 @@ pub(super) async fn rules_on(
             BranchRules::Unknown {
                 reason: first.unwrap_or_default(),
                 help: format!("put it right on {branch}"),
+                has_approvals,
             }
         }
     })
+}
+
+/// Of what is not here, or is no file.
+const fn unknown(reason: String, help: String) -> BranchRules {
+    BranchRules::Unknown {
+        reason,
+        help,
+        has_approvals: false,
+    }
 }

@@ -63,7 +63,7 @@ async fn rules(session: &Session) -> Result<(Vec<OwnRule>, Places, Vec<Verdict>)
     match rules_on(&session.scm, environment, into).await? {
         BranchRules::None => Ok((Vec::new(), Places::new(), Vec::new())),
         BranchRules::Found(rules) => Ok((of(&rules.policy), rules.places, Vec::new())),
-        BranchRules::Unknown { reason, help } => {
+        BranchRules::Unknown { reason, help, .. } => {
             let (rules, places) = own()?;
             let reason = format!(
                 "the rules of {into} cannot be read, and are asked in this change's words alone: {reason}"

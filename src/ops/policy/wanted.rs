@@ -67,6 +67,8 @@ pub struct Unread {
     pub reason: String,
     /// What to do.
     pub help: String,
+    /// Whether approvals are written there all the same.
+    pub has_approvals: bool,
 }
 
 /// What an environment wants.
@@ -98,8 +100,8 @@ pub async fn wanted(place: Place<'_>, live: Option<&Release>) -> Result<Wanted, 
     let branches = branches(place, live);
     let was_approved = live.is_some_and(|live| !live.approvals.is_empty());
     let found = read(place, &branches).await?;
-    let is_wanted = |found: &Wanted| was_approved || !found.demands.is_empty();
-    if !is_wanted(&found) {
+    let has_some = found.unread.iter().any(|unread| unread.has_approvals);
+    if !was_approved && !has_some && found.demands.is_empty() {
         // A project without approvals is not held up by a branch that is not here.
         return Ok(Wanted::default());
     }
@@ -130,21 +132,26 @@ fn branches(place: Place<'_>, live: Option<&Release>) -> BTreeSet<String> {
 async fn read(place: Place<'_>, branches: &BTreeSet<String>) -> Result<Wanted, Error> {
     let mut wanted = Wanted::default();
     for branch in branches {
-        let unread = |reason, help| Unread {
+        let unread = |reason, help, has_approvals| Unread {
             branch: branch.clone(),
             reason,
             help,
+            has_approvals,
         };
         if place.source.commit.is_none() {
             let reason = "this folder is no checkout".to_owned();
             let help = "run the command in a checkout of the project".to_owned();
-            wanted.unread.push(unread(reason, help));
+            wanted.unread.push(unread(reason, help, false));
             continue;
         }
         match rules_on(place.scm, place.environment, branch).await? {
             BranchRules::Found(rules) => add(&mut wanted.demands, demand(*rules, branch)),
             BranchRules::None => {}
-            BranchRules::Unknown { reason, help } => wanted.unread.push(unread(reason, help)),
+            BranchRules::Unknown {
+                reason,
+                help,
+                has_approvals,
+            } => wanted.unread.push(unread(reason, help, has_approvals)),
         }
     }
 
