@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::config::Project;
 use crate::files;
 use crate::model::approval::{
     ApprovalRule, Approver, Authors, NAMESPACE, PlanApproval, SignedBy, Statement,
 };
+use crate::model::plan::Plan;
 use crate::model::sshsig::{LONGEST, SshKey, Sshsig};
 use crate::model::verdict::Verdict;
 use crate::ops::plan_file::{LIMIT, PlanFile};
@@ -62,19 +64,10 @@ impl Approving {
     ) -> Result<Self, Error> {
         let (project, scm, source) = checkout(folder).await?;
         is_no_change(source.change.as_ref())?;
-        let environment = &file.plan.environment;
-        let is_here = project.environments.contains_key(environment);
-        if file.plan.project != project.name || !is_here {
-            return Err(Error::PlanFile {
-                reason: format!(
-                    "it was made for {} → {environment}, and here is no such environment of {}",
-                    file.plan.project, project.name
-                ),
-            });
-        }
+        is_of(&project, &file.plan)?;
         let place = Place {
             project: &project,
-            environment,
+            environment: &file.plan.environment,
             source: &source,
             scm: &*scm,
             fetch: fetch || project.branches.fetch,
@@ -89,18 +82,14 @@ impl Approving {
                 help: unread.help,
             }));
         }
-        if wanted.demands.is_empty() || file.plan.is_empty() {
-            let what = match wanted.demands.is_empty() {
-                true => format!("{environment} wants no approvals; nothing was signed"),
-                false => "the plan does nothing; nothing was signed".to_owned(),
-            };
-            return Err(Error::Usage {
-                what,
-                help: format!(
-                    "`shipit show {}` shows it; environments want approvals by the key `approvals`",
-                    path.display()
-                ),
-            });
+        if wanted.demands.is_empty() {
+            let environment = &file.plan.environment;
+            let what = format!("{environment} wants no approvals; nothing was signed");
+            return Err(needless(what, path));
+        }
+        if file.plan.is_empty() {
+            let what = "the plan does nothing; nothing was signed".to_owned();
+            return Err(needless(what, path));
         }
         Ok(Self {
             path: path.to_path_buf(),
@@ -162,9 +151,10 @@ impl Approving {
             .into_iter()
             .flatten()
             .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "pub"))
             .filter(|path| {
                 let name = path.file_name().and_then(|name| name.to_str());
-                name.is_some_and(|name| name.starts_with("id_") && name.ends_with(".pub"))
+                name.is_some_and(|name| name.starts_with("id_"))
             })
             .collect();
         files.sort();
@@ -366,6 +356,30 @@ impl Approving {
             standing.by.extend(new);
         }
         standing
+    }
+}
+
+/// That a plan is of a project and of one of its environments.
+fn is_of(project: &Project, plan: &Plan) -> Result<(), Error> {
+    let is_here = project.environments.contains_key(&plan.environment);
+    if plan.project == project.name && is_here {
+        return Ok(());
+    }
+    Err(Error::PlanFile {
+        reason: format!(
+            "it was made for {} → {}, and here is no such environment of {}",
+            plan.project, plan.environment, project.name
+        ),
+    })
+}
+
+fn needless(what: String, path: &Path) -> Error {
+    let shown = path.display();
+    Error::Usage {
+        what,
+        help: format!(
+            "`shipit show {shown}` shows it; environments want approvals by the key `approvals`"
+        ),
     }
 }
 

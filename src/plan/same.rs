@@ -392,6 +392,8 @@ mod tests {
 
     #[test]
     fn whoever_signs_a_plan_has_read_what_it_does() {
+        type Lie = fn(&mut Plan);
+
         let fresh = plan(vec![ready(1)]);
         assert_eq!(reads_same(&fresh, &fresh), Ok(()));
         let mut noted = fresh.clone();
@@ -403,7 +405,7 @@ mod tests {
         counted.steps[0].reason = "2 files changed".to_owned();
         assert_eq!(reads_same(&counted, &of_image), Ok(()));
 
-        let lies: [(fn(&mut Plan), &str); 5] = [
+        let lies: [(Lie, &str); 5] = [
             (
                 |plan| plan.steps[0].reason = "harmless".to_owned(),
                 " of slot.blue",

@@ -20,17 +20,17 @@ impl Team {
         }
         let mut world = World::new();
         std::fs::create_dir(world.file("keys")).expect("a folder");
-        let mut approvers = "approvers:".to_owned();
+        let mut approvers = vec!["approvers:".to_owned()];
         for (name, groups) in [("kim", "leads"), ("lee", "leads"), ("max", "others")] {
             let key = make_key(&world, name);
             let email = format!("{name}@example.com");
-            approvers.push_str(&format!(
-                "\n  {name}: {{keys: [\"{key}\"], email: [{email}], groups: [{groups}]}}"
+            approvers.push(format!(
+                "  {name}: {{keys: [\"{key}\"], email: [{email}], groups: [{groups}]}}"
             ));
         }
         make_key(&world, "eve");
         world.project = vec![
-            approvers,
+            approvers.join("\n"),
             "branches: {main: {environment: staging}}".to_owned(),
         ];
         world.staging.push(format!("approvals: {approvals}"));
@@ -328,8 +328,23 @@ fn what_counts_is_what_the_branches_say_and_not_the_checkout() {
         .code(6)
         .says("nobody can tell which approvals main wants: main is not in this checkout");
 
+    // Nor where it is here, has approvals, and cannot be understood.
+    team.world
+        .git(&["checkout", "--quiet", "-B", "main", "HEAD~"]);
+    let over = team.world.read("environments/staging.yaml");
+    let broken = format!("{over}\napprovals: {{count: many}}\n");
+    std::fs::write(team.world.file("environments/staging.yaml"), broken).expect("a file");
+    team.world.git(&["commit", "--quiet", "-a", "-m", "broken"]);
+    team.world.git(&["checkout", "--quiet", "mine"]);
+    team.apply()
+        .code(6)
+        .says("nobody can tell which approvals main wants: ")
+        .says("put it right on main");
+    team.world
+        .git(&["checkout", "--quiet", "-B", "main", "main~"]);
+    team.world.git(&["checkout", "--quiet", "mine"]);
+
     // A key that is taken out of the branch counts no more, whatever was signed before.
-    team.world.git(&["branch", "main", "HEAD~"]);
     team.world.git(&["checkout", "--quiet", "main"]);
     team.world.project = vec![team.world.project.remove(0), branches];
     team.world.staging.push(approvals);
