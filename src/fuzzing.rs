@@ -68,11 +68,12 @@ mod tests {
     /// What a target does with bytes.
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 9] = [
+    const TARGETS: [(&str, Target); 10] = [
         ("layer", super::layer),
         ("manifest", super::manifest),
         ("token", super::token),
         ("plan_file", super::plan_file),
+        ("signature", super::signature),
         ("state", super::state),
         ("journal", super::journal),
         ("configuration", super::configuration),
