@@ -89,6 +89,7 @@ fn no_op_plan(criterion: &mut Criterion) {
         let now = Timestamp::UNIX_EPOCH;
         let ended = Ended {
             outside_window: None,
+            approvals: &[],
             plan: &first,
             end: &End::Done,
             workloads: &workloads,

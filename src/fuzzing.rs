@@ -2,6 +2,7 @@
 //! refuse what it is given, and never falls over. The tests give the same functions what they make
 //! up. Only built with `--cfg fuzzing`, and for the tests.
 
+use crate::model::sshsig::{SshKey, Sshsig};
 use crate::{agent, config, driver, ops};
 
 /// A layer of an image: a tar, which writes nowhere but into the image.
@@ -22,6 +23,15 @@ pub fn token(bytes: &[u8]) {
 /// A file with a plan.
 pub fn plan_file(bytes: &[u8]) {
     let _ = ops::plan_file::PlanFile::read(bytes);
+}
+
+/// An approval in a plan file, and a key that it is compared with.
+pub fn signature(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(signature) = Sshsig::read(&text) {
+        let _ = signature.is_by(signature.key(), signature.namespace(), bytes);
+    }
+    let _ = SshKey::try_from(text.into_owned());
 }
 
 /// A state in a folder.
@@ -58,11 +68,12 @@ mod tests {
     /// What a target does with bytes.
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 9] = [
+    const TARGETS: [(&str, Target); 10] = [
         ("layer", super::layer),
         ("manifest", super::manifest),
         ("token", super::token),
         ("plan_file", super::plan_file),
+        ("signature", super::signature),
         ("state", super::state),
         ("journal", super::journal),
         ("configuration", super::configuration),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, with_options};
+use crate::cli::consent::{RunArgs, with_options};
 use crate::cli::reports::Reporter;
 use crate::ops::abort::ask_holder;
 use crate::ops::apply::run;

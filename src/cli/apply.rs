@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, with_options};
 use crate::cli::arguments::{FetchArgs, plan_file};
+use crate::cli::consent::{RunArgs, with_options};
 use crate::cli::reports::{ReportArgs, Reporter};
 use crate::ops::apply::run;
 use crate::ops::plan::Request;
@@ -16,6 +16,7 @@ Examples:
   shipit apply                                   show the plan, ask, carry it out
   shipit apply --auto-approve                    do not ask: for scripts and pipelines
   shipit apply p.json --auto-approve             the plan that `shipit plan --out p.json` wrote
+  shipit apply p.json                            the same, where those have signed it who must
   shipit apply --allow-data-loss StatefulSet/db  consent to a loss that the plan names";
 
 /// The arguments.
@@ -23,7 +24,8 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// A plan that was made with `shipit plan --out`; it is carried out as it is, or not at all. It
-    /// does not stand for an approval: without a terminal --auto-approve is needed, too.
+    /// does not stand for an approval: without a terminal --auto-approve is needed, too, unless it
+    /// has the signatures that its environment wants (`shipit approve`).
     #[arg(value_name = "PLANFILE")]
     plan: Option<PathBuf>,
 

@@ -1,188 +1,158 @@
-//! Showing a plan, having it approved, and carrying it out: what `apply`, `promote`, `rollback` and
-//! the others share.
+//! `shipit approve`
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use crate::cli::arguments::{ApprovalArgs, LockArgs};
-use crate::cli::reports::Reporter;
-use crate::cli::{Cx, ask, explain, signals};
-use crate::model::approval::{Approval, Approved};
-use crate::model::event::Event;
-use crate::model::loss::{Consents, unconsented};
-use crate::model::outcome::Outcome;
-use crate::model::plan::{Intent, Plan};
-use crate::ops::apply::{Options, run};
-use crate::ops::plan::Request;
-use crate::ops::plan_file::PlanFile;
-use crate::ops::{Error, Session};
-use crate::output::events::View;
-use crate::output::{Exit, Failure, Format, Screen, Verbosity, outcome, plan as view};
+use jiff::Timestamp;
+use serde_json::json;
 
-/// The arguments of every command that changes something.
+use crate::cli::arguments::{ApprovalArgs, FetchArgs, plan_file};
+use crate::cli::{Cx, ask};
+use crate::model::approval::{PlanApproval, names};
+use crate::ops::Error;
+use crate::ops::approve::{Approving, SigningKey};
+use crate::ops::plan_file::command;
+use crate::output::{Exit, Failure, Format, Kind, Page, plan as view};
+
+/// What people type most.
+const EXAMPLES: &str = "\
+Examples:
+  shipit approve p.json                    show the plan, ask, sign it with your SSH key
+  shipit approve p.json --key \"$KEY\" -y    in a pipeline, with the key that it has
+  shipit approve p.json --print > m        what to sign on another machine:
+  ssh-keygen -Y sign -n shipit-approval -f KEY < m > s
+  shipit approve p.json --message m --signature s";
+
+/// The arguments.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A plan that was made with --out. The approval is written into it.
+    #[arg(value_name = "PLANFILE")]
+    plan: PathBuf,
+
+    /// The SSH key that signs: a private one, or the public one of a key that the agent has. Without
+    /// it the one in ~/.ssh that stands under `approvers`.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+
+    /// Print what is signed, and sign nothing.
+    #[arg(long, conflicts_with_all = ["key", "message", "signature"])]
+    print: bool,
+
+    /// What --print printed, signed elsewhere.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "signature",
+        conflicts_with = "key"
+    )]
+    message: Option<PathBuf>,
+
+    /// Its signature, as `ssh-keygen -Y sign -n shipit-approval` writes it.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "message",
+        conflicts_with = "key"
+    )]
+    signature: Option<PathBuf>,
+
     #[command(flatten)]
-    pub approval: ApprovalArgs,
-
-    /// Switch even when there would be no rollback, because an image or an object of the live
-    /// release is gone.
-    #[arg(long, help_heading = "Approval")]
-    pub allow_no_rollback: bool,
-
-    /// Consent to a loss by the name that the plan prints, as `StatefulSet/db`; once for each.
-    /// --auto-approve does not stand for it.
-    #[arg(long, value_name = "NAME", help_heading = "Approval")]
-    pub allow_data_loss: Vec<String>,
-
-    /// Touch live traffic outside of its windows, for this reason, which the history keeps.
-    #[arg(long, value_name = "REASON", help_heading = "Approval", value_parser = reason)]
-    pub outside_window: Option<String>,
+    remote: FetchArgs,
 
     #[command(flatten)]
-    pub lock: LockArgs,
+    approval: ApprovalArgs,
 }
 
-/// A reason that says something.
-fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err("say why, as `INC-12`".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// Makes the plan, shows it, asks, carries it out, and shows what came of it.
-pub(super) async fn approve_and_run(
-    cx: &Cx,
-    session: &Session,
-    request: &Request,
-    args: &RunArgs,
-    plan: Option<PlanFile>,
-) -> Result<Exit, Failure> {
-    let reporter = Reporter::default();
-    with_options(cx, args, plan, &reporter, async |options| {
-        run(session, request, options).await
-    })
-    .await
-}
-
-/// Calls a use case with the options that the arguments mean.
-pub(super) async fn with_options(
-    cx: &Cx,
-    args: &RunArgs,
-    plan: Option<PlanFile>,
-    reporter: &Reporter,
-    call: impl AsyncFnOnce(Options) -> Result<Outcome, Error>,
-) -> Result<Exit, Failure> {
-    let signals = signals::listen(&cx.screen);
-    let shown = Arc::new(View::new(cx.format, cx.screen.clone()));
-    let sink = Arc::clone(&shown);
-    let (screen, output, auto_approve) = (cx.screen.clone(), cx.format, args.approval.auto_approve);
-    let consents: Consents = args.allow_data_loss.iter().cloned().collect();
-    let (planned, happened) = (reporter.clone(), reporter.clone());
-    let approve = move |plan: &Plan| {
-        planned.note(|report| {
-            report.title = format!("{} → {}", plan.project, plan.environment);
-            report.plan = Some(plan.clone());
-        });
-        approve(&screen, plan, output, auto_approve, &consents)
-    };
-    let options = Options {
-        plan,
-        allow_no_rollback: args.allow_no_rollback,
-        outside_window: args.outside_window.clone(),
-        lock_wait: args.lock.lock_timeout.get(),
-        approve: Arc::new(approve),
-        sink: Arc::new(move |event| {
-            happened.event(&event);
-            sink.show(&event);
-        }),
-        interrupted: signals.interrupted,
-        killed: signals.killed,
-    };
-
-    let result = call(options).await?;
-    reporter.event(&Event::Ended {
-        outcome: result.clone(),
-    });
-    match cx.format {
-        Format::Json => shown.show(&Event::Ended {
-            outcome: result.clone(),
-        }),
-        Format::Human => cx.screen.show(&outcome::human(&result)),
-        Format::Markdown => cx.screen.show(&outcome::human(&result).fenced()),
+pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
+    let file = plan_file(&args.plan)?;
+    let fetch = args.remote.fetch;
+    let mut approving = Approving::open(&cx.directory, &args.plan, file, fetch).await?;
+    if args.print {
+        let statement = approving.statement(Timestamp::now());
+        cx.screen.pass(&statement.message());
+        return Ok(Exit::Done);
     }
 
-    Ok(explain::exit(&result.ending))
+    let approval = match (&args.message, &args.signature) {
+        (Some(message), Some(signature)) => approving.signed_elsewhere(message, signature)?,
+        _ => signed(cx, args, &approving).await?,
+    };
+    let at = approval.at;
+    let name = approving.attach(approval)?;
+    show(cx, &args.plan, &approving, (&name, at));
+    Ok(Exit::Done)
 }
 
-fn approve(
-    screen: &Screen,
-    plan: &Plan,
-    output: Format,
-    auto_approve: bool,
-    consents: &Consents,
-) -> Result<Approved, Error> {
-    match output {
-        Format::Json => {}
-        // Whoever wants results alone and has approved it reads no plan.
-        Format::Human if auto_approve && screen.verbosity() == Verbosity::Quiet => {}
-        Format::Human => {
-            let mut page = view::human(plan);
-            page.blank();
-            screen.show(&page);
+/// Shows the plan, asks, and has it signed.
+async fn signed(cx: &Cx, args: &Args, approving: &Approving) -> Result<PlanApproval, Failure> {
+    let key = match &args.key {
+        Some(key) => approving.key(key)?,
+        None => approving.own_key()?,
+    };
+    if cx.format == Format::Human {
+        let mut page = view::human(&approving.file.plan);
+        page.blank();
+        cx.screen.show(&page);
+    }
+    if !args.approval.auto_approve {
+        let shown = args.plan.display();
+        let not_approved = |what: &str, help: String| Error::NotApproved {
+            what: what.to_owned(),
+            help,
+        };
+        if !ask::is_possible() {
+            let what = "nobody is here to approve the plan; nothing was signed";
+            let help = format!("look at it with `shipit show {shown}`, then give -y");
+            return Err(not_approved(what, help).into());
         }
-        Format::Markdown => screen.show(&view::markdown(plan)),
+        if !ask::yes(&question(&key)) {
+            let what = "the plan was not approved; nothing was signed";
+            let help = format!("run `shipit approve {shown}` again when it is right");
+            return Err(not_approved(what, help).into());
+        }
     }
-
-    let approved = |by| Approved {
-        by,
-        consents: consents.clone(),
-    };
-    if plan.is_empty() {
-        return Ok(approved(Approval::NotNeeded));
-    }
-    if auto_approve {
-        return Ok(approved(Approval::InAdvance));
-    }
-
-    if !ask::is_possible() {
-        return Err(Error::NotApproved {
-            what: "nobody is here to approve the plan; nothing was changed".to_owned(),
-            help: "look at it with `shipit plan`, then give --auto-approve; a plan file does not stand for an approval"
-                .to_owned(),
-        });
-    }
-
-    let is_approved = if plan.intent == Intent::Destroy {
-        let environment = plan.environment.as_str();
-        let question = format!("All of {environment} is deleted. Type its name to do so");
-        ask::name(&question, environment)
-    } else {
-        ask::yes("Carry this plan out?")
-    };
-
-    if !is_approved {
-        return Err(Error::NotApproved {
-            what: "the plan was not approved; nothing was changed".to_owned(),
-            help: "run the command again when it is".to_owned(),
-        });
-    }
-
-    let mut approved = approved(Approval::AtTerminal);
-    approved.consents.extend(asked_by_name(plan, consents));
-    Ok(approved)
+    Ok(approving.sign(&key).await?)
 }
 
-/// What a person at the terminal lets go, by typing its name.
-fn asked_by_name(plan: &Plan, consents: &Consents) -> Consents {
-    let missing = unconsented(&plan.losses, consents);
-    let names: Consents = missing.iter().map(|loss| loss.name.clone()).collect();
-    names
-        .into_iter()
-        .take_while(|name| {
-            let question = format!("What {name} holds is destroyed. Type its name to let it go");
-            ask::name(&question, name)
-        })
-        .collect()
+fn question(key: &SigningKey) -> String {
+    let path = key.path.display();
+    match &key.name {
+        Some(name) => format!("Approve this plan as {name}, with {path}?"),
+        None => format!("Approve this plan with {path}?"),
+    }
+}
+
+/// How the plan stands now, and what comes next.
+fn show(cx: &Cx, path: &Path, approving: &Approving, (name, at): (&str, Timestamp)) {
+    let standing = approving.standing();
+    let (plan, path) = (&approving.file.plan, path.display().to_string());
+    if cx.format == Format::Json {
+        let document = json!({
+            "file": path,
+            "name": name,
+            "at": at,
+            "plan": plan.hash(),
+            "by": standing.by,
+            "enough": standing.is_enough(),
+            "verdicts": standing.verdicts,
+        });
+        cx.screen.document(Kind::Approval, &document);
+        return;
+    }
+
+    let mut page = Page::of(format!(
+        "{name} approved the plan of {} → {}: the approval is in {path}.",
+        plan.project, plan.environment
+    ));
+    for verdict in &standing.verdicts {
+        page.line(format!("{}.", verdict.reason));
+    }
+    page.line(if standing.is_enough() {
+        format!("Next: `shipit {}`", command(plan, Some(&path)))
+    } else {
+        let (of, given) = (approving.of(), names(&standing.by));
+        format!("Next: somebody{of} besides {given} runs `shipit approve {path}`")
+    });
+    cx.screen.show(&page);
 }

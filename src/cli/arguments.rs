@@ -1,6 +1,6 @@
 //! Arguments that several commands have.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::model::Period;
@@ -38,6 +38,19 @@ pub struct FetchArgs {
     /// a shallow clone.
     #[arg(long)]
     pub fetch: bool,
+}
+
+/// Plans that are made now and carried out later.
+#[derive(Debug, clap::Args)]
+pub struct SavedArgs {
+    /// Write the plan to a file and change nothing; `shipit approve FILE` signs it.
+    #[arg(long, value_name = "FILE", conflicts_with = "plan")]
+    pub out: Option<PathBuf>,
+
+    /// Carry out the plan that --out wrote, as it is or not at all. It does not stand for an
+    /// approval; signatures in it do, where the environment wants them.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
 }
 
 /// Reads a plan file that was named.

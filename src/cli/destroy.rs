@@ -1,7 +1,8 @@
 //! `shipit destroy`
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::cli::arguments::{FetchArgs, SavedArgs};
+use crate::cli::consent::{RunArgs, save_or_run};
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
 
@@ -10,17 +11,25 @@ const EXAMPLES: &str = "\
 Examples:
   shipit destroy --env staging                                 show the plan, ask for the name
   shipit destroy --env staging --auto-approve                  do not ask: for scripts
-  shipit destroy --allow-data-loss PersistentVolumeClaim/data  consent to a loss";
+  shipit destroy --allow-data-loss PersistentVolumeClaim/data  consent to a loss
+  shipit destroy --env staging --out p.json                    save the plan, for approvals
+  shipit destroy --plan p.json                                 carry it out";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
+    saved: SavedArgs,
+
+    #[command(flatten)]
+    remote: FetchArgs,
+
+    #[command(flatten)]
     run: RunArgs,
 }
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
-    let session = cx.session().await?;
-    approve_and_run(cx, &session, &Request::Destroy, &args.run, None).await
+    let saved = (&args.saved, &args.remote);
+    save_or_run(cx, &Request::Destroy, &args.run, saved).await
 }

@@ -26,6 +26,7 @@ pub(super) const fn of(command: &Command) -> &'static [Format] {
         | Command::Images(_)
         | Command::Check(_) => ALL,
         Command::Init(_)
+        | Command::Approve(_)
         | Command::Validate(_)
         | Command::Logs(_)
         | Command::Diff(_)

@@ -10,6 +10,7 @@ mod arguments;
 mod ask;
 mod check;
 mod completions;
+mod consent;
 mod destroy;
 mod diff;
 mod doctor;
@@ -124,6 +125,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Show a plan that was saved to a file.
     Show(show::Args),
+    /// Sign a plan that was saved to a file, where its environment wants approvals.
+    Approve(approve::Args),
     /// Carry out a plan: build, deploy and switch live traffic.
     #[command(aliases = ["deploy", "up"])]
     Apply(apply::Args),
@@ -362,6 +365,7 @@ async fn command(command: Command, cx: &Cx) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::exec(cx, &args).await,
         Command::Show(args) => show::exec(cx, &args).await,
         Command::Apply(args) => apply::exec(cx, &args).await,
+        Command::Approve(args) => approve::exec(cx, &args).await,
         Command::Promote(args) => promote::exec(cx, &args).await,
         Command::Rollback(args) => rollback::exec(cx, &args).await,
         Command::Abort(args) => abort::exec(cx, &args).await,

@@ -1,6 +1,6 @@
 //! `shipit plan`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::Cx;
 use crate::cli::arguments::FetchArgs;
@@ -8,8 +8,10 @@ use crate::cli::reports::{ReportArgs, Reporter};
 use crate::files;
 use crate::model::plan::Plan;
 use crate::model::verdict::Verdict;
+use crate::ops::Session;
 use crate::ops::plan::{Request, Ruled, make_plan};
-use crate::ops::plan_file::PlanFile;
+use crate::ops::plan_file::{PlanFile, command};
+use crate::ops::policy::approvals;
 use crate::output::{Exit, Failure, Format, Kind, plan, verdicts};
 
 /// What people type most.
@@ -63,14 +65,7 @@ async fn planned(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Fail
     )
     .await?;
     if let Some(path) = &args.out {
-        let file = PlanFile::new(&session, made.clone(), args.rebuild).await?;
-        files::replace(path, file.text().as_bytes()).map_err(|error| {
-            Failure::say(
-                Exit::Failed,
-                format!("writing {}: {error}", path.display()),
-                "name another file",
-            )
-        })?;
+        save(&session, &made, path, args.rebuild).await?;
     }
 
     let ruled = Ruled::of(&session, &made).await?;
@@ -80,6 +75,7 @@ async fn planned(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Fail
         report.plan = Some(made.clone());
     });
     show(cx, &made, &ruled.verdicts);
+    wanted(cx, &session, &made, args.out.as_deref()).await?;
     if ruled.is_refused {
         return Ok(Exit::Refused);
     }
@@ -91,8 +87,46 @@ async fn planned(cx: &Cx, args: &Args, reporter: &Reporter) -> Result<Exit, Fail
     })
 }
 
+/// Writes a plan to a file.
+pub(super) async fn save(
+    session: &Session,
+    made: &Plan,
+    path: &Path,
+    rebuild: bool,
+) -> Result<(), Failure> {
+    let file = PlanFile::new(session, made.clone(), rebuild).await?;
+    files::replace(path, file.text().as_bytes()).map_err(|error| {
+        Failure::say(
+            Exit::Failed,
+            format!("writing {}: {error}", path.display()),
+            "name another file",
+        )
+    })
+}
+
+/// Which approvals it wants before it is carried out, and how it gets them.
+pub(super) async fn wanted(
+    cx: &Cx,
+    session: &Session,
+    made: &Plan,
+    out: Option<&Path>,
+) -> Result<(), Failure> {
+    let how = match out {
+        Some(path) => {
+            let path = path.display().to_string();
+            let carry_out = command(made, Some(&path));
+            format!("`shipit approve {path}`, then `shipit {carry_out}`")
+        }
+        None => "save the plan with --out FILE, then `shipit approve FILE`".to_owned(),
+    };
+    for wants in approvals::wants(session, made).await? {
+        cx.screen.note(Some(&format!("{wants}: {how}")));
+    }
+    Ok(())
+}
+
 /// The plan, and what the rules say of it.
-fn show(cx: &Cx, made: &Plan, ruled: &[Verdict]) {
+pub(super) fn show(cx: &Cx, made: &Plan, ruled: &[Verdict]) {
     match cx.format {
         Format::Json if ruled.is_empty() => cx.screen.document(Kind::Plan, made),
         Format::Json => {

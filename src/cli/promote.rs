@@ -1,7 +1,8 @@
 //! `shipit promote blue|green` and `shipit promote ENVIRONMENT --to ENVIRONMENT`
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::cli::arguments::{FetchArgs, SavedArgs};
+use crate::cli::consent::{RunArgs, save_or_run};
 use crate::model::{EnvironmentName, Slot};
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};
@@ -10,7 +11,9 @@ use crate::output::{Exit, Failure};
 const EXAMPLES: &str = "\
 Examples:
   shipit promote green                    give live traffic to the release in green
-  shipit promote staging --to production  deploy staging's live release in production, same images";
+  shipit promote staging --to production  deploy staging's live release in production, same images
+  shipit promote green --out p.json       save the plan, for approvals
+  shipit promote green --plan p.json      carry it out";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -23,6 +26,12 @@ pub struct Args {
     /// The environment that gets the release, with the same images.
     #[arg(long, value_name = "ENVIRONMENT")]
     to: Option<String>,
+
+    #[command(flatten)]
+    saved: SavedArgs,
+
+    #[command(flatten)]
+    remote: FetchArgs,
 
     #[command(flatten)]
     run: RunArgs,
@@ -57,6 +66,5 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
         }
     };
 
-    let session = cx.session().await?;
-    approve_and_run(&cx, &session, &wanted, &args.run, None).await
+    save_or_run(&cx, &wanted, &args.run, (&args.saved, &args.remote)).await
 }

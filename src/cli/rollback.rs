@@ -1,7 +1,7 @@
 //! `shipit rollback`
 
 use crate::cli::Cx;
-use crate::cli::approve::{RunArgs, approve_and_run};
+use crate::cli::consent::{RunArgs, approve_and_run};
 use crate::model::ReleaseNumber;
 use crate::ops::plan::Request;
 use crate::output::{Exit, Failure};

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::cli::Cx;
 use crate::cli::arguments::plan_file;
+use crate::cli::{Cx, plan};
 use crate::ops::show::show;
-use crate::output::{Exit, Failure, Format, Kind, plan};
+use crate::output::{Exit, Failure};
 
 /// What people type most.
 const EXAMPLES: &str = "\
@@ -31,12 +31,8 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     };
     let session = cx.session().await?;
 
-    let stale = show(&session, &file).await?;
-    match cx.format {
-        Format::Human => cx.screen.show(&plan::human(&file.plan)),
-        Format::Json => cx.screen.document(Kind::Plan, &file.plan),
-        Format::Markdown => cx.screen.show(&plan::markdown(&file.plan)),
-    }
-    cx.screen.note(stale.as_deref());
+    let shown = show(&session, &file).await?;
+    plan::show(&cx, &file.plan, &shown.verdicts);
+    cx.screen.note(shown.stale.as_deref());
     Ok(Exit::Done)
 }

@@ -453,7 +453,7 @@ fn key_at(tree: &Node, path: &[String]) -> Position {
 }
 
 /// The keys that only the project has: in an environment's file they would change nothing.
-pub(super) const OF_THE_PROJECT: [&str; 2] = ["project", "branches"];
+pub(super) const OF_THE_PROJECT: [&str; 3] = ["project", "branches", "approvers"];
 
 fn of_the_project(overlay: &Node) -> Vec<Problem> {
     let given = OF_THE_PROJECT

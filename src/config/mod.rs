@@ -5,6 +5,7 @@
 //! types, `validate` holds them against each other, and `problem` is how faults are shown. Start
 //! with [`load`].
 
+mod approvals;
 mod branches;
 mod de;
 mod engines;

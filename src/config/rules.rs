@@ -9,14 +9,25 @@ use crate::config::de::Error;
 use crate::config::findings::Findings;
 use crate::config::node::{Node, Value, parse};
 use crate::config::problem::{ConfigError, File, Problem};
-use crate::config::schema::{Branches, PolicyConfig};
-use crate::config::{branches, own_rules};
+use crate::config::schema::{ApprovalsConfig, Approvers, Branches, PolicyConfig};
+use crate::config::{approvals, branches, own_rules};
 use crate::model::ticket::TicketRule;
 use crate::model::verdict::RulePlace;
 use crate::model::window::{Freeze, Window};
 
 /// The keys that are rules, and are looked at by themselves.
-const RULES: [&str; 5] = ["branches", "policy", "windows", "freezes", "ticket"];
+const RULES: [&str; 7] = [
+    "branches",
+    "policy",
+    "windows",
+    "freezes",
+    "ticket",
+    APPROVERS,
+    "approvals",
+];
+
+/// Those are the project's alone.
+const APPROVERS: &str = "approvers";
 
 /// Where rules are written, by their keys: `branches.staging.offshoots`.
 pub type Places = BTreeMap<String, RulePlace>;
@@ -35,6 +46,10 @@ pub struct Rules {
     pub freezes: Vec<Freeze>,
     /// What a change has to name.
     pub ticket: Option<TicketRule>,
+    /// Who may approve plans.
+    pub approvers: Approvers,
+    /// How many of them must.
+    pub approvals: Option<ApprovalsConfig>,
     /// Where each rule is written.
     #[serde(skip)]
     pub places: Places,
@@ -58,13 +73,14 @@ pub fn rules_of(
             text: text.to_owned(),
         });
         match parse(text, index) {
-            Ok(tree) => trees.push(tree),
+            Ok(tree) if index == 0 => trees.push(tree),
+            Ok(tree) => trees.push(without(tree, |key| key == APPROVERS)),
             Err(problem) => return Err(ConfigError::new(vec![problem], &files)),
         }
     }
     let tree = trees.into_iter().reduce(Node::merge);
     let tree = tree.unwrap_or_else(|| Node::empty(0));
-    let tree = only_rules(tree);
+    let tree = without(tree, |key| !RULES.contains(&key));
 
     let wrong = |error: Error| {
         let path = error.path();
@@ -76,6 +92,7 @@ pub fn rules_of(
     branches::check(&mut findings, &rules.branches);
     let ticket = rules.ticket.as_ref();
     own_rules::check(&mut findings, &rules.policy, &rules.freezes, ticket);
+    approvals::check(&mut findings, &rules.approvers, rules.approvals.as_ref());
     let problems = findings.done();
     if !problems.is_empty() {
         return Err(ConfigError::new(problems, &files));
@@ -84,10 +101,10 @@ pub fn rules_of(
     Ok(rules)
 }
 
-/// A tree without any other key.
-fn only_rules(mut tree: Node) -> Node {
+/// A tree without some of its keys.
+fn without(mut tree: Node, goes: impl Fn(&str) -> bool) -> Node {
     if let Value::Map(entries) = &mut tree.value {
-        entries.retain(|(key, _)| RULES.contains(&key.name.as_str()));
+        entries.retain(|(key, _)| !goes(&key.name));
     }
     tree
 }

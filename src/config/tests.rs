@@ -1,5 +1,6 @@
 //! Faults as a person reads them, and that nothing makes the reader fall over.
 
+mod approvals;
 mod forms;
 mod kinds;
 mod limits;

@@ -8,7 +8,7 @@ use crate::config::node::Node;
 use crate::config::problem::Problem;
 use crate::config::schema::{EnvironmentConfig, ImageConfig, ServiceConfig};
 use crate::config::suggest::suggest;
-use crate::config::{branches, engines, limits, own_rules, services};
+use crate::config::{approvals, branches, engines, limits, own_rules, services};
 use crate::model::EnvironmentName;
 use crate::model::check::{Check, SignatureCheck};
 
@@ -34,6 +34,8 @@ pub(super) fn validate(
     engines::check(&mut findings, environment);
     let (policy, freezes) = (&environment.policy, &environment.freezes);
     own_rules::check(&mut findings, policy, freezes, environment.ticket.as_ref());
+    let (approvers, wanted) = (&environment.approvers, environment.approvals.as_ref());
+    approvals::check(&mut findings, approvers, wanted);
     limits::check(&mut findings, name, environment);
     for (service_name, service) in &environment.services {
         let service = (service_name.as_str(), service);

@@ -11,4 +11,5 @@ pub mod registry;
 pub mod render;
 pub mod scm;
 pub mod secret;
+pub mod signer;
 pub mod state;

@@ -70,7 +70,7 @@ pub(super) async fn began(run: &Run) -> Result<(), JournalError> {
             actor,
             plan: Box::new(plan.clone()),
             hash,
-            approval: Some(run.job.approval),
+            approval: Some(run.job.approval.clone()),
             outside_window: run.job.outside_window.clone(),
         },
     )

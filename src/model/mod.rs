@@ -53,6 +53,7 @@ pub mod signature;
 pub mod size;
 pub mod slot;
 pub mod source;
+pub mod sshsig;
 pub mod state;
 pub mod ticket;
 pub mod trusted_proxies;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use crate::model::approval::SignedBy;
 use crate::model::image::ImageName;
 use crate::model::outcome::ProbeReport;
 use crate::model::route::Route;
@@ -131,6 +132,10 @@ pub struct Release {
     /// Why it got live traffic outside of the windows, in the words of whoever brought it there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outside_window: Option<String>,
+    /// Who signed the plans that placed it and gave it live traffic, in that order; nobody where
+    /// none was wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<SignedBy>,
     /// What the prober measured at its last switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<ProbeReport>,

@@ -215,6 +215,7 @@ mod tests {
             live_since: None,
             closed: BTreeMap::new(),
             outside_window: None,
+            approvals: Vec::new(),
             probe: None,
         }
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::execute::{self, Finished, Gate, Job, Sink, Stops};
-use crate::model::approval::Approved;
+use crate::model::approval::{Approved, SignedBy};
 use crate::model::garbage::{Collect, Collected};
 use crate::model::journal::{JournalEntry, What};
 use crate::model::outcome::{Ending, Outcome};
@@ -20,6 +20,7 @@ use crate::ops::actor::actor;
 use crate::ops::plan::{Request, known_state, make_plan_with, protection};
 use crate::ops::plan_file::{self, PlanFile};
 use crate::ops::policy as rules;
+use crate::ops::policy::approvals::{self, Signed};
 use crate::ops::{Error, Session, images};
 use crate::plan;
 use crate::policy;
@@ -28,9 +29,9 @@ use crate::port::store::{Lease, StoreError};
 use crate::rollout::record::{Ended, record};
 use crate::rollout::{End, Traffic};
 
-/// Says whether a plan is to be carried out, by whose word, and what of what it destroys may go.
-/// May ask a person, and take its time.
-pub type Approve = Arc<dyn Fn(&Plan) -> Result<Approved, Error> + Send + Sync>;
+/// Says whether a plan is to be carried out, by whose word, and what of what it destroys may go. It
+/// is told who signed the plan, where that was wanted. May ask a person, and take its time.
+pub type Approve = Arc<dyn Fn(&Plan, &[SignedBy]) -> Result<Approved, Error> + Send + Sync>;
 
 /// How a run is made.
 pub struct Options {
@@ -122,16 +123,19 @@ async fn locked(
         &interrupted,
         Box::pin(async {
             let state = known_state(session, actor).await?;
-            let plan = decide(session, request, plan, &state, (actor, lease), &sink).await?;
+            let file = plan.as_ref();
+            let plan = decide(session, request, file, &state, (actor, lease), &sink).await?;
             policy::may_lose(&plan, protection(session)?)?;
             may_be_carried_out(&plan, allow_no_rollback)?;
             rules::passed(&rules::of_plan(session, &plan, &state).await?)?;
-            let approved = approved(approve, &plan).await?;
-            policy::consented(&plan, &approved.consents)?;
-            Ok((plan, state, approved.by))
+            let signed = signed(session, plan, file, &state, &sink).await?;
+            let approved = approved(approve, &signed).await?;
+            policy::consented(&signed.plan, &approved.consents)?;
+            Ok((signed, state, approved.by))
         }),
     );
-    let (plan, state, approval) = prepared.await?;
+    let (signed, state, approval) = prepared.await?;
+    let plan = signed.plan;
     if plan.is_empty() {
         return unchanged(session, actor, lease, &plan, &state).await;
     }
@@ -159,15 +163,17 @@ async fn locked(
     let by = By {
         actor,
         outside_window: outside_window.as_deref(),
+        approvals: &signed.by,
     };
     persist(session, &plan, &finished, by, lease, &state, &sink).await
 }
 
-/// Who made a run, and why when it was.
+/// Who made a run, who signed it, and why when it was.
 #[derive(Clone, Copy)]
 struct By<'a> {
     actor: &'a Actor,
     outside_window: Option<&'a str>,
+    approvals: &'a [SignedBy],
 }
 
 /// That live traffic may be touched now.
@@ -230,13 +236,13 @@ pub(super) fn permit(
 async fn decide(
     session: &Session,
     request: &Request,
-    given: Option<PlanFile>,
+    given: Option<&PlanFile>,
     state: &State,
     (actor, lease): (&Actor, &dyn Lease),
     sink: &Sink,
 ) -> Result<Plan, Error> {
     if let Some(file) = given {
-        return plan_file::draw_again(session, &file, state).await;
+        return plan_file::draw_again(session, request, file, state).await;
     }
     if let Some(lineage) = &state.lineage {
         let permit = permit(session, actor, lineage.clone(), lease);
@@ -263,10 +269,27 @@ fn may_be_carried_out(plan: &Plan, allow_no_rollback: bool) -> Result<(), Error>
     Ok(())
 }
 
+/// The plan with the signatures that its environment wants.
+async fn signed(
+    session: &Session,
+    plan: Plan,
+    file: Option<&PlanFile>,
+    state: &State,
+    sink: &Sink,
+) -> Result<Signed, Error> {
+    let signed = approvals::of_plan(session, plan, file, state).await?;
+    rules::passed(&signed.verdicts)?;
+    for text in &signed.notes {
+        let text = text.clone();
+        sink(crate::model::event::Event::Note { text });
+    }
+    Ok(signed)
+}
+
 /// Whoever is asked may think for long: a signal is heard meanwhile.
-async fn approved(approve: Approve, plan: &Plan) -> Result<Approved, Error> {
-    let plan = plan.clone();
-    let asked = tokio::task::spawn_blocking(move || approve(&plan)).await;
+async fn approved(approve: Approve, signed: &Signed) -> Result<Approved, Error> {
+    let (plan, by) = (signed.plan.clone(), signed.by.clone());
+    let asked = tokio::task::spawn_blocking(move || approve(&plan, &by)).await;
     asked.unwrap_or_else(|panic| {
         Err(Error::NotApproved {
             what: format!("the plan could not be shown: {panic}"),
@@ -314,6 +337,7 @@ async fn persist(
         probe: finished.probe.as_ref(),
         actor,
         outside_window: by.outside_window,
+        approvals: by.approvals,
         now,
     };
 

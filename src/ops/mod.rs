@@ -7,6 +7,7 @@ pub mod abort;
 pub mod actor;
 pub mod agent;
 pub mod apply;
+pub mod approve;
 pub mod behind;
 pub mod command;
 pub mod diff;

@@ -3,22 +3,29 @@
 //! A plan file brings nothing in. When it is applied, the plan is made again, from the
 //! configuration, the rules and the world as they are then; the file only says what that plan has
 //! to be equal to, and what is carried out is the one that was made. Nor does it say that anything
-//! may be done: approval is another thing ([`crate::model::approval`]).
+//! may be done: approval is another thing ([`crate::model::approval`]). Signatures may be in it; what
+//! they are worth is said by whoever knows the keys.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::ContentHash;
+use crate::model::approval::{PlanApproval, Statement};
 use crate::model::journal::{Journal, What};
 use crate::model::plan::{Intent, Plan};
 use crate::model::state::State;
+use crate::model::{ContentHash, sshsig};
 use crate::ops::plan::{Request, make_plan_with};
 use crate::ops::{Error, Session, policy};
 use crate::plan::{Difference, difference};
+use crate::policy::wants_approvals;
 
 /// The largest plan file that is read.
 pub const LIMIT: u64 = 64 << 20;
+
+/// The most approvals of one file.
+const MOST_APPROVALS: usize = 64;
 
 /// The version that makes the files.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,6 +37,8 @@ pub struct PlanFile {
     pub plan: Plan,
     /// What it is bound to, besides what it says itself.
     pub made: Made,
+    /// Who says that it may be carried out: none of it was looked at.
+    pub approvals: Vec<PlanApproval>,
 }
 
 /// How a plan file was made.
@@ -51,6 +60,8 @@ pub struct Made {
 #[derive(serde::Deserialize)]
 struct Beside {
     made: Option<Made>,
+    #[serde(default)]
+    approvals: Vec<PlanApproval>,
 }
 
 impl PlanFile {
@@ -59,17 +70,31 @@ impl PlanFile {
         let made = Made {
             shipit: VERSION.to_owned(),
             rebuild,
-            configuration: configuration(session).await?,
+            configuration: configuration(session, &plan.intent).await?,
             checksum: plan.hash(),
         };
-        Ok(Self { plan, made })
+        Ok(Self {
+            plan,
+            made,
+            approvals: Vec::new(),
+        })
     }
 
-    /// Its text: the plan's document, and how it was made.
+    /// What an approval of it signs at a time.
+    #[must_use]
+    pub fn statement(&self, at: Timestamp) -> Statement {
+        let of = (&self.plan.project, &self.plan.environment);
+        Statement::new(of, self.plan.hash(), ContentHash::of_json(&self.made), at)
+    }
+
+    /// Its text: the plan's document, how it was made, and who approves it.
     #[must_use]
     pub fn text(&self) -> String {
         let mut document = serde_json::to_value(&self.plan).unwrap_or_default();
         document["made"] = serde_json::to_value(&self.made).unwrap_or_default();
+        if !self.approvals.is_empty() {
+            document["approvals"] = serde_json::to_value(&self.approvals).unwrap_or_default();
+        }
         serde_json::to_string_pretty(&document).unwrap_or_default()
     }
 
@@ -92,25 +117,50 @@ impl PlanFile {
         let mut document: Value = serde_json::from_slice(bytes).map_err(unreadable)?;
         if let Some(fields) = document.as_object_mut() {
             fields.remove("made");
+            fields.remove("approvals");
         }
         let Some(made) = beside.made else {
             return Err("it does not say how it was made".to_owned());
         };
-        if plan.intent != Intent::Apply {
-            return Err("it is not a plan of `apply`".to_owned());
+        if !wants_approvals(&plan.intent) {
+            return Err("it is not a plan of `apply`, `promote` or `destroy`".to_owned());
         }
+        bounded(&beside.approvals)?;
         if plan.hash() != made.checksum {
             return Err("it was edited: its content does not fit its checksum".to_owned());
         }
         if document != serde_json::to_value(&plan).unwrap_or_default() {
             return Err("it was edited: it says what no plan does".to_owned());
         }
-        Ok(Self { plan, made })
+        Ok(Self {
+            plan,
+            made,
+            approvals: beside.approvals,
+        })
     }
 }
 
-/// The configuration of an environment, file by file.
-async fn configuration(session: &Session) -> Result<BTreeMap<String, ContentHash>, Error> {
+fn bounded(approvals: &[PlanApproval]) -> Result<(), String> {
+    if approvals.len() > MOST_APPROVALS {
+        let count = approvals.len();
+        return Err(format!(
+            "it has {count} approvals, of {MOST_APPROVALS} at the most"
+        ));
+    }
+    let is_long = |approval: &PlanApproval| approval.signature.len() > sshsig::LONGEST;
+    if approvals.iter().any(is_long) {
+        let most = sshsig::LONGEST;
+        return Err(format!("an approval in it has more than {most} bytes"));
+    }
+    Ok(())
+}
+
+/// The configuration of an environment, file by file. What moves or deletes what is there reads no
+/// manifests.
+async fn configuration(
+    session: &Session,
+    intent: &Intent,
+) -> Result<BTreeMap<String, ContentHash>, Error> {
     let overlay = format!("environments/{}.", session.environment);
     let own = session
         .project
@@ -118,6 +168,9 @@ async fn configuration(session: &Session) -> Result<BTreeMap<String, ContentHash
         .iter()
         .filter(|(name, _)| !name.starts_with("environments/") || name.starts_with(&overlay))
         .map(|(name, hash)| (name.clone(), hash.clone()));
+    if !matches!(intent, Intent::Apply | Intent::PromoteFrom(_)) {
+        return Ok(own.collect());
+    }
     let texts = session.sources().await?;
     let sources = texts
         .files
@@ -136,19 +189,26 @@ async fn configuration(session: &Session) -> Result<BTreeMap<String, ContentHash
 /// The plan as it has to be now, if that is what the file says.
 pub(super) async fn draw_again(
     session: &Session,
+    request: &Request,
     file: &PlanFile,
     state: &State,
 ) -> Result<Plan, Error> {
+    is_of(request, &file.plan)?;
     is_for(session, &file.plan, state)?;
-    // What a rule refuses is refused whatever else has changed.
-    policy::deployable(session).await?;
+    let wanted = match request {
+        Request::Apply { .. } => {
+            // What a rule refuses is refused whatever else has changed.
+            policy::deployable(session).await?;
+            Request::Apply {
+                rebuild: file.made.rebuild,
+            }
+        }
+        other => other.clone(),
+    };
     if let Some(reason) = stale(session, file, state).await? {
         return Err(Error::Stale { reason });
     }
 
-    let wanted = Request::Apply {
-        rebuild: file.made.rebuild,
-    };
     let made = make_plan_with(session, &wanted, state).await?;
     match difference(&file.plan, &made) {
         None => Ok(made),
@@ -158,6 +218,43 @@ pub(super) async fn draw_again(
                 "it says something else than the configuration does about {what}: it was edited, or made from another one"
             ),
         }),
+    }
+}
+
+/// Whether it is a plan of what was asked for.
+fn is_of(request: &Request, plan: &Plan) -> Result<(), Error> {
+    let is_it = match (request, &plan.intent) {
+        (Request::Apply { .. }, Intent::Apply) | (Request::Destroy, Intent::Destroy) => true,
+        (Request::Promote(asked), Intent::Promote(slot)) => asked == slot,
+        (Request::PromoteFrom(asked), Intent::PromoteFrom(from)) => *asked == from.environment,
+        _ => false,
+    };
+    if is_it {
+        return Ok(());
+    }
+    let (is, carries) = (command(plan, None), command(plan, Some("FILE")));
+    Err(Error::PlanFile {
+        reason: format!("it is a plan of `{is}`; `shipit {carries}` carries it out"),
+    })
+}
+
+/// The command that a plan is of, or that carries its file out.
+#[must_use]
+pub fn command(plan: &Plan, file: Option<&str>) -> String {
+    let with = |words: String| match file {
+        Some(file) => format!("{words} --plan {file}"),
+        None => words,
+    };
+    match &plan.intent {
+        Intent::Apply => file.map_or_else(|| "apply".to_owned(), |file| format!("apply {file}")),
+        Intent::Promote(slot) => with(format!("promote {slot}")),
+        Intent::PromoteFrom(from) => with(format!(
+            "promote {} --to {}",
+            from.environment, plan.environment
+        )),
+        Intent::Destroy => with("destroy".to_owned()),
+        Intent::Rollback(release) => format!("rollback --to {release}"),
+        Intent::Abort => "abort".to_owned(),
     }
 }
 
@@ -184,7 +281,7 @@ async fn stale(session: &Session, file: &PlanFile, state: &State) -> Result<Opti
     if let Some(reason) = overtaken(session, file, state).await? {
         return Ok(Some(reason));
     }
-    let now = configuration(session).await?;
+    let now = configuration(session, &file.plan.intent).await?;
     Ok(changed(&file.made.configuration, &now))
 }
 
@@ -288,13 +385,77 @@ mod tests {
             configuration: BTreeMap::from([("shipit.yaml".to_owned(), ContentHash::of(b"1"))]),
             checksum: plan.hash(),
         };
-        PlanFile { plan, made }
+        PlanFile {
+            plan,
+            made,
+            approvals: Vec::new(),
+        }
+    }
+
+    fn approved() -> PlanFile {
+        let approval = PlanApproval {
+            at: "2026-11-27T08:00:00Z".parse().expect("a time"),
+            signature: "-----BEGIN SSH SIGNATURE-----\n".to_owned(),
+        };
+        PlanFile {
+            approvals: vec![approval],
+            ..file()
+        }
     }
 
     #[test]
     fn what_was_written_is_read() {
-        let file = file();
-        assert_eq!(PlanFile::read(file.text().as_bytes()), Ok(file));
+        for file in [file(), approved()] {
+            assert_eq!(PlanFile::read(file.text().as_bytes()), Ok(file));
+        }
+    }
+
+    #[test]
+    fn approvals_are_bounded_and_have_no_other_keys() {
+        let refused =
+            |file: &PlanFile| PlanFile::read(file.text().as_bytes()).expect_err("refused");
+        let mut many = approved();
+        many.approvals = vec![many.approvals[0].clone(); MOST_APPROVALS];
+        assert!(PlanFile::read(many.text().as_bytes()).is_ok());
+        many.approvals.push(many.approvals[0].clone());
+        assert!(refused(&many).contains("it has 65 approvals, of 64 at the most"));
+
+        let mut long = approved();
+        long.approvals[0].signature = "-".repeat(sshsig::LONGEST + 1);
+        assert!(refused(&long).contains("more than 16384 bytes"));
+        let more = approved()
+            .text()
+            .replace("\"at\": ", "\"more\": 1, \"at\": ");
+        assert!(PlanFile::read(more.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_approval_is_of_the_plan_and_of_how_it_was_made() {
+        let at = "2026-11-27T08:00:00.5Z".parse().expect("a time");
+        let signed = file().statement(at);
+        assert_eq!(
+            String::from_utf8(signed.message()).expect("a text"),
+            format!(
+                "{{\"shipit_approval\":1,\"project\":\"shop\",\"environment\":\"staging\",\
+                 \"plan\":\"{}\",\"made\":\"{}\",\"at\":\"2026-11-27T08:00:00Z\"}}\n",
+                signed.plan, signed.made
+            )
+        );
+        let edits: [fn(&mut PlanFile); 6] = [
+            |file| file.made.shipit.push('1'),
+            |file| file.made.rebuild = true,
+            |file| file.made.configuration.clear(),
+            |file| file.made.checksum = ContentHash::of(b"another"),
+            |file| file.plan.state.serial += 1,
+            |file| file.plan.notes.push("a note".to_owned()),
+        ];
+        for edit in edits {
+            let mut edited = file();
+            edit(&mut edited);
+            assert_ne!(edited.statement(at).message(), signed.message());
+        }
+        // Approvals are no part of what is approved.
+        assert_eq!(approved().statement(at), signed);
     }
 
     #[test]
@@ -337,7 +498,7 @@ mod tests {
             at in any::<prop::sample::Index>(),
             byte in any::<u8>(),
         ) {
-            let file = file();
+            let file = approved();
             let bytes = file.text().into_bytes();
             prop_assert!(PlanFile::read(&bytes[..cut.index(bytes.len())]).is_err());
             let mut changed = bytes.clone();

@@ -1,5 +1,7 @@
 //! `status`: what runs where.
 
+use std::collections::BTreeMap;
+
 use crate::model::Role;
 use crate::model::facts::Overview;
 use crate::model::release::ReleaseStatus;
@@ -14,8 +16,12 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
     let holder = session.ports.store.holder(&session.environment).await?;
     let lock = holder.map(|holder| format!("locked by {} for `{}`", holder.actor, holder.command));
     let mut notes = Vec::new();
+    let mut approvals = BTreeMap::new();
     for (slot, there) in &facts.slots {
         let release = state.release(there.label.number);
+        if let Some(release) = release.filter(|release| !release.approvals.is_empty()) {
+            approvals.insert(*slot, release.approvals.clone());
+        }
         if release.is_some_and(|release| release.status == ReleaseStatus::Waiting) {
             let number = there.label.number;
             notes.push(format!(
@@ -46,6 +52,7 @@ pub async fn status(session: &Session) -> Result<StatusView, Error> {
         preview: preview.unwrap_or_default(),
         load_balancers: load_balancers.unwrap_or_default(),
         facts,
+        approvals,
         lock,
         notes,
     })

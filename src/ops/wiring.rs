@@ -38,6 +38,7 @@ use crate::proto::Directory;
 use crate::redact::Redactor;
 
 pub use crate::driver::render::{Recipe, render};
+pub use crate::driver::signer::sign;
 pub use crate::driver::state::local::LocalStore;
 
 /// The largest certificate authority that is read.

@@ -17,6 +17,8 @@ pub enum Kind {
     AgentUnits,
     /// The run that was asked to stop.
     Abort,
+    /// An approval of a plan.
+    Approval,
     /// Whether a branch may go where it is going.
     BranchCheck,
     /// What a run needs, and whether it is there.

@@ -1,5 +1,6 @@
 //! The history of releases as a table.
 
+use crate::model::approval::names;
 use crate::model::command::CommandRecord;
 use crate::model::release::{Release, ReleaseStatus};
 use crate::output::{Line, Page};
@@ -88,6 +89,10 @@ fn note(release: &Release) -> String {
             notes.push(reason.clone());
         }
         _ => {}
+    }
+
+    if !release.approvals.is_empty() {
+        notes.push(format!("approved by {}", names(&release.approvals)));
     }
 
     if let Some(reason) = &release.outside_window {

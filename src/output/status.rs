@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use crate::model::approval::{SignedBy, names};
 use crate::model::facts::{Facts, HealthState, SlotFacts, WorkloadFacts};
 use crate::model::outcome::Url;
 use crate::model::source;
-use crate::model::{EnvironmentName, ProjectName, Role, ServiceName};
+use crate::model::{EnvironmentName, ProjectName, Role, ServiceName, Slot};
 use crate::output::paint::BOLD;
 use crate::output::{Line, Page};
 
@@ -30,6 +31,9 @@ pub struct StatusView {
     /// yet.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub load_balancers: BTreeMap<ServiceName, Option<String>>,
+    /// Who signed the plans of the release in each slot; left out where nobody did.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub approvals: BTreeMap<Slot, Vec<SignedBy>>,
     /// Who holds the lock, in words.
     pub lock: Option<String>,
     /// What the reader should know besides.
@@ -51,8 +55,9 @@ pub fn human(status: &StatusView, now: Timestamp) -> Page {
         page.extend(table(status, now));
     }
     let (balancers, changed) = (balancers(status), changed(status));
+    let approved = approved(status);
     let notes = status.lock.iter().chain(&balancers).chain(&status.notes);
-    for note in notes.chain(&changed) {
+    for note in notes.chain(&approved).chain(&changed) {
         page.blank();
         page.line(Line::note(note));
     }
@@ -65,6 +70,19 @@ fn balancers(status: &StatusView) -> Vec<String> {
     all.map(|(service, address)| match address {
         Some(address) => format!("the load balancer of {service} is {address}"),
         None => format!("the load balancer of {service} has no address yet"),
+    })
+    .collect()
+}
+
+/// By whose word it runs.
+fn approved(status: &StatusView) -> Vec<String> {
+    let all = status.approvals.iter();
+    all.filter_map(|(slot, signed)| {
+        let release = status.facts.slots.get(slot)?.label.number;
+        Some(format!(
+            "release {release} in {slot} was approved by {}",
+            names(signed)
+        ))
     })
     .collect()
 }

@@ -36,7 +36,7 @@ pub use graph::waves;
 pub use images::known as known_workloads;
 pub use promote::promote;
 pub use rollback::rollback;
-pub use same::{Difference, difference};
+pub use same::{Difference, difference, reads_same};
 pub use simulate::simulate;
 pub use stale::stale;
 pub use verify::{PlanFault, verify};

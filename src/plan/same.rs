@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::plan::{Action, Plan, Step, Target};
+use crate::model::plan::{Action, Intent, Plan, Step, Target, Unchanged};
 use crate::model::workload::Workload;
 use crate::model::{Address, ServiceName};
 
@@ -22,6 +22,7 @@ pub enum Difference {
 #[must_use]
 pub fn difference(given: &Plan, fresh: &Plan) -> Option<Difference> {
     source(given, fresh)
+        .or_else(|| promoted(given, fresh))
         .or_else(|| rules(given, fresh))
         .or_else(|| standing(given, fresh))
         .or_else(|| target(given.target.as_ref(), fresh.target.as_ref()))
@@ -43,6 +44,81 @@ fn source(given: &Plan, fresh: &Plan) -> Option<Difference> {
             format!("it was made from {then}, and this is {now}")
         })
     })
+}
+
+/// What is live in another environment moves on.
+fn promoted(given: &Plan, fresh: &Plan) -> Option<Difference> {
+    let (Intent::PromoteFrom(then), Intent::PromoteFrom(now)) = (&given.intent, &fresh.intent)
+    else {
+        return None;
+    };
+    (then.environment == now.environment && then.release != now.release).then(|| {
+        Difference::Moved(format!(
+            "release {} was live in {} when it was made, and {} is now",
+            then.release, then.environment, now.release
+        ))
+    })
+}
+
+/// That a plan tells its reader what the one says that was made now: whoever signed it has read
+/// nothing else. Notes may differ, and how many files an image was built from, which depends on the
+/// checkout that it was counted in.
+///
+/// # Errors
+/// What it tells something else of.
+pub fn reads_same(given: &Plan, fresh: &Plan) -> Result<(), String> {
+    let pairs = |one: &Plan| [read(one.steps.clone()), read(one.reverse.clone())];
+    for (given, fresh) in pairs(given).iter().zip(&pairs(fresh)) {
+        let differs = given
+            .iter()
+            .zip(fresh)
+            .find(|(given, fresh)| given != fresh);
+        if let Some((given, _)) = differs {
+            return Err(format!("what it tells its reader of {}", given.address));
+        }
+    }
+    let of_unchanged = |one: &Plan| -> Vec<Unchanged> {
+        let all = one.unchanged.iter().cloned();
+        all.map(|same| Unchanged {
+            reason: counted(&same.address, same.reason),
+            ..same
+        })
+        .collect()
+    };
+    if of_unchanged(given) != of_unchanged(fresh) {
+        return Err("what it tells its reader of what is unchanged".to_owned());
+    }
+    if given.rollback_blockers != fresh.rollback_blockers {
+        return Err("what it tells its reader of the rollback".to_owned());
+    }
+
+    let whole = |one: &Plan| Plan {
+        steps: read(one.steps.clone()),
+        reverse: read(one.reverse.clone()),
+        unchanged: of_unchanged(one),
+        notes: Vec::new(),
+        ..one.clone()
+    };
+    if whole(given) == whole(fresh) {
+        return Ok(());
+    }
+    Err("what it tells its reader".to_owned())
+}
+
+/// Steps as they must read.
+fn read(mut steps: Vec<Step>) -> Vec<Step> {
+    for step in &mut steps {
+        step.reason = counted(&step.address, std::mem::take(&mut step.reason));
+    }
+    steps
+}
+
+/// A reason, unless it is counted in a checkout.
+fn counted(address: &Address, reason: String) -> String {
+    match address {
+        Address::Image(_) => String::new(),
+        _ => reason,
+    }
 }
 
 /// What would be destroyed may have become more, or other.
@@ -256,8 +332,9 @@ fn action(address: &Address, given: &Action, fresh: &Action) -> Option<Differenc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::plan::{FORMAT, Intent, StateRef, StepId};
+    use crate::model::plan::{Change, FORMAT, StateRef, StepId};
     use crate::model::promotion::{Mode, Probe, Strategy};
+    use crate::model::release::{PromotedFrom, ReleaseNumber};
     use crate::model::source::Source;
     use crate::model::{Fingerprint, Period, Slot};
 
@@ -311,6 +388,76 @@ mod tests {
         fresh.steps[0].reason = "another".to_owned();
         fresh.notes.push("a note".to_owned());
         assert_eq!(difference(&given, &fresh), None);
+    }
+
+    #[test]
+    fn whoever_signs_a_plan_has_read_what_it_does() {
+        type Lie = fn(&mut Plan);
+
+        let fresh = plan(vec![ready(1)]);
+        assert_eq!(reads_same(&fresh, &fresh), Ok(()));
+        let mut noted = fresh.clone();
+        noted.notes.push("a note".to_owned());
+        assert_eq!(reads_same(&noted, &fresh), Ok(()));
+        let mut of_image = fresh.clone();
+        of_image.steps[0].address = Address::Image("web".parse().expect("a name"));
+        let mut counted = of_image.clone();
+        counted.steps[0].reason = "2 files changed".to_owned();
+        assert_eq!(reads_same(&counted, &of_image), Ok(()));
+
+        let lies: [(Lie, &str); 5] = [
+            (
+                |plan| plan.steps[0].reason = "harmless".to_owned(),
+                " of slot.blue",
+            ),
+            (
+                |plan| {
+                    plan.steps[0].changes.push(Change {
+                        field: "replicas".to_owned(),
+                        before: None,
+                        after: None,
+                        origin: None,
+                    });
+                },
+                " of slot.blue",
+            ),
+            (
+                |plan| {
+                    plan.unchanged.push(Unchanged {
+                        address: Address::Slot(Slot::Blue),
+                        reason: "as it should be".to_owned(),
+                    });
+                },
+                " of what is unchanged",
+            ),
+            (
+                |plan| plan.rollback_blockers.push("one".to_owned()),
+                " of the rollback",
+            ),
+            (|plan| plan.format += 1, ""),
+        ];
+        for (lie, of) in lies {
+            let mut given = fresh.clone();
+            lie(&mut given);
+            let what = format!("what it tells its reader{of}");
+            assert_eq!(reads_same(&given, &fresh), Err(what));
+        }
+    }
+
+    #[test]
+    fn what_is_live_in_another_environment_moves() {
+        let from = |release: u64| {
+            Intent::PromoteFrom(PromotedFrom {
+                environment: "staging".parse().expect("a name"),
+                release: ReleaseNumber(release),
+            })
+        };
+        let mut given = plan(Vec::new());
+        given.intent = from(3);
+        let mut fresh = given.clone();
+        fresh.intent = from(4);
+        let what = "release 3 was live in staging when it was made, and 4 is now".to_owned();
+        assert_eq!(difference(&given, &fresh), Some(Difference::Moved(what)));
     }
 
     #[test]

@@ -320,6 +320,7 @@ impl World {
             probe: None,
             actor: &actor,
             outside_window: None,
+            approvals: &[],
             now,
         };
         self.state = record(&self.state, &end);

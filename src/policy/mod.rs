@@ -2,6 +2,7 @@
 //! said at once.
 
 mod access;
+pub mod approvals;
 mod arrivals;
 mod changes;
 mod crossings;
@@ -20,6 +21,7 @@ mod windows;
 use globset::Glob;
 
 pub use access::may_enter;
+pub use approvals::{approved, wants_approvals};
 pub use arrivals::{came_by_merge, is_committed};
 pub use changes::{ComesFrom, is_no_change, may_merge};
 pub use crossings::{asks_of_others, crossings};

@@ -187,6 +187,16 @@ pub trait Scm: Send + Sync {
         most: usize,
     ) -> Result<Option<Vec<(Commit, String)>>, ScmError>;
 
+    /// The addresses of all who wrote what a commit has and none of `without` does, merges aside:
+    /// authors, and those whom a message names by `Co-authored-by`. In lower case. None where that
+    /// cannot be looked at, as with [`Scm::messages`].
+    async fn authors(
+        &self,
+        tip: &str,
+        without: &[String],
+        most: usize,
+    ) -> Result<Option<BTreeSet<String>>, ScmError>;
+
     /// All tags that lead to a commit.
     async fn tags(&self) -> Result<Vec<Tag>, ScmError>;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::model::approval::SignedBy;
 use crate::model::check::Stage;
 use crate::model::facts::{Facts, SlotFacts};
 use crate::model::outcome::ProbeReport;
@@ -30,6 +31,8 @@ pub struct Ended<'a> {
     pub actor: &'a Actor,
     /// Why it touched live traffic outside of its windows, where somebody said so.
     pub outside_window: Option<&'a str>,
+    /// Whose signatures it was carried out by.
+    pub approvals: &'a [SignedBy],
     /// When.
     pub now: Timestamp,
 }
@@ -139,6 +142,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         release.live_since = live_since.or(release.live_since);
         let outside = run.outside_window.map(str::to_owned);
         release.outside_window = outside.or_else(|| release.outside_window.take());
+        release.approvals.extend_from_slice(run.approvals);
         release.probe = run.probe.cloned().or_else(|| release.probe.take());
         return;
     }
@@ -162,6 +166,7 @@ fn put(state: &mut State, run: &Ended<'_>, target: &Target, status: ReleaseStatu
         live_since,
         closed: BTreeMap::new(),
         outside_window: run.outside_window.map(str::to_owned),
+        approvals: run.approvals.to_vec(),
         probe: run.probe.cloned(),
     });
 }
@@ -217,6 +222,7 @@ fn adopted(slot: Slot, there: &SlotFacts, live: bool, actor: &Actor, now: Timest
         live_since: live.then_some(now),
         closed: BTreeMap::new(),
         outside_window: None,
+        approvals: Vec::new(),
         probe: None,
     }
 }

@@ -13,6 +13,7 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["validate"], Some("validation")),
     (&["plan", "--out", "p.json"], Some("plan")),
     (&["show", "p.json"], Some("plan")),
+    (&["approve", "p.json"], Some("error")),
     (&["apply", "--auto-approve"], Some("event")),
     (&["promote", "green", "--auto-approve"], Some("event")),
     (&["rollback", "--auto-approve"], Some("event")),

@@ -24,7 +24,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         ("proto", vec!["port", "model"]),
         // Only built for a fuzzer.
-        ("fuzzing.rs", vec!["agent", "config", "driver", "ops"]),
+        (
+            "fuzzing.rs",
+            vec!["agent", "config", "driver", "model", "ops"],
+        ),
         ("driver", vec!["port", "model", "files", "proto", "redact"]),
         ("agent", vec!["port", "model", "files", "proto", "redact"]),
         ("output", vec!["model", "redact"]),

@@ -6,6 +6,7 @@
 mod support;
 
 mod activation;
+mod approvals;
 mod behind;
 mod branches;
 mod cache;

@@ -5,6 +5,7 @@
 //! Start with [`EnvironmentConfig`]; the other files have its parts.
 
 mod access;
+mod approvals;
 mod branches;
 mod build;
 mod cluster;
@@ -29,6 +30,7 @@ mod traffic;
 mod volume;
 
 pub use access::*;
+pub use approvals::*;
 pub use branches::*;
 pub use build::*;
 pub use cluster::*;

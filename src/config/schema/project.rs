@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{
-    Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig, ServiceConfig, StateConfig,
-    Text, TrafficConfig,
+    ApprovalsConfig, Approvers, Branches, ClusterConfig, Manifests, PolicyConfig, RegistryConfig,
+    ServiceConfig, StateConfig, Text, TrafficConfig,
 };
 use crate::model::promotion::{Promotion, Strategy};
 use crate::model::secret::SecretRef;
@@ -43,6 +43,13 @@ pub struct EnvironmentConfig {
     /// What a change has to name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<TicketRule>,
+    /// Who may approve plans with an SSH key, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub approvers: Approvers,
+    /// How many of `approvers` must have signed a plan before it is carried out; without it nobody.
+    /// Rollbacks want no approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalsConfig>,
     /// Whether nothing that holds data may be deleted or replaced here, and the environment not
     /// deleted, whoever consents to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

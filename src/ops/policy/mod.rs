@@ -3,8 +3,10 @@
 //! [`may_deploy`] looks at what is deployed, [`may_merge`] at a change request, and [`audit`] at all
 //! branches, afterwards.
 
+pub mod approvals;
 mod arrivals;
 mod audit;
+mod branch;
 mod changes;
 mod grounds;
 mod lines;
@@ -12,6 +14,7 @@ mod own;
 mod releases;
 #[cfg(test)]
 mod tests;
+pub mod wanted;
 
 use std::collections::BTreeMap;
 

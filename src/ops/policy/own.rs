@@ -5,20 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::config::Places;
 use crate::config::schema::PolicyConfig;
-use crate::config::{Places, rules_of};
 use crate::model::own_rule::{Ask, OwnRule, ProgramRule};
 use crate::model::plan::{Intent, Plan};
 use crate::model::state::State;
 use crate::model::verdict::Verdict;
 use crate::ops::actor::actor;
 use crate::ops::policy::Grounds;
-use crate::ops::policy::changes::RULES;
+use crate::ops::policy::branch::{BranchRules, rules_on};
 use crate::ops::{Error, Session};
 use crate::policy;
-use crate::port::Scm as _;
 use crate::port::checker::CheckTarget;
-use crate::port::scm::BranchFile;
 
 /// What the project's own rules say of a plan. A rollback and an abort are never held up.
 pub async fn of_plan(session: &Session, plan: &Plan, state: &State) -> Result<Vec<Verdict>, Error> {
@@ -62,28 +60,10 @@ async fn rules(session: &Session) -> Result<(Vec<OwnRule>, Places, Vec<Verdict>)
         return Ok((rules, places, Vec::new()));
     };
 
-    let overlay = format!("environments/{environment}.yaml");
-    let base = session.scm.file_on(into, RULES).await?;
-    let over = session.scm.file_on(into, &overlay).await?;
-    let found = match (base, over) {
-        (BranchFile::NoFile, _) => return Ok((Vec::new(), Places::new(), Vec::new())),
-        (BranchFile::Unknown { reason, help }, _) | (_, BranchFile::Unknown { reason, help }) => {
-            Err((reason, help))
-        }
-        (BranchFile::Text(base), over) => {
-            let over = match &over {
-                BranchFile::Text(text) => Some((overlay.as_str(), text.as_str())),
-                _ => None,
-            };
-            rules_of((RULES, &base), over).map_err(|error| {
-                let first = error.faults.first().map(ToString::to_string);
-                (first.unwrap_or_default(), format!("put it right on {into}"))
-            })
-        }
-    };
-    match found {
-        Ok(rules) => Ok((of(&rules.policy), rules.places, Vec::new())),
-        Err((reason, help)) => {
+    match rules_on(&session.scm, environment, into).await? {
+        BranchRules::None => Ok((Vec::new(), Places::new(), Vec::new())),
+        BranchRules::Found(rules) => Ok((of(&rules.policy), rules.places, Vec::new())),
+        BranchRules::Unknown { reason, help, .. } => {
             let (rules, places) = own()?;
             let reason = format!(
                 "the rules of {into} cannot be read, and are asked in this change's words alone: {reason}"

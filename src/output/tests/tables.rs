@@ -36,6 +36,7 @@ fn view(facts: Facts) -> StatusView {
         live: facts.urls(Role::Active),
         preview: facts.urls(Role::Preview),
         facts,
+        approvals: std::collections::BTreeMap::new(),
         lock: None,
         notes: Vec::new(),
     }

@@ -1,6 +1,6 @@
 //! What the rules between branches ask: where each branch and each tag is, and what a branch says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::driver::scm::git::Git;
 use crate::driver::scm::git::history::{LINE, WHOLE, commit, help, is_shallow, reference};
@@ -126,6 +126,51 @@ pub(super) async fn messages(
         })
         .collect();
     Ok((commits.len() <= most).then_some(commits))
+}
+
+pub(super) async fn authors(
+    git: &Git,
+    tip: &str,
+    without: &[String],
+    most: usize,
+) -> Result<Option<BTreeSet<String>>, ScmError> {
+    if is_shallow(git).await? {
+        return Ok(None);
+    }
+    let until: Vec<String> = without.iter().map(|commit| format!("^{commit}")).collect();
+    let count = format!("--max-count={}", most.saturating_add(1));
+    // Not the names of a `.mailmap`, which is a file of what is looked at.
+    let format = "--format=%ae%n%(trailers:key=Co-authored-by,valueonly,unfold)";
+    let log: Vec<&str> = [
+        "log",
+        "-z",
+        "--no-merges",
+        "--no-mailmap",
+        &count,
+        format,
+        tip,
+    ]
+    .into_iter()
+    .chain(until.iter().map(String::as_str))
+    .chain(["--"])
+    .collect();
+    let log = git.ask(&log).await?;
+    let commits: Vec<&str> = log.split('\0').filter(|entry| !entry.is_empty()).collect();
+    if commits.len() > most {
+        return Ok(None);
+    }
+    let addresses = commits.iter().flat_map(|commit| {
+        let mut lines = commit.lines();
+        let author = lines.next().unwrap_or_default();
+        std::iter::once(author).chain(lines.filter_map(address))
+    });
+    Ok(Some(addresses.map(str::to_lowercase).collect()))
+}
+
+/// The address in `Kim <kim@example.com>`.
+fn address(named: &str) -> Option<&str> {
+    let (_, address) = named.rsplit_once('<')?;
+    address.split_once('>').map(|(address, _)| address.trim())
 }
 
 /// Each tag, and behind it the object that it leads to in the end: a tag may be one of a tag.

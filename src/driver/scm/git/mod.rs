@@ -379,6 +379,15 @@ impl Scm for Git {
         branches::messages(self, tip, without, most).await
     }
 
+    async fn authors(
+        &self,
+        tip: &str,
+        without: &[String],
+        most: usize,
+    ) -> Result<Option<BTreeSet<String>>, ScmError> {
+        branches::authors(self, tip, without, most).await
+    }
+
     async fn tags(&self) -> Result<Vec<Tag>, ScmError> {
         branches::tags(self).await
     }
