@@ -108,10 +108,10 @@ fn has_prepared(journal: &Journal, found: &Overview, behind: &Behind) -> bool {
     }
 }
 
-/// A state in the cluster is one for all folders.
+/// A state in the cluster or in a bucket is one for all folders.
 const fn is_of_a_folder(configuration: &EnvironmentConfig) -> bool {
     match configuration.state {
         StateConfig::Local(_) => true,
-        StateConfig::Kubernetes(_) => false,
+        StateConfig::Kubernetes(_) | StateConfig::S3(_) => false,
     }
 }

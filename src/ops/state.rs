@@ -27,6 +27,11 @@ fn local(session: &Session) -> Result<LocalStore, Error> {
     let configuration = session.configuration()?;
     match configuration.state {
         StateConfig::Local(_) => Ok(wiring::local_store(&session.root, configuration)),
+        StateConfig::S3(_) => Err(Error::Usage {
+            what: "only a state in a folder is mended this way".to_owned(),
+            help: "where the bucket keeps versions, bring the object's version before back; or delete it: what runs is found again"
+                .to_owned(),
+        }),
         StateConfig::Kubernetes(_) => Err(Error::Usage {
             what: "only a state in a folder is mended this way".to_owned(),
             help:

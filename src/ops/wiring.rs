@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::schema::{
     ClusterConfig, Conflicts, EcrRegistry, EksCluster, LayoutRegistry, OciRegistry, ReadyRule,
-    RegistryConfig, RemoteRegistry, Runtime, StateConfig,
+    RegistryConfig, RemoteRegistry, Runtime, S3State, StateConfig,
 };
 use crate::config::{EnvironmentConfig, Project};
 use crate::desired;
@@ -29,6 +29,7 @@ use crate::driver::registry::oci::remote::{Login, Remote, Trust, WrittenLogin};
 use crate::driver::registry::oci::{Location, Oci};
 use crate::driver::secret::Secrets;
 use crate::driver::state::kubernetes::{ClusterLock, KubernetesStore};
+use crate::driver::state::s3::{Bucket, S3Store};
 use crate::files;
 use crate::model::EnvironmentName;
 use crate::ops::Error;
@@ -56,7 +57,7 @@ pub fn ports(
     let secrets = Arc::new(Secrets::new(root.to_path_buf()));
     // What one of them learns of the cluster holds for the other.
     let connection = connection(root, environment, &amazon)?;
-    let store = store(root, project, name, environment, &connection)?;
+    let store = store(root, project, name, environment, (&connection, &amazon))?;
 
     Ok(Ports {
         engine: engine(root, project, name, environment, &connection)?,
@@ -308,13 +309,15 @@ fn store(
     project: &Project,
     name: &EnvironmentName,
     environment: &EnvironmentConfig,
-    connection: &ClusterConnection,
+    (connection, amazon): (&ClusterConnection, &Amazon),
 ) -> Result<Arc<dyn StateStore>, Error> {
     let host = environment.cluster.host().is_some();
+    let in_bucket = |bucket| Arc::new(s3(root, project, environment, bucket, &amazon.redactor));
     let local = || Arc::new(local_store(root, environment));
     let namespace = match &environment.state {
         StateConfig::Local(_) if host => return Ok(local()),
-        StateConfig::Local(_) => None,
+        StateConfig::S3(bucket) if host => return Ok(in_bucket(bucket)),
+        StateConfig::Local(_) | StateConfig::S3(_) => None,
         StateConfig::Kubernetes(state) => Some(&state.namespace),
     };
 
@@ -324,17 +327,37 @@ fn store(
         let (connection, project) = (connection.clone(), project.name.clone());
         KubernetesStore::new(connection, namespace.to_owned(), project, failures)
     };
-    let state: Arc<dyn StateStore> = match namespace {
-        None => local(),
-        Some(Some(namespace)) if *namespace != home => Arc::new(in_cluster(namespace)),
+    let state: Arc<dyn StateStore> = match (namespace, &environment.state) {
+        (None, StateConfig::S3(bucket)) => in_bucket(bucket),
+        (None, _) => local(),
+        (Some(Some(namespace)), _) if *namespace != home => Arc::new(in_cluster(namespace)),
         // State in the environment's home has its lock there.
-        Some(_) => return Ok(Arc::new(in_cluster(&home))),
+        (Some(_), _) => return Ok(Arc::new(in_cluster(&home))),
     };
     Ok(Arc::new(ClusterLock::new(
         state,
         in_cluster(&home),
         name.clone(),
     )))
+}
+
+/// State in a bucket, whose region may be another than those of registry and cluster.
+fn s3(
+    root: &Path,
+    project: &Project,
+    environment: &EnvironmentConfig,
+    state: &S3State,
+    redactor: &Redactor,
+) -> S3Store {
+    let bucket = Bucket {
+        name: state.bucket.clone().unwrap_or_default(),
+        prefix: state.prefix.clone().unwrap_or_else(|| "shipit".to_owned()),
+        endpoint: state.endpoint.clone(),
+        path_style: state.path_style,
+    };
+    let aws = Aws::new(state.region.clone(), redactor.clone());
+    let failures = root.join(environment.state.path());
+    S3Store::new(Arc::new(aws), bucket, project.name.clone(), failures)
 }
 
 fn connection(

@@ -1,12 +1,18 @@
-//! The state store's contract, held by the local one and by the one in a cluster.
+//! The state store's contract, held by the local one, by the one in a cluster and by the one in a
+//! bucket.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use jiff::Timestamp;
+use shipit::driver::aws::Aws;
 use shipit::driver::kubernetes::client::ClusterConnection;
 use shipit::driver::state::kubernetes::KubernetesStore;
 use shipit::driver::state::local::LocalStore;
+use shipit::driver::state::s3::{Bucket, S3Store};
 use shipit::model::EnvironmentName;
 use shipit::model::journal::{Direction, JournalEntry, What};
 use shipit::model::plan::StepId;
@@ -32,6 +38,17 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut place = if kind == "local" {
         let store = Arc::new(LocalStore::new(folder.path().join("state")));
+        Place {
+            store,
+            folder,
+            cluster: None,
+        }
+    } else if kind == "s3" {
+        let Some((aws, bucket)) = bucket().await else {
+            return;
+        };
+        let (project, failures) = ("shop".parse().expect("a name"), folder.path().join("state"));
+        let store = Arc::new(S3Store::new(aws, bucket, project, failures));
         Place {
             store,
             folder,
@@ -65,9 +82,45 @@ async fn tell(kind: &str, told: impl AsyncFnOnce(&Place)) {
         .expect("deleted");
 }
 
+/// A new bucket of whoever plays Amazon.
+async fn bucket() -> Option<(Arc<Aws>, Bucket)> {
+    let Ok(endpoint) = std::env::var("SHIPIT_TEST_AWS") else {
+        let is_real = std::env::var("SHIPIT_TEST_REAL").is_ok();
+        assert!(!is_real, "SHIPIT_TEST_AWS is not set");
+        eprintln!("SKIPPED: nothing plays Amazon (SHIPIT_TEST_AWS)");
+        return None;
+    };
+    let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .endpoint_url(endpoint)
+        .build();
+    let bucket = Bucket {
+        name: format!("shop-{}", uuid::Uuid::new_v4().simple()),
+        prefix: "team/shipit".to_owned(),
+        endpoint: None,
+        path_style: true,
+    };
+
+    let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true);
+    let s3 = aws_sdk_s3::Client::from_conf(s3.build());
+    let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
+        .location_constraint("eu-central-1".into())
+        .build();
+    let made = s3
+        .create_bucket()
+        .bucket(&bucket.name)
+        .create_bucket_configuration(place);
+    made.send().await.expect("a bucket");
+    Some((Arc::new(Aws::with(config)), bucket))
+}
+
 macro_rules! suite {
     ($($story:ident),* $(,)?) => {
         mod local { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("local", async |place| super::$story(place).await).await; })* }
+        mod s3 { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("s3", async |place| super::$story(place).await).await; })* }
         mod kubernetes { $(#[tokio::test(flavor = "multi_thread")] async fn $story() { super::tell("kubernetes", async |place| super::$story(place).await).await; })* }
     };
 }
@@ -81,6 +134,92 @@ suite!(
     a_journal_is_read_back_in_order,
     what_is_known_about_a_failure_is_kept,
 );
+
+/// What a store that ignores the conditions of a write does to what asks it for a lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_ignores_conditions_gives_no_lock() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let told = Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
+    let heard = Arc::clone(&told);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let heard = Arc::clone(&heard);
+            tokio::spawn(careless(stream, heard));
+        }
+    });
+
+    let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "secret", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .build();
+    let bucket = Bucket {
+        name: "shop".to_owned(),
+        prefix: String::new(),
+        endpoint: Some(endpoint),
+        path_style: true,
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let project = "shop".parse().expect("a name");
+    let store = S3Store::new(
+        Arc::new(Aws::with(config)),
+        bucket,
+        project,
+        folder.path().into(),
+    );
+    let refused = lock(&store, 0).await.err().expect("refused");
+    let StoreError::Remote { reason, help, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        reason.contains("`If-None-Match: *`") && help.contains("conditional"),
+        "{refused:?}"
+    );
+
+    let told = told.lock().expect("unpoisoned");
+    let writes = told.iter().filter(|line| line.starts_with("PUT"));
+    assert!(
+        writes.clone().all(|line| line.contains("/staging/probe-")),
+        "{told:?}"
+    );
+    let last = told.last().expect("something");
+    assert!(
+        last.starts_with("DELETE") && last.contains("/staging/probe-"),
+        "{told:?}"
+    );
+}
+
+/// Takes every write, and has no object.
+async fn careless(stream: tokio::net::TcpStream, heard: Arc<std::sync::Mutex<Vec<String>>>) {
+    let answer = move |request: http::Request<hyper::body::Incoming>| {
+        let heard = Arc::clone(&heard);
+        async move {
+            use http_body_util::BodyExt as _;
+            let (parts, body) = request.into_parts();
+            let _ = body.collect().await;
+            let line = format!("{} {}", parts.method, parts.uri.path());
+            heard.lock().expect("unpoisoned").push(line);
+            let (status, text) = match parts.method.as_str() {
+                "PUT" => (200, ""),
+                "DELETE" => (204, ""),
+                _ => (404, "<Error><Code>NoSuchKey</Code></Error>"),
+            };
+            let body = http_body_util::Full::new(bytes::Bytes::from_static(text.as_bytes()));
+            let response = http::Response::builder()
+                .status(status)
+                .header("etag", "\"1\"");
+            Ok::<_, std::convert::Infallible>(response.body(body).expect("a response"))
+        }
+    };
+    let service = hyper::service::service_fn(answer);
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+        .await;
+}
 
 async fn lock(store: &dyn StateStore, above: u64) -> Result<Box<dyn Lease>, StoreError> {
     store

@@ -12,18 +12,18 @@ use crate::pretend::Pretend;
 use crate::said::Said;
 
 /// A project on Amazon.
-struct Cloud {
+pub struct Cloud {
     admin: Admin,
-    endpoint: String,
+    pub endpoint: String,
     folder: TempDir,
     /// Sets this test's names apart from others'.
-    name: String,
+    pub name: String,
     /// Who runs it: variables besides the endpoint.
     who: Vec<(String, String)>,
 }
 
 impl Cloud {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let admin = admin()?;
         let Ok(endpoint) = std::env::var("SHIPIT_TEST_AWS") else {
             assert!(
@@ -67,7 +67,7 @@ impl Cloud {
         pretend
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -86,7 +86,7 @@ impl Cloud {
         (text("server"), text("certificate-authority"))
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shipit"));
         crate::build_server::without_build_server(&mut command);
         command
@@ -898,13 +898,13 @@ fn no_credential_and_no_token_is_written_down_or_given_to_a_child() {
 }
 
 /// The folder with the tools that the tests have built.
-fn tools() -> PathBuf {
+pub fn tools() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
     let built = Command::new(script).output().expect("it starts");
     PathBuf::from(String::from_utf8_lossy(&built.stdout).trim())
 }
 
-fn git(folder: &Path, arguments: &[&str]) {
+pub fn git(folder: &Path, arguments: &[&str]) {
     let output = Command::new("git")
         .args(["-c", "user.name=a", "-c", "user.email=a@example.com"])
         .args(arguments)
@@ -919,7 +919,7 @@ fn git(folder: &Path, arguments: &[&str]) {
 }
 
 /// The example with three branches, on the tests' own parts.
-fn example(cloud: &Cloud) {
+pub fn example(cloud: &Cloud) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/eks-fargate");
     let copied = Command::new("cp")
         .arg("-r")

@@ -33,6 +33,7 @@ mod front;
 mod identity;
 mod images;
 mod import;
+mod jenkins;
 mod kills;
 mod locks;
 mod losses;

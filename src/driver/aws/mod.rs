@@ -24,10 +24,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_ecr::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use tokio::sync::OnceCell;
 
 use crate::driver::aws::silence::Silence;
 use crate::driver::redacted::RememberedKeys;
+use crate::driver::state::s3::Bucket;
 use crate::model::chain;
 use crate::port::provider::ProviderError;
 use crate::redact::Redactor;
@@ -54,6 +56,15 @@ impl Aws {
             redactor,
             config: OnceCell::new(),
             silence: Silence::default(),
+        }
+    }
+
+    /// With a configuration that is known already, credentials included.
+    #[must_use]
+    pub fn with(config: SdkConfig) -> Self {
+        Self {
+            config: OnceCell::new_with(Some(config)),
+            ..Self::default()
         }
     }
 
@@ -102,6 +113,22 @@ impl Aws {
         let config = config.interceptor(self.silence.clone());
         let config = config.retry_classifier(self.silence.clone());
         aws_sdk_sts::Client::from_conf(config.build())
+    }
+
+    /// For a bucket. A store that is not Amazon's may not know the checksums that the newest SDKs
+    /// send besides: TLS and the document's own checksum are enough.
+    pub(in crate::driver) async fn s3(&self, bucket: &Bucket) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(self.config().await)
+            .interceptor(self.silence.clone())
+            .retry_classifier(self.silence.clone())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .force_path_style(bucket.path_style);
+        let config = match &bucket.endpoint {
+            Some(endpoint) => config.endpoint_url(endpoint),
+            None => config,
+        };
+        aws_sdk_s3::Client::from_conf(config.build())
     }
 
     async fn eks(&self) -> aws_sdk_eks::Client {
@@ -158,7 +185,7 @@ where
     }
 }
 
-fn explained<E>(action: &str, error: &SdkError<E>) -> (String, String)
+pub(in crate::driver) fn explained<E>(action: &str, error: &SdkError<E>) -> (String, String)
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

@@ -4,3 +4,4 @@ pub(in crate::driver) mod failure;
 pub mod kubernetes;
 pub mod local;
 pub(in crate::driver) mod lock;
+pub mod s3;

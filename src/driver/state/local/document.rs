@@ -57,7 +57,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<State>, StoreError> {
 }
 
 /// The state that a document has, or what is wrong with it.
-fn decode(bytes: &[u8]) -> Result<State, String> {
+pub(in crate::driver::state) fn decode(bytes: &[u8]) -> Result<State, String> {
     let document = document(bytes)?;
     if ContentHash::of_json(&document.state) != document.checksum {
         return Err("its content does not fit its checksum: it was edited by hand, or torn".into());
@@ -125,7 +125,7 @@ fn keep_previous(folder: &Path) -> Result<(), StoreError> {
     files::replace(&previous, &current).map_err(io("writing", &previous))
 }
 
-fn encode(state: &State) -> Vec<u8> {
+pub(in crate::driver::state) fn encode(state: &State) -> Vec<u8> {
     let document = Document {
         checksum: ContentHash::of_json(state),
         state: state.clone(),

@@ -13,7 +13,7 @@
 //! [`super::lock`] for the lease.
 
 mod commands;
-mod document;
+pub(in crate::driver::state) mod document;
 mod journal;
 mod lock_file;
 

@@ -46,7 +46,8 @@ impl LockObject {
         let lock = serde_json::from_slice(&found.bytes).map_err(|error| StoreError::Damaged {
             path: self.key.clone(),
             reason: format!("it does not say who holds the lock: {error}"),
-            help: "make sure that no shipit runs for this environment, then delete the object".to_owned(),
+            help: "make sure that no shipit runs for this environment, then delete the object"
+                .to_owned(),
         })?;
         Ok((lock, Some(found.version)))
     }

@@ -164,7 +164,11 @@ impl S3Store {
         let get = |key: String| async move { objects.get(&key).await };
         let found = stream::iter(keys).map(get).buffered(WIDTH);
         let found: Vec<_> = found.try_collect().await?;
-        Ok(found.into_iter().flatten().map(|found| found.bytes).collect())
+        Ok(found
+            .into_iter()
+            .flatten()
+            .map(|found| found.bytes)
+            .collect())
     }
 }
 
@@ -258,7 +262,7 @@ impl StateStore for S3Store {
         };
         let key = self.key(environment, &format!("journal/{run}/{number:05}"));
         let bytes = serde_json::to_vec(entry).unwrap_or_default();
-        self.objects().await.put(&key, bytes, Guard::None).await?;
+        self.objects().await.write(&key, bytes).await?;
         if number == 1 {
             self.forget_journals(environment).await?;
         }
@@ -301,7 +305,7 @@ impl StateStore for S3Store {
     ) -> Result<(), StoreError> {
         let key = self.key(environment, &format!("commands/{}", record.id));
         let bytes = serde_json::to_vec(&record.clone().shortened()).unwrap_or_default();
-        self.objects().await.put(&key, bytes, Guard::None).await?;
+        self.objects().await.write(&key, bytes).await?;
         // That an old one cannot be removed is no reason to fail.
         let _ = self.forget_commands(environment).await;
         Ok(())

@@ -21,8 +21,6 @@ pub(super) struct Found {
 /// What must be there for a write to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard<'a> {
-    /// Whatever is.
-    None,
     /// No object.
     Absent,
     /// The object in this version.
@@ -59,7 +57,12 @@ impl Objects {
             Err(error) if code(&error) == "NoSuchKey" => return Ok(None),
             Err(error) => {
                 // Without the right to list, S3 does not tell what is not there.
-                return Err(self.failed("s3:GetObject` and `s3:ListBucket", "reading", key, &error));
+                return Err(self.failed(
+                    "s3:GetObject` and `s3:ListBucket",
+                    "reading",
+                    key,
+                    &error,
+                ));
             }
         };
 
@@ -76,6 +79,15 @@ impl Objects {
         Ok(Some(Found { bytes, version }))
     }
 
+    /// Whatever is there.
+    pub async fn write(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        let request = request.content_type("application/json");
+        let sent = request.body(ByteStream::from(bytes)).send().await;
+        let failed = |error| self.failed("s3:PutObject", "writing", key, &error);
+        sent.map(drop).map_err(failed)
+    }
+
     pub async fn put(
         &self,
         key: &str,
@@ -85,13 +97,12 @@ impl Objects {
         let request = self.client.put_object().bucket(&self.bucket).key(key);
         let request = request.content_type("application/json");
         let request = match guard {
-            Guard::None => request,
             Guard::Absent => request.if_none_match("*"),
             Guard::Is(version) => request.if_match(version),
         };
         match request.body(ByteStream::from(bytes)).send().await {
             Ok(answer) => Ok(Written::As(answer.e_tag.unwrap_or_default())),
-            Err(error) if guard != Guard::None && is_moved(&error) => Ok(Written::Moved),
+            Err(error) if is_moved(&error) => Ok(Written::Moved),
             Err(error) => Err(self.failed("s3:PutObject", "writing", key, &error)),
         }
     }
@@ -121,13 +132,20 @@ impl Objects {
         delimiter: Option<&str>,
     ) -> Result<(Vec<String>, Vec<String>), StoreError> {
         let request = self.client.list_objects_v2().bucket(&self.bucket);
-        let request = request.prefix(prefix).set_delimiter(delimiter.map(str::to_owned));
+        let request = request
+            .prefix(prefix)
+            .set_delimiter(delimiter.map(str::to_owned));
         let mut pages = request.into_paginator().send();
         let (mut keys, mut folders) = (Vec::new(), Vec::new());
         while let Some(page) = pages.next().await {
             let page =
                 page.map_err(|error| self.failed("s3:ListBucket", "listing", prefix, &error))?;
-            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            keys.extend(
+                page.contents
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|object| object.key),
+            );
             let below = page.common_prefixes.unwrap_or_default();
             folders.extend(below.into_iter().filter_map(|folder| folder.prefix));
         }
@@ -169,7 +187,9 @@ fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
 /// Whether a write's condition did not hold: what should be there is another version or is gone, or
 /// somebody writes it in this moment.
 fn is_moved<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    let status = error.raw_response().map(|response| response.status().as_u16());
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
     let is_gone = status == Some(404) && code(error) == "NoSuchKey";
     status == Some(412) || code(error) == "ConditionalRequestConflict" || is_gone
 }

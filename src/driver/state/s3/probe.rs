@@ -21,14 +21,20 @@ async fn tried(objects: &Objects, key: &str) -> Result<(), StoreError> {
         return Err(ignores("refuses a new object that says `If-None-Match: *`"));
     };
     if write(Guard::Absent).await? != Written::Moved {
-        return Err(ignores("writes over an object although the request says `If-None-Match: *`"));
+        return Err(ignores(
+            "writes over an object although the request says `If-None-Match: *`",
+        ));
     }
     if write(Guard::Is(NEVER)).await? != Written::Moved {
-        return Err(ignores("writes over an object although `If-Match` names another version"));
+        return Err(ignores(
+            "writes over an object although `If-Match` names another version",
+        ));
     }
     match write(Guard::Is(&version)).await? {
         Written::As(_) => Ok(()),
-        Written::Moved => Err(ignores("refuses a write whose `If-Match` names the version that is there")),
+        Written::Moved => Err(ignores(
+            "refuses a write whose `If-Match` names the version that is there",
+        )),
     }
 }
 
