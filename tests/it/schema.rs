@@ -96,7 +96,7 @@ fn all_faults_are_said_at_once_with_their_places() {
     world.put("bad/shipit.yaml", &yaml);
     world.put(
         "bad/environments/staging.yaml",
-        "strategy: blue-green\npromotion: {keep_previous: 10}\nstate: {kind: s3}\n",
+        "strategy: blue-green\npromotion: {keep_previous: 10}\nstate: {kind: gcs}\n",
     );
     let said = world
         .run(&["-C", "bad", "validate", "--output", "json"])
@@ -131,6 +131,6 @@ fn all_faults_are_said_at_once_with_their_places() {
         .says("did you mean `blue_green`?")
         .says("carry a unit")
         .says("a whole number from 0 to 65535 is needed")
-        .says("unknown value `s3`")
-        .says("the values here are: local, kubernetes");
+        .says("unknown value `gcs`")
+        .says("the values here are: local, kubernetes, s3");
 }

@@ -211,11 +211,11 @@ fn executors_share_history_and_lock_and_one_goes_on_where_another_was_killed() {
     second.checkout("develop");
     let mut run = first
         .command(&["apply", "--fetch", "--auto-approve"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("shipit starts");
-    let mut lines = BufReader::new(run.stdout.take().expect("a pipe")).lines();
+    let mut lines = BufReader::new(run.stderr.take().expect("a pipe")).lines();
     let begun = lines.any(|line| line.is_ok_and(|line| line.contains("image.web")));
     assert!(begun, "the image is built");
     let pid = rustix::process::Pid::from_child(&run);

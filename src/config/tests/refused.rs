@@ -173,8 +173,28 @@ fn what_state_traffic_or_a_service_cannot_have_is_refused_and_never_ignored() {
             "state.kind: there is no cluster to keep the state in",
         ),
         (
+            "state: {kind: gcs}",
+            "state.kind: unknown value `gcs` | the values here are: local, kubernetes, s3",
+        ),
+        (
             "state: {kind: s3}",
-            "state.kind: unknown value `s3` | the values here are: local, kubernetes",
+            "nothing says which bucket the state is in | write `state: {kind: s3, bucket: NAME}`",
+        ),
+        (
+            "state: {kind: s3, bucket: Shop_State}",
+            "state.bucket: `Shop_State` is no name of a bucket",
+        ),
+        (
+            "state: {kind: s3, bucket: shop, endpoint: minio}",
+            "state.endpoint: this is no address of a server",
+        ),
+        (
+            "state: {kind: s3, bucket: shop, prefix: a/../b}",
+            "state.prefix: keys cannot begin like this",
+        ),
+        (
+            "state: {kind: local, bucket: shop}",
+            "state: `bucket` belongs to `kind: s3`",
         ),
         (
             "state: {namespace: a}",

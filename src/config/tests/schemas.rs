@@ -63,7 +63,7 @@ fn cases() -> Vec<Case> {
         case(
             "state",
             json!({"kind": "kubernetes", "namespace": "a"}),
-            json!({"kind": "s3"}),
+            json!({"kind": "gcs"}),
         ),
         case("traffic", json!({"address": "::1"}), json!({"nginx": {}})),
         case(
