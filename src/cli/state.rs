@@ -1,9 +1,12 @@
 //! `shipit state`
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::cli::Cx;
+use crate::cli::arguments::LockArgs;
 use crate::model::state::State;
 use crate::ops::state;
 use crate::output::{Exit, Failure, Format, Kind, Page};
@@ -11,9 +14,10 @@ use crate::output::{Exit, Failure, Format, Kind, Page};
 /// What people type most.
 const EXAMPLES: &str = "\
 Examples:
-  shipit state show      as it is in the file
-  shipit state restore   the last good one
-  shipit state accept    the one that was edited";
+  shipit state show              as it is
+  shipit state push state.json   one that was shown elsewhere: into a bucket, from a folder
+  shipit state restore           the last good one
+  shipit state accept            the one that was edited";
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -28,6 +32,21 @@ enum What {
     /// Print the state.
     #[command(after_help = "Examples:\n  shipit state show --env staging")]
     Show,
+    /// Bring a state to where the configuration keeps it now.
+    #[command(
+        after_help = "Examples:\n  shipit state show > state.json   before `state:` is changed\n  shipit state push state.json     after it was"
+    )]
+    Push {
+        /// What `state show` has printed.
+        file: PathBuf,
+
+        /// Let a state go that is there, although the file does not have all of it.
+        #[arg(long)]
+        force: bool,
+
+        #[command(flatten)]
+        lock: LockArgs,
+    },
     /// Restore the last good state in place of a damaged one.
     #[command(after_help = "Examples:\n  shipit state restore --env staging")]
     Restore,
@@ -38,7 +57,7 @@ enum What {
 
 pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
     let session = cx.session().await?;
-    let state = match args.command {
+    let state = match &args.command {
         What::Show => {
             let (state, note) = state::show(&session).await?;
             match cx.format {
@@ -49,6 +68,13 @@ pub(super) async fn exec(cx: &Cx, args: &Args) -> Result<Exit, Failure> {
             }
             cx.screen.note(note.as_deref());
             return Ok(Exit::Done);
+        }
+        What::Push { file, force, lock } => {
+            let how = state::Push {
+                force: *force,
+                lock_wait: lock.lock_timeout.get(),
+            };
+            state::push(&session, file, how).await?
         }
         What::Restore => state::restore(&session).await?,
         What::Accept => state::accept(&session).await?,

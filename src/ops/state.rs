@@ -1,15 +1,115 @@
-//! `state`: look at the state, and mend one that was damaged.
+//! `state`: look at the state, bring one from elsewhere, and mend one that was damaged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use crate::config::schema::StateConfig;
-use crate::model::state::State;
+use crate::files;
+use crate::model::state::{FORMAT, State};
+use crate::ops::actor::actor;
 use crate::ops::wiring::LocalStore;
 use crate::ops::{Error, Session, behind, wiring};
+use crate::policy::Refusal;
+
+/// The largest state that is read from a file.
+const LARGEST: u64 = 64 << 20;
 
 /// The state as it is, and that it is behind, in words.
 pub async fn show(session: &Session) -> Result<(State, Option<String>), Error> {
     let state = session.state().await?;
     let note = behind::note(session, &state).await?;
     Ok((state, note))
+}
+
+/// How a state is brought from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Push {
+    /// Whether it may take the place of one that is newer, or of another lineage.
+    pub force: bool,
+    /// How long a lock that another run holds is waited for.
+    pub lock_wait: Duration,
+}
+
+/// Makes the state of a file, as `state show` prints it, that of the environment: history moves to
+/// where the configuration keeps it now.
+pub async fn push(session: &Session, file: &Path, how: Push) -> Result<State, Error> {
+    let state = read(file)?;
+    let (scope, found) = (session.scope(), (&state.project, &state.environment));
+    if found != (&scope.project, &scope.environment) {
+        return Err(Refusal {
+            what: format!(
+                "it is the state of {} of the project {}, and this is {} of {}",
+                found.1, found.0, scope.environment, scope.project
+            ),
+            help: "-e names the environment".to_owned(),
+        }
+        .into());
+    }
+
+    let (environment, store) = (&session.environment, &session.ports.store);
+    let fence = session.ports.engine.observe(&scope).await?.fence;
+    let lease = store
+        .lock(environment, &actor(), "state push", fence, how.lock_wait)
+        .await?;
+    let pushed = async {
+        let there = store.load(environment).await?;
+        if let Some(there) = there.as_ref().filter(|_| !how.force) {
+            may_replace(there, &state)?;
+        }
+        let next = State {
+            serial: there.map_or(0, |there| there.serial) + 1,
+            ..state
+        };
+        store.save(lease.as_ref(), &next).await?;
+        Ok(next)
+    };
+    let pushed = pushed.await;
+    let _ = lease.release().await;
+    pushed
+}
+
+/// A state that goes on from what is there, and forgets nothing of it.
+fn may_replace(there: &State, state: &State) -> Result<(), Error> {
+    let is_known = |release| state.releases.contains(release);
+    let what = if there.lineage.is_some() && there.lineage != state.lineage {
+        "the state that is there is of another lineage: it began on its own".to_owned()
+    } else if let Some(lost) = there.releases.iter().find(|release| !is_known(release)) {
+        format!(
+            "the state that is there knows release {} otherwise, or alone",
+            lost.number
+        )
+    } else {
+        return Ok(());
+    };
+    let help =
+        "look at both with `shipit state show`; --force lets the one that is there go".to_owned();
+    Err(Refusal { what, help }.into())
+}
+
+/// A state, as `state show` prints it in either form.
+fn read(file: &Path) -> Result<State, Error> {
+    let wrong = |reason: String| Error::Usage {
+        what: format!("{} is no state: {reason}", file.display()),
+        help: "`shipit state show > state.json` writes one, where the state is now".to_owned(),
+    };
+    let bytes = files::read(file, LARGEST).map_err(|error| wrong(error.to_string()))?;
+    let document: Value =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let inside = document.get("state").filter(|state| state.is_object());
+    let document = inside.unwrap_or(&document);
+    match document["format"].as_u64() {
+        Some(format) if format == u64::from(FORMAT) => {}
+        Some(format) => {
+            return Err(wrong(format!(
+                "it has format {format}, and this shipit reads {FORMAT}"
+            )));
+        }
+        None => return Err(wrong("it has no format".to_owned())),
+    }
+    State::deserialize(document).map_err(|error| wrong(error.to_string()))
 }
 
 /// Goes back to the state before a damaged one.

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-use crate::support::{World, signal, until};
+use crate::support::{Said, World, signal, until};
 
 #[test]
 fn a_hand_edited_state_is_noticed_and_can_be_accepted_or_restored() {
@@ -227,4 +227,49 @@ fn a_full_disk_loses_nothing_and_the_next_run_goes_on() {
     again.code(0);
     assert_eq!(after, "v2");
     assert_eq!(history.last(), Some(&(2, "live".to_owned())));
+}
+
+fn push(world: &World, words: &[&str]) -> Said {
+    world.configure();
+    world.run(&[&["state", "push", "--env", "staging"], words].concat())
+}
+
+#[test]
+fn a_state_is_brought_from_elsewhere_and_forgets_nothing() {
+    let mut world = World::live();
+    world.message("v2");
+    world.apply().code(0);
+    let shown = world.run(&["state", "show", "--env", "staging"]).code(0);
+    world.put("old.json", &shown.stdout);
+    let document = world.run(&["state", "show", "--env", "staging", "--output", "json"]);
+    world.put("document.json", &document.stdout);
+
+    // To a place that has none.
+    let before = world.history();
+    world.staging.push("state: {path: elsewhere}".to_owned());
+    push(&world, &["old.json"]).code(0).says("serial 1");
+    assert_eq!(world.history(), before);
+    world
+        .run(&["plan", "--env", "staging"])
+        .code(0)
+        .says("No changes");
+
+    // Again, in its other form; and what knows less is refused.
+    push(&world, &["document.json"]).code(0).says("serial 2");
+    world.message("v3");
+    world.apply().code(0);
+    push(&world, &["old.json"])
+        .code(6)
+        .says("release 3")
+        .says("--force");
+    push(&world, &["old.json", "--force"]).code(0);
+
+    let other = shown.stdout.replace("\"staging\"", "\"production\"");
+    world.put("other.json", &other);
+    push(&world, &["other.json"]).code(6).says("production");
+    world.put("none.json", "{}");
+    push(&world, &["none.json"])
+        .code(64)
+        .says("it has no format");
+    push(&world, &["/dev/zero"]).code(64).says("a device");
 }

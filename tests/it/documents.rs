@@ -34,6 +34,7 @@ const COMMANDS: &[(&[&str], Option<&str>)] = &[
     (&["import"], Some("import")),
     (&["state", "show"], Some("state")),
     (&["state", "accept"], Some("state")),
+    (&["state", "push", "p.json"], Some("error")),
     (&["state", "restore"], Some("state")),
     (&["unlock"], Some("lock")),
     (&["graph"], Some("graph")),

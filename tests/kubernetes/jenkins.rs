@@ -30,7 +30,12 @@ impl<'a> Forge<'a> {
             "state: {{kind: s3, bucket: {}, region: ap-south-1, path_style: true}}\n",
             cloud.name
         );
-        std::fs::write(&file, text + &state).expect("written");
+        std::fs::create_dir_all(&workspaces).expect("a folder");
+        let approvers = format!("approvers: {{kim: \"{}\"}}\n", key(&workspaces.join("kim")));
+        std::fs::write(&file, text + &state + &approvers).expect("written");
+        let production = clone.join("environments/production.yaml");
+        let text = std::fs::read_to_string(&production).expect("a file");
+        std::fs::write(&production, text + "approvals: {count: 1}\n").expect("written");
         std::fs::write(clone.join(".gitignore"), "/state/\n").expect("written");
         let made = Command::new("curl")
             .args(["--silent", "--fail", "--request", "PUT"])
@@ -125,6 +130,17 @@ impl Drop for Forge<'_> {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.workspaces);
     }
+}
+
+/// Makes a key pair; gives the public key.
+fn key(path: &Path) -> String {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "kim", "-f"])
+        .arg(path)
+        .status();
+    assert!(made.expect("ssh-keygen starts").success());
+    let public = std::fs::read_to_string(path.with_extension("pub")).expect("a key");
+    public.trim().to_owned()
 }
 
 /// An executor in its workspace.
@@ -239,37 +255,38 @@ fn executors_share_history_and_lock_and_one_goes_on_where_another_was_killed() {
         &["push", "--quiet", "--force", "origin", "staging"],
     );
 
-    // The images of staging go on to production, from a workspace that never saw staging.
+    // The images of staging go on to production, from workspaces that never saw staging: one saves
+    // the plan, a person signs it where the key is, and another one carries it out.
     forge.merge("staging", "master");
-    let master = forge.executor("master-1", "master");
-    let promote = [
-        "promote",
-        "staging",
-        "--to",
-        "production",
-        "--auto-approve",
-        "--fetch",
-    ];
-    master.run(&promote).code(0).says("waits");
-    let switch = [
-        "promote",
-        "blue",
-        "--env",
-        "production",
-        "--auto-approve",
-        "--fetch",
-    ];
-    forge
-        .executor("master-2", "master")
-        .run(&switch)
-        .code(0)
-        .says("blue is active");
+    let planner = forge.executor("master-1", "master");
+    let master = forge.executor("master-2", "master");
+    let with_word = |words: &[&str]| {
+        let file = forge.workspaces.join("plan.json").display().to_string();
+        let saved = [words, &["--fetch", "--out", &file]].concat();
+        planner.run(&saved).code(0);
+        let carried_out = [words, &["--fetch", "--plan", &file]].concat();
+        master.run(&carried_out).code(6).says("shipit approve");
+        let key = forge.workspaces.join("kim").display().to_string();
+        planner
+            .run(&["approve", &file, "--key", &key, "--yes"])
+            .code(0);
+        master.run(&carried_out).code(0)
+    };
+    with_word(&["promote", "staging", "--to", "production"]).says("waits");
+    let switched = with_word(&["promote", "blue", "--env", "production"]);
+    switched.says("blue is active");
 
     // Every workspace has the same history.
     let anywhere = forge.executor("anywhere", "develop");
     let history = anywhere.run(&["history", "--env", "develop"]).code(0);
     assert!(history.stdout.contains("superseded"), "{}", history.stdout);
-    for environment in ["develop", "staging", "production"] {
+    let approved = anywhere.run(&["history", "--env", "production"]).code(0);
+    assert!(
+        approved.stdout.contains("approved by kim"),
+        "{}",
+        approved.stdout
+    );
+    for environment in ["develop", "staging"] {
         let destroy = ["destroy", "--env", environment, "--auto-approve"];
         anywhere.run(&destroy).code(0);
     }
