@@ -17,7 +17,8 @@ use crate::model::{Address, ReleaseNumber, ServiceName, Slot};
 use crate::plan::draft::{Draft, Proposal, Subject};
 use crate::plan::listeners::{Listeners, close_gone, drifted};
 use crate::plan::losses::remarks;
-use crate::plan::pieces::{as_it_was, place};
+use crate::plan::pieces::{as_it_was, place, runs_again, wait};
+use crate::plan::strategy::handover::{Handover, start_again, stop_elsewhere};
 use crate::plan::strategy::{New, beside, wait_until_ready};
 use crate::plan::{images, objects, resources, secrets, workload_changes};
 
@@ -155,17 +156,18 @@ impl Apply<'_> {
             return None;
         }
 
+        let started = self.start_again(slot, &routes);
         let reason =
             format!("release {number} got live traffic and its run ended before this was checked");
         let checks = Action::Check {
             stage: Stage::After,
             checks: self.desired.promotion.after.clone(),
         };
-        let verify = Proposal::new(Address::Traffic, checks, reason).after(&routes);
+        let verify = Proposal::new(Address::Traffic, checks, reason).after(&started);
         let switch_back = self.switch_back(slot);
-        let verified = match switch_back {
-            Some(undo) => self.draft.add_with_undo(verify, undo),
-            None => self.draft.add(verify),
+        let verified = match &switch_back[..] {
+            [] => self.draft.add(verify),
+            _ => self.draft.add_with_undos(verify, switch_back),
         };
         self.settle_listeners(&[verified]);
         self.prune(&[verified]);
@@ -178,14 +180,15 @@ impl Apply<'_> {
     /// secrets that this run brings.
     fn revive(&mut self, slot: Slot, routes: &[StepId]) -> Target {
         let there = self.observed.facts.slots[&slot].clone();
-        let mut before = routes.to_vec();
+        let mut before = self.start_again(slot, routes);
         for (name, old) in there
             .workloads
             .iter()
-            .filter(|(_, workload)| is_degraded(workload))
+            .filter(|(_, workload)| is_degraded(workload) && workload.running)
         {
             let address = Address::Workload(slot, name.clone());
-            let again = place(old.spec.clone(), DeployMode::Rolling);
+            let mode = old.spec.mode(DeployMode::Rolling);
+            let again = place(old.spec.clone(), mode);
             let reason = match (old.drift.first(), &old.changed_on_disk) {
                 (None, None) => "is down; is started again".to_owned(),
                 (None, Some(change)) => {
@@ -202,7 +205,7 @@ impl Apply<'_> {
                 .changing(drifted(&old.drift))
                 .expecting(Some(old.fingerprint()))
                 .after(&before);
-            let back = as_it_was(old, DeployMode::Rolling, &there);
+            let back = as_it_was(old, mode, &there);
             before = vec![
                 self.draft
                     .add_with_undo(new, Proposal::new(address, back, "as it was")),
@@ -215,23 +218,68 @@ impl Apply<'_> {
         self.target(slot, there.label.number)
     }
 
-    /// What moves traffic away from a release that nobody saw verified, when something ready is
-    /// there.
-    fn switch_back(&self, slot: Slot) -> Option<Proposal> {
+    /// Starts what a run that died has left stopped in the live slot, and waits for it. Returns what
+    /// everything after it waits for.
+    fn start_again(&mut self, slot: Slot, needs: &[StepId]) -> Vec<StepId> {
         let facts = &self.observed.facts;
-        let other = facts
-            .slots
-            .get(&slot.other())
-            .filter(|there| there.is_running())?;
+        let live = facts.live().into_iter();
+        let live = live.flat_map(|(_, there)| &there.workloads);
+        let stopped = live.filter(|(_, there)| !there.running);
+        let stopped = stopped.map(|(name, there)| (name.clone(), there.spec.clone()));
+        let stopped: Workloads = stopped.collect();
+        let alone = stop_elsewhere(&mut self.draft, facts, slot.other(), &stopped);
+        let needs = [needs, &alone].concat();
+        let started = start_again(&mut self.draft, facts, &needs);
+        if started.is_empty() {
+            return needs;
+        }
+        let within = self.desired.ready_within;
+        let reason = "what was started again, too";
+        vec![wait_until_ready(
+            &mut self.draft,
+            slot,
+            within,
+            reason,
+            &started,
+        )]
+    }
+
+    /// What moves traffic away from a release that nobody saw verified, when something that runs is
+    /// there: what stopped there for it starts again first.
+    fn switch_back(&self, slot: Slot) -> Vec<Proposal> {
+        let facts = &self.observed.facts;
+        let other = facts.slots.get(&slot.other());
+        let Some(other) = other.filter(|there| there.is_running()) else {
+            return Vec::new();
+        };
+
+        let mut back = Vec::new();
+        let mut started = Vec::new();
+        for (name, there) in other.workloads.iter().filter(|(_, there)| !there.running) {
+            let address = |slot| Address::Workload(slot, name.clone());
+            let reason = "stops again before the other starts";
+            back.push(Proposal::new(address(slot), Action::Stop, reason));
+            let again = runs_again(there, other);
+            started.push(Proposal::new(
+                address(slot.other()),
+                again,
+                "starts where it was",
+            ));
+        }
+        if !started.is_empty() {
+            back.extend(started);
+            let reason = "all of it must be ready again";
+            back.push(wait(slot.other(), self.desired.ready_within, reason));
+        }
+
         let reason = format!("release {} has live traffic again", other.label.number);
         let action = Action::Switch {
             from: Some(slot),
             to: Some(slot.other()),
         };
-        Some(
-            Proposal::new(Address::Traffic, action, reason)
-                .expecting(Some(facts.traffic_fingerprint())),
-        )
+        let switch = Proposal::new(Address::Traffic, action, reason);
+        back.push(switch.expecting(Some(facts.traffic_fingerprint())));
+        back
     }
 
     /// The preview slot holds the desired release already: a promotion is due, or a run died before
@@ -244,7 +292,10 @@ impl Apply<'_> {
             .state
             .release(number)
             .is_some_and(|release| release.status == ReleaseStatus::Waiting);
-        if waits && self.desired.promotion.mode == Mode::Manual && there.is_ready() {
+        let within = self.desired.ready_within;
+        let handover = Handover::to_standing(&self.observed.facts, slot, there, within);
+        let is_ready = handover.is_ready(there);
+        if waits && self.desired.promotion.mode == Mode::Manual && is_ready {
             let needs = self.objects();
             let routes = self.listen(&needs);
             self.prune(&[needs, routes].concat());
@@ -260,22 +311,31 @@ impl Apply<'_> {
             self.draft.notes.push(next);
             let waiting = self.listeners.notes_of_waiting();
             self.draft.notes.extend(waiting);
+            if let Some(live) = self.observed.facts.active {
+                self.start_again(live, &[]);
+            }
             return None;
         }
 
         let mut needs = self.objects();
         needs.extend(self.listen(&needs.clone()));
         for (name, workload) in &there.workloads {
-            if !beside::is_not_as_deployed(workload) {
+            if !beside::is_not_as_deployed(workload) || handover.waits(name) {
                 let reason = format!("release {number} is deployed already");
                 self.draft
                     .same(Address::Workload(slot, name.clone()), reason);
             }
         }
 
+        let mut alone = Vec::new();
+        if self.observed.facts.active.is_none() {
+            let (facts, other) = (&self.observed.facts, slot.other());
+            alone = stop_elsewhere(&mut self.draft, facts, other, &self.workloads);
+        }
         let is_started = beside::is_not_as_deployed;
-        needs.extend(beside::start(&mut self.draft, slot, there, is_started));
-        self.promote(slot, &needs);
+        let started = beside::start(&mut self.draft, &handover, there, is_started, &alone);
+        needs.extend([started, alone].concat());
+        self.promote(&handover, &needs);
         Some(self.target(slot, number))
     }
 
@@ -375,14 +435,25 @@ impl Apply<'_> {
         let facts = &self.observed.facts;
         before.extend(&builds);
         before.extend(beside::clear(&mut self.draft, facts, slot, &builds));
+        if facts.active.is_none() {
+            let other = slot.other();
+            before.extend(stop_elsewhere(
+                &mut self.draft,
+                facts,
+                other,
+                &self.workloads,
+            ));
+        }
 
         let news = self.news_beside(slot);
         for new in &news {
             let remarks = remarks_on(&new.workload, slot, &self.observed.facts);
             self.draft.notes.extend(remarks);
         }
-        let deployed = beside::deploy(&mut self.draft, slot, news, &before);
-        self.promote(slot, &[deployed, before].concat());
+        let within = self.desired.ready_within;
+        let handover = Handover::to_new(facts, slot, &self.workloads, within);
+        let deployed = beside::deploy(&mut self.draft, &handover, news, &before);
+        self.promote(&handover, &[deployed, before].concat());
     }
 
     /// What is deployed beside the live release, and how it differs from that.
@@ -408,17 +479,28 @@ impl Apply<'_> {
     }
 
     /// From deployed to live traffic, or to waiting for it.
-    fn promote(&mut self, slot: Slot, deployed: &[StepId]) {
+    fn promote(&mut self, handover: &Handover<'_>, deployed: &[StepId]) {
+        let slot = handover.to;
+        let notes = handover.notes(self.desired.promotion.mode);
+        self.draft.notes.extend(notes);
         let within = self.desired.ready_within;
         let reason = "only a ready slot gets traffic";
         let ready = wait_until_ready(&mut self.draft, slot, within, reason, deployed);
         let checks = self.checks_before();
         let checked = beside::check(&mut self.draft, slot, checks, ready);
         match self.desired.promotion.mode {
-            Mode::Manual => self.say_that_it_waits(),
+            Mode::Manual => {
+                self.say_that_it_waits();
+                let live = self.observed.facts.active;
+                if let Some(live) = live.filter(|_| !handover.is_of_new()) {
+                    self.start_again(live, &[checked]);
+                } else {
+                    start_again(&mut self.draft, &self.observed.facts, &[checked]);
+                }
+            }
             Mode::Auto => {
-                let (facts, after) = (&self.observed.facts, (&self.desired.promotion).into());
-                let verified = beside::switch(&mut self.draft, &after, facts, slot, checked);
+                let after = (&self.desired.promotion).into();
+                let verified = beside::switch(&mut self.draft, &after, handover, checked);
                 self.settle_listeners(&[verified]);
                 self.prune(&[verified]);
             }
@@ -473,8 +555,11 @@ fn remarks_on(workload: &Workload, slot: Slot, facts: &Facts) -> Vec<String> {
         .collect()
 }
 
-/// Whether a live workload is not what was applied: it is down, some of its objects moved, or its
+/// Whether a live workload is not what was applied: it is stopped or down, some of its objects moved, or its
 /// files changed.
 fn is_degraded(workload: &WorkloadFacts) -> bool {
-    workload.health().is_down() || !workload.drift.is_empty() || workload.changed_on_disk.is_some()
+    !workload.running
+        || workload.health().is_down()
+        || !workload.drift.is_empty()
+        || workload.changed_on_disk.is_some()
 }

@@ -57,7 +57,8 @@ pub(in crate::agent) async fn deploy(
     if !is_same && found != placement.expects {
         return Err(moved(Address::Workload(slot, service), &before));
     }
-    if placement.mode == DeployMode::Fresh && record.active == Some(slot) {
+    let is_stopped = there.is_some_and(|there| !there.running);
+    if placement.mode == DeployMode::Fresh && record.active == Some(slot) && !is_stopped {
         return Err(EngineError::Refused {
             reason: format!("{slot} has live traffic: {service} cannot be placed into it afresh"),
             help: "look at a new plan with `shipit plan`".to_owned(),

@@ -49,9 +49,8 @@ impl SlotWait<'_> {
         let workloads = engine.workloads(api, scope, &read, slot).await;
         let mut workloads = workloads.map_err(failed)?;
         workloads.retain(|name, _| self.service.is_none_or(|service| service == name));
-        if let Some((name, _)) = workloads.iter().find(|(_, placed)| !placed.running) {
-            return Err(self.not_ready(format!("{name} is stopped"), Vec::new()));
-        }
+        // What stands stopped in its slot is started before the slot gets traffic.
+        workloads.retain(|_, placed| placed.running);
 
         let set = engine.records(api, scope).set();
         let services: Vec<&ServiceName> = workloads.keys().collect();
