@@ -7,15 +7,18 @@ use crate::model::{Address, Period, Slot};
 use crate::plan::draft::Proposal;
 
 /// What puts a slot back as it is now: its workloads, and the end that it has. What never runs twice
-/// at once is put back to run in the live slot alone, wherever a run that died has left it.
+/// at once does not run in a slot without live traffic, even if a run that died has left it so: a
+/// rollback starts it where traffic is.
 pub(super) fn restore(facts: &Facts, slot: Slot, there: &SlotFacts) -> Vec<Proposal> {
     let specs = there.workloads.iter();
     let specs = specs.map(|(name, old)| (name.clone(), old.spec.clone()));
-    let exclusive = facts.exclusive(&specs.collect());
-    let is_live = facts.active == Some(slot);
+    let mut stopped = facts.exclusive(&specs.collect());
+    if facts.active == Some(slot) {
+        stopped.clear();
+    }
     let placed = there.workloads.iter().map(move |(name, old)| {
-        let action = if exclusive.contains(name) {
-            stands(old, there, is_live)
+        let action = if stopped.contains(name) {
+            stands(old, there, false)
         } else {
             as_it_was(old, DeployMode::Fresh, there)
         };

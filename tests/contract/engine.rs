@@ -554,10 +554,11 @@ async fn an_unready_slot_gets_no_traffic(stage: &Stage) {
 
 async fn what_is_stopped_in_its_slot_starts_again_there(stage: &Stage) {
     let permit = stage.live().await;
+    let service = web();
     let stop = async |expects| {
         let stopped = stage
             .engine
-            .stop(&permit, Slot::Blue, &web(), expects, &|_| {});
+            .stop(&permit, Slot::Blue, &service, expects, &|_| {});
         stopped.await
     };
     let unseen = stop(None).await;

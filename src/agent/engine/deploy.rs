@@ -31,10 +31,8 @@ pub(in crate::agent) async fn deploy(
     let mut work = agent.enter(&environment, permit).await?;
     let record = environment.state.record();
     let (slot, service) = (placement.slot, placement.workload.service.clone());
-    let there = record
-        .slots
-        .get(&slot)
-        .and_then(|there| there.workloads.get(&service));
+    let there = record.slots.get(&slot);
+    let there = there.and_then(|there| there.workloads.get(&service));
 
     let is_same = there.is_some_and(|there| {
         (&there.spec, there.running) == (&placement.workload, placement.running)

@@ -499,9 +499,7 @@ fn what_cannot_be_stopped_in_its_slot_never_waits_there_for_the_switch() {
     desired(&web("blue_green"), &[("own.yaml", set)]).expect("it runs twice");
 
     let own = desired("services: {web: {strategy: recreate}}", &[]).expect("built in");
-    let objects = own.services["web"]
-        .workload
-        .objects(crate::model::Slot::Green);
+    let objects = own.services["web"].workload.objects(Slot::Green);
     let deployment = objects.iter().find(|one| one.kind() == "Deployment");
     let strategy = &deployment.expect("one").body()["spec"]["strategy"]["type"];
     assert_eq!(strategy, "Recreate");

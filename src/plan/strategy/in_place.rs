@@ -26,11 +26,12 @@ impl Live<'_> {
     /// How the instances of a service follow each other, in either direction: two releases run at
     /// once only if both of them can.
     pub fn mode_of(&self, service: &ServiceName) -> DeployMode {
-        let old = self.there.workloads.get(service).map(|old| &old.spec);
+        let old = self.there.workloads.get(service);
         match (old, self.next.get(service)) {
-            (Some(old), _) if old.is_exclusive() => DeployMode::Recreate,
+            // One that a run that died has left stopped has nothing to go on beside.
+            (Some(old), _) if old.spec.is_exclusive() || !old.running => DeployMode::Recreate,
             (_, Some(new)) => new.mode(self.mode),
-            (Some(old), None) => old.mode(self.mode),
+            (Some(old), None) => old.spec.mode(self.mode),
             (None, None) => self.mode,
         }
     }

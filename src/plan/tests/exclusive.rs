@@ -232,9 +232,9 @@ fn either_of_two_releases_says_that_it_must_not_run_beside_the_other() {
     for (first, second) in [(plain(1), both(2)), (both(1), plain(2))] {
         let mut world = World::new();
         world.carry_out(&world.apply(&first));
-        let plan = world.apply(&second);
-        is_sound(&plan, &world.facts);
-        world.carry_out(&plan);
+        let next = world.apply(&second);
+        is_sound(&next, &world.facts);
+        world.carry_out(&next);
         assert_eq!(runs(&world), [Slot::Green]);
     }
 }

@@ -330,15 +330,7 @@ impl Engine for KubernetesEngine {
         within: Period,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let wait = wait::SlotWait {
-            engine: self,
-            scope,
-            slot,
-            service: None,
-            within,
-            progress,
-        };
-        wait.run().await
+        wait::whole_slot(self, scope, slot, within, progress).await
     }
 
     async fn switch(

@@ -27,6 +27,25 @@ enum WaitOutcome {
     Failed { reason: String },
 }
 
+/// Waits until all of a slot is ready that is meant to run.
+pub(in super::super) async fn whole_slot(
+    engine: &KubernetesEngine,
+    scope: &Scope,
+    slot: Slot,
+    within: Period,
+    progress: Progress<'_>,
+) -> Result<(), EngineError> {
+    let wait = SlotWait {
+        engine,
+        scope,
+        slot,
+        service: None,
+        within,
+        progress,
+    };
+    wait.run().await
+}
+
 /// Waits until a slot, or one service of it, is ready.
 pub(in super::super) struct SlotWait<'a> {
     pub engine: &'a KubernetesEngine,
