@@ -161,7 +161,8 @@ impl Facts {
 
         let there = self.slots.get(&slot);
         let has = |route: &&Route| {
-            there.is_some_and(|there| there.workloads.contains_key(&route.service))
+            let workload = there.and_then(|there| there.workloads.get(&route.service));
+            workload.is_some_and(|workload| workload.running)
         };
         let routes = self.routes.values().filter(has);
         let urls = routes.filter_map(|route| {
